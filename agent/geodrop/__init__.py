@@ -1,0 +1,3 @@
+"""geodrop: network-layer enforcement for API edges."""
+
+__version__ = "0.1.0"

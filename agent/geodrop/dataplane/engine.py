@@ -1,0 +1,103 @@
+"""What every engine offers. One small protocol, so that the verbs and the conformance suite know no engine by name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.ruleset.model import Ruleset
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """An interface packets are judged on. `attach` is native or generic for xdp, None for nftables."""
+
+    name: str
+    engine: str
+    attach: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """What the kernel says is in force, read back; `generation` 0 means nothing of ours is there."""
+
+    generation: int = 0
+    digest: str = ""
+    interfaces: tuple[Interface, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """One line of `counters`: packets and bytes (IP length) of one service and family.
+
+    `label` is the region, list or prefix of a counter class; None in the one line a service and family has for
+    `accepted` and `never_drop`.
+    """
+
+    service: str
+    family: str
+    label: str | None
+    dropped: tuple[int, int] = (0, 0)
+    would_drop: tuple[int, int] = (0, 0)
+    accepted: tuple[int, int] = (0, 0)
+    never_drop: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which the kernel differs from a ruleset: where, what should be there, what is."""
+
+    where: str
+    expected: str
+    found: str
+
+
+@dataclass(frozen=True, slots=True)
+class KernelVerdict:
+    """What the loaded tables say of one address and service: the map element found, as text, and its verdict."""
+
+    service: str
+    verdict: str
+    where: str
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an apply did: `seconds` a phase (fill, switch, verify, delete)."""
+
+    generation: int
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class Engine(Protocol):
+    """An engine acts on the network namespace of the calling thread, and on nothing that is not geodrop's."""
+
+    name: str
+
+    def probe(self) -> None:
+        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+
+    def observe(self) -> Observed:
+        """Read back what is in force; raises UnavailableError when something foreign has our names."""
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Make the kernel match, atomically, verify by reading back, then remove the previous generation.
+
+        Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
+        """
+
+    def verify(self, ruleset: Ruleset) -> list[Difference]:
+        """Compare all that is in the kernel with the ruleset it should hold; empty: they agree."""
+
+    def counters(self) -> list[Count]:
+        """Totals since the first load."""
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """Ask the kernel's tables, for each address a verdict for each service."""
+
+    def remove(self) -> bool:
+        """Remove all that is ours and nothing else; False if there was nothing."""

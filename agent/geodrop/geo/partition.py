@@ -1,0 +1,130 @@
+"""An address family cut into intervals, each with a number: the one data structure of compiling.
+
+A partition covers its whole family without gaps: interval i runs from `starts[i]` to just before `starts[i + 1]`, the
+last one to the end of the family. So nothing can overlap or be forgotten, and every step of the compile is one of the
+few functions below.
+
+IPv4 addresses are native uint32. IPv6 addresses are `S16`: 16 bytes, big-endian, which numpy compares as memcmp does
+(padding NULs make no difference at equal width), so the same code serves both families.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import numpy.typing as npt
+
+    Addresses = npt.NDArray[Any]
+    Values = npt.NDArray[np.int32]
+
+DTYPE = {4: np.dtype(np.uint32), 6: np.dtype("S16")}
+BITS = {4: 32, 6: 128}
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """`starts`: (n,) ascending, the first is address 0, dtype by family; `values`: (n,) int32."""
+
+    family: int
+    starts: Addresses
+    values: Values
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def lookup(self, addresses: Addresses) -> Values:
+        """Values at the given addresses, in their order; shape (m,) -> (m,)."""
+        return self.values[np.searchsorted(self.starts, addresses, side="right") - 1]
+
+    def merged(self) -> Partition:
+        """The same partition with neighbours of equal value joined."""
+        keep = np.ones(len(self), dtype=bool)
+        keep[1:] = self.values[1:] != self.values[:-1]
+        return Partition(self.family, self.starts[keep], self.values[keep])
+
+    def mapped(self, table: Values) -> Partition:
+        """Every value v replaced by `table[v]`, neighbours joined."""
+        return Partition(self.family, self.starts, table[self.values]).merged()
+
+
+def encode(family: int, addresses: Iterable[int]) -> Addresses:
+    """Addresses given as integers, in the family's dtype."""
+    if family == 4:
+        return np.fromiter(addresses, dtype=np.uint32)
+    packed = b"".join(address.to_bytes(16, "big") for address in addresses)
+    return np.frombuffer(packed, dtype="S16")
+
+
+def decode(family: int, addresses: Addresses) -> list[int]:
+    """The inverse of `encode`."""
+    if family == 4:
+        return [int(address) for address in addresses]
+    packed = np.ascontiguousarray(addresses).tobytes()
+    return [int.from_bytes(packed[i : i + 16], "big") for i in range(0, len(packed), 16)]
+
+
+def constant(family: int, value: int) -> Partition:
+    """The whole family in one interval."""
+    return Partition(family, encode(family, [0]), np.array([value], dtype=np.int32))
+
+
+def combine(one: Partition, other: Partition) -> tuple[Addresses, Values, Values]:
+    """The common refinement of two partitions: starts, and for each of them the value in `one` and in `other`."""
+    small, large = sorted((one, other), key=len)
+    at = np.searchsorted(large.starts, small.starts, side="left")
+    # Address 0 starts both, so every position found is inside `large` or just past its end.
+    known = np.zeros(len(small), dtype=bool)
+    inside = at < len(large)
+    known[inside] = large.starts[at[inside]] == small.starts[inside]
+    starts = np.insert(large.starts, at[~known], small.starts[~known])
+    return starts, one.lookup(starts), other.lookup(starts)
+
+
+def longest_match(
+    family: int, networks: Iterable[tuple[IPv4Network | IPv6Network, int]], outside: int
+) -> Partition:
+    """Nested networks flattened: each address gets the number of the longest network that holds it, else `outside`.
+
+    Networks of the other family are passed over. Networks either nest or are disjoint, so one pass over them in
+    order of (start, length) with a stack of the open ones is enough. The same network twice: the first one counts.
+    """
+    cls = IPv4Network if family == 4 else IPv6Network
+    own: dict[tuple[int, int], int] = {}
+    for network, number in networks:
+        if isinstance(network, cls):
+            own.setdefault((int(network.network_address), network.prefixlen), number)
+    end_of_family = 1 << BITS[family]
+    starts, values = [0], [outside]
+    open_networks: list[tuple[int, int]] = [(end_of_family, outside)]
+
+    def put(start: int, value: int) -> None:
+        if starts[-1] == start:
+            values[-1] = value
+        else:
+            starts.append(start)
+            values.append(value)
+
+    def close_until(address: int) -> None:
+        while open_networks[-1][0] <= address:
+            end, _ = open_networks.pop()
+            if end < end_of_family:
+                put(end, open_networks[-1][1])
+
+    for (start, length), number in sorted(own.items()):
+        close_until(start)
+        put(start, number)
+        open_networks.append((start + (1 << (BITS[family] - length)), number))
+    close_until(end_of_family - 1)
+    return Partition(family, encode(family, starts), np.array(values, dtype=np.int32)).merged()
+
+
+def address_text(family: int, address: int) -> str:
+    """An address as people write it."""
+    return str(IPv4Address(address) if family == 4 else IPv6Address(address))

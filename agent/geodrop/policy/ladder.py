@@ -1,0 +1,103 @@
+"""A service's lines as lookup tables, one for each rung: groups resolved, ties decided.
+
+This is the only place that knows that deny beats allow. `compile` asks it once for each zone and service.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.policy.model import Line, LineKind, Network, Policy, Rung, Service, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from geodrop.policy.countries import Region
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one rung says: the verdict and the line of the policy that gave it, as written there."""
+
+    verdict: Verdict
+    rung: Rung
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRule:
+    """One prefix of rung 3: `label` names what its packets are counted under (the prefix itself, or `list:NAME`)."""
+
+    network: Network
+    decision: Decision
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """Rungs 3 and 6 to 10 of one service. `prefixes` holds one rule for each distinct network."""
+
+    prefixes: tuple[PrefixRule, ...]
+    subdivisions: Mapping[str, Decision]
+    countries: Mapping[str, Decision]
+    continents: Mapping[str, Decision]
+    unknown: Decision
+    default: Decision
+
+    def decide(self, region: Region) -> Decision:
+        """Judge a region by rungs 6 to 10; the caller has dealt with prefixes and special addresses."""
+        if region.subdivision in self.subdivisions:
+            return self.subdivisions[region.subdivision]
+        if region.country in self.countries:
+            return self.countries[region.country]
+        if region.continent in self.continents:
+            return self.continents[region.continent]
+        return self.default if region.country else self.unknown
+
+
+def build_ladder(policy: Policy, service: Service) -> Ladder:
+    """Resolve a checked service's groups and lists into tables."""
+    prefixes: dict[Network, PrefixRule] = {}
+    regions: dict[LineKind, dict[str, Decision]] = {
+        LineKind.SUBDIVISION: {},
+        LineKind.COUNTRY: {},
+        LineKind.CONTINENT: {},
+    }
+    # Deny first and setdefault after: deny beats allow on every rung, and of two lines the one written first is named.
+    for lines, verdict in ((service.deny, Verdict.DROP), (service.allow, Verdict.ACCEPT)):
+        for line in lines:
+            for member in _members(policy, line):
+                if member.kind in regions:
+                    decision = Decision(verdict, Rung(member.kind), line.text)
+                    regions[member.kind].setdefault(member.name, decision)
+                    continue
+                decision = Decision(verdict, Rung.PREFIX, line.text)
+                if member.kind is LineKind.LIST:
+                    networks, label = policy.lists[member.name].prefixes, f"list:{member.name}"
+                else:
+                    assert member.network is not None  # parse gives every prefix line its network
+                    networks, label = (member.network,), member.text
+                for network in networks:
+                    prefixes.setdefault(network, PrefixRule(network, decision, label))
+    return Ladder(
+        prefixes=tuple(prefixes.values()),
+        subdivisions=regions[LineKind.SUBDIVISION],
+        countries=regions[LineKind.COUNTRY],
+        continents=regions[LineKind.CONTINENT],
+        unknown=Decision(service.unknown, Rung.UNKNOWN, f"unknown: {_word(service.unknown)}"),
+        default=Decision(service.default, Rung.DEFAULT, f"default: {_word(service.default)}"),
+    )
+
+
+def _members(policy: Policy, line: Line) -> Iterator[Line]:
+    """The line itself, or what its group holds, nested groups opened; `check` has refused cycles."""
+    if line.kind is LineKind.GROUP:
+        for member in policy.groups[line.name]:
+            yield from _members(policy, member)
+    else:
+        yield line
+
+
+def _word(verdict: Verdict) -> str:
+    return "allow" if verdict is Verdict.ACCEPT else "deny"

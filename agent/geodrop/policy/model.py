@@ -1,0 +1,168 @@
+"""The policy as frozen data: what the operator wrote, typed and checked, groups not yet resolved.
+
+Everything here is plain values. Reading YAML is in `document`, finding mistakes in `parse` and `check`, and turning a
+service into the tables of the ladder in `ladder`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime, timedelta
+
+    from geodrop.policy.problems import Place
+
+Network = IPv4Network | IPv6Network
+
+
+
+class Verdict(StrEnum):
+    """What happens to a packet."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+
+
+class Rung(StrEnum):
+    """The steps of the ladder, in order; the first that applies decides."""
+
+    NEVER_DROP = "never-drop"
+    PREFIX = "prefix"
+    LIST = "list"
+    SPECIAL = "special"
+    SUBDIVISION = "subdivision"
+    COUNTRY = "country"
+    CONTINENT = "continent"
+    UNKNOWN = "unknown"
+    DEFAULT = "default"
+
+
+class Mode(StrEnum):
+    """Whether a service drops, or only counts what it would drop."""
+
+    ENFORCE = "enforce"
+    MONITOR = "monitor"
+
+
+class Established(StrEnum):
+    """What happens to TCP connections that are open already."""
+
+    CUT = "cut"
+    KEEP = "keep"
+
+
+class LineKind(StrEnum):
+    """What a line of `allow`, `deny` or a group names."""
+
+    COUNTRY = "country"
+    SUBDIVISION = "subdivision"
+    CONTINENT = "continent"
+    GROUP = "group"
+    LIST = "list"
+    PREFIX = "prefix"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of `allow`, `deny` or a group.
+
+    `text` is as written. `name` is the bare name: CN, UA-43, AS (continent), a group's or list's name, or the
+    canonical prefix (`network` holds it typed, a single address being its /32 or /128).
+    """
+
+    kind: LineKind
+    text: str
+    name: str
+    place: Place
+    network: Network | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixList:
+    """A list whose prefixes are written out, in the policy or in a file (`file` is its name, else None)."""
+
+    name: str
+    prefixes: tuple[Network, ...]
+    file: str | None
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Inclusive port ranges, sorted and merged, a protocol each."""
+
+    tcp: tuple[tuple[int, int], ...] = ()
+    udp: tuple[tuple[int, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.tcp or self.udp)
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which packets a service takes.
+
+    `protocols` are IP protocol numbers taken whole (icmp is 1 and 58). `addresses` are local addresses, as on the
+    wire; empty means every one. Ports and protocols both empty: every protocol. All three empty: a catch-all, which
+    takes every packet that no service with `mode: enforce` and a match takes.
+    """
+
+    ports: Ports
+    protocols: tuple[int, ...] = ()
+    addresses: tuple[Network, ...] = ()
+
+    @property
+    def catch_all(self) -> bool:
+        """Whether nothing at all was given to match on."""
+        return not (self.ports or self.protocols or self.addresses)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service: which packets it takes, and its verdict by region, list and prefix."""
+
+    name: str
+    place: Place
+    match: Match
+    default: Verdict
+    unknown: Verdict
+    allow: tuple[Line, ...] = ()
+    deny: tuple[Line, ...] = ()
+    mode: Mode = Mode.ENFORCE
+    starts: datetime | None = None
+    established: Established = Established.CUT
+
+
+@dataclass(frozen=True, slots=True)
+class NeverDrop:
+    """What is accepted before any service is asked."""
+
+    prefixes: tuple[Network, ...]
+    ports: Ports
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on a change; parsed and kept, nothing enforces them yet."""
+
+    blast_radius: float | None = None
+    database_age: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A whole policy file."""
+
+    file: str
+    text: str
+    groups: Mapping[str, tuple[Line, ...]]
+    lists: Mapping[str, PrefixList]
+    corrections: Mapping[Network, str]
+    services: tuple[Service, ...]
+    never_drop: NeverDrop
+    limits: Limits

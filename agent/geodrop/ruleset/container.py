@@ -1,0 +1,110 @@
+"""The ruleset file: a header, a JSON part and binary sections, under one digest.
+
+    offset  size
+    0       8     magic, b"geodrop\\0"
+    8       4     format version, uint32 little-endian
+    12      4     length of the JSON part in bytes, uint32 little-endian
+    16      32    SHA-256 of everything from byte 48 to the end of the file
+    48      ...   the JSON part, UTF-8: {"meta": {...}, "sections": {name: [offset, length]}}
+    ...     ...   the sections, each at a multiple of 64 from the start of the file, zero bytes between
+
+Sections are read in place from a mapped file. The version stands outside the digest so that a newer file is
+recognised as newer, not as damaged.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geodrop.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAGIC = b"geodrop\0"
+VERSION = 1
+HEADER = struct.Struct("<8sII32s")
+ALIGNMENT = 64
+MAX_SIZE = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A verified file: `meta` decoded, `sections` as read-only views, `digest` as hex."""
+
+    digest: str
+    meta: Mapping[str, Any]
+    sections: Mapping[str, memoryview]
+
+
+def pack(meta: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
+    """Lay out a file. The same arguments give the same bytes: keys are sorted, nothing is added."""
+    # Offsets are part of the JSON whose length they depend on: give the JSON room first, then fill the rest with spaces.
+    lengths = {name: len(data) for name, data in sections.items()}
+    room = len(_json(meta, dict.fromkeys(lengths, (MAX_SIZE, MAX_SIZE))))
+    table, offset = {}, _aligned(HEADER.size + room)
+    for name in sorted(lengths):
+        table[name] = (offset, lengths[name])
+        offset = _aligned(offset + lengths[name])
+    body = bytearray(_json(meta, table).ljust(room))
+    for name, (start, _) in table.items():
+        body += bytes(start - HEADER.size - len(body))
+        body += sections[name]
+    return HEADER.pack(MAGIC, VERSION, room, hashlib.sha256(body).digest()) + bytes(body)
+
+
+def unpack(data: bytes | mmap.mmap, name: str) -> Container:
+    """Check a whole file and open it; raises DataError, naming the file, if it is not exactly what `pack` wrote."""
+    view = memoryview(data)
+    if len(view) < HEADER.size or view[:8] != MAGIC:
+        raise DataError(f"{name}: not a geodrop ruleset", "compile one with: geodrop compile")
+    _, version, room, digest = HEADER.unpack_from(view)
+    if version > VERSION:
+        raise DataError(
+            f"{name}: ruleset format {version}, this geodrop reads up to {VERSION}", "upgrade geodrop on this host"
+        )
+    if version != VERSION:
+        raise DataError(f"{name}: ruleset format {version} is no longer read", "compile it again")
+    if hashlib.sha256(view[HEADER.size :]).digest() != digest:
+        raise DataError(f"{name}: cut off or altered (its digest does not match)", "copy or compile it again")
+    # From here on the content is what some geodrop wrote; the bounds are checked all the same, since root reads this.
+    try:
+        content = json.loads(bytes(view[HEADER.size : HEADER.size + room]))
+        meta, table = content["meta"], content["sections"]
+        sections = {}
+        for section, (start, length) in table.items():
+            if not HEADER.size <= start <= start + length <= len(view):
+                raise ValueError(section)
+            sections[section] = view[start : start + length].toreadonly()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(f"{name}: damaged ruleset ({error})", "compile it again") from error
+    return Container(digest.hex(), meta, sections)
+
+
+def open_file(path: str | os.PathLike[str]) -> Container:
+    """Map a file and `unpack` it; raises DataError."""
+    name = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_SIZE:
+                raise DataError(f"{name}: larger than any ruleset ({size} bytes)", "compile it again")
+            data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) if size else b""
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}", "compile one with: geodrop compile") from error
+    return unpack(data, name)
+
+
+def _json(meta: Mapping[str, Any], table: Mapping[str, tuple[int, int]]) -> bytes:
+    content = {"meta": meta, "sections": table}
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT

@@ -1,0 +1,239 @@
+"""A ruleset as its readers see it: services, zones, rows, and the intervals that lead to them.
+
+`compile` builds the parts and packs them; `load`, `explain`, `export` and the engines read them back here. No numpy:
+intervals are searched in place with bisect.
+
+Sections (little-endian unless said otherwise):
+
+    ipv4/starts  uint32[n]   first address of each interval, ascending from 0
+    ipv4/zones   uint16[n]   its zone
+    ipv6/starts  byte[16n]   the same, big-endian addresses
+    ipv6/zones   uint16[n]
+    rows         uint16[zones * services]  zone-major; a number in meta "rows": the row for the address on the wire
+    rows_embedded  the same for an IPv4 address embedded in an IPv6 one
+    nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
+                 family itself is written as all zeroes
+    nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
+"""
+
+from __future__ import annotations
+
+import bisect
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Self
+
+from geodrop.errors import DataError
+from geodrop.ruleset import container
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address, IPv6Address
+
+MAX_ZONES = 32_767
+MAX_CLASSES = 1_024
+NO_CLASS = -1
+
+
+class Embedding(StrEnum):
+    """The ways an IPv6 address can hold an IPv4 one."""
+
+    SIXTOFOUR = "6to4"  # 2002::/16, bits 16-47 (RFC 3056)
+    TEREDO = "teredo"  # 2001::/32, the client's address inverted in bits 96-127 (RFC 4380)
+    NAT64 = "nat64"  # 64:ff9b::/96, bits 96-127 (RFC 6052)
+    MAPPED = "mapped"  # ::ffff:0:0/96, bits 96-127 (RFC 4291)
+
+    def extract(self, address: int) -> int:
+        """The IPv4 address inside the IPv6 one, both as integers."""
+        if self is Embedding.SIXTOFOUR:
+            return address >> 80 & 0xFFFF_FFFF
+        low = address & 0xFFFF_FFFF
+        return low ^ 0xFFFF_FFFF if self is Embedding.TEREDO else low
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a zone means for a service.
+
+    `verdict` is "accept", "drop", or "embedded": look the embedded IPv4 address up and take its embedded row.
+    `klass` is the number of the counter class. `line` is the line of the policy that decides.
+    """
+
+    verdict: str
+    rung: str
+    line: str
+    klass: int = NO_CLASS
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A class of addresses that the policy cannot tell apart; `region` is None where no service asks for it."""
+
+    region: str | None = None
+    special: bool = False
+    embedding: str | None = None
+    never_drop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an nftables map element leads, for one service.
+
+    kind "drop": count under `klass` and drop. "never-drop": accept on the wire; embedded in IPv6 do as `then` says.
+    "special": accept on the wire; embedded in IPv6 count under `klass` and drop. "embedded": look up in the IPv4 map,
+    by `embedding`.
+    """
+
+    kind: str
+    klass: int = NO_CLASS
+    then: int | None = None
+    embedding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive."""
+
+    name: str
+    mode: str
+    starts: int | None
+    established: str
+    catch_all: bool
+    tcp: tuple[tuple[int, int], ...]
+    udp: tuple[tuple[int, int], ...]
+    protocols: tuple[int, ...]
+    addresses: tuple[str, ...]
+    targets: tuple[Target, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders."""
+
+    kind: str
+    name: str
+    sha256: str
+    database_type: str | None = None
+    build_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The JSON part."""
+
+    compiler: str
+    policy: str
+    inputs: tuple[Input, ...]
+    services: tuple[ServiceSpec, ...]
+    never_drop_tcp: tuple[tuple[int, int], ...]
+    never_drop_udp: tuple[tuple[int, int], ...]
+    classes: tuple[str, ...]
+    zones: tuple[Zone, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """An opened ruleset file."""
+
+    digest: str
+    meta: Meta
+    sections: Mapping[str, memoryview] = field(repr=False)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Self:
+        """Map, check and open a file; raises DataError."""
+        return cls.of(container.open_file(path), str(path))
+
+    @classmethod
+    def unpack(cls, data: bytes, name: str) -> Self:
+        """The same from memory."""
+        return cls.of(container.unpack(data, name), name)
+
+    @classmethod
+    def of(cls, opened: container.Container, name: str) -> Self:
+        """Type the JSON part and check that the sections fit it and each other."""
+        try:
+            meta = _meta(opened.meta)
+            ruleset = cls(opened.digest, meta, opened.sections)
+            ruleset.check()
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{name}: damaged ruleset ({error})", "compile it again") from error
+        return ruleset
+
+    def check(self) -> None:
+        """Every number must point at something; raises ValueError. Cheap: lengths and maxima only."""
+        zones, services = len(self.meta.zones), len(self.meta.services)
+        for family, width in ((4, 4), (6, 16)):
+            count = len(self.sections[f"ipv{family}/zones"]) // 2
+            _expect(len(self.sections[f"ipv{family}/starts"]) == count * width and count > 0, f"ipv{family}")
+            _expect(max(self.sections[f"ipv{family}/zones"].cast("H")) < zones, f"ipv{family}/zones")
+        for name in ("rows", "rows_embedded"):
+            numbers = self.sections[name].cast("H")
+            _expect(len(numbers) == zones * services, name)
+            _expect(max(numbers, default=0) < max(len(self.meta.rows), 1), name)
+        for service in self.meta.services:
+            for family, width in ((4, 4), (6, 16)):
+                prefix = f"nft/{service.name}/ipv{family}"
+                targets = self.sections[f"{prefix}/targets"].cast("H")
+                _expect(len(self.sections[f"{prefix}/starts"]) == len(targets) * width, prefix)
+                _expect(len(self.sections[f"{prefix}/ends"]) == len(targets) * width, prefix)
+                _expect(max(targets, default=-1) < len(service.targets), prefix)
+
+    def zone_at(self, address: IPv4Address | IPv6Address) -> int:
+        """The zone of an address as it stands, embedded IPv4 not followed."""
+        family = address.version
+        zones = self.sections[f"ipv{family}/zones"].cast("H")
+        starts = self.sections[f"ipv{family}/starts"]
+        if family == 4:
+            return zones[bisect.bisect_right(starts.cast("I"), int(address)) - 1]
+        packed = address.packed
+        at = bisect.bisect_right(range(len(zones)), packed, key=lambda i: bytes(starts[16 * i : 16 * i + 16]))
+        return zones[at - 1]
+
+    def row(self, zone: int, service: int, *, embedded: bool = False) -> Row:
+        """The row of a zone for a service, both by number."""
+        section = self.sections["rows_embedded" if embedded else "rows"].cast("H")
+        return self.meta.rows[section[zone * len(self.meta.services) + service]]
+
+
+def meta_json(meta: Meta) -> dict[str, Any]:
+    """The JSON form of the meta part; `_meta` is its inverse."""
+    return asdict(meta)
+
+
+def _meta(content: Mapping[str, Any]) -> Meta:
+    services = tuple(
+        ServiceSpec(
+            **{
+                **service,
+                "tcp": _ranges(service["tcp"]),
+                "udp": _ranges(service["udp"]),
+                "protocols": tuple(service["protocols"]),
+                "addresses": tuple(service["addresses"]),
+                "targets": tuple(Target(**target) for target in service["targets"]),
+            }
+        )
+        for service in content["services"]
+    )
+    return Meta(
+        compiler=content["compiler"],
+        policy=content["policy"],
+        inputs=tuple(Input(**item) for item in content["inputs"]),
+        services=services,
+        never_drop_tcp=_ranges(content["never_drop_tcp"]),
+        never_drop_udp=_ranges(content["never_drop_udp"]),
+        classes=tuple(content["classes"]),
+        zones=tuple(Zone(**zone) for zone in content["zones"]),
+        rows=tuple(Row(**row) for row in content["rows"]),
+    )
+
+
+def _ranges(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((int(first), int(last)) for first, last in pairs)
+
+
+def _expect(fact: bool, what: str) -> None:  # noqa: FBT001 - a bare condition reads best here
+    if not fact:
+        raise ValueError(what)
