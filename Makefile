@@ -1,0 +1,83 @@
+# `make help` lists the targets. Everything runs on a fresh Debian 12 or 13 or Ubuntu 24.04: `make setup` says what is
+# missing, installs it with apt, and builds .venv; the other targets call it, and it is quick when nothing changed.
+
+# Always the system's interpreter, whatever pyenv, conda or the environment say: it is the one that hosts run geodrop on.
+override SYSTEM_PYTHON := /usr/bin/python3
+override BIN := .venv/bin
+override SETUP_DONE := .venv/setup-done
+# python3-venv brings pip; nftables is what tests read the kernel back with; iproute2 makes their namespaces.
+override OS_PACKAGES := python3 python3-venv nftables iproute2
+# For `make test-databases` alone, since it is large.
+override NPM_PACKAGES := npm
+override AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
+
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV PYENV_VERSION PIP_USER PIP_TARGET PIP_PREFIX
+export PYTHONNOUSERSITE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# $(call os_packages,PACKAGE...): installs those that are missing, after saying which.
+define os_packages
+@missing=; \
+for package in $(1); do \
+	dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed \
+		|| missing="$$missing $$package"; \
+done; \
+[ -z "$$missing" ] && exit 0; \
+echo "Missing on this machine, to be installed with apt-get:$$missing"; \
+command -v apt-get >/dev/null || { echo "No apt-get here: install these, or what they are called here, by hand." >&2; exit 1; }; \
+[ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { \
+	echo "Neither root nor sudo: as root, run  apt-get install$$missing" >&2; exit 1; }; \
+$(AS_ROOT) apt-get -q -o DPkg::Lock::Timeout=300 update && \
+$(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
+	apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends $$missing
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint format test-databases lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+setup: ## install what is missing (OS packages by apt, Python packages into .venv)
+	$(call os_packages,$(OS_PACKAGES))
+	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(SYSTEM_PYTHON) is older than 3.11: geodrop needs Debian 12, Ubuntu 24.04 or later." >&2; exit 1; }
+	@# A .venv that was moved here, or whose interpreter was upgraded away, is built anew.
+	@if [ -e .venv ] && ! { grep -qsxF 'command = $(SYSTEM_PYTHON) -m venv $(CURDIR)/.venv' .venv/pyvenv.cfg \
+			&& $(BIN)/python -c 'import pip' 2>/dev/null; }; then \
+		echo "Removing .venv: it was not made by $(SYSTEM_PYTHON) in this folder."; rm -rf .venv; \
+	fi
+	@$(MAKE) --no-print-directory $(SETUP_DONE)
+
+# .venv does not see the system's Python packages: what is locked is what runs. bcc, which only exists as a system
+# package, runs in a child process of the system's interpreter.
+$(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
+	@echo "Installing into .venv: $(LOCKED) (locked, with hashes), then geodrop from agent/."
+	@[ -x $(BIN)/python ] || $(SYSTEM_PYTHON) -m venv $(CURDIR)/.venv
+	@$(BIN)/pip install --quiet --require-hashes --only-binary :all: $(LOCKED:%=--requirement %)
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "Ready: $(BIN)/geodrop"
+
+test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
+	$(AS_ROOT) $(BIN)/python -m pytest
+
+lint: setup ## ruff (lint and format) and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: setup ## put the source into ruff's format
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+lock: setup ## choose new versions of the Python packages and write requirements/*.txt
+	@[ -x build/lock/bin/pip-compile ] || { $(SYSTEM_PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools; }
+	@# Hashes of every file of a release, so that one lock serves each Python and machine; no address of an index.
+	cd requirements && for name in run dev build; do ../build/lock/bin/pip-compile --quiet --upgrade --generate-hashes \
+		--allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+		$$name.in --output-file $$name.txt || exit 1; done
+
+clean: ## remove what the other targets made
+	rm -rf .venv build agent/geodrop.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
