@@ -1,0 +1,152 @@
+"""Judging addresses: the ladder of design.md, rung by rung, by linear search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING, Any
+
+from tests.oracle import world
+from tests.oracle.policy import Policy, Service, read_policy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from pathlib import Path
+    from typing import Protocol
+
+    class Database(Protocol):
+        """What the oracle asks of a database; the pure-Python reader of maxminddb is one."""
+
+        def get(self, ip_address: IPv4Address | IPv6Address, /) -> Any:  # noqa: ANN401 - a record can be anything
+            """The record of an address, or None."""
+
+
+NO_COUNTRY = {"ZZ", "XX", "AP", "EU", "A1", "A2", "O1", ""}
+"""What databases write where they know no country; any code that is none of ISO's counts the same."""
+
+
+@dataclass(frozen=True)
+class Region:
+    """Where an address is; None: not known."""
+
+    country: str | None = None
+    subdivision: str | None = None
+    continent: str | None = None
+
+    def __str__(self) -> str:
+        if self.country is None:
+            return f"continent:{self.continent}" if self.continent else "unknown"
+        return self.subdivision or self.country
+
+
+NOWHERE = Region()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the ladder says of one address and service.
+
+    `would_drop` is the ladder's word, `verdict` what happens at the oracle's time. `label` is the counter class of a
+    packet that the ladder drops: the list or prefix on rung 3, else the region.
+    """
+
+    rung: str
+    verdict: str
+    would_drop: bool
+    region: str
+    label: str
+
+
+class Oracle:
+    """A policy, databases in the order given, and a time."""
+
+    def __init__(self, policy: str, databases: Sequence[Database], now: datetime, folder: Path | None = None) -> None:
+        self.policy: Policy = read_policy(policy, folder)
+        self.databases = databases
+        self.now = now
+
+    def explain(self, address: str) -> dict[str, Answer]:
+        """The answer for each service, by name, in the policy's order."""
+        return {service.name: self.answer(address, service) for service in self.policy.services}
+
+    def answer(self, address: str, service: Service) -> Answer:
+        """The answer for one service."""
+        wire = ip_address(address)
+        inside = world.embedded(wire) if isinstance(wire, IPv6Address) else None
+        region = self.region(wire)
+        rung, says, label = self._climb(wire, inside, region, service)
+        verdict = "drop" if says == "drop" and service.drops(self.now) else "accept"
+        return Answer(rung, verdict, says == "drop", str(region), label)
+
+    def region(self, wire: IPv4Address | IPv6Address) -> Region:
+        """Where an address is, after corrections; for an embedded IPv4 address, where that one is."""
+        inside = world.embedded(wire) if isinstance(wire, IPv6Address) else None
+        address = wire if inside is None else inside
+        if inside is not None and world.is_special(inside):
+            return NOWHERE
+        corrections = [
+            (network.prefixlen, country) for network, country in self.policy.corrections if address in network
+        ]
+        if corrections:
+            country = max(corrections)[1]
+            return Region(country, None, world.CONTINENTS[country])
+        if isinstance(address, IPv6Address) and address not in world.GLOBAL_UNICAST:
+            return NOWHERE
+        regions = [region_of(database.get(address)) for database in self.databases]
+        with_country = [region for region in regions if region.country]
+        with_continent = [region for region in regions if region.continent]
+        return (with_country + with_continent + [NOWHERE])[0]
+
+    def _climb(
+        self, wire: IPv4Address | IPv6Address, inside: IPv4Address | None, region: Region, service: Service
+    ) -> tuple[str, str, str]:
+        """The rung that decides, what it says, and the counter class."""
+        if any(wire in network for network in self.policy.never_prefixes):
+            return "never-drop", "accept", ""
+        for address in filter(None, (wire, inside)):
+            matches = [line for line in service.prefixes if address in line.network]
+            if matches:
+                # Deny on a tie: "drop" sorts after "accept".
+                best = max(matches, key=lambda line: (line.network.prefixlen, line.verdict))
+                return "prefix", best.verdict, best.label
+        if inside is None and world.is_special(wire):
+            return "special", "accept", ""
+        for rung, name in (
+            ("subdivision", region.subdivision),
+            ("country", region.country),
+            ("continent", region.continent and f"continent:{region.continent}"),
+        ):
+            if name in service.denied:
+                return rung, "drop", str(region)
+            if name in service.allowed:
+                return rung, "accept", str(region)
+        if region.country is None:
+            return "unknown", service.unknown, str(region)
+        return "default", service.default, str(region)
+
+
+def region_of(record: Mapping[str, Any] | None) -> Region:
+    """What one database's record says, in MaxMind's schema or with flat codes."""
+    if not record:
+        return NOWHERE
+    country = _country(record)
+    if country in NO_COUNTRY or country not in world.CONTINENTS:
+        continent = _code(record, "continent", "code")
+        return Region(continent=continent) if continent in world.COUNTRIES else NOWHERE
+    subdivisions = record.get("subdivisions")
+    code = subdivisions[0].get("iso_code") if subdivisions else None
+    return Region(country, f"{country}-{code}" if code else None, world.CONTINENTS[country])
+
+
+def _country(record: Mapping[str, Any]) -> str:
+    """The country code as the record writes it; registered_country counts only where there is no country."""
+    return _code(record, "country", "iso_code") or _code(record, "registered_country", "iso_code")
+
+
+def _code(record: Mapping[str, Any], key: str, inner: str) -> str:
+    """A code, nested as MaxMind does it ({key: {inner: XX}}) or flat (key_code, or key: XX); empty if there is none."""
+    nested = record.get(key)
+    if isinstance(nested, dict):
+        return str(nested.get(inner, ""))
+    return str(record.get(f"{key}_code") or nested or "")
