@@ -6,7 +6,7 @@ This is the only place that knows that deny beats allow. `compile` asks it once 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from geodrop.policy.model import Line, LineKind, Network, Policy, Rung, Service, Verdict
 
@@ -76,8 +76,8 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
                 if member.kind is LineKind.LIST:
                     networks, label = policy.lists[member.name].prefixes, f"list:{member.name}"
                 else:
-                    assert member.network is not None  # parse gives every prefix line its network
-                    networks, label = (member.network,), member.text
+                    # `parse` gives every prefix line its network.
+                    networks, label = (cast("Network", member.network),), member.text
                 for network in networks:
                     prefixes.setdefault(network, PrefixRule(network, decision, label))
     return Ladder(

@@ -1,7 +1,7 @@
-"""The ruleset file: a header, a JSON part and binary sections, under one digest.
+r"""The ruleset file: a header, a JSON part and binary sections, under one digest.
 
     offset  size
-    0       8     magic, b"geodrop\\0"
+    0       8     magic, b"geodrop\0"
     8       4     format version, uint32 little-endian
     12      4     length of the JSON part in bytes, uint32 little-endian
     16      32    SHA-256 of everything from byte 48 to the end of the file
@@ -45,7 +45,7 @@ class Container:
 
 def pack(meta: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
     """Lay out a file. The same arguments give the same bytes: keys are sorted, nothing is added."""
-    # Offsets are part of the JSON whose length they depend on: give the JSON room first, then fill the rest with spaces.
+    # Offsets are part of the JSON whose length they depend on: give the JSON room first, fill the rest with spaces.
     lengths = {name: len(data) for name, data in sections.items()}
     room = len(_json(meta, dict.fromkeys(lengths, (MAX_SIZE, MAX_SIZE))))
     table, offset = {}, _aligned(HEADER.size + room)

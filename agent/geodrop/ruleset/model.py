@@ -80,14 +80,13 @@ class Zone:
 class Target:
     """Where an nftables map element leads, for one service.
 
-    kind "drop": count under `klass` and drop. "never-drop": accept on the wire; embedded in IPv6 do as `then` says.
-    "special": accept on the wire; embedded in IPv6 count under `klass` and drop. "embedded": look up in the IPv4 map,
-    by `embedding`.
+    kind "drop": count under `klass` and drop. "never-drop" and "special": accept on the wire (counted as never_drop
+    or accepted); embedded in IPv6 count under `klass` and drop, or accept where `klass` is NO_CLASS. "embedded": look
+    the embedded address up in the IPv4 map, by `embedding`.
     """
 
     kind: str
     klass: int = NO_CLASS
-    then: int | None = None
     embedding: str | None = None
 
 

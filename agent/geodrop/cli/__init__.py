@@ -1,0 +1,1 @@
+"""The command line: one module a verb, each with `add_arguments(parser)` and `run(args) -> exit code`."""

@@ -1,0 +1,66 @@
+"""`geodrop compile`: policy and databases in, a ruleset file out."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.compile import sandbox
+from geodrop.errors import DataError
+from geodrop.ruleset.model import Ruleset
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `compile`."""
+    parser.add_argument("--policy", required=True, metavar="FILE", help="the policy")
+    parser.add_argument(
+        "--database",
+        required=True,
+        action="append",
+        metavar="FILE",
+        help="a GeoIP database (.mmdb); may be repeated, the first that knows a country answers",
+    )
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the ruleset file to write")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compile beside the output file and rename, so that a failure leaves the old file."""
+    output = Path(args.output)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    except OSError as error:
+        raise DataError(f"{output.parent}: {error.strerror}", "name a folder that can be written") from error
+    try:
+        code = sandbox.run("compile", args.policy, args.database, output=descriptor)
+        if code != 0:
+            return code
+        # mkstemp is cautious (0600); a ruleset is no secret: give it the mode any new file would get.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.fchmod(descriptor, 0o666 & ~mask)
+        os.fsync(descriptor)
+        ruleset = Ruleset.open(name)
+        size = os.fstat(descriptor).st_size
+        os.replace(name, output)
+    finally:
+        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)
+    print(describe(args.output, ruleset, size))
+    return 0
+
+
+def describe(name: str, ruleset: Ruleset, size: int) -> str:
+    """One line on a ruleset file; `size` in bytes."""
+    counts = [
+        sum(len(ruleset.sections[f"nft/{service.name}/ipv{family}/targets"]) // 2 for service in ruleset.meta.services)
+        for family in (4, 6)
+    ]
+    return (
+        f"{name}: ruleset {ruleset.digest[:12]}, {len(ruleset.meta.zones):,} zones, "
+        f"nftables intervals {counts[0]:,} IPv4 and {counts[1]:,} IPv6, {size / 1e6:.1f} MB"
+    )

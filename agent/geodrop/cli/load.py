@@ -1,0 +1,42 @@
+"""`geodrop load`: make the kernel match a ruleset file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.config import ENGINES, load_config
+from geodrop.dataplane.load import load
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `load`."""
+    parser.add_argument("ruleset", metavar="FILE", help="a ruleset made by `geodrop compile`")
+    parser.add_argument("--engine", choices=ENGINES, help="the engine (default: that of agent.yaml, else auto)")
+    parser.add_argument(
+        "--interface",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="judge packets that arrive here; may be repeated, may end in * (default: that of agent.yaml, else "
+        "those with a default route)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load and say what happened."""
+    config = load_config(args.config)
+    loaded = load(args.ruleset, config, args.engine or config.engine, args.interface)
+    names = ", ".join(interface.name for interface in loaded.after.interfaces)
+    digest = loaded.after.digest[:12]
+    if loaded.report is None:
+        print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
+        return 0
+    phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
+    print(
+        f"generation {loaded.before.generation} -> {loaded.after.generation}: ruleset {digest} in force on {names} "
+        f"({phases})"
+    )
+    return 0

@@ -1,0 +1,83 @@
+"""The `geodrop` command: finds the verb, imports its module and no other, and turns failures into exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from geodrop import __version__, messages
+from geodrop.errors import EXIT_BUG, GeodropError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+VERBS = {
+    "check": "validate a policy, without privileges",
+    "compile": "build a ruleset file from a policy and databases, without privileges",
+    "load": "make the kernel match a ruleset, atomically",
+    "unload": "remove everything of geodrop's from the kernel, nothing else",
+    "explain": "why an address is accepted or dropped",
+    "status": "what is in force, and whether it is healthy",
+    "counters": "drops by service and region",
+    "verify": "compare the kernel with the ruleset it should hold",
+    "demo": "the whole thing in throw-away network namespaces",
+}
+"""Every verb and what it does, in the order of `--help`; the module of a verb has its name."""
+
+INTERRUPTED = 130
+"""What shells report for SIGINT (128 + 2)."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line; returns the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        args = build_parser(given).parse_args(given)
+        code = args.run(args)
+        sys.stdout.flush()
+    except GeodropError as failure:
+        messages.error(failure)
+        return failure.exit_code
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception:  # noqa: BLE001 - a bug: the one place that catches all, because the contract gives it a code
+        traceback.print_exc()
+        print("geodrop: this is a bug; please report it with the lines above", file=sys.stderr)
+        return EXIT_BUG
+    return int(code)
+
+
+def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """The parser; only the verb that `given` names gets its arguments, so that no other module is imported."""
+    parser = argparse.ArgumentParser(
+        prog="geodrop", description="Drop packets from regions a service does not support, in the kernel."
+    )
+    parser.add_argument("--version", action="version", version=f"geodrop {__version__}")
+    _add_config(parser, default=None)
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    wanted = next((word for word in given if word in VERBS), None)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+        _add_config(verb, default=argparse.SUPPRESS)
+        if name == wanted:
+            module = import_module(f"geodrop.cli.{name}")
+            module.add_arguments(verb)
+            verb.set_defaults(run=module.run)
+    return parser
+
+
+def _add_config(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=default,
+        help="another agent.yaml (default: $GEODROP_CONFIG or /etc/geodrop)",
+    )

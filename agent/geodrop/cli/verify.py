@@ -1,0 +1,55 @@
+"""`geodrop verify`: does the kernel hold what it should?"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from geodrop.config import load_config
+from geodrop.dataplane.load import loaded_ruleset, select_engine
+from geodrop.errors import ApplyError, DataError, NotEnforcingError
+
+if TYPE_CHECKING:
+    import argparse
+
+SCHEMA = 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `verify`."""
+    parser.add_argument("--full", action="store_true", help="compare every interval, not a sample")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
+    config = load_config(args.config)
+    engine = select_engine("nftables")
+    observed = engine.observe()
+    if not observed.generation:
+        raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
+    ruleset = loaded_ruleset(config, observed)
+    if ruleset is None:
+        raise DataError(
+            f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
+        )
+    differences = engine.verify(ruleset)
+    if args.json:
+        found = [{"where": one.where, "expected": one.expected, "found": one.found} for one in differences]
+        print(
+            json.dumps(
+                {
+                    "schema": SCHEMA,
+                    "agrees": not differences,
+                    "generation": observed.generation,
+                    "digest": observed.digest,
+                    "differences": found,
+                }
+            )
+        )
+    elif differences:
+        for one in differences:
+            print(f"{one.where}: expected {one.expected}, found {one.found}")
+    else:
+        print(f"the kernel matches ruleset {observed.digest[:12]}, generation {observed.generation}")
+    return ApplyError.exit_code if differences else 0

@@ -1,0 +1,123 @@
+"""From a checked policy and open databases to the bytes of a ruleset. Pure: the same inputs give the same bytes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geodrop import __version__
+from geodrop.compile.nftables import build_maps
+from geodrop.compile.rows import build_rows
+from geodrop.compile.zones import build_zones
+from geodrop.errors import PolicyError
+from geodrop.geo.world import regions
+from geodrop.policy.ladder import build_ladder
+from geodrop.policy.model import LineKind
+from geodrop.policy.problems import Problem
+from geodrop.ruleset.container import pack
+from geodrop.ruleset.model import Input, Meta, ServiceSpec, Target, meta_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.compile.rows import Rows
+    from geodrop.compile.zones import Zones
+    from geodrop.geo.database import Database
+    from geodrop.geo.world import RegionMap
+    from geodrop.policy.model import Line, Policy, Service
+
+
+def compile_ruleset(policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = ()) -> bytes:
+    """Compile. `inputs` are the policy and list files, for the record; the databases add themselves.
+
+    Raises PolicyError for what only shows with the databases at hand, and for limits that are passed.
+    """
+    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)])
+
+
+def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
+    """The same from a region map, for a caller that needs the map too."""
+    _check_subdivisions(policy, region_map)
+    ladders = [build_ladder(policy, service) for service in policy.services]
+    zones = build_zones(policy, ladders, region_map)
+    rows = build_rows(policy, ladders, zones)
+    sections = _sections(zones, rows)
+    services = []
+    for number, service in enumerate(policy.services):
+        targets, maps = build_maps(zones, rows, number, service.name)
+        services.append(_spec(service, targets))
+        sections.update(maps)
+    meta = Meta(
+        compiler=__version__,
+        policy=policy.text,
+        inputs=tuple(inputs),
+        services=tuple(services),
+        never_drop_tcp=policy.never_drop.ports.tcp,
+        never_drop_udp=policy.never_drop.ports.udp,
+        classes=rows.classes,
+        zones=rows.zones,
+        rows=rows.distinct,
+    )
+    return pack(meta_json(meta), sections)
+
+
+def identity(database: Database) -> Input:
+    """What a ruleset records of a database."""
+    return Input("database", database.name, database.sha256, database.database_type, database.build_epoch)
+
+
+def _sections(zones: Zones, rows: Rows) -> dict[str, bytes]:
+    return {
+        "ipv4/starts": zones.ipv4.starts.astype("<u4").tobytes(),
+        "ipv4/zones": zones.ipv4.values.astype("<u2").tobytes(),
+        "ipv6/starts": zones.ipv6.starts.tobytes(),
+        "ipv6/zones": zones.ipv6.values.astype("<u2").tobytes(),
+        "rows": np.array(rows.wire, dtype="<u2").tobytes(),
+        "rows_embedded": np.array(rows.embedded, dtype="<u2").tobytes(),
+    }
+
+
+def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
+    return ServiceSpec(
+        name=service.name,
+        mode=service.mode,
+        starts=None if service.starts is None else int(service.starts.timestamp()),
+        established=service.established,
+        catch_all=service.match.catch_all,
+        tcp=service.match.ports.tcp,
+        udp=service.match.ports.udp,
+        protocols=service.match.protocols,
+        addresses=tuple(map(str, service.match.addresses)),
+        targets=targets,
+    )
+
+
+def _check_subdivisions(policy: Policy, region_map: RegionMap) -> None:
+    """A named subdivision that no database carries would never match: refuse it, since nobody would notice."""
+    carried = {region.subdivision for region in region_map.regions}
+    problems = [
+        Problem(
+            line.place,
+            f"{line.name}: no loaded database carries this subdivision; "
+            "add a database of cities that does, or name the country",
+            source=_source(policy, line),
+        )
+        for line in _lines(policy)
+        if line.kind is LineKind.SUBDIVISION and line.name not in carried
+    ]
+    if problems:
+        raise PolicyError(sorted(set(problems)))
+
+
+def _lines(policy: Policy) -> Iterable[Line]:
+    for service in policy.services:
+        yield from service.allow
+        yield from service.deny
+    for group in policy.groups.values():
+        yield from group
+
+
+def _source(policy: Policy, line: Line) -> str:
+    lines = policy.text.splitlines()
+    return lines[line.place.line - 1] if line.place.line <= len(lines) else ""

@@ -1,0 +1,27 @@
+"""`explain` with policy and databases at hand: the ruleset's answer, and what the databases say of the address."""
+
+from __future__ import annotations
+
+import dataclasses
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Any
+
+from geodrop.ruleset.explain import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.geo.world import RegionMap
+    from geodrop.ruleset.explain import Address, Explanation
+    from geodrop.ruleset.model import Ruleset
+
+
+def explain_with_databases(
+    ruleset: Ruleset, region_map: RegionMap, address: Address, now: float
+) -> Iterator[tuple[Explanation, dict[str, Any] | None]]:
+    """Explanations whose region is the databases' own, and the database record it came from (None: there is none)."""
+    for explanation in explain(ruleset, address, now):
+        judged = IPv4Address(explanation.embedded) if explanation.embedded else address
+        place = region_map.locate(judged)
+        region = explanation.region if explanation.embedded and explanation.region == "unknown" else str(place.region)
+        yield dataclasses.replace(explanation, region=region), place.record

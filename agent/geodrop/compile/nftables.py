@@ -1,0 +1,78 @@
+"""What the nftables maps of a service hold: only what it drops, would drop, or must tell apart from that.
+
+The maps are compact here, three columns an interval; the engine turns them into netlink messages. A country between
+two countries of the same fate would still be its own interval, since counters are by region.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from geodrop.geo.partition import Partition
+from geodrop.policy.model import Verdict
+from geodrop.ruleset.model import NO_CLASS, Target
+
+if TYPE_CHECKING:
+    from geodrop.compile.rows import Rows
+    from geodrop.compile.zones import Zones
+
+ABSENT = -1
+
+
+def build_maps(zones: Zones, rows: Rows, service: int, name: str) -> tuple[tuple[Target, ...], dict[str, bytes]]:
+    """The targets of one service and its sections (see ruleset.model)."""
+    ipv4 = [_ipv4_target(rows, zone, service) for zone in range(len(rows.zones))]
+    drops_ipv4 = any(target is not None for target in ipv4)
+    ipv6 = [_ipv6_target(rows, zone, service, drops_ipv4=drops_ipv4) for zone in range(len(rows.zones))]
+    distinct = {target for target in (*ipv4, *ipv6) if target is not None}
+    targets = {target: number for number, target in enumerate(sorted(distinct, key=_order))}
+    sections = {}
+    for partition, wanted in ((zones.ipv4, ipv4), (zones.ipv6, ipv6)):
+        table = [ABSENT if target is None else targets[target] for target in wanted]
+        mapped = partition.mapped(np.array(table, dtype=np.int32))
+        for column, data in _columns(mapped).items():
+            sections[f"nft/{name}/ipv{partition.family}/{column}"] = data
+    return tuple(targets), sections
+
+
+def _order(target: Target) -> tuple[str, int, str]:
+    return target.kind, target.klass, target.embedding or ""
+
+
+def _ipv4_target(rows: Rows, zone: int, service: int) -> Target | None:
+    embedded = rows.distinct[rows.embedded[zone][service]]
+    hidden = Target("drop", embedded.klass) if embedded.verdict == Verdict.DROP else None
+    if rows.zones[zone].never_drop is not None:
+        return Target("never-drop", hidden.klass if hidden else NO_CLASS)
+    wire = rows.distinct[rows.wire[zone][service]]
+    if wire.verdict == Verdict.ACCEPT and hidden is not None:
+        return Target("special", hidden.klass)
+    return hidden
+
+
+def _ipv6_target(rows: Rows, zone: int, service: int, *, drops_ipv4: bool) -> Target | None:
+    if rows.zones[zone].never_drop is not None:
+        return Target("never-drop")
+    wire = rows.distinct[rows.wire[zone][service]]
+    if wire.verdict == Verdict.DROP:
+        return Target("drop", wire.klass)
+    if wire.verdict == "embedded" and drops_ipv4:
+        return Target("embedded", embedding=rows.zones[zone].embedding)
+    return None
+
+
+def _columns(partition: Partition) -> dict[str, bytes]:
+    """The intervals that have a target, as nftables keys: both bounds big-endian, ends exclusive, zero for the end."""
+    present = partition.values != ABSENT
+    # An interval's end is the next one's start; the last interval ends where the family does, written as zeroes.
+    ends = np.roll(partition.starts, -1)
+    starts, ends = partition.starts[present], ends[present]
+    if partition.family == 4:
+        starts, ends = starts.astype(">u4"), ends.astype(">u4")
+    return {
+        "starts": starts.tobytes(),
+        "ends": ends.tobytes(),
+        "targets": partition.values[present].astype("<u2").tobytes(),
+    }

@@ -1,0 +1,96 @@
+"""Rows: what each zone means for each service, by the ladder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodrop.compile.zones import NO_REGION, NONE, ZoneKey
+from geodrop.errors import PolicyError
+from geodrop.geo.world import MAPPED, NAT64, SIXTOFOUR, SPECIAL, TEREDO
+from geodrop.policy.countries import UNKNOWN as UNKNOWN_REGION
+from geodrop.policy.model import Rung, Verdict
+from geodrop.policy.problems import Place, Problem
+from geodrop.ruleset.model import MAX_CLASSES, NO_CLASS, Embedding, Row, Zone
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from geodrop.compile.zones import Zones
+    from geodrop.policy.ladder import Decision, Ladder
+    from geodrop.policy.model import Policy
+
+EMBEDDING = {
+    SIXTOFOUR: Embedding.SIXTOFOUR,
+    TEREDO: Embedding.TEREDO,
+    NAT64: Embedding.NAT64,
+    MAPPED: Embedding.MAPPED,
+}
+
+
+class Rows(NamedTuple):
+    """`wire[zone][service]` and `embedded[zone][service]` number `distinct`; `classes` are the labels of counters."""
+
+    distinct: tuple[Row, ...]
+    wire: list[list[int]]
+    embedded: list[list[int]]
+    classes: tuple[str, ...]
+    zones: tuple[Zone, ...]
+
+
+def build_rows(policy: Policy, ladders: Sequence[Ladder], zones: Zones) -> Rows:
+    """Judge every zone for every service; raises PolicyError when there are too many counter classes."""
+    labels = {rule.label for ladder in ladders for rule in ladder.prefixes}
+    classes = sorted(labels | {str(region) for region in zones.regions} | {str(UNKNOWN_REGION)})
+    if len(classes) > MAX_CLASSES:
+        message = (
+            f"{len(classes):,} regions, lists and prefixes would be counted apart, {MAX_CLASSES:,} is the most; "
+            "move prefixes from `allow` and `deny` into a list"
+        )
+        raise PolicyError([Problem(Place(policy.file, 1, 1), message)])
+    judge = _Judge(policy, ladders, zones, {label: number for number, label in enumerate(classes)})
+    numbers: dict[Row, int] = {}
+    wire, embedded = [], []
+    for key in zones.keys:
+        services = range(len(ladders))
+        wire.append([numbers.setdefault(judge.wire(key, service), len(numbers)) for service in services])
+        embedded.append([numbers.setdefault(judge.embedded(key, service), len(numbers)) for service in services])
+    described = tuple(_describe(policy, zones, key) for key in zones.keys)
+    return Rows(tuple(numbers), wire, embedded, tuple(classes), described)
+
+
+class _Judge(NamedTuple):
+    policy: Policy
+    ladders: Sequence[Ladder]
+    zones: Zones
+    classes: Mapping[str, int]
+
+    def wire(self, key: ZoneKey, service: int) -> Row:
+        """The row for an address as it stands in the packet."""
+        if key.never_drop != NONE:
+            prefix = self.policy.never_drop.prefixes[key.never_drop]
+            return Row(Verdict.ACCEPT, Rung.NEVER_DROP, f"never_drop: {prefix}")
+        if key.winners[service] == NONE and key.region == SPECIAL:
+            return Row(Verdict.ACCEPT, Rung.SPECIAL, "special")
+        return self.embedded(key, service)
+
+    def embedded(self, key: ZoneKey, service: int) -> Row:
+        """The row for an IPv4 address inside an IPv6 one: never-drop is not asked, and special counts as unknown."""
+        ladder = self.ladders[service]
+        if key.winners[service] != NONE:
+            rule = ladder.prefixes[key.winners[service]]
+            return self._row(rule.decision, rule.label)
+        if key.region in EMBEDDING:
+            return Row("embedded", "", "")
+        region = UNKNOWN_REGION if key.region == SPECIAL else self.zones.regions[key.region]
+        return self._row(ladder.decide(region), str(region))
+
+    def _row(self, decision: Decision, label: str) -> Row:
+        return Row(decision.verdict, decision.rung, decision.line, self.classes.get(label, NO_CLASS))
+
+
+def _describe(policy: Policy, zones: Zones, key: ZoneKey) -> Zone:
+    never_drop = None if key.never_drop == NONE else str(policy.never_drop.prefixes[key.never_drop])
+    if key.region in EMBEDDING:
+        return Zone(embedding=EMBEDDING[key.region], never_drop=never_drop)
+    region = str(zones.regions[key.region]) if key.region not in (SPECIAL, NO_REGION) else None
+    return Zone(region=region, special=key.region == SPECIAL, never_drop=never_drop)

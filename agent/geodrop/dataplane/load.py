@@ -1,0 +1,92 @@
+"""Load and unload: what happens around an engine, in the order that makes every crash harmless.
+
+The ruleset is kept and its generation number spent before the kernel is touched; the intent is written after. Whoever
+finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that the kernel carries.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.interfaces import default_interfaces
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.errors import ConfigError, UnavailableError
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.lock import exclusive
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.dataplane.engine import Engine, Observed, Report
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The outcome of a load: `report` is None if the kernel matched already."""
+
+    before: Observed
+    after: Observed
+    report: Report | None
+
+
+def select_engine(name: str) -> Engine:
+    """The engine of that name, probed; raises UnavailableError or PrivilegeError."""
+    if name == "xdp":
+        raise UnavailableError("this build of geodrop has no xdp engine", "use --engine nftables or auto")
+    engine = NftablesEngine()
+    engine.probe()
+    return engine
+
+
+def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
+    """Make the kernel match the ruleset in a file.
+
+    Raises DataError for the file, BusyError, PrivilegeError, UnavailableError, ConfigError when there is no interface,
+    and ApplyError with the old generation still in force.
+    """
+    ruleset = Ruleset.open(path)
+    wanted = tuple(interfaces or config.interfaces or default_interfaces())
+    if not wanted:
+        raise ConfigError(
+            "no interface holds a default route, so there is none to judge packets on",
+            "name one with --interface, or with `interfaces` in agent.yaml",
+        )
+    with exclusive():
+        engine = select_engine(engine_name)
+        store = Store(config.state)
+        before, intent = engine.observe(), store.intent()
+        names = {interface.name for interface in before.interfaces}
+        if before.digest == ruleset.digest and names == set(wanted) and not engine.verify(ruleset):
+            store.keep(Path(path), ruleset.digest)
+            store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
+            return Loaded(before, before, None)
+        generation = max(intent.generation, before.generation) + 1
+        store.keep(Path(path), ruleset.digest)
+        store.remember(replace(intent, generation=generation))
+        report = engine.apply(ruleset, generation, wanted)
+        store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
+        store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
+        return Loaded(before, engine.observe(), report)
+
+
+def unload(config: Config) -> bool:
+    """Remove all that is ours from the kernel and remember that; False if there was nothing."""
+    with exclusive():
+        engine = select_engine("nftables")
+        store = Store(config.state)
+        before, intent = engine.observe(), store.intent()
+        generation = max(intent.generation, before.generation)
+        # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
+        store.remember(replace(intent, generation=generation, unloaded=True))
+        return engine.remove()
+
+
+def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
+    """The ruleset that the kernel says it holds, if the state directory has it."""
+    path = Store(config.state).ruleset_path(observed.digest)
+    return Ruleset.open(path) if observed.digest and os.path.exists(path) else None

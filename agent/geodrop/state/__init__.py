@@ -1,0 +1,1 @@
+"""What geodrop remembers between runs: rulesets, the generation number, intent. Standard library only."""
