@@ -1,0 +1,136 @@
+"""Imports go one way: design.md's flow, as a table that a wrong import cannot slip past."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
+
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "messages": {"errors"},
+    "policy": {"errors"},
+    "geo": {"errors", "policy"},
+    "ruleset": {"errors", "policy"},
+    "compile": {"errors", "policy", "geo", "ruleset"},
+    "state": {"errors", "ruleset"},
+    "config": {"errors", "state"},
+    "dataplane": {"errors", "ruleset", "state", "config"},
+    "data": {"errors"},
+    "demo": {"errors", "messages", "data"},
+    "cli": {"errors", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"},
+    "__main__": {"cli"},
+}
+"""Each room (a folder or a file of the package) and the rooms it may import, itself apart."""
+
+TYPES_ONLY = {("errors", "policy")}
+"""Imports that only a type checker follows, allowed beyond the table: PolicyError carries problems of the policy."""
+
+LIBRARIES: dict[str, set[str]] = {
+    "numpy": {"geo", "compile"},
+    "maxminddb": {"geo"},
+    "geoip2": {"geo"},
+    "yaml": {"policy", "config"},
+    "pyroute2": {"dataplane"},
+    "structlog": {"dataplane", "cli"},
+}
+"""Each library and the rooms that may import it."""
+
+UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
+"""What reads databases and policies: never inside a process with privileges."""
+
+PRIVILEGED = ("check", "compile", "load", "unload", "explain", "status", "counters", "verify", "demo")
+"""The verbs: all of them may be started by root. Those that compile do it in the unprivileged child."""
+
+
+def sources() -> list[Path]:
+    """Every Python file of the package."""
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def room(path: Path) -> str:
+    """The room a file belongs to: the first folder, or the file itself at the top."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imports(path: Path) -> Iterator[tuple[str, bool]]:
+    """Every module a file imports, anywhere in it, and whether only a type checker sees the import."""
+    tree = ast.parse(path.read_text())
+    for_types = {
+        id(inner)
+        for outer in ast.walk(tree)
+        if isinstance(outer, ast.If) and ast.unparse(outer.test) == "TYPE_CHECKING"
+        for inner in ast.walk(outer)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) in for_types) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            module = node.module or ""
+            # `from geodrop import messages` imports geodrop.messages; `from geodrop.errors import X` does not.
+            names = [f"{module}.{alias.name}" for alias in node.names] if module == "geodrop" else [module]
+            yield from ((name, id(node) in for_types) for name in names)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_one_way(path: Path) -> None:
+    """No file imports a room that the table does not give to its own."""
+    own = room(path)
+    if own == "__init__":
+        assert not list(imports(path)), "the package itself imports nothing: everybody pays for it"
+        return
+    for name, for_types in imports(path):
+        if not name.startswith("geodrop."):
+            continue
+        other = name.split(".")[1]
+        if other not in ROOMS:
+            # A name of the package itself, such as its version.
+            assert other.startswith("__"), f"{path}: {name} is in no room"
+            continue
+        allowed = other == own or other in ROOMS[own] or (for_types and (own, other) in TYPES_ONLY)
+        assert allowed, f"{path.relative_to(PACKAGE)} imports {name}; {own} may import {sorted(ROOMS[own])}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_libraries_stay_in_their_rooms(path: Path) -> None:
+    """Each library is imported only where it belongs, so that replacing one touches one room."""
+    for name, _ in imports(path):
+        library = name.split(".")[0]
+        if library not in LIBRARIES:
+            assert library in {"geodrop", *sys.stdlib_module_names}, f"{path}: {library} is in no room"
+            continue
+        assert room(path) in LIBRARIES[library], f"{path} imports {name}; only {sorted(LIBRARIES[library])} may"
+
+
+def test_the_table_has_no_cycle() -> None:
+    """The rooms can be put in an order in which each imports only earlier ones."""
+    left = dict(ROOMS)
+    while left:
+        free = [name for name, needs in left.items() if not needs & left.keys()]
+        assert free, f"these import each other: {sorted(left)}"
+        for name in free:
+            del left[name]
+
+
+@pytest.mark.parametrize("verb", PRIVILEGED)
+def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None:
+    """What a verb imports, directly or not, contains nothing that parses a database or a policy."""
+    command = f"import sys, geodrop.cli.{verb}; print(*sys.modules, sep='\\n')"
+    listing = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout
+    assert not UNTRUSTED_INPUT & set(listing.split())
+
+
+def test_every_verb_is_covered() -> None:
+    """The list above is the list of verbs: a new verb has to be added to it."""
+    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "main"}
+    assert set(PRIVILEGED) == verbs
