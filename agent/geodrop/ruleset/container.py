@@ -3,8 +3,8 @@ r"""The ruleset file: a header, a JSON part and binary sections, under one diges
     offset  size
     0       8     magic, b"geodrop\0"
     8       4     format version, uint32 little-endian
-    12      4     length of the JSON part in bytes, uint32 little-endian
-    16      32    SHA-256 of everything from byte 48 to the end of the file
+    12      32    SHA-256 of everything from byte 44 to the end of the file
+    44      4     length of the JSON part in bytes, uint32 little-endian
     48      ...   the JSON part, UTF-8: {"meta": {...}, "sections": {name: [offset, length]}}
     ...     ...   the sections, each at a multiple of 64 from the start of the file, zero bytes between
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 MAGIC = b"geodrop\0"
 VERSION = 1
-HEADER = struct.Struct("<8sII32s")
+HEADER = struct.Struct("<8sI32sI")
+DIGESTED = 44
 ALIGNMENT = 64
 MAX_SIZE = 1 << 30
 
@@ -56,7 +57,8 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
     for name, (start, _) in table.items():
         body += bytes(start - HEADER.size - len(body))
         body += sections[name]
-    return HEADER.pack(MAGIC, VERSION, room, hashlib.sha256(body).digest()) + bytes(body)
+    digest = hashlib.sha256(struct.pack("<I", room) + body).digest()
+    return HEADER.pack(MAGIC, VERSION, digest, room) + bytes(body)
 
 
 def unpack(data: bytes | mmap.mmap, name: str) -> Container:
@@ -64,14 +66,14 @@ def unpack(data: bytes | mmap.mmap, name: str) -> Container:
     view = memoryview(data)
     if len(view) < HEADER.size or view[:8] != MAGIC:
         raise DataError(f"{name}: not a geodrop ruleset", "compile one with: geodrop compile")
-    _, version, room, digest = HEADER.unpack_from(view)
+    _, version, digest, room = HEADER.unpack_from(view)
     if version > VERSION:
         raise DataError(
             f"{name}: ruleset format {version}, this geodrop reads up to {VERSION}", "upgrade geodrop on this host"
         )
     if version != VERSION:
         raise DataError(f"{name}: ruleset format {version} is no longer read", "compile it again")
-    if hashlib.sha256(view[HEADER.size :]).digest() != digest:
+    if hashlib.sha256(view[DIGESTED:]).digest() != digest:
         raise DataError(f"{name}: cut off or altered (its digest does not match)", "copy or compile it again")
     # From here on the content is what some geodrop wrote; the bounds are checked all the same, since root reads this.
     try:

@@ -1,16 +1,20 @@
 """Where state, sockets and locks live: apart for each network namespace, since each has a dataplane of its own.
 
 In the machine's own namespace (that of PID 1) they are in the usual folders; in any other one in a folder named by the
-namespace's inode, so that tests, demos and a live daemon on one machine never meet.
+namespace's cookie, so that tests, demos and a live daemon on one machine never meet. A cookie, unlike the inode of
+/proc/PID/ns/net, is not used again for another namespace before the next boot.
 """
 
 from __future__ import annotations
 
 import os
+import socket
+import sys
 from pathlib import Path
 
 STATE = Path("/var/lib/geodrop")
 RUN = Path("/run/geodrop")
+SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for it
 
 
 def default_state() -> Path:
@@ -28,13 +32,23 @@ def lock_file() -> Path:
     return _apart(RUN) / "lock"
 
 
+def namespace_cookie() -> int:
+    """The number of this thread's network namespace, unique until the next boot (since Linux 5.14)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
+        return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+
+
 def _apart(folder: Path) -> Path:
-    own = os.stat("/proc/thread-self/ns/net")
+    return folder if _is_machines_own() else folder / "netns" / str(namespace_cookie())
+
+
+def _is_machines_own() -> bool:
+    # Every namespace has its own inode for net/dev. Unlike /proc/1/ns/net, which only a process that may trace PID 1 can
+    # look at, it shows what is asked to whoever sees PID 1 at all.
+    own = os.stat("/proc/thread-self/net/dev")
     try:
-        machine = os.stat("/proc/1/ns/net")
-    except PermissionError:
-        # Only root may ask about PID 1. Whoever else asks changes nothing, and will be told where root looks.
-        return folder
-    if (own.st_dev, own.st_ino) == (machine.st_dev, machine.st_ino):
-        return folder
-    return folder / "netns" / str(own.st_ino)
+        machine = os.stat("/proc/1/net/dev")
+    except (FileNotFoundError, PermissionError):
+        # Hidden from services with ProtectProc=: those run where PID 1 put them, or name their places in agent.yaml.
+        return True
+    return (own.st_dev, own.st_ino) == (machine.st_dev, machine.st_ino)

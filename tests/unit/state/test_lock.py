@@ -1,0 +1,47 @@
+import multiprocessing
+import os
+from pathlib import Path
+
+import pytest
+
+from geodrop.errors import BusyError
+from geodrop.state import lock
+
+
+@pytest.fixture(autouse=True)
+def _own_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "lock_file", lambda: tmp_path / "run" / "lock")
+
+
+def test_second_holder_is_told_who_has_it() -> None:
+    """While one process holds the lock another gets BusyError (75) that names it."""
+    with lock.exclusive(), pytest.raises(BusyError, match=f"pid {os.getpid()}"), lock.exclusive():
+        pytest.fail("two holders")
+
+
+def test_lock_is_free_afterwards() -> None:
+    """The lock can be taken again and again, also after an error."""
+    with pytest.raises(KeyError), lock.exclusive():
+        raise KeyError
+    with lock.exclusive():
+        pass
+
+
+def test_killed_holder_frees_the_lock() -> None:
+    """Kill -9 of the holder leaves no lock behind."""
+    ready = multiprocessing.Event()
+
+    def hold() -> None:
+        with lock.exclusive():
+            ready.set()
+            multiprocessing.Event().wait(30)
+
+    holder = multiprocessing.get_context("fork").Process(target=hold)
+    holder.start()
+    assert ready.wait(10)
+    with pytest.raises(BusyError), lock.exclusive():
+        pytest.fail("two holders")
+    holder.kill()
+    holder.join()
+    with lock.exclusive():
+        pass

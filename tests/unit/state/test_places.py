@@ -1,0 +1,41 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from geodrop.state import places
+
+
+def test_machine_namespace_has_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where PID 1 lives, the folders are those of the documentation."""
+    own = os.stat("/proc/thread-self/net/dev")
+    monkeypatch.setattr(places.os, "stat", lambda _: own)
+    assert str(places.default_state()) == "/var/lib/geodrop"
+    assert str(places.default_socket()) == "/run/geodrop/control.sock"
+    assert str(places.lock_file()) == "/run/geodrop/lock"
+
+
+@pytest.mark.root
+def test_other_namespaces_have_places_of_their_own() -> None:
+    """In another network namespace every place is in a folder named by the namespace."""
+    # Two namespaces made one after the other may share an inode number, never a cookie.
+    code = "from geodrop.state import places as p; print(p.default_state(), p.default_socket(), p.lock_file())"
+    run = ["unshare", "--net", sys.executable, "-c", code]
+    one, other = (subprocess.run(run, check=True, capture_output=True, text=True).stdout.split() for _ in range(2))
+    for place, root in zip(one, ("/var/lib/geodrop/netns/", "/run/geodrop/netns/", "/run/geodrop/netns/"), strict=True):
+        assert place.startswith(root)
+    assert not set(one) & set(other)
+
+
+def test_who_may_not_ask_gets_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that cannot see PID 1 is where PID 1 put it."""
+
+    def stat(path: str) -> os.stat_result:
+        if path.startswith("/proc/1/"):
+            raise PermissionError
+        return real(path)
+
+    real = os.stat
+    monkeypatch.setattr(places.os, "stat", stat)
+    assert str(places.default_state()) == "/var/lib/geodrop"

@@ -1,0 +1,90 @@
+from pathlib import Path
+
+import pytest
+
+from geodrop.config import Config, Metrics, Source, load_config
+from geodrop.errors import ConfigError
+
+WHOLE = """
+source: {policy: policy.yaml, databases: [/var/lib/GeoIP/GeoLite2-Country.mmdb]}
+engine: nftables
+interfaces: ["eth*", wan0]
+first_boot: closed
+state: /srv/geodrop
+socket: /srv/geodrop.sock
+metrics: {textfile: /srv/metrics}
+keep: 30d
+"""
+
+
+def write(folder: Path, text: str) -> str:
+    """An agent.yaml of that text."""
+    path = folder / "agent.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_whole_file(tmp_path: Path) -> None:
+    """Every key is read; relative paths are relative to agent.yaml."""
+    config = load_config(write(tmp_path, WHOLE))
+    assert config == Config(
+        source=Source(policy=str(tmp_path / "policy.yaml"), databases=("/var/lib/GeoIP/GeoLite2-Country.mmdb",)),
+        engine="nftables",
+        interfaces=("eth*", "wan0"),
+        first_boot="closed",
+        state=Path("/srv/geodrop"),
+        socket=Path("/srv/geodrop.sock"),
+        metrics=Metrics(listen=None, textfile="/srv/metrics"),
+        keep=30 * 86_400,
+    )
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+def test_every_key_has_a_default(tmp_path: Path, text: str) -> None:
+    """An empty file is the default configuration."""
+    assert load_config(write(tmp_path, text)) == Config()
+
+
+def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The usual file may be missing; one that was named may not."""
+    monkeypatch.delenv("GEODROP_CONFIG", raising=False)
+    monkeypatch.setattr("geodrop.config.DEFAULT_PATH", str(tmp_path / "none"))
+    assert load_config(None) == Config()
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(str(tmp_path / "none"))
+    monkeypatch.setenv("GEODROP_CONFIG", str(tmp_path / "none"))
+    with pytest.raises(ConfigError, match="no such file"):
+        load_config(None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("engin: xdp", "did you mean engine"),
+        ("engine: ebpf", "none of auto, nftables, xdp"),
+        ("first_boot: yes", "none of open, closed"),
+        ("interfaces: eth0", "must be a list"),
+        ("interfaces: ['a b']", "cannot be an interface's name"),
+        ("interfaces: [averyveryverylongname]", "cannot be an interface's name"),
+        ("source: {policy: p.yaml}", "needs policy and databases, or ruleset alone"),
+        ("source: {ruleset: r, policy: p, databases: [d]}", "needs policy and databases, or ruleset alone"),
+        ("source: {polcy: p}", "did you mean source.policy"),
+        ("metrics: {listen: a, socket: b}", "takes one of"),
+        ("keep: 400", "not a duration"),
+        ("[1, 2]", "must be a mapping"),
+        ("engine: [", "agent.yaml:"),
+        ("a: &a [*a]", "recursive"),
+    ],
+)
+def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
+    """Each mistake is a ConfigError (78) that names the file and what to write."""
+    with pytest.raises(ConfigError, match=r"agent\.yaml") as caught:
+        load_config(write(tmp_path, text))
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 78
+
+
+def test_deep_nesting_is_a_mistake_not_a_crash(tmp_path: Path) -> None:
+    """A file that nests without end is refused like any other bad YAML."""
+    with pytest.raises(ConfigError):
+        load_config(write(tmp_path, "[" * 5000))
