@@ -43,8 +43,8 @@ def _apart(folder: Path) -> Path:
 
 
 def _is_machines_own() -> bool:
-    # Every namespace has its own inode for net/dev. Unlike /proc/1/ns/net, which only a process that may trace PID 1 can
-    # look at, it shows what is asked to whoever sees PID 1 at all.
+    # Every namespace has its own inode for net/dev. Unlike /proc/1/ns/net, which only a process that may trace PID 1
+    # can look at, it answers whoever sees PID 1 at all.
     own = os.stat("/proc/thread-self/net/dev")
     try:
         machine = os.stat("/proc/1/net/dev")
