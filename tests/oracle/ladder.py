@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +48,8 @@ class Answer:
     """What the ladder says of one address and service.
 
     `would_drop` is the ladder's word, `verdict` what happens at the oracle's time. `label` is the counter class of a
-    packet that the ladder drops: the list or prefix on rung 3, else the region.
+    packet that the ladder drops: the list or prefix on rung 3, else the region, whose subdivision shows only where some
+    service names it.
     """
 
     rung: str
@@ -118,12 +119,20 @@ class Oracle:
             ("continent", region.continent and f"continent:{region.continent}"),
         ):
             if name in service.denied:
-                return rung, "drop", str(region)
+                return rung, "drop", self._label(region)
             if name in service.allowed:
-                return rung, "accept", str(region)
+                return rung, "accept", self._label(region)
         if region.country is None:
-            return "unknown", service.unknown, str(region)
-        return "default", service.default, str(region)
+            return "unknown", service.unknown, self._label(region)
+        return "default", service.default, self._label(region)
+
+    def reduced_region(self, address: str) -> str:
+        """The region as far as the policy can tell regions apart: without a subdivision that no service names."""
+        return self._label(self.region(ip_address(address)))
+
+    def _label(self, region: Region) -> str:
+        named = any(region.subdivision in service.allowed | service.denied for service in self.policy.services)
+        return str(region if named else replace(region, subdivision=None))
 
 
 def region_of(record: Mapping[str, Any] | None) -> Region:

@@ -1,0 +1,61 @@
+"""The cases themselves: the oracle must agree with every verdict written by hand, before any engine is asked."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import maxminddb
+import pytest
+
+from tests.conformance.cases import CASES, CN, WORLD, Case
+from tests.conformance.frames import AUTHENTICATION, HOP_BY_HOP, checksum, encode
+from tests.databases import write_database
+from tests.oracle.ladder import Oracle
+from tests.oracle.packet import UDP, Packet, judge
+
+if TYPE_CHECKING:
+    from tests.oracle.ladder import Database
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Database:
+    """The database of all cases."""
+    path = write_database(tmp_path_factory.mktemp("world") / "world.mmdb", WORLD)
+    return maxminddb.open_database(path, maxminddb.MODE_MEMORY)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_oracle_agrees(case: Case, world: Database) -> None:
+    """Two readings of design.md, by hand and by the oracle, give one verdict for every packet."""
+    oracle = Oracle(case.policy, [world], datetime.now(UTC))
+    for expectation in case.expectations:
+        verdict = judge(oracle, expectation.packet).verdict if expectation.via == "eth0" else "accept"
+        assert verdict == expectation.verdict, expectation
+
+
+def test_names_are_unique() -> None:
+    """A case is found by its name."""
+    assert len({case.name for case in CASES}) == len(CASES)
+
+
+def test_ipv4_frame() -> None:
+    """Lengths, number, fragment field and checksum are where RFC 791 has them."""
+    frame = encode(Packet(CN[0], options=bytes([1, 1, 1]), fragment=(16, True), payload=bytes(24)), 0x1234)
+    assert frame[0] == 0x46
+    assert struct.unpack("!HHH", frame[2:8]) == (48, 0x1234, 0x2002)
+    assert checksum(frame[:24]) == 0
+    assert frame[12:16] == bytes([1, 1, 1, 1])
+
+
+def test_ipv6_frame() -> None:
+    """Extension headers are chained, and the transport header follows them."""
+    frame = encode(Packet(CN[1], protocol=UDP, dport=53, extensions=(HOP_BY_HOP, AUTHENTICATION)), 0xABCDE)
+    assert struct.unpack("!I", frame[:4]) == (0x600ABCDE,)
+    assert frame[6] == HOP_BY_HOP
+    assert len(frame) == 40 + struct.unpack("!H", frame[4:6])[0]
+    hop_by_hop, authentication = frame[40:56], frame[56:80]
+    assert (hop_by_hop[0], (hop_by_hop[1] + 1) * 8) == (AUTHENTICATION, 16)
+    assert (authentication[0], (authentication[1] + 2) * 4) == (UDP, 24)
+    assert struct.unpack("!HH", frame[80:84]) == (40_000, 53)
