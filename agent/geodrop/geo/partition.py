@@ -43,6 +43,10 @@ class Partition:
         """Values at the given addresses, in their order; shape (m,) -> (m,)."""
         return self.values[np.searchsorted(self.starts, addresses, side="right") - 1]
 
+    def value_at(self, address: int) -> int:
+        """The value at one address, given as an integer."""
+        return int(self.lookup(encode(self.family, [address]))[0])
+
     def merged(self) -> Partition:
         """The same partition with neighbours of equal value joined."""
         keep = np.ones(len(self), dtype=bool)
@@ -77,19 +81,21 @@ def constant(family: int, value: int) -> Partition:
 
 def combine(one: Partition, other: Partition) -> tuple[Addresses, Values, Values]:
     """The common refinement of two partitions: starts, and for each of them the value in `one` and in `other`."""
-    small, large = sorted((one, other), key=len)
-    at = np.searchsorted(large.starts, small.starts, side="left")
+    large, small = (one, other) if len(one) >= len(other) else (other, one)
+    at = np.searchsorted(large.starts, small.starts)
     # Address 0 starts both, so every position found is inside `large` or just past its end.
-    known = np.zeros(len(small), dtype=bool)
     inside = at < len(large)
-    known[inside] = large.starts[at[inside]] == small.starts[inside]
-    starts = np.insert(large.starts, at[~known], small.starts[~known])
-    return starts, one.lookup(starts), other.lookup(starts)
+    new = np.ones(len(small), dtype=bool)
+    new[inside] = large.starts[at[inside]] != small.starts[inside]
+    starts = np.insert(large.starts, at[new], small.starts[new])
+    # A start that only `small` has cuts the interval of `large` that ends where it was put in.
+    of_large = np.insert(large.values, at[new], large.values[at[new] - 1])
+    positions = at + np.cumsum(new) - new
+    of_small = np.repeat(small.values, np.diff(positions, append=len(starts)))
+    return (starts, of_large, of_small) if large is one else (starts, of_small, of_large)
 
 
-def longest_match(
-    family: int, networks: Iterable[tuple[IPv4Network | IPv6Network, int]], outside: int
-) -> Partition:
+def longest_match(family: int, networks: Iterable[tuple[IPv4Network | IPv6Network, int]], outside: int) -> Partition:
     """Nested networks flattened: each address gets the number of the longest network that holds it, else `outside`.
 
     Networks of the other family are passed over. Networks either nest or are disjoint, so one pass over them in

@@ -1,0 +1,129 @@
+"""From the records of a database to regions. Whatever schema a vendor uses, this is the only place that knows it.
+
+Known are MaxMind's GeoIP2 and GeoLite2, Country, City and Enterprise, which DB-IP follows (`country.iso_code`, else
+`registered_country.iso_code`; `subdivisions[].iso_code`; `continent.code`), IPinfo's (`country_code`, or `country` as
+a string; `continent_code`, or `continent` as a string), and the flat one of a lone `country_code`.
+
+Records of MaxMind's shape are read through geoip2's models. A file of cities has a few thousand distinct combinations
+of country, continent and subdivisions in hundreds of thousands of records, and only combinations are modelled.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from geoip2.models import City
+
+from geodrop.geo.section import damaged
+from geodrop.policy.countries import CONTINENTS, UNKNOWN_CODES, Region, country_region
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from geodrop.geo.section import Section
+
+CODES = frozenset({"country_code", "continent_code"})
+NESTED: Mapping[str, type] = {"country": dict, "registered_country": dict, "continent": dict, "subdivisions": list}
+WANTED = CODES | NESTED.keys()
+
+
+class RegionReader:
+    """Reads the regions of records of one data section; `name` is how messages call the file.
+
+    `strange` collects the country codes met that are neither countries nor known to stand for none.
+    """
+
+    def __init__(self, section: Section, name: str) -> None:
+        self.strange: set[str] = set()
+        self._section = section
+        self._name = name
+        self._known: dict[tuple[tuple[str, int], ...], Region] = {}
+
+    def regions(self, offsets: Iterable[int]) -> list[Region]:
+        """The region of each record; raises DataError for a record that cannot be understood."""
+        return [self._region(offset) for offset in offsets]
+
+    def _region(self, offset: int) -> Region:
+        fields = self._section.fields(offset, WANTED)
+        if not fields:
+            return Region()
+        region = self._known.get(fields)
+        if region is None:
+            region = self._read({field: self._section.decode(value) for field, value in fields})
+            self._known[fields] = region
+        return region
+
+    def _read(self, record: Mapping[str, Any]) -> Region:
+        model = self._model(record)
+        code = record.get("country_code") or _string(record, "country")
+        if code is None:
+            code = model.country.iso_code or model.registered_country.iso_code
+        region = country_region(self._text(code))
+        if region.country:
+            subdivisions = [self._text(subdivision.iso_code) for subdivision in model.subdivisions]
+            return _with_subdivision(region, next(filter(None, subdivisions), ""))
+        if code and code not in UNKNOWN_CODES:
+            self.strange.add(code)
+        continent = record.get("continent_code") or _string(record, "continent") or model.continent.code
+        continent = self._text(continent)
+        return Region(continent=continent if continent in CONTINENTS else "")
+
+    def _model(self, record: Mapping[str, Any]) -> City:
+        """The part of a record that has MaxMind's shape; empty for a record of another one."""
+        shaped: dict[str, Any] = {}
+        for field, kind in NESTED.items():
+            value = record.get(field)
+            if isinstance(value, kind):
+                shaped[field] = value
+            elif value is not None and not isinstance(value, str):
+                raise damaged(self._name, f"a record whose {field} is {_shown(value)}")
+        try:
+            return City(None, **shaped)
+        except TypeError as failure:  # a map whose keys are no strings, or a list of something else than maps
+            raise damaged(self._name, f"a record that is not as MaxMind writes them ({failure})") from failure
+
+    def _text(self, code: object) -> str:
+        if code is None:
+            return ""
+        if not isinstance(code, str):
+            raise damaged(self._name, f"a record with the code {_shown(code)}")
+        return code
+
+
+def _string(record: Mapping[str, Any], field: str) -> str | None:
+    value = record.get(field)
+    return value if isinstance(value, str) else None
+
+
+def _with_subdivision(region: Region, code: str) -> Region:
+    """MaxMind writes the part after the country, "43"; the whole code, "UA-43", is understood too."""
+    code = code.removeprefix(f"{region.country}-")
+    if not code:
+        return region
+    return Region(region.country, f"{region.country}-{code}", region.continent)
+
+
+def strange_codes(codes: Iterable[str]) -> str:
+    """Codes for a message: sorted, printable, and not without end."""
+    shown = sorted(_shown(code) for code in codes)
+    return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
+
+
+def plain(value: object) -> Any:  # noqa: ANN401 - JSON
+    """A decoded value as JSON can carry it: bytes as hex, numbers that are none as null."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _shown(value: object) -> str:
+    """A value in a message, in ASCII and short, since the file may hold anything."""
+    text = value if isinstance(value, str) and value.isascii() and value.isprintable() else ascii(value)
+    return text if len(text) <= 40 else text[:37] + "..."
