@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
+import functools
 import itertools
 import os
 import socket
@@ -17,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import pytest
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 CLONE_NEWNET = 0x4000_0000
 ETH_P_IP = 0x0800
 ETH_P_IPV6 = 0x86DD
+ETH_P_8021Q = 0x8100
 SOL_PACKET = 263
 PACKET_QDISC_BYPASS = 20
 SIOCGIFHWADDR = 0x8927
@@ -53,6 +57,17 @@ def missing() -> str:
     except (RuntimeError, FileNotFoundError) as error:
         return str(error)
     return ""
+
+
+def require() -> None:
+    """Skip the running test where the kernel cannot be tested; in CI fail it, so that nothing goes untested unseen."""
+    if reason := _why_not():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must test the kernel: {reason}")
+        pytest.skip(reason)
+
+
+_why_not = functools.cache(missing)
 
 
 @dataclass(frozen=True)
@@ -159,6 +174,13 @@ class PacketSender:
             self._socket.sendto(packet, (interface, protocol, packet_type, hardware_type, mac))
             count += 1
         return count
+
+    def send_tagged(self, packet: bytes, vlan: int) -> None:
+        """Send one packet behind an 802.1Q tag: 16 bits of priority (0) and identifier, 16 of the inner protocol."""
+        interface, packet_type, hardware_type, mac = self._to
+        protocol = ETH_P_IP if packet[0] >> 4 == 4 else ETH_P_IPV6
+        tagged = struct.pack("!HH", vlan, protocol) + packet
+        self._socket.sendto(tagged, (interface, ETH_P_8021Q, packet_type, hardware_type, mac))
 
     def close(self) -> None:
         """Close the socket."""

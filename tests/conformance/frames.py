@@ -5,6 +5,7 @@ All fields are big-endian, as on the wire: RFC 791, RFC 8200, RFC 9293, RFC 768,
 
 from __future__ import annotations
 
+import itertools
 import struct
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
@@ -52,7 +53,7 @@ def _ipv6(packet: Packet, number: int, body: bytes) -> bytes:
     if packet.fragment is not None and FRAGMENT not in chain:
         chain.append(FRAGMENT)
     headers = b""
-    for kind, following in zip(chain, [*chain[1:], packet.protocol], strict=True):
+    for kind, following in itertools.pairwise([*chain, packet.protocol]):
         headers += _extension(packet, number, kind, following)
     return (
         struct.pack(
@@ -77,8 +78,9 @@ def _extension(packet: Packet, number: int, kind: int, following: int) -> bytes:
         return struct.pack("!BBHII", following, 4, 0, 1, number) + bytes(12)
     if kind == ROUTING:  # of an experimental type, with no segments left
         return struct.pack("!BBBBI", following, 0, 253, 0, 0)
-    # Hop-by-hop and destination options: one PadN over the 6 bytes that are there, or 14 for two units of 8.
-    return struct.pack("!BBBB", following, 1, 1, 12) + bytes(12)
+    # Hop-by-hop and destination options: 16 bytes, one experimental option that may be skipped. Not PadN, of which
+    # Linux takes no more than 7 bytes.
+    return struct.pack("!BBBB", following, 1, 0x1E, 12) + bytes(12)
 
 
 def _transport(packet: Packet) -> bytes:

@@ -6,24 +6,15 @@ import struct
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import maxminddb
 import pytest
 
-from tests.conformance.cases import CASES, CN, WORLD, Case
+from tests.conformance.cases import CASES, CN, Case
 from tests.conformance.frames import AUTHENTICATION, HOP_BY_HOP, checksum, encode
-from tests.databases import write_database
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import UDP, Packet, judge
 
 if TYPE_CHECKING:
     from tests.oracle.ladder import Database
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Database:
-    """The database of all cases."""
-    path = write_database(tmp_path_factory.mktemp("world") / "world.mmdb", WORLD)
-    return maxminddb.open_database(path, maxminddb.MODE_MEMORY)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.namespaces import Namespace, missing, namespaces
+from tests.namespaces import Namespace, namespaces, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_why_not = functools.cache(missing)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,10 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def kernel() -> None:
     """Skip where the kernel cannot be tested; in CI that is a failure, so that nothing goes untested unseen."""
-    if reason := _why_not():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"CI must test the kernel: {reason}")
-        pytest.skip(reason)
+    require()
 
 
 @pytest.fixture

@@ -83,9 +83,9 @@ def databases() -> st.SearchStrategy[list[dict[str, Any]]]:
     first = st.dictionaries(keys, records(), max_size=8).map(
         lambda some: {**some, **{network: city(*place) for network, place in CITIES.items()}}
     )
-    return st.tuples(first, st.lists(st.dictionaries(keys, records(), min_size=1, max_size=6), max_size=1)).map(
-        lambda pair: [pair[0], *pair[1]]
-    )
+    # A database without a single country is refused, so the second one knows at least this network.
+    second = st.dictionaries(keys, records(), max_size=6).map(lambda some: {**some, "13.0.0.0/8": country("DE")})
+    return st.tuples(first, st.lists(second, max_size=1)).map(lambda pair: [pair[0], *pair[1]])
 
 
 @st.composite

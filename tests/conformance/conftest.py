@@ -1,0 +1,56 @@
+"""The bench, once for the whole suite, and the engines to be judged on it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import maxminddb
+import pytest
+from geodrop.dataplane.nftables.engine import NftablesEngine
+
+from tests.conformance.cases import WORLD
+from tests.conformance.wire import Wire, make_wire
+from tests.databases import write_database
+from tests.namespaces import require
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from geodrop.dataplane.engine import Engine
+
+    from tests.oracle.ladder import Database
+
+ENGINES = {"nftables": NftablesEngine}
+"""Every engine by name; the suite is the same for all of them."""
+
+
+@pytest.fixture(scope="package")
+def wire() -> Iterator[Wire]:
+    """The bench of namespaces."""
+    require()
+    with make_wire() as made:
+        yield made
+
+
+@pytest.fixture(scope="package", params=sorted(ENGINES))
+def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Engine]:
+    """One engine after the other, in the judged host, removed afterwards."""
+    chosen = ENGINES[request.param]()
+    with wire.host.entered():
+        chosen.probe()
+    yield chosen
+    with wire.host.entered():
+        chosen.remove()
+
+
+@pytest.fixture(scope="package")
+def world_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of all cases, as a file."""
+    return write_database(tmp_path_factory.mktemp("world") / "world.mmdb", WORLD)
+
+
+@pytest.fixture(scope="package")
+def world(world_file: Path) -> Database:
+    """The same, open in the pure-Python reader."""
+    return maxminddb.open_database(world_file, maxminddb.MODE_MEMORY)

@@ -1,0 +1,123 @@
+"""Every case on every engine, with real packets: each verdict, and what the counters say afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from geodrop.compile.build import compile_ruleset
+from geodrop.geo.database import Database as GeoDatabase
+from geodrop.policy.parse import load_policy
+from geodrop.ruleset.model import Ruleset
+
+from tests.conformance.cases import CASES, CN, DENY_CN, US, Case, both, service
+from tests.conformance.wire import JUDGED
+from tests.oracle.ladder import Oracle
+from tests.oracle.packet import judge, totals
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from geodrop.dataplane.engine import Engine
+
+    from tests.conformance.wire import Wire
+    from tests.oracle.ladder import Database
+
+    Totals = dict[tuple[str, str, str | None, str], tuple[int, int]]
+
+pytestmark = pytest.mark.root
+
+COUNTERS = ("dropped", "would_drop", "accepted", "never_drop")
+
+_generations = itertools.count(1)
+
+
+def load(engine: Engine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
+    """Compile a policy and put it in force on the judged interface."""
+    parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
+    ruleset = Ruleset.unpack(
+        compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)]), "test"
+    )
+    with wire.host.entered():
+        engine.apply(ruleset, next(_generations), [JUDGED])
+    return ruleset
+
+
+def counted(engine: Engine, wire: Wire) -> Totals:
+    """All counters that are not zero, in the oracle's form."""
+    with wire.host.entered():
+        counts = engine.counters()
+    return {
+        (count.service, count.family, count.label, name): getattr(count, name)
+        for count in counts
+        for name in COUNTERS
+        if getattr(count, name) != (0, 0)
+    }
+
+
+def difference(before: Totals, after: Totals) -> Totals:
+    """What was counted in between."""
+    grown = {}
+    for key, (packets, size) in after.items():
+        old_packets, old_size = before.get(key, (0, 0))
+        if (packets, size) != (old_packets, old_size):
+            grown[key] = (packets - old_packets, size - old_size)
+    return grown
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_conformance(case: Case, engine: Engine, wire: Wire, world: Database, world_file: Path) -> None:
+    """What is accepted arrives, and is forwarded if it is for elsewhere; what is dropped never does; all is counted."""
+    load(engine, wire, case.policy, world_file)
+    before = counted(engine, wire)
+    arrived, forwarded, lengths = wire.send(case.expectations)
+    found = ["accept" if here else "drop" for here in arrived]
+    wrong = [item for item, verdict in zip(case.expectations, found, strict=True) if verdict != item.verdict]
+    assert wrong == []
+    for item, onward in zip(case.expectations, forwarded, strict=True):
+        elsewhere = item.packet.dest.startswith(("30.0.0.", "2600:30:"))
+        assert onward == (elsewhere and item.verdict == "accept"), item
+    oracle = Oracle(case.policy, [world], datetime.now(UTC))
+    judged = [
+        (item.packet, judge(oracle, item.packet), length)
+        for item, length in zip(case.expectations, lengths, strict=True)
+        if item.via == JUDGED
+    ]
+    assert difference(before, counted(engine, wire)) == totals(judged)
+
+
+def test_a_date_arrives_with_nobody_running(engine: Engine, wire: Wire, world_file: Path) -> None:
+    """`starts` takes effect by the kernel's clock: the same loaded policy only counts at first, and drops later."""
+    starts = int(time.time()) + 3
+    stamp = datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    load(engine, wire, "services:\n" + service(f"{DENY_CN}; starts: {stamp}"), world_file)
+    packets = [*both(CN, "drop"), *both(US, "accept")]
+    arrived, _, _ = wire.send(packets)
+    assert time.time() < starts, "too slow to see the time before"
+    assert arrived == [True] * 4
+    time.sleep(starts - time.time() + 0.1)
+    arrived, _, _ = wire.send(packets)
+    assert arrived == [False, False, True, True]
+
+
+def test_other_tables_stay_as_they_were(engine: Engine, wire: Wire, world_file: Path) -> None:
+    """The observer's table, handles and all, is the same after a load and a removal."""
+
+    def others() -> str:
+        return wire.host.run("nft", "--handle", "--stateless", "list", "table", "inet", "observer")
+
+    before = others()
+    load(engine, wire, CASES[0].policy, world_file)
+    assert others() == before
+    with wire.host.entered():
+        assert engine.remove()
+        assert not engine.remove()
+    assert others() == before
+    assert wire.host.run("nft", "list", "tables").split() == ["table", "inet", "observer"]
+
+
+def _no_lists(name: str) -> bytes:
+    raise AssertionError(name)
