@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import json
-import mmap
 import os
 import resource
 import socket
@@ -162,7 +161,7 @@ def read_inputs(request: Mapping[str, Any], channel: socket.socket) -> Inputs:
         print(problem, file=sys.stderr)
     databases = []
     for given in request["databases"]:
-        database = Database.open(_map(given["fd"], given["name"]), given["name"])
+        database = Database.open(given["fd"], given["name"])
         for warning in database.warnings:
             messages.warning(f"{given['name']}: {warning}")
         databases.append(database)
@@ -171,6 +170,8 @@ def read_inputs(request: Mapping[str, Any], channel: socket.socket) -> Inputs:
 
 def _ruleset(inputs: Inputs) -> tuple[bytes, RegionMap]:
     region_map = regions(inputs.databases, inputs.policy.corrections)
+    for warning in region_map.warnings:
+        messages.warning(warning)
     return build(inputs.policy, region_map, [*inputs.read, *map(identity, inputs.databases)]), region_map
 
 
@@ -194,14 +195,6 @@ def _read(descriptor: int, limit: int, name: str) -> bytes:
     if len(data) > limit:
         raise DataError(f"{name}: larger than {limit >> 20} MB", "make it smaller")
     return data
-
-
-def _map(descriptor: int, name: str) -> mmap.mmap | bytes:
-    try:
-        size = os.fstat(descriptor).st_size
-        return mmap.mmap(descriptor, 0, prot=mmap.PROT_READ) if size else b""
-    except (OSError, ValueError) as failure:
-        raise DataError(f"{name}: cannot be read ({failure})", "name a GeoIP database (.mmdb)") from failure
 
 
 def _lines(stream: Iterable[str]) -> Iterable[str]:

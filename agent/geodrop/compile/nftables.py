@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geodrop.geo.partition import Partition
 from geodrop.policy.model import Verdict
 from geodrop.ruleset.model import NO_CLASS, Target
 
 if TYPE_CHECKING:
     from geodrop.compile.rows import Rows
     from geodrop.compile.zones import Zones
+    from geodrop.geo.partition import Partition
 
 ABSENT = -1
 

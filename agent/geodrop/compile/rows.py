@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.compile.zones import NO_REGION, NONE, ZoneKey
 from geodrop.errors import PolicyError
-from geodrop.geo.world import MAPPED, NAT64, SIXTOFOUR, SPECIAL, TEREDO
+from geodrop.geo.world import EMBEDDINGS, SPECIAL
 from geodrop.policy.countries import UNKNOWN as UNKNOWN_REGION
 from geodrop.policy.model import Rung, Verdict
 from geodrop.policy.problems import Place, Problem
-from geodrop.ruleset.model import MAX_CLASSES, NO_CLASS, Embedding, Row, Zone
+from geodrop.ruleset.model import MAX_CLASSES, NO_CLASS, Row, Zone
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from geodrop.compile.zones import Zones
     from geodrop.policy.ladder import Decision, Ladder
     from geodrop.policy.model import Policy
-
-EMBEDDING = {
-    SIXTOFOUR: Embedding.SIXTOFOUR,
-    TEREDO: Embedding.TEREDO,
-    NAT64: Embedding.NAT64,
-    MAPPED: Embedding.MAPPED,
-}
 
 
 class Rows(NamedTuple):
@@ -79,7 +72,7 @@ class _Judge(NamedTuple):
         if key.winners[service] != NONE:
             rule = ladder.prefixes[key.winners[service]]
             return self._row(rule.decision, rule.label)
-        if key.region in EMBEDDING:
+        if key.region in EMBEDDINGS:
             return Row("embedded", "", "")
         region = UNKNOWN_REGION if key.region == SPECIAL else self.zones.regions[key.region]
         return self._row(ladder.decide(region), str(region))
@@ -90,7 +83,7 @@ class _Judge(NamedTuple):
 
 def _describe(policy: Policy, zones: Zones, key: ZoneKey) -> Zone:
     never_drop = None if key.never_drop == NONE else str(policy.never_drop.prefixes[key.never_drop])
-    if key.region in EMBEDDING:
-        return Zone(embedding=EMBEDDING[key.region], never_drop=never_drop)
+    if key.region in EMBEDDINGS:
+        return Zone(embedding=EMBEDDINGS[key.region], never_drop=never_drop)
     region = str(zones.regions[key.region]) if key.region not in (SPECIAL, NO_REGION) else None
     return Zone(region=region, special=key.region == SPECIAL, never_drop=never_drop)

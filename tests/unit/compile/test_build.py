@@ -1,0 +1,44 @@
+from ipaddress import ip_address
+
+import pytest
+
+from geodrop.compile.build import build
+from geodrop.errors import PolicyError
+from geodrop.policy.model import Policy
+from geodrop.ruleset.explain import explain
+from geodrop.ruleset.model import Input, Ruleset
+from tests.unit.compile.worlds import policy, region_map, service
+
+INPUTS = [Input("policy", "policy.yaml", "00")]
+
+
+def verdicts(given: Policy, *addresses: str) -> list[str]:
+    """What the compiled ruleset says of some addresses, read back from its bytes."""
+    ruleset = Ruleset.unpack(build(given, region_map(), INPUTS), "test")
+    return [next(explain(ruleset, ip_address(address), 0)).verdict for address in addresses]
+
+
+def test_ruleset_reads_back() -> None:
+    """What is compiled can be opened, checks out, and gives the ladder's verdicts in both families."""
+    given = policy(service(deny=["UA"]))
+    addresses = ["30.1.2.3", "20.0.0.1", "2000::5", "64:ff9b::1e00:1", "64:ff9b::1400:1", "2400::1"]
+    assert verdicts(given, *addresses) == ["drop", "accept", "drop", "drop", "accept", "accept"]
+
+
+def test_same_inputs_same_bytes() -> None:
+    """A fleet can compare digests: nothing of time, machine or order gets in."""
+    given = policy(service(deny=["UA", "20.1.0.0/16"]), service("web", port=80, deny=["US"]))
+    assert build(given, region_map(), INPUTS) == build(given, region_map(), INPUTS)
+
+
+def test_subdivision_that_no_database_carries_is_refused() -> None:
+    """A line that could never match is an error at its place, not silence."""
+    with pytest.raises(PolicyError, match=r"policy\.yaml:1:1: error: UA-09: no loaded database carries"):
+        build(policy(service(deny=["UA-09"])), region_map(), INPUTS)
+
+
+def test_inputs_are_recorded() -> None:
+    """The ruleset says what it was made of."""
+    ruleset = Ruleset.unpack(build(policy(service()), region_map(), INPUTS), "test")
+    assert ruleset.meta.inputs == tuple(INPUTS)
+    assert [one.name for one in ruleset.meta.services] == ["api"]
