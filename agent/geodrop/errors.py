@@ -52,6 +52,14 @@ class DataError(GeodropError):
     exit_code = 65
 
 
+class ListError(DataError):
+    """List files cannot be used; carries every problem found, as PolicyError does."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
 class UnavailableError(GeodropError):
     """A kernel facility is missing, or not ours to use."""
 

@@ -6,12 +6,13 @@ This is the only place that knows that deny beats allow. `compile` asks it once 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from geodrop.policy.model import Line, LineKind, Network, Policy, Rung, Service, Verdict
+from geodrop.policy.groups import open_groups
+from geodrop.policy.model import LineKind, Network, Policy, Rung, Service, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from geodrop.policy.countries import Region
 
@@ -66,20 +67,19 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
     }
     # Deny first and setdefault after: deny beats allow on every rung, and of two lines the one written first is named.
     for lines, verdict in ((service.deny, Verdict.DROP), (service.allow, Verdict.ACCEPT)):
-        for line in lines:
-            for member in _members(policy, line):
-                if member.kind in regions:
-                    decision = Decision(verdict, Rung(member.kind), line.text)
-                    regions[member.kind].setdefault(member.name, decision)
-                    continue
-                decision = Decision(verdict, Rung.PREFIX, line.text)
-                if member.kind is LineKind.LIST:
-                    networks, label = policy.lists[member.name].prefixes, f"list:{member.name}"
-                else:
-                    # `parse` gives every prefix line its network.
-                    networks, label = (cast("Network", member.network),), member.text
-                for network in networks:
-                    prefixes.setdefault(network, PrefixRule(network, decision, label))
+        for line, member in open_groups(policy.groups, lines):
+            if member.kind in regions:
+                decision = Decision(verdict, Rung(member.kind), line.text)
+                regions[member.kind].setdefault(member.name, decision)
+                continue
+            decision = Decision(verdict, Rung.PREFIX, line.text)
+            networks: tuple[Network, ...]
+            if member.network is not None:
+                networks, label = (member.network,), member.text
+            else:
+                networks, label = policy.lists[member.name].prefixes, f"list:{member.name}"
+            for network in networks:
+                prefixes.setdefault(network, PrefixRule(network, decision, label))
     return Ladder(
         prefixes=tuple(prefixes.values()),
         subdivisions=regions[LineKind.SUBDIVISION],
@@ -88,15 +88,6 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
         unknown=Decision(service.unknown, Rung.UNKNOWN, f"unknown: {_word(service.unknown)}"),
         default=Decision(service.default, Rung.DEFAULT, f"default: {_word(service.default)}"),
     )
-
-
-def _members(policy: Policy, line: Line) -> Iterator[Line]:
-    """The line itself, or what its group holds, nested groups opened; `check` has refused cycles."""
-    if line.kind is LineKind.GROUP:
-        for member in policy.groups[line.name]:
-            yield from _members(policy, member)
-    else:
-        yield line
 
 
 def _word(verdict: Verdict) -> str:

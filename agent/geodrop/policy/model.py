@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 Network = IPv4Network | IPv6Network
 
 
-
 class Verdict(StrEnum):
     """What happens to a packet."""
 
@@ -148,7 +147,7 @@ class NeverDrop:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on a change; parsed and kept, nothing enforces them yet."""
+    """Bounds on a change; parsed and kept, nothing enforces them yet. `blast_radius` is a share, 0.0 to 1.0."""
 
     blast_radius: float | None = None
     database_age: timedelta | None = None

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+Severity = Literal["error", "warning"]
+
+MAX_PROBLEMS = 1_000
+"""More are counted, not kept: nobody reads them, and a hostile file must not make megabytes of messages."""
+
+MAX_CHOICES = 500
+MAX_LISTED = 12
+"""Among how many names a misspelt one is looked for, and how many of them a message lists."""
+
+EXCERPT = 110
+"""How many characters of a long line are shown around the caret."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -24,11 +40,81 @@ class Problem:
 
     place: Place
     message: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
     source: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.severity}: {self.message}"
         if self.source:
-            text += f"\n    {self.source}\n    {' ' * (self.place.column - 1)}^"
+            start = max(0, min(self.place.column - 1 - EXCERPT // 2, len(self.source) - EXCERPT))
+            excerpt = self.source[start : start + EXCERPT]
+            # Tabs are kept under the line, so that the caret stands right whatever their width.
+            indent = "".join(c if c == "\t" else " " for c in excerpt[: self.place.column - 1 - start])
+            text += f"\n    {excerpt}\n    {indent}^"
         return text
+
+
+class Report:
+    """Collects the problems of one file, each with its line of the text."""
+
+    def __init__(self, file: str, lines: Sequence[str]) -> None:
+        self.file = file
+        self._lines = lines
+        self._found: dict[Severity, set[Problem]] = {"error": set(), "warning": set()}
+        self._left_out = 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether there was an error."""
+        return bool(self._found["error"])
+
+    @property
+    def errors(self) -> int:
+        """How many errors there were so far; at most MAX_PROBLEMS are counted."""
+        return len(self._found["error"])
+
+    @property
+    def full(self) -> bool:
+        """Whether further errors are only counted."""
+        return len(self._found["error"]) >= MAX_PROBLEMS
+
+    def error(self, place: Place, message: str) -> None:
+        """Something that keeps the file from being used."""
+        self._add(place, message, "error")
+
+    def warning(self, place: Place, message: str) -> None:
+        """Something that is allowed, but perhaps not meant."""
+        self._add(place, message, "warning")
+
+    def problems(self) -> list[Problem]:
+        """Everything found, in file order."""
+        found = sorted(self._found["error"] | self._found["warning"])
+        if self._left_out:
+            found.append(Problem(found[-1].place, f"{self._left_out:,} more problems are not shown", "warning"))
+        return found
+
+    def meant(self, word: str, known: Collection[str]) -> str:
+        """Completes a message about a word that is not known: `; did you mean "api"?`, or what there is to choose."""
+        if self.full or len(known) > MAX_CHOICES:
+            return ""
+        close = difflib.get_close_matches(word[:64], known, n=1)
+        if close:
+            return f'; did you mean "{close[0]}"?'
+        return f"; write one of: {', '.join(known)}" if 0 < len(known) <= MAX_LISTED else ""
+
+    def _add(self, place: Place, message: str, severity: Severity) -> None:
+        found = self._found[severity]
+        if len(found) >= MAX_PROBLEMS:
+            self._left_out += 1
+            return
+        source = self._lines[place.line - 1] if 0 < place.line <= len(self._lines) else ""
+        # The line goes to a terminal: nothing in it may steer that.
+        found.add(
+            Problem(place, message, severity, "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in source))
+        )
+
+
+def shown(text: str) -> str:
+    """A text of the operator's as it is put into a message: quoted, on one line, unprintables escaped, not too long."""
+    short = text if len(text) <= 60 else text[:57] + "..."
+    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + '"'

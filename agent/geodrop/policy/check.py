@@ -1,0 +1,140 @@
+"""What is wrong with a policy as a whole: names, cycles, contradictions, services that take the same packets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from geodrop.policy.groups import open_groups
+from geodrop.policy.model import LineKind, Mode
+from geodrop.policy.overlap import common_packets
+from geodrop.policy.problems import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.policy.model import Line, Policy, Service
+    from geodrop.policy.problems import Place, Report
+
+MAX_SERVICES = 1_000
+"""Every pair of them is compared."""
+
+
+@dataclass(slots=True)
+class Origins:
+    """What is known of the file beside the policy: where groups are, and whose `match` could not be read."""
+
+    groups: dict[str, Place] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
+
+
+def check_policy(policy: Policy, origins: Origins, report: Report) -> None:
+    """Report everything that needs more than one line to be seen; works on a policy with errors too."""
+    _check_names(policy, report)
+    _check_cycles(policy, report)
+    for service in policy.services:
+        _check_contradictions(policy, service, report)
+    _check_overlaps(policy, origins, report)
+    if not report.failed:
+        # A name that is misspelt where it is used is an error there, and would be unused here.
+        _check_unused(policy, origins, report)
+
+
+def _check_names(policy: Policy, report: Report) -> None:
+    kinds = ((LineKind.GROUP, policy.groups, "group"), (LineKind.LIST, policy.lists, "list"))
+    for line in _all_lines(policy):
+        for kind, known, word in kinds:
+            if line.kind is kind and line.name not in known:
+                hint = report.meant(line.name, list(known)) or f"; write it under {word}s"
+                report.error(line.place, f"there is no {word} {shown(line.name)}{hint}")
+
+
+def _check_cycles(policy: Policy, report: Report) -> None:
+    """Depth first, without recursion: groups may nest as deep as the file is long."""
+    done: set[str] = set()
+    for start in policy.groups:
+        path: dict[str, Iterator[Line]] = {}
+        name = start
+        while True:
+            if name not in path and name not in done:
+                path[name] = iter(policy.groups[name])
+            line = next((line for line in path[name] if line.kind is LineKind.GROUP), None) if name in path else None
+            if line is None:
+                path.pop(name, None)
+                done.add(name)
+                if not path:
+                    break
+                name = next(reversed(path))
+            elif line.name in path:
+                names = list(path)
+                cycle = " > ".join([*names[names.index(line.name) :], line.name])
+                report.error(line.place, f"group {shown(line.name)} holds itself ({cycle}); remove this line")
+            elif line.name in policy.groups and line.name not in done:
+                name = line.name
+
+
+def _check_contradictions(policy: Policy, service: Service, report: Report) -> None:
+    denied: dict[tuple[LineKind, str], Line] = {}
+    for line, member in open_groups(policy.groups, service.deny):
+        denied.setdefault((member.kind, member.name), line)
+    written = {(line.kind, line.name): line for line in service.deny}
+    shared: dict[tuple[Line, Line], dict[str, None]] = {}
+    for line in service.allow:
+        if (line.kind, line.name) in written:
+            first, second = sorted((line, written[line.kind, line.name]), key=lambda one: one.place)
+            message = f"{second.text} is in allow and in deny of service {service.name} (line {first.place.line})"
+            report.error(second.place, f"{message}; remove one of the two")
+    for line, member in open_groups(policy.groups, service.allow):
+        deny = denied.get((member.kind, member.name))
+        if deny and (line.kind is LineKind.GROUP or deny.kind is LineKind.GROUP):
+            shared.setdefault((line, deny), {})[member.text] = None
+    for (line, deny), members in shared.items():
+        names = list(members)
+        some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        message = f"{line.text} allows {some}, but so denies {deny.text} (line {deny.place.line}) in service"
+        report.warning(line.place, f"{message} {service.name}: deny wins")
+
+
+def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:
+    if len(policy.services) > MAX_SERVICES:
+        message = f"{len(policy.services):,} services, {MAX_SERVICES:,} is the most; join some of them"
+        report.error(policy.services[MAX_SERVICES].place, message)
+        return
+    enforced = [
+        service
+        for service in policy.services
+        if service.mode is Mode.ENFORCE and service.name not in origins.unreadable
+    ]
+    for one, other in combinations(enforced, 2):
+        packets = common_packets(one.match, other.match)
+        if packets:
+            message = f"service {other.name} and service {one.name} (line {one.place.line}) both take {packets}"
+            report.error(other.place, f"{message}; narrow the match of one, or give one mode: monitor")
+
+
+def _check_unused(policy: Policy, origins: Origins, report: Report) -> None:
+    groups: set[str] = set()
+    lists: set[str] = set()
+    pending = [line for service in policy.services for line in (*service.allow, *service.deny)]
+    while pending:
+        line = pending.pop()
+        if line.kind is LineKind.LIST:
+            lists.add(line.name)
+        elif line.kind is LineKind.GROUP and line.name not in groups:
+            groups.add(line.name)
+            pending += policy.groups.get(line.name, ())
+    for name, place in origins.groups.items():
+        if name not in groups:
+            report.warning(place, f"no service uses group {shown(name)}; remove it, or name it in a line")
+    for name, entry in policy.lists.items():
+        if name not in lists:
+            report.warning(entry.place, f"no service uses list {shown(name)}; remove it, or name it in a line")
+
+
+def _all_lines(policy: Policy) -> Iterator[Line]:
+    for lines in policy.groups.values():
+        yield from lines
+    for service in policy.services:
+        yield from service.allow
+        yield from service.deny

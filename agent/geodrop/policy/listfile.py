@@ -1,0 +1,59 @@
+"""List files: a prefix, range (a-b) or address a line, `#` comments, blank lines. Other programs write them: large."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address, summarize_address_range
+from typing import TYPE_CHECKING
+
+from geodrop.policy.problems import Place, Report, shown
+from geodrop.policy.values import UnreadableError, parse_address, parse_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from geodrop.policy.model import Network
+
+MAX_PREFIXES = 2_000_000
+"""In one file, ranges counted as their prefixes; several times the world."""
+
+
+def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Report]:
+    """The prefixes in the order written, and what is wrong. Bytes that are not UTF-8 may stand in comments."""
+    lines = data.decode(errors="replace").removeprefix("\ufeff").split("\n")
+    report = Report(file, lines)
+    networks: list[Network] = []
+    for number, line in enumerate(lines, 1):
+        entry = line.partition("#")[0].strip()
+        if not entry:
+            continue
+        try:
+            if "-" in entry:
+                networks.extend(_range(entry))
+            else:
+                networks.append(parse_prefix(entry))
+        except UnreadableError as error:
+            report.error(Place(file, number, line.index(entry) + 1), str(error))
+        if len(networks) > MAX_PREFIXES:
+            report.error(Place(file, number, 1), f"more than {MAX_PREFIXES:,} prefixes; use a coarser list")
+            break
+    if not data.strip():
+        # A download that failed leaves such a file behind; a policy compiled with it would be another one.
+        message = "the file is empty; put prefixes into it, or a comment (#) if that is what is meant"
+        report.error(Place(file, 1, 1), message)
+    return tuple(networks), report
+
+
+def _range(entry: str) -> Iterable[Network]:
+    first, _, last = (part.strip() for part in entry.partition("-"))
+    try:
+        low, high = parse_address(first), parse_address(last)
+    except ValueError as error:
+        message = f"{shown(entry)} is not a range ({error}); write two addresses, such as 198.51.100.0-198.51.100.63"
+        raise UnreadableError(message) from None
+    if isinstance(low, IPv4Address) and isinstance(high, IPv4Address) and low <= high:
+        return summarize_address_range(low, high)
+    if isinstance(low, IPv6Address) and isinstance(high, IPv6Address) and low <= high:
+        return summarize_address_range(low, high)
+    if low.version != high.version:
+        raise UnreadableError(f"{shown(entry)} mixes IPv4 and IPv6; write two addresses of one kind")
+    raise UnreadableError(f"{shown(entry)} runs backwards; write {last}-{first}")

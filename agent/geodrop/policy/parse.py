@@ -1,0 +1,213 @@
+"""A policy file, from bytes to the checked model. The one way in: `load_policy`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from geodrop.errors import DataError, ListError, PolicyError
+from geodrop.policy import shape, values
+from geodrop.policy.check import Origins, check_policy
+from geodrop.policy.document import LINE_BREAK, Table, read_document
+from geodrop.policy.lines import parse_country
+from geodrop.policy.listfile import read_list_file
+from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
+from geodrop.policy.problems import Place, Problem, Report, shown
+from geodrop.policy.services import parse_lines, parse_ports, parse_prefixes, parse_service
+from geodrop.policy.special import embedded_inside, special_inside
+from geodrop.policy.values import UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from geodrop.policy.document import Node
+    from geodrop.policy.model import Line, Network, Service
+
+    ReadList = Callable[[str], bytes]
+
+KEYS = ("version", "groups", "lists", "corrections", "services", "never_drop", "limits")
+SOURCES = ("prefixes", "file", "asn", "traits")
+
+NEVER_DROP = NeverDrop(prefixes=(), ports=Ports(tcp=((22, 22),)))
+"""Where the policy says nothing: nobody locks himself out by forgetting ssh."""
+
+
+def load_policy(text: bytes, file: str, read_list: ReadList) -> tuple[Policy, list[Problem]]:
+    """Read and check a policy; returns it with the warnings there are.
+
+    `file` is its name as the operator gave it, for messages. `read_list` returns the content of a list file, given its
+    name relative to the policy's folder, and raises OSError or DataError.
+
+    Raises PolicyError with everything that is wrong, list files included; ListError if only list files are.
+    """
+    content, root, report = read_document(text, file)
+    if root is None:
+        if not report.failed:
+            report.error(Place(file, 1, 1), "the policy is empty; write  version: 1  and at least one service")
+        raise PolicyError(report.problems())
+    parser = _Parser(file, content, report, read_list, Report(file, LINE_BREAK.split(content)))
+    policy = parser.policy(root)
+    check_policy(policy, parser.origins, report)
+    list_problems = [*parser.unread.problems(), *parser.list_problems]
+    if report.failed:
+        raise PolicyError([*sorted([*report.problems(), *parser.unread.problems()]), *parser.list_problems])
+    if list_problems:
+        raise ListError(list_problems)
+    return policy, report.problems()
+
+
+@dataclass(slots=True)
+class _Parser:
+    """One method a section. `unread` has list files that cannot be had, `list_problems` what is wrong inside others."""
+
+    file: str
+    text: str
+    report: Report
+    read_list: ReadList
+    unread: Report
+    origins: Origins = field(default_factory=Origins)
+    list_problems: list[Problem] = field(default_factory=list)
+
+    def policy(self, root: Node) -> Policy:
+        """The whole; wherever something cannot be read there is something harmless instead, and an error."""
+        given = shape.fields(self.report, root, "the policy", KEYS).nodes
+        self._version(root, given)
+        return Policy(
+            file=self.file,
+            text=self.text,
+            groups=self._groups(given),
+            lists=self._lists(given),
+            corrections=self._corrections(given),
+            services=self._services(root, given),
+            never_drop=self._never_drop(given),
+            limits=self._limits(given),
+        )
+
+    def _version(self, root: Node, given: Mapping[str, Node]) -> None:
+        if "version" in given:
+            shape.value(self.report, given["version"], "version", _version)
+        elif isinstance(root, Table):
+            self.report.error(root.place, "the policy has no version; write  version: 1  at the top")
+
+    def _named(self, node: Node, what: str) -> Iterator[tuple[str, Place, Node]]:
+        """The entries of a table whose keys are names; a bad name is reported and used, so that lines find it."""
+        found = shape.table(self.report, node, what)
+        for key, value in found.entries if found else ():
+            shape.value(self.report, key, f"name in {what}", values.parse_name)
+            yield key.text, key.place, value
+
+    def _groups(self, given: Mapping[str, Node]) -> dict[str, tuple[Line, ...]]:
+        groups = {}
+        for name, place, node in self._named(given["groups"], "groups") if "groups" in given else ():
+            before = self.report.errors
+            groups[name] = parse_lines(self.report, node, f"group {shown(name)}")
+            self.origins.groups[name] = place
+            if not groups[name] and self.report.errors == before:
+                self.report.warning(place, f"group {shown(name)} is empty; a line that names it does nothing")
+        return groups
+
+    def _lists(self, given: Mapping[str, Node]) -> dict[str, PrefixList]:
+        entries = self._named(given["lists"], "lists") if "lists" in given else ()
+        return {name: self._list(name, place, node) for name, place, node in entries}
+
+    def _list(self, name: str, place: Place, node: Node) -> PrefixList:
+        what = f"list {shown(name)}"
+        before = self.report.errors
+        sources = shape.fields(self.report, node, what, SOURCES).nodes
+        if len(sources) != 1 and self.report.errors == before:
+            found = f"has {' and '.join(sources)}" if sources else "is empty"
+            self.report.error(place, f"{what} {found}; write exactly one of {', '.join(SOURCES)}")
+        for source in ("asn", "traits"):
+            if source in sources:
+                message = f"{what}: {source} is not supported yet; write prefixes, or a file of them"
+                self.report.error(sources[source].place, message)
+        prefixes: tuple[Network, ...] = ()
+        file = None
+        if "prefixes" in sources:
+            prefixes = parse_prefixes(self.report, sources["prefixes"], f"prefixes of {what}")
+            if not prefixes and self.report.errors == before:
+                self.report.warning(place, f"{what} is empty; a line that names it does nothing")
+        if "file" in sources:
+            file = shape.value(self.report, sources["file"], f"file of {what}", values.parse_file)
+            prefixes += self._list_file(file, sources["file"].place) if file else ()
+        return PrefixList(name, prefixes, file, place)
+
+    def _list_file(self, name: str, place: Place) -> tuple[Network, ...]:
+        try:
+            data = self.read_list(name)
+        except DataError as error:
+            self.unread.error(place, str(error))
+            return ()
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            self.unread.error(place, f"{shown(name)}: {why}; put the file into the policy's folder")
+            return ()
+        prefixes, report = read_list_file(data, os.path.join(os.path.dirname(self.file), name))
+        self.list_problems += report.problems()
+        return prefixes
+
+    def _corrections(self, given: Mapping[str, Node]) -> dict[Network, str]:
+        corrections: dict[Network, str] = {}
+        found = shape.table(self.report, given["corrections"], "corrections") if "corrections" in given else None
+        for key, node in found.entries if found else ():
+            network = shape.value(self.report, key, "correction", values.parse_prefix)
+            country = shape.value(self.report, node, f"correction of {shown(key.text)}", parse_country)
+            if network is None:
+                continue
+            if network in corrections:
+                self.report.error(key.place, f"{network} is corrected twice; keep one of the two")
+            elif special := special_inside(network):
+                message = f"{network} is special ({special}) and of no country; correct ordinary addresses only"
+                self.report.error(key.place, message)
+            elif embedding := embedded_inside(network):
+                message = f"{network} holds IPv4 addresses ({embedding}); correct the IPv4 address instead"
+                self.report.error(key.place, message)
+            elif country is not None:
+                corrections[network] = country
+        return corrections
+
+    def _services(self, root: Node, given: Mapping[str, Node]) -> tuple[Service, ...]:
+        services = []
+        before = self.report.errors
+        for name, place, node in self._named(given["services"], "services") if "services" in given else ():
+            service, readable = parse_service(self.report, name, place, node)
+            services.append(service)
+            if not readable:
+                self.origins.unreadable.add(name)
+        if not services and isinstance(root, Table) and self.report.errors == before:
+            place = given["services"].place if "services" in given else root.place
+            self.report.error(place, "the policy has no service; write at least one under  services:")
+        return tuple(services)
+
+    def _never_drop(self, given: Mapping[str, Node]) -> NeverDrop:
+        if "never_drop" not in given:
+            return NEVER_DROP
+        parts = shape.fields(self.report, given["never_drop"], "never_drop", ("prefixes", "ports"))
+        prefixes: tuple[Network, ...] = ()
+        ports = Ports()
+        if "prefixes" in parts.nodes:
+            prefixes = parse_prefixes(self.report, parts.nodes["prefixes"], "prefixes of never_drop")
+        if "ports" in parts.nodes:
+            ports = parse_ports(self.report, parts.nodes["ports"], "ports of never_drop")
+        elif parts.nodes:
+            message = "never_drop names no ports, so ssh can be dropped; write  ports: {tcp: [22]}  or  ports: {}"
+            self.report.warning(parts.place, message)
+        return NeverDrop(prefixes, ports)
+
+    def _limits(self, given: Mapping[str, Node]) -> Limits:
+        if "limits" not in given:
+            return Limits()
+        parts = shape.fields(self.report, given["limits"], "limits", ("blast_radius", "database_age"))
+        if parts.nodes:
+            self.report.warning(parts.place, f"limits ({', '.join(parts.nodes)}): nothing enforces them yet")
+        return Limits(
+            blast_radius=parts.value("blast_radius", values.parse_percent),
+            database_age=parts.value("database_age", values.parse_duration),
+        )
+
+
+def _version(text: str) -> str:
+    if text == "1":
+        return text
+    raise UnreadableError(f"{shown(text)} is not a version that this geodrop reads; write 1")

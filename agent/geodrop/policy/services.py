@@ -1,0 +1,139 @@
+"""The `services` section of a policy, and what it shares with `never_drop`: ports and prefixes."""
+
+from __future__ import annotations
+
+from functools import partial
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import TYPE_CHECKING
+
+from geodrop.policy import shape, values
+from geodrop.policy.lines import parse_line
+from geodrop.policy.model import Established, Match, Mode, Ports, Service, Verdict
+from geodrop.policy.problems import shown
+from geodrop.policy.values import UnreadableError
+
+if TYPE_CHECKING:
+    from geodrop.policy.document import Node
+    from geodrop.policy.model import Line, Network
+    from geodrop.policy.problems import Place, Report
+    from geodrop.policy.shape import Fields
+
+KEYS = ("match", "default", "unknown", "allow", "deny", "mode", "starts", "established", "action")
+
+REQUIRED = {"default": "regions that no line names", "unknown": "sources that no database knows"}
+
+TCP = 6
+UDP = 17
+
+
+def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[Service, bool]:
+    """A service, and whether its match could be read: if not, nothing can be said about what it takes.
+
+    Whatever cannot be read is reported, and something is put in its place that no one will see.
+    """
+    given = shape.fields(report, node, f"service {name}", KEYS)
+    before = report.errors
+    match = _match(report, given.nodes["match"], given.what) if "match" in given.nodes else Match(Ports())
+    readable = report.errors == before
+    for key, meaning in REQUIRED.items():
+        if key not in given.nodes:
+            message = f"{given.what} has no {key}, the verdict for {meaning}; write  {key}: allow  or  {key}: deny"
+            report.error(place, message)
+    given.value("action", _action)
+    service = Service(
+        name=name,
+        place=place,
+        match=match,
+        default=given.value("default", values.parse_verdict) or Verdict.ACCEPT,
+        unknown=given.value("unknown", values.parse_verdict) or Verdict.ACCEPT,
+        allow=_lines(given, "allow"),
+        deny=_lines(given, "deny"),
+        mode=given.choice("mode", Mode) or Mode.ENFORCE,
+        starts=given.value("starts", values.parse_start),
+        established=given.choice("established", Established) or Established.CUT,
+    )
+    if service.starts and service.mode is Mode.MONITOR:
+        message = f"starts of {given.what} changes nothing while its mode is monitor; remove one of the two"
+        report.warning(given.nodes["starts"].place, message)
+    if service.established is Established.KEEP and readable and not _takes_tcp(match):
+        message = f"established of {given.what} changes nothing, since it takes no TCP; remove it"
+        report.warning(given.nodes["established"].place, message)
+    return service, readable
+
+
+def _lines(given: Fields, key: str) -> tuple[Line, ...]:
+    return parse_lines(given.report, given.nodes[key], f"{key} of {given.what}") if key in given.nodes else ()
+
+
+def parse_lines(report: Report, node: Node, what: str) -> tuple[Line, ...]:
+    """The lines of `allow`, `deny` or a group; one that is there twice is kept once, with a warning."""
+    lines: dict[tuple[str, str], Line] = {}
+    for item in shape.listing(report, node, what):
+        line = shape.value(report, item, f"entry of {what}", partial(parse_line, place=item.place))
+        if line is None:
+            continue
+        if (line.kind, line.name) in lines:
+            first = lines[line.kind, line.name]
+            report.warning(line.place, f"{line.text} is in {what} twice, first in line {first.place.line}; remove one")
+        lines.setdefault((line.kind, line.name), line)
+    return tuple(lines.values())
+
+
+def parse_prefixes(report: Report, node: Node, what: str) -> tuple[Network, ...]:
+    """Distinct prefixes and addresses, in the order written."""
+    return tuple(dict.fromkeys(shape.values(report, node, what, values.parse_prefix)))
+
+
+def parse_ports(report: Report, node: Node, what: str) -> Ports:
+    """A table of port lists, by protocol."""
+    given = shape.fields(report, node, what, ("tcp", "udp"))
+    ranges = {}
+    for protocol, item in given.nodes.items():
+        written = shape.values(report, item, f"{protocol} {what}", values.parse_ports)
+        ranges[protocol] = values.merged(written)
+    return Ports(**ranges)
+
+
+def _match(report: Report, node: Node, what: str) -> Match:
+    given = shape.fields(report, node, f"match of {what}", ("ports", "protocols", "addresses"))
+    before = report.errors
+    ports = Ports()
+    protocols: tuple[int, ...] = ()
+    addresses: tuple[Network, ...] = ()
+    if "ports" in given.nodes:
+        ports = parse_ports(report, given.nodes["ports"], f"ports of {what}")
+    if "protocols" in given.nodes:
+        named = shape.values(report, given.nodes["protocols"], f"protocols of {what}", values.parse_protocol)
+        protocols = tuple(sorted({number for numbers in named for number in numbers}))
+    if "addresses" in given.nodes:
+        addresses = _collapsed(parse_prefixes(report, given.nodes["addresses"], f"addresses of {what}"))
+    for key, found in (("ports", ports), ("protocols", protocols), ("addresses", addresses)):
+        if key in given.nodes and not found and report.errors == before:
+            # Taken as written it would mean every packet, which is hardly what was meant.
+            message = f"{key} of {what}: there are none; write at least one, or remove the key to take all"
+            report.error(given.nodes[key].place, message)
+    for number, ranges, word in ((TCP, ports.tcp, "tcp"), (UDP, ports.udp, "udp")):
+        if number in protocols and ranges:
+            message = f"{what} takes {word} whole, so its {word} ports change nothing; remove one of the two"
+            report.warning(given.nodes["protocols"].place, message)
+    return Match(ports, protocols, addresses)
+
+
+def _collapsed(networks: tuple[Network, ...]) -> tuple[Network, ...]:
+    """Disjoint, sorted, IPv4 first."""
+    return (
+        *collapse_addresses(network for network in networks if isinstance(network, IPv4Network)),
+        *collapse_addresses(network for network in networks if isinstance(network, IPv6Network)),
+    )
+
+
+def _action(text: str) -> str:
+    if text == "drop":
+        return text
+    if text == "reject":
+        raise UnreadableError('"reject" is not supported yet; write drop')
+    raise UnreadableError(f"{shown(text)} is not an action; write drop")
+
+
+def _takes_tcp(match: Match) -> bool:
+    return bool(match.ports.tcp) or TCP in match.protocols or not (match.ports or match.protocols)
