@@ -94,7 +94,7 @@ def _open_database(path: str) -> int:
 def _environment() -> dict[str, str]:
     # One thread: numpy's linear algebra would start a pool that nothing here uses and the limits forbid.
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "NO_COLOR", "TERM", "LANG") if name in os.environ}
-    return {**kept, "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return {**kept, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _serve_lists(channel: socket.socket, folder: int) -> None:
