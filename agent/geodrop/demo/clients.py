@@ -1,0 +1,98 @@
+"""The clients of the demo: each sends an HTTP request every so often, from its own address, and says what came back.
+
+Runs as a module, by the demo, in the namespace that it holds. The demo writes one line, a JSON list of source
+addresses; from then on every finished request gives one line, see `Request`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
+
+from geodrop.demo.inside import allow_ipv6, end_with_the_demo, say, say_ready
+from geodrop.demo.network import API, PORT
+
+INTERVAL = 0.1
+"""Seconds between two requests of one client, whether or not the first was answered."""
+
+TIMEOUT = 0.9
+"""Seconds until a request counts as unanswered: less than TCP's first retransmission (1 s), so each is one SYN."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One finished request. Times are of CLOCK_MONOTONIC, which all processes of a machine share, in seconds.
+
+    `outcome` is the HTTP status line's code such as "200", "no answer", or the text of an unexpected error.
+    """
+
+    source: str
+    began: float
+    ended: float
+    outcome: str
+
+
+async def request(source: str) -> Request:
+    """One connection from `source`, one request, one answer; or none within TIMEOUT."""
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(TIMEOUT):
+            outcome = await get(source)
+    except TimeoutError:
+        outcome = "no answer"
+    except OSError as error:
+        outcome = str(error)
+    return Request(source, began, time.monotonic(), outcome)
+
+
+async def get(source: str) -> str:
+    """GET / and return the status code of the answer; raises OSError."""
+    host = str(API[ip_address(source).version])
+    reader, writer = await asyncio.open_connection(host, PORT, local_addr=(source, 0))
+    try:
+        writer.write(b"GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n")
+        line = await reader.readline()
+        return line.split()[1].decode() if line.startswith(b"HTTP/") else "not HTTP"
+    finally:
+        writer.close()
+
+
+async def keep_asking(source: str, offset: float) -> None:
+    """Start a request every INTERVAL, for as long as the process lives."""
+    await asyncio.sleep(offset)
+    running: set[asyncio.Task[None]] = set()
+    due = time.monotonic()
+    while True:
+        task = asyncio.create_task(report(source))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        due += INTERVAL
+        await asyncio.sleep(due - time.monotonic())
+
+
+async def report(source: str) -> None:
+    """Make one request and tell the demo."""
+    say(asdict(await request(source)))
+
+
+async def ask_from_all(sources: list[str]) -> None:
+    """All clients at once, evenly spread over the interval."""
+    await asyncio.gather(*(keep_asking(source, INTERVAL * n / len(sources)) for n, source in enumerate(sources)))
+
+
+def main() -> None:
+    """Take the list of sources, then ask until the demo ends."""
+    allow_ipv6()
+    say_ready()
+    line = sys.stdin.readline()
+    if line:
+        end_with_the_demo()
+        asyncio.run(ask_from_all(json.loads(line)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,45 @@
+"""What both processes that hold a namespace do: prepare it, say that they are ready, and end with their input."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+from geodrop.state.places import lock_file
+
+IPV6 = Path("/proc/sys/net/ipv6/conf")
+
+
+def allow_ipv6() -> None:
+    """A new namespace may inherit `disable_ipv6` from a host that uses no IPv6; the demo does."""
+    for scope in ("all", "default"):
+        switch = IPV6 / scope / "disable_ipv6"
+        if switch.exists() and switch.read_text().strip() != "0":
+            switch.write_text("0")
+
+
+def say_ready() -> None:
+    """Tell the demo that this process is set up, and where the verbs will keep their lock for this namespace."""
+    say({"lock": str(lock_file())})
+
+
+def say(message: dict[str, object]) -> None:
+    """One JSON object a line to the demo. Once the demo is gone there is nobody to serve: the process ends."""
+    try:
+        print(json.dumps(message), flush=True)
+    except BrokenPipeError:
+        os._exit(0)
+
+
+def end_with_the_demo() -> None:
+    """From now on, end this process as soon as the demo closes our standard input, or has died."""
+    threading.Thread(target=_end_at_end_of_input, daemon=True).start()
+
+
+def _end_at_end_of_input() -> None:
+    while sys.stdin.readline():
+        pass
+    os._exit(0)

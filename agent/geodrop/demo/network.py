@@ -1,0 +1,145 @@
+"""Two throw-away network namespaces joined by a veth: an API on one side, clients from several countries on the other.
+
+A namespace lives as long as the one process that was started in it, and that process ends when its standard input does.
+So nothing has a name that could be left behind, even if the demo is killed: the kernel takes both namespaces down.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, cast
+
+from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    Address = IPv4Address | IPv6Address
+
+API: dict[int, Address] = {4: IPv4Address("203.0.113.10"), 6: IPv6Address("2001:db8::10")}
+"""Where the API listens: documentation addresses (RFC 5737, RFC 3849), which are nobody's."""
+
+PORT = 443
+INTERFACE = "eth0"
+"""The name of both ends of the veth, each in its own namespace."""
+
+STOP_SECONDS = 5.0
+
+NEEDED_CAPABILITIES = {"CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
+"""Their numbers (linux/capability.h): to listen on a port below 1024, to configure links, to make namespaces."""
+
+NEEDED_PROGRAMS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
+"""Programs and the Debian packages that bring them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """A network namespace, by the process that holds it, and the ends of the pipes to and from that process."""
+
+    pid: int
+    given: IO[str]
+    said: IO[str]
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command line that runs `command` in here."""
+        return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *command]
+
+    def ip(self, lines: Sequence[str]) -> None:
+        """Run commands of iproute2 in here, a line each; raises UnavailableError with what it said."""
+        command = self.inside(["ip", "-batch", "-"])
+        done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise UnavailableError(f"the demo's network cannot be set up: {done.stderr.strip()}")
+
+
+def check_host() -> None:
+    """Raise PrivilegeError or UnavailableError, naming everything that is missing to make the namespaces."""
+    absent = [name for name, number in NEEDED_CAPABILITIES.items() if not effective_capabilities() >> number & 1]
+    if absent:
+        raise PrivilegeError(f"the demo makes network namespaces and has no {', '.join(absent)}", "run it as root")
+    packages = {package for program, package in NEEDED_PROGRAMS.items() if shutil.which(program) is None}
+    if packages:
+        raise UnavailableError(
+            f"the demo needs programs from {', '.join(sorted(packages))}",
+            f"install them: apt-get install {' '.join(sorted(packages))}",
+        )
+
+
+def effective_capabilities() -> int:
+    """This process's effective set as a bit mask, from /proc/self/status (proc_pid_status(5))."""
+    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
+        return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
+
+
+@contextmanager
+def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
+    """The API's namespace, with the server listening, and the clients', joined; clients have no addresses yet."""
+    with ExitStack() as stack:
+        api = stack.enter_context(_held_by("geodrop.demo.server"))
+        outside = stack.enter_context(_held_by("geodrop.demo.clients"))
+        up = ["link set lo up", f"link set {INTERFACE} up"]
+        api.ip([f"link add {INTERFACE} type veth peer name {INTERFACE} netns {outside.pid}", *up])
+        # Every client is a neighbour: a default route without a gateway asks for each by ARP or neighbour discovery.
+        add_addresses(api, API.values())
+        api.ip([f"route add {everywhere} dev {INTERFACE}" for everywhere in ("0.0.0.0/0", "::/0")])
+        outside.ip([*up, *(f"route add {address} dev {INTERFACE}" for address in API.values())])
+        yield api, outside
+
+
+def add_addresses(namespace: Namespace, addresses: Iterable[Address]) -> None:
+    """Make addresses the namespace's own; raises UnavailableError."""
+    # Nobody else is on the wire: no duplicate address detection, which would hold IPv6 back for a second.
+    flags = {4: "", 6: " nodad"}
+    namespace.ip([f"address add {one}/{one.max_prefixlen} dev {INTERFACE}{flags[one.version]}" for one in addresses])
+
+
+@contextmanager
+def _held_by(module: str) -> Iterator[Namespace]:
+    """A new namespace and the module that runs in it, which must say when it is ready; raises ApplyError."""
+    # A process group of its own: Ctrl-C at the terminal is for the demo alone, which then ends its processes in order.
+    holder = subprocess.Popen(
+        ["unshare", "--net", "--", sys.executable, "-m", module],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    # They are pipes, as asked for above; only the types cannot say so.
+    given, said = cast("IO[str]", holder.stdin), cast("IO[str]", holder.stdout)
+    with ExitStack() as stack:
+        stack.callback(_stop, holder, given, said)
+        ready = said.readline()
+        if not ready:
+            raise ApplyError(
+                f"{module} ended before it was ready (exit code {holder.wait()})", "see what it said above"
+            )
+        lock = Path(json.loads(ready)["lock"])
+        stack.callback(_remove_lock, lock, [folder for folder in lock.parents if not folder.exists()])
+        yield Namespace(holder.pid, given, said)
+
+
+def _remove_lock(lock: Path, made: Sequence[Path]) -> None:
+    """Remove the lock file of a namespace and the folders `made` for it, the innermost first, as far as empty."""
+    lock.unlink(missing_ok=True)
+    with suppress(OSError):
+        for folder in made:
+            folder.rmdir()
+
+
+def _stop(holder: subprocess.Popen[str], given: IO[str], said: IO[str]) -> None:
+    """End a holder: its standard input closes, and if it does not heed that, it is killed."""
+    with suppress(BrokenPipeError):
+        given.close()
+    try:
+        holder.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        holder.kill()
+        holder.wait()
+    said.close()

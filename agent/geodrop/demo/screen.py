@@ -1,0 +1,85 @@
+"""What the demo prints: plain text for an 80-column terminal, colour only where the terminal shows it."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from geodrop import messages
+from geodrop.demo.clients import TIMEOUT
+from geodrop.demo.traffic import SLOT, answered, slots, strip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.demo.clients import Request
+    from geodrop.demo.sources import Client
+    from geodrop.demo.traffic import Period
+
+WIDTH = 80
+INDENT = "    "
+
+
+def heading(text: str) -> None:
+    """Print the heading of an act."""
+    print(f"\n{messages.paint(text, messages.BOLD)}", flush=True)
+
+
+def said(text: str) -> None:
+    """Print a paragraph."""
+    print(textwrap.fill(text, WIDTH, break_on_hyphens=False), flush=True)
+
+
+def command(line: str, output: str) -> None:
+    """Print a command and what it printed, all of it."""
+    print(f"  $ {messages.paint(line, messages.BOLD)}")
+    for text in output.splitlines():
+        print(textwrap.fill(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT * 2, break_on_hyphens=False))
+    print(end="", flush=True)
+
+
+def edit(lines: Iterable[str]) -> None:
+    """Print the lines of a diff."""
+    for line in lines:
+        print(f"{INDENT}{messages.paint(line, messages.GREEN if line.startswith('+') else messages.RED)}")
+
+
+def connections(clients: Sequence[Client], period: Period, requests: Sequence[Request]) -> None:
+    """Print who connects in a period: a line a client, both families, beside what the policy says."""
+    print(f"  {'CLIENT':<9}{'POLICY':<8}{'IPv4 SOURCE':<17}{'ANSWERED':<10}{'IPv6 SOURCE':<22}ANSWERED")
+    inside = period.within(requests)
+    for client in clients:
+        verdict = next(period.verdicts[source] for source in client.sources.values())
+        cells = [
+            f"{client.sources.get(family, '-'):<{width}}{_answered(inside, client.sources.get(family)):<10}"
+            for family, width in ((4, 17), (6, 22))
+        ]
+        colour = messages.GREEN if verdict == "accept" else messages.RED
+        print(messages.paint(f"  {client.label:<9}{verdict:<8}{''.join(cells)}".rstrip(), colour))
+    print(end="", flush=True)
+
+
+def _answered(requests: Sequence[Request], source: str | None) -> str:
+    return "" if source is None else "{} of {}".format(*answered(requests, source))
+
+
+def timeline(clients: Sequence[Client], before: Period, after: Period, requests: Sequence[Request]) -> None:
+    """Print each request of the clients around a switch: before `geodrop load`, while it ran, and after."""
+    # Requests that are not answered end late: what has ended by now began a timeout ago, or earlier.
+    seconds = after.ended - after.began - TIMEOUT
+    spans = {
+        "before": (after.loading - min(seconds, after.loading - before.began), after.loading),
+        "load": (after.loading, after.began),
+        "after": (after.began, after.began + seconds),
+    }
+    widths = [max(len(title), slots(*span)) for title, span in spans.items()]
+    print(f"  {'CLIENT':<15}{_row(spans, widths)}")
+    for client in clients:
+        for family, source in client.sources.items():
+            strips = [strip(requests, source, *span) for span in spans.values()]
+            print(f"  {f'{client.label} IPv{family}':<15}{_row(strips, widths)}")
+    print(f"  one sign for {SLOT * 1000:.0f} ms: # answered, . not answered", flush=True)
+
+
+def _row(cells: Iterable[str], widths: Iterable[int]) -> str:
+    return " | ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()

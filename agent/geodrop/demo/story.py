@@ -1,0 +1,144 @@
+"""The acts of the demo, in order. What it shows is measured; where it differs from the policy, the demo fails."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from geodrop.data import ATTRIBUTION, NAME, bundled_database
+from geodrop.demo import policies, screen
+from geodrop.demo.network import API, INTERFACE, PORT, add_addresses, two_namespaces
+from geodrop.demo.sources import choose_clients
+from geodrop.demo.traffic import OUTCOMES, Period, Traffic, across
+from geodrop.demo.verbs import CONFIG, Verbs
+from geodrop.errors import ApplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from geodrop.demo.sources import Client
+
+FIRST, SECOND = "policy", "edited"
+"""The names of the two policies, and of the rulesets made from them."""
+
+LOOK = 2.5
+"""Seconds of traffic under each policy, to see enough of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What every act works with."""
+
+    verbs: Verbs
+    clients: Sequence[Client]
+    sources: Sequence[str]
+    traffic: Traffic
+
+    def show(self, *arguments: str) -> None:
+        """Run a verb and print both the command and its output."""
+        screen.command(f"geodrop {' '.join(arguments)}", self.verbs.run(*arguments))
+
+
+def play(folder: Path) -> None:
+    """Play the whole demo, with its files in `folder`; raises ApplyError if a request went otherwise than judged."""
+    screen.said(f"geodrop demo, on a bundled database: {ATTRIBUTION}.")
+    bundled_database(folder)
+    (folder / f"{FIRST}.yaml").write_text(policies.example())
+    (folder / f"{SECOND}.yaml").write_text(policies.edited(policies.example()))
+    (folder / CONFIG).write_text(f"state: {folder / 'state'}\ninterfaces: [{INTERFACE}]\n")
+    with two_namespaces() as (api, outside):
+        verbs = Verbs(folder, api)
+        clients = choose_clients(verbs, "--policy", f"{FIRST}.yaml", "--database", NAME)
+        sources = [source for client in clients for source in client.sources.values()]
+        add_addresses(outside, map(ip_address, sources))
+        demo = Demo(verbs, clients, sources, Traffic(outside, sources))
+        nothing_loaded = everybody(demo)
+        supported = allow_list(demo)
+        changed = change_under_traffic(demo, supported)
+        read_back(demo, changed)
+        agree(
+            demo, [replace(nothing_loaded, ended=supported.loading), replace(supported, ended=changed.loading), changed]
+        )
+
+
+def everybody(demo: Demo) -> Period:
+    """Act 1: without geodrop every client connects; so what is seen later is geodrop's doing."""
+    screen.heading("1. An HTTP server and its clients; nothing is loaded yet")
+    screen.said(
+        f"Two network namespaces joined by a veth. In one an HTTP server, the API, on {API[4]} and {API[6]}, port "
+        f"{PORT}. In the other {len(demo.sources)} clients with addresses of several countries; from now on each sends "
+        "ten requests a second, over new connections."
+    )
+    now = time.monotonic()
+    period = look(now, now, dict.fromkeys(demo.sources, "accept"))
+    requests = period.within(demo.traffic.requests())
+    served = sum(one.outcome == OUTCOMES["accept"] for one in requests)
+    screen.said(f"So far {served} of {len(requests)} requests were answered.")
+    return period
+
+
+def allow_list(demo: Demo) -> Period:
+    """Act 2: the example policy; who connects and who does not."""
+    screen.heading("2. The policy of an AI company's API: supported countries, no others")
+    period = compile_and_load(demo, FIRST)
+    screen.connections(demo.clients, period, demo.traffic.requests())
+    return period
+
+
+def change_under_traffic(demo: Demo, before: Period) -> Period:
+    """Act 3: another policy, in one step, while all clients go on."""
+    screen.heading("3. The policy changes, under traffic")
+    screen.edit(policies.edit())
+    after = compile_and_load(demo, SECOND)
+    screen.timeline(_worth_showing(demo.clients, before, after), before, after, demo.traffic.requests())
+    return after
+
+
+def _worth_showing(clients: Sequence[Client], before: Period, after: Period) -> list[Client]:
+    """The clients whose verdict changes, and one whose verdict stays, of each."""
+    shown: dict[tuple[str, str], list[Client]] = {}
+    for client in clients:
+        source = next(iter(client.sources.values()))
+        shown.setdefault((before.verdicts[source], after.verdicts[source]), []).append(client)
+    moved = [client for (was, is_), ones in shown.items() if was != is_ for client in ones]
+    return [*moved, *(ones[0] for (was, is_), ones in shown.items() if was == is_)]
+
+
+def read_back(demo: Demo, period: Period) -> None:
+    """Act 4: what the kernel holds and has counted, and why one client cannot connect."""
+    screen.heading("4. What is in force, what was dropped, and why")
+    demo.show("status")
+    demo.show("counters")
+    demo.show("explain", next(source for source in demo.sources if period.verdicts[source] == "drop"))
+
+
+def agree(demo: Demo, periods: Sequence[Period]) -> None:
+    """The end: every request of every period against the verdicts; raises ApplyError with those that differ."""
+    requests = demo.traffic.requests()
+    spans = [*periods, *(across(before, after) for before, after in pairwise(periods))]
+    wrong = [one for span in spans for one in span.wrong(requests)]
+    if wrong:
+        raise ApplyError("\n".join([f"{len(wrong)} requests went otherwise than judged:", *map(str, wrong[:10])]))
+    screen.heading(
+        f"All {len(requests)} requests, before, between and after the switches, went as the policy in force says."
+    )
+
+
+def compile_and_load(demo: Demo, policy: str) -> Period:
+    """From a policy file to the kernel, then a look at the traffic; the verdicts are those that `explain` promises."""
+    ruleset = f"{policy}.ruleset"
+    demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, "-o", ruleset)
+    answers = demo.verbs.explain(demo.sources, "--ruleset", ruleset)
+    loading = time.monotonic()
+    demo.show("load", ruleset)
+    return look(loading, time.monotonic(), {answer["address"]: answer["verdict"] for answer in answers})
+
+
+def look(loading: float, began: float, verdicts: dict[str, str]) -> Period:
+    """Let traffic flow for a while."""
+    time.sleep(LOOK)
+    return Period(loading, began, time.monotonic(), verdicts)

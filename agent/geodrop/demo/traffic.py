@@ -1,0 +1,103 @@
+"""Continuous traffic from all clients, and what of it was answered when."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.demo.clients import Request
+from geodrop.errors import ApplyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from geodrop.demo.network import Namespace
+
+OUTCOMES = {"accept": "200", "drop": "no answer"}
+"""The outcome of a request that each verdict leads to. Anything else is neither: then the demo itself is broken."""
+
+SLOT = 0.1
+"""Seconds that one character of a strip stands for."""
+
+
+class Traffic:
+    """Requests from the clients' namespace, gathered while they run."""
+
+    def __init__(self, clients: Namespace, sources: Sequence[str]) -> None:
+        """Start the traffic: every source asks, again and again, until the namespace ends."""
+        self._clients = clients
+        self._requests: list[Request] = []
+        clients.given.write(json.dumps(list(sources)) + "\n")
+        clients.given.flush()
+        self._reader = threading.Thread(target=self._gather, daemon=True)
+        self._reader.start()
+
+    def _gather(self) -> None:
+        for line in self._clients.said:
+            self._requests.append(Request(**json.loads(line)))
+
+    def requests(self) -> list[Request]:
+        """Every request that has ended so far; raises ApplyError if no more will come."""
+        if not self._reader.is_alive():
+            raise ApplyError("the demo's clients have ended early", "see what they said above")
+        return list(self._requests)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A span of time under one policy, and the verdict of each source during it.
+
+    Times are of CLOCK_MONOTONIC, in seconds. `loading` is when the load that led to this period was started; between
+    then and `began` a packet is judged by this policy or by the one before.
+    """
+
+    loading: float
+    began: float
+    ended: float
+    verdicts: Mapping[str, str]
+
+    def within(self, requests: Iterable[Request]) -> list[Request]:
+        """The requests of its sources that began and ended in this period: those that saw nothing of another one."""
+        return [
+            one
+            for one in requests
+            if one.source in self.verdicts and self.began <= one.began and one.ended <= self.ended
+        ]
+
+    def wrong(self, requests: Iterable[Request]) -> list[Request]:
+        """Those of them whose outcome is not the one their source's verdict leads to."""
+        return [one for one in self.within(requests) if one.outcome != OUTCOMES[self.verdicts[one.source]]]
+
+
+def across(before: Period, after: Period) -> Period:
+    """Both periods and the load between them, for the sources whose verdict stays: it holds without a gap."""
+    same = {source: verdict for source, verdict in before.verdicts.items() if after.verdicts[source] == verdict}
+    return Period(before.loading, before.began, after.ended, same)
+
+
+def answered(requests: Iterable[Request], source: str) -> tuple[int, int]:
+    """How many requests of a source were answered, and how many there were."""
+    outcomes = [one.outcome for one in requests if one.source == source]
+    return outcomes.count(OUTCOMES["accept"]), len(outcomes)
+
+
+def slots(began: float, ended: float) -> int:
+    """How many slots of a strip a span of time fills."""
+    return max(0, math.ceil((ended - began) / SLOT))
+
+
+def strip(requests: Iterable[Request], source: str, began: float, ended: float) -> str:
+    """A source's requests by the time they began, a character a SLOT.
+
+    `#` answered, `.` not, `?` some of each, a space for none.
+    """
+    signs = [" "] * slots(began, ended)
+    for one in requests:
+        number = int((one.began - began) // SLOT)
+        if one.source == source and 0 <= number < len(signs):
+            sign = "#" if one.outcome == OUTCOMES["accept"] else "."
+            signs[number] = sign if signs[number] in {" ", sign} else "?"
+    return "".join(signs)
