@@ -1,4 +1,4 @@
-"""What the bench prints and writes: one row a figure, each with the baseline it was measured against in the same run."""
+"""What the bench prints and writes: a row for each figure, with the baseline measured beside it in the same run."""
 
 from __future__ import annotations
 

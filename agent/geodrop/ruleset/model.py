@@ -167,6 +167,7 @@ class Ruleset:
         for family, width in ((4, 4), (6, 16)):
             count = len(self.sections[f"ipv{family}/zones"]) // 2
             _expect(len(self.sections[f"ipv{family}/starts"]) == count * width and count > 0, f"ipv{family}")
+            _expect(not any(self.sections[f"ipv{family}/starts"][:width]), f"ipv{family}/starts")
             _expect(max(self.sections[f"ipv{family}/zones"].cast("H")) < zones, f"ipv{family}/zones")
         for name in ("rows", "rows_embedded"):
             numbers = self.sections[name].cast("H")

@@ -3,6 +3,7 @@ import multiprocessing
 import os
 import resource
 import socket
+import subprocess
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -129,14 +130,14 @@ def test_privileges_are_dropped_for_good() -> None:
 
 def test_killed_child_is_bad_input(inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever kills the child (a limit, a crash in a decoder) means: this input is refused."""
-    real = sandbox.subprocess.Popen
+    real = subprocess.Popen
 
     def killed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - stands in for Popen
         process = real(*args, **kwargs)
         process.kill()
         return process
 
-    monkeypatch.setattr(sandbox.subprocess, "Popen", killed)
+    monkeypatch.setattr("geodrop.compile.sandbox.subprocess.Popen", killed)
     with pytest.raises(DataError, match="died"):
         compile_to(tmp_path / "out", inputs)
 

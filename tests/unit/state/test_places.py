@@ -10,7 +10,7 @@ from geodrop.state import places
 def test_machine_namespace_has_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where PID 1 lives, the folders are those of the documentation."""
     own = os.stat("/proc/thread-self/net/dev")
-    monkeypatch.setattr(places.os, "stat", lambda _: own)
+    monkeypatch.setattr("geodrop.state.places.os.stat", lambda _: own)
     assert str(places.default_state()) == "/var/lib/geodrop"
     assert str(places.default_socket()) == "/run/geodrop/control.sock"
     assert str(places.lock_file()) == "/run/geodrop/lock"
@@ -37,5 +37,5 @@ def test_who_may_not_ask_gets_the_usual_places(monkeypatch: pytest.MonkeyPatch) 
         return real(path)
 
     real = os.stat
-    monkeypatch.setattr(places.os, "stat", stat)
+    monkeypatch.setattr("geodrop.state.places.os.stat", stat)
     assert str(places.default_state()) == "/var/lib/geodrop"

@@ -1,0 +1,58 @@
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+
+from geodrop.errors import DataError
+from geodrop.ruleset.explain import effective_mode, explain, parse_address
+from geodrop.ruleset.model import Ruleset, ServiceSpec
+from tests.unit.ruleset.test_model import META, pack, u16
+
+API, WEB = META.services
+
+
+@pytest.mark.parametrize(
+    ("service", "now", "paused", "mode"),
+    [
+        (API, 0, False, "enforce"),
+        (API, 0, True, "monitor"),
+        (replace(API, starts=100), 99.9, False, "monitor"),
+        (replace(API, starts=100), 100, False, "enforce"),
+        (WEB, 1000, False, "monitor"),
+    ],
+)
+def test_effective_mode(service: ServiceSpec, now: float, paused: bool, mode: str) -> None:  # noqa: FBT001
+    """Monitor if paused, before `starts`, or by `mode`; from the very second of `starts` on enforced."""
+    assert effective_mode(service, now, paused=paused) == mode
+
+
+def test_would_drop_is_the_ladder_and_verdict_the_outcome() -> None:
+    """Paused, the ladder says the same and the packet passes."""
+    ruleset = Ruleset.unpack(pack(), "file")
+    (api, web) = explain(ruleset, ip_address("1.2.3.4"), 0)
+    assert (api.service, api.would_drop, api.verdict, api.region) == ("api", True, "drop", "CN")
+    assert (web.service, web.would_drop, web.verdict) == ("web", False, "accept")
+    (api, _) = explain(ruleset, ip_address("1.2.3.4"), 0, paused=True)
+    assert (api.would_drop, api.verdict, api.mode) == (True, "accept", "monitor")
+    assert "accept (would drop)" in api.as_text()
+
+
+def test_embedded_address_is_judged_in_its_place() -> None:
+    """A 6to4 address is explained by the zone of the IPv4 address in it, by the embedded row."""
+    embedded = replace(META, rows=(*META.rows, replace(META.rows[0], verdict="embedded")))
+    data = pack(
+        embedded,
+        ipv6__starts=bytes(16) + b"\x20\x02" + bytes(14),
+        ipv6__zones=u16(0, 2),
+        rows=u16(0, 0, 0, 0, 2, 2),
+    )
+    (api, _) = explain(Ruleset.unpack(data, "file"), ip_address("2002:102:304::1"), 0)
+    assert (api.zone, api.embedded, api.verdict, api.region) == (2, "1.2.3.4", "drop", "CN")
+    assert "(holds 1.2.3.4)" in api.as_text()
+
+
+@pytest.mark.parametrize("text", ["", "1.2.3", "1.2.3.0/24", "::g", "example.com"])
+def test_what_is_no_address(text: str) -> None:
+    """Anything but a single address is bad data (65) and quoted back."""
+    with pytest.raises(DataError, match="is not an IPv4 or IPv6 address"):
+        parse_address(text)
