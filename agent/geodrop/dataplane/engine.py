@@ -57,20 +57,26 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class KernelVerdict:
-    """What the loaded tables say of one address and service: the map element found, as text, and its verdict."""
+    """What the loaded tables say of one address and service, now.
+
+    `where` is what was looked up and found, `target` the chain or row it leads to, as text. `would_drop` is true where
+    the packet is counted as dropped, or as one that would be.
+    """
 
     service: str
     verdict: str
     where: str
     target: str = ""
+    would_drop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What an apply did: `seconds` a phase (fill, switch, verify, delete)."""
+    """What an apply did: `seconds` a phase (fill, switch, verify, delete); `note` what went less than well after it."""
 
     generation: int
     seconds: dict[str, float] = field(default_factory=dict)
+    note: str = ""
 
 
 class Engine(Protocol):

@@ -1,0 +1,125 @@
+"""Tell what should be in the kernel from what was read back. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Difference
+from geodrop.dataplane.nftables import elements, expressions, names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from geodrop.dataplane.nftables.model import Chain, Content, Map, MapHeader, Program, Rule, Snapshot
+
+ABSENT = "nothing"
+EXPLAINED = 20
+"""Intervals of a map that are shown one by one when it differs."""
+
+
+def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Difference]:
+    """Compare all but the elements of maps: hook, chains, rules, headers of maps, counters; and that nothing is added."""
+    chains = {chain.name: chain for chain in (base, *program.chains)}
+    return [
+        *generation(program, snapshot),
+        *chain_differences(base, snapshot.chains.get(base.name)),
+        *(Difference(f"chain {name}", ABSENT, "a chain") for name in snapshot.chains if name not in chains),
+        *(Difference(f"map {name}", ABSENT, "a map") for name in _strangers(program, snapshot)),
+        *(
+            [Difference(f"table inet {names.TABLE}", "no flags", f"flags {snapshot.flags:#x}")]
+            if snapshot.flags
+            else []
+        ),
+    ]
+
+
+def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
+    """Compare what one generation owns, whether packets are led to it or not."""
+    for chain in program.chains:
+        yield from chain_differences(chain, snapshot.chains.get(chain.name))
+    for map_ in program.maps:
+        found = snapshot.maps.get(map_.header.name)
+        if found != map_.header:
+            yield Difference(f"map {map_.header.name}", _header(map_.header), _header(found))
+    for name in program.counters:
+        if name not in snapshot.counters:
+            yield Difference(f"counter {name}", "a counter", ABSENT)
+
+
+def chain_differences(expected: Chain, found: Chain | None) -> Iterator[Difference]:
+    """Compare one chain, rule by rule."""
+    where = f"chain {expected.name}"
+    if found is None:
+        yield Difference(where, "a chain", ABSENT)
+        return
+    if found.hook != expected.hook:
+        yield Difference(where, str(expected.hook or "no hook"), str(found.hook or "no hook"))
+    if found.comment != expected.comment:
+        yield Difference(where, f"comment {expected.comment!r}", f"comment {found.comment!r}")
+    for number, (wanted, there) in enumerate(itertools.zip_longest(expected.rules, found.rules), start=1):
+        if wanted != there:
+            yield Difference(f"{where}, rule {number}", _rule(wanted), _rule(there))
+
+
+def content(map_: Map, dumped: Sequence[memoryview]) -> list[Difference]:
+    """Compare the elements of a map with the dump of it, byte for byte; decode them only to explain a difference."""
+    if _same_bytes(elements.lists(map_.content, descending=True), dumped):
+        return []
+    width = map_.content.width
+    wanted = _decoded(list(map(memoryview, elements.lists(map_.content))), width)
+    there = _decoded(dumped, width)
+    if wanted == there:
+        return []  # the same elements in another order
+    where = f"map {map_.header.name}"
+    keys = sorted(key for key in wanted.keys() | there.keys() if wanted.get(key) != there.get(key))
+    shown = [
+        Difference(f"{where}, {_interval(*key, width)}", wanted.get(key, ABSENT), there.get(key, ABSENT))
+        for key in keys[:EXPLAINED]
+    ]
+    if len(keys) > EXPLAINED:
+        shown.append(Difference(where, f"{len(wanted)} intervals", f"{len(keys) - EXPLAINED} more that differ"))
+    return shown
+
+
+def _same_bytes(expected: Iterator[bytes], dumped: Sequence[memoryview]) -> bool:
+    """Whether two streams of bytes, cut at different places, are the same."""
+    rest = memoryview(b"")
+    for piece in dumped:
+        at = 0
+        while at < len(piece):
+            if not rest:
+                rest = memoryview(next(expected, b""))
+                if not rest:
+                    return False
+            size = min(len(rest), len(piece) - at)
+            if rest[:size] != piece[at : at + size]:
+                return False
+            rest, at = rest[size:], at + size
+    return not rest and next(expected, None) is None
+
+
+def _decoded(lists: Sequence[memoryview], width: int) -> dict[tuple[int, int], str]:
+    ranges = elements.ranges(elements.decode(lists), width, interval=True)
+    return {(first, last): str(verdict) for first, last, verdict in ranges}
+
+
+def _interval(first: int, last: int, width: int) -> str:
+    make = ipaddress.IPv4Address if width == 4 else ipaddress.IPv6Address
+    return str(make(first)) if first == last else f"{make(first)}-{make(last)}"
+
+
+def _strangers(program: Program, snapshot: Snapshot) -> Iterator[str]:
+    ours = {map_.header.name for map_ in program.maps}
+    return (name for name in (*snapshot.maps, *snapshot.sets) if name not in ours)
+
+
+def _rule(rule: Rule | None) -> str:
+    if rule is None:
+        return ABSENT
+    return expressions.text(rule.expressions) + (f' comment "{rule.comment}"' if rule.comment else "")
+
+
+def _header(header: MapHeader | None) -> str:
+    return ABSENT if header is None else f'{header.key.name.lower()} : verdict, comment "{header.comment}"'

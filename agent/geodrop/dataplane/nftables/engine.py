@@ -1,0 +1,242 @@
+"""The nftables engine: fill a generation beside the one in force, switch, read back, delete the old one.
+
+What a crash leaves behind is a generation that nothing leads to, either not yet or no longer. The next `apply` deletes
+it. Live maps and chains are never edited.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report
+from geodrop.dataplane.nftables import compare, messages, names, observe, program
+from geodrop.dataplane.nftables.judge import Walk
+from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.wire import portions
+from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from geodrop.dataplane.engine import KernelVerdict
+    from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
+    from geodrop.dataplane.nftables.wire import Request
+    from geodrop.ruleset.model import Ruleset
+
+TRANSACTION = 8 << 20
+"""Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
+
+
+class NftablesEngine:
+    """See dataplane.engine.Engine. `clock` gives the time in seconds since the epoch."""
+
+    name = "nftables"
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+
+    def probe(self) -> None:
+        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+        with Connection() as connection:
+            connection.ask([messages.get_generation()])
+
+    def observe(self) -> Observed:
+        """Read back what is in force; raises UnavailableError when something foreign has our names."""
+        with Connection() as connection:
+            found = observe.in_force(observe.read(connection))
+        if found is None:
+            return Observed()
+        interfaces = tuple(Interface(name, self.name) for name in found.interfaces)
+        return Observed(found.generation, found.stamp.digest if found.stamp else "", interfaces)
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Make the kernel match: fill, read back, switch, read back, delete the previous generation.
+
+        Raises ApplyError with the previous generation still in force, and ConfigError without interfaces.
+        """
+        if not interfaces:
+            raise ConfigError("no interface to judge packets on", "name one with --interface, or in agent.yaml")
+        seconds: dict[str, float] = {}
+        with Connection() as connection, contextlib.ExitStack() as undo:
+            before = observe.read(connection)
+            current = observe.in_force(before)
+            if current and current.generation >= generation:
+                raise ApplyError(f"generation {current.generation} is in force already", "take a higher number")
+            new = program.build(ruleset, generation, interfaces, int(self._clock()))
+            with _timed(seconds, "fill"):
+                if before:
+                    kept = {current.generation} if current else set()
+                    self._delete_generations(connection, before, kept)
+                undo.callback(self._discard, connection, new, before)
+                for requests in portions(_fill(new, before), min(TRANSACTION, connection.capacity // 2)):
+                    connection.transaction(requests)
+            with _timed(seconds, "verify"):
+                self._verify_generation(connection, new)
+            base_rules = program.switch(current.generation, current.interfaces) if current else ()
+            has_base = before is not None and names.BASE in before.chains
+            with _timed(seconds, "switch"):
+                undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
+                connection.transaction(_switch(new.switch, has_base=has_base))
+            with _timed(seconds, "verify"):
+                self._verify_switch(connection, new)
+            undo.pop_all()
+            note = ""
+            with _timed(seconds, "delete"):
+                if before:
+                    note = self._delete_generations(connection, before, {generation})
+        return Report(generation, seconds, note)
+
+    def verify(self, ruleset: Ruleset) -> list[Difference]:
+        """Compare all that is in the kernel with the ruleset it should hold; empty: they agree."""
+        with Connection() as connection:
+            snapshot = observe.read(connection)
+            found = observe.in_force(snapshot)
+            if snapshot is None or found is None:
+                return [Difference(f"table inet {names.TABLE}", f"ruleset {ruleset.digest}", "nothing in force")]
+            entry = f"chain {names.generation_chain(found.generation)}"
+            if found.stamp is None or found.stamp.digest != ruleset.digest:
+                digest = found.stamp.digest if found.stamp else "none"
+                return [Difference(entry, f"digest {ruleset.digest}", f"digest {digest}")]
+            expected = program.build(ruleset, found.generation, found.interfaces, found.stamp.loaded)
+            differences = compare.structure(expected, program.base_chain(expected.switch), snapshot)
+            for map_ in expected.maps:
+                if map_.header.name in snapshot.maps:
+                    differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
+            return differences
+
+    def counters(self) -> list[Count]:
+        """Totals since the first load, ordered by service, label and family."""
+        with Connection() as connection:
+            if observe.read_table(connection) is None:
+                return []
+            totals = observe.counters(connection)
+        counts: dict[tuple[str, str, str], Count] = {}
+        for text, total in sorted(totals.items()):
+            if name := names.counter(text):
+                key = (name.service, name.label or "", name.family)
+                count = counts.setdefault(key, Count(name.service, name.family, name.label))
+                counts[key] = replace(count, **{name.what: total})
+        return [counts[key] for key in sorted(counts)]
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """Ask the kernel's tables, for each address a verdict for each service; raises NotEnforcingError."""
+        with Connection() as connection:
+            snapshot = observe.read(connection)
+            found = observe.in_force(snapshot)
+            if snapshot is None or found is None:
+                raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
+            services = [service.name for service in ruleset.meta.services]
+            now = self._clock()
+            return [
+                [Walk(connection, snapshot, address, now).through(service, found.generation) for service in services]
+                for address in addresses
+            ]
+
+    def remove(self) -> bool:
+        """Remove all that is ours and nothing else; False if there was nothing."""
+        with Connection() as connection:
+            if observe.read_table(connection) is None:
+                return False
+            connection.transaction([messages.delete_table()])
+        return True
+
+    def _verify_generation(self, connection: Connection, new: Program) -> None:
+        snapshot = observe.read(connection)
+        differences = list(compare.generation(new, snapshot)) if snapshot else [_no_table()]
+        for map_ in new.maps:
+            differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
+        _raise(differences)
+
+    def _verify_switch(self, connection: Connection, new: Program) -> None:
+        found = observe.read_base(connection)
+        _raise(compare.chain_differences(program.base_chain(new.switch), found))
+
+    def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
+        """Delete all generations but these. What cannot be deleted is left to the next `apply`; says what."""
+        chains = [name for name in snapshot.chains if names.generation_of(name) not in {None, *kept}]
+        maps = [name for name in snapshot.maps if names.generation_of(name) not in {None, *kept}]
+        return self._delete(connection, chains, maps)
+
+    def _delete(self, connection: Connection, chains: Sequence[str], maps: Sequence[str]) -> str:
+        try:
+            connection.transaction(itertools.chain(map(messages.delete_rules, chains), map(messages.delete_set, maps)))
+            # Apart from the maps: kernels before 6.4 let go of the chains that elements lead to after the transaction.
+            connection.transaction(map(messages.delete_chain, chains))
+        except ApplyError as error:
+            return f"left for the next load to delete: {error.message}"
+        return ""
+
+    def _discard(self, connection: Connection, new: Program, before: Snapshot | None) -> None:
+        """Remove what a failed apply made. What cannot be removed is not in force, and left to the next one."""
+        with contextlib.suppress(ApplyError):
+            if before is None:
+                if observe.read_table(connection) is not None:
+                    connection.transaction([messages.delete_table()])
+                return
+            now = observe.read(connection)
+            if now is None:
+                return
+            chains = [name for name in now.chains if names.generation_of(name) == new.generation]
+            maps = [name for name in now.maps if names.generation_of(name) == new.generation]
+            self._delete(connection, chains, maps)
+            made = [name for name in new.counters if name in now.counters and name not in before.counters]
+            connection.transaction(map(messages.delete_counter, made))
+
+    def _switch_back(self, connection: Connection, rules: tuple[Rule, ...], *, has_base: bool) -> None:
+        """Put the previous generation back in force, if the new one is."""
+        if observe.read_base(connection) is None:
+            return
+        requests = [messages.delete_rules(names.BASE)]
+        if has_base:
+            requests += messages.new_rules(names.BASE, rules, itertools.count(1))
+        else:
+            requests.append(messages.delete_chain(names.BASE))
+        connection.transaction(requests)
+
+
+def _fill(new: Program, before: Snapshot | None) -> Iterator[Request]:
+    """Everything of a generation; nothing leads to it yet. What rules and elements name comes first."""
+    if before is None:
+        yield messages.new_table(observe.TABLE_COMMENT)
+    known = before.counters if before else {}
+    yield from (messages.new_counter(name) for name in new.counters if name not in known)
+    yield from map(messages.new_chain, new.chains)
+    yield from (messages.new_map(map_.header) for map_ in new.maps)
+    for map_ in new.maps:
+        yield from messages.new_elements(map_)
+    numbers = itertools.count(1)
+    for chain in new.chains:
+        yield from messages.new_rules(chain.name, chain.rules, numbers)
+
+
+def _switch(rules: tuple[Rule, ...], *, has_base: bool) -> Iterator[Request]:
+    if has_base:
+        yield messages.delete_rules(names.BASE)
+    else:
+        yield messages.new_chain(program.base_chain())
+    yield from messages.new_rules(names.BASE, rules, itertools.count(1))
+
+
+def _raise(differences: Iterable[Difference]) -> None:
+    if found := list(differences):
+        first = found[0]
+        more = f" ({len(found) - 1} more differences)" if len(found) > 1 else ""
+        raise ApplyError(
+            f"read back, the kernel differs in {first.where}: expected {first.expected}, found {first.found}{more}",
+            "what was in force before is again; look for another program that changes nftables rules: nft monitor",
+        )
+
+
+def _no_table() -> Difference:
+    return Difference(f"table inet {names.TABLE}", "a table", compare.ABSENT)
+
+
+@contextlib.contextmanager
+def _timed(seconds: dict[str, float], phase: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    seconds[phase] = seconds.get(phase, 0.0) + time.perf_counter() - start

@@ -1,0 +1,316 @@
+"""What rules are made of: the expressions of nf_tables that geodrop uses, as values, to and from netlink. Pure.
+
+Each reads or writes register 1, as nft's own rules do, so no expression needs to name one. Values are in network byte
+order. Read back from the kernel, an expression equals the one that was sent; what geodrop never sends becomes `Other`.
+Layouts: linux/netfilter/nf_tables.h, nft_*_attributes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables import uapi, wire
+from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey, PayloadBase, VerdictCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Attributes = dict[int, memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Load something the kernel knows about the packet."""
+
+    key: MetaKey
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression("meta", wire.be32(uapi.META_DREG, uapi.NFT_REG_1), wire.be32(uapi.META_KEY, self.key))
+
+    def __str__(self) -> str:
+        return f"meta {self.key.name.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Load bytes of the packet, from the network or transport header on. Breaks the rule where there are none."""
+
+    base: PayloadBase
+    offset: int
+    length: int
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "payload",
+            wire.be32(uapi.PAYLOAD_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.PAYLOAD_BASE, self.base),
+            wire.be32(uapi.PAYLOAD_OFFSET, self.offset),
+            wire.be32(uapi.PAYLOAD_LEN, self.length),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.length} bytes at {self.base.name.lower()} header + {self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cmp:
+    """Go on only if what was loaded compares so with the value, byte for byte from the left."""
+
+    op: CmpOp
+    value: bytes
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "cmp",
+            wire.be32(uapi.CMP_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.CMP_OP, self.op),
+            wire.nested(uapi.CMP_DATA, wire.attribute(uapi.DATA_VALUE, self.value)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.op.name.lower()} 0x{self.value.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bitwise:
+    """(loaded & mask) ^ xor."""
+
+    mask: bytes
+    xor: bytes
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "bitwise",
+            wire.be32(uapi.BITWISE_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BITWISE_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BITWISE_LEN, len(self.mask)),
+            wire.nested(uapi.BITWISE_MASK, wire.attribute(uapi.DATA_VALUE, self.mask)),
+            wire.nested(uapi.BITWISE_XOR, wire.attribute(uapi.DATA_VALUE, self.xor)),
+        )
+
+    def __str__(self) -> str:
+        return f"& 0x{self.mask.hex()} ^ 0x{self.xor.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostToNetwork:
+    """Turn one loaded number of `length` bytes from the byte order of the host, so that `Cmp` can order it."""
+
+    length: int
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "byteorder",
+            wire.be32(uapi.BYTEORDER_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BYTEORDER_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BYTEORDER_OP, uapi.NFT_BYTEORDER_HTON),
+            wire.be32(uapi.BYTEORDER_LEN, self.length),
+            wire.be32(uapi.BYTEORDER_SIZE, self.length),
+        )
+
+    def __str__(self) -> str:
+        return f"hton {self.length}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A few values or ranges (inclusive) of a type, written inside a rule: nft's `{ 443, 8000-8099 }`.
+
+    In the kernel it is an anonymous set, made and removed with its rule. `length` is that of a value, in bytes.
+    """
+
+    type: KeyType
+    length: int
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def interval(self) -> bool:
+        """Whether there is a range among them, which takes another kind of set."""
+        return any(first != last for first, last in self.ranges)
+
+    def __str__(self) -> str:
+        return "{ " + ", ".join(f"{a:#x}" if a == b else f"{a:#x}-{b:#x}" for a, b in self.ranges) + " }"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Go on only if what was loaded is among these. `name` and `number` say which set holds them, in one transaction."""
+
+    choice: Choice
+
+    def encode(self, name: str, number: int) -> bytes:
+        """NFTA_EXPR, name and data. An anonymous set gets its name from the kernel, until then it goes by number."""
+        return _lookup(name, wire.be32(uapi.LOOKUP_SET_ID, number))
+
+    def __str__(self) -> str:
+        return f"in {self.choice}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictMap:
+    """Do as the named map says of what was loaded; go on if it says nothing."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _lookup(self.name, wire.be32(uapi.LOOKUP_DREG, uapi.NFT_REG_VERDICT))
+
+    def __str__(self) -> str:
+        return f"vmap @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add the packet to the named counter."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "objref",
+            wire.be32(uapi.OBJREF_IMM_TYPE, uapi.NFT_OBJECT_COUNTER),
+            wire.string(uapi.OBJREF_IMM_NAME, self.name),
+        )
+
+    def __str__(self) -> str:
+        return f"counter {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a rule; `chain` is where to jump or go."""
+
+    code: VerdictCode
+    chain: str = ""
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "immediate",
+            wire.be32(uapi.IMMEDIATE_DREG, uapi.NFT_REG_VERDICT),
+            wire.nested(uapi.IMMEDIATE_DATA, self.data()),
+        )
+
+    def data(self) -> bytes:
+        """NFTA_DATA_VERDICT, as rules and elements of maps carry it."""
+        chain = wire.string(uapi.VERDICT_CHAIN, self.chain) if self.chain else b""
+        return wire.nested(uapi.DATA_VERDICT, wire.be32(uapi.VERDICT_CODE, self.code), chain)
+
+    def __str__(self) -> str:
+        return f"{self.code.name.lower()} {self.chain}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Something in the kernel that geodrop did not write."""
+
+    name: str
+    data: bytes
+
+    def __str__(self) -> str:
+        return f"[{self.name} {self.data.hex()}]"
+
+
+Expression = Meta | Payload | Cmp | Bitwise | HostToNetwork | OneOf | VerdictMap | Count | Verdict | Other
+
+ACCEPT = Verdict(VerdictCode.ACCEPT)
+DROP = Verdict(VerdictCode.DROP)
+RETURN = Verdict(VerdictCode.RETURN)
+
+
+def jump(chain: str) -> Verdict:
+    """Go through a chain and come back."""
+    return Verdict(VerdictCode.JUMP, chain)
+
+
+def goto(chain: str) -> Verdict:
+    """Go on in another chain."""
+    return Verdict(VerdictCode.GOTO, chain)
+
+
+def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
+    """Read an NFTA_LIST_ELEM of a rule's expressions; `choices` holds the table's anonymous sets, by name."""
+    expression = wire.parse(data)
+    name = wire.text(expression[uapi.EXPR_NAME])
+    raw = expression.get(uapi.EXPR_DATA, memoryview(b""))
+    try:
+        found = _decode(name, wire.parse(raw), choices)
+        # The registers and whatever else is not modelled: only what encodes to the same is what it seems to be.
+        if found is not None and (isinstance(found, OneOf) or _same(found.encode(), name, raw)):
+            return found
+    except (KeyError, ValueError):
+        pass  # an attribute or a number that geodrop never sends
+    return Other(name, bytes(raw))
+
+
+def decode_verdict(data: memoryview) -> Verdict:
+    """Read what is inside NFTA_DATA_VERDICT; raises ValueError for verdicts geodrop never gives, KeyError if empty."""
+    verdict = wire.parse(data)
+    code = VerdictCode(wire.signed(verdict[uapi.VERDICT_CODE]))
+    return Verdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
+
+
+def _decode(name: str, data: Attributes, choices: Mapping[str, Choice]) -> Expression | None:
+    decoder = _DECODERS.get(name)
+    if name == "lookup" and uapi.LOOKUP_DREG not in data:
+        if wire.number(data[uapi.LOOKUP_SREG]) != uapi.NFT_REG_1 or _inverted(data):
+            return None
+        return OneOf(choices[wire.text(data[uapi.LOOKUP_SET])])
+    return decoder(data) if decoder else None
+
+
+_DECODERS: Mapping[str, Callable[[Attributes], Expression]] = {
+    "meta": lambda data: Meta(MetaKey(wire.number(data[uapi.META_KEY]))),
+    "payload": lambda data: Payload(
+        PayloadBase(wire.number(data[uapi.PAYLOAD_BASE])),
+        wire.number(data[uapi.PAYLOAD_OFFSET]),
+        wire.number(data[uapi.PAYLOAD_LEN]),
+    ),
+    "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
+    "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
+    "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
+    "lookup": lambda data: VerdictMap(wire.text(data[uapi.LOOKUP_SET])),
+    "objref": lambda data: Count(wire.text(data[uapi.OBJREF_IMM_NAME])),
+    "immediate": lambda data: decode_verdict(wire.parse(data[uapi.IMMEDIATE_DATA])[uapi.DATA_VERDICT]),
+}
+
+
+def _same(encoded: bytes, name: str, raw: memoryview) -> bool:
+    """Whether the kernel's attributes are ours, apart from those it adds with the value 0 (defaults we leave out)."""
+    expression = wire.parse(wire.parse(memoryview(encoded))[uapi.LIST_ELEM])
+    ours, found = wire.parse(expression[uapi.EXPR_DATA]), wire.parse(raw)
+    added = {kind: value for kind, value in found.items() if kind not in ours}
+    return (
+        wire.text(expression[uapi.EXPR_NAME]) == name
+        and all(found.get(kind) == value for kind, value in ours.items())
+        and not any(wire.number(value) for value in added.values())
+    )
+
+
+def _inverted(data: Attributes) -> bool:
+    return uapi.LOOKUP_FLAGS in data and wire.number(data[uapi.LOOKUP_FLAGS]) != 0
+
+
+def _value(data: memoryview) -> bytes:
+    return bytes(wire.parse(data)[uapi.DATA_VALUE])
+
+
+def _lookup(name: str, *more: bytes) -> bytes:
+    return _expression("lookup", wire.string(uapi.LOOKUP_SET, name), wire.be32(uapi.LOOKUP_SREG, uapi.NFT_REG_1), *more)
+
+
+def _expression(name: str, *data: bytes) -> bytes:
+    return wire.nested(uapi.LIST_ELEM, wire.string(uapi.EXPR_NAME, name), wire.nested(uapi.EXPR_DATA, *data))
+
+
+def text(expressions: Iterable[Expression]) -> str:
+    """A rule in one line, for people."""
+    return ", ".join(str(expression) for expression in expressions)

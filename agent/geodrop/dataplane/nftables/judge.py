@@ -1,0 +1,132 @@
+"""Ask the loaded table about an address: walk its chains as the kernel would, and let the kernel do the lookups.
+
+The walk knows nothing of a packet but its source. A rule that reads anything else, such as a port, does not apply, just
+as one does in the kernel that cannot read what it wants.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import operator
+import sys
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import KernelVerdict
+from geodrop.dataplane.nftables import elements, messages, names, selectors, uapi
+from geodrop.dataplane.nftables.expressions import (
+    Bitwise,
+    Cmp,
+    Count,
+    HostToNetwork,
+    Meta,
+    Payload,
+    Verdict,
+    VerdictMap,
+)
+from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geodrop.dataplane.nftables.model import Chain, Rule, Snapshot
+    from geodrop.dataplane.nftables.netlink import Connection
+
+_COMPARE = {
+    CmpOp.EQ: operator.eq,
+    CmpOp.NEQ: operator.ne,
+    CmpOp.LT: operator.lt,
+    CmpOp.LTE: operator.le,
+    CmpOp.GT: operator.gt,
+    CmpOp.GTE: operator.ge,
+}
+
+
+class Walk:
+    """One address on its way through the chains of one service; `now` in seconds since the epoch."""
+
+    def __init__(self, connection: Connection, snapshot: Snapshot, address: str, now: float) -> None:
+        self._connection = connection
+        self._chains: Mapping[str, Chain] = snapshot.chains
+        source = ipaddress.ip_address(address)
+        offset = selectors.SOURCE[source.version].offset
+        self._header = bytes(offset) + source.packed
+        self._readable = range(offset, offset + len(source.packed))
+        family = uapi.NFPROTO_IPV4 if source.version == 4 else uapi.NFPROTO_IPV6
+        self._known = {MetaKey.NFPROTO: bytes([family]), MetaKey.TIME_NS: int(now * 1e9).to_bytes(8, sys.byteorder)}
+        self._lookups: list[str] = []
+        self._counter: names.CounterName | None = None
+        self._target = ""
+
+    def through(self, service: str, generation: int) -> KernelVerdict:
+        """From the service's chain to a verdict."""
+        verdict = self._chain(names.service_chain(generation, service))
+        would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
+        where = ", then ".join(self._lookups) or "no map"
+        return KernelVerdict(
+            service, "drop" if verdict is VerdictCode.DROP else "accept", where, self._target, would_drop
+        )
+
+    def _chain(self, name: str) -> VerdictCode:
+        """Where a chain ends: accept, drop or return."""
+        for rule in self._chains[name].rules:
+            verdict = self._rule(rule)
+            if verdict is None:
+                continue
+            if verdict.code is VerdictCode.GOTO:
+                return self._chain(verdict.chain)
+            if verdict.code is not VerdictCode.JUMP:
+                return verdict.code
+            if (inner := self._chain(verdict.chain)) is not VerdictCode.RETURN:
+                return inner
+        return VerdictCode.RETURN
+
+    def _rule(self, rule: Rule) -> Verdict | None:
+        """The verdict of a rule, None if it does not apply."""
+        loaded = b""
+        for part in rule.expressions:
+            match part:
+                case Meta(key) if key in self._known:
+                    loaded = self._known[key]
+                case Payload(PayloadBase.NETWORK, offset, length) if {offset, offset + length - 1} <= set(
+                    self._readable
+                ):
+                    loaded = self._header[offset : offset + length]
+                case HostToNetwork():
+                    loaded = loaded[::-1]
+                case Bitwise(mask, xor):
+                    loaded = bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
+                case Cmp(op, value):
+                    if not _COMPARE[op](loaded, value):
+                        return None
+                case Count(name):
+                    self._counter = names.counter(name)
+                case VerdictMap(name):
+                    return self._lookup(name, loaded)
+                case Verdict():
+                    return part
+                case _:
+                    return None
+        return None
+
+    def _lookup(self, name: str, key: bytes) -> Verdict | None:
+        requests = [messages.get_element(name, key), messages.get_element(name, key, end=True)]
+        found, behind = (None if answer is None else _element(answer) for answer in self._connection.ask(requests))
+        if found is None:
+            self._lookups.append(f"map {name}: no element")
+            return None
+        first, _, verdict = found
+        # Without an end behind it, the interval reaches to the end of the family.
+        last = int.from_bytes(behind[0], "big") - 1 if behind else (1 << 8 * len(key)) - 1
+        interval = _text(int.from_bytes(first, "big"), len(key)), _text(last, len(key))
+        self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")
+        self._target = verdict.chain if verdict else ""
+        return verdict
+
+
+def _element(answer: memoryview) -> tuple[bytes, bool, Verdict | None]:
+    [element] = elements.decode([messages.read_elements(answer)])
+    return element
+
+
+def _text(address: int, width: int) -> str:
+    return str(ipaddress.IPv4Address(address) if width == 4 else ipaddress.IPv6Address(address))

@@ -1,0 +1,94 @@
+"""How an address finds its element: maps cut in several where they are large, and IPv4 addresses inside IPv6 ones. Pure.
+
+A large map is cut because adding, reading back and freeing one takes time that grows faster than its size: the world's
+IPv4 took 10 s to dump as one map and 0.34 s as sixteen. Each part is asked only about its own range of addresses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables import names
+from geodrop.dataplane.nftables.expressions import Bitwise, Cmp, Payload, VerdictMap
+from geodrop.dataplane.nftables.model import Map, MapHeader, Rule
+from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, PayloadBase
+from geodrop.ruleset.model import Embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.dataplane.nftables.expressions import Expression
+    from geodrop.dataplane.nftables.model import Content
+
+MAX_INTERVALS = 80_000
+"""Of one map: dumping 81,000 takes 0.2 s."""
+
+_KEY = {4: KeyType.IPV4_ADDR, 16: KeyType.IPV6_ADDR}
+_ALL_ONES = b"\xff" * 4
+
+# Where the IPv4 address stands, from the IPv6 header on (its source address begins at byte 8); see model.Embedding.
+_CLIENT = {
+    Embedding.SIXTOFOUR: Payload(PayloadBase.NETWORK, 8 + 2, 4),
+    Embedding.TEREDO: Payload(PayloadBase.NETWORK, 8 + 12, 4),
+    Embedding.NAT64: Payload(PayloadBase.NETWORK, 8 + 12, 4),
+    Embedding.MAPPED: Payload(PayloadBase.NETWORK, 8 + 12, 4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One map, and the range of addresses to ask it about (inclusive, as bytes); None if it is the only one."""
+
+    name: str
+    bounds: tuple[bytes, bytes] | None = None
+
+
+def cut(content: Content, generation: int, service: str, family: int) -> list[tuple[Shard, Map]]:
+    """The maps of a service and family; none if it has no intervals."""
+    if not len(content):
+        return []
+    count = -(-len(content) // MAX_INTERVALS)
+    size = -(-len(content) // count)
+    cuts = []
+    for number in range(count):
+        part = content.part(number * size, (number + 1) * size)
+        name = names.service_map(generation, service, family, number + 1 if count > 1 else 0)
+        comment = f"service {service}, IPv{family}" + (f", part {number + 1} of {count}" if count > 1 else "")
+        shard = Shard(name, _bounds(part) if count > 1 else None)
+        cuts.append((shard, Map(MapHeader(name, comment, _KEY[content.width]), part)))
+    return cuts
+
+
+def rules(
+    start: Sequence[Expression], address: Payload, shards: Sequence[Shard], *, inverted: bool = False
+) -> tuple[Rule, ...]:
+    """Look an address of the packet up. `inverted`: the packet holds its complement."""
+    made = []
+    for shard in shards:
+        parts = [*start]
+        if shard.bounds:
+            first, last = map(_complement, reversed(shard.bounds)) if inverted else shard.bounds
+            parts += [address, Cmp(CmpOp.GTE, first), Cmp(CmpOp.LTE, last)]
+        parts.append(address)
+        if inverted:
+            parts.append(Bitwise(_ALL_ONES, _ALL_ONES))
+        made.append(Rule((*parts, VerdictMap(shard.name))))
+    return tuple(made)
+
+
+def embedded_rules(embedding: Embedding, shards: Sequence[Shard]) -> tuple[Rule, ...]:
+    """Look the IPv4 address inside an IPv6 source up in the maps of IPv4."""
+    # A Teredo server inverts the client's address, so that NATs on the way do not translate it (RFC 4380, 4).
+    return rules((), _CLIENT[embedding], shards, inverted=embedding is Embedding.TEREDO)
+
+
+def _bounds(part: Content) -> tuple[bytes, bytes]:
+    # The end is exclusive, and all zeroes for the end of the family: one less is right for both, modulo its size.
+    width = part.width
+    last = (int.from_bytes(part.ends[-width:], "big") - 1) % (1 << 8 * width)
+    return bytes(part.starts[:width]), last.to_bytes(width, "big")
+
+
+def _complement(address: bytes) -> bytes:
+    return bytes(byte ^ 0xFF for byte in address)

@@ -1,0 +1,117 @@
+"""What a table is made of, the same for what should be there and for what was read back. Pure data.
+
+`program` makes a Program from a ruleset; `observe` reads a Snapshot from the kernel; `compare` tells them apart.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables.uapi import KeyType
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geodrop.dataplane.nftables.expressions import Expression, Verdict
+
+WIDTH = {4: 4, 6: 16}
+"""Bytes of an address, by family."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; the comment is what `nft list` shows behind it."""
+
+    expressions: tuple[Expression, ...]
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where a base chain stands in the packet's way; `policy` is what becomes of packets that no rule decides."""
+
+    type: str
+    number: int
+    priority: int
+    policy: int
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A chain with its rules; `hook` makes it a base chain."""
+
+    name: str
+    comment: str
+    rules: tuple[Rule, ...]
+    hook: Hook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MapHeader:
+    """A verdict map from intervals of addresses, without its elements."""
+
+    name: str
+    comment: str
+    key: KeyType
+    constant: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The elements of a map: from starts[i] up to, but not including, ends[i], do as verdicts[targets[i]] says.
+
+    `starts` and `ends`: addresses of `width` bytes each, big-endian, ascending, intervals disjoint; an end of all
+    zeroes, which only the last can be, is the end of the family. `targets`: uint16 in the byte order of the host.
+    """
+
+    width: int
+    starts: memoryview
+    ends: memoryview
+    targets: memoryview
+    verdicts: tuple[Verdict, ...]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def part(self, first: int, last: int) -> Content:
+        """Intervals `first` up to, but not including, `last`."""
+        width = self.width
+        return Content(
+            width,
+            self.starts[first * width : last * width],
+            self.ends[first * width : last * width],
+            self.targets[first:last],
+            self.verdicts,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """A map that should be there."""
+
+    header: MapHeader
+    content: Content = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Everything of one generation. `switch` are the base chain's rules: what puts it in force."""
+
+    generation: int
+    counters: tuple[str, ...]
+    chains: tuple[Chain, ...]
+    maps: tuple[Map, ...]
+    switch: tuple[Rule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A table as it was read back, elements of maps left out. `sets` names what is no map of geodrop's making."""
+
+    comment: str
+    flags: int
+    chains: Mapping[str, Chain]
+    maps: Mapping[str, MapHeader]
+    sets: tuple[str, ...]
+    counters: Mapping[str, tuple[int, int]]

@@ -1,0 +1,128 @@
+"""Read the table back from the kernel, as the values it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables import elements, messages, names, selectors, uapi, wire
+from geodrop.dataplane.nftables.expressions import Choice, Verdict
+from geodrop.dataplane.nftables.model import Snapshot
+from geodrop.dataplane.nftables.stamp import Stamp
+from geodrop.dataplane.nftables.uapi import KeyType, Message, SetFlag, VerdictCode
+from geodrop.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from geodrop.dataplane.nftables.model import Chain, Rule
+    from geodrop.dataplane.nftables.netlink import Connection
+
+MARK = "geodrop"
+"""How the comment of our table begins. A table of our name without it is somebody else's."""
+
+TABLE_COMMENT = "geodrop: drops packets from regions that a service does not support; see: geodrop status"
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself."""
+
+    generation: int
+    stamp: Stamp | None
+    interfaces: tuple[str, ...]
+
+
+def read_table(connection: Connection) -> tuple[str, int] | None:
+    """Comment and flags of our table; None if there is none. Raises UnavailableError if somebody else made it."""
+    [answer] = connection.ask([messages.get_table()])
+    if answer is None:
+        return None
+    found = wire.parse(answer)
+    comment = wire.comment_text(found.get(uapi.Table.USERDATA))
+    if not comment.startswith(MARK):
+        raise UnavailableError(
+            f"there is a table inet {names.TABLE} that geodrop did not make",
+            f"look at it with: nft list table inet {names.TABLE}; delete or rename it",
+        )
+    return comment, wire.number(found[uapi.Table.FLAGS]) if uapi.Table.FLAGS in found else 0
+
+
+def read(connection: Connection) -> Snapshot | None:
+    """The whole table without the elements of its maps; None if there is none; raises as `read_table` does."""
+    table = read_table(connection)
+    if table is None:
+        return None
+    maps, choices, others = {}, {}, []
+    for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
+        found = wire.parse(answer)
+        name = wire.text(found[uapi.Set.NAME])
+        if header := messages.read_map(found):
+            maps[name] = header
+        elif choice := _read_choice(connection, name, found):
+            choices[name] = choice
+        else:
+            others.append(name)
+    rules: dict[str, tuple[Rule, ...]] = {}
+    for answer in connection.dump(messages.dump(Message.GETRULE, "rules")):
+        chain, rule = messages.read_rule(answer, choices)
+        rules[chain] = (*rules.get(chain, ()), rule)
+    chains: dict[str, Chain] = {}
+    for answer in connection.dump(messages.dump(Message.GETCHAIN, "chains")):
+        found = wire.parse(answer)
+        if wire.text(found[uapi.Chain.TABLE]) == names.TABLE:
+            name = wire.text(found[uapi.Chain.NAME])
+            chains[name] = messages.read_chain(found, rules.get(name, ()))
+    comment, flags = table
+    return Snapshot(comment, flags, chains, maps, tuple(others), counters(connection))
+
+
+def read_base(connection: Connection) -> Chain | None:
+    """The base chain with its rules; None if there is none."""
+    [answer] = connection.ask([messages.get_base()])
+    if answer is None:
+        return None
+    dumped = connection.dump(messages.dump_rules(names.BASE))
+    return messages.read_chain(wire.parse(answer), tuple(messages.read_rule(rule, {})[1] for rule in dumped))
+
+
+def counters(connection: Connection) -> dict[str, tuple[int, int]]:
+    """Packets and bytes of all named counters."""
+    return dict(map(messages.read_counter, connection.dump(messages.dump(Message.GETOBJ, "counters"))))
+
+
+def dump_elements(connection: Connection, name: str) -> list[memoryview]:
+    """All elements of a map or set, as lists of elements in netlink's form."""
+    return [messages.read_elements(answer) for answer in connection.dump(messages.dump_elements(name))]
+
+
+def in_force(snapshot: Snapshot | None) -> InForce | None:
+    """What the base chain's rules lead to; None if no packet is judged."""
+    if snapshot is None or snapshot.flags & uapi.NFT_TABLE_F_DORMANT:
+        return None
+    base = snapshot.chains.get(names.BASE)
+    if base is None or base.hook is None:
+        return None
+    interfaces, entries = [], []
+    for rule in base.rules:
+        match rule.expressions:
+            case (*selector, Verdict(VerdictCode.GOTO, chain)) if name := selectors.interface_name(tuple(selector)):
+                interfaces.append(name)
+                entries.append(chain)
+    for entry in entries:
+        generation = names.generation_of(entry)
+        if generation is not None and entry in snapshot.chains:
+            return InForce(generation, Stamp.parse(snapshot.chains[entry].comment), tuple(interfaces))
+    return None
+
+
+def _read_choice(connection: Connection, name: str, found: dict[int, memoryview]) -> Choice | None:
+    flags = SetFlag(wire.number(found[uapi.Set.FLAGS]))
+    if SetFlag.ANONYMOUS not in flags or SetFlag.MAP in flags:
+        return None
+    length = wire.number(found[uapi.Set.KEY_LEN])
+    dumped = elements.decode(dump_elements(connection, name))
+    ranges = elements.ranges(dumped, length, interval=SetFlag.INTERVAL in flags)
+    try:
+        key = KeyType(wire.number(found[uapi.Set.KEY_TYPE]))
+    except ValueError:
+        return None
+    return Choice(key, length, tuple((first, last) for first, last, _ in ranges))

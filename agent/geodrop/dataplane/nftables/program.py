@@ -1,0 +1,235 @@
+"""From a ruleset to everything that one generation puts into the kernel. Pure.
+
+    prerouting              interface -> g42
+    g42                     addresses, protocols, ports -> g42-api; services in monitor are jumped to and come back
+    g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
+    g42-api.CN              by family: count, drop
+
+A packet that a service drops thus passes: interface, port, map, family, counter, drop. Rules that none of a service's
+packets can match are left out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane import control
+from geodrop.dataplane.nftables import lookups, names, selectors, uapi
+from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, RETURN, Count, goto, jump
+from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Program, Rule
+from geodrop.dataplane.nftables.stamp import Stamp, utc
+from geodrop.errors import DataError
+from geodrop.ruleset.model import NO_CLASS, Embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from geodrop.dataplane.nftables.expressions import Expression, Verdict
+    from geodrop.dataplane.nftables.lookups import Shard
+    from geodrop.dataplane.nftables.model import Map
+    from geodrop.ruleset.model import Ruleset, ServiceSpec, Target
+
+FAMILIES = (4, 6)
+
+HOOK = Hook("filter", uapi.NF_INET_PRE_ROUTING, -450, uapi.VerdictCode.ACCEPT)
+"""Before defragmentation (-400), the raw tables (-300) and connection tracking (-200): packets as on the wire."""
+
+BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
+
+
+def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int) -> Program:
+    """Everything of one generation; `now`, in seconds since the epoch, tells which `starts` still lie ahead."""
+    entry = names.generation_chain(generation)
+    chains, maps, order = [], [], []
+    for service in ruleset.meta.services:
+        parts = _Service(ruleset, generation, service, now)
+        chains += parts.chains
+        maps += parts.maps
+        order.append((service.catch_all, service.mode != "monitor", parts.entry_rules()))
+    # Services with a match come before those without; of each, those in monitor first, since they only look.
+    order.sort(key=lambda item: item[:2])
+    entry_rules = tuple(rule for _, _, rules in order for rule in rules)
+    chains.insert(0, Chain(entry, str(Stamp(generation, ruleset.digest, now)), entry_rules))
+    return Program(generation, _counters(chains), tuple(chains), tuple(maps), switch(generation, interfaces))
+
+
+def switch(generation: int, interfaces: Iterable[str]) -> tuple[Rule, ...]:
+    """The base chain's rules. Their comments count them, so that a missing one shows."""
+    ordered = sorted(set(interfaces))
+    entry = goto(names.generation_chain(generation))
+    return tuple(
+        Rule((*selectors.interface(name), entry), f"interface {number} of {len(ordered)}")
+        for number, name in enumerate(ordered, start=1)
+    )
+
+
+def base_chain(rules: tuple[Rule, ...] = ()) -> Chain:
+    """The one chain that the kernel calls by itself."""
+    return Chain(names.BASE, BASE_COMMENT, rules, HOOK)
+
+
+class _Service:
+    """The chains and maps of one service: its own chain first, then what that leads to."""
+
+    def __init__(self, ruleset: Ruleset, generation: int, service: ServiceSpec, now: int) -> None:
+        self._meta = ruleset.meta
+        self._generation = generation
+        self._service = service
+        self._monitor = service.mode == "monitor"
+        self._ahead = service.starts if service.starts and service.starts > now and not self._monitor else None
+        # Services in monitor were jumped to, so `return` hands the packet on to the service that decides.
+        self._pass = RETURN if self._monitor else ACCEPT
+        self._chains: dict[str, Chain] = {}
+        self._shards: dict[int, list[Shard]] = {4: [], 6: []}
+        self.maps: list[Map] = []
+        name = self._put("", ())
+        self._accepted = self._put("accepted", self._leave("accepted", self._pass))
+        for family in FAMILIES:  # IPv4 first: chains for embedded addresses look into its maps
+            for shard, map_ in lookups.cut(self._content(ruleset, family), generation, service.name, family):
+                self._shards[family].append(shard)
+                self.maps.append(map_)
+        self._chains[name] = Chain(name, self._comment(), tuple(self._judge()))
+
+    @property
+    def chains(self) -> list[Chain]:
+        """All chains of the service."""
+        return list(self._chains.values())
+
+    def entry_rules(self) -> list[Rule]:
+        """What leads from the generation chain to this service."""
+        name = names.service_chain(self._generation, self._service.name)
+        verdict = jump(name) if self._monitor else goto(name)
+        return [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
+
+    def _judge(self) -> Iterator[Rule]:
+        """The service's chain. What stands before the maps is left out where the service takes no such packets."""
+        service = self._service
+        for protocol, ranges in ((control.TCP, self._meta.never_drop_tcp), (control.UDP, self._meta.never_drop_udp)):
+            if ports := selectors.intersection(selectors.taken_ranges(service, protocol), ranges):
+                selector = selectors.destination_ports(protocol, ports)
+                yield Rule((*selector, goto(self._never_drop())), "never-drop ports")
+        control_rules = tuple(self._control())
+        if self._monitor:
+            # From a chain that was jumped to, `return` would lead back to the maps.
+            yield from control_rules
+        elif control_rules:
+            # One comparison keeps TCP, nearly all there is, out of these rules.
+            numbers = [number for number in (control.ICMP, control.UDP, control.ICMPV6) if self._takes(number)]
+            chain = self._put("control", control_rules)
+            yield Rule((*selectors.protocols(numbers), jump(chain)), "ICMP errors, neighbour discovery, DHCP")
+        if service.established == "keep" and self._takes(control.TCP):
+            yield Rule((*selectors.no_opening(), goto(self._accepted)), "TCP that opens no connection")
+        for family in FAMILIES:
+            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], self._shards[family])
+        yield Rule((goto(self._accepted),))
+
+    def _control(self) -> Iterator[Rule]:
+        """Rung 2, as far as the service takes such packets."""
+        let_through = goto(self._accepted)
+        if self._takes(control.ICMP):
+            yield Rule((*selectors.icmp_errors(), let_through), "ICMP errors")
+        if self._takes(control.ICMPV6):
+            yield Rule((*selectors.icmpv6_errors(), let_through), "ICMPv6 errors")
+            yield Rule((*selectors.neighbour_discovery(), let_through), "neighbour discovery")
+        udp = selectors.taken_ranges(self._service, control.UDP)
+        for family, pairs in control.DHCP_PORTS.items():
+            for source, destination in pairs:
+                if any(first <= destination <= last for first, last in udp):
+                    yield Rule((*selectors.dhcp(family, source, destination), let_through), "DHCP")
+
+    def _takes(self, protocol: int) -> bool:
+        ports = {control.TCP: self._service.tcp, control.UDP: self._service.udp}.get(protocol)
+        return bool(ports) or selectors.takes_whole(self._service, protocol)
+
+    def _content(self, ruleset: Ruleset, family: int) -> Content:
+        section = f"nft/{self._service.name}/ipv{family}"
+        targets = ruleset.sections[f"{section}/targets"].cast("H")
+        present = set(targets)
+        # A verdict for each number, also of targets that only the other family has.
+        verdicts = tuple(
+            goto(self._lead(target, family)) if number in present else ACCEPT
+            for number, target in enumerate(self._service.targets)
+        )
+        starts, ends = ruleset.sections[f"{section}/starts"], ruleset.sections[f"{section}/ends"]
+        return Content(WIDTH[family], starts, ends, targets, verdicts)
+
+    def _lead(self, target: Target, family: int) -> str:
+        """The chain that an element of a family's map leads to; made if it is not there yet."""
+        match target.kind, family:
+            case "drop", _:
+                return self._deny(target.klass)
+            case "never-drop", 6:
+                return self._never_drop()
+            case "special", 6:
+                return self._accepted
+            case ("never-drop" | "special") as kind, _:
+                # One element speaks for the address on the wire and for the same address inside IPv6.
+                wire = self._never_drop() if kind == "never-drop" else self._accepted
+                inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass)
+                rules = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
+                return self._put(names.either(kind, self._label(target.klass)), rules)
+            case "embedded", 6 if target.embedding:
+                rules = lookups.embedded_rules(Embedding(target.embedding), self._shards[4])
+                return self._put(target.embedding, (*rules, Rule((goto(self._accepted),))))
+        raise DataError(f"damaged ruleset (an IPv{family} interval leads to {target})", "compile it again")
+
+    def _never_drop(self) -> str:
+        """The chain that counts what is never dropped."""
+        return self._put("never-drop", self._leave("never_drop", self._pass))
+
+    def _deny(self, klass: int) -> str:
+        """The chain that drops what counts under a class; or counts what it would drop."""
+        label = self._label(klass)
+        rules: list[Rule] = []
+        if self._monitor:
+            rules += self._leave("would_drop", self._pass, label)
+        elif self._ahead:
+            comment = f"until {utc(self._ahead)}"
+            rules += self._leave("would_drop", self._pass, label, selectors.before(self._ahead), comment)
+        if not self._monitor:
+            rules += self._leave("dropped", DROP, label)
+        return self._put(label or "", tuple(rules))
+
+    def _leave(
+        self,
+        what: str,
+        verdict: Verdict,
+        label: str | None = None,
+        selector: Sequence[Expression] = (),
+        comment: str = "",
+    ) -> tuple[Rule, ...]:
+        """Count by family, then the verdict."""
+        return tuple(
+            Rule(
+                (
+                    *selectors.family(family),
+                    *selector,
+                    Count(str(names.CounterName(self._service.name, label, f"ipv{family}", what))),
+                    verdict,
+                ),
+                comment,
+            )
+            for family in FAMILIES
+        )
+
+    def _label(self, klass: int) -> str | None:
+        return None if klass == NO_CLASS else self._meta.classes[klass]
+
+    def _put(self, suffix: str, rules: tuple[Rule, ...]) -> str:
+        name = names.service_chain(self._generation, self._service.name, suffix)
+        self._chains.setdefault(name, Chain(name, "", rules))
+        return name
+
+    def _comment(self) -> str:
+        effect = self._service.mode
+        if self._ahead:
+            effect += f" from {utc(self._ahead)}"
+        return f"service {self._service.name}, {effect}"
+
+
+def _counters(chains: Iterable[Chain]) -> tuple[str, ...]:
+    """Every counter that a rule names."""
+    used = {
+        part.name for chain in chains for rule in chain.rules for part in rule.expressions if isinstance(part, Count)
+    }
+    return tuple(sorted(used))

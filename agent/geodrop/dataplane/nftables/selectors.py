@@ -1,0 +1,183 @@
+"""The beginnings of rules: which packets, by address, protocol and port. Pure.
+
+A selector is a tuple of expressions that goes on only for its packets. What it reads of the transport header is not
+there in later fragments, nor in packets cut short; the rule then does not apply (nft_payload.c, since 5.17 and in the
+stable releases of 5.15). The extra checks of family and protocol are those that nft writes itself, and lets one leave
+out on input.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane import control
+from geodrop.dataplane.nftables import uapi
+from geodrop.dataplane.nftables.expressions import Bitwise, Choice, Cmp, HostToNetwork, Meta, OneOf, Payload
+from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey, PayloadBase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.dataplane.nftables.expressions import Expression
+    from geodrop.ruleset.model import ServiceSpec
+
+    Selector = tuple[Expression, ...]
+    Ranges = Sequence[tuple[int, int]]
+
+SOURCE = {4: Payload(PayloadBase.NETWORK, 12, 4), 6: Payload(PayloadBase.NETWORK, 8, 16)}
+"""The source address, by family."""
+
+_DESTINATION = {4: Payload(PayloadBase.NETWORK, 16, 4), 6: Payload(PayloadBase.NETWORK, 24, 16)}
+_ADDRESS_TYPE = {4: KeyType.IPV4_ADDR, 6: KeyType.IPV6_ADDR}
+_NFPROTO = {4: uapi.NFPROTO_IPV4, 6: uapi.NFPROTO_IPV6}
+_SOURCE_PORT, _DESTINATION_PORT = (Payload(PayloadBase.TRANSPORT, offset, 2) for offset in (0, 2))
+_TCP_FLAGS = Payload(PayloadBase.TRANSPORT, 13, 1)
+_ICMP_TYPE = Payload(PayloadBase.TRANSPORT, 0, 1)
+_HOP_LIMIT = Payload(PayloadBase.NETWORK, 7, 1)
+_SYN, _ACK = 0x02, 0x10
+_IFNAMSIZ = 16
+_WHOLE = ((0, 0xFFFF),)
+
+
+def interface(name: str) -> Selector:
+    """Packets that arrive on an interface, or on any whose name begins so if it ends in `*`."""
+    wanted = name[:-1].encode() if name.endswith("*") else name.encode().ljust(_IFNAMSIZ, b"\0")
+    return (Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, wanted))
+
+
+def interface_name(selector: Selector) -> str | None:
+    """The name that `interface` was given; None if it is another selector."""
+    match selector:
+        case (Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, value)):
+            name = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
+            return name if len(value) == _IFNAMSIZ else f"{name}*"
+    return None
+
+
+def family(version: int) -> Selector:
+    """IPv4 or IPv6 packets."""
+    return (Meta(MetaKey.NFPROTO), Cmp(CmpOp.EQ, bytes([_NFPROTO[version]])))
+
+
+def before(seconds: int) -> Selector:
+    """Packets that arrive before a moment, in seconds since the epoch, by the kernel's clock."""
+    # The kernel loads the time as a number of its own; cmp orders bytes.
+    return (Meta(MetaKey.TIME_NS), HostToNetwork(8), Cmp(CmpOp.LT, (seconds * 10**9).to_bytes(8, "big")))
+
+
+def protocols(numbers: Iterable[int]) -> Selector:
+    """Packets of any of these protocols."""
+    return (
+        Meta(MetaKey.L4PROTO),
+        *_among(KeyType.INET_PROTO, 1, [(number, number) for number in sorted(set(numbers))]),
+    )
+
+
+def destination_ports(protocol: int, ranges: Ranges) -> Selector:
+    """TCP or UDP packets to any of these ports, inclusive ranges."""
+    return (*protocols([protocol]), _DESTINATION_PORT, *_among(KeyType.INET_SERVICE, 2, ranges))
+
+
+def dhcp(version: int, source: int, destination: int) -> Selector:
+    """UDP packets of a family between two ports."""
+    return (
+        *family(version),
+        *protocols([control.UDP]),
+        _SOURCE_PORT,
+        Cmp(CmpOp.EQ, source.to_bytes(2, "big")),
+        _DESTINATION_PORT,
+        Cmp(CmpOp.EQ, destination.to_bytes(2, "big")),
+    )
+
+
+def icmp_errors() -> Selector:
+    """ICMP packets about packets."""
+    types = [(number, number) for number in control.ICMP_ERRORS]
+    return (*family(4), *protocols([control.ICMP]), _ICMP_TYPE, *_among(KeyType.ICMP_TYPE, 1, types))
+
+
+def icmpv6_errors() -> Selector:
+    """The same of ICMPv6."""
+    return (
+        *family(6),
+        *protocols([control.ICMPV6]),
+        _ICMP_TYPE,
+        *_among(KeyType.ICMPV6_TYPE, 1, [control.ICMPV6_ERRORS]),
+    )
+
+
+def neighbour_discovery() -> Selector:
+    """Neighbour discovery that did not cross a router."""
+    return (
+        *family(6),
+        *protocols([control.ICMPV6]),
+        _ICMP_TYPE,
+        *_among(KeyType.ICMPV6_TYPE, 1, [control.NEIGHBOUR_DISCOVERY]),
+        _HOP_LIMIT,
+        Cmp(CmpOp.EQ, bytes([control.LINK_LOCAL_HOP_LIMIT])),
+    )
+
+
+def no_opening() -> Selector:
+    """TCP that shows its flags and does not open a connection (SYN without ACK does)."""
+    mask = bytes([_SYN | _ACK])
+    return (*protocols([control.TCP]), _TCP_FLAGS, Bitwise(mask, bytes(1)), Cmp(CmpOp.NEQ, bytes([_SYN])))
+
+
+def taken_ranges(service: ServiceSpec, protocol: int) -> Ranges:
+    """The destination ports of TCP or UDP on which a service can take packets; all of them where it does not ask."""
+    if takes_whole(service, protocol):
+        return _WHOLE
+    return service.tcp if protocol == control.TCP else service.udp
+
+
+def takes_whole(service: ServiceSpec, protocol: int) -> bool:
+    """Whether a service takes a protocol whatever the ports."""
+    return protocol in service.protocols or not (service.tcp or service.udp or service.protocols)
+
+
+def intersection(one: Ranges, other: Ranges) -> list[tuple[int, int]]:
+    """The ports in both."""
+    pairs = [(max(a, c), min(b, d)) for a, b in one for c, d in other]
+    return sorted((first, last) for first, last in pairs if first <= last)
+
+
+def of_service(service: ServiceSpec) -> list[Selector]:
+    """What a service takes; disjoint, so that a packet is judged once. Empty selectors: everything."""
+    by_address = _local_addresses(service.addresses) or [()]
+    by_port: list[Selector] = [
+        destination_ports(protocol, ranges)
+        for protocol, ranges in ((control.TCP, service.tcp), (control.UDP, service.udp))
+        if ranges and protocol not in service.protocols
+    ]
+    if service.protocols:
+        by_port.append(protocols(service.protocols))
+    return [(*address, *port) for address in by_address for port in by_port or [()]]
+
+
+def _local_addresses(texts: Iterable[str]) -> list[Selector]:
+    networks = [ip_network(text, strict=False) for text in texts]
+    ipv4 = list(collapse_addresses(network for network in networks if isinstance(network, IPv4Network)))
+    ipv6 = list(collapse_addresses(network for network in networks if isinstance(network, IPv6Network)))
+    return [_destination(family[0].version, family) for family in (ipv4, ipv6) if family]
+
+
+def _destination(version: int, networks: Sequence[IPv4Network] | Sequence[IPv6Network]) -> Selector:
+    width = networks[0].max_prefixlen // 8
+    start = (*family(version), _DESTINATION[version])
+    if len(networks) == 1 and networks[0].prefixlen < networks[0].max_prefixlen:
+        network = networks[0]
+        return (*start, Bitwise(network.netmask.packed, bytes(width)), Cmp(CmpOp.EQ, network.network_address.packed))
+    ranges = [(int(network.network_address), int(network.broadcast_address)) for network in networks]
+    return (*start, *_among(_ADDRESS_TYPE[version], width, ranges))
+
+
+def _among(key: KeyType, width: int, ranges: Ranges) -> Selector:
+    """What was loaded is one of these: a comparison if there is one range, else an anonymous set."""
+    if len(ranges) > 1:
+        return (OneOf(Choice(key, width, tuple(sorted(ranges)))),)
+    first, last = (bound.to_bytes(width, "big") for bound in ranges[0])
+    if first == last:
+        return (Cmp(CmpOp.EQ, first),)
+    return (Cmp(CmpOp.GTE, first), Cmp(CmpOp.LTE, last))

@@ -1,0 +1,239 @@
+"""Numbers of the kernel's netlink interface to nf_tables, under their own names.
+
+Sources: linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h, linux/netfilter.h. The few that nft
+keeps for itself (types of keys, layout of user data) are at the end.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+
+NETLINK_NETFILTER = 12
+SOL_NETLINK = 270
+NETLINK_CAP_ACK = 10
+NETLINK_EXT_ACK = 11
+SO_SNDBUFFORCE = 32
+SO_RCVBUFFORCE = 33
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+NLMSGERR_ATTR_MSG = 1
+NFNL_MSG_BATCH_BEGIN = 0x10
+NFNL_MSG_BATCH_END = 0x11
+NFNL_SUBSYS_NFTABLES = 10
+NLA_F_NESTED = 0x8000
+NLA_TYPE_MASK = 0x3FFF
+
+NFPROTO_INET = 1
+NFPROTO_IPV4 = 2
+NFPROTO_IPV6 = 10
+NF_INET_PRE_ROUTING = 0
+NFT_OBJECT_COUNTER = 1
+NFT_TABLE_F_DORMANT = 1
+NFT_REG_VERDICT = 0
+NFT_REG_1 = 1
+NFT_SET_ELEM_INTERVAL_END = 1
+NFT_USERDATA_MAXLEN = 256
+NFT_BYTEORDER_HTON = 1
+
+
+class Flag(IntFlag):
+    """Flags of a netlink message."""
+
+    REQUEST = 0x1
+    ACK = 0x4
+    DUMP_INTR = 0x10
+    CAPPED = 0x100
+    ACK_TLVS = 0x200
+    DUMP = 0x300
+    EXCL = 0x200
+    CREATE = 0x400
+    APPEND = 0x800
+
+
+class Message(IntEnum):
+    """enum nf_tables_msg_types."""
+
+    NEWTABLE = 0
+    GETTABLE = 1
+    DELTABLE = 2
+    NEWCHAIN = 3
+    GETCHAIN = 4
+    DELCHAIN = 5
+    NEWRULE = 6
+    GETRULE = 7
+    DELRULE = 8
+    NEWSET = 9
+    GETSET = 10
+    DELSET = 11
+    NEWSETELEM = 12
+    GETSETELEM = 13
+    GETGEN = 16
+    NEWOBJ = 18
+    GETOBJ = 19
+    DELOBJ = 20
+
+
+class Table(IntEnum):
+    """NFTA_TABLE_*."""
+
+    NAME = 1
+    FLAGS = 2
+    USERDATA = 6
+
+
+class Chain(IntEnum):
+    """NFTA_CHAIN_*."""
+
+    TABLE = 1
+    NAME = 3
+    HOOK = 4
+    POLICY = 5
+    TYPE = 7
+    USERDATA = 12
+
+
+class Hook(IntEnum):
+    """NFTA_HOOK_*."""
+
+    HOOKNUM = 1
+    PRIORITY = 2
+
+
+class Rule(IntEnum):
+    """NFTA_RULE_*."""
+
+    TABLE = 1
+    CHAIN = 2
+    HANDLE = 3
+    EXPRESSIONS = 4
+    USERDATA = 7
+
+
+class Set(IntEnum):
+    """NFTA_SET_*."""
+
+    TABLE = 1
+    NAME = 2
+    FLAGS = 3
+    KEY_TYPE = 4
+    KEY_LEN = 5
+    DATA_TYPE = 6
+    DATA_LEN = 7
+    ID = 10
+    USERDATA = 13
+
+
+class SetFlag(IntFlag):
+    """enum nft_set_flags."""
+
+    ANONYMOUS = 0x1
+    CONSTANT = 0x2
+    INTERVAL = 0x4
+    MAP = 0x8
+
+
+class Elements(IntEnum):
+    """NFTA_SET_ELEM_LIST_*."""
+
+    TABLE = 1
+    SET = 2
+    ELEMENTS = 3
+    SET_ID = 4
+
+
+class Element(IntEnum):
+    """NFTA_SET_ELEM_*."""
+
+    KEY = 1
+    DATA = 2
+    FLAGS = 3
+
+
+class Object(IntEnum):
+    """NFTA_OBJ_*."""
+
+    TABLE = 1
+    NAME = 2
+    TYPE = 3
+    DATA = 4
+    USERDATA = 8
+
+
+class Counter(IntEnum):
+    """NFTA_COUNTER_*."""
+
+    BYTES = 1
+    PACKETS = 2
+
+
+LIST_ELEM = 1
+EXPR_NAME, EXPR_DATA = 1, 2
+DATA_VALUE, DATA_VERDICT = 1, 2
+VERDICT_CODE, VERDICT_CHAIN = 1, 2
+IMMEDIATE_DREG, IMMEDIATE_DATA = 1, 2
+META_DREG, META_KEY = 1, 2
+PAYLOAD_DREG, PAYLOAD_BASE, PAYLOAD_OFFSET, PAYLOAD_LEN = 1, 2, 3, 4
+CMP_SREG, CMP_OP, CMP_DATA = 1, 2, 3
+LOOKUP_SET, LOOKUP_SREG, LOOKUP_DREG, LOOKUP_SET_ID, LOOKUP_FLAGS = 1, 2, 3, 4, 5
+BITWISE_SREG, BITWISE_DREG, BITWISE_LEN, BITWISE_MASK, BITWISE_XOR = 1, 2, 3, 4, 5
+BYTEORDER_SREG, BYTEORDER_DREG, BYTEORDER_OP, BYTEORDER_LEN, BYTEORDER_SIZE = 1, 2, 3, 4, 5
+OBJREF_IMM_TYPE, OBJREF_IMM_NAME = 1, 2
+
+
+class VerdictCode(IntEnum):
+    """enum nft_verdicts, with the netfilter verdicts it extends: all that the kernel takes."""
+
+    DROP = 0
+    ACCEPT = 1
+    QUEUE = 3
+    CONTINUE = -1
+    BREAK = -2
+    JUMP = -3
+    GOTO = -4
+    RETURN = -5
+
+
+class MetaKey(IntEnum):
+    """enum nft_meta_keys."""
+
+    IIFNAME = 6
+    NFPROTO = 15
+    L4PROTO = 16
+    TIME_NS = 30
+
+
+class PayloadBase(IntEnum):
+    """enum nft_payload_bases."""
+
+    NETWORK = 1
+    TRANSPORT = 2
+
+
+class CmpOp(IntEnum):
+    """enum nft_cmp_ops."""
+
+    EQ = 0
+    NEQ = 1
+    LT = 2
+    LTE = 3
+    GT = 4
+    GTE = 5
+
+
+class KeyType(IntEnum):
+    """What nft writes into NFTA_SET_KEY_TYPE, so that it can print elements (nftables, include/datatype.h)."""
+
+    IPV4_ADDR = 7
+    IPV6_ADDR = 8
+    INET_PROTO = 12
+    INET_SERVICE = 13
+    ICMP_TYPE = 14
+    ICMPV6_TYPE = 29
+
+
+NFT_DATA_VERDICT = 0xFFFFFF00
+UDATA_COMMENT = 0  # of tables, chains, rules and objects (libnftnl, libnftnl/udata.h)
+UDATA_SET_KEYBYTEORDER = 0
+UDATA_SET_COMMENT = 7
+BYTEORDER_BIG_ENDIAN = 2  # nftables, include/datatype.h

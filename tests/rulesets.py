@@ -1,0 +1,119 @@
+"""Small rulesets for tests of the engines, made without the compiler: services and what their nftables maps hold.
+
+    ruleset(Service("api", tcp=[(443, 443)], denied={"1.0.1.0/24": "CN", "240e::/20": "CN"}))
+
+A value of `denied` is a counter class, or one of the other targets of ruleset.model.Target: "never-drop", "special",
+followed by " else CLASS" where an address embedded in IPv6 fares otherwise, or an embedding such as "6to4".
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from geodrop.ruleset import container
+from geodrop.ruleset.model import NO_CLASS, Embedding, Meta, Row, Ruleset, ServiceSpec, Target, Zone, meta_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from ipaddress import IPv4Network, IPv6Network
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service as the dataplane needs it; see ruleset.model.ServiceSpec."""
+
+    name: str
+    denied: Mapping[str, str] = field(default_factory=dict)
+    mode: str = "enforce"
+    starts: int | None = None
+    established: str = "cut"
+    tcp: Sequence[tuple[int, int]] = ()
+    udp: Sequence[tuple[int, int]] = ()
+    protocols: Sequence[int] = ()
+    addresses: Sequence[str] = ()
+
+
+def ruleset(
+    *services: Service,
+    never_drop_tcp: Sequence[tuple[int, int]] = ((22, 22),),
+    never_drop_udp: Sequence[tuple[int, int]] = (),
+) -> Ruleset:
+    """Pack and open a ruleset file in memory."""
+    labels = {_parse(text)[1] for service in services for text in service.denied.values()}
+    classes = tuple(sorted(labels - {""}))
+    sections = {
+        "ipv4/starts": bytes(4),
+        "ipv4/zones": bytes(2),
+        "ipv6/starts": bytes(16),
+        "ipv6/zones": bytes(2),
+        "rows": bytes(2 * len(services)),
+        "rows_embedded": bytes(2 * len(services)),
+    }
+    specs = []
+    for service in services:
+        targets = tuple(dict.fromkeys(_target(text, classes) for text in service.denied.values()))
+        for family in (4, 6):
+            intervals = sorted(
+                (ip_network(prefix), targets.index(_target(text, classes)))
+                for prefix, text in service.denied.items()
+                if ip_network(prefix).version == family
+            )
+            sections |= columns(f"nft/{service.name}/ipv{family}", intervals)
+        specs.append(_spec(service, targets))
+    meta = Meta(
+        compiler="tests",
+        policy="",
+        inputs=(),
+        services=tuple(specs),
+        never_drop_tcp=tuple(never_drop_tcp),
+        never_drop_udp=tuple(never_drop_udp),
+        classes=classes,
+        zones=(Zone(),),
+        rows=(Row("accept", "default", "default: allow"),),
+    )
+    return Ruleset.unpack(container.pack(meta_json(meta), sections), "test")
+
+
+def columns(prefix: str, intervals: Sequence[tuple[IPv4Network | IPv6Network, int]]) -> dict[str, bytes]:
+    """The three sections of one map; networks in order, each with the number of its target."""
+    ends = []
+    for network, _ in intervals:
+        width = network.max_prefixlen // 8
+        ends.append(((int(network.broadcast_address) + 1) % (1 << 8 * width)).to_bytes(width, "big"))
+    return {
+        f"{prefix}/starts": b"".join(network.network_address.packed for network, _ in intervals),
+        f"{prefix}/ends": b"".join(ends),
+        f"{prefix}/targets": struct.pack(f"<{len(intervals)}H", *(number for _, number in intervals)),
+    }
+
+
+def _parse(text: str) -> tuple[str, str]:
+    """Kind and counter class, either of them maybe empty."""
+    kind, _, label = text.partition(" else ")
+    if kind in {"never-drop", "special"}:
+        return kind, label
+    return ("embedded", "") if kind in set(Embedding) else ("drop", kind)
+
+
+def _target(text: str, classes: Sequence[str]) -> Target:
+    kind, label = _parse(text)
+    klass = classes.index(label) if label else NO_CLASS
+    return Target(kind, klass, text if kind == "embedded" else None)
+
+
+def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
+    return ServiceSpec(
+        name=service.name,
+        mode=service.mode,
+        starts=service.starts,
+        established=service.established,
+        catch_all=not (service.tcp or service.udp or service.protocols or service.addresses),
+        tcp=tuple(service.tcp),
+        udp=tuple(service.udp),
+        protocols=tuple(service.protocols),
+        addresses=tuple(service.addresses),
+        targets=targets,
+    )
