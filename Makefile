@@ -62,12 +62,12 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 	@echo "Ready: $(BIN)/geodrop"
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
-	$(AS_ROOT) $(BIN)/python -m pytest
+	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
 
 test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)
 	$(BIN)/python -m tests.fetch_databases
-	$(AS_ROOT) $(BIN)/python -m pytest -m databases
+	$(AS_ROOT) env CI=true GEODROP_TEST_DATABASES="$(GEODROP_TEST_DATABASES)" $(BIN)/python -m pytest -m databases
 
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo

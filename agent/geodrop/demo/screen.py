@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.demo.clients import TIMEOUT
-from geodrop.demo.traffic import SLOT, answered, slots, strip
+from geodrop.demo.traffic import answered, strip
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -72,13 +72,15 @@ def timeline(clients: Sequence[Client], before: Period, after: Period, requests:
         "load": (after.loading, after.began),
         "after": (after.began, after.began + seconds),
     }
-    widths = [max(len(title), slots(*span)) for title, span in spans.items()]
-    print(f"  {'CLIENT':<15}{_row(spans, widths)}")
-    for client in clients:
-        for family, source in client.sources.items():
-            strips = [strip(requests, source, *span) for span in spans.values()]
-            print(f"  {f'{client.label} IPv{family}':<15}{_row(strips, widths)}")
-    print(f"  one sign for {SLOT * 1000:.0f} ms: # answered, . not answered", flush=True)
+    rows = {
+        f"{client.label} IPv{family}": [strip(requests, source, *span) for span in spans.values()]
+        for client in clients
+        for family, source in client.sources.items()
+    }
+    widths = [max(map(len, column)) for column in zip(spans, *rows.values(), strict=True)]
+    for label, cells in {"CLIENT": [*spans], **rows}.items():
+        print(f"  {label:<15}{_row(cells, widths)}")
+    print("  a sign for each request: # answered, . not answered", flush=True)
 
 
 def _row(cells: Iterable[str], widths: Iterable[int]) -> str:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from geodrop.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from geodrop.demo.verbs import Verbs
+    from collections.abc import Iterable, Sequence
 
 COUNTRIES = ("BR", "CH", "DE", "IN", "JP", "UA", "US", "CN", "HK", "IR", "RU", "VE")
 """Whose clients take part, in the order of the demo's tables."""
@@ -31,6 +29,13 @@ SIX_TO_FOUR = 0x2002
 """The first hextet of 2002::/16; the IPv4 address follows in the next 32 bits (RFC 3056)."""
 
 
+class Explainer(Protocol):
+    """Whoever runs `geodrop explain --json` with these options on these addresses."""
+
+    def explain(self, addresses: Sequence[str], *options: str) -> list[dict[str, Any]]:
+        """An object for each address, in order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """A client by its label in tables, such as "CN", and its source address in each family that it has."""
@@ -39,7 +44,7 @@ class Client:
     sources: dict[int, str]
 
 
-def choose_clients(verbs: Verbs, *options: str) -> list[Client]:
+def choose_clients(explainer: Explainer, *options: str) -> list[Client]:
     """A client for each of COUNTRIES, and one of a denied country that hides its IPv4 address in 6to4.
 
     `options` tell `explain` what to answer from. Raises DataError if the database knows too few countries.
@@ -47,7 +52,7 @@ def choose_clients(verbs: Verbs, *options: str) -> list[Client]:
     rng = random.Random(SEED)  # noqa: S311 - a sample, not a secret
     ipv4 = [str(IPv4Address(rng.randrange(*UNICAST_IPV4))) for _ in range(CANDIDATES)]
     ipv6 = [str(IPv6Address(rng.choice(FIRST_HEXTETS) << 112 | rng.getrandbits(16) << 96 | 1)) for _ in ipv4]
-    answers = verbs.explain([*ipv4, *ipv6], *options)
+    answers = explainer.explain([*ipv4, *ipv6], *options)
     found = {4: _first_of_each(answers[:CANDIDATES]), 6: _first_of_each(answers[CANDIDATES:])}
     missing = [country for country in COUNTRIES if not all(country in family for family in found.values())]
     if missing:

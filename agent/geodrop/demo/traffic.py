@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,9 +18,6 @@ if TYPE_CHECKING:
 OUTCOMES = {"accept": "200", "drop": "no answer"}
 """The outcome of a request that each verdict leads to. Anything else is neither: then the demo itself is broken."""
 
-SLOT = 0.1
-"""Seconds that one character of a strip stands for."""
-
 
 class Traffic:
     """Requests from the clients' namespace, gathered while they run."""
@@ -29,7 +25,7 @@ class Traffic:
     def __init__(self, clients: Namespace, sources: Sequence[str]) -> None:
         """Start the traffic: every source asks, again and again, until the namespace ends."""
         self._clients = clients
-        self._requests: list[Request] = []
+        self.seen: list[Request] = []
         clients.given.write(json.dumps(list(sources)) + "\n")
         clients.given.flush()
         self._reader = threading.Thread(target=self._gather, daemon=True)
@@ -37,13 +33,13 @@ class Traffic:
 
     def _gather(self) -> None:
         for line in self._clients.said:
-            self._requests.append(Request(**json.loads(line)))
+            self.seen.append(Request(**json.loads(line)))
 
     def requests(self) -> list[Request]:
         """Every request that has ended so far; raises ApplyError if no more will come."""
         if not self._reader.is_alive():
             raise ApplyError("the demo's clients have ended early", "see what they said above")
-        return list(self._requests)
+        return list(self.seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +80,8 @@ def answered(requests: Iterable[Request], source: str) -> tuple[int, int]:
     return outcomes.count(OUTCOMES["accept"]), len(outcomes)
 
 
-def slots(began: float, ended: float) -> int:
-    """How many slots of a strip a span of time fills."""
-    return max(0, math.ceil((ended - began) / SLOT))
-
-
 def strip(requests: Iterable[Request], source: str, began: float, ended: float) -> str:
-    """A source's requests by the time they began, a character a SLOT.
-
-    `#` answered, `.` not, `?` some of each, a space for none.
-    """
-    signs = [" "] * slots(began, ended)
-    for one in requests:
-        number = int((one.began - began) // SLOT)
-        if one.source == source and 0 <= number < len(signs):
-            sign = "#" if one.outcome == OUTCOMES["accept"] else "."
-            signs[number] = sign if signs[number] in {" ", sign} else "?"
-    return "".join(signs)
+    """The requests that a source began in a span of time, in order, a sign each: `#` answered, `.` not."""
+    inside = [one for one in requests if one.source == source and began <= one.began < ended]
+    inside.sort(key=lambda one: one.began)
+    return "".join("#" if one.outcome == OUTCOMES["accept"] else "." for one in inside)

@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from geodrop import errors
 
@@ -14,9 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geodrop.demo.network import Namespace
-
 CONFIG = "agent.yaml"
+
+
+class Place(Protocol):
+    """Where commands are run: a network namespace of the demo."""
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command line that runs `command` there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +29,7 @@ class Verbs:
     """Runs verbs with `folder` as the current one; there `agent.yaml` names a state directory, so that none is left."""
 
     folder: Path
-    namespace: Namespace
+    namespace: Place
 
     def run(self, *arguments: str, given: str | None = None) -> str:
         """What a verb prints on stdout; `given` is its standard input.

@@ -1,0 +1,64 @@
+"""What the demo needs of a host, and namespaces that vanish."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from geodrop.demo import network
+from geodrop.demo.network import INTERFACE, NEEDED_CAPABILITIES, add_addresses, check_host, two_namespaces
+from geodrop.errors import PrivilegeError, UnavailableError
+
+ALL = sum(1 << number for number in NEEDED_CAPABILITIES.values())
+
+
+def test_every_missing_capability_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without privileges the demo says which it lacks, and only those."""
+    monkeypatch.setattr(network, "effective_capabilities", lambda: ALL & ~(1 << NEEDED_CAPABILITIES["CAP_SYS_ADMIN"]))
+    with pytest.raises(PrivilegeError, match="has no CAP_SYS_ADMIN; run it as root"):
+        check_host()
+
+
+def test_every_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A host without the programs is told which packages bring them."""
+    monkeypatch.setattr(network, "effective_capabilities", lambda: ALL)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UnavailableError, match="apt-get install iproute2 util-linux"):
+        check_host()
+
+
+@pytest.mark.root
+def test_root_has_what_it_takes() -> None:
+    """The capabilities are read from the kernel: root in these tests has them."""
+    assert network.effective_capabilities() & ALL == ALL
+    check_host()
+
+
+@pytest.mark.root
+def test_namespaces_are_joined_and_vanish() -> None:
+    """Both ends have their addresses, the machine's own namespace sees neither end, and nothing survives."""
+    before = os.listdir("/sys/class/net")
+    with two_namespaces() as (api, outside):
+        add_addresses(outside, map(ip_address, ["8.8.8.8", "2a00::1"]))
+        assert os.listdir("/sys/class/net") == before
+        shown = subprocess.run(
+            outside.inside(["ip", "-brief", "address", "show", "dev", INTERFACE]),
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        assert {"8.8.8.8/32", "2a00::1/128"} <= set(shown.split())
+        pids = [api.pid, outside.pid]
+        assert len({os.readlink(f"/proc/{pid}/ns/net") for pid in [*pids, os.getpid()]}) == 3
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+
+
+@pytest.mark.root
+def test_a_network_that_cannot_be_made_is_said() -> None:
+    """What ip complains about reaches the operator."""
+    with two_namespaces() as (api, _), pytest.raises(UnavailableError, match=r"cannot be set up: .*no-such-device"):
+        api.ip(["link set no-such-device up"])

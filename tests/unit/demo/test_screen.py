@@ -1,0 +1,58 @@
+"""What the demo prints fits 80 columns and says what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.demo import screen
+from geodrop.demo.clients import Request
+from geodrop.demo.sources import Client
+from geodrop.demo.traffic import Period
+
+if TYPE_CHECKING:
+    import pytest
+
+CN4, CN6, HIDDEN = "36.255.255.255", "240f:ffff::1", "2002:24ff:ffff::1"
+CLIENTS = [Client("CN", {4: CN4, 6: CN6}), Client("CN 6to4", {6: HIDDEN})]
+BEFORE = Period(0.0, 0.0, 4.0, {CN4: "accept", CN6: "accept", HIDDEN: "accept"})
+AFTER = Period(4.0, 4.3, 6.3, {CN4: "drop", CN6: "drop", HIDDEN: "drop"})
+SOURCES = (CN4, CN6, HIDDEN)
+REQUESTS = [
+    *(Request(source, n / 10 + 0.05, n / 10 + 0.06, "200") for source in SOURCES for n in range(41)),
+    *(Request(source, n / 10 + 0.05, n / 10 + 0.95, "no answer") for source in SOURCES for n in range(43, 56)),
+]
+
+
+def test_connections(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line a client: verdict, and of each family the source and how many requests were answered."""
+    screen.connections(CLIENTS, AFTER, REQUESTS)
+    assert capsys.readouterr().out.splitlines() == [
+        "  CLIENT   POLICY  IPv4 SOURCE      ANSWERED  IPv6 SOURCE           ANSWERED",
+        "  CN       drop    36.255.255.255   0 of 11   240f:ffff::1          0 of 11",
+        "  CN 6to4  drop    -                          2002:24ff:ffff::1     0 of 11",
+    ]
+
+
+def test_timeline(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before, during and after the load, on one line a source; nothing is shown that cannot have ended yet."""
+    screen.timeline(CLIENTS[:1], BEFORE, AFTER, REQUESTS)
+    title, first, second, _ = capsys.readouterr().out.splitlines()
+    assert title == "  CLIENT         before      | load | after"
+    assert first == "  CN IPv4        ########### | #    | ..........."
+    assert second == first.replace("IPv4", "IPv6")
+
+
+def test_nothing_is_wider_than_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Paragraphs and what commands print are folded; words are not cut."""
+    screen.said("word " * 40)
+    screen.command("geodrop status", "word " * 40 + "\nnext")
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= screen.WIDTH
+    assert set(" ".join(lines).split()) == {"word", "next", "$", "geodrop", "status"}
+
+
+def test_colour_only_where_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a terminal there are no escape sequences."""
+    screen.heading("Act")
+    screen.edit(["-    old", "+    new"])
+    assert capsys.readouterr().out == "\nAct\n    -    old\n    +    new\n"

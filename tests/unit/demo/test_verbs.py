@@ -1,0 +1,61 @@
+"""The demo runs real verbs, and their failures stay what they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop import errors
+from geodrop.demo.verbs import Verbs, error_of
+from tests.databases import country, write_database
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+
+class Here:
+    """Stands for a namespace: commands run where we are."""
+
+    def inside(self, command: Sequence[str]) -> list[str]:
+        """The command itself."""
+        return list(command)
+
+
+@pytest.fixture
+def verbs(tmp_path: Path) -> Verbs:
+    """Verbs run in a temporary folder, without a namespace."""
+    (tmp_path / "agent.yaml").write_text("engine: auto\n")
+    return Verbs(tmp_path, Here())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [errors.DataError, errors.UnavailableError, errors.BusyError, errors.PrivilegeError, errors.ConfigError],
+)
+def test_an_exit_code_becomes_the_error_it_stands_for(kind: type[errors.GeodropError]) -> None:
+    """The demo ends with the code that the failing verb gave."""
+    assert error_of(kind.exit_code) is kind
+
+
+def test_a_bug_in_a_verb_is_a_failure() -> None:
+    """Codes that no class has end the demo with 1."""
+    assert error_of(errors.EXIT_BUG) is errors.ApplyError
+
+
+def test_a_failing_verb_says_why(verbs: Verbs) -> None:
+    """The message names the command and carries what it said."""
+    with pytest.raises(errors.DataError, match=r"`geodrop explain .*` failed: .*missing.ruleset"):
+        verbs.run("explain", "--ruleset", "missing.ruleset", "192.0.2.1")
+
+
+def test_explain_pairs_answers_with_addresses(verbs: Verbs) -> None:
+    """Addresses go in on stdin, objects come out in their order."""
+    (verbs.folder / "p.yaml").write_text(
+        "version: 1\nservices:\n  all: {default: deny, unknown: deny, allow: [8.8.8.0/24]}\n"
+    )
+    database = verbs.folder / "d.mmdb"
+    write_database(database, {"1.0.0.0/8": country("CN")})
+    answers = verbs.explain(["8.8.8.8", "1.2.3.4"], "--policy", "p.yaml", "--database", "d.mmdb")
+    assert [(one["address"], one["verdict"]) for one in answers] == [("8.8.8.8", "accept"), ("1.2.3.4", "drop")]
