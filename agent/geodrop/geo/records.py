@@ -11,6 +11,7 @@ of country, continent and subdivisions in hundreds of thousands of records, and 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from geoip2.models import City
@@ -21,11 +22,13 @@ from geodrop.policy.countries import CONTINENTS, UNKNOWN_CODES, Region, country_
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from geodrop.geo.section import Section
+    from geodrop.geo.section import Reference, Section
 
 CODES = frozenset({"country_code", "continent_code"})
 NESTED: Mapping[str, type] = {"country": dict, "registered_country": dict, "continent": dict, "subdivisions": list}
 WANTED = CODES | NESTED.keys()
+NO_MODEL = City(None)
+CACHED = 1 << 14  # decoded values; MaxMind's cities have 250 countries and 4,000 lists of subdivisions
 
 
 class RegionReader:
@@ -36,21 +39,21 @@ class RegionReader:
 
     def __init__(self, section: Section, name: str) -> None:
         self.strange: set[str] = set()
-        self._section = section
+        self._fields = section.fields
+        # Bounded, since a file whose records share nothing would otherwise be held in memory whole.
+        self._decode = lru_cache(maxsize=CACHED)(section.decode)
         self._name = name
-        self._known: dict[tuple[tuple[str, int], ...], Region] = {}
+        self._known: dict[tuple[tuple[str, Reference], ...], Region] = {}
 
     def regions(self, offsets: Iterable[int]) -> list[Region]:
         """The region of each record; raises DataError for a record that cannot be understood."""
         return [self._region(offset) for offset in offsets]
 
     def _region(self, offset: int) -> Region:
-        fields = self._section.fields(offset, WANTED)
-        if not fields:
-            return Region()
+        fields = self._fields(offset, WANTED)
         region = self._known.get(fields)
         if region is None:
-            region = self._read({field: self._section.decode(value) for field, value in fields})
+            region = self._read({field: self._decode(value) for field, value in fields})
             self._known[fields] = region
         return region
 
@@ -79,7 +82,7 @@ class RegionReader:
             elif value is not None and not isinstance(value, str):
                 raise damaged(self._name, f"a record whose {field} is {_shown(value)}")
         try:
-            return City(None, **shaped)
+            return City(None, **shaped) if shaped else NO_MODEL
         except TypeError as failure:  # a map whose keys are no strings, or a list of something else than maps
             raise damaged(self._name, f"a record that is not as MaxMind writes them ({failure})") from failure
 

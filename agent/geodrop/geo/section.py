@@ -21,12 +21,16 @@ from geodrop.errors import DataError
 
 if TYPE_CHECKING:
     import mmap
+    from collections.abc import Iterator
 
     Buffer = bytes | mmap.mmap
 
+    Reference = bytes | int
+    """A value that records share, as the pointer that is written there, or one in place, as its offset in the file."""
+
 POINTER, STRING, MAP, ARRAY, BOOLEAN = 1, 2, 7, 11, 14
 SIZED = frozenset({2, 3, 4, 5, 6, 8, 9, 10, 15})  # types whose size is the number of bytes that follow
-MAX_STEPS = 1 << 16  # values in one record, as maxminddb allows
+MAX_VALUES = 1 << 16  # in one record, as maxminddb allows
 
 # What a decoder that meets nonsense may raise; RecursionError is a RuntimeError, as is InvalidDatabaseError.
 _FAILURES = (InvalidDatabaseError, RecursionError, ValueError, TypeError, IndexError, OverflowError, struct.error)
@@ -45,103 +49,116 @@ class Section:
         self._start = start
         self._name = name
         self._decoder = Decoder(data, start)
-        self._keys: dict[int, str] = {}
+        self._keys: dict[bytes, str] = {}
 
-    def decode(self, offset: int) -> Any:  # noqa: ANN401 - whatever the file holds
-        """The value at an offset, whole; raises DataError."""
+    def decode(self, value: Reference) -> Any:  # noqa: ANN401 - whatever the file holds
+        """The value referred to, whole; raises DataError."""
         try:
-            value, _ = self._decoder.decode(offset)
+            offset = value if isinstance(value, int) else self._target(value)
+            decoded, _ = self._decoder.decode(offset)
         except _FAILURES as failure:
-            raise damaged(self._name, f"the value at byte {offset} cannot be read ({failure})") from failure
-        return value
+            where = f"at byte {value}" if isinstance(value, int) else f"behind the pointer {value.hex()}"
+            raise damaged(self._name, f"the value {where} cannot be read ({failure})") from failure
+        return decoded
 
-    def fields(self, offset: int, wanted: frozenset[str]) -> tuple[tuple[str, int], ...] | None:
-        """The wanted fields of the map at an offset and where their values lie, in file order; None if it is no map.
+    def fields(self, offset: int, wanted: frozenset[str]) -> tuple[tuple[str, Reference], ...]:
+        """The wanted fields of the map at an offset with references to their values, in file order; no map has none.
 
-        Fields that share a value give the same offset. Raises DataError.
+        Raises DataError.
         """
         try:
-            return self._fields(offset, wanted)
+            return tuple(self._fields(offset, wanted))
         except _FAILURES as failure:
             raise damaged(self._name, f"the record at byte {offset} cannot be read ({failure})") from failure
 
-    def _fields(self, offset: int, wanted: frozenset[str]) -> tuple[tuple[str, int], ...] | None:
-        offset, _ = self._resolve(offset)
+    def _fields(self, offset: int, wanted: frozenset[str]) -> Iterator[tuple[str, Reference]]:
+        # This runs for every record of a file of cities, hence no call for a pointer, which most keys and values are.
+        data, keys = self._data, self._keys
+        if data[offset] >> 5 == POINTER:
+            offset = self._target(data[offset : offset + 5])
         kind, size, offset = self._control(offset)
-        if kind != MAP:
-            return None
-        found = []
-        for _ in range(self._bounded(size)):
-            key, offset = self._key(offset)
-            if key in wanted:
-                value, after = self._resolve(offset)
-                found.append((key, value))
-                offset = after or self._skip(offset)
+        for _ in range(_bounded(size) if kind == MAP else 0):
+            control = data[offset]
+            if control >> 5 == POINTER:
+                end = offset + 2 + (control >> 3 & 3)
+                pointer = data[offset:end]
+                key = keys.get(pointer)
+                if key is None:
+                    key, _ = self._string(self._target(pointer))
+                    keys[pointer] = key
             else:
+                key, end = self._string(offset)
+            offset = end
+            control = data[offset]
+            if control >> 5 == POINTER:
+                end = offset + 2 + (control >> 3 & 3)
+                if key in wanted:
+                    yield key, data[offset:end]
+                offset = end
+            else:
+                if key in wanted:
+                    yield key, offset
                 offset = self._skip(offset)
-        return tuple(found)
+        if offset > len(data):
+            raise InvalidDatabaseError("it goes on after the end of the file")
 
-    def _key(self, offset: int) -> tuple[str, int]:
-        """The string at an offset, and where the next value starts. Shared keys are decoded once."""
-        at, after = self._resolve(offset)
-        if after and (known := self._keys.get(at)) is not None:
-            return known, after
-        kind, size, start = self._control(at)
+    def _string(self, offset: int) -> tuple[str, int]:
+        """A string that stands at an offset itself, and where the next value starts."""
+        kind, size, start = self._control(offset)
         if kind != STRING:
-            raise InvalidDatabaseError("a key is not a string")
-        key = bytes(self._data[start : start + size]).decode()
-        if after:
-            self._keys[at] = key
-        return key, after or start + size
+            raise InvalidDatabaseError("a key that is not a string")
+        return self._data[start : start + size].decode(), start + size
 
-    def _resolve(self, offset: int) -> tuple[int, int]:
-        """Where the value at an offset lies, and, if that is elsewhere, the end of the pointer (else 0)."""
-        control = self._data[offset]
-        if control >> 5 != POINTER:
-            return offset, 0
-        width = (control >> 3 & 3) + 1
-        low = int.from_bytes(self._data[offset + 1 : offset + 1 + width], "big")
-        # The three low bits of the control byte lead the first three widths, which start where the one before ends.
-        high, bias = ((control & 7) << 8 * width, (0, 2_048, 526_336)[width - 1]) if width < 4 else (0, 0)
-        target = self._start + high + low + bias
+    def _target(self, pointer: bytes) -> int:
+        """Where a pointer leads; bytes after it do not matter. Never to another pointer, by the specification."""
+        width = (pointer[0] >> 3 & 3) + 1
+        number = int.from_bytes(pointer[1 : 1 + width], "big")
+        if width < 4:
+            # The low bits of the control byte lead, and each width starts where the one before ends.
+            number += ((pointer[0] & 7) << 8 * width) + (0, 2_048, 526_336)[width - 1]
+        target = self._start + number
         if self._data[target] >> 5 == POINTER:
-            raise InvalidDatabaseError("a pointer leads to a pointer")
-        return target, offset + 1 + width
+            raise InvalidDatabaseError("a pointer to a pointer")
+        return target
 
     def _control(self, offset: int) -> tuple[int, int, int]:
-        """Type, size and the start of what follows, of a value that is no pointer."""
+        """Type, size, and the start of what follows the control bytes, of a value that is no pointer."""
         control = self._data[offset]
         kind, size, offset = control >> 5, control & 31, offset + 1
         if kind == 0:
             kind, offset = 7 + self._data[offset], offset + 1
         if size >= 29:
-            more = size - 28
-            size = (29, 285, 65_821)[more - 1] + int.from_bytes(self._data[offset : offset + more], "big")
-            offset += more
+            width = size - 28
+            size = (29, 285, 65_821)[width - 1] + int.from_bytes(self._data[offset : offset + width], "big")
+            offset += width
         return kind, size, offset
 
     def _skip(self, offset: int) -> int:
         """Where the value after the one at an offset starts; pointers are passed over, not followed."""
-        left = 1
-        steps = 0
+        data = self._data
+        left, steps = 1, 0
         while left:
             left -= 1
-            steps = self._bounded(steps + 1)
-            control = self._data[offset]
+            steps += 1
+            control = data[offset]
             if control >> 5 == POINTER:
                 offset += 2 + (control >> 3 & 3)
+                continue
+            if control & 31 < 29 and 2 <= control >> 5 <= 6:  # most of what is skipped: short strings and numbers
+                offset += 1 + (control & 31)
                 continue
             kind, size, offset = self._control(offset)
             if kind in SIZED:
                 offset += size
             elif kind in (MAP, ARRAY):
                 left += size * (2 if kind == MAP else 1)
+                _bounded(steps + left)
             elif kind != BOOLEAN:
                 raise InvalidDatabaseError(f"type {kind} means nothing")
         return offset
 
-    @staticmethod
-    def _bounded(count: int) -> int:
-        if count > MAX_STEPS:
-            raise InvalidDatabaseError("a record of too many values")
-        return count
+
+def _bounded(count: int) -> int:
+    if count > MAX_VALUES:
+        raise InvalidDatabaseError("a record of too many values")
+    return count

@@ -127,9 +127,7 @@ def unite(databases: Sequence[Database]) -> World:
         raise DataError("no database", "give at least one GeoIP database (.mmdb)")
     if all(database.ip_version == 4 for database in databases):
         names = ", ".join(database.name for database in databases)
-        raise DataError(
-            f"{names}: IPv4 only, so every IPv6 address would be unknown", "add a database that covers IPv6"
-        )
+        raise DataError(f"{names}: no database covers IPv6", "add one that does, or all of IPv6 would be unknown")
     all_regions = sorted({region for database in databases for region in database.regions})
     numbers = {region: number for number, region in enumerate(all_regions)}
     rank = np.array([_rank(region) for region in all_regions])

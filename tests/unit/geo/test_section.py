@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import contextlib
+import mmap
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from maxminddb.decoder import Decoder
+from mmdb_writer import Encoder
+
+from geodrop.errors import DataError
+from geodrop.geo.section import MAX_VALUES, Section, damaged
+from tests.unit.geo.mmdb_files import encoded
+
+WANTED = frozenset({"country", "code"})
+
+scalars = st.one_of(
+    st.text(max_size=40),
+    st.text(min_size=290, max_size=300),
+    st.binary(max_size=40),
+    st.integers(-(2**31), 2**128 - 1),
+    st.booleans(),
+    st.floats(allow_nan=False),
+)
+values = st.recursive(
+    scalars,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=12,
+)
+records = st.dictionaries(st.sampled_from(["country", "code", "names", "a", ""]), values, max_size=5)
+
+
+def written(record: dict[str, Any], *, shared: bool) -> tuple[bytes, int]:
+    """A data section with one record, and where it starts; `shared` puts every key and value behind a pointer."""
+    if not shared:
+        return encoded(record), 0
+    encoder = Encoder(cache=True)
+    offset = encoder.encode(record, return_offset=True)
+    return b"".join(encoder.data_list), offset
+
+
+@given(records, st.booleans(), st.integers(0, 5_000))
+def test_fields_are_what_the_decoder_finds(record: dict[str, Any], shared: bool, start: int) -> None:  # noqa: FBT001
+    """The wanted fields and their values are those of maxminddb's decoder, wherever and however they are written."""
+    data, offset = written(record, shared=shared)
+    file = bytes(start) + data
+    section = Section(file, start, "x.mmdb")
+    # Not compared with `record` itself: mmdb_writer takes values that compare equal, as 1 and True do, for one.
+    expected, _ = Decoder(file, start).decode(start + offset)
+    assert isinstance(expected, dict)
+    found = {field: section.decode(value) for field, value in section.fields(start + offset, WANTED)}
+    assert found == {field: value for field, value in expected.items() if field in WANTED}
+    assert section.decode(start + offset) == expected
+
+
+@pytest.mark.parametrize("distance", [0, 2_047, 2_048, 526_335, 526_336, 134_744_063, 134_744_064])
+def test_pointers_of_every_width(distance: int) -> None:
+    """A pointer leads to the same place as for maxminddb's decoder, at both ends of what each width can hold."""
+    pointer = Encoder(cache=False)._encode_pointer(distance)
+    target, _ = Decoder(pointer, pointer_test=True).decode(0)
+    data = mmap.mmap(-1, distance + 100)
+    data[distance : distance + 3] = encoded("UA")
+    record = distance + 10
+    encoded_record = b"\xe1" + encoded("code") + pointer
+    data[record : record + len(encoded_record)] = encoded_record
+    section = Section(data, 0, "x.mmdb")
+    ((field, value),) = section.fields(record, WANTED)
+    assert (target, field, section.decode(value)) == (distance, "code", "UA")
+
+
+def test_records_that_share_values_give_equal_references() -> None:
+    """Two records that point at one value refer to it alike, so that it need be decoded only once."""
+    encoder = Encoder(cache=True)
+    shared = {"iso_code": "UA"}
+    offsets = [encoder.encode({"country": shared, "city": city}, return_offset=True) for city in ("Kyiv", "Lviv")]
+    section = Section(b"".join(encoder.data_list), 0, "x.mmdb")
+    assert offsets[0] != offsets[1]
+    assert section.fields(offsets[0], WANTED) == section.fields(offsets[1], WANTED) != ()
+
+
+def test_a_record_behind_a_pointer() -> None:
+    """The search tree may lead to a pointer; it is followed."""
+    data = b"\x20\x02" + encoded({"code": "UA"})
+    section = Section(data, 0, "x.mmdb")
+    assert [section.decode(value) for _, value in section.fields(0, WANTED)] == ["UA"]
+
+
+@pytest.mark.parametrize("value", ["text", 5, [1, 2], True, b"\x00"])
+def test_what_is_no_map_has_no_fields(value: object) -> None:
+    """Records of other types, which the format allows, are no mistake; they just say nothing."""
+    assert Section(encoded(value), 0, "x.mmdb").fields(0, WANTED) == ()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xe1",  # a map of one without its key
+        b"\xe1\x42",  # a key cut off before its value
+        b"\xe1\xa1\x05\x41a",  # a number for a key
+        b"\xe1\x42\xff\xff\x41a",  # a key that is not UTF-8
+        b"\xe1\x41a\x01\x05",  # the unused type 12
+        b"\xe1\x20\x01\x41a",  # a key behind a pointer to a pointer
+        b"\xe1\x41a\x5f\xff\xff\xff",  # a skipped string longer than the file, and nothing after it
+        b"\xff\xff\xff\xff" + b"\x41a" * 10,  # a map of 16 million fields
+        b"\xe1\x41a" + b"\xe1\x41a" * 70_000,  # nested deeper than any record
+        b"\xe2\x41a\x1f\x04\xff\xff\xff",  # a skipped array of 16 million values
+    ],
+)
+def test_damage_is_a_data_error_that_names_the_file(data: bytes) -> None:
+    """Nothing in a record gets past as another exception, or takes long."""
+    section = Section(data, 0, "x.mmdb")
+    with pytest.raises(DataError, match=r"^x\.mmdb: damaged database: .*fetch it again"):
+        section.fields(0, WANTED)
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_fields_or_a_data_error(data: bytes) -> None:
+    """Whatever the bytes, there are fields, whose values can be decoded or not, or a DataError."""
+    section = Section(data, 0, "x.mmdb")
+    with contextlib.suppress(DataError):
+        for _, value in section.fields(0, WANTED):
+            section.decode(value)
+
+
+def test_the_bound_on_values_is_that_of_the_decoder() -> None:
+    """A record with as many values as maxminddb allows is read, one with more is not."""
+    most = Section(encoded({"a": [True] * (MAX_VALUES - 4), "code": "UA"}), 0, "x.mmdb")
+    assert [most.decode(value) for _, value in most.fields(0, WANTED)] == ["UA"]
+    more = Section(encoded({"a": [True] * (MAX_VALUES + 1), "code": "UA"}), 0, "x.mmdb")
+    with pytest.raises(DataError, match="too many values"):
+        more.fields(0, WANTED)
+
+
+def test_damaged_says_what_to_do() -> None:
+    """The one failure of every reader of databases names file, mistake and next step."""
+    assert str(damaged("x.mmdb", "torn")).startswith("x.mmdb: damaged database: torn; fetch it again")
