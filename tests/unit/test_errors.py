@@ -6,6 +6,7 @@ CONTRACT = {
     "UsageError": 2,
     "NotEnforcingError": 3,
     "DataError": 65,
+    "ListError": 65,
     "UnavailableError": 69,
     "BusyError": 75,
     "PrivilegeError": 77,

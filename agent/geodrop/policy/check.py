@@ -92,8 +92,8 @@ def _check_contradictions(policy: Policy, service: Service, report: Report) -> N
     for (line, deny), members in shared.items():
         names = list(members)
         some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-        message = f"{line.text} allows {some}, but so denies {deny.text} (line {deny.place.line}) in service"
-        report.warning(line.place, f"{message} {service.name}: deny wins")
+        message = f"{line.text} allows {some}, which {deny.text} (line {deny.place.line}) denies"
+        report.warning(line.place, f"{message} in service {service.name}: deny wins; remove one if that is not meant")
 
 
 def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:

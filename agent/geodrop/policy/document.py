@@ -31,6 +31,15 @@ LINE_BREAK = re.compile(r"\r\n|\r|\n")
 HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
 """Controls, line separators, and what makes a line read other than it is (CVE-2021-42574)."""
 
+HINTS = {
+    "\t": "use spaces, not tabs",
+    ":": "put quotes round a text that has colons, such as an IPv6 prefix in [...]",
+    "@": "put the text in quotes",
+    "`": "put the text in quotes",
+    "%": "put the text in quotes",
+}
+"""What to do about broken YAML, by the character at which it broke."""
+
 # libyaml where PyYAML was built with it: 13 times as fast, and its marks are the same.
 PARSER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -186,11 +195,3 @@ class _Tree:
             what += f", {error.context} that begins in line {error.context_mark.line + 1}"
         at = self._lines[place.line - 1][place.column - 1 :][:1]
         self._report.error(place, f"not YAML: {what}; {HINTS.get(at, 'check indentation, brackets and quotes')}")
-
-
-HINTS = {
-    "\t": "use spaces, not tabs",
-    "@": "put the text in quotes",
-    "`": "put the text in quotes",
-    "%": "put the text in quotes",
-}

@@ -128,7 +128,7 @@ class _Parser:
             prefixes = parse_prefixes(self.report, sources["prefixes"], f"prefixes of {what}")
             if not prefixes and self.report.errors == before:
                 self.report.warning(place, f"{what} is empty; a line that names it does nothing")
-        if "file" in sources:
+        if "file" in sources and len(sources) == 1:
             file = shape.value(self.report, sources["file"], f"file of {what}", values.parse_file)
             prefixes += self._list_file(file, sources["file"].place) if file else ()
         return PrefixList(name, prefixes, file, place)

@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
 from geodrop.policy import shape, values
+from geodrop.policy.document import Table
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Established, Match, Mode, Ports, Service, Verdict
 from geodrop.policy.problems import shown
@@ -36,7 +37,7 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
     match = _match(report, given.nodes["match"], given.what) if "match" in given.nodes else Match(Ports())
     readable = report.errors == before
     for key, meaning in REQUIRED.items():
-        if key not in given.nodes:
+        if key not in given.nodes and isinstance(node, Table):
             message = f"{given.what} has no {key}, the verdict for {meaning}; write  {key}: allow  or  {key}: deny"
             report.error(place, message)
     given.value("action", _action)

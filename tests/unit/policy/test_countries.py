@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+
+from geodrop.policy.countries import CONTINENTS, COUNTRIES, UNKNOWN, UNKNOWN_CODES, Region, country_region
+
+ISO3166 = Path("/usr/share/zoneinfo/iso3166.tab")
+
+
+def test_every_country_of_iso_3166_is_there() -> None:
+    """249 codes and XK, each on one of the seven continents, none of them a code for unknown."""
+    assert len(COUNTRIES) == 250
+    assert {country.continent for country in COUNTRIES.values()} == set(CONTINENTS)
+    assert not set(COUNTRIES) & UNKNOWN_CODES
+
+
+@pytest.mark.skipif(not ISO3166.exists(), reason="this machine has no tzdata to compare with")
+def test_codes_agree_with_tzdata() -> None:
+    """A second source of the codes says the same."""
+    lines = ISO3166.read_text().splitlines()
+    assert {line.split("\t")[0] for line in lines if not line.startswith("#")} | {"XK"} == set(COUNTRIES)
+
+
+@pytest.mark.parametrize(
+    ("code", "continent"),
+    [
+        ("NO", "EU"),
+        ("RU", "EU"),
+        ("CY", "EU"),
+        ("XK", "EU"),
+        ("TR", "AS"),
+        ("KZ", "AS"),
+        ("GE", "AS"),
+        ("EG", "AF"),
+        ("NA", "AF"),
+        ("AS", "OC"),
+        ("TL", "OC"),
+        ("GL", "NA"),
+        ("GF", "SA"),
+        ("AQ", "AN"),
+    ],
+)
+def test_continents_are_those_of_geonames(code: str, continent: str) -> None:
+    """The cases that sources disagree on, and codes that are continents' codes too."""
+    assert country_region(code) == Region(country=code, continent=continent)
+
+
+@pytest.mark.parametrize("code", ["", "ZZ", "EU", "UK", "no", "XX"])
+def test_other_codes_are_unknown(code: str) -> None:
+    """What is no country gives no region, so that it can only be judged by `unknown:`."""
+    assert country_region(code) is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("region", "text"),
+    [
+        (Region("UA", "UA-43", "EU"), "UA-43"),
+        (Region("UA", "", "EU"), "UA"),
+        (Region(continent="EU"), "continent:EU"),
+        (Region(), "unknown"),
+    ],
+)
+def test_region_as_text(region: Region, text: str) -> None:
+    """A region reads as a line of a policy would name it."""
+    assert str(region) == text
+
+
+def test_without_subdivision() -> None:
+    """The country and continent stay."""
+    assert Region("UA", "UA-43", "EU").without_subdivision() == Region("UA", "", "EU")

@@ -1,0 +1,139 @@
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import pytest
+
+from geodrop.policy.model import Established, Match, Mode, Ports, Verdict
+from tests.unit.policy.policies import said, service
+
+API = "services:\n  api:\n    default: allow\n    unknown: allow\n"
+
+
+def about(text: str) -> list[str]:
+    """What is said of a service that has the given lines beside its verdicts; they begin in line 6."""
+    return said(API + "".join(f"    {line}\n" for line in text.splitlines()))
+
+
+def test_defaults() -> None:
+    """What is left out: a catch-all, enforced at once, cutting open connections, no line."""
+    api = service("default: deny")
+    assert (api.default, api.unknown) == (Verdict.DROP, Verdict.ACCEPT)
+    assert api.match == Match(Ports())
+    assert (api.mode, api.starts, api.established) == (Mode.ENFORCE, None, Established.CUT)
+    assert api.allow == api.deny == ()
+
+
+def test_every_key() -> None:
+    """A service with everything, as the design page writes it."""
+    api = service(
+        """
+        match:
+          ports: {tcp: [443, 8000-8099, 8100], udp: [443, 400-450]}
+          protocols: [icmp, 50]
+          addresses: [9.9.9.1, 9.9.9.0/28, "2a00::/32"]
+        default: deny
+        unknown: deny
+        allow: [US, 8.8.8.8]
+        deny: [UA-43]
+        mode: enforce
+        starts: 2024-07-09T02:00:00+02:00
+        established: keep
+        action: drop
+        """
+    )
+    assert api.match.ports == Ports(tcp=((443, 443), (8000, 8100)), udp=((400, 450),))
+    assert api.match.protocols == (1, 50, 58)
+    assert api.match.addresses == (ip_network("9.9.9.0/28"), ip_network("2a00::/32"))
+    assert [line.text for line in (*api.allow, *api.deny)] == ["US", "8.8.8.8", "UA-43"]
+    assert api.starts == datetime(2024, 7, 9, tzinfo=UTC)
+    assert api.established is Established.KEEP
+
+
+def test_norway() -> None:
+    """NO is a country, as a line and in a list that YAML 1.1 would make truth values of."""
+    assert [line.name for line in service("deny: [NO, SE]\nallow:\n  - DK\n  - FI").deny] == ["NO", "SE"]
+
+
+@pytest.mark.parametrize("key", ["default", "unknown"])
+def test_required_keys(key: str) -> None:
+    """Both verdicts that no line gives have to be written out."""
+    other = {"default": "unknown", "unknown": "default"}[key]
+    (message,) = said(f"services:\n  api:\n    {other}: allow\n")
+    assert message.startswith(f"3:3: error: service api has no {key}, the verdict for ")
+    assert message.endswith(f"; write  {key}: allow  or  {key}: deny")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("mode: Enforce", '6:11: error: mode of service api: "Enforce" is not known; did you mean "enforce"?'),
+        ("established: kept", '6:18: error: established of service api: "kept" is not known; did you mean "keep"?'),
+        ("action: reject", '6:13: error: action of service api: "reject" is not supported yet; write drop'),
+        ("action: block", '6:13: error: action of service api: "block" is not an action; write drop'),
+        ("starts: 2024-07-09", "6:13: error: starts of service api: "),
+        ("allow: US", "6:12: error: allow of service api is a single value, but must be a list; write [US]"),
+        ("deny:", "6:10: error: deny of service api is empty, but must be a list"),
+        ("deny: [C]", '6:12: error: entry of deny of service api: "C" names nothing'),
+        ("defualt: deny", '6:5: error: "defualt" is not a key of service api; did you mean "default"?'),
+        ("match: {port: {}}", '6:13: error: "port" is not a key of match of service api; did you mean "ports"?'),
+        ("match: {ports: {sctp: [1]}}", '6:21: error: "sctp" is not a key of ports of service api'),
+        ("match: {ports: {tcp: [0x1]}}", "6:27: error: entry of tcp ports of service api: "),
+        ("match: {ports: {}}", "6:20: error: ports of service api: there are none; write at least one"),
+        ("match: {ports: {tcp: []}}", "6:20: error: ports of service api: there are none"),
+        ("match: {protocols: []}", "6:24: error: protocols of service api: there are none"),
+        ("match: {addresses: []}", "6:24: error: addresses of service api: there are none"),
+        ("match: {addresses: [9.9.9.9/8]}", "6:25: error: entry of addresses of service api: 9.9.9.9/8 has bits"),
+        (
+            "match: {addresses: [2a00:: ]}",
+            "6:25: error: entry of addresses of service api is a table; write one value; ",
+        ),
+        ("match:", "6:11: error: match of service api is empty"),
+    ],
+)
+def test_mistakes(text: str, message: str) -> None:
+    """Each is one error in its place that says what to write."""
+    found = about(text)
+    assert len(found) == 1
+    assert found[0].startswith(message)
+    assert ";" in found[0] or found[0].endswith("?")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("allow: [US, CA, US]", "6:21: warning: US is in allow of service api twice, first in line 6"),
+        ("deny: [9.9.9.9, 9.9.9.9/32]", "6:21: warning: 9.9.9.9/32 is in deny of service api twice"),
+        ("mode: monitor\nstarts: 2024-07-09T00:00:00Z", "7:13: warning: starts of service api changes nothing"),
+        ("established: keep\nmatch: {ports: {udp: [53]}}", "6:18: warning: established of service api changes nothing"),
+        ("match: {protocols: [tcp], ports: {tcp: [443]}}", "6:24: warning: service api takes tcp whole"),
+    ],
+)
+def test_what_is_allowed_but_hardly_meant(text: str, message: str) -> None:
+    """Lines that change nothing bring a warning, and the policy still loads."""
+    (found,) = about(text)
+    assert found.startswith(message)
+
+
+def test_established_is_not_remarked_on_where_tcp_is_taken() -> None:
+    """A catch-all, a tcp port and the protocol tcp each take TCP."""
+    for match in ("{}", "{ports: {tcp: [443]}}", "{protocols: [tcp]}", "{addresses: [9.9.9.9]}"):
+        assert about(f"match: {match}\nestablished: keep") == []
+
+
+def test_every_problem_of_a_service_at_once() -> None:
+    """Reading goes on behind each mistake."""
+    text = """\
+services:
+  api:
+    match: {ports: {tcp: [http]}, protocols: [x], addresses: [y]}
+    unknown: maybe
+    allow: [usa]
+    mode: x
+    starts: x
+    established: x
+    action: x
+    extra: x
+"""
+    found = said(text)
+    assert [message.split(":")[0] for message in found] == ["3", "4", "4", "4", "5", "6", "7", "8", "9", "10", "11"]
+    assert all(": error: " in message for message in found)
