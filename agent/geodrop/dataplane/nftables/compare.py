@@ -10,9 +10,9 @@ from geodrop.dataplane.engine import Difference
 from geodrop.dataplane.nftables import elements, expressions, names
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from geodrop.dataplane.nftables.model import Chain, Content, Map, MapHeader, Program, Rule, Snapshot
+    from geodrop.dataplane.nftables.model import Chain, Map, MapHeader, Program, Rule, Snapshot
 
 ABSENT = "nothing"
 EXPLAINED = 20
@@ -20,18 +20,14 @@ EXPLAINED = 20
 
 
 def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Difference]:
-    """Compare all but the elements of maps: hook, chains, rules, headers of maps, counters; and that nothing is added."""
+    """Compare all but the elements of maps, and that there is nothing more than what should be."""
     chains = {chain.name: chain for chain in (base, *program.chains)}
     return [
         *generation(program, snapshot),
         *chain_differences(base, snapshot.chains.get(base.name)),
         *(Difference(f"chain {name}", ABSENT, "a chain") for name in snapshot.chains if name not in chains),
         *(Difference(f"map {name}", ABSENT, "a map") for name in _strangers(program, snapshot)),
-        *(
-            [Difference(f"table inet {names.TABLE}", "no flags", f"flags {snapshot.flags:#x}")]
-            if snapshot.flags
-            else []
-        ),
+        *_flags(snapshot),
     ]
 
 
@@ -68,7 +64,7 @@ def content(map_: Map, dumped: Sequence[memoryview]) -> list[Difference]:
     if _same_bytes(elements.lists(map_.content, descending=True), dumped):
         return []
     width = map_.content.width
-    wanted = _decoded(list(map(memoryview, elements.lists(map_.content))), width)
+    wanted = _decoded([memoryview(piece) for piece in elements.lists(map_.content)], width)
     there = _decoded(dumped, width)
     if wanted == there:
         return []  # the same elements in another order
@@ -108,6 +104,11 @@ def _decoded(lists: Sequence[memoryview], width: int) -> dict[tuple[int, int], s
 def _interval(first: int, last: int, width: int) -> str:
     make = ipaddress.IPv4Address if width == 4 else ipaddress.IPv6Address
     return str(make(first)) if first == last else f"{make(first)}-{make(last)}"
+
+
+def _flags(snapshot: Snapshot) -> Iterator[Difference]:
+    if snapshot.flags:
+        yield Difference(f"table inet {names.TABLE}", "no flags", f"flags {snapshot.flags:#x}")
 
 
 def _strangers(program: Program, snapshot: Snapshot) -> Iterator[str]:

@@ -19,10 +19,12 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.nftables import expressions, uapi, wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from geodrop.dataplane.nftables.expressions import Choice, Verdict
     from geodrop.dataplane.nftables.model import Content
+
+    Decoded = tuple[bytes, bool, Verdict | None]
 
 MAX_LIST = 65_000
 """Bytes of elements in one attribute, whose length is a uint16."""
@@ -34,12 +36,12 @@ def lists(content: Content, *, descending: bool = False) -> Iterator[bytes]:
     """All elements of a map, in pieces that each fit an attribute; descending: in the order of the kernel's dump."""
     if not len(content):
         return
-    step = MAX_LIST // max(
-        len(_start(content.width, verdict)) + _END_SIZE[content.width] for verdict in content.verdicts
-    )
+    around = [_around_start(content.width, verdict) for verdict in content.verdicts]
+    step = MAX_LIST // max(len(before) + len(after) + 2 * content.width for before, after in around)
     firsts = range(0, len(content), step)
     for first in reversed(firsts) if descending else firsts:
-        yield _list(content.part(first, min(first + step, len(content))), descending=descending)
+        part = content.part(first, first + step)
+        yield _descending(part, around) if descending else _ascending(part, around)
 
 
 def element(key: bytes, *more: bytes) -> bytes:
@@ -60,21 +62,19 @@ def choice_elements(choice: Choice) -> bytes:
     return b"".join(parts)
 
 
-def decode(data: Iterable[memoryview]) -> Iterator[tuple[bytes, bool, Verdict | None]]:
+def decode(data: Iterable[memoryview]) -> Iterator[Decoded]:
     """Read dumped lists of elements: key, whether it ends an interval, verdict if it has one."""
     for items in data:
         for _, item in wire.attributes(items):
-            element = wire.parse(item)
-            key = bytes(wire.parse(element[uapi.Element.KEY])[uapi.DATA_VALUE])
-            flags = wire.number(element[uapi.Element.FLAGS]) if uapi.Element.FLAGS in element else 0
-            value = wire.parse(element[uapi.Element.DATA]) if uapi.Element.DATA in element else {}
+            found = wire.parse(item)
+            key = bytes(wire.parse(found[uapi.Element.KEY])[uapi.DATA_VALUE])
+            flags = wire.number(found[uapi.Element.FLAGS]) if uapi.Element.FLAGS in found else 0
+            value = wire.parse(found[uapi.Element.DATA]) if uapi.Element.DATA in found else {}
             verdict = expressions.decode_verdict(value[uapi.DATA_VERDICT]) if uapi.DATA_VERDICT in value else None
             yield key, bool(flags & uapi.NFT_SET_ELEM_INTERVAL_END), verdict
 
 
-def ranges(
-    elements: Iterable[tuple[bytes, bool, Verdict | None]], width: int, *, interval: bool
-) -> Iterator[tuple[int, int, Verdict | None]]:
+def ranges(elements: Iterable[Decoded], width: int, *, interval: bool) -> Iterator[tuple[int, int, Verdict | None]]:
     """Elements in any order as (first, last, verdict), ascending."""
     # Of two elements with one key the end comes first: it closes the interval before.
     ordered = sorted(elements, key=lambda element: (element[0], not element[1]))
@@ -89,48 +89,55 @@ def ranges(
         yield first, last, verdict
 
 
-def _list(content: Content, *, descending: bool) -> bytes:
-    """One piece of `lists`. Three constant and two variable strings an interval, joined at once: this is the hot loop."""
-    width, count = content.width, len(content)
-    cut = struct.Struct(f"{width}s").iter_unpack
-    starts = [key for (key,) in cut(content.starts)]
-    ends = [key for (key,) in cut(content.ends)]
-    targets = content.targets.tolist()
-    heads, tails = zip(*(_around_key(width, verdict) for verdict in content.verdicts), strict=True)
-    end_head = _around_end(width)
-    last_is_open = not any(ends[-1])
-    parts = [b""] * (6 * count)
-    order = range(6)
-    if descending:
-        starts.reverse()
-        ends.reverse()
-        targets.reverse()
-        order = (3, 4, 5, 0, 1, 2)  # the end before the start
-    parts[order[0] :: 6] = [heads[target] for target in targets]
-    parts[order[1] :: 6] = starts
-    parts[order[2] :: 6] = [tails[target] for target in targets]
-    parts[order[3] :: 6] = [end_head] * count
-    parts[order[4] :: 6] = ends
-    parts[order[5] :: 6] = [_END_FLAG] * count
-    if last_is_open:
-        del parts[slice(0, 3) if descending else slice(-3, None)]
+# An interval as bytes: BEFORE start AFTER end, then BEFORE of the next. BEFORE begins with the flag that belongs to the
+# end in front of it, AFTER finishes with the headers that belong to the end behind it, so that four strings an interval
+# are joined and not six. This is the hot loop: 0.25 us an interval, of the 2.3 us that the kernel takes for it.
+
+
+def _ascending(part: Content, around: Sequence[tuple[bytes, bytes]]) -> bytes:
+    befores, starts, afters, ends = _columns(part, around)
+    parts = [b""] * (4 * len(part))
+    parts[0::4], parts[1::4], parts[2::4], parts[3::4] = befores, starts, afters, ends
+    parts[0] = parts[0][len(_END_FLAG) :]
+    if any(ends[-1]):
+        parts.append(_END_FLAG)
+    else:
+        parts[-2:] = [afters[-1][: -len(_END_HEAD[part.width])]]
     return b"".join(parts)
 
 
-def _start(width: int, verdict: Verdict) -> bytes:
-    return element(bytes(width), wire.nested(uapi.Element.DATA, verdict.data()))
+def _descending(part: Content, around: Sequence[tuple[bytes, bytes]]) -> bytes:
+    befores, starts, afters, ends = _columns(part, around)
+    parts = [b""] * (4 * len(part))
+    parts[0::4], parts[1::4], parts[2::4], parts[3::4] = ends[::-1], befores[::-1], starts[::-1], afters[::-1]
+    parts[-1] = parts[-1][: -len(_END_HEAD[part.width])]
+    if any(ends[-1]):
+        parts.insert(0, _END_HEAD[part.width])
+    else:
+        parts[:2] = [befores[-1][len(_END_FLAG) :]]
+    return b"".join(parts)
+
+
+def _columns(
+    part: Content, around: Sequence[tuple[bytes, bytes]]
+) -> tuple[list[bytes], tuple[bytes, ...], list[bytes], tuple[bytes, ...]]:
+    targets = part.targets.tolist()
+    keys = struct.Struct(f"{part.width}s" * len(part))
+    befores, afters = zip(*around, strict=True)
+    return (
+        [befores[target] for target in targets],
+        keys.unpack(part.starts),
+        [afters[target] for target in targets],
+        keys.unpack(part.ends),
+    )
+
+
+def _around_start(width: int, verdict: Verdict) -> tuple[bytes, bytes]:
+    whole = element(bytes(width), wire.nested(uapi.Element.DATA, verdict.data()))
+    return _END_FLAG + whole[:_KEY_AT], whole[_KEY_AT + width :] + _END_HEAD[width]
 
 
 _KEY_AT = 3 * wire.ATTRIBUTE.size
 """Where the key stands in an element: behind the headers of LIST_ELEM, KEY and DATA_VALUE."""
 
-_END_SIZE = {width: len(element(bytes(width), _END_FLAG)) for width in (4, 16)}
-
-
-def _around_key(width: int, verdict: Verdict) -> tuple[bytes, bytes]:
-    whole = _start(width, verdict)
-    return whole[:_KEY_AT], whole[_KEY_AT + width :]
-
-
-def _around_end(width: int) -> bytes:
-    return element(bytes(width), _END_FLAG)[:_KEY_AT]
+_END_HEAD = {width: element(bytes(width), _END_FLAG)[:_KEY_AT] for width in (4, 16)}

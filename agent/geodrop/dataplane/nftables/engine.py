@@ -119,7 +119,7 @@ class NftablesEngine:
             if name := names.counter(text):
                 key = (name.service, name.label or "", name.family)
                 count = counts.setdefault(key, Count(name.service, name.family, name.label))
-                counts[key] = replace(count, **{name.what: total})
+                counts[key] = replace(count, **{name.what: total})  # type: ignore[arg-type]  # names.counter checks it
         return [counts[key] for key in sorted(counts)]
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:

@@ -7,6 +7,7 @@ Layouts: linux/netfilter/nf_tables.h, nft_*_attributes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -140,12 +141,12 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Go on only if what was loaded is among these. `name` and `number` say which set holds them, in one transaction."""
+    """Go on only if what was loaded is among these."""
 
     choice: Choice
 
     def encode(self, name: str, number: int) -> bytes:
-        """NFTA_EXPR, name and data. An anonymous set gets its name from the kernel, until then it goes by number."""
+        """NFTA_EXPR, name and data. `number` is the set's within the transaction; the kernel completes the name."""
         return _lookup(name, wire.be32(uapi.LOOKUP_SET_ID, number))
 
     def __str__(self) -> str:
@@ -215,11 +216,16 @@ class Other:
     name: str
     data: bytes
 
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data, as it was read."""
+        return _expression(self.name, self.data)
+
     def __str__(self) -> str:
         return f"[{self.name} {self.data.hex()}]"
 
 
-Expression = Meta | Payload | Cmp | Bitwise | HostToNetwork | OneOf | VerdictMap | Count | Verdict | Other
+Encodable = Meta | Payload | Cmp | Bitwise | HostToNetwork | VerdictMap | Count | Verdict
+Expression = Encodable | OneOf | Other
 
 ACCEPT = Verdict(VerdictCode.ACCEPT)
 DROP = Verdict(VerdictCode.DROP)
@@ -238,17 +244,14 @@ def goto(chain: str) -> Verdict:
 
 def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
     """Read an NFTA_LIST_ELEM of a rule's expressions; `choices` holds the table's anonymous sets, by name."""
-    expression = wire.parse(data)
-    name = wire.text(expression[uapi.EXPR_NAME])
-    raw = expression.get(uapi.EXPR_DATA, memoryview(b""))
-    try:
-        found = _decode(name, wire.parse(raw), choices)
-        # The registers and whatever else is not modelled: only what encodes to the same is what it seems to be.
-        if found is not None and (isinstance(found, OneOf) or _same(found.encode(), name, raw)):
-            return found
-    except (KeyError, ValueError):
-        pass  # an attribute or a number that geodrop never sends
-    return Other(name, bytes(raw))
+    found = _decode(bytes(data))
+    if isinstance(found, Other) and found.name == "lookup":
+        lookup = wire.parse(memoryview(found.data))
+        name = wire.text(lookup.get(uapi.LOOKUP_SET, memoryview(b"")))
+        registers = _number(lookup, uapi.LOOKUP_SREG) == uapi.NFT_REG_1 and uapi.LOOKUP_DREG not in lookup
+        if name in choices and registers and not _number(lookup, uapi.LOOKUP_FLAGS):
+            return OneOf(choices[name])
+    return found
 
 
 def decode_verdict(data: memoryview) -> Verdict:
@@ -258,16 +261,22 @@ def decode_verdict(data: memoryview) -> Verdict:
     return Verdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
 
 
-def _decode(name: str, data: Attributes, choices: Mapping[str, Choice]) -> Expression | None:
-    decoder = _DECODERS.get(name)
-    if name == "lookup" and uapi.LOOKUP_DREG not in data:
-        if wire.number(data[uapi.LOOKUP_SREG]) != uapi.NFT_REG_1 or _inverted(data):
-            return None
-        return OneOf(choices[wire.text(data[uapi.LOOKUP_SET])])
-    return decoder(data) if decoder else None
+# Most expressions of a table are the same few: family, drop, the comparison with a port.
+@functools.lru_cache(maxsize=4096)
+def _decode(data: bytes) -> Expression:
+    """The same for all but anonymous sets."""
+    expression = wire.parse(memoryview(data))
+    name = wire.text(expression[uapi.EXPR_NAME])
+    raw = expression.get(uapi.EXPR_DATA, memoryview(b""))
+    try:
+        found = _DECODERS[name](wire.parse(raw))
+    except (KeyError, ValueError):
+        return Other(name, bytes(raw))  # an expression, an attribute or a number that geodrop never sends
+    # Registers and whatever else is not modelled: only what encodes to the same is what it seems to be.
+    return found if _same(found.encode(), raw) else Other(name, bytes(raw))
 
 
-_DECODERS: Mapping[str, Callable[[Attributes], Expression]] = {
+_DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "meta": lambda data: Meta(MetaKey(wire.number(data[uapi.META_KEY]))),
     "payload": lambda data: Payload(
         PayloadBase(wire.number(data[uapi.PAYLOAD_BASE])),
@@ -283,20 +292,17 @@ _DECODERS: Mapping[str, Callable[[Attributes], Expression]] = {
 }
 
 
-def _same(encoded: bytes, name: str, raw: memoryview) -> bool:
+def _same(encoded: bytes, raw: memoryview) -> bool:
     """Whether the kernel's attributes are ours, apart from those it adds with the value 0 (defaults we leave out)."""
     expression = wire.parse(wire.parse(memoryview(encoded))[uapi.LIST_ELEM])
     ours, found = wire.parse(expression[uapi.EXPR_DATA]), wire.parse(raw)
-    added = {kind: value for kind, value in found.items() if kind not in ours}
-    return (
-        wire.text(expression[uapi.EXPR_NAME]) == name
-        and all(found.get(kind) == value for kind, value in ours.items())
-        and not any(wire.number(value) for value in added.values())
+    return all(found.get(kind) == value for kind, value in ours.items()) and not any(
+        _number(found, kind) for kind in found.keys() - ours.keys()
     )
 
 
-def _inverted(data: Attributes) -> bool:
-    return uapi.LOOKUP_FLAGS in data and wire.number(data[uapi.LOOKUP_FLAGS]) != 0
+def _number(data: Attributes, kind: int) -> int:
+    return wire.number(data[kind]) if kind in data else 0
 
 
 def _value(data: memoryview) -> bytes:

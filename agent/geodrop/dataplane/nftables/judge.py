@@ -50,7 +50,7 @@ class Walk:
         source = ipaddress.ip_address(address)
         offset = selectors.SOURCE[source.version].offset
         self._header = bytes(offset) + source.packed
-        self._readable = range(offset, offset + len(source.packed))
+        self._source_at = offset
         family = uapi.NFPROTO_IPV4 if source.version == 4 else uapi.NFPROTO_IPV6
         self._known = {MetaKey.NFPROTO: bytes([family]), MetaKey.TIME_NS: int(now * 1e9).to_bytes(8, sys.byteorder)}
         self._lookups: list[str] = []
@@ -62,9 +62,8 @@ class Walk:
         verdict = self._chain(names.service_chain(generation, service))
         would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
         where = ", then ".join(self._lookups) or "no map"
-        return KernelVerdict(
-            service, "drop" if verdict is VerdictCode.DROP else "accept", where, self._target, would_drop
-        )
+        said = "drop" if verdict is VerdictCode.DROP else "accept"
+        return KernelVerdict(service, said, where, self._target, would_drop)
 
     def _chain(self, name: str) -> VerdictCode:
         """Where a chain ends: accept, drop or return."""
@@ -80,16 +79,14 @@ class Walk:
                 return inner
         return VerdictCode.RETURN
 
-    def _rule(self, rule: Rule) -> Verdict | None:
+    def _rule(self, rule: Rule) -> Verdict | None:  # noqa: C901 - one case an expression
         """The verdict of a rule, None if it does not apply."""
         loaded = b""
         for part in rule.expressions:
             match part:
                 case Meta(key) if key in self._known:
                     loaded = self._known[key]
-                case Payload(PayloadBase.NETWORK, offset, length) if {offset, offset + length - 1} <= set(
-                    self._readable
-                ):
+                case Payload(PayloadBase.NETWORK, offset, length) if self._in_source(offset, length):
                     loaded = self._header[offset : offset + length]
                 case HostToNetwork():
                     loaded = loaded[::-1]
@@ -107,6 +104,9 @@ class Walk:
                 case _:
                     return None
         return None
+
+    def _in_source(self, offset: int, length: int) -> bool:
+        return self._source_at <= offset and offset + length <= len(self._header)
 
     def _lookup(self, name: str, key: bytes) -> Verdict | None:
         requests = [messages.get_element(name, key), messages.get_element(name, key, end=True)]

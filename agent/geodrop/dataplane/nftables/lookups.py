@@ -1,4 +1,4 @@
-"""How an address finds its element: maps cut in several where they are large, and IPv4 addresses inside IPv6 ones. Pure.
+"""How an address finds its element: large maps cut in several, and IPv4 addresses inside IPv6 ones. Pure.
 
 A large map is cut because adding, reading back and freeing one takes time that grows faster than its size: the world's
 IPv4 took 10 s to dump as one map and 0.34 s as sixteen. Each part is asked only about its own range of addresses.

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables.uapi import KeyType
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from geodrop.dataplane.nftables.expressions import Expression, Verdict
+    from geodrop.dataplane.nftables.uapi import KeyType
 
 WIDTH = {4: 4, 6: 16}
 """Bytes of an address, by family."""

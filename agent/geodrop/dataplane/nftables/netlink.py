@@ -13,12 +13,13 @@ import struct
 from typing import TYPE_CHECKING, Self
 
 from geodrop.dataplane.nftables import uapi, wire
-from geodrop.dataplane.nftables.uapi import Flag, Message
-from geodrop.dataplane.nftables.wire import Request
+from geodrop.dataplane.nftables.uapi import Flag
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.dataplane.nftables.wire import Request
 
 SEND_BUFFER = 64 << 20
 """Bytes; a bound, no memory is taken before it is used. The kernel doubles it for its own overhead."""
@@ -31,7 +32,7 @@ _ERROR = struct.Struct("=i")
 _GETTING_NEXT_STEP = "load the module: modprobe nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET)"
 
 
-class KernelRefusal(ApplyError):
+class RefusedError(ApplyError):
     """The kernel refused a request; a transaction that holds it changed nothing."""
 
     def __init__(self, number: int, what: str, detail: str = "") -> None:
@@ -43,15 +44,13 @@ class KernelRefusal(ApplyError):
 class Connection:
     """A netlink socket in the network namespace of the calling thread.
 
-    Raises UnavailableError where there is no nf_tables, PrivilegeError without CAP_NET_ADMIN, and KernelRefusal for
+    Raises UnavailableError where there is no nf_tables, PrivilegeError without CAP_NET_ADMIN, and RefusedError for
     everything else. `capacity` is the largest transaction in bytes.
     """
 
     def __init__(self) -> None:
         try:
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER
-            )
+            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, uapi.NETLINK_NETFILTER)
         except OSError as error:
             # Opening it takes no privilege: a refusal means no nfnetlink, or a filter on system calls.
             raise UnavailableError(
@@ -79,7 +78,7 @@ class Connection:
         """Do all of it or nothing. `requests` may be a generator: their bodies are not kept."""
         first = self._take(1)
         whats: list[str] = []
-        pieces, pending, size = [], [_batch(uapi.NFNL_MSG_BATCH_BEGIN, first)], 0
+        pieces, pending, size = [], [wire.batch(uapi.NFNL_MSG_BATCH_BEGIN, first)], 0
         waiting: Request | None = None
         for request in requests:
             if waiting:
@@ -93,9 +92,9 @@ class Connection:
         if not waiting:
             return
         # Only the last is acknowledged: that answer, and none that is an error, says that all was committed.
-        pending.append(waiting.encode(self._take(1), Flag.ACK))
+        pending.append(waiting.encode(self._take(1), acknowledge=True))
         whats.append(waiting.what)
-        pending.append(_batch(uapi.NFNL_MSG_BATCH_END, self._take(1)))
+        pending.append(wire.batch(uapi.NFNL_MSG_BATCH_END, self._take(1)))
         pieces.append(b"".join(pending))
         self._send(pieces, whats[0])
         self._check(first, whats)
@@ -106,7 +105,7 @@ class Connection:
             answers, whole = self._dump_once(request)
             if whole:
                 return answers
-        raise KernelRefusal(errno.EINTR, request.what, "somebody keeps changing nftables rules")
+        raise RefusedError(errno.EINTR, request.what, "somebody keeps changing nftables rules")
 
     def ask(self, requests: Sequence[Request]) -> list[memoryview | None]:
         """Single questions, answered in order; None for what does not exist."""
@@ -192,11 +191,7 @@ class Connection:
         if failure:
             raise failure
         if not acknowledged:
-            raise KernelRefusal(errno.EIO, whats[0], "no answer")
-
-
-def _batch(kind: int, sequence: int) -> bytes:
-    return wire.message(kind, Flag.REQUEST, sequence, 0, uapi.NFNL_SUBSYS_NFTABLES, b"")
+            raise RefusedError(errno.EIO, whats[0], "no answer")
 
 
 def _error(kind: int, flags: int, body: memoryview) -> tuple[int, str]:
@@ -210,7 +205,7 @@ def _error(kind: int, flags: int, body: memoryview) -> tuple[int, str]:
     return number, wire.text(found[uapi.NLMSGERR_ATTR_MSG]) if uapi.NLMSGERR_ATTR_MSG in found else ""
 
 
-def _failure(number: int, what: str, detail: str = "") -> KernelRefusal | PrivilegeError | UnavailableError:
+def _failure(number: int, what: str, detail: str = "") -> RefusedError | PrivilegeError | UnavailableError:
     if number in {errno.EPERM, errno.EACCES}:
         return PrivilegeError(
             f"the kernel refused to {what}: CAP_NET_ADMIN is missing in this network namespace",
@@ -218,4 +213,4 @@ def _failure(number: int, what: str, detail: str = "") -> KernelRefusal | Privil
         )
     if number in {errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}:
         return UnavailableError(f"this kernel cannot {what} ({os.strerror(number)})", _GETTING_NEXT_STEP)
-    return KernelRefusal(number, what, detail)
+    return RefusedError(number, what, detail)

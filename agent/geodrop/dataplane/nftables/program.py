@@ -166,8 +166,8 @@ class _Service:
                 # One element speaks for the address on the wire and for the same address inside IPv6.
                 wire = self._never_drop() if kind == "never-drop" else self._accepted
                 inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass)
-                rules = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
-                return self._put(names.either(kind, self._label(target.klass)), rules)
+                either = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
+                return self._put(names.either(kind, self._label(target.klass)), either)
             case "embedded", 6 if target.embedding:
                 rules = lookups.embedded_rules(Embedding(target.embedding), self._shards[4])
                 return self._put(target.embedding, (*rules, Rule((goto(self._accepted),))))

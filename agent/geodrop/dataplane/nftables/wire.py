@@ -42,10 +42,13 @@ class Request:
     what: str
     joined: bool = False
 
-    def encode(self, sequence: int, extra: uapi.Flag = uapi.Flag(0)) -> bytes:
-        """The whole message, header and family included."""
+    def encode(self, sequence: int, *, acknowledge: bool = False) -> bytes:
+        """The whole message, header and family included; `acknowledge` asks for an answer also where all is well."""
         kind = uapi.NFNL_SUBSYS_NFTABLES << 8 | self.kind
-        return message(kind, self.flags | extra, sequence, uapi.NFPROTO_INET, 0, self.body)
+        flags = self.flags | uapi.Flag.ACK if acknowledge else self.flags
+        length = HEADER.size + NFGENMSG.size + len(self.body)
+        header = HEADER.pack(length, kind, flags, sequence, 0)
+        return header + NFGENMSG.pack(uapi.NFPROTO_INET, 0, 0) + self.body
 
 
 def portions(requests: Iterable[Request], size: int) -> Iterator[Iterator[Request]]:
@@ -65,10 +68,10 @@ def portions(requests: Iterable[Request], size: int) -> Iterator[Iterator[Reques
         yield portion()
 
 
-def message(kind: int, flags: int, sequence: int, family: int, resource: int, body: bytes) -> bytes:
-    """A message of nfnetlink."""
-    length = HEADER.size + NFGENMSG.size + len(body)
-    return HEADER.pack(length, kind, flags, sequence, 0) + NFGENMSG.pack(family, 0, resource) + body
+def batch(kind: int, sequence: int) -> bytes:
+    """The message that begins or ends a transaction."""
+    header = HEADER.pack(HEADER.size + NFGENMSG.size, kind, uapi.Flag.REQUEST, sequence, 0)
+    return header + NFGENMSG.pack(0, 0, uapi.NFNL_SUBSYS_NFTABLES)
 
 
 def messages(data: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
