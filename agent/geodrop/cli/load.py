@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop import messages
 from geodrop.config import ENGINES, load_config
 from geodrop.dataplane.load import load
 
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     """Load and say what happened."""
     config = load_config(args.config)
     loaded = load(args.ruleset, config, args.engine or config.engine, args.interface)
+    for name in loaded.absent:
+        messages.warning(f"no interface {name} is there now; its packets are judged once it is")
     names = ", ".join(interface.name for interface in loaded.after.interfaces)
     digest = loaded.after.digest[:12]
     if loaded.report is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.interfaces import default_interfaces
+from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.errors import ConfigError, UnavailableError
 from geodrop.ruleset.model import Ruleset
@@ -27,11 +27,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The outcome of a load: `report` is None if the kernel matched already."""
+    """The outcome of a load: `report` is None if the kernel matched already.
+
+    `absent` are interfaces that were named and are not there; their packets are judged once they are.
+    """
 
     before: Observed
     after: Observed
     report: Report | None
+    absent: tuple[str, ...] = ()
 
 
 def select_engine(name: str) -> Engine:
@@ -50,10 +54,11 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
     and ApplyError with the old generation still in force.
     """
     ruleset = Ruleset.open(path)
-    wanted = tuple(interfaces or config.interfaces or default_interfaces())
-    if not wanted:
+    selected = select(interfaces or config.interfaces)
+    if not selected.names:
         raise ConfigError(
-            "no interface holds a default route, so there is none to judge packets on",
+            "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
+            "pattern matches",
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
     with exclusive():
@@ -61,17 +66,17 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
         store = Store(config.state)
         before, intent = engine.observe(), store.intent()
         names = {interface.name for interface in before.interfaces}
-        if before.digest == ruleset.digest and names == set(wanted) and not engine.verify(ruleset):
+        if before.digest == ruleset.digest and names == set(selected.names) and not engine.verify(ruleset):
             store.keep(Path(path), ruleset.digest)
             store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
-            return Loaded(before, before, None)
+            return Loaded(before, before, None, selected.absent)
         generation = max(intent.generation, before.generation) + 1
         store.keep(Path(path), ruleset.digest)
         store.remember(replace(intent, generation=generation))
-        report = engine.apply(ruleset, generation, wanted)
+        report = engine.apply(ruleset, generation, selected.names)
         store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
         store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
-        return Loaded(before, engine.observe(), report)
+        return Loaded(before, engine.observe(), report, selected.absent)
 
 
 def unload(config: Config) -> bool:

@@ -1,0 +1,109 @@
+"""Which interfaces packets are judged on: those named, with their VLANs, or those that hold a default route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Sequence
+
+    from pyroute2 import IPRoute
+
+VIRTUAL = frozenset(
+    {"bridge", "veth", "tun", "ipip", "sit", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6tnl", "vti", "vti6"}
+    | {"xfrm", "vxlan", "geneve", "wireguard", "ppp", "bareudp", "gtp", "dummy", "ifb", "nlmon"}
+)
+"""Kinds (IFLA_INFO_KIND, rtnetlink(7)) that are never taken unless named: their packets came in by another interface,
+or from this very host."""
+
+LOOPBACK = "lo"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One interface: `parent` is the index of the interface it is stacked on; 0 if there is none."""
+
+    index: int
+    name: str
+    kind: str = ""
+    parent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now."""
+
+    names: tuple[str, ...]
+    absent: tuple[str, ...] = ()
+
+
+def select(wanted: Sequence[str]) -> Selection:
+    """The interfaces of this network namespace that are meant; nothing wanted means those with a default route."""
+    # Imported here, since it takes longer than everything else in `status`, which asks for no interface.
+    from pyroute2 import IPRoute  # noqa: PLC0415
+
+    with IPRoute() as route:
+        links = read_links(route)
+        return resolve(wanted or with_default_route(links, default_routes(route)), links)
+
+
+def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
+    """Add the VLANs of what is wanted. Patterns other than a trailing `*` can only match what is there now."""
+    names: list[str] = []
+    absent: list[str] = []
+    for name in wanted:
+        present = [link for link in links if fnmatchcase(link.name, name)]
+        if not present:
+            absent.append(name)
+        kept = [name] if is_prefix(name) or not is_pattern(name) else [link.name for link in present]
+        names += kept + [link.name for link in vlans_of(present, links)]
+    # An interface that a prefix already covers needs no rule of its own.
+    prefixes = [name for name in names if is_prefix(name)]
+    needed = [name for name in names if is_prefix(name) or not any(fnmatchcase(name, prefix) for prefix in prefixes)]
+    return Selection(tuple(dict.fromkeys(needed)), tuple(absent))
+
+
+def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
+    """The VLANs on some interfaces, and the VLANs on those."""
+    indexes = {link.index for link in parents}
+    found = [link for link in links if link.kind == "vlan" and link.parent in indexes]
+    return [*found, *vlans_of(found, links)] if found else []
+
+
+def with_default_route(links: Sequence[Link], routes: Collection[int]) -> list[str]:
+    """Those with a default route of either family, which holds no loopback, bridge, veth or tunnel."""
+    return [link.name for link in links if link.index in routes and link.name != LOOPBACK and link.kind not in VIRTUAL]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name stands for several."""
+    return any(character in name for character in "*?[")
+
+
+def is_prefix(name: str) -> bool:
+    """Whether a name is a plain beginning and `*`, which the kernel can match by itself, for interfaces to come too."""
+    return name.endswith("*") and not is_pattern(name[:-1])
+
+
+def read_links(route: IPRoute) -> list[Link]:
+    """All interfaces of the namespace."""
+    links = []
+    for message in route.get_links():
+        info = message.get_attr("IFLA_LINKINFO")
+        kind = info.get_attr("IFLA_INFO_KIND") if info else None
+        # A veth's IFLA_LINK is its peer, maybe in another namespace: only VLANs are stacked here.
+        parent = message.get_attr("IFLA_LINK") if kind == "vlan" else 0
+        links.append(Link(message["index"], message.get_attr("IFLA_IFNAME"), kind or "", parent or 0))
+    return links
+
+
+def default_routes(route: IPRoute) -> set[int]:
+    """Indexes of the interfaces that default routes of either family lead out of, multipath ones included."""
+    indexes: set[int] = set()
+    for message in route.get_default_routes():
+        if (index := message.get_attr("RTA_OIF")) is not None:
+            indexes.add(index)
+        indexes.update(hop["oif"] for hop in message.get_attr("RTA_MULTIPATH") or ())
+    return indexes

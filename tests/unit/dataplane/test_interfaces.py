@@ -1,0 +1,92 @@
+import pytest
+from pyroute2 import IPRoute
+
+from geodrop.dataplane.interfaces import (
+    Link,
+    Selection,
+    default_routes,
+    is_prefix,
+    read_links,
+    resolve,
+    select,
+    vlans_of,
+    with_default_route,
+)
+from tests.namespaces import namespaces, require
+
+LINKS = (
+    Link(1, "lo"),
+    Link(2, "eth0"),
+    Link(3, "eth1"),
+    Link(4, "vlan100", "vlan", 2),
+    Link(5, "vlan100.7", "vlan", 4),
+    Link(6, "eth1.5", "vlan", 3),
+    Link(7, "br0", "bridge"),
+    Link(8, "veth0", "veth"),
+    Link(9, "wg0", "wireguard"),
+)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "names", "absent"),
+    [
+        (["eth1"], ("eth1", "eth1.5"), ()),
+        (["eth0"], ("eth0", "vlan100", "vlan100.7"), ()),
+        (["wan0"], ("wan0",), ("wan0",)),
+        (["eth*"], ("eth*", "vlan100", "vlan100.7"), ()),
+        (["wan*"], ("wan*",), ("wan*",)),
+        (["eth[1-9]"], ("eth1", "eth1.5"), ()),
+        (["wan?"], (), ("wan?",)),
+        (["br0", "br0"], ("br0",), ()),
+        (["eth1", "eth*"], ("eth*", "vlan100", "vlan100.7"), ()),
+    ],
+)
+def test_resolve(wanted: list[str], names: tuple[str, ...], absent: tuple[str, ...]) -> None:
+    """Names bring their VLANs, in every depth; a prefix stays one, for interfaces to come; other patterns match now."""
+    assert resolve(wanted, LINKS) == Selection(names, absent)
+
+
+def test_vlans_are_found_in_every_depth() -> None:
+    """A VLAN on a VLAN belongs to the interface below both."""
+    assert [link.name for link in vlans_of(LINKS[1:2], LINKS)] == ["vlan100", "vlan100.7"]
+
+
+def test_default_route_on_something_virtual_does_not_count() -> None:
+    """Bridges, veths and tunnels are judged only where they are named."""
+    assert with_default_route(LINKS, {1, 2, 7, 8, 9}) == ["eth0"]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("eth*", True), ("*", True), ("e*h*", False), ("eth0", False)])
+def test_is_prefix(name: str, expected: bool) -> None:  # noqa: FBT001
+    """Only a beginning and one star at the end can be left to the kernel."""
+    assert is_prefix(name) is expected
+
+
+@pytest.mark.root
+def test_select_reads_the_namespace() -> None:
+    """A tunnel device is not taken for its default route, but for its name; nothing to take selects nothing."""
+    require()
+    with namespaces("routes") as [netns], netns.entered():
+        assert select([]) == Selection(())
+        netns.run("ip", "tuntap", "add", "tap0", "mode", "tap")
+        netns.run("ip", "address", "add", "192.0.2.1/24", "dev", "tap0")
+        netns.run("ip", "link", "set", "tap0", "up")
+        netns.run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", "tap0")
+        assert select([]) == Selection(())
+        assert select(["tap0", "tap9"]) == Selection(("tap0", "tap9"), ("tap9",))
+
+
+@pytest.mark.root
+def test_default_routes_of_both_families() -> None:
+    """The kernel's routes are read as they are: IPv4, IPv6, and the hops of a multipath route."""
+    require()
+    with namespaces("routes") as [netns], netns.entered():
+        for number in range(4):
+            netns.run("ip", "tuntap", "add", f"tap{number}", "mode", "tap")
+            netns.run("ip", "address", "add", f"192.0.{number}.1/24", "dev", f"tap{number}")
+            netns.run("ip", "link", "set", f"tap{number}", "up")
+        netns.run("ip", "route", "add", "default", "nexthop", "via", "192.0.0.2", "nexthop", "via", "192.0.1.2")
+        netns.run("ip", "-6", "route", "add", "default", "dev", "tap2")
+        with IPRoute() as route:
+            names = {link.index: link.name for link in read_links(route)}
+            assert {names[index] for index in default_routes(route)} == {"tap0", "tap1", "tap2"}
