@@ -59,17 +59,17 @@ class RegionReader:
 
     def _read(self, record: Mapping[str, Any]) -> Region:
         model = self._model(record)
-        code = record.get("country_code") or _string(record, "country")
-        if code is None:
-            code = model.country.iso_code or model.registered_country.iso_code
-        region = country_region(self._text(code))
+        code = self._text(record.get("country_code") or _string(record, "country") or model.country.iso_code)
+        subdivisions = [self._text(subdivision.iso_code) for subdivision in model.subdivisions]
+        if not code:
+            # Subdivisions, if there were any, would not be those of the country that an address is registered in.
+            code, subdivisions = self._text(model.registered_country.iso_code), []
+        region = country_region(code)
         if region.country:
-            subdivisions = [self._text(subdivision.iso_code) for subdivision in model.subdivisions]
             return _with_subdivision(region, next(filter(None, subdivisions), ""))
-        if code and code not in UNKNOWN_CODES:
+        if code not in UNKNOWN_CODES:
             self.strange.add(code)
-        continent = record.get("continent_code") or _string(record, "continent") or model.continent.code
-        continent = self._text(continent)
+        continent = self._text(record.get("continent_code") or _string(record, "continent") or model.continent.code)
         return Region(continent=continent if continent in CONTINENTS else "")
 
     def _model(self, record: Mapping[str, Any]) -> City:

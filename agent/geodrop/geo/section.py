@@ -55,7 +55,8 @@ class Section:
         """The value referred to, whole; raises DataError."""
         try:
             offset = value if isinstance(value, int) else self._target(value)
-            decoded, _ = self._decoder.decode(offset)
+            decoded, end = self._decoder.decode(offset)
+            _check_end(end, self._data)
         except _FAILURES as failure:
             where = f"at byte {value}" if isinstance(value, int) else f"behind the pointer {value.hex()}"
             raise damaged(self._name, f"the value {where} cannot be read ({failure})") from failure
@@ -99,8 +100,7 @@ class Section:
                 if key in wanted:
                     yield key, offset
                 offset = self._skip(offset)
-        if offset > len(data):
-            raise InvalidDatabaseError("it goes on after the end of the file")
+        _check_end(offset, data)
 
     def _string(self, offset: int) -> tuple[str, int]:
         """A string that stands at an offset itself, and where the next value starts."""
@@ -162,3 +162,9 @@ def _bounded(count: int) -> int:
     if count > MAX_VALUES:
         raise InvalidDatabaseError("a record of too many values")
     return count
+
+
+def _check_end(end: int, data: Buffer) -> None:
+    # maxminddb takes a number that is cut off at the end of the file for a shorter one.
+    if end > len(data):
+        raise InvalidDatabaseError("it goes on after the end of the file")
