@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from geodrop.policy.groups import open_groups
 from geodrop.policy.model import LineKind, Mode
 from geodrop.policy.overlap import common_packets
-from geodrop.policy.problems import shown
+from geodrop.policy.problems import clean, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,7 +68,7 @@ def _check_cycles(policy: Policy, report: Report) -> None:
                 name = next(reversed(path))
             elif line.name in path:
                 names = list(path)
-                cycle = " > ".join([*names[names.index(line.name) :], line.name])
+                cycle = " > ".join(map(clean, [*names[names.index(line.name) :], line.name]))
                 report.error(line.place, f"group {shown(line.name)} holds itself ({cycle}); remove this line")
             elif line.name in policy.groups and line.name not in done:
                 name = line.name
@@ -83,7 +83,9 @@ def _check_contradictions(policy: Policy, service: Service, report: Report) -> N
     for line in service.allow:
         if (line.kind, line.name) in written:
             first, second = sorted((line, written[line.kind, line.name]), key=lambda one: one.place)
-            message = f"{second.text} is in allow and in deny of service {service.name} (line {first.place.line})"
+            message = (
+                f"{second.text} is in allow and in deny of service {shown(service.name)} (line {first.place.line})"
+            )
             report.error(second.place, f"{message}; remove one of the two")
     for line, member in open_groups(policy.groups, service.allow):
         deny = denied.get((member.kind, member.name))
@@ -93,7 +95,9 @@ def _check_contradictions(policy: Policy, service: Service, report: Report) -> N
         names = list(members)
         some = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         message = f"{line.text} allows {some}, which {deny.text} (line {deny.place.line}) denies"
-        report.warning(line.place, f"{message} in service {service.name}: deny wins; remove one if that is not meant")
+        report.warning(
+            line.place, f"{message} in service {shown(service.name)}: deny wins; remove one if that is not meant"
+        )
 
 
 def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:
@@ -109,7 +113,9 @@ def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:
     for one, other in combinations(enforced, 2):
         packets = common_packets(one.match, other.match)
         if packets:
-            message = f"service {other.name} and service {one.name} (line {one.place.line}) both take {packets}"
+            message = (
+                f"service {shown(other.name)} and service {shown(one.name)} (line {one.place.line}) both take {packets}"
+            )
             report.error(other.place, f"{message}; narrow the match of one, or give one mode: monitor")
 
 

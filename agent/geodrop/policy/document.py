@@ -115,6 +115,7 @@ class _Tree:
     def __init__(self, report: Report, lines: Sequence[str]) -> None:
         self._report = report
         self._lines = lines
+        self._end = Place(report.file, len(lines), len(lines[-1]) + 1)
 
     def build(self, text: str) -> Node | None:
         """The root, if there is one; reports what is wrong, and stops where YAML itself is broken."""
@@ -183,13 +184,12 @@ class _Tree:
             self._report.error(place, "anchors (&name) are not supported; write a group or list, and name that")
 
     def _place(self, mark: Any) -> Place:  # noqa: ANN401 - the two parsers have marks of their own
-        return Place(self._report.file, mark.line + 1, mark.column + 1)
+        # What is left out at the end of the text, libyaml places in the line after the last one.
+        return min(Place(self._report.file, mark.line + 1, mark.column + 1), self._end)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
-        # Where the text ends too early, libyaml names the line after the last one.
-        end = Place(self._report.file, len(self._lines), len(self._lines[-1]) + 1)
-        place = min(self._place(mark), end) if mark else end
+        place = self._place(mark) if mark else self._end
         what = error.problem or "cannot be read"
         if error.context and error.context_mark and error.context_mark.line + 1 != place.line:
             what += f", {error.context} that begins in line {error.context_mark.line + 1}"

@@ -99,8 +99,8 @@ class Report:
             return ""
         close = difflib.get_close_matches(word[:64], known, n=1)
         if close:
-            return f'; did you mean "{close[0]}"?'
-        return f"; write one of: {', '.join(known)}" if 0 < len(known) <= MAX_LISTED else ""
+            return f"; did you mean {shown(close[0])}?"
+        return f"; write one of: {', '.join(map(clean, known))}" if 0 < len(known) <= MAX_LISTED else ""
 
     def _add(self, place: Place, message: str, severity: Severity) -> None:
         found = self._found[severity]
@@ -116,5 +116,10 @@ class Report:
 
 def shown(text: str) -> str:
     """A text of the operator's as it is put into a message: quoted, on one line, unprintables escaped, not too long."""
+    return f'"{clean(text)}"'
+
+
+def clean(text: str) -> str:
+    """The same without the quotes."""
     short = text if len(text) <= 60 else text[:57] + "..."
-    return '"' + "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short) + '"'
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)

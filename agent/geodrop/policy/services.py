@@ -32,7 +32,7 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
 
     Whatever cannot be read is reported, and something is put in its place that no one will see.
     """
-    given = shape.fields(report, node, f"service {name}", KEYS)
+    given = shape.fields(report, node, f"service {shown(name)}", KEYS)
     before = report.errors
     match = _match(report, given.nodes["match"], given.what) if "match" in given.nodes else Match(Ports())
     readable = report.errors == before

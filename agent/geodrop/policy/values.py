@@ -61,9 +61,9 @@ def parse_name(text: str) -> str:
     """The name of a service, group or list."""
     if NAME.fullmatch(text):
         return text
-    rule = "names are 1 to 32 of a-z, 0-9, - and _, and begin with a letter"
     better = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")
-    raise UnreadableError(f"{shown(text)}: {rule}" + (f"; write {better}" if NAME.fullmatch(better) else ""))
+    write = better if NAME.fullmatch(better) else "one such as web-2"
+    raise UnreadableError(f"{shown(text)} is no name (1 to 32 of a-z, 0-9, - and _, a letter first); write {write}")
 
 
 def parse_prefix(text: str) -> Network:

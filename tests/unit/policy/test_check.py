@@ -69,7 +69,11 @@ def test_deep_groups_do_not_use_the_stack() -> None:
 @pytest.mark.parametrize(
     ("allow", "deny", "message"),
     [
-        ("[US, CN]", "[CN]", "7:12: error: CN is in allow and in deny of service api (line 6); remove one of the two"),
+        (
+            "[US, CN]",
+            "[CN]",
+            '7:12: error: CN is in allow and in deny of service "api" (line 6); remove one of the two',
+        ),
         ("[9.9.9.9]", "[9.9.9.9/32]", "7:12: error: 9.9.9.9/32 is in allow and in deny"),
         ("['2A00::/16']", "['2a00::/16']", "7:12: error: 2a00::/16 is in allow and in deny"),
         ("['continent:EU']", "['continent:EU']", "7:12: error: continent:EU is in allow and in deny"),
@@ -86,17 +90,21 @@ def test_the_same_group_or_list_in_allow_and_deny() -> None:
     head = "groups: {g: [US]}\nlists: {l: {prefixes: [9.9.9.9]}}\n"
     found = said(head + api("['group:g', 'list:l']", "['group:g', 'list:l']"))
     assert [message.split("; ")[0] for message in found if ": error: " in message] == [
-        "9:12: error: group:g is in allow and in deny of service api (line 8)",
-        "9:23: error: list:l is in allow and in deny of service api (line 8)",
+        '9:12: error: group:g is in allow and in deny of service "api" (line 8)',
+        '9:23: error: list:l is in allow and in deny of service "api" (line 8)',
     ]
 
 
 @pytest.mark.parametrize(
     ("allow", "deny", "message"),
     [
-        ("[group:g]", "[US, group:h]", "group:g allows US, which US (line 8) denies in service api: deny wins; "),
-        ("[US, group:g]", "[group:h]", "US allows US, which group:h (line 8) denies in service api: deny wins; "),
-        ("[group:g]", "[group:h]", "group:g allows US, CA, which group:h (line 8) denies in service api: deny wins; "),
+        ("[group:g]", "[US, group:h]", 'group:g allows US, which US (line 8) denies in service "api": deny wins; '),
+        ("[US, group:g]", "[group:h]", 'US allows US, which group:h (line 8) denies in service "api": deny wins; '),
+        (
+            "[group:g]",
+            "[group:h]",
+            'group:g allows US, CA, which group:h (line 8) denies in service "api": deny wins; ',
+        ),
         ("[group:g]", "[group:i]", "group:g allows US, CA, DE, FR, NO and 2 more, which group:i (line 8) denies"),
     ],
 )
@@ -131,7 +139,7 @@ def test_levels_do_not_contradict_each_other() -> None:
 def test_two_enforced_services_and_one_packet(one: str, other: str, packets: str | None) -> None:
     """A packet has one enforced service, whatever `starts` says; services in monitor may overlap anything."""
     found = said("services:\n" + service("one", one) + service("two", other))
-    expected = f"4:3: error: service two and service one (line 3) both take {packets}; narrow the match of one, or "
+    expected = f'4:3: error: service "two" and service "one" (line 3) both take {packets}; narrow the match of one, or '
     assert found == ([] if packets is None else [expected + "give one mode: monitor"])
 
 

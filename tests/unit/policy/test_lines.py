@@ -63,7 +63,7 @@ def test_lines(text: str, kind: LineKind, name: str) -> None:
         ("Continent: EU", 'write "continent:EU"'),
         ("country:CN", 'write "CN"'),
         ("group:EEA", "write eea"),
-        ("group:", "begin with a letter"),
+        ("group:", "a letter first"),
         ("list: x", "write x"),
         ("LIST:x", 'write "list:x"'),
         ("asn:64496", "not supported yet"),

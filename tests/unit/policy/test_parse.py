@@ -133,7 +133,7 @@ def test_version(text: str, message: str) -> None:
         (b"version: 1\nservices: {}\n", "p:2:11: error: the policy has no service"),
         (b"version: 1\nservices: []\n", "p:2:11: error: services is a list"),
         (b"version: 1\nservices:\n", "p:2:10: error: services is empty"),
-        (b"version: 1\nservices:\n  api:\n", "p:3:7: error: service api is empty"),
+        (b"version: 1\nservices:\n  api:\n", 'p:3:7: error: service "api" is empty'),
         (b"version: 1\nservices: [\n", "p:"),
     ],
 )
@@ -148,7 +148,7 @@ def test_policies_without_content(data: bytes, message: str) -> None:
     ("text", "message"),
     [
         ("grups: {}", '2:1: error: "grups" is not a key of the policy; did you mean "groups"?'),
-        ("groups: {Big: [US]}", '2:10: error: name in groups: "Big": names are 1 to 32 of a-z'),
+        ("groups: {Big: [US]}", '2:10: error: name in groups: "Big" is no name (1 to 32 of a-z'),
         ("groups: {g: US}", '2:13: error: group "g" is a single value, but must be a list; write [US]'),
         ("groups: {g: [usa]}", '2:14: error: entry of group "g": "usa" names nothing'),
         ("lists: {l: {}}", '2:9: error: list "l" is empty; write exactly one of prefixes, file, asn, traits'),

@@ -59,35 +59,35 @@ def test_required_keys(key: str) -> None:
     """Both verdicts that no line gives have to be written out."""
     other = {"default": "unknown", "unknown": "default"}[key]
     (message,) = said(f"services:\n  api:\n    {other}: allow\n")
-    assert message.startswith(f"3:3: error: service api has no {key}, the verdict for ")
+    assert message.startswith(f'3:3: error: service "api" has no {key}, the verdict for ')
     assert message.endswith(f"; write  {key}: allow  or  {key}: deny")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mode: Enforce", '6:11: error: mode of service api: "Enforce" is not known; did you mean "enforce"?'),
-        ("established: kept", '6:18: error: established of service api: "kept" is not known; did you mean "keep"?'),
-        ("action: reject", '6:13: error: action of service api: "reject" is not supported yet; write drop'),
-        ("action: block", '6:13: error: action of service api: "block" is not an action; write drop'),
-        ("starts: 2024-07-09", "6:13: error: starts of service api: "),
-        ("allow: US", "6:12: error: allow of service api is a single value, but must be a list; write [US]"),
-        ("deny:", "6:10: error: deny of service api is empty, but must be a list"),
-        ("deny: [C]", '6:12: error: entry of deny of service api: "C" names nothing'),
-        ("defualt: deny", '6:5: error: "defualt" is not a key of service api; did you mean "default"?'),
-        ("match: {port: {}}", '6:13: error: "port" is not a key of match of service api; did you mean "ports"?'),
-        ("match: {ports: {sctp: [1]}}", '6:21: error: "sctp" is not a key of ports of service api'),
-        ("match: {ports: {tcp: [0x1]}}", "6:27: error: entry of tcp ports of service api: "),
-        ("match: {ports: {}}", "6:20: error: ports of service api: there are none; write at least one"),
-        ("match: {ports: {tcp: []}}", "6:20: error: ports of service api: there are none"),
-        ("match: {protocols: []}", "6:24: error: protocols of service api: there are none"),
-        ("match: {addresses: []}", "6:24: error: addresses of service api: there are none"),
-        ("match: {addresses: [9.9.9.9/8]}", "6:25: error: entry of addresses of service api: 9.9.9.9/8 has bits"),
+        ("mode: Enforce", '6:11: error: mode of service "api": "Enforce" is not known; did you mean "enforce"?'),
+        ("established: kept", '6:18: error: established of service "api": "kept" is not known; did you mean "keep"?'),
+        ("action: reject", '6:13: error: action of service "api": "reject" is not supported yet; write drop'),
+        ("action: block", '6:13: error: action of service "api": "block" is not an action; write drop'),
+        ("starts: 2024-07-09", '6:13: error: starts of service "api": '),
+        ("allow: US", '6:12: error: allow of service "api" is a single value, but must be a list; write [US]'),
+        ("deny:", '6:10: error: deny of service "api" is empty, but must be a list'),
+        ("deny: [C]", '6:12: error: entry of deny of service "api": "C" names nothing'),
+        ("defualt: deny", '6:5: error: "defualt" is not a key of service "api"; did you mean "default"?'),
+        ("match: {port: {}}", '6:13: error: "port" is not a key of match of service "api"; did you mean "ports"?'),
+        ("match: {ports: {sctp: [1]}}", '6:21: error: "sctp" is not a key of ports of service "api"'),
+        ("match: {ports: {tcp: [0x1]}}", '6:27: error: entry of tcp ports of service "api": '),
+        ("match: {ports: {}}", '6:20: error: ports of service "api": there are none; write at least one'),
+        ("match: {ports: {tcp: []}}", '6:20: error: ports of service "api": there are none'),
+        ("match: {protocols: []}", '6:24: error: protocols of service "api": there are none'),
+        ("match: {addresses: []}", '6:24: error: addresses of service "api": there are none'),
+        ("match: {addresses: [9.9.9.9/8]}", '6:25: error: entry of addresses of service "api": 9.9.9.9/8 has bits'),
         (
             "match: {addresses: [2a00:: ]}",
-            "6:25: error: entry of addresses of service api is a table; write one value; ",
+            '6:25: error: entry of addresses of service "api" is a table; write one value; ',
         ),
-        ("match:", "6:11: error: match of service api is empty"),
+        ("match:", '6:11: error: match of service "api" is empty'),
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
@@ -101,11 +101,14 @@ def test_mistakes(text: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("allow: [US, CA, US]", "6:21: warning: US is in allow of service api twice, first in line 6"),
-        ("deny: [9.9.9.9, 9.9.9.9/32]", "6:21: warning: 9.9.9.9/32 is in deny of service api twice"),
-        ("mode: monitor\nstarts: 2024-07-09T00:00:00Z", "7:13: warning: starts of service api changes nothing"),
-        ("established: keep\nmatch: {ports: {udp: [53]}}", "6:18: warning: established of service api changes nothing"),
-        ("match: {protocols: [tcp], ports: {tcp: [443]}}", "6:24: warning: service api takes tcp whole"),
+        ("allow: [US, CA, US]", '6:21: warning: US is in allow of service "api" twice, first in line 6'),
+        ("deny: [9.9.9.9, 9.9.9.9/32]", '6:21: warning: 9.9.9.9/32 is in deny of service "api" twice'),
+        ("mode: monitor\nstarts: 2024-07-09T00:00:00Z", '7:13: warning: starts of service "api" changes nothing'),
+        (
+            "established: keep\nmatch: {ports: {udp: [53]}}",
+            '6:18: warning: established of service "api" changes nothing',
+        ),
+        ("match: {protocols: [tcp], ports: {tcp: [443]}}", '6:24: warning: service "api" takes tcp whole'),
     ],
 )
 def test_what_is_allowed_but_hardly_meant(text: str, message: str) -> None:
