@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.conformance.frames import AUTHENTICATION, DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING
+from tests.conformance.frames import DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING
 from tests.databases import city, country
 from tests.oracle.packet import ICMP, ICMPV6, UDP, Packet
 
+VERSION = "version: 1\n"
 ACCEPT, DROP = "accept", "drop"
-GRE = 47
+GRE, AUTHENTICATION = 47, 51
 
 WORLD: dict[str, dict[str, Any]] = {
     "1.0.0.0/8": country("CN"),
@@ -44,20 +45,30 @@ SPECIAL = ("192.168.7.7", "fd00::7")
 
 @dataclass(frozen=True)
 class Expectation:
-    """A packet and what must become of it. `via` is the interface it arrives on: eth0 is judged, eth1 is not."""
+    """A packet and what must become of it.
+
+    `via` is the interface it arrives on: eth0 is judged, eth1 is not. `number` is for cases in which the identification
+    or the flow label, which carry it, matter.
+    """
 
     packet: Packet
     verdict: str
     via: str = "eth0"
+    number: int | None = None
 
 
 @dataclass(frozen=True)
 class Case:
-    """One policy and the packets sent to it."""
+    """One policy, written without its version, and the packets sent to it."""
 
     name: str
-    policy: str
+    body: str
     expectations: list[Expectation]
+
+    @property
+    def policy(self) -> str:
+        """The whole text."""
+        return VERSION + self.body
 
 
 def both(sources: tuple[str, str], verdict: str, **fields: Any) -> list[Expectation]:  # noqa: ANN401 - Packet's own
@@ -118,11 +129,11 @@ RUNGS = [
         [*both(CN, DROP), *both(US, ACCEPT)],
     ),
     Case(
-        "prefixes and lists: the longest wins, deny on a tie, a range counts as its prefixes",
+        "prefixes and lists: the longest wins, deny on a tie",
         """
 lists:
   partners: {prefixes: [1.1.0.0/16, "2400:1::/32"]}
-  scanners: {prefixes: [2.2.2.0-2.2.2.2, 1.1.2.0/24, "2600:2::-2600:2::2"]}
+  scanners: {prefixes: [2.2.2.0/31, 2.2.2.2, 1.1.2.0/24, "2600:2::/127", "2600:2::2"]}
 services:
 """
         + service(
@@ -495,6 +506,16 @@ FRAGMENTS = [
         ],
     ),
     Case(
+        "in later fragments no other field stands in for the ports, where readers of a missing header may end up",
+        "services:\n" + service(DENY_CN, CATCH_ALL, "rest") + service(DENY_CN, "{ports: {tcp: [443]}}", "web"),
+        [
+            Expectation(Packet(CN[1], fragment=(64, False)), DROP, number=0x1_0016),
+            Expectation(Packet(CN[1], fragment=(64, True), payload=LIKE_22), DROP, number=0x1_01BB),
+            Expectation(Packet(US[1], fragment=(64, True), payload=LIKE_22), ACCEPT, number=0x2_01BB),
+            Expectation(Packet(CN[0], fragment=(64, False)), DROP, number=0x0016),
+        ],
+    ),
+    Case(
         "a whole protocol in fragments",
         "services:\n" + service(DENY_CN, "{protocols: [udp]}"),
         [
@@ -535,7 +556,6 @@ HEADERS = [
                     (HOP_BY_HOP,),
                     (DESTINATION,),
                     (ROUTING,),
-                    (AUTHENTICATION,),
                     (HOP_BY_HOP, DESTINATION, ROUTING, DESTINATION),
                     (FRAGMENT, DESTINATION),
                 )
@@ -547,6 +567,14 @@ HEADERS = [
             ],
             *one(CN[1], DROP, extensions=(HOP_BY_HOP,), fragment=(0, True)),
             *one(CN[1], ACCEPT, extensions=(HOP_BY_HOP,), fragment=(64, False), payload=LIKE_443),
+        ],
+    ),
+    Case(
+        "an authentication header is a protocol of its own, whatever it protects",
+        "services:\n" + service(DENY_CN) + service(DENY_CN, "{protocols: [51]}", "ipsec"),
+        [
+            *both(CN, DROP, protocol=AUTHENTICATION, payload=bytes(16) + LIKE_443),
+            *both(US, ACCEPT, protocol=AUTHENTICATION, payload=bytes(16) + LIKE_443),
         ],
     ),
     Case(

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import maxminddb
 import pytest
-from geodrop.dataplane.nftables.engine import NftablesEngine
 
+from geodrop.dataplane.nftables.engine import NftablesEngine
 from tests.conformance.cases import WORLD
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.dataplane.engine import Engine
-
     from tests.oracle.ladder import Database
 
 ENGINES = {"nftables": NftablesEngine}

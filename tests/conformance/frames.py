@@ -15,7 +15,7 @@ from tests.oracle.packet import ICMP, ICMPV6, TCP, UDP
 if TYPE_CHECKING:
     from tests.oracle.packet import Packet
 
-HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60
 TCP_FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16}
 MORE_FRAGMENTS = 0x2000
 
@@ -74,8 +74,6 @@ def _extension(packet: Packet, number: int, kind: int, following: int) -> bytes:
     if kind == FRAGMENT:
         offset, more = packet.fragment or (0, False)
         return struct.pack("!BBHI", following, 0, offset | more, number)
-    if kind == AUTHENTICATION:  # RFC 4302: its length is in 4 bytes less 2, here with a 12-byte check value
-        return struct.pack("!BBHII", following, 4, 0, 1, number) + bytes(12)
     if kind == ROUTING:  # of an experimental type, with no segments left
         return struct.pack("!BBBBI", following, 0, 253, 0, 0)
     # Hop-by-hop and destination options: 16 bytes, one experimental option that may be skipped. Not PadN, of which

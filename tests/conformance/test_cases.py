@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.cases import CASES, CN, Case
-from tests.conformance.frames import AUTHENTICATION, HOP_BY_HOP, checksum, encode
+from tests.conformance.frames import HOP_BY_HOP, ROUTING, checksum, encode
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import UDP, Packet, judge
 
@@ -42,11 +42,11 @@ def test_ipv4_frame() -> None:
 
 def test_ipv6_frame() -> None:
     """Extension headers are chained, and the transport header follows them."""
-    frame = encode(Packet(CN[1], protocol=UDP, dport=53, extensions=(HOP_BY_HOP, AUTHENTICATION)), 0xABCDE)
+    frame = encode(Packet(CN[1], protocol=UDP, dport=53, extensions=(HOP_BY_HOP, ROUTING)), 0xABCDE)
     assert struct.unpack("!I", frame[:4]) == (0x600ABCDE,)
     assert frame[6] == HOP_BY_HOP
     assert len(frame) == 40 + struct.unpack("!H", frame[4:6])[0]
-    hop_by_hop, authentication = frame[40:56], frame[56:80]
-    assert (hop_by_hop[0], (hop_by_hop[1] + 1) * 8) == (AUTHENTICATION, 16)
-    assert (authentication[0], (authentication[1] + 2) * 4) == (UDP, 24)
-    assert struct.unpack("!HH", frame[80:84]) == (40_000, 53)
+    hop_by_hop, routing = frame[40:56], frame[56:64]
+    assert (hop_by_hop[0], (hop_by_hop[1] + 1) * 8) == (ROUTING, 16)
+    assert (routing[0], (routing[1] + 1) * 8) == (UDP, 8)
+    assert struct.unpack("!HH", frame[64:68]) == (40_000, 53)

@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+
 from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database as GeoDatabase
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-
-from tests.conformance.cases import CASES, CN, DENY_CN, US, Case, both, service
+from tests.conformance.cases import CASES, CN, DENY_CN, US, VERSION, Case, both, service
 from tests.conformance.wire import JUDGED
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import judge, totals
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.dataplane.engine import Engine
-
     from tests.conformance.wire import Wire
     from tests.oracle.ladder import Database
 
@@ -93,7 +92,7 @@ def test_a_date_arrives_with_nobody_running(engine: Engine, wire: Wire, world_fi
     """`starts` takes effect by the kernel's clock: the same loaded policy only counts at first, and drops later."""
     starts = int(time.time()) + 3
     stamp = datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    load(engine, wire, "services:\n" + service(f"{DENY_CN}; starts: {stamp}"), world_file)
+    load(engine, wire, VERSION + "services:\n" + service(f"{DENY_CN}; starts: {stamp}"), world_file)
     packets = [*both(CN, "drop"), *both(US, "accept")]
     arrived, _, _ = wire.send(packets)
     assert time.time() < starts, "too slow to see the time before"

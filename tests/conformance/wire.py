@@ -31,6 +31,8 @@ JUDGED, OPEN = "eth0", "eth1"
 # A number fits both fields; 0 is what the kernel's own packets carry.
 MAX_NUMBER = 0xFFFF
 
+SETS = ("arrived4", "arrived6", "forwarded4", "forwarded6")
+
 OBSERVER = """
 table inet observer {
   set arrived4 { typeof ip id; flags dynamic; size 65535; }
@@ -44,8 +46,8 @@ table inet observer {
   }
   chain forward {
     type filter hook forward priority 0; policy accept
-    iifname "eth*" meta nfproto ipv4 add @forwarded4 { ip id }
-    iifname "eth*" meta nfproto ipv6 add @forwarded6 { ip6 flowlabel }
+    oifname "beyond0" meta nfproto ipv4 add @forwarded4 { ip id }
+    oifname "beyond0" meta nfproto ipv6 add @forwarded6 { ip6 flowlabel }
     drop
   }
 }
@@ -62,9 +64,10 @@ class Wire:
 
     def send(self, expectations: Sequence[Expectation]) -> tuple[list[bool], list[bool], list[int]]:
         """Send each packet on its interface: whether it arrived, whether it was forwarded, and its IP length."""
+        self.host.nft("".join(f"flush set inet observer {name}\n" for name in SETS))
         numbers, lengths = [], []
         for expectation in expectations:
-            number = next(self._numbers)
+            number = next(self._numbers) if expectation.number is None else expectation.number
             frame = encode(expectation.packet, number)
             sender = self.senders[expectation.via]
             if expectation.packet.vlan is None:

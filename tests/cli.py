@@ -1,0 +1,77 @@
+"""The real command line in a subprocess, in a network namespace, with a state directory of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.namespaces import Namespace
+
+TIMEOUT = 120  # seconds; nothing here takes long, and a command that hangs must not hang the suite
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a command line did."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 - whatever the verb prints
+        """Standard output as one JSON value."""
+        return json.loads(self.out)
+
+    @property
+    def json_lines(self) -> list[Any]:
+        """Standard output as one JSON value a line."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@dataclass(frozen=True)
+class Geodrop:
+    """`geodrop` with its agent.yaml in a folder; inside a namespace if there is one.
+
+    `before` is put in front of the command, for a test that runs it with less than it should have.
+    """
+
+    folder: Path
+    namespace: Namespace | None = None
+    before: Sequence[str] = ()
+
+    def command(self, *arguments: str) -> list[str]:
+        """The whole command line."""
+        config = self.folder / "agent.yaml"
+        if not config.exists():
+            config.write_text(f"state: {self.folder / 'state'}\nsocket: {self.folder / 'control.sock'}\n")
+        entering = ["nsenter", f"--net=/run/netns/{self.namespace.name}"] if self.namespace else []
+        return [*entering, *self.before, sys.executable, "-m", "geodrop", "--config", str(config), *arguments]
+
+    def run(self, *arguments: str, stdin: str | None = None) -> Done:
+        """Run a command line to its end."""
+        done = subprocess.run(
+            self.command(*arguments), input=stdin, capture_output=True, text=True, check=False, timeout=TIMEOUT
+        )
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    def good(self, *arguments: str, stdin: str | None = None) -> Done:
+        """The same for one that must succeed."""
+        done = self.run(*arguments, stdin=stdin)
+        assert done.code == 0, f"geodrop {' '.join(arguments)}: exit {done.code}\n{done.out}{done.err}"
+        return done
+
+    def compile(self, policy: str, *databases: Path, name: str = "test") -> Path:
+        """Compile a policy given as text into a ruleset file in the folder."""
+        source, output = self.folder / f"{name}.yaml", self.folder / f"{name}.ruleset"
+        source.write_text(policy)
+        options = [item for database in databases for item in ("--database", str(database))]
+        self.good("compile", "--policy", str(source), *options, "-o", str(output))
+        return output
