@@ -3,7 +3,7 @@ import io
 import pytest
 
 from geodrop import messages
-from geodrop.errors import DataError, PolicyError
+from geodrop.errors import DataError, ListError, PolicyError
 from geodrop.policy.problems import Place, Problem
 
 
@@ -33,8 +33,9 @@ def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "geodrop: error: f: cut off; copy it again\ngeodrop: warning: old\n"
 
 
-def test_policy_problems_keep_their_form(capsys: pytest.CaptureFixture[str]) -> None:
-    """A policy's problems start with file:line:column, for editors to jump to."""
+@pytest.mark.parametrize("kind", [PolicyError, ListError])
+def test_problems_keep_their_form(kind: type[PolicyError | ListError], capsys: pytest.CaptureFixture[str]) -> None:
+    """The problems of policies and lists start with file:line:column, for editors to jump to."""
     problem = Problem(Place("p.yaml", 3, 5), "unknown key", source="  engin: x")
-    messages.error(PolicyError([problem]))
+    messages.error(kind([problem]))
     assert capsys.readouterr().err == "p.yaml:3:5: error: unknown key\n      engin: x\n        ^\n"

@@ -1,7 +1,7 @@
 """What a node of the tree must be: a table with known keys, a list, a text of a certain form.
 
 Every function reports what is wrong and gives None for it, so that reading goes on and everything is found at once.
-`what` names the thing in messages, as the operator would say it: `default of service api`.
+`what` names the thing in messages, as the operator would say it: `default of service "api"`.
 """
 
 from __future__ import annotations
