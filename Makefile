@@ -49,7 +49,7 @@ setup: ## install what is missing (OS packages by apt, Python packages into .ven
 			&& $(BIN)/python -c 'import pip' 2>/dev/null; }; then \
 		echo "Removing .venv: it was not made by $(SYSTEM_PYTHON) in this folder."; rm -rf .venv; \
 	fi
-	@$(MAKE) --no-print-directory $(SETUP_DONE)
+	@$(MAKE) --silent $(SETUP_DONE)
 
 # .venv does not see the system's Python packages: what is locked is what runs. bcc, which only exists as a system
 # package, runs in a child process of the system's interpreter.

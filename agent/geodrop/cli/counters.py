@@ -43,7 +43,7 @@ def show(counts: Sequence[Count], *, as_json: bool) -> None:
         for count in counts:
             print(json.dumps(as_object(count)), flush=True)
         return
-    print(f"{'SERVICE':<16}{'FAMILY':<8}{'REGION':<24}{'PACKETS':>14}{'BYTES':>16}  WHAT")
+    print(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
     lines = [
         (packets, size, count, what)
         for count in counts
@@ -53,7 +53,7 @@ def show(counts: Sequence[Count], *, as_json: bool) -> None:
     ]
     for packets, size, count, what in sorted(lines, key=lambda line: -line[0]):
         print(
-            f"{count.service:<16}{count.family:<8}{count.label or '-':<24}{packets:>14,}{size:>16,}  "
+            f"{count.service:<14}{count.family:<8}{count.label or '-':<18}{packets:>12,}{size:>14,}  "
             f"{what.replace('_', ' ')}",
             flush=True,
         )

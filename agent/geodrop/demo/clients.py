@@ -16,11 +16,14 @@ from ipaddress import ip_address
 from geodrop.demo.inside import allow_ipv6, end_with_the_demo, say, say_ready
 from geodrop.demo.network import API, PORT
 
-INTERVAL = 0.1
+INTERVAL = 0.2
 """Seconds between two requests of one client, whether or not the first was answered."""
 
 TIMEOUT = 0.9
 """Seconds until a request counts as unanswered: less than TCP's first retransmission (1 s), so each is one SYN."""
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds for the answer, once the kernel has accepted the connection: the server may have to wait for a processor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,7 @@ async def request(source: str) -> Request:
     """One connection from `source`, one request, one answer; or none within TIMEOUT."""
     began = time.monotonic()
     try:
-        async with asyncio.timeout(TIMEOUT):
-            outcome = await get(source)
+        outcome = await get(source)
     except TimeoutError:
         outcome = "no answer"
     except OSError as error:
@@ -50,12 +52,14 @@ async def request(source: str) -> Request:
 
 
 async def get(source: str) -> str:
-    """GET / and return the status code of the answer; raises OSError."""
+    """GET / and return the status code of the answer; raises TimeoutError and other OSErrors."""
     host = str(API[ip_address(source).version])
-    reader, writer = await asyncio.open_connection(host, PORT, local_addr=(source, 0))
+    async with asyncio.timeout(TIMEOUT):
+        reader, writer = await asyncio.open_connection(host, PORT, local_addr=(source, 0))
     try:
         writer.write(b"GET / HTTP/1.1\r\nHost: api.example.com\r\nConnection: close\r\n\r\n")
-        line = await reader.readline()
+        async with asyncio.timeout(ANSWER_TIMEOUT):
+            line = await reader.readline()
         return line.split()[1].decode() if line.startswith(b"HTTP/") else "not HTTP"
     finally:
         writer.close()

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 INDENT = "    "
+LOAD_SHOWN = 4.0
+"""Seconds of a load that a timeline shows at most."""
+
+FOLD = " \\\n    "
 
 
 def heading(text: str) -> None:
@@ -32,7 +36,9 @@ def said(text: str) -> None:
 
 def command(line: str, output: str) -> None:
     """Print a command and what it printed, all of it."""
-    print(f"  $ {messages.paint(line, messages.BOLD)}")
+    # A line that is folded can still be pasted into a shell.
+    folded = textwrap.wrap(line, WIDTH - 6, subsequent_indent=INDENT, break_on_hyphens=False)
+    print(f"  $ {messages.paint(FOLD.join(folded), messages.BOLD)}")
     for text in output.splitlines():
         print(textwrap.fill(text, WIDTH, initial_indent=INDENT, subsequent_indent=INDENT * 2, break_on_hyphens=False))
     print(end="", flush=True)
@@ -69,7 +75,8 @@ def timeline(clients: Sequence[Client], before: Period, after: Period, requests:
     seconds = after.ended - after.began - TIMEOUT
     spans = {
         "before": (after.loading - min(seconds, after.loading - before.began), after.loading),
-        "load": (after.loading, after.began),
+        # A slow load would not fit the line; its end is where the switch is.
+        "load": (max(after.loading, after.began - LOAD_SHOWN), after.began),
         "after": (after.began, after.began + seconds),
     }
     rows = {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.data import ATTRIBUTION, NAME, bundled_database
 from geodrop.demo import policies, screen
+from geodrop.demo.clients import INTERVAL
 from geodrop.demo.network import API, INTERFACE, PORT, add_addresses, two_namespaces
 from geodrop.demo.sources import choose_clients
 from geodrop.demo.traffic import OUTCOMES, Period, Traffic, across
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 FIRST, SECOND = "policy", "edited"
 """The names of the two policies, and of the rulesets made from them."""
 
-LOOK = 2.5
+LOOK = 3.0
 """Seconds of traffic under each policy, to see enough of it."""
 
 
@@ -71,7 +72,7 @@ def everybody(demo: Demo) -> Period:
     screen.said(
         f"Two network namespaces joined by a veth. In one an HTTP server, the API, on {API[4]} and {API[6]}, port "
         f"{PORT}. In the other {len(demo.sources)} clients with addresses of several countries; from now on each sends "
-        "ten requests a second, over new connections."
+        f"{1 / INTERVAL:.0f} requests a second, over new connections."
     )
     now = time.monotonic()
     period = look(now, now, dict.fromkeys(demo.sources, "accept"))
@@ -113,7 +114,8 @@ def read_back(demo: Demo, period: Period) -> None:
     screen.heading("4. What is in force, what was dropped, and why")
     demo.show("status")
     demo.show("counters")
-    demo.show("explain", next(source for source in demo.sources if period.verdicts[source] == "drop"))
+    denied = next(source for source in demo.sources if period.verdicts[source] == "drop")
+    demo.show("explain", denied, demo.sources[-1])
 
 
 def agree(demo: Demo, periods: Sequence[Period]) -> None:
@@ -123,9 +125,7 @@ def agree(demo: Demo, periods: Sequence[Period]) -> None:
     wrong = [one for span in spans for one in span.wrong(requests)]
     if wrong:
         raise ApplyError("\n".join([f"{len(wrong)} requests went otherwise than judged:", *map(str, wrong[:10])]))
-    screen.heading(
-        f"All {len(requests)} requests, before, between and after the switches, went as the policy in force says."
-    )
+    screen.heading(f"All {len(requests)} requests went as the policies say, before, during and after the switches.")
 
 
 def compile_and_load(demo: Demo, policy: str) -> Period:

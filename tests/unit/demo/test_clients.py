@@ -64,7 +64,7 @@ def test_an_answer_is_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_silence_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that never speaks looks like a drop after the timeout."""
-    monkeypatch.setattr(clients, "TIMEOUT", 0.1)
+    monkeypatch.setattr(clients, "ANSWER_TIMEOUT", 0.1)
     assert outcome(monkeypatch, silent) == "no answer"
 
 
