@@ -115,13 +115,12 @@ def _family(holder: Database | Tree, family: int) -> Partition:
 
 
 def _contents(database_type: str, section: Section, offsets: Sequence[int]) -> str:
-    """What a database without countries holds, from its first record."""
+    """What a database without countries holds, from its first records."""
     if not offsets:
         return f"{database_type!a} is empty"
-    record = section.decode(offsets[0])
-    if isinstance(record, dict):
-        return f"{database_type!a} holds " + (", ".join(sorted(map(ascii, record))[:8]) or "empty records")
-    return f"{database_type!a} holds values of type {type(record).__name__}"
+    records = [section.decode(offset) for offset in offsets[:20]]
+    fields = sorted({ascii(field) for record in records if isinstance(record, dict) for field in record})
+    return f"{database_type!a} holds {', '.join(fields[:8]) or f'values of type {type(records[0]).__name__}'}"
 
 
 def _read(descriptor: int, name: str) -> bytes:

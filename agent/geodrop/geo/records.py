@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from geoip2.models import City
 
 from geodrop.geo.section import damaged
-from geodrop.policy.countries import CONTINENTS, UNKNOWN_CODES, Region, country_region
+from geodrop.policy.countries import CONTINENTS, UNKNOWN, UNKNOWN_CODES, Region, country_region
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -43,14 +43,22 @@ class RegionReader:
         # Bounded, since a file whose records share nothing would otherwise be held in memory whole.
         self._decode = lru_cache(maxsize=CACHED)(section.decode)
         self._name = name
+        self._no_map: int | None = None
         self._known: dict[tuple[tuple[str, Reference], ...], Region] = {}
 
     def regions(self, offsets: Iterable[int]) -> list[Region]:
-        """The region of each record; raises DataError for a record that cannot be understood."""
-        return [self._region(offset) for offset in offsets]
+        """The region of each record, UNKNOWN for one that is no map; raises DataError for one that is damaged."""
+        found = [self._region(offset) for offset in offsets]
+        if self._no_map is not None and any(region.country for region in found):
+            # The format allows both in one file. No vendor does it, but a flipped bit in a pointer does.
+            raise damaged(self._name, f"the record at byte {self._no_map} is not a map, as the others are")
+        return found
 
     def _region(self, offset: int) -> Region:
         fields = self._fields(offset, WANTED)
+        if fields is None:
+            self._no_map = offset
+            return UNKNOWN
         region = self._known.get(fields)
         if region is None:
             region = self._read({field: self._decode(value) for field, value in fields})

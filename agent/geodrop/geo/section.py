@@ -62,23 +62,23 @@ class Section:
             raise damaged(self._name, f"the value {where} cannot be read ({failure})") from failure
         return decoded
 
-    def fields(self, offset: int, wanted: frozenset[str]) -> tuple[tuple[str, Reference], ...]:
-        """The wanted fields of the map at an offset with references to their values, in file order; no map has none.
+    def fields(self, offset: int, wanted: frozenset[str]) -> tuple[tuple[str, Reference], ...] | None:
+        """The wanted fields of the map at an offset with references to their values, in file order; None for no map.
 
         Raises DataError.
         """
         try:
-            return tuple(self._fields(offset, wanted))
+            if self._data[offset] >> 5 == POINTER:
+                offset = self._target(self._data[offset : offset + 5])
+            kind, size, start = self._control(offset)
+            return tuple(self._fields(start, _bounded(size), wanted)) if kind == MAP else None
         except _FAILURES as failure:
             raise damaged(self._name, f"the record at byte {offset} cannot be read ({failure})") from failure
 
-    def _fields(self, offset: int, wanted: frozenset[str]) -> Iterator[tuple[str, Reference]]:
+    def _fields(self, offset: int, size: int, wanted: frozenset[str]) -> Iterator[tuple[str, Reference]]:
         # This runs for every record of a file of cities, hence no call for a pointer, which most keys and values are.
         data, keys = self._data, self._keys
-        if data[offset] >> 5 == POINTER:
-            offset = self._target(data[offset : offset + 5])
-        kind, size, offset = self._control(offset)
-        for _ in range(_bounded(size) if kind == MAP else 0):
+        for _ in range(size):
             control = data[offset]
             if control >> 5 == POINTER:
                 end = offset + 2 + (control >> 3 & 3)

@@ -136,6 +136,13 @@ def test_records_of_other_types_are_damage(record: object) -> None:
         read(record)
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_what_is_no_map_beside_countries_is_damage(order: int) -> None:
+    """A pointer into the middle of a record finds a string or a number; no vendor mixes these with maps."""
+    with pytest.raises(DataError, match=r"^x\.mmdb: damaged database: the record at byte \d+ is not a map"):
+        read(*[{"country_code": "UA"}, "UA"][::order])
+
+
 def test_strange_codes_are_fit_for_a_terminal() -> None:
     """Control characters, long texts and long lists do not reach a message as they are."""
     assert strange_codes({"QQ", "\x1b[2J", "ÜÜ"}) == r"'\x1b[2J', '\xdc\xdc', QQ"

@@ -50,7 +50,7 @@ def test_fields_are_what_the_decoder_finds(record: dict[str, Any], shared: bool,
     # Not compared with `record` itself: mmdb_writer takes values that compare equal, as 1 and True do, for one.
     expected, _ = Decoder(file, start).decode(start + offset)
     assert isinstance(expected, dict)
-    found = {field: section.decode(value) for field, value in section.fields(start + offset, WANTED)}
+    found = {field: section.decode(value) for field, value in section.fields(start + offset, WANTED) or ()}
     assert found == {field: value for field, value in expected.items() if field in WANTED}
     assert section.decode(start + offset) == expected
 
@@ -66,7 +66,7 @@ def test_pointers_of_every_width(distance: int) -> None:
     encoded_record = b"\xe1" + encoded("code") + pointer
     data[record : record + len(encoded_record)] = encoded_record
     section = Section(data, 0, "x.mmdb")
-    ((field, value),) = section.fields(record, WANTED)
+    ((field, value),) = section.fields(record, WANTED) or ()
     assert (target, field, section.decode(value)) == (distance, "code", "UA")
 
 
@@ -84,13 +84,14 @@ def test_a_record_behind_a_pointer() -> None:
     """The search tree may lead to a pointer; it is followed."""
     data = b"\x20\x02" + encoded({"code": "UA"})
     section = Section(data, 0, "x.mmdb")
-    assert [section.decode(value) for _, value in section.fields(0, WANTED)] == ["UA"]
+    assert [section.decode(value) for _, value in section.fields(0, WANTED) or ()] == ["UA"]
 
 
 @pytest.mark.parametrize("value", ["text", 5, [1, 2], True, b"\x00"])
 def test_what_is_no_map_has_no_fields(value: object) -> None:
-    """Records of other types, which the format allows, are no mistake; they just say nothing."""
-    assert Section(encoded(value), 0, "x.mmdb").fields(0, WANTED) == ()
+    """Records of other types, which the format allows, are told from empty maps."""
+    assert Section(encoded(value), 0, "x.mmdb").fields(0, WANTED) is None
+    assert Section(encoded({}), 0, "x.mmdb").fields(0, WANTED) == ()
 
 
 @pytest.mark.parametrize(
@@ -121,14 +122,14 @@ def test_any_bytes_are_fields_or_a_data_error(data: bytes) -> None:
     """Whatever the bytes, there are fields, whose values can be decoded or not, or a DataError."""
     section = Section(data, 0, "x.mmdb")
     with contextlib.suppress(DataError):
-        for _, value in section.fields(0, WANTED):
+        for _, value in section.fields(0, WANTED) or ():
             section.decode(value)
 
 
 def test_the_bound_on_values_is_that_of_the_decoder() -> None:
     """A record with as many values as maxminddb allows is read, one with more is not."""
     most = Section(encoded({"a": [True] * (MAX_VALUES - 4), "code": "UA"}), 0, "x.mmdb")
-    assert [most.decode(value) for _, value in most.fields(0, WANTED)] == ["UA"]
+    assert [most.decode(value) for _, value in most.fields(0, WANTED) or ()] == ["UA"]
     more = Section(encoded({"a": [True] * (MAX_VALUES + 1), "code": "UA"}), 0, "x.mmdb")
     with pytest.raises(DataError, match="too many values"):
         more.fields(0, WANTED)
