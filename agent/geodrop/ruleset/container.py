@@ -33,6 +33,7 @@ HEADER = struct.Struct("<8sI32sI")
 DIGESTED = 44
 ALIGNMENT = 64
 MAX_SIZE = 1 << 30
+PIECE = 1 << 17
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +62,58 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
     return HEADER.pack(MAGIC, VERSION, digest, room) + bytes(body)
 
 
-def unpack(data: bytes | mmap.mmap, name: str) -> Container:
-    """Check a whole file and open it; raises DataError, naming the file, if it is not exactly what `pack` wrote."""
-    view = memoryview(data)
-    if len(view) < HEADER.size or view[:8] != MAGIC:
+def unpack(data: bytes, name: str) -> Container:
+    """Check a whole file in memory and open it; raises DataError, naming it, if it is not exactly what `pack` wrote."""
+    digest = _expected_digest(data[: HEADER.size], name)
+    _compare(hashlib.sha256(memoryview(data)[DIGESTED:]).digest(), digest, name)
+    return _open(memoryview(data), digest, name)
+
+
+def open_file(path: str | os.PathLike[str]) -> Container:
+    """Check a file and map it; raises DataError.
+
+    The digest is taken by reading, not through the mapping: what is only hashed then never counts as our memory.
+    """
+    name = os.fspath(path)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > MAX_SIZE:
+                raise DataError(f"{name}: larger than any ruleset ({size} bytes)", "compile it again")
+            digest = _expected_digest(file.read(HEADER.size), name)
+            file.seek(DIGESTED)
+            found, piece = hashlib.sha256(), bytearray(PIECE)
+            while count := file.readinto(piece):
+                found.update(memoryview(piece)[:count])
+            _compare(found.digest(), digest, name)
+            data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}", "compile one with: geodrop compile") from error
+    return _open(memoryview(data), digest, name)
+
+
+def _expected_digest(header: bytes, name: str) -> bytes:
+    if len(header) < HEADER.size or header[: len(MAGIC)] != MAGIC:
         raise DataError(f"{name}: not a geodrop ruleset", "compile one with: geodrop compile")
-    _, version, digest, room = HEADER.unpack_from(view)
+    _, version, digest, _ = HEADER.unpack(header)
     if version > VERSION:
         raise DataError(
             f"{name}: ruleset format {version}, this geodrop reads up to {VERSION}", "upgrade geodrop on this host"
         )
     if version != VERSION:
         raise DataError(f"{name}: ruleset format {version} is no longer read", "compile it again")
-    if hashlib.sha256(view[DIGESTED:]).digest() != digest:
+    return bytes(digest)
+
+
+def _compare(found: bytes, expected: bytes, name: str) -> None:
+    if found != expected:
         raise DataError(f"{name}: cut off or altered (its digest does not match)", "copy or compile it again")
-    # From here on the content is what some geodrop wrote; the bounds are checked all the same, since root reads this.
+
+
+def _open(view: memoryview, digest: bytes, name: str) -> Container:
+    """The content is what some geodrop wrote; the bounds are checked all the same, since root reads this."""
     try:
+        room = HEADER.unpack_from(view)[3]
         content = json.loads(bytes(view[HEADER.size : HEADER.size + room]))
         meta, table = content["meta"], content["sections"]
         sections = {}
@@ -87,20 +124,6 @@ def unpack(data: bytes | mmap.mmap, name: str) -> Container:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{name}: damaged ruleset ({error})", "compile it again") from error
     return Container(digest.hex(), meta, sections)
-
-
-def open_file(path: str | os.PathLike[str]) -> Container:
-    """Map a file and `unpack` it; raises DataError."""
-    name = os.fspath(path)
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > MAX_SIZE:
-                raise DataError(f"{name}: larger than any ruleset ({size} bytes)", "compile it again")
-            data = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) if size else b""
-    except OSError as error:
-        raise DataError(f"{name}: {error.strerror}", "compile one with: geodrop compile") from error
-    return unpack(data, name)
 
 
 def _json(meta: Mapping[str, Any], table: Mapping[str, tuple[int, int]]) -> bytes:

@@ -1,0 +1,57 @@
+"""`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.data import bundled_database
+from tests.bench import databases, nftables_load, nftables_packets
+from tests.bench.report import show, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.bench.report import Row
+
+ROOT = Path(__file__).parents[2]
+POLICIES = ROOT / "deploy" / "policies"
+
+
+def rows(folder: Path) -> Iterator[Row]:
+    """All figures, on the bundled database."""
+    database = bundled_database(folder)
+    deny_list, allow_list = POLICIES / "deny-list.yaml", POLICIES / "ai-api-allow-list.yaml"
+    rulesets = [compiled(policy, database, folder) for policy in (deny_list, allow_list)]
+    yield from databases.rows(database)
+    yield from nftables_load.rows(rulesets[0], folder)
+    yield from nftables_load.switch_rows(rulesets)
+    yield from nftables_load.disk_rows(allow_list, database, folder)
+    yield from nftables_packets.rows(rulesets[0])
+    yield from nftables_packets.growth_rows()
+
+
+def compiled(policy: Path, database: Path, folder: Path) -> Path:
+    """The ruleset of a policy."""
+    ruleset = folder / f"{policy.stem}.ruleset"
+    command = [sys.executable, "-m", "geodrop", "compile", "--policy", str(policy)]
+    command += ["--database", str(database), "-o", str(ruleset)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return ruleset
+
+
+def main() -> None:
+    """Run, print and write."""
+    done = []
+    with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
+        for row in rows(Path(folder)):
+            show(row)
+            done.append(row)
+    write(done, ROOT / "build" / "bench.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Loading by the nftables engine: against `nft -f`, against the kernel alone, in memory, from disk, and the switch."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables import engine, program
+from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.wire import portions
+from geodrop.ruleset.model import Ruleset
+from tests.bench.nft_text import verdict_maps
+from tests.bench.report import Row, against, alternately, median
+from tests.namespaces import namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROUNDS = 7
+INTERFACE = "eth0"
+PORT = 443
+
+
+class TimedConnection(Connection):
+    """Knows how long the kernel had: nf_tables does a whole transaction inside sendmsg."""
+
+    kernel_seconds = 0.0
+
+    def _send(self, pieces: Sequence[bytes], what: str) -> None:
+        before = time.perf_counter()
+        super()._send(pieces, what)
+        self.kernel_seconds += time.perf_counter() - before
+
+
+def rows(deny_list: Path, folder: Path) -> Iterator[Row]:
+    """`nft_load`, `nft_load_kernel`, `nft_load_memory`: a deny list, from the mapped ruleset to the kernel's answer."""
+    text = folder / "same.nft"
+    text.write_text(verdict_maps(Ruleset.open(deny_list), INTERFACE, PORT), encoding="ascii")
+    factors = []
+    with namespaces("load") as [netns], netns.entered():
+
+        def ours() -> float:
+            netns.run("nft", "flush", "ruleset")
+            ruleset = Ruleset.open(deny_list)
+            seconds, kernel = load(ruleset)
+            factors.append(seconds / kernel)
+            return seconds
+
+        def theirs() -> float:
+            netns.run("nft", "flush", "ruleset")
+            return timed(lambda: netns.run("nft", "-f", str(text)))
+
+        mine, baseline = alternately(ROUNDS, ours, theirs)
+        yield against("nft_load", median(mine), "s", "nft -f of the same maps", median(baseline))
+        yield Row("nft_load_kernel", median(factors), "x")
+        netns.run("nft", "flush", "ruleset")
+        value = memory_of_load(deny_list)
+        netns.run("nft", "flush", "ruleset")
+        yield against("nft_load_memory", value, "MB", "nft -f of the same maps", memory_of_nft(text, folder))
+
+
+def switch_rows(rulesets: Sequence[Path]) -> Iterator[Row]:
+    """`nft_switch`: the one transaction that puts the next generation in force."""
+    with namespaces("switch") as [netns], netns.entered():
+        nftables = engine.NftablesEngine()
+        seconds = [
+            nftables.apply(Ruleset.open(rulesets[number % len(rulesets)]), number, [INTERFACE]).seconds["switch"]
+            for number in range(1, ROUNDS + 2)
+        ]
+    # The first makes the base chain; the others replace its rules.
+    yield Row("nft_switch", median(seconds[1:]), "s")
+
+
+def disk_rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
+    """`disk_to_kernel_nft`: both commands, from policy and database on disk to verified in the kernel."""
+    config, ruleset = folder / "agent.yaml", folder / "disk.ruleset"
+    config.write_text(f"state: {folder / 'state'}\n", encoding="ascii")
+    geodrop = [sys.executable, "-m", "geodrop", "--config", str(config)]
+    with namespaces("disk") as [netns]:
+
+        def once() -> None:
+            netns.run(*geodrop, "compile", "--policy", str(policy), "--database", str(database), "-o", str(ruleset))
+            netns.run(*geodrop, "load", str(ruleset), "--interface", "lo")
+
+        measured = []
+        for _ in range(ROUNDS):
+            netns.run("nft", "flush", "ruleset")
+            measured.append(timed(once))
+    yield Row("disk_to_kernel_nft", median(measured), "s")
+
+
+def load(ruleset: Ruleset) -> tuple[float, float]:
+    """Load into an empty namespace; seconds from the mapped ruleset to the kernel's answer, and the kernel's own."""
+    before = time.perf_counter()
+    with TimedConnection() as connection:
+        new = program.build(ruleset, 1, [INTERFACE], int(time.time()))
+        for requests in portions(engine._fill(new, None), engine.TRANSACTION):
+            connection.transaction(requests)
+        connection.transaction(engine._switch(new.switch, has_base=False))
+        return time.perf_counter() - before, connection.kernel_seconds
+
+
+def memory_of_load(ruleset: Path) -> float:
+    """Peak memory of a process that loads, beyond the same process idle with its imports done; in MB."""
+    code = (
+        "import sys, time; from pathlib import Path; from tests.bench.nftables_load import load, peak\n"
+        "from geodrop.ruleset.model import Ruleset\n"
+        "Path('/proc/self/clear_refs').write_text('5'); idle = peak()\n"
+        "load(Ruleset.open(sys.argv[1])); print(peak() - idle)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, ruleset],
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    return float(done.stdout)
+
+
+def memory_of_nft(text: Path, folder: Path) -> float:
+    """Peak memory of `nft -f`, beyond that of nft with nothing to do; in MB."""
+    idle = folder / "idle.nft"
+    idle.write_text("", encoding="ascii")
+    return _peak_of("nft", "-f", str(text)) - _peak_of("nft", "-f", str(idle))
+
+
+def peak(process: int | str = "self") -> float:
+    """The most memory a process had resident (VmHWM, mapped files included), in MB of 10^6 bytes; 0 after its end."""
+    found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+def timed(action: Callable[[], object]) -> float:
+    """Seconds that something takes."""
+    before = time.perf_counter()
+    action()
+    return time.perf_counter() - before
+
+
+def _peak_of(*command: str) -> float:
+    """The same of another command. Its ru_maxrss would start with what this process had before exec; VmHWM does not."""
+    process = subprocess.Popen(command)
+    highest = 0.0
+    while process.poll() is None:
+        highest = max(highest, peak(process.pid))
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(command)}: exit {process.returncode}")
+    return highest

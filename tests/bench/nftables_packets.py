@@ -1,0 +1,76 @@
+"""What a packet from a random denied address costs behind nftables: whole, generator and reception included."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.ruleset.model import Ruleset
+from tests.bench.generator import SOURCES, Generator, receiving
+from tests.bench.nft_text import denied_addresses, plain_sets, synthetic_map
+from tests.bench.report import against, alternately, median
+from tests.namespaces import End, Namespace, join, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from ipaddress import IPv6Address
+    from pathlib import Path
+
+    from tests.bench.report import Row
+
+ROUNDS = 9
+PACKETS = 300_000
+INTERFACE = "server0"
+PORT = 443
+GROWTH = (100, 1_000, 10_000, 100_000)
+
+
+def rows(deny_list: Path) -> Iterator[Row]:
+    """`nft_packet`, `nft_packet_v6`: against a plain interval set of the same denied space behind the same rules."""
+    ruleset = Ruleset.open(deny_list)
+    plain = plain_sets(ruleset, INTERFACE, PORT)
+    for family, name in ((4, "nft_packet"), (6, "nft_packet_v6")):
+        sources = denied_addresses(ruleset, family, SOURCES)
+        with contextlib.ExitStack() as stack:
+            ours, send_ours = stack.enter_context(path(sources))
+            theirs, send_theirs = stack.enter_context(path(sources))
+            with ours.entered():
+                NftablesEngine().apply(ruleset, 1, [INTERFACE])
+            theirs.nft(plain)
+            mine, baseline = alternately(ROUNDS, send_ours, send_theirs)
+            with ours.entered():
+                dropped = sum(count.dropped[0] for count in NftablesEngine().counters())
+        # A bench of packets that were not dropped would measure something else.
+        if dropped != ROUNDS * PACKETS:
+            raise RuntimeError(f"{dropped} of {ROUNDS * PACKETS} packets were dropped")
+        yield against(name, median(mine), "ns", "plain interval set, same rules", median(baseline))
+
+
+def growth_rows() -> Iterator[Row]:
+    """`nft_packet_N`: a verdict map of N intervals, against the smallest one."""
+    smallest: float | None = None
+    for count in GROWTH:
+        rng = random.Random(count)
+        step = (1 << 30) // count
+        ranges = [(start, start + step // 2) for start in range(1 << 24, 1 << 30, step)]
+        sources = [IPv4Address(rng.randint(*rng.choice(ranges))) for _ in range(SOURCES)]
+        with path(sources) as (netns, send):
+            netns.nft(synthetic_map(ranges, INTERFACE, PORT))
+            value = median([send() for _ in range(ROUNDS)])
+        smallest = smallest or value
+        yield against(f"nft_packet_{count}", value, "ns", f"{GROWTH[0]} intervals", smallest)
+
+
+@contextlib.contextmanager
+def path(
+    sources: Sequence[IPv4Address | IPv6Address],
+) -> Iterator[tuple[Namespace, Callable[[], float]]]:
+    """A server namespace, and what sends PACKETS to it and gives back nanoseconds a packet."""
+    with namespaces("client", "server") as [client, server]:
+        source, sink = End(client, "client0"), End(server, INTERFACE, ("198.41.0.1/24", "2a00::1/64"))
+        join(source, sink)
+        with receiving(sink), contextlib.closing(Generator(source, sink, sources, PORT)) as generator:
+            yield server, lambda: generator.send(PACKETS) / PACKETS * 1e9
