@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="geodrop-demo-") as folder:
             play(Path(folder))
-        print("Removed: both namespaces, with everything that was loaded in them, and every file.")
+        print("Removed: both namespaces, all that was loaded in them, and every file.")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
