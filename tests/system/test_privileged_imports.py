@@ -1,0 +1,75 @@
+"""What runs with privileges never holds a reader of databases or policies, not even one that was imported on the way.
+
+tests/test_architecture.py looks at what a verb's module imports; this runs the verbs to their end and looks then.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli import Geodrop
+from tests.databases import country, write_database
+from tests.namespaces import namespaces, require
+from tests.test_architecture import PRIVILEGED, UNTRUSTED_INPUT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.root
+
+POLICY = "version: 1\nservices:\n  api: {match: {ports: {tcp: [443]}}, default: allow, unknown: allow, deny: [CN]}\n"
+
+REPORT = """
+import atexit, sys
+atexit.register(lambda: print(*sys.modules, sep="\\n", file=open({path!r}, "w")))
+from geodrop.cli.main import main
+sys.exit(main({arguments!r}))
+"""
+"""Runs a command line and writes down, at its very end, every module the process has."""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geodrop]:
+    """A namespace with a policy and a database beside it."""
+    require()
+    folder = tmp_path_factory.mktemp("host")
+    write_database(folder / "d.mmdb", {"1.0.0.0/8": country("CN"), "8.0.0.0/8": country("US")})
+    (folder / "p.yaml").write_text(POLICY)
+    with namespaces("imports") as [namespace]:
+        yield Geodrop(folder, namespace)
+
+
+def modules_after(host: Geodrop, *arguments: str) -> set[str]:
+    """Every module in the process of a command line when it ends, as it should, with 0."""
+    listing = host.folder / "modules"
+    command = host.command(*arguments)
+    at = command.index("-m")
+    script = REPORT.format(path=str(listing), arguments=command[at + 2 :])
+    done = subprocess.run([*command[:at], "-c", script], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    modules = set(listing.read_text().split())
+    assert f"geodrop.cli.{arguments[0]}" in modules, "the listing is that of another process"
+    return modules
+
+
+def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
+    """Compile, load, look, explain in each way, unload: in a process that may be root, none of it is there."""
+    policy, database, ruleset = (str(host.folder / name) for name in ("p.yaml", "d.mmdb", "r.ruleset"))
+    steps = [
+        ["check", policy],
+        ["compile", "--policy", policy, "--database", database, "-o", ruleset],
+        ["load", ruleset, "--interface", "lo"],
+        ["status"],
+        ["counters"],
+        ["verify"],
+        ["explain", "1.2.3.4"],
+        ["explain", "1.2.3.4", "--ruleset", ruleset],
+        ["explain", "1.2.3.4", "--policy", policy, "--database", database],
+        ["unload"],
+    ]
+    found = {" ".join(step): modules_after(host, *step) & UNTRUSTED_INPUT for step in steps}
+    assert not {step: modules for step, modules in found.items() if modules}
+    assert {step[0] for step in steps} == set(PRIVILEGED) - {"demo"}, "the demo only runs the others"
