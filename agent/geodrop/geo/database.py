@@ -12,6 +12,7 @@ import numpy as np
 from geodrop.errors import DataError
 from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
+from geodrop.geo.partition import distinct
 from geodrop.geo.records import RegionReader, plain, strange_codes
 from geodrop.geo.section import Section
 from geodrop.policy.countries import UNKNOWN, Region
@@ -98,7 +99,7 @@ class Database:
 
     def knows(self, family: int) -> bool:
         """Whether it knows the country of any address of a family."""
-        return any(self.regions[number].country for number in np.unique(_family(self, family).values))
+        return any(self.regions[number].country for number in distinct(_family(self, family).values))
 
     def region_at(self, address: IPv4Address | IPv6Address) -> Region:
         """What it says of one address."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geodrop.geo.metadata import SEPARATOR
-from geodrop.geo.partition import Partition, constant
+from geodrop.geo.partition import Partition, changes, constant, distinct
 from geodrop.geo.section import damaged
 
 if TYPE_CHECKING:
@@ -76,12 +76,12 @@ def _records(data: Buffer, metadata: Metadata) -> Targets:
 def _numbered(targets: Targets, metadata: Metadata) -> tuple[tuple[int, ...], npt.NDArray[np.int32]]:
     """Offsets of the distinct records in file order, and the number of each target's record or NO_DATA."""
     nodes = metadata.node_count
-    distinct = np.unique(targets)
-    values = np.searchsorted(distinct, targets).astype(np.int32)
-    if distinct[0] == nodes:
-        distinct = distinct[1:]
+    records = distinct(targets)
+    values = np.searchsorted(records, targets).astype(np.int32)
+    if records[0] == nodes:
+        records = records[1:]
         values -= 1  # no data is below every record, and so becomes NO_DATA
-    offsets = distinct.astype(np.int64) - nodes - SEPARATOR + metadata.data_start
+    offsets = records.astype(np.int64) - nodes - SEPARATOR + metadata.data_start
     if len(offsets) and not metadata.data_start <= offsets[0] <= offsets[-1] < metadata.data_end:
         raise damaged(metadata.name, "its search tree points outside of the data section")
     return tuple(offsets.tolist()), values
@@ -129,7 +129,7 @@ class _Walk:
         leaves, rest = self._descend(root, 32)
         self._check_ended(rest)
         leaves = leaves[np.argsort(leaves.prefix)]
-        keep = _changes(leaves.target)
+        keep = changes(leaves.target)
         return (leaves.prefix[keep] >> np.uint64(32)).astype(np.uint32), leaves.target[keep]
 
     def ipv6(self) -> tuple[npt.NDArray[np.bytes_], Targets]:
@@ -147,7 +147,7 @@ class _Walk:
             high = np.insert(high, at, deep_high)
             low = np.insert(low, at, deep.prefix)
             targets = np.insert(targets, at, deep.target)
-        keep = _changes(targets)
+        keep = changes(targets)
         starts = np.empty((np.count_nonzero(keep), 2), dtype=">u8")
         starts[:, 0], starts[:, 1] = high[keep], low[keep]
         return starts.view("S16").ravel(), targets[keep]
@@ -203,10 +203,3 @@ def _joined(parts: list[_Ends]) -> _Ends:
         np.concatenate([part.prefix for part in parts]),
         np.concatenate([part.target for part in parts]),
     )
-
-
-def _changes(targets: Targets) -> npt.NDArray[np.bool_]:
-    """Where a sorted leaf has another target than the one before it."""
-    changes = np.ones(len(targets), dtype=bool)
-    changes[1:] = targets[1:] != targets[:-1]
-    return changes

@@ -49,13 +49,25 @@ class Partition:
 
     def merged(self) -> Partition:
         """The same partition with neighbours of equal value joined."""
-        keep = np.ones(len(self), dtype=bool)
-        keep[1:] = self.values[1:] != self.values[:-1]
+        keep = changes(self.values)
         return Partition(self.family, self.starts[keep], self.values[keep])
 
     def mapped(self, table: Values) -> Partition:
         """Every value v replaced by `table[v]`, neighbours joined."""
         return Partition(self.family, self.starts, table[self.values]).merged()
+
+
+def changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Where a value differs from the one before it; the first one does."""
+    different = np.ones(len(values), dtype=bool)
+    different[1:] = values[1:] != values[:-1]
+    return different
+
+
+def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The distinct values, ascending. np.unique would first import numpy.ma, 15 ms in every compile."""
+    ordered = np.sort(values)
+    return ordered[changes(ordered)]
 
 
 def encode(family: int, addresses: Iterable[int]) -> Addresses:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,9 +13,11 @@ from geodrop.geo.partition import (
     BITS,
     Partition,
     address_text,
+    changes,
     combine,
     constant,
     decode,
+    distinct,
     encode,
     longest_match,
 )
@@ -94,6 +97,15 @@ def test_merged_changes_nothing_but_has_no_equal_neighbours(partition: Partition
     assert all(one != other for one, other in zip(merged.values[:-1], merged.values[1:], strict=True))
     for address in edges(partition.family, decode(partition.family, partition.starts)):
         assert merged.value_at(address) == naive_value(partition, address)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1))
+def test_changes_and_distinct(values: list[int]) -> None:
+    """Changes marks the first of each run of equal values; distinct is what a set has, in order."""
+    array = np.array(values, dtype=np.int32)
+    runs = [value for value, _ in groupby(values)]
+    assert array[changes(array)].tolist() == runs
+    assert distinct(array).tolist() == sorted(set(values))
 
 
 @given(FAMILIES.flatmap(partitions))
