@@ -1,8 +1,9 @@
 """Names of everything in the table, and back from names to what they stand for. Pure.
 
     g42                     the generation chain: which service takes a packet
+    g42.fragments           the same for later fragments
     g42-api                 the chain of the service api
-    g42-api.CN              chains it leads to: drop what counts as CN; also .accepted, .never-drop, .control, .6to4 ...
+    g42-api.CN              chains it leads to: drop what counts as CN; also .accepted, .control, .fragments, .6to4 ...
     g42-api.ipv4            its verdict map; cut in several: g42-api.ipv4.1, g42-api.ipv4.2 ...
     api.CN.ipv4.dropped     counters, which outlive generations: packets of the counter class CN
     api.ipv4.accepted       counters of the whole service
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 TABLE = "geodrop"
 BASE = "prerouting"
 
-_GENERATION = re.compile(r"g([0-9]+)(?:-.*)?", re.DOTALL)
+_GENERATION = re.compile(r"g([0-9]+)(?:[-.].*)?", re.DOTALL)
 _COUNTER = re.compile(r"([^.]+)(?:\.(.+))?\.(ipv4|ipv6)\.(dropped|would_drop|accepted|never_drop)", re.DOTALL)
 
 
@@ -51,6 +52,11 @@ def counter(name: str) -> CounterName | None:
 def generation_chain(generation: int) -> str:
     """The chain that the base chain leads to."""
     return f"g{generation}"
+
+
+def fragments_chain(generation: int) -> str:
+    """The chain for later fragments."""
+    return f"g{generation}.fragments"
 
 
 def service_chain(generation: int, service: str, suffix: str = "") -> str:

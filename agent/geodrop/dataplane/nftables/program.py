@@ -2,7 +2,9 @@
 
     prerouting              interface -> g42
     g42                     addresses, protocols, ports -> g42-api; services in monitor are jumped to and come back
+    g42.fragments           the same for later fragments, which have no ports -> g42-api.fragments
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
+    g42-api.fragments       only the maps; then accepted
     g42-api.CN              by family: count, drop
 
 A packet that a service drops thus passes: interface, port, map, family, counter, drop. Rules that none of a service's
@@ -39,18 +41,21 @@ BASE_COMMENT = "packets that arrive on these interfaces are judged by one genera
 
 def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int) -> Program:
     """Everything of one generation; `now`, in seconds since the epoch, tells which `starts` still lie ahead."""
-    entry = names.generation_chain(generation)
-    chains, maps, order = [], [], []
-    for service in ruleset.meta.services:
-        parts = _Service(ruleset, generation, service, now)
-        chains += parts.chains
-        maps += parts.maps
-        order.append((service.catch_all, service.mode != "monitor", parts.entry_rules()))
     # Services with a match come before those without; of each, those in monitor first, since they only look.
-    order.sort(key=lambda item: item[:2])
-    entry_rules = tuple(rule for _, _, rules in order for rule in rules)
-    chains.insert(0, Chain(entry, str(Stamp(generation, ruleset.digest, now)), entry_rules))
-    return Program(generation, _counters(chains), tuple(chains), tuple(maps), switch(generation, interfaces))
+    ordered = sorted(ruleset.meta.services, key=lambda service: (service.catch_all, service.mode != "monitor"))
+    services = [_Service(ruleset, generation, service, now) for service in ordered]
+    whole = [rule for service in services for rule in service.entry_rules()]
+    fragments = tuple(rule for service in services for rule in service.fragment_rules())
+    aside, verdict = names.fragments_chain(generation), ACCEPT
+    chains = [chain for service in services for chain in service.chains]
+    if fragments:
+        chains.insert(0, Chain(aside, "later fragments have no ports", fragments))
+        verdict = goto(aside)
+    whole[:0] = [Rule((*selectors.later_fragment(family), verdict), "later fragments") for family in FAMILIES]
+    stamp = str(Stamp(generation, ruleset.digest, now))
+    chains.insert(0, Chain(names.generation_chain(generation), stamp, tuple(whole)))
+    maps = tuple(map_ for service in services for map_ in service.maps)
+    return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, interfaces))
 
 
 def switch(generation: int, interfaces: Iterable[str]) -> tuple[Rule, ...]:
@@ -101,6 +106,20 @@ class _Service:
         verdict = jump(name) if self._monitor else goto(name)
         return [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
 
+    def fragment_rules(self) -> list[Rule]:
+        """What leads from the chain for later fragments to this service."""
+        found = selectors.of_later_fragments(self._service)
+        if not found:
+            return []
+        name = self._put("fragments", tuple(self._look_up()))
+        verdict = jump(name) if self._monitor else goto(name)
+        return [Rule((*selector, verdict), self._comment()) for selector in found]
+
+    def _look_up(self) -> Iterator[Rule]:
+        for family in FAMILIES:
+            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], self._shards[family])
+        yield Rule((goto(self._accepted),))
+
     def _judge(self) -> Iterator[Rule]:
         """The service's chain. What stands before the maps is left out where the service takes no such packets."""
         service = self._service
@@ -119,9 +138,7 @@ class _Service:
             yield Rule((*selectors.protocols(numbers), jump(chain)), "ICMP errors, neighbour discovery, DHCP")
         if service.established == "keep" and self._takes(control.TCP):
             yield Rule((*selectors.no_opening(), goto(self._accepted)), "TCP that opens no connection")
-        for family in FAMILIES:
-            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], self._shards[family])
-        yield Rule((goto(self._accepted),))
+        yield from self._look_up()
 
     def _control(self) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""

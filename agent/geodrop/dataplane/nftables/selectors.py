@@ -1,9 +1,11 @@
 """The beginnings of rules: which packets, by address, protocol and port. Pure.
 
-A selector is a tuple of expressions that goes on only for its packets. What it reads of the transport header is not
-there in later fragments, nor in packets cut short; the rule then does not apply (nft_payload.c, since 5.17 and in the
-stable releases of 5.15). The extra checks of family and protocol are those that nft writes itself, and lets one leave
-out on input.
+A selector is a tuple of expressions that goes on only for its packets. The extra checks of family and protocol are
+those that nft writes itself, and lets one leave out on input.
+
+A rule does not apply to a packet that is too short for what it reads. But it does read the data of later fragments as
+if it were ports and flags: nft_payload_eval refuses since Linux 5.17 (a9e8503def0f), nft_payload_fast_eval, which loads
+of 1, 2 and 4 bytes take, still does not in 6.18. So `program` leads later fragments away from whatever reads a header.
 """
 
 from __future__ import annotations
@@ -13,7 +15,16 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
 from geodrop.dataplane.nftables import uapi
-from geodrop.dataplane.nftables.expressions import Bitwise, Choice, Cmp, HostToNetwork, Meta, OneOf, Payload
+from geodrop.dataplane.nftables.expressions import (
+    Bitwise,
+    Choice,
+    Cmp,
+    ExtensionHeader,
+    HostToNetwork,
+    Meta,
+    OneOf,
+    Payload,
+)
 from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey, PayloadBase
 
 if TYPE_CHECKING:
@@ -35,6 +46,10 @@ _SOURCE_PORT, _DESTINATION_PORT = (Payload(PayloadBase.TRANSPORT, offset, 2) for
 _TCP_FLAGS = Payload(PayloadBase.TRANSPORT, 13, 1)
 _ICMP_TYPE = Payload(PayloadBase.TRANSPORT, 0, 1)
 _HOP_LIMIT = Payload(PayloadBase.NETWORK, 7, 1)
+_FRAGMENT_OFFSET: dict[int, tuple[Expression, bytes]] = {
+    4: (Payload(PayloadBase.NETWORK, 6, 2), b"\x1f\xff"),  # RFC 791
+    6: (ExtensionHeader(44, 2, 2), b"\xff\xf8"),  # RFC 8200, 4.5
+}
 _SYN, _ACK = 0x02, 0x10
 _IFNAMSIZ = 16
 _WHOLE = ((0, 0xFFFF),)
@@ -58,6 +73,12 @@ def interface_name(selector: Selector) -> str | None:
 def family(version: int) -> Selector:
     """IPv4 or IPv6 packets."""
     return (Meta(MetaKey.NFPROTO), Cmp(CmpOp.EQ, bytes([_NFPROTO[version]])))
+
+
+def later_fragment(version: int) -> Selector:
+    """Fragments that do not hold the transport header: their offset, behind or before some flags, is not zero."""
+    load, mask = _FRAGMENT_OFFSET[version]
+    return (*family(version), load, Bitwise(mask, bytes(2)), Cmp(CmpOp.NEQ, bytes(2)))
 
 
 def before(seconds: int) -> Selector:
@@ -144,16 +165,29 @@ def intersection(one: Ranges, other: Ranges) -> list[tuple[int, int]]:
 
 
 def of_service(service: ServiceSpec) -> list[Selector]:
-    """What a service takes; disjoint, so that a packet is judged once. Empty selectors: everything."""
-    by_address = _local_addresses(service.addresses) or [()]
-    by_port: list[Selector] = [
+    """What a service takes; disjoint, so that a packet is judged once. An empty selector: everything."""
+    by_port = [
         destination_ports(protocol, ranges)
         for protocol, ranges in ((control.TCP, service.tcp), (control.UDP, service.udp))
         if ranges and protocol not in service.protocols
     ]
+    return _at_addresses(service, [*by_port, *_without_ports(service)])
+
+
+def of_later_fragments(service: ServiceSpec) -> list[Selector]:
+    """What it takes of later fragments, which show no ports: the first fragment decided where ports are asked for."""
+    return _at_addresses(service, _without_ports(service))
+
+
+def _without_ports(service: ServiceSpec) -> list[Selector]:
     if service.protocols:
-        by_port.append(protocols(service.protocols))
-    return [(*address, *port) for address in by_address for port in by_port or [()]]
+        return [protocols(service.protocols)]
+    return [] if service.tcp or service.udp else [()]
+
+
+def _at_addresses(service: ServiceSpec, selectors: Iterable[Selector]) -> list[Selector]:
+    by_address = _local_addresses(service.addresses) or [()]
+    return [(*address, *selector) for selector in selectors for address in by_address]
 
 
 def _local_addresses(texts: Iterable[str]) -> list[Selector]:
