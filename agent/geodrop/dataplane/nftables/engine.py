@@ -86,8 +86,9 @@ class NftablesEngine:
             undo.pop_all()
             note = ""
             with _timed(seconds, "delete"):
-                if before:
-                    note = self._delete_generations(connection, before, {generation})
+                # Read anew: what a killed loader left was deleted before the fill, and cannot be deleted twice.
+                if before and (now := observe.read(connection)):
+                    note = self._delete_generations(connection, now, {generation})
         return Report(generation, seconds, note)
 
     def verify(self, ruleset: Ruleset) -> list[Difference]:

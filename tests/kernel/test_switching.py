@@ -1,0 +1,195 @@
+"""Switching under traffic: no instant without a whole policy, and none where a killed loader leaves less than one."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.cli.main import main
+from geodrop.compile.build import compile_ruleset
+from geodrop.config import load_config
+from geodrop.dataplane.load import load
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.geo.database import Database
+from geodrop.policy.parse import load_policy
+from geodrop.ruleset.model import Ruleset
+from tests.cli import Geodrop
+from tests.databases import country, write_database
+from tests.namespaces import End, join, namespaces, require
+from tests.oracle.packet import LOCAL
+from tests.traffic import Tally, Traffic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import FrameType
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+SWITCHES = 200
+
+WORLD = {
+    "1.0.0.0/8": country("CN"),
+    "2.0.0.0/8": country("US"),
+    "5.0.0.0/8": country("RU"),
+    "6.0.0.0/8": country("KP"),
+    "2400::/16": country("CN"),
+    "2600::/16": country("US"),
+    "2a02::/16": country("RU"),
+    "2a03::/16": country("KP"),
+}
+DENIED = ["1.1.1.1", "2400::1", "2002:101:101::1"]
+ALLOWED = ["2.2.2.2", "2600::2", "2002:202:202::1"]
+ONLY_A = ["5.5.5.5", "2a02::5"]
+ONLY_B = ["6.6.6.6", "2a03::6"]
+
+HEAD = "version: 1\nservices:\n  api:\n    match: {ports: {tcp: [443]}}\n"
+# The two say of CN and US the same in as different a way as can be: a deny list and an allow list.
+POLICY_A = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN, KP]\n"
+POLICY_B = HEAD + "    default: deny\n    unknown: deny\n    allow: [US, KP]\n"
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[End, End]]:
+    """A sender and a judged host, joined."""
+    require()
+    with namespaces("sender", "host") as [sender, host]:
+        pair = End(sender, "eth0"), End(host, "eth0", [f"{LOCAL[4]}/24", f"{LOCAL[6]}/64"])
+        join(*pair)
+        yield pair
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The database of these tests."""
+    return write_database(tmp_path_factory.mktemp("switching") / "world.mmdb", WORLD)
+
+
+def compiled(policy: str, database: Path) -> Ruleset:
+    """A ruleset in memory."""
+    parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
+    return Ruleset.unpack(compile_ruleset(parsed, [Database.open(database.read_bytes(), database.name)]), "test")
+
+
+def assert_whole(traffic: Traffic, switches: int) -> None:
+    """Nothing leaked, nothing was wrongly dropped, and of two sources that only one policy each lets through, one was
+    let through at any time.
+    """
+    tallies = traffic.tallies
+    assert {source: tally.passed for source, tally in tallies.items() if source in DENIED} == dict.fromkeys(DENIED, 0)
+    for source in ALLOWED:
+        assert tallies[source] == Tally(*[tallies[source].sent] * 3), source
+    for source, other in zip(ONLY_A, ONLY_B, strict=True):
+        assert min(tallies[source].passed, tallies[other].passed) > 0, "the policies were never both in force"
+        # The two are sent in turn, so that a switch can come between a pair; more would be a time of both or neither.
+        both_or_neither = tallies[source].passed + tallies[other].passed - tallies[source].sent
+        assert abs(both_or_neither) <= switches
+
+
+def test_200_switches_under_traffic(ends: tuple[End, End], world: Path) -> None:
+    """Zero packets leak and zero are wrongly dropped, both families and embedded IPv4, while policies are switched."""
+    rulesets = [compiled(policy, world) for policy in (POLICY_A, POLICY_B)]
+    engine = NftablesEngine()
+    with ends[1].namespace.entered():
+        engine.apply(rulesets[0], 1, ["eth0"])
+        with Traffic(*ends, [*DENIED, *ALLOWED, *interleaved()]) as traffic:
+            for generation in range(2, SWITCHES + 2):
+                engine.apply(rulesets[(generation + 1) % 2], generation, ["eth0"])
+        assert engine.verify(rulesets[1]) == [] or engine.verify(rulesets[0]) == []
+        engine.remove()
+    assert_whole(traffic, SWITCHES)
+    assert traffic.tallies[DENIED[0]].reached > 10 * SWITCHES
+
+
+def test_a_killed_loader_leaves_old_or_new(ends: tuple[End, End], world: Path, tmp_path: Path) -> None:
+    """`geodrop load` dies by SIGKILL before or after each call to the kernel or the state directory in turn: what is
+    in force then is one of the two policies whole, all the while nothing leaks, and the next load succeeds.
+    """
+    host = ends[1].namespace
+    geodrop = Geodrop(tmp_path, host)
+    files = {name: geodrop.compile(policy, world, name=name) for name, policy in (("a", POLICY_A), ("b", POLICY_B))}
+    config = load_config(str(tmp_path / "agent.yaml"))
+    in_force, outcomes = "a", set()
+    with host.entered():
+        load(str(files["a"]), config, "nftables", ["eth0"])
+        with Traffic(*ends, [*DENIED, *ALLOWED, *interleaved()]) as traffic:
+            for step in itertools.count(1):
+                wanted = "b" if in_force == "a" else "a"
+                if not killed_at(step, geodrop.command("load", str(files[wanted]), "--interface", "eth0")):
+                    break
+                in_force = policy_in_force(traffic)
+                outcomes.add(in_force == wanted)
+                # Whoever comes next finds what is in force, and finishes or repeats the change.
+                loaded = load(str(files[in_force]), config, "nftables", ["eth0"])
+                assert loaded.before.digest == Ruleset.open(files[in_force]).digest
+                assert NftablesEngine().verify(Ruleset.open(files[in_force])) == []
+        generation = NftablesEngine().observe().generation
+    assert step > 10, "the loader was hardly ever killed"
+    assert outcomes == {True, False}, "kills came only before the switch, or only after it"
+    assert {source: traffic.tallies[source].passed for source in DENIED} == dict.fromkeys(DENIED, 0)
+    assert all(traffic.tallies[source].passed == traffic.tallies[source].sent for source in ALLOWED)
+    listing = host.run("nft", "--terse", "list", "table", "inet", "geodrop")
+    chains = [line.split()[1] for line in listing.splitlines() if line.strip().startswith("chain ")]
+    assert {name.partition("-")[0] for name in chains} == {"prerouting", f"g{generation}"}, (
+        "leftovers of killed loaders"
+    )
+
+
+CALLS = {"send", "sendall", "sendto", "sendmsg", "replace", "fsync", "flock"}
+"""The functions of sockets, os and fcntl through which anything outside of the process changes."""
+
+
+def killed_at(step: int, command: list[str]) -> bool:
+    """Run a `geodrop` command line in a child that kills itself before (odd steps) or after (even ones) its so-manieth
+    call of `CALLS`; False if it ended before that.
+    """
+    done = 0
+
+    def profile(_: FrameType, event: str, function: object) -> None:
+        nonlocal done
+        if event in {"c_call", "c_return"} and getattr(function, "__name__", "") in CALLS:
+            if not isinstance(getattr(function, "__self__", None), socket.socket | ModuleType):
+                return  # str.replace and its like
+            done += 1
+            if done == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.setprofile(profile)
+        os._exit(main(command[command.index("geodrop") + 1 :]))
+    status = os.waitpid(child, 0)[1]
+    code = os.waitstatus_to_exitcode(status)
+    assert code in {0, -signal.SIGKILL}
+    return code != 0
+
+
+def policy_in_force(traffic: Traffic) -> str:
+    """Which policy judges at the moment: the one whose own sources come through, in both families."""
+    before = traffic.passed()
+    while True:
+        now = traffic.passed()
+        coming = {source for source in now if now[source] > before[source] + 2}
+        if coming >= set(ALLOWED) and coming & {*ONLY_A, *ONLY_B}:
+            break
+    # A whole policy: every source of one and none of the other.
+    own = coming & {*ONLY_A, *ONLY_B}
+    assert own in ({*ONLY_A}, {*ONLY_B}), coming
+    return "a" if own == {*ONLY_A} else "b"
+
+
+def interleaved() -> list[str]:
+    """The sources that only one policy lets through, each followed by its counterpart."""
+    return [source for pair in zip(ONLY_A, ONLY_B, strict=True) for source in pair]
+
+
+def _no_lists(name: str) -> bytes:
+    raise AssertionError(name)
