@@ -28,11 +28,12 @@ NO_COUNTRY = {"ZZ", "XX", "AP", "EU", "A1", "A2", "O1", ""}
 
 @dataclass(frozen=True)
 class Region:
-    """Where an address is; None: not known."""
+    """Where an address is; None: not known. `inner` is a smaller subdivision inside `subdivision`."""
 
     country: str | None = None
     subdivision: str | None = None
     continent: str | None = None
+    inner: str | None = None
 
     def __str__(self) -> str:
         if self.country is None:
@@ -113,14 +114,14 @@ class Oracle:
                 return "prefix", best.verdict, best.label
         if inside is None and world.is_special(wire):
             return "special", "accept", ""
-        for rung, name in (
-            ("subdivision", region.subdivision),
-            ("country", region.country),
-            ("continent", region.continent and f"continent:{region.continent}"),
+        for rung, names in (
+            ("subdivision", {region.subdivision, region.inner}),
+            ("country", {region.country}),
+            ("continent", {f"continent:{region.continent}"}),
         ):
-            if name in service.denied:
+            if names & service.denied:
                 return rung, "drop", self._label(region)
-            if name in service.allowed:
+            if names & service.allowed:
                 return rung, "accept", self._label(region)
         if region.country is None:
             return "unknown", service.unknown, self._label(region)
@@ -131,8 +132,9 @@ class Oracle:
         return self._label(self.region(ip_address(address)))
 
     def _label(self, region: Region) -> str:
-        named = any(region.subdivision in service.allowed | service.denied for service in self.policy.services)
-        return str(region if named else replace(region, subdivision=None))
+        lines = {line for service in self.policy.services for line in service.allowed | service.denied}
+        named = [code for code in (region.subdivision, region.inner) if code in lines]
+        return str(replace(region, subdivision=named[0] if named else None))
 
 
 def region_of(record: Mapping[str, Any] | None) -> Region:
@@ -143,9 +145,9 @@ def region_of(record: Mapping[str, Any] | None) -> Region:
     if country in NO_COUNTRY or country not in world.CONTINENTS:
         continent = _code(record, "continent", "code")
         return Region(continent=continent) if continent in world.COUNTRIES else NOWHERE
-    subdivisions = record.get("subdivisions")
-    code = subdivisions[0].get("iso_code") if subdivisions else None
-    return Region(country, f"{country}-{code}" if code else None, world.CONTINENTS[country])
+    codes = [f"{country}-{item['iso_code']}" for item in record.get("subdivisions", []) if item.get("iso_code")]
+    outer, inner, *_ = [*codes, None, None]
+    return Region(country, outer, world.CONTINENTS[country], inner)
 
 
 def _country(record: Mapping[str, Any]) -> str:

@@ -196,6 +196,10 @@ def test_yaml_text_stays_text() -> None:
         ({"country": "US", "continent": "EU"}, Region("US", None, "NA")),
         ({"continent": {"code": "OC"}}, Region(None, None, "OC")),
         ({"country": {"iso_code": "US"}, "subdivisions": [{"iso_code": "CA"}]}, Region("US", "US-CA", "NA")),
+        (
+            {"country": {"iso_code": "GB"}, "subdivisions": [{"iso_code": "ENG"}, {"iso_code": "LND"}]},
+            Region("GB", "GB-ENG", "EU", "GB-LND"),
+        ),
         ({}, Region()),
         (None, Region()),
     ],

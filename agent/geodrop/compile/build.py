@@ -95,7 +95,7 @@ def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
 
 def _check_subdivisions(policy: Policy, region_map: RegionMap) -> None:
     """A named subdivision that no database carries would never match: refuse it, since nobody would notice."""
-    carried = {region.subdivision for region in region_map.regions}
+    carried = {code for region in region_map.regions for code in region.subdivisions}
     problems = [
         Problem(
             line.place,

@@ -73,7 +73,7 @@ def build_zones(policy: Policy, ladders: Sequence[Ladder], region_map: RegionMap
 def _named_regions(regions: Sequence[Region], ladders: Sequence[Ladder]) -> tuple[tuple[Region, ...], list[int]]:
     """Regions without the subdivisions that no service names, and for each old number the new one."""
     named = {code for ladder in ladders for code in ladder.subdivisions}
-    reduced = [region if region.subdivision in named else region.without_subdivision() for region in regions]
+    reduced = [region.reduced(named) for region in regions]
     kept = sorted(set(reduced))
     numbers = {region: number for number, region in enumerate(kept)}
     return tuple(kept), [numbers[region] for region in reduced]

@@ -95,7 +95,7 @@ class Database:
     @property
     def subdivisions(self) -> frozenset[str]:
         """The subdivisions it carries, as ISO 3166-2 codes."""
-        return frozenset(region.subdivision for region in self.regions if region.subdivision)
+        return frozenset(code for region in self.regions for code in region.subdivisions)
 
     def knows(self, family: int) -> bool:
         """Whether it knows the country of any address of a family."""

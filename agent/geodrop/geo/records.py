@@ -74,7 +74,7 @@ class RegionReader:
             code, subdivisions = self._text(model.registered_country.iso_code), []
         region = country_region(code)
         if region.country:
-            return _with_subdivision(region, next(filter(None, subdivisions), ""))
+            return _with_subdivisions(region, [code for code in subdivisions if code])
         if code not in UNKNOWN_CODES:
             self.strange.add(code)
         continent = self._text(record.get("continent_code") or _string(record, "continent") or model.continent.code)
@@ -107,12 +107,11 @@ def _string(record: Mapping[str, Any], field: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def _with_subdivision(region: Region, code: str) -> Region:
-    """MaxMind writes the part after the country, "43"; the whole code, "UA-43", is understood too."""
-    code = code.removeprefix(f"{region.country}-")
-    if not code:
-        return region
-    return Region(region.country, f"{region.country}-{code}", region.continent)
+def _with_subdivisions(region: Region, codes: Iterable[str]) -> Region:
+    """MaxMind gives the largest first, at most two, and of each the part after the country: "43" for "UA-43"."""
+    whole = [f"{region.country}-{code.removeprefix(f'{region.country}-')}" for code in codes]
+    outer, inner, *_ = (*dict.fromkeys(whole), "", "")
+    return Region(region.country, outer, region.continent, inner)
 
 
 def strange_codes(codes: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -15,20 +15,30 @@ class Region:
 
     `country` is ISO 3166-1 alpha-2 or XK, `subdivision` ISO 3166-2 with its country (UA-43), `continent` one of
     AF AN AS EU NA OC SA. With a country, `continent` comes from our table, not from the database.
+
+    Some countries have subdivisions of two levels, and databases give both: then `subdivision` is the outer one and
+    `inner` the one inside it (GB-ENG, GB-LND; FR-IDF, FR-75). A policy may name either; it is known by the outer one.
     """
 
     country: str = ""
     subdivision: str = ""
     continent: str = ""
+    inner: str = ""
 
     def __str__(self) -> str:
         if self.subdivision or self.country:
             return self.subdivision or self.country
         return f"continent:{self.continent}" if self.continent else "unknown"
 
-    def without_subdivision(self) -> Region:
-        """The country alone, for a policy that names no subdivision of it."""
-        return Region(self.country, "", self.continent)
+    @property
+    def subdivisions(self) -> tuple[str, ...]:
+        """The subdivisions that the address is in, from the outer one on."""
+        return tuple(filter(None, (self.subdivision, self.inner)))
+
+    def reduced(self, named: Container[str]) -> Region:
+        """The region for a policy that names no subdivisions but these."""
+        outer, inner, *_ = (*(code for code in self.subdivisions if code in named), "", "")
+        return Region(self.country, outer, self.continent, inner)
 
 
 UNKNOWN = Region()

@@ -48,8 +48,10 @@ class Ladder:
 
     def decide(self, region: Region) -> Decision:
         """Judge a region by rungs 6 to 10; the caller has dealt with prefixes and special addresses."""
-        if region.subdivision in self.subdivisions:
-            return self.subdivisions[region.subdivision]
+        named = [self.subdivisions[code] for code in region.subdivisions if code in self.subdivisions]
+        if named:
+            # An address may be in two of them, one inside the other; deny beats allow, as everywhere on one rung.
+            return next((decision for decision in named if decision.verdict is Verdict.DROP), named[-1])
         if region.country in self.countries:
             return self.countries[region.country]
         if region.continent in self.continents:

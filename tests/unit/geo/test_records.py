@@ -46,6 +46,13 @@ def maxmind(**fields: object) -> dict[str, Any]:
     [
         # MaxMind, and DB-IP, which follows it
         (maxmind(), Region("UA", "UA-30", "EU")),
+        (
+            maxmind(country={"iso_code": "GB"}, subdivisions=[{"iso_code": "ENG"}, {"iso_code": "LND"}]),
+            Region("GB", "GB-ENG", "EU", "GB-LND"),
+        ),
+        (maxmind(subdivisions=[{"names": {}}, {"iso_code": "43"}]), Region("UA", "UA-43", "EU")),
+        (maxmind(subdivisions=[{"iso_code": "43"}, {"iso_code": "43"}]), Region("UA", "UA-43", "EU")),
+        (maxmind(subdivisions=[{"iso_code": code} for code in "ABC"]), Region("UA", "UA-A", "EU", "UA-B")),
         (maxmind(subdivisions=None), UKRAINE),
         (maxmind(subdivisions=[]), UKRAINE),
         (maxmind(subdivisions=[{"names": {"en": "Kyiv"}}]), UKRAINE),

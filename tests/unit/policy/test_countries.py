@@ -65,6 +65,26 @@ def test_region_as_text(region: Region, text: str) -> None:
     assert str(region) == text
 
 
-def test_without_subdivision() -> None:
-    """The country and continent stay."""
-    assert Region("UA", "UA-43", "EU").without_subdivision() == Region("UA", "", "EU")
+LONDON = Region("GB", "GB-ENG", "EU", "GB-LND")
+
+
+def test_subdivisions_from_the_outer_one_on() -> None:
+    """A region may lie in two subdivisions, in one, or in none that is known."""
+    assert LONDON.subdivisions == ("GB-ENG", "GB-LND")
+    assert Region("UA", "UA-43", "EU").subdivisions == ("UA-43",)
+    assert Region("UA", "", "EU").subdivisions == ()
+
+
+@pytest.mark.parametrize(
+    ("named", "reduced"),
+    [
+        ({"GB-ENG", "GB-LND"}, LONDON),
+        ({"GB-ENG"}, Region("GB", "GB-ENG", "EU")),
+        ({"GB-LND", "UA-43"}, Region("GB", "GB-LND", "EU")),
+        ({"GB-SCT"}, Region("GB", "", "EU")),
+        (set(), Region("GB", "", "EU")),
+    ],
+)
+def test_reduced_to_what_a_policy_names(named: set[str], reduced: Region) -> None:
+    """Only subdivisions that are named stay; country and continent always do."""
+    assert LONDON.reduced(named) == reduced

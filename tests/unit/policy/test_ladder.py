@@ -51,6 +51,19 @@ def test_a_subdivision_can_be_allowed_in_a_denied_country() -> None:
     assert built.decide(UKRAINE).verdict is DROP
 
 
+def test_a_subdivision_inside_another_answers_to_both_names() -> None:
+    """Either level may be named; where both are, deny beats allow, and of two that allow the inner one is named."""
+    london, leeds = Region("GB", "GB-ENG", "EU", "GB-LND"), Region("GB", "GB-ENG", "EU", "GB-LDS")
+    outer = ladder(service(deny="[GB-ENG]"))
+    assert outer.decide(london) == outer.decide(leeds) == Decision(DROP, Rung.SUBDIVISION, "GB-ENG")
+    inner = ladder(service(deny="[GB-LND]"))
+    assert inner.decide(london) == Decision(DROP, Rung.SUBDIVISION, "GB-LND")
+    assert inner.decide(leeds).rung is Rung.DEFAULT
+    for lines in (service(allow="[GB-ENG]", deny="[GB-LND]"), service(allow="[GB-LND]", deny="[GB-ENG]")):
+        assert ladder(lines).decide(london).verdict is DROP
+    assert ladder(service(allow="[GB-ENG, GB-LND]")).decide(london).line == "GB-LND"
+
+
 def test_deny_beats_allow_on_one_rung() -> None:
     """A country that is allowed by a group and denied itself is denied, by the line that denies it."""
     built = ladder("groups: {g: [UA, US]}\n" + service(allow="[group:g]", deny="[UA]"))
