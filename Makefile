@@ -30,7 +30,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-databases demo lint format lock clean
+.PHONY: help setup test test-databases demo bench lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -71,6 +71,9 @@ test-databases: setup ## the tests on real databases, fetched from npm
 
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo
+
+bench: setup ## every figure beside its baseline, in one run; also into build/bench.json
+	$(AS_ROOT) $(BIN)/python -m tests.bench
 
 lint: setup ## ruff (lint and format) and mypy
 	$(BIN)/ruff check
