@@ -35,8 +35,8 @@ _TABLE_ATTRIBUTE = {
 _ANONYMOUS = "__set%d"
 """The kernel puts a number in, which it reports when the rule is read back."""
 
-# How nft learns to print keys: type, length, and BYTEORDER_BIG_ENDIAN as a number of the host's (libnftnl, udata.h).
-_BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.BYTEORDER_BIG_ENDIAN)
+# How nft learns to print keys: type, length, and UDATA_BIG_ENDIAN as a number of the host's (libnftnl, udata.h).
+_BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
 
 
 # --- making ---------------------------------------------------------------------------------------------------------
