@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.compile.zones import NO_REGION, NONE, ZoneKey
+from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
 from geodrop.geo.world import EMBEDDINGS, SPECIAL
 from geodrop.policy.countries import UNKNOWN as UNKNOWN_REGION
 from geodrop.policy.model import Rung, Verdict
-from geodrop.policy.problems import Place, Problem
 from geodrop.ruleset.model import MAX_CLASSES, NO_CLASS, Row, Zone
 
 if TYPE_CHECKING:

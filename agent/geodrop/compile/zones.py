@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
 from geodrop.geo.partition import Partition, combine, longest_match
-from geodrop.policy.problems import Place, Problem
 from geodrop.ruleset.model import MAX_ZONES
 
 if TYPE_CHECKING:
