@@ -8,7 +8,7 @@ import maxminddb
 import pytest
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
-from tests.conformance.cases import WORLD
+from tests.conformance.case import WORLD
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
 from tests.namespaces import require

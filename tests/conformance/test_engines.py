@@ -13,7 +13,8 @@ from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database as GeoDatabase
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.conformance.cases import CASES, CN, DENY_CN, US, VERSION, Case, both, service
+from tests.conformance.case import CN, DENY_CN, US, VERSION, Case, both, service
+from tests.conformance.cases import CASES
 from tests.conformance.wire import JUDGED
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import judge, totals
