@@ -132,7 +132,7 @@ def explain(request: Mapping[str, Any], channel: socket.socket) -> int:
             continue
         for explanation, record in explain_with_databases(ruleset, region_map, address, now):
             if options["json"]:
-                print(json.dumps({**explanation.as_json(), "record": record}, ensure_ascii=False))
+                print(json.dumps({**explanation.as_json(), "record": record}))
             else:
                 print(explanation.as_text() + (f"\n    database record: {record}" if record else ""))
     return code

@@ -33,7 +33,7 @@ def sample(ruleset: Ruleset, engine: Engine, count: int) -> list[Difference]:
             if expected.would_drop != found.would_drop:
                 where = f"{address} for service {expected.service}"
                 differences.append(
-                    Difference(where, _word(drop=expected.would_drop), f"{found.verdict}, {found.where}")
+                    Difference(where, "drop" if expected.would_drop else "accept", f"{found.verdict}, {found.where}")
                 )
     return differences
 
@@ -41,12 +41,12 @@ def sample(ruleset: Ruleset, engine: Engine, count: int) -> list[Difference]:
 def boundaries(ruleset: Ruleset, family: int, count: int) -> Iterator[Address]:
     """Addresses on both sides of the starts of random intervals, `count` in all."""
     starts = ruleset.sections[f"ipv{family}/starts"]
-    width, order, kind = (4, "little", IPv4Address) if family == 4 else (16, "big", IPv6Address)
+    width = 4 if family == 4 else 16
     for number in range(count):
         at = random.randrange(len(starts) // width) * width  # noqa: S311 - where to look is no secret
-        start = int.from_bytes(starts[at : at + width], order)
-        yield kind(max(start - number % 2, 0))
-
-
-def _word(*, drop: bool) -> str:
-    return "drop" if drop else "accept"
+        start = starts[at : at + width]
+        before = number % 2
+        if family == 4:
+            yield IPv4Address(max(int.from_bytes(start, "little") - before, 0))
+        else:
+            yield IPv6Address(max(int.from_bytes(start, "big") - before, 0))
