@@ -100,9 +100,8 @@ def check(request: Mapping[str, Any], channel: socket.socket) -> int:
         files = [item.name for item in inputs.read]
         print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
     else:
-        print(
-            f"{policy.file}: good, {lines} lines for {'services' if len(names) > 1 else 'service'} {', '.join(names)}"
-        )
+        services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        print(f"{policy.file}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
     return 0
 
 
