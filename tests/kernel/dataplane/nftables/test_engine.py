@@ -356,7 +356,7 @@ def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
         'iifname "ens*" goto g42 comment "interface 1 of 2"',
         'tcp dport { 443, 8000-8099 } goto g42-api comment "service api, enforce"',
         'ip daddr { 192.0.2.0/28, 192.0.2.77 } udp dport 53 goto g42-dns comment "service dns, enforce"',
-        "tcp flags != syn / syn,ack goto g42-api.accepted",
+        "tcp flags != syn / syn,ack goto g42-api.open",
         "ip saddr vmap @g42-api.ipv4",
         "ip6 saddr vmap @g42-api.ipv6",
         'meta nfproto ipv4 counter name "api.CN.ipv4.dropped" drop',

@@ -20,3 +20,20 @@ def test_a_part_of_a_content() -> None:
     assert part.verdicts == whole.verdicts
     assert part.starts.obj is starts
     assert len(whole.part(8, 12)) == 2
+
+
+def test_only_some_targets() -> None:
+    """Their intervals, in order."""
+    starts, ends = bytes(range(16)), bytes(range(100, 116))
+    whole = Content(
+        4,
+        memoryview(starts),
+        memoryview(ends),
+        memoryview(struct.pack("=4H", 0, 1, 2, 1)).cast("H"),
+        (ACCEPT, DROP, DROP),
+    )
+    some = whole.only({1})
+    assert bytes(some.starts) == starts[4:8] + starts[12:]
+    assert bytes(some.ends) == ends[4:8] + ends[12:]
+    assert some.targets.tolist() == [1, 1]
+    assert len(whole.only({7})) == 0

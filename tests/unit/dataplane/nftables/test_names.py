@@ -46,7 +46,7 @@ def test_chains_and_maps() -> None:
     assert names.service_chain(42, "api") == "g42-api"
     assert names.service_chain(42, "api", "list:partners") == "g42-api.list_partners"
     assert names.service_map(42, "api", 4) == "g42-api.ipv4"
-    assert names.service_map(42, "api", 6, 2) == "g42-api.ipv6.2"
+    assert names.never_drop_map(42, "api", 6) == "g42-api.never-drop.ipv6"
     assert names.either("special", None) == "special-else-accepted"
     assert names.either("never-drop", "CN") == "never-drop-else-CN"
 
@@ -58,7 +58,8 @@ def test_everything_of_a_generation_is_known_by_its_name(generation: int, servic
         names.generation_chain(generation),
         names.fragments_chain(generation),
         names.service_chain(generation, service, label),
-        names.service_map(generation, service, 4, 3),
+        names.service_map(generation, service, 4),
+        names.never_drop_map(generation, service, 6),
     ):
         assert names.generation_of(name) == generation
 

@@ -127,7 +127,7 @@ def test_order_of_services() -> None:
         goto("g7-rest"),
     ]
     assert [rule.expressions[-1] for rule in chains(built)["g7.fragments"].rules] == [
-        jump("g7-try-ping.fragments"),
+        *[jump("g7-try-ping.fragments")] * 2,  # by family: IPv6 names the protocol in the fragment header
         goto("g7-office.fragments"),
         jump("g7-trial.fragments"),
         goto("g7-rest.fragments"),
@@ -188,6 +188,38 @@ def test_control_traffic_only_where_it_can_match() -> None:
         *["DHCP"] * 4,
     ]
     assert "g7-api.control" not in chains(built)
+
+
+def test_never_drop_prefixes_count_before_rung_2_and_open_connections() -> None:
+    """Rung 1 comes first: what lets packets through ahead of the maps asks a small map of these prefixes before."""
+    denied = {**DENIED, "9.9.9.0/24": "never-drop else CN", "2a00::/16": "never-drop"}
+    rules = ruleset(
+        Service("rest", denied),
+        Service("kept", denied, tcp=WEB, established="keep"),
+        Service("cut", denied, tcp=((80, 80),)),
+        Service("trial", denied, mode="monitor", established="keep"),
+    )
+    built = program.build(rules, 7, ["eth0"], NOW)
+    by_name = chains(built)
+    assert shown(by_name["g7-rest.control"])[:2] == [
+        "vmap @g7-rest.never-drop.ipv4 # ",
+        "vmap @g7-rest.never-drop.ipv6 # ",
+    ]
+    assert shown(by_name["g7-kept"])[0] == "goto g7-kept.open # TCP that opens no connection"
+    assert shown(by_name["g7-kept.open"]) == [
+        "vmap @g7-kept.never-drop.ipv4 # ",
+        "vmap @g7-kept.never-drop.ipv6 # ",
+        "goto g7-kept.accepted # ",
+    ]
+    assert shown(by_name["g7-trial"])[1:3] == [
+        "vmap @g7-trial.never-drop.ipv4 # ",
+        "vmap @g7-trial.never-drop.ipv6 # ",
+    ]
+    contents = {map_.header.name: map_.content for map_ in built.maps}
+    assert not any("g7-cut.never-drop" in name for name in contents)
+    small = contents["g7-kept.never-drop.ipv4"]
+    assert (bytes(small.starts), bytes(small.ends)) == (bytes([9, 9, 9, 0]), bytes([9, 9, 10, 0]))
+    assert {small.verdicts[target] for target in small.targets} == {goto("g7-kept.never-drop")}
 
 
 def test_starts() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodrop.dataplane.nftables import selectors, uapi
-from geodrop.dataplane.nftables.expressions import Bitwise, Cmp, Meta, OneOf, Payload
+from geodrop.dataplane.nftables.expressions import Bitwise, Cmp, ExtensionHeader, Meta, OneOf, Payload
 from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase
 from geodrop.ruleset.model import ServiceSpec
 
@@ -129,7 +129,9 @@ def test_a_catch_all_takes_everything() -> None:
 def test_later_fragments_pass_services_with_ports() -> None:
     """Whole protocols and bare addresses can be told without a port."""
     assert selectors.of_later_fragments(spec(tcp=((443, 443),))) == []
-    assert selectors.of_later_fragments(spec(tcp=((443, 443),), protocols=(1,))) == [selectors.protocols([1])]
+    ipv4, ipv6 = selectors.of_later_fragments(spec(tcp=((443, 443),), protocols=(1,)))
+    assert ipv4 == (*selectors.family(4), *selectors.protocols([1]))
+    assert ipv6 == (*selectors.family(6), ExtensionHeader(44, 0, 1), Cmp(CmpOp.EQ, b"\x01"))
     assert len(selectors.of_later_fragments(spec(addresses=("10.0.0.0/8", "fd00::/8")))) == 2
 
 
