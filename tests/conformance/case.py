@@ -78,7 +78,7 @@ def one(source: str, verdict: str, **fields: Any) -> list[Expectation]:  # noqa:
 
 def service(body: str, match: str = "{ports: {tcp: [443]}}", name: str = "api") -> str:
     """A service; without `match` it takes what no other one takes."""
-    return f"  {name}:\n    {f'match: {match}' if match else 'established: cut'}\n" + "".join(
+    return f"  {name}:\n    {f'match: {match}' if match else 'action: drop'}\n" + "".join(
         f"    {line}\n" for line in body.split("; ")
     )
 
