@@ -5,7 +5,7 @@
     g42.fragments           the same for later fragments, which have no ports -> g42-api.fragments
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
     g42-api.fragments       only the maps; then accepted
-    g42-api.CN              by family: count, drop
+    g42-api.CN.ipv4         count, drop; IPv4 addresses inside IPv6 go on to g42-api.CN.ipv6
 
 A packet that a service drops thus passes: interface, port, map, family, counter, drop. Rules that none of a service's
 packets can match are left out.
@@ -201,7 +201,7 @@ class _Service:
         """The chain that an element of a family's map leads to; made if it is not there yet."""
         match target.kind, family:
             case "drop", _:
-                return self._deny(target.klass)
+                return self._deny(target.klass, family)
             case "never-drop", 6:
                 return self._never_drop()
             case "special", 6:
@@ -209,7 +209,7 @@ class _Service:
             case ("never-drop" | "special") as kind, _:
                 # One element speaks for the address on the wire and for the same address inside IPv6.
                 wire = self._never_drop() if kind == "never-drop" else self._accepted
-                inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass)
+                inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass, 6)
                 either = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
                 return self._put(names.either(kind, self._label(target.klass)), either)
             case "embedded", 6 if target.embedding:
@@ -221,40 +221,43 @@ class _Service:
         """The chain that counts what is never dropped."""
         return self._put("never-drop", self._leave("never_drop", self._pass))
 
-    def _deny(self, klass: int) -> str:
-        """The chain that drops what counts under a class; or counts what it would drop."""
-        label = self._label(klass)
-        rules: list[Rule] = []
-        if self._monitor:
-            rules += self._leave("would_drop", self._pass, label)
-        elif self._ahead:
-            comment = f"until {utc(self._ahead)}"
-            rules += self._leave("would_drop", self._pass, label, selectors.before(self._ahead), comment)
-        if not self._monitor:
-            rules += self._leave("dropped", DROP, label)
-        return self._put(label or "", tuple(rules))
+    def _deny(self, klass: int, family: int) -> str:
+        """The chain that drops what counts under a class; or counts what it would drop.
 
-    def _leave(
+        Elements of the IPv6 map only ever see IPv6; those of the IPv4 map also IPv4 addresses inside it, which go on to
+        the chain of IPv6. A chain for each spares either a rule that does not apply.
+        """
+        label = self._label(klass)
+        ipv6 = self._put(f"{label}.ipv6", tuple(self._denials(label, 6)))
+        if family == 6:
+            return ipv6
+        ipv4 = (*self._denials(label, 4, selectors.family(4)), Rule((goto(ipv6),), "inside IPv6"))
+        return self._put(f"{label}.ipv4", ipv4)
+
+    def _denials(self, label: str | None, family: int, selector: Sequence[Expression] = ()) -> Iterator[Rule]:
+        if self._monitor:
+            yield self._leave_one("would_drop", self._pass, family, label, selector)
+            return
+        if self._ahead:
+            ahead = (*selector, *selectors.before(self._ahead))
+            yield self._leave_one("would_drop", self._pass, family, label, ahead, f"until {utc(self._ahead)}")
+        yield self._leave_one("dropped", DROP, family, label, selector)
+
+    def _leave(self, what: str, verdict: Verdict) -> tuple[Rule, ...]:
+        """Count by family, then the verdict."""
+        return tuple(self._leave_one(what, verdict, family, selector=selectors.family(family)) for family in FAMILIES)
+
+    def _leave_one(  # noqa: PLR0913, PLR0917 - the parts of a rule
         self,
         what: str,
         verdict: Verdict,
+        family: int,
         label: str | None = None,
         selector: Sequence[Expression] = (),
         comment: str = "",
-    ) -> tuple[Rule, ...]:
-        """Count by family, then the verdict."""
-        return tuple(
-            Rule(
-                (
-                    *selectors.family(family),
-                    *selector,
-                    Count(str(names.CounterName(self._service.name, label, f"ipv{family}", what))),
-                    verdict,
-                ),
-                comment,
-            )
-            for family in FAMILIES
-        )
+    ) -> Rule:
+        count = Count(str(names.CounterName(self._service.name, label, f"ipv{family}", what)))
+        return Rule((*selector, count, verdict), comment)
 
     def _label(self, klass: int) -> str | None:
         return None if klass == NO_CLASS else self._meta.classes[klass]

@@ -154,14 +154,17 @@ def test_enforced_services_always_decide() -> None:
 
 
 def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
-    """The way of a dropped packet is: family, map; family, counter, drop."""
+    """The way of a dropped packet is: family, map; family, counter, drop; IPv6 need not ask for its family twice."""
     built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
     assert shown(chains(built)["g7-api"]) == ["vmap @g7-api.ipv4 # ", "vmap @g7-api.ipv6 # ", "goto g7-api.accepted # "]
-    assert [text(rule.expressions) for rule in chains(built)["g7-api.CN"].rules] == [
+    assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv4"].rules] == [
         "meta nfproto, eq 0x02, counter api.CN.ipv4.dropped, drop",
-        "meta nfproto, eq 0x0a, counter api.CN.ipv6.dropped, drop",
+        "goto g7-api.CN.ipv6",
     ]
-    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", "g7-api.CN"}
+    assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv6"].rules] == [
+        "counter api.CN.ipv6.dropped, drop"
+    ]
+    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", "g7-api.CN.ipv4", "g7-api.CN.ipv6"}
 
 
 def test_never_drop_ports_only_where_they_can_match() -> None:
@@ -224,26 +227,28 @@ def test_never_drop_prefixes_count_before_rung_2_and_open_connections() -> None:
 
 def test_starts() -> None:
     """Ahead, the kernel's clock decides; past, there is nothing to decide. A service in monitor waits for nothing."""
-    ahead = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))["g7-later.CN"]
-    assert [text(rule.expressions[2:]) for rule in ahead.rules] == [
-        f"{text(selectors.before(NOW + 60))}, counter later.CN.ipv4.would_drop, accept",
-        f"{text(selectors.before(NOW + 60))}, counter later.CN.ipv6.would_drop, accept",
-        "counter later.CN.ipv4.dropped, drop",
-        "counter later.CN.ipv6.dropped, drop",
-    ]
-    past = chains(program.build(EVERYTHING, 7, ["eth0"], NOW + 60))["g7-later.CN"]
-    assert past.rules == ahead.rules[2:]
-    waiting = ruleset(Service("trial", DENIED, mode="monitor", starts=NOW + 60))
-    [first, second] = chains(program.build(waiting, 7, ["eth0"], NOW))["g7-trial.CN"].rules
-    assert "would_drop, return" in text(first.expressions)
-    assert "would_drop, return" in text(second.expressions)
+    ahead = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))
+    past = chains(program.build(EVERYTHING, 7, ["eth0"], NOW + 60))
+    waiting = chains(
+        program.build(ruleset(Service("trial", DENIED, mode="monitor", starts=NOW + 60)), 7, ["eth0"], NOW)
+    )
+    for family, selector, more in (("ipv4", selectors.family(4), 1), ("ipv6", (), 0)):
+        rules = ahead[f"g7-later.CN.{family}"].rules
+        assert [rule.expressions[: len(selector)] for rule in rules[:2]] == [selector, selector]
+        assert [text(rule.expressions[len(selector) :]) for rule in rules[:2]] == [
+            f"{text(selectors.before(NOW + 60))}, counter later.CN.{family}.would_drop, accept",
+            f"counter later.CN.{family}.dropped, drop",
+        ]
+        assert len(rules) == 2 + more
+        assert past[f"g7-later.CN.{family}"].rules == rules[1:]
+        assert "would_drop, return" in text(waiting[f"g7-trial.CN.{family}"].rules[0].expressions)
 
 
 def test_one_element_for_an_address_and_for_the_same_inside_ipv6() -> None:
     """On the wire it is never dropped, or special; embedded it is judged."""
     by_name = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))
-    assert shown(by_name["g7-api.never-drop-else-CN"]) == ["goto g7-api.never-drop # ", "goto g7-api.CN # "]
-    assert shown(by_name["g7-api.special-else-unknown"]) == ["goto g7-api.accepted # ", "goto g7-api.unknown # "]
+    assert shown(by_name["g7-api.never-drop-else-CN"]) == ["goto g7-api.never-drop # ", "goto g7-api.CN.ipv6 # "]
+    assert shown(by_name["g7-api.special-else-unknown"]) == ["goto g7-api.accepted # ", "goto g7-api.unknown.ipv6 # "]
     for name in ("g7-api.never-drop-else-CN", "g7-api.special-else-unknown"):
         assert by_name[name].rules[0].expressions[:2] == selectors.family(4)
 
