@@ -6,9 +6,9 @@ import itertools
 import os
 import re
 import signal
-import time
 import socket
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
