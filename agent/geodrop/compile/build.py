@@ -9,6 +9,7 @@ import numpy as np
 from geodrop import __version__
 from geodrop.compile.nftables import build_maps
 from geodrop.compile.rows import build_rows
+from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
 from geodrop.errors import PolicyError
 from geodrop.geo.world import regions
@@ -42,7 +43,7 @@ def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> byt
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
     rows = build_rows(policy, ladders, zones)
-    sections = _sections(zones, rows)
+    sections = _sections(zones, rows) | build_tables(zones, policy.file).sections()
     services = []
     for number, service in enumerate(policy.services):
         targets, maps = build_maps(zones, rows, number, service.name)

@@ -14,6 +14,9 @@ Sections (little-endian unless said otherwise):
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
+    xdp/ipv4, xdp/ipv6   entry[65536], the roots of the XDP program's tables (bpf/layout.h has these structs)
+    xdp/children         entry[n], both families
+    xdp/lines            line[n], both families
 """
 
 from __future__ import annotations
