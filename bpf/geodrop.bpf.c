@@ -43,8 +43,8 @@ int geodrop(struct xdp_md *ctx)
 	if (zone == NO_ZONE)
 		return XDP_PASS;
 	__u32 inside = zone;
-	if (row_of(in_policies, policy, zone, 0, 0) & ROW_HOLDS_IPV4) {
-		inside = zone_of(in_tables, 0, embedded_key(&packet), 0);
+	if (packet.ipv6 && row_of(in_policies, policy, zone, 0, 0) & ROW_HOLDS_IPV4) {
+		inside = zone_of_ipv4(in_tables, embedded_key(&packet));
 		if (inside == NO_ZONE)
 			return XDP_PASS;
 	}

@@ -22,7 +22,70 @@ static __always_inline __u64 not_greater(__u64 wanted, const __u16 *keys)
 	return (wanted - *(const __u64 *)keys) >> KEY_BITS & LANES;
 }
 
-static __always_inline __u32 zone_of(void *map, int ipv6, __u64 high, __u64 low)
+/* One line: the value that a key leads to, and in `children` where the line's children begin. */
+static __always_inline __u32 value_of(void *map, const struct entry *entry, __u64 key, __u32 *children)
+{
+	__u64 shift = entry->shift & 63;
+	__u64 number = entry->line + (key >> shift & ((1ULL << (entry->bits & 15)) - 1));
+	__u32 at = 1 + BLOCK_SEGMENTS + (number >> SEGMENT_LINE_BITS);
+	struct segment *segment = bpf_map_lookup_elem(map, &at);
+	if (!segment)
+		return 0;
+	BOUND(number, SEGMENT_LINES - 1);
+	struct line *line = &segment->lines[number];
+
+	/* The KEY_BITS below `shift`, or all `shift` of them if there are fewer. */
+	__u64 spare = shift - KEY_BITS;
+	spare &= ~((__s64)spare >> 63);
+	__u64 wanted = (key & ((1ULL << shift) - 1)) >> (spare & 63);
+	wanted = wanted * LANES | LANES << KEY_BITS;
+	OPAQUE(wanted);
+	__u64 lanes = not_greater(wanted, &line->keys[0]) + not_greater(wanted, &line->keys[4]) +
+		      not_greater(wanted, &line->keys[8]);
+	__u64 found = lanes * LANES >> 48;
+	BOUND(found, LINE_VALUES - 1);
+	*children = line->children;
+	return line->values[found];
+}
+
+static __always_inline __u32 walk(void *map, struct index *index, struct entry *entry, __u64 high, __u64 low)
+{
+	__u32 children = 0;
+	__u32 value = value_of(map, entry, high, &children);
+
+	for (int depth = 1; depth < MAX_DEPTH; depth++) {
+		if (!(value & CHILD))
+			return value;
+		__u64 child = children + (value & (CHILD - 1));
+		BOUND(child, MAX_CHILDREN - 1);
+		entry = &index->children[child];
+		value = value_of(map, entry, entry->lower ? low : high, &children);
+	}
+	return value & CHILD ? NO_ZONE : value;
+}
+
+static __always_inline __u32 zone_of_ipv4(void *map, __u64 key)
+{
+	__u32 at = 1 + (key >> (40 + SEGMENT_BLOCK_BITS)), zero = 0;
+	struct blocks *blocks = bpf_map_lookup_elem(map, &at);
+	if (!blocks)
+		return NO_ZONE;
+	__u64 block = key >> 40;
+	BOUND(block, SEGMENT_BLOCKS - 1);
+	__u32 value = blocks->value[block];
+	if (!(value & CHILD))
+		return value;
+	struct index *index = bpf_map_lookup_elem(map, &zero);
+	if (!index)
+		return NO_ZONE;
+	__u64 part = key >> (64 - BASE_BITS);
+	BOUND(part, (1 << BASE_BITS) - 1);
+	__u64 child = index->base[part] + (value & (CHILD - 1));
+	BOUND(child, MAX_CHILDREN - 1);
+	return walk(map, index, &index->children[child], key, 0);
+}
+
+static __always_inline __u32 zone_of_ipv6(void *map, __u64 high, __u64 low)
 {
 	__u32 zero = 0;
 	struct index *index = bpf_map_lookup_elem(map, &zero);
@@ -30,37 +93,12 @@ static __always_inline __u32 zone_of(void *map, int ipv6, __u64 high, __u64 low)
 		return NO_ZONE;
 	__u64 top = high >> (64 - ROOT_BITS);
 	BOUND(top, ROOT_ENTRIES - 1);
-	struct entry *entry = ipv6 ? &index->ipv6[top] : &index->ipv4[top];
+	return walk(map, index, &index->ipv6[top], high, low);
+}
 
-	for (int depth = 0; depth < MAX_DEPTH; depth++) {
-		__u64 key = entry->lower ? low : high;
-		__u64 shift = entry->shift & 63;
-		__u64 number = entry->line + (key >> shift & ((1ULL << (entry->bits & 15)) - 1));
-		__u32 at = 1 + (number >> SEGMENT_LINE_BITS);
-		struct segment *segment = bpf_map_lookup_elem(map, &at);
-		if (!segment)
-			return NO_ZONE;
-		BOUND(number, SEGMENT_LINES - 1);
-		struct line *line = &segment->lines[number];
-
-		/* The KEY_BITS below `shift`, or all `shift` of them if there are fewer: shifted to the top and down again. */
-		__u64 spare = shift - KEY_BITS;
-		spare &= ~((__s64)spare >> 63);
-		__u64 wanted = (key & ((1ULL << shift) - 1)) >> (spare & 63);
-		wanted = wanted * LANES | LANES << KEY_BITS;
-		OPAQUE(wanted);
-		__u64 lanes = not_greater(wanted, &line->keys[0]) + not_greater(wanted, &line->keys[4]) +
-			      not_greater(wanted, &line->keys[8]);
-		__u64 found = lanes * LANES >> 48;
-		BOUND(found, LINE_VALUES - 1);
-		__u32 value = line->values[found];
-		if (!(value & CHILD))
-			return value;
-		__u64 child = line->children + (value & (CHILD - 1));
-		BOUND(child, MAX_CHILDREN - 1);
-		entry = &index->children[child];
-	}
-	return NO_ZONE;
+static __always_inline __u32 zone_of(void *map, int ipv6, __u64 high, __u64 low)
+{
+	return ipv6 ? zone_of_ipv6(map, high, low) : zone_of_ipv4(map, high);
 }
 
 #endif

@@ -1,13 +1,15 @@
 """The tables of the XDP program: from partitions into zones to the entries and lines that bpf/layout.h describes.
 
-Both families share one form. An address is a 64-bit key (the upper half of an IPv6 address; an IPv4 address shifted left
-by 32), cut into blocks: 65,536 by its top bits, then again wherever a line of 12 keys cannot tell all zones of a block
-apart. A block that holds a single zone leads to a line that all such blocks share. Blocks are cut a level at a time,
-all of one level at once.
+An address is a 64-bit key: the upper half of an IPv6 address; an IPv4 address shifted left by 32. The space of keys is
+cut into blocks: IPv4 into its /24s, IPv6 into 65,536, and then again wherever a line of 12 keys cannot tell all zones
+of a block apart. A block that holds a single zone leads to a line that all such blocks share. Blocks are cut a level
+at a time, all of one level at once.
 """
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
 # These repeat bpf/layout.h and bpf/lookup.h; a test compares them.
 ROOT_BITS = 16
+BASE_BITS = 9
 KEY_BITS = 15
 LINE_KEYS = 12
 CHILD = 0x8000
@@ -75,25 +78,35 @@ class _Keys:
 class Tables:
     """What becomes of both families."""
 
-    roots: dict[int, npt.NDArray[Any]]
+    blocks: npt.NDArray[np.uint16]
+    base: npt.NDArray[np.uint32]
+    root: npt.NDArray[Any]
     children: npt.NDArray[Any]
     lines: npt.NDArray[Any]
 
     def sections(self) -> dict[str, bytes]:
         """The ruleset's sections (see ruleset.model)."""
-        return {
-            "xdp/ipv4": self.roots[4].tobytes(),
-            "xdp/ipv6": self.roots[6].tobytes(),
+        sections = {
+            # Level 1: higher ones save little and inflate more slowly.
+            "xdp/ipv4/blocks": zlib.compress(self.blocks.astype("<u2").tobytes(), 1),
+            "xdp/ipv4/base": self.base.astype("<u4").tobytes(),
+            "xdp/ipv6": self.root.tobytes(),
             "xdp/children": self.children.tobytes(),
             "xdp/lines": self.lines.tobytes(),
         }
+        digest = hashlib.sha256()
+        for name, content in sections.items():
+            digest.update(f"{name} {len(content)} ".encode())
+            digest.update(content)
+        return {**sections, "xdp/digest": digest.digest()}
 
 
 def build_tables(zones: Zones, file: str) -> Tables:
     """Tables for both families; raises PolicyError, naming the policy file, when a limit of the program is passed."""
     builder = _Builder(len(zones.keys))
-    roots = {partition.family: builder.add(partition) for partition in (zones.ipv4, zones.ipv6)}
-    tables = builder.finish(roots)
+    blocks, base = builder.add_ipv4(zones.ipv4)
+    root = builder.add_ipv6(zones.ipv6)
+    tables = Tables(blocks, base, root, np.concatenate([np.zeros(0, ENTRY), *builder.children]), builder.all_lines())
     for name, found, limit in (
         ("table entries", len(tables.children), MAX_CHILDREN),
         ("levels of tables", builder.depth, MAX_DEPTH),
@@ -117,27 +130,56 @@ class _Builder:
         self.child_count = 0
         self.depth = 0
 
-    def finish(self, roots: dict[int, npt.NDArray[Any]]) -> Tables:
-        children = np.concatenate([np.zeros(0, ENTRY), *self.children])
-        return Tables(roots, children, np.concatenate(self.lines))
+    def all_lines(self) -> npt.NDArray[Any]:
+        """Every line laid out so far."""
+        return np.concatenate(self.lines)
 
-    def add(self, partition: Partition) -> npt.NDArray[Any]:
-        """Cut one family; returns its root."""
+    def add_ipv4(self, partition: Partition) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32]]:
+        """A value for each /24, and for each /9 where its children begin."""
+        starts, values = partition.starts.astype(np.int64), partition.values
+        mixed = np.unique(starts[starts & 0xFF != 0] >> 8)
+        # A /24 gets the zone that its last address is in; mixed ones are overwritten.
+        cuts = np.unique(np.append(starts + 0xFF >> 8, 0))
+        cuts = cuts[cuts < 1 << 24]
+        zones = values[np.searchsorted(starts, cuts << 8, side="right") - 1]
+        blocks = np.repeat(zones.astype(np.uint16), np.diff(np.append(cuts, 1 << 24)))
+        before = np.searchsorted(mixed, np.arange(1 << BASE_BITS) << (24 - BASE_BITS))
+        blocks[mixed] = CHILD | (np.arange(len(mixed)) - before[mixed >> (24 - BASE_BITS)])
         keys = _keys(partition)
-        blocks = _root_blocks(keys)
-        root = self._entries(keys, blocks)
-        depth = 1
-        while True:
-            depth += 1
-            blocks = self._pending
-            if not len(blocks.first):
-                break
-            self.children.append(self._entries(keys, blocks))
-        self.depth = max(self.depth, depth)
+        first = np.searchsorted(starts, mixed << 8, side="right")
+        last = np.searchsorted(starts, (mixed << 8) + 0xFF, side="right")
+        size = len(mixed)
+        pending = _Blocks(
+            first,
+            last,
+            keys.values[first - 1],
+            mixed.astype(np.uint64) << np.uint64(40),
+            np.full(size, 40),
+            np.zeros(size, np.int64),
+        )
+        base = (before + self.child_count).astype(np.uint32)
+        self.child_count += size
+        self._descend(keys, pending)
+        return blocks, base
+
+    def add_ipv6(self, partition: Partition) -> npt.NDArray[Any]:
+        """The root."""
+        keys = _keys(partition)
+        root = self._entries(keys, _root_blocks(keys))
+        self._descend(keys, self._pending)
         return root
 
+    def _descend(self, keys: _Keys, blocks: _Blocks) -> None:
+        """Cut what is left, level by level."""
+        depth = 1
+        while len(blocks.first):
+            depth += 1
+            self.children.append(self._entries(keys, blocks))
+            blocks = self._pending
+        self.depth = max(self.depth, depth)
+
     def _entries(self, keys: _Keys, blocks: _Blocks) -> npt.NDArray[Any]:
-        """An entry for each block. What their lines cannot tell apart is left in `_pending`, in order of child number."""
+        """An entry for each block. What their lines cannot tell apart is left in `_pending`, by child number."""
         entries = np.zeros(len(blocks.first), ENTRY)
         entries["lower"] = blocks.lower
         cut = np.flatnonzero(blocks.last > blocks.first)
@@ -163,14 +205,7 @@ class _Builder:
         before = np.cumsum(count) - count
         total = int(count.sum())
 
-        # Every boundary by its block and slot, a slot being what a key can name; `code` sorts them as they stand.
-        amount = blocks.last - blocks.first
-        offset = np.cumsum(amount) - amount
-        block = np.repeat(np.arange(len(amount)), amount)
-        index = np.arange(int(amount.sum())) - (offset - blocks.first)[block]
-        inside = keys.keys[index] - blocks.start[block]
-        slot = (inside >> spare[block].astype(np.uint64)).astype(np.int64)
-        between = (inside & _mask(spare[block])) != 0
+        offset, index, block, slot, between = _boundaries(keys, blocks, spare)
         code = block << 33 | slot << 1 | between
 
         # Runs of slots that lead to the same place: they start with a line, at a boundary, and after a mixed slot.
@@ -192,15 +227,12 @@ class _Builder:
         line = before[run_block] + (run_slot >> slot_bits[run_block])
         starts = np.searchsorted(line, np.arange(total))
         column = np.arange(len(runs)) - starts[line]
-        lengths = np.diff(np.append(starts, len(runs)))
-        full = lengths > LINE_KEYS + 1
+        full = np.diff(np.append(starts, len(runs))) > LINE_KEYS + 1
 
         # A run's value is that of the last boundary at or before its start; boundaries after that make it mixed.
         low = np.searchsorted(code, run_block << 33 | run_slot << 1, side="right")
         high = np.searchsorted(code, run_block << 33 | run_slot << 1 | 1, side="right")
-        value = np.where(
-            low > offset[run_block], keys.values[index[np.maximum(low, 1) - 1]], blocks.base[run_block]
-        )
+        value = np.where(low > offset[run_block], keys.values[index[np.maximum(low, 1) - 1]], blocks.base[run_block])
         kept = ~full[line]
         mixed = kept & (high > low)
         split = kept & ~mixed & (value < 0)
@@ -258,6 +290,29 @@ class _Builder:
         self.child_count += len(order)
 
 
+class _Boundaries(NamedTuple):
+    """Every boundary inside some blocks, in order: where each block's begin, their place in the keys, block and slot.
+
+    A slot is what a key can name; `between`: the boundary is not at its start.
+    """
+
+    offset: Ints
+    place: Ints
+    block: Ints
+    slot: Ints
+    between: npt.NDArray[np.bool_]
+
+
+def _boundaries(keys: _Keys, blocks: _Blocks, spare: Ints) -> _Boundaries:
+    amount = blocks.last - blocks.first
+    offset = np.cumsum(amount) - amount
+    block = np.repeat(np.arange(len(amount)), amount)
+    index = np.arange(int(amount.sum())) - (offset - blocks.first)[block]
+    inside = keys.keys[index] - blocks.start[block]
+    slot = (inside >> spare[block].astype(np.uint64)).astype(np.int64)
+    return _Boundaries(offset, index, block, slot, (inside & _mask(spare[block])) != 0)
+
+
 def _keys(partition: Partition) -> _Keys:
     """The boundaries of a family, lower halves apart."""
     if partition.family == 4:
@@ -298,16 +353,14 @@ def _root_blocks(keys: _Keys) -> _Blocks:
     first = np.searchsorted(uppers, start, side="right")
     last = np.append(np.searchsorted(uppers, start[1:], side="left"), len(uppers))
     size = len(start)
-    return _Blocks(
-        first, last, keys.values[first - 1], start, np.full(size, width), np.zeros(size, np.int64)
-    )
+    return _Blocks(first, last, keys.values[first - 1], start, np.full(size, width), np.zeros(size, np.int64))
 
 
 def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
-    """How many bits choose a block's line: few lines, but no more boundaries in one than it has keys, where possible."""
+    """How many bits choose a block's line: few lines, but no more boundaries in one than keys, where possible."""
     amount = blocks.last - blocks.first
     most = np.maximum(np.ceil(np.log2(np.maximum(amount, 1) / FILL)).astype(np.int64), 1)
-    # LINE_KEYS boundaries further on lies the first one that must not be in the same line; the closest such pair decides.
+    # LINE_KEYS boundaries on lies the first one that must not be in the same line; the closest such pair decides.
     crowded = np.flatnonzero(amount > LINE_KEYS)
     span = amount[crowded] - LINE_KEYS
     offset = np.cumsum(span) - span

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.errors import ConfigError, UnavailableError
+from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.errors import ConfigError, PrivilegeError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store
@@ -39,12 +40,24 @@ class Loaded:
 
 
 def select_engine(name: str) -> Engine:
-    """The engine of that name, probed; raises UnavailableError or PrivilegeError."""
-    if name == "xdp":
-        raise UnavailableError("this build of geodrop has no xdp engine", "use --engine nftables or auto")
-    engine = NftablesEngine()
+    """The engine of that name, probed; raises UnavailableError or PrivilegeError.
+
+    `auto` takes xdp where it can work, else nftables.
+    """
+    if name == "auto":
+        try:
+            return select_engine("xdp")
+        except (UnavailableError, PrivilegeError):
+            return select_engine("nftables")
+    engine: Engine = XdpEngine() if name == "xdp" else NftablesEngine()
     engine.probe()
     return engine
+
+
+def engine_in_force() -> Engine:
+    """The engine that holds packets back right now; nftables, probed, when none does."""
+    xdp = XdpEngine()
+    return xdp if xdp.observe().generation else select_engine("nftables")
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
@@ -62,18 +75,29 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
     with exclusive():
-        engine = select_engine(engine_name)
+        current, engine = engine_in_force(), select_engine(engine_name)
         store = Store(config.state)
-        before, intent = engine.observe(), store.intent()
+        before, intent = current.observe(), store.intent()
         names = {interface.name for interface in before.interfaces}
-        if before.digest == ruleset.digest and names == set(selected.names) and not engine.verify(ruleset):
+        same = before.digest == ruleset.digest and names == set(selected.names) and current.name == engine.name
+        if same and not engine.verify(ruleset):
             store.keep(Path(path), ruleset.digest)
             store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
             return Loaded(before, before, None, selected.absent)
         generation = max(intent.generation, before.generation) + 1
         store.keep(Path(path), ruleset.digest)
         store.remember(replace(intent, generation=generation))
-        report = engine.apply(ruleset, generation, selected.names)
+        try:
+            report = engine.apply(ruleset, generation, selected.names)
+        except UnavailableError:
+            # What xdp cannot do on these interfaces (or at all) nftables can; a named engine is meant, though.
+            if engine_name != "auto" or engine.name == "nftables":
+                raise
+            engine = select_engine("nftables")
+            report = engine.apply(ruleset, generation, selected.names)
+        if current.name != engine.name:
+            # Both judge for a moment, each by a whole policy; nothing is ever judged by neither.
+            current.remove()
         store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
         store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
         return Loaded(before, engine.observe(), report, selected.absent)
@@ -82,13 +106,14 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
 def unload(config: Config) -> bool:
     """Remove all that is ours from the kernel and remember that; False if there was nothing."""
     with exclusive():
-        engine = select_engine("nftables")
+        engine = engine_in_force()
         store = Store(config.state)
         before, intent = engine.observe(), store.intent()
         generation = max(intent.generation, before.generation)
         # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
         store.remember(replace(intent, generation=generation, unloaded=True))
-        return engine.remove()
+        # Both: a load that was killed while it changed engines leaves both.
+        return any([XdpEngine().remove(), select_engine("nftables").remove()])
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import ctypes
+import itertools
+import zlib
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.errors import UnavailableError
+from geodrop.errors import DataError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from geodrop.ruleset.model import Row, Ruleset, ServiceSpec
 
@@ -43,11 +45,40 @@ class Place(NamedTuple):
 
 
 TABLE_PLACES = (
-    Place("xdp/ipv4", 0),
-    Place("xdp/ipv6", lay.ROOT_BYTES),
-    Place("xdp/children", 2 * lay.ROOT_BYTES),
-    Place("xdp/lines", lay.SEGMENT_BYTES),
+    Place("xdp/ipv6", 0),
+    Place("xdp/ipv4/base", lay.ROOT_BYTES),
+    Place("xdp/children", lay.ROOT_BYTES + lay.BASE_BYTES),
+    Place("xdp/lines", lay.SEGMENT_BYTES * (1 + lay.BLOCK_SEGMENTS)),
 )
+
+BLOCKS = Place("xdp/ipv4/blocks", lay.SEGMENT_BYTES)
+"""The only section that is compressed: 33.5 MB that deflate to 1."""
+
+BLOCK_BYTES = lay.SEGMENT_BYTES * lay.BLOCK_SEGMENTS
+CHUNK = 1 << 20
+
+
+def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, bytes | memoryview]]:
+    """Everything that a tables map holds: the section it comes from, where it goes, and its bytes.
+
+    Raises DataError when the compressed section is not what the compiler writes.
+    """
+    for place in TABLE_PLACES:
+        yield place.section, place.offset, ruleset.sections[place.section]
+    inflate = zlib.decompressobj()
+    given: bytes | memoryview = ruleset.sections[BLOCKS.section]
+    done = 0
+    try:
+        while chunk := inflate.decompress(given, CHUNK):
+            yield BLOCKS.section, BLOCKS.offset + done, chunk
+            done += len(chunk)
+            given = inflate.unconsumed_tail
+            if done > BLOCK_BYTES:
+                break
+    except zlib.error as error:
+        raise DataError(f"damaged ruleset ({error})", "compile it again") from error
+    if done != BLOCK_BYTES:
+        raise DataError(f"damaged ruleset ({BLOCKS.section} holds {done:,} bytes)", "compile it again")
 
 
 def labels_of(ruleset: Ruleset) -> list[Label]:
@@ -66,18 +97,13 @@ def labels_of(ruleset: Ruleset) -> list[Label]:
 
 def tables_digest(ruleset: Ruleset) -> bytes:
     """Names the bytes of the tables: generations that agree in it can share one tables map."""
-    digest = hashlib.sha256()
-    for place in TABLE_PLACES:
-        section = ruleset.sections[place.section]
-        digest.update(len(section).to_bytes(8, "little"))
-        digest.update(section)
-    return digest.digest()
+    return bytes(ruleset.sections["xdp/digest"])
 
 
 def segments_needed(ruleset: Ruleset) -> int:
-    """Elements of the tables map: the index, and the lines."""
+    """Elements of the tables map: the index, the /24s, and the lines."""
     lines = len(ruleset.sections["xdp/lines"]) // lay.LINE_BYTES
-    return 1 + -(-lines // lay.SEGMENT_LINES)
+    return 1 + lay.BLOCK_SEGMENTS + -(-lines // lay.SEGMENT_LINES)
 
 
 def elements_needed(ruleset: Ruleset) -> int:
@@ -200,29 +226,34 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
         selection.flags = (lay.SELECTION_LOCAL if local else 0) | (lay.SELECTION_NEVER_DROP if never_drop else 0)
         return at
 
-    for protocol in range(256):
-        policy.by_protocol[protocol] = number(_mask(bits, lambda one, p=protocol: _takes_whole(one, p)))  # type: ignore[misc]
+    # A protocol that no service names is like any other such one.
+    named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
+    other = next(protocol for protocol in range(256) if protocol not in named_protocols)
+    policy.by_protocol[:] = bytes([number(_whole(bits, other))]) * 256
+    for protocol in sorted(named_protocols):
+        policy.by_protocol[protocol] = number(_whole(bits, protocol))
     for protocol, never, target in (
         (TCP, meta.never_drop_tcp, policy.by_tcp_port),
         (UDP, meta.never_drop_udp, policy.by_udp_port),
     ):
-        whole = _mask(bits, lambda one, p=protocol: _takes_whole(one, p))  # type: ignore[misc]
+        whole = _whole(bits, protocol)
         ranges = [(one.tcp if protocol == TCP else one.udp, 1 << at) for at, one in bits]
         edges = {0, 65536}
         for some, _ in [*ranges, (never, 0)]:
             edges |= {edge for first, last in some for edge in (first, last + 1)}
         cuts = sorted(edges)
-        for first, end in zip(cuts, cuts[1:], strict=False):
+        for first, end in itertools.pairwise(cuts):
             services = whole | sum(bit for some, bit in ranges if _covers(some, first) and not whole & bit)
             value = number(services, never_drop=_covers(never, first))
-            target[first:end] = bytes([value]) * (end - first)
+            ctypes.memset(ctypes.byref(target, first), value, end - first)
 
 
-def _takes_whole(service: ServiceSpec, protocol: int) -> bool:
-    """Whether a service with a match takes every packet of a protocol, whatever the port."""
-    if service.catch_all:
-        return False
-    return protocol in service.protocols or not (service.tcp or service.udp or service.protocols)
+def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
+    """The services with a match that take every packet of a protocol, whatever the port."""
+    return _mask(
+        services,
+        lambda one: not one.catch_all and (protocol in one.protocols or not (one.tcp or one.udp or one.protocols)),
+    )
 
 
 def _mask(services: Iterable[tuple[int, ServiceSpec]], wanted: Callable[[ServiceSpec], bool]) -> int:
@@ -251,8 +282,13 @@ def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
                 f"the services' addresses make {len(cuts)} ranges in IPv{family}, {lay.MAX_LOCAL} is the most on xdp",
                 "use --engine nftables",
             )
-        for at in range(lay.MAX_LOCAL):
-            start = cuts[min(at, len(cuts) - 1)]
-            target[at].high, target[at].low = start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF
+        for at, start in enumerate(cuts):
             taking = {bit for first, end, bit in ranges if first <= start < end}
-            target[at].services = anywhere | sum(taking)
+            target[at] = lay.Local(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
+        # The search goes over all of them, so what is left repeats the last.
+        last = bytes(target[len(cuts) - 1])
+        ctypes.memmove(
+            ctypes.byref(target, len(cuts) * len(last)),
+            last * (lay.MAX_LOCAL - len(cuts)),
+            len(last) * (lay.MAX_LOCAL - len(cuts)),
+        )

@@ -107,7 +107,7 @@ class XdpEngine:
             except OSError as error:
                 raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
             started = time.perf_counter()
-            self._clean(programs, old, word)
+            self._clean(programs, word)
             times["delete"] = time.perf_counter() - started
         return Report(generation, times)
 
@@ -129,9 +129,7 @@ class XdpEngine:
             missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
             if missing:
                 return [*differences, Difference("counters", f"one for {missing[0]}", "none")]
-            expected = encode.encode_policy(
-                ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset)
-            )
+            expected = encode.encode_policy(ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset))
             judge.forgive_past_starts(expected, head, time.time())
             if programs.policy_bytes(word.policy)[: len(expected)] != expected:
                 differences.append(Difference("policy map", "as in the ruleset", "different"))
@@ -228,9 +226,8 @@ class XdpEngine:
         before = {link.interface.name: link for link in links.observe(self.pins)}
         added: list[int] = []
         try:
-            for name in names:
-                if name not in before:
-                    added.append(links.attach(self.pins, program, name, modes=self.attach))
+            for name in set(names) - before.keys():
+                added.append(links.attach(self.pins, program, name, modes=self.attach))  # noqa: PERF401 - undone below
         except BaseException:
             for ifindex in added:
                 links.detach(self.pins, ifindex)
@@ -246,15 +243,15 @@ class XdpEngine:
                 links.move(self.pins, link.ifindex, program)
 
     def _undo(self, programs: Programs, old: Word, word: Word) -> None:
-        programs.retire("policy", word.policy)
+        """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
+        programs.rest(word.policy)
         if word.tables != old.tables or not old.generation:
-            programs.retire("tables", word.tables)
+            programs.retire_tables(word.tables)
 
-    def _clean(self, programs: Programs, old: Word, word: Word) -> None:
+    def _clean(self, programs: Programs, word: Word) -> None:
         """Free what no packet reads any more: the other slots, older programs, links of interfaces that are gone."""
-        programs.retire("policy", 1 - word.policy)
-        programs.retire("tables", 1 - word.tables)
-        del old
+        programs.rest(1 - word.policy)
+        programs.retire_tables(1 - word.tables)
         for folder in self.pins.sets():
             if folder != programs.folder:
                 try:

@@ -39,7 +39,8 @@ def judge(programs: Programs, ruleset: Ruleset, addresses: Sequence[str], now: f
     parsed = [ip_address(address) for address in addresses]
     zones = programs.ask(word.tables, [keys(address.version, int(address)) for address in parsed])
     inside = programs.ask(
-        word.tables, [keys(4, _embedded(ruleset, zone, int(address))) for zone, address in zip(zones, parsed, strict=True)]
+        word.tables,
+        [keys(4, _embedded(ruleset, zone, int(address))) for zone, address in zip(zones, parsed, strict=True)],
     )
     answers = []
     for zone, embedded, address in zip(zones, inside, parsed, strict=True):

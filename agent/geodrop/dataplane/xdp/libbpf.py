@@ -10,7 +10,7 @@ import functools
 import mmap
 import os
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from geodrop.errors import UnavailableError
 
@@ -23,6 +23,8 @@ PROGRAM_XDP = 6  # enum bpf_prog_type
 HELPER_TAI = 208  # bpf_ktime_get_tai_ns, Linux 6.1
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 HAS_FRAGS = 1 << 5  # BPF_F_XDP_HAS_FRAGS, Linux 5.18
+MEMBARRIER = {"x86_64": 324, "aarch64": 283}
+MEMBARRIER_GLOBAL = 1  # synchronize_rcu in kernel/sched/membarrier.c
 GENERIC, NATIVE = 1 << 1, 1 << 2  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
 
 
@@ -125,6 +127,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_create": (c_int, (c_int, c_char_p, c_uint32, c_uint32, c_uint32, c_void_p)),
     "bpf_map_lookup_elem": (c_int, (c_int, c_void_p, c_void_p)),
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
+    "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     "bpf_obj_get": (c_int, (c_char_p,)),
@@ -171,13 +174,16 @@ def call(name: str, *arguments: Any) -> int:  # noqa: ANN401 - whatever the C fu
     return result
 
 
+_Info = TypeVar("_Info", MapInfo, ProgramInfo, LinkInfo)
+
+
 class Log:
     """Keeps what libbpf prints while it is in use: the verifier's words when it refuses a program."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def __enter__(self) -> Log:
+    def __enter__(self) -> Self:
         libc = ctypes.CDLL(None)
         kind = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
@@ -267,7 +273,7 @@ def query(ifindex: int) -> QueryOptions:
     return options
 
 
-def test_run(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, bytes, int]:
+def run_program(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, bytes, int]:
     """Run a program on a frame: its verdict, the frame as it left it, and nanoseconds a run."""
     given = ctypes.create_string_buffer(frame, len(frame))
     left = ctypes.create_string_buffer(len(frame))
@@ -276,6 +282,13 @@ def test_run(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, bytes
     options.data_out, options.data_size_out = ctypes.addressof(left), len(frame)
     call("bpf_prog_test_run_opts", program, byref(options))
     return options.retval, left.raw[: options.data_size_out], options.duration
+
+
+def wait_for_readers() -> None:
+    """Return when every program that was running has ended: membarrier's global form is the kernel's grace period."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syscall(MEMBARRIER[os.uname().machine], MEMBARRIER_GLOBAL, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "membarrier")
 
 
 def possible_cpus() -> int:
@@ -288,10 +301,7 @@ def has_tai_clock() -> bool:
     return call("libbpf_probe_bpf_helper", PROGRAM_XDP, HELPER_TAI, None) == 1
 
 
-def _info(fd: int, info: Any) -> Any:  # noqa: ANN401 - one of the Info structures, the same one back
+def _info(fd: int, info: _Info) -> _Info:
     size = c_uint32(sizeof(info))
     call("bpf_obj_get_info_by_fd", fd, byref(info), byref(size))
     return info
-
-
-test_run.__test__ = False  # type: ignore[attr-defined] # no test, whatever pytest thinks of its name

@@ -81,7 +81,7 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
             os.close(fd)
         return ifindex
     raise UnavailableError(
-        f"{name} takes no XDP program ({'; '.join(refused)}); too large an MTU and offloads such as LRO are usual causes",
+        f"{name} takes no XDP program ({'; '.join(refused)}); the MTU or an offload such as LRO is the usual cause",
         "use --engine nftables",
     )
 
@@ -104,5 +104,5 @@ def detach(pins: Pins, ifindex: int) -> None:
 def _foreign(ifindex: int) -> int:
     with suppress(OSError):
         found = libbpf.query(ifindex)
-        return found.prog_id or found.drv_prog_id or found.skb_prog_id
+        return int(found.prog_id or found.drv_prog_id or found.skb_prog_id)
     return 0

@@ -35,8 +35,8 @@ class Sizes:
         return self.segments >= other.segments and self.elements >= other.elements and self.pairs >= other.pairs
 
     def rounded(self) -> Sizes:
-        """The size class: powers of two, so that a change of policy or database seldom needs another program."""
-        return Sizes(_class(self.segments, 2), _class(self.elements, 2), _class(self.pairs * 2, 512))
+        """The size class, so that a change of policy or database seldom needs another program."""
+        return Sizes(-(-self.segments // 4) * 4, _class(self.elements, 2), _class(self.pairs * 2, 512))
 
     def memory(self, cpus: int) -> int:
         """Bytes of kernel memory with one generation in force."""

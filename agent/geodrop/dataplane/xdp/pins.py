@@ -13,11 +13,14 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geodrop.dataplane.xdp import libbpf
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.state.places import default_pins
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 BPFFS_MAGIC = 0xCAFE4A11  # linux/magic.h
 SET_NAME = re.compile(r"set-(\d+)-([0-9a-f]+)")

@@ -10,18 +10,18 @@ import ctypes
 import os
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp import libbpf
-from geodrop.dataplane.xdp.encode import TABLE_PLACES, Label
+from geodrop.dataplane.xdp.encode import Label, table_parts
 from geodrop.dataplane.xdp.loader import MAPS, PROGRAMS, Loader, Sizes
 from geodrop.dataplane.xdp.pins import remove_set, repin
 from geodrop.errors import ApplyError
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from geodrop.ruleset.model import Ruleset
@@ -105,7 +105,7 @@ class Programs:
         """Close every descriptor."""
         self._stack.close()
 
-    def __enter__(self) -> Programs:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -138,37 +138,59 @@ class Programs:
             return lay.Policy.from_buffer_copy(memory, 0)
 
     def fill_policy(self, slot: int, content: bytes | bytearray) -> None:
-        """Put a new policy map into a slot and compare it with what it should hold."""
+        """Write a policy into a slot and compare it with what it should hold.
+
+        The slot keeps its map, since a map of maps makes every change wait for a grace period. That period has passed
+        already where `rest` left its mark; else it is waited for here.
+        """
         size = self.sizes.elements * lay.POLICY_BYTES
-        fd = self._fresh("policy", "policies", slot, lay.POLICY_BYTES, self.sizes.elements)
+        try:
+            fd = libbpf.get(str(self.folder / f"policy{slot}"))
+        except FileNotFoundError:
+            fd = self._fresh("policy", "policies", slot, lay.POLICY_BYTES, self.sizes.elements)
         with self._closing(fd), libbpf.map_memory(fd, size) as memory:
+            if lay.Policy.from_buffer_copy(memory, 0).generation:
+                libbpf.wait_for_readers()
             memory[: len(content)] = content
             if memory[: len(content)] != content:
                 raise ApplyError("the policy map does not hold what was written to it; nothing was switched")
+
+    def rest(self, slot: int) -> None:
+        """Mark a policy slot as one that no packet reads any more, once that is so."""
+        libbpf.wait_for_readers()
+        with suppress(FileNotFoundError):
+            fd = libbpf.get(str(self.folder / f"policy{slot}"))
+            with self._closing(fd), libbpf.map_memory(fd, lay.POLICY_BYTES) as memory:
+                at = lay.Policy.generation.offset
+                memory[at : at + 8] = bytes(8)
 
     def fill_tables(self, slot: int, ruleset: Ruleset) -> None:
         """Put a new tables map into a slot and compare it with what it should hold."""
         size = self.sizes.segments * lay.SEGMENT_BYTES
         fd = self._fresh("tables", "tables", slot, lay.SEGMENT_BYTES, self.sizes.segments)
         with self._closing(fd), libbpf.map_memory(fd, size) as memory, memoryview(memory) as view:
-            for place in TABLE_PLACES:
-                section = ruleset.sections[place.section]
-                view[place.offset : place.offset + len(section)] = section
-            for name in self._differing(view, ruleset):
-                raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
+            for name, offset, content in table_parts(ruleset):
+                view[offset : offset + len(content)] = content
+                if view[offset : offset + len(content)] != content:
+                    raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
 
     def tables_differ(self, slot: int, ruleset: Ruleset) -> list[str]:
         """Sections of a ruleset that a slot does not hold."""
         size = self.sizes.segments * lay.SEGMENT_BYTES
         with self._slot("tables", slot, size) as memory, memoryview(memory) as view:
-            return list(self._differing(view, ruleset))
+            different = {
+                name: None
+                for name, offset, content in table_parts(ruleset)
+                if view[offset : offset + len(content)] != content
+            }
+            return list(different)
 
-    def retire(self, kind: str, slot: int) -> None:
+    def retire_tables(self, slot: int) -> None:
         """Empty a slot; returns when no packet can be reading it any more. The kernel then frees it by itself."""
         with suppress(FileNotFoundError):
-            (self.folder / f"{kind}{slot}").unlink()
+            (self.folder / f"tables{slot}").unlink()
         with suppress(FileNotFoundError):
-            libbpf.delete_element(self.fds["tables" if kind == "tables" else "policies"], slot)
+            libbpf.delete_element(self.fds["tables"], slot)
 
     def ask(self, slot: int, keys: Sequence[tuple[int, int, int]]) -> list[int]:
         """Zones of addresses, given as (family, upper key, lower key), as the program finds them in a tables slot."""
@@ -178,7 +200,7 @@ class Programs:
             asked = lay.Questions(tables=slot, count=len(some))
             for question, (family, high, low) in zip(asked.question, some, strict=False):
                 question.family, question.high, question.low = family, high, low
-            verdict, answer, _ = libbpf.test_run(self.fds["geodrop_ask"], bytes(asked))
+            verdict, answer, _ = libbpf.run_program(self.fds["geodrop_ask"], bytes(asked))
             if verdict != 2:  # XDP_PASS; anything else: the slot is empty
                 raise ApplyError(f"the program found nothing in tables slot {slot}")
             answers = lay.Questions.from_buffer_copy(answer)
@@ -238,12 +260,6 @@ class Programs:
                     at = (known[label] * 4 + which) * 2
                     numbers[at], numbers[at + 1] = packets, amount
 
-    def _differing(self, view: memoryview, ruleset: Ruleset) -> Iterator[str]:
-        for place in TABLE_PLACES:
-            section = ruleset.sections[place.section]
-            if view[place.offset : place.offset + len(section)] != section:
-                yield place.section
-
     def _fresh(self, kind: str, outer: str, slot: int, size: int, entries: int) -> int:
         fd = libbpf.create_array(f"geodrop_{kind}{slot}", size, entries)
         try:
@@ -272,7 +288,7 @@ def _entries(folder: Path, kind: str) -> int:
         with suppress(FileNotFoundError):
             fd = libbpf.get(str(folder / f"{kind}{slot}"))
             try:
-                return libbpf.map_info(fd).max_entries
+                return int(libbpf.map_info(fd).max_entries)
             finally:
                 os.close(fd)
     return 0
