@@ -5,7 +5,7 @@
 override SYSTEM_PYTHON := /usr/bin/python3
 override BIN := .venv/bin
 override SETUP_DONE := .venv/setup-done
-override AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
+override AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo 2>/dev/null))
 override OBJECTS := agent/geodrop/dataplane/xdp/geodrop.bpf.o agent/geodrop/dataplane/xdp/geodrop_no_clock.bpf.o
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
 

@@ -18,12 +18,13 @@ PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "messages": {"errors"},
-    "policy": {"errors"},
-    "geo": {"errors", "policy"},
+    "document": {"errors"},
+    "policy": {"errors", "document"},
+    "geo": {"errors", "policy", "document"},
     "ruleset": {"errors", "policy"},
-    "compile": {"errors", "messages", "policy", "geo", "ruleset"},
+    "compile": {"errors", "messages", "document", "policy", "geo", "ruleset"},
     "state": {"errors", "ruleset"},
-    "config": {"errors", "state"},
+    "config": {"errors", "document", "state"},
     "dataplane": {"errors", "ruleset", "state", "config"},
     "data": {"errors"},
     "demo": {"errors", "messages", "data", "state"},
@@ -32,14 +33,14 @@ ROOMS: dict[str, set[str]] = {
 }
 """Each room (a folder or a file of the package) and the rooms it may import, itself apart."""
 
-TYPES_ONLY = {("errors", "policy")}
-"""Imports that only a type checker follows, allowed beyond the table: PolicyError carries problems of the policy."""
+TYPES_ONLY = {("errors", "document")}
+"""Imports that only a type checker follows, allowed beyond the table: some errors carry the problems of a document."""
 
 LIBRARIES: dict[str, set[str]] = {
     "numpy": {"geo", "compile"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},
-    "yaml": {"policy", "config"},
+    "yaml": {"document"},
     "pyroute2": {"dataplane"},
     "structlog": {"dataplane", "cli"},
 }

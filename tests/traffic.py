@@ -81,9 +81,9 @@ class Traffic:
         assert self._process.stdout.readline() == "sending\n"
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._process.send_signal(signal.SIGTERM)
-        output, _ = self._process.communicate(timeout=60)
+        output = self._process.communicate(timeout=60)[0]
         rounds = int(output)
         # What was sent last may still be on its way through the other processor's queue.
         deadline = time.monotonic() + 5

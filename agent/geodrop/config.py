@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from geodrop.errors import ConfigError
+from geodrop.document.problems import shown
+from geodrop.errors import ConfigError, ConfigFileError
 from geodrop.state.places import default_socket, default_state
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from geodrop.document.problems import Report
+    from geodrop.document.tree import Node
 
 DEFAULT_PATH = "/etc/geodrop/agent.yaml"
 ENGINES = ("auto", "nftables", "xdp")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
+DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
 INTERFACE = re.compile(r"[^\s/:]{1,15}")
 """dev_valid_name in net/core/dev.c, with room for the patterns of fnmatch."""
 
@@ -56,124 +59,97 @@ class Config:
 
 
 def load_config(path: str | None) -> Config:
-    """Read agent.yaml from `path`, $GEODROP_CONFIG or its usual place; raises ConfigError.
+    """Read agent.yaml from `path`, $GEODROP_CONFIG or its usual place.
 
-    A file that was named must exist; the usual one may be missing.
+    A file that was named must exist; the usual one may be missing. Raises ConfigError, and ConfigFileError with every
+    problem in the file.
     """
     named = path or os.environ.get("GEODROP_CONFIG")
     at = named or DEFAULT_PATH
     try:
-        text = Path(at).read_text(encoding="utf-8")
+        data = Path(at).read_bytes()
     except FileNotFoundError:
         if named is None:
             return Config()
         raise ConfigError(f"{at}: no such file", "name another with --config, or leave it out for defaults") from None
     except OSError as error:
         raise ConfigError(f"{at}: {error.strerror}", "run as root or as a member of group geodrop") from error
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{at}: not UTF-8 text (byte {error.start})", "save it as UTF-8") from error
-    return _Reader(at).config(_parse(at, text))
+    # Not imported at the top: most hosts and most verbs have no agent.yaml to read.
+    from geodrop.document.tree import read_document  # noqa: PLC0415
 
-
-def _parse(at: str, text: str) -> Mapping[str, Any]:
-    import yaml  # noqa: PLC0415 - not at the top: most hosts and most verbs have no agent.yaml to read
-
-    try:
-        # BaseLoader makes every scalar a string: no YAML 1.1 surprises to undo.
-        content = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506 - BaseLoader builds nothing but text
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{at}:{mark.line + 1}:{mark.column + 1}" if mark else at
-        what = getattr(error, "problem", None) or "cannot be read as YAML"
-        raise ConfigError(f"{place}: error: {what}", "mend the YAML") from error
-    if content in (None, ""):
-        return {}
-    if not isinstance(content, dict):
-        raise ConfigError(f"{at}:1:1: error: must be a mapping", "write keys such as `engine: auto`")
-    return content
+    _, root, report = read_document(data, at)
+    config = _Reader(Path(at).parent, report).config(root) if root else Config()
+    if report.failed:
+        raise ConfigFileError(report.problems())
+    return config
 
 
 class _Reader:
-    """Turns the parsed file into a Config, each key by its own function; the first mistake ends it."""
+    """Turns the tree of the file into a Config, key by key; reports what is wrong and goes on."""
 
-    def __init__(self, at: str) -> None:
-        self.at = at
+    def __init__(self, folder: Path, report: Report) -> None:
+        from geodrop.document import shape  # noqa: PLC0415 - as above
 
-    def config(self, content: Mapping[str, Any]) -> Config:
-        readers: dict[str, Callable[[str, Any], Any]] = {
-            "source": self.source,
-            "engine": lambda key, value: self.choice(key, value, ENGINES),
-            "interfaces": self.interfaces,
-            "first_boot": lambda key, value: self.choice(key, value, FIRST_BOOT),
-            "state": lambda key, value: Path(self.text(key, value)),
-            "socket": lambda key, value: Path(self.text(key, value)),
-            "metrics": self.metrics,
-            "keep": self.duration,
+        self._folder = folder
+        self._report = report
+        self._shape = shape
+
+    def config(self, root: Node) -> Config:
+        """The whole file."""
+        names = [field.name for field in fields(Config)]
+        found = self._shape.fields(self._report, root, "agent.yaml", names)
+        read: dict[str, object] = {
+            "engine": found.value("engine", partial(self._choice, ENGINES)),
+            "first_boot": found.value("first_boot", partial(self._choice, FIRST_BOOT)),
+            "state": found.value("state", Path),
+            "socket": found.value("socket", Path),
+            "keep": found.value("keep", self._duration),
         }
-        self.known("", content, readers)
-        return replace(Config(), **{key: readers[key](key, value) for key, value in content.items()})
+        if "source" in found.nodes:
+            read["source"] = self._source(found.nodes["source"])
+        if "interfaces" in found.nodes:
+            node = found.nodes["interfaces"]
+            read["interfaces"] = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
+        if "metrics" in found.nodes:
+            read["metrics"] = self._metrics(found.nodes["metrics"])
+        return Config(**{name: value for name, value in read.items() if value is not None})  # type: ignore[arg-type]
 
-    def source(self, key: str, value: object) -> Source:
-        content = self.mapping(key, value, ("policy", "databases", "ruleset"))
-        source = Source(
-            policy=self.beside(f"{key}.policy", content["policy"]) if "policy" in content else None,
-            databases=tuple(self.beside(f"{key}.databases", one) for one in self.texts(key, content.get("databases"))),
-            ruleset=self.beside(f"{key}.ruleset", content["ruleset"]) if "ruleset" in content else None,
-        )
-        if (source.ruleset is None) == (source.policy is None) or (source.ruleset is None) != bool(source.databases):
-            raise self.wrong(key, "needs policy and databases, or ruleset alone")
-        return source
+    def _source(self, node: Node) -> Source | None:
+        found = self._shape.fields(self._report, node, "source", ("policy", "databases", "ruleset"))
+        policy, ruleset = found.value("policy", self._beside), found.value("ruleset", self._beside)
+        databases: list[str] = []
+        if "databases" in found.nodes:
+            databases = self._shape.values(self._report, found.nodes["databases"], "databases", self._beside)
+        if (ruleset is None) == (policy is None) or (policy is None) == bool(databases):
+            self._report.error(node.place, "source needs policy and databases, or ruleset alone; write one of the two")
+            return None
+        return Source(policy, tuple(databases), ruleset)
 
-    def beside(self, key: str, value: object) -> str:
+    def _metrics(self, node: Node) -> Metrics | None:
+        found = self._shape.fields(self._report, node, "metrics", ("listen", "socket", "textfile"))
+        if len(found.nodes) != 1:
+            self._report.error(node.place, "metrics takes one of listen, socket and textfile; write one of them")
+            return None
+        return Metrics(found.value("listen", str), found.value("socket", str), found.value("textfile", str))
+
+    def _beside(self, text: str) -> str:
         """A path; a relative one is relative to agent.yaml."""
-        return str(Path(self.at).parent / self.text(key, value))
+        return str(self._folder / text)
 
-    def interfaces(self, key: str, value: object) -> tuple[str, ...]:
-        names = self.texts(key, value)
-        for name in names:
-            if not INTERFACE.fullmatch(name):
-                raise self.wrong(key, f"{name!r} cannot be an interface's name; at most 15 characters, no space or /")
-        return names
+    def _interface(self, text: str) -> str:
+        if not INTERFACE.fullmatch(text):
+            raise self._shape.UnreadableError(
+                f"{shown(text)} cannot be an interface's name; write at most 15 characters without space, / or :"
+            )
+        return text
 
-    def metrics(self, key: str, value: object) -> Metrics:
-        content = self.mapping(key, value, ("listen", "socket", "textfile"))
-        if len(content) > 1:
-            raise self.wrong(key, "takes one of listen, socket and textfile")
-        return Metrics(**{"listen": None, **{name: self.text(key, item) for name, item in content.items()}})
-
-    def duration(self, key: str, value: object) -> int:
-        found = re.fullmatch(r"(\d{1,6})([hdw])", self.text(key, value))
+    def _duration(self, text: str) -> int:
+        found = DURATION.fullmatch(text)
         if not found:
-            raise self.wrong(key, f"{value!r} is not a duration; write for instance 400d, 12h or 8w")
+            raise self._shape.UnreadableError(f"{shown(text)} is not a duration; write for instance 400d, 12h or 8w")
         return int(found[1]) * UNITS[found[2]]
 
-    def choice(self, key: str, value: object, choices: tuple[str, ...]) -> str:
-        if value not in choices:
-            raise self.wrong(key, f"{value!r} is none of {', '.join(choices)}")
-        return str(value)
-
-    def text(self, key: str, value: object) -> str:
-        if not isinstance(value, str) or not value:
-            raise self.wrong(key, "must be a text")
-        return value
-
-    def texts(self, key: str, value: object) -> tuple[str, ...]:
-        if value is not None and not isinstance(value, list):
-            raise self.wrong(key, "must be a list, such as [eth0]")
-        return tuple(self.text(key, item) for item in value or ())
-
-    def mapping(self, key: str, value: object, keys: tuple[str, ...]) -> Mapping[str, Any]:
-        if not isinstance(value, dict):
-            raise self.wrong(key, f"must be a mapping of {', '.join(keys)}")
-        self.known(f"{key}.", value, keys)
-        return value
-
-    def known(self, prefix: str, content: Mapping[str, Any], keys: Iterable[str]) -> None:
-        for key in content:
-            if key not in keys:
-                close = get_close_matches(str(key), tuple(keys), n=1)
-                hint = f"did you mean {prefix}{close[0]}?" if close else f"the keys are {', '.join(keys)}"
-                raise ConfigError(f"{self.at}: error: unknown key {prefix}{key}", hint)
-
-    def wrong(self, key: str, what: str) -> ConfigError:
-        return ConfigError(f"{self.at}: error: {key}: {what}")
+    def _choice(self, choices: tuple[str, ...], text: str) -> str:
+        if text not in choices:
+            raise self._shape.UnreadableError(f"{shown(text)} is not known; write one of: {', '.join(choices)}")
+        return text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.policy.problems import Problem
+    from geodrop.document.problems import Problem
 
 
 class GeodropError(Exception):
@@ -26,6 +26,14 @@ class GeodropError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}; {self.next_step}" if self.next_step else self.message
+
+
+class ProblemsError(GeodropError):
+    """A file is wrong; carries every problem found, in file order, each with its place."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
 
 
 class ApplyError(GeodropError):
@@ -52,12 +60,8 @@ class DataError(GeodropError):
     exit_code = 65
 
 
-class ListError(DataError):
-    """List files cannot be used; carries every problem found, as PolicyError does."""
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+class ListError(ProblemsError, DataError):
+    """List files cannot be used."""
 
 
 class UnavailableError(GeodropError):
@@ -84,14 +88,14 @@ class ConfigError(GeodropError):
     exit_code = 78
 
 
-class PolicyError(GeodropError):
-    """The policy cannot be used; carries every problem found, in file order."""
+class ConfigFileError(ProblemsError, ConfigError):
+    """agent.yaml cannot be read."""
+
+
+class PolicyError(ProblemsError):
+    """The policy cannot be used."""
 
     exit_code = 78
-
-    def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
 
 
 EXIT_BUG = 70

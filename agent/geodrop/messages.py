@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from geodrop.errors import ListError, PolicyError
+from geodrop.errors import ProblemsError
 
 if TYPE_CHECKING:
     from geodrop.errors import GeodropError
@@ -24,8 +24,8 @@ def paint(text: str, code: int, stream: TextIO | None = None) -> str:
 
 
 def error(failure: GeodropError) -> None:
-    """Print a failure and its next step. The problems of policies and lists bring their own place and severity."""
-    if isinstance(failure, (ListError, PolicyError)):
+    """Print a failure and its next step. The problems of a file bring their own place and severity."""
+    if isinstance(failure, ProblemsError):
         print(failure, file=sys.stderr)
         return
     print(f"{paint('geodrop: error:', RED, sys.stderr)} {failure}", file=sys.stderr)

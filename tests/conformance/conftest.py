@@ -10,7 +10,7 @@ import pytest
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
-from tests.conformance.cases import WORLD
+from tests.conformance.case import WORLD
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
 from tests.namespaces import require

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.cases import CASES, CN, Case
+from tests.conformance.case import CN, Case
+from tests.conformance.cases import CASES
 from tests.conformance.frames import HOP_BY_HOP, ROUTING, checksum, encode
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import UDP, Packet, judge

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -13,7 +14,9 @@ from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database as GeoDatabase
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.conformance.cases import CASES, CN, DENY_CN, US, VERSION, Case, both, service
+from tests.conformance.case import CN, DENY_CN, US, VERSION, Case, Expectation, both, service
+from tests.conformance.cases import CASES
+from tests.conformance.random_packets import POLICIES, random_packet
 from tests.conformance.wire import JUDGED
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import judge, totals
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 COUNTERS = ("dropped", "would_drop", "accepted", "never_drop")
+
+RANDOM_PACKETS = 3000
+"""For each policy."""
 
 _generations = itertools.count(1)
 
@@ -86,6 +92,35 @@ def test_conformance(case: Case, engine: Engine, wire: Wire, world: Database, wo
         if item.via == JUDGED
     ]
     assert difference(before, counted(engine, wire)) == totals(judged)
+
+
+def let_through_together(counts: Totals) -> Totals:
+    """`accepted` and `never_drop` as one: what rungs 1 and 2 both let through may be counted under either."""
+    together: Totals = {}
+    for (name, family, label, counter), (packets, size) in counts.items():
+        key = name, family, label, "let through" if label is None else counter
+        before = together.get(key, (0, 0))
+        together[key] = before[0] + packets, before[1] + size
+    return together
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_random_packets(name: str, engine: Engine, wire: Wire, world: Database, world_file: Path) -> None:
+    """Thousands of packets of every shape, each judged as the oracle judges it, and all of them counted."""
+    load(engine, wire, POLICIES[name], world_file)
+    oracle = Oracle(POLICIES[name], [world], datetime.now(UTC))
+    chance = random.Random(name)
+    packets = [random_packet(chance) for _ in range(RANDOM_PACKETS)]
+    judgements = [judge(oracle, packet) for packet in packets]
+    expectations = [
+        Expectation(packet, judgement.verdict) for packet, judgement in zip(packets, judgements, strict=True)
+    ]
+    before = counted(engine, wire)
+    arrived, _, lengths = wire.send(expectations)
+    wrong = [item for item, here in zip(expectations, arrived, strict=True) if here != (item.verdict == "accept")]
+    assert wrong == []
+    expected = totals(zip(packets, judgements, lengths, strict=True))
+    assert let_through_together(difference(before, counted(engine, wire))) == let_through_together(expected)
 
 
 def test_a_date_arrives_with_nobody_running(engine: Engine, wire: Wire, world_file: Path) -> None:

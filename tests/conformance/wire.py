@@ -24,7 +24,7 @@ from tests.oracle.packet import LOCAL
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.conformance.cases import Expectation
+    from tests.conformance.case import Expectation
 
 JUDGED, OPEN = "eth0", "eth1"
 

@@ -156,14 +156,15 @@ def test_a_killed_demo_leaves_no_namespace(tmp_path_factory: pytest.TempPathFact
 
 def test_without_privileges_it_says_what_is_missing(folder: Path) -> None:
     """Each capability is named, and nothing has been made by then."""
-    command = ["setpriv", "--bounding-set=-all", "--reuid=65534", "--clear-groups"]
+    # The user stays root, who can enter the folder that this runs from.
+    less = ["setpriv", "--bounding-set=-net_bind_service,-net_admin,-sys_admin"]
     done = subprocess.run(
-        [*command, sys.executable, "-m", "geodrop", "demo"],
+        [*less, sys.executable, "-m", "geodrop", "demo"],
         env={**os.environ, "TMPDIR": str(folder)},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == PrivilegeError.exit_code
-    assert "CAP_NET_ADMIN, CAP_SYS_ADMIN; run it as root" in done.stderr
+    assert "CAP_NET_BIND_SERVICE, CAP_NET_ADMIN, CAP_SYS_ADMIN; run it as root" in done.stderr
     assert done.stdout == ""

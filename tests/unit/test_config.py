@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from geodrop.config import Config, Metrics, Source, load_config
-from geodrop.errors import ConfigError
+from geodrop.errors import ConfigError, ConfigFileError
 
 WHOLE = """
 source: {policy: policy.yaml, databases: [/var/lib/GeoIP/GeoLite2-Country.mmdb]}
@@ -60,31 +60,42 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("engin: xdp", "did you mean engine"),
-        ("engine: ebpf", "none of auto, nftables, xdp"),
-        ("first_boot: yes", "none of open, closed"),
-        ("interfaces: eth0", "must be a list"),
+        ("engin: xdp", '1:1: error: "engin" is not a key of agent.yaml; did you mean "engine"?'),
+        ("engine: ebpf", '1:9: error: engine of agent.yaml: "ebpf" is not known; write one of: auto, nftables, xdp'),
+        ("first_boot: yes", "write one of: open, closed"),
+        ("interfaces: eth0", "must be a list; write [eth0]"),
         ("interfaces: ['a b']", "cannot be an interface's name"),
         ("interfaces: [averyveryverylongname]", "cannot be an interface's name"),
         ("source: {policy: p.yaml}", "needs policy and databases, or ruleset alone"),
+        ("source: {databases: [d]}", "needs policy and databases, or ruleset alone"),
         ("source: {ruleset: r, policy: p, databases: [d]}", "needs policy and databases, or ruleset alone"),
-        ("source: {polcy: p}", "did you mean source.policy"),
+        ("source: {polcy: p}", 'did you mean "policy"'),
         ("metrics: {listen: a, socket: b}", "takes one of"),
+        ("metrics: {}", "takes one of"),
         ("keep: 400", "not a duration"),
-        ("[1, 2]", "must be a mapping"),
-        ("engine: [", "agent.yaml:"),
-        ("a: &a [*a]", "recursive"),
+        ("state:", "is empty"),
+        ("[1, 2]", "agent.yaml is a list"),
+        ("engine: [", "not YAML"),
+        ("engine: auto\nengine: xdp", "2:1: error"),
+        ("a: &a [*a]", "anchors"),
     ],
 )
 def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
-    """Each mistake is a ConfigError (78) that names the file and what to write."""
-    with pytest.raises(ConfigError, match=r"agent\.yaml") as caught:
+    """Each mistake is a ConfigFileError (78) with its place and what to write."""
+    with pytest.raises(ConfigFileError, match=r"agent\.yaml:\d+:\d+: error") as caught:
         load_config(write(tmp_path, text))
     assert message in str(caught.value)
     assert caught.value.exit_code == 78
 
 
+def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
+    """One run shows all there is to mend."""
+    with pytest.raises(ConfigFileError) as caught:
+        load_config(write(tmp_path, "engine: ebpf\nkeep: 1y\nsokket: /s\n"))
+    assert [problem.place.line for problem in caught.value.problems] == [1, 2, 3]
+
+
 def test_deep_nesting_is_a_mistake_not_a_crash(tmp_path: Path) -> None:
     """A file that nests without end is refused like any other bad YAML."""
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigFileError):
         load_config(write(tmp_path, "[" * 5000))

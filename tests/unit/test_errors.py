@@ -2,6 +2,7 @@ from geodrop import errors
 
 CONTRACT = {
     "GeodropError": 1,
+    "ProblemsError": 1,
     "ApplyError": 1,
     "UsageError": 2,
     "NotEnforcingError": 3,
@@ -11,6 +12,7 @@ CONTRACT = {
     "BusyError": 75,
     "PrivilegeError": 77,
     "ConfigError": 78,
+    "ConfigFileError": 78,
     "PolicyError": 78,
 }
 

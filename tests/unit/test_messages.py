@@ -3,8 +3,8 @@ import io
 import pytest
 
 from geodrop import messages
+from geodrop.document.problems import Place, Problem
 from geodrop.errors import DataError, ListError, PolicyError
-from geodrop.policy.problems import Place, Problem
 
 
 class Terminal(io.StringIO):

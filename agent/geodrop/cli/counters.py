@@ -21,7 +21,7 @@ WATCH_SECONDS = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `counters`."""
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-    parser.add_argument("--watch", action="store_true", help="print again every two seconds what has been added")
+    parser.add_argument("--watch", action="store_true", help="go on: every two seconds print what has changed")
 
 
 def run(args: argparse.Namespace) -> int:

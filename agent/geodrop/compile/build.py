@@ -11,11 +11,11 @@ from geodrop.compile.nftables import build_maps
 from geodrop.compile.rows import build_rows
 from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
+from geodrop.document.problems import Problem
 from geodrop.errors import PolicyError
 from geodrop.geo.world import regions
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import LineKind
-from geodrop.policy.problems import Problem
 from geodrop.ruleset.container import pack
 from geodrop.ruleset.model import Input, Meta, ServiceSpec, Target, meta_json
 

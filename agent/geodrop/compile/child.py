@@ -22,7 +22,7 @@ from geodrop import messages
 from geodrop.compile.build import build, identity
 from geodrop.compile.explain import explain_with_databases
 from geodrop.compile.sandbox import FOUND, MAX_NAME
-from geodrop.errors import EXIT_BUG, DataError, GeodropError
+from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, regions
 from geodrop.policy.parse import load_policy
@@ -100,9 +100,8 @@ def check(request: Mapping[str, Any], channel: socket.socket) -> int:
         files = [item.name for item in inputs.read]
         print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
     else:
-        print(
-            f"{policy.file}: good, {lines} lines for {'services' if len(names) > 1 else 'service'} {', '.join(names)}"
-        )
+        services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        print(f"{policy.file}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
     return 0
 
 
@@ -132,7 +131,7 @@ def explain(request: Mapping[str, Any], channel: socket.socket) -> int:
             continue
         for explanation, record in explain_with_databases(ruleset, region_map, address, now):
             if options["json"]:
-                print(json.dumps({**explanation.as_json(), "record": record}, ensure_ascii=False))
+                print(json.dumps({**explanation.as_json(), "record": record}))
             else:
                 print(explanation.as_text() + (f"\n    database record: {record}" if record else ""))
     return code
@@ -148,7 +147,7 @@ TASKS: dict[str, Callable[[Mapping[str, Any], socket.socket], int]] = {
 def read_inputs(request: Mapping[str, Any], channel: socket.socket) -> Inputs:
     """Read policy, lists and databases; prints warnings, raises GeodropError."""
     name = request["policy"]["name"]
-    text = _read(request["policy"]["fd"], MAX_POLICY, name)
+    text = _read(request["policy"]["fd"], MAX_POLICY, name, ConfigError)
     read = [Input("policy", os.path.basename(name), hashlib.sha256(text).hexdigest())]
 
     def read_list(file: str) -> bytes:
@@ -181,19 +180,19 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
     if answer != FOUND or not descriptors:
         raise DataError(f"{file}: {answer.decode(errors='replace')}", "name a list file inside the policy's folder")
     try:
-        return _read(descriptors[0], MAX_LIST, file)
+        return _read(descriptors[0], MAX_LIST, file, DataError)
     finally:
         os.close(descriptors[0])
 
 
-def _read(descriptor: int, limit: int, name: str) -> bytes:
+def _read(descriptor: int, limit: int, name: str, error: type[GeodropError]) -> bytes:
     try:
         with open(descriptor, "rb", closefd=False) as file:
             data = file.read(limit + 1)
     except OSError as failure:
-        raise DataError(f"{name}: {failure.strerror}", "name a file that can be read") from failure
+        raise error(f"{name}: {failure.strerror}", "name a file that can be read") from failure
     if len(data) > limit:
-        raise DataError(f"{name}: larger than {limit >> 20} MB", "make it smaller")
+        raise error(f"{name}: larger than {limit >> 20} MB", "make it smaller")
     return data
 
 

@@ -11,7 +11,7 @@ from geodrop.ruleset.explain import explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.geo.world import RegionMap
+    from geodrop.geo.world import Place, RegionMap
     from geodrop.ruleset.explain import Address, Explanation
     from geodrop.ruleset.model import Ruleset
 
@@ -20,8 +20,11 @@ def explain_with_databases(
     ruleset: Ruleset, region_map: RegionMap, address: Address, now: float
 ) -> Iterator[tuple[Explanation, dict[str, Any] | None]]:
     """Explanations whose region is the databases' own, and the database record it came from (None: there is none)."""
+    places: dict[Address, Place] = {}  # services ask for the address itself or the one inside it, again and again
     for explanation in explain(ruleset, address, now):
         judged = IPv4Address(explanation.embedded) if explanation.embedded else address
-        place = region_map.locate(judged)
+        if judged not in places:
+            places[judged] = region_map.locate(judged)
+        place = places[judged]
         region = explanation.region if explanation.embedded and explanation.region == "unknown" else str(place.region)
         yield dataclasses.replace(explanation, region=region), place.record

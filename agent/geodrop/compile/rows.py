@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.compile.zones import NO_REGION, NONE, ZoneKey
+from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
 from geodrop.geo.world import EMBEDDINGS, SPECIAL
 from geodrop.policy.countries import UNKNOWN as UNKNOWN_REGION
 from geodrop.policy.model import Rung, Verdict
-from geodrop.policy.problems import Place, Problem
 from geodrop.ruleset.model import MAX_CLASSES, NO_CLASS, Row, Zone
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Rows(NamedTuple):
 
 def build_rows(policy: Policy, ladders: Sequence[Ladder], zones: Zones) -> Rows:
     """Judge every zone for every service; raises PolicyError when there are too many counter classes."""
-    labels = {rule.label for ladder in ladders for rule in ladder.prefixes}
+    labels = {label for ladder in ladders for label in ladder.labels}
     classes = sorted(labels | {str(region) for region in zones.regions} | {str(UNKNOWN_REGION)})
     if len(classes) > MAX_CLASSES:
         message = (
@@ -70,8 +70,8 @@ class _Judge(NamedTuple):
         """The row for an IPv4 address inside an IPv6 one: never-drop is not asked, and special counts as unknown."""
         ladder = self.ladders[service]
         if key.winners[service] != NONE:
-            rule = ladder.prefixes[key.winners[service]]
-            return self._row(rule.decision, rule.label)
+            label, decision = list(ladder.labels.items())[key.winners[service]]
+            return self._row(decision, label)
         if key.region in EMBEDDINGS:
             return Row("embedded", "", "")
         region = UNKNOWN_REGION if key.region == SPECIAL else self.zones.regions[key.region]

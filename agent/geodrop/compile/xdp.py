@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
-from geodrop.policy.problems import Place, Problem
 
 if TYPE_CHECKING:
     import numpy.typing as npt

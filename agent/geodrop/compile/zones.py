@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
-from geodrop.geo.partition import Partition, combine, longest_match
-from geodrop.policy.problems import Place, Problem
+from geodrop.geo.partition import Partition, combine, constant, distinct, longest_match
 from geodrop.ruleset.model import MAX_ZONES
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ NO_REGION = -100
 
 @dataclass(frozen=True, order=True, slots=True)
 class ZoneKey:
-    """`never_drop` indexes policy.never_drop.prefixes, `winners` each service's ladder.prefixes.
+    """`never_drop` indexes policy.never_drop.prefixes, `winners` each service's ladder.labels.
 
     `region` indexes `Zones.regions`, or is one of the negative marks of geo.world (special, embedded), or NO_REGION.
     """
@@ -87,12 +87,12 @@ def _keyed(
     reserved = [(network, number) for number, network in enumerate(policy.never_drop.prefixes)]
     layers = [longest_match(family, reserved, NONE)]
     for ladder in ladders:
-        rules = [(rule.network, number) for number, rule in enumerate(ladder.prefixes)]
-        layers.append(longest_match(family, rules, NONE))
+        numbers = {label: number for number, label in enumerate(ladder.labels)}
+        layers.append(longest_match(family, ((rule.network, numbers[rule.label]) for rule in ladder.prefixes), NONE))
     # The layers are small and the regions large: the regions come last, so that only one step handles many intervals.
-    tuples: list[tuple[int, ...]] = [(int(value),) for value in layers[0].values]
-    partition = Partition(family, layers[0].starts, np.arange(len(tuples), dtype=np.int32))
-    for layer in layers[1:]:
+    partition = constant(family, 0)
+    tuples: list[tuple[int, ...]] = [()]
+    for layer in layers:
         partition, pairs = _product(partition, layer)
         tuples = [(*tuples[one], other) for one, other in pairs]
     partition, pairs = _product(partition, regions)
@@ -109,6 +109,7 @@ def _product(one: Partition, other: Partition) -> tuple[Partition, list[tuple[in
     starts, left, right = combine(one, other)
     low = int(right.min())
     width = int(right.max()) - low + 1
-    codes, numbers = np.unique(left.astype(np.int64) * width + (right - low), return_inverse=True)
-    pairs = [(int(code) // width, int(code) % width + low) for code in codes]
-    return Partition(one.family, starts, numbers.astype(np.int32)), pairs
+    codes = left.astype(np.int64) * width + (right - low)
+    present = distinct(codes)
+    pairs = [(int(code) // width, int(code) % width + low) for code in present]
+    return Partition(one.family, starts, np.searchsorted(present, codes).astype(np.int32)), pairs

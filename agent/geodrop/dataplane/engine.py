@@ -96,8 +96,8 @@ class Engine(Protocol):
         Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
         """
 
-    def verify(self, ruleset: Ruleset) -> list[Difference]:
-        """Compare all that is in the kernel with the ruleset it should hold; empty: they agree."""
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: structure, no data."""
 
     def counters(self) -> list[Count]:
         """Totals since the first load."""

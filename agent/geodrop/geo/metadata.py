@@ -21,6 +21,7 @@ MARKER = b"\xab\xcd\xefMaxMind.com"
 MARKER_WITHIN = 128 << 10  # bytes from the end of the file, by the specification
 SEPARATOR = 16  # zero bytes between tree and data section
 RECORD_SIZES = (24, 28, 32)
+LONGEST_TYPE = 200  # characters; it is shown to people, and recorded in every ruleset
 LAST_EPOCH = 253_402_300_799  # the end of the year 9999: what can be written as a date
 
 
@@ -62,8 +63,8 @@ def read_metadata(data: Buffer, name: str) -> Metadata:
     if ip_version not in (4, 6):
         raise damaged(name, f"IP version {ip_version}")
     database_type = content.get("database_type")
-    if not isinstance(database_type, str):
-        raise damaged(name, "no database_type in its metadata")
+    if not isinstance(database_type, str) or not database_type.isprintable() or len(database_type) > LONGEST_TYPE:
+        raise damaged(name, "no readable database_type in its metadata")
     node_count = _number(content, "node_count", name, 1, (1 << record_size) - 1)
     tree_end = node_count * record_size // 4
     data_start = tree_end + SEPARATOR

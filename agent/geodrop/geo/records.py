@@ -11,6 +11,7 @@ of country, continent and subdivisions in hundreds of thousands of records, and 
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 CODES = frozenset({"country_code", "continent_code"})
 NESTED: Mapping[str, type] = {"country": dict, "registered_country": dict, "continent": dict, "subdivisions": list}
 WANTED = CODES | NESTED.keys()
+SUBDIVISION = re.compile("[A-Z0-9]{1,3}")
 NO_MODEL = City(None)
 CACHED = 1 << 14  # decoded values; MaxMind's cities have 250 countries and 4,000 lists of subdivisions
 
@@ -62,7 +64,8 @@ class RegionReader:
         region = self._known.get(fields)
         if region is None:
             region = self._read({field: self._decode(value) for field, value in fields})
-            self._known[fields] = region
+            if not any(isinstance(value, int) for _, value in fields):  # a value in place is in one record only
+                self._known[fields] = region
         return region
 
     def _read(self, record: Mapping[str, Any]) -> Region:
@@ -74,7 +77,7 @@ class RegionReader:
             code, subdivisions = self._text(model.registered_country.iso_code), []
         region = country_region(code)
         if region.country:
-            return _with_subdivisions(region, [code for code in subdivisions if code])
+            return _with_subdivisions(region, subdivisions)
         if code not in UNKNOWN_CODES:
             self.strange.add(code)
         continent = self._text(record.get("continent_code") or _string(record, "continent") or model.continent.code)
@@ -108,9 +111,13 @@ def _string(record: Mapping[str, Any], field: str) -> str | None:
 
 
 def _with_subdivisions(region: Region, codes: Iterable[str]) -> Region:
-    """MaxMind gives the largest first, at most two, and of each the part after the country: "43" for "UA-43"."""
-    whole = [f"{region.country}-{code.removeprefix(f'{region.country}-')}" for code in codes]
-    outer, inner, *_ = (*dict.fromkeys(whole), "", "")
+    """MaxMind gives the largest first, at most two, and of each the part after the country: "43" for "UA-43".
+
+    What does not look like a code of ISO 3166-2 is passed over: no policy could name it.
+    """
+    parts = [code.removeprefix(f"{region.country}-") for code in codes]
+    whole = dict.fromkeys(f"{region.country}-{part}" for part in parts if SUBDIVISION.fullmatch(part))
+    outer, inner, *_ = (*whole, "", "")
     return Region(region.country, outer, region.continent, inner)
 
 

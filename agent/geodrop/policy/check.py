@@ -6,16 +6,16 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from geodrop.document.problems import clean, shown
 from geodrop.policy.groups import open_groups
 from geodrop.policy.model import LineKind, Mode
 from geodrop.policy.overlap import common_packets
-from geodrop.policy.problems import clean, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from geodrop.document.problems import Place, Report
     from geodrop.policy.model import Line, Policy, Service
-    from geodrop.policy.problems import Place, Report
 
 MAX_SERVICES = 1_000
 """Every pair of them is compared."""

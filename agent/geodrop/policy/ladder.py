@@ -6,6 +6,7 @@ This is the only place that knows that deny beats allow. `compile` asks it once 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from geodrop.policy.groups import open_groups
@@ -37,9 +38,14 @@ class PrefixRule:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Rungs 3 and 6 to 10 of one service. `prefixes` holds one rule for each distinct network."""
+    """Rungs 3 and 6 to 10 of one service.
+
+    `prefixes` holds one rule for each distinct network, `labels` what each label decides, in the order of labels: a
+    line keeps its place there when it moves between allow and deny.
+    """
 
     prefixes: tuple[PrefixRule, ...]
+    labels: Mapping[str, Decision]
     subdivisions: Mapping[str, Decision]
     countries: Mapping[str, Decision]
     continents: Mapping[str, Decision]
@@ -84,6 +90,7 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
                 prefixes.setdefault(network, PrefixRule(network, decision, label))
     return Ladder(
         prefixes=tuple(prefixes.values()),
+        labels={rule.label: rule.decision for rule in sorted(prefixes.values(), key=attrgetter("label"))},
         subdivisions=regions[LineKind.SUBDIVISION],
         countries=regions[LineKind.COUNTRY],
         continents=regions[LineKind.CONTINENT],

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from geodrop.document.problems import shown
+from geodrop.document.shape import UnreadableError
 from geodrop.policy.countries import CONTINENTS, COUNTRIES, UNKNOWN_CODES
 from geodrop.policy.model import Line, LineKind
-from geodrop.policy.problems import shown
-from geodrop.policy.values import UnreadableError, parse_name, parse_prefix
+from geodrop.policy.values import parse_name, parse_prefix
 
 if TYPE_CHECKING:
-    from geodrop.policy.problems import Place
+    from geodrop.document.problems import Place
 
 FORMS = "a country (CN), a subdivision (UA-43), continent:AS, group:NAME, list:NAME, a prefix or an address"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import TYPE_CHECKING
 
-from geodrop.policy.problems import Place, Report, shown
-from geodrop.policy.values import UnreadableError, parse_address, parse_prefix
+from geodrop.document.problems import Place, Report, shown
+from geodrop.document.shape import UnreadableError
+from geodrop.policy.values import parse_address, parse_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

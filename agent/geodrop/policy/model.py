@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
-    from geodrop.policy.problems import Place
+    from geodrop.document.problems import Place
 
 Network = IPv4Network | IPv6Network
 

@@ -6,22 +6,23 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from geodrop.document import shape
+from geodrop.document.problems import Place, Problem, Report, shown
+from geodrop.document.shape import UnreadableError
+from geodrop.document.tree import LINE_BREAK, Table, read_document
 from geodrop.errors import DataError, ListError, PolicyError
-from geodrop.policy import shape, values
+from geodrop.policy import values
 from geodrop.policy.check import Origins, check_policy
-from geodrop.policy.document import LINE_BREAK, Table, read_document
 from geodrop.policy.lines import parse_country
 from geodrop.policy.listfile import read_list_file
 from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
-from geodrop.policy.problems import Place, Problem, Report, shown
 from geodrop.policy.services import parse_lines, parse_ports, parse_prefixes, parse_service
 from geodrop.policy.special import embedded_inside, special_inside
-from geodrop.policy.values import UnreadableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from geodrop.policy.document import Node
+    from geodrop.document.tree import Node
     from geodrop.policy.model import Line, Network, Service
 
     ReadList = Callable[[str], bytes]

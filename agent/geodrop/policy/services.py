@@ -6,18 +6,19 @@ from functools import partial
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
-from geodrop.policy import shape, values
-from geodrop.policy.document import Table
+from geodrop.document import shape
+from geodrop.document.problems import shown
+from geodrop.document.shape import UnreadableError
+from geodrop.document.tree import Table
+from geodrop.policy import values
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Established, Match, Mode, Ports, Service, Verdict
-from geodrop.policy.problems import shown
-from geodrop.policy.values import UnreadableError
 
 if TYPE_CHECKING:
-    from geodrop.policy.document import Node
+    from geodrop.document.problems import Place, Report
+    from geodrop.document.shape import Fields
+    from geodrop.document.tree import Node
     from geodrop.policy.model import Line, Network
-    from geodrop.policy.problems import Place, Report
-    from geodrop.policy.shape import Fields
 
 KEYS = ("match", "default", "unknown", "allow", "deny", "mode", "starts", "established", "action")
 

@@ -11,8 +11,9 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING
 
+from geodrop.document.problems import shown
+from geodrop.document.shape import UnreadableError
 from geodrop.policy.model import Verdict
-from geodrop.policy.problems import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -51,10 +52,6 @@ PROTOCOLS: Mapping[str, tuple[int, ...]] = {
 
 _FIRST_START = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST_START = datetime(2262, 1, 1, tzinfo=UTC)
-
-
-class UnreadableError(ValueError):
-    """The text is not what is asked for."""
 
 
 def parse_name(text: str) -> str:

@@ -32,9 +32,12 @@ def test_subdivision_that_nobody_names_is_its_country() -> None:
 
 
 def test_verdicts_do_not_show_in_zones() -> None:
-    """Moving a region or a prefix between allow and deny leaves every zone and interval as it was."""
-    one = zones_of(policy(service(deny=["UA", "20.5.0.0/16"])))
-    other = zones_of(policy(service(allow=["UA", "20.5.0.0/16"], default=Verdict.DROP)))
+    """Moving regions, prefixes and lists between allow and deny leaves every zone and interval as it was."""
+    lists = {"a": ["20.6.0.0/16"], "b": ["20.7.0.0/16", "20.9.0.0/16"]}
+    one = zones_of(policy(service(deny=["UA", "20.5.0.0/16", "list:a"], allow=["list:b"]), **lists))
+    other = zones_of(
+        policy(service(allow=["UA", "20.5.0.0/16", "list:a"], deny=["list:b"], default=Verdict.DROP), **lists)
+    )
     assert one.keys == other.keys
     assert one.ipv4.starts.tolist() == other.ipv4.starts.tolist()
     assert one.ipv4.values.tolist() == other.ipv4.values.tolist()
@@ -54,12 +57,19 @@ def test_longest_prefix_wins_over_nested_lists() -> None:
     """Prefix rules nest; each address belongs to the longest that holds it, whoever wrote it."""
     given = policy(service(deny=["list:wide"], allow=["20.1.0.0/16"]), wide=["20.0.0.0/8", "20.1.2.0/24"])
     zones = zones_of(given)
-    rules = build_ladder(given, given.services[0]).prefixes
+    labels = list(build_ladder(given, given.services[0]).labels)
     winner = {
-        address: str(rules[zones.keys[at(zones, address)].winners[0]].network)
-        for address in ("20.9.0.1", "20.1.0.1", "20.1.2.1")
+        address: labels[zones.keys[at(zones, address)].winners[0]] for address in ("20.9.0.1", "20.1.0.1", "20.1.2.1")
     }
-    assert winner == {"20.9.0.1": "20.0.0.0/8", "20.1.0.1": "20.1.0.0/16", "20.1.2.1": "20.1.2.0/24"}
+    assert winner == {"20.9.0.1": "list:wide", "20.1.0.1": "20.1.0.0/16", "20.1.2.1": "list:wide"}
+
+
+def test_a_list_is_one_zone_however_long() -> None:
+    """What a list holds cannot be told apart by the policy, so a hundred thousand prefixes cost one zone."""
+    networks = [f"20.{number // 128}.{number % 128 * 2}.0/24" for number in range(5000)]
+    zones = zones_of(policy(service(deny=["list:long"]), long=networks))
+    assert len({at(zones, f"20.{number}.0.1") for number in range(39)}) == 1
+    assert len(zones.keys) == len(zones_of(policy(service(deny=["list:long"]), long=networks[:1])).keys)
 
 
 def test_too_many_zones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from geodrop.document.problems import Place
 from geodrop.geo.partition import longest_match
 from geodrop.geo.world import NAT64, SPECIAL, RegionMap
 from geodrop.policy.countries import UNKNOWN, Region
@@ -23,7 +24,6 @@ from geodrop.policy.model import (
     Service,
     Verdict,
 )
-from geodrop.policy.problems import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

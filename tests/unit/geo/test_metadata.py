@@ -69,6 +69,8 @@ def test_refuses_damaged_files(file: bytes, message: str) -> None:
         ("build_epoch", "yesterday"),
         ("database_type", None),
         ("database_type", 7),
+        ("database_type", "\x1b[2J"),
+        ("database_type", "x" * 1_000),
     ],
 )
 def test_refuses_fields_that_cannot_be(field: str, value: object) -> None:

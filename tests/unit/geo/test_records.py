@@ -51,6 +51,7 @@ def maxmind(**fields: object) -> dict[str, Any]:
             Region("GB", "GB-ENG", "EU", "GB-LND"),
         ),
         (maxmind(subdivisions=[{"names": {}}, {"iso_code": "43"}]), Region("UA", "UA-43", "EU")),
+        (maxmind(subdivisions=[{"iso_code": "\x1b[2J"}, {"iso_code": "Kyiv"}]), UKRAINE),
         (maxmind(subdivisions=[{"iso_code": "43"}, {"iso_code": "43"}]), Region("UA", "UA-43", "EU")),
         (maxmind(subdivisions=[{"iso_code": code} for code in "ABC"]), Region("UA", "UA-A", "EU", "UA-B")),
         (maxmind(subdivisions=None), UKRAINE),

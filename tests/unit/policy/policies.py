@@ -11,8 +11,8 @@ from geodrop.policy.parse import load_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from geodrop.document.problems import Problem
     from geodrop.policy.model import Policy, Service
-    from geodrop.policy.problems import Problem
 
 FILE = "etc/policy.yaml"
 

@@ -1,7 +1,7 @@
+from geodrop.document.problems import Place
 from geodrop.policy.groups import open_groups
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Line
-from geodrop.policy.problems import Place
 
 PLACE = Place("p", 1, 1)
 

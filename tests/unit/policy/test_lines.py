@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geodrop.document.problems import Place
+from geodrop.document.shape import UnreadableError
 from geodrop.policy.lines import parse_country, parse_line
 from geodrop.policy.model import LineKind
-from geodrop.policy.problems import Place
-from geodrop.policy.values import UnreadableError
 
 PLACE = Place("p", 1, 1)
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geodrop.document.shape import UnreadableError
 from geodrop.policy import values
 from geodrop.policy.model import Verdict
-from geodrop.policy.values import UnreadableError
 
 PARSERS: list[Callable[[str], object]] = [
     values.parse_name,

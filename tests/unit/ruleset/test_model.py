@@ -102,7 +102,7 @@ def test_rows_are_by_zone_and_service() -> None:
 def test_numbers_that_point_nowhere_are_refused(changed: dict[str, bytes]) -> None:
     """A file with a right digest but parts that do not fit is damaged, not an IndexError at three in the morning."""
     with pytest.raises(DataError, match="file: damaged ruleset"):
-        Ruleset.unpack(pack(**changed), "file")
+        Ruleset.unpack(pack(META, **changed), "file")
 
 
 def test_missing_parts_are_refused() -> None:

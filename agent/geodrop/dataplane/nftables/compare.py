@@ -27,7 +27,7 @@ def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Differe
         *chain_differences(base, snapshot.chains.get(base.name)),
         *(Difference(f"chain {name}", ABSENT, "a chain") for name in snapshot.chains if name not in chains),
         *(Difference(f"map {name}", ABSENT, "a map") for name in _strangers(program, snapshot)),
-        *_flags(snapshot),
+        *flags(snapshot.flags),
     ]
 
 
@@ -42,6 +42,12 @@ def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
     for name in program.counters:
         if name not in snapshot.counters:
             yield Difference(f"counter {name}", "a counter", ABSENT)
+
+
+def flags(found: int) -> Iterator[Difference]:
+    """Compare the flags of the table: a dormant one judges nothing."""
+    if found:
+        yield Difference(f"table inet {names.TABLE}", "no flags", f"flags {found:#x}")
 
 
 def chain_differences(expected: Chain, found: Chain | None) -> Iterator[Difference]:
@@ -104,11 +110,6 @@ def _decoded(lists: Sequence[memoryview], width: int) -> dict[tuple[int, int], s
 def _interval(first: int, last: int, width: int) -> str:
     make = ipaddress.IPv4Address if width == 4 else ipaddress.IPv6Address
     return str(make(first)) if first == last else f"{make(first)}-{make(last)}"
-
-
-def _flags(snapshot: Snapshot) -> Iterator[Difference]:
-    if snapshot.flags:
-        yield Difference(f"table inet {names.TABLE}", "no flags", f"flags {snapshot.flags:#x}")
 
 
 def _strangers(program: Program, snapshot: Snapshot) -> Iterator[str]:

@@ -68,7 +68,7 @@ def decode(data: Iterable[memoryview]) -> Iterator[Decoded]:
         for _, item in wire.attributes(items):
             found = wire.parse(item)
             key = bytes(wire.parse(found[uapi.Element.KEY])[uapi.DATA_VALUE])
-            flags = wire.number(found[uapi.Element.FLAGS]) if uapi.Element.FLAGS in found else 0
+            flags = wire.number_in(found, uapi.Element.FLAGS)
             value = wire.parse(found[uapi.Element.DATA]) if uapi.Element.DATA in found else {}
             verdict = expressions.decode_verdict(value[uapi.DATA_VERDICT]) if uapi.DATA_VERDICT in value else None
             yield key, bool(flags & uapi.NFT_SET_ELEM_INTERVAL_END), verdict

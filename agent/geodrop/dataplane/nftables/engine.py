@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.wire import Request
     from geodrop.ruleset.model import Ruleset
 
-TRANSACTION = 8 << 20
+TRANSACTION = 2 << 20
 """Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
 
 
@@ -79,8 +79,8 @@ class NftablesEngine:
             base_rules = program.switch(current.generation, current.interfaces) if current else ()
             has_base = before is not None and names.BASE in before.chains
             with _timed(seconds, "switch"):
+                connection.transaction(_switch(new.switch, before))
                 undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
-                connection.transaction(_switch(new.switch, has_base=has_base))
             with _timed(seconds, "verify"):
                 self._verify_switch(connection, new)
             undo.pop_all()
@@ -91,8 +91,8 @@ class NftablesEngine:
                     note = self._delete_generations(connection, now, {generation})
         return Report(generation, seconds, note)
 
-    def verify(self, ruleset: Ruleset) -> list[Difference]:
-        """Compare all that is in the kernel with the ruleset it should hold; empty: they agree."""
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: all but the elements."""
         with Connection() as connection:
             snapshot = observe.read(connection)
             found = observe.in_force(snapshot)
@@ -104,7 +104,7 @@ class NftablesEngine:
                 return [Difference(entry, f"digest {ruleset.digest}", f"digest {digest}")]
             expected = program.build(ruleset, found.generation, found.interfaces, found.stamp.loaded)
             differences = compare.structure(expected, program.base_chain(expected.switch), snapshot)
-            for map_ in expected.maps:
+            for map_ in expected.maps if full else ():
                 if map_.header.name in snapshot.maps:
                     differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
             return differences
@@ -153,8 +153,9 @@ class NftablesEngine:
         _raise(differences)
 
     def _verify_switch(self, connection: Connection, new: Program) -> None:
-        found = observe.read_base(connection)
-        _raise(compare.chain_differences(program.base_chain(new.switch), found))
+        base = program.base_chain(new.switch)
+        _, flags = observe.read_table(connection) or ("", 0)
+        _raise([*compare.chain_differences(base, observe.read_base(connection)), *compare.flags(flags)])
 
     def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
         """Delete all generations but these. What cannot be deleted is left to the next `apply`; says what."""
@@ -163,6 +164,8 @@ class NftablesEngine:
         return self._delete(connection, chains, maps)
 
     def _delete(self, connection: Connection, chains: Sequence[str], maps: Sequence[str]) -> str:
+        if not chains and not maps:
+            return ""
         try:
             connection.transaction(itertools.chain(map(messages.delete_rules, chains), map(messages.delete_set, maps)))
             # Apart from the maps: kernels before 6.4 let go of the chains that elements lead to after the transaction.
@@ -214,8 +217,10 @@ def _fill(new: Program, before: Snapshot | None) -> Iterator[Request]:
         yield from messages.new_rules(chain.name, chain.rules, numbers)
 
 
-def _switch(rules: tuple[Rule, ...], *, has_base: bool) -> Iterator[Request]:
-    if has_base:
+def _switch(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[Request]:
+    if before and before.flags:
+        yield messages.wake_table()
+    if before and names.BASE in before.chains:
         yield messages.delete_rules(names.BASE)
     else:
         yield messages.new_chain(program.base_chain())

@@ -270,8 +270,8 @@ def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
     if isinstance(found, Other) and found.name == "lookup":
         lookup = wire.parse(memoryview(found.data))
         name = wire.text(lookup.get(uapi.LOOKUP_SET, memoryview(b"")))
-        registers = _number(lookup, uapi.LOOKUP_SREG) == uapi.NFT_REG_1 and uapi.LOOKUP_DREG not in lookup
-        if name in choices and registers and not _number(lookup, uapi.LOOKUP_FLAGS):
+        registers = wire.number_in(lookup, uapi.LOOKUP_SREG) == uapi.NFT_REG_1 and uapi.LOOKUP_DREG not in lookup
+        if name in choices and registers and not wire.number_in(lookup, uapi.LOOKUP_FLAGS):
             return OneOf(choices[name])
     return found
 
@@ -324,12 +324,8 @@ def _same(encoded: bytes, raw: memoryview) -> bool:
     expression = wire.parse(wire.parse(memoryview(encoded))[uapi.LIST_ELEM])
     ours, found = wire.parse(expression[uapi.EXPR_DATA]), wire.parse(raw)
     return all(found.get(kind) == value for kind, value in ours.items()) and not any(
-        _number(found, kind) for kind in found.keys() - ours.keys()
+        wire.number_in(found, kind) for kind in found.keys() - ours.keys()
     )
-
-
-def _number(data: Attributes, kind: int) -> int:
-    return wire.number(data[kind]) if kind in data else 0
 
 
 def _value(data: memoryview) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import names
 from geodrop.dataplane.nftables.expressions import Bitwise, Cmp, Payload, VerdictMap
 from geodrop.dataplane.nftables.model import Map, MapHeader, Rule
 from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, PayloadBase
@@ -44,8 +43,8 @@ class Shard:
     bounds: tuple[bytes, bytes] | None = None
 
 
-def cut(content: Content, generation: int, service: str, family: int) -> list[tuple[Shard, Map]]:
-    """The maps of a service and family; none if it has no intervals."""
+def cut(content: Content, name: str, comment: str) -> list[tuple[Shard, Map]]:
+    """The map of that name, in several parts if it is large; none if it has no intervals."""
     if not len(content):
         return []
     count = -(-len(content) // MAX_INTERVALS)
@@ -53,10 +52,11 @@ def cut(content: Content, generation: int, service: str, family: int) -> list[tu
     cuts = []
     for number in range(count):
         part = content.part(number * size, (number + 1) * size)
-        name = names.service_map(generation, service, family, number + 1 if count > 1 else 0)
-        comment = f"service {service}, IPv{family}" + (f", part {number + 1} of {count}" if count > 1 else "")
-        shard = Shard(name, _bounds(part) if count > 1 else None)
-        cuts.append((shard, Map(MapHeader(name, comment, _KEY[content.width]), part)))
+        shard, text = Shard(name), comment
+        if count > 1:
+            shard = Shard(f"{name}.{number + 1}", _bounds(part))
+            text = f"{comment}, part {number + 1} of {count}"
+        cuts.append((shard, Map(MapHeader(shard.name, text, _KEY[content.width]), part)))
     return cuts
 
 

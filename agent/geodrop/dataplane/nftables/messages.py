@@ -35,8 +35,8 @@ _TABLE_ATTRIBUTE = {
 _ANONYMOUS = "__set%d"
 """The kernel puts a number in, which it reports when the rule is read back."""
 
-# How nft learns to print keys: type, length, and BYTEORDER_BIG_ENDIAN as a number of the host's (libnftnl, udata.h).
-_BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.BYTEORDER_BIG_ENDIAN)
+# How nft learns to print keys: type, length, and UDATA_BIG_ENDIAN as a number of the host's (libnftnl, udata.h).
+_BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
 
 
 # --- making ---------------------------------------------------------------------------------------------------------
@@ -46,6 +46,12 @@ def new_table(comment: str) -> Request:
     """Make the table."""
     body = wire.string(uapi.Table.NAME, TABLE) + wire.comment(uapi.Table.USERDATA, comment)
     return Request(Message.NEWTABLE, _NEW, body, f"create table inet {TABLE}")
+
+
+def wake_table() -> Request:
+    """Clear the table's flags, "dormant" among them, which keeps the kernel from calling its chains."""
+    body = wire.string(uapi.Table.NAME, TABLE) + wire.be32(uapi.Table.FLAGS, 0)
+    return Request(Message.NEWTABLE, Flag.REQUEST, body, f"clear the flags of table inet {TABLE}")
 
 
 def new_chain(chain: Chain) -> Request:
@@ -234,12 +240,12 @@ def read_rule(data: memoryview, choices: Mapping[str, Choice]) -> tuple[str, Rul
 
 def read_map(found: Mapping[int, memoryview]) -> MapHeader | None:
     """Read an answer to `dump` of sets; None if it is not a map as geodrop makes them."""
-    flags, key = wire.number(found[uapi.Set.FLAGS]), wire.number(found[uapi.Set.KEY_TYPE])
+    key = wire.number_in(found, uapi.Set.KEY_TYPE)
     if (
-        flags != _MAP_FLAGS
+        wire.number_in(found, uapi.Set.FLAGS) != _MAP_FLAGS
         or key not in set(KEY_LENGTH)
-        or wire.number(found[uapi.Set.KEY_LEN]) != KEY_LENGTH[KeyType(key)]
-        or wire.number(found[uapi.Set.DATA_TYPE]) != uapi.NFT_DATA_VERDICT
+        or wire.number_in(found, uapi.Set.KEY_LEN) != KEY_LENGTH[KeyType(key)]
+        or wire.number_in(found, uapi.Set.DATA_TYPE) != uapi.NFT_DATA_VERDICT
     ):
         return None
     comment = wire.comment_text(found.get(uapi.Set.USERDATA), uapi.UDATA_SET_COMMENT)

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from geodrop.dataplane.nftables.expressions import Expression, Verdict
     from geodrop.dataplane.nftables.uapi import KeyType
@@ -72,6 +73,19 @@ class Content:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def only(self, targets: Collection[int]) -> Content:
+        """The intervals that have one of these targets."""
+        width = self.width
+        kept = [number for number, target in enumerate(self.targets) if target in targets]
+        slices = [slice(number * width, (number + 1) * width) for number in kept]
+        return Content(
+            width,
+            memoryview(b"".join(self.starts[at] for at in slices)),
+            memoryview(b"".join(self.ends[at] for at in slices)),
+            memoryview(array("H", (self.targets[number] for number in kept))),
+            self.verdicts,
+        )
 
     def part(self, first: int, last: int) -> Content:
         """Intervals `first` up to, but not including, `last`."""

@@ -5,6 +5,7 @@
     g42-api                 the chain of the service api
     g42-api.CN              chains it leads to: drop what counts as CN; also .accepted, .control, .fragments, .6to4 ...
     g42-api.ipv4            its verdict map; cut in several: g42-api.ipv4.1, g42-api.ipv4.2 ...
+    g42-api.never-drop.ipv4 never-drop prefixes alone, for what is let through before the other map is asked
     api.CN.ipv4.dropped     counters, which outlive generations: packets of the counter class CN
     api.ipv4.accepted       counters of the whole service
 
@@ -64,9 +65,14 @@ def service_chain(generation: int, service: str, suffix: str = "") -> str:
     return f"g{generation}-{service}" + (f".{_plain(suffix)}" if suffix else "")
 
 
-def service_map(generation: int, service: str, family: int, shard: int = 0) -> str:
-    """A service's map; shards count from 1."""
-    return f"g{generation}-{service}.ipv{family}" + (f".{shard}" if shard else "")
+def service_map(generation: int, service: str, family: int) -> str:
+    """A service's map."""
+    return f"g{generation}-{service}.ipv{family}"
+
+
+def never_drop_map(generation: int, service: str, family: int) -> str:
+    """The map of the never-drop prefixes alone."""
+    return f"g{generation}-{service}.never-drop.ipv{family}"
 
 
 def either(kind: str, label: str | None) -> str:

@@ -43,7 +43,7 @@ def read_table(connection: Connection) -> tuple[str, int] | None:
             f"there is a table inet {names.TABLE} that geodrop did not make",
             f"look at it with: nft list table inet {names.TABLE}; delete or rename it",
         )
-    return comment, wire.number(found[uapi.Table.FLAGS]) if uapi.Table.FLAGS in found else 0
+    return comment, wire.number_in(found, uapi.Table.FLAGS)
 
 
 def read(connection: Connection) -> Snapshot | None:
@@ -115,14 +115,14 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
 
 
 def _read_choice(connection: Connection, name: str, found: dict[int, memoryview]) -> Choice | None:
-    flags = SetFlag(wire.number(found[uapi.Set.FLAGS]))
+    flags = SetFlag(wire.number_in(found, uapi.Set.FLAGS))
     if SetFlag.ANONYMOUS not in flags or SetFlag.MAP in flags:
         return None
-    length = wire.number(found[uapi.Set.KEY_LEN])
+    length = wire.number_in(found, uapi.Set.KEY_LEN)
     dumped = elements.decode(dump_elements(connection, name))
     ranges = elements.ranges(dumped, length, interval=SetFlag.INTERVAL in flags)
     try:
-        key = KeyType(wire.number(found[uapi.Set.KEY_TYPE]))
+        key = KeyType(wire.number_in(found, uapi.Set.KEY_TYPE))
     except ValueError:
         return None
     return Choice(key, length, tuple((first, last) for first, last, _ in ranges))

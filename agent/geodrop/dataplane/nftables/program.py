@@ -13,6 +13,7 @@ packets can match are left out.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
@@ -24,7 +25,7 @@ from geodrop.errors import DataError
 from geodrop.ruleset.model import NO_CLASS, Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from geodrop.dataplane.nftables.expressions import Expression, Verdict
     from geodrop.dataplane.nftables.lookups import Shard
@@ -86,13 +87,15 @@ class _Service:
         self._pass = RETURN if self._monitor else ACCEPT
         self._chains: dict[str, Chain] = {}
         self._shards: dict[int, list[Shard]] = {4: [], 6: []}
+        self._spared: dict[int, list[Shard]] = {4: [], 6: []}
         self.maps: list[Map] = []
         name = self._put("", ())
         self._accepted = self._put("accepted", self._leave("accepted", self._pass))
         for family in FAMILIES:  # IPv4 first: chains for embedded addresses look into its maps
-            for shard, map_ in lookups.cut(self._content(ruleset, family), generation, service.name, family):
-                self._shards[family].append(shard)
-                self.maps.append(map_)
+            content = self._content(ruleset, family)
+            map_name = names.service_map(generation, service.name, family)
+            self._shards[family] = self._cut(content, map_name, f"service {service.name}, IPv{family}")
+            self._never_drop_prefixes(content, family)
         self._chains[name] = Chain(name, self._comment(), tuple(self._judge()))
 
     @property
@@ -111,14 +114,35 @@ class _Service:
         found = selectors.of_later_fragments(self._service)
         if not found:
             return []
-        name = self._put("fragments", tuple(self._look_up()))
+        name = self._put("fragments", (*self._look_up(self._shards), self._rest))
         verdict = jump(name) if self._monitor else goto(name)
         return [Rule((*selector, verdict), self._comment()) for selector in found]
 
-    def _look_up(self) -> Iterator[Rule]:
+    @property
+    def _keeps(self) -> bool:
+        return self._service.established == "keep" and self._takes(control.TCP)
+
+    @property
+    def _rest(self) -> Rule:
+        return Rule((goto(self._accepted),))
+
+    def _look_up(self, shards: Mapping[int, Sequence[Shard]]) -> Iterator[Rule]:
         for family in FAMILIES:
-            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], self._shards[family])
-        yield Rule((goto(self._accepted),))
+            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], shards[family])
+
+    def _cut(self, content: Content, name: str, comment: str) -> list[Shard]:
+        cuts = lookups.cut(content, name, comment)
+        self.maps += [map_ for _, map_ in cuts]
+        return [shard for shard, _ in cuts]
+
+    def _never_drop_prefixes(self, content: Content, family: int) -> None:
+        """A map of their own, for packets that are let through before the large one is asked: rung 1 counts first."""
+        numbers = {number for number, target in enumerate(self._service.targets) if target.kind == "never-drop"}
+        if numbers and (self._keeps or any(self._control())):
+            name = names.never_drop_map(self._generation, self._service.name, family)
+            verdicts = (goto(self._never_drop()),) * len(content.verdicts)
+            only = replace(content.only(numbers), verdicts=verdicts)
+            self._spared[family] = self._cut(only, name, f"service {self._service.name}, never-drop, IPv{family}")
 
     def _judge(self) -> Iterator[Rule]:
         """The service's chain. What stands before the maps is left out where the service takes no such packets."""
@@ -127,18 +151,21 @@ class _Service:
             if ports := selectors.intersection(selectors.taken_ranges(service, protocol), ranges):
                 selector = selectors.destination_ports(protocol, ports)
                 yield Rule((*selector, goto(self._never_drop())), "never-drop ports")
-        control_rules = tuple(self._control())
+        spared, control_rules = tuple(self._look_up(self._spared)), tuple(self._control())
         if self._monitor:
             # From a chain that was jumped to, `return` would lead back to the maps.
-            yield from control_rules
+            yield from (*spared, *control_rules)
         elif control_rules:
             # One comparison keeps TCP, nearly all there is, out of these rules.
             numbers = [number for number in (control.ICMP, control.UDP, control.ICMPV6) if self._takes(number)]
-            chain = self._put("control", control_rules)
+            chain = self._put("control", (*spared, *control_rules))
             yield Rule((*selectors.protocols(numbers), jump(chain)), "ICMP errors, neighbour discovery, DHCP")
-        if service.established == "keep" and self._takes(control.TCP):
-            yield Rule((*selectors.no_opening(), goto(self._accepted)), "TCP that opens no connection")
-        yield from self._look_up()
+        if self._keeps:
+            let_through = self._accepted
+            if spared and not self._monitor:
+                let_through = self._put("open", (*spared, Rule((goto(self._accepted),))))
+            yield Rule((*selectors.no_opening(), goto(let_through)), "TCP that opens no connection")
+        yield from (*self._look_up(self._shards), self._rest)
 
     def _control(self) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""
@@ -187,7 +214,7 @@ class _Service:
                 return self._put(names.either(kind, self._label(target.klass)), either)
             case "embedded", 6 if target.embedding:
                 rules = lookups.embedded_rules(Embedding(target.embedding), self._shards[4])
-                return self._put(target.embedding, (*rules, Rule((goto(self._accepted),))))
+                return self._put(target.embedding, (*rules, self._rest))
         raise DataError(f"damaged ruleset (an IPv{family} interval leads to {target})", "compile it again")
 
     def _never_drop(self) -> str:

@@ -46,10 +46,12 @@ _SOURCE_PORT, _DESTINATION_PORT = (Payload(PayloadBase.TRANSPORT, offset, 2) for
 _TCP_FLAGS = Payload(PayloadBase.TRANSPORT, 13, 1)
 _ICMP_TYPE = Payload(PayloadBase.TRANSPORT, 0, 1)
 _HOP_LIMIT = Payload(PayloadBase.NETWORK, 7, 1)
+_FRAGMENT = 44
 _FRAGMENT_OFFSET: dict[int, tuple[Expression, bytes]] = {
     4: (Payload(PayloadBase.NETWORK, 6, 2), b"\x1f\xff"),  # RFC 791
-    6: (ExtensionHeader(44, 2, 2), b"\xff\xf8"),  # RFC 8200, 4.5
+    6: (ExtensionHeader(_FRAGMENT, 2, 2), b"\xff\xf8"),  # RFC 8200, 4.5
 }
+_FRAGMENT_PROTOCOL = ExtensionHeader(_FRAGMENT, 0, 1)
 _SYN, _ACK = 0x02, 0x10
 _IFNAMSIZ = 16
 _WHOLE = ((0, 0xFFFF),)
@@ -114,8 +116,8 @@ def dhcp(version: int, source: int, destination: int) -> Selector:
 
 def icmp_errors() -> Selector:
     """ICMP packets about packets."""
-    types = [(number, number) for number in control.ICMP_ERRORS]
-    return (*family(4), *protocols([control.ICMP]), _ICMP_TYPE, *_among(KeyType.ICMP_TYPE, 1, types))
+    types = _among(KeyType.ICMP_TYPE, 1, _singles(control.ICMP_ERRORS))
+    return (*family(4), *protocols([control.ICMP]), _ICMP_TYPE, *types)
 
 
 def icmpv6_errors() -> Selector:
@@ -171,30 +173,36 @@ def of_service(service: ServiceSpec) -> list[Selector]:
         for protocol, ranges in ((control.TCP, service.tcp), (control.UDP, service.udp))
         if ranges and protocol not in service.protocols
     ]
-    return _at_addresses(service, [*by_port, *_without_ports(service)])
+    if service.protocols:
+        by_port.append(protocols(service.protocols))
+    by_address = _local_addresses(service.addresses)
+    return [(*address, *port) for port in by_port or [()] for address in by_address.values() or [()]]
 
 
 def of_later_fragments(service: ServiceSpec) -> list[Selector]:
     """What it takes of later fragments, which show no ports: the first fragment decided where ports are asked for."""
-    return _at_addresses(service, _without_ports(service))
-
-
-def _without_ports(service: ServiceSpec) -> list[Selector]:
+    by_address = _local_addresses(service.addresses)
     if service.protocols:
-        return [protocols(service.protocols)]
-    return [] if service.tcp or service.udp else [()]
+        starts = by_address or {version: family(version) for version in (4, 6)}
+        return [(*start, *_fragment_protocols(version, service.protocols)) for version, start in starts.items()]
+    if service.tcp or service.udp:
+        return []
+    return list(by_address.values()) or [()]
 
 
-def _at_addresses(service: ServiceSpec, selectors: Iterable[Selector]) -> list[Selector]:
-    by_address = _local_addresses(service.addresses) or [()]
-    return [(*address, *selector) for selector in selectors for address in by_address]
+def _fragment_protocols(version: int, numbers: Iterable[int]) -> Selector:
+    """Later fragments of these protocols, of one family, which has been checked."""
+    if version == 4:
+        return protocols(numbers)
+    # The kernel gives up on the protocol of a fragment where an authentication header follows, which is one itself.
+    return (_FRAGMENT_PROTOCOL, *_among(KeyType.INET_PROTO, 1, _singles(numbers)))
 
 
-def _local_addresses(texts: Iterable[str]) -> list[Selector]:
+def _local_addresses(texts: Iterable[str]) -> dict[int, Selector]:
     networks = [ip_network(text, strict=False) for text in texts]
     ipv4 = list(collapse_addresses(network for network in networks if isinstance(network, IPv4Network)))
     ipv6 = list(collapse_addresses(network for network in networks if isinstance(network, IPv6Network)))
-    return [_destination(family[0].version, family) for family in (ipv4, ipv6) if family]
+    return {found[0].version: _destination(found[0].version, found) for found in (ipv4, ipv6) if found}
 
 
 def _destination(version: int, networks: Sequence[IPv4Network] | Sequence[IPv6Network]) -> Selector:
@@ -205,6 +213,10 @@ def _destination(version: int, networks: Sequence[IPv4Network] | Sequence[IPv6Ne
         return (*start, Bitwise(network.netmask.packed, bytes(width)), Cmp(CmpOp.EQ, network.network_address.packed))
     ranges = [(int(network.network_address), int(network.broadcast_address)) for network in networks]
     return (*start, *_among(_ADDRESS_TYPE[version], width, ranges))
+
+
+def _singles(numbers: Iterable[int]) -> Ranges:
+    return [(number, number) for number in sorted(set(numbers))]
 
 
 def _among(key: KeyType, width: int, ranges: Ranges) -> Selector:

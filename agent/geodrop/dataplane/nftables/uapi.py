@@ -237,4 +237,4 @@ NFT_DATA_VERDICT = 0xFFFFFF00
 UDATA_COMMENT = 0  # of tables, chains, rules and objects (libnftnl, libnftnl/udata.h)
 UDATA_SET_KEYBYTEORDER = 0
 UDATA_SET_COMMENT = 7
-BYTEORDER_BIG_ENDIAN = 2  # nftables, include/datatype.h
+UDATA_BIG_ENDIAN = 2  # nftables, include/datatype.h

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.nftables import uapi
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
 ATTRIBUTE = struct.Struct("=HH")
 HEADER = struct.Struct("=IHHII")
@@ -127,6 +127,11 @@ def parse(data: memoryview) -> dict[int, memoryview]:
 def number(value: memoryview) -> int:
     """A big-endian number of whatever width."""
     return int.from_bytes(value, "big")
+
+
+def number_in(found: Mapping[int, memoryview], kind: int) -> int:
+    """The number of an attribute; 0 where it is left out, which is how the kernel writes many zeroes."""
+    return number(found[kind]) if kind in found else 0
 
 
 def signed(value: memoryview) -> int:

@@ -1,9 +1,9 @@
 import pytest
 
-from geodrop.policy import shape
-from geodrop.policy.document import Node, read_document
+from geodrop.document import shape
+from geodrop.document.problems import Report
+from geodrop.document.tree import Node, read_document
 from geodrop.policy.model import Mode
-from geodrop.policy.problems import Report
 from geodrop.policy.values import parse_ports
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from geodrop.policy.problems import Place, Report, shown
+from geodrop.document.problems import Place, Report, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -136,7 +136,7 @@ class _Tree:
             place = self._place(event.start_mark)
             match event:
                 case yaml.DocumentStartEvent() if stack[0].items:
-                    self._report.error(place, "a second document begins here; write one policy a file")
+                    self._report.error(place, "a second document begins here; write one document a file")
                     break
                 case yaml.AliasEvent():
                     self._report.error(place, "aliases (*name) are not supported; write a group or list, and name that")

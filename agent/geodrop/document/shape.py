@@ -11,17 +11,20 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from geodrop.policy.document import Listing, Node, Scalar, Table
-from geodrop.policy.problems import shown
-from geodrop.policy.values import UnreadableError
+from geodrop.document.problems import shown
+from geodrop.document.tree import Listing, Node, Scalar, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from geodrop.policy.problems import Place, Report
+    from geodrop.document.problems import Place, Report
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
+
+
+class UnreadableError(ValueError):
+    """A text is not what is asked for; the message is the second half of a sentence: what is wrong, what to write."""
 
 
 def table(report: Report, node: Node, what: str) -> Table | None:

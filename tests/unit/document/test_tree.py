@@ -3,8 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodrop.policy import document
-from geodrop.policy.document import MAX_DEPTH, MAX_SIZE, Listing, Node, Scalar, Table, read_document
+from geodrop.document.tree import MAX_DEPTH, MAX_SIZE, Listing, Node, Scalar, Table, read_document
 
 PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 
@@ -12,7 +11,7 @@ PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
 @pytest.fixture(params=PARSERS, autouse=True)
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything holds for either parser of PyYAML."""
-    monkeypatch.setattr(document, "PARSER", request.param)
+    monkeypatch.setattr("geodrop.document.tree.PARSER", request.param)
 
 
 def plain(node: Node | None) -> object:

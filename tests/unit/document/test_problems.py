@@ -1,6 +1,6 @@
 import pytest
 
-from geodrop.policy.problems import MAX_PROBLEMS, Place, Problem, Report, shown
+from geodrop.document.problems import MAX_PROBLEMS, Place, Problem, Report, shown
 
 
 def test_form_of_a_problem() -> None:

@@ -1,0 +1,20 @@
+from tests.kernel.cli.conftest import Host
+
+
+def test_the_kernel_is_asked(host: Host) -> None:
+    """Without files, explain answers from what is loaded and adds what the kernel's own tables say."""
+    host.geodrop.good("load", "--interface", "lo", host.cn)
+    answers = host.geodrop.good("explain", "--json", "1.0.0.1", "2.0.0.1", "2002:100:1::").json_lines
+    assert [(answer["verdict"], answer["kernel"]["verdict"]) for answer in answers] == [
+        ("drop", "drop"),
+        ("accept", "accept"),
+        ("drop", "drop"),
+    ]
+    assert "1.0.0.0-1.0.0.255" in answers[0]["kernel"]["where"]
+
+
+def test_nothing_loaded(host: Host) -> None:
+    """With nothing in force there is nothing to explain from: 3, and the other forms are named."""
+    done = host.geodrop.run("explain", "1.0.0.1")
+    assert done.code == 3
+    assert "--ruleset" in done.err

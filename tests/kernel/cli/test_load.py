@@ -1,0 +1,75 @@
+import fcntl
+import os
+from pathlib import Path
+
+from geodrop.state.places import namespace_cookie
+from tests.kernel.cli.conftest import Host
+
+LOAD = ("load", "--interface", "lo")
+
+
+def test_load_says_what_happened(host: Host) -> None:
+    """Generations count up; the line names them, the ruleset, the interface and the time each phase took."""
+    first = host.geodrop.good(*LOAD, host.cn).out
+    assert first.startswith("generation 0 -> 1: ruleset ")
+    assert " in force on lo (fill " in first
+    assert host.geodrop.good(*LOAD, host.ru).out.startswith("generation 1 -> 2: ")
+
+
+def test_same_again_is_nothing_to_do(host: Host) -> None:
+    """What is in force already is left alone, byte for byte, unless something about it is wrong."""
+    host.geodrop.good(*LOAD, host.cn)
+    before = host.netns.run("nft", "-a", "list", "ruleset")
+    assert "nothing to do" in host.geodrop.good(*LOAD, host.cn).out
+    assert host.netns.run("nft", "-a", "list", "ruleset") == before
+    host.netns.run("nft", "flush", "chain", "inet", "geodrop", "g1-api")
+    assert host.geodrop.good(*LOAD, host.cn).out.startswith("generation 1 -> 2: ")
+    assert host.geodrop.good("status").out.startswith("enforcing\n")
+
+
+def test_other_interfaces_are_another_load(host: Host) -> None:
+    """The same ruleset on other interfaces is a change; a name that is not there is told, and taken."""
+    host.geodrop.good(*LOAD, host.cn)
+    done = host.geodrop.good(*LOAD, "--interface", "eth7", host.cn)
+    assert "no interface eth7 is there now" in done.err
+    names = [one["name"] for one in host.geodrop.good("status", "--json").json["interfaces"]]
+    assert names == ["eth7", "lo"]
+
+
+def test_no_interface(host: Host) -> None:
+    """Without a default route and without a name there is nothing to judge: 78, and nothing is loaded."""
+    done = host.geodrop.run("load", host.cn)
+    assert done.code == 78
+    assert "--interface" in done.err
+    assert host.netns.run("nft", "list", "ruleset") == ""
+
+
+def test_generations_survive_unload(host: Host) -> None:
+    """A number is never given out twice, not even after the kernel forgot it."""
+    host.geodrop.good(*LOAD, host.cn)
+    host.geodrop.good("unload")
+    assert host.geodrop.good(*LOAD, host.ru).out.startswith("generation 0 -> 2: ")
+
+
+def test_somebody_else_is_loading(host: Host) -> None:
+    """While the lock is held nothing is changed: 75."""
+    host.geodrop.good(*LOAD, host.cn)
+    lock = Path(f"/run/geodrop/netns/{_cookie(host)}/lock")
+    descriptor = os.open(lock, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    done = host.geodrop.run(*LOAD, host.ru)
+    os.close(descriptor)
+    assert done.code == 75
+    assert host.geodrop.good("status", "--json").json["generation"] == 1
+
+
+def test_engine_that_is_not_there(host: Host) -> None:
+    """An engine asked for by name is not replaced by another behind the operator's back."""
+    done = host.geodrop.run(*LOAD, "--engine", "xdp", host.cn)
+    assert done.code == 69
+    assert "xdp" in done.err
+
+
+def _cookie(host: Host) -> int:
+    with host.netns.entered():
+        return namespace_cookie()

@@ -1,0 +1,125 @@
+"""`geodrop explain --json -` against the oracle: every field that the contract names, on real databases."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import maxminddb
+import pytest
+
+from geodrop.data import bundled_database
+from tests.cli import Geodrop
+from tests.databases import REAL, real_database
+from tests.oracle.addresses import sample
+from tests.oracle.ladder import Oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from ipaddress import IPv4Address, IPv6Address
+
+    from maxminddb.reader import Reader
+
+COUNT = 100_000
+SEED = 20_260_601
+
+ALLOW_LIST = (Path(__file__).parents[2] / "deploy" / "policies" / "ai-api-allow-list.yaml").read_text()
+
+# A deny list with a bit of everything; the addresses are real ones, since those for documentation are special.
+DENY_LIST = """
+version: 1
+groups:
+  embargoed: [KP, IR, SY, CU, group:more]
+  more: [RU, BY, VE]
+lists:
+  partners: {prefixes: [2.0.0.0/8, "2a01::/16"]}
+  scanners: {file: lists/scanners.txt}
+corrections:
+  3.0.0.0/9: CN
+  "2600:1f00::/24": RU
+services:
+  live:
+    match: {ports: {tcp: [443]}}
+    default: allow
+    unknown: deny
+    allow: [list:partners, 5.8.0.0/16, NO]
+    deny: [group:embargoed, CN, "continent:AF", list:scanners, 5.8.8.0/24, 64.0.0.0/10, "2400::/16"]
+  trial:
+    match: {ports: {tcp: [443]}}
+    default: deny
+    unknown: allow
+    allow: ["continent:EU", US]
+    deny: [DE]
+    mode: monitor
+  later:
+    match: {ports: {tcp: [444]}}
+    default: deny
+    unknown: deny
+    starts: 2099-01-01T00:00:00Z
+never_drop: {prefixes: [1.0.0.0/10, "2a02:6b8::/32"]}
+"""
+SCANNERS = "# seen in the logs\n2.5.0.0-2.5.3.255 # a range\n2a01:e00::/28\n8.8.8.8\n"
+
+
+class Remembering:
+    """A database that reads each address once."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._known: dict[IPv4Address | IPv6Address, Any] = {}
+
+    def get(self, ip_address: IPv4Address | IPv6Address) -> Any:  # noqa: ANN401 - a record can be anything
+        """The record of an address, or None."""
+        if ip_address not in self._known:
+            self._known[ip_address] = self._reader.get(ip_address)
+        return self._known[ip_address]
+
+
+def agrees(folder: Path, policy: str, database: Path, addresses: Sequence[str], remembered: Remembering) -> None:
+    """Ask both about each address, and compare what they say of each service, in order."""
+    source = folder / "policy.yaml"
+    source.write_text(policy)
+    (folder / "lists").mkdir(exist_ok=True)
+    (folder / "lists" / "scanners.txt").write_text(SCANNERS)
+    done = Geodrop(folder).good(
+        "explain", "--policy", str(source), "--database", str(database), "--json", "-", stdin="\n".join(addresses)
+    )
+    said = iter(done.json_lines)
+    oracle = Oracle(policy, [remembered], datetime.now(UTC), folder)
+    for address in addresses:
+        for service, answer in oracle.explain(address).items():
+            line = next(said)
+            found = {name: line[name] for name in ("service", "rung", "verdict", "would_drop", "region")}
+            assert found == {
+                "service": service,
+                "rung": answer.rung,
+                "verdict": answer.verdict,
+                "would_drop": answer.would_drop,
+                "region": answer.region,
+            }, line
+            assert "address" in line
+            assert isinstance(line["zone"], int)
+    assert next(said, None) is None, "more answers than questions"
+
+
+def both_shapes_agree(folder: Path, database: Path) -> None:
+    """Allow list and deny list, the same addresses."""
+    reader = maxminddb.open_database(database, maxminddb.MODE_MEMORY)
+    addresses = sample(reader, COUNT, SEED)
+    remembered = Remembering(reader)
+    agrees(folder, ALLOW_LIST, database, addresses, remembered)
+    agrees(folder, DENY_LIST, database, addresses, remembered)
+
+
+@pytest.mark.slow
+def test_bundled_database(tmp_path: Path) -> None:
+    """100,000 random and boundary addresses of the bundled database, both shapes of policy."""
+    both_shapes_agree(tmp_path, bundled_database(tmp_path))
+
+
+@pytest.mark.databases
+@pytest.mark.parametrize("name", REAL)
+def test_real_databases(tmp_path: Path, name: str) -> None:
+    """The same for three databases of other makers, of the day they are fetched."""
+    both_shapes_agree(tmp_path, real_database(name))

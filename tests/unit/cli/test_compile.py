@@ -1,0 +1,65 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from geodrop.ruleset.model import Ruleset
+from tests.cli import Geodrop
+from tests.databases import country, write_database
+
+POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A small world."""
+    return write_database(tmp_path / "country.mmdb", {"1.0.0.0/24": country("CN"), "2400::/24": country("CN")})
+
+
+def test_summary_and_file(tmp_path: Path, database: Path) -> None:
+    """One line tells the digest and sizes of the ruleset, which others may read."""
+    os.umask(0o022)
+    ruleset = Geodrop(tmp_path).compile(POLICY, database)
+    assert ruleset.stat().st_mode & 0o777 == 0o644
+    out = (
+        Geodrop(tmp_path)
+        .good("compile", "--policy", str(tmp_path / "test.yaml"), "--database", str(database), "-o", str(ruleset))
+        .out
+    )
+    assert f"ruleset {Ruleset.open(ruleset).digest[:12]}, " in out
+    assert "nftables intervals 1 IPv4 and " in out
+
+
+def test_same_inputs_give_the_same_file(tmp_path: Path, database: Path) -> None:
+    """A fleet compares digests."""
+    geodrop = Geodrop(tmp_path)
+    assert geodrop.compile(POLICY, database).read_bytes() == geodrop.compile(POLICY, database).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("policy", "given", "output", "code"),
+    [
+        (POLICY.replace("CN", "XX"), "country.mmdb", "out", 78),
+        (POLICY, "none.mmdb", "out", 65),
+        (POLICY, "test.yaml", "out", 65),
+        (POLICY, "country.mmdb", "none/out", 65),
+    ],
+)
+@pytest.mark.usefixtures("database")
+def test_failure_leaves_the_old_file(tmp_path: Path, policy: str, given: str, output: str, code: int) -> None:
+    """Whatever goes wrong, the ruleset that was there still is, and nothing is beside it."""
+    geodrop = Geodrop(tmp_path)
+    geodrop.command()  # writes agent.yaml
+    (tmp_path / "test.yaml").write_text(policy)
+    (tmp_path / "out").write_bytes(b"old")
+    before = sorted(tmp_path.iterdir())
+    options = ["--policy", "test.yaml", "--database", given, "-o", output]
+    done = geodrop.run("compile", *(str(tmp_path / item) if "-" not in item else item for item in options))
+    assert done.code == code
+    assert (tmp_path / "out").read_bytes() == b"old"
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_arguments_are_required(tmp_path: Path) -> None:
+    """Without a policy, a database or an output the command line is wrong (2)."""
+    assert Geodrop(tmp_path).run("compile", "--policy", "p").code == 2

@@ -1,0 +1,34 @@
+import pytest
+
+from geodrop.cli.status import describe
+
+GOOD = {
+    "enforcing": True,
+    "healthy": True,
+    "problems": [],
+    "generation": 42,
+    "digest": "ab" * 32,
+    "unloaded": False,
+    "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
+    "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
+}
+
+
+def test_in_force() -> None:
+    """A glance tells what is in force, where, and since when each service drops."""
+    text = describe(GOOD)
+    assert text.startswith("enforcing\n")
+    for part in ("generation  42, ruleset abababababab", "eth0 (xdp, native)", "api: monitor, starts 2030-01-01"):
+        assert part in text
+
+
+def test_degraded() -> None:
+    """What is wrong stands first."""
+    text = describe({**GOOD, "healthy": False, "problems": ["chain g42: expected 3 rules, found 2"]})
+    assert text.splitlines()[:2] == ["enforcing, but degraded", "  problem     chain g42: expected 3 rules, found 2"]
+
+
+@pytest.mark.parametrize(("unloaded", "why"), [(True, "unloaded on request"), (False, "nothing has been loaded")])
+def test_nothing_in_force(unloaded: bool, why: str) -> None:  # noqa: FBT001
+    """It is told apart whether somebody wanted that."""
+    assert describe({**GOOD, "enforcing": False, "unloaded": unloaded}) == f"not enforcing: {why}"

@@ -1,0 +1,275 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.dataplane.nftables import names, program, selectors
+from geodrop.dataplane.nftables.expressions import (
+    ACCEPT,
+    DROP,
+    Count,
+    Payload,
+    Verdict,
+    VerdictMap,
+    goto,
+    jump,
+    text,
+)
+from geodrop.dataplane.nftables.stamp import Stamp
+from geodrop.dataplane.nftables.uapi import PayloadBase, VerdictCode
+from geodrop.errors import DataError
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.dataplane.nftables.model import Chain, Program
+
+WEB = ((443, 443),)
+DENIED = {"1.0.1.0/24": "CN", "240e::/20": "CN"}
+NOW = 1_700_000_000
+
+EVERYTHING = ruleset(
+    Service("rest", {**DENIED, "2002::/16": "6to4"}),
+    Service("api", {**DENIED, "9.9.9.0/24": "never-drop else CN", "10.0.0.0/8": "special else unknown"}, tcp=WEB),
+    Service("later", DENIED, udp=((67, 67), (500, 540)), starts=NOW + 60),
+    Service("trial", DENIED, mode="monitor"),
+    Service("try-ping", DENIED, mode="monitor", protocols=(1, 58), established="keep"),
+    Service("office", {}, addresses=("203.0.113.0/28",), established="keep"),
+)
+
+
+def chains(built: Program) -> dict[str, Chain]:
+    """By name, which must be unique."""
+    found = {chain.name: chain for chain in built.chains}
+    assert len(found) == len(built.chains)
+    return found
+
+
+def shown(chain: Chain) -> list[str]:
+    """Each rule's end and comment, for assertions that read well."""
+    return [f"{rule.expressions[-1]} # {rule.comment}" for rule in chain.rules]
+
+
+def reachable(built: Program, start: str) -> set[str]:
+    """Chains that a packet can come through, from one on."""
+    by_name, found, todo = chains(built), set(), [start]
+    targets = {map_.header.name: {verdict.chain for verdict in map_.content.verdicts} for map_ in built.maps}
+    while todo:
+        name = todo.pop()
+        if name in found or not name:
+            continue
+        found.add(name)
+        for rule in by_name[name].rules:
+            for part in rule.expressions:
+                if isinstance(part, VerdictMap):
+                    todo += targets[part.name]
+                if isinstance(part, Verdict):
+                    todo.append(part.chain)
+    return found
+
+
+def parts(built: Program) -> Iterator[tuple[str, object]]:
+    """Every expression, with its chain."""
+    return ((chain.name, part) for chain in built.chains for rule in chain.rules for part in rule.expressions)
+
+
+def test_everything_named_is_there() -> None:
+    """Chains, maps and counters; and no chain is there that nothing leads to."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    maps = {map_.header.name for map_ in built.maps}
+    for _, part in parts(built):
+        if isinstance(part, VerdictMap):
+            assert part.name in maps
+        if isinstance(part, Count):
+            assert part.name in built.counters
+            assert names.counter(part.name)
+    assert reachable(built, "g7") == set(chains(built))
+
+
+def test_everything_carries_its_generation() -> None:
+    """What is not named so is not found as a leftover."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    assert {names.generation_of(name) for name in chains(built)} == {7}
+    assert {names.generation_of(map_.header.name) for map_ in built.maps} == {7}
+
+
+def test_later_fragments_meet_no_rule_that_reads_a_header() -> None:
+    """The kernel would read their data as one; and they are led away before any rule that reads one."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    aside = reachable(built, "g7.fragments")
+    for chain, part in parts(built):
+        if chain in aside:
+            assert not (isinstance(part, Payload) and part.base is PayloadBase.TRANSPORT)
+    first, second = chains(built)["g7"].rules[:2]
+    assert first.expressions == (*selectors.later_fragment(4), goto("g7.fragments"))
+    assert second.expressions == (*selectors.later_fragment(6), goto("g7.fragments"))
+
+
+def test_later_fragments_pass_where_every_service_has_ports() -> None:
+    """There is nothing to judge them by."""
+    built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
+    assert [rule.expressions[-1] for rule in chains(built)["g7"].rules[:2]] == [ACCEPT, ACCEPT]
+    assert "g7.fragments" not in chains(built)
+
+
+def test_order_of_services() -> None:
+    """Those that only look come first, catch-alls last; who looks gives the packet back."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    ends = [rule.expressions[-1] for rule in chains(built)["g7"].rules[2:]]
+    assert list(dict.fromkeys(ends)) == [
+        jump("g7-try-ping"),
+        goto("g7-api"),
+        goto("g7-later"),
+        goto("g7-office"),
+        jump("g7-trial"),
+        goto("g7-rest"),
+    ]
+    assert [rule.expressions[-1] for rule in chains(built)["g7.fragments"].rules] == [
+        *[jump("g7-try-ping.fragments")] * 2,  # by family: IPv6 names the protocol in the fragment header
+        goto("g7-office.fragments"),
+        jump("g7-trial.fragments"),
+        goto("g7-rest.fragments"),
+    ]
+
+
+@pytest.mark.parametrize("service", ["trial", "try-ping"])
+def test_monitor_never_decides(service: str) -> None:
+    """Nothing that a service in monitor leads to accepts or drops; nor does it come back into its own chain."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    for name in reachable(built, f"g7-{service}") | reachable(built, f"g7-{service}.fragments"):
+        for rule in chains(built)[name].rules:
+            last = rule.expressions[-1]
+            assert isinstance(last, VerdictMap) or last.code in {VerdictCode.GOTO, VerdictCode.RETURN}  # type: ignore[union-attr]
+
+
+def test_enforced_services_always_decide() -> None:
+    """From the service's chain no packet comes back, but from the rules before the maps."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    for service in ("api", "rest", "later", "office"):
+        for name in reachable(built, f"g7-{service}"):
+            last = chains(built)[name].rules[-1].expressions[-1]
+            assert last in {ACCEPT, DROP} or last.code is VerdictCode.GOTO or name.endswith(".control")  # type: ignore[union-attr]
+
+
+def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
+    """The way of a dropped packet is: family, map; family, counter, drop."""
+    built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
+    assert shown(chains(built)["g7-api"]) == ["vmap @g7-api.ipv4 # ", "vmap @g7-api.ipv6 # ", "goto g7-api.accepted # "]
+    assert [text(rule.expressions) for rule in chains(built)["g7-api.CN"].rules] == [
+        "meta nfproto, eq 0x02, counter api.CN.ipv4.dropped, drop",
+        "meta nfproto, eq 0x0a, counter api.CN.ipv6.dropped, drop",
+    ]
+    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", "g7-api.CN"}
+
+
+def test_never_drop_ports_only_where_they_can_match() -> None:
+    """tcp/22 stands before a catch-all and before a service whose ports include it."""
+    rules = ruleset(
+        Service("api", DENIED, tcp=((20, 30),)), Service("rest", DENIED), Service("dns", {}, udp=((53, 53),))
+    )
+    built = program.build(rules, 7, ["eth0"], NOW)
+    for service, there in (("api", True), ("rest", True), ("dns", False)):
+        comments = [rule.comment for rule in chains(built)[f"g7-{service}"].rules]
+        assert ("never-drop ports" in comments) is there
+    [rule] = [rule for rule in chains(built)["g7-api"].rules if rule.comment == "never-drop ports"]
+    assert rule.expressions == (*selectors.destination_ports(6, [(22, 22)]), goto("g7-api.never-drop"))
+
+
+def test_control_traffic_only_where_it_can_match() -> None:
+    """A service for udp/67 can take DHCP to a server, and nothing else of rung 2."""
+    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    assert [rule.comment for rule in chains(built)["g7-later.control"].rules] == ["DHCP"]
+    assert [rule.comment for rule in chains(built)["g7-rest.control"].rules] == [
+        "ICMP errors",
+        "ICMPv6 errors",
+        "neighbour discovery",
+        *["DHCP"] * 4,
+    ]
+    assert "g7-api.control" not in chains(built)
+
+
+def test_never_drop_prefixes_count_before_rung_2_and_open_connections() -> None:
+    """Rung 1 comes first: what lets packets through ahead of the maps asks a small map of these prefixes before."""
+    denied = {**DENIED, "9.9.9.0/24": "never-drop else CN", "2a00::/16": "never-drop"}
+    rules = ruleset(
+        Service("rest", denied),
+        Service("kept", denied, tcp=WEB, established="keep"),
+        Service("cut", denied, tcp=((80, 80),)),
+        Service("trial", denied, mode="monitor", established="keep"),
+    )
+    built = program.build(rules, 7, ["eth0"], NOW)
+    by_name = chains(built)
+    assert shown(by_name["g7-rest.control"])[:2] == [
+        "vmap @g7-rest.never-drop.ipv4 # ",
+        "vmap @g7-rest.never-drop.ipv6 # ",
+    ]
+    assert shown(by_name["g7-kept"])[0] == "goto g7-kept.open # TCP that opens no connection"
+    assert shown(by_name["g7-kept.open"]) == [
+        "vmap @g7-kept.never-drop.ipv4 # ",
+        "vmap @g7-kept.never-drop.ipv6 # ",
+        "goto g7-kept.accepted # ",
+    ]
+    assert shown(by_name["g7-trial"])[1:3] == [
+        "vmap @g7-trial.never-drop.ipv4 # ",
+        "vmap @g7-trial.never-drop.ipv6 # ",
+    ]
+    contents = {map_.header.name: map_.content for map_ in built.maps}
+    assert not any("g7-cut.never-drop" in name for name in contents)
+    small = contents["g7-kept.never-drop.ipv4"]
+    assert (bytes(small.starts), bytes(small.ends)) == (bytes([9, 9, 9, 0]), bytes([9, 9, 10, 0]))
+    assert {small.verdicts[target] for target in small.targets} == {goto("g7-kept.never-drop")}
+
+
+def test_starts() -> None:
+    """Ahead, the kernel's clock decides; past, there is nothing to decide. A service in monitor waits for nothing."""
+    ahead = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))["g7-later.CN"]
+    assert [text(rule.expressions[2:]) for rule in ahead.rules] == [
+        f"{text(selectors.before(NOW + 60))}, counter later.CN.ipv4.would_drop, accept",
+        f"{text(selectors.before(NOW + 60))}, counter later.CN.ipv6.would_drop, accept",
+        "counter later.CN.ipv4.dropped, drop",
+        "counter later.CN.ipv6.dropped, drop",
+    ]
+    past = chains(program.build(EVERYTHING, 7, ["eth0"], NOW + 60))["g7-later.CN"]
+    assert past.rules == ahead.rules[2:]
+    waiting = ruleset(Service("trial", DENIED, mode="monitor", starts=NOW + 60))
+    [first, second] = chains(program.build(waiting, 7, ["eth0"], NOW))["g7-trial.CN"].rules
+    assert "would_drop, return" in text(first.expressions)
+    assert "would_drop, return" in text(second.expressions)
+
+
+def test_one_element_for_an_address_and_for_the_same_inside_ipv6() -> None:
+    """On the wire it is never dropped, or special; embedded it is judged."""
+    by_name = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))
+    assert shown(by_name["g7-api.never-drop-else-CN"]) == ["goto g7-api.never-drop # ", "goto g7-api.CN # "]
+    assert shown(by_name["g7-api.special-else-unknown"]) == ["goto g7-api.accepted # ", "goto g7-api.unknown # "]
+    for name in ("g7-api.never-drop-else-CN", "g7-api.special-else-unknown"):
+        assert by_name[name].rules[0].expressions[:2] == selectors.family(4)
+
+
+def test_an_embedding_in_the_ipv4_map_is_refused() -> None:
+    """No compiler writes that; root should not believe a file that says so."""
+    with pytest.raises(DataError, match="damaged ruleset"):
+        program.build(ruleset(Service("api", {"1.0.0.0/8": "6to4"})), 7, ["eth0"], NOW)
+
+
+def test_the_switch() -> None:
+    """One rule an interface, counted, in an order of their own; the same twice is once."""
+    rules = program.switch(7, ["eth1", "eth0", "eth1"])
+    assert [selectors.interface_name(rule.expressions[:-1]) for rule in rules] == ["eth0", "eth1"]
+    assert [rule.comment for rule in rules] == ["interface 1 of 2", "interface 2 of 2"]
+    assert {rule.expressions[-1] for rule in rules} == {goto("g7")}
+
+
+def test_the_stamp() -> None:
+    """The generation chain tells generation, digest and when `starts` was looked at."""
+    entry = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))["g7"]
+    assert Stamp.parse(entry.comment) == Stamp(7, EVERYTHING.digest, NOW)
+
+
+def test_the_same_arguments_give_the_same_program() -> None:
+    """`verify` builds it anew and compares."""
+    one, other = (program.build(EVERYTHING, 7, ["eth0"], NOW) for _ in range(2))
+    assert (one.chains, one.counters, one.switch) == (other.chains, other.counters, other.switch)
+    assert [map_.header for map_ in one.maps] == [map_.header for map_ in other.maps]
