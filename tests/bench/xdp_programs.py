@@ -12,8 +12,8 @@ from ctypes import byref, c_uint32
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.xdp import encode, libbpf
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.dataplane.xdp import libbpf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ class Bench:
         self._object = library.bpf_object__open_file(os.fsencode(built), None)
         for name in ("tables", "policies"):
             libbpf.call("bpf_map__set_inner_map_fd", self._found("map", name), tables)
-        for name in ("drive4", "drive6", "bare_drop", "parse_drop", "trie_drop"):
+        for name in ("drive4", "drive6", "bare_drop", "pass_all", "parse_drop", "trie_drop"):
             libbpf.call("bpf_program__set_flags", self._found("program", name), libbpf.HAS_FRAGS)
         libbpf.call("bpf_object__load", self._object)
         libbpf.write_element(self.map("tables"), 0, tables.to_bytes(4, "little"))
@@ -97,7 +97,7 @@ class Bench:
                     keys += struct.pack("=I", length) + address.to_bytes(4 if family == 4 else 16, "big")
                     values += struct.pack("=I", zone + 1)
                     count += 1
-            given, worth, done = (ctypes.c_char * len(keys)).from_buffer(keys), bytes(values), c_uint32(count)
+            given, worth, done = bytes(keys), bytes(values), c_uint32(count)
             update = libbpf.library().bpf_map_update_batch
             if update(self.map(f"trie{family}"), given, worth, byref(done), None):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -142,8 +142,6 @@ def sample(some: list[Interval], *, by_size: bool) -> list[int]:
 
 def tables_map(ruleset: Ruleset) -> int:
     """A tables map of the ruleset, filled, outside any generation."""
-    from geodrop.dataplane.xdp import encode  # noqa: PLC0415
-
     count = encode.segments_needed(ruleset)
     fd = libbpf.create_array("bench_tables", lay.SEGMENT_BYTES, count)
     with libbpf.map_memory(fd, count * lay.SEGMENT_BYTES) as memory:

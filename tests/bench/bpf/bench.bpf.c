@@ -159,6 +159,12 @@ SEC("xdp") int bare_drop(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
+SEC("xdp") int pass_all(struct xdp_md *ctx)
+{
+	(void)ctx;
+	return XDP_PASS;
+}
+
 /* What any program pays that looks at addresses and ports at all. */
 SEC("xdp") int parse_drop(struct xdp_md *ctx)
 {

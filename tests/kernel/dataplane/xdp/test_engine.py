@@ -147,7 +147,7 @@ def test_a_policy_outlives_the_process(ends: tuple[End, End], rulesets: list[Rul
             current = next(one for one in rulesets if one.digest == after.digest)
             assert engine.verify(current) == []
             seen.add(after.generation - before.generation)
-        engine.apply(rulesets[0], after.generation + 1, ["eth0"])
+        engine.apply(rulesets[0], engine.observe().generation + 1, ["eth0"])
         assert engine.verify(rulesets[0]) == []
         assert engine.remove()
     assert seen == {0, 1}, "killed always too early, or always too late"
@@ -227,7 +227,7 @@ def test_verify_finds_what_was_changed(ends: tuple[End, End], rulesets: list[Rul
                 with libbpf.map_memory(fd, 1 << 18) as memory:
                     kept = memory[100_000]
                     memory[100_000] = kept ^ 1
-                    assert [one.where for one in engine.verify(rulesets[0])][0].startswith(where)
+                    assert next(one.where for one in engine.verify(rulesets[0])).startswith(where)
                     memory[100_000] = kept
                 os.close(fd)
         assert engine.verify(rulesets[0]) == []
