@@ -15,15 +15,11 @@
 #define NO_SERVICE 0xff
 
 /*
- * Tables (docs/decisions/0010-xdp-tables.md). An address is a 64-bit key: the upper half of an IPv6 address, or an IPv4
- * address shifted left by 32.
- *
- * IPv4: a zone for each /24, or with CHILD set the number of an entry, counted from `base` of its /9. IPv6: the top 16
- * bits are the number of an entry of the root.
- *
- * An entry names 2^bits lines of 64 bytes, the address bits from `shift` up say which; the 15 bits below `shift` (or all
- * that are left) are compared with the line's keys at once; the number of keys that are not greater indexes the line's
- * values. A value is a zone, or with CHILD set a further entry.
+ * Tables, in one form for both families (docs/decisions/0010-xdp-tables.md). An address is a 64-bit key: the upper half
+ * of an IPv6 address, or an IPv4 address shifted left by 32. Its top 16 bits are the number of an entry of the family's
+ * root. An entry names 2^bits lines of 64 bytes, the address bits from `shift` up say which; the 15 bits below `shift`
+ * (or all that are left) are compared with the line's keys at once; the number of keys that are not greater indexes the
+ * line's values. A value is a zone, or with CHILD set a further entry.
  */
 struct entry {
 	__u32 line;  /* the first of its lines */
@@ -46,28 +42,20 @@ struct line {
 	__u32 unused;
 };
 
-/* The tables map: element 0 is a struct index, the next ones hold the /24s, the others lines. All elements are 4 MB:
- * older kernels take no larger ones (KMALLOC_MAX_SIZE). */
+/* The tables map: element 0 is a struct index, the others are lines. All elements are 4 MB: older kernels take no larger
+ * ones (KMALLOC_MAX_SIZE). */
 #define SEGMENT_BYTES (4 << 20)
 #define ROOT_BITS 16
 #define ROOT_ENTRIES (1 << ROOT_BITS)
-#define BLOCK_SEGMENTS 8
-#define SEGMENT_BLOCK_BITS 21
-#define SEGMENT_BLOCKS (1 << SEGMENT_BLOCK_BITS)
-#define BASE_BITS 9
 #define SEGMENT_LINE_BITS 16
 #define SEGMENT_LINES (1 << SEGMENT_LINE_BITS)
 #define MAX_CHILDREN (1 << 18)
 
 struct index {
+	struct entry ipv4[ROOT_ENTRIES];
 	struct entry ipv6[ROOT_ENTRIES];
-	__u32 base[1 << BASE_BITS];
 	struct entry children[MAX_CHILDREN];
-	__u8 unused[SEGMENT_BYTES - 8 * (ROOT_ENTRIES + MAX_CHILDREN) - (4 << BASE_BITS)];
-};
-
-struct blocks {
-	__u16 value[SEGMENT_BLOCKS]; /* a /24 each */
+	__u8 unused[SEGMENT_BYTES - 8 * (2 * ROOT_ENTRIES + MAX_CHILDREN)];
 };
 
 struct segment {
@@ -193,7 +181,6 @@ struct questions {
 _Static_assert(sizeof(struct entry) == 8, "entry");
 _Static_assert(sizeof(struct line) == 64, "a line is a cache line");
 _Static_assert(sizeof(struct index) == SEGMENT_BYTES, "index");
-_Static_assert(sizeof(struct blocks) == SEGMENT_BYTES, "blocks");
 _Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "segment");
 _Static_assert(sizeof(struct service) == 16, "service");
 _Static_assert(sizeof(struct selection) == 4, "selection");

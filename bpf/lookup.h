@@ -27,7 +27,7 @@ static __always_inline __u32 value_of(void *map, const struct entry *entry, __u6
 {
 	__u64 shift = entry->shift & 63;
 	__u64 number = entry->line + (key >> shift & ((1ULL << (entry->bits & 15)) - 1));
-	__u32 at = 1 + BLOCK_SEGMENTS + (number >> SEGMENT_LINE_BITS);
+	__u32 at = 1 + (number >> SEGMENT_LINE_BITS);
 	struct segment *segment = bpf_map_lookup_elem(map, &at);
 	if (!segment)
 		return 0;
@@ -66,23 +66,13 @@ static __always_inline __u32 walk(void *map, struct index *index, struct entry *
 
 static __always_inline __u32 zone_of_ipv4(void *map, __u64 key)
 {
-	__u32 at = 1 + (key >> (40 + SEGMENT_BLOCK_BITS)), zero = 0;
-	struct blocks *blocks = bpf_map_lookup_elem(map, &at);
-	if (!blocks)
-		return NO_ZONE;
-	__u64 block = key >> 40;
-	BOUND(block, SEGMENT_BLOCKS - 1);
-	__u32 value = blocks->value[block];
-	if (!(value & CHILD))
-		return value;
+	__u32 zero = 0;
 	struct index *index = bpf_map_lookup_elem(map, &zero);
 	if (!index)
 		return NO_ZONE;
-	__u64 part = key >> (64 - BASE_BITS);
-	BOUND(part, (1 << BASE_BITS) - 1);
-	__u64 child = index->base[part] + (value & (CHILD - 1));
-	BOUND(child, MAX_CHILDREN - 1);
-	return walk(map, index, &index->children[child], key, 0);
+	__u64 top = key >> (64 - ROOT_BITS);
+	BOUND(top, ROOT_ENTRIES - 1);
+	return walk(map, index, &index->ipv4[top], key, 0);
 }
 
 static __always_inline __u32 zone_of_ipv6(void *map, __u64 high, __u64 low)

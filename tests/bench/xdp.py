@@ -1,4 +1,4 @@
-"""The XDP engine against LPM tries with the same prefixes, a bare drop and nft: lookups, packets, publishing, memory."""
+"""The XDP engine against LPM tries, a bare drop and nft: lookups, packets, publishing, memory."""
 
 from __future__ import annotations
 

@@ -1,15 +1,13 @@
 """The tables of the XDP program: from partitions into zones to the entries and lines that bpf/layout.h describes.
 
 An address is a 64-bit key: the upper half of an IPv6 address; an IPv4 address shifted left by 32. The space of keys is
-cut into blocks: IPv4 into its /24s, IPv6 into 65,536, and then again wherever a line of 12 keys cannot tell all zones
-of a block apart. A block that holds a single zone leads to a line that all such blocks share. Blocks are cut a level
-at a time, all of one level at once.
+cut into 65,536 blocks, and these again wherever a line of 12 keys cannot tell all zones of a block apart. A block that
+holds a single zone leads to a line that all such blocks share. Blocks are cut a level at a time, all of one at once.
 """
 
 from __future__ import annotations
 
 import hashlib
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
 
 # These repeat bpf/layout.h and bpf/lookup.h; a test compares them.
 ROOT_BITS = 16
-BASE_BITS = 9
 KEY_BITS = 15
 LINE_KEYS = 12
 CHILD = 0x8000
@@ -78,19 +75,15 @@ class _Keys:
 class Tables:
     """What becomes of both families."""
 
-    blocks: npt.NDArray[np.uint16]
-    base: npt.NDArray[np.uint32]
-    root: npt.NDArray[Any]
+    roots: dict[int, npt.NDArray[Any]]
     children: npt.NDArray[Any]
     lines: npt.NDArray[Any]
 
     def sections(self) -> dict[str, bytes]:
         """The ruleset's sections (see ruleset.model)."""
         sections = {
-            # Level 1: higher ones save little and inflate more slowly.
-            "xdp/ipv4/blocks": zlib.compress(self.blocks.astype("<u2").tobytes(), 1),
-            "xdp/ipv4/base": self.base.astype("<u4").tobytes(),
-            "xdp/ipv6": self.root.tobytes(),
+            "xdp/ipv4": self.roots[4].tobytes(),
+            "xdp/ipv6": self.roots[6].tobytes(),
             "xdp/children": self.children.tobytes(),
             "xdp/lines": self.lines.tobytes(),
         }
@@ -104,9 +97,8 @@ class Tables:
 def build_tables(zones: Zones, file: str) -> Tables:
     """Tables for both families; raises PolicyError, naming the policy file, when a limit of the program is passed."""
     builder = _Builder(len(zones.keys))
-    blocks, base = builder.add_ipv4(zones.ipv4)
-    root = builder.add_ipv6(zones.ipv6)
-    tables = Tables(blocks, base, root, np.concatenate([np.zeros(0, ENTRY), *builder.children]), builder.all_lines())
+    roots = {partition.family: builder.add(partition) for partition in (zones.ipv4, zones.ipv6)}
+    tables = Tables(roots, np.concatenate([np.zeros(0, ENTRY), *builder.children]), np.concatenate(builder.lines))
     for name, found, limit in (
         ("table entries", len(tables.children), MAX_CHILDREN),
         ("levels of tables", builder.depth, MAX_DEPTH),
@@ -130,53 +122,16 @@ class _Builder:
         self.child_count = 0
         self.depth = 0
 
-    def all_lines(self) -> npt.NDArray[Any]:
-        """Every line laid out so far."""
-        return np.concatenate(self.lines)
-
-    def add_ipv4(self, partition: Partition) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint32]]:
-        """A value for each /24, and for each /9 where its children begin."""
-        starts, values = partition.starts.astype(np.int64), partition.values
-        mixed = np.unique(starts[starts & 0xFF != 0] >> 8)
-        # A /24 gets the zone that its last address is in; mixed ones are overwritten.
-        cuts = np.unique(np.append(starts + 0xFF >> 8, 0))
-        cuts = cuts[cuts < 1 << 24]
-        zones = values[np.searchsorted(starts, cuts << 8, side="right") - 1]
-        blocks = np.repeat(zones.astype(np.uint16), np.diff(np.append(cuts, 1 << 24)))
-        before = np.searchsorted(mixed, np.arange(1 << BASE_BITS) << (24 - BASE_BITS))
-        blocks[mixed] = CHILD | (np.arange(len(mixed)) - before[mixed >> (24 - BASE_BITS)])
-        keys = _keys(partition)
-        first = np.searchsorted(starts, mixed << 8, side="right")
-        last = np.searchsorted(starts, (mixed << 8) + 0xFF, side="right")
-        size = len(mixed)
-        pending = _Blocks(
-            first,
-            last,
-            keys.values[first - 1],
-            mixed.astype(np.uint64) << np.uint64(40),
-            np.full(size, 40),
-            np.zeros(size, np.int64),
-        )
-        base = (before + self.child_count).astype(np.uint32)
-        self.child_count += size
-        self._descend(keys, pending)
-        return blocks, base
-
-    def add_ipv6(self, partition: Partition) -> npt.NDArray[Any]:
-        """The root."""
+    def add(self, partition: Partition) -> npt.NDArray[Any]:
+        """Cut one family; returns its root."""
         keys = _keys(partition)
         root = self._entries(keys, _root_blocks(keys))
-        self._descend(keys, self._pending)
-        return root
-
-    def _descend(self, keys: _Keys, blocks: _Blocks) -> None:
-        """Cut what is left, level by level."""
         depth = 1
-        while len(blocks.first):
+        while len(self._pending.first):
             depth += 1
-            self.children.append(self._entries(keys, blocks))
-            blocks = self._pending
+            self.children.append(self._entries(keys, self._pending))
         self.depth = max(self.depth, depth)
+        return root
 
     def _entries(self, keys: _Keys, blocks: _Blocks) -> npt.NDArray[Any]:
         """An entry for each block. What their lines cannot tell apart is left in `_pending`, by child number."""

@@ -14,10 +14,7 @@ Sections (little-endian unless said otherwise):
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
-    xdp/ipv4/blocks      uint16[2^24], a /24 each, as a zlib stream; the XDP program's tables: bpf/layout.h tells what
-                         this, the next ones and their structs mean
-    xdp/ipv4/base        uint32[512]
-    xdp/ipv6             entry[65536], the root
+    xdp/ipv4, xdp/ipv6   entry[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
     xdp/children         entry[n], both families
     xdp/lines            line[n], both families
     xdp/digest           SHA-256 over the other four: rulesets that agree in it have the same tables

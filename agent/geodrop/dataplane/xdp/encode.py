@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import zlib
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.errors import DataError, UnavailableError
+from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -45,40 +44,17 @@ class Place(NamedTuple):
 
 
 TABLE_PLACES = (
-    Place("xdp/ipv6", 0),
-    Place("xdp/ipv4/base", lay.ROOT_BYTES),
-    Place("xdp/children", lay.ROOT_BYTES + lay.BASE_BYTES),
-    Place("xdp/lines", lay.SEGMENT_BYTES * (1 + lay.BLOCK_SEGMENTS)),
+    Place("xdp/ipv4", 0),
+    Place("xdp/ipv6", lay.ROOT_BYTES),
+    Place("xdp/children", 2 * lay.ROOT_BYTES),
+    Place("xdp/lines", lay.SEGMENT_BYTES),
 )
 
-BLOCKS = Place("xdp/ipv4/blocks", lay.SEGMENT_BYTES)
-"""The only section that is compressed: 33.5 MB that deflate to 1."""
 
-BLOCK_BYTES = lay.SEGMENT_BYTES * lay.BLOCK_SEGMENTS
-CHUNK = 1 << 20
-
-
-def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, bytes | memoryview]]:
-    """Everything that a tables map holds: the section it comes from, where it goes, and its bytes.
-
-    Raises DataError when the compressed section is not what the compiler writes.
-    """
+def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, memoryview]]:
+    """Everything that a tables map holds: the section it comes from, where it goes, and its bytes."""
     for place in TABLE_PLACES:
         yield place.section, place.offset, ruleset.sections[place.section]
-    inflate = zlib.decompressobj()
-    given: bytes | memoryview = ruleset.sections[BLOCKS.section]
-    done = 0
-    try:
-        while chunk := inflate.decompress(given, CHUNK):
-            yield BLOCKS.section, BLOCKS.offset + done, chunk
-            done += len(chunk)
-            given = inflate.unconsumed_tail
-            if done > BLOCK_BYTES:
-                break
-    except zlib.error as error:
-        raise DataError(f"damaged ruleset ({error})", "compile it again") from error
-    if done != BLOCK_BYTES:
-        raise DataError(f"damaged ruleset ({BLOCKS.section} holds {done:,} bytes)", "compile it again")
 
 
 def labels_of(ruleset: Ruleset) -> list[Label]:
@@ -101,9 +77,9 @@ def tables_digest(ruleset: Ruleset) -> bytes:
 
 
 def segments_needed(ruleset: Ruleset) -> int:
-    """Elements of the tables map: the index, the /24s, and the lines."""
+    """Elements of the tables map: the index, and the lines."""
     lines = len(ruleset.sections["xdp/lines"]) // lay.LINE_BYTES
-    return 1 + lay.BLOCK_SEGMENTS + -(-lines // lay.SEGMENT_LINES)
+    return 1 + -(-lines // lay.SEGMENT_LINES)
 
 
 def elements_needed(ruleset: Ruleset) -> int:
