@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
+MAX_SECONDS = 300
+"""A sender ends by itself: with the test that started it, and after this long in any case."""
+
 SENDER = """
-import signal, socket, sys
-running = True
+import ctypes, os, signal, socket, sys, time
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+end = time.monotonic() + float(sys.argv.pop(1))
+running = os.getppid() != 1
 def stop(*_):
     global running
     running = False
@@ -40,7 +45,7 @@ wire.setsockopt(263, 20, 1)  # SOL_PACKET, PACKET_QDISC_BYPASS
 wire.bind((interface, 0))
 rounds = 0
 print("sending", flush=True)
-while running:
+while running and time.monotonic() < end:
     for frame in frames:
         wire.send(frame)
     rounds += 1
@@ -71,7 +76,7 @@ class Traffic:
             frames.append((header + encode(packet, number)).hex())
         self._command = [
             "nsenter", f"--net=/run/netns/{sender.namespace.name}",
-            sys.executable, "-c", SENDER, sender.name, *frames,
+            sys.executable, "-c", SENDER, str(MAX_SECONDS), sender.name, *frames,
         ]  # fmt: skip
 
     def __enter__(self) -> Self:

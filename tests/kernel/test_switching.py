@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -219,12 +220,12 @@ def killed_at(step: int, command: list[str]) -> bool:
 
 def policy_in_force(traffic: Traffic) -> str:
     """Which policy judges at the moment: the one whose own sources come through, in both families."""
-    before = traffic.passed()
-    while True:
+    before, deadline = traffic.passed(), time.monotonic() + 60
+    coming: set[str] = set()
+    while not (coming >= set(ALLOWED) and coming & {*ONLY_A, *ONLY_B}):
+        assert time.monotonic() < deadline, coming
         now = traffic.passed()
         coming = {source for source in now if now[source] > before[source] + 2}
-        if coming >= set(ALLOWED) and coming & {*ONLY_A, *ONLY_B}:
-            break
     # A whole policy: every source of one and none of the other.
     own = coming & {*ONLY_A, *ONLY_B}
     assert own in ({*ONLY_A}, {*ONLY_B}), coming

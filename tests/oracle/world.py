@@ -68,9 +68,10 @@ REGISTRY: tuple[tuple[str, bool | None], ...] = (
 )
 
 # None says nothing about an address, so those rows drop out and the row around them counts.
-_ROWS: tuple[tuple[IPv4Network | IPv6Network, bool], ...] = tuple(
-    (ip_network(text), reachable) for text, reachable in REGISTRY if reachable is not None
-)
+_ROWS: dict[int, list[tuple[IPv4Network | IPv6Network, bool]]] = {4: [], 6: []}
+for _text, _reachable in REGISTRY:
+    if _reachable is not None:
+        _ROWS[ip_network(_text).version].append((ip_network(_text), _reachable))
 
 SIXTOFOUR = IPv6Network("2002::/16")
 TEREDO = IPv6Network("2001::/32")
@@ -81,7 +82,7 @@ GLOBAL_UNICAST = IPv6Network("2000::/3")
 
 def is_special(address: IPv4Address | IPv6Address) -> bool:
     """Whether the longest row of the registries that holds the address calls it not globally reachable."""
-    rows = [(network.prefixlen, reachable) for network, reachable in _ROWS if address in network]
+    rows = [(network.prefixlen, reachable) for network, reachable in _ROWS[address.version] if address in network]
     return bool(rows) and not max(rows)[1]
 
 

@@ -52,7 +52,8 @@ def run(
             folder = os.open(os.path.dirname(policy) or ".", os.O_PATH | os.O_DIRECTORY)
         passed = [theirs.fileno(), *opened, *([output] if output is not None else [])]
         child = subprocess.Popen(
-            [sys.executable, "-m", "geodrop.compile.child", str(theirs.fileno())],
+            # -P: with -m alone Python would first import from the current folder, which may be anybody's.
+            [sys.executable, "-P", "-m", "geodrop.compile.child", str(theirs.fileno())],
             pass_fds=passed,
             env=_environment(),
         )

@@ -61,7 +61,8 @@ class Namespace:
 
 def check_host() -> None:
     """Raise PrivilegeError or UnavailableError, naming everything that is missing to make the namespaces."""
-    absent = [name for name, number in NEEDED_CAPABILITIES.items() if not effective_capabilities() >> number & 1]
+    effective = effective_capabilities()
+    absent = [name for name, number in NEEDED_CAPABILITIES.items() if not effective >> number & 1]
     if absent:
         raise PrivilegeError(f"the demo makes network namespaces and has no {', '.join(absent)}", "run it as root")
     packages = {package for program, package in NEEDED_PROGRAMS.items() if shutil.which(program) is None}
@@ -103,9 +104,10 @@ def add_addresses(namespace: Namespace, addresses: Iterable[Address]) -> None:
 @contextmanager
 def _held_by(module: str) -> Iterator[Namespace]:
     """A new namespace and the module that runs in it, which must say when it is ready; raises ApplyError."""
+    # -P: with -m alone Python would first import from the current folder, which may be anybody's.
     # A process group of its own: Ctrl-C at the terminal is for the demo alone, which then ends its processes in order.
     holder = subprocess.Popen(
-        ["unshare", "--net", "--", sys.executable, "-m", module],
+        ["unshare", "--net", "--", sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

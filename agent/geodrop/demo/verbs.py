@@ -36,7 +36,7 @@ class Verbs:
 
         Raises the error that the exit code of the verb stands for, with what it said on stderr.
         """
-        command = [sys.executable, "-m", "geodrop", "--config", CONFIG, *arguments]
+        command = [sys.executable, "-P", "-m", "geodrop", "--config", CONFIG, *arguments]
         done = subprocess.run(
             self.namespace.inside(command), cwd=self.folder, input=given, capture_output=True, text=True, check=False
         )

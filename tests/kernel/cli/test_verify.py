@@ -20,7 +20,7 @@ def test_agrees(host: Host, options: list[str]) -> None:
         "flush chain inet geodrop prerouting",
         "flush chain inet geodrop g1-api",
         "add rule inet geodrop g1 accept",
-        "insert rule inet geodrop g1-api.CN accept",
+        "insert rule inet geodrop g1-api.CN.ipv4 accept",
     ],
 )
 def test_foreign_changes_are_found(host: Host, damage: str) -> None:

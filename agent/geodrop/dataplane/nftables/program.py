@@ -1,14 +1,14 @@
 """From a ruleset to everything that one generation puts into the kernel. Pure.
 
     prerouting              interface -> g42
-    g42                     addresses, protocols, ports -> g42-api; services in monitor are jumped to and come back
+    g42                     addresses, protocols, ports -> the map of a service that is asked at once; else -> g42-api;
+                            services in monitor are jumped to and come back
     g42.fragments           the same for later fragments, which have no ports -> g42-api.fragments
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
-    g42-api.fragments       only the maps; then accepted
-    g42-api.CN              by family: count, drop
+    g42-api.CN.ipv4, .ipv6  count, drop
 
-A packet that a service drops thus passes: interface, port, map, family, counter, drop. Rules that none of a service's
-packets can match are left out.
+A packet that a service drops thus passes: interface, port, map, counter, drop. Rules that none of a service's packets
+can match are left out. docs/decisions/0003-nftables-by-raw-netlink.md has the figures behind the shape.
 """
 
 from __future__ import annotations
@@ -45,16 +45,21 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
     # Services with a match come before those without; of each, those in monitor first, since they only look.
     ordered = sorted(ruleset.meta.services, key=lambda service: (service.catch_all, service.mode != "monitor"))
     services = [_Service(ruleset, generation, service, now) for service in ordered]
-    whole = [rule for service in services for rule in service.entry_rules()]
     fragments = tuple(rule for service in services for rule in service.fragment_rules())
-    aside, verdict = names.fragments_chain(generation), ACCEPT
-    chains = [chain for service in services for chain in service.chains]
+    aside = names.fragments_chain(generation)
+    lead_away = [
+        Rule((*selectors.later_fragment(family), goto(aside) if fragments else ACCEPT), "later fragments")
+        for family in FAMILIES
+    ]
+    entry: list[Rule] = []
+    for service in services:
+        if not service.looks_up_at_entry and lead_away[0] not in entry:
+            entry += lead_away
+        entry += service.entry_rules()
+    chains = [Chain(names.generation_chain(generation), str(Stamp(generation, ruleset.digest, now)), tuple(entry))]
     if fragments:
-        chains.insert(0, Chain(aside, "later fragments have no ports", fragments))
-        verdict = goto(aside)
-    whole[:0] = [Rule((*selectors.later_fragment(family), verdict), "later fragments") for family in FAMILIES]
-    stamp = str(Stamp(generation, ruleset.digest, now))
-    chains.insert(0, Chain(names.generation_chain(generation), stamp, tuple(whole)))
+        chains.append(Chain(aside, "later fragments have no ports", fragments))
+    chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
     return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, interfaces))
 
@@ -96,7 +101,12 @@ class _Service:
             map_name = names.service_map(generation, service.name, family)
             self._shards[family] = self._cut(content, map_name, f"service {service.name}, IPv{family}")
             self._never_drop_prefixes(content, family)
-        self._chains[name] = Chain(name, self._comment(), tuple(self._judge()))
+        first = tuple(self._before_maps())
+        by_port = bool(service.tcp or service.udp) and not service.protocols
+        cut = any(len(shards) > 1 for shards in self._shards.values())
+        self.looks_up_at_entry = by_port and not (first or cut or self._monitor)
+        rules = self._after_lookup() if self.looks_up_at_entry else (*first, *self._look_up(self._shards), self._rest)
+        self._chains[name] = Chain(name, self._comment(), tuple(rules))
 
     @property
     def chains(self) -> list[Chain]:
@@ -104,10 +114,24 @@ class _Service:
         return list(self._chains.values())
 
     def entry_rules(self) -> list[Rule]:
-        """What leads from the generation chain to this service."""
+        """What leads from the generation chain to this service.
+
+        Each chain on the way costs a packet some 30 ns. So where nothing stands before the maps they are asked right
+        here, and of all packets only those that are not in them go to the service's chain.
+        """
         name = names.service_chain(self._generation, self._service.name)
-        verdict = jump(name) if self._monitor else goto(name)
-        return [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
+        verdict = jump(name) if self._monitor or self.looks_up_at_entry else goto(name)
+        rules = [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
+        if self.looks_up_at_entry:
+            direct = [
+                rule
+                for family, selector in selectors.of_service_by_family(self._service)
+                for rule in lookups.rules(
+                    (*selector, *selectors.HOLDS_HEADER[family]), selectors.SOURCE[family], self._shards[family]
+                )
+            ]
+            rules = [*(replace(rule, comment=self._comment()) for rule in direct), *rules]
+        return rules
 
     def fragment_rules(self) -> list[Rule]:
         """What leads from the chain for later fragments to this service."""
@@ -144,8 +168,18 @@ class _Service:
             only = replace(content.only(numbers), verdicts=verdicts)
             self._spared[family] = self._cut(only, name, f"service {self._service.name}, never-drop, IPv{family}")
 
-    def _judge(self) -> Iterator[Rule]:
-        """The service's chain. What stands before the maps is left out where the service takes no such packets."""
+    def _after_lookup(self) -> Iterator[Rule]:
+        """The chain of a service that is looked up at the entry: for what its maps do not hold.
+
+        Later fragments come here because their data looks like its port; they go back, to be judged by others.
+        """
+        ipv6 = lookups.rules(selectors.family(6), selectors.SOURCE[6], self._shards[6])
+        later4, later6 = (Rule((*selectors.later_fragment(family), RETURN), "later fragments") for family in FAMILIES)
+        fragments = self._put("fragments", (later6, *ipv6, self._rest))
+        yield from (later4, Rule((*selectors.fragment_ipv6(), goto(fragments)), "fragments"), self._rest)
+
+    def _before_maps(self) -> Iterator[Rule]:
+        """What is judged by more than the source; left out where the service takes no such packets."""
         service = self._service
         for protocol, ranges in ((control.TCP, self._meta.never_drop_tcp), (control.UDP, self._meta.never_drop_udp)):
             if ports := selectors.intersection(selectors.taken_ranges(service, protocol), ranges):
@@ -165,7 +199,6 @@ class _Service:
             if spared and not self._monitor:
                 let_through = self._put("open", (*spared, Rule((goto(self._accepted),))))
             yield Rule((*selectors.no_opening(), goto(let_through)), "TCP that opens no connection")
-        yield from (*self._look_up(self._shards), self._rest)
 
     def _control(self) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""
@@ -201,7 +234,7 @@ class _Service:
         """The chain that an element of a family's map leads to; made if it is not there yet."""
         match target.kind, family:
             case "drop", _:
-                return self._deny(target.klass)
+                return self._deny(target.klass, family)
             case "never-drop", 6:
                 return self._never_drop()
             case "special", 6:
@@ -209,7 +242,7 @@ class _Service:
             case ("never-drop" | "special") as kind, _:
                 # One element speaks for the address on the wire and for the same address inside IPv6.
                 wire = self._never_drop() if kind == "never-drop" else self._accepted
-                inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass)
+                inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass, 6)
                 either = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
                 return self._put(names.either(kind, self._label(target.klass)), either)
             case "embedded", 6 if target.embedding:
@@ -221,40 +254,43 @@ class _Service:
         """The chain that counts what is never dropped."""
         return self._put("never-drop", self._leave("never_drop", self._pass))
 
-    def _deny(self, klass: int) -> str:
-        """The chain that drops what counts under a class; or counts what it would drop."""
-        label = self._label(klass)
-        rules: list[Rule] = []
-        if self._monitor:
-            rules += self._leave("would_drop", self._pass, label)
-        elif self._ahead:
-            comment = f"until {utc(self._ahead)}"
-            rules += self._leave("would_drop", self._pass, label, selectors.before(self._ahead), comment)
-        if not self._monitor:
-            rules += self._leave("dropped", DROP, label)
-        return self._put(label or "", tuple(rules))
+    def _deny(self, klass: int, family: int) -> str:
+        """The chain that drops what counts under a class; or counts what it would drop.
 
-    def _leave(
+        Elements of the IPv6 map only ever see IPv6; those of the IPv4 map also IPv4 addresses inside it, which go on to
+        the chain of IPv6. A chain for each spares either a rule that does not apply.
+        """
+        label = self._label(klass)
+        ipv6 = self._put(f"{label}.ipv6", tuple(self._denials(label, 6)))
+        if family == 6:
+            return ipv6
+        ipv4 = (*self._denials(label, 4, selectors.family(4)), Rule((goto(ipv6),), "inside IPv6"))
+        return self._put(f"{label}.ipv4", ipv4)
+
+    def _denials(self, label: str | None, family: int, selector: Sequence[Expression] = ()) -> Iterator[Rule]:
+        if self._monitor:
+            yield self._leave_one("would_drop", self._pass, family, label, selector)
+            return
+        if self._ahead:
+            ahead = (*selector, *selectors.before(self._ahead))
+            yield self._leave_one("would_drop", self._pass, family, label, ahead, f"until {utc(self._ahead)}")
+        yield self._leave_one("dropped", DROP, family, label, selector)
+
+    def _leave(self, what: str, verdict: Verdict) -> tuple[Rule, ...]:
+        """Count by family, then the verdict."""
+        return tuple(self._leave_one(what, verdict, family, selector=selectors.family(family)) for family in FAMILIES)
+
+    def _leave_one(  # noqa: PLR0913, PLR0917 - the parts of a rule
         self,
         what: str,
         verdict: Verdict,
+        family: int,
         label: str | None = None,
         selector: Sequence[Expression] = (),
         comment: str = "",
-    ) -> tuple[Rule, ...]:
-        """Count by family, then the verdict."""
-        return tuple(
-            Rule(
-                (
-                    *selectors.family(family),
-                    *selector,
-                    Count(str(names.CounterName(self._service.name, label, f"ipv{family}", what))),
-                    verdict,
-                ),
-                comment,
-            )
-            for family in FAMILIES
-        )
+    ) -> Rule:
+        count = Count(str(names.CounterName(self._service.name, label, f"ipv{family}", what)))
+        return Rule((*selector, count, verdict), comment)
 
     def _label(self, klass: int) -> str | None:
         return None if klass == NO_CLASS else self._meta.classes[klass]

@@ -213,7 +213,7 @@ def test_a_fill_of_several_transactions_that_fails(
     ("moment", "change"),
     [
         ("before the switch", ["add", "rule", "inet", "geodrop", "g2-api", "accept"]),
-        ("before the switch", ["flush", "chain", "inet", "geodrop", "g2-api.CN"]),
+        ("before the switch", ["flush", "chain", "inet", "geodrop", "g2-api.CN.ipv4"]),
         ("after the switch", ["flush", "chain", "inet", "geodrop", "prerouting"]),
         ("after the switch", ["insert", "rule", "inet", "geodrop", "prerouting", "accept"]),
     ],
@@ -286,7 +286,7 @@ def test_what_cannot_be_deleted_is_left_for_later(
 @pytest.mark.parametrize(
     ("change", "where"),
     [
-        (["flush", "chain", "inet", "geodrop", "g1-api.CN"], "chain g1-api.CN, rule 1"),
+        (["flush", "chain", "inet", "geodrop", "g1-api.CN.ipv4"], "chain g1-api.CN.ipv4, rule 1"),
         (["add", "rule", "inet", "geodrop", "g1", "accept"], "chain g1, rule"),
         (["insert", "rule", "inet", "geodrop", "prerouting", "accept"], "chain prerouting, rule 1"),
         (["add", "chain", "inet", "geodrop", "mine"], "chain mine"),
@@ -319,7 +319,7 @@ def test_live_maps_cannot_be_edited(engine: NftablesEngine, netns: Namespace) ->
     engine.apply(ONE, 1, ["eth0"])
     for verb in ("add", "delete"):
         with pytest.raises(RuntimeError, match="Device or resource busy"):
-            netns.run("nft", verb, "element", "inet", "geodrop", "g1-api.ipv4", "{ 1.0.1.0/24 : goto g1-api.CN }")
+            netns.run("nft", verb, "element", "inet", "geodrop", "g1-api.ipv4", "{ 1.0.1.0/24 : goto g1-api.CN.ipv4 }")
 
 
 def test_verify_finds_other_content(engine: NftablesEngine) -> None:
@@ -355,7 +355,8 @@ def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
         'iifname "eth0" goto g42 comment "interface 2 of 2"',
         'iifname "ens*" goto g42 comment "interface 1 of 2"',
         'tcp dport { 443, 8000-8099 } goto g42-api comment "service api, enforce"',
-        'ip daddr { 192.0.2.0/28, 192.0.2.77 } udp dport 53 goto g42-dns comment "service dns, enforce"',
+        "ip daddr { 192.0.2.0/28, 192.0.2.77 } udp dport 53 ip frag-off & 8191 == 0 ip saddr vmap @g42-dns.ipv4",
+        'ip6 daddr 2001:db8::/64 udp dport 53 jump g42-dns comment "service dns, enforce"',
         "tcp flags != syn / syn,ack goto g42-api.open",
         "ip saddr vmap @g42-api.ipv4",
         "ip6 saddr vmap @g42-api.ipv6",
@@ -365,7 +366,7 @@ def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
     ):
         assert line in text
     elements = netns.run("nft", "list", "map", "inet", "geodrop", "g42-api.ipv4")
-    assert "1.0.1.0/24 : goto g42-api.CN" in elements
+    assert "1.0.1.0/24 : goto g42-api.CN.ipv4" in elements
     assert json.loads(netns.run("nft", "-j", "list", "ruleset"))
 
 
