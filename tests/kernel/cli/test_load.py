@@ -67,7 +67,7 @@ def test_engine_that_is_not_there(host: Host) -> None:
     """An engine asked for by name is not replaced by another behind the operator's back."""
     done = host.geodrop.run(*LOAD, "--engine", "xdp", host.cn)
     assert done.code == 69
-    assert "xdp" in done.err
+    assert "XDP" in done.err
 
 
 def _cookie(host: Host) -> int:
