@@ -46,15 +46,15 @@ def rows(folder: Path) -> Iterator[Row]:
     for name, denied in (("half", "continent:AF, continent:AS, continent:SA"), ("less", "continent:AF, continent:AS")):
         policy = folder / f"{name}.yaml"
         policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
-        worlds.append(compiled(policy, database, folder))
+        worlds.append(compiled(policy, database, folder, "--xdp"))
     yield from xdp.rows(worlds)
 
 
-def compiled(policy: Path, database: Path, folder: Path) -> Path:
+def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:
     """The ruleset of a policy."""
     ruleset = folder / f"{policy.stem}.ruleset"
     command = [sys.executable, "-m", "geodrop", "compile", "--policy", str(policy)]
-    command += ["--database", str(database), "-o", str(ruleset)]
+    command += ["--database", str(database), "-o", str(ruleset), *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return ruleset
 

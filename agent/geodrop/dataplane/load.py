@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.errors import ConfigError, PrivilegeError, UnavailableError
+from geodrop.errors import ConfigError, DataError, PrivilegeError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
+from geodrop.state.places import default_pins
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -39,25 +39,41 @@ class Loaded:
     absent: tuple[str, ...] = ()
 
 
-def select_engine(name: str) -> Engine:
-    """The engine of that name, probed; raises UnavailableError or PrivilegeError.
+def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
+    """The engine of that name, probed, for a ruleset; raises UnavailableError, PrivilegeError or DataError.
 
-    `auto` takes xdp where it can work, else nftables.
+    `auto` takes xdp where it can work and the ruleset has its tables, else nftables.
     """
+    has_xdp = ruleset is None or ruleset.has_xdp
     if name == "auto":
         try:
-            return select_engine("xdp")
+            return select_engine("xdp" if has_xdp else "nftables", ruleset)
         except (UnavailableError, PrivilegeError):
-            return select_engine("nftables")
-    engine: Engine = XdpEngine() if name == "xdp" else NftablesEngine()
+            return select_engine("nftables", ruleset)
+    if name == "xdp" and not has_xdp:
+        raise DataError("the ruleset has no tables for xdp", "compile it with --xdp, or load it with --engine nftables")
+    engine = make_engine(name)
     engine.probe()
     return engine
 
 
+def make_engine(name: str) -> Engine:
+    """An engine by its own name."""
+    if name == "nftables":
+        return NftablesEngine()
+    # Not imported at the top: no verb should wait for an engine that this host does not use.
+    from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
+
+    return XdpEngine()
+
+
 def engine_in_force() -> Engine:
     """The engine that holds packets back right now; nftables, probed, when none does."""
-    xdp = XdpEngine()
-    return xdp if xdp.observe().generation else select_engine("nftables")
+    if os.path.exists(default_pins()):
+        xdp = make_engine("xdp")
+        if xdp.observe().generation:
+            return xdp
+    return select_engine("nftables")
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
@@ -75,7 +91,7 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
     with exclusive():
-        current, engine = engine_in_force(), select_engine(engine_name)
+        current, engine = engine_in_force(), select_engine(engine_name, ruleset)
         store = Store(config.state)
         before, intent = current.observe(), store.intent()
         names = {interface.name for interface in before.interfaces}
@@ -113,7 +129,9 @@ def unload(config: Config) -> bool:
         # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
         store.remember(replace(intent, generation=generation, unloaded=True))
         # Both: a load that was killed while it changed engines leaves both.
-        return any([XdpEngine().remove(), select_engine("nftables").remove()])
+        engines = [select_engine("nftables"), *([make_engine("xdp")] if os.path.exists(default_pins()) else [])]
+        removed = [engine.remove() for engine in engines]
+        return any(removed)
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
