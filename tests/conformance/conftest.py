@@ -8,19 +8,26 @@ import maxminddb
 import pytest
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.xdp.engine import XdpEngine
+from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
 from tests.namespaces import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from geodrop.dataplane.engine import Engine
+    from geodrop.dataplane.xdp.pins import Pins
     from tests.oracle.ladder import Database
 
-ENGINES = {"nftables": NftablesEngine}
+ENGINES: dict[str, Callable[[Pins], Engine]] = {
+    "nftables": lambda _: NftablesEngine(),
+    "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
+    "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),
+}
 """Every engine by name; the suite is the same for all of them."""
 
 
@@ -35,12 +42,13 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture(scope="package", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Engine]:
     """One engine after the other, in the judged host, removed afterwards."""
-    chosen = ENGINES[request.param]()
-    with wire.host.entered():
-        chosen.probe()
-    yield chosen
-    with wire.host.entered():
-        chosen.remove()
+    with own_pins() as pins:
+        chosen = ENGINES[request.param](pins)
+        with wire.host.entered():
+            chosen.probe()
+        yield chosen
+        with wire.host.entered():
+            chosen.remove()
 
 
 @pytest.fixture(scope="package")
