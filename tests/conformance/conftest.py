@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 ENGINES = {"nftables": NftablesEngine}
 """Every engine by name; the suite is the same for all of them."""
 
+REJECTING = {"nftables"}
+"""Those that can reject."""
+
 
 @pytest.fixture(scope="package")
 def wire() -> Iterator[Wire]:

@@ -47,6 +47,22 @@ def select_engine(name: str) -> Engine:
     return engine
 
 
+def suited(name: str, ruleset: Ruleset) -> str:
+    """The engine to ask for, given what the ruleset needs: nobody but nftables rejects.
+
+    Raises ConfigError where an engine is asked for by name that cannot do it.
+    """
+    rejecting = [service.name for service in ruleset.meta.services if service.action == "reject"]
+    if not rejecting or name == "nftables":
+        return name
+    if name != "auto":
+        raise ConfigError(
+            f"service {rejecting[0]} has  action: reject, which {name} cannot do",
+            "use --engine nftables or auto, or write  action: drop",
+        )
+    return "nftables"
+
+
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
     """Make the kernel match the ruleset in a file.
 
@@ -62,7 +78,7 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
     with exclusive():
-        engine = select_engine(engine_name)
+        engine = select_engine(suited(engine_name, ruleset))
         store = Store(config.state)
         before, intent = engine.observe(), store.intent()
         names = {interface.name for interface in before.interfaces}

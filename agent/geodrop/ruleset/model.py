@@ -92,7 +92,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive."""
+    """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
+
+    `action` is "drop" or "reject".
+    """
 
     name: str
     mode: str
@@ -104,6 +107,7 @@ class ServiceSpec:
     protocols: tuple[int, ...]
     addresses: tuple[str, ...]
     targets: tuple[Target, ...] = ()
+    action: str = "drop"
 
 
 @dataclass(frozen=True, slots=True)

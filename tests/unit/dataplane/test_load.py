@@ -10,6 +10,8 @@ from geodrop.dataplane.interfaces import Selection
 from geodrop.errors import ApplyError, ConfigError, DataError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
+from tests.rulesets import Service
+from tests.rulesets import ruleset as rules
 from tests.unit.ruleset.test_model import META, pack
 
 
@@ -125,3 +127,24 @@ def test_nothing_is_touched_for_bad_arguments(kernel: Kernel, ruleset: Path, con
         module.load(str(ruleset), config, "auto", ["eth0"])
     assert kernel.now == Observed()
     assert not config.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "asked", "suited"),
+    [
+        ("drop", "auto", "auto"),
+        ("drop", "xdp", "xdp"),
+        ("reject", "auto", "nftables"),
+        ("reject", "nftables", "nftables"),
+    ],
+)
+def test_rejecting_is_left_to_nftables(action: str, asked: str, suited: str) -> None:
+    """`auto` never picks another engine for a ruleset that rejects."""
+    assert module.suited(asked, rules(Service("web"), Service("api", action=action))) == suited
+
+
+def test_an_engine_that_cannot_reject_is_refused() -> None:
+    """Asked for by name, it is not replaced by another: 78, and the service is named."""
+    with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
+        module.suited("xdp", rules(Service("web"), Service("api", action="reject")))
+    assert caught.value.exit_code == 78
