@@ -9,21 +9,22 @@ import pytest
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from tests.conformance.case import WORLD
+from tests.conformance.exported import ExportedEngine
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
 from tests.namespaces import require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from geodrop.dataplane.engine import Engine
     from tests.oracle.ladder import Database
 
-ENGINES = {"nftables": NftablesEngine}
+ENGINES: dict[str, Callable[[], Engine]] = {"nftables": NftablesEngine, "exported": ExportedEngine}
 """Every engine by name; the suite is the same for all of them."""
 
-REJECTING = {"nftables"}
+REJECTING = {"nftables", "exported"}
 """Those that can reject."""
 
 
