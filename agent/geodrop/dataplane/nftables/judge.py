@@ -1,7 +1,7 @@
 """Ask the loaded table about an address: walk its chains as the kernel would, and let the kernel do the lookups.
 
-The walk knows nothing of a packet but its source. A rule that reads anything else, such as a port, does not apply, just
-as one does in the kernel that cannot read what it wants.
+The walk knows nothing of a packet but its source, and that it is no fragment. A rule that reads anything else, such as
+a port, does not apply, just as one does in the kernel that cannot read what it wants.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from geodrop.dataplane.nftables.expressions import (
     Verdict,
     VerdictMap,
 )
+from geodrop.dataplane.nftables.model import Rule
 from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from geodrop.dataplane.nftables.model import Chain, Rule, Snapshot
+    from geodrop.dataplane.nftables.expressions import Expression
+    from geodrop.dataplane.nftables.model import Chain, Snapshot
     from geodrop.dataplane.nftables.netlink import Connection
 
 _COMPARE = {
@@ -54,22 +56,40 @@ class Walk:
         self._header = bytes(offset) + source.packed
         self._source_at = offset
         family = uapi.NFPROTO_IPV4 if source.version == 4 else uapi.NFPROTO_IPV6
-        self._known = {MetaKey.NFPROTO: bytes([family]), MetaKey.TIME_NS: int(now * 1e9).to_bytes(8, sys.byteorder)}
+        self._known: Mapping[Expression, bytes] = {
+            Meta(MetaKey.NFPROTO): bytes([family]),
+            Meta(MetaKey.TIME_NS): int(now * 1e9).to_bytes(8, sys.byteorder),
+            **selectors.WHOLE,
+        }
         self._lookups: list[str] = []
         self._counter: names.CounterName | None = None
         self._target = ""
 
     def through(self, service: str, generation: int) -> KernelVerdict:
-        """From the service's chain to a verdict."""
-        verdict = self._chain(names.service_chain(generation, service))
+        """From where the packet comes to the service, which takes it, to a verdict."""
+        verdict = self._chain(names.service_chain(generation, service), self._entry(service, generation))
         would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
         where = ", then ".join(self._lookups) or "no map"
         said = "drop" if verdict is VerdictCode.DROP else "accept"
         return KernelVerdict(service, said, where, self._target, would_drop)
 
-    def _chain(self, name: str) -> VerdictCode:
-        """Where a chain ends: accept, drop or return."""
-        for rule in self._chains[name].rules:
+    def _entry(self, service: str, generation: int) -> list[Rule]:
+        """The rules of the generation chain that look the service's maps up, without their conditions on ports.
+
+        A packet comes through one of them; it is enough to walk one for each map.
+        """
+        maps = tuple(names.service_map(generation, service, family) for family in (4, 6))
+        found = {}
+        for rule in self._chains[names.generation_chain(generation)].rules:
+            match rule.expressions:
+                case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)) if name in maps:
+                    version = 4 if name == maps[0] else 6
+                    found[name] = Rule((*selectors.family(version), source, VerdictMap(name)))
+        return list(found.values())
+
+    def _chain(self, name: str, before: Sequence[Rule] = ()) -> VerdictCode:
+        """Where a chain ends: accept, drop or return. `before` are rules on the way to it."""
+        for rule in (*before, *self._chains[name].rules):
             verdict = self._rule(rule)
             if verdict is None:
                 continue
@@ -86,8 +106,8 @@ class Walk:
         loaded = b""
         for part in rule.expressions:
             match part:
-                case Meta(key) if key in self._known:
-                    loaded = self._known[key]
+                case _ if part in self._known:
+                    loaded = self._known[part]
                 case Payload(PayloadBase.NETWORK, offset, length) if self._in_source(offset, length):
                     loaded = self._header[offset : offset + length]
                 case HostToNetwork():

@@ -1,15 +1,15 @@
 """From a ruleset to everything that one generation puts into the kernel. Pure.
 
     prerouting              interface -> g42
-    g42                     addresses, protocols, ports -> g42-api; services in monitor are jumped to and come back
+    g42                     addresses, protocols, ports -> the map of a service that is asked at once; else -> g42-api;
+                            services in monitor are jumped to and come back
     g42.fragments           the same for later fragments, which have no ports -> g42-api.fragments
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
-    g42-api.fragments       only the maps; then accepted
-    g42-api.CN.ipv4         count, drop; IPv4 addresses inside IPv6 go on to g42-api.CN.ipv6
+    g42-api.CN.ipv4, .ipv6  count, drop
     g42-api.reject          in place of the drop: tell the sender
 
-A packet that a service drops thus passes: interface, port, map, family, counter, drop. Rules that none of a service's
-packets can match are left out.
+A packet that a service drops thus passes: interface, port, map, counter, drop. Rules that none of a service's packets
+can match are left out. docs/decisions/0003-nftables-by-raw-netlink.md has the figures behind the shape.
 """
 
 from __future__ import annotations
@@ -46,16 +46,21 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
     # Services with a match come before those without; of each, those in monitor first, since they only look.
     ordered = sorted(ruleset.meta.services, key=lambda service: (service.catch_all, service.mode != "monitor"))
     services = [_Service(ruleset, generation, service, now) for service in ordered]
-    whole = [rule for service in services for rule in service.entry_rules()]
     fragments = tuple(rule for service in services for rule in service.fragment_rules())
-    aside, verdict = names.fragments_chain(generation), ACCEPT
-    chains = [chain for service in services for chain in service.chains]
+    aside = names.fragments_chain(generation)
+    lead_away = [
+        Rule((*selectors.later_fragment(family), goto(aside) if fragments else ACCEPT), "later fragments")
+        for family in FAMILIES
+    ]
+    entry: list[Rule] = []
+    for service in services:
+        if not service.looks_up_at_entry and lead_away[0] not in entry:
+            entry += lead_away
+        entry += service.entry_rules()
+    chains = [Chain(names.generation_chain(generation), str(Stamp(generation, ruleset.digest, now)), tuple(entry))]
     if fragments:
-        chains.insert(0, Chain(aside, "later fragments have no ports", fragments))
-        verdict = goto(aside)
-    whole[:0] = [Rule((*selectors.later_fragment(family), verdict), "later fragments") for family in FAMILIES]
-    stamp = str(Stamp(generation, ruleset.digest, now))
-    chains.insert(0, Chain(names.generation_chain(generation), stamp, tuple(whole)))
+        chains.append(Chain(aside, "later fragments have no ports", fragments))
+    chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
     return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, interfaces))
 
@@ -97,7 +102,12 @@ class _Service:
             map_name = names.service_map(generation, service.name, family)
             self._shards[family] = self._cut(content, map_name, f"service {service.name}, IPv{family}")
             self._never_drop_prefixes(content, family)
-        self._chains[name] = Chain(name, self._comment(), tuple(self._judge()))
+        first = tuple(self._before_maps())
+        by_port = bool(service.tcp or service.udp) and not service.protocols
+        cut = any(len(shards) > 1 for shards in self._shards.values())
+        self.looks_up_at_entry = by_port and not (first or cut or self._monitor)
+        rules = self._after_lookup() if self.looks_up_at_entry else (*first, *self._look_up(self._shards), self._rest)
+        self._chains[name] = Chain(name, self._comment(), tuple(rules))
 
     @property
     def chains(self) -> list[Chain]:
@@ -105,10 +115,24 @@ class _Service:
         return list(self._chains.values())
 
     def entry_rules(self) -> list[Rule]:
-        """What leads from the generation chain to this service."""
+        """What leads from the generation chain to this service.
+
+        Each chain on the way costs a packet some 30 ns. So where nothing stands before the maps they are asked right
+        here, and of all packets only those that are not in them go to the service's chain.
+        """
         name = names.service_chain(self._generation, self._service.name)
-        verdict = jump(name) if self._monitor else goto(name)
-        return [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
+        verdict = jump(name) if self._monitor or self.looks_up_at_entry else goto(name)
+        rules = [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
+        if self.looks_up_at_entry:
+            direct = [
+                rule
+                for family, selector in selectors.of_service_by_family(self._service)
+                for rule in lookups.rules(
+                    (*selector, *selectors.HOLDS_HEADER[family]), selectors.SOURCE[family], self._shards[family]
+                )
+            ]
+            rules = [*(replace(rule, comment=self._comment()) for rule in direct), *rules]
+        return rules
 
     def fragment_rules(self) -> list[Rule]:
         """What leads from the chain for later fragments to this service."""
@@ -145,8 +169,18 @@ class _Service:
             only = replace(content.only(numbers), verdicts=verdicts)
             self._spared[family] = self._cut(only, name, f"service {self._service.name}, never-drop, IPv{family}")
 
-    def _judge(self) -> Iterator[Rule]:
-        """The service's chain. What stands before the maps is left out where the service takes no such packets."""
+    def _after_lookup(self) -> Iterator[Rule]:
+        """The chain of a service that is looked up at the entry: for what its maps do not hold.
+
+        Later fragments come here because their data looks like its port; they go back, to be judged by others.
+        """
+        ipv6 = lookups.rules(selectors.family(6), selectors.SOURCE[6], self._shards[6])
+        later4, later6 = (Rule((*selectors.later_fragment(family), RETURN), "later fragments") for family in FAMILIES)
+        fragments = self._put("fragments", (later6, *ipv6, self._rest))
+        yield from (later4, Rule((*selectors.fragment_ipv6(), goto(fragments)), "fragments"), self._rest)
+
+    def _before_maps(self) -> Iterator[Rule]:
+        """What is judged by more than the source; left out where the service takes no such packets."""
         service = self._service
         for protocol, ranges in ((control.TCP, self._meta.never_drop_tcp), (control.UDP, self._meta.never_drop_udp)):
             if ports := selectors.intersection(selectors.taken_ranges(service, protocol), ranges):
@@ -166,7 +200,6 @@ class _Service:
             if spared and not self._monitor:
                 let_through = self._put("open", (*spared, Rule((goto(self._accepted),))))
             yield Rule((*selectors.no_opening(), goto(let_through)), "TCP that opens no connection")
-        yield from (*self._look_up(self._shards), self._rest)
 
     def _control(self) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""

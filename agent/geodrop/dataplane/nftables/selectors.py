@@ -5,11 +5,12 @@ those that nft writes itself, and lets one leave out on input.
 
 A rule does not apply to a packet that is too short for what it reads. But it does read the data of later fragments as
 if it were ports and flags: nft_payload_eval refuses since Linux 5.17 (a9e8503def0f), nft_payload_fast_eval, which loads
-of 1, 2 and 4 bytes take, still does not in 6.18. So `program` leads later fragments away from whatever reads a header.
+of 1, 2 and 4 bytes take, still does not in 6.18. So `program` tells later fragments apart wherever a header was read.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
@@ -52,6 +53,16 @@ _FRAGMENT_OFFSET: dict[int, tuple[Expression, bytes]] = {
     6: (ExtensionHeader(_FRAGMENT, 2, 2), b"\xff\xf8"),  # RFC 8200, 4.5
 }
 _FRAGMENT_PROTOCOL = ExtensionHeader(_FRAGMENT, 0, 1)
+_IS_FRAGMENT = ExtensionHeader(_FRAGMENT, 0, 1, present=True)
+
+HOLDS_HEADER: dict[int, Selector] = {
+    4: (_FRAGMENT_OFFSET[4][0], Bitwise(_FRAGMENT_OFFSET[4][1], bytes(2)), Cmp(CmpOp.EQ, bytes(2))),
+    6: (_IS_FRAGMENT, Cmp(CmpOp.EQ, b"\0")),
+}
+"""Whole packets, and first fragments of IPv4; for rules that have checked the family."""
+
+WHOLE: dict[Expression, bytes] = {_FRAGMENT_OFFSET[4][0]: bytes(2), _IS_FRAGMENT: bytes(1)}
+"""What these selectors load of a packet that is no fragment."""
 _SYN, _ACK = 0x02, 0x10
 _IFNAMSIZ = 16
 _WHOLE = ((0, 0xFFFF),)
@@ -81,6 +92,11 @@ def later_fragment(version: int) -> Selector:
     """Fragments that do not hold the transport header: their offset, behind or before some flags, is not zero."""
     load, mask = _FRAGMENT_OFFSET[version]
     return (*family(version), load, Bitwise(mask, bytes(2)), Cmp(CmpOp.NEQ, bytes(2)))
+
+
+def fragment_ipv6() -> Selector:
+    """IPv6 fragments, the first one included."""
+    return (*family(6), _IS_FRAGMENT, Cmp(CmpOp.EQ, b"\x01"))
 
 
 def before(seconds: int) -> Selector:
@@ -177,6 +193,13 @@ def of_service(service: ServiceSpec) -> list[Selector]:
         by_port.append(protocols(service.protocols))
     by_address = _local_addresses(service.addresses)
     return [(*address, *port) for port in by_port or [()] for address in by_address.values() or [()]]
+
+
+def of_service_by_family(service: ServiceSpec) -> list[tuple[int, Selector]]:
+    """The same, each selector for one family, which it checks."""
+    by_address = _local_addresses(service.addresses) or {version: family(version) for version in (4, 6)}
+    without_addresses = of_service(replace(service, addresses=()))
+    return [(version, (*start, *port)) for port in without_addresses for version, start in by_address.items()]
 
 
 def of_later_fragments(service: ServiceSpec) -> list[Selector]:

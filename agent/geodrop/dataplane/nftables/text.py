@@ -209,8 +209,6 @@ class _Field:
 
     def compared(self, op: CmpOp, value: bytes) -> str:
         """A match by comparison."""
-        if self.text.startswith("exthdr "):
-            return f"{self.text} {'exists' if (value == bytes([op is CmpOp.EQ])) else 'missing'}"
         word = self._equals if op is CmpOp.EQ else f"{_WORDS[op]} "
         return f"{self.text} {word}{self.write(value)}"
 
@@ -260,9 +258,13 @@ _PAYLOAD = {
     (PayloadBase.TRANSPORT, 13, 1): _Field("tcp flags", _flags),
 }
 _FRAGMENT = 44
+_PRESENCE = ("missing", "exists")
 _EXTENSION = {
-    (_FRAGMENT, 0, 1): _Field("frag nexthdr", _number),
-    (_FRAGMENT, 2, 2): _Field("frag frag-off", lambda value: str(int.from_bytes(value, "big") >> 3), b"\xff\xf8"),
+    ExtensionHeader(_FRAGMENT, 0, 1, present=True): _Field("exthdr frag", lambda value: _PRESENCE[value[0]]),
+    ExtensionHeader(_FRAGMENT, 0, 1): _Field("frag nexthdr", _number),
+    ExtensionHeader(_FRAGMENT, 2, 2): _Field(
+        "frag frag-off", lambda value: str(int.from_bytes(value, "big") >> 3), b"\xff\xf8"
+    ),
 }
 _ICMP_TYPE = {1: _Field("icmp type", _number), 58: _Field("icmpv6 type", _number)}
 _BASES = {PayloadBase.NETWORK: "nh", PayloadBase.TRANSPORT: "th"}
@@ -273,7 +275,7 @@ def _field(load: Meta | Payload | ExtensionHeader, protocol: int) -> _Field:
     if isinstance(load, Meta):
         return _META[load.key]
     if isinstance(load, ExtensionHeader):
-        return _EXTENSION[load.number, load.offset, load.length]
+        return _EXTENSION[load]
     if place := PLACES.get(load):
         return _Field(f"ip6 saddr & {place.write(_ALL_ONES)}", place.write, place=place)
     key = (load.base, load.offset, load.length)

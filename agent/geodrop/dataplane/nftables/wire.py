@@ -5,7 +5,7 @@ nlattr, linux/netlink.h). nf_tables wants numbers inside values big-endian. Nest
 NLA_F_NESTED: the kernel reads both forms and dumps this one, so what was sent can be compared with what is dumped.
 
 Why not pyroute2's message classes: measured with 0.9.7 a rule of three expressions takes 480 us to encode and 220 us to
-decode, against 12 and 9 here; a policy that names a hundred regions makes several hundred rules. They also decode to
+decode, here 22 and, mostly, 10; a policy that names a hundred regions makes several hundred rules. They also decode to
 other values (names of registers) than they encode from (numbers), so that a read-back cannot be compared. Unit tests
 decode what is written here with pyroute2, which knows the layouts from another source.
 """

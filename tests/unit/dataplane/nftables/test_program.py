@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.dataplane.nftables import names, program, selectors
+from geodrop.dataplane.nftables import lookups, names, program, selectors
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
     DROP,
     PROHIBITED,
     RESET,
+    RETURN,
     Count,
     Payload,
     Verdict,
@@ -111,9 +112,38 @@ def test_later_fragments_meet_no_rule_that_reads_a_header() -> None:
 
 def test_later_fragments_pass_where_every_service_has_ports() -> None:
     """There is nothing to judge them by."""
-    built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
+    built = program.build(ruleset(Service("api", DENIED, tcp=WEB, established="keep")), 7, ["eth0"], NOW)
     assert [rule.expressions[-1] for rule in chains(built)["g7"].rules[:2]] == [ACCEPT, ACCEPT]
     assert "g7.fragments" not in chains(built)
+
+
+def test_later_fragments_come_back_from_a_service_that_is_looked_up_at_the_entry() -> None:
+    """Their data may look like its port: no lookup before the check, and whoever comes after may judge them."""
+    built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
+    ipv4, ipv6, rest = chains(built)["g7"].rules
+    for family, rule in ((4, ipv4), (6, ipv6)):
+        own = len(selectors.family(family)) + len(selectors.destination_ports(6, WEB))
+        checked = rule.expressions[own:]
+        assert checked[: len(selectors.HOLDS_HEADER[family])] == selectors.HOLDS_HEADER[family]
+        assert checked[-1] == VerdictMap(f"g7-api.ipv{family}")
+    assert rest.expressions[-1] == jump("g7-api")
+    first, second, _ = chains(built)["g7-api"].rules
+    assert first.expressions == (*selectors.later_fragment(4), RETURN)
+    assert second.expressions == (*selectors.fragment_ipv6(), goto("g7-api.fragments"))
+    [later, lookup, accepted] = chains(built)["g7-api.fragments"].rules
+    assert later.expressions == (*selectors.later_fragment(6), RETURN)
+    assert [lookup.expressions[-1], accepted.expressions] == [VerdictMap("g7-api.ipv6"), (goto("g7-api.accepted"),)]
+
+
+def test_services_that_cannot_be_looked_up_at_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a rule stands before the maps, or several maps, or where `return` must lead back to other services."""
+    for more in ({"established": "keep"}, {"mode": "monitor"}, {"protocols": (1,)}, {"tcp": ((22, 443),)}):
+        service = Service("api", DENIED, **{"tcp": WEB, **more})  # type: ignore[arg-type]
+        built = program.build(ruleset(service), 7, ["eth0"], NOW)
+        assert not any(isinstance(part, VerdictMap) for chain, part in parts(built) if chain == "g7")
+    monkeypatch.setattr(lookups, "MAX_INTERVALS", 1)
+    built = program.build(ruleset(Service("api", {**DENIED, "1.0.3.0/24": "CN"}, tcp=WEB)), 7, ["eth0"], NOW)
+    assert not any(isinstance(part, VerdictMap) for chain, part in parts(built) if chain == "g7")
 
 
 def test_order_of_services() -> None:
@@ -122,7 +152,9 @@ def test_order_of_services() -> None:
     ends = [rule.expressions[-1] for rule in chains(built)["g7"].rules[2:]]
     assert list(dict.fromkeys(ends)) == [
         jump("g7-try-ping"),
-        goto("g7-api"),
+        VerdictMap("g7-api.ipv4"),
+        VerdictMap("g7-api.ipv6"),
+        jump("g7-api"),
         goto("g7-later"),
         goto("g7-office"),
         jump("g7-trial"),
@@ -150,16 +182,20 @@ def test_monitor_never_decides(service: str) -> None:
 def test_enforced_services_always_decide() -> None:
     """From the service's chain no packet comes back, but from the rules before the maps."""
     built = program.build(EVERYTHING, 7, ["eth0"], NOW)
-    for service in ("api", "rest", "later", "office"):
+    for service in ("rest", "later", "office"):
         for name in reachable(built, f"g7-{service}"):
             last = chains(built)[name].rules[-1].expressions[-1]
             assert last in {ACCEPT, DROP} or last.code is VerdictCode.GOTO or name.endswith(".control")  # type: ignore[union-attr]
 
 
 def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
-    """The way of a dropped packet is: family, map; family, counter, drop; IPv6 need not ask for its family twice."""
+    """The way of a dropped packet is: port, map; family, counter, drop; IPv6 need not ask for its family twice."""
     built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
-    assert shown(chains(built)["g7-api"]) == ["vmap @g7-api.ipv4 # ", "vmap @g7-api.ipv6 # ", "goto g7-api.accepted # "]
+    assert [str(rule.expressions[-1]) for rule in chains(built)["g7"].rules] == [
+        "vmap @g7-api.ipv4",
+        "vmap @g7-api.ipv6",
+        "jump g7-api",
+    ]
     assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv4"].rules] == [
         "meta nfproto, eq 0x02, counter api.CN.ipv4.dropped, drop",
         "goto g7-api.CN.ipv6",
@@ -167,7 +203,8 @@ def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
     assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv6"].rules] == [
         "counter api.CN.ipv6.dropped, drop"
     ]
-    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", "g7-api.CN.ipv4", "g7-api.CN.ipv6"}
+    denied = {"g7-api.CN.ipv4", "g7-api.CN.ipv6"}
+    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", "g7-api.fragments", *denied}
 
 
 def test_never_drop_ports_only_where_they_can_match() -> None:

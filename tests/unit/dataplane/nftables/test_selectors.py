@@ -120,6 +120,20 @@ def test_local_addresses(addresses: list[str], destination: str) -> None:
     assert len(found) == (wanted if addresses else 1)
 
 
+def test_the_same_by_family() -> None:
+    """Each packet that is taken is taken by one selector of its family."""
+    for addresses in ((), ("203.0.113.0/28",), ("203.0.113.0/28", "2001:db8::/64")):
+        service = spec(tcp=((443, 443),), udp=((443, 443), (500, 600)), addresses=addresses)
+        for protocol, port, to in ((TCP, 443, "203.0.113.1"), (UDP, 555, "2001:db8::1"), (UDP, 1, "203.0.113.1")):
+            plain = [one for one in selectors.of_service(service) if applies(one, packet(protocol, port, to))]
+            found = [
+                version
+                for version, one in selectors.of_service_by_family(service)
+                if applies(one, packet(protocol, port, to))
+            ]
+            assert found == [ip_address(to).version] * len(plain)
+
+
 def test_a_catch_all_takes_everything() -> None:
     """By a selector that asks for nothing."""
     assert selectors.of_service(spec()) == [()]
