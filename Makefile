@@ -6,6 +6,7 @@ override SYSTEM_PYTHON := /usr/bin/python3
 override BIN := .venv/bin
 override SETUP_DONE := .venv/setup-done
 override AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo 2>/dev/null))
+override OBJECTS := agent/geodrop/dataplane/xdp/geodrop.bpf.o agent/geodrop/dataplane/xdp/geodrop_no_clock.bpf.o
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
 
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV PYENV_VERSION PIP_USER PIP_TARGET PIP_PREFIX
@@ -41,7 +42,10 @@ setup: ## install what is missing (OS packages by apt, Python packages into .ven
 		need python3 test -x $(SYSTEM_PYTHON); \
 		need python3-venv $(SYSTEM_PYTHON) -c "import ensurepip"; \
 		need nftables command -v nft; \
-		need iproute2 command -v ip;)
+		need iproute2 command -v ip; \
+		need clang command -v clang; \
+		need libbpf-dev test -e /usr/include/bpf/bpf_helpers.h; \
+		need libbpf1 test -n "$$(ldconfig -p | grep libbpf.so.1)";)
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(SYSTEM_PYTHON) is older than 3.11: geodrop needs Debian 12, Ubuntu 24.04 or later." >&2; exit 1; }
 	@# A .venv that was moved here, or whose interpreter was upgraded away, is built anew.
@@ -49,7 +53,7 @@ setup: ## install what is missing (OS packages by apt, Python packages into .ven
 			&& $(BIN)/python -c 'import pip' 2>/dev/null; }; then \
 		echo "Removing .venv: it was not made by $(SYSTEM_PYTHON) in this folder."; rm -rf .venv; \
 	fi
-	@$(MAKE) --silent $(SETUP_DONE)
+	@$(MAKE) --silent $(SETUP_DONE) $(OBJECTS)
 
 # .venv does not see the system's Python packages: what is locked is what runs. bcc, which only exists as a system
 # package, runs in a child process of the system's interpreter.
@@ -60,6 +64,16 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 	@echo "Ready: $(BIN)/geodrop"
+
+# The XDP program, twice: kernels before 6.1 refuse one that could read their clock. -g: libbpf needs the types.
+override XDP := agent/geodrop/dataplane/xdp
+override BPF := clang -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
+
+$(XDP)/geodrop.bpf.o: $(wildcard bpf/*.[ch])
+	@$(BPF) -c bpf/geodrop.bpf.c -o $@
+
+$(XDP)/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
+	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
@@ -92,4 +106,5 @@ lock: setup ## choose new versions of the Python packages and write requirements
 		$$name.in --output-file $$name.txt || exit 1; done
 
 clean: ## remove what the other targets made
+	rm -f $(OBJECTS)
 	rm -rf .venv build agent/geodrop.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.data import bundled_database
-from tests.bench import databases, nftables_load, nftables_packets
+from tests.bench import databases, nftables_load, nftables_packets, xdp
 from tests.bench.report import show, write
 
 if TYPE_CHECKING:
@@ -19,6 +19,15 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "deploy" / "policies"
+HALF_THE_WORLD = """
+version: 1
+services:
+  api:
+    match: {{ports: {{tcp: [443]}}}}
+    default: allow
+    unknown: allow
+    deny: [{}]
+"""
 
 
 def rows(folder: Path) -> Iterator[Row]:
@@ -32,13 +41,20 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from nftables_load.disk_rows(allow_list, database, folder)
     yield from nftables_packets.rows(rulesets[0])
     yield from nftables_packets.growth_rows()
+    # Half the world is denied, so that "the denied space" is of world size; the two differ in verdicts only.
+    worlds = []
+    for name, denied in (("half", "continent:AF, continent:AS, continent:SA"), ("less", "continent:AF, continent:AS")):
+        policy = folder / f"{name}.yaml"
+        policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
+        worlds.append(compiled(policy, database, folder, "--xdp"))
+    yield from xdp.rows(worlds)
 
 
-def compiled(policy: Path, database: Path, folder: Path) -> Path:
+def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:
     """The ruleset of a policy."""
     ruleset = folder / f"{policy.stem}.ruleset"
     command = [sys.executable, "-m", "geodrop", "compile", "--policy", str(policy)]
-    command += ["--database", str(database), "-o", str(ruleset)]
+    command += ["--database", str(database), "-o", str(ruleset), *options]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return ruleset
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tests.bench.report import Row
 
-ROUNDS = 15
-PACKETS = 200_000
+ROUNDS = 60
+PACKETS = 50_000
 INTERFACE = "server0"
 PORT = 443
 GROWTH = (100, 1_000, 10_000, 100_000)

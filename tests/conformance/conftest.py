@@ -8,6 +8,8 @@ import maxminddb
 import pytest
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.xdp.engine import XdpEngine
+from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
 from tests.conformance.wire import Wire, make_wire
@@ -19,9 +21,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.dataplane.engine import Engine
+    from geodrop.dataplane.xdp.pins import Pins
     from tests.oracle.ladder import Database
 
-ENGINES: dict[str, Callable[[], Engine]] = {"nftables": NftablesEngine, "exported": ExportedEngine}
+ENGINES: dict[str, Callable[[Pins], Engine]] = {
+    "exported": lambda _: ExportedEngine(),
+    "nftables": lambda _: NftablesEngine(),
+    "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
+    "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),
+}
 """Every engine by name; the suite is the same for all of them."""
 
 REJECTING = {"nftables", "exported"}
@@ -39,12 +47,13 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture(scope="package", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Engine]:
     """One engine after the other, in the judged host, removed afterwards."""
-    chosen = ENGINES[request.param]()
-    with wire.host.entered():
-        chosen.probe()
-    yield chosen
-    with wire.host.entered():
-        chosen.remove()
+    with own_pins() as pins:
+        chosen = ENGINES[request.param](pins)
+        with wire.host.entered():
+            chosen.probe()
+        yield chosen
+        with wire.host.entered():
+            chosen.remove()
 
 
 @pytest.fixture(scope="package")

@@ -49,10 +49,10 @@ def run(args: argparse.Namespace) -> int:
     asked = addresses or (text for line in sys.stdin if (text := line.strip()))
     if args.ruleset:
         return _answer(Ruleset.open(args.ruleset), asked, at, None, as_json=args.json)
-    from geodrop.dataplane.load import loaded_ruleset, select_engine  # noqa: PLC0415 - as above
+    from geodrop.dataplane.load import engine_in_force, loaded_ruleset  # noqa: PLC0415 - as above
 
     config = load_config(args.config)
-    engine = select_engine("nftables")
+    engine = engine_in_force()
     observed = engine.observe()
     if not observed.generation:
         raise NotEnforcingError("nothing is in force", "give --ruleset, or --policy and --database")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.dataplane.load import loaded_ruleset, select_engine
+from geodrop.dataplane.load import engine_in_force, loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import ApplyError, NotEnforcingError
 from geodrop.ruleset.explain import effective_mode
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 def read_status(config_path: str | None) -> dict[str, Any]:
     """The object of `status --json`: read back from the kernel, then held against the ruleset it names."""
     config = load_config(config_path)
-    engine = select_engine("nftables")
+    engine = engine_in_force()
     observed = engine.observe()
     ruleset = loaded_ruleset(config, observed)
     enforcing = observed.generation > 0 and bool(observed.interfaces)

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from geodrop.config import load_config
-from geodrop.dataplane.load import loaded_ruleset, select_engine
+from geodrop.dataplane.load import engine_in_force, loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
     config = load_config(args.config)
-    engine = select_engine("nftables")
+    engine = engine_in_force()
     observed = engine.observe()
     if not observed.generation:
         raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")

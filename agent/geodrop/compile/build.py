@@ -9,6 +9,7 @@ import numpy as np
 from geodrop import __version__
 from geodrop.compile.nftables import build_maps
 from geodrop.compile.rows import build_rows
+from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
 from geodrop.document.problems import Problem
 from geodrop.errors import PolicyError
@@ -28,21 +29,25 @@ if TYPE_CHECKING:
     from geodrop.policy.model import Line, Policy, Service
 
 
-def compile_ruleset(policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = ()) -> bytes:
+def compile_ruleset(
+    policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = (), *, xdp: bool = False
+) -> bytes:
     """Compile. `inputs` are the policy and list files, for the record; the databases add themselves.
 
     Raises PolicyError for what only shows with the databases at hand, and for limits that are passed.
     """
-    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)])
+    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)], xdp=xdp)
 
 
-def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
-    """The same from a region map, for a caller that needs the map too."""
+def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp: bool = False) -> bytes:
+    """The same from a region map, for a caller that needs the map too. `xdp`: with the tables of the xdp engine."""
     _check_subdivisions(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
     rows = build_rows(policy, ladders, zones)
     sections = _sections(zones, rows)
+    if xdp:
+        sections.update(build_tables(zones, policy.file).sections())
     services = []
     for number, service in enumerate(policy.services):
         targets, maps = build_maps(zones, rows, number, service.name)

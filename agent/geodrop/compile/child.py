@@ -108,7 +108,7 @@ def check(request: Mapping[str, Any], channel: socket.socket) -> int:
 def compile_(request: Mapping[str, Any], channel: socket.socket) -> int:
     """Write the ruleset to the descriptor given."""
     inputs = read_inputs(request, channel)
-    data, _ = _ruleset(inputs)
+    data, _ = _ruleset(inputs, xdp=request["options"].get("xdp", False))
     with open(request["output"], "wb", closefd=False) as output:
         output.write(data)
     return 0
@@ -167,11 +167,12 @@ def read_inputs(request: Mapping[str, Any], channel: socket.socket) -> Inputs:
     return Inputs(policy, databases, read)
 
 
-def _ruleset(inputs: Inputs) -> tuple[bytes, RegionMap]:
+def _ruleset(inputs: Inputs, *, xdp: bool = False) -> tuple[bytes, RegionMap]:
     region_map = regions(inputs.databases, inputs.policy.corrections)
     for warning in region_map.warnings:
         messages.warning(warning)
-    return build(inputs.policy, region_map, [*inputs.read, *map(identity, inputs.databases)]), region_map
+    sources = [*inputs.read, *map(identity, inputs.databases)]
+    return build(inputs.policy, region_map, sources, xdp=xdp), region_map
 
 
 def _ask_for_list(channel: socket.socket, file: str) -> bytes:

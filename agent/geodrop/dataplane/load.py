@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.errors import ConfigError, UnavailableError
+from geodrop.errors import ConfigError, DataError, PrivilegeError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
+from geodrop.state.places import default_pins
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -38,11 +39,24 @@ class Loaded:
     absent: tuple[str, ...] = ()
 
 
-def select_engine(name: str) -> Engine:
-    """The engine of that name, probed; raises UnavailableError or PrivilegeError."""
-    if name == "xdp":
-        raise UnavailableError("this build of geodrop has no xdp engine", "use --engine nftables or auto")
-    engine = NftablesEngine()
+def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
+    """The engine of that name, probed, for a ruleset.
+
+    Raises UnavailableError, PrivilegeError, DataError or ConfigError.
+
+    `auto` takes xdp where it can work and the ruleset has its tables, else nftables.
+    """
+    if ruleset:
+        name = suited(name, ruleset)
+    has_xdp = ruleset is None or ruleset.has_xdp
+    if name == "auto":
+        try:
+            return select_engine("xdp" if has_xdp else "nftables", ruleset)
+        except (UnavailableError, PrivilegeError):
+            return select_engine("nftables", ruleset)
+    if name == "xdp" and not has_xdp:
+        raise DataError("the ruleset has no tables for xdp", "compile it with --xdp, or load it with --engine nftables")
+    engine = make_engine(name)
     engine.probe()
     return engine
 
@@ -63,6 +77,25 @@ def suited(name: str, ruleset: Ruleset) -> str:
     return "nftables"
 
 
+def make_engine(name: str) -> Engine:
+    """An engine by its own name."""
+    if name == "nftables":
+        return NftablesEngine()
+    # Not imported at the top: no verb should wait for an engine that this host does not use.
+    from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
+
+    return XdpEngine()
+
+
+def engine_in_force() -> Engine:
+    """The engine that holds packets back right now; nftables, probed, when none does."""
+    if os.path.exists(default_pins()):
+        xdp = make_engine("xdp")
+        if xdp.observe().generation:
+            return xdp
+    return select_engine("nftables")
+
+
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
     """Make the kernel match the ruleset in a file.
 
@@ -78,18 +111,29 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
     with exclusive():
-        engine = select_engine(suited(engine_name, ruleset))
+        current, engine = engine_in_force(), select_engine(engine_name, ruleset)
         store = Store(config.state)
-        before, intent = engine.observe(), store.intent()
+        before, intent = current.observe(), store.intent()
         names = {interface.name for interface in before.interfaces}
-        if before.digest == ruleset.digest and names == set(selected.names) and not engine.verify(ruleset):
+        same = before.digest == ruleset.digest and names == set(selected.names) and current.name == engine.name
+        if same and not engine.verify(ruleset):
             store.keep(Path(path), ruleset.digest)
             store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
             return Loaded(before, before, None, selected.absent)
         generation = max(intent.generation, before.generation) + 1
         store.keep(Path(path), ruleset.digest)
         store.remember(replace(intent, generation=generation))
-        report = engine.apply(ruleset, generation, selected.names)
+        try:
+            report = engine.apply(ruleset, generation, selected.names)
+        except UnavailableError:
+            # What xdp cannot do on these interfaces (or at all) nftables can; a named engine is meant, though.
+            if engine_name != "auto" or engine.name == "nftables":
+                raise
+            engine = select_engine("nftables")
+            report = engine.apply(ruleset, generation, selected.names)
+        if current.name != engine.name:
+            # Both judge for a moment, each by a whole policy; nothing is ever judged by neither.
+            current.remove()
         store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
         store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
         return Loaded(before, engine.observe(), report, selected.absent)
@@ -98,13 +142,16 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
 def unload(config: Config) -> bool:
     """Remove all that is ours from the kernel and remember that; False if there was nothing."""
     with exclusive():
-        engine = select_engine("nftables")
+        engine = engine_in_force()
         store = Store(config.state)
         before, intent = engine.observe(), store.intent()
         generation = max(intent.generation, before.generation)
         # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
         store.remember(replace(intent, generation=generation, unloaded=True))
-        return engine.remove()
+        # Both: a load that was killed while it changed engines leaves both.
+        engines = [select_engine("nftables"), *([make_engine("xdp")] if os.path.exists(default_pins()) else [])]
+        removed = [engine.remove() for engine in engines]
+        return any(removed)
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:

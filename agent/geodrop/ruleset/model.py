@@ -14,6 +14,11 @@ Sections (little-endian unless said otherwise):
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
+    xdp/...      only where it was compiled with --xdp
+    xdp/ipv4, xdp/ipv6   entry[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
+    xdp/children         entry[n], both families
+    xdp/lines            line[n], both families
+    xdp/digest           SHA-256 over the other four: rulesets that agree in it have the same tables
 """
 
 from __future__ import annotations
@@ -177,6 +182,8 @@ class Ruleset:
             numbers = self.sections[name].cast("H")
             _expect(len(numbers) == zones * services, name)
             _expect(max(numbers, default=0) < max(len(self.meta.rows), 1), name)
+        if self.has_xdp:
+            _expect(all(f"xdp/{name}" in self.sections for name in ("ipv4", "ipv6", "children", "digest")), "xdp")
         for service in self.meta.services:
             for family, width in ((4, 4), (6, 16)):
                 prefix = f"nft/{service.name}/ipv{family}"
@@ -184,6 +191,11 @@ class Ruleset:
                 _expect(len(self.sections[f"{prefix}/starts"]) == len(targets) * width, prefix)
                 _expect(len(self.sections[f"{prefix}/ends"]) == len(targets) * width, prefix)
                 _expect(max(targets, default=-1) < len(service.targets), prefix)
+
+    @property
+    def has_xdp(self) -> bool:
+        """Whether it was compiled with the tables of the xdp engine."""
+        return "xdp/lines" in self.sections
 
     def zone_at(self, address: IPv4Address | IPv6Address) -> int:
         """The zone of an address as it stands, embedded IPv4 not followed."""

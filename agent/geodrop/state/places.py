@@ -14,6 +14,7 @@ from pathlib import Path
 
 STATE = Path("/var/lib/geodrop")
 RUN = Path("/run/geodrop")
+PINS = Path("/sys/fs/bpf/geodrop")
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for it
 
 
@@ -36,6 +37,11 @@ def namespace_cookie() -> int:
     """The number of this thread's network namespace, unique until the next boot (since Linux 5.14)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
         return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
+
+
+def default_pins() -> Path:
+    """Where the XDP engine of this network namespace pins its objects: a folder in a bpffs."""
+    return _apart(PINS)
 
 
 def _apart(folder: Path) -> Path:

@@ -63,11 +63,13 @@ def test_somebody_else_is_loading(host: Host) -> None:
     assert host.geodrop.good("status", "--json").json["generation"] == 1
 
 
-def test_engine_that_is_not_there(host: Host) -> None:
-    """An engine asked for by name is not replaced by another behind the operator's back."""
+def test_engine_that_cannot_take_it(host: Host) -> None:
+    """An engine asked for by name is not replaced by another behind the operator's back; auto takes what works."""
     done = host.geodrop.run(*LOAD, "--engine", "xdp", host.cn)
-    assert done.code == 69
-    assert "xdp" in done.err
+    assert done.code == 65
+    assert "compile it with --xdp" in done.err
+    host.geodrop.good(*LOAD, "--engine", "auto", host.cn)
+    assert host.geodrop.good("status", "--json").json["interfaces"][0]["engine"] == "nftables"
 
 
 def _cookie(host: Host) -> int:

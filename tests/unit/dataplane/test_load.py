@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ from geodrop.config import Config
 from geodrop.dataplane import load as module
 from geodrop.dataplane.engine import Difference, Interface, Observed, Report
 from geodrop.dataplane.interfaces import Selection
-from geodrop.errors import ApplyError, ConfigError, DataError
+from geodrop.errors import ApplyError, ConfigError, DataError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
 from tests.rulesets import Service
@@ -24,6 +25,9 @@ class Kernel:
         self.now = Observed()
         self.differences: list[Difference] = []
         self.failure: Exception | None = None
+
+    def probe(self) -> None:
+        """It always works."""
 
     def observe(self) -> Observed:
         """What was applied last."""
@@ -51,7 +55,8 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """The fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
-    monkeypatch.setattr(module, "select_engine", lambda _: fake)
+    monkeypatch.setattr(module, "make_engine", lambda _: fake)
+    monkeypatch.setattr(module, "default_pins", lambda: tmp_path / "none")
     monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))
     monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: tmp_path / "lock")
     return fake
@@ -145,6 +150,34 @@ def test_rejecting_is_left_to_nftables(action: str, asked: str, suited: str) -> 
 
 def test_an_engine_that_cannot_reject_is_refused() -> None:
     """Asked for by name, it is not replaced by another: 78, and the service is named."""
+    rejecting = rules(Service("web"), Service("api", action="reject"))
     with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
-        module.suited("xdp", rules(Service("web"), Service("api", action="reject")))
+        module.select_engine("xdp", rejecting)
     assert caught.value.exit_code == 78
+
+
+def test_engines_are_chosen_by_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A named engine is meant; auto takes xdp only where the ruleset has its tables and the kernel can."""
+
+    class Probed(Kernel):
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.name = name
+
+        def probe(self) -> None:
+            if self.name not in working:
+                raise UnavailableError(f"no {self.name}")
+
+    monkeypatch.setattr(module, "make_engine", Probed)
+    plain = Ruleset.unpack(pack(META), "plain")
+    tables = dataclasses.replace(plain, sections={**plain.sections, "xdp/lines": memoryview(b"")})
+    working = {"nftables", "xdp"}
+    assert module.select_engine("auto", plain).name == "nftables"
+    assert module.select_engine("auto", tables).name == "xdp"
+    assert module.select_engine("xdp", tables).name == "xdp"
+    with pytest.raises(DataError, match="compile it with --xdp"):
+        module.select_engine("xdp", plain)
+    working = {"nftables"}
+    assert module.select_engine("auto", tables).name == "nftables"
+    with pytest.raises(UnavailableError, match="no xdp"):
+        module.select_engine("xdp", tables)

@@ -1,0 +1,339 @@
+"""The tables of the XDP program: from partitions into zones to the entries and lines that bpf/layout.h describes.
+
+An address is a 64-bit key: the upper half of an IPv6 address; an IPv4 address shifted left by 32. The space of keys is
+cut into 65,536 blocks, and these again wherever a line of 12 keys cannot tell all zones of a block apart. A block that
+holds a single zone leads to a line that all such blocks share. Blocks are cut a level at a time, all of one at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from geodrop.document.problems import Place, Problem
+from geodrop.errors import PolicyError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from geodrop.compile.zones import Zones
+    from geodrop.geo.partition import Partition
+
+    Ints = npt.NDArray[np.int64]
+    Keys = npt.NDArray[np.uint64]
+
+# These repeat bpf/layout.h and bpf/lookup.h; a test compares them.
+ROOT_BITS = 16
+KEY_BITS = 15
+LINE_KEYS = 12
+CHILD = 0x8000
+KEY_NEVER = 0x8000
+MAX_CHILDREN = 1 << 18
+MAX_DEPTH = 20
+
+ENTRY = np.dtype([("line", "<u4"), ("shift", "u1"), ("bits", "u1"), ("lower", "u1"), ("unused", "u1")])
+LINE = np.dtype([("keys", "<u2", 12), ("values", "<u2", 16), ("children", "<u4"), ("unused", "<u4")])
+
+FILL = 4
+"""A block gets at most one line for so many boundaries: more lines would cost more memory than they save levels."""
+
+
+class _Blocks(NamedTuple):
+    """Parts of the key space still to be cut, a column each.
+
+    `first` and `last` are the boundaries strictly inside (a range of _Keys), `base` is the value at the block's start,
+    `start` its first key, `width` its size in bits, `lower` whether keys are lower halves.
+    """
+
+    first: Ints
+    last: Ints
+    base: Ints
+    start: Keys
+    width: Ints
+    lower: Ints
+
+    def take(self, chosen: npt.NDArray[Any]) -> _Blocks:
+        return _Blocks(*(column[chosen] for column in self))
+
+
+@dataclass(frozen=True, slots=True)
+class _Keys:
+    """Boundaries: from `keys[i]` on the value is `values[i]`; below 0 it stands for the lower halves `~value` below.
+
+    Those of the upper halves come first, then those of each split upper half in turn, `groups` says where.
+    """
+
+    keys: Keys
+    values: Ints
+    groups: Ints
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What becomes of both families."""
+
+    roots: dict[int, npt.NDArray[Any]]
+    children: npt.NDArray[Any]
+    lines: npt.NDArray[Any]
+
+    def sections(self) -> dict[str, bytes]:
+        """The ruleset's sections (see ruleset.model)."""
+        sections = {
+            "xdp/ipv4": self.roots[4].tobytes(),
+            "xdp/ipv6": self.roots[6].tobytes(),
+            "xdp/children": self.children.tobytes(),
+            "xdp/lines": self.lines.tobytes(),
+        }
+        digest = hashlib.sha256()
+        for name, content in sections.items():
+            digest.update(f"{name} {len(content)} ".encode())
+            digest.update(content)
+        return {**sections, "xdp/digest": digest.digest()}
+
+
+def build_tables(zones: Zones, file: str) -> Tables:
+    """Tables for both families; raises PolicyError, naming the policy file, when a limit of the program is passed."""
+    builder = _Builder(len(zones.keys))
+    roots = {partition.family: builder.add(partition) for partition in (zones.ipv4, zones.ipv6)}
+    tables = Tables(roots, np.concatenate([np.zeros(0, ENTRY), *builder.children]), np.concatenate(builder.lines))
+    for name, found, limit in (
+        ("table entries", len(tables.children), MAX_CHILDREN),
+        ("levels of tables", builder.depth, MAX_DEPTH),
+    ):
+        if found > limit:
+            message = f"the address space needs {found:,} {name}, {limit:,} is the most; use fewer or smaller lists"
+            raise PolicyError([Problem(Place(file, 1, 1), message)])
+    return tables
+
+
+class _Builder:
+    """Collects lines and entries; children and lines of both families are numbered together."""
+
+    def __init__(self, zones: int) -> None:
+        shared = np.zeros(zones, LINE)
+        shared["keys"] = KEY_NEVER
+        shared["values"][:, 0] = np.arange(zones)
+        self.lines = [shared]
+        self.line_count = zones
+        self.children: list[npt.NDArray[Any]] = []
+        self.child_count = 0
+        self.depth = 0
+
+    def add(self, partition: Partition) -> npt.NDArray[Any]:
+        """Cut one family; returns its root."""
+        keys = _keys(partition)
+        root = self._entries(keys, _root_blocks(keys))
+        depth = 1
+        while len(self._pending.first):
+            depth += 1
+            self.children.append(self._entries(keys, self._pending))
+        self.depth = max(self.depth, depth)
+        return root
+
+    def _entries(self, keys: _Keys, blocks: _Blocks) -> npt.NDArray[Any]:
+        """An entry for each block. What their lines cannot tell apart is left in `_pending`, by child number."""
+        entries = np.zeros(len(blocks.first), ENTRY)
+        entries["lower"] = blocks.lower
+        cut = np.flatnonzero(blocks.last > blocks.first)
+        whole = np.flatnonzero(blocks.last == blocks.first)
+        entries["line"][whole] = blocks.base[whole]
+        blocks = blocks.take(cut)
+        bits = _choose_bits(keys, blocks)
+        shift = blocks.width - bits
+        count = 1 << bits
+        entries["line"][cut] = self.line_count + np.cumsum(count) - count
+        entries["shift"][cut] = shift
+        entries["bits"][cut] = bits
+        # A block that is one zone needs no key at all, wherever it lies: any shift will do.
+        self._lay_out(keys, blocks, bits)
+        return entries
+
+    def _lay_out(self, keys: _Keys, blocks: _Blocks, bits: Ints) -> None:
+        """Fill the lines of blocks that are cut into 2^bits lines each."""
+        shift = blocks.width - bits
+        spare = np.maximum(shift - KEY_BITS, 0)
+        slot_bits = shift - spare
+        count = 1 << bits
+        before = np.cumsum(count) - count
+        total = int(count.sum())
+
+        offset, index, block, slot, between = _boundaries(keys, blocks, spare)
+        code = block << 33 | slot << 1 | between
+
+        # Runs of slots that lead to the same place: they start with a line, at a boundary, and after a mixed slot.
+        line_block = np.repeat(np.arange(len(count)), count)
+        line_number = np.arange(total) - before[line_block]
+        after = slot[between] + 1
+        after_block = block[between]
+        fits = after >> (slot_bits + bits)[after_block] == 0
+        runs = np.unique(
+            np.concatenate(
+                [
+                    line_block << 32 | line_number << slot_bits[line_block],
+                    block << 32 | slot,
+                    (after_block << 32 | after)[fits],
+                ]
+            )
+        )
+        run_block, run_slot = runs >> 32, runs & 0xFFFF_FFFF
+        line = before[run_block] + (run_slot >> slot_bits[run_block])
+        starts = np.searchsorted(line, np.arange(total))
+        column = np.arange(len(runs)) - starts[line]
+        full = np.diff(np.append(starts, len(runs))) > LINE_KEYS + 1
+
+        # A run's value is that of the last boundary at or before its start; boundaries after that make it mixed.
+        low = np.searchsorted(code, run_block << 33 | run_slot << 1, side="right")
+        high = np.searchsorted(code, run_block << 33 | run_slot << 1 | 1, side="right")
+        value = np.where(low > offset[run_block], keys.values[index[np.maximum(low, 1) - 1]], blocks.base[run_block])
+        kept = ~full[line]
+        mixed = kept & (high > low)
+        split = kept & ~mixed & (value < 0)
+
+        # The children: mixed slots, split upper halves, and lines that hold more than they have room for.
+        whole = np.flatnonzero(full)
+        at = starts[whole]
+        line_end = (line_number[whole] + 1 << slot_bits[line_block[whole]]) - 1
+        end = np.searchsorted(code, line_block[whole] << 33 | line_end << 1 | 1, side="right")
+        to_first = blocks.first - offset
+        group = ~value[split]
+        pending = [
+            _Blocks(
+                low[mixed] + to_first[run_block[mixed]],
+                high[mixed] + to_first[run_block[mixed]],
+                value[mixed],
+                blocks.start[run_block[mixed]] + _shifted(run_slot[mixed], spare[run_block[mixed]]),
+                spare[run_block[mixed]],
+                blocks.lower[run_block[mixed]],
+            ),
+            _Blocks(
+                keys.groups[group] + 1,
+                keys.groups[group + 1],
+                keys.values[keys.groups[group]],
+                np.zeros(len(group), np.uint64),
+                np.full(len(group), 64),
+                np.ones(len(group), np.int64),
+            ),
+            _Blocks(
+                low[at] + to_first[run_block[at]],
+                end + to_first[run_block[at]],
+                value[at],
+                blocks.start[run_block[at]] + _shifted(run_slot[at], spare[run_block[at]]),
+                shift[run_block[at]],
+                blocks.lower[run_block[at]],
+            ),
+        ]
+        child_line = np.concatenate([line[mixed], line[split], line[at]])
+        child_column = np.concatenate([column[mixed], column[split], column[at]])
+        order = np.lexsort((child_column, child_line))
+        self._pending = _Blocks(*(np.concatenate(parts) for parts in zip(*pending, strict=True))).take(order)
+        child_line, child_column = child_line[order], child_column[order]
+        number = np.arange(len(order)) - np.searchsorted(child_line, child_line)
+
+        lines = np.zeros(total, LINE)
+        lines["keys"] = KEY_NEVER
+        key = kept & (column > 0)
+        lines["keys"][line[key], column[key] - 1] = run_slot[key] & _mask(slot_bits[run_block[key]]).astype(np.int64)
+        plain = kept & ~mixed & ~split
+        lines["values"][line[plain], column[plain]] = value[plain]
+        lines["values"][child_line, child_column] = CHILD | number
+        lines["children"][child_line] = self.child_count + np.arange(len(order)) - number
+        self.lines.append(lines)
+        self.line_count += total
+        self.child_count += len(order)
+
+
+class _Boundaries(NamedTuple):
+    """Every boundary inside some blocks, in order: where each block's begin, their place in the keys, block and slot.
+
+    A slot is what a key can name; `between`: the boundary is not at its start.
+    """
+
+    offset: Ints
+    place: Ints
+    block: Ints
+    slot: Ints
+    between: npt.NDArray[np.bool_]
+
+
+def _boundaries(keys: _Keys, blocks: _Blocks, spare: Ints) -> _Boundaries:
+    amount = blocks.last - blocks.first
+    offset = np.cumsum(amount) - amount
+    block = np.repeat(np.arange(len(amount)), amount)
+    index = np.arange(int(amount.sum())) - (offset - blocks.first)[block]
+    inside = keys.keys[index] - blocks.start[block]
+    slot = (inside >> spare[block].astype(np.uint64)).astype(np.int64)
+    return _Boundaries(offset, index, block, slot, (inside & _mask(spare[block])) != 0)
+
+
+def _keys(partition: Partition) -> _Keys:
+    """The boundaries of a family, lower halves apart."""
+    if partition.family == 4:
+        keys = partition.starts.astype(np.uint64) << np.uint64(32)
+        return _Keys(keys, partition.values.astype(np.int64), np.zeros(1, np.int64))
+    halves = np.frombuffer(np.ascontiguousarray(partition.starts).tobytes(), dtype=">u8").astype(np.uint64)
+    upper, lower = halves[0::2], halves[1::2]
+    values = partition.values.astype(np.int64)
+    split = np.unique(upper[lower != 0])
+    # Whole upper halves keep their boundary. A split one becomes a value of its own, and the next one starts anew.
+    whole = (lower == 0) & ~np.isin(upper, split)
+    following = split[split != np.uint64(0xFFFF_FFFF_FFFF_FFFF)] + np.uint64(1)
+    resumed = following[~np.isin(following, upper)]
+    all_keys = np.concatenate([upper[whole], split, resumed])
+    last = np.searchsorted(upper, resumed, side="left") - 1
+    all_values = np.concatenate([values[whole], ~np.arange(len(split)), values[last]])
+    order = np.argsort(all_keys, kind="stable")
+    # Within a split half: its own boundaries, after one at 0 if it has none there.
+    own = np.isin(upper, split)
+    begins = np.searchsorted(upper, split, side="left")
+    missing = lower[begins] != 0
+    group_upper = np.concatenate([split[missing], upper[own]])
+    group_lower = np.concatenate([np.zeros(int(missing.sum()), np.uint64), lower[own]])
+    group_values = np.concatenate([values[begins[missing] - 1], values[own]])
+    inner = np.lexsort((group_lower, group_upper))
+    groups = len(order) + np.searchsorted(group_upper[inner], split, side="left")
+    return _Keys(
+        np.concatenate([all_keys[order], group_lower[inner]]),
+        np.concatenate([all_values[order], group_values[inner]]),
+        np.append(groups, len(order) + len(inner)),
+    )
+
+
+def _root_blocks(keys: _Keys) -> _Blocks:
+    width = 64 - ROOT_BITS
+    uppers = keys.keys[: keys.groups[0]] if len(keys.groups) > 1 else keys.keys
+    start = np.arange(1 << ROOT_BITS, dtype=np.uint64) << np.uint64(width)
+    first = np.searchsorted(uppers, start, side="right")
+    last = np.append(np.searchsorted(uppers, start[1:], side="left"), len(uppers))
+    size = len(start)
+    return _Blocks(first, last, keys.values[first - 1], start, np.full(size, width), np.zeros(size, np.int64))
+
+
+def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
+    """How many bits choose a block's line: few lines, but no more boundaries in one than keys, where possible."""
+    amount = blocks.last - blocks.first
+    most = np.maximum(np.ceil(np.log2(np.maximum(amount, 1) / FILL)).astype(np.int64), 1)
+    # LINE_KEYS boundaries on lies the first one that must not be in the same line; the closest such pair decides.
+    crowded = np.flatnonzero(amount > LINE_KEYS)
+    span = amount[crowded] - LINE_KEYS
+    offset = np.cumsum(span) - span
+    at = np.arange(int(span.sum())) + np.repeat(blocks.first[crowded] - offset, span)
+    bits = np.zeros(len(amount), np.int64)
+    if len(crowded):
+        closest = np.minimum.reduceat(keys.keys[at + LINE_KEYS] - keys.keys[at], offset)
+        bits[crowded] = blocks.width[crowded] - np.log2(closest.astype(np.float64)).astype(np.int64)
+    # `shift` has no room for 64, so the lower half is always cut at least in two.
+    least = (blocks.width == 64).astype(np.int64)
+    # A slot with a boundary inside takes two keys, so half the keys must do for a single line.
+    single = amount > LINE_KEYS // 2
+    return np.clip(np.maximum(bits, single), least, np.minimum(np.minimum(most, 12), blocks.width))
+
+
+def _mask(bits: Ints) -> Keys:
+    return (np.uint64(1) << bits.astype(np.uint64)) - np.uint64(1)
+
+
+def _shifted(slots: Ints, bits: Ints) -> Keys:
+    return slots.astype(np.uint64) << bits.astype(np.uint64)

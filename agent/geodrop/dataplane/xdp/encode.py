@@ -1,0 +1,270 @@
+"""From a ruleset to the bytes of a generation: the policy map and the places of the tables. Pure, and no numpy."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+from dataclasses import dataclass
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodrop.dataplane.xdp import layouts as lay
+from geodrop.errors import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from geodrop.ruleset.model import Row, Ruleset, ServiceSpec
+
+TCP, UDP = 6, 17
+VERDICTS = {"accept": lay.ROW_ACCEPT, "drop": lay.ROW_DROP, "embedded": lay.ROW_EMBEDDED}
+NANOSECONDS = 1_000_000_000
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Label:
+    """What a counter pair counts: drops of a service under a label, or (label "") what it accepts and never drops."""
+
+    service: str
+    label: str
+
+
+class Clock(NamedTuple):
+    """Now, in seconds since the epoch, and how many seconds CLOCK_TAI is ahead of CLOCK_REALTIME."""
+
+    now: float
+    tai_offset: int
+
+
+class Place(NamedTuple):
+    """A section of the ruleset and where in the tables map its bytes go."""
+
+    section: str
+    offset: int
+
+
+TABLE_PLACES = (
+    Place("xdp/ipv4", 0),
+    Place("xdp/ipv6", lay.ROOT_BYTES),
+    Place("xdp/children", 2 * lay.ROOT_BYTES),
+    Place("xdp/lines", lay.SEGMENT_BYTES),
+)
+
+
+def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, memoryview]]:
+    """Everything that a tables map holds: the section it comes from, where it goes, and its bytes."""
+    for place in TABLE_PLACES:
+        yield place.section, place.offset, ruleset.sections[place.section]
+
+
+def labels_of(ruleset: Ruleset) -> list[Label]:
+    """Every counter pair that a ruleset needs, in a fixed order."""
+    meta = ruleset.meta
+    count = len(meta.services)
+    labels = []
+    for number, service in enumerate(meta.services):
+        used = set(ruleset.sections["rows"].cast("H")[number::count])
+        used |= set(ruleset.sections["rows_embedded"].cast("H")[number::count])
+        dropped = {meta.rows[row].klass for row in used if meta.rows[row].verdict == "drop"}
+        labels.append(Label(service.name, ""))
+        labels += [Label(service.name, meta.classes[klass]) for klass in sorted(dropped)]
+    return labels
+
+
+def tables_digest(ruleset: Ruleset) -> bytes:
+    """Names the bytes of the tables: generations that agree in it can share one tables map."""
+    return bytes(ruleset.sections["xdp/digest"])
+
+
+def segments_needed(ruleset: Ruleset) -> int:
+    """Elements of the tables map: the index, and the lines."""
+    lines = len(ruleset.sections["xdp/lines"]) // lay.LINE_BYTES
+    return 1 + -(-lines // lay.SEGMENT_LINES)
+
+
+def elements_needed(ruleset: Ruleset) -> int:
+    """Elements of the policy map: the policy, and the rows."""
+    rows = len(ruleset.meta.zones) * 2 << _row_bits(ruleset)
+    return 1 + -(-rows // lay.ELEMENT_ROWS)
+
+
+def check_limits(ruleset: Ruleset) -> None:
+    """Raises UnavailableError for what nftables can do and this program cannot."""
+    services = len(ruleset.meta.services)
+    if services > lay.MAX_SERVICES:
+        raise UnavailableError(
+            f"the ruleset has {services} services, {lay.MAX_SERVICES} is the most on xdp", "use --engine nftables"
+        )
+
+
+def encode_policy(
+    ruleset: Ruleset, generation: int, pairs: Mapping[Label, int], clock: Clock, tables: bytes
+) -> bytearray:
+    """All elements of a policy map, one after the other; raises UnavailableError when a limit is passed."""
+    check_limits(ruleset)
+    meta = ruleset.meta
+    content = bytearray(lay.POLICY_BYTES * elements_needed(ruleset))
+    policy = lay.Policy.from_buffer(content)
+    policy.digest[:] = bytes.fromhex(ruleset.digest)
+    policy.tables_digest[:] = tables
+    policy.generation = generation
+    policy.version = lay.LAYOUT_VERSION
+    policy.zones, policy.services = len(meta.zones), len(meta.services)
+    policy.row_bits = _row_bits(ruleset)
+    policy.tai_offset = clock.tai_offset
+    for number, service in enumerate(meta.services):
+        _encode_service(policy.service[number], service, pairs[Label(service.name, "")], clock)
+    _encode_selections(policy, ruleset)
+    _encode_local(policy, meta.services)
+    del policy
+    _encode_rows(memoryview(content)[lay.POLICY_BYTES :].cast("I"), ruleset, pairs)
+    return content
+
+
+def future_starts(ruleset: Ruleset, now: float) -> bool:
+    """Whether the program would need the kernel's clock."""
+    return any(
+        service.mode == "enforce" and service.starts is not None and service.starts > now
+        for service in ruleset.meta.services
+    )
+
+
+def _row_bits(ruleset: Ruleset) -> int:
+    return max(len(ruleset.meta.services) - 1, 0).bit_length()
+
+
+def _encode_service(target: lay.Service, service: ServiceSpec, pair: int, clock: Clock) -> None:
+    target.flags = (lay.SERVICE_ENFORCE if service.mode == "enforce" else 0) | (
+        lay.SERVICE_KEEP if service.established == "keep" else 0
+    )
+    target.pair = pair
+    if service.starts is not None and service.starts > clock.now:
+        target.starts = (service.starts + clock.tai_offset) * NANOSECONDS
+
+
+def _encode_rows(target: memoryview, ruleset: Ruleset, pairs: Mapping[Label, int]) -> None:
+    meta = ruleset.meta
+    count, step = len(meta.services), 2 << _row_bits(ruleset)
+    holds = [lay.ROW_HOLDS_IPV4 if zone.embedding else 0 for zone in meta.zones]
+    never = [zone.never_drop is not None for zone in meta.zones]
+    for number, service in enumerate(meta.services):
+        words = [_row_word(row, service.name, meta.classes, pairs) for row in meta.rows]
+        wire = [words[row] for row in ruleset.sections["rows"].cast("H")[number::count]]
+        inside = [words[row] for row in ruleset.sections["rows_embedded"].cast("H")[number::count]]
+        wire = [
+            (lay.ROW_NEVER_DROP if skip else word) | hold for word, skip, hold in zip(wire, never, holds, strict=True)
+        ]
+        for half, column in enumerate((wire, inside)):
+            _scatter(target, half * (step // 2) + number, step, column)
+
+
+def _scatter(target: memoryview, start: int, step: int, column: Sequence[int]) -> None:
+    for position, word in enumerate(column):
+        target[start + position * step] = word
+
+
+def _row_word(row: Row, service: str, classes: Sequence[str], pairs: Mapping[Label, int]) -> int:
+    if row.verdict != "drop":
+        return VERDICTS[row.verdict]
+    # A row that this service does not use may name a class it has no pair for: then it is never read.
+    return lay.ROW_DROP | pairs.get(Label(service, classes[row.klass]), 0) << lay.ROW_PAIR_SHIFT
+
+
+class _Chosen(NamedTuple):
+    services: int
+    never_drop: bool
+
+
+def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
+    """Number the distinct sets of services that ports and protocols lead to."""
+    meta = ruleset.meta
+    bits = list(enumerate(meta.services))
+    enforced = _mask(bits, lambda one: one.mode == "enforce" and not one.catch_all)
+    catch_all = _mask(bits, lambda one: one.catch_all)
+    named = _mask(bits, lambda one: bool(one.addresses))
+    policy.enforced, policy.catch_all = enforced, catch_all
+    numbers: dict[_Chosen, int] = {}
+
+    def number(services: int, *, never_drop: bool = False) -> int:
+        local = bool(services & named)
+        if not local and not services & enforced:
+            services |= catch_all
+        chosen = _Chosen(services, never_drop)
+        at = numbers.setdefault(chosen, len(numbers))
+        if at >= lay.MAX_SELECTIONS:
+            raise UnavailableError(
+                f"the services' ports overlap in more than {lay.MAX_SELECTIONS} ways, which is the most on xdp",
+                "use --engine nftables",
+            )
+        selection = policy.selection[at]
+        selection.services = services
+        selection.single = services.bit_length() - 1 if services.bit_count() == 1 else lay.NO_SERVICE
+        selection.flags = (lay.SELECTION_LOCAL if local else 0) | (lay.SELECTION_NEVER_DROP if never_drop else 0)
+        return at
+
+    # A protocol that no service names is like any other such one.
+    named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
+    other = next(protocol for protocol in range(256) if protocol not in named_protocols)
+    policy.by_protocol[:] = bytes([number(_whole(bits, other))]) * 256
+    for protocol in sorted(named_protocols):
+        policy.by_protocol[protocol] = number(_whole(bits, protocol))
+    for protocol, never, target in (
+        (TCP, meta.never_drop_tcp, policy.by_tcp_port),
+        (UDP, meta.never_drop_udp, policy.by_udp_port),
+    ):
+        whole = _whole(bits, protocol)
+        ranges = [(one.tcp if protocol == TCP else one.udp, 1 << at) for at, one in bits]
+        edges = {0, 65536}
+        for some, _ in [*ranges, (never, 0)]:
+            edges |= {edge for first, last in some for edge in (first, last + 1)}
+        cuts = sorted(edges)
+        for first, end in itertools.pairwise(cuts):
+            services = whole | sum(bit for some, bit in ranges if _covers(some, first) and not whole & bit)
+            value = number(services, never_drop=_covers(never, first))
+            ctypes.memset(ctypes.byref(target, first), value, end - first)
+
+
+def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
+    """The services with a match that take every packet of a protocol, whatever the port."""
+    return _mask(
+        services,
+        lambda one: not one.catch_all and (protocol in one.protocols or not (one.tcp or one.udp or one.protocols)),
+    )
+
+
+def _mask(services: Iterable[tuple[int, ServiceSpec]], wanted: Callable[[ServiceSpec], bool]) -> int:
+    return sum(1 << number for number, service in services if wanted(service))
+
+
+def _covers(ranges: Iterable[tuple[int, int]], port: int) -> bool:
+    return any(first <= port <= last for first, last in ranges)
+
+
+def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
+    """Cut each family where the set of services that take its local addresses changes."""
+    for family, target in ((4, policy.local_ipv4), (6, policy.local_ipv6)):
+        width = 128
+        shift = 96 if family == 4 else 0
+        ranges = [
+            (int(network.network_address) << shift, (int(network.broadcast_address) + 1) << shift, 1 << number)
+            for number, service in enumerate(services)
+            for network in map(ip_network, service.addresses)
+            if network.version == family
+        ]
+        anywhere = sum(1 << number for number, service in enumerate(services) if not service.addresses)
+        cuts = sorted({0, *(edge for first, end, _ in ranges for edge in (first, end) if edge < 1 << width)})
+        if len(cuts) > lay.MAX_LOCAL:
+            raise UnavailableError(
+                f"the services' addresses make {len(cuts)} ranges in IPv{family}, {lay.MAX_LOCAL} is the most on xdp",
+                "use --engine nftables",
+            )
+        for at, start in enumerate(cuts):
+            taking = {bit for first, end, bit in ranges if first <= start < end}
+            target[at] = lay.Local(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
+        # The search goes over all of them, so what is left repeats the last.
+        last = bytes(target[len(cuts) - 1])
+        ctypes.memmove(
+            ctypes.byref(target, len(cuts) * len(last)),
+            last * (lay.MAX_LOCAL - len(cuts)),
+            len(last) * (lay.MAX_LOCAL - len(cuts)),
+        )

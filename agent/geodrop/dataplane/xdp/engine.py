@@ -1,0 +1,311 @@
+"""The XDP engine: makes the kernel match a ruleset, reads it back, and takes it away again."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import random
+import socket
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
+from geodrop.dataplane.xdp import encode, judge, libbpf, links
+from geodrop.dataplane.xdp import layouts as lay
+from geodrop.dataplane.xdp.loader import LibbpfLoader, Loader, Sizes
+from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
+from geodrop.dataplane.xdp.programs import Programs, Word
+from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.ruleset.model import Ruleset
+
+TRIALS = 1_000
+"""Lookups by the program itself before tables are published."""
+
+TRIALS_OF_A_POLICY = 128
+"""The same when only a policy is new, and its tables have been tried before."""
+
+
+class XdpEngine:
+    """Acts on the network namespace of the calling thread."""
+
+    name = "xdp"
+
+    def __init__(
+        self,
+        loader: Loader | None = None,
+        pins: Pins | None = None,
+        attach: tuple[str, ...] = ("native", "generic"),
+    ) -> None:
+        self.loader = loader or LibbpfLoader()
+        self._pins = pins
+        self.attach = attach
+
+    @property
+    def pins(self) -> Pins:
+        """Where this namespace's objects are pinned."""
+        return self._pins or Pins.default()
+
+    def probe(self) -> None:
+        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+        libbpf.library()
+        self.pins.check()
+        self.loader.version()
+        try:
+            os.close(libbpf.create_array("geodrop_probe", 8, 1))
+        except PermissionError as error:
+            raise PrivilegeError(
+                "the kernel does not let us create BPF maps", "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"
+            ) from error
+        except OSError as error:
+            raise UnavailableError(
+                f"this kernel has no mmap-able BPF arrays ({error.strerror})", "use --engine nftables"
+            ) from error
+
+    def observe(self) -> Observed:
+        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well."""
+        for folder in self.pins.sets():
+            try:
+                programs = Programs.open(folder)
+            except OSError:
+                continue
+            with programs:
+                word = programs.word()
+                if word.generation:
+                    digest = bytes(programs.head(word.policy).digest).hex()
+                    found = tuple(link.interface for link in links.observe(self.pins))
+                    return Observed(word.generation, digest, found)
+        return Observed()
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
+        clock = encode.Clock(time.time(), round(time.clock_gettime(time.CLOCK_TAI) - time.time()))
+        if encode.future_starts(ruleset, clock.now) and not libbpf.has_tai_clock():
+            raise UnavailableError(
+                "a service `starts` in the future, and this kernel's XDP programs cannot tell the time (Linux 6.1 can)",
+                "use --engine nftables",
+            )
+        encode.check_limits(ruleset)
+        names = _existing(interfaces)
+        self.pins.make()
+        times: dict[str, float] = {}
+        with ExitStack() as stack:
+            try:
+                started = time.perf_counter()
+                programs, fresh = self._programs(ruleset)
+                stack.enter_context(programs)
+                old = programs.word()
+                word = self._fill(programs, ruleset, generation, old, clock)
+                times["fill"] = time.perf_counter() - started
+                started = time.perf_counter()
+                self._switch(programs, word, names, fresh=fresh)
+                times["switch"] = time.perf_counter() - started
+            except OSError as error:
+                raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
+            started = time.perf_counter()
+            self._clean(programs, word)
+            times["delete"] = time.perf_counter() - started
+        return Report(generation, times)
+
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """Compare links and policy with what they should be, and where `full` every byte of the tables."""
+        active = self._active()
+        if active is None:
+            return [Difference("xdp", "a program in force", "none")]
+        with active as programs:
+            word = programs.word()
+            head = programs.head(word.policy)
+            tables = programs.tables_differ(word.tables, ruleset) if full else []
+            differences = [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
+            # The clock's place in the ruleset is taken from the map: what is checked is all the rest.
+            clock = encode.Clock(0.0, head.tai_offset)
+            pairs = programs.labels()
+            missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
+            if missing:
+                return [*differences, Difference("counters", f"one for {missing[0]}", "none")]
+            expected = encode.encode_policy(ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset))
+            judge.forgive_past_starts(expected, head, time.time())
+            if programs.policy_bytes(word.policy)[: len(expected)] != expected:
+                differences.append(Difference("policy map", "as in the ruleset", "different"))
+            number = libbpf.program_info(programs.fds["geodrop"]).id
+            differences += [
+                Difference(f"interface {link.interface.name}", f"program {number}", f"program {link.program}")
+                for link in links.observe(self.pins)
+                if link.program != number
+            ]
+            return differences
+
+    def counters(self) -> list[Count]:
+        """Totals since the first load."""
+        active = self._active()
+        if active is None:
+            return []
+        with active as programs:
+            counts = []
+            for label, totals in programs.totals().items():
+                for family, name in enumerate(("ipv4", "ipv6")):
+                    first, second = totals[family * 2], totals[family * 2 + 1]
+                    if label.label:
+                        counts.append(Count(label.service, name, label.label, dropped=first, would_drop=second))
+                    else:
+                        counts.append(Count(label.service, name, None, accepted=first, never_drop=second))
+            return counts
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """Ask the program for each address's zone, and the policy map for what it means."""
+        active = self._active()
+        if active is None:
+            return [[] for _ in addresses]
+        with active as programs:
+            return judge.judge(programs, ruleset, addresses, time.time())
+
+    def remove(self) -> bool:
+        """Remove all that is ours and nothing else; False if there was nothing."""
+        pins = self.pins
+        there = bool(pins.sets() or pins.link_indexes())
+        if pins.folder.exists():
+            for ifindex in pins.link_indexes():
+                links.detach(pins, ifindex)
+            pins.remove()
+        return there
+
+    def _active(self) -> Programs | None:
+        """The newest set that has a generation in force."""
+        for folder in self.pins.sets():
+            try:
+                programs = Programs.open(folder)
+            except OSError:
+                continue
+            if programs.word().generation:
+                return programs
+            programs.close()
+        return None
+
+    def _programs(self, ruleset: Ruleset) -> tuple[Programs, bool]:
+        """The set in force if the ruleset fits it and the program is the one we would load; else a new one."""
+        wanted = encode.labels_of(ruleset)
+        active = self._active()
+        known = active.labels() if active else {}
+        pairs = len(known.keys() | set(wanted))
+        need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
+        if active and active.sizes.holds(need) and version_of(active.folder) == self.loader.version():
+            return active, False
+        if active:
+            active.close()
+        sizes = need.rounded()
+        _check_memory(sizes)
+        return Programs.load(self.loader, self.pins.new_set(self.loader.version()), sizes), True
+
+    def _fill(self, programs: Programs, ruleset: Ruleset, generation: int, old: Word, clock: encode.Clock) -> Word:
+        """Fill the slots that nobody looks at; returns the control word that would switch to them."""
+        digest = encode.tables_digest(ruleset)
+        same = bool(old.generation) and bytes(programs.head(old.policy).tables_digest) == digest
+        word = Word(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
+        pairs = programs.add_labels(encode.labels_of(ruleset))
+        try:
+            programs.fill_policy(word.policy, encode.encode_policy(ruleset, generation, pairs, clock, digest))
+            if not same:
+                programs.fill_tables(word.tables, ruleset)
+            _try(programs, ruleset, word, TRIALS_OF_A_POLICY if same else TRIALS)
+        except BaseException:
+            self._undo(programs, old, word)
+            raise
+        return word
+
+    def _switch(self, programs: Programs, word: Word, names: Sequence[str], *, fresh: bool) -> None:
+        """Publish, then see to the links. New interfaces come first: should one refuse, nothing has changed yet."""
+        old = programs.word()
+        program = programs.fds["geodrop"]
+        number = libbpf.program_info(program).id
+        before = {link.interface.name: link for link in links.observe(self.pins)}
+        added: list[int] = []
+        try:
+            for name in set(names) - before.keys():
+                added.append(links.attach(self.pins, program, name, modes=self.attach))  # noqa: PERF401 - undone below
+        except BaseException:
+            for ifindex in added:
+                links.detach(self.pins, ifindex)
+            self._undo(programs, old, word)
+            if fresh:
+                remove_set(programs.folder)
+            raise
+        programs.publish(word)
+        for link in before.values():
+            if link.interface.name not in names:
+                links.detach(self.pins, link.ifindex)
+            elif link.program != number:
+                links.move(self.pins, link.ifindex, program)
+
+    def _undo(self, programs: Programs, old: Word, word: Word) -> None:
+        """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
+        programs.rest(word.policy)
+        if word.tables != old.tables or not old.generation:
+            programs.retire_tables(word.tables)
+
+    def _clean(self, programs: Programs, word: Word) -> None:
+        """Free what no packet reads any more: the other slots, older programs, links of interfaces that are gone."""
+        programs.rest(1 - word.policy)
+        programs.retire_tables(1 - word.tables)
+        for folder in self.pins.sets():
+            if folder != programs.folder:
+                try:
+                    with Programs.open(folder) as older:
+                        programs.carry(older.totals())
+                except OSError:
+                    pass
+                remove_set(folder)
+        held = {link.ifindex for link in links.observe(self.pins)}
+        for ifindex in self.pins.link_indexes():
+            if ifindex not in held:
+                links.detach(self.pins, ifindex)
+
+
+def _existing(patterns: Sequence[str]) -> list[str]:
+    """Names of interfaces that match."""
+    there = [name for _, name in socket.if_nameindex()]
+    names = [name for name in there if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
+    if not names:
+        raise ApplyError(f"no interface matches {', '.join(patterns)}", "name another with --interface")
+    return names
+
+
+def _check_memory(sizes: Sizes) -> None:
+    """Refuse what would leave the machine without memory: two generations at once must fit what is available."""
+    cpus = libbpf.possible_cpus()
+    needed = 2 * sizes.memory(cpus)
+    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > available:
+        raise UnavailableError(
+            f"two generations need {needed / 1e6:,.0f} MB of kernel memory with counters for {cpus} CPUs, "
+            f"{available / 1e6:,.0f} MB are free",
+            "use --engine nftables, or a smaller policy",
+        )
+
+
+def _try(programs: Programs, ruleset: Ruleset, word: Word, count: int) -> None:
+    """Have the program itself look addresses up before any packet is judged by them; raises ApplyError."""
+    chosen = random.Random(ruleset.digest)  # noqa: S311 - any sample will do, the same one each time
+    keys, expected = [], []
+    for family, width in ((4, 4), (6, 16)):
+        starts = ruleset.sections[f"ipv{family}/starts"]
+        zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
+        for _ in range(count // 2):
+            at = chosen.randrange(len(zones))
+            start = starts[at * width : (at + 1) * width]
+            address = starts.cast("I")[at] if family == 4 else int.from_bytes(start, "big")
+            keys.append(judge.keys(family, address))
+            expected.append(zones[at])
+            if at:
+                keys.append(judge.keys(family, address - 1))
+                expected.append(zones[at - 1])
+    found = programs.ask(word.tables, keys)
+    if found != expected:
+        wrong = sum(one != other for one, other in zip(found, expected, strict=True))
+        raise ApplyError(f"the program looked {wrong} of {len(found)} addresses up wrongly; nothing was switched")
+    rows = programs.head(word.policy)
+    if rows.version != lay.LAYOUT_VERSION or rows.zones != len(ruleset.meta.zones):
+        raise ApplyError("the policy map is not what was written; nothing was switched")

@@ -1,0 +1,108 @@
+"""Pinned links: the program on interfaces, native first, then generic. Programs of others are never touched."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Interface
+from geodrop.dataplane.xdp import libbpf
+from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+
+if TYPE_CHECKING:
+    from geodrop.dataplane.xdp.pins import Pins
+
+MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A pinned link: on which interface (number, name), running which program, and attached how."""
+
+    ifindex: int
+    interface: Interface
+    program: int
+
+
+def observe(pins: Pins) -> list[Link]:
+    """Links that hold: those whose interface is gone are left out."""
+    links = []
+    for ifindex in pins.link_indexes():
+        with suppress(OSError):
+            fd = libbpf.get(str(pins.links / str(ifindex)))
+            try:
+                info = libbpf.link_info(fd)
+            finally:
+                os.close(fd)
+            if info.ifindex == ifindex:
+                found = libbpf.query(ifindex)
+                attach = "generic" if found.skb_prog_id else "native"
+                interface = Interface(socket.if_indextoname(ifindex), "xdp", attach)
+                links.append(Link(ifindex, interface, info.prog_id))
+    return links
+
+
+def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("native", "generic")) -> int:
+    """Attach a program to an interface and pin the link; returns the interface's number.
+
+    Raises UnavailableError when the interface already has somebody else's program or takes none, ApplyError when it is
+    not there.
+    """
+    try:
+        ifindex = socket.if_nametoindex(name)
+    except OSError as error:
+        raise ApplyError(f"interface {name} is not there", "name another with --interface") from error
+    path = pins.links / str(ifindex)
+    with suppress(FileNotFoundError):
+        path.unlink()  # of an interface that is gone and whose number was given out again
+    refused = []
+    for mode in modes:
+        try:
+            fd = libbpf.create_link(program, ifindex, MODES[mode])
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.EEXIST):
+                raise UnavailableError(
+                    f"{name} has an XDP program that is not geodrop's (number {_foreign(ifindex)}); it was left alone",
+                    "remove it, or use --engine nftables",
+                ) from error
+            if error.errno == errno.EPERM:
+                raise PrivilegeError(
+                    f"the kernel does not let us attach an XDP program to {name}", "run as root, or with CAP_NET_ADMIN"
+                ) from error
+            refused.append(f"{mode}: {error.strerror}")
+            continue
+        try:
+            libbpf.pin(fd, str(path))
+        finally:
+            os.close(fd)
+        return ifindex
+    raise UnavailableError(
+        f"{name} takes no XDP program ({'; '.join(refused)}); the MTU or an offload such as LRO is the usual cause",
+        "use --engine nftables",
+    )
+
+
+def move(pins: Pins, ifindex: int, program: int) -> None:
+    """Put another program in the place of a link's."""
+    fd = libbpf.get(str(pins.links / str(ifindex)))
+    try:
+        libbpf.update_link(fd, program)
+    finally:
+        os.close(fd)
+
+
+def detach(pins: Pins, ifindex: int) -> None:
+    """Take the program off an interface: the link goes with its pin."""
+    with suppress(FileNotFoundError):
+        (pins.links / str(ifindex)).unlink()
+
+
+def _foreign(ifindex: int) -> int:
+    with suppress(OSError):
+        found = libbpf.query(ifindex)
+        return int(found.prog_id or found.drv_prog_id or found.skb_prog_id)
+    return 0

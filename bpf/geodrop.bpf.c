@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * Drops packets from regions that a service does not support, before anything else sees them.
+ *
+ * One control word says which of two generations judges; a packet reads it once. Services are selected before the
+ * address is looked up, since most packets of a busy host are for none.
+ */
+#include "judge.h"
+
+SEC("xdp")
+int geodrop(struct xdp_md *ctx)
+{
+	__u32 zero = 0;
+	struct control *word = LOOKUP(control, zero);
+	if (!word)
+		return XDP_PASS;
+	__u64 now = *(volatile __u64 *)&word->word;
+	if (!(now & CONTROL_IN_FORCE))
+		return XDP_PASS;
+	__u32 tables_slot = (now & CONTROL_TABLES) != 0, policy_slot = (now & CONTROL_POLICY) != 0;
+	void *in_policies = LOOKUP(policies, policy_slot);
+	void *in_tables = LOOKUP(tables, tables_slot);
+	if (!in_policies || !in_tables)
+		return XDP_PASS;
+	struct policy *policy = bpf_map_lookup_elem(in_policies, &zero);
+	if (!policy)
+		return XDP_PASS;
+
+	struct packet packet;
+	if (!parse(ctx, &packet))
+		return XDP_PASS;
+	struct selection *selection = select(policy, &packet);
+	__u32 services = selection->services;
+	__u32 single = selection->single;
+	int never_drop = selection->flags & SELECTION_NEVER_DROP;
+	if (selection->flags & SELECTION_LOCAL) {
+		services = narrow(policy, &packet, services);
+		single = NO_SERVICE;
+	}
+	if (!services)
+		return XDP_PASS;
+	__u32 zone = zone_of(in_tables, packet.ipv6, packet.source_high, packet.source_low);
+	if (zone == NO_ZONE)
+		return XDP_PASS;
+	__u32 inside = zone;
+	if (packet.ipv6 && row_of(in_policies, policy, zone, 0, 0) & ROW_HOLDS_IPV4) {
+		inside = zone_of_ipv4(in_tables, embedded_key(&packet));
+		if (inside == NO_ZONE)
+			return XDP_PASS;
+	}
+	if (single != NO_SERVICE)
+		return judge(in_policies, policy, &packet, zone, inside, single, never_drop) ? XDP_DROP : XDP_PASS;
+
+	int dropped = 0;
+	for (__u32 number = 0; number < MAX_SERVICES; number++)
+		if (services & 1 << number)
+			dropped |= judge(in_policies, policy, &packet, zone, inside, number, never_drop);
+	return dropped ? XDP_DROP : XDP_PASS;
+}
+
+/*
+ * Answers lookups in either tables map, by the same code that judges packets. Never attached: the loader test-runs it
+ * before it publishes a generation, and `explain` asks it what the kernel says.
+ */
+SEC("xdp")
+int geodrop_ask(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data;
+	struct questions *asked = data;
+	if ((void *)(asked + 1) > (void *)(long)ctx->data_end)
+		return XDP_ABORTED;
+	__u32 slot = asked->tables & 1;
+	void *in_tables = LOOKUP(tables, slot);
+	if (!in_tables)
+		return XDP_ABORTED;
+	for (__u32 i = 0; i < MAX_QUESTIONS; i++) {
+		if (i >= asked->count)
+			break;
+		struct question *question = &asked->question[i];
+		question->zone = zone_of(in_tables, question->family == 6, question->high, question->low);
+	}
+	return XDP_PASS;
+}
+
+#ifndef GEODROP_BCC
+char _license[] SEC("license") = "GPL and additional rights";
+#endif

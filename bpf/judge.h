@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* From a zone and a service to a verdict, and the counters. */
+#ifndef GEODROP_JUDGE_H
+#define GEODROP_JUDGE_H
+
+#include "lookup.h"
+#include "rungs.h"
+#include "select.h"
+
+static __always_inline void count(__u32 pair, __u32 which, const struct packet *packet)
+{
+	__u32 key = pair * 4 + packet->ipv6 * 2 + which;
+	struct counter *counter = LOOKUP(counters, key);
+	if (counter) {
+		counter->packets++;
+		counter->bytes += packet->bytes;
+	}
+}
+
+static __always_inline __u32 row_of(void *map, struct policy *policy, __u32 zone, __u32 embedded, __u32 service)
+{
+	__u32 number = ((zone * 2 + embedded) << (policy->row_bits & 7)) | service;
+	__u32 at = 1 + (number >> ELEMENT_ROW_BITS);
+	struct rows *rows = bpf_map_lookup_elem(map, &at);
+	if (!rows)
+		return ROW_ACCEPT;
+	__u64 in = number;
+	BOUND(in, ELEMENT_ROWS - 1);
+	return rows->row[in];
+}
+
+/* The IPv4 address that an IPv6 one holds, as a key. Only asked in zones that hold one: RFC 3056, 4380, 6052, 4291. */
+static __always_inline __u64 embedded_key(const struct packet *packet)
+{
+	if (packet->source_high >> 48 == 0x2002)
+		return packet->source_high << 16 & 0xffffffff00000000ULL;
+	__u64 low = packet->source_low << 32;
+	return packet->source_high >> 32 == 0x20010000 ? low ^ 0xffffffff00000000ULL : low;
+}
+
+/* One service's answer; counts it, and says whether the packet is dropped. `inside` is the embedded address's zone. */
+static __always_inline int judge(void *map, struct policy *policy, const struct packet *packet, __u32 zone, __u32 inside,
+				 __u32 number, int never_drop)
+{
+	struct service *service = &policy->service[number & (MAX_SERVICES - 1)];
+	__u32 row = row_of(map, policy, zone, 0, number);
+
+	if (never_drop || (row & ROW_VERDICT) == ROW_NEVER_DROP) {
+		count(service->pair, COUNT_NEVER_DROP, packet);
+		return 0;
+	}
+	if ((row & ROW_VERDICT) == ROW_EMBEDDED)
+		row = row_of(map, policy, inside, 1, number);
+	if ((row & ROW_VERDICT) != ROW_DROP || second_rung(packet) || (service->flags & SERVICE_KEEP && is_established(packet))) {
+		count(service->pair, COUNT_ACCEPTED, packet);
+		return 0;
+	}
+	int enforced = service->flags & SERVICE_ENFORCE;
+#ifndef GEODROP_NO_CLOCK
+	/* Only where a start was still to come when the policy was loaded: reading the clock costs as much as a lookup. */
+	if (service->starts && bpf_ktime_get_tai_ns() < service->starts)
+		enforced = 0;
+#endif
+	count(row >> ROW_PAIR_SHIFT, enforced ? COUNT_DROPPED : COUNT_WOULD_DROP, packet);
+	return enforced;
+}
+
+#endif

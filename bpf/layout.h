@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/*
+ * What program and user space share, byte for byte: agent/geodrop/dataplane/xdp/layouts.py repeats it, and a test
+ * compares the two through the BTF of the built object. Numbers are in the machine's byte order.
+ */
+#ifndef GEODROP_LAYOUT_H
+#define GEODROP_LAYOUT_H
+
+#include <linux/types.h>
+
+/* Raised with every change of a layout or of what a map holds: pins of another version are never reused. */
+#define LAYOUT_VERSION 1
+
+#define MAX_SERVICES 16
+#define NO_SERVICE 0xff
+
+/*
+ * Tables, in one form for both families (docs/decisions/0010-xdp-tables.md). An address is a 64-bit key: the upper half
+ * of an IPv6 address, or an IPv4 address shifted left by 32. Its top 16 bits are the number of an entry of the family's
+ * root. An entry names 2^bits lines of 64 bytes, the address bits from `shift` up say which; the 15 bits below `shift`
+ * (or all that are left) are compared with the line's keys at once; the number of keys that are not greater indexes the
+ * line's values. A value is a zone, or with CHILD set a further entry.
+ */
+struct entry {
+	__u32 line;  /* the first of its lines */
+	__u8 shift;  /* address bits below those that choose the line, 0-63 */
+	__u8 bits;   /* how many bits choose the line, 0-15 */
+	__u8 lower;  /* 1: from here on the key is the lower half of the IPv6 address */
+	__u8 unused;
+};
+
+#define LINE_KEYS 12
+#define LINE_VALUES 16
+#define KEY_BITS 15
+#define KEY_NEVER 0x8000 /* in a key's place: greater than every key */
+#define CHILD 0x8000     /* in a value: the other 15 bits count entries from the line's `children` */
+
+struct line {
+	__u16 keys[LINE_KEYS];     /* ascending; unused ones are KEY_NEVER */
+	__u16 values[LINE_VALUES]; /* LINE_KEYS + 1 of them used */
+	__u32 children;
+	__u32 unused;
+};
+
+/* The tables map: element 0 is a struct index, the others are lines. All elements are 4 MB: older kernels take no larger
+ * ones (KMALLOC_MAX_SIZE). */
+#define SEGMENT_BYTES (4 << 20)
+#define ROOT_BITS 16
+#define ROOT_ENTRIES (1 << ROOT_BITS)
+#define SEGMENT_LINE_BITS 16
+#define SEGMENT_LINES (1 << SEGMENT_LINE_BITS)
+#define MAX_CHILDREN (1 << 18)
+
+struct index {
+	struct entry ipv4[ROOT_ENTRIES];
+	struct entry ipv6[ROOT_ENTRIES];
+	struct entry children[MAX_CHILDREN];
+	__u8 unused[SEGMENT_BYTES - 8 * (2 * ROOT_ENTRIES + MAX_CHILDREN)];
+};
+
+struct segment {
+	struct line lines[SEGMENT_LINES];
+};
+
+/*
+ * The policy map: element 0 is a struct policy, the others are rows. A row is read at
+ * [(zone * 2 + embedded) << row_bits | service].
+ */
+#define POLICY_BYTES (256 << 10)
+#define ELEMENT_ROW_BITS 16
+#define ELEMENT_ROWS (1 << ELEMENT_ROW_BITS)
+
+enum row_verdict {
+	ROW_ACCEPT = 0,
+	ROW_DROP = 1,
+	ROW_EMBEDDED = 2, /* look the embedded IPv4 address up and take its embedded row */
+	ROW_NEVER_DROP = 3,
+};
+
+#define ROW_VERDICT 3     /* a mask */
+#define ROW_HOLDS_IPV4 4  /* the zone's addresses embed IPv4 ones: in all its rows */
+#define ROW_PAIR_SHIFT 8  /* above: the counter pair */
+
+struct rows {
+	__u32 row[ELEMENT_ROWS];
+};
+
+enum service_flag {
+	SERVICE_ENFORCE = 1,
+	SERVICE_KEEP = 2, /* established: keep */
+};
+
+struct service {
+	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: has started */
+	__u32 flags;
+	__u32 pair; /* counters of what it accepts */
+};
+
+enum selection_flag {
+	SELECTION_NEVER_DROP = 1,
+	SELECTION_LOCAL = 2, /* some of the services take certain local addresses only */
+};
+
+/* Which services take a protocol and port. */
+struct selection {
+	__u16 services; /* a bit each; with SELECTION_LOCAL the catch-alls are still to be added */
+	__u8 single;    /* the only bit that is set, or NO_SERVICE */
+	__u8 flags;
+};
+
+#define MAX_SELECTIONS 256
+#define MAX_LOCAL 256
+
+/* From here to the next one: which of the services that name local addresses take a packet sent there. */
+struct local {
+	__u64 high;
+	__u64 low;
+	__u64 services;
+};
+
+struct policy {
+	__u8 digest[32];        /* of the ruleset */
+	__u8 tables_digest[32]; /* of the bytes in the tables map that belongs to it */
+	__u64 generation;
+	__u32 version; /* LAYOUT_VERSION */
+	__u32 zones;
+	__u32 services;
+	__u32 row_bits;
+	__u16 enforced;   /* services with a match and mode: enforce, a bit each */
+	__u16 catch_all;
+	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` was written */
+	struct service service[MAX_SERVICES];
+	struct selection selection[MAX_SELECTIONS];
+	struct local local_ipv4[MAX_LOCAL]; /* ascending; unused ones repeat the last */
+	struct local local_ipv6[MAX_LOCAL];
+	__u8 by_protocol[256]; /* selections for what shows no ports */
+	__u8 by_tcp_port[65536];
+	__u8 by_udp_port[65536];
+	__u8 unused[POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 256 - 2 * 65536];
+};
+
+/* The control word, which every packet reads once; 0: nothing is in force. */
+#define CONTROL_TABLES 1ULL   /* which of the two tables maps */
+#define CONTROL_POLICY 2ULL   /* which of the two policy maps */
+#define CONTROL_IN_FORCE 4ULL
+#define CONTROL_GENERATION_SHIFT 8
+
+struct control {
+	__u64 word;
+};
+
+/* A counter pair has four counters: family * 2 + which. */
+enum counter_which {
+	COUNT_DROPPED = 0,
+	COUNT_WOULD_DROP = 1,
+	COUNT_ACCEPTED = 0, /* in a service's own pair */
+	COUNT_NEVER_DROP = 1,
+};
+
+struct counter {
+	__u64 packets;
+	__u64 bytes;
+};
+
+/* One question of the trial program, answered in place. */
+struct question {
+	__u64 high;
+	__u64 low;
+	__u32 family; /* 4 or 6 */
+	__u32 zone;   /* the answer */
+};
+
+#define MAX_QUESTIONS 16
+
+struct questions {
+	__u32 tables; /* which of the two tables maps */
+	__u32 count;
+	struct question question[MAX_QUESTIONS];
+};
+
+_Static_assert(sizeof(struct entry) == 8, "entry");
+_Static_assert(sizeof(struct line) == 64, "a line is a cache line");
+_Static_assert(sizeof(struct index) == SEGMENT_BYTES, "index");
+_Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "segment");
+_Static_assert(sizeof(struct service) == 16, "service");
+_Static_assert(sizeof(struct selection) == 4, "selection");
+_Static_assert(sizeof(struct local) == 24, "local");
+_Static_assert(sizeof(struct policy) == POLICY_BYTES, "policy");
+_Static_assert(sizeof(struct rows) == POLICY_BYTES, "rows");
+_Static_assert(sizeof(struct control) == 8, "control");
+_Static_assert(sizeof(struct counter) == 16, "counter");
+_Static_assert(sizeof(struct question) == 24, "question");
+
+#endif

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
+/* Which services take a packet. */
+#ifndef GEODROP_SELECT_H
+#define GEODROP_SELECT_H
+
+#include "parse.h"
+
+static __always_inline struct selection *select(struct policy *policy, const struct packet *packet)
+{
+	__u8 number;
+
+	/* Ports that cannot be read take no part, as in later fragments: then the protocol alone counts. */
+	if (packet->shown & SHOWN_PORTS && packet->protocol == IPPROTO_TCP)
+		number = policy->by_tcp_port[packet->dest_port];
+	else if (packet->shown & SHOWN_PORTS && packet->protocol == IPPROTO_UDP)
+		number = policy->by_udp_port[packet->dest_port];
+	else
+		number = policy->by_protocol[packet->protocol];
+	return &policy->selection[number];
+}
+
+static __always_inline int not_after(const struct local *local, __u64 high, __u64 low)
+{
+	return local->high < high || (local->high == high && local->low <= low);
+}
+
+/* The services left when those that do not serve the packet's destination are gone, with catch-alls where they apply. */
+static __always_inline __u32 narrow(struct policy *policy, const struct packet *packet, __u32 services)
+{
+	struct local *locals = packet->ipv6 ? policy->local_ipv6 : policy->local_ipv4;
+	__u64 at = 0;
+
+	for (__u64 step = MAX_LOCAL / 2; step; step >>= 1) {
+		__u64 probe = at + step;
+		BOUND(probe, MAX_LOCAL - 1);
+		if (not_after(&locals[probe], packet->dest_high, packet->dest_low))
+			at = probe;
+	}
+	BOUND(at, MAX_LOCAL - 1);
+	services &= locals[at].services;
+	return services & policy->enforced ? services : services | policy->catch_all;
+}
+
+#endif

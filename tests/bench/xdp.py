@@ -1,0 +1,170 @@
+"""The XDP engine against LPM tries, a bare drop and nft: lookups, packets, publishing, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+import struct
+import tempfile
+import time
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.xdp import layouts as lay
+from geodrop.dataplane.xdp import libbpf
+from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.dataplane.xdp.programs import Programs
+from geodrop.ruleset.model import Ruleset
+from tests.bench import xdp_programs as programs
+from tests.bench.generator import Generator
+from tests.bench.report import Row, against, alternately, median
+from tests.bpffs import own_pins
+from tests.namespaces import End, join, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ROUNDS = 15
+PORT = 443
+LIVE_FRAMES = 300_000
+LIVE_ROUNDS = 5
+
+
+def rows(files: Sequence[Path]) -> Iterator[Row]:
+    """All rows. Two rulesets of one world whose verdicts differ; the first service's port is 443."""
+    rulesets = [Ruleset.open(file) for file in files]
+    with tempfile.TemporaryDirectory() as folder, own_pins() as pins, namespaces("sender", "host") as [sender, host]:
+        ends = End(sender, "eth0"), End(host, "eth0")
+        join(*ends)
+        tables = programs.tables_map(rulesets[0])
+        bench = programs.Bench(Path(folder), tables)
+        every = {family: programs.intervals(rulesets[0], family, denied=False) for family in (4, 6)}
+        bench.fill_tries(every)
+        with contextlib.closing(bench), host.entered():
+            engine = XdpEngine(pins=pins)
+            engine.apply(rulesets[0], 1, ["eth0"])
+            program = libbpf.get(str(pins.sets()[0] / "geodrop"))
+            for family in (4, 6):
+                yield from _lookup_rows(bench, rulesets[0], family)
+                yield from _packet_rows(bench, rulesets[0], family, program)
+            os.close(program)
+            engine.remove()
+            yield from _live_rows(bench, rulesets[0], ends, engine)
+            yield from _change_rows(engine, rulesets, files)
+        os.close(tables)
+
+
+def _lookup_rows(bench: programs.Bench, ruleset: Ruleset, family: int) -> Iterator[Row]:
+    denied = programs.intervals(ruleset, family, denied=True)
+    # Random addresses of the denied space; and, harder, of random intervals of it, which are mostly small.
+    for suffix, by_size in (("", True), ("_intervals", False)):
+        bench.use(family, programs.sample(denied, by_size=by_size))
+        loops = [bench.loop(name) for name in ("nothing", f"tables{family}", f"trie{family}")]
+        nothing, ours, trie = map(median, alternately(ROUNDS, *loops))
+        yield against(f"xdp_lookup_v{family}{suffix}", ours - nothing, "ns", "LPM trie", trie - nothing)
+
+
+def _packet_rows(bench: programs.Bench, ruleset: Ruleset, family: int, program: int) -> Iterator[Row]:
+    frame = _frame(family)
+
+    def measured(kind: str, addresses: list[int]) -> Row:
+        bench.use(family, addresses)
+        some = [bench.packet(bench.program("parse_drop"), family, frame), bench.packet(program, family, frame)]
+        some.append(bench.packet(bench.program("trie_drop"), family, frame))
+        parse, ours, trie = map(median, alternately(ROUNDS, *some))
+        return against(f"xdp_{kind}_v{family}", ours - parse, "ns", "LPM trie", trie - parse)
+
+    yield measured("packet", programs.sample(programs.intervals(ruleset, family, denied=True), by_size=True))
+    accepted = [
+        one
+        for one in programs.intervals(ruleset, family, denied=False)
+        if ruleset.row(one[2], 0).rung in ("default", "country") and ruleset.row(one[2], 0).verdict == "accept"
+    ]
+    yield measured("accept", programs.sample(accepted, by_size=True))
+
+
+def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:
+    """Frames through a veth: packets a second, given as nanoseconds a packet."""
+    for family in (4, 6):
+        denied = programs.sample(programs.intervals(ruleset, family, denied=True), by_size=True)
+        addresses = [ip_address(one) if family == 4 else ip_address(one.to_bytes(16, "big")) for one in denied]
+        with contextlib.closing(Generator(*ends, addresses, PORT)) as generator:
+            send = _sent(generator)
+            results = {}
+            for name, attached in (
+                ("bare", bench.program("bare_drop")),
+                ("trie", bench.program("trie_drop")),
+                ("ours", None),
+            ):
+                if attached is None:
+                    engine.apply(ruleset, 2, ["eth0"])
+                    results[name] = median([send() for _ in range(LIVE_ROUNDS)])
+                    engine.remove()
+                    continue
+                link = libbpf.create_link(attached, socket.if_nametoindex("eth0"), libbpf.NATIVE)
+                results[name] = median([send() for _ in range(LIVE_ROUNDS)])
+                os.close(link)
+            nft = NftablesEngine()
+            nft.apply(ruleset, 1, ["eth0"])
+            receiver = libbpf.create_link(_passing(bench), socket.if_nametoindex("eth0"), libbpf.NATIVE)
+            results["nft"] = median([send() for _ in range(LIVE_ROUNDS)])
+            os.close(receiver)
+            nft.remove()
+        yield against(f"xdp_drop_v{family}", results["ours"], "ns", "bare XDP_DROP", results["bare"])
+        suffix = "" if family == 4 else "_v6"
+        yield against(f"xdp_vs_nft{suffix}", results["ours"], "ns", "nftables engine", results["nft"])
+        yield against(f"xdp_vs_lpm{suffix}", results["ours"], "ns", "LPM tries", results["trie"])
+
+
+def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence[Path]) -> Iterator[Row]:
+    engine.apply(rulesets[0], 3, ["eth0"])
+    publish, flip, generation = [], [], 3
+    for number in range(7):
+        generation += 1
+        started = time.perf_counter()
+        report = engine.apply(Ruleset.open(files[(number + 1) % 2]), generation, ["eth0"])
+        flip.append(report.seconds["fill"] + report.seconds["switch"])
+        # A policy that names no tables shares none: the whole world is written again.
+        _forget_tables(engine)
+        generation += 1
+        started = time.perf_counter()
+        report = engine.apply(Ruleset.open(files[(number + 1) % 2]), generation, ["eth0"])
+        publish.append(time.perf_counter() - started - report.seconds["delete"])
+    yield Row("xdp_publish", median(publish), "s")
+    yield Row("xdp_flip", median(flip), "s")
+    with Programs.open(engine.pins.sets()[0]) as active:
+        yield Row("xdp_memory", active.sizes.memory(libbpf.possible_cpus()) / 1e6, "MB")
+    yield Row("xdp_memory_user", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "MB")
+    engine.remove()
+
+
+def _forget_tables(engine: XdpEngine) -> None:
+    with Programs.open(engine.pins.sets()[0]) as active:
+        fd = libbpf.get(str(active.folder / f"policy{active.word().policy}"))
+    with libbpf.map_memory(fd, lay.POLICY_BYTES) as memory:
+        at = lay.Policy.tables_digest.offset
+        memory[at : at + 32] = bytes(32)
+    os.close(fd)
+
+
+def _sent(generator: Generator) -> Callable[[], float]:
+    return lambda: generator.send(LIVE_FRAMES) / LIVE_FRAMES * 1e9
+
+
+def _passing(bench: programs.Bench) -> int:
+    """A program that lets everything through: a veth only receives redirected frames with one attached."""
+    return bench.program("pass_all")
+
+
+def _frame(family: int) -> bytes:
+    """A TCP opening to the service's port."""
+    tcp = struct.pack("!HHIIBBHHH", 40_000, PORT, 1, 0, 5 << 4, 0x02, 1024, 0, 0)
+    if family == 4:
+        header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, bytes(4), bytes((198, 41, 0, 1)))
+        return bytes(12) + b"\x08\x00" + header + tcp
+    header = struct.pack("!IHBB16s16s", 6 << 28, 20, 6, 64, bytes(16), ip_address("2a00::1").packed)
+    return bytes(12) + b"\x86\xdd" + header + tcp

@@ -1,0 +1,60 @@
+"""The verbs on xdp, through the real command line, with a bpffs of the test's own."""
+
+import dataclasses
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cli import Geodrop
+from tests.kernel.cli.conftest import Host
+
+MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 300"
+
+
+@pytest.fixture
+def xdp(host: Host) -> Iterator[Host]:
+    """A host with a veth interface, in a mount namespace where a bpffs is mounted; `cn` and `ru` have xdp tables."""
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", MOUNT], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
+        for name in ("eth0", "far0"):
+            host.netns.run("ip", "link", "set", name, "up")
+        inside = Geodrop(host.geodrop.folder, host.netns, ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"))
+        for ruleset in (host.cn, host.ru):
+            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset, "--xdp"]
+            inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
+        yield dataclasses.replace(host, geodrop=inside)
+        inside.run("unload")
+        holder.kill()
+
+
+def test_from_load_to_unload(xdp: Host) -> None:
+    """Every verb that reads the kernel reads the xdp engine while that is in force, and nothing is left of it."""
+    geodrop = xdp.geodrop
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    status = geodrop.good("status", "--json").json
+    assert status["interfaces"] == [{"name": "eth0", "engine": "xdp", "attach": "native"}]
+    assert status["healthy"] is True
+    assert "the kernel matches" in geodrop.good("verify", "--full").out
+    answers = geodrop.good("explain", "--json", "1.0.0.1", "2.0.0.1").json_lines
+    assert [answer["kernel"]["verdict"] for answer in answers] == ["drop", "accept"]
+    assert {count["service"] for count in geodrop.good("counters", "--json").json_lines} == {"api"}
+    assert geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.ru).out.startswith("generation 1 -> 2: ")
+    assert "unloaded" in geodrop.good("unload").out
+    assert geodrop.run("status").code == 3
+    assert "xdp" not in xdp.netns.run("ip", "link", "show", "eth0")
+
+
+def test_engines_follow_each_other(xdp: Host) -> None:
+    """A load for the other engine takes over and leaves nothing of the first; auto takes xdp where the tables are."""
+    geodrop = xdp.geodrop
+    for number, (engine, expected) in enumerate(
+        [("nftables", "nftables"), ("auto", "xdp"), ("nftables", "nftables")], 1
+    ):
+        geodrop.good("load", "--engine", engine, "--interface", "eth0", xdp.cn if number % 2 else xdp.ru)
+        status = geodrop.good("status", "--json").json
+        assert (status["generation"], status["interfaces"][0]["engine"]) == (number, expected)
+        assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
+        assert ("geodrop" in xdp.netns.run("nft", "list", "tables")) is (expected == "nftables")
