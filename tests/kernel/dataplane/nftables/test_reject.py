@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +34,8 @@ def hosts() -> Iterator[tuple[Namespace, Namespace]]:
             End(client, "eth0", ["1.0.1.2/24", "240e::2/64"]),
             End(server, "eth0", [f"{SERVER[socket.AF_INET]}/24", f"{SERVER[socket.AF_INET6]}/64"]),
         )
+        for host in (client, server):
+            wait_for_addresses(host)
         with server.entered():
             for family, kind in ((family, kind) for family in FAMILIES for kind in _KINDS):
                 listener = stack.enter_context(socket.socket(family, kind))
@@ -45,6 +48,14 @@ def hosts() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 _KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
+
+
+def wait_for_addresses(host: Namespace) -> None:
+    """An IPv6 address can be bound a moment after its link is up: the kernel leaves that to a worker."""
+    deadline = time.monotonic() + TIMEOUT
+    while host.run("ip", "-6", "address", "show", "tentative"):
+        assert time.monotonic() < deadline, "addresses stay tentative"
+        time.sleep(0.005)
 
 
 def outcome(client: Namespace, family: socket.AddressFamily, kind: socket.SocketKind) -> str:
