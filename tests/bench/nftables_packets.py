@@ -43,8 +43,9 @@ def rows(deny_list: Path) -> Iterator[Row]:
             mine, baseline = alternately(ROUNDS, send_ours, send_theirs)
             with ours.entered():
                 dropped = sum(count.dropped[0] for count in NftablesEngine().counters())
-        # A bench of packets that were not dropped would measure something else.
-        if dropped != ROUNDS * PACKETS:
+        # A bench of packets that were not dropped would measure something else. A few are lost before the hook, when
+        # the kernel hands reception to another thread and the ring of the veth fills up.
+        if dropped < 0.95 * ROUNDS * PACKETS:
             raise RuntimeError(f"{dropped} of {ROUNDS * PACKETS} packets were dropped")
         yield against(name, median(mine), "ns", "plain interval set, same rules", median(baseline))
 
