@@ -34,6 +34,7 @@ class Service:
     udp: Sequence[tuple[int, int]] = ()
     protocols: Sequence[int] = ()
     addresses: Sequence[str] = ()
+    action: str = "drop"
 
 
 def ruleset(
@@ -116,4 +117,5 @@ def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
         protocols=tuple(service.protocols),
         addresses=tuple(service.addresses),
         targets=targets,
+        action=service.action,
     )

@@ -6,6 +6,6 @@ counters must say is the oracle's sum over the same packets.
 
 from tests.conformance.address_cases import EMBEDDED, RUNGS
 from tests.conformance.packet_cases import CONNECTIONS, FRAGMENTS, HEADERS, SECOND_RUNG
-from tests.conformance.service_cases import MODES, SCOPE
+from tests.conformance.service_cases import MODES, REJECT, SCOPE
 
-CASES = [*RUNGS, *EMBEDDED, *SCOPE, *MODES, *CONNECTIONS, *FRAGMENTS, *HEADERS, *SECOND_RUNG]
+CASES = [*RUNGS, *EMBEDDED, *SCOPE, *MODES, *CONNECTIONS, *FRAGMENTS, *HEADERS, *SECOND_RUNG, *REJECT]

@@ -11,6 +11,7 @@ from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
+from tests.conformance.exported import ExportedEngine
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
 from tests.namespaces import require
@@ -24,11 +25,15 @@ if TYPE_CHECKING:
     from tests.oracle.ladder import Database
 
 ENGINES: dict[str, Callable[[Pins], Engine]] = {
+    "exported": lambda _: ExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
     "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
     "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),
 }
 """Every engine by name; the suite is the same for all of them."""
+
+REJECTING = {"nftables", "exported"}
+"""Those that can reject."""
 
 
 @pytest.fixture(scope="package")

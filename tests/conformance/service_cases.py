@@ -167,3 +167,39 @@ MODES = [
         [*both(CN, ACCEPT)],
     ),
 ]
+
+REJECT = [
+    Case(
+        "reject lets nothing through either, and counts it once",
+        "services:\n" + service(DENY_CN + "; action: reject", "{ports: {tcp: [443], udp: [443]}}"),
+        [
+            *both(CN, DROP),
+            *both(CN, DROP, flags="A"),
+            *both(CN, DROP, flags="R"),
+            *both(CN, DROP, protocol=UDP),
+            *both(CN, DROP, fragment=(0, True)),
+            *both(US, ACCEPT),
+            *one(CN[0], DROP, dest="30.0.0.9"),
+            *one("2002:101:101::1", DROP),
+        ],
+    ),
+    Case(
+        "reject where every fragment is judged",
+        "services:\n" + service(DENY_CN + "; action: reject", "{}"),
+        [
+            *both(CN, DROP, fragment=(64, True)),
+            *both(CN, DROP, protocol=GRE),
+            *one(CN[0], DROP, protocol=ICMP, icmp_type=8),
+            *one(CN[0], ACCEPT, protocol=ICMP, icmp_type=3),
+            *both(CN, ACCEPT, dport=22),
+        ],
+    ),
+    Case(
+        "reject in monitor, beside a service that drops",
+        "services:\n"
+        + service(DENY_CN + "; action: reject; mode: monitor", "{ports: {tcp: [443, 444]}}", "trial")
+        + service(DENY_CN),
+        [*both(CN, DROP), *both(CN, ACCEPT, dport=444), *both(US, ACCEPT)],
+    ),
+]
+"""For the engines that can."""

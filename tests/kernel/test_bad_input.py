@@ -177,7 +177,7 @@ services:
     mode: sometimes
     starts: 2024-07-09T00:00:00
     established: later
-    action: reject
+    action: refuse
   second:
     match: {ports: {tcp: [400-500]}, addresses: [203.0.113.1/24]}
     default: deny
@@ -214,7 +214,7 @@ EXPECTED_AT = {
     "sometimes": 20,
     "2024-07-09T00:00:00": 21,
     "later": 22,
-    "reject": 23,
+    "refuse": 23,
     "203.0.113.1/24": 25,
     "-1": 32,
     "prefix": 32,

@@ -68,6 +68,8 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
         ["explain", "1.2.3.4"],
         ["explain", "1.2.3.4", "--ruleset", ruleset],
         ["explain", "1.2.3.4", "--policy", policy, "--database", database],
+        ["export", ruleset, "--format", "nft"],
+        ["export", ruleset, "--format", "json"],
         ["unload"],
     ]
     found = {" ".join(step): modules_after(host, *step) & UNTRUSTED_INPUT for step in steps}

@@ -21,6 +21,7 @@ VERBS = {
     "load": "make the kernel match a ruleset, atomically",
     "unload": "remove everything of geodrop's from the kernel, nothing else",
     "explain": "why an address is accepted or dropped",
+    "export": "a ruleset for stock tools: nft text, prefixes or JSON, without privileges",
     "status": "what is in force, and whether it is healthy",
     "counters": "drops by service and region",
     "verify": "compare the kernel with the ruleset it should hold",

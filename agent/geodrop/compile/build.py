@@ -95,6 +95,7 @@ def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
         protocols=service.match.protocols,
         addresses=tuple(map(str, service.match.addresses)),
         targets=targets,
+        action=service.action,
     )
 
 

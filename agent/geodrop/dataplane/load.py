@@ -40,10 +40,14 @@ class Loaded:
 
 
 def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
-    """The engine of that name, probed, for a ruleset; raises UnavailableError, PrivilegeError or DataError.
+    """The engine of that name, probed, for a ruleset.
+
+    Raises UnavailableError, PrivilegeError, DataError or ConfigError.
 
     `auto` takes xdp where it can work and the ruleset has its tables, else nftables.
     """
+    if ruleset:
+        name = suited(name, ruleset)
     has_xdp = ruleset is None or ruleset.has_xdp
     if name == "auto":
         try:
@@ -55,6 +59,22 @@ def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
     engine = make_engine(name)
     engine.probe()
     return engine
+
+
+def suited(name: str, ruleset: Ruleset) -> str:
+    """The engine to ask for, given what the ruleset needs: nobody but nftables rejects.
+
+    Raises ConfigError where an engine is asked for by name that cannot do it.
+    """
+    rejecting = [service.name for service in ruleset.meta.services if service.action == "reject"]
+    if not rejecting or name == "nftables":
+        return name
+    if name != "auto":
+        raise ConfigError(
+            f"service {rejecting[0]} has  action: reject, which {name} cannot do",
+            "use --engine nftables or auto, or write  action: drop",
+        )
+    return "nftables"
 
 
 def make_engine(name: str) -> Engine:

@@ -55,6 +55,13 @@ class Established(StrEnum):
     KEEP = "keep"
 
 
+class Action(StrEnum):
+    """What becomes of a packet that is not let through: nothing is heard of it, or its sender is told."""
+
+    DROP = "drop"
+    REJECT = "reject"
+
+
 class LineKind(StrEnum):
     """What a line of `allow`, `deny` or a group names."""
 
@@ -135,6 +142,7 @@ class Service:
     mode: Mode = Mode.ENFORCE
     starts: datetime | None = None
     established: Established = Established.CUT
+    action: Action = Action.DROP
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 from geodrop.document import shape
 from geodrop.document.problems import shown
-from geodrop.document.shape import UnreadableError
 from geodrop.document.tree import Table
 from geodrop.policy import values
 from geodrop.policy.lines import parse_line
-from geodrop.policy.model import Established, Match, Mode, Ports, Service, Verdict
+from geodrop.policy.model import Action, Established, Match, Mode, Ports, Service, Verdict
 
 if TYPE_CHECKING:
     from geodrop.document.problems import Place, Report
@@ -41,7 +40,6 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
         if key not in given.nodes and isinstance(node, Table):
             message = f"{given.what} has no {key}, the verdict for {meaning}; write  {key}: allow  or  {key}: deny"
             report.error(place, message)
-    given.value("action", _action)
     service = Service(
         name=name,
         place=place,
@@ -53,6 +51,7 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
         mode=given.choice("mode", Mode) or Mode.ENFORCE,
         starts=given.value("starts", values.parse_start),
         established=given.choice("established", Established) or Established.CUT,
+        action=given.choice("action", Action) or Action.DROP,
     )
     if service.starts and service.mode is Mode.MONITOR:
         message = f"starts of {given.what} changes nothing while its mode is monitor; remove one of the two"
@@ -127,14 +126,6 @@ def _collapsed(networks: tuple[Network, ...]) -> tuple[Network, ...]:
         *collapse_addresses(network for network in networks if isinstance(network, IPv4Network)),
         *collapse_addresses(network for network in networks if isinstance(network, IPv6Network)),
     )
-
-
-def _action(text: str) -> str:
-    if text == "drop":
-        return text
-    if text == "reject":
-        raise UnreadableError('"reject" is not supported yet; write drop')
-    raise UnreadableError(f"{shown(text)} is not an action; write drop")
 
 
 def _takes_tcp(match: Match) -> bool:

@@ -97,7 +97,10 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSpec:
-    """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive."""
+    """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
+
+    `action` is "drop" or "reject".
+    """
 
     name: str
     mode: str
@@ -109,6 +112,7 @@ class ServiceSpec:
     protocols: tuple[int, ...]
     addresses: tuple[str, ...]
     targets: tuple[Target, ...] = ()
+    action: str = "drop"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 from geodrop.state.places import namespace_cookie
-from tests.kernel.cli.conftest import Host
+from tests.kernel.cli.conftest import POLICY, Host
 
 LOAD = ("load", "--interface", "lo")
 
@@ -70,6 +70,19 @@ def test_engine_that_cannot_take_it(host: Host) -> None:
     assert "compile it with --xdp" in done.err
     host.geodrop.good(*LOAD, "--engine", "auto", host.cn)
     assert host.geodrop.good("status", "--json").json["interfaces"][0]["engine"] == "nftables"
+
+
+def test_reject_is_left_to_nftables(host: Host) -> None:
+    """An engine that cannot do it is refused with 78, nothing being loaded; `auto` takes nftables."""
+    database = host.geodrop.folder / "country.mmdb"
+    ruleset = str(host.geodrop.compile(POLICY + "    action: reject\n", database, name="reject"))
+    done = host.geodrop.run(*LOAD, "--engine", "xdp", ruleset)
+    assert done.code == 78
+    assert "action: reject" in done.err
+    assert host.geodrop.run("status").code == 3
+    host.geodrop.good(*LOAD, ruleset)
+    assert [one["engine"] for one in host.geodrop.good("status", "--json").json["interfaces"]] == ["nftables"]
+    assert host.geodrop.good("verify", "--full").code == 0
 
 
 def _cookie(host: Host) -> int:

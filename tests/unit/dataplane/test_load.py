@@ -11,6 +11,8 @@ from geodrop.dataplane.interfaces import Selection
 from geodrop.errors import ApplyError, ConfigError, DataError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
+from tests.rulesets import Service
+from tests.rulesets import ruleset as rules
 from tests.unit.ruleset.test_model import META, pack
 
 
@@ -130,6 +132,28 @@ def test_nothing_is_touched_for_bad_arguments(kernel: Kernel, ruleset: Path, con
         module.load(str(ruleset), config, "auto", ["eth0"])
     assert kernel.now == Observed()
     assert not config.state.exists()
+
+
+@pytest.mark.parametrize(
+    ("action", "asked", "suited"),
+    [
+        ("drop", "auto", "auto"),
+        ("drop", "xdp", "xdp"),
+        ("reject", "auto", "nftables"),
+        ("reject", "nftables", "nftables"),
+    ],
+)
+def test_rejecting_is_left_to_nftables(action: str, asked: str, suited: str) -> None:
+    """`auto` never picks another engine for a ruleset that rejects."""
+    assert module.suited(asked, rules(Service("web"), Service("api", action=action))) == suited
+
+
+def test_an_engine_that_cannot_reject_is_refused() -> None:
+    """Asked for by name, it is not replaced by another: 78, and the service is named."""
+    rejecting = rules(Service("web"), Service("api", action="reject"))
+    with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
+        module.select_engine("xdp", rejecting)
+    assert caught.value.exit_code == 78
 
 
 def test_engines_are_chosen_by_what_works(monkeypatch: pytest.MonkeyPatch) -> None:

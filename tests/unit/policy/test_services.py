@@ -3,7 +3,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from geodrop.policy.model import Established, Match, Mode, Ports, Verdict
+from geodrop.policy.model import Action, Established, Match, Mode, Ports, Verdict
 from tests.unit.policy.policies import said, service
 
 API = "services:\n  api:\n    default: allow\n    unknown: allow\n"
@@ -68,8 +68,7 @@ def test_required_keys(key: str) -> None:
     [
         ("mode: Enforce", '6:11: error: mode of service "api": "Enforce" is not known; did you mean "enforce"?'),
         ("established: kept", '6:18: error: established of service "api": "kept" is not known; did you mean "keep"?'),
-        ("action: reject", '6:13: error: action of service "api": "reject" is not supported yet; write drop'),
-        ("action: block", '6:13: error: action of service "api": "block" is not an action; write drop'),
+        ("action: block", '6:13: error: action of service "api": "block" is not known; write one of: drop, reject'),
         ("starts: 2024-07-09", '6:13: error: starts of service "api": '),
         ("allow: US", '6:12: error: allow of service "api" is a single value, but must be a list; write [US]'),
         ("deny:", '6:10: error: deny of service "api" is empty, but must be a list'),
@@ -140,3 +139,12 @@ services:
     found = said(text)
     assert [message.split(":")[0] for message in found] == ["3", "4", "4", "4", "5", "6", "7", "8", "9", "10", "11"]
     assert all(": error: " in message for message in found)
+
+
+def test_action() -> None:
+    """Drop unless it says reject."""
+    assert [service(text).action for text in ("default: deny", "action: drop", "action: reject")] == [
+        Action.DROP,
+        Action.DROP,
+        Action.REJECT,
+    ]

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.nftables import uapi, wire
-from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey, PayloadBase, VerdictCode
+from geodrop.dataplane.nftables.uapi import (
+    CmpOp,
+    KeyType,
+    MetaKey,
+    PayloadBase,
+    RejectCode,
+    RejectType,
+    VerdictCode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -239,6 +247,22 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
+class Reject:
+    """The end of a rule: drop the packet and tell its sender. The kernel answers no reset and no ICMP error."""
+
+    type: RejectType
+    code: RejectCode | None = None
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        code = b"" if self.code is None else wire.attribute(uapi.REJECT_CODE, bytes([self.code]))
+        return _expression("reject", wire.be32(uapi.REJECT_TYPE, self.type), code)
+
+    def __str__(self) -> str:
+        return f"reject with {self.type.name.lower()}" + (f" {self.code.name.lower()}" if self.code else "")
+
+
+@dataclass(frozen=True, slots=True)
 class Other:
     """Something in the kernel that geodrop did not write."""
 
@@ -253,12 +277,14 @@ class Other:
         return f"[{self.name} {self.data.hex()}]"
 
 
-Encodable = Meta | Payload | ExtensionHeader | Cmp | Bitwise | HostToNetwork | VerdictMap | Count | Verdict
+Encodable = Meta | Payload | ExtensionHeader | Cmp | Bitwise | HostToNetwork | VerdictMap | Count | Verdict | Reject
 Expression = Encodable | OneOf | Other
 
 ACCEPT = Verdict(VerdictCode.ACCEPT)
 DROP = Verdict(VerdictCode.DROP)
 RETURN = Verdict(VerdictCode.RETURN)
+RESET = Reject(RejectType.TCP_RST)
+PROHIBITED = Reject(RejectType.ICMPX_UNREACH, RejectCode.ADMIN_PROHIBITED)
 
 
 def jump(chain: str) -> Verdict:
@@ -323,8 +349,15 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
     "lookup": lambda data: VerdictMap(wire.text(data[uapi.LOOKUP_SET])),
     "objref": lambda data: Count(wire.text(data[uapi.OBJREF_IMM_NAME])),
+    "reject": lambda data: _reject(
+        RejectType(wire.number(data[uapi.REJECT_TYPE])), wire.number_in(data, uapi.REJECT_CODE)
+    ),
     "immediate": lambda data: decode_verdict(wire.parse(data[uapi.IMMEDIATE_DATA])[uapi.DATA_VERDICT]),
 }
+
+
+def _reject(kind: RejectType, code: int) -> Reject:
+    return Reject(kind, None if kind is RejectType.TCP_RST else RejectCode(code))
 
 
 def _same(encoded: bytes, raw: memoryview) -> bool:

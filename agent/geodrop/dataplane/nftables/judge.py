@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.engine import KernelVerdict
 from geodrop.dataplane.nftables import elements, messages, names, selectors, uapi
 from geodrop.dataplane.nftables.expressions import (
+    DROP,
     Bitwise,
     Cmp,
     Count,
     HostToNetwork,
     Meta,
     Payload,
+    Reject,
     Verdict,
     VerdictMap,
 )
@@ -121,6 +123,8 @@ class Walk:
                     return self._lookup(name, loaded)
                 case Verdict():
                     return part
+                case Reject():
+                    return DROP
                 case _:
                     return None
         return None

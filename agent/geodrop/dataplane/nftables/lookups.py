@@ -26,13 +26,13 @@ MAX_INTERVALS = 80_000
 _KEY = {4: KeyType.IPV4_ADDR, 16: KeyType.IPV6_ADDR}
 _ALL_ONES = b"\xff" * 4
 
-# Where the IPv4 address stands, from the IPv6 header on (its source address begins at byte 8); see model.Embedding.
-_CLIENT = {
+CLIENT = {
     Embedding.SIXTOFOUR: Payload(PayloadBase.NETWORK, 8 + 2, 4),
     Embedding.TEREDO: Payload(PayloadBase.NETWORK, 8 + 12, 4),
     Embedding.NAT64: Payload(PayloadBase.NETWORK, 8 + 12, 4),
     Embedding.MAPPED: Payload(PayloadBase.NETWORK, 8 + 12, 4),
 }
+"""Where the IPv4 address stands, from the IPv6 header on (its source address begins at byte 8); see model.Embedding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ def rules(
 def embedded_rules(embedding: Embedding, shards: Sequence[Shard]) -> tuple[Rule, ...]:
     """Look the IPv4 address inside an IPv6 source up in the maps of IPv4."""
     # A Teredo server inverts the client's address, so that NATs on the way do not translate it (RFC 4380, 4).
-    return rules((), _CLIENT[embedding], shards, inverted=embedding is Embedding.TEREDO)
+    return rules((), CLIENT[embedding], shards, inverted=embedding is Embedding.TEREDO)
 
 
 def _bounds(part: Content) -> tuple[bytes, bytes]:

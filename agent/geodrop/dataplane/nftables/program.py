@@ -6,6 +6,7 @@
     g42.fragments           the same for later fragments, which have no ports -> g42-api.fragments
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
     g42-api.CN.ipv4, .ipv6  count, drop
+    g42-api.reject          in place of the drop: tell the sender
 
 A packet that a service drops thus passes: interface, port, map, counter, drop. Rules that none of a service's packets
 can match are left out. docs/decisions/0003-nftables-by-raw-netlink.md has the figures behind the shape.
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
 from geodrop.dataplane.nftables import lookups, names, selectors, uapi
-from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, RETURN, Count, goto, jump
+from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, PROHIBITED, RESET, RETURN, Count, goto, jump
 from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Program, Rule
 from geodrop.dataplane.nftables.stamp import Stamp, utc
 from geodrop.errors import DataError
@@ -274,7 +275,14 @@ class _Service:
         if self._ahead:
             ahead = (*selector, *selectors.before(self._ahead))
             yield self._leave_one("would_drop", self._pass, family, label, ahead, f"until {utc(self._ahead)}")
-        yield self._leave_one("dropped", DROP, family, label, selector)
+        yield self._leave_one("dropped", self._refusal(), family, label, selector)
+
+    def _refusal(self) -> Verdict:
+        """What is not let through is dropped; or goes where its sender is told: TCP by a reset, the rest by ICMP."""
+        if self._service.action != "reject":
+            return DROP
+        reset = Rule((*selectors.protocols([control.TCP]), RESET))
+        return goto(self._put("reject", (reset, Rule((PROHIBITED,)))))
 
     def _leave(self, what: str, verdict: Verdict) -> tuple[Rule, ...]:
         """Count by family, then the verdict."""

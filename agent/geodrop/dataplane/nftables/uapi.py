@@ -181,6 +181,7 @@ BITWISE_SREG, BITWISE_DREG, BITWISE_LEN, BITWISE_MASK, BITWISE_XOR = 1, 2, 3, 4,
 BYTEORDER_SREG, BYTEORDER_DREG, BYTEORDER_OP, BYTEORDER_LEN, BYTEORDER_SIZE = 1, 2, 3, 4, 5
 EXTHDR_DREG, EXTHDR_TYPE, EXTHDR_OFFSET, EXTHDR_LEN, EXTHDR_FLAGS = 1, 2, 3, 4, 5
 OBJREF_IMM_TYPE, OBJREF_IMM_NAME = 1, 2
+REJECT_TYPE, REJECT_CODE = 1, 2
 
 
 class VerdictCode(IntEnum):
@@ -194,6 +195,23 @@ class VerdictCode(IntEnum):
     JUMP = -3
     GOTO = -4
     RETURN = -5
+
+
+class RejectType(IntEnum):
+    """enum nft_reject_types: with ICMP of the table's family, with a TCP reset, with ICMP of the packet's family."""
+
+    ICMP_UNREACH = 0
+    TCP_RST = 1
+    ICMPX_UNREACH = 2
+
+
+class RejectCode(IntEnum):
+    """enum nft_reject_inet_code, for ICMPX_UNREACH; a reset has none."""
+
+    NO_ROUTE = 0
+    PORT_UNREACH = 1
+    HOST_UNREACH = 2
+    ADMIN_PROHIBITED = 3
 
 
 class MetaKey(IntEnum):

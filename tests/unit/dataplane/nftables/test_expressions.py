@@ -7,6 +7,8 @@ from geodrop.dataplane.nftables import expressions, uapi, wire
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
     DROP,
+    PROHIBITED,
+    RESET,
     RETURN,
     Bitwise,
     Choice,
@@ -43,6 +45,8 @@ ALL: list[Encodable] = [
     ACCEPT,
     DROP,
     RETURN,
+    RESET,
+    PROHIBITED,
     goto("g1-api"),
     jump("g1-trial"),
 ]

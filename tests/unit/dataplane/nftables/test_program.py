@@ -8,6 +8,8 @@ from geodrop.dataplane.nftables import lookups, names, program, selectors
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
     DROP,
+    PROHIBITED,
+    RESET,
     RETURN,
     Count,
     Payload,
@@ -173,7 +175,8 @@ def test_monitor_never_decides(service: str) -> None:
     for name in reachable(built, f"g7-{service}") | reachable(built, f"g7-{service}.fragments"):
         for rule in chains(built)[name].rules:
             last = rule.expressions[-1]
-            assert isinstance(last, VerdictMap) or last.code in {VerdictCode.GOTO, VerdictCode.RETURN}  # type: ignore[union-attr]
+            leads_on = isinstance(last, Verdict) and last.code in {VerdictCode.GOTO, VerdictCode.RETURN}
+            assert isinstance(last, VerdictMap) or leads_on
 
 
 def test_enforced_services_always_decide() -> None:
@@ -315,3 +318,20 @@ def test_the_same_arguments_give_the_same_program() -> None:
     one, other = (program.build(EVERYTHING, 7, ["eth0"], NOW) for _ in range(2))
     assert (one.chains, one.counters, one.switch) == (other.chains, other.counters, other.switch)
     assert [map_.header for map_ in one.maps] == [map_.header for map_ in other.maps]
+
+
+def test_reject_takes_the_place_of_the_drop() -> None:
+    """The packet is counted where it was, then its sender is told; where it is only counted, nothing changes."""
+    services = (
+        Service("api", DENIED, tcp=WEB, action="reject"),
+        Service("trial", DENIED, mode="monitor", action="reject"),
+        Service("rest", DENIED, starts=NOW + 60),
+    )
+    built = chains(program.build(ruleset(*services), 7, ["eth0"], NOW))
+    [dropped] = built["g7-api.CN.ipv6"].rules
+    assert dropped.expressions == (Count("api.CN.ipv6.dropped"), goto("g7-api.reject"))
+    assert [rule.expressions for rule in built["g7-api.reject"].rules] == [
+        (*selectors.protocols([6]), RESET),
+        (PROHIBITED,),
+    ]
+    assert [name for name in built if name.endswith(".reject")] == ["g7-api.reject"]

@@ -1,0 +1,99 @@
+"""A ruleset as a table of its own in nft text: what the engine would load, enforced by stock nft. Pure.
+
+The rules are those of `program`, so the verdicts and counters are too. What differs is the table's name, that it is
+loaded in one transaction, and how IPv4 addresses inside IPv6 ones are looked up (see `text`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.nftables import program, text
+from geodrop.dataplane.nftables.expressions import Cmp, Meta, goto
+from geodrop.dataplane.nftables.model import Rule
+from geodrop.dataplane.nftables.names import generation_chain
+from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.dataplane.nftables.model import Chain, Map
+    from geodrop.dataplane.nftables.text import Place
+    from geodrop.ruleset.model import Ruleset
+
+TABLE = "geodrop_export"
+"""Beside the live table, inet geodrop: neither `load` nor `unload` ever touches it."""
+
+GENERATION = 0
+"""Never the number of a generation that was loaded."""
+
+_EVERYWHERE = Rule(
+    (Meta(MetaKey.IIFNAME), Cmp(CmpOp.NEQ, b"lo".ljust(16, b"\0")), goto(generation_chain(GENERATION))),
+    "every interface but loopback",
+)
+_KEYS = {KeyType.IPV4_ADDR: "ipv4_addr", KeyType.IPV6_ADDR: "ipv6_addr"}
+
+
+def nft(ruleset: Ruleset, interfaces: Sequence[str] = ()) -> Iterator[str]:
+    """The text in pieces; without interfaces, packets are judged on all but loopback.
+
+    Interface names may end in `*`. Raises DataError for names that nft could not read, before the first piece of what
+    they stand in.
+    """
+    # At the beginning of time every `starts` lies ahead, so each becomes a rule that asks the kernel's clock.
+    built = program.build(ruleset, GENERATION, interfaces, now=0)
+    yield _heading(ruleset, interfaces)
+    yield f"table inet {TABLE}\ndelete table inet {TABLE}\n\ntable inet {TABLE} {{\n"
+    yield f'  comment "geodrop export, ruleset {ruleset.digest}"\n'
+    entry, *others = built.chains
+    yield _chain(program.base_chain(built.switch or (_EVERYWHERE,)))
+    yield from map(_chain, (replace(entry, comment=f"ruleset {ruleset.digest}"), *others))
+    yield "\n" + "".join(f"  counter {text.identifier(name)} {{ }}\n" for name in built.counters)
+    inside = {found for chain in built.chains for rule in chain.rules for found in text.looked_up(rule)}
+    for map_ in built.maps:
+        yield from _map(map_)
+        for name, place in sorted(inside, key=str):
+            if name == map_.header.name:
+                yield from _map(map_, place)
+    yield "}\n"
+
+
+def _heading(ruleset: Ruleset, interfaces: Sequence[str]) -> str:
+    where = ", ".join(interfaces) or "all but loopback"
+    return f"""\
+# Ruleset {ruleset.digest} of geodrop, for stock nft.
+# It drops what that ruleset drops, with nothing of geodrop running or installed.
+#
+#   load, replacing what was loaded from such a file:  nft -f FILE
+#   look at the counters:                              nft list counters table inet {TABLE}
+#   remove:                                            nft delete table inet {TABLE}
+#
+# Judged are packets that arrive on these interfaces: {where}. The chain {program.base_chain().name} says so.
+# A live table inet geodrop goes on beside it: a packet then has to pass both.
+
+"""
+
+
+def _chain(chain: Chain) -> str:
+    lines = [f"\n  chain {text.identifier(chain.name)} {{"]
+    if chain.comment:
+        lines.append(f"    {text.comment(chain.comment)}")
+    if chain.hook:
+        lines.append(f"    type {chain.hook.type} hook prerouting priority {chain.hook.priority}; policy accept;")
+    lines += [f"    {text.rule(rule)}" for rule in chain.rules]
+    return "\n".join((*lines, "  }\n"))
+
+
+def _map(map_: Map, place: Place | None = None) -> Iterator[str]:
+    """A map; with a place, the copy of a map of IPv4 for addresses that stand there in IPv6 ones."""
+    header = map_.header
+    name, key, comment = header.name, _KEYS[header.key], header.comment
+    if place:
+        name, key, comment = place.map_name(name), _KEYS[KeyType.IPV6_ADDR], f"{comment} inside IPv6 ({place.name})"
+    yield (
+        f"\n  map {text.identifier(name)} {{\n    {text.comment(comment)}\n    type {key} : verdict\n"
+        "    flags interval\n    elements = {\n"
+    )
+    yield from text.elements(map_.content, place)
+    yield "    }\n  }\n"

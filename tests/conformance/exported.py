@@ -1,0 +1,68 @@
+"""The exported text as an engine: `geodrop export`'s nft form, loaded by stock nft and by nothing else."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Count, Interface, Observed, Report
+from geodrop.dataplane.nftables import names
+from geodrop.dataplane.nftables.export import TABLE, nft
+from tests.namespaces import run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.dataplane.engine import Difference, KernelVerdict
+    from geodrop.ruleset.model import Ruleset
+
+
+class ExportedEngine:
+    """As much of dataplane.engine.Engine as stock nft offers, in the network namespace of the calling thread."""
+
+    name = "exported"
+
+    def __init__(self) -> None:
+        self._loaded = Observed()
+
+    def probe(self) -> None:
+        """Nothing but nft is needed."""
+        run("nft", "list", "tables")
+
+    def observe(self) -> Observed:
+        """What was loaded."""
+        return self._loaded
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Load the text, as anybody would."""
+        run("nft", "-f", "-", stdin="".join(nft(ruleset, interfaces)))
+        self._loaded = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
+        return Report(generation)
+
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """Nobody does, with stock nft."""
+        raise NotImplementedError
+
+    def counters(self) -> list[Count]:
+        """The table's named counters, whose names are those of the live table."""
+        listing = json.loads(run("nft", "--json", "list", "counters", "table", "inet", TABLE))
+        counts: dict[tuple[str, str | None, str], Count] = {}
+        for found in (item["counter"] for item in listing["nftables"] if "counter" in item):
+            name = names.counter(found["name"])
+            assert name, found
+            key = (name.service, name.label, name.family)
+            count = counts.setdefault(key, Count(name.service, name.family, name.label))
+            total = found["packets"], found["bytes"]
+            counts[key] = replace(count, **{name.what: total})  # type: ignore[arg-type]  # names.counter checks it
+        return list(counts.values())
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """Nobody does, with stock nft."""
+        raise NotImplementedError
+
+    def remove(self) -> bool:
+        """Delete the table, as its first lines say."""
+        done = subprocess.run(("nft", "delete", "table", "inet", TABLE), capture_output=True, check=False)
+        return done.returncode == 0

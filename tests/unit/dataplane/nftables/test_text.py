@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from geodrop.dataplane import control
+from geodrop.dataplane.nftables import lookups, selectors, text
+from geodrop.dataplane.nftables.expressions import (
+    ACCEPT,
+    DROP,
+    PROHIBITED,
+    RESET,
+    RETURN,
+    Bitwise,
+    Cmp,
+    Count,
+    Expression,
+    Meta,
+    Other,
+    Payload,
+    Reject,
+    VerdictMap,
+    goto,
+    jump,
+)
+from geodrop.dataplane.nftables.lookups import Shard
+from geodrop.dataplane.nftables.model import Content, Rule
+from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, RejectType
+from geodrop.errors import DataError
+from geodrop.ruleset.model import Embedding
+from tests.rulesets import Service, ruleset
+
+SIXTOFOUR, LOW = text.PLACES.values()
+
+
+def written(*expressions: Expression, comment: str = "") -> str:
+    """A rule of these."""
+    return text.rule(Rule(expressions, comment))
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        (selectors.interface("eth0"), 'iifname "eth0"'),
+        (selectors.interface("eth*"), 'iifname "eth*"'),
+        (selectors.family(6), "meta nfproto ipv6"),
+        (selectors.later_fragment(4), "meta nfproto ipv4 ip frag-off & 8191 != 0"),
+        (selectors.later_fragment(6), "meta nfproto ipv6 frag frag-off != 0"),
+        (selectors.fragment_ipv6(), "meta nfproto ipv6 exthdr frag exists"),
+        (selectors.HOLDS_HEADER[6], "exthdr frag missing"),
+        (selectors.before(1_720_483_200), "meta time < 1720483200"),
+        (selectors.protocols([58, 1]), "meta l4proto { 1, 58 }"),
+        (selectors.destination_ports(6, [(443, 443)]), "meta l4proto 6 th dport 443"),
+        (selectors.destination_ports(17, [(53, 53), (8000, 8099)]), "meta l4proto 17 th dport { 53, 8000-8099 }"),
+        (selectors.destination_ports(6, [(8000, 8099)]), "meta l4proto 6 th dport 8000-8099"),
+        (selectors.dhcp(4, 68, 67), "meta nfproto ipv4 meta l4proto 17 th sport 68 th dport 67"),
+        (selectors.icmp_errors(), "meta nfproto ipv4 meta l4proto 1 icmp type { 3, 11, 12 }"),
+        (selectors.icmpv6_errors(), "meta nfproto ipv6 meta l4proto 58 icmpv6 type 1-4"),
+        (
+            selectors.neighbour_discovery(),
+            "meta nfproto ipv6 meta l4proto 58 icmpv6 type 133-137 ip6 hoplimit 255",
+        ),
+        (selectors.no_opening(), "meta l4proto 6 tcp flags & (syn | ack) != syn"),
+    ],
+    ids=str,
+)
+def test_selectors(selector: tuple[Expression, ...], expected: str) -> None:
+    """Each beginning of a rule, as an nft user would write it."""
+    assert written(*selector) == expected
+
+
+def test_local_addresses() -> None:
+    """A prefix, a single address, and several of them."""
+    [spec] = ruleset(Service("api", addresses=("192.0.2.0/28", "192.0.2.77/32", "2001:db8::/32"))).meta.services
+    assert [written(*selector) for selector in selectors.of_service(spec)] == [
+        "meta nfproto ipv4 ip daddr { 192.0.2.0-192.0.2.15, 192.0.2.77 }",
+        "meta nfproto ipv6 ip6 daddr & ffff:ffff:: == 2001:db8::",
+    ]
+    [single] = ruleset(Service("api", addresses=("192.0.2.77/32",))).meta.services
+    assert written(*selectors.of_service(single)[0]) == "meta nfproto ipv4 ip daddr 192.0.2.77"
+
+
+def test_fragments_of_a_protocol() -> None:
+    """By the fragment header, which says what it is part of."""
+    [spec] = ruleset(Service("api", protocols=(control.UDP,))).meta.services
+    _, ipv6 = selectors.of_later_fragments(spec)
+    assert written(*ipv6) == "meta nfproto ipv6 frag nexthdr 17"
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (ACCEPT, "accept"),
+        (DROP, "drop"),
+        (RETURN, "return"),
+        (goto("g0-api.CN.ipv4"), "goto g0-api.CN.ipv4"),
+        (jump("g0-api"), "jump g0-api"),
+        (RESET, "reject with tcp reset"),
+        (PROHIBITED, "reject with icmpx type admin-prohibited"),
+    ],
+    ids=str,
+)
+def test_ends(end: Expression, expected: str) -> None:
+    """What a rule does, behind its counter and before its comment."""
+    assert written(Count("api.CN.ipv4.dropped"), end, comment="a, b") == (
+        f'counter name "api.CN.ipv4.dropped" {expected} comment "a, b"'
+    )
+
+
+def test_other_payload_is_written_raw() -> None:
+    """By base, offset and length in bits, all of which stock nft reads."""
+    first = Payload(PayloadBase.TRANSPORT, 0, 1)
+    assert written(first, Cmp(CmpOp.EQ, b"\x03")) == "@th,0,8 3"
+    assert written(first, Bitwise(b"\x0f", b"\x01"), Cmp(CmpOp.GT, b"\x03")) == "@th,0,8 & 15 ^ 1 > 3"
+
+
+@pytest.mark.parametrize(
+    ("embedding", "expected"),
+    [
+        (Embedding.SIXTOFOUR, "ip6 saddr & 0:ffff:ffff:: vmap @m.6to4"),
+        (Embedding.NAT64, "ip6 saddr & ::255.255.255.255 vmap @m.low"),
+        (Embedding.MAPPED, "ip6 saddr & ::255.255.255.255 vmap @m.low"),
+        (Embedding.TEREDO, "ip6 saddr & ::255.255.255.255 ^ ::255.255.255.255 vmap @m.low"),
+    ],
+)
+def test_addresses_inside_ipv6(embedding: Embedding, expected: str) -> None:
+    """They are masked, and looked up in a copy of the map whose keys stand in the same place."""
+    [rule] = lookups.embedded_rules(embedding, [Shard("m")])
+    assert text.rule(rule) == expected
+    assert [(name, place.map_name(name)) for name, place in text.looked_up(rule)] == [("m", expected.split("@")[1])]
+
+
+def test_parts_of_a_map_inside_ipv6() -> None:
+    """The range of a part moves along; a Teredo packet holds the complement."""
+    shard = Shard("m.1", (bytes([1, 0, 0, 0]), bytes([1, 255, 255, 255])))
+    low = "ip6 saddr & ::255.255.255.255"
+    [nat64] = lookups.embedded_rules(Embedding.NAT64, [shard])
+    assert text.rule(nat64) == f"{low} == ::1.0.0.0-::1.255.255.255 {low} vmap @m.1.low"
+    [teredo] = lookups.embedded_rules(Embedding.TEREDO, [shard])
+    assert text.rule(teredo) == f"{low} == ::254.0.0.0-::254.255.255.255 {low} ^ ::255.255.255.255 vmap @m.1.low"
+
+
+def test_plain_lookups_need_no_copy() -> None:
+    """The address on the wire is looked up in the map itself."""
+    [rule] = lookups.rules(selectors.family(4), selectors.SOURCE[4], [Shard("m")])
+    assert text.rule(rule) == "meta nfproto ipv4 ip saddr vmap @m"
+    assert list(text.looked_up(rule)) == []
+
+
+def content(width: int, *intervals: tuple[int, int]) -> Content:
+    """Intervals by first and last address."""
+    size = 1 << 8 * width
+    return Content(
+        width,
+        memoryview(b"".join(first.to_bytes(width, "big") for first, _ in intervals)),
+        memoryview(b"".join(((last + 1) % size).to_bytes(width, "big") for _, last in intervals)),
+        memoryview(struct.pack(f"={len(intervals)}H", *[0] * len(intervals))).cast("H"),
+        (goto("g0-api.CN.ipv4"),),
+    )
+
+
+def test_elements() -> None:
+    """Ranges, single addresses, both ends of the family."""
+    ipv4 = content(4, (0, 255), (1 << 24, 1 << 24), (0xFFFF_FF00, 0xFFFF_FFFF))
+    to = ": goto g0-api.CN.ipv4,"
+    assert "".join(text.elements(ipv4)).splitlines() == [
+        f"0.0.0.0-0.0.0.255 {to}",
+        f"1.0.0.0 {to}",
+        f"255.255.255.0-255.255.255.255 {to}",
+    ]
+    assert "".join(text.elements(ipv4, SIXTOFOUR)).splitlines() == [
+        f"::-0:0:ff:: {to}",
+        f"0:100:: {to}",
+        f"0:ffff:ff00::-0:ffff:ffff:: {to}",
+    ]
+    assert "".join(text.elements(ipv4, LOW)).splitlines()[2] == f"::255.255.255.0-::255.255.255.255 {to}"
+    ipv6 = content(16, (1 << 125, (1 << 125) + 7))
+    assert "".join(text.elements(ipv6)) == f"2000::-2000::7 {to}\n"
+
+
+def test_elements_come_in_pieces() -> None:
+    """However large the map, no piece is."""
+    pieces = list(text.elements(content(4, *((2 * n, 2 * n) for n in range(2500)))))
+    assert [piece.count("\n") for piece in pieces] == [1000, 1000, 500]
+
+
+@pytest.mark.parametrize("name", ["", "1a", "a b", 'a"', "a;b", "a\nb", "a{", "@a", "ä", "a" * 256, "$a", "-a"])
+def test_names_are_checked(name: str) -> None:
+    """What a damaged ruleset calls things never reaches nft."""
+    for given in (Count(name), goto(name), VerdictMap(name)):
+        with pytest.raises(DataError):
+            written(*selectors.family(4), given)
+
+
+@pytest.mark.parametrize("words", ['say "hi"', "a\nb", "back\\slash", "a$b", "{", "x" * 129])
+def test_comments_are_checked(words: str) -> None:
+    """A comment ends where it should."""
+    with pytest.raises(DataError):
+        written(ACCEPT, comment=words)
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        *((name, True) for name in ("eth0", "eth*", "br-lan", "eth0.100", "a@b", "x" * 15, "x" * 15 + "*")),
+        *((name, False) for name in ("", "*", "e*h", "eth**", 'e"', "a b", "a\n", "x" * 16, "e\\*", "${x}", "été")),
+    ],
+)
+def test_interface_names_are_checked(name: str, good: bool) -> None:  # noqa: FBT001 - a case's outcome
+    """Letters, digits and a few signs, with one star at the end at most."""
+    assert text.is_interface(name) is good
+
+
+def test_an_interface_that_cannot_be_written() -> None:
+    """Not even where nobody asked before."""
+    with pytest.raises(DataError, match="cannot be the name of an interface"):
+        written(Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, b'x"'))
+
+
+def test_what_has_no_text() -> None:
+    """Better an error than half a rule."""
+    for expression in (Other("notrack", b""), Reject(RejectType.ICMP_UNREACH), Cmp(CmpOp.EQ, b"\0")):
+        with pytest.raises(ValueError, match="no text for"):
+            written(expression)
