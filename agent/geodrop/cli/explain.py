@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.errors import DataError, NotEnforcingError, UsageError
+from geodrop.errors import DataError, UsageError
 from geodrop.ruleset.explain import SCHEMA, explain, parse_address
 from geodrop.ruleset.model import Ruleset
 
@@ -49,16 +49,9 @@ def run(args: argparse.Namespace) -> int:
     asked = addresses or (text for line in sys.stdin if (text := line.strip()))
     if args.ruleset:
         return _answer(Ruleset.open(args.ruleset), asked, at, None, as_json=args.json)
-    from geodrop.dataplane.load import engine_in_force, loaded_ruleset  # noqa: PLC0415 - as above
+    from geodrop.dataplane.load import what_is_loaded  # noqa: PLC0415 - as above
 
-    config = load_config(args.config)
-    engine = engine_in_force()
-    observed = engine.observe()
-    if not observed.generation:
-        raise NotEnforcingError("nothing is in force", "give --ruleset, or --policy and --database")
-    ruleset = loaded_ruleset(config, observed)
-    if ruleset is None:
-        raise DataError(f"the ruleset in force is not in {config.state}", "load its file again")
+    engine, _, ruleset = what_is_loaded(load_config(args.config))
     return _answer(ruleset, asked, at, engine, as_json=args.json)
 
 

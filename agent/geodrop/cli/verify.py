@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING
 
 from geodrop.config import load_config
-from geodrop.dataplane.load import engine_in_force, loaded_ruleset
+from geodrop.dataplane.load import what_is_loaded
 from geodrop.dataplane.sample import sample
-from geodrop.errors import ApplyError, DataError, NotEnforcingError
+from geodrop.errors import ApplyError
 
 if TYPE_CHECKING:
     import argparse
@@ -30,16 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
-    config = load_config(args.config)
-    engine = engine_in_force()
-    observed = engine.observe()
-    if not observed.generation:
-        raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
-    ruleset = loaded_ruleset(config, observed)
-    if ruleset is None:
-        raise DataError(
-            f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
-        )
+    engine, observed, ruleset = what_is_loaded(load_config(args.config))
     differences = engine.verify(ruleset, full=args.full)
     if not args.full:
         differences = differences or sample(ruleset, engine, SAMPLE)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.errors import ConfigError, DataError, PrivilegeError, UnavailableError
+from geodrop.errors import ConfigError, DataError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
 from geodrop.state.places import default_pins
@@ -158,3 +158,20 @@ def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
     """The ruleset that the kernel says it holds, if the state directory has it."""
     path = Store(config.state).ruleset_path(observed.digest)
     return Ruleset.open(path) if observed.digest and os.path.exists(path) else None
+
+
+def what_is_loaded(config: Config) -> tuple[Engine, Observed, Ruleset]:
+    """The engine in force, what it says, and the ruleset it holds.
+
+    Raises NotEnforcingError if there is none, and DataError if the state directory does not have the ruleset.
+    """
+    engine = engine_in_force()
+    observed = engine.observe()
+    if not observed.generation:
+        raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
+    ruleset = loaded_ruleset(config, observed)
+    if ruleset is None:
+        raise DataError(
+            f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
+        )
+    return engine, observed, ruleset

@@ -14,7 +14,7 @@ def test_the_kernel_is_asked(host: Host) -> None:
 
 
 def test_nothing_loaded(host: Host) -> None:
-    """With nothing in force there is nothing to explain from: 3, and the other forms are named."""
+    """With nothing in force there is nothing to explain from: 3, and what to do."""
     done = host.geodrop.run("explain", "1.0.0.1")
     assert done.code == 3
-    assert "--ruleset" in done.err
+    assert "geodrop load" in done.err
