@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.namespaces import mac_address
@@ -93,6 +94,13 @@ def receiving(end: End) -> Iterator[None]:
     finally:
         os.close(link)
         os.close(program)
+
+
+def received(end: End) -> int:
+    """Packets an end has received, which are fewer than were sent where the receiver could not keep up."""
+    with end.namespace.entered():
+        lines = Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[2]) for line in lines if line.split()[0] == f"{end.name}:")
 
 
 def _index(end: End) -> int:
