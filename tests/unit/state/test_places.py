@@ -14,6 +14,16 @@ def test_machine_namespace_has_the_usual_places(monkeypatch: pytest.MonkeyPatch)
     assert str(places.default_state()) == "/var/lib/geodrop"
     assert str(places.default_socket()) == "/run/geodrop/control.sock"
     assert str(places.lock_file()) == "/run/geodrop/lock"
+    monkeypatch.setattr("geodrop.state.places.os.path.ismount", lambda path: False)
+    assert str(places.default_pins()) == "/sys/fs/bpf/geodrop"
+
+
+def test_a_bpffs_of_geodrop_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the units mounted a bpffs, the daemon and whoever works by hand meet in it."""
+    own = os.stat("/proc/thread-self/net/dev")
+    monkeypatch.setattr("geodrop.state.places.os.stat", lambda _: own)
+    monkeypatch.setattr("geodrop.state.places.os.path.ismount", lambda path: str(path) == "/run/geodrop/bpf")
+    assert str(places.default_pins()) == "/run/geodrop/bpf/geodrop"
 
 
 @pytest.mark.root

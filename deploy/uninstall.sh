@@ -1,0 +1,22 @@
+#!/bin/sh
+# Removes geodrop from this host, and first of all from its kernel: deploy/uninstall.sh [--purge]
+#
+# /etc/geodrop and /var/lib/geodrop stay, unless --purge.
+set -eu
+[ "$(id -u)" = 0 ] || { echo "deploy/uninstall.sh: must be root" >&2; exit 77; }
+
+if [ -d /run/systemd/system ]; then
+	systemctl disable --now --quiet geodrop.service geodrop-boot.service geodrop-compile.socket || true
+fi
+[ ! -x /opt/geodrop/bin/geodrop ] || /opt/geodrop/bin/geodrop unload
+if [ -d /run/systemd/system ]; then
+	systemctl stop run-geodrop-bpf.mount 2>/dev/null || true
+fi
+for unit in geodrop.service geodrop.service.d geodrop-boot.service geodrop-compile.socket geodrop-compile@.service \
+		run-geodrop-bpf.mount; do
+	rm -rf "/usr/local/lib/systemd/system/$unit"
+done
+rm -f /usr/local/lib/sysusers.d/geodrop.conf /usr/local/lib/tmpfiles.d/geodrop.conf /usr/local/sbin/geodrop
+rm -rf /opt/geodrop /opt/geodrop-* /run/geodrop
+[ ! -d /run/systemd/system ] || systemctl daemon-reload
+[ "${1:-}" != --purge ] || rm -rf /etc/geodrop /var/lib/geodrop

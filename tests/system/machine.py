@@ -1,0 +1,204 @@
+"""A Debian machine with systemd as PID 1, in a container with a network namespace of its own.
+
+The root comes from debootstrap and is kept in build/machines, since making it takes minutes; a test works on a copy.
+Nothing is installed but what a host has, and geodrop the way an operator installs it: deploy/install.sh.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.namespaces import Namespace, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+REPOSITORY = Path(__file__).parents[2]
+BUILD = REPOSITORY / "build"
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "nftables", "iproute2", "procps", "libbpf1", "python3", "python3-venv")
+PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
+"""Releases of Debian, and the Python of each, which the wheels must fit."""
+
+START_SECONDS = 90
+NETWORK_UNIT = """
+[Unit]
+Description=bring eth0 up, as ifupdown or networkd would
+After=network-pre.target
+Wants=network-pre.target
+Before=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh /etc/test-network.sh
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+def base(release: str, extra: Sequence[str] = ()) -> Path:
+    """A root of that release with the packages of every machine and `extra`; made once, then kept."""
+    name = "-".join([release, *sorted(extra)])
+    root = BUILD / "machines" / name
+    if not (root / "ready").exists():
+        shutil.rmtree(root, ignore_errors=True)
+        root.parent.mkdir(parents=True, exist_ok=True)
+        packages = ",".join([*PACKAGES, *extra])
+        run("debootstrap", "--variant=minbase", f"--include={packages}", release, str(root))
+        shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
+        (root / "ready").touch()
+    return root
+
+
+def wheels(release: str) -> Path:
+    """A folder with geodrop's wheel and all it needs, for the Python of a release."""
+    folder = BUILD / "machines" / f"wheels-{release}"
+    pip = [sys.executable, "-m", "pip", "--quiet"]
+    for old in folder.glob("geodrop-*.whl"):
+        old.unlink()
+    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY))
+    requirements = REPOSITORY / "requirements" / "run.txt"
+    stamp = folder / "requirements.txt"
+    if not stamp.exists() or stamp.read_bytes() != requirements.read_bytes():
+        run(
+            *pip, "download", "--require-hashes", "--only-binary", ":all:", "--python-version", PYTHON[release],
+            "--dest", str(folder), "--requirement", str(requirements),
+        )  # fmt: skip
+        shutil.copy(requirements, stamp)
+    return folder
+
+
+@dataclass
+class Machine:
+    """One container: `root` is its file system, `namespace` its network, made anew at every start."""
+
+    root: Path
+    namespace: Namespace | None = None
+    started: float = 0.0
+    _container: subprocess.Popen[bytes] | None = None
+    _log: Path = field(default_factory=Path)
+
+    def install(self, release: str) -> None:
+        """Install geodrop as an operator does, without a network."""
+        shutil.copytree(REPOSITORY / "systemd", self.root / "root/geodrop/systemd", dirs_exist_ok=True)
+        shutil.copytree(REPOSITORY / "requirements", self.root / "root/geodrop/requirements", dirs_exist_ok=True)
+        shutil.copytree(REPOSITORY / "deploy", self.root / "root/geodrop/deploy", dirs_exist_ok=True)
+        shutil.copytree(wheels(release), self.root / "root/wheels", dirs_exist_ok=True)
+        environment = ["env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/root/wheels", "PIP_CONFIG_FILE=/dev/null"]
+        self.chroot(*environment, "sh", "-c", "/root/geodrop/deploy/install.sh /root/wheels/geodrop-*.whl")
+
+    def chroot(self, *command: str) -> str:
+        """Run a command in the root while the machine is off."""
+        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
+        return run("chroot", str(self.root), *clean, *command)
+
+    def start(self, namespace: Namespace) -> None:
+        """Power on, with a network namespace in which nothing has been loaded yet."""
+        self.namespace = namespace
+        self._log = self.root.with_suffix(".console")
+        self.started = time.monotonic()
+        with self._log.open("ab") as log:
+            self._container = subprocess.Popen(
+                [
+                    "systemd-nspawn", "--quiet", "--boot", "--directory", str(self.root),
+                    "--network-namespace-path", f"/run/netns/{namespace.name}",
+                    "--register=no", "--keep-unit", "--console=read-only", "--link-journal=no",
+                    "--capability=all", "--system-call-filter=bpf perf_event_open",
+                ],
+                env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            )  # fmt: skip
+
+    def wait_until_up(self) -> str:
+        """Wait for the end of the boot; returns systemd's word for it (running, degraded)."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            done = self.try_run("systemctl", "is-system-running", "--wait")
+            if done.stdout.strip() in ("running", "degraded"):
+                return done.stdout.strip()
+            time.sleep(0.1)
+        raise RuntimeError(f"the machine did not come up:\n{self.console()}")
+
+    def stop(self) -> None:
+        """Power off, in order."""
+        self.try_run("systemctl", "poweroff")
+        if self._container:
+            try:
+                self._container.wait(60)
+            except subprocess.TimeoutExpired:
+                self.cut_power()
+        self._container = None
+
+    def cut_power(self) -> None:
+        """End every process of the machine at once: nothing is written any more."""
+        if self._container and (leader := self._leader()):
+            os.kill(leader, 9)
+        if self._container:
+            self._container.wait(30)
+        self._container = None
+
+    def try_run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """Run a command inside as root; whatever its exit code."""
+        leader = self._leader()
+        if not leader:
+            return subprocess.CompletedProcess(command, 255, "", "the machine is off")
+        inside = ["nsenter", f"--target={leader}", "--all", "env", "-i"]
+        clean = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
+        return subprocess.run([*inside, *clean, *command], input=stdin, text=True, capture_output=True, check=False)
+
+    def run(self, *command: str, stdin: str | None = None) -> str:
+        """The same; raises with what it printed if it fails."""
+        done = self.try_run(*command, stdin=stdin)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def journal(self, unit: str = "", lines: int = 200) -> str:
+        """The end of the journal, of one unit or of all."""
+        return self.try_run("journalctl", "--no-pager", f"-n{lines}", *(["-u", unit] if unit else [])).stdout
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of the machine, on or off."""
+        at = self.root / path.lstrip("/")
+        at.parent.mkdir(parents=True, exist_ok=True)
+        at.write_text(text, encoding="utf-8")
+        at.chmod(mode)
+
+    def console(self) -> str:
+        """The end of what the machine's console showed."""
+        return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
+
+    def _leader(self) -> int:
+        """PID 1 of the container, as this machine numbers it; 0 while there is none."""
+        if not self._container:
+            return 0
+        with contextlib.suppress(OSError, ValueError):
+            children = Path(f"/proc/{self._container.pid}/task/{self._container.pid}/children").read_text().split()
+            # nspawn forks a stub that prepares the root, and that one forks the machine's PID 1... or execs it.
+            for child in map(int, children):
+                if Path(f"/proc/{child}/status").read_text().split("NSpid:")[1].split("\n")[0].split()[-1] == "1":
+                    return child
+        return 0
+
+
+@contextlib.contextmanager
+def machine(release: str, folder: Path, extra: Sequence[str] = ()) -> Iterator[Machine]:
+    """A copy of a release's root with geodrop installed, powered off; whatever runs in it ends with the block."""
+    root = folder / release
+    run("cp", "--archive", "--reflink=auto", str(base(release, extra)), str(root))
+    made = Machine(root)
+    try:
+        made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
+        made.chroot("systemctl", "enable", "test-network.service")
+        made.install(release)
+        yield made
+    finally:
+        made.cut_power()
+        shutil.rmtree(root, ignore_errors=True)
