@@ -14,7 +14,7 @@ def test_machine_namespace_has_the_usual_places(monkeypatch: pytest.MonkeyPatch)
     assert str(places.default_state()) == "/var/lib/geodrop"
     assert str(places.default_socket()) == "/run/geodrop/control.sock"
     assert str(places.lock_file()) == "/run/geodrop/lock"
-    monkeypatch.setattr("geodrop.state.places.os.path.ismount", lambda path: False)
+    monkeypatch.setattr("geodrop.state.places.os.path.ismount", lambda _: False)
     assert str(places.default_pins()) == "/sys/fs/bpf/geodrop"
 
 
