@@ -24,8 +24,14 @@ if TYPE_CHECKING:
 SEND_BUFFER = 64 << 20
 """Bytes; a bound, no memory is taken before it is used. The kernel doubles it for its own overhead."""
 
+OWN_PORTS = 0x6764_0000
+OWN_PORTS_MASK = 0xFFFF_0000
+"""Our sockets take port numbers of this range, so that a listener can tell our commits from those of others. Process
+numbers, which the kernel takes by itself, end below it, and the others that it takes are negative."""
+
 _RECEIVE = 64 << 10  # the kernel fills at most 32 KB a message of a dump
 _PIECE = 64 << 10
+_PORTS_TRIED = 100
 _QUESTIONS_AT_ONCE = 64  # their answers must fit the receive buffer, 208 KB by default
 _INTERRUPTED_DUMPS = 10
 _ERROR = struct.Struct("=i")
@@ -58,7 +64,7 @@ class Connection:
                 f"{_GETTING_NEXT_STEP}, and allow AF_NETLINK (RestrictAddressFamilies= in a unit)",
             ) from error
         self._sequence = 0
-        self._socket.bind((0, 0))
+        self._bind()
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_EXT_ACK, 1)
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_CAP_ACK, 1)
         try:
@@ -129,6 +135,15 @@ class Connection:
                         raise _failure(number, some[sequence - first].what, detail)
             answers += found
         return answers
+
+    def _bind(self) -> None:
+        for _ in range(_PORTS_TRIED):
+            try:
+                return self._socket.bind((OWN_PORTS | int.from_bytes(os.urandom(2), "little"), 0))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        raise UnavailableError("no port is free for a netlink socket", "end the geodrop processes that hold them")
 
     def _dump_once(self, request: Request) -> tuple[list[memoryview], bool]:
         sequence = self._take(1)

@@ -10,8 +10,10 @@ from enum import IntEnum, IntFlag
 
 NETLINK_NETFILTER = 12
 SOL_NETLINK = 270
+NETLINK_ADD_MEMBERSHIP = 1
 NETLINK_CAP_ACK = 10
 NETLINK_EXT_ACK = 11
+SO_ATTACH_FILTER = 26
 SO_SNDBUFFORCE = 32
 SO_RCVBUFFORCE = 33
 
@@ -21,6 +23,7 @@ NLMSGERR_ATTR_MSG = 1
 NFNL_MSG_BATCH_BEGIN = 0x10
 NFNL_MSG_BATCH_END = 0x11
 NFNL_SUBSYS_NFTABLES = 10
+NFNLGRP_NFTABLES = 7
 NLA_F_NESTED = 0x8000
 NLA_TYPE_MASK = 0x3FFF
 
@@ -69,10 +72,19 @@ class Message(IntEnum):
     DELSET = 11
     NEWSETELEM = 12
     GETSETELEM = 13
+    NEWGEN = 15
     GETGEN = 16
     NEWOBJ = 18
     GETOBJ = 19
     DELOBJ = 20
+
+
+class Generation(IntEnum):
+    """NFTA_GEN_*, of an NFT_MSG_NEWGEN; numbers in network byte order."""
+
+    ID = 1
+    PROC_PID = 2
+    PROC_NAME = 3
 
 
 class Table(IntEnum):

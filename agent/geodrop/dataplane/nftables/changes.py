@@ -1,0 +1,115 @@
+"""Changes that others make to nf_tables, told by the kernel, with who made them.
+
+Every commit ends with one NFT_MSG_NEWGEN to the group NFNLGRP_NFTABLES, which names the process. A filter in the kernel
+lets only those through, and none of our own: a listener without one receives every element of every set, which slows
+loads down several times and then overflows.
+
+Sources: linux/netfilter/nf_tables.h (NFTA_GEN_*), linux/netfilter/nfnetlink.h, linux/filter.h, netlink(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import socket
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+from geodrop.dataplane.nftables import uapi, wire
+from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NEWGEN = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.Message.NEWGEN
+_RECEIVE = 8 << 10
+_TYPE_AT, _PORT_AT = 4, 12  # in struct nlmsghdr
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One commit: the process that made it, by number and name (as `comm`, 15 bytes). 0 and "": events were lost."""
+
+    process: int = 0
+    name: str = ""
+
+    @property
+    def culprit(self) -> str:
+        """For people."""
+        return f"{self.name} (process {self.process})" if self.process else "somebody"
+
+
+class Changes:
+    """Foreign commits in the network namespace of the calling thread, from now on. Never blocks."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER
+        )
+        _attach(self._socket, _only_foreign_commits())
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Readable when there is something to read."""
+        return self._socket.fileno()
+
+    def read(self) -> list[Change]:
+        """What has happened since the last call; a nameless change when the kernel could not tell all of it."""
+        changes: list[Change] = []
+        while True:
+            try:
+                received = memoryview(self._socket.recv(_RECEIVE))
+            except BlockingIOError:
+                return changes
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                changes.append(Change())
+                continue
+            for kind, _, _, body in wire.messages(received):
+                if kind == NEWGEN:
+                    changes.append(_change(body))
+
+
+def _change(body: memoryview) -> Change:
+    found = wire.parse(body[wire.NFGENMSG.size :])
+    process = found.get(uapi.Generation.PROC_PID)
+    name = found.get(uapi.Generation.PROC_NAME)
+    return Change(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
+
+
+def _only_foreign_commits() -> list[tuple[int, int, int, int]]:
+    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.Connection`'s.
+
+    Loads are big-endian, message headers are in the machine's byte order: constants are turned round to match.
+    """
+    load_half, load_word, and_, jump_equal, return_ = 0x28, 0x20, 0x54, 0x15, 0x06
+    return [
+        (load_half, 0, 0, _TYPE_AT),
+        (jump_equal, 0, 4, int.from_bytes(struct.pack("=H", NEWGEN), "big")),
+        (load_word, 0, 0, _PORT_AT),
+        (and_, 0, 0, int.from_bytes(struct.pack("=I", OWN_PORTS_MASK), "big")),
+        (jump_equal, 1, 0, int.from_bytes(struct.pack("=I", OWN_PORTS), "big")),
+        (return_, 0, 0, 0xFFFF_FFFF),
+        (return_, 0, 0, 0),
+    ]
+
+
+def _attach(to: socket.socket, code: Sequence[tuple[int, int, int, int]]) -> None:
+    """SO_ATTACH_FILTER takes a struct sock_fprog: a count, and a pointer to struct sock_filter (linux/filter.h)."""
+    packed = b"".join(struct.pack("=HBBI", *line) for line in code)
+    buffer = ctypes.create_string_buffer(packed, len(packed))
+    program = struct.pack("@HP", len(code), ctypes.addressof(buffer))
+    to.setsockopt(socket.SOL_SOCKET, uapi.SO_ATTACH_FILTER, program)

@@ -1,0 +1,62 @@
+"""Foreign changes to nf_tables are noticed and named; our own are not."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.dataplane.nftables import messages
+from geodrop.dataplane.nftables.changes import Change, Changes
+from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK, Connection
+
+if TYPE_CHECKING:
+    from tests.namespaces import Namespace
+
+
+def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
+    """`nft` is named, however many messages its commit has."""
+    with Changes() as changes:
+        netns.nft("table ip theirs { chain one { }\n set two { type ipv4_addr; elements = { 192.0.2.1 } }\n }\n")
+        assert select.select([changes], [], [], 5)[0]
+        [change] = changes.read()
+        assert change.name == "nft"
+        assert change.process > 0
+        assert str(change.process) in change.culprit
+        assert changes.read() == []
+
+
+def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
+    """A thousand commits of ours leave nothing to read, so a load is not slowed down and nothing overflows."""
+    with Changes() as changes, Connection() as connection:
+        for _ in range(500):
+            connection.transaction([messages.new_table("ours")])
+            connection.transaction([messages.delete_table()])
+        assert changes.read() == []
+        netns.nft("add table ip theirs\n")
+        assert [change.name for change in changes.read()] == ["nft"]
+
+
+def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:
+    """When the queue overflows, the listener says that something happened instead of nothing."""
+    with Changes() as changes:
+        changes._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: a few messages
+        for number in range(30):
+            netns.nft(f"add table ip t{number}\n")
+        found = changes.read()
+        assert Change() in found
+        assert "nft" in {change.name for change in found}
+    assert Change().culprit == "somebody"
+
+
+@pytest.mark.usefixtures("netns")
+def test_many_connections_find_ports() -> None:
+    """Connections at the same time have ports of their own, all in the range that listeners leave out."""
+    with contextlib.ExitStack() as stack:
+        made = [stack.enter_context(Connection()) for _ in range(50)]
+        ports = {connection._socket.getsockname()[0] for connection in made}
+    assert len(ports) == len(made)
+    assert {port & OWN_PORTS_MASK for port in ports} == {OWN_PORTS}
