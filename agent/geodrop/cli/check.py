@@ -27,4 +27,4 @@ def run(args: argparse.Namespace) -> int:
     if policy is None:
         source = load_config(args.config).source
         policy = source.policy if source and source.policy else DEFAULT_POLICY
-    return sandbox.run("check", policy, [], options={"json": args.json})
+    return sandbox.run(sandbox.Job("check", policy, options={"json": args.json}))

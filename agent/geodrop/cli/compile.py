@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DataError(f"{output.parent}: {error.strerror}", "name a folder that can be written") from error
     try:
-        code = sandbox.run("compile", args.policy, args.database, output=descriptor, options={"xdp": args.xdp})
+        options = {"xdp": args.xdp}
+        code = sandbox.run(sandbox.Job("compile", args.policy, args.database, descriptor, options=options))
         if code != 0:
             return code
         # mkstemp is cautious (0600); a ruleset is no secret: give it the mode any new file would get.

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         from geodrop.compile import sandbox  # noqa: PLC0415 - each way of answering imports its own
 
         options = {"addresses": addresses, "json": args.json, "at": at}
-        return sandbox.run("explain", args.policy, args.database, options=options)
+        return sandbox.run(sandbox.Job("explain", args.policy, args.database, options=options), timeout=None)
     asked = addresses or (text for line in sys.stdin if (text := line.strip()))
     if args.ruleset:
         return _answer(Ruleset.open(args.ruleset), asked, at, None, as_json=args.json)

@@ -1,27 +1,29 @@
-"""The compile child: drops every privilege before it reads a byte, then does one task and exits.
+"""The compile child: drops every privilege before it reads a byte, waits, does one task and ends.
 
-Started by `sandbox.run` as `python -m geodrop.compile.child FD`, FD being its end of a socket pair: one request comes
-in, names of list files go out and descriptors come back. Everything is imported first, since afterwards nothing in a
-folder that only root can enter can be read.
+Started by `sandbox` as `python -m geodrop.compile.child FD`, FD being its end of the channel, or by systemd with the
+connection as descriptor 0 (StandardInput=socket) or 3. Everything is imported first, since afterwards nothing in a
+folder that only root can enter can be read; so one that waits answers sooner, and sooner still if it was handed the
+databases ahead of its task.
 """
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import json
 import os
-import resource
+import signal
 import socket
 import sys
 import time
 import traceback
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
 from geodrop.compile.build import build, identity
+from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
-from geodrop.compile.sandbox import FOUND, MAX_NAME
+from geodrop.compile.privileges import drop_privileges, limit_time
+from geodrop.compile.sandbox import Identity
 from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, regions
@@ -30,21 +32,10 @@ from geodrop.ruleset.explain import SCHEMA, parse_address
 from geodrop.ruleset.model import Input, Ruleset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Sequence
 
     from geodrop.policy.model import Policy
 
-NOBODY = 65534
-PR_SET_NO_NEW_PRIVS = 38  # linux/prctl.h
-LIMITS = {
-    resource.RLIMIT_AS: 6 << 30,
-    resource.RLIMIT_CPU: 300,
-    resource.RLIMIT_FSIZE: 1 << 30,
-    resource.RLIMIT_NOFILE: 64,
-    resource.RLIMIT_NPROC: 0,
-    resource.RLIMIT_CORE: 0,
-}
-MAX_REQUEST = 1 << 20
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
@@ -53,73 +44,133 @@ class Inputs(NamedTuple):
     """What a task works on; `read` records every file the policy was made of."""
 
     policy: Policy
-    databases: list[Database]
+    databases: Sequence[Database]
     read: list[Input]
 
 
-def main() -> int:
-    """Do the one task asked for; returns the exit code of the verb."""
-    channel = socket.socket(fileno=int(sys.argv[1]))
+class Prepared(NamedTuple):
+    """Databases read ahead, as the files were then."""
+
+    files: Sequence[Identity]
+    databases: Sequence[Database]
+
+
+class Request(NamedTuple):
+    """A task with its descriptors, whose numbers `content` gives as indices."""
+
+    content: dict[str, Any]
+    descriptors: Sequence[int]
+    channel: socket.socket
+    prepared: Prepared | None
+
+    def descriptor(self, name: str) -> int:
+        """The descriptor of an input or output."""
+        return self.descriptors[int(self.content[name])]
+
+
+class Outcome(NamedTuple):
+    """What a task ends with: the exit code of the verb, and what it found for the process that asked."""
+
+    exit: int
+    change: dict[str, Any] | None = None
+
+
+def main() -> NoReturn:
+    """Do the one task asked for, answer, and end; end without a word if nobody asks any more."""
+    # Ctrl-C reaches this process too; only the one that asked has something to say about it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A copy, since descriptor 0 will become the task's own. It stays open till then, or what is received would take its
+    # place.
+    channel = socket.socket(fileno=os.dup(int(sys.argv[1])))
     drop_privileges()
-    request = json.loads(channel.recv(MAX_REQUEST))
+    request = wait(channel)
+    if request is None:
+        os._exit(0)
+    for number, index in enumerate(request.content["streams"]):
+        os.dup2(request.descriptors[index], number)
+    outcome = do(request)
     try:
-        return TASKS[request["task"]](request, channel)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except BrokenPipeError:
+        pass  # Whoever read it has seen enough.
+    send(channel, outcome._asdict())
+    # At once: there is nothing to tidy up, and freeing what a task leaves behind takes its time.
+    os._exit(0)
+
+
+def wait(channel: socket.socket) -> Request | None:
+    """Wait for a task, reading databases ahead when told to; None when the other side has closed."""
+    prepared = None
+    while (received := receive(channel, MAX_DESCRIPTORS)) is not None:
+        limit_time()
+        content, descriptors = received
+        if "task" in content:
+            return Request(content, descriptors, channel, prepared)
+        prepared = prepare(content["prepare"], descriptors)
+    return None
+
+
+def prepare(names: Sequence[str], descriptors: Sequence[int]) -> Prepared | None:
+    """Read databases ahead of a task; None for one that cannot be, which the task then says."""
+    files = [Identity.of(descriptor) for descriptor in descriptors]
+    try:
+        opened = [Database.open(descriptor, name) for descriptor, name in zip(descriptors, names, strict=True)]
+    except (GeodropError, MemoryError):
+        return None
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return Prepared(files, opened)
+
+
+def do(request: Request) -> Outcome:
+    """Do a task; whatever goes wrong is said on stderr and becomes an exit code."""
+    try:
+        return TASKS[request.content["task"]](request)
     except GeodropError as failure:
         messages.error(failure)
-        return failure.exit_code
+        return Outcome(failure.exit_code)
     except MemoryError:
         messages.error(DataError("the inputs need more memory than the compile process may use", "use smaller ones"))
-        return DataError.exit_code
+        return Outcome(DataError.exit_code)
+    except BrokenPipeError:
+        return Outcome(0)
     except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
         traceback.print_exc()
-        return EXIT_BUG
+        return Outcome(EXIT_BUG)
 
 
-def drop_privileges() -> None:
-    """Become nobody, for good, under resource limits."""
-    for limit, value in LIMITS.items():
-        hard = resource.getrlimit(limit)[1]
-        bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
-        resource.setrlimit(limit, (bound, bound))
-    if os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(NOBODY, NOBODY, NOBODY)
-        os.setresuid(NOBODY, NOBODY, NOBODY)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
-
-
-def check(request: Mapping[str, Any], channel: socket.socket) -> int:
+def check(request: Request) -> Outcome:
     """Validate the policy; the databases are not asked for."""
-    inputs = read_inputs(request, channel)
+    inputs = read_inputs(request)
     policy = inputs.policy
     names = [service.name for service in policy.services]
     lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
-    if request["options"]["json"]:
+    if request.content["options"]["json"]:
         files = [item.name for item in inputs.read]
         print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
     else:
         services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
         print(f"{policy.file}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
-    return 0
+    return Outcome(0)
 
 
-def compile_(request: Mapping[str, Any], channel: socket.socket) -> int:
+def compile_(request: Request) -> Outcome:
     """Write the ruleset to the descriptor given."""
-    inputs = read_inputs(request, channel)
-    data, _ = _ruleset(inputs, xdp=request["options"].get("xdp", False))
-    with open(request["output"], "wb", closefd=False) as output:
+    inputs = read_inputs(request)
+    data, _ = _ruleset(inputs, xdp=request.content["options"].get("xdp", False))
+    with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
-    return 0
+    return Outcome(0)
 
 
-def explain(request: Mapping[str, Any], channel: socket.socket) -> int:
+def explain(request: Request) -> Outcome:
     """Explain the addresses given, or those on standard input, one a line."""
-    inputs = read_inputs(request, channel)
+    inputs = read_inputs(request)
     data, region_map = _ruleset(inputs)
     ruleset = Ruleset.unpack(data, inputs.policy.file)
-    options = request["options"]
+    options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
     code = 0
     for text in options["addresses"] or _lines(sys.stdin):
@@ -134,37 +185,47 @@ def explain(request: Mapping[str, Any], channel: socket.socket) -> int:
                 print(json.dumps({**explanation.as_json(), "record": record}))
             else:
                 print(explanation.as_text() + (f"\n    database record: {record}" if record else ""))
-    return code
+    return Outcome(code)
 
 
-TASKS: dict[str, Callable[[Mapping[str, Any], socket.socket], int]] = {
+TASKS: dict[str, Callable[[Request], Outcome]] = {
     "check": check,
     "compile": compile_,
     "explain": explain,
 }
 
 
-def read_inputs(request: Mapping[str, Any], channel: socket.socket) -> Inputs:
+def read_inputs(request: Request) -> Inputs:
     """Read policy, lists and databases; prints warnings, raises GeodropError."""
-    name = request["policy"]["name"]
-    text = _read(request["policy"]["fd"], MAX_POLICY, name, ConfigError)
-    read = [Input("policy", os.path.basename(name), hashlib.sha256(text).hexdigest())]
+    given = request.content["policy"]
+    text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
+    read = [Input("policy", os.path.basename(given["name"]), hashlib.sha256(text).hexdigest())]
 
     def read_list(file: str) -> bytes:
-        data = _ask_for_list(channel, file)
+        data = _ask_for_list(request.channel, file)
         read.append(Input("list", file, hashlib.sha256(data).hexdigest()))
         return data
 
-    policy, warnings = load_policy(text, name, read_list)
+    policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
         print(problem, file=sys.stderr)
-    databases = []
-    for given in request["databases"]:
-        database = Database.open(given["fd"], given["name"])
+    return Inputs(policy, _databases(request), read)
+
+
+def _databases(request: Request) -> Sequence[Database]:
+    """Those read ahead, if the task's files are still these; else read now."""
+    given = request.content["databases"]
+    descriptors = [request.descriptors[item["fd"]] for item in given]
+    if request.prepared and list(map(Identity.of, descriptors)) == request.prepared.files:
+        databases = request.prepared.databases
+    else:
+        databases = [
+            Database.open(descriptor, item["name"]) for descriptor, item in zip(descriptors, given, strict=True)
+        ]
+    for database in databases:
         for warning in database.warnings:
-            messages.warning(f"{given['name']}: {warning}")
-        databases.append(database)
-    return Inputs(policy, databases, read)
+            messages.warning(f"{database.name}: {warning}")
+    return databases
 
 
 def _ruleset(inputs: Inputs, *, xdp: bool = False) -> tuple[bytes, RegionMap]:
@@ -176,10 +237,13 @@ def _ruleset(inputs: Inputs, *, xdp: bool = False) -> tuple[bytes, RegionMap]:
 
 
 def _ask_for_list(channel: socket.socket, file: str) -> bytes:
-    channel.sendall(file.encode())
-    answer, descriptors, _, _ = socket.recv_fds(channel, MAX_NAME, 1)
-    if answer != FOUND or not descriptors:
-        raise DataError(f"{file}: {answer.decode(errors='replace')}", "name a list file inside the policy's folder")
+    send(channel, {"list": file})
+    received = receive(channel, 1)
+    if received is None:
+        os._exit(0)  # Nobody waits for the answer any more.
+    answer, descriptors = received
+    if not descriptors:
+        raise DataError(f"{file}: {answer['refused']}", "name a list file inside the policy's folder")
     try:
         return _read(descriptors[0], MAX_LIST, file, DataError)
     finally:
@@ -209,4 +273,4 @@ def _print_bad(text: str, failure: DataError, *, as_json: bool) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

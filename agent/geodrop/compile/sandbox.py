@@ -2,79 +2,339 @@
 
 The child gets open descriptors, not names: inputs may lie in folders that only root can enter. List files are named in
 the policy, which only the child reads; it asks for each by name and gets a descriptor, if the file lies inside the
-policy's folder.
+policy's folder. `channel` says what goes back and forth.
+
+The child is a process of ours, or an instance of geodrop-compile@.service at the other end of a socket: systemd then
+gives it a user, a root and a system call filter of its own. Whatever it does or sends, the answer is an Answer or a
+DataError, within the time given.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
+import select
 import socket
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
-from geodrop.errors import ConfigError, DataError
+from geodrop.compile.channel import receive, send
+from geodrop.errors import ConfigError, DataError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-MAX_NAME = 4096
-FOUND = b"\0"
-"""The message that comes with a descriptor; any other one is a reason."""
+TIMEOUT = 300.0
+"""Seconds for a job, from the request to the answer."""
+
+MAX_DATABASES = 32
+MAX_LISTS = 1024
+MAX_TEXT = 1 << 18
+"""Bytes of what a child says that are kept; a policy may have thousands of problems."""
+
+PIECE, PIECES = 1 << 16, 16
+"""What is taken from the pipe at once, in bytes, and how often; a pipe holds one piece."""
+
+GRACE = 0.2
+"""Seconds that a child has to end by itself before it is killed."""
+
+STANDARD_STREAMS = (0, 1, 2)
 
 
-def run(
-    task: str,
-    policy: str | None,
-    databases: Sequence[str],
-    *,
-    output: int | None = None,
-    options: Mapping[str, Any] | None = None,
-) -> int:
-    """Run a task of `compile.child` and return its exit code; its standard streams are ours.
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a child is asked to do: a task of `compile.child` and its inputs.
 
-    Raises DataError for a database that cannot be opened and for a child that dies, ConfigError (by the child, as exit
-    code 78) for a policy that cannot.
+    `policy` and `databases` are paths, opened here. `output` is a descriptor to write the ruleset to; `ruleset` and
+    `previous` are descriptors of ruleset files. `options` are the task's own.
     """
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    opened: list[int] = []
-    folder = -1
-    try:
-        inputs = []
-        for path in databases:
-            opened.append(_open_database(path))
-            inputs.append({"name": os.path.basename(path), "fd": opened[-1]})
-        request: dict[str, Any] = {"task": task, "databases": inputs, "options": options or {}, "output": output}
-        if policy is not None:
-            opened.append(open_policy(policy))
-            request["policy"] = {"name": policy, "fd": opened[-1]}
-            folder = os.open(os.path.dirname(policy) or ".", os.O_PATH | os.O_DIRECTORY)
-        passed = [theirs.fileno(), *opened, *([output] if output is not None else [])]
-        child = subprocess.Popen(
-            # -P: with -m alone Python would first import from the current folder, which may be anybody's.
-            [sys.executable, "-P", "-m", "geodrop.compile.child", str(theirs.fileno())],
-            pass_fds=passed,
-            env=_environment(),
-        )
-        theirs.close()
+
+    task: str
+    policy: str | None = None
+    databases: Sequence[str] = ()
+    output: int | None = None
+    ruleset: int | None = None
+    previous: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Answer(NamedTuple):
+    """What a child answers: the exit code of the verb, what it said for people, and what it found.
+
+    `text` is empty where the child had streams of the caller's to say it on. `change` is as
+    `compile.change.Change.as_json`, None where nothing was compared.
+    """
+
+    exit: int
+    text: str = ""
+    change: dict[str, Any] | None = None
+
+
+class Identity(NamedTuple):
+    """A file as it is now: another one, or the same one written to, differs."""
+
+    device: int
+    inode: int
+    size: int
+    changed: int
+    touched: int
+
+    @classmethod
+    def of(cls, file: int | str) -> Self:
+        """Of an open descriptor or a path; raises OSError. Times in nanoseconds, of content and of status."""
+        found = os.stat(file)
+        return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def run(job: Job, timeout: float | None = TIMEOUT) -> int:
+    """Do a job in a child that shares our standard streams; returns its exit code. Raises as `Child.run`."""
+    with Child.start() as child:
+        return child.run(job, STANDARD_STREAMS, timeout).exit
+
+
+class Child:
+    """A compile child that has imported everything and waits; it serves one job.
+
+    Not for two threads at once.
+    """
+
+    def __init__(self, channel: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
+        self._channel = channel
+        self._process = process
+        self.prepared: tuple[Identity, ...] | None = None
+        """The databases that it has read ahead of its job."""
+
+    @classmethod
+    def start(cls) -> Self:
+        """Start a process of our own."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    # -P: with -m alone Python would first import from the current folder, which may be anybody's.
+                    [sys.executable, "-P", "-m", "geodrop.compile.child", str(theirs.fileno())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    env=_environment(),
+                )
+            except OSError as error:
+                ours.close()
+                raise UnavailableError(
+                    f"the compile process cannot be started ({error.strerror})", "free memory or processes"
+                ) from error
+        return cls(ours, process)
+
+    @classmethod
+    def connect(cls, path: str) -> Self:
+        """Have systemd start an instance of geodrop-compile@.service; raises UnavailableError."""
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
-            ours.sendall(json.dumps(request).encode())
-            _serve_lists(ours, folder)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # The child has died; its exit status says how.
-        code = child.wait()
-    finally:
-        ours.close()
-        theirs.close()
-        for descriptor in (*opened, *([folder] if folder >= 0 else [])):
+            channel.connect(path)
+        except OSError as error:
+            channel.close()
+            raise UnavailableError(
+                f"{path}: {error.strerror}", "start it with: systemctl start geodrop-compile.socket"
+            ) from error
+        return cls(channel)
+
+    def prepare(self, databases: Sequence[str]) -> None:
+        """Have it read databases ahead of its job, and come back at once; raises DataError if one cannot be opened.
+
+        What is wrong with them is said by the job. If the child has died, that too is left to the job.
+        """
+        with ExitStack() as stack:
+            opened = [_opened(stack, open_database, path) for path in databases]
+            self.prepared = tuple(map(Identity.of, opened))
+            try:
+                send(self._channel, {"prepare": list(map(os.path.basename, databases))}, opened)
+            except OSError:
+                self.close()
+
+    def is_fit(self, databases: Sequence[str]) -> bool:
+        """Whether it waits, and has read nothing but these databases as they are now."""
+        if self._channel.fileno() < 0 or select.select([self._channel], [], [], 0)[0]:
+            return False  # All that it could say before it is asked is that it has died.
+        try:
+            return self.prepared is None or self.prepared == tuple(map(Identity.of, databases))
+        except OSError:
+            return False
+
+    def run(self, job: Job, streams: Sequence[int] | None = None, timeout: float | None = TIMEOUT) -> Answer:
+        """Do the job; afterwards the child has ended. `streams`: descriptors for its stdin, stdout and stderr.
+
+        Raises ConfigError for a policy and DataError for a database that cannot be opened; DataError too for a child
+        that dies, breaks the rules of the channel, or takes longer than `timeout` seconds.
+        """
+        conversation = _Conversation(self._channel, time.monotonic() + timeout if timeout is not None else None)
+        with self, ExitStack() as stack:
+            folder = -1
+            given: list[int] = []
+            request: dict[str, Any] = {"task": job.task, "options": job.options}
+            if job.policy is not None:
+                given.append(_opened(stack, open_policy, job.policy))
+                request["policy"] = {"name": job.policy, "fd": 0}
+                folder = _opened(stack, _open_folder, os.path.dirname(job.policy) or ".")
+            if len(job.databases) > MAX_DATABASES:
+                raise UsageError(f"{len(job.databases)} databases", f"give at most {MAX_DATABASES}")
+            request["databases"] = []
+            for path in job.databases:
+                request["databases"].append({"name": os.path.basename(path), "fd": len(given)})
+                given.append(_opened(stack, open_database, path))
+            for name in ("output", "ruleset", "previous"):
+                if (descriptor := getattr(job, name)) is not None:
+                    request[name] = len(given)
+                    given.append(descriptor)
+            if streams is None:
+                conversation.listen(stack)
+                streams = conversation.streams
+            request["streams"] = [len(given) + number for number in range(len(streams))]
+            try:
+                conversation.ask(request, [*given, *streams])
+                conversation.close_streams()
+                last = conversation.serve(folder)
+            except (OSError, ValueError) as failure:
+                self._raise(failure)
+            return Answer(last["exit"], conversation.text(), last.get("change"))
+
+    def _raise(self, failure: Exception) -> NoReturn:
+        if isinstance(failure, OSError) and failure.errno == errno.EMSGSIZE:
+            raise UsageError("the arguments are too long", "give addresses on standard input, with: -") from failure
+        next_step = "one of them is damaged or too large; nothing was changed"
+        if isinstance(failure, TimeoutError):
+            raise DataError("the compile process did not answer in time", next_step) from failure
+        if not isinstance(failure, ConnectionError):
+            raise DataError(f"the compile process broke the rules ({failure})", next_step) from failure
+        code = self.close()
+        how = f" (signal {-code})" if code is not None and code < 0 else ""
+        raise DataError(f"the compile process died{how} while reading the inputs", next_step) from failure
+
+    def close(self) -> int | None:
+        """End it; returns its exit status, negative for a signal, None if it is no process of ours."""
+        self._channel.close()
+        if self._process is None:
+            return None
+        try:
+            # One that waits or has answered ends by itself once the channel is closed.
+            return self._process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Conversation:
+    """One job's exchange of messages. `deadline` is by the monotonic clock, None: there is none."""
+
+    def __init__(self, channel: socket.socket, deadline: float | None) -> None:
+        self._channel = channel
+        self._deadline = deadline
+        self._pipe = -1
+        self._said = bytearray()
+        self.streams: list[int] = []
+        self._own_streams = ExitStack()
+
+    def listen(self, stack: ExitStack) -> None:
+        """Make streams of our own: nothing to read, and a pipe for what the child says."""
+        self._pipe, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        stack.callback(os.close, self._pipe)
+        stack.push(self._own_streams)
+        self._own_streams.callback(os.close, end)
+        # Only our end must not block.
+        os.set_blocking(end, True)
+        nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self._own_streams.callback(os.close, nothing)
+        self.streams = [nothing, end, end]
+
+    def close_streams(self) -> None:
+        """Close our copies of what only the child is to hold."""
+        self._own_streams.close()
+
+    def ask(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
+        """Send a message; raises OSError."""
+        self._channel.settimeout(self._left())
+        send(self._channel, message, descriptors)
+
+    def serve(self, folder: int) -> dict[str, Any]:
+        """Answer each question for a list file, until the last message, which is returned.
+
+        Raises ValueError for a child that breaks the rules, OSError for one that has died or takes too long.
+        """
+        for _ in range(MAX_LISTS + 1):
+            message = self._next()
+            if "list" in message:
+                self._give(folder, message["list"])
+            elif type(message.get("exit")) is int and isinstance(message.get("change"), dict | None):
+                return message
+            else:
+                raise ValueError("a message that means nothing")
+        raise ValueError(f"it asked for more than {MAX_LISTS:,} list files")
+
+    def text(self) -> str:
+        """What the child has said, cut off at MAX_TEXT."""
+        self._hear()
+        return self._said.decode(errors="replace")
+
+    def _give(self, folder: int, name: object) -> None:
+        try:
+            if not isinstance(name, str) or folder < 0:
+                raise ValueError("must name a file inside the policy's folder")
+            descriptor = open_beneath(folder, name)
+        except (OSError, ValueError) as error:
+            self.ask({"refused": getattr(error, "strerror", None) or str(error)})
+            return
+        try:
+            self.ask({"found": True}, [descriptor])
+        finally:
             os.close(descriptor)
-    if code < 0:
-        raise DataError(
-            f"the compile process died (signal {-code}) while reading the inputs",
-            "one of them is damaged or too large; nothing was changed",
-        )
-    return code
+
+    def _next(self) -> dict[str, Any]:
+        """The next message; what the child says meanwhile is heard, so that it never waits for us."""
+        waiting = select.poll()
+        waiting.register(self._channel, select.POLLIN)
+        if self._pipe >= 0:
+            waiting.register(self._pipe, select.POLLIN)
+        while True:
+            left = self._left()
+            ready = dict(waiting.poll(None if left is None else left * 1000))
+            if self._pipe in ready and not self._hear():
+                waiting.unregister(self._pipe)
+            if self._channel.fileno() in ready:
+                received = receive(self._channel)
+                if received is None:
+                    raise ConnectionResetError(errno.ECONNRESET, "the channel was closed")
+                return received[0]
+
+    def _hear(self) -> bool:
+        """Take what the pipe holds; False at its end. Bounded, so that a child that floods it cannot keep us."""
+        if self._pipe < 0:
+            return False
+        for _ in range(PIECES):
+            try:
+                piece = os.read(self._pipe, PIECE)
+            except BlockingIOError:
+                return True
+            if not piece:
+                return False
+            self._said += piece[: MAX_TEXT - len(self._said)]
+        return True
+
+    def _left(self) -> float | None:
+        """Seconds left; raises TimeoutError when there are none."""
+        if self._deadline is None:
+            return None
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(errno.ETIMEDOUT, "the time is up")
+        return left
 
 
 def open_policy(path: str) -> int:
@@ -85,31 +345,12 @@ def open_policy(path: str) -> int:
         raise ConfigError(f"{path}: {error.strerror}", "name a policy file that can be read") from error
 
 
-def _open_database(path: str) -> int:
+def open_database(path: str) -> int:
+    """Open a database for reading; raises DataError if it cannot be."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "name a GeoIP database (.mmdb) that can be read") from error
-
-
-def _environment() -> dict[str, str]:
-    # One thread: numpy's linear algebra would start a pool that nothing here uses and the limits forbid.
-    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "NO_COLOR", "TERM", "LANG") if name in os.environ}
-    return {**kept, "OPENBLAS_NUM_THREADS": "1"}
-
-
-def _serve_lists(channel: socket.socket, folder: int) -> None:
-    """Answer each name with a descriptor, or with the reason why not, until the child closes its end."""
-    while name := channel.recv(MAX_NAME):
-        try:
-            descriptor = open_beneath(folder, name.decode())
-        except (OSError, ValueError) as error:
-            channel.sendall(str(getattr(error, "strerror", None) or error).encode())
-            continue
-        try:
-            socket.send_fds(channel, [FOUND], [descriptor])
-        finally:
-            os.close(descriptor)
 
 
 def open_beneath(folder: int, name: str) -> int:
@@ -129,3 +370,20 @@ def open_beneath(folder: int, name: str) -> int:
         return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
     finally:
         os.close(at)
+
+
+def _opened(stack: ExitStack, open_: Callable[[str], int], path: str) -> int:
+    """Open a file until the stack is closed."""
+    descriptor = open_(path)
+    stack.callback(os.close, descriptor)
+    return descriptor
+
+
+def _open_folder(path: str) -> int:
+    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _environment() -> dict[str, str]:
+    # One thread: numpy's linear algebra would start a pool that nothing here uses and the limits forbid.
+    kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "NO_COLOR", "TERM", "LANG") if name in os.environ}
+    return {**kept, "OPENBLAS_NUM_THREADS": "1"}

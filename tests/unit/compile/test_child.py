@@ -1,18 +1,18 @@
+import hashlib
 import json
-import multiprocessing
 import os
-import resource
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from geodrop.compile import child, sandbox
-from geodrop.errors import ConfigError, DataError
+from geodrop.compile import sandbox
+from geodrop.compile.sandbox import Answer, Child, Job
+from geodrop.errors import ConfigError, DataError, PolicyError
 from geodrop.ruleset.model import Ruleset
 from tests.databases import country, write_database
 
@@ -41,12 +41,15 @@ def inputs(tmp_path: Path) -> Iterator[Path]:
     folder.chmod(0o700)
 
 
+def job(inputs: Path, output: int | None = None) -> Job:
+    """Compile the inputs into a descriptor."""
+    return Job("compile", str(inputs / "policy.yaml"), [str(inputs / "country.mmdb")], output)
+
+
 def compile_to(path: Path, inputs: Path) -> int:
     """Compile the inputs into a file; the exit code."""
     with path.open("wb") as output:
-        return sandbox.run(
-            "compile", str(inputs / "policy.yaml"), [str(inputs / "country.mmdb")], output=output.fileno()
-        )
+        return sandbox.run(job(inputs, output.fileno()))
 
 
 def test_inputs_come_as_descriptors(inputs: Path, tmp_path: Path) -> None:
@@ -73,9 +76,9 @@ def test_list_outside_the_folder_is_refused(inputs: Path, tmp_path: Path, capfd:
 def test_missing_inputs(inputs: Path, tmp_path: Path) -> None:
     """A missing database is bad data (65), a missing policy bad configuration (78)."""
     with pytest.raises(DataError, match=r"none\.mmdb: No such file"):
-        sandbox.run("compile", str(inputs / "policy.yaml"), [str(tmp_path / "none.mmdb")])
+        sandbox.run(Job("compile", str(inputs / "policy.yaml"), [str(tmp_path / "none.mmdb")]))
     with pytest.raises(ConfigError, match=r"none\.yaml: No such file"):
-        sandbox.run("check", str(tmp_path / "none.yaml"), [])
+        sandbox.run(Job("check", str(tmp_path / "none.yaml")))
 
 
 def test_explain_names_region_and_record(inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -83,7 +86,7 @@ def test_explain_names_region_and_record(inputs: Path, capfd: pytest.CaptureFixt
     addresses = ["1.0.0.1", "nonsense", "8.8.8.8", "2400::1"]
     options = {"addresses": addresses, "json": True, "at": None}
     databases = [str(inputs / "country.mmdb")]
-    assert sandbox.run("explain", str(inputs / "policy.yaml"), databases, options=options) == 65
+    assert sandbox.run(Job("explain", str(inputs / "policy.yaml"), databases, options=options)) == 65
     answers = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
     assert [answer["address"] for answer in answers] == addresses
     shown: list[tuple[Any, ...]] = [
@@ -99,52 +102,92 @@ def test_explain_names_region_and_record(inputs: Path, capfd: pytest.CaptureFixt
     assert answers[0]["record"] == country("CN")
 
 
-def _dropped(results: Connection, memory: int) -> None:
-    child.LIMITS[resource.RLIMIT_AS] = memory
-    child.drop_privileges()
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines() if ":\t" in line)
-    try:
-        bytearray(memory)
-        bounded = False
-    except MemoryError:
-        bounded = True
-    results.send((os.getresuid(), os.getresgid(), os.getgroups(), status["NoNewPrivs"], status["CapEff"], bounded))
+def test_streams_of_its_own(inputs: Path) -> None:
+    """A daemon gets what the child says as text, and its exit code: a good policy, and one with a problem."""
+    checked = Job("check", str(inputs / "policy.yaml"), options={"json": False})
+    with Child.start() as child:
+        answer = child.run(checked)
+    assert answer == Answer(0, f"{inputs}/policy.yaml: good, 2 lines for service api\n")
+    (inputs / "policy.yaml").write_text(POLICY.replace("CN", "XX"))
+    with Child.start() as child:
+        answer = child.run(checked)
+    assert answer.exit == PolicyError.exit_code
+    assert f"{inputs}/policy.yaml:7:12: error: " in answer.text
 
 
-@pytest.mark.root
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root has privileges to drop")
-def test_privileges_are_dropped_for_good() -> None:
-    """Before it reads anything the child is nobody, without groups, capabilities or a way back, and bounded."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("fork").Process(target=_dropped, args=(theirs, 2 << 30))
-    process.start()
-    assert ours.poll(30)
-    uids, gids, groups, no_new_privs, capabilities, bounded = ours.recv()
-    process.join()
-    assert uids == gids == (child.NOBODY,) * 3
-    assert groups == []
-    assert no_new_privs == "1"
-    assert int(capabilities, 16) == 0
-    assert bounded
+def test_database_that_is_none(inputs: Path) -> None:
+    """A damaged database is refused, read ahead or not, and the one that asked learns why."""
+    (inputs / "country.mmdb").write_bytes(os.urandom(5000))
+    for ahead in (False, True):
+        with Child.start() as child:
+            if ahead:
+                child.prepare([str(inputs / "country.mmdb")])
+            answer = child.run(job(inputs))
+        assert (answer.exit, "country.mmdb" in answer.text) == (DataError.exit_code, True)
 
 
-def test_killed_child_is_bad_input(inputs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Whatever kills the child (a limit, a crash in a decoder) means: this input is refused."""
-    real = subprocess.Popen
-
-    def killed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - stands in for Popen
-        process = real(*args, **kwargs)
-        process.kill()
-        return process
-
-    monkeypatch.setattr("geodrop.compile.sandbox.subprocess.Popen", killed)
-    with pytest.raises(DataError, match="died"):
-        compile_to(tmp_path / "out", inputs)
+def test_databases_read_ahead_give_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
+    """What is compiled does not depend on when the databases were read."""
+    databases = [str(inputs / "country.mmdb")]
+    assert compile_to(tmp_path / "one", inputs) == 0
+    with Child.start() as child, (tmp_path / "two").open("wb") as output:
+        child.prepare(databases)
+        assert child.is_fit(databases)
+        assert child.run(job(inputs, output.fileno())).exit == 0
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_channel_ends_with_the_child() -> None:
-    """The parent serves lists until the child closes its end, and no longer."""
+def test_database_replaced_meanwhile_is_read_anew(inputs: Path, tmp_path: Path) -> None:
+    """What was read ahead is used only if the file is still the same; who looks is told to take a fresh child."""
+    database = inputs / "country.mmdb"
+    with Child.start() as child, (tmp_path / "out").open("wb") as output:
+        child.prepare([str(database)])
+        write_database(inputs / "new.mmdb", {"1.0.0.0/24": country("US"), "2400::/24": country("US")})
+        (inputs / "new.mmdb").replace(database)
+        assert not child.is_fit([str(database)])
+        assert child.run(job(inputs, output.fileno())).exit == 0
+    recorded = Ruleset.open(tmp_path / "out").meta.inputs[-1]
+    assert recorded.sha256 == hashlib.sha256(database.read_bytes()).hexdigest()
+
+
+def test_socket_as_standard_input(inputs: Path) -> None:
+    """As systemd starts it with StandardInput=socket: the channel is descriptor 0."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        theirs.close()
-        sandbox._serve_lists(ours, -1)
+    with theirs:
+        command = [sys.executable, "-P", "-m", "geodrop.compile.child", "0"]
+        process = subprocess.Popen(command, stdin=theirs.fileno())
+    with Child(ours, process) as child:
+        answer = child.run(Job("check", str(inputs / "policy.yaml"), options={"json": True}))
+    assert (answer.exit, json.loads(answer.text)["services"], process.returncode) == (0, ["api"], 0)
+
+
+def test_nobody_asks() -> None:
+    """A child that waits ends by itself when the one that started it goes, without a word."""
+    child = Child.start()
+    assert child.is_fit([])
+    child._channel.close()
+    assert child._process
+    assert child._process.wait(30) == 0
+    assert not child.is_fit([])
+
+
+def test_reader_that_has_seen_enough(inputs: Path) -> None:
+    """`geodrop explain ... | head -1` ends as well as if all had been read."""
+    addresses = ["1.0.0.1"] * 1000
+    options = {"addresses": addresses, "json": True, "at": None}
+    end, closed = os.pipe()
+    os.close(end)
+    with Child.start() as child:
+        request = Job("explain", str(inputs / "policy.yaml"), [str(inputs / "country.mmdb")], options=options)
+        answer = child.run(request, (0, closed, 2))
+    os.close(closed)
+    assert answer.exit == 0
+
+
+def test_killed_child_is_bad_input(inputs: Path) -> None:
+    """Whatever kills the child (a limit, a crash in a decoder) means: this input is refused."""
+    child = Child.start()
+    assert child._process
+    child._process.kill()
+    with pytest.raises(DataError, match=r"died \(signal 9\)"):
+        child.run(job(inputs))

@@ -1,0 +1,74 @@
+"""What the compile child gives up before it reads a byte: root, capabilities, more than its share."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+
+NOBODY = 65534
+CPU_SECONDS = 300
+"""Of processor time, from the first message on: a child may wait as long as it likes."""
+
+LIMITS = {
+    resource.RLIMIT_AS: 6 << 30,
+    resource.RLIMIT_FSIZE: 1 << 30,
+    resource.RLIMIT_NOFILE: 64,
+    resource.RLIMIT_NPROC: 0,
+    resource.RLIMIT_CORE: 0,
+}
+
+# linux/prctl.h
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+
+CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
+CAPABILITIES = 64
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def drop_privileges() -> None:
+    """Become nobody, if root; lose every capability in every set, for good; be bound by `LIMITS`. Raises OSError.
+
+    A daemon that is not root but holds CAP_NET_ADMIN as an ambient capability hands it on to what it starts, so being
+    nobody in particular is not enough.
+    """
+    for limit, value in LIMITS.items():
+        _bound(limit, value)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
+    for capability in range(CAPABILITIES):
+        # EINVAL: the kernel knows no more of them. EPERM: without CAP_SETPCAP they stay in the bounding set, where
+        # they do no harm: no_new_privs means that no execve brings them back.
+        _prctl(PR_CAPBSET_DROP, capability, accepted=(errno.EINVAL, errno.EPERM))
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(NOBODY, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    # struct __user_cap_header_struct {version, pid}; twice {effective, permitted, inheritable}, 32 bits each.
+    header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0)
+    if _LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+        raise OSError(ctypes.get_errno(), "capset")
+
+
+def limit_time() -> None:
+    """Bound the processor time from now on."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    _bound(resource.RLIMIT_CPU, CPU_SECONDS + int(usage.ru_utime + usage.ru_stime))
+
+
+def _bound(limit: int, value: int) -> None:
+    """Lower a limit, soft and hard."""
+    hard = resource.getrlimit(limit)[1]
+    bound = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(limit, (bound, bound))
+
+
+def _prctl(option: int, argument: int, accepted: tuple[int, ...] = ()) -> None:
+    # A variadic function of longs: as plain ints the unused ones might not be the zeroes the kernel insists on.
+    if _LIBC.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0))) != 0 and ctypes.get_errno() not in accepted:
+        raise OSError(ctypes.get_errno(), f"prctl({option}, {argument})")
