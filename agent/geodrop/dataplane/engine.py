@@ -6,18 +6,36 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from geodrop.ruleset.model import Ruleset
 
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface packets are judged on. `attach` is native or generic for xdp, None for nftables."""
+    """An interface packets are judged on. `attach` is native or generic for xdp, None for nftables.
+
+    `why` says why it is not xdp that judges them, where xdp was tried.
+    """
 
     name: str
     engine: str
     attach: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What nftables is to judge: packets that arrive on interfaces of these names, which may end in `*`.
+
+    `elsewhere` are numbers of interfaces whose packets xdp has judged already. Numbers, since a link stays with its
+    interface through a renaming, and an interface that comes in the place of one that went gets another number: it is
+    no longer exempt, and judged from its first packet on. `why` says of a name why it is not xdp that judges there.
+    """
+
+    names: tuple[str, ...]
+    elsewhere: tuple[int, ...] = ()
+    why: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,9 @@ class Engine(Protocol):
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
         """Ask the kernel's tables, for each address a verdict for each service."""
+
+    def retire(self) -> bool:
+        """Judge nothing any more, but keep the totals; False if nothing was in force."""
 
     def remove(self) -> bool:
         """Remove all that is ours and nothing else; False if there was nothing."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report
+from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import compare, messages, names, observe, program
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.netlink import Connection
@@ -29,6 +29,15 @@ if TYPE_CHECKING:
 
 TRANSACTION = 2 << 20
 """Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
+
+
+@dataclass
+class Staged:
+    """A generation that stands ready: `switch` puts it in force for a scope, in one transaction, and reads it back."""
+
+    switch: Callable[[Scope], None]
+    seconds: dict[str, float]
+    note: str = ""
 
 
 class NftablesEngine:
@@ -50,8 +59,9 @@ class NftablesEngine:
             found = observe.in_force(observe.read(connection))
         if found is None:
             return Observed()
-        interfaces = tuple(Interface(name, self.name) for name in found.interfaces)
-        return Observed(found.generation, found.stamp.digest if found.stamp else "", interfaces)
+        scope = found.scope
+        interfaces = tuple(Interface(name, self.name, why=scope.why.get(name, "")) for name in scope.names)
+        return Observed(found.generation, found.digest, interfaces)
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
         """Make the kernel match: fill, read back, switch, read back, delete the previous generation.
@@ -60,36 +70,56 @@ class NftablesEngine:
         """
         if not interfaces:
             raise ConfigError("no interface to judge packets on", "name one with --interface, or in agent.yaml")
+        current = self.observe().generation
+        if current >= generation:
+            raise ApplyError(f"generation {current} is in force already", "take a higher number")
+        with self.staged(ruleset, generation) as staged:
+            staged.switch(Scope(tuple(interfaces)))
+        return Report(generation, staged.seconds, staged.note)
+
+    @contextlib.contextmanager
+    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[Staged]:
+        """A generation beside the one in force, read back; the body has it switched to.
+
+        Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
+        new one gone. A generation that is in force already need not be filled, and can be switched to another scope.
+        """
         seconds: dict[str, float] = {}
         with Connection() as connection, contextlib.ExitStack() as undo:
             before = observe.read(connection)
             current = observe.in_force(before)
-            if current and current.generation >= generation:
-                raise ApplyError(f"generation {current.generation} is in force already", "take a higher number")
-            new = program.build(ruleset, generation, interfaces, int(self._clock()))
-            with _timed(seconds, "fill"):
-                if before:
-                    kept = {current.generation} if current else set()
-                    self._delete_generations(connection, before, kept)
-                undo.callback(self._discard, connection, new, before)
-                for requests in portions(_fill(new, before), min(TRANSACTION, connection.capacity // 2)):
-                    connection.transaction(requests)
-            with _timed(seconds, "verify"):
-                self._verify_generation(connection, new)
-            base_rules = program.switch(current.generation, current.interfaces) if current else ()
-            has_base = before is not None and names.BASE in before.chains
-            with _timed(seconds, "switch"):
-                connection.transaction(_switch(new.switch, before))
-                undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
-            with _timed(seconds, "verify"):
-                self._verify_switch(connection, new)
+            known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
+            if not known:
+                new = program.build(ruleset, generation, (), int(self._clock()))
+                with _timed(seconds, "fill"):
+                    if before:
+                        kept = {current.generation} if current else set()
+                        self._delete_generations(connection, before, kept)
+                    undo.callback(self._discard, connection, new, before)
+                    for requests in portions(_fill(new, before), min(TRANSACTION, connection.capacity // 2)):
+                        connection.transaction(requests)
+                with _timed(seconds, "verify"):
+                    self._verify_generation(connection, new)
+
+            def switch(scope: Scope) -> None:
+                rules = program.switch(generation, scope)
+                base_rules = program.switch(current.generation, current.scope) if current else ()
+                if known and rules == base_rules:
+                    return
+                has_base = before is not None and names.BASE in before.chains
+                with _timed(seconds, "switch"):
+                    connection.transaction(_switch(rules, before))
+                    undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
+                with _timed(seconds, "verify"):
+                    self._verify_switch(connection, rules)
+
+            staged = Staged(switch, seconds)
+            yield staged
             undo.pop_all()
-            note = ""
             with _timed(seconds, "delete"):
                 # Read anew: what a killed loader left was deleted before the fill, and cannot be deleted twice.
                 if before and (now := observe.read(connection)):
-                    note = self._delete_generations(connection, now, {generation})
-        return Report(generation, seconds, note)
+                    staged.note = self._delete_generations(connection, now, {generation})
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: all but the elements."""
@@ -99,11 +129,11 @@ class NftablesEngine:
             if snapshot is None or found is None:
                 return [Difference(f"table inet {names.TABLE}", f"ruleset {ruleset.digest}", "nothing in force")]
             entry = f"chain {names.generation_chain(found.generation)}"
-            if found.stamp is None or found.stamp.digest != ruleset.digest:
-                digest = found.stamp.digest if found.stamp else "none"
-                return [Difference(entry, f"digest {ruleset.digest}", f"digest {digest}")]
-            expected = program.build(ruleset, found.generation, found.interfaces, found.stamp.loaded)
-            differences = compare.structure(expected, program.base_chain(expected.switch), snapshot)
+            if found.stamp is None or found.digest != ruleset.digest:
+                return [Difference(entry, f"digest {ruleset.digest}", f"digest {found.digest or 'none'}")]
+            expected = program.build(ruleset, found.generation, (), found.stamp.loaded)
+            base = program.base_chain(program.switch(found.generation, found.scope))
+            differences = compare.structure(expected, base, snapshot)
             for map_ in expected.maps if full else ():
                 if map_.header.name in snapshot.maps:
                     differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
@@ -137,6 +167,17 @@ class NftablesEngine:
                 for address in addresses
             ]
 
+    def retire(self) -> bool:
+        """Judge nothing any more, but keep the counters; False if nothing was in force."""
+        with Connection() as connection:
+            snapshot = observe.read(connection)
+            if snapshot is None or names.BASE not in snapshot.chains:
+                return False
+            connection.transaction([messages.delete_rules(names.BASE), messages.delete_chain(names.BASE)])
+            # What cannot be deleted now judges nothing, and is left to whoever fills or removes next.
+            self._delete_generations(connection, snapshot, set())
+        return True
+
     def remove(self) -> bool:
         """Remove all that is ours and nothing else; False if there was nothing."""
         with Connection() as connection:
@@ -152,8 +193,8 @@ class NftablesEngine:
             differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
         _raise(differences)
 
-    def _verify_switch(self, connection: Connection, new: Program) -> None:
-        base = program.base_chain(new.switch)
+    def _verify_switch(self, connection: Connection, rules: tuple[Rule, ...]) -> None:
+        base = program.base_chain(rules)
         _, flags = observe.read_table(connection) or ("", 0)
         _raise([*compare.chain_differences(base, observe.read_base(connection)), *compare.flags(flags)])
 

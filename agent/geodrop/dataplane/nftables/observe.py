@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import elements, messages, names, selectors, uapi, wire
+from geodrop.dataplane.engine import Scope
+from geodrop.dataplane.nftables import elements, messages, names, program, selectors, uapi, wire
 from geodrop.dataplane.nftables.expressions import Choice, Verdict
 from geodrop.dataplane.nftables.model import Snapshot
 from geodrop.dataplane.nftables.stamp import Stamp
@@ -28,7 +29,12 @@ class InForce:
 
     generation: int
     stamp: Stamp | None
-    interfaces: tuple[str, ...]
+    scope: Scope
+
+    @property
+    def digest(self) -> str:
+        """That of its ruleset; empty if it cannot be told."""
+        return self.stamp.digest if self.stamp else ""
 
 
 def read_table(connection: Connection) -> tuple[str, int] | None:
@@ -101,16 +107,21 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
     base = snapshot.chains.get(names.BASE)
     if base is None or base.hook is None:
         return None
-    interfaces, entries = [], []
+    interfaces, entries, elsewhere, why = [], [], [], {}
     for rule in base.rules:
         match rule.expressions:
             case (*selector, Verdict(VerdictCode.GOTO, chain)) if name := selectors.interface_name(tuple(selector)):
                 interfaces.append(name)
                 entries.append(chain)
+                if reason := program.reason_in(rule.comment):
+                    why[name] = reason
+            case (*selector, Verdict(VerdictCode.ACCEPT)) if number := selectors.number_of(tuple(selector)):
+                elsewhere.append(number)
+    scope = Scope(tuple(interfaces), tuple(elsewhere), why)
     for entry in entries:
         generation = names.generation_of(entry)
         if generation is not None and entry in snapshot.chains:
-            return InForce(generation, Stamp.parse(snapshot.chains[entry].comment), tuple(interfaces))
+            return InForce(generation, Stamp.parse(snapshot.chains[entry].comment), scope)
     return None
 
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
+from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.nftables import lookups, names, selectors, uapi
 from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, PROHIBITED, RESET, RETURN, Count, goto, jump
 from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Program, Rule
@@ -37,6 +38,14 @@ FAMILIES = (4, 6)
 
 HOOK = Hook("filter", uapi.NF_INET_PRE_ROUTING, -450, uapi.VerdictCode.ACCEPT)
 """Before defragmentation (-400), the raw tables (-300) and connection tracking (-200): packets as on the wire."""
+
+JUDGED_BY_XDP = "judged by xdp"
+"""Comment of the rules that let packets pass which an XDP program has judged."""
+
+COMMENT_BYTES = 127
+"""What nft shows of a comment without its NUL (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl/udata.h)."""
+
+_NOT_XDP = "; not xdp: "
 
 BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
 
@@ -62,17 +71,32 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
         chains.append(Chain(aside, "later fragments have no ports", fragments))
     chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
-    return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, interfaces))
+    return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, Scope(tuple(interfaces))))
 
 
-def switch(generation: int, interfaces: Iterable[str]) -> tuple[Rule, ...]:
-    """The base chain's rules. Their comments count them, so that a missing one shows."""
-    ordered = sorted(set(interfaces))
+def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
+    """The base chain's rules. Their comments count them, so that a missing one shows, and say why it is not xdp."""
+    exempt = tuple(
+        Rule((*selectors.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
+    )
+    ordered = sorted(set(scope.names))
     entry = goto(names.generation_chain(generation))
-    return tuple(
-        Rule((*selectors.interface(name), entry), f"interface {number} of {len(ordered)}")
+    return exempt + tuple(
+        Rule((*selectors.interface(name), entry), _with_reason(number, len(ordered), scope.why.get(name, "")))
         for number, name in enumerate(ordered, start=1)
     )
+
+
+def reason_in(comment: str) -> str:
+    """Why an interface is not on xdp, as `switch` wrote it; cut to what a comment holds."""
+    return comment.partition(_NOT_XDP)[2]
+
+
+def _with_reason(number: int, count: int, why: str) -> str:
+    text = f"interface {number} of {count}{_NOT_XDP if why else ''}{why}"
+    if len(text.encode()) <= COMMENT_BYTES:
+        return text
+    return text.encode()[: COMMENT_BYTES - 3].decode(errors="ignore") + "..."
 
 
 def base_chain(rules: tuple[Rule, ...] = ()) -> Chain:

@@ -10,6 +10,7 @@ of 1, 2 and 4 bytes take, still does not in 6.18. So `program` tells later fragm
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING
@@ -80,6 +81,19 @@ def interface_name(selector: Selector) -> str | None:
         case (Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, value)):
             name = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
             return name if len(value) == _IFNAMSIZ else f"{name}*"
+    return None
+
+
+def interface_number(number: int) -> Selector:
+    """Packets that arrive on the interface of this number, whatever its name."""
+    return (Meta(MetaKey.IIF), Cmp(CmpOp.EQ, number.to_bytes(4, sys.byteorder)))
+
+
+def number_of(selector: Selector) -> int | None:
+    """The number that `interface_number` was given; None if it is another selector."""
+    match selector:
+        case (Meta(MetaKey.IIF), Cmp(CmpOp.EQ, value)):
+            return int.from_bytes(value, sys.byteorder)
     return None
 
 

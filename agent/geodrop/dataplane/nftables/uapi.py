@@ -229,6 +229,7 @@ class RejectCode(IntEnum):
 class MetaKey(IntEnum):
     """enum nft_meta_keys."""
 
+    IIF = 4
     IIFNAME = 6
     NFPROTO = 15
     L4PROTO = 16

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.dataplane.engine import Count, Interface, Observed
+from geodrop.dataplane.engine import Count, Interface, Observed, Scope
 from geodrop.dataplane.nftables import engine as engine_module
 from geodrop.dataplane.nftables import lookups
 from geodrop.dataplane.nftables.engine import NftablesEngine
@@ -123,6 +123,42 @@ def test_generations_only_grow(engine: NftablesEngine) -> None:
         with pytest.raises(ApplyError, match="generation 3 is in force"):
             engine.apply(OTHER, generation, ["eth0"])
     assert engine.verify(ONE) == []
+
+
+def test_the_scope_of_a_generation_changes_in_place(engine: NftablesEngine, netns: Namespace) -> None:
+    """What stands filled is not filled again: rules of the base chain change, read back with their reasons."""
+    engine.apply(ONE, 1, ["eth*"])
+    maps = netns.run("nft", "list", "maps")
+    scope = Scope(("eth*", "eth7"), (1,), {"eth7": "somebody else's program is there"})
+    with engine.staged(ONE, 1) as staged:
+        staged.switch(scope)
+    assert engine.observe().interfaces == (
+        Interface("eth*", "nftables"),
+        Interface("eth7", "nftables", why="somebody else's program is there"),
+    )
+    assert engine.verify(ONE) == []
+    assert netns.run("nft", "list", "maps") == maps
+    base = netns.run("nft", "list", "chain", "inet", "geodrop", "prerouting")
+    assert 'iif "lo" accept comment "judged by xdp"' in base
+    with pytest.raises(KeyError), engine.staged(OTHER, 2) as staged:
+        staged.switch(Scope(("lo",)))
+        raise KeyError
+    assert netns.run("nft", "list", "chain", "inet", "geodrop", "prerouting") == base
+    assert engine.verify(ONE) == []
+
+
+def test_a_retired_table_keeps_its_counters_and_judges_nothing(engine: NftablesEngine, netns: Namespace) -> None:
+    """Totals stay and go on from there; no chain is left that a packet could meet."""
+    assert not engine.retire()
+    engine.apply(ONE, 1, ["eth0"])
+    counted = engine.counters()
+    assert engine.retire()
+    assert engine.observe() == Observed()
+    assert (table_names(netns, "chain"), table_names(netns, "map")) == (set(), set())
+    assert engine.counters() == counted
+    assert not engine.retire()
+    engine.apply(OTHER, 2, ["eth0"])
+    assert engine.verify(OTHER) == []
 
 
 def test_no_interface(engine: NftablesEngine, netns: Namespace) -> None:

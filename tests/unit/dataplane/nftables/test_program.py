@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.nftables import lookups, names, program, selectors
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
@@ -301,10 +302,23 @@ def test_an_embedding_in_the_ipv4_map_is_refused() -> None:
 
 def test_the_switch() -> None:
     """One rule an interface, counted, in an order of their own; the same twice is once."""
-    rules = program.switch(7, ["eth1", "eth0", "eth1"])
+    rules = program.switch(7, Scope(("eth1", "eth0", "eth1")))
     assert [selectors.interface_name(rule.expressions[:-1]) for rule in rules] == ["eth0", "eth1"]
     assert [rule.comment for rule in rules] == ["interface 1 of 2", "interface 2 of 2"]
     assert {rule.expressions[-1] for rule in rules} == {goto("g7")}
+
+
+def test_what_xdp_judges_passes_first() -> None:
+    """Exempt interfaces come before any name that might cover them; a reason is said, and read back from the rule."""
+    reason = "the interface takes none: " + "é" * 100
+    exempt, named, waiting = program.switch(7, Scope(("eth1", "eth*"), (3,), {"eth1": reason}))
+    assert (selectors.number_of(exempt.expressions[:-1]), exempt.expressions[-1]) == (3, ACCEPT)
+    assert [rule.comment for rule in (exempt, named)] == ["judged by xdp", "interface 1 of 2"]
+    assert program.reason_in(named.comment) == ""
+    assert len(waiting.comment.encode()) <= program.COMMENT_BYTES
+    said = program.reason_in(waiting.comment)
+    assert said.endswith("...")
+    assert reason.startswith(said[:-3])
 
 
 def test_the_stamp() -> None:
