@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.load import engine_in_force
+from geodrop.dataplane.engines import Engines
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the totals since the first load, once or until interrupted."""
-    engine = engine_in_force()
+    engine = Engines.here()
     counts = engine.counters()
     show(counts, as_json=args.json)
     while args.watch:

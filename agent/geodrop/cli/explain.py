@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable
 
-    from geodrop.dataplane.engine import Engine, KernelVerdict
+    from geodrop.dataplane.engine import Enforced, KernelVerdict
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _answer(
-    ruleset: Ruleset, addresses: Iterable[str], at: float | None, engine: Engine | None, *, as_json: bool
+    ruleset: Ruleset, addresses: Iterable[str], at: float | None, engine: Enforced | None, *, as_json: bool
 ) -> int:
     now = time.time() if at is None else at
     code = 0

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.dataplane.load import engine_in_force, loaded_ruleset
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import ApplyError, NotEnforcingError
 from geodrop.ruleset.explain import effective_mode
@@ -39,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 def read_status(config_path: str | None) -> dict[str, Any]:
     """The object of `status --json`: read back from the kernel, then held against the ruleset it names."""
     config = load_config(config_path)
-    engine = engine_in_force()
+    engine = Engines.here()
     observed = engine.observe()
     ruleset = loaded_ruleset(config, observed)
     enforcing = observed.generation > 0 and bool(observed.interfaces)
@@ -63,6 +64,7 @@ def read_status(config_path: str | None) -> dict[str, Any]:
         "unloaded": Store(config.state).intent().unloaded,
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach}
+            | ({"why": interface.why} if interface.why else {})
             for interface in observed.interfaces
         ],
         "services": [
@@ -91,7 +93,8 @@ def describe(status: dict[str, Any]) -> str:
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
     for interface in status["interfaces"]:
         attach = f", {interface['attach']}" if interface["attach"] else ""
-        lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach})")
+        why = f": {interface['why']}" if "why" in interface else ""
+        lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach}){why}")
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
         lines.append(f"  service     {service['name']}: {service['effective']}{starts}")

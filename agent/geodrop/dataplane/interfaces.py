@@ -38,10 +38,14 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now."""
+    """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now.
+
+    `present` are the interfaces that are there and meant, VLANs included.
+    """
 
     names: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    present: tuple[Link, ...] = ()
 
 
 def select(wanted: Sequence[str]) -> Selection:
@@ -60,16 +64,19 @@ def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
     """Add the VLANs of what is wanted. Patterns other than a trailing `*` can only match what is there now."""
     names: list[str] = []
     absent: list[str] = []
+    found: dict[Link, None] = {}
     for name in wanted:
         present = [link for link in links if fnmatchcase(link.name, name)]
         if not present:
             absent.append(name)
         kept = [name] if is_prefix(name) or not is_pattern(name) else [link.name for link in present]
-        names += kept + [link.name for link in vlans_of(present, links)]
+        vlans = vlans_of(present, links)
+        names += kept + [link.name for link in vlans]
+        found |= dict.fromkeys((*present, *vlans))
     # An interface that a prefix already covers needs no rule of its own.
     prefixes = [name for name in names if is_prefix(name)]
     needed = [name for name in names if is_prefix(name) or not any(fnmatchcase(name, prefix) for prefix in prefixes)]
-    return Selection(tuple(dict.fromkeys(needed)), tuple(absent))
+    return Selection(tuple(dict.fromkeys(needed)), tuple(absent), tuple(found))
 
 
 def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
@@ -77,6 +84,18 @@ def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
     indexes = {link.index for link in parents}
     found = [link for link in links if link.kind == "vlan" and link.parent in indexes]
     return [*found, *vlans_of(found, links)] if found else []
+
+
+def with_vlans(indexes: Collection[int]) -> set[int]:
+    """Numbers of interfaces of this network namespace, and of the VLANs on them."""
+    if not VLANS.exists():
+        return set(indexes)
+    from pyroute2 import IPRoute  # noqa: PLC0415 - as in `select`
+
+    with IPRoute() as route:
+        links = read_links(route)
+    present = [link for link in links if link.index in indexes]
+    return {link.index for link in (*present, *vlans_of(present, links))}
 
 
 def with_default_route(links: Sequence[Link], routes: Collection[int]) -> list[str]:

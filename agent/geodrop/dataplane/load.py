@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.errors import ConfigError, DataError, NotEnforcingError, PrivilegeError, UnavailableError
+from geodrop.errors import ConfigError, DataError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
-from geodrop.state.places import default_pins
-from geodrop.state.store import Store
+from geodrop.state.store import Intent, Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.config import Config
-    from geodrop.dataplane.engine import Engine, Observed, Report
+    from geodrop.dataplane.engine import Observed, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,63 +37,6 @@ class Loaded:
     after: Observed
     report: Report | None
     absent: tuple[str, ...] = ()
-
-
-def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
-    """The engine of that name, probed, for a ruleset.
-
-    Raises UnavailableError, PrivilegeError, DataError or ConfigError.
-
-    `auto` takes xdp where it can work and the ruleset has its tables, else nftables.
-    """
-    if ruleset:
-        name = suited(name, ruleset)
-    has_xdp = ruleset is None or ruleset.has_xdp
-    if name == "auto":
-        try:
-            return select_engine("xdp" if has_xdp else "nftables", ruleset)
-        except (UnavailableError, PrivilegeError):
-            return select_engine("nftables", ruleset)
-    if name == "xdp" and not has_xdp:
-        raise DataError("the ruleset has no tables for xdp", "compile it with --xdp, or load it with --engine nftables")
-    engine = make_engine(name)
-    engine.probe()
-    return engine
-
-
-def suited(name: str, ruleset: Ruleset) -> str:
-    """The engine to ask for, given what the ruleset needs: nobody but nftables rejects.
-
-    Raises ConfigError where an engine is asked for by name that cannot do it.
-    """
-    rejecting = [service.name for service in ruleset.meta.services if service.action == "reject"]
-    if not rejecting or name == "nftables":
-        return name
-    if name != "auto":
-        raise ConfigError(
-            f"service {rejecting[0]} has  action: reject, which {name} cannot do",
-            "use --engine nftables or auto, or write  action: drop",
-        )
-    return "nftables"
-
-
-def make_engine(name: str) -> Engine:
-    """An engine by its own name."""
-    if name == "nftables":
-        return NftablesEngine()
-    # Not imported at the top: no verb should wait for an engine that this host does not use.
-    from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
-
-    return XdpEngine()
-
-
-def engine_in_force() -> Engine:
-    """The engine that holds packets back right now; nftables, probed, when none does."""
-    if os.path.exists(default_pins()):
-        xdp = make_engine("xdp")
-        if xdp.observe().generation:
-            return xdp
-    return select_engine("nftables")
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
@@ -111,47 +54,31 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
     with exclusive():
-        current, engine = engine_in_force(), select_engine(engine_name, ruleset)
+        engines = Engines.here()
         store = Store(config.state)
-        before, intent = current.observe(), store.intent()
-        names = {interface.name for interface in before.interfaces}
-        same = before.digest == ruleset.digest and names == set(selected.names) and current.name == engine.name
-        if same and not engine.verify(ruleset):
-            store.keep(Path(path), ruleset.digest)
-            store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
-            return Loaded(before, before, None, selected.absent)
-        generation = max(intent.generation, before.generation) + 1
+        before, intent = engines.observe(), store.intent()
+        same = before.digest == ruleset.digest and not engines.verify(ruleset)
+        generation = before.generation if same else max(intent.generation, before.generation) + 1
         store.keep(Path(path), ruleset.digest)
-        store.remember(replace(intent, generation=generation))
-        try:
-            report = engine.apply(ruleset, generation, selected.names)
-        except UnavailableError:
-            # What xdp cannot do on these interfaces (or at all) nftables can; a named engine is meant, though.
-            if engine_name != "auto" or engine.name == "nftables":
-                raise
-            engine = select_engine("nftables")
-            report = engine.apply(ruleset, generation, selected.names)
-        if current.name != engine.name:
-            # Both judge for a moment, each by a whole policy; nothing is ever judged by neither.
-            current.remove()
-        store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
+        if not same:
+            store.remember(replace(intent, generation=generation))
+        report = arrange(engines, ruleset, generation, selected, engine_name)
+        after = engines.observe()
+        store.remember(Intent(max(intent.generation, generation), ruleset.digest))
         store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
-        return Loaded(before, engine.observe(), report, selected.absent)
+        return Loaded(before, after, None if before == after else report, selected.absent)
 
 
 def unload(config: Config) -> bool:
     """Remove all that is ours from the kernel and remember that; False if there was nothing."""
     with exclusive():
-        engine = engine_in_force()
+        engines = Engines.here()
         store = Store(config.state)
-        before, intent = engine.observe(), store.intent()
+        before, intent = engines.observe(), store.intent()
         generation = max(intent.generation, before.generation)
         # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
         store.remember(replace(intent, generation=generation, unloaded=True))
-        # Both: a load that was killed while it changed engines leaves both.
-        engines = [select_engine("nftables"), *([make_engine("xdp")] if os.path.exists(default_pins()) else [])]
-        removed = [engine.remove() for engine in engines]
-        return any(removed)
+        return engines.remove()
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
@@ -160,12 +87,12 @@ def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
     return Ruleset.open(path) if observed.digest and os.path.exists(path) else None
 
 
-def what_is_loaded(config: Config) -> tuple[Engine, Observed, Ruleset]:
-    """The engine in force, what it says, and the ruleset it holds.
+def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
+    """The engines in force, what they say, and the ruleset they hold.
 
     Raises NotEnforcingError if there is none, and DataError if the state directory does not have the ruleset.
     """
-    engine = engine_in_force()
+    engine = Engines.here()
     observed = engine.observe()
     if not observed.generation:
         raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")

@@ -1,4 +1,3 @@
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,12 +6,11 @@ import pytest
 from geodrop.config import Config
 from geodrop.dataplane import load as module
 from geodrop.dataplane.engine import Difference, Interface, Observed, Report
+from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import Selection
-from geodrop.errors import ApplyError, ConfigError, DataError, UnavailableError
+from geodrop.errors import ApplyError, ConfigError, DataError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
-from tests.rulesets import Service
-from tests.rulesets import ruleset as rules
 from tests.unit.ruleset.test_model import META, pack
 
 
@@ -25,9 +23,6 @@ class Kernel:
         self.now = Observed()
         self.differences: list[Difference] = []
         self.failure: Exception | None = None
-
-    def probe(self) -> None:
-        """It always works."""
 
     def observe(self) -> Observed:
         """What was applied last."""
@@ -55,8 +50,8 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """The fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
-    monkeypatch.setattr(module, "make_engine", lambda _: fake)
-    monkeypatch.setattr(module, "default_pins", lambda: tmp_path / "none")
+    monkeypatch.setattr(Engines, "here", lambda: fake)
+    monkeypatch.setattr(module, "arrange", lambda _, ruleset, number, to, __: fake.apply(ruleset, number, to.names))
     monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))
     monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: tmp_path / "lock")
     return fake
@@ -132,52 +127,3 @@ def test_nothing_is_touched_for_bad_arguments(kernel: Kernel, ruleset: Path, con
         module.load(str(ruleset), config, "auto", ["eth0"])
     assert kernel.now == Observed()
     assert not config.state.exists()
-
-
-@pytest.mark.parametrize(
-    ("action", "asked", "suited"),
-    [
-        ("drop", "auto", "auto"),
-        ("drop", "xdp", "xdp"),
-        ("reject", "auto", "nftables"),
-        ("reject", "nftables", "nftables"),
-    ],
-)
-def test_rejecting_is_left_to_nftables(action: str, asked: str, suited: str) -> None:
-    """`auto` never picks another engine for a ruleset that rejects."""
-    assert module.suited(asked, rules(Service("web"), Service("api", action=action))) == suited
-
-
-def test_an_engine_that_cannot_reject_is_refused() -> None:
-    """Asked for by name, it is not replaced by another: 78, and the service is named."""
-    rejecting = rules(Service("web"), Service("api", action="reject"))
-    with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
-        module.select_engine("xdp", rejecting)
-    assert caught.value.exit_code == 78
-
-
-def test_engines_are_chosen_by_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A named engine is meant; auto takes xdp only where the ruleset has its tables and the kernel can."""
-
-    class Probed(Kernel):
-        def __init__(self, name: str) -> None:
-            super().__init__()
-            self.name = name
-
-        def probe(self) -> None:
-            if self.name not in working:
-                raise UnavailableError(f"no {self.name}")
-
-    monkeypatch.setattr(module, "make_engine", Probed)
-    plain = Ruleset.unpack(pack(META), "plain")
-    tables = dataclasses.replace(plain, sections={**plain.sections, "xdp/lines": memoryview(b"")})
-    working = {"nftables", "xdp"}
-    assert module.select_engine("auto", plain).name == "nftables"
-    assert module.select_engine("auto", tables).name == "xdp"
-    assert module.select_engine("xdp", tables).name == "xdp"
-    with pytest.raises(DataError, match="compile it with --xdp"):
-        module.select_engine("xdp", plain)
-    working = {"nftables"}
-    assert module.select_engine("auto", tables).name == "nftables"
-    with pytest.raises(UnavailableError, match="no xdp"):
-        module.select_engine("xdp", tables)

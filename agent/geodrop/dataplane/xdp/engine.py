@@ -7,19 +7,20 @@ import os
 import random
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
-from geodrop.dataplane.xdp import encode, judge, libbpf, links
+from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.loader import LibbpfLoader, Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Word
+from geodrop.dataplane.xdp.staged import Staged, discard
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from geodrop.ruleset.model import Ruleset
 
@@ -83,6 +84,21 @@ class XdpEngine:
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
         """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
+        names = _existing(interfaces)
+        with self.staged(ruleset, generation) as staged:
+            for refusal in staged.attach(names).values():
+                raise refusal
+            staged.switch(names)
+        return Report(generation, staged.seconds, staged.note)
+
+    @contextmanager
+    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[Staged]:
+        """A generation beside the one in force, tried by the program itself; the body attaches and switches to it.
+
+        Once the body has ended the previous generation is taken away; if it raises, or does not switch, all is as it
+        was. A generation that is in force already is not filled again: the body changes where it is attached.
+        """
+        suits.check(ruleset)
         clock = encode.Clock(time.time(), round(time.clock_gettime(time.CLOCK_TAI) - time.time()))
         if encode.future_starts(ruleset, clock.now) and not libbpf.has_tai_clock():
             raise UnavailableError(
@@ -90,26 +106,34 @@ class XdpEngine:
                 "use --engine nftables",
             )
         encode.check_limits(ruleset)
-        names = _existing(interfaces)
         self.pins.make()
-        times: dict[str, float] = {}
-        with ExitStack() as stack:
+        started = time.perf_counter()
+        with ExitStack() as stack, ExitStack() as abandoned:
             try:
-                started = time.perf_counter()
                 programs, fresh = self._programs(ruleset)
                 stack.enter_context(programs)
-                old = programs.word()
-                word = self._fill(programs, ruleset, generation, old, clock)
-                times["fill"] = time.perf_counter() - started
-                started = time.perf_counter()
-                self._switch(programs, word, names, fresh=fresh)
-                times["switch"] = time.perf_counter() - started
+                if fresh:
+                    abandoned.callback(remove_set, programs.folder)
+                old = word = programs.word()
+                if not _holds(programs, old, ruleset, generation):
+                    word = self._fill(programs, ruleset, generation, old, clock)
+                staged = Staged(self.pins, programs, old, word, self.attach)
             except OSError as error:
                 raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
-            started = time.perf_counter()
-            self._clean(programs, word)
-            times["delete"] = time.perf_counter() - started
-        return Report(generation, times)
+            filled = time.perf_counter()
+            try:
+                yield staged
+            except BaseException:
+                staged.undo()
+                raise
+            switched = time.perf_counter()
+            if staged.switched:
+                abandoned.pop_all()
+                staged.finish()
+            else:
+                staged.undo()
+            cleaned = time.perf_counter()
+            staged.seconds |= {"fill": filled - started, "switch": switched - filled, "delete": cleaned - switched}
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare links and policy with what they should be, and where `full` every byte of the tables."""
@@ -140,20 +164,19 @@ class XdpEngine:
             return differences
 
     def counters(self) -> list[Count]:
-        """Totals since the first load."""
-        active = self._active()
-        if active is None:
-            return []
-        with active as programs:
-            counts = []
-            for label, totals in programs.totals().items():
-                for family, name in enumerate(("ipv4", "ipv6")):
-                    first, second = totals[family * 2], totals[family * 2 + 1]
-                    if label.label:
-                        counts.append(Count(label.service, name, label.label, dropped=first, would_drop=second))
-                    else:
-                        counts.append(Count(label.service, name, None, accepted=first, never_drop=second))
-            return counts
+        """Totals since the first load. While links move between two programs both count, and so do both here."""
+        totals: dict[encode.Label, list[tuple[int, int]]] | None = None
+        for folder in reversed(self.pins.sets()):
+            with suppress(OSError), Programs.open(folder) as programs:
+                totals = programs.totals(totals)
+        counts = []
+        for label, four in (totals or {}).items():
+            for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
+                if label.label:
+                    counts.append(Count(label.service, family, label.label, dropped=first, would_drop=second))
+                else:
+                    counts.append(Count(label.service, family, None, accepted=first, never_drop=second))
+        return counts
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
         """Ask the program for each address's zone, and the policy map for what it means."""
@@ -162,6 +185,24 @@ class XdpEngine:
             return [[] for _ in addresses]
         with active as programs:
             return judge.judge(programs, ruleset, addresses, time.time())
+
+    def attached(self) -> tuple[int, ...]:
+        """Numbers of the interfaces that a link holds a program on."""
+        return tuple(link.ifindex for link in links.observe(self.pins))
+
+    def retire(self) -> bool:
+        """Judge nothing any more, but keep what was counted; False if nothing was in force."""
+        pins, found = self.pins, False
+        for ifindex in pins.link_indexes():
+            links.detach(pins, ifindex)
+            found = True
+        for folder in pins.sets():
+            with suppress(OSError), Programs.open(folder) as programs:
+                programs.publish(Word())
+                for slot in (0, 1):
+                    programs.rest(slot)
+                    programs.retire_tables(slot)
+        return found
 
     def remove(self) -> bool:
         """Remove all that is ours and nothing else; False if there was nothing."""
@@ -212,56 +253,14 @@ class XdpEngine:
                 programs.fill_tables(word.tables, ruleset)
             _try(programs, ruleset, word, TRIALS_OF_A_POLICY if same else TRIALS)
         except BaseException:
-            self._undo(programs, old, word)
+            discard(programs, old, word)
             raise
         return word
 
-    def _switch(self, programs: Programs, word: Word, names: Sequence[str], *, fresh: bool) -> None:
-        """Publish, then see to the links. New interfaces come first: should one refuse, nothing has changed yet."""
-        old = programs.word()
-        program = programs.fds["geodrop"]
-        number = libbpf.program_info(program).id
-        before = {link.interface.name: link for link in links.observe(self.pins)}
-        added: list[int] = []
-        try:
-            for name in set(names) - before.keys():
-                added.append(links.attach(self.pins, program, name, modes=self.attach))  # noqa: PERF401 - undone below
-        except BaseException:
-            for ifindex in added:
-                links.detach(self.pins, ifindex)
-            self._undo(programs, old, word)
-            if fresh:
-                remove_set(programs.folder)
-            raise
-        programs.publish(word)
-        for link in before.values():
-            if link.interface.name not in names:
-                links.detach(self.pins, link.ifindex)
-            elif link.program != number:
-                links.move(self.pins, link.ifindex, program)
 
-    def _undo(self, programs: Programs, old: Word, word: Word) -> None:
-        """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
-        programs.rest(word.policy)
-        if word.tables != old.tables or not old.generation:
-            programs.retire_tables(word.tables)
-
-    def _clean(self, programs: Programs, word: Word) -> None:
-        """Free what no packet reads any more: the other slots, older programs, links of interfaces that are gone."""
-        programs.rest(1 - word.policy)
-        programs.retire_tables(1 - word.tables)
-        for folder in self.pins.sets():
-            if folder != programs.folder:
-                try:
-                    with Programs.open(folder) as older:
-                        programs.carry(older.totals())
-                except OSError:
-                    pass
-                remove_set(folder)
-        held = {link.ifindex for link in links.observe(self.pins)}
-        for ifindex in self.pins.link_indexes():
-            if ifindex not in held:
-                links.detach(self.pins, ifindex)
+def _holds(programs: Programs, word: Word, ruleset: Ruleset, generation: int) -> bool:
+    """Whether this very generation is in force."""
+    return word.generation == generation and bytes(programs.head(word.policy).digest).hex() == ruleset.digest
 
 
 def _existing(patterns: Sequence[str]) -> list[str]:

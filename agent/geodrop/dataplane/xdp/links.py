@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Interface
 from geodrop.dataplane.xdp import libbpf
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.errors import PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from geodrop.dataplane.xdp.pins import Pins
@@ -49,13 +49,12 @@ def observe(pins: Pins) -> list[Link]:
 def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("native", "generic")) -> int:
     """Attach a program to an interface and pin the link; returns the interface's number.
 
-    Raises UnavailableError when the interface already has somebody else's program or takes none, ApplyError when it is
-    not there.
+    Raises UnavailableError when the interface already has somebody else's program, takes none or is not there.
     """
     try:
         ifindex = socket.if_nametoindex(name)
     except OSError as error:
-        raise ApplyError(f"interface {name} is not there", "name another with --interface") from error
+        raise UnavailableError(f"interface {name} is not there", "name another with --interface") from error
     path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
         path.unlink()  # of an interface that is gone and whose number was given out again
