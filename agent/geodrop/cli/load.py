@@ -29,17 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load and say what happened."""
     config = load_config(args.config)
-    loaded = load(args.ruleset, config, args.engine or config.engine, args.interface)
+    engine = args.engine or config.engine
+    loaded = load(args.ruleset, config, engine, args.interface)
+    then = "load again once it is" if engine == "xdp" else "its packets are judged once it is"
     for name in loaded.absent:
-        messages.warning(f"no interface {name} is there now; its packets are judged once it is")
-    names = ", ".join(interface.name for interface in loaded.after.interfaces)
+        messages.warning(f"no interface {name} is there now; {then}")
+    if loaded.report and loaded.report.note:
+        messages.warning(loaded.report.note)
+    mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
+    names = ", ".join(one.name + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
         return 0
     phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
-    print(
-        f"generation {loaded.before.generation} -> {loaded.after.generation}: ruleset {digest} in force on {names} "
-        f"({phases})"
-    )
+    known = loaded.before.generation == loaded.after.generation
+    change = "" if known else f"{loaded.before.generation} -> "
+    print(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
     return 0

@@ -47,6 +47,24 @@ def test_from_load_to_unload(xdp: Host) -> None:
     assert "xdp" not in xdp.netns.run("ip", "link", "show", "eth0")
 
 
+def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
+    """A pattern has both engines: xdp on what is there, nftables for what may come; status says so in both forms."""
+    geodrop = xdp.geodrop
+    assert "on eth0 (xdp), eth* (nftables)" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
+    status = geodrop.good("status", "--json").json
+    assert status["interfaces"] == [
+        {"name": "eth0", "engine": "xdp", "attach": "native"},
+        {"name": "eth*", "engine": "nftables", "attach": None, "why": "for interfaces to come"},
+    ]
+    assert "eth* (nftables): for interfaces to come" in geodrop.good("status").out
+    assert geodrop.good("verify", "--full").code == 0
+    assert "nothing to do" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
+    # The same ruleset and generation, in another place.
+    moved = geodrop.good("load", "--interface", "eth*", "--engine", "nftables", xdp.cn).out
+    assert moved.startswith("generation 1: ruleset")
+    assert "xdp" not in xdp.netns.run("ip", "link", "show", "eth0")
+
+
 def test_engines_follow_each_other(xdp: Host) -> None:
     """A load for the other engine takes over and leaves nothing of the first; auto takes xdp where the tables are."""
     geodrop = xdp.geodrop

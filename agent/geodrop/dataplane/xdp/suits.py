@@ -35,13 +35,14 @@ def check(ruleset: Ruleset) -> None:
     """Raises what `objection` says, and DataError for tables whose size no compiler writes."""
     if problem := objection(ruleset):
         raise problem
-    for name, right in (
-        ("ipv4", lambda size: size == lay.ROOT_BYTES),
-        ("ipv6", lambda size: size == lay.ROOT_BYTES),
-        ("children", lambda size: size % ENTRY_BYTES == 0 and size <= INDEX_BYTES),
-        ("lines", lambda size: size % lay.LINE_BYTES == 0 and size > 0),
-        ("digest", lambda size: size == DIGEST_BYTES),
-    ):
-        size = len(ruleset.sections[f"xdp/{name}"])
-        if not right(size):
+    sizes = {name: len(ruleset.sections[f"xdp/{name}"]) for name in ("ipv4", "ipv6", "children", "lines", "digest")}
+    right = {
+        "ipv4": sizes["ipv4"] == lay.ROOT_BYTES,
+        "ipv6": sizes["ipv6"] == lay.ROOT_BYTES,
+        "children": sizes["children"] % ENTRY_BYTES == 0 and sizes["children"] <= INDEX_BYTES,
+        "lines": sizes["lines"] % lay.LINE_BYTES == 0 and sizes["lines"] > 0,
+        "digest": sizes["digest"] == DIGEST_BYTES,
+    }
+    for name, size in sizes.items():
+        if not right[name]:
             raise DataError(f"damaged ruleset (section xdp/{name} has {size:,} bytes)", "compile it again")

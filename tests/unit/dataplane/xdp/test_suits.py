@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,8 +11,10 @@ from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.engine import XdpEngine
 from geodrop.dataplane.xdp.suits import check, objection
 from geodrop.errors import ConfigError, DataError
-from geodrop.ruleset.model import Ruleset
 from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from geodrop.ruleset.model import Ruleset
 
 GOOD = {
     "xdp/ipv4": bytes(lay.ROOT_BYTES),
@@ -41,8 +44,15 @@ def test_a_good_one_passes() -> None:
 
 @pytest.mark.parametrize(
     ("name", "size"),
-    [("ipv4", lay.ROOT_BYTES - 8), ("ipv6", lay.ROOT_BYTES + 8), ("children", 12), ("children", lay.SEGMENT_BYTES)]
-    + [("lines", 63), ("lines", 0), ("digest", 31)],
+    [
+        ("ipv4", lay.ROOT_BYTES - 8),
+        ("ipv6", lay.ROOT_BYTES + 8),
+        ("children", 12),
+        ("children", lay.SEGMENT_BYTES),
+        ("lines", 63),
+        ("lines", 0),
+        ("digest", 31),
+    ],
 )
 def test_sections_of_a_wrong_size_are_bad_data(name: str, size: int) -> None:
     """Copied as they are they would fill the wrong place, or be read past their end."""
