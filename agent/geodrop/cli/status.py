@@ -12,8 +12,10 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import ApplyError, NotEnforcingError
+from geodrop.report.history import as_object, last_failure
 from geodrop.ruleset.explain import effective_mode
-from geodrop.state.store import Store
+from geodrop.state.history import utc
+from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
     import argparse
@@ -42,16 +44,19 @@ def read_status(config_path: str | None) -> dict[str, Any]:
     config = load_config(config_path)
     engine = Engines.here()
     observed = engine.observe()
-    ruleset = loaded_ruleset(config, observed)
+    store = Store(config.state)
+    intent, ruleset = store.intent(), loaded_ruleset(config, observed)
     enforcing = observed.generation > 0 and bool(observed.interfaces)
-    problems = []
+    problems = store.problems()
     if enforcing and ruleset is None:
         problems.append(f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}: load it again")
     elif enforcing and ruleset is not None:
-        differences = engine.verify(ruleset, full=False) or sample(ruleset, engine, SAMPLE)
+        view = ruleset.paused(intent.paused)
+        differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
     services = ruleset.meta.services if ruleset and enforcing else ()
     now = time.time()
+    paused, failure = intent.paused_at(now), last_failure(store.history.entries())
     return {
         "schema": SCHEMA,
         "enforcing": enforcing,
@@ -60,8 +65,12 @@ def read_status(config_path: str | None) -> dict[str, Any]:
         "daemon": False,
         "generation": observed.generation,
         "digest": observed.digest,
-        "paused": False,
-        "unloaded": Store(config.state).intent().unloaded,
+        "paused": paused,
+        "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,
+        "paused_why": intent.why if paused else None,
+        "unloaded": intent.unloaded,
+        "rolled_back": intent.rolled_back,
+        "last_failure": as_object(failure, None) if failure else None,
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach}
             | ({"why": interface.why} if interface.why else {})
@@ -71,8 +80,8 @@ def read_status(config_path: str | None) -> dict[str, Any]:
             {
                 "name": service.name,
                 "mode": service.mode,
-                "effective": effective_mode(service, now),
-                "starts": None if service.starts is None else _utc(service.starts),
+                "effective": effective_mode(service, now, paused=paused),
+                "starts": None if service.starts is None else utc(service.starts),
             }
             for service in services
         ],
@@ -83,13 +92,13 @@ def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
     if not status["enforcing"]:
         why = "unloaded on request" if status["unloaded"] else "nothing has been loaded"
-        return messages.paint(f"not enforcing: {why}", messages.RED)
+        return "\n".join([messages.paint(f"not enforcing: {why}", messages.RED), *_notes(status)])
     lines = [
         messages.paint("enforcing", messages.GREEN)
         if status["healthy"]
         else messages.paint("enforcing, but degraded", messages.YELLOW)
     ]
-    lines += [f"  problem     {problem}" for problem in status["problems"]]
+    lines += _notes(status)
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
     for interface in status["interfaces"]:
         attach = f", {interface['attach']}" if interface["attach"] else ""
@@ -102,5 +111,14 @@ def describe(status: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _utc(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+def _notes(status: dict[str, Any]) -> list[str]:
+    """What is out of the ordinary."""
+    lines = [f"  problem     {problem}" for problem in status["problems"]]
+    if status["paused"]:
+        why = f": {status['paused_why']}" if status["paused_why"] else ""
+        lines.append(f"  paused      until {status['paused_until'] or 'resume'}{why}; nothing is dropped")
+    if status["rolled_back"]:
+        lines.append("  rolled back until the next reload")
+    if failure := status["last_failure"]:
+        lines.append(f"  failed      {failure['origin']} of {failure['time']}: {failure['error']}")
+    return lines

@@ -1,8 +1,4 @@
-"""Load and unload: what happens around an engine, in the order that makes every crash harmless.
-
-The ruleset is kept and its generation number spent before the kernel is touched; the intent is written after. Whoever
-finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that the kernel carries.
-"""
+"""Load and unload, and find again what is loaded."""
 
 from __future__ import annotations
 
@@ -11,19 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane.change import begun, by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
 from geodrop.errors import ConfigError, DataError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
-from geodrop.state.store import Intent, Store
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.config import Config
     from geodrop.dataplane.engine import Observed, Report
+    from geodrop.state.history import Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,45 +37,46 @@ class Loaded:
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
-    """Make the kernel match the ruleset in a file.
-
-    Raises DataError for the file, BusyError, PrivilegeError, UnavailableError, ConfigError when there is no interface,
-    and ApplyError with the old generation still in force.
-    """
-    ruleset = Ruleset.open(path)
-    selected = select(interfaces or config.interfaces)
-    if not selected.names:
-        raise ConfigError(
-            "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
-            "pattern matches",
-            "name one with --interface, or with `interfaces` in agent.yaml",
-        )
+    """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
     with exclusive():
-        engines = Engines.here()
-        store = Store(config.state)
-        before, intent = engines.observe(), store.intent()
-        same = before.digest == ruleset.digest and not engines.verify(ruleset)
-        generation = before.generation if same else max(intent.generation, before.generation) + 1
-        store.keep(Path(path), ruleset.digest)
-        if not same:
-            store.remember(replace(intent, generation=generation))
-        report = arrange(engines, ruleset, generation, selected, engine_name)
-        after = engines.observe()
-        store.remember(Intent(max(intent.generation, generation), ruleset.digest))
-        store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
-        return Loaded(before, after, None if before == after else report, selected.absent)
+        return apply_file(path, config, engine_name, interfaces, by_me("load"))
+
+
+def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence[str], asked: Asked) -> Loaded:
+    """The same for who holds the lock.
+
+    Raises DataError for the file, PrivilegeError, UnavailableError, ConfigError when there is no interface, and
+    ApplyError with the old generation still in force.
+    """
+    with begun(config, asked) as change:
+        ruleset = Ruleset.open(path)
+        selected = select(interfaces or config.interfaces)
+        if not selected.names:
+            raise ConfigError(
+                "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
+                "pattern matches",
+                "name one with --interface, or with `interfaces` in agent.yaml",
+            )
+        report = change.put(ruleset, Path(path), selected, engine_name, rolled_back=False)
+        return Loaded(change.before, change.engines.observe(), report, selected.absent)
 
 
 def unload(config: Config) -> bool:
-    """Remove all that is ours from the kernel and remember that; False if there was nothing."""
+    """Remove all that is ours from the kernel and remember that; False if there was nothing. Raises BusyError."""
     with exclusive():
-        engines = Engines.here()
-        store = Store(config.state)
-        before, intent = engines.observe(), store.intent()
-        generation = max(intent.generation, before.generation)
+        return remove_all(config, by_me("unload"))
+
+
+def remove_all(config: Config, asked: Asked) -> bool:
+    """The same for who holds the lock."""
+    with begun(config, asked) as change:
+        generation = max(change.intent.generation, change.before.generation)
         # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
-        store.remember(replace(intent, generation=generation, unloaded=True))
-        return engines.remove()
+        change.store.remember(replace(change.intent, generation=generation, unloaded=True))
+        removed = change.engines.remove()
+        change.store.retire(change.before.digest)
+        change.attempt.made = removed or not change.intent.unloaded
+        return removed
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
@@ -88,7 +86,7 @@ def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
 
 
 def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
-    """The engines in force, what they say, and the ruleset they hold.
+    """The engines in force, what they say, and the ruleset they hold, as it is seen through a pause.
 
     Raises NotEnforcingError if there is none, and DataError if the state directory does not have the ruleset.
     """
@@ -101,4 +99,4 @@ def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
         raise DataError(
             f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
         )
-    return engine, observed, ruleset
+    return engine, observed, ruleset.paused(Store(config.state).intent().paused)

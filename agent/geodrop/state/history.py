@@ -167,6 +167,11 @@ def policies(entries: Sequence[Entry]) -> list[Entry]:
     return steps
 
 
+def utc(seconds: float) -> str:
+    """A moment, in seconds since the epoch, as people write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _entry(asked: Asked, attempt: Attempt, outcome: str, started: float, error: str = "") -> Entry:
     return Entry(
         time=round(time.time(), 3),

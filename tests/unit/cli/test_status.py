@@ -9,6 +9,11 @@ GOOD = {
     "generation": 42,
     "digest": "ab" * 32,
     "unloaded": False,
+    "paused": False,
+    "paused_until": None,
+    "paused_why": None,
+    "rolled_back": False,
+    "last_failure": None,
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
     "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
 }
@@ -32,3 +37,16 @@ def test_degraded() -> None:
 def test_nothing_in_force(unloaded: bool, why: str) -> None:  # noqa: FBT001
     """It is told apart whether somebody wanted that."""
     assert describe({**GOOD, "enforcing": False, "unloaded": unloaded}) == f"not enforcing: {why}"
+
+
+def test_what_is_out_of_the_ordinary() -> None:
+    """A pause with its end and reason, a rollback, and what was asked for since in vain."""
+    failure = {"origin": "reload", "time": "2026-01-01T00:00:00Z", "error": "policy.yaml:3:1: error: no"}
+    odd = {**GOOD, "paused": True, "paused_why": "incident", "rolled_back": True, "last_failure": failure}
+    lines = describe(odd).splitlines()
+    assert lines[1:4] == [
+        "  paused      until resume: incident; nothing is dropped",
+        "  rolled back until the next reload",
+        "  failed      reload of 2026-01-01T00:00:00Z: policy.yaml:3:1: error: no",
+    ]
+    assert "until 2026-01-01T02:00:00Z" in describe({**odd, "paused_until": "2026-01-01T02:00:00Z"})
