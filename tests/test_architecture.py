@@ -50,8 +50,10 @@ LIBRARIES: dict[str, set[str]] = {
 UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
 """What reads databases and policies: never inside a process with privileges."""
 
-PRIVILEGED = ("check", "compile", "load", "unload", "explain", "export", "status", "counters", "verify", "demo")
-PRIVILEGED += ("rollback", "history", "pause", "resume")
+PRIVILEGED = (
+    *("check", "compile", "load", "unload", "rollback", "history", "pause", "resume"),
+    *("explain", "export", "status", "counters", "verify", "demo"),
+)
 """The verbs: all of them may be started by root. Those that compile do it in the unprivileged child."""
 
 

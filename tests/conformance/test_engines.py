@@ -148,7 +148,6 @@ def test_a_pause_ends_with_nobody_running(engine: Engine, wire: Wire, world_file
     until = int(time.time()) + 3
     with wire.host.entered():
         engine.apply(ruleset.paused(until), next(_generations), [JUDGED])
-        assert engine.verify(ruleset.paused(until)) == []
     before = counted(engine, wire)
     arrived, _, _ = wire.send(packets)
     assert time.time() < until, "too slow to see the pause"
@@ -159,7 +158,6 @@ def test_a_pause_ends_with_nobody_running(engine: Engine, wire: Wire, world_file
     arrived, _, _ = wire.send(packets)
     assert arrived == [False, False, True, True]
     with wire.host.entered():
-        assert engine.verify(ruleset.paused(until)) == []
         engine.apply(ruleset.paused(until + 3600), next(_generations), [JUDGED])
         engine.apply(ruleset, next(_generations), [JUDGED])
     arrived, _, _ = wire.send(packets)

@@ -110,8 +110,9 @@ class Change:
         if not self.before.generation:
             raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
         names = [interface.name for interface in self.before.interfaces]
-        only_nftables = all(interface.engine == "nftables" for interface in self.before.interfaces)
-        return select(names or self.config.interfaces), "nftables" if names and only_nftables else self.config.engine
+        # Where auto took nftables it said why; without a reason it was meant.
+        meant = names and all(one.engine == "nftables" and not one.why for one in self.before.interfaces)
+        return select(names or self.config.interfaces), "nftables" if meant else self.config.engine
 
 
 @contextmanager

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.cli.conftest import Host
+from tests.conformance.frames import encode
 from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-from tests.conformance.frames import encode
+    from tests.kernel.cli.conftest import Host
 
 LOAD = ("load", "--interface", "eth0")
 PACKET = encode(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443), 1)
@@ -29,7 +29,8 @@ def send(host: Host) -> Iterator[Callable[[], tuple[int, int]]]:
 
         def totals() -> tuple[int, int]:
             counts = [one for one in host.geodrop.good("counters", "--json").json_lines if "dropped" in one]
-            return tuple(sum(one[what]["packets"] for one in counts) for what in ("dropped", "would_drop"))  # type: ignore[return-value]
+            dropped, would = ([one[what]["packets"] for one in counts] for what in ("dropped", "would_drop"))
+            return sum(dropped), sum(would)
 
         with PacketSender(outside, inside) as sender:
 

@@ -2,7 +2,9 @@
 
 import dataclasses
 import subprocess
+import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -77,3 +79,42 @@ def test_engines_follow_each_other(xdp: Host) -> None:
         assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
         # Counters stay where they are; a chain that packets meet does not.
         assert ("chain" in xdp.netns.run("nft", "list", "ruleset")) is (expected == "nftables")
+
+
+def test_a_pause_and_its_end(xdp: Host) -> None:
+    """Paused, resumed and paused for a moment, the program holds what it should and stays where it is."""
+    geodrop = xdp.geodrop
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    for options, verdict in ((("pause",), "accept"), (("resume",), "drop"), (("pause", "--for", "1s"), "drop")):
+        geodrop.good(*options)
+        if until := geodrop.good("status", "--json").json["paused_until"]:
+            time.sleep(max(0.0, datetime.fromisoformat(until).timestamp() - time.time()))
+        answer = geodrop.good("explain", "--json", "1.0.0.1").json
+        assert (answer["verdict"], answer["kernel"]["verdict"]) == (verdict, verdict)
+        assert geodrop.good("verify", "--full").code == 0
+        assert geodrop.good("status", "--json").json["interfaces"][0]["engine"] == "xdp"
+
+
+def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
+    """Below 6.1 an explicit xdp says so and nothing changes; under auto the pause is with nftables."""
+    geodrop = xdp.geodrop
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    old = "import sys; from geodrop.dataplane.xdp import libbpf; libbpf.has_tai_clock = lambda: False; "
+    old += "from geodrop.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    config = geodrop.folder / "agent.yaml"
+
+    def pause() -> subprocess.CompletedProcess[str]:
+        command = [part for part in geodrop.command("pause") if part not in {"-m", "geodrop"}]
+        at = command.index("--config")
+        return subprocess.run([*command[:at], "-c", old, *command[at:]], capture_output=True, text=True, check=False)
+
+    auto = config.read_text()
+    config.write_text(auto + "engine: xdp\n")
+    done = pause()
+    assert (done.returncode, "cannot tell the time" in done.stderr) == (69, True)
+    assert geodrop.good("status", "--json").json["paused"] is False
+    config.write_text(auto)
+    assert pause().returncode == 0
+    status = geodrop.good("status", "--json").json
+    assert (status["paused"], status["healthy"]) == (True, True)
+    assert {one["engine"] for one in status["interfaces"]} == {"nftables"}

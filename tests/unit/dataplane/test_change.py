@@ -93,12 +93,15 @@ def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> 
 def test_where_packets_are_judged_stays(
     kernel: Kernel, config: Config, engines: list[str], configured: str, expected: str
 ) -> None:
-    """What nftables alone judges stays with it; what xdp judges goes by agent.yaml, which says whether it may move."""
+    """What nftables was meant to judge stays with it; all else goes by agent.yaml, which says whether it may move."""
     kernel.now = Observed(3, "d", tuple(Interface(f"eth{n}", engine) for n, engine in enumerate(engines)))
     change = Change(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
     selection, engine = change.in_place()
     assert engine == expected
     assert selection.names == tuple(f"eth{n}" for n in range(len(engines)))
+    kernel.now = Observed(3, "d", (Interface("eth0", "nftables", why="no bpffs"),))
+    change = Change(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
+    assert change.in_place()[1] == configured
 
 
 def test_nothing_in_force(kernel: Kernel, config: Config) -> None:
