@@ -13,6 +13,7 @@ from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import ApplyError, NotEnforcingError
 from geodrop.report.history import as_object, last_failure
+from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
 from geodrop.state.history import utc
 from geodrop.state.store import FOREVER, Store
@@ -51,6 +52,8 @@ def read_status(config_path: str | None) -> dict[str, Any]:
     if enforcing and ruleset is None:
         problems.append(f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}: load it again")
     elif enforcing and ruleset is not None:
+        if is_closed(ruleset.meta.compiler):
+            problems.append("no policy was ever loaded: nothing new is let in (first_boot: closed)")
         view = ruleset.paused(intent.paused)
         differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]

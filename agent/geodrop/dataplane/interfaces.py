@@ -22,6 +22,9 @@ or from this very host."""
 
 LOOPBACK = "lo"
 
+EVERY = "*"
+"""The name of every interface but loopback and those of VIRTUAL kinds."""
+
 VLANS = Path("/proc/net/vlan")
 """There while 8021q is loaded; without it there can be no VLAN, and names are all there is to know of an interface."""
 
@@ -50,7 +53,7 @@ class Selection:
 
 def select(wanted: Sequence[str]) -> Selection:
     """The interfaces of this network namespace that are meant; nothing wanted means those with a default route."""
-    if wanted and not VLANS.exists():
+    if wanted and EVERY not in wanted and not VLANS.exists():
         return resolve(wanted, [Link(index, name) for index, name in socket.if_nameindex()])
     # Imported here, since it takes as long as a whole load, and only this needs it.
     from pyroute2 import IPRoute  # noqa: PLC0415
@@ -66,7 +69,7 @@ def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
     absent: list[str] = []
     found: dict[Link, None] = {}
     for name in wanted:
-        present = [link for link in links if fnmatchcase(link.name, name)]
+        present = [link for link in links if _is_meant(name, link)]
         if not present:
             absent.append(name)
         kept = [name] if is_prefix(name) or not is_pattern(name) else [link.name for link in present]
@@ -74,9 +77,15 @@ def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
         names += kept + [link.name for link in vlans]
         found |= dict.fromkeys((*present, *vlans))
     # An interface that a prefix already covers needs no rule of its own.
-    prefixes = [name for name in names if is_prefix(name)]
+    prefixes = [name for name in names if is_prefix(name) and name != EVERY]
     needed = [name for name in names if is_prefix(name) or not any(fnmatchcase(name, prefix) for prefix in prefixes)]
     return Selection(tuple(dict.fromkeys(needed)), tuple(absent), tuple(found))
+
+
+def _is_meant(name: str, link: Link) -> bool:
+    if name == EVERY:
+        return link.name != LOOPBACK and link.kind not in VIRTUAL
+    return fnmatchcase(link.name, name)
 
 
 def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
@@ -100,7 +109,7 @@ def with_vlans(indexes: Collection[int]) -> set[int]:
 
 def with_default_route(links: Sequence[Link], routes: Collection[int]) -> list[str]:
     """Those with a default route of either family, which holds no loopback, bridge, veth or tunnel."""
-    return [link.name for link in links if link.index in routes and link.name != LOOPBACK and link.kind not in VIRTUAL]
+    return [link.name for link in links if link.index in routes and _is_meant(EVERY, link)]
 
 
 def is_pattern(name: str) -> bool:

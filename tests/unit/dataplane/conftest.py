@@ -31,6 +31,7 @@ class Kernel:
         self.differences: list[Difference] = []
         self.failure: Exception | None = None
         self.services: tuple[ServiceSpec, ...] = ()
+        self.nftables = self
 
     def observe(self) -> Observed:
         """What was applied last."""

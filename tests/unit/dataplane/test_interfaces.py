@@ -51,6 +51,15 @@ def test_resolve(wanted: list[str], names: tuple[str, ...], absent: tuple[str, .
     }
 
 
+def test_every_interface() -> None:
+    """A lone star leaves out what is only taken when it is named; what is named beside it is taken all the same."""
+    found = resolve(["*", "veth0"], LINKS)
+    assert "veth0" in found.names
+    assert {"lo", "br0", "wg0"}.isdisjoint(link.name for link in found.present)
+    assert {"eth0", "eth1", "veth0", "vlan100.7"} <= {link.name for link in found.present}
+    assert "*" in found.names
+
+
 def test_vlans_are_found_in_every_depth() -> None:
     """A VLAN on a VLAN belongs to the interface below both."""
     assert [link.name for link in vlans_of(LINKS[1:2], LINKS)] == ["vlan100", "vlan100.7"]

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
 from geodrop.dataplane.engine import Scope
-from geodrop.dataplane.interfaces import LOOPBACK, VIRTUAL
+from geodrop.dataplane.interfaces import EVERY, LOOPBACK, VIRTUAL
 from geodrop.dataplane.nftables import lookups, names, selectors, uapi
 from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, PROHIBITED, RESET, RETURN, Count, goto, jump
 from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Program, Rule
@@ -87,13 +87,13 @@ def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
         Rule((*selectors.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
     )
     # Every one comes last: what is named is judged, whatever it is.
-    ordered = sorted(set(scope.names), key=lambda name: (name == selectors.EVERY, name))
+    ordered = sorted(set(scope.names), key=lambda name: (name == EVERY, name))
     entry = goto(names.generation_chain(generation))
     rules = [
         Rule((*selectors.interface(name), entry), _with_reason(number, len(ordered), scope.why.get(name, "")))
         for number, name in enumerate(ordered, start=1)
     ]
-    if selectors.EVERY in ordered:
+    if EVERY in ordered:
         rules[-1:-1] = _ONLY_IF_NAMED
     return (*exempt, *rules)
 

@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
+from geodrop.dataplane.interfaces import EVERY
 from geodrop.dataplane.nftables import uapi
 from geodrop.dataplane.nftables.expressions import (
     Bitwise,
@@ -67,10 +68,6 @@ WHOLE: dict[Expression, bytes] = {_FRAGMENT_OFFSET[4][0]: bytes(2), _IS_FRAGMENT
 _SYN, _ACK = 0x02, 0x10
 _IFNAMSIZ = 16
 _WHOLE = ((0, 0xFFFF),)
-
-
-EVERY = "*"
-"""The name of every interface but those that are only taken when they are named."""
 
 
 def interface(name: str) -> Selector:
