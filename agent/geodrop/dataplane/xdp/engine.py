@@ -31,6 +31,10 @@ TRIALS_OF_A_POLICY = 128
 """The same when only a policy is new, and its tables have been tried before."""
 
 
+LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
+"""How the version of a set begins. Whatever it is, control word, labels and counters are read the same."""
+
+
 class XdpEngine:
     """Acts on the network namespace of the calling thread."""
 
@@ -55,7 +59,7 @@ class XdpEngine:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
         libbpf.library()
         self.pins.check()
-        self.loader.version()
+        self._version()
         try:
             os.close(libbpf.create_array("geodrop_probe", 8, 1))
         except PermissionError as error:
@@ -68,7 +72,10 @@ class XdpEngine:
             ) from error
 
     def observe(self) -> Observed:
-        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well."""
+        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
+
+        Of a set with another layout the control word is read and not the policy: `digest` is empty.
+        """
         for folder in self.pins.sets():
             try:
                 programs = Programs.open(folder)
@@ -77,7 +84,8 @@ class XdpEngine:
             with programs:
                 word = programs.word()
                 if word.generation:
-                    digest = bytes(programs.head(word.policy).digest).hex()
+                    readable = version_of(folder).startswith(LAYOUT)
+                    digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
                     found = tuple(link.interface for link in links.observe(self.pins))
                     return Observed(word.generation, digest, found)
         return Observed()
@@ -141,6 +149,9 @@ class XdpEngine:
         if active is None:
             return [Difference("xdp", "a program in force", "none")]
         with active as programs:
+            if not version_of(programs.folder).startswith(LAYOUT):
+                found = version_of(programs.folder)[: len(LAYOUT)]
+                return [Difference("xdp program", f"layout {LAYOUT}", f"layout {found}: load again")]
             word = programs.word()
             head = programs.head(word.policy)
             tables = programs.tables_differ(word.tables, ruleset) if full else []
@@ -156,6 +167,7 @@ class XdpEngine:
             if programs.policy_bytes(word.policy)[: len(expected)] != expected:
                 differences.append(Difference("policy map", "as in the ruleset", "different"))
             number = libbpf.program_info(programs.fds["geodrop"]).id
+            differences += self._links_lost()
             differences += [
                 Difference(f"interface {link.interface.name}", f"program {number}", f"program {link.program}")
                 for link in links.observe(self.pins)
@@ -214,6 +226,16 @@ class XdpEngine:
             pins.remove()
         return there
 
+    def _links_lost(self) -> list[Difference]:
+        """Interfaces that are there and whose link was detached behind our back: a pin that holds nothing."""
+        there = dict(socket.if_nameindex())
+        lost = set(self.pins.link_indexes()) & there.keys() - set(self.attached())
+        return [Difference(f"interface {there[number]}", "a link", "one that somebody detached") for number in lost]
+
+    def _version(self) -> str:
+        """Names program and layout: a set of another one is never filled, only replaced."""
+        return LAYOUT + self.loader.version()
+
     def _active(self) -> Programs | None:
         """The newest set that has a generation in force."""
         for folder in self.pins.sets():
@@ -233,13 +255,13 @@ class XdpEngine:
         known = active.labels() if active else {}
         pairs = len(known.keys() | set(wanted))
         need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
-        if active and active.sizes.holds(need) and version_of(active.folder) == self.loader.version():
+        if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
             return active, False
         if active:
             active.close()
         sizes = need.rounded()
         _check_memory(sizes)
-        return Programs.load(self.loader, self.pins.new_set(self.loader.version()), sizes), True
+        return Programs.load(self.loader, self.pins.new_set(self._version()), sizes), True
 
     def _fill(self, programs: Programs, ruleset: Ruleset, generation: int, old: Word, clock: encode.Clock) -> Word:
         """Fill the slots that nobody looks at; returns the control word that would switch to them."""
