@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import capabilities
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
 from geodrop.dataplane.xdp import layouts as lay
@@ -58,13 +59,15 @@ class XdpEngine:
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
         libbpf.library()
+        capabilities.require(capabilities.XDP)
         self.pins.check()
         self._version()
         try:
             os.close(libbpf.create_array("geodrop_probe", 8, 1))
         except PermissionError as error:
             raise PrivilegeError(
-                "the kernel does not let us create BPF maps", "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"
+                "the kernel does not let us create BPF maps, whatever capabilities we have",
+                "leave the user namespace or the sandbox (SystemCallFilter=, lockdown) that forbids bpf(2)",
             ) from error
         except OSError as error:
             raise UnavailableError(
@@ -114,6 +117,7 @@ class XdpEngine:
                 "use --engine nftables",
             )
         encode.check_limits(ruleset)
+        capabilities.require(capabilities.XDP)
         self.pins.make()
         started = time.perf_counter()
         with ExitStack() as stack, ExitStack() as abandoned:
