@@ -16,7 +16,6 @@ MAX_LINES = 450
 TESTED_ELSEWHERE = {
     "__main__.py": "two lines; every test that runs `python -m geodrop` goes through it",
     "cli/demo.py": "tests/system/test_demo.py: it is about processes, signals and what is left",
-    "dataplane/xdp/links.py": "tests/kernel/dataplane/xdp/test_engine.py: attaching is what those tests do",
     "dataplane/engine.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }
 """Source files without a test file of their own: where they are tested instead, and why."""

@@ -30,11 +30,16 @@ POLICY_US = HEAD + "    default: deny\n    unknown: deny\n    allow: [US]\n"
 
 
 def compiled(policy: str, folder: Path) -> Ruleset:
-    """A policy's ruleset; the database is written to a folder."""
+    """A policy's ruleset."""
+    return Ruleset.unpack(packed(policy, folder), "test")
+
+
+def packed(policy: str, folder: Path) -> bytes:
+    """The same as a file's bytes; the database is written to a folder."""
     database = write_database(folder / "world.mmdb", WORLD)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
-    return Ruleset.unpack(compile_ruleset(parsed, [opened], xdp=True), "test")
+    return compile_ruleset(parsed, [opened], xdp=True)
 
 
 def _no_lists(name: str) -> bytes:

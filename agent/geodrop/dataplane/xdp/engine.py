@@ -10,6 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import capabilities
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
 from geodrop.dataplane.xdp import layouts as lay
@@ -29,6 +30,10 @@ TRIALS = 1_000
 
 TRIALS_OF_A_POLICY = 128
 """The same when only a policy is new, and its tables have been tried before."""
+
+
+LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
+"""How the version of a set begins. Whatever it is, control word, labels and counters are read the same."""
 
 
 class XdpEngine:
@@ -54,13 +59,15 @@ class XdpEngine:
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
         libbpf.library()
+        capabilities.require(capabilities.XDP)
         self.pins.check()
-        self.loader.version()
+        self._version()
         try:
             os.close(libbpf.create_array("geodrop_probe", 8, 1))
         except PermissionError as error:
             raise PrivilegeError(
-                "the kernel does not let us create BPF maps", "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"
+                "the kernel does not let us create BPF maps, whatever capabilities we have",
+                "leave the user namespace or the sandbox (SystemCallFilter=, lockdown) that forbids bpf(2)",
             ) from error
         except OSError as error:
             raise UnavailableError(
@@ -68,7 +75,10 @@ class XdpEngine:
             ) from error
 
     def observe(self) -> Observed:
-        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well."""
+        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
+
+        Of a set with another layout the control word is read and not the policy: `digest` is empty.
+        """
         for folder in self.pins.sets():
             try:
                 programs = Programs.open(folder)
@@ -77,7 +87,8 @@ class XdpEngine:
             with programs:
                 word = programs.word()
                 if word.generation:
-                    digest = bytes(programs.head(word.policy).digest).hex()
+                    readable = version_of(folder).startswith(LAYOUT)
+                    digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
                     found = tuple(link.interface for link in links.observe(self.pins))
                     return Observed(word.generation, digest, found)
         return Observed()
@@ -106,6 +117,7 @@ class XdpEngine:
                 "use --engine nftables",
             )
         encode.check_limits(ruleset)
+        capabilities.require(capabilities.XDP)
         self.pins.make()
         started = time.perf_counter()
         with ExitStack() as stack, ExitStack() as abandoned:
@@ -141,6 +153,9 @@ class XdpEngine:
         if active is None:
             return [Difference("xdp", "a program in force", "none")]
         with active as programs:
+            if not version_of(programs.folder).startswith(LAYOUT):
+                found = version_of(programs.folder)[: len(LAYOUT)]
+                return [Difference("xdp program", f"layout {LAYOUT}", f"layout {found}: load again")]
             word = programs.word()
             head = programs.head(word.policy)
             tables = programs.tables_differ(word.tables, ruleset) if full else []
@@ -156,6 +171,7 @@ class XdpEngine:
             if programs.policy_bytes(word.policy)[: len(expected)] != expected:
                 differences.append(Difference("policy map", "as in the ruleset", "different"))
             number = libbpf.program_info(programs.fds["geodrop"]).id
+            differences += self._links_lost()
             differences += [
                 Difference(f"interface {link.interface.name}", f"program {number}", f"program {link.program}")
                 for link in links.observe(self.pins)
@@ -214,6 +230,16 @@ class XdpEngine:
             pins.remove()
         return there
 
+    def _links_lost(self) -> list[Difference]:
+        """Interfaces that are there and whose link was detached behind our back: a pin that holds nothing."""
+        there = dict(socket.if_nameindex())
+        lost = set(self.pins.link_indexes()) & there.keys() - set(self.attached())
+        return [Difference(f"interface {there[number]}", "a link", "one that somebody detached") for number in lost]
+
+    def _version(self) -> str:
+        """Names program and layout: a set of another one is never filled, only replaced."""
+        return LAYOUT + self.loader.version()
+
     def _active(self) -> Programs | None:
         """The newest set that has a generation in force."""
         for folder in self.pins.sets():
@@ -233,13 +259,13 @@ class XdpEngine:
         known = active.labels() if active else {}
         pairs = len(known.keys() | set(wanted))
         need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
-        if active and active.sizes.holds(need) and version_of(active.folder) == self.loader.version():
+        if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
             return active, False
         if active:
             active.close()
         sizes = need.rounded()
         _check_memory(sizes)
-        return Programs.load(self.loader, self.pins.new_set(self.loader.version()), sizes), True
+        return Programs.load(self.loader, self.pins.new_set(self._version()), sizes), True
 
     def _fill(self, programs: Programs, ruleset: Ruleset, generation: int, old: Word, clock: encode.Clock) -> Word:
         """Fill the slots that nobody looks at; returns the control word that would switch to them."""
