@@ -118,3 +118,22 @@ def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
     status = geodrop.good("status", "--json").json
     assert (status["paused"], status["healthy"]) == (True, True)
     assert {one["engine"] for one in status["interfaces"]} == {"nftables"}
+
+
+def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
+    """Without a new generation the program is attached to it; a pause stays as it is."""
+    geodrop = xdp.geodrop
+    config = geodrop.folder / "agent.yaml"
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    geodrop.good("pause")
+    config.write_text(config.read_text() + 'engine: xdp\ninterfaces: ["eth[0-9]"]\n')
+    xdp.netns.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+    call = "from geodrop.config import load_config; from geodrop.dataplane.cover import cover; "
+    call += f"print(cover(load_config({str(config)!r})).changed)"
+    command = geodrop.command()
+    command = [*command[: command.index("-m")], "-c", call]
+    for changed in ("True\n", "False\n"):
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == changed
+    status = geodrop.good("status", "--json").json
+    assert [(one["name"], one["engine"]) for one in status["interfaces"]] == [("eth0", "xdp"), ("eth1", "xdp")]
+    assert (status["generation"], status["paused"], status["healthy"]) == (2, True, True)
