@@ -8,11 +8,10 @@ import random
 import socket
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links
-from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.loader import LibbpfLoader, Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Word
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 TRIALS = 1_000
 """Lookups by the program itself before tables are published."""
 
-TRIALS_OF_A_POLICY = 128
+TRIALS_OF_A_POLICY = 8
 """The same when only a policy is new, and its tables have been tried before."""
 
 
@@ -83,6 +82,7 @@ class XdpEngine:
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
         """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
+        started = time.perf_counter()
         clock = encode.Clock(time.time(), round(time.clock_gettime(time.CLOCK_TAI) - time.time()))
         if encode.future_starts(ruleset, clock.now) and not libbpf.has_tai_clock():
             raise UnavailableError(
@@ -91,25 +91,29 @@ class XdpEngine:
             )
         encode.check_limits(ruleset)
         names = _existing(interfaces)
-        self.pins.make()
-        times: dict[str, float] = {}
+        if not self.pins.links.exists():
+            self.pins.make()
         with ExitStack() as stack:
             try:
-                started = time.perf_counter()
-                programs, fresh = self._programs(ruleset)
+                labels = encode.labels_of(ruleset)
+                programs, fresh = self._programs(ruleset, labels)
                 stack.enter_context(programs)
                 old = programs.word()
-                word = self._fill(programs, ruleset, generation, old, clock)
-                times["fill"] = time.perf_counter() - started
-                started = time.perf_counter()
-                self._switch(programs, word, names, fresh=fresh)
-                times["switch"] = time.perf_counter() - started
+                digest = encode.tables_digest(ruleset)
+                same = bool(old.generation) and programs.tables_digest(old.policy) == digest
+                word = Word(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
+                pairs = programs.add_labels(labels)
+                self._fill(
+                    programs, ruleset, old, word, encode.encode_policy(ruleset, generation, pairs, clock, digest)
+                )
+                filled = time.perf_counter()
+                self._switch(programs, old, word, names, fresh=fresh)
+                switched = time.perf_counter()
             except OSError as error:
                 raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
-            started = time.perf_counter()
             self._clean(programs, word)
-            times["delete"] = time.perf_counter() - started
-        return Report(generation, times)
+            cleaned = time.perf_counter()
+        return Report(generation, {"fill": filled - started, "switch": switched - filled, "delete": cleaned - switched})
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare links and policy with what they should be, and where `full` every byte of the tables."""
@@ -126,10 +130,10 @@ class XdpEngine:
             pairs = programs.labels()
             missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
             if missing:
-                return [*differences, Difference("counters", f"one for {missing[0]}", "none")]
+                return [*differences, Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
             expected = encode.encode_policy(ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset))
-            judge.forgive_past_starts(expected, head, time.time())
-            if programs.policy_bytes(word.policy)[: len(expected)] != expected:
+            judge.forgive_past_starts(expected.policy, head, time.time())
+            if programs.policy_differs(word.policy, expected):
                 differences.append(Difference("policy map", "as in the ruleset", "different"))
             number = libbpf.program_info(programs.fds["geodrop"]).id
             differences += [
@@ -147,12 +151,13 @@ class XdpEngine:
         with active as programs:
             counts = []
             for label, totals in programs.totals().items():
+                service, _, counted = label.partition("\t")
                 for family, name in enumerate(("ipv4", "ipv6")):
                     first, second = totals[family * 2], totals[family * 2 + 1]
-                    if label.label:
-                        counts.append(Count(label.service, name, label.label, dropped=first, would_drop=second))
+                    if counted:
+                        counts.append(Count(service, name, counted, dropped=first, would_drop=second))
                     else:
-                        counts.append(Count(label.service, name, None, accepted=first, never_drop=second))
+                        counts.append(Count(service, name, None, accepted=first, never_drop=second))
             return counts
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
@@ -185,12 +190,11 @@ class XdpEngine:
             programs.close()
         return None
 
-    def _programs(self, ruleset: Ruleset) -> tuple[Programs, bool]:
+    def _programs(self, ruleset: Ruleset, labels: Sequence[str]) -> tuple[Programs, bool]:
         """The set in force if the ruleset fits it and the program is the one we would load; else a new one."""
-        wanted = encode.labels_of(ruleset)
         active = self._active()
         known = active.labels() if active else {}
-        pairs = len(known.keys() | set(wanted))
+        pairs = len(known) + sum(label not in known for label in labels)
         need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
         if active and active.sizes.holds(need) and version_of(active.folder) == self.loader.version():
             return active, False
@@ -200,25 +204,20 @@ class XdpEngine:
         _check_memory(sizes)
         return Programs.load(self.loader, self.pins.new_set(self.loader.version()), sizes), True
 
-    def _fill(self, programs: Programs, ruleset: Ruleset, generation: int, old: Word, clock: encode.Clock) -> Word:
-        """Fill the slots that nobody looks at; returns the control word that would switch to them."""
-        digest = encode.tables_digest(ruleset)
-        same = bool(old.generation) and bytes(programs.head(old.policy).tables_digest) == digest
-        word = Word(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
-        pairs = programs.add_labels(encode.labels_of(ruleset))
+    def _fill(self, programs: Programs, ruleset: Ruleset, old: Word, word: Word, content: encode.Encoded) -> None:
+        """Fill the slots that nobody looks at, and that the new control word would switch to."""
+        same = bool(old.generation) and word.tables == old.tables
         try:
-            programs.fill_policy(word.policy, encode.encode_policy(ruleset, generation, pairs, clock, digest))
+            programs.fill_policy(word.policy, content)
             if not same:
                 programs.fill_tables(word.tables, ruleset)
             _try(programs, ruleset, word, TRIALS_OF_A_POLICY if same else TRIALS)
         except BaseException:
             self._undo(programs, old, word)
             raise
-        return word
 
-    def _switch(self, programs: Programs, word: Word, names: Sequence[str], *, fresh: bool) -> None:
+    def _switch(self, programs: Programs, old: Word, word: Word, names: Sequence[str], *, fresh: bool) -> None:
         """Publish, then see to the links. New interfaces come first: should one refuse, nothing has changed yet."""
-        old = programs.word()
         program = programs.fds["geodrop"]
         number = libbpf.program_info(program).id
         before = {link.interface.name: link for link in links.observe(self.pins)}
@@ -293,10 +292,9 @@ def _try(programs: Programs, ruleset: Ruleset, word: Word, count: int) -> None:
     for family, width in ((4, 4), (6, 16)):
         starts = ruleset.sections[f"ipv{family}/starts"]
         zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
-        for _ in range(count // 2):
-            at = chosen.randrange(len(zones))
-            start = starts[at * width : (at + 1) * width]
-            address = starts.cast("I")[at] if family == 4 else int.from_bytes(start, "big")
+        for at in chosen.choices(range(len(zones)), k=count // 2):
+            order: Literal["little", "big"] = "little" if family == 4 else "big"
+            address = int.from_bytes(starts[at * width : (at + 1) * width], order)
             keys.append(judge.keys(family, address))
             expected.append(zones[at])
             if at:
@@ -306,6 +304,3 @@ def _try(programs: Programs, ruleset: Ruleset, word: Word, count: int) -> None:
     if found != expected:
         wrong = sum(one != other for one, other in zip(found, expected, strict=True))
         raise ApplyError(f"the program looked {wrong} of {len(found)} addresses up wrongly; nothing was switched")
-    rows = programs.head(word.policy)
-    if rows.version != lay.LAYOUT_VERSION or rows.zones != len(ruleset.meta.zones):
-        raise ApplyError("the policy map is not what was written; nothing was switched")
