@@ -40,8 +40,8 @@ LIST = {
 }
 
 NEVER = {
-    "prefixes": Key("whoever comes from there"),
-    "ports": Key("whatever goes there", PORTS),
+    "prefixes": Key("sources, as on the wire"),
+    "ports": Key("local ports", PORTS),
 }
 
 LIMITS = {
