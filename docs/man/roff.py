@@ -23,7 +23,9 @@ AS_TYPED = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "
 def to_roff(markdown: str) -> str:
     """The body of a man page; a first-level heading is left out, since the page has a title of its own."""
     blocks = re.split(r"\n{2,}", _without_fences(COMMENT.sub("", markdown)).strip("\n"))
-    return "\n".join(line for block in blocks for line in _block(block)) + "\n"
+    body = "\n".join(line for block in blocks for line in _block(block)) + "\n"
+    # A heading begins a paragraph by itself.
+    return re.sub(r"^(\.S[HS] .*\n)\.PP\n", r"\1", body, flags=re.MULTILINE)
 
 
 def _without_fences(markdown: str) -> str:
