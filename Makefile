@@ -87,7 +87,7 @@ wheel: setup ## build the wheel, with the XDP program in it, into build/dist
 	@rm -f build/dist/geodrop-*.whl
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
 
-install: wheel ## install or upgrade on this host (deploy/install.sh says what goes where); XDP=1: with what xdp needs
+install: wheel man ## install or upgrade on this host (deploy/install.sh says what goes where); XDP=1: with what xdp needs
 	$(AS_ROOT) deploy/install.sh $(if $(XDP),--xdp) build/dist/geodrop-*.whl
 
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database

@@ -16,7 +16,7 @@ import pytest
 
 from geodrop.demo.screen import WIDTH
 from geodrop.errors import PrivilegeError
-from geodrop.state.places import PINS
+from geodrop.state.places import OWN_BPFFS, bpffs
 from tests.namespaces import require
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 def own_things() -> tuple[list[str], list[str]]:
     """The machine's interfaces, and what is mounted where geodrop pins."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
-    return os.listdir("/sys/class/net"), [line for line in mounts if line.split()[1] == str(PINS.parent)]
+    return os.listdir("/sys/class/net"), [line for line in mounts if line.split()[1] == str(bpffs())]
 
 
 def start(folder: Path, *before: str) -> subprocess.Popen[str]:
@@ -162,7 +162,8 @@ def test_the_demo_shows_what_it_says(folder: Path) -> None:
 def test_without_bpf_it_says_so_and_goes_on(folder: Path) -> None:
     """A host that cannot run xdp sees the whole story on nftables, and why there is no more."""
     # The kernel's file systems are hidden, so that there is no place for a bpffs.
-    demo = start(folder, "unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /sys/fs && exec "$@"', "sh")
+    hide = f"umount {OWN_BPFFS} 2>/dev/null; mount -t tmpfs none /sys/fs && exec $0 $@"
+    demo = start(folder, "unshare", "--mount", "sh", "-c", hide)
     out, err = demo.communicate(timeout=SECONDS)
     assert (demo.returncode, err) == (0, "")
     assert "nftables stays in force: no bpffs can be mounted on /sys/fs/bpf (No such file" in " ".join(out.split())

@@ -9,7 +9,7 @@ import pytest
 
 from geodrop.demo import mounts
 from geodrop.errors import UnavailableError
-from geodrop.state.places import PINS
+from geodrop.state.places import bpffs
 
 MOUNT = "from geodrop.demo.mounts import own_bpffs; own_bpffs(); print(open('/proc/self/mountinfo').read())"
 
@@ -17,13 +17,17 @@ MOUNT = "from geodrop.demo.mounts import own_bpffs; own_bpffs(); print(open('/pr
 @pytest.mark.root
 def test_only_its_process_sees_it() -> None:
     """A bpffs is there where geodrop pins, newly mounted; outside nothing has changed, and nothing is left."""
-    before = Path("/proc/self/mountinfo").read_text()
+    before = mounted(Path("/proc/self/mountinfo").read_text())
     inside = subprocess.run([sys.executable, "-c", MOUNT], check=True, capture_output=True, text=True).stdout
+    assert len(mounted(inside)) == len(before) + 1
+    assert mounted(Path("/proc/self/mountinfo").read_text()) == before
+
+
+def mounted(mountinfo: str) -> list[str]:
+    """The bpffs that are mounted where geodrop pins, one over the other."""
+    lines = [line for line in mountinfo.splitlines() if " - bpf " in line]
     # proc_pid_mountinfo(5): the mount point is the fifth field, the file system's type follows the dash.
-    bpffs = [line for line in inside.splitlines() if line.split()[4:5] == [str(PINS.parent)] and " - bpf " in line]
-    already = [line for line in before.splitlines() if line.split()[4] == str(PINS.parent) and " - bpf " in line]
-    assert len(bpffs) == len(already) + 1
-    assert Path("/proc/self/mountinfo").read_text() == before
+    return [line for line in lines if line.split()[4] == str(bpffs())]
 
 
 def test_a_refusal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
