@@ -37,7 +37,7 @@ class ProblemsError(GeodropError):
 
 
 class ApplyError(GeodropError):
-    """The kernel refused or differs; what was in force before still is."""
+    """It failed, and what was in force before still is. `verify`: a difference. `status`: in force, but degraded."""
 
     exit_code = 1
 
@@ -71,7 +71,7 @@ class UnavailableError(GeodropError):
 
 
 class BusyError(GeodropError):
-    """Somebody else is changing the dataplane right now."""
+    """Somebody else is changing the dataplane right now; try again."""
 
     exit_code = 75
 
