@@ -8,8 +8,10 @@ databases ahead of its task.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import mmap
 import os
 import signal
 import socket
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
 from geodrop.compile.build import build, identity
+from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
 from geodrop.compile.privileges import drop_privileges, limit_time
@@ -72,7 +75,7 @@ class Outcome(NamedTuple):
     """What a task ends with: the exit code of the verb, and what it found for the process that asked."""
 
     exit: int
-    change: dict[str, Any] | None = None
+    change: Change | None = None
 
 
 def main() -> NoReturn:
@@ -94,9 +97,20 @@ def main() -> NoReturn:
         sys.stderr.flush()
     except BrokenPipeError:
         pass  # Whoever read it has seen enough.
-    send(channel, outcome._asdict())
+    answer(channel, outcome)
     # At once: there is nothing to tidy up, and freeing what a task leaves behind takes its time.
     os._exit(0)
+
+
+def answer(channel: socket.socket, outcome: Outcome) -> None:
+    """Send the last message; a change that names too many regions goes as its totals."""
+    change = outcome.change
+    try:
+        send(channel, {"exit": outcome.exit, "change": change and change.as_json()})
+    except OSError as failure:
+        if failure.errno != errno.EMSGSIZE or change is None:
+            raise
+        send(channel, {"exit": outcome.exit, "change": change.summary()})
 
 
 def wait(channel: socket.socket) -> Request | None:
@@ -157,12 +171,19 @@ def check(request: Request) -> Outcome:
 
 
 def compile_(request: Request) -> Outcome:
-    """Write the ruleset to the descriptor given."""
+    """Write the ruleset to the descriptor given; say what it changes against a previous one, if that is given too."""
     inputs = read_inputs(request)
     data, _ = _ruleset(inputs, xdp=request.content["options"].get("xdp", False))
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
-    return Outcome(0)
+    if "previous" not in request.content:
+        return Outcome(0)
+    return _compared(request, Ruleset.unpack(data, "the new ruleset"))
+
+
+def compare_(request: Request) -> Outcome:
+    """Say what a ruleset that is there changes against a previous one."""
+    return _compared(request, _open_ruleset(request, "ruleset"))
 
 
 def explain(request: Request) -> Outcome:
@@ -192,6 +213,7 @@ TASKS: dict[str, Callable[[Request], Outcome]] = {
     "check": check,
     "compile": compile_,
     "explain": explain,
+    "compare": compare_,
 }
 
 
@@ -234,6 +256,20 @@ def _ruleset(inputs: Inputs, *, xdp: bool = False) -> tuple[bytes, RegionMap]:
         messages.warning(warning)
     sources = [*inputs.read, *map(identity, inputs.databases)]
     return build(inputs.policy, region_map, sources, xdp=xdp), region_map
+
+
+def _compared(request: Request, ruleset: Ruleset) -> Outcome:
+    change = compare(_open_ruleset(request, "previous"), ruleset)
+    return Outcome(0, change)
+
+
+def _open_ruleset(request: Request, name: str) -> Ruleset:
+    """A ruleset by its descriptor: the folder that holds it may be one that only root can enter."""
+    try:
+        with mmap.mmap(request.descriptor(name), 0, prot=mmap.PROT_READ) as data:
+            return Ruleset.unpack(bytes(data), name)
+    except (OSError, ValueError) as failure:  # ValueError: an empty file
+        raise DataError(f"the {name} cannot be read ({failure})", "compile it again") from failure
 
 
 def _ask_for_list(channel: socket.socket, file: str) -> bytes:
