@@ -164,7 +164,8 @@ class _Side:
     def partition(self, family: int) -> Partition:
         """A family's zones; raises DataError if they are not ascending, which the digest cannot tell."""
         starts = np.frombuffer(self.ruleset.sections[f"ipv{family}/starts"], DTYPE[family])
-        if not (starts[1:] > starts[:-1]).all():
+        high, low = _halves(starts)
+        if not ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
             raise DataError(f"ruleset {self.ruleset.digest[:12]}: damaged (ipv{family}/starts)", "compile it again")
         zones = np.frombuffer(self.ruleset.sections[f"ipv{family}/zones"], "<u2")
         return Partition(family, starts, zones.astype(np.int32))
@@ -200,7 +201,7 @@ class _Dropped:
     def __init__(self, old: _Side, new: _Side, family: int) -> None:
         self._old, self._new = old, new
         one, other = old.partition(family), new.partition(family)
-        if np.array_equal(one.starts, other.starts):  # the same databases: most changes are
+        if np.array_equal(one.starts.view(np.uint32), other.starts.view(np.uint32)):  # the same databases, most often
             self._starts, self._old_zones, self._new_zones = one.starts, one.values, other.values
         else:
             self._starts, self._old_zones, self._new_zones = combine(one, other)

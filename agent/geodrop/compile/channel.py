@@ -2,7 +2,7 @@
 
 A message is one JSON object, with descriptors beside it (SCM_RIGHTS). In order:
 
-    parent  {"prepare": ["country.mmdb"]}  any number of times; the databases come as descriptors, in this order
+    parent  {"prepare": {...}}             at most once: what a task will need, to be read ahead
     parent  {"task": "compile", ...}       once; the numbers in "streams", "policy", ... index the descriptors beside it
     child   {"list": "lists/bad.txt"}      any number of times; the parent answers each:
     parent  {"found": true} with a descriptor, or {"refused": "No such file or directory"}
