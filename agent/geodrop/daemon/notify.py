@@ -18,18 +18,25 @@ class Notifier:
         meant = os.environ.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog = int(watched) / 1e6 if watched and meant else None
         """Seconds without a ping after which systemd restarts the daemon; None if it does not watch."""
+        self._ready = False
 
     def status(self, text: str) -> None:
         """What `systemctl status` shows."""
         self._say(f"STATUS={text}")
 
     def ready(self, text: str) -> None:
-        """What is wanted is in force; also the end of a reload, however it ended."""
+        """The start is over: what is wanted is in force."""
+        self._ready = True
         self._say(f"READY=1\nSTATUS={text}")
 
     def reloading(self, text: str) -> None:
-        """A reload begins. The clock tells systemd 253 and later which of several it is."""
-        self._say(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\nSTATUS={text}")
+        """A reload begins; the one of the start is part of that. systemd 253 and later tells them by the clock."""
+        begins = f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n" if self._ready else ""
+        self._say(f"{begins}STATUS={text}")
+
+    def reloaded(self, text: str) -> None:
+        """It is over, well or not."""
+        self._say(f"READY=1\nSTATUS={text}" if self._ready else f"STATUS={text}")
 
     def stopping(self) -> None:
         """The daemon stops; the kernel goes on."""

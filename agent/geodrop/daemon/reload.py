@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
-from geodrop.daemon.source import ruleset_file
+from geodrop.daemon.source import Maker
 from geodrop.dataplane.load import apply_file
 from geodrop.errors import GeodropError
 
@@ -50,11 +50,16 @@ class Reload:
         self.config = config
         self.last: Last | None = None
         self._parts = parts
+        self._maker = Maker()
         self._coalesced = Coalesced(self._reload)
 
     async def ask(self, say: Callable[[str], None]) -> Outcome:
         """The outcome of a reload that began after this call; raises GeodropError with everything as it was."""
         return await self._coalesced.ask(say)
+
+    def close(self) -> None:
+        """Let the waiting compile child go."""
+        self._maker.close()
 
     async def _reload(self, say: Callable[[str], None]) -> Outcome:
         def phase(text: str) -> None:
@@ -68,11 +73,14 @@ class Reload:
             self.last = Last(time.time(), good=False, text=failure.message)
             said = "reload failed; what was in force still is"
             self._parts.log.error(said, reason=failure.message, code=failure.exit_code)  # noqa: TRY400 - no bug
-            self._parts.notifier.ready(f"reload failed, nothing changed: {failure.message}")
+            self._parts.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
             raise
+        finally:
+            # Not waited for: the next reload finds a child that has its imports done.
+            self._parts.compiler.start(partial(self._maker.wait, self.config))
         self.last = Last(time.time(), good=True, text=outcome.text)
         self._parts.log.info("reload done", outcome=outcome.text)
-        self._parts.notifier.ready(outcome.text)
+        self._parts.notifier.reloaded(outcome.text)
         return outcome
 
     async def _steps(self, phase: Callable[[str], None]) -> Outcome:
@@ -81,17 +89,17 @@ class Reload:
         config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         phase("compiling")
-        opened = ruleset_file(config)
-        path, warnings = await self._parts.compiler.do(opened.__enter__)
+        opened = self._maker.ruleset_file(config)
+        made = await self._parts.compiler.do(opened.__enter__)
         try:
             phase("loading")
-            loaded = await self._parts.engine.do(partial(apply_file, path, config, config.engine, ()))
+            loaded = await self._parts.engine.do(partial(apply_file, made.path, config, config.engine, ()))
         finally:
             opened.__exit__(None, None, None)
         self.config = config
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
-        return outcome(loaded, time.perf_counter() - began, "\n".join([*warnings.splitlines(), *lines]))
+        return outcome(loaded, time.perf_counter() - began, "\n".join([*made.warnings.splitlines(), *lines]))
 
 
 def outcome(loaded: Loaded, seconds: float, warnings: str = "") -> Outcome:

@@ -79,6 +79,7 @@ class Daemon:
             self._notifier.stopping()
             self._log.info("stopping; the kernel goes on enforcing")
             await self._server.close()
+            self._reload.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._engine.do(lambda: None)
@@ -98,12 +99,17 @@ class Daemon:
             return
         taken = await self._take_over()
         try:
-            await self._reload.ask(lambda _: None)
+            said = (await self._reload.ask(lambda _: None)).text
         except GeodropError as failure:
-            if not taken and not isinstance(failure, NoInterfaceError):
-                if self._config.first_boot == "closed" or store.intent().digest:
+            said = f"degraded: {failure.message}"
+            if not taken:
+                if not isinstance(failure, NoInterfaceError) and (
+                    self._config.first_boot == "closed" or store.intent().digest
+                ):
                     raise
-                self._log.critical("nothing is enforced: there is no last good ruleset, and first_boot is open")
+                said = f"nothing is enforced: {failure.message}"
+                self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
+        self._notifier.ready(said)
 
     async def _take_over(self) -> bool:
         """Whether something is in force after it."""

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import queue
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class Worker:
 
     async def do(self, job: Callable[[], T], priority: int = CHANGE) -> T:
         """Do it on the thread, after what was asked for before; gives back its result or raises what it raises."""
+        return await self.start(job, priority)
+
+    def start(self, job: Callable[[], T], priority: int = CHANGE) -> asyncio.Future[T]:
+        """The same for who may not want to wait."""
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
 
@@ -35,20 +40,16 @@ class Worker:
             try:
                 result = job()
             except BaseException as failure:  # noqa: BLE001 - handed on to who waits, whatever it is
-                settle = _setter(outcome.set_exception, failure)
+                settle = partial(outcome.set_exception, failure)
             else:
-                settle = _setter(outcome.set_result, result)
+                settle = partial(outcome.set_result, result)
             # RuntimeError: the loop is closed, since the daemon stops; nobody waits any more.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(lambda: None if outcome.done() else settle())
 
         self._jobs.put((priority, next(self._numbers), run))
-        return await outcome
+        return outcome
 
     def _work(self) -> None:
         while True:
             self._jobs.get()[2]()
-
-
-def _setter(settle: Callable[[T], None], value: T) -> Callable[[], None]:
-    return lambda: settle(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.errors import BusyError, PrivilegeError
@@ -34,6 +34,9 @@ def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
     except PermissionError as error:
         raise PrivilegeError(f"{path}: may not be opened", "run as root") from error
     try:
+        # Whoever may run a command may find the daemon, whatever the umask; only the file's owner can say so.
+        with suppress(PermissionError):
+            os.fchmod(descriptor, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
