@@ -17,6 +17,7 @@ TESTED_ELSEWHERE = {
     "__main__.py": "two lines; every test that runs `python -m geodrop` goes through it",
     "cli/demo.py": "tests/system/test_demo.py: it is about processes, signals and what is left",
     "dataplane/xdp/links.py": "tests/kernel/dataplane/xdp/test_engine.py: attaching is what those tests do",
+    "daemon/parts.py": "a record of what is tested part by part",
     "dataplane/engine.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }
 """Source files without a test file of their own: where they are tested instead, and why."""

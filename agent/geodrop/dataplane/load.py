@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.errors import ConfigError, DataError, NotEnforcingError, PrivilegeError, UnavailableError
+from geodrop.errors import ConfigError, DataError, NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
 from geodrop.state.places import default_pins
@@ -97,61 +97,71 @@ def engine_in_force() -> Engine:
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
-    """Make the kernel match the ruleset in a file.
+    """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
+    with exclusive():
+        return apply_file(path, config, engine_name, interfaces)
 
-    Raises DataError for the file, BusyError, PrivilegeError, UnavailableError, ConfigError when there is no interface,
-    and ApplyError with the old generation still in force.
+
+def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
+    """The same for whoever holds the lock.
+
+    Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError with the old
+    generation still in force.
     """
     ruleset = Ruleset.open(path)
     selected = select(interfaces or config.interfaces)
     if not selected.names:
-        raise ConfigError(
+        raise NoInterfaceError(
             "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
             "pattern matches",
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
-    with exclusive():
-        current, engine = engine_in_force(), select_engine(engine_name, ruleset)
-        store = Store(config.state)
-        before, intent = current.observe(), store.intent()
-        names = {interface.name for interface in before.interfaces}
-        same = before.digest == ruleset.digest and names == set(selected.names) and current.name == engine.name
-        if same and not engine.verify(ruleset):
-            store.keep(Path(path), ruleset.digest)
-            store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
-            return Loaded(before, before, None, selected.absent)
-        generation = max(intent.generation, before.generation) + 1
+    current, engine = engine_in_force(), select_engine(engine_name, ruleset)
+    store = Store(config.state)
+    before, intent = current.observe(), store.intent()
+    names = {interface.name for interface in before.interfaces}
+    same = before.digest == ruleset.digest and names == set(selected.names) and current.name == engine.name
+    if same and not engine.verify(ruleset):
         store.keep(Path(path), ruleset.digest)
-        store.remember(replace(intent, generation=generation))
-        try:
-            report = engine.apply(ruleset, generation, selected.names)
-        except UnavailableError:
-            # What xdp cannot do on these interfaces (or at all) nftables can; a named engine is meant, though.
-            if engine_name != "auto" or engine.name == "nftables":
-                raise
-            engine = select_engine("nftables")
-            report = engine.apply(ruleset, generation, selected.names)
-        if current.name != engine.name:
-            # Both judge for a moment, each by a whole policy; nothing is ever judged by neither.
-            current.remove()
-        store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
-        store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
-        return Loaded(before, engine.observe(), report, selected.absent)
+        store.remember(replace(intent, digest=ruleset.digest, unloaded=False))
+        return Loaded(before, before, None, selected.absent)
+    generation = max(intent.generation, before.generation) + 1
+    store.keep(Path(path), ruleset.digest)
+    store.remember(replace(intent, generation=generation))
+    try:
+        report = engine.apply(ruleset, generation, selected.names)
+    except UnavailableError:
+        # What xdp cannot do on these interfaces (or at all) nftables can; a named engine is meant, though.
+        if engine_name != "auto" or engine.name == "nftables":
+            raise
+        engine = select_engine("nftables")
+        report = engine.apply(ruleset, generation, selected.names)
+    if current.name != engine.name:
+        # Both judge for a moment, each by a whole policy; nothing is ever judged by neither.
+        current.remove()
+    store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
+    store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
+    return Loaded(before, engine.observe(), report, selected.absent)
 
 
 def unload(config: Config) -> bool:
-    """Remove all that is ours from the kernel and remember that; False if there was nothing."""
+    """Remove all that is ours from the kernel and remember that; False if there was nothing. Raises BusyError."""
     with exclusive():
-        engine = engine_in_force()
-        store = Store(config.state)
-        before, intent = engine.observe(), store.intent()
-        generation = max(intent.generation, before.generation)
-        # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
-        store.remember(replace(intent, generation=generation, unloaded=True))
-        # Both: a load that was killed while it changed engines leaves both.
-        engines = [select_engine("nftables"), *([make_engine("xdp")] if os.path.exists(default_pins()) else [])]
-        removed = [engine.remove() for engine in engines]
-        return any(removed)
+        return remove_all(config)
+
+
+def remove_all(config: Config) -> bool:
+    """The same for whoever holds the lock."""
+    engine = engine_in_force()
+    store = Store(config.state)
+    before, intent = engine.observe(), store.intent()
+    generation = max(intent.generation, before.generation)
+    # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
+    store.remember(replace(intent, generation=generation, unloaded=True))
+    # Both: a load that was killed while it changed engines leaves both.
+    engines = [select_engine("nftables"), *([make_engine("xdp")] if os.path.exists(default_pins()) else [])]
+    removed = [engine.remove() for engine in engines]
+    return any(removed)
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:

@@ -30,6 +30,11 @@ def default_socket() -> Path:
     return _apart(RUN) / "control.sock"
 
 
+def compile_socket() -> Path:
+    """Where systemd starts an instance of geodrop-compile@.service for whoever connects, if it is there."""
+    return _apart(RUN) / "compile.sock"
+
+
 def lock_file() -> Path:
     """The lock that whoever changes this namespace's dataplane holds, whatever agent.yaml says of other places."""
     return _apart(RUN) / "lock"
