@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
-from geodrop.config import load_config
-from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.load import loaded_ruleset
-from geodrop.dataplane.sample import sample
+from geodrop.control.client import ask
 from geodrop.errors import ApplyError, NotEnforcingError
-from geodrop.ruleset.explain import effective_mode
-from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     import argparse
-
-SCHEMA = 1
-SAMPLE = 20
-"""Boundaries a family that every `status` asks the kernel about; `verify` asks about more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,60 +20,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: in force and healthy; 1: in force, but degraded; 3: nothing in force."""
-    status = read_status(args.config)
+    answer = ask("status")
+    status = answer["data"] if answer else _without_daemon(args.config)
     print(json.dumps(status) if args.json else describe(status))
     if not status["enforcing"]:
         return NotEnforcingError.exit_code
     return 0 if status["healthy"] else ApplyError.exit_code
 
 
-def read_status(config_path: str | None) -> dict[str, Any]:
-    """The object of `status --json`: read back from the kernel, then held against the ruleset it names."""
-    config = load_config(config_path)
-    engine = Engines.here()
-    observed = engine.observe()
-    ruleset = loaded_ruleset(config, observed)
-    enforcing = observed.generation > 0 and bool(observed.interfaces)
-    problems = []
-    if enforcing and ruleset is None:
-        problems.append(f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}: load it again")
-    elif enforcing and ruleset is not None:
-        differences = engine.verify(ruleset, full=False) or sample(ruleset, engine, SAMPLE)
-        problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
-    services = ruleset.meta.services if ruleset and enforcing else ()
-    now = time.time()
-    return {
-        "schema": SCHEMA,
-        "enforcing": enforcing,
-        "healthy": enforcing and not problems,
-        "problems": problems,
-        "daemon": False,
-        "generation": observed.generation,
-        "digest": observed.digest,
-        "paused": False,
-        "unloaded": Store(config.state).intent().unloaded,
-        "interfaces": [
-            {"name": interface.name, "engine": interface.engine, "attach": interface.attach}
-            | ({"why": interface.why} if interface.why else {})
-            for interface in observed.interfaces
-        ],
-        "services": [
-            {
-                "name": service.name,
-                "mode": service.mode,
-                "effective": effective_mode(service, now),
-                "starts": None if service.starts is None else _utc(service.starts),
-            }
-            for service in services
-        ],
-    }
+def _without_daemon(config_path: str | None) -> dict[str, Any]:
+    # Imported here, since all of it is in the daemon already if one runs; so in the other verbs.
+    from geodrop.config import load_config  # noqa: PLC0415
+    from geodrop.report.status import read_status  # noqa: PLC0415
+
+    return read_status(load_config(config_path))
 
 
 def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
     if not status["enforcing"]:
         why = "unloaded on request" if status["unloaded"] else "nothing has been loaded"
-        return messages.paint(f"not enforcing: {why}", messages.RED)
+        problems = [f"  problem     {problem}" for problem in status["problems"]]
+        return "\n".join([messages.paint(f"not enforcing: {why}", messages.RED), *problems])
     lines = [
         messages.paint("enforcing", messages.GREEN)
         if status["healthy"]
@@ -98,9 +56,7 @@ def describe(status: dict[str, Any]) -> str:
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
         lines.append(f"  service     {service['name']}: {service['effective']}{starts}")
-    lines.append("  daemon      not running; the kernel enforces without it")
+    if last := status["last_reload"]:
+        lines.append(f"  reload      {last['time']}: {last['text']}")
+    lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel enforces without it'}")
     return "\n".join(lines)
-
-
-def _utc(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
-from geodrop.errors import ConfigError, DataError, NotEnforcingError
+from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
-from geodrop.state.store import Intent, Store
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,45 +40,56 @@ class Loaded:
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
-    """Make the kernel match the ruleset in a file.
+    """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
+    with exclusive():
+        return apply_file(path, config, engine_name, interfaces)
 
-    Raises DataError for the file, BusyError, PrivilegeError, UnavailableError, ConfigError when there is no interface,
-    and ApplyError with the old generation still in force.
+
+def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
+    """The same for whoever holds the lock.
+
+    Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError with the old
+    generation still in force.
     """
     ruleset = Ruleset.open(path)
     selected = select(interfaces or config.interfaces)
     if not selected.names:
-        raise ConfigError(
+        raise NoInterfaceError(
             "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
             "pattern matches",
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
-    with exclusive():
-        engines = Engines.here()
-        store = Store(config.state)
-        before, intent = engines.observe(), store.intent()
-        same = before.digest == ruleset.digest and not engines.verify(ruleset)
-        generation = before.generation if same else max(intent.generation, before.generation) + 1
-        store.keep(Path(path), ruleset.digest)
-        if not same:
-            store.remember(replace(intent, generation=generation))
-        report = arrange(engines, ruleset, generation, selected, engine_name)
-        after = engines.observe()
-        store.remember(Intent(max(intent.generation, generation), ruleset.digest))
-        store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
-        return Loaded(before, after, None if before == after else report, selected.absent)
+    engines = Engines.here()
+    store = Store(config.state)
+    before, intent = engines.observe(), store.intent()
+    same = before.digest == ruleset.digest and not engines.verify(ruleset)
+    generation = before.generation if same else max(intent.generation, before.generation) + 1
+    store.keep(Path(path), ruleset.digest)
+    if not same:
+        store.remember(replace(intent, generation=generation))
+    report = arrange(engines, ruleset, generation, selected, engine_name)
+    after = engines.observe()
+    generation = max(intent.generation, generation)
+    store.remember(replace(intent, generation=generation, digest=ruleset.digest, unloaded=False))
+    store.prune(config.keep, {ruleset.digest, before.digest, intent.digest})
+    return Loaded(before, after, None if before == after else report, selected.absent)
 
 
 def unload(config: Config) -> bool:
-    """Remove all that is ours from the kernel and remember that; False if there was nothing."""
+    """Remove all that is ours from the kernel and remember that; False if there was nothing. Raises BusyError."""
     with exclusive():
-        engines = Engines.here()
-        store = Store(config.state)
-        before, intent = engines.observe(), store.intent()
-        generation = max(intent.generation, before.generation)
-        # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
-        store.remember(replace(intent, generation=generation, unloaded=True))
-        return engines.remove()
+        return remove_all(config)
+
+
+def remove_all(config: Config) -> bool:
+    """The same for whoever holds the lock."""
+    engines = Engines.here()
+    store = Store(config.state)
+    before, intent = engines.observe(), store.intent()
+    generation = max(intent.generation, before.generation)
+    # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
+    store.remember(replace(intent, generation=generation, unloaded=True))
+    return engines.remove()
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
