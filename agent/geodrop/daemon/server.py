@@ -1,7 +1,7 @@
 """The control sockets: who may connect, how long a request may take, and that nobody is in another's way.
 
-`control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for those who may only
-read. A connection carries one request. Each socket has a number of places for clients; when all are taken, the
+`control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for those who
+may only read. A connection carries one request. Each socket has a number of places for clients; when all are taken, the
 connection that has waited longest without having made its request gives way to a new one, so that whoever asks at once
 is served whatever else is connected.
 """
