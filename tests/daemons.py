@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,10 +28,11 @@ class Daemon:
         self.control = geodrop.folder / "control.sock"
         self.said: list[str] = []
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._notify.settimeout(TIMEOUT)
         address = geodrop.folder / "notify.sock"
         address.unlink(missing_ok=True)
         self._notify.bind(str(address))
+        self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 geodrop.command("run", *arguments), env={**os.environ, "NOTIFY_SOCKET": str(address)}, stderr=log
@@ -44,8 +47,8 @@ class Daemon:
         """The next message that contains a text; fails if the daemon is silent for long."""
         while True:
             try:
-                message = self._notify.recv(1 << 16).decode()
-            except TimeoutError:
+                message = self._messages.get(timeout=TIMEOUT)
+            except queue.Empty:
                 raise AssertionError(f"the daemon never said {text!r}; its log:\n{self.log}") from None
             self.said.append(message)
             if text in message:
@@ -64,7 +67,7 @@ class Daemon:
         """End it, however it is."""
         self.process.kill()
         self.process.wait()
-        self._notify.close()
+        self._notify.shutdown(socket.SHUT_RD)
 
     def memory(self) -> int:
         """What it takes of memory (PSS), in bytes."""
@@ -75,6 +78,12 @@ class Daemon:
     def descriptors(self) -> int:
         """How many it has open."""
         return len(list((self._proc() / "fd").iterdir()))
+
+    def _listen(self) -> None:
+        # In a thread, as systemd would: a daemon must not wait until a test listens.
+        with self._notify:
+            while message := self._notify.recv(1 << 16):
+                self._messages.put(message.decode())
 
     def _proc(self) -> Path:
         return Path(f"/proc/{self.process.pid}")

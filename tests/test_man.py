@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from geodrop.policy import parse
 from geodrop.policy.model import Action, Established, Mode
 
 if TYPE_CHECKING:
-    from enum import StrEnum
+    from collections.abc import Iterable
     from pathlib import Path
 
     from docs.man.pages import Page
@@ -99,11 +100,18 @@ def test_every_command_is_explained(verb: str) -> None:
 
 
 def test_usage_lines_say_what_may_be_left_out_and_repeated() -> None:
-    """Required options without brackets, repeated ones with dots, positional arguments last."""
-    usages = re.findall(r"^\| `(geodrop .*?)` \|", reference.commands(), re.MULTILINE)
-    assert "geodrop check [--json] [POLICY]" in usages
-    assert "geodrop load [--engine {auto,nftables,xdp}] [--interface NAME]... FILE" in usages
-    assert any(re.match(r"geodrop compile --policy FILE --database FILE\.\.\. .*-o FILE", usage) for usage in usages)
+    """Required options without brackets, repeated ones with dots, positional arguments last, hidden ones nowhere."""
+    parser = argparse.ArgumentParser(prog="geodrop try")
+    parser.add_argument("file", metavar="FILE")
+    parser.add_argument("rest", nargs="*", metavar="MORE")
+    parser.add_argument("-o", "--output", required=True, metavar="OUT")
+    parser.add_argument("--interface", action="append", metavar="NAME")
+    parser.add_argument("--engine", choices=("a", "b"))
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--secret", help=argparse.SUPPRESS)
+    assert reference.usage(parser) == (
+        "geodrop try -o OUT [--interface NAME]... [--engine {a,b}] [--json] FILE [MORE...]"
+    )
 
 
 def test_every_exit_code_is_documented() -> None:
@@ -145,16 +153,18 @@ def tables(keys: Keys) -> list[Keys]:
 
 
 @pytest.mark.parametrize(
-    ("key", "choices"),
+    ("keys", "key", "choices"),
     [
-        ("services.NAME.mode", Mode),
-        ("services.NAME.established", Established),
-        ("services.NAME.action", Action),
+        (parse.KEYS, "services.NAME.mode", Mode),
+        (parse.KEYS, "services.NAME.established", Established),
+        (parse.KEYS, "services.NAME.action", Action),
+        (config.KEYS, "engine", config.ENGINES),
+        (config.KEYS, "first_boot", config.FIRST_BOOT),
     ],
 )
-def test_every_choice_is_named(key: str, choices: type[StrEnum]) -> None:
+def test_every_choice_is_named(keys: Keys, key: str, choices: Iterable[str]) -> None:
     """A key that takes one of a few words names each of them."""
-    assert {str(choice) for choice in choices} <= set(re.findall(r"`(\w+)", dict(paths(parse.KEYS))[key]))
+    assert set(map(str, choices)) <= set(re.findall(r"`(\w+)", dict(paths(keys))[key]))
 
 
 @pytest.mark.parametrize(

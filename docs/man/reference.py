@@ -31,7 +31,7 @@ def refreshed(page: str) -> str:
 
 def commands() -> str:
     """Every command in a line."""
-    return _table("command", "does", ((code(_usage(name)), summary) for name, summary in VERBS.items()))
+    return _table("command", "does", ((code(usage(_parser(name))), summary) for name, summary in VERBS.items()))
 
 
 def arguments() -> str:
@@ -40,7 +40,7 @@ def arguments() -> str:
     sections = [every]
     for name in VERBS:
         parser = _parser(name)
-        sections += [f"### geodrop {name}", f"{code(_usage(name))}", str(parser.description)]
+        sections += [f"### geodrop {name}", code(usage(parser)), str(parser.description)]
         own = _explained(_own_actions(parser))
         if own:
             sections.append(_table("argument", "meaning", own))
@@ -77,6 +77,16 @@ BLOCKS = {
 }
 
 
+def usage(parser: argparse.ArgumentParser) -> str:
+    """How a command is called: options first, in brackets what may be left out, `...` what may be repeated."""
+    words = [parser.prog]
+    for action in sorted(_own_actions(parser), key=lambda action: not action.option_strings):
+        word = f"{action.option_strings[0]} {_value(action)}".strip() if action.option_strings else _value(action)
+        word = word if action.required or not action.option_strings else f"[{word}]"
+        words.append(f"{word}..." if isinstance(action, argparse._AppendAction) else word)  # noqa: SLF001 - as above
+    return " ".join(words)
+
+
 def code(text: str) -> str:
     """Text to be typed as it stands."""
     return f"`{text}`"
@@ -87,8 +97,8 @@ def _keys(keys: Keys) -> str:
 
 
 def _table(first: str, second: str, rows: Iterable[tuple[str, str]]) -> str:
-    cells = [(first, second), ("---", "---"), *((left.replace("|", r"\|"), right) for left, right in rows)]
-    return "\n".join(f"| {left} | {right} |".replace("|  |", "| |") for left, right in cells)
+    cells = [(first, second), ("---", "---"), *(tuple(cell.replace("|", r"\|") for cell in row) for row in rows)]
+    return "\n".join(" ".join(["|", *(f"{cell} |".strip() for cell in row)]) for row in cells)
 
 
 def _parser(verb: str) -> argparse.ArgumentParser:
@@ -117,17 +127,6 @@ def _explained(actions: Iterable[argparse.Action]) -> list[tuple[str, str]]:
         for action in actions
         if not isinstance(action, argparse._SubParsersAction)  # noqa: SLF001 - as above
     ]
-
-
-def _usage(verb: str) -> str:
-    """How a command is called: options first, in brackets what may be left out, `...` what may be repeated."""
-    actions = _own_actions(_parser(verb))
-    words = ["geodrop", verb]
-    for action in sorted(actions, key=lambda action: not action.option_strings):
-        word = f"{action.option_strings[0]} {_value(action)}".strip() if action.option_strings else _value(action)
-        word = word if action.required or not action.option_strings else f"[{word}]"
-        words.append(f"{word}..." if isinstance(action, argparse._AppendAction) else word)  # noqa: SLF001 - as above
-    return " ".join(words)
 
 
 def _spellings(action: argparse.Action) -> list[str]:

@@ -13,8 +13,9 @@ from geodrop.state.lock import control_socket
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-MONITOR = "monitor.sock"
-"""The socket beside the control socket on which reading verbs are answered, for those who may do nothing else."""
+MONITOR = "monitor/control.sock"
+"""The socket on which reading verbs are answered, beside the control socket, for those who may do nothing else. In a
+folder of its own, which the unit's tmpfiles give to their group: the daemon has no right to give files away."""
 
 PATIENCE = 600.0
 """Seconds without a word after which the daemon is given up: no compile may take half of that."""
@@ -51,6 +52,7 @@ def _connect(control: str) -> socket.socket | None:
     """A connection to the control socket, or else to the one for reading; None if nobody listens there."""
     if not control:
         return None
+    denied = False
     for path in (control, os.path.join(os.path.dirname(control), MONITOR)):
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         channel.settimeout(PATIENCE)
@@ -58,9 +60,11 @@ def _connect(control: str) -> socket.socket | None:
             channel.connect(path)
         except PermissionError:
             channel.close()
+            denied = True
         except (FileNotFoundError, ConnectionRefusedError):
             channel.close()
-            return None
+            if not denied:
+                return None
         else:
             return channel
     raise PrivilegeError(

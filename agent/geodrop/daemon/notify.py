@@ -7,6 +7,9 @@ import os
 import socket
 import time
 
+SECONDS = 1.0
+"""How long to wait while systemd has no room for another message, as when it executes itself anew."""
+
 
 class Notifier:
     """Says things on $NOTIFY_SOCKET, if there is one."""
@@ -56,4 +59,5 @@ class Notifier:
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
         ):
+            channel.settimeout(SECONDS)
             channel.sendto(message.encode(), address)

@@ -1,7 +1,7 @@
 """The control sockets: who may connect, how long a request may take, and that nobody is in another's way.
 
-`control.sock` is for the service's own group and answers every verb; `monitor.sock` beside it is for those who may only
-read. A connection carries one request. Each socket has a number of places for clients; when all are taken, the
+`control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for those who
+may only read. A connection carries one request. Each socket has a number of places for clients; when all are taken, the
 connection that has waited longest without having made its request gives way to a new one, so that whoever asks at once
 is served whatever else is connected.
 """
@@ -85,7 +85,7 @@ class Server:
         await self._listen(control, None, only_reading=False)
         with contextlib.suppress(KeyError):
             readers = grp.getgrnam(GROUP_OF_READERS).gr_gid
-            await self._listen(control.with_name(MONITOR), readers, only_reading=True)
+            await self._listen(control.parent / MONITOR, readers, only_reading=True)
 
     async def close(self) -> None:
         """Take no more requests, and leave no socket behind."""
@@ -117,7 +117,7 @@ def bind(path: Path, group: int | None) -> socket.socket | None:
         # Nobody can connect before listen(2).
         channel.bind(str(path))
         os.chmod(path, 0o660)
-        if group is not None:
+        if group is not None and os.stat(path).st_gid != group:
             os.chown(path, -1, group)
     except PermissionError as error:
         channel.close()
