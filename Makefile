@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-databases wheel install demo bench lint format lock clean
+.PHONY: help setup test test-databases wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -87,7 +87,7 @@ wheel: setup ## build the wheel, with the XDP program in it, into build/dist
 	@rm -f build/dist/geodrop-*.whl
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
 
-install: wheel ## install or upgrade on this host (deploy/install.sh says what goes where); XDP=1: with what xdp needs
+install: wheel man ## install or upgrade on this host (deploy/install.sh says what goes where); XDP=1: with what xdp needs
 	$(AS_ROOT) deploy/install.sh $(if $(XDP),--xdp) build/dist/geodrop-*.whl
 
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
@@ -95,6 +95,9 @@ demo: setup ## policy to packets, in throw-away network namespaces with a bundle
 
 bench: setup ## every figure beside its baseline, in one run; also into build/bench.json
 	$(AS_ROOT) $(BIN)/python -m tests.bench
+
+man: setup ## the reference's tables from the code, and the man pages into build/man
+	@$(BIN)/python -m docs.man
 
 lint: setup ## ruff (lint and format) and mypy
 	$(BIN)/ruff check

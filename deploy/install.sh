@@ -4,6 +4,7 @@
 # /opt/geodrop             leads to a virtual environment with the wheel and requirements/run.txt (locked, with hashes)
 # /usr/local/sbin/geodrop  the command
 # /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP programs
+# /usr/local/share/man     the man pages, if `make man` has been run
 # /etc/geodrop             yours: agent.yaml and policy.yaml; never touched
 #
 # An upgrade switches the link in one step and restarts the daemon if it runs; enforcement goes on meanwhile.
@@ -27,6 +28,10 @@ ln -sfn "$folder" /opt/geodrop.new
 mv -T /opt/geodrop.new /opt/geodrop
 install -d /usr/local/sbin
 ln -sf /opt/geodrop/bin/geodrop /usr/local/sbin/geodrop
+
+for page in build/man/*.[58]; do
+	[ ! -e "$page" ] || install -D -m 644 -t "/usr/local/share/man/man${page##*.}" "$page"
+done
 
 units=/usr/local/lib/systemd/system
 install -d "$units" /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d

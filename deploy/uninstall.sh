@@ -16,7 +16,8 @@ for unit in geodrop.service geodrop.service.d geodrop-boot.service geodrop-compi
 		run-geodrop-bpf.mount; do
 	rm -rf "/usr/local/lib/systemd/system/$unit"
 done
-rm -f /usr/local/lib/sysusers.d/geodrop.conf /usr/local/lib/tmpfiles.d/geodrop.conf /usr/local/sbin/geodrop
+rm -f /usr/local/lib/sysusers.d/geodrop.conf /usr/local/lib/tmpfiles.d/geodrop.conf /usr/local/sbin/geodrop \
+	/usr/local/share/man/man8/geodrop.8 /usr/local/share/man/man5/geodrop-*.5
 rm -rf /opt/geodrop /opt/geodrop-* /run/geodrop
 [ ! -d /run/systemd/system ] || systemctl daemon-reload
 [ "${1:-}" != --purge ] || rm -rf /etc/geodrop /var/lib/geodrop

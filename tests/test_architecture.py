@@ -24,12 +24,15 @@ ROOMS: dict[str, set[str]] = {
     "ruleset": {"errors", "policy"},
     "compile": {"errors", "messages", "document", "policy", "geo", "ruleset"},
     "state": {"errors", "ruleset"},
+    "control": {"errors", "state"},
     "config": {"errors", "document", "state"},
     "dataplane": {"errors", "ruleset", "state", "config"},
     "report": {"errors", "ruleset", "state", "config", "dataplane"},
+    "daemon": {"errors", "compile", "control", "state", "config", "dataplane", "report"},
     "data": {"errors"},
     "demo": {"errors", "messages", "data", "state"},
-    "cli": {"errors", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"} | {"report"},
+    "cli": {"errors", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"}
+    | {"control", "report", "daemon"},
     "__main__": {"cli"},
 }
 """Each room (a folder or a file of the package) and the rooms it may import, itself apart."""
@@ -43,7 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
     "geoip2": {"geo"},
     "yaml": {"document"},
     "pyroute2": {"dataplane"},
-    "structlog": {"dataplane", "cli"},
+    "structlog": {"daemon"},
 }
 """Each library and the rooms that may import it."""
 
@@ -51,7 +54,7 @@ UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compi
 """What reads databases and policies: never inside a process with privileges."""
 
 PRIVILEGED = (
-    *("check", "compile", "load", "unload", "rollback", "history", "pause", "resume"),
+    *("check", "compile", "run", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
     *("explain", "export", "status", "counters", "verify", "demo"),
 )
 """The verbs: all of them may be started by root. Those that compile do it in the unprivileged child."""

@@ -16,6 +16,7 @@ MAX_LINES = 450
 TESTED_ELSEWHERE = {
     "__main__.py": "two lines; every test that runs `python -m geodrop` goes through it",
     "cli/demo.py": "tests/system/test_demo.py: it is about processes, signals and what is left",
+    "daemon/parts.py": "a record of what is tested part by part",
     "dataplane/engine.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }
 """Source files without a test file of their own: where they are tested instead, and why."""

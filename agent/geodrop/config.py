@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop.document.keys import Key
 from geodrop.document.problems import shown
 from geodrop.errors import ConfigError, ConfigFileError
 from geodrop.state.places import default_socket, default_state
@@ -24,6 +25,34 @@ UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
 INTERFACE = re.compile(r"[^\s/:]{1,15}")
 """dev_valid_name in net/core/dev.c, with room for the patterns of fnmatch."""
+
+
+SOURCE = {
+    "policy": Key("a policy, with `databases`"),
+    "databases": Key("GeoIP databases; the first that has a country answers"),
+    "ruleset": Key("a ruleset that `geodrop compile` made, instead of the other two"),
+}
+
+METRICS = {
+    "listen": Key("an address and port (default: `127.0.0.1:9817`)"),
+    "socket": Key("a Unix socket"),
+    "textfile": Key("a folder that node_exporter reads"),
+}
+
+KEYS = {
+    "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
+    "engine": Key("`auto` (default), `nftables` or `xdp`"),
+    "interfaces": Key(
+        "where packets are judged, a list of names that may end in `*`. Left out: those with a default route, but no "
+        "loopback, bridge, veth or tunnel"
+    ),
+    "first_boot": Key("`open` (default) or `closed`: as long as there is no ruleset to load"),
+    "state": Key("the folder for rulesets and what is remembered (default: `/var/lib/geodrop`)"),
+    "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
+    "metrics": Key("where metrics are to be had; one of the following", METRICS),
+    "keep": Key("how long rulesets are kept that are not in force, in `h`, `d` or `w` (default: `400d`)"),
+}
+"""agent.yaml's keys, whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +125,7 @@ class _Reader:
 
     def config(self, root: Node) -> Config:
         """The whole file."""
-        names = [field.name for field in fields(Config)]
-        found = self._shape.fields(self._report, root, "agent.yaml", names)
+        found = self._shape.fields(self._report, root, "agent.yaml", KEYS)
         read: dict[str, object] = {
             "engine": found.value("engine", partial(self._choice, ENGINES)),
             "first_boot": found.value("first_boot", partial(self._choice, FIRST_BOOT)),
@@ -115,7 +143,7 @@ class _Reader:
         return Config(**{name: value for name, value in read.items() if value is not None})  # type: ignore[arg-type]
 
     def _source(self, node: Node) -> Source | None:
-        found = self._shape.fields(self._report, node, "source", ("policy", "databases", "ruleset"))
+        found = self._shape.fields(self._report, node, "source", SOURCE)
         policy, ruleset = found.value("policy", self._beside), found.value("ruleset", self._beside)
         databases: list[str] = []
         if "databases" in found.nodes:
@@ -126,7 +154,7 @@ class _Reader:
         return Source(policy, tuple(databases), ruleset)
 
     def _metrics(self, node: Node) -> Metrics | None:
-        found = self._shape.fields(self._report, node, "metrics", ("listen", "socket", "textfile"))
+        found = self._shape.fields(self._report, node, "metrics", METRICS)
         if len(found.nodes) != 1:
             self._report.error(node.place, "metrics takes one of listen, socket and textfile; write one of them")
             return None

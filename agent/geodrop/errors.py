@@ -15,14 +15,18 @@ if TYPE_CHECKING:
 
 
 class GeodropError(Exception):
-    """A failure that is not a bug: what is wrong, and what to do next."""
+    """A failure that is not a bug: what is wrong, and what to do next.
+
+    `printed` are lines that say it already, ready for stderr: the problems of a file, or what a child wrote.
+    """
 
     exit_code: ClassVar[int] = 1
 
-    def __init__(self, message: str, next_step: str = "") -> None:
+    def __init__(self, message: str, next_step: str = "", *, printed: str = "") -> None:
         super().__init__(message)
         self.message = message
         self.next_step = next_step
+        self.printed = printed
 
     def __str__(self) -> str:
         return f"{self.message}; {self.next_step}" if self.next_step else self.message
@@ -32,12 +36,13 @@ class ProblemsError(GeodropError):
     """A file is wrong; carries every problem found, in file order, each with its place."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
+        lines = "\n".join(str(problem) for problem in problems)
+        super().__init__(lines, printed=lines)
         self.problems = tuple(problems)
 
 
 class ApplyError(GeodropError):
-    """The kernel refused or differs; what was in force before still is."""
+    """It failed, and what was in force before still is. `verify`: a difference. `status`: in force, but degraded."""
 
     exit_code = 1
 
@@ -71,7 +76,7 @@ class UnavailableError(GeodropError):
 
 
 class BusyError(GeodropError):
-    """Somebody else is changing the dataplane right now."""
+    """Somebody else is changing the dataplane right now; try again."""
 
     exit_code = 75
 
@@ -92,6 +97,10 @@ class ConfigFileError(ProblemsError, ConfigError):
     """agent.yaml cannot be read."""
 
 
+class NoInterfaceError(ConfigError):
+    """No interface is there to judge packets on; one may come."""
+
+
 class PolicyError(ProblemsError):
     """The policy cannot be used."""
 
@@ -100,3 +109,30 @@ class PolicyError(ProblemsError):
 
 EXIT_BUG = 70
 """The only exit code that comes with a traceback."""
+
+
+class BugError(GeodropError):
+    """Another process of geodrop met a bug; its log or stderr has the traceback."""
+
+    exit_code = EXIT_BUG
+
+
+_BY_CODE: dict[int, type[GeodropError]] = {
+    kind.exit_code: kind
+    for kind in (
+        ApplyError,
+        UsageError,
+        NotEnforcingError,
+        DataError,
+        UnavailableError,
+        BugError,
+        BusyError,
+        PrivilegeError,
+        ConfigError,
+    )
+}
+
+
+def failure_of(code: int, message: str, next_step: str = "", *, printed: str = "") -> GeodropError:
+    """A failure that another process reported, as the exception of its exit code; a code nobody knows is a bug."""
+    return _BY_CODE.get(code, BugError)(message, next_step, printed=printed)

@@ -6,8 +6,6 @@ import os
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from geodrop.errors import ProblemsError
-
 if TYPE_CHECKING:
     from geodrop.errors import GeodropError
 
@@ -24,9 +22,9 @@ def paint(text: str, code: int, stream: TextIO | None = None) -> str:
 
 
 def error(failure: GeodropError) -> None:
-    """Print a failure and its next step. The problems of a file bring their own place and severity."""
-    if isinstance(failure, ProblemsError):
-        print(failure, file=sys.stderr)
+    """Print a failure and its next step. What comes ready to print brings its own place and severity."""
+    if failure.printed:
+        print(failure.printed, file=sys.stderr)
         return
     print(f"{paint('geodrop: error:', RED, sys.stderr)} {failure}", file=sys.stderr)
 

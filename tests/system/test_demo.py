@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from geodrop.demo.screen import WIDTH
 from geodrop.errors import PrivilegeError
+from geodrop.state.places import OWN_BPFFS, bpffs
 from tests.namespaces import require
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Traces:
     """What a running demo has made on this machine, seen from outside."""
 
     holders: list[int]
-    namespaces: set[str]
+    namespaces: dict[str, int]
     locks: set[Path]
 
     @classmethod
@@ -45,42 +47,60 @@ class Traces:
             subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", *ask], check=True, stdout=subprocess.PIPE).stdout
             for pid in holders
         }
+        files = [f"/proc/{pid}/ns/net" for pid in holders]
+        if os.readlink(f"/proc/{demo.pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt"):
+            files.append(f"/proc/{demo.pid}/ns/mnt")
         return cls(
             holders,
-            {os.readlink(f"/proc/{pid}/ns/net") for pid in holders},
+            # Held open, so that the kernel does not give its number to a namespace of somebody else's.
+            {os.readlink(file): os.open(file, os.O_RDONLY) for file in files},
             {Path(line.decode().strip()) for line in locks},
         )
 
     def assert_gone(self) -> None:
         """Nobody is in the namespaces any more, and no lock is left."""
-        assert not self.namespaces & set(namespaces_in_use())
+        self.assert_left()
         assert not [path for path in self.locks if path.exists() or path.parent.exists()]
+
+    def assert_left(self) -> None:
+        """Nobody is in the namespaces any more: what is in them goes with the last who holds them, and that is us."""
+        in_use = set(namespaces_in_use())
+        for descriptor in self.namespaces.values():
+            os.close(descriptor)
+        assert not self.namespaces.keys() & in_use
 
 
 def namespaces_in_use() -> Iterator[str]:
-    """The network namespaces that some process is in."""
-    for path in Path("/proc").glob("[0-9]*/ns/net"):
+    """The network and mount namespaces that some process is in."""
+    for path in Path("/proc").glob("[0-9]*/ns/[nm][en]t"):
         try:
             yield os.readlink(path)
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            # It has ended, or it is none that the demo started: those are root's.
             continue
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for temporary files; afterwards it and the machine's own links and names must be as they were."""
+    """A folder for temporary files; afterwards it and the machine's own links and mounts must be as they were."""
     require()
     tmp_path.chmod(0o755)
-    links = os.listdir("/sys/class/net")
+    before = own_things()
     yield tmp_path
     assert os.listdir(tmp_path) == []
-    assert os.listdir("/sys/class/net") == links
+    assert own_things() == before
 
 
-def start(folder: Path) -> subprocess.Popen[str]:
-    """The demo, with its temporary files in `folder`."""
+def own_things() -> tuple[list[str], list[str]]:
+    """The machine's interfaces, and what is mounted where geodrop pins."""
+    mounts = Path("/proc/self/mounts").read_text().splitlines()
+    return os.listdir("/sys/class/net"), [line for line in mounts if line.split()[1] == str(bpffs())]
+
+
+def start(folder: Path, *before: str) -> subprocess.Popen[str]:
+    """The demo, with its temporary files in `folder`; `before` is put in front of the command."""
     return subprocess.Popen(
-        [sys.executable, "-m", "geodrop", "demo"],
+        [*before, sys.executable, "-m", "geodrop", "demo"],
         env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -100,7 +120,7 @@ def read_until(demo: subprocess.Popen[str], text: str) -> str:
 
 
 def test_the_demo_shows_what_it_says(folder: Path) -> None:
-    """Supported countries connect, others do not, both families; the switch, counters and explain are shown."""
+    """Supported countries connect, others do not, both families; switch, counters and explain, on both engines."""
     demo = start(folder)
     first = read_until(demo, "1. An HTTP server")
     traces = Traces.of(demo)
@@ -119,12 +139,37 @@ def test_the_demo_shows_what_it_says(folder: Path) -> None:
     assert re.search(r"CH IPv4 +#+ +\| #*\.* *\| \.+$", out, re.MULTILINE)
     assert re.search(r"VE IPv6 +\.+ +\| \.*#* *\| #+$", out, re.MULTILINE)
     assert re.search(r"generation 1 -> 2: .*switch \d+ ms", " ".join(out.split()))
-    assert re.search(r"api +ipv6 +CN +[1-9]", out)
-    assert "kernel: drop" in out
+    nftables, xdp = out.split("5. xdp takes over")
+    assert "interface   eth0 (nftables)" in nftables
+    assert "interface   eth0 (xdp, native)" in xdp
+    # Who does not move stays as it is while the engines change places, in every request.
+    assert re.search(r"BR IPv4 +#+ +\| #+ *\| #+$", xdp, re.MULTILINE)
+    assert re.search(r"CH IPv6 +\.+ +\| \.+ *\| \.+$", xdp, re.MULTILINE)
+    # And the edit is taken back: the opposite of what nftables did.
+    assert re.search(r"generation 3 -> 4: .*switch \d+ ms", " ".join(xdp.split()))
+    assert re.search(r"CH IPv4 +\.+ +\| \.*#* *\| #+$", xdp, re.MULTILINE)
+    assert re.search(r"VE IPv6 +#+ +\| #*\.* *\| \.+$", xdp, re.MULTILINE)
+    for engine in (nftables, xdp):
+        assert re.search(r"api +ipv6 +CN +[1-9]", engine)
+        assert "kernel: drop" in engine
+    assert re.search(r"^  of them not as the policy says +0 +0$", xdp, re.MULTILINE)
     assert "IP Geolocation by DB-IP (https://db-ip.com)" in " ".join(out.split())
     assert "Removed:" in out
     assert max(map(len, out.splitlines())) <= WIDTH
     assert "\x1b" not in out
+
+
+def test_without_bpf_it_says_so_and_goes_on(folder: Path) -> None:
+    """A host that cannot run xdp sees the whole story on nftables, and why there is no more."""
+    # The kernel's file systems are hidden, so that there is no place for a bpffs.
+    hide = f"umount {OWN_BPFFS} 2>/dev/null; mount -t tmpfs none /sys/fs && exec $0 $@"
+    demo = start(folder, "unshare", "--mount", "sh", "-c", hide)
+    out, err = demo.communicate(timeout=SECONDS)
+    assert (demo.returncode, err) == (0, "")
+    assert "nftables stays in force: no bpffs can be mounted on /sys/fs/bpf (No such file" in " ".join(out.split())
+    assert "generation 1 -> 2" in out
+    assert "generation 2 -> 3" not in out
+    assert "requests went as the policies say" in out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
@@ -141,17 +186,20 @@ def test_an_interrupted_demo_leaves_nothing(folder: Path, number: signal.Signals
     traces.assert_gone()
 
 
-def test_a_killed_demo_leaves_no_namespace(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A SIGKILL gives it no chance to tidy up: the namespaces go all the same. Its files stay, as any program's do."""
+@pytest.mark.parametrize("moment", ["1. An HTTP server", "generation 2 -> 3"], ids=["nothing loaded", "on xdp"])
+def test_a_killed_demo_leaves_no_namespace(moment: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A SIGKILL gives it no chance to tidy up: the namespaces go all the same. Its files stay, and so does a lock."""
     require()
     demo = start(tmp_path_factory.mktemp("killed"))
-    read_until(demo, "1. An HTTP server")
+    read_until(demo, moment)
     traces = Traces.of(demo)
     demo.kill()
     demo.communicate(timeout=SECONDS)
     for pid in traces.holders:
         subprocess.run(["timeout", "10", "tail", f"--pid={pid}", "-f", "/dev/null"], check=True)
-    traces.assert_gone()
+    traces.assert_left()
+    for lock in traces.locks:
+        shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def test_without_privileges_it_says_what_is_missing(folder: Path) -> None:

@@ -1,8 +1,10 @@
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from geodrop.config import Config, Metrics, Source, load_config
+from geodrop.config import KEYS, METRICS, SOURCE, Config, Metrics, Source, load_config
+from geodrop.document.keys import Keys
 from geodrop.errors import ConfigError, ConfigFileError
 
 WHOLE = """
@@ -37,6 +39,12 @@ def test_whole_file(tmp_path: Path) -> None:
         metrics=Metrics(listen=None, textfile="/srv/metrics"),
         keep=30 * 86_400,
     )
+
+
+@pytest.mark.parametrize(("keys", "model"), [(KEYS, Config), (SOURCE, Source), (METRICS, Metrics)])
+def test_the_keys_are_those_of_the_model(keys: Keys, model: type[Config | Source | Metrics]) -> None:
+    """What is documented and may be written is what is there to be set."""
+    assert list(keys) == [field.name for field in fields(model)]
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])

@@ -6,16 +6,15 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.engines import Engines
+from geodrop.control.client import ask
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engine import Count
-
-SCHEMA = 1
 WATCH_SECONDS = 2.0
+KINDS = ("region", "list", "prefix")
+"""What a counter class can be; the key under which its object names it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,58 +25,47 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the totals since the first load, once or until interrupted."""
-    engine = Engines.here()
-    counts = engine.counters()
+    counts = read()
     show(counts, as_json=args.json)
     while args.watch:
         time.sleep(WATCH_SECONDS)
-        before, counts = counts, engine.counters()
-        seen = set(before)
-        show([count for count in counts if count not in seen], as_json=args.json)
+        before, counts = counts, read()
+        show([count for count in counts if count not in before], as_json=args.json)
     return 0
 
 
-def show(counts: Sequence[Count], *, as_json: bool) -> None:
+def read() -> list[dict[str, Any]]:
+    """The objects of `counters --json`."""
+    if answer := ask("counters"):
+        found: list[dict[str, Any]] = answer["data"]
+        return found
+    from geodrop.report.counters import read_counters  # noqa: PLC0415 - see cli/status.py
+
+    return read_counters()
+
+
+def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print counts, busiest first for a person."""
     if as_json:
         for count in counts:
-            print(json.dumps(as_object(count)), flush=True)
+            print(json.dumps(count), flush=True)
         return
     print(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
     lines = [
-        (packets, size, count, what)
+        (amount["packets"], amount["bytes"], count, what)
         for count in counts
         for what in ("dropped", "would_drop", "accepted", "never_drop")
-        for packets, size in [getattr(count, what)]
-        if packets
+        if (amount := count.get(what)) and amount["packets"]
     ]
     for packets, size, count, what in sorted(lines, key=lambda line: -line[0]):
         print(
-            f"{count.service:<14}{count.family:<8}{count.label or '-':<18}{packets:>12,}{size:>14,}  "
+            f"{count['service']:<14}{count['family']:<8}{label(count):<18}{packets:>12,}{size:>14,}  "
             f"{what.replace('_', ' ')}",
             flush=True,
         )
 
 
-def as_object(count: Count) -> dict[str, Any]:
-    """One object of `counters --json`: by class with dropped and would_drop, or one of accepted and never_drop."""
-    shared = {"schema": SCHEMA, "service": count.service, "family": count.family}
-    if count.label is None:
-        return {**shared, "accepted": _amount(count.accepted), "never_drop": _amount(count.never_drop)}
-    return {
-        **shared,
-        kind_of(count.label): count.label.removeprefix("list:"),
-        "dropped": _amount(count.dropped),
-        "would_drop": _amount(count.would_drop),
-    }
-
-
-def kind_of(label: str) -> str:
-    """Whether a label names a list, an inline prefix or a region."""
-    if label.startswith("list:"):
-        return "list"
-    return "prefix" if "." in label or label.count(":") > 1 else "region"
-
-
-def _amount(pair: tuple[int, int]) -> dict[str, int]:
-    return {"packets": pair[0], "bytes": pair[1]}
+def label(count: dict[str, Any]) -> str:
+    """What a class is called; `-` for the line of a whole service and family."""
+    kind = next((kind for kind in KINDS if kind in count), None)
+    return "-" if kind is None else f"list:{count[kind]}" if kind == "list" else str(count[kind])

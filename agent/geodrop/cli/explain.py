@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
-from geodrop.config import load_config
+from geodrop.control.client import ask
 from geodrop.errors import DataError, UsageError
-from geodrop.ruleset.explain import SCHEMA, explain, parse_address
+from geodrop.ruleset.explain import Explanation
 from geodrop.ruleset.model import Ruleset
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from geodrop.dataplane.engine import Enforced, KernelVerdict
+BATCH = 256
+"""Addresses that the daemon is asked about at once."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,49 +49,43 @@ def run(args: argparse.Namespace) -> int:
         return sandbox.run(sandbox.Job("explain", args.policy, args.database, options=options), timeout=None)
     asked = addresses or (text for line in sys.stdin if (text := line.strip()))
     if args.ruleset:
-        return _answer(Ruleset.open(args.ruleset), asked, at, None, as_json=args.json)
-    from geodrop.dataplane.load import what_is_loaded  # noqa: PLC0415 - as above
+        from geodrop.report.explain import explain_by  # noqa: PLC0415 - as above
 
-    engine, _, ruleset = what_is_loaded(load_config(args.config))
-    return _answer(ruleset, asked, at, engine, as_json=args.json)
+        return _show(explain_by(Ruleset.open(args.ruleset), asked, at), as_json=args.json)
+    return _show(_by_what_is_loaded(args.config, iter(asked), at), as_json=args.json)
 
 
-def _answer(
-    ruleset: Ruleset, addresses: Iterable[str], at: float | None, engine: Enforced | None, *, as_json: bool
-) -> int:
-    now = time.time() if at is None else at
+def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float | None) -> Iterator[dict[str, Any]]:
+    while batch := list(islice(asked, BATCH)):
+        answer = ask("explain", {"addresses": batch, "at": at})
+        if answer is None:
+            from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+            from geodrop.report.explain import explain_loaded  # noqa: PLC0415
+
+            yield from explain_loaded(load_config(config_path), chain(batch, asked), at)
+            return
+        yield from answer["data"]
+
+
+def _show(found: Iterable[dict[str, Any]], *, as_json: bool) -> int:
     code = 0
-    for text in addresses:
-        try:
-            address = parse_address(text)
-        except DataError as failure:
-            code = failure.exit_code
-            if as_json:
-                print(json.dumps({"schema": SCHEMA, "address": text, "error": failure.message}))
-            else:
-                messages.error(failure)
-            continue
-        kernel = engine.judge(ruleset, [str(address)])[0] if engine else None
-        for number, explanation in enumerate(explain(ruleset, address, now)):
-            said = kernel[number] if kernel else None
-            if as_json:
-                print(json.dumps({**explanation.as_json(), **_kernel_object(said)}))
-            else:
-                print(explanation.as_text() + _kernel_text(said))
+    for one in found:
+        if "error" in one:
+            code = DataError.exit_code
+        if as_json:
+            print(json.dumps(one))
+        elif "error" in one:
+            messages.error(DataError(one["error"], "give a single address, without prefix"))
+        else:
+            print(Explanation.of(one).as_text() + _kernel_text(one.get("kernel")))
     return code
 
 
-def _kernel_object(said: KernelVerdict | None) -> dict[str, Any]:
-    if said is None:
-        return {}
-    return {"kernel": {"verdict": said.verdict, "where": said.where, "target": said.target or None}}
-
-
-def _kernel_text(said: KernelVerdict | None) -> str:
+def _kernel_text(said: dict[str, Any] | None) -> str:
     if said is None:
         return ""
-    target = f" -> {said.target}" if said.target else ""
-    return f"\n    kernel: {said.verdict} ({said.where}{target})"
+    target = f" -> {said['target']}" if said["target"] else ""
+    return f"\n    kernel: {said['verdict']} ({said['where']}{target})"
 
 
 def _time(text: str) -> float:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.cli.numbers import positive
-from geodrop.config import load_config
-from geodrop.report.history import read_history
+from geodrop.control.client import ask
 
 if TYPE_CHECKING:
     import argparse
 
 SHOWN = 20
+MANY = 1 << 30
+"""As many as there are, or as a daemon answers at once."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,8 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the newest first."""
-    count = args.count or (None if args.json else SHOWN)
-    objects, problems = read_history(load_config(args.config), count)
+    count = args.count or (MANY if args.json else SHOWN)
+    answer = ask("history", {"count": count})
+    objects, problems = answer["data"].values() if answer else _without_daemon(args.config, count)
     for problem in problems:
         messages.warning(problem)
     if args.json:
@@ -38,6 +40,13 @@ def run(args: argparse.Namespace) -> int:
         for one in objects:
             print(describe(one))
     return 0
+
+
+def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str, Any]], list[str]]:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.report.history import read_history  # noqa: PLC0415
+
+    return read_history(load_config(config_path), count)
 
 
 def describe(one: dict[str, Any]) -> str:

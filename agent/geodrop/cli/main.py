@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 VERBS = {
     "check": "validate a policy, without privileges",
     "compile": "build a ruleset file from a policy and databases, without privileges",
+    "run": "the daemon: keep the policy in force",
+    "reload": "have the daemon read policy and databases again",
     "load": "make the kernel match a ruleset, atomically",
     "unload": "remove everything of geodrop's from the kernel, nothing else",
     "rollback": "go back to the policy before the one in force",
@@ -54,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 - a bug: the one place that catches all, because the contract gives it a code
+        import traceback  # noqa: PLC0415 - takes longer to import than a reload to be asked for
+
         traceback.print_exc()
         print("geodrop: this is a bug; please report it with the lines above", file=sys.stderr)
         return EXIT_BUG

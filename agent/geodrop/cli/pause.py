@@ -7,10 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from geodrop.cli.numbers import duration
-from geodrop.config import load_config
-from geodrop.dataplane.change import by_me
-from geodrop.dataplane.pause import pause
-from geodrop.state.lock import exclusive
+from geodrop.control.client import ask
 from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
@@ -31,11 +28,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Pause and say until when."""
-    with exclusive():
-        print(pause(load_config(args.config), by_me("pause", args.why), end(args.duration, time.time())).text)
+    until = end(args.duration, time.time())
+    answer = ask("pause", {"until": until, "why": args.why})
+    print(answer["text"] if answer else _without_daemon(args.config, until, args.why))
     return 0
 
 
 def end(seconds: int | None, now: float) -> int:
     """When a pause of so many seconds ends, in whole seconds since the epoch; never too early."""
     return FOREVER if seconds is None else min(math.ceil(now) + seconds, FOREVER)
+
+
+def _without_daemon(config_path: str | None, until: int, why: str) -> str:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.dataplane.change import by_me  # noqa: PLC0415
+    from geodrop.dataplane.pause import pause  # noqa: PLC0415
+    from geodrop.state.lock import exclusive  # noqa: PLC0415
+
+    with exclusive():
+        return pause(load_config(config_path), by_me("pause", why), until).text

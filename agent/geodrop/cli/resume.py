@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.config import load_config
-from geodrop.dataplane.change import by_me
-from geodrop.dataplane.pause import resume
-from geodrop.state.lock import exclusive
+from geodrop.control.client import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +16,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume and say so; not being paused is no failure."""
-    with exclusive():
-        print(resume(load_config(args.config), by_me("resume")).text)
+    answer = ask("resume")
+    print(answer["text"] if answer else _without_daemon(args.config))
     return 0
+
+
+def _without_daemon(config_path: str | None) -> str:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.dataplane.change import by_me  # noqa: PLC0415
+    from geodrop.dataplane.pause import resume  # noqa: PLC0415
+    from geodrop.state.lock import exclusive  # noqa: PLC0415
+
+    with exclusive():
+        return resume(load_config(config_path), by_me("resume")).text

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.cli.numbers import positive
-from geodrop.config import load_config
-from geodrop.dataplane.change import by_me
-from geodrop.dataplane.rollback import roll_back
-from geodrop.state.lock import exclusive
+from geodrop.control.client import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -26,7 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Roll back and say to what."""
-    with exclusive():
-        done = roll_back(load_config(args.config), by_me("rollback", args.why), args.count or 1, args.generation)
-    print(done.text)
+    back = args.count or 1
+    answer = ask("rollback", {"back": back, "generation": args.generation, "why": args.why})
+    print(answer["text"] if answer else _without_daemon(args.config, back, args.generation, args.why))
     return 0
+
+
+def _without_daemon(config_path: str | None, back: int, generation: int | None, why: str) -> str:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.dataplane.change import by_me  # noqa: PLC0415
+    from geodrop.dataplane.rollback import roll_back  # noqa: PLC0415
+    from geodrop.state.lock import exclusive  # noqa: PLC0415
+
+    with exclusive():
+        return roll_back(load_config(config_path), by_me("rollback", why), back, generation).text

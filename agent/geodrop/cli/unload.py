@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.config import load_config
-from geodrop.dataplane.load import unload
+from geodrop.control.client import ask
 
 if TYPE_CHECKING:
     import argparse
@@ -17,6 +16,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Unload and say so; nothing to remove is no failure."""
-    removed = unload(load_config(args.config))
+    answer = ask("unload")
+    removed = answer["data"]["removed"] if answer else _without_daemon(args.config)
     print("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")
     return 0
+
+
+def _without_daemon(config_path: str | None) -> bool:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.dataplane.load import unload  # noqa: PLC0415
+
+    return unload(load_config(config_path))

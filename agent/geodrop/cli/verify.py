@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from geodrop.config import load_config
-from geodrop.dataplane.load import what_is_loaded
-from geodrop.dataplane.sample import sample
+from geodrop.control.client import ask
 from geodrop.errors import ApplyError
 
 if TYPE_CHECKING:
     import argparse
-
-SCHEMA = 1
-SAMPLE = 500
-"""Boundaries a family, chosen at random, that are asked about where not all are compared."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,27 +24,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
-    engine, observed, ruleset = what_is_loaded(load_config(args.config))
-    differences = engine.verify(ruleset, full=args.full)
-    if not args.full:
-        differences = differences or sample(ruleset, engine, SAMPLE)
-    if args.json:
-        found = [{"where": one.where, "expected": one.expected, "found": one.found} for one in differences]
-        print(
-            json.dumps(
-                {
-                    "schema": SCHEMA,
-                    "agrees": not differences,
-                    "generation": observed.generation,
-                    "digest": observed.digest,
-                    "differences": found,
-                }
-            )
+    answer = ask("verify", {"full": args.full})
+    found = answer["data"] if answer else _without_daemon(args.config, full=args.full)
+    print(json.dumps(found) if args.json else describe(found))
+    return 0 if found["agrees"] else ApplyError.exit_code
+
+
+def describe(found: dict[str, Any]) -> str:
+    """The same for a person: each difference on a line, or how much was compared."""
+    if not found["agrees"]:
+        return "\n".join(
+            f"{one['where']}: expected {one['expected']}, found {one['found']}" for one in found["differences"]
         )
-    elif differences:
-        for one in differences:
-            print(f"{one.where}: expected {one.expected}, found {one.found}")
-    else:
-        what = "in full" if args.full else f"in all rules and a sample of {2 * SAMPLE:,} boundaries"
-        print(f"the kernel matches ruleset {observed.digest[:12]}, generation {observed.generation}, {what}")
-    return ApplyError.exit_code if differences else 0
+    what = "in full" if found["sample"] is None else f"in all rules and a sample of {found['sample']:,} boundaries"
+    return f"the kernel matches ruleset {found['digest'][:12]}, generation {found['generation']}, {what}"
+
+
+def _without_daemon(config_path: str | None, *, full: bool) -> dict[str, Any]:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.report.verify import read_verify  # noqa: PLC0415
+
+    return read_verify(load_config(config_path), full=full)

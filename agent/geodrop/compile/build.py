@@ -41,6 +41,14 @@ def compile_ruleset(
 
 def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp: bool = False) -> bytes:
     """The same from a region map, for a caller that needs the map too. `xdp`: with the tables of the xdp engine."""
+    meta, sections = assemble(policy, region_map, inputs, xdp=xdp)
+    return pack(meta_json(meta), sections)
+
+
+def assemble(
+    policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp: bool = False
+) -> tuple[Meta, dict[str, bytes]]:
+    """The same in parts."""
     _check_subdivisions(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
@@ -64,7 +72,7 @@ def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp
         zones=rows.zones,
         rows=rows.distinct,
     )
-    return pack(meta_json(meta), sections)
+    return meta, sections
 
 
 def identity(database: Database) -> Input:

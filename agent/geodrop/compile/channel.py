@@ -2,7 +2,7 @@
 
 A message is one JSON object, with descriptors beside it (SCM_RIGHTS). In order:
 
-    parent  {"prepare": ["country.mmdb"]}  any number of times; the databases come as descriptors, in this order
+    parent  {"prepare": {...}}             at most once: what a task will need, to be read ahead
     parent  {"task": "compile", ...}       once; the numbers in "streams", "policy", ... index the descriptors beside it
     child   {"list": "lists/bad.txt"}      any number of times; the parent answers each:
     parent  {"found": true} with a descriptor, or {"refused": "No such file or directory"}
@@ -15,6 +15,7 @@ this: a message that breaks a rule ends the conversation.
 from __future__ import annotations
 
 import array
+import errno
 import json
 import os
 import socket
@@ -33,6 +34,8 @@ MAX_DESCRIPTORS = 48
 def send(channel: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
     """Send one message; raises OSError (EMSGSIZE: too long; TimeoutError if the socket has a timeout)."""
     data = json.dumps(message).encode()
+    if len(data) > MAX_MESSAGE:
+        raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))] if descriptors else []
     channel.sendmsg([data], rights)
 

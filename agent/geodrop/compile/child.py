@@ -8,8 +8,10 @@ databases ahead of its task.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import mmap
 import os
 import signal
 import socket
@@ -19,17 +21,19 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
-from geodrop.compile.build import build, identity
+from geodrop.compile.build import assemble, build, identity
+from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
 from geodrop.compile.privileges import drop_privileges, limit_time
 from geodrop.compile.sandbox import Identity
 from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
-from geodrop.geo.world import RegionMap, regions
+from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
+from geodrop.ruleset.container import digest_of, pack
 from geodrop.ruleset.explain import SCHEMA, parse_address
-from geodrop.ruleset.model import Input, Ruleset
+from geodrop.ruleset.model import Input, Ruleset, meta_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -45,14 +49,17 @@ class Inputs(NamedTuple):
 
     policy: Policy
     databases: Sequence[Database]
+    region_map: RegionMap | None
     read: list[Input]
 
 
 class Prepared(NamedTuple):
-    """Databases read ahead, as the files were then."""
+    """What was read ahead: databases, what they say together, and the previous ruleset, as these files were then."""
 
     files: Sequence[Identity]
     databases: Sequence[Database]
+    region_map: RegionMap
+    previous: tuple[Identity, Ruleset] | None
 
 
 class Request(NamedTuple):
@@ -61,7 +68,7 @@ class Request(NamedTuple):
     content: dict[str, Any]
     descriptors: Sequence[int]
     channel: socket.socket
-    prepared: Prepared | None
+    prepared: Prepared | None = None
 
     def descriptor(self, name: str) -> int:
         """The descriptor of an input or output."""
@@ -72,7 +79,7 @@ class Outcome(NamedTuple):
     """What a task ends with: the exit code of the verb, and what it found for the process that asked."""
 
     exit: int
-    change: dict[str, Any] | None = None
+    change: Change | None = None
 
 
 def main() -> NoReturn:
@@ -94,9 +101,20 @@ def main() -> NoReturn:
         sys.stderr.flush()
     except BrokenPipeError:
         pass  # Whoever read it has seen enough.
-    send(channel, outcome._asdict())
+    answer(channel, outcome)
     # At once: there is nothing to tidy up, and freeing what a task leaves behind takes its time.
     os._exit(0)
+
+
+def answer(channel: socket.socket, outcome: Outcome) -> None:
+    """Send the last message; a change that names too many regions goes as its totals."""
+    change = outcome.change
+    try:
+        send(channel, {"exit": outcome.exit, "change": change and change.as_json()})
+    except OSError as failure:
+        if failure.errno != errno.EMSGSIZE or change is None:
+            raise
+        send(channel, {"exit": outcome.exit, "change": change.summary()})
 
 
 def wait(channel: socket.socket) -> Request | None:
@@ -107,21 +125,25 @@ def wait(channel: socket.socket) -> Request | None:
         content, descriptors = received
         if "task" in content:
             return Request(content, descriptors, channel, prepared)
-        prepared = prepare(content["prepare"], descriptors)
+        prepared = prepare(Request(content["prepare"], descriptors, channel))
     return None
 
 
-def prepare(names: Sequence[str], descriptors: Sequence[int]) -> Prepared | None:
-    """Read databases ahead of a task; None for one that cannot be, which the task then says."""
-    files = [Identity.of(descriptor) for descriptor in descriptors]
+def prepare(request: Request) -> Prepared | None:
+    """Read ahead of a task what it will need; None for what cannot be read, which the task then says."""
+    given = request.content["databases"]
+    files = [Identity.of(request.descriptors[item["fd"]]) for item in given]
     try:
-        opened = [Database.open(descriptor, name) for descriptor, name in zip(descriptors, names, strict=True)]
+        databases = _open_databases(request)
+        previous = None
+        if "previous" in request.content:
+            previous = Identity.of(request.descriptor("previous")), _open_ruleset(request, "previous")
+        return Prepared(files, databases, uncorrected(databases), previous)
     except (GeodropError, MemoryError):
         return None
     finally:
-        for descriptor in descriptors:
+        for descriptor in request.descriptors:
             os.close(descriptor)
-    return Prepared(files, opened)
 
 
 def do(request: Request) -> Outcome:
@@ -157,19 +179,30 @@ def check(request: Request) -> Outcome:
 
 
 def compile_(request: Request) -> Outcome:
-    """Write the ruleset to the descriptor given."""
+    """Write the ruleset to the descriptor given; say what it changes against a previous one, if that is given too."""
     inputs = read_inputs(request)
-    data, _ = _ruleset(inputs, xdp=request.content["options"].get("xdp", False))
+    meta, sections = assemble(
+        inputs.policy, _region_map(inputs), inputs.read, xdp=request.content["options"].get("xdp", False)
+    )
+    data = pack(meta_json(meta), sections)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
-    return Outcome(0)
+    if "previous" not in request.content:
+        return Outcome(0)
+    views = {name: memoryview(section) for name, section in sections.items()}
+    return _compared(request, Ruleset(digest_of(data), meta, views))
+
+
+def compare_(request: Request) -> Outcome:
+    """Say what a ruleset that is there changes against a previous one."""
+    return _compared(request, _open_ruleset(request, "ruleset"))
 
 
 def explain(request: Request) -> Outcome:
     """Explain the addresses given, or those on standard input, one a line."""
     inputs = read_inputs(request)
-    data, region_map = _ruleset(inputs)
-    ruleset = Ruleset.unpack(data, inputs.policy.file)
+    region_map = _region_map(inputs)
+    ruleset = Ruleset.unpack(build(inputs.policy, region_map, inputs.read), inputs.policy.file)
     options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
     code = 0
@@ -192,6 +225,7 @@ TASKS: dict[str, Callable[[Request], Outcome]] = {
     "check": check,
     "compile": compile_,
     "explain": explain,
+    "compare": compare_,
 }
 
 
@@ -209,31 +243,46 @@ def read_inputs(request: Request) -> Inputs:
     policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
         print(problem, file=sys.stderr)
-    return Inputs(policy, _databases(request), read)
-
-
-def _databases(request: Request) -> Sequence[Database]:
-    """Those read ahead, if the task's files are still these; else read now."""
-    given = request.content["databases"]
-    descriptors = [request.descriptors[item["fd"]] for item in given]
-    if request.prepared and list(map(Identity.of, descriptors)) == request.prepared.files:
-        databases = request.prepared.databases
+    databases: Sequence[Database]
+    region_map = None
+    prepared = request.prepared
+    files = [Identity.of(request.descriptors[item["fd"]]) for item in request.content["databases"]]
+    # Only if the files are still the same.
+    if prepared and prepared.files == files:
+        databases, region_map = prepared.databases, prepared.region_map
     else:
-        databases = [
-            Database.open(descriptor, item["name"]) for descriptor, item in zip(descriptors, given, strict=True)
-        ]
+        databases = _open_databases(request)
     for database in databases:
         for warning in database.warnings:
             messages.warning(f"{database.name}: {warning}")
-    return databases
+    return Inputs(policy, databases, region_map, [*read, *map(identity, databases)])
 
 
-def _ruleset(inputs: Inputs, *, xdp: bool = False) -> tuple[bytes, RegionMap]:
-    region_map = regions(inputs.databases, inputs.policy.corrections)
+def _open_databases(request: Request) -> list[Database]:
+    return [Database.open(request.descriptors[item["fd"]], item["name"]) for item in request.content["databases"]]
+
+
+def _region_map(inputs: Inputs) -> RegionMap:
+    region_map = correct(inputs.region_map or uncorrected(inputs.databases), inputs.policy.corrections)
     for warning in region_map.warnings:
         messages.warning(warning)
-    sources = [*inputs.read, *map(identity, inputs.databases)]
-    return build(inputs.policy, region_map, sources, xdp=xdp), region_map
+    return region_map
+
+
+def _compared(request: Request, ruleset: Ruleset) -> Outcome:
+    previous = request.prepared.previous if request.prepared else None
+    if previous is None or previous[0] != Identity.of(request.descriptor("previous")):
+        return Outcome(0, compare(_open_ruleset(request, "previous"), ruleset))
+    return Outcome(0, compare(previous[1], ruleset))
+
+
+def _open_ruleset(request: Request, name: str) -> Ruleset:
+    """A ruleset by its descriptor: the folder that holds it may be one that only root can enter."""
+    try:
+        with mmap.mmap(request.descriptor(name), 0, prot=mmap.PROT_READ) as data:
+            return Ruleset.unpack(bytes(data), name)
+    except (OSError, ValueError) as failure:  # ValueError: an empty file
+        raise DataError(f"the {name} cannot be read ({failure})", "compile it again") from failure
 
 
 def _ask_for_list(channel: socket.socket, file: str) -> bytes:

@@ -105,8 +105,7 @@ class Child:
     def __init__(self, channel: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self._channel = channel
         self._process = process
-        self.prepared: tuple[Identity, ...] | None = None
-        """The databases that it has read ahead of its job."""
+        self._prepared: tuple[Identity, ...] | None = None
 
     @classmethod
     def start(cls) -> Self:
@@ -141,16 +140,19 @@ class Child:
             ) from error
         return cls(channel)
 
-    def prepare(self, databases: Sequence[str]) -> None:
-        """Have it read databases ahead of its job, and come back at once; raises DataError if one cannot be opened.
+    def prepare(self, databases: Sequence[str], previous: int | None = None) -> None:
+        """Have it read ahead what its job will need, and come back at once: databases, a ruleset to compare with.
 
-        What is wrong with them is said by the job. If the child has died, that too is left to the job.
+        Raises DataError if a database cannot be opened. What is wrong with them is said by the job; if the child has
+        died, that too is left to the job.
         """
         with ExitStack() as stack:
-            opened = [_opened(stack, open_database, path) for path in databases]
-            self.prepared = tuple(map(Identity.of, opened))
+            given = _Given(stack)
+            request = given.inputs(Job("prepare", databases=databases, previous=previous))
+            self._prepared = tuple(Identity.of(given.descriptors[item["fd"]]) for item in request["databases"])
+            self._channel.settimeout(GRACE)
             try:
-                send(self._channel, {"prepare": list(map(os.path.basename, databases))}, opened)
+                send(self._channel, {"prepare": request}, given.descriptors)
             except OSError:
                 self.close()
 
@@ -159,7 +161,7 @@ class Child:
         if self._channel.fileno() < 0 or select.select([self._channel], [], [], 0)[0]:
             return False  # All that it could say before it is asked is that it has died.
         try:
-            return self.prepared is None or self.prepared == tuple(map(Identity.of, databases))
+            return self._prepared is None or self._prepared == tuple(map(Identity.of, databases))
         except OSError:
             return False
 
@@ -171,31 +173,16 @@ class Child:
         """
         conversation = _Conversation(self._channel, time.monotonic() + timeout if timeout is not None else None)
         with self, ExitStack() as stack:
-            folder = -1
-            given: list[int] = []
-            request: dict[str, Any] = {"task": job.task, "options": job.options}
-            if job.policy is not None:
-                given.append(_opened(stack, open_policy, job.policy))
-                request["policy"] = {"name": job.policy, "fd": 0}
-                folder = _opened(stack, _open_folder, os.path.dirname(job.policy) or ".")
-            if len(job.databases) > MAX_DATABASES:
-                raise UsageError(f"{len(job.databases)} databases", f"give at most {MAX_DATABASES}")
-            request["databases"] = []
-            for path in job.databases:
-                request["databases"].append({"name": os.path.basename(path), "fd": len(given)})
-                given.append(_opened(stack, open_database, path))
-            for name in ("output", "ruleset", "previous"):
-                if (descriptor := getattr(job, name)) is not None:
-                    request[name] = len(given)
-                    given.append(descriptor)
+            given = _Given(stack)
+            request = given.inputs(job)
             if streams is None:
                 conversation.listen(stack)
                 streams = conversation.streams
-            request["streams"] = [len(given) + number for number in range(len(streams))]
+            request["streams"] = [given.add(stream) for stream in streams]
             try:
-                conversation.ask(request, [*given, *streams])
+                conversation.ask(request, given.descriptors)
                 conversation.close_streams()
-                last = conversation.serve(folder)
+                last = conversation.serve(given.folder)
             except (OSError, ValueError) as failure:
                 self._raise(failure)
             return Answer(last["exit"], conversation.text(), last.get("change"))
@@ -229,6 +216,42 @@ class Child:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Given:
+    """The descriptors of a request, and `folder`, where its list files are (-1: there is none)."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self.descriptors: list[int] = []
+        self.folder = -1
+
+    def add(self, descriptor: int) -> int:
+        """Add one; returns its index, by which the request names it."""
+        self.descriptors.append(descriptor)
+        return len(self.descriptors) - 1
+
+    def inputs(self, job: Job) -> dict[str, Any]:
+        """Open a job's inputs; returns the request but for its streams. Raises as `Child.run`."""
+        if len(job.databases) > MAX_DATABASES:
+            raise UsageError(f"{len(job.databases)} databases", f"give at most {MAX_DATABASES}")
+        request: dict[str, Any] = {"task": job.task, "options": job.options}
+        if job.policy is not None:
+            request["policy"] = {"name": job.policy, "fd": self._open(open_policy, job.policy)}
+            self.folder = os.open(os.path.dirname(job.policy) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._stack.callback(os.close, self.folder)
+        request["databases"] = [
+            {"name": os.path.basename(path), "fd": self._open(open_database, path)} for path in job.databases
+        ]
+        for name in ("output", "ruleset", "previous"):
+            if (descriptor := getattr(job, name)) is not None:
+                request[name] = self.add(descriptor)
+        return request
+
+    def _open(self, open_: Callable[[str], int], path: str) -> int:
+        descriptor = open_(path)
+        self._stack.callback(os.close, descriptor)
+        return self.add(descriptor)
 
 
 class _Conversation:
@@ -370,17 +393,6 @@ def open_beneath(folder: int, name: str) -> int:
         return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
     finally:
         os.close(at)
-
-
-def _opened(stack: ExitStack, open_: Callable[[str], int], path: str) -> int:
-    """Open a file until the stack is closed."""
-    descriptor = open_(path)
-    stack.callback(os.close, descriptor)
-    return descriptor
-
-
-def _open_folder(path: str) -> int:
-    return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
 def _environment() -> dict[str, str]:

@@ -112,4 +112,7 @@ def _product(one: Partition, other: Partition) -> tuple[Partition, list[tuple[in
     codes = left.astype(np.int64) * width + (right - low)
     present = distinct(codes)
     pairs = [(int(code) // width, int(code) % width + low) for code in present]
-    return Partition(one.family, starts, np.searchsorted(present, codes).astype(np.int32)), pairs
+    # By table: of its memory only what is present is ever touched.
+    table = np.zeros(present[-1] + 1, dtype=np.int32)
+    table[present] = np.arange(len(present))
+    return Partition(one.family, starts, table[codes]), pairs

@@ -16,6 +16,7 @@ from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
 from geodrop.errors import DataError, GeodropError, NotEnforcingError
+from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Asked
 from geodrop.state.store import Store
@@ -65,7 +66,8 @@ class Change:
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
         put in force. None if nothing had to be done. Raises what `arrange` and the store do, with what was before.
         """
-        wanted = replace(self.intent, digest=ruleset.digest, last_good=ruleset.digest, unloaded=False, **asked_for)
+        last_good = self.intent.last_good if is_closed(ruleset.meta.compiler) else ruleset.digest
+        wanted = replace(self.intent, digest=ruleset.digest, last_good=last_good, unloaded=False, **asked_for)
         view = ruleset.paused(wanted.paused)
         same = self.before.digest == ruleset.digest and not self.engines.verify(view)
         highest = max(self.intent.generation, self.before.generation)

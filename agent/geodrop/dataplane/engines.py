@@ -34,11 +34,11 @@ class Engines:
     @classmethod
     def here(cls) -> Engines:
         """Those of the calling thread's network namespace; xdp only if something of it is there."""
-        return cls(NftablesEngine(), _make_xdp() if os.path.exists(default_pins()) else None)
+        return cls(NftablesEngine(), make_xdp() if os.path.exists(default_pins()) else None)
 
     def with_xdp(self) -> XdpEngine:
         """The xdp engine, brought into use if it was not."""
-        self.xdp = self.xdp or _make_xdp()
+        self.xdp = self.xdp or make_xdp()
         return self.xdp
 
     @property
@@ -130,7 +130,8 @@ class Engines:
         return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
 
 
-def _make_xdp() -> XdpEngine:
+def make_xdp() -> XdpEngine:
+    """The xdp engine of this network namespace, not probed."""
     # Not imported at the top: no verb should wait for an engine that this host does not use.
     from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
 

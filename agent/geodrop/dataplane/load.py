@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.change import begun, by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
-from geodrop.errors import ConfigError, DataError, NotEnforcingError
+from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store
@@ -43,21 +43,22 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
 
 
 def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence[str], asked: Asked) -> Loaded:
-    """The same for who holds the lock.
+    """The same for who holds the lock. Who loads or reloads by name leaves a rollback behind.
 
-    Raises DataError for the file, PrivilegeError, UnavailableError, ConfigError when there is no interface, and
-    ApplyError with the old generation still in force.
+    Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
+    with the old generation still in force.
     """
     with begun(config, asked) as change:
         ruleset = Ruleset.open(path)
         selected = select(interfaces or config.interfaces)
         if not selected.names:
-            raise ConfigError(
+            raise NoInterfaceError(
                 "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
                 "pattern matches",
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
-        report = change.put(ruleset, Path(path), selected, engine_name, rolled_back=False)
+        rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
+        report = change.put(ruleset, Path(path), selected, engine_name, rolled_back=rolled_back)
         return Loaded(change.before, change.engines.observe(), report, selected.absent)
 
 

@@ -10,7 +10,7 @@ from geodrop.demo.clients import TIMEOUT
 from geodrop.demo.traffic import answered, strip
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from geodrop.demo.clients import Request
     from geodrop.demo.sources import Client
@@ -88,6 +88,18 @@ def timeline(clients: Sequence[Client], before: Period, after: Period, requests:
     for label, cells in {"CLIENT": [*spans], **rows}.items():
         print(f"  {label:<15}{_row(cells, widths)}")
     print("  a sign for each request: # answered, . not answered", flush=True)
+
+
+def comparison(switches: Mapping[str, Period], requests: Sequence[Request]) -> None:
+    """Print how a changed policy was loaded on each engine, beside each other; `switches` has the period after it."""
+    rows = {
+        "`geodrop load` of a changed policy": [f"{one.began - one.loading:.2f} s" for one in switches.values()],
+        "requests in the seconds after it": [f"{len(one.within(requests))}" for one in switches.values()],
+        "of them not as the policy says": [f"{len(one.wrong(requests))}" for one in switches.values()],
+    }
+    for label, cells in {"": list(switches), **rows}.items():
+        print(f"  {label:<36}{''.join(f'{cell:>12}' for cell in cells)}")
+    print("  Packet rates want a quiet machine and a faster sender: `make bench` has them.", flush=True)
 
 
 def _row(cells: Iterable[str], widths: Iterable[int]) -> str:

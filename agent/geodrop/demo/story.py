@@ -9,13 +9,13 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from geodrop.data import ATTRIBUTION, NAME, bundled_database
-from geodrop.demo import policies, screen
+from geodrop.demo import mounts, policies, screen
 from geodrop.demo.clients import INTERVAL
 from geodrop.demo.network import API, INTERFACE, PORT, add_addresses, two_namespaces
 from geodrop.demo.sources import choose_clients
 from geodrop.demo.traffic import OUTCOMES, Period, Traffic, across
 from geodrop.demo.verbs import CONFIG, Verbs
-from geodrop.errors import ApplyError
+from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FIRST, SECOND = "policy", "edited"
 """The names of the two policies, and of the rulesets made from them."""
+
+XDP_TABLES = "--xdp"
+"""The option of `compile` for the tables of the xdp engine, where it does not build them unasked."""
 
 LOOK = 3.0
 """Seconds of traffic under each policy, to see enough of it."""
@@ -62,8 +65,8 @@ def play(folder: Path) -> None:
         supported = allow_list(demo)
         changed = change_under_traffic(demo, supported)
         read_back(demo, changed)
-        earlier = [replace(nothing_loaded, ended=supported.loading), replace(supported, ended=changed.loading)]
-        agree(demo.traffic.requests(), [*earlier, changed])
+        periods = [nothing_loaded, supported, changed, *on_xdp(demo, changed)]
+        agree(demo.traffic.requests(), periods)
 
 
 def everybody(demo: Demo) -> Period:
@@ -85,7 +88,8 @@ def everybody(demo: Demo) -> Period:
 def allow_list(demo: Demo) -> Period:
     """Act 2: the example policy; who connects and who does not."""
     screen.heading("2. The policy of an AI company's API: supported countries, no others")
-    period = compile_and_load(demo, FIRST)
+    compile_ruleset(demo, FIRST)
+    period = load(demo, FIRST, "nftables")
     screen.connections(demo.clients, period, demo.traffic.requests())
     return period
 
@@ -94,9 +98,15 @@ def change_under_traffic(demo: Demo, before: Period) -> Period:
     """Act 3: another policy, in one step, while all clients go on."""
     screen.heading("3. The policy changes, under traffic")
     screen.edit(policies.edit())
-    after = compile_and_load(demo, SECOND)
-    screen.timeline(worth_showing(demo.clients, before, after), before, after, demo.traffic.requests())
+    compile_ruleset(demo, SECOND)
+    after = load(demo, SECOND, "nftables")
+    show_switch(demo, before, after)
     return after
+
+
+def show_switch(demo: Demo, before: Period, after: Period) -> None:
+    """The requests around a load."""
+    screen.timeline(worth_showing(demo.clients, before, after), before, after, demo.traffic.requests())
 
 
 def worth_showing(clients: Sequence[Client], before: Period, after: Period) -> list[Client]:
@@ -112,28 +122,62 @@ def worth_showing(clients: Sequence[Client], before: Period, after: Period) -> l
 def read_back(demo: Demo, period: Period) -> None:
     """Act 4: what the kernel holds and has counted, and why one client cannot connect."""
     screen.heading("4. What is in force, what was dropped, and why")
+    show_what_is_loaded(demo, period)
+
+
+def show_what_is_loaded(demo: Demo, period: Period) -> None:
+    """What the verbs say that read the kernel."""
     demo.show("status")
     demo.show("counters")
     denied = next(source for source in demo.sources if period.verdicts[source] == "drop")
     demo.show("explain", denied, demo.sources[-1])
 
 
+def on_xdp(demo: Demo, before: Period) -> list[Period]:
+    """Acts 5 and 6: the other engine takes over, and then switches policies as the first did.
+
+    Where the host cannot run it, that is said, and nftables stays in force.
+    """
+    screen.heading("5. xdp takes over: the same ruleset, judged before the kernel's network stack")
+    try:
+        mounts.own_bpffs()
+        taken = load(demo, SECOND, "xdp")
+    except (UnavailableError, PrivilegeError) as failure:
+        screen.said(f"Not on this host, where nftables stays in force: {failure}.")
+        return []
+    show_switch(demo, before, taken)
+    screen.heading("6. The edit is taken back, under traffic; in force, dropped and why, on xdp")
+    back = load(demo, FIRST, "xdp")
+    show_switch(demo, taken, back)
+    show_what_is_loaded(demo, back)
+    screen.heading("7. Both engines in this run")
+    screen.comparison({"nftables": before, "xdp": back}, demo.traffic.requests())
+    return [taken, back]
+
+
 def agree(requests: Sequence[Request], periods: Sequence[Period]) -> None:
     """The end: every request of every period against the verdicts; raises ApplyError with those that differ."""
-    spans = [*periods, *(across(before, after) for before, after in pairwise(periods))]
+    # Each period holds until the next load: what is printed in between is under traffic, too.
+    whole = [*(replace(one, ended=then.loading) for one, then in pairwise(periods)), periods[-1]]
+    spans = [*whole, *(across(before, after) for before, after in pairwise(whole))]
     wrong = sorted({one for span in spans for one in span.wrong(requests)}, key=lambda one: one.began)
     if wrong:
         raise ApplyError("\n".join([f"{len(wrong)} requests went otherwise than judged:", *map(str, wrong[:10])]))
     screen.heading(f"All {len(requests)} requests went as the policies say, during the switches too.")
 
 
-def compile_and_load(demo: Demo, policy: str) -> Period:
-    """From a policy file to the kernel, then a look at the traffic; the verdicts are those that `explain` promises."""
+def compile_ruleset(demo: Demo, policy: str) -> None:
+    """From a policy file to a ruleset file for both engines."""
+    tables = [XDP_TABLES] if XDP_TABLES in demo.verbs.run("compile", "--help") else []
+    demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, *tables, "-o", f"{policy}.ruleset")
+
+
+def load(demo: Demo, policy: str, engine: str) -> Period:
+    """From a ruleset file to the kernel, then a look at the traffic; the verdicts are those that `explain` promises."""
     ruleset = f"{policy}.ruleset"
-    demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, "-o", ruleset)
     answers = demo.verbs.explain(demo.sources, "--ruleset", ruleset)
     loading = time.monotonic()
-    demo.show("load", ruleset)
+    demo.show("load", "--engine", engine, ruleset)
     return look(loading, time.monotonic(), {answer["address"]: answer["verdict"] for answer in answers})
 
 

@@ -15,8 +15,9 @@ from geodrop.document.problems import shown
 from geodrop.document.tree import Listing, Node, Scalar, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Mapping
 
+    from geodrop.document.keys import Keys
     from geodrop.document.problems import Place, Report
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ class Fields:
         return self.value(key, partial(_choice, self.report, choices))
 
 
-def fields(report: Report, node: Node, what: str, known: Collection[str]) -> Fields:
+def fields(report: Report, node: Node, what: str, known: Keys) -> Fields:
     """The known keys of a table, the others reported and left out; no keys if it is no table."""
     found = table(report, node, what)
     nodes = {}

@@ -50,6 +50,8 @@ class Partition:
     def merged(self) -> Partition:
         """The same partition with neighbours of equal value joined."""
         keep = changes(self.values)
+        if keep.all():
+            return self
         return Partition(self.family, self.starts[keep], self.values[keep])
 
     def mapped(self, table: Values) -> Partition:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,31 +89,50 @@ class RegionMap:
 
 
 def regions(databases: Sequence[Database], corrections: Mapping[Network, str]) -> RegionMap:
-    """The map that a policy is compiled against.
+    """The map that a policy is compiled against; raises DataError for databases that are not enough."""
+    return correct(uncorrected(databases), corrections)
 
-    A correction replaces whatever the databases say of its network, the longest network first. IPv6 outside 2000::/3
-    is UNKNOWN whatever a database holds there, since that is nothing or a copy of its IPv4 tree. Raises DataError for
-    databases that are not enough.
+
+def uncorrected(databases: Sequence[Database]) -> RegionMap:
+    """What the databases say, whatever the policy; raises DataError for databases that are not enough.
+
+    IPv6 outside 2000::/3 is UNKNOWN whatever a database holds there, since that is nothing or a copy of its IPv4 tree.
     """
     world = unite(databases)
+    layers = []
+    for family, known in ((4, world.ipv4), (6, world.ipv6)):
+        starts, mark, here = combine(_marks(family), known)
+        layers.append(Partition(family, starts, np.where(mark == _BY_REGION, here, mark)).merged())
+    present, ipv4, ipv6 = _without_gaps(*layers)
+    return RegionMap(
+        tuple(world.regions[number] for number in present), ipv4, ipv6, _coverage(databases), tuple(databases)
+    )
+
+
+def correct(region_map: RegionMap, corrections: Mapping[Network, str]) -> RegionMap:
+    """A correction replaces whatever the databases say of its network, the longest network first."""
+    if not corrections:
+        return region_map
     corrected = _Corrections(corrections)
-    all_regions = sorted({*world.regions, *corrected.regions})
+    all_regions = sorted({*region_map.regions, *corrected.regions})
     numbers = {region: number for number, region in enumerate(all_regions)}
-    of_world = np.array([numbers[region] for region in world.regions], dtype=np.int32)
+    # Negative values index from the end of the table, where they stand for themselves.
+    of_map = np.array([*(numbers[region] for region in region_map.regions), *range(_BY_REGION, 0)], dtype=np.int32)
     # The last entry is for the value of an address without correction, which as an index means the last one.
     of_corrections = np.array([*(numbers[region] for region in corrected.regions), _NONE], dtype=np.int32)
     layers = []
-    for family, known in ((4, world.ipv4), (6, world.ipv6)):
-        starts, mark, here = combine(_marks(family), known.mapped(of_world))
-        values = np.where(mark == _BY_REGION, here, mark)
-        if corrected.regions:
-            overlay = corrected.partition(family).mapped(of_corrections)
-            starts, values, instead = combine(Partition(family, starts, values), overlay)
-            values = np.where((instead != _NONE) & (values >= 0), instead, values)
+    for family, known in ((4, region_map.ipv4), (6, region_map.ipv6)):
+        overlay = corrected.partition(family).mapped(of_corrections)
+        starts, values, instead = combine(known.mapped(of_map), overlay)
+        values = np.where((instead != _NONE) & (values >= 0), instead, values)
         layers.append(Partition(family, starts, values).merged())
     present, ipv4, ipv6 = _without_gaps(*layers)
-    return RegionMap(
-        tuple(all_regions[number] for number in present), ipv4, ipv6, _coverage(databases), tuple(databases), corrected
+    return replace(
+        region_map,
+        regions=tuple(all_regions[number] for number in present),
+        ipv4=ipv4,
+        ipv6=ipv6,
+        _corrections=corrected,
     )
 
 
@@ -196,7 +215,7 @@ def _without_gaps(ipv4: Partition, ipv6: Partition) -> tuple[list[int], Partitio
     """The numbers from 0 on that occur, 0 always, and both partitions with these numbered anew in their order."""
     values = np.concatenate([ipv4.values, ipv6.values])
     present = distinct(np.append(values[values >= 0], np.int32(_UNKNOWN)))
-    # Negative values index from the end of the table, where they stand for themselves.
+    # As in `correct`: negative values stand for themselves.
     table = np.concatenate([np.arange(present[-1] + 1), np.arange(_BY_REGION, 0)]).astype(np.int32)
     table[present] = np.arange(len(present))
     return present.tolist(), ipv4.mapped(table), ipv6.mapped(table)

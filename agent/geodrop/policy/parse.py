@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geodrop.document import shape
+from geodrop.document.keys import Key
 from geodrop.document.problems import Place, Problem, Report, shown
 from geodrop.document.shape import UnreadableError
 from geodrop.document.tree import LINE_BREAK, Table, read_document
@@ -16,7 +17,8 @@ from geodrop.policy.check import Origins, check_policy
 from geodrop.policy.lines import parse_country
 from geodrop.policy.listfile import read_list_file
 from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
-from geodrop.policy.services import parse_lines, parse_ports, parse_prefixes, parse_service
+from geodrop.policy.services import KEYS as SERVICE
+from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_prefixes, parse_service
 from geodrop.policy.special import embedded_inside, special_inside
 
 if TYPE_CHECKING:
@@ -27,8 +29,39 @@ if TYPE_CHECKING:
 
     ReadList = Callable[[str], bytes]
 
-KEYS = ("version", "groups", "lists", "corrections", "services", "never_drop", "limits")
-SOURCES = ("prefixes", "file", "asn", "traits")
+LIST = {
+    "prefixes": Key("prefixes and addresses"),
+    "file": Key(
+        "a file in the policy's folder or below: a prefix, range or address a line, `#` for comments. A range counts "
+        "as its prefixes"
+    ),
+    "asn": Key("not supported yet"),
+    "traits": Key("not supported yet"),
+}
+
+NEVER = {
+    "prefixes": Key("sources, as on the wire"),
+    "ports": Key("local ports", PORTS),
+}
+
+LIMITS = {
+    "blast_radius": Key("a share such as `5%`"),
+    "database_age": Key("a duration such as `45d`"),
+}
+
+KEYS = {
+    "version": Key("1; required"),
+    "groups": Key("a list of lines, used as `group:NAME`; groups nest and may mix levels", named=True),
+    "lists": Key("prefixes, used as `list:NAME`; one of the following", LIST, named=True),
+    "corrections": Key(
+        "a prefix and the country it is in. The longest prefix counts; the subdivision is forgotten; lists still win. "
+        "Not for special addresses, nor for IPv6 that embeds IPv4: correct the IPv4 address"
+    ),
+    "services": Key("at least one", SERVICE, named=True),
+    "never_drop": Key("accepted before any service is asked. Left out: tcp/22. `{}`: none", NEVER),
+    "limits": Key("read and checked; nothing enforces them yet, and `check` says so", LIMITS),
+}
+"""A policy's keys, whole."""
 
 NEVER_DROP = NeverDrop(prefixes=(), ports=Ports(tcp=((22, 22),)))
 """Where the policy says nothing: nobody locks himself out by forgetting ssh."""
@@ -115,10 +148,10 @@ class _Parser:
     def _list(self, name: str, place: Place, node: Node) -> PrefixList:
         what = f"list {shown(name)}"
         before = self.report.errors
-        sources = shape.fields(self.report, node, what, SOURCES).nodes
+        sources = shape.fields(self.report, node, what, LIST).nodes
         if len(sources) != 1 and self.report.errors == before:
             found = f"has {' and '.join(sources)}" if sources else "is empty"
-            self.report.error(place, f"{what} {found}; write exactly one of {', '.join(SOURCES)}")
+            self.report.error(place, f"{what} {found}; write exactly one of {', '.join(LIST)}")
         for source in ("asn", "traits"):
             if source in sources:
                 message = f"{what}: {source} is not supported yet; write prefixes, or a file of them"
@@ -184,7 +217,7 @@ class _Parser:
     def _never_drop(self, given: Mapping[str, Node]) -> NeverDrop:
         if "never_drop" not in given:
             return NEVER_DROP
-        parts = shape.fields(self.report, given["never_drop"], "never_drop", ("prefixes", "ports"))
+        parts = shape.fields(self.report, given["never_drop"], "never_drop", NEVER)
         prefixes: tuple[Network, ...] = ()
         ports = Ports()
         if "prefixes" in parts.nodes:
@@ -199,7 +232,7 @@ class _Parser:
     def _limits(self, given: Mapping[str, Node]) -> Limits:
         if "limits" not in given:
             return Limits()
-        parts = shape.fields(self.report, given["limits"], "limits", ("blast_radius", "database_age"))
+        parts = shape.fields(self.report, given["limits"], "limits", LIMITS)
         if parts.nodes:
             self.report.warning(parts.place, f"limits ({', '.join(parts.nodes)}): nothing enforces them yet")
         return Limits(

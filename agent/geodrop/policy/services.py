@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
 from geodrop.document import shape
+from geodrop.document.keys import Key
 from geodrop.document.problems import shown
 from geodrop.document.tree import Table
 from geodrop.policy import values
@@ -19,7 +20,35 @@ if TYPE_CHECKING:
     from geodrop.document.tree import Node
     from geodrop.policy.model import Line, Network
 
-KEYS = ("match", "default", "unknown", "allow", "deny", "mode", "starts", "established", "action")
+PORTS = {
+    "tcp": Key("TCP ports and ranges, such as `[443, 8000-8099]`"),
+    "udp": Key("UDP ports and ranges"),
+}
+
+MATCH = {
+    "ports": Key("the service is limited to these protocols and ports", PORTS),
+    "protocols": Key("more protocols, whole, by name or number; `icmp` is ICMP and ICMPv6"),
+    "addresses": Key("local addresses, as on the wire. Left out: every one"),
+}
+
+KEYS = {
+    "match": Key(
+        "which packets it takes. Left out: every packet that no service with `mode: enforce` and a match takes", MATCH
+    ),
+    "default": Key("`allow` or `deny`, for a region that no line names; required"),
+    "unknown": Key("`allow` or `deny`, for sources that no database knows; required"),
+    "allow": Key(
+        "a list of lines: a country `CN`, a subdivision `UA-43`, `continent:AS`, `group:NAME`, `list:NAME`, a prefix "
+        "or an address"
+    ),
+    "deny": Key("a list of such lines. The same text in `allow` and `deny` is an error"),
+    "mode": Key("`enforce` (default), or `monitor`: count, drop nothing"),
+    "starts": Key(
+        "a time with its zone. Until then the service only counts, whatever `mode` says; the kernel's clock decides"
+    ),
+    "established": Key("`cut` (default), or `keep`: of TCP only openings (SYN without ACK) are judged"),
+    "action": Key("`drop` (default), or `reject`: the sender is told, see below. nftables only"),
+}
 
 REQUIRED = {"default": "regions that no line names", "unknown": "sources that no database knows"}
 
@@ -87,7 +116,7 @@ def parse_prefixes(report: Report, node: Node, what: str) -> tuple[Network, ...]
 
 def parse_ports(report: Report, node: Node, what: str) -> Ports:
     """A table of port lists, by protocol."""
-    given = shape.fields(report, node, what, ("tcp", "udp"))
+    given = shape.fields(report, node, what, PORTS)
     ranges = {}
     for protocol, item in given.nodes.items():
         written = shape.values(report, item, f"{protocol} {what}", values.parse_ports)
@@ -96,7 +125,7 @@ def parse_ports(report: Report, node: Node, what: str) -> Ports:
 
 
 def _match(report: Report, node: Node, what: str) -> Match:
-    given = shape.fields(report, node, f"match of {what}", ("ports", "protocols", "addresses"))
+    given = shape.fields(report, node, f"match of {what}", MATCH)
     before = report.errors
     ports = Ports()
     protocols: tuple[int, ...] = ()

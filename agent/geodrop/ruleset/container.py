@@ -62,6 +62,12 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
     return HEADER.pack(MAGIC, VERSION, digest, room) + bytes(body)
 
 
+def digest_of(data: bytes) -> str:
+    """The digest that `pack` has put into a file, as hex."""
+    digest: bytes = HEADER.unpack_from(data)[2]
+    return digest.hex()
+
+
 def unpack(data: bytes, name: str) -> Container:
     """Check a whole file in memory and open it; raises DataError, naming it, if it is not exactly what `pack` wrote."""
     digest = _expected_digest(data[: HEADER.size], name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ from geodrop.errors import DataError
 from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
@@ -36,6 +36,11 @@ class Explanation:
     verdict: str
     mode: str
     embedded: str | None = None
+
+    @classmethod
+    def of(cls, found: Mapping[str, Any]) -> Explanation:
+        """From an object of `explain --json`."""
+        return cls(**{item.name: found[item.name] for item in fields(cls)})
 
     def as_json(self) -> dict[str, Any]:
         """One object of `explain --json`."""

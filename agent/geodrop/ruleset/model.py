@@ -24,6 +24,7 @@ Sections (little-endian unless said otherwise):
 from __future__ import annotations
 
 import bisect
+import re
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
@@ -177,20 +178,19 @@ class Ruleset:
             count = len(self.sections[f"ipv{family}/zones"]) // 2
             _expect(len(self.sections[f"ipv{family}/starts"]) == count * width and count > 0, f"ipv{family}")
             _expect(not any(self.sections[f"ipv{family}/starts"][:width]), f"ipv{family}/starts")
-            _expect(max(self.sections[f"ipv{family}/zones"].cast("H")) < zones, f"ipv{family}/zones")
+            _expect(_all_below(zones, self.sections[f"ipv{family}/zones"]), f"ipv{family}/zones")
         for name in ("rows", "rows_embedded"):
-            numbers = self.sections[name].cast("H")
-            _expect(len(numbers) == zones * services, name)
-            _expect(max(numbers, default=0) < max(len(self.meta.rows), 1), name)
+            _expect(len(self.sections[name]) == 2 * zones * services, name)
+            _expect(_all_below(len(self.meta.rows), self.sections[name]), name)
         if self.has_xdp:
             _expect(all(f"xdp/{name}" in self.sections for name in ("ipv4", "ipv6", "children", "digest")), "xdp")
         for service in self.meta.services:
             for family, width in ((4, 4), (6, 16)):
                 prefix = f"nft/{service.name}/ipv{family}"
-                targets = self.sections[f"{prefix}/targets"].cast("H")
-                _expect(len(self.sections[f"{prefix}/starts"]) == len(targets) * width, prefix)
-                _expect(len(self.sections[f"{prefix}/ends"]) == len(targets) * width, prefix)
-                _expect(max(targets, default=-1) < len(service.targets), prefix)
+                targets = self.sections[f"{prefix}/targets"]
+                _expect(len(self.sections[f"{prefix}/starts"]) * 2 == len(targets) * width, prefix)
+                _expect(len(self.sections[f"{prefix}/ends"]) * 2 == len(targets) * width, prefix)
+                _expect(_all_below(len(service.targets), targets), prefix)
 
     @property
     def has_xdp(self) -> bool:
@@ -258,6 +258,17 @@ def _meta(content: Mapping[str, Any]) -> Meta:
 
 def _ranges(pairs: list[list[int]]) -> tuple[tuple[int, int], ...]:
     return tuple((int(first), int(last)) for first, last in pairs)
+
+
+def _all_below(limit: int, section: memoryview) -> bool:
+    """Whether every uint16 of a section is below a limit.
+
+    As a match of text where that is possible (below the surrogates): no number becomes an object.
+    """
+    if not 0 < limit < 0xD800:
+        return max(section.cast("H"), default=-1) < limit
+    text = section.tobytes().decode("utf-16-le", "surrogatepass")
+    return re.fullmatch(f"[\0-{re.escape(chr(limit - 1))}]*", text) is not None
 
 
 def _expect(fact: bool, what: str) -> None:  # noqa: FBT001 - a bare condition reads best here

@@ -152,12 +152,12 @@ class History:
 def policies(entries: Sequence[Entry]) -> list[Entry]:
     """The entries that `rollback` steps through: one a policy, oldest first, the last one the newest.
 
-    A rollback takes away what it went back over, so that the next one goes further back; `boot` brings back what was in
-    force, or for want of that something older, and is no step.
+    A rollback takes away what it went back over, so that the next one goes further back. What else puts a ruleset in
+    force, such as a pause or a boot, brings none that was not there before, and is no step.
     """
     steps: list[Entry] = []
     for entry in entries:
-        if not entry.put_in_force or entry.origin == "boot":
+        if not entry.put_in_force or entry.origin not in {"load", "reload", "rollback"}:
             continue
         numbers = [step.generation for step in steps]
         if entry.origin == "rollback" and entry.target in numbers:

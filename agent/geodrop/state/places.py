@@ -14,7 +14,7 @@ from pathlib import Path
 
 STATE = Path("/var/lib/geodrop")
 RUN = Path("/run/geodrop")
-PINS = Path("/sys/fs/bpf/geodrop")
+BPFFS = Path("/sys/fs/bpf")
 OWN_BPFFS = RUN / "bpf"
 """Where systemd/run-geodrop-bpf.mount mounts a bpffs for the daemon, which may not enter /sys/fs/bpf."""
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for it
@@ -30,6 +30,11 @@ def default_socket() -> Path:
     return _apart(RUN) / "control.sock"
 
 
+def compile_socket() -> Path:
+    """Where systemd starts an instance of geodrop-compile@.service for whoever connects, if it is there."""
+    return _apart(RUN) / "compile.sock"
+
+
 def lock_file() -> Path:
     """The lock that whoever changes this namespace's dataplane holds, whatever agent.yaml says of other places."""
     return _apart(RUN) / "lock"
@@ -43,7 +48,12 @@ def namespace_cookie() -> int:
 
 def default_pins() -> Path:
     """Where the XDP engine of this network namespace pins its objects: a folder in a bpffs."""
-    return _apart(OWN_BPFFS / "geodrop" if os.path.ismount(OWN_BPFFS) else PINS)
+    return _apart(bpffs() / "geodrop")
+
+
+def bpffs() -> Path:
+    """Where the bpffs is, or ought to be, that holds the pins."""
+    return OWN_BPFFS if os.path.ismount(OWN_BPFFS) else BPFFS
 
 
 def _apart(folder: Path) -> Path:

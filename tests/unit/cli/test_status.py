@@ -13,6 +13,8 @@ GOOD = {
     "paused_until": None,
     "paused_why": None,
     "rolled_back": False,
+    "last_reload": None,
+    "daemon": False,
     "last_failure": None,
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
     "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],

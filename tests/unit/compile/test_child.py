@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import json
 import os
@@ -10,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from geodrop.compile import child as module
 from geodrop.compile import sandbox
+from geodrop.compile.change import Change, Moved, ServiceChange
+from geodrop.compile.channel import receive
 from geodrop.compile.sandbox import Answer, Child, Job
 from geodrop.errors import ConfigError, DataError, PolicyError
 from geodrop.ruleset.model import Ruleset
@@ -148,6 +152,44 @@ def test_database_replaced_meanwhile_is_read_anew(inputs: Path, tmp_path: Path) 
         assert child.run(job(inputs, output.fileno())).exit == 0
     recorded = Ruleset.open(tmp_path / "out").meta.inputs[-1]
     assert recorded.sha256 == hashlib.sha256(database.read_bytes()).hexdigest()
+
+
+def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None:
+    """A compile says what changes, and two rulesets that are there can be compared without their inputs."""
+    assert compile_to(tmp_path / "old", inputs) == 0
+    (inputs / "policy.yaml").write_text(POLICY.replace("[CN, ", "["))
+    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
+        with Child.start() as child:
+            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=old.fileno()))
+        assert answer.change is not None
+        assert answer.change["text"] == "1 region moved to accept, +0 -2 prefixes"
+        assert answer.change["services"]["api"]["to_accept"] == {"regions": ["CN"], "lines": []}
+        with Child.start() as child:
+            again = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
+    assert again == Answer(0, "", answer.change)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
+def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: bytes) -> None:
+    """A damaged one is refused by the child."""
+    (tmp_path / "old").write_bytes(content)
+    assert compile_to(tmp_path / "new", inputs) == 0
+    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("rb") as new, Child.start() as child:
+        answer = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
+    assert answer.exit == DataError.exit_code
+    assert "previous" in answer.text
+
+
+def test_change_too_long_for_one_message() -> None:
+    """The totals still arrive."""
+    regions = tuple(f"list:{'x' * 200}{number}" for number in range(1000))
+    change = Change((ServiceChange("api", "changed", Moved((), regions), Moved(), {}, {}, match=False),))
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, theirs:
+        module.answer(theirs, module.Outcome(0, change))
+        received = receive(ours)
+    assert received is not None
+    assert received[0]["change"]["text"] == "1,000 lines moved to drop"
 
 
 def test_socket_as_standard_input(inputs: Path) -> None:

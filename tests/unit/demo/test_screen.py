@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop.demo import screen
@@ -40,6 +41,15 @@ def test_timeline(capsys: pytest.CaptureFixture[str]) -> None:
     assert title == "  CLIENT         before      | load | after"
     assert first == "  CN IPv4        ########### | #    | ..........."
     assert second == first.replace("IPv4", "IPv6")
+
+
+def test_comparison(capsys: pytest.CaptureFixture[str]) -> None:
+    """A column an engine: how long its load took, and what came back after it; a wrong request would show."""
+    wrong = replace(AFTER, verdicts={**AFTER.verdicts, CN4: "accept"})
+    screen.comparison({"nftables": AFTER, "xdp": wrong}, REQUESTS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-2:] for line in lines[:-1]] == [["nftables", "xdp"], ["0.30", "s"], ["33", "33"], ["0", "11"]]
+    assert max(map(len, lines)) <= screen.WIDTH
 
 
 def test_nothing_is_wider_than_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,7 @@
 import pytest
 
 from geodrop.document import shape
+from geodrop.document.keys import Key, Keys
 from geodrop.document.problems import Report
 from geodrop.document.tree import Node, read_document
 from geodrop.policy.model import Mode
@@ -14,6 +15,11 @@ def read(text: str) -> tuple[Node, Report]:
     return root, report
 
 
+def keys(*names: str) -> Keys:
+    """A table of known keys."""
+    return {name: Key(f"what {name} is") for name in names}
+
+
 def messages(report: Report) -> list[str]:
     """What was said, with line and column."""
     return [f"{p.place.line}:{p.place.column}: {p.message}" for p in report.problems()]
@@ -22,7 +28,7 @@ def messages(report: Report) -> list[str]:
 def test_fields_gives_known_keys_and_reports_the_others() -> None:
     """A misspelt key is never ignored."""
     root, report = read("mode: enforce\nmdoe: monitor\nzzz: 1\n")
-    found = shape.fields(report, root, "service api", ("mode", "match"))
+    found = shape.fields(report, root, "service api", keys("mode", "match"))
     assert list(found.nodes) == ["mode"]
     assert messages(report) == [
         '2:1: "mdoe" is not a key of service api; did you mean "mode"?',
@@ -40,7 +46,7 @@ def test_fields_gives_known_keys_and_reports_the_others() -> None:
 def test_not_a_table(text: str, message: str) -> None:
     """Something else where a table belongs gives no keys and one error."""
     root, report = read(text)
-    assert not shape.fields(report, root, "groups", ("a",)).nodes
+    assert not shape.fields(report, root, "groups", keys("a")).nodes
     assert messages(report) == [message]
 
 
@@ -55,7 +61,7 @@ def test_not_a_table(text: str, message: str) -> None:
 def test_not_a_list(text: str, message: str) -> None:
     """Something else where a list belongs gives no items and one error that shows the list."""
     root, report = read(text)
-    assert shape.listing(report, shape.fields(report, root, "x", ("allow",)).nodes["allow"], "allow") == ()
+    assert shape.listing(report, shape.fields(report, root, "x", keys("allow")).nodes["allow"], "allow") == ()
     assert messages(report) == [message]
 
 
@@ -72,7 +78,7 @@ def test_not_a_list(text: str, message: str) -> None:
 def test_not_a_value(text: str, message: str) -> None:
     """What is no text, or not the text asked for, gives None and one error."""
     root, report = read(text)
-    assert shape.fields(report, root, "x", ("k",)).value("k", parse_ports) is None
+    assert shape.fields(report, root, "x", keys("k")).value("k", parse_ports) is None
     assert len(report.problems()) == 1
     assert messages(report)[0].startswith(message)
 
@@ -87,7 +93,7 @@ def test_values_leaves_out_what_cannot_be_read() -> None:
 def test_choice() -> None:
     """A word of an enumeration, or an error that names the words; a key that is not there is None."""
     root, report = read("good: monitor\nbad: Monitor\nother: zzz\n")
-    found = shape.fields(report, root, "x", ("good", "bad", "other", "none"))
+    found = shape.fields(report, root, "x", keys("good", "bad", "other", "none"))
     assert found.choice("good", Mode) is Mode.MONITOR
     assert found.choice("none", Mode) is None
     assert found.choice("bad", Mode) is None

@@ -90,6 +90,7 @@ def test_rows_are_by_zone_and_service() -> None:
     "changed",
     [
         {"ipv4__zones": u16(0, 3, 0)},
+        {"ipv4__zones": u16(0, 0xD83D, 0)},
         {"ipv4__zones": u16(0, 1)},
         {"ipv6__starts": bytes(15)},
         {"ipv6__zones": b""},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-from dataclasses import dataclass
+from array import array
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,19 +14,16 @@ from geodrop.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from geodrop.ruleset.model import Row, Ruleset, ServiceSpec
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
 
 TCP, UDP = 6, 17
-VERDICTS = {"accept": lay.ROW_ACCEPT, "drop": lay.ROW_DROP, "embedded": lay.ROW_EMBEDDED}
+VERDICTS = {"accept": lay.ROW_ACCEPT, "embedded": lay.ROW_EMBEDDED}
 NANOSECONDS = 1_000_000_000
 
 
-@dataclass(frozen=True, order=True, slots=True)
-class Label:
-    """What a counter pair counts: drops of a service under a label, or (label "") what it accepts and never drops."""
-
-    service: str
-    label: str
+def label(service: str, name: str = "") -> str:
+    """What a counter pair counts: drops of a service under a name, or (without one) what it accepts and never drops."""
+    return f"{service}\t{name}"
 
 
 class Clock(NamedTuple):
@@ -34,6 +31,20 @@ class Clock(NamedTuple):
 
     now: float
     tai_offset: int
+
+
+class Encoded(NamedTuple):
+    """What a policy map holds: a struct policy, and from element 1 on the rows."""
+
+    policy: bytearray
+    rows: array[int]
+
+    def parts(self) -> tuple[tuple[int, memoryview], tuple[int, memoryview]]:
+        """Where in the map its bytes go, and the bytes; what nobody uses is left out."""
+        return (
+            (0, memoryview(self.policy)[: lay.Policy.unused.offset]),
+            (lay.POLICY_BYTES, memoryview(self.rows).cast("B")),
+        )
 
 
 class Place(NamedTuple):
@@ -57,17 +68,17 @@ def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, memoryview]]:
         yield place.section, place.offset, ruleset.sections[place.section]
 
 
-def labels_of(ruleset: Ruleset) -> list[Label]:
+def labels_of(ruleset: Ruleset) -> list[str]:
     """Every counter pair that a ruleset needs, in a fixed order."""
     meta = ruleset.meta
     count = len(meta.services)
     labels = []
+    wire, inside = _row_numbers(ruleset)
     for number, service in enumerate(meta.services):
-        used = set(ruleset.sections["rows"].cast("H")[number::count])
-        used |= set(ruleset.sections["rows_embedded"].cast("H")[number::count])
+        used = {*wire[number::count], *inside[number::count]}
         dropped = {meta.rows[row].klass for row in used if meta.rows[row].verdict == "drop"}
-        labels.append(Label(service.name, ""))
-        labels += [Label(service.name, meta.classes[klass]) for klass in sorted(dropped)]
+        labels.append(label(service.name))
+        labels += [label(service.name, meta.classes[klass]) for klass in sorted(dropped)]
     return labels
 
 
@@ -84,8 +95,7 @@ def segments_needed(ruleset: Ruleset) -> int:
 
 def elements_needed(ruleset: Ruleset) -> int:
     """Elements of the policy map: the policy, and the rows."""
-    rows = len(ruleset.meta.zones) * 2 << _row_bits(ruleset)
-    return 1 + -(-rows // lay.ELEMENT_ROWS)
+    return 1 + -(-_row_count(ruleset) // lay.ELEMENT_ROWS)
 
 
 def check_limits(ruleset: Ruleset) -> None:
@@ -97,13 +107,11 @@ def check_limits(ruleset: Ruleset) -> None:
         )
 
 
-def encode_policy(
-    ruleset: Ruleset, generation: int, pairs: Mapping[Label, int], clock: Clock, tables: bytes
-) -> bytearray:
-    """All elements of a policy map, one after the other; raises UnavailableError when a limit is passed."""
+def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], clock: Clock, tables: bytes) -> Encoded:
+    """What a policy map should hold; raises UnavailableError when a limit is passed."""
     check_limits(ruleset)
     meta = ruleset.meta
-    content = bytearray(lay.POLICY_BYTES * elements_needed(ruleset))
+    content = bytearray(lay.POLICY_BYTES)
     policy = lay.Policy.from_buffer(content)
     policy.digest[:] = bytes.fromhex(ruleset.digest)
     policy.tables_digest[:] = tables
@@ -113,12 +121,10 @@ def encode_policy(
     policy.row_bits = _row_bits(ruleset)
     policy.tai_offset = clock.tai_offset
     for number, service in enumerate(meta.services):
-        _encode_service(policy.service[number], service, pairs[Label(service.name, "")], clock)
+        _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
     _encode_selections(policy, ruleset)
     _encode_local(policy, meta.services)
-    del policy
-    _encode_rows(memoryview(content)[lay.POLICY_BYTES :].cast("I"), ruleset, pairs)
-    return content
+    return Encoded(content, _encode_rows(ruleset, pairs))
 
 
 def future_starts(ruleset: Ruleset, now: float) -> bool:
@@ -142,32 +148,42 @@ def _encode_service(target: lay.Service, service: ServiceSpec, pair: int, clock:
         target.starts = (service.starts + clock.tai_offset) * NANOSECONDS
 
 
-def _encode_rows(target: memoryview, ruleset: Ruleset, pairs: Mapping[Label, int]) -> None:
+def _row_count(ruleset: Ruleset) -> int:
+    return len(ruleset.meta.zones) * 2 << _row_bits(ruleset)
+
+
+def _encode_rows(ruleset: Ruleset, pairs: Mapping[str, int]) -> array[int]:
     meta = ruleset.meta
+    rows = array("I", bytes(4 * _row_count(ruleset)))
     count, step = len(meta.services), 2 << _row_bits(ruleset)
-    holds = [lay.ROW_HOLDS_IPV4 if zone.embedding else 0 for zone in meta.zones]
-    never = [zone.never_drop is not None for zone in meta.zones]
+    special = [
+        (number, zone) for number, zone in enumerate(meta.zones) if zone.never_drop is not None or zone.embedding
+    ]
+    numbers = _row_numbers(ruleset)
     for number, service in enumerate(meta.services):
-        words = [_row_word(row, service.name, meta.classes, pairs) for row in meta.rows]
-        wire = [words[row] for row in ruleset.sections["rows"].cast("H")[number::count]]
-        inside = [words[row] for row in ruleset.sections["rows_embedded"].cast("H")[number::count]]
-        wire = [
-            (lay.ROW_NEVER_DROP if skip else word) | hold for word, skip, hold in zip(wire, never, holds, strict=True)
-        ]
-        for half, column in enumerate((wire, inside)):
-            _scatter(target, half * (step // 2) + number, step, column)
+        words = _row_words(ruleset, service.name, pairs)
+        wire, inside = (array("I", map(words.__getitem__, column[number::count])) for column in numbers)
+        for at, zone in special:
+            word = wire[at] if zone.never_drop is None else lay.ROW_NEVER_DROP
+            wire[at] = word | (lay.ROW_HOLDS_IPV4 if zone.embedding else 0)
+        rows[number::step] = wire
+        rows[step // 2 + number :: step] = inside
+    return rows
 
 
-def _scatter(target: memoryview, start: int, step: int, column: Sequence[int]) -> None:
-    for position, word in enumerate(column):
-        target[start + position * step] = word
+def _row_numbers(ruleset: Ruleset) -> tuple[array[int], array[int]]:
+    """Which row each zone has for each service: for the address on the wire, and for an embedded one."""
+    wire, inside = array("H"), array("H")
+    wire.frombytes(ruleset.sections["rows"])
+    inside.frombytes(ruleset.sections["rows_embedded"])
+    return wire, inside
 
 
-def _row_word(row: Row, service: str, classes: Sequence[str], pairs: Mapping[Label, int]) -> int:
-    if row.verdict != "drop":
-        return VERDICTS[row.verdict]
+def _row_words(ruleset: Ruleset, service: str, pairs: Mapping[str, int]) -> list[int]:
+    """Each row of the ruleset as the program wants it, for one service."""
     # A row that this service does not use may name a class it has no pair for: then it is never read.
-    return lay.ROW_DROP | pairs.get(Label(service, classes[row.klass]), 0) << lay.ROW_PAIR_SHIFT
+    own = [pairs.get(label(service, name), 0) << lay.ROW_PAIR_SHIFT | lay.ROW_DROP for name in ruleset.meta.classes]
+    return [own[row.klass] if row.verdict == "drop" else VERDICTS[row.verdict] for row in ruleset.meta.rows]
 
 
 class _Chosen(NamedTuple):
@@ -205,7 +221,7 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
     # A protocol that no service names is like any other such one.
     named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
     other = next(protocol for protocol in range(256) if protocol not in named_protocols)
-    policy.by_protocol[:] = bytes([number(_whole(bits, other))]) * 256
+    ctypes.memset(ctypes.byref(policy.by_protocol), number(_whole(bits, other)), 256)
     for protocol in sorted(named_protocols):
         policy.by_protocol[protocol] = number(_whole(bits, protocol))
     for protocol, never, target in (

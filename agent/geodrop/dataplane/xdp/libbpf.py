@@ -296,6 +296,7 @@ def possible_cpus() -> int:
     return call("libbpf_num_possible_cpus")
 
 
+@functools.cache
 def has_tai_clock() -> bool:
     """Whether programs can read CLOCK_TAI."""
     return call("libbpf_probe_bpf_helper", PROGRAM_XDP, HELPER_TAI, None) == 1

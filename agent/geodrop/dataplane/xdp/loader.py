@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import os
 from contextlib import ExitStack
@@ -69,7 +70,8 @@ class LibbpfLoader:
 
     def version(self) -> str:
         """By what the object holds."""
-        return hashlib.sha256(self._object().read_bytes()).hexdigest()[:12]
+        path = self._object()
+        return _digest(path, path.stat().st_mtime_ns)
 
     def load(self, folder: Path, sizes: Sizes) -> None:
         """Load with `xdp.frags` first, for jumbo frames; kernels before 5.18 do not know it."""
@@ -118,6 +120,11 @@ class LibbpfLoader:
         if not path.exists():
             raise UnavailableError(f"{path} is not there", "build it with: make setup")
         return path
+
+
+@functools.cache
+def _digest(path: Path, _changed: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _explained(error: OSError, log: Sequence[str]) -> Exception:

@@ -7,35 +7,44 @@ when a grace period has passed since it pointed there.
 from __future__ import annotations
 
 import ctypes
+import errno
+import mmap
 import os
 import struct
-from contextlib import ExitStack, suppress
+import threading
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp import libbpf
-from geodrop.dataplane.xdp.encode import Label, table_parts
+from geodrop.dataplane.xdp.encode import Encoded, table_parts
 from geodrop.dataplane.xdp.loader import MAPS, PROGRAMS, Loader, Sizes
 from geodrop.dataplane.xdp.pins import remove_set, repin
 from geodrop.errors import ApplyError
 
 if TYPE_CHECKING:
-    import mmap
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from geodrop.ruleset.model import Ruleset
 
-Totals = dict[Label, list[tuple[int, int]]]
+Totals = dict[str, list[tuple[int, int]]]
 """Packets and bytes of the four counters of each label: dropped or accepted, and what would be or never is; each for
 IPv4 first."""
 
 LABEL_BYTES = 192
-"""A service's name, a zero byte and a label; what is longer is cut, which policy names do not reach."""
+"""Room for each label. The labels map is one text, with a line for each pair (see encode.label). What is longer is cut,
+which policy names do not reach."""
 
-CONTROL_BYTES = 4096
-"""An array of one value is mapped as a page."""
+PIECE = 64 << 10
+"""Bytes that are written and compared at once: few enough to be in the cache still when they are compared."""
+
+PAGE = mmap.PAGESIZE
+"""An array of one small value is mapped as a page."""
+
+QUESTION = struct.Struct("=QQII")
+"""struct question of bpf/layout.h."""
 
 
 class Word(NamedTuple):
@@ -64,14 +73,31 @@ class Word(NamedTuple):
         return self.generation << lay.CONTROL_GENERATION_SHIFT | lay.CONTROL_IN_FORCE | slots
 
 
+class Descriptors(dict[str, int]):
+    """Descriptors of what is pinned in a folder, by name; each is opened when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+
+    def __missing__(self, name: str) -> int:
+        self[name] = libbpf.get(f"{self._folder}/{name}")
+        return self[name]
+
+    def close(self) -> None:
+        """Close those that are open."""
+        while self:
+            os.close(self.popitem()[1])
+
+
 @dataclass
 class Programs:
     """An open set of pins. Closing it closes descriptors; what is pinned stays."""
 
     folder: Path
-    fds: dict[str, int]
+    fds: Descriptors
     sizes: Sizes
-    _stack: ExitStack = field(default_factory=ExitStack, repr=False)
+    _labels: dict[str, int] | None = field(default=None, repr=False)
 
     @classmethod
     def load(cls, loader: Loader, folder: Path, sizes: Sizes) -> Programs:
@@ -97,18 +123,21 @@ class Programs:
     @classmethod
     def open(cls, folder: Path) -> Programs:
         """Open what is pinned; raises OSError when something is missing, as after a load that was killed."""
-        with ExitStack() as stack:
-            fds = {}
-            for name in (*PROGRAMS, *MAPS, "labels", "carried"):
-                fds[name] = libbpf.get(str(folder / name))
-                stack.callback(os.close, fds[name])
+        there = os.listdir(folder)
+        for name in (*PROGRAMS, *MAPS, "labels", "carried"):
+            if name not in there:
+                raise FileNotFoundError(errno.ENOENT, "not pinned", str(folder / name))
+        fds = Descriptors(folder)
+        try:
             pairs = libbpf.map_info(fds["labels"]).max_entries
-            sizes = Sizes(_entries(folder, "tables"), _entries(folder, "policy"), pairs)
-            return cls(folder, fds, sizes, stack.pop_all())
+            return cls(folder, fds, Sizes(_entries(folder, "tables"), _entries(folder, "policy"), pairs))
+        except BaseException:
+            fds.close()
+            raise
 
     def close(self) -> None:
         """Close every descriptor."""
-        self._stack.close()
+        self.fds.close()
 
     def __enter__(self) -> Self:
         return self
@@ -125,7 +154,7 @@ class Programs:
 
     def publish(self, word: Word) -> None:
         """Switch: one aligned store of eight bytes, which no packet can see half of."""
-        with libbpf.map_memory(self.fds["control"], CONTROL_BYTES) as memory:
+        with libbpf.map_memory(self.fds["control"], PAGE) as memory:
             control = ctypes.c_uint64.from_buffer(memory)
             control.value = word.pack()
             del control
@@ -139,54 +168,70 @@ class Programs:
 
     def head(self, slot: int) -> lay.Policy:
         """Element 0 of a policy slot, copied; raises OSError if it is empty."""
-        with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
+        with self._slot("policy", slot, lay.POLICY_BYTES) as memory:
             return lay.Policy.from_buffer_copy(memory, 0)
 
-    def fill_policy(self, slot: int, content: bytes | bytearray) -> None:
+    def tables_digest(self, slot: int) -> bytes:
+        """Which tables a policy slot names; raises OSError if it is empty."""
+        with self._slot("policy", slot, PAGE) as memory:
+            at = lay.Policy.tables_digest.offset
+            return memory[at : at + 32]
+
+    def policy_differs(self, slot: int, content: Encoded) -> bool:
+        """Whether a slot holds anything else; raises OSError if it is empty."""
+        with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
+            return not all(_holds(memory, offset, part) for offset, part in content.parts())
+
+    def fill_policy(self, slot: int, content: Encoded) -> None:
         """Write a policy into a slot and compare it with what it should hold.
 
         The slot keeps its map, since a map of maps makes every change wait for a grace period. That period has passed
         already where `rest` left its mark; else it is waited for here.
         """
-        size = self.sizes.elements * lay.POLICY_BYTES
         try:
-            fd = libbpf.get(str(self.folder / f"policy{slot}"))
+            fd = libbpf.get(f"{self.folder}/policy{slot}")
         except FileNotFoundError:
-            fd = self._fresh("policy", "policies", slot, lay.POLICY_BYTES, self.sizes.elements)
-        with self._closing(fd), libbpf.map_memory(fd, size) as memory:
-            if lay.Policy.from_buffer_copy(memory, 0).generation:
+            fd = libbpf.create_array(f"geodrop_policy{slot}", lay.POLICY_BYTES, self.sizes.elements)
+            try:
+                self._put("policy", "policies", slot, fd)
+            except BaseException:
+                os.close(fd)
+                raise
+        size = lay.POLICY_BYTES + -(-content.rows.itemsize * len(content.rows) // PAGE) * PAGE
+        with _closing(fd), libbpf.map_memory(fd, size) as memory:
+            at = lay.Policy.generation.offset
+            if any(memory[at : at + 8]):
                 libbpf.wait_for_readers()
-            memory[: len(content)] = content
-            if memory[: len(content)] != content:
+            if not all(_written(memory, offset, part) for offset, part in content.parts()):
                 raise ApplyError("the policy map does not hold what was written to it; nothing was switched")
 
     def rest(self, slot: int) -> None:
         """Mark a policy slot as one that no packet reads any more, once that is so."""
         libbpf.wait_for_readers()
         with suppress(FileNotFoundError):
-            fd = libbpf.get(str(self.folder / f"policy{slot}"))
-            with self._closing(fd), libbpf.map_memory(fd, lay.POLICY_BYTES) as memory:
+            fd = libbpf.get(f"{self.folder}/policy{slot}")
+            with _closing(fd), libbpf.map_memory(fd, PAGE) as memory:
                 at = lay.Policy.generation.offset
                 memory[at : at + 8] = bytes(8)
 
     def fill_tables(self, slot: int, ruleset: Ruleset) -> None:
-        """Put a new tables map into a slot and compare it with what it should hold."""
-        size = self.sizes.segments * lay.SEGMENT_BYTES
-        fd = self._fresh("tables", "tables", slot, lay.SEGMENT_BYTES, self.sizes.segments)
-        with self._closing(fd), libbpf.map_memory(fd, size) as memory, memoryview(memory) as view:
+        """Put a new tables map into a slot, fill it, and compare it with what it should hold."""
+        fd = libbpf.create_array(f"geodrop_tables{slot}", lay.SEGMENT_BYTES, self.sizes.segments)
+        # Putting a map into a map of maps waits for a grace period, which takes as long as filling it.
+        with (
+            _closing(fd),
+            _meanwhile(lambda: self._put("tables", "tables", slot, fd)),
+            libbpf.map_memory(fd, self.sizes.segments * lay.SEGMENT_BYTES) as memory,
+        ):
             for name, offset, content in table_parts(ruleset):
-                view[offset : offset + len(content)] = content
-                if view[offset : offset + len(content)] != content:
+                if not _written(memory, offset, content):
                     raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
 
     def tables_differ(self, slot: int, ruleset: Ruleset) -> list[str]:
         """Sections of a ruleset that a slot does not hold."""
-        size = self.sizes.segments * lay.SEGMENT_BYTES
-        with self._slot("tables", slot, size) as memory, memoryview(memory) as view:
+        with self._slot("tables", slot, self.sizes.segments * lay.SEGMENT_BYTES) as memory:
             different = {
-                name: None
-                for name, offset, content in table_parts(ruleset)
-                if view[offset : offset + len(content)] != content
+                name: None for name, offset, content in table_parts(ruleset) if not _holds(memory, offset, content)
             }
             return list(different)
 
@@ -202,40 +247,39 @@ class Programs:
         zones: list[int] = []
         for start in range(0, len(keys), lay.MAX_QUESTIONS):
             some = keys[start : start + lay.MAX_QUESTIONS]
-            asked = lay.Questions(tables=slot, count=len(some))
-            for question, (family, high, low) in zip(asked.question, some, strict=False):
-                question.family, question.high, question.low = family, high, low
+            asked = bytearray(ctypes.sizeof(lay.Questions))
+            struct.pack_into("=II", asked, 0, slot, len(some))
+            for number, (family, high, low) in enumerate(some):
+                QUESTION.pack_into(asked, 8 + QUESTION.size * number, high, low, family, 0)
             verdict, answer, _ = libbpf.run_program(self.fds["geodrop_ask"], bytes(asked))
             if verdict != 2:  # XDP_PASS; anything else: the slot is empty
                 raise ApplyError(f"the program found nothing in tables slot {slot}")
-            answers = lay.Questions.from_buffer_copy(answer)
-            zones += [question.zone for question in answers.question[: len(some)]]
+            zones += [zone for *_, zone in QUESTION.iter_unpack(answer[8 : 8 + QUESTION.size * len(some)])]
         return zones
 
     # Counters
 
-    def labels(self) -> dict[Label, int]:
-        """Counter pairs by what they count."""
-        found = {}
-        with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES, writable=False) as memory:
-            for number in range(self.sizes.pairs):
-                text = memory[number * LABEL_BYTES : (number + 1) * LABEL_BYTES].rstrip(b"\0")
-                if not text:
-                    break
-                service, _, label = text.decode().partition("\t")
-                found[Label(service, label)] = number
-        return found
+    def labels(self) -> dict[str, int]:
+        """Counter pairs by what they count, as of the first call."""
+        if self._labels is None:
+            with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES, writable=False) as memory:
+                text = memory[: memory.find(b"\0")].decode()
+            # What follows the last end of a line was never finished, and nothing was counted under it.
+            self._labels = {line: number for number, line in enumerate(text.split("\n")[:-1])}
+        return self._labels
 
-    def add_labels(self, wanted: Iterable[Label]) -> dict[Label, int]:
+    def add_labels(self, wanted: Iterable[str]) -> dict[str, int]:
         """Give each label a pair of its own, for good; the caller has seen to it that there is room."""
         known = self.labels()
-        with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES) as memory:
-            for label in wanted:
-                if label not in known:
+        missing = [label for label in wanted if label not in known]
+        if missing:
+            with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES) as memory:
+                at = memory.rfind(b"\n", 0, memory.find(b"\0")) + 1
+                for label in missing:
                     known[label] = len(known)
-                    text = f"{label.service}\t{label.label}".encode()[: LABEL_BYTES - 1]
-                    at = known[label] * LABEL_BYTES
-                    memory[at : at + len(text)] = text
+                    line = label.encode()[: LABEL_BYTES - 2] + b"\n"
+                    memory[at : at + len(line)] = line
+                    at += len(line)
         return known
 
     def totals(self, older: Totals | None = None) -> Totals:
@@ -271,26 +315,63 @@ class Programs:
                     at = (known[label] * 4 + which) * 2
                     numbers[at], numbers[at + 1] = packets, amount
 
-    def _fresh(self, kind: str, outer: str, slot: int, size: int, entries: int) -> int:
-        fd = libbpf.create_array(f"geodrop_{kind}{slot}", size, entries)
-        try:
-            libbpf.write_element(self.fds[outer], slot, fd.to_bytes(4, "little"))
-            repin(fd, self.folder / f"{kind}{slot}")
-        except BaseException:
-            os.close(fd)
-            raise
-        return fd
+    def _put(self, kind: str, outer: str, slot: int, fd: int) -> None:
+        """Put an inner map into its slot, which waits for a grace period, and pin it."""
+        libbpf.write_element(self.fds[outer], slot, fd.to_bytes(4, "little"))
+        repin(fd, self.folder / f"{kind}{slot}")
 
     def _slot(self, kind: str, slot: int, size: int) -> mmap.mmap:
-        fd = libbpf.get(str(self.folder / f"{kind}{slot}"))
-        with self._closing(fd):
+        fd = libbpf.get(f"{self.folder}/{kind}{slot}")
+        with _closing(fd):
             return libbpf.map_memory(fd, size, writable=False)
 
-    @staticmethod
-    def _closing(fd: int) -> ExitStack:
-        stack = ExitStack()
-        stack.callback(os.close, fd)
-        return stack
+
+def _written(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
+    """Write, read back, and say whether the two agree."""
+    for start in range(0, len(content), PIECE):
+        piece = bytes(content[start : start + PIECE])
+        place = slice(offset + start, offset + start + len(piece))
+        memory[place] = piece
+        if memory[place] != piece:
+            return False
+    return True
+
+
+def _holds(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
+    """Whether something stands at an offset. Bytes compare far faster than views of them."""
+    return all(
+        memory[offset + start : offset + min(start + PIECE, len(content))] == content[start : start + PIECE].tobytes()
+        for start in range(0, len(content), PIECE)
+    )
+
+
+@contextmanager
+def _closing(fd: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Do something that mostly waits beside the body; its OSError is raised at the end."""
+    failed: list[OSError] = []
+
+    def act() -> None:
+        try:
+            action()
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def _entries(folder: Path, kind: str) -> int:

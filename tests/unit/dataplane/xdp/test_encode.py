@@ -18,7 +18,7 @@ def encoded(*services: Service) -> lay.Policy:
     """The policy element of some services."""
     made = ruleset(*services)
     pairs = {label: number for number, label in enumerate(encode.labels_of(made))}
-    return lay.Policy.from_buffer_copy(encode.encode_policy(made, 7, pairs, CLOCK, bytes(32)))
+    return lay.Policy.from_buffer_copy(encode.encode_policy(made, 7, pairs, CLOCK, bytes(32)).policy)
 
 
 def chosen(policy: lay.Policy, protocol: int, port: int | None = None) -> Any:  # noqa: ANN401 - a lay.Selection

@@ -1,0 +1,33 @@
+"""`geodrop reload`: the daemon reads policy and databases anew and puts them in force; `systemctl reload` runs this."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+from geodrop.control.client import ask
+from geodrop.errors import UnavailableError
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `reload`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Wait until it is in force, or has failed with everything as it was; one line on what changed."""
+    answer = ask("reload", progress=_show if sys.stderr.isatty() else None)
+    if answer is None:
+        raise UnavailableError("no daemon runs here", "start it: systemctl start geodrop; or: geodrop load FILE")
+    if warnings := answer.get("warnings"):
+        print(warnings, file=sys.stderr)
+    print(json.dumps(answer["data"]) if args.json else answer["text"])
+    return 0
+
+
+def _show(phase: str) -> None:
+    print(f"{phase} ...", file=sys.stderr)

@@ -1,0 +1,87 @@
+"""Ask the daemon of this network namespace, if one runs."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from geodrop.control import frame
+from geodrop.errors import PrivilegeError, UnavailableError, failure_of
+from geodrop.state.lock import control_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MONITOR = "monitor/control.sock"
+"""The socket on which reading verbs are answered, beside the control socket, for those who may do nothing else. In a
+folder of its own, which the unit's tmpfiles give to their group: the daemon has no right to give files away."""
+
+PATIENCE = 600.0
+"""Seconds without a word after which the daemon is given up: no compile may take half of that."""
+
+
+def ask(
+    verb: str, args: Mapping[str, Any] | None = None, progress: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
+    """The daemon's last answer, see control/frame.py; None if no daemon runs. `progress` gets what it says before.
+
+    Raises the failure that it reports, UnavailableError if it goes away or cannot be understood, and PrivilegeError if
+    it may not be asked.
+    """
+    channel = _connect(control_socket())
+    if channel is None:
+        return None
+    with channel:
+        try:
+            channel.sendall(frame.encode({"verb": verb, "args": dict(args or {})}))
+            while "exit" not in (answer := _receive(channel)):
+                if progress:
+                    progress(answer["progress"])
+        except OSError as error:
+            raise UnavailableError(
+                f"the daemon stopped answering ({error.strerror or error})", "see what it is at: journalctl -u geodrop"
+            ) from error
+    if "error" in answer:
+        printed = answer.get("printed", "")
+        raise failure_of(answer["exit"], answer["error"], answer.get("next_step", ""), printed=printed)
+    return answer
+
+
+def _connect(control: str) -> socket.socket | None:
+    """A connection to the control socket, or else to the one for reading; None if nobody listens there."""
+    if not control:
+        return None
+    denied = False
+    for path in (control, os.path.join(os.path.dirname(control), MONITOR)):
+        channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        channel.settimeout(PATIENCE)
+        try:
+            channel.connect(path)
+        except PermissionError:
+            channel.close()
+            denied = True
+        except (FileNotFoundError, ConnectionRefusedError):
+            channel.close()
+            if not denied:
+                return None
+        else:
+            return channel
+    raise PrivilegeError(
+        f"{control}: may not be opened", "run as root, or as a member of group geodrop (to read: geodrop-monitor)"
+    )
+
+
+def _receive(channel: socket.socket) -> dict[str, Any]:
+    size = frame.length(_exactly(channel, frame.HEADER.size), frame.MAX_ANSWER)
+    return frame.decode(_exactly(channel, size))
+
+
+def _exactly(channel: socket.socket, size: int) -> bytes:
+    received = bytearray()
+    while len(received) < size:
+        piece = channel.recv(min(size - len(received), 1 << 16))
+        if not piece:
+            raise ConnectionResetError(0, "it closed the connection")
+        received += piece
+    return bytes(received)

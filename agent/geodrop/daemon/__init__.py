@@ -1,0 +1,1 @@
+"""`geodrop run`: keeps the kernel as the policy wants it. Stopping it changes nothing in the kernel."""

@@ -1,0 +1,107 @@
+"""structlog to the journal with fields; to a terminal in colour; elsewhere as key=value lines.
+
+The journal's native protocol is one datagram an entry (systemd.io/JOURNAL_NATIVE_PROTOCOL): `KEY=value` and a newline,
+or for values with newlines in them the key, a newline, the length as uint64 little-endian, the value and a newline.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JOURNAL = "/run/systemd/journal/socket"
+PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
+MAX_FIELD = 16 << 10
+"""Bytes of one field; a datagram that is too long would be lost as a whole."""
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+def open_log() -> Logger:
+    """The daemon's log, to where stderr leads."""
+    processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
+    factory: Any
+    if _is_journal(sys.stderr.fileno()) and (journal := _connect()):
+        processors.append(lambda _logger, _method, event: entry(event))
+        factory = lambda *_: _Journal(journal)  # noqa: E731 - what structlog calls a factory
+    else:
+        processors += [structlog.processors.TimeStamper("iso"), structlog.processors.format_exc_info]
+        if sys.stderr.isatty():
+            processors.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR")))
+        else:
+            processors.append(
+                structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False)
+            )
+        factory = structlog.PrintLoggerFactory(sys.stderr)
+    structlog.configure(
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger("info"),
+        logger_factory=factory,
+        cache_logger_on_first_use=True,
+    )
+    log: Logger = structlog.get_logger()
+    return log
+
+
+def entry(event: Mapping[str, Any]) -> bytes:
+    """One datagram for the journal: the event as MESSAGE with its fields behind, and each as GEODROP_NAME."""
+    level, text = event["level"], str(event["event"])
+    named = {key: value for key, value in event.items() if key not in ("level", "event", "exc_info")}
+    if event.get("exc_info"):
+        named["traceback"] = structlog.processors.format_exc_info(None, "", dict(event)).get("exception", "")
+    shown = [f"{key}={value}" for key, value in named.items() if "\n" not in str(value)]
+    fields = {
+        "MESSAGE": " ".join([text, *shown]),
+        "PRIORITY": str(PRIORITIES[level]),
+        "SYSLOG_IDENTIFIER": "geodrop",
+        "GEODROP_EVENT": text,
+        **{f"GEODROP_{key.upper()}": str(value) for key, value in named.items()},
+    }
+    return b"".join(_field(key, value) for key, value in fields.items())
+
+
+def _field(key: str, value: str) -> bytes:
+    content = value.encode(errors="replace")[:MAX_FIELD]
+    if b"\n" not in content:
+        return b"%s=%s\n" % (key.encode(), content)
+    return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(content)), content)
+
+
+class _Journal:
+    """What structlog writes to: each level sends the datagram made of the event."""
+
+    def __init__(self, channel: socket.socket) -> None:
+        self._channel = channel
+
+    def msg(self, datagram: bytes) -> None:
+        try:
+            self._channel.send(datagram, socket.MSG_DONTWAIT)
+        except OSError as error:
+            # The journal restarts, or is full: stderr leads to it too, and waits for it.
+            print(f"<4>geodrop: a log entry was not taken by the journal ({error.strerror})", file=sys.stderr)
+
+    debug = info = warning = error = critical = msg
+
+
+def _is_journal(descriptor: int) -> bool:
+    """Whether a descriptor is the stream that systemd connected to the journal (systemd.exec(5), $JOURNAL_STREAM)."""
+    stream = os.fstat(descriptor)
+    return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
+
+
+def _connect() -> socket.socket | None:
+    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        channel.connect(JOURNAL)
+    except OSError:
+        channel.close()
+        return None
+    return channel

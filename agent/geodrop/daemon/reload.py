@@ -1,0 +1,124 @@
+"""A reload: read agent.yaml, compile, load, say what came of it. A failed one changes nothing and is remembered."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from geodrop.config import load_config
+from geodrop.daemon.coalesce import Coalesced
+from geodrop.daemon.source import Maker
+from geodrop.dataplane.change import by_me
+from geodrop.dataplane.load import apply_file
+from geodrop.errors import GeodropError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from geodrop.config import Config
+    from geodrop.daemon.parts import Parts
+    from geodrop.dataplane.load import Loaded
+
+SCHEMA = 1
+FIXED = ("state", "socket", "metrics")
+"""Keys of agent.yaml that are read at the start of the daemon and not again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a reload did: one line, the object of `reload --json`, and warnings ready for stderr."""
+
+    text: str
+    data: dict[str, Any] = field(default_factory=dict)
+    warnings: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """The last reload: when (seconds since the epoch), whether it succeeded, and its line or its reason."""
+
+    time: float
+    good: bool
+    text: str
+
+
+class Reload:
+    """Reloads, one at a time. `config` is what is in force; `last` is None before the first."""
+
+    def __init__(self, config: Config, parts: Parts) -> None:
+        self.config = config
+        self.last: Last | None = None
+        self._parts = parts
+        self._maker = Maker()
+        self._coalesced = Coalesced(self._reload)
+
+    async def ask(self, say: Callable[[str], None]) -> Outcome:
+        """The outcome of a reload that began after this call; raises GeodropError with everything as it was."""
+        return await self._coalesced.ask(say)
+
+    def close(self) -> None:
+        """Let the waiting compile child go."""
+        self._maker.close()
+
+    async def _reload(self, say: Callable[[str], None]) -> Outcome:
+        def phase(text: str) -> None:
+            say(text)
+            self._parts.notifier.status(f"reload: {text}")
+
+        self._parts.notifier.reloading("reload: reading agent.yaml")
+        try:
+            outcome = await self._steps(phase)
+        except GeodropError as failure:
+            self.last = Last(time.time(), good=False, text=failure.message)
+            said = "reload failed; what was in force still is"
+            self._parts.log.error(said, reason=failure.message, code=failure.exit_code)  # noqa: TRY400 - no bug
+            self._parts.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
+            raise
+        finally:
+            # Not waited for: the next reload finds a child that has its imports done.
+            self._parts.compiler.start(partial(self._maker.wait, self.config))
+        self.last = Last(time.time(), good=True, text=outcome.text)
+        self._parts.log.info("reload done", outcome=outcome.text)
+        self._parts.notifier.reloaded(outcome.text)
+        return outcome
+
+    async def _steps(self, phase: Callable[[str], None]) -> Outcome:
+        began = time.perf_counter()
+        wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
+        config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
+        later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
+        phase("compiling")
+        opened = self._maker.ruleset_file(config)
+        made = await self._parts.compiler.do(opened.__enter__)
+        try:
+            phase("loading")
+            loaded = await self._parts.engine.do(
+                partial(apply_file, made.path, config, config.engine, (), by_me("reload"))
+            )
+        finally:
+            opened.__exit__(None, None, None)
+        self.config = config
+        lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
+        lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
+        return outcome(loaded, time.perf_counter() - began, "\n".join([*made.warnings.splitlines(), *lines]))
+
+
+def outcome(loaded: Loaded, seconds: float, warnings: str = "") -> Outcome:
+    """What to say of a load that took so long."""
+    before, after = loaded.before.generation, loaded.after.generation
+    data = {
+        "schema": SCHEMA,
+        "changed": loaded.report is not None,
+        "generation": after,
+        "previous": before,
+        "digest": loaded.after.digest,
+        "seconds": round(seconds, 4),
+    }
+    digest = loaded.after.digest[:12]
+    if loaded.report is None:
+        text = f"generation {after}: unchanged (ruleset {digest}), nothing to do"
+    else:
+        text = f"generation {before} -> {after}: ruleset {digest}, {seconds * 1e3:,.0f} ms"
+    return Outcome(text, data, warnings)

@@ -1,0 +1,152 @@
+"""The life of the daemon: take over what is in force, bring it up to date, answer, stop without touching the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+from geodrop.config import load_config
+from geodrop.daemon.log import open_log
+from geodrop.daemon.notify import Notifier
+from geodrop.daemon.parts import Parts
+from geodrop.daemon.reload import Reload
+from geodrop.daemon.server import Server
+from geodrop.daemon.source import source_of
+from geodrop.daemon.verbs import Verbs
+from geodrop.daemon.worker import Worker
+from geodrop.dataplane.change import by_me
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.load import apply_file
+from geodrop.errors import ApplyError, DataError, GeodropError, NoInterfaceError
+from geodrop.state.lock import exclusive
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from geodrop.config import Config
+    from geodrop.dataplane.load import Loaded
+
+STOP_SECONDS = 10.0
+"""How long a load that is under way may take to end; cut off, it leaves the old or the new."""
+
+
+def run_daemon(config_path: str | None) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, UnavailableError, and what
+    kept the first ruleset from being loaded, where nothing is in force and `first_boot` is closed.
+    """
+    config = load_config(config_path)
+    source_of(config)
+    with exclusive(os.path.abspath(config.socket)):
+        asyncio.run(Daemon(config_path, config).run())
+
+
+class Daemon:
+    """The parts and how they are started."""
+
+    def __init__(self, config_path: str | None, config: Config) -> None:
+        self._config = config
+        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log())
+        self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
+        self._reload = Reload(config, parts)
+        self._server = Server(Verbs(self._reload, parts).answer, parts.log)
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """Until a signal says stop, or a task fails."""
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
+        await self._server.open(self._config.socket)
+        try:
+            stopping = self._spawn(stop.wait())
+            self._spawn(self._start())
+            if self._notifier.watchdog:
+                self._spawn(self._prove_alive(self._notifier.watchdog / 3))
+            while not stopping.done():
+                done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                self._tasks -= done
+                for task in done:
+                    task.result()
+        finally:
+            self._notifier.stopping()
+            self._log.info("stopping; the kernel goes on enforcing")
+            await self._server.close()
+            self._reload.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STOP_SECONDS):
+                    await self._engine.do(lambda: None)
+
+    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        return task
+
+    async def _start(self) -> None:
+        """What was in force or last good first, since that is quick; then what `source` says now."""
+        self._notifier.status("looking at what is in force")
+        store = Store(self._config.state)
+        if store.intent().unloaded:
+            self._log.warning("unloaded on request: nothing is enforced until the next reload")
+            self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
+            return
+        taken = await self._take_over()
+        try:
+            said = (await self._reload.ask(lambda _: None)).text
+        except GeodropError as failure:
+            said = f"degraded: {failure.message}"
+            if not taken:
+                if not isinstance(failure, NoInterfaceError) and (
+                    self._config.first_boot == "closed" or store.intent().digest
+                ):
+                    raise
+                said = f"nothing is enforced: {failure.message}"
+                self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
+        self._notifier.ready(said)
+
+    async def _take_over(self) -> bool:
+        """Whether something is in force after it."""
+        try:
+            loaded = await self._engine.do(partial(take_over, self._config))
+        except (ApplyError, DataError, NoInterfaceError) as failure:
+            self._log.error("the last good ruleset could not be loaded", reason=failure.message)
+            return (await self._engine.do(lambda: Engines.here().observe())).generation > 0
+        if loaded is None:
+            self._log.warning("there is no last good ruleset yet")
+            return False
+        said = "in force already" if loaded.report is None else "loaded again"
+        digest, generation = loaded.after.digest[:12], loaded.after.generation
+        self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
+        return True
+
+    async def _reload_on_signal(self) -> None:
+        # The log and the status say how it ended.
+        with contextlib.suppress(GeodropError):
+            await self._reload.ask(lambda _: None)
+
+    async def _prove_alive(self, seconds: float) -> None:
+        """Ping the watchdog as long as the loop and the thread that does the work both answer."""
+        while True:
+            await self._engine.do(lambda: None)
+            self._notifier.ping()
+            await asyncio.sleep(seconds)
+
+
+def take_over(config: Config) -> Loaded | None:
+    """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
+
+    What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
+    """
+    store = Store(config.state)
+    digests = (Engines.here().observe().digest, store.intent().digest)
+    path = next((path for digest in digests if digest and (path := store.ruleset_path(digest)).exists()), None)
+    return apply_file(str(path), config, config.engine, (), by_me("repair")) if path else None

@@ -1,0 +1,110 @@
+"""From `source` in agent.yaml to a ruleset that nobody can change any more."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from geodrop.compile.sandbox import Child, Job
+from geodrop.dataplane.engines import make_xdp
+from geodrop.errors import ConfigError, PrivilegeError, UnavailableError, failure_of
+from geodrop.state.places import compile_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.config import Config, Source
+
+SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+
+
+class Made(NamedTuple):
+    """A ruleset file to load, what the compiler warned of, and what it changes (compile.change), if that is known."""
+
+    path: str
+    warnings: str = ""
+    change: dict[str, Any] | None = None
+
+
+def source_of(config: Config) -> Source:
+    """Raises ConfigError if agent.yaml names none."""
+    if config.source is None:
+        raise ConfigError(
+            "agent.yaml has no `source`, so there is nothing to enforce",
+            "write  source: {policy: policy.yaml, databases: [/var/lib/GeoIP/GeoLite2-Country.mmdb]}",
+        )
+    return config.source
+
+
+class Maker:
+    """Makes ruleset files of sources. A compile child waits with its imports done; each serves one request."""
+
+    def __init__(self) -> None:
+        self._waiting: Child | None = None
+
+    @contextlib.contextmanager
+    def ruleset_file(self, config: Config) -> Iterator[Made]:
+        """The file, which is there until the body ends.
+
+        Raises ConfigError, DataError, UnavailableError, and whatever the compile child reports, with its lines.
+        """
+        source = source_of(config)
+        if source.ruleset is not None:
+            yield Made(source.ruleset)
+            return
+        # In memory, and sealed: the child writes it, and could otherwise go on writing after its digest was checked.
+        output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            job = Job("compile", source.policy, source.databases, output, options={"xdp": wants_xdp(config)})
+            answer = self._child(job).run(job)
+            text = answer.text.rstrip()
+            if answer.exit:
+                raise failure_of(answer.exit, _reason(text), printed=text)
+            fcntl.fcntl(output, fcntl.F_ADD_SEALS, SEALS)
+            yield Made(f"/proc/self/fd/{output}", text, answer.change)
+        finally:
+            os.close(output)
+
+    def wait(self, config: Config) -> None:
+        """Have a child ready for the next request; if it cannot be, that shows then."""
+        if self._waiting is None and config.source and config.source.policy:
+            with contextlib.suppress(UnavailableError):
+                self._waiting = _start()
+
+    def close(self) -> None:
+        """End the child that waits."""
+        if self._waiting:
+            self._waiting.close()
+
+    def _child(self, job: Job) -> Child:
+        child, self._waiting = self._waiting, None
+        if child and not child.is_fit(job.databases):
+            child.close()
+            child = None
+        return child or _start()
+
+
+def wants_xdp(config: Config) -> bool:
+    """Whether the tables of the xdp engine are worth their time: it is asked for, or can work here."""
+    if config.engine != "auto":
+        return config.engine == "xdp"
+    try:
+        make_xdp().probe()
+    except (UnavailableError, PrivilegeError):
+        return False
+    return True
+
+
+def _start() -> Child:
+    # Where systemd offers its unit, nothing but that will do: a child of ours would have our privileges to lose.
+    path = compile_socket()
+    return Child.connect(str(path)) if path.exists() else Child.start()
+
+
+def _reason(text: str) -> str:
+    """The first error among the lines of the child, without what it begins with on a terminal."""
+    lines = text.splitlines() or ["the compile process said nothing"]
+    found = next((line for line in lines if "error:" in line), lines[0])
+    return found.removeprefix("geodrop: error: ")

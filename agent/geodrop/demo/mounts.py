@@ -1,0 +1,30 @@
+"""A bpffs that only the demo sees, for what the xdp engine pins: it goes with the demo, even if that is killed."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+
+from geodrop.errors import UnavailableError
+from geodrop.state.places import bpffs
+
+CLONE_NEWNS = 0x0002_0000  # linux/sched.h
+MS_REC = 1 << 14  # linux/mount.h, as the next one
+MS_SLAVE = 1 << 19
+
+
+def own_bpffs() -> None:
+    """From now on this thread, and every process it starts, has a fresh bpffs where geodrop pins.
+
+    Raises UnavailableError where that cannot be had; then nothing is mounted.
+    """
+    place = bpffs()
+    libc = ctypes.CDLL(None, use_errno=True)
+    # Slave: what the host mounts and unmounts from now on is seen in here, what is mounted in here is not seen there.
+    if (
+        libc.unshare(CLONE_NEWNS)
+        or libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_SLAVE), None)
+        or libc.mount(b"bpf", os.fsencode(place), b"bpf", ctypes.c_ulong(0), b"mode=0700")
+    ):
+        why = os.strerror(ctypes.get_errno())
+        raise UnavailableError(f"no bpffs can be mounted on {place} ({why})")

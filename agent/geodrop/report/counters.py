@@ -1,0 +1,41 @@
+"""What was dropped, by service, family and region."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from geodrop.dataplane.engines import Engines
+
+if TYPE_CHECKING:
+    from geodrop.dataplane.engine import Count
+
+SCHEMA = 1
+
+
+def read_counters() -> list[dict[str, Any]]:
+    """The objects of `counters --json`: totals since the first load."""
+    return [as_object(count) for count in Engines.here().counters()]
+
+
+def as_object(count: Count) -> dict[str, Any]:
+    """By class with dropped and would_drop, or the one of a service and family with accepted and never_drop."""
+    shared = {"schema": SCHEMA, "service": count.service, "family": count.family}
+    if count.label is None:
+        return {**shared, "accepted": _amount(count.accepted), "never_drop": _amount(count.never_drop)}
+    return {
+        **shared,
+        kind_of(count.label): count.label.removeprefix("list:"),
+        "dropped": _amount(count.dropped),
+        "would_drop": _amount(count.would_drop),
+    }
+
+
+def kind_of(label: str) -> str:
+    """Whether a label names a list, an inline prefix or a region."""
+    if label.startswith("list:"):
+        return "list"
+    return "prefix" if "." in label or label.count(":") > 1 else "region"
+
+
+def _amount(pair: tuple[int, int]) -> dict[str, int]:
+    return {"packets": pair[0], "bytes": pair[1]}

@@ -1,0 +1,6 @@
+"""`make man`: bring the tables of the documentation up to date, and write the man pages into build/man."""
+
+from docs.man.pages import DOCS, write
+
+for path in write(DOCS.parent / "build" / "man"):
+    print(path.relative_to(DOCS.parent))

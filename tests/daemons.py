@@ -1,0 +1,110 @@
+"""`geodrop run` in a namespace, with the test in systemd's place: it is told when the daemon is ready."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.cli import TIMEOUT, Done
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli import Geodrop
+
+
+class Daemon:
+    """A running daemon. `said` is every message so far that systemd would have got."""
+
+    def __init__(self, geodrop: Geodrop, *arguments: str) -> None:
+        self.log_file = geodrop.folder / "daemon.log"
+        self.control = geodrop.folder / "control.sock"
+        self.said: list[str] = []
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        address = geodrop.folder / "notify.sock"
+        address.unlink(missing_ok=True)
+        self._notify.bind(str(address))
+        self._messages: queue.SimpleQueue[str] = queue.SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+        with self.log_file.open("ab") as log:
+            self.process = subprocess.Popen(
+                geodrop.command("run", *arguments), env={**os.environ, "NOTIFY_SOCKET": str(address)}, stderr=log
+            )
+
+    @property
+    def log(self) -> str:
+        """All that daemons of this folder have logged."""
+        return self.log_file.read_text()
+
+    def wait_for(self, text: str) -> str:
+        """The next message that contains a text; fails if the daemon is silent for long."""
+        while True:
+            try:
+                message = self._messages.get(timeout=TIMEOUT)
+            except queue.Empty:
+                raise AssertionError(f"the daemon never said {text!r}; its log:\n{self.log}") from None
+            self.said.append(message)
+            if text in message:
+                return message
+
+    def end(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for it to end by itself."""
+        return self.process.wait(TIMEOUT)
+
+    def close(self) -> None:
+        """End it, however it is."""
+        self.process.kill()
+        self.process.wait()
+        self._notify.shutdown(socket.SHUT_RD)
+
+    def memory(self) -> int:
+        """What it takes of memory (PSS), in bytes."""
+        rollup = (self._proc() / "smaps_rollup").read_text()
+        [kilobytes] = [line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")]
+        return int(kilobytes) << 10
+
+    def descriptors(self) -> int:
+        """How many it has open."""
+        return len(list((self._proc() / "fd").iterdir()))
+
+    def _listen(self) -> None:
+        # In a thread, as systemd would: a daemon must not wait until a test listens.
+        with self._notify:
+            while message := self._notify.recv(1 << 16):
+                self._messages.put(message.decode())
+
+    def _proc(self) -> Path:
+        return Path(f"/proc/{self.process.pid}")
+
+
+@contextlib.contextmanager
+def daemon(geodrop: Geodrop) -> Iterator[Daemon]:
+    """One that is ready, and is ended with the body."""
+    made = Daemon(geodrop)
+    try:
+        made.wait_for("READY=1")
+        yield made
+    finally:
+        made.close()
+
+
+def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
+    """Run command lines at the same time; their outcomes in the order given."""
+    started = [
+        subprocess.Popen(geodrop.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    outcomes = [process.communicate(timeout=TIMEOUT) for process in started]
+    return [Done(process.returncode, *said) for process, said in zip(started, outcomes, strict=True)]

@@ -1,0 +1,170 @@
+"""Reload: one line and an exit code for whoever asked, and nothing changed where it failed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.control import frame
+from tests.daemons import Daemon, daemon, together
+
+if TYPE_CHECKING:
+    from tests.kernel.daemon.conftest import Host
+
+
+def test_good(host: Host, running: Daemon) -> None:
+    """The change is in force when the command returns, and its line says so; systemd hears of begin and end."""
+    host.deny("RU")
+    done = host.geodrop.good("reload")
+    assert re.fullmatch(r"generation 1 -> 2: .*, [0-9,]+ ms\n", done.out)
+    assert [host.drops(address) for address in ("1.0.0.1", "2.0.0.1")] == [False, True]
+    running.wait_for("RELOADING=1\nMONOTONIC_USEC=")
+    assert running.wait_for("READY=1") == f"READY=1\nSTATUS={done.out.rstrip()}"
+    assert host.geodrop.good("reload", "--json").json["changed"] is False
+
+
+def test_unchanged(host: Host, running: Daemon) -> None:
+    """The same input does nothing at all, and says so."""
+    del running
+    before = host.table()
+    assert "unchanged" in host.geodrop.good("reload").out
+    assert host.table() == before
+
+
+def test_damage_is_repaired_by_a_reload(host: Host, running: Daemon) -> None:
+    """The same input is loaded again where the kernel no longer holds it."""
+    del running
+    host.netns.run("nft", "flush", "ruleset")
+    assert "-> 2" in host.geodrop.good("reload").out
+    assert host.drops("1.0.0.1")
+
+
+BAD = {
+    "policy": ("policy.yaml", "version: 1\nservices: {api: {default: allow}}\n", 78, "policy.yaml:2:"),
+    "no policy": ("policy.yaml", None, 78, "policy.yaml: No such file"),
+    "database": ("country.mmdb", "nonsense", 65, "country.mmdb"),
+    "no database": ("country.mmdb", None, 65, "country.mmdb: No such file"),
+    "agent.yaml": ("agent.yaml", "source: 5\n", 78, "agent.yaml:1:"),
+    "no source": ("agent.yaml", "keep: 5d\n", 78, "no `source`"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad(host: Host, running: Daemon, name: str) -> None:
+    """Exit code and message are those of the cause; nothing changed, and status says why until the next good one."""
+    file, content, code, message = BAD[name]
+    path, before = host.folder / file, host.table()
+    good = path.read_bytes()
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    done = host.geodrop.run("reload")
+    assert (done.code, done.out) == (code, "")
+    assert message in done.err
+    assert host.table() == before
+    assert running.process.poll() is None
+    status = host.geodrop.run("status", "--json")
+    assert status.code == 1
+    assert (status.json["enforcing"], status.json["last_reload"]["good"]) == (True, False)
+    assert message in status.json["problems"][0]
+    assert "STATUS=reload failed" in running.wait_for("READY=1")
+    path.write_bytes(good)
+    host.geodrop.good("reload")
+    assert host.geodrop.good("status", "--json").json["problems"] == []
+
+
+def test_signal_is_the_same(host: Host, running: Daemon) -> None:
+    """SIGHUP reloads; a failed one is in the status, and the daemon goes on."""
+    host.deny("RU")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("STATUS=generation 1 -> 2")
+    assert host.drops("2.0.0.1")
+    (host.folder / "policy.yaml").write_text("no: policy\n")
+    running.process.send_signal(signal.SIGHUP)
+    running.wait_for("STATUS=reload failed")
+    assert host.geodrop.run("status").code == 1
+
+
+def test_many_at_once(host: Host, running: Daemon) -> None:
+    """Each gets a result that covers its change, and they share runs: far fewer than were asked for."""
+    host.deny("RU")
+    done = together(host.geodrop, *[("reload",)] * 8)
+    assert [one.code for one in done] == [0] * 8
+    assert host.drops("2.0.0.1")
+    assert sum("generation 1 -> 2" in one.out for one in done) >= 1
+    assert running.log.count("event=asked verb=reload") == 8
+    # The first of all was that of the start.
+    assert 2 <= running.log.count('event="reload done"') < 9
+
+
+def test_who_goes_away_takes_nothing_along(host: Host, running: Daemon) -> None:
+    """A reload goes on without the command that asked for it."""
+    host.deny("RU")
+    with socket.socket(socket.AF_UNIX) as channel:
+        channel.connect(str(running.control))
+        channel.sendall(frame.encode({"verb": "reload", "args": {}}))
+        running.wait_for("STATUS=reload: compiling")
+    running.wait_for("STATUS=generation 1 -> 2")
+    assert host.drops("2.0.0.1")
+
+
+def test_prebuilt_ruleset(host: Host) -> None:
+    """`source: {ruleset}` needs no compiler; a new file is a reload away, a damaged one is refused."""
+    first = host.geodrop.compile((host.folder / "policy.yaml").read_text(), host.folder / "country.mmdb", name="fleet")
+    host.agent("{ruleset: fleet.ruleset}")
+    with daemon(host.geodrop):
+        assert host.drops("1.0.0.1")
+        assert "unchanged" in host.geodrop.good("reload").out
+        good = first.read_bytes()
+        first.write_bytes(good[:-1] + b"x")
+        assert host.geodrop.run("reload").code == 65
+        host.deny("RU")
+        host.geodrop.compile((host.folder / "policy.yaml").read_text(), host.folder / "country.mmdb", name="fleet")
+        assert "generation 1 -> 2" in host.geodrop.good("reload").out
+        assert host.drops("2.0.0.1")
+
+
+def test_agent_yaml_is_read_again(host: Host, running: Daemon) -> None:
+    """Interfaces of an edited agent.yaml count at once; what only the start can take over is told."""
+    del running
+    host.agent(more="metrics: {listen: 127.0.0.1:9999}\n")
+    agent = (host.folder / "agent.yaml").read_text()
+    (host.folder / "agent.yaml").write_text(agent.replace("[lo]", '[lo, "eth*"]'))
+    done = host.geodrop.good("reload")
+    assert "metrics is taken over at the next start" in done.err
+    assert {one["name"] for one in host.geodrop.good("status", "--json").json["interfaces"]} == {"lo", "eth*"}
+
+
+def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:
+    """What the compiler warns of is on stderr of the command, as after `geodrop compile`."""
+    del running
+    policy = (host.folder / "policy.yaml").read_text()
+    (host.folder / "policy.yaml").write_text(
+        policy.replace("services:", "groups: {a: [CN], b: [CN]}\nservices:").replace(
+            "deny: [CN]", "deny: ['group:a'], allow: ['group:b']"
+        )
+    )
+    assert "warning" in host.geodrop.good("reload").err
+
+
+def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
+    """After reloads, good and bad, the daemon has no more descriptors than after the first."""
+    host.deny("RU")
+    host.geodrop.good("reload")
+    running.wait_for("STATUS=generation 1 -> 2")
+    before = running.descriptors()
+    for regions in (["CN"], ["RU"], ["nowhere"], ["US"]):
+        host.deny(*regions)
+        host.geodrop.run("reload")
+    assert running.descriptors() <= before + 1
+
+
+def test_without_a_daemon(host: Host) -> None:
+    """Nobody to ask: 69, and how to start one."""
+    done = host.geodrop.run("reload")
+    assert done.code == 69
+    assert "systemctl start geodrop" in done.err

@@ -1,0 +1,153 @@
+"""The life of the daemon: what it starts from, what stays when it ends, and that there is only one."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.daemons import Daemon, daemon
+
+if TYPE_CHECKING:
+    from tests.kernel.daemon.conftest import Host
+
+
+def test_ready_means_in_force(host: Host, running: Daemon) -> None:
+    """READY comes after the policy was compiled, loaded and read back, and a phase was told for each."""
+    status = host.geodrop.good("status", "--json").json
+    assert (status["enforcing"], status["healthy"], status["daemon"]) == (True, True, True)
+    assert status["last_reload"]["good"] is True
+    assert host.drops("1.0.0.1")
+    assert not host.drops("2.0.0.1")
+    phases = [line for message in running.said for line in message.splitlines() if line.startswith("STATUS=")]
+    assert phases[:4] == [
+        "STATUS=looking at what is in force",
+        "STATUS=reload: reading agent.yaml",
+        "STATUS=reload: compiling",
+        "STATUS=reload: loading",
+    ]
+    assert all(phase.startswith("STATUS=generation 0 -> 1: ") for phase in phases[4:])
+    assert not any("RELOADING" in message for message in running.said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_what_ends_it_changes_nothing(host: Host, running: Daemon, number: signal.Signals) -> None:
+    """Asked to stop or killed: the kernel holds the same rules, and status is answered without it."""
+    before = host.table()
+    code = running.end(number)
+    assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
+    assert host.table() == before
+    status = host.geodrop.good("status", "--json").json
+    assert (status["enforcing"], status["daemon"]) == (True, False)
+    assert running.control.exists() == (number == signal.SIGKILL)
+
+
+def test_the_next_one_takes_over(host: Host) -> None:
+    """After kill -9 a new daemon replaces the dead socket and leaves the generation in force as it is."""
+    with daemon(host.geodrop) as first:
+        first.end(signal.SIGKILL)
+    before = host.table()
+    with daemon(host.geodrop) as second:
+        assert "the last good ruleset is in force already" in second.log
+        assert host.table() == before
+        assert "unchanged" in host.geodrop.good("reload").out
+
+
+def test_last_good_comes_before_the_compiler(host: Host) -> None:
+    """What somebody took out of the kernel meanwhile is back before the source is even read: it may be broken."""
+    with daemon(host.geodrop) as first:
+        first.end()
+    host.netns.run("nft", "flush", "ruleset")
+    (host.folder / "policy.yaml").write_text("version: 1\nservices: {}\n")
+    with daemon(host.geodrop) as second:
+        assert "the last good ruleset is loaded again" in second.log
+        assert host.drops("1.0.0.1")
+        status = host.geodrop.run("status", "--json")
+        assert status.code == 1
+        assert "failed" in status.json["problems"][0]
+
+
+def test_new_source_at_the_start(host: Host) -> None:
+    """What changed while nobody watched is in force when the daemon says it is ready."""
+    with daemon(host.geodrop) as first:
+        first.end()
+    host.deny("RU")
+    with daemon(host.geodrop):
+        assert [host.drops(address) for address in ("1.0.0.1", "2.0.0.1")] == [False, True]
+
+
+def test_unload_is_remembered(host: Host) -> None:
+    """A new daemon does not bring back what was unloaded on purpose; a reload does."""
+    with daemon(host.geodrop) as first:
+        assert "unloaded" in host.geodrop.good("unload").out
+        assert host.table() == ""
+        first.end()
+    with daemon(host.geodrop) as second:
+        assert "unloaded on request" in second.said[-1]
+        assert host.table() == ""
+        assert host.geodrop.run("status").code == 3
+        host.geodrop.good("reload")
+        assert host.drops("1.0.0.1")
+
+
+def test_first_boot_open(host: Host) -> None:
+    """Without anything to fall back to a broken policy leaves the host open, loudly; the repaired one is taken."""
+    (host.folder / "policy.yaml").write_text("version: 1\nservices: {}\n")
+    with daemon(host.geodrop) as running:
+        assert "level=critical" in running.log
+        status = host.geodrop.run("status", "--json")
+        assert status.code == 3
+        assert "services" in status.json["problems"][0]
+        host.deny("CN")
+        host.geodrop.good("reload")
+        assert host.drops("1.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("agent", "code"), [("state: /nowhere\n", 78), ("source: {ruleset: a\n", 78), ("source: {ruleset: a}\nx: 1\n", 78)]
+)
+def test_agent_yaml_that_cannot_be_used(host: Host, agent: str, code: int) -> None:
+    """Nothing to enforce, or a file that is wrong: it ends at once, and systemd does not start it again for that."""
+    (host.folder / "agent.yaml").write_text(agent)
+    done = host.geodrop.run("run")
+    assert done.code == code
+    assert "agent.yaml" in done.err
+
+
+def test_only_one(host: Host, running: Daemon) -> None:
+    """A second daemon and a load by hand end at once with 75 and name the one that runs; it goes on."""
+    [ruleset] = (host.folder / "state" / "rulesets").iterdir()
+    for command in (("run",), ("load", str(ruleset)), ("load", str(ruleset), "--interface", "lo")):
+        done = host.geodrop.run(*command)
+        assert done.code == 75
+        assert f"the geodrop daemon (pid {running.process.pid})" in done.err
+        assert "geodrop reload" in done.err
+    assert host.geodrop.good("status", "--json").json["generation"] == 1
+
+
+def test_watchdog_is_fed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where systemd watches, it hears from the daemon at least twice in the time it allows."""
+    monkeypatch.setenv("WATCHDOG_USEC", "300000")
+    with daemon(host.geodrop) as running:
+        for _ in range(3):
+            running.wait_for("WATCHDOG=1")
+
+
+def test_log_has_fields(host: Host, running: Daemon) -> None:
+    """A line an event, with its fields: who asked for what, and how it ended."""
+    host.geodrop.good("reload")
+    lines = running.log.splitlines()
+    assert any("event=asked verb=reload uid=0 pid=" in line for line in lines)
+    assert all(line.startswith("timestamp=") for line in lines)
+
+
+def test_answers_without_files(host: Host, running: Daemon) -> None:
+    """Each reading verb says the same with the daemon and without it."""
+    commands = [("counters", "--json"), ("verify", "--json"), ("verify",), ("explain", "--json", "1.0.0.1", "x")]
+    asked = [host.geodrop.run(*command) for command in commands]
+    running.end()
+    assert asked == [host.geodrop.run(*command) for command in commands]
+    assert [done.code for done in asked] == [0, 0, 0, 65]
+    assert json.loads(asked[1].out)["agrees"] is True

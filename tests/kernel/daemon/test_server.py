@@ -1,0 +1,209 @@
+"""The control sockets among hostile and clumsy clients: whatever they do, who asks properly is served at once."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.control import frame
+from geodrop.daemon.server import PLACES, bind
+from geodrop.errors import BusyError, ConfigError
+from tests.daemons import daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.daemons import Daemon
+    from tests.kernel.daemon.conftest import Host
+
+AT_ONCE = 3.0
+"""Seconds for a command on a busy machine: less than the 5 that a silent client may keep its place."""
+
+STATUS = frame.encode({"verb": "status", "args": {}})
+
+
+def connect(running: Daemon) -> socket.socket:
+    """A client."""
+    channel = socket.socket(socket.AF_UNIX)
+    channel.settimeout(20)
+    channel.connect(str(running.control))
+    return channel
+
+
+def answer(channel: socket.socket) -> dict[str, object]:
+    """The last message on a connection."""
+    received = b""
+    while piece := channel.recv(1 << 16):
+        received += piece
+    [size] = frame.HEADER.unpack(received[: frame.HEADER.size])
+    assert len(received) == frame.HEADER.size + size
+    return frame.decode(received[frame.HEADER.size :])
+
+
+@contextlib.contextmanager
+def undisturbed(host: Host, running: Daemon) -> Iterator[None]:
+    """During the body status answers in time, and afterwards nothing is left of it."""
+    before = running.descriptors()
+    yield
+    began = time.monotonic()
+    assert host.geodrop.good("status", "--json").json["daemon"] is True
+    assert time.monotonic() - began < AT_ONCE
+    assert host.geodrop.good("reload").code == 0
+    assert running.process.poll() is None
+    assert "Traceback" not in running.log
+    assert running.descriptors() <= before + PLACES + 8
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"\0",
+        STATUS[:-1],
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        struct.pack(">I", 0xFFFF_FFFF),
+        struct.pack(">I", frame.MAX_REQUEST + 1) + bytes(100),
+        struct.pack(">I", 0),
+        struct.pack(">I", 4) + b"null",
+        struct.pack(">I", 4) + b"\xff\xfe\xfd\xfc",
+        struct.pack(">I", 50_000) + b"[" * 50_000,
+        frame.encode({}),
+        frame.encode({"verb": 7}),
+        frame.encode({"verb": "status", "args": [1]}),
+        frame.encode({"verb": "explain", "args": {"addresses": [1, 2], "at": None}}),
+        frame.encode({"verb": "explain", "args": {"addresses": ["1.1.1.1"] * 5000, "at": None}}),
+        frame.encode({"verb": "explain", "args": {"addresses": [], "at": "x"}}),
+        frame.encode({"verb": "verify", "args": {}}),
+        frame.encode({"verb": "__class__", "args": {}}),
+        frame.encode({"verb": "status"}).replace(b'"v":1', b'"v":9'),
+    ],
+    ids=range(19),
+)
+def test_garbage(host: Host, running: Daemon, sent: bytes) -> None:
+    """Half a frame, no frame, a huge one, JSON that is no request: refused, or waited for without harm."""
+    with undisturbed(host, running), connect(running) as channel:
+        channel.sendall(sent)
+
+
+def test_each_refusal_says_why(running: Daemon) -> None:
+    """A client of another version learns what is wrong."""
+    cases = [
+        (frame.encode({"verb": "fly", "args": {}}), 2, "no verb 'fly'"),
+        (STATUS.replace(b'"v":1', b'"v":9'), 69, "version"),
+        (struct.pack(">I", 0xFFFF_FFFF), 69, "more than"),
+        (struct.pack(">I", 4) + b"nope", 69, "not JSON"),
+        (frame.encode({"verb": "verify", "args": {"full": 5}}), 2, "`full`"),
+    ]
+    for sent, code, message in cases:
+        with connect(running) as channel:
+            channel.sendall(sent)
+            found = answer(channel)
+            assert found["exit"] == code
+            assert message in str(found["error"])
+
+
+def test_who_says_nothing_gives_way(host: Host, running: Daemon) -> None:
+    """With every place taken by clients that never ask, the next one is served at once; they are closed in the end."""
+    with undisturbed(host, running), contextlib.ExitStack() as stack:
+        silent = [stack.enter_context(connect(running)) for _ in range(3 * PLACES)]
+        assert host.geodrop.good("status").code == 0
+        assert silent[0].recv(1) == b""
+        # The last ones kept their places until their time was up.
+        assert silent[-1].recv(1) == b""
+
+
+def test_thousands_of_connections(host: Host, running: Daemon) -> None:
+    """A flood, half of it with half a frame, leaves no descriptor behind and keeps nobody from asking."""
+    with undisturbed(host, running):
+        for number in range(5000):
+            with connect(running) as channel:
+                if number % 2:
+                    channel.sendall(STATUS[: number % len(STATUS)])
+            if number % 1000 == 0:
+                assert host.geodrop.good("status").code == 0
+
+
+def test_answers_that_nobody_reads(host: Host, running: Daemon) -> None:
+    """Clients that ask for much and never read hold only their own places, and not for long."""
+    large = frame.encode({"verb": "explain", "args": {"addresses": ["1.0.0.1"] * 1000, "at": None}})
+    with undisturbed(host, running), contextlib.ExitStack() as stack:
+        for _ in range(4):
+            channel = stack.enter_context(connect(running))
+            channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+            channel.sendall(large)
+        assert host.geodrop.good("status").code == 0
+
+
+def test_slow_writers_are_cut_off(running: Daemon) -> None:
+    """A byte now and then does not keep a place for ever: the whole request has a time."""
+    with connect(running) as channel:
+        began = time.monotonic()
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            channel.settimeout(0.2)
+            for at in range(100):
+                channel.sendall(STATUS[:4] if at == 0 else b" ")
+                with contextlib.suppress(TimeoutError):
+                    if channel.recv(1) == b"":
+                        break
+        assert 4 < time.monotonic() - began < 15
+
+
+CHANGE = """
+import os, sys
+os.setgroups({groups})
+os.setresgid({gid}, {gid}, {gid})
+os.setresuid({uid}, {uid}, {uid})
+sys.argv[1:] = {arguments}
+from geodrop.cli.main import main
+sys.exit(main())
+"""
+
+
+def test_strangers_have_no_way_in(host: Host, running: Daemon) -> None:
+    """The socket is not for others: another user is refused by its mode, and told what it takes."""
+    assert running.control.stat().st_mode & 0o777 == 0o660
+    host.folder.chmod(0o755)
+    for folder in host.folder.parents[:2]:
+        folder.chmod(0o755)
+    script = CHANGE.format(groups=[], gid=65534, uid=65534, arguments=["status"])
+    command = [*host.geodrop.command()[:2], sys.executable, "-c", script]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 77
+    assert "geodrop-monitor" in done.stderr
+
+
+def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
+    """A socket file that nobody listens on is taken over; one where somebody answers, or another file, is not."""
+    path = tmp_path / "control.sock"
+    for _ in range(2):
+        channel = bind(path, None)
+        assert channel is not None
+        channel.listen()
+        with pytest.raises(BusyError, match="answers on"):
+            bind(path, None)
+        channel.close()
+    path.unlink()
+    path.write_text("precious")
+    with pytest.raises(ConfigError, match="no socket"):
+        bind(path, None)
+    assert path.read_text() == "precious"
+    with pytest.raises(ConfigError):
+        bind(tmp_path / ("x" * 200), None)
+
+
+def test_socket_folder_that_is_missing_is_made(host: Host) -> None:
+    """`socket` in agent.yaml may name a folder below /run that is gone after a boot; commands find it without that."""
+    agent = host.folder / "agent.yaml"
+    agent.write_text(agent.read_text().replace("control.sock", "run/geodrop/c.sock"))
+    with daemon(host.geodrop):
+        agent.unlink()
+        agent.write_text("")
+        assert host.geodrop.good("status", "--json").json["daemon"] is True
