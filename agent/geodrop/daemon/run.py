@@ -17,6 +17,7 @@ from geodrop.daemon.reload import Reload
 from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
 from geodrop.daemon.verbs import Verbs
+from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines
@@ -56,7 +57,8 @@ class Daemon:
         parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log())
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
-        self._server = Server(Verbs(self._reload, parts).answer, parts.log)
+        self._watch = Watch(self._reload, parts)
+        self._server = Server(Verbs(self._reload, self._watch, parts).answer, parts.log)
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -66,6 +68,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
+        # Before anything is loaded: what happens from then on is looked at once that is done.
+        self._watch.events.open()
         await self._server.open(self._config.socket)
         try:
             stopping = self._spawn(stop.wait())
@@ -81,6 +85,7 @@ class Daemon:
             self._notifier.stopping()
             self._log.info("stopping; the kernel goes on enforcing")
             await self._server.close()
+            self._watch.events.close()
             self._reload.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -92,6 +97,11 @@ class Daemon:
         return task
 
     async def _start(self) -> None:
+        """Enforce, and watch over it from then on."""
+        await self._enforce()
+        self._spawn(self._watch.run())
+
+    async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)

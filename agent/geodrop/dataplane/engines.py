@@ -17,7 +17,7 @@ from geodrop.state.places import default_pins
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engine import Engine, KernelVerdict
+    from geodrop.dataplane.engine import KernelVerdict, Watched
     from geodrop.dataplane.xdp.engine import XdpEngine
     from geodrop.ruleset.model import Ruleset
 
@@ -42,12 +42,12 @@ class Engines:
         return self.xdp
 
     @property
-    def _all(self) -> list[Engine]:
+    def _all(self) -> list[Watched]:
         return [self.xdp, self.nftables] if self.xdp else [self.nftables]
 
-    def _in_force(self) -> list[tuple[Engine, Observed]]:
+    def _in_force(self) -> list[tuple[Watched, Observed]]:
         """The xdp engine first, since it sees packets first. Without nf_tables in the kernel none of it is in force."""
-        found: list[tuple[Engine, Observed]] = []
+        found: list[tuple[Watched, Observed]] = []
         for engine in self._all:
             try:
                 observed = engine.observe()
@@ -88,6 +88,18 @@ class Engines:
         for engine, _ in found:
             differences += engine.verify(ruleset, full=full)
         return [*differences, *self._judged_by_neither()]
+
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+        """Compare one of so many parts of the data with the ruleset: of the elements, and of the bytes of tables."""
+        return [one for engine, _ in self._in_force() for one in engine.verify_share(ruleset, part, parts)]
+
+    def fingerprint(self) -> tuple[bytes, ...]:
+        """What both engines are made of in the kernel, but for data and counts: while it is equal nobody touched it."""
+        found = []
+        for engine in self._all:
+            with suppress(UnavailableError):
+                found.append(engine.fingerprint())
+        return tuple(found)
 
     def counters(self) -> list[Count]:
         """Totals of both engines, added up. A packet is judged by one of them, so it is counted once."""
