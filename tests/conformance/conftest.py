@@ -8,6 +8,7 @@ import maxminddb
 import pytest
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
 from geodrop.dataplane.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 ENGINES: dict[str, Callable[[Pins], Engine]] = {
     "exported": lambda _: ExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
+    "xdp-bcc": lambda pins: XdpEngine(BccLoader(), pins=pins, attach=("native",)),
     "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
     "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),
 }

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal
 
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links
-from geodrop.dataplane.xdp.loader import LibbpfLoader, Loader, Sizes
+from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
+from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Word
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
