@@ -10,6 +10,7 @@ import pytest
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.xdp.bcc_loader import BccLoader
 from geodrop.dataplane.xdp.engine import XdpEngine
+from tests.bcc import require_bcc
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
@@ -49,6 +50,8 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture(scope="package", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Engine]:
     """One engine after the other, in the judged host, removed afterwards."""
+    if request.param == "xdp-bcc":
+        require_bcc()
     with own_pins() as pins:
         chosen = ENGINES[request.param](pins)
         with wire.host.entered():

@@ -39,8 +39,8 @@ class Loaded:
     absent: tuple[str, ...] = ()
 
 
-def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
-    """The engine of that name, probed, for a ruleset.
+def select_engine(name: str, ruleset: Ruleset | None = None, loader: str = "libbpf") -> Engine:
+    """The engine of that name, probed, for a ruleset; `loader` is who loads xdp's program.
 
     Raises UnavailableError, PrivilegeError, DataError or ConfigError.
 
@@ -51,12 +51,12 @@ def select_engine(name: str, ruleset: Ruleset | None = None) -> Engine:
     has_xdp = ruleset is None or ruleset.has_xdp
     if name == "auto":
         try:
-            return select_engine("xdp" if has_xdp else "nftables", ruleset)
+            return select_engine("xdp" if has_xdp else "nftables", ruleset, loader)
         except (UnavailableError, PrivilegeError):
             return select_engine("nftables", ruleset)
     if name == "xdp" and not has_xdp:
         raise DataError("the ruleset has no tables for xdp", "compile it with --xdp, or load it with --engine nftables")
-    engine = make_engine(name)
+    engine = make_engine(name, loader)
     engine.probe()
     return engine
 
@@ -77,13 +77,17 @@ def suited(name: str, ruleset: Ruleset) -> str:
     return "nftables"
 
 
-def make_engine(name: str) -> Engine:
-    """An engine by its own name."""
+def make_engine(name: str, loader: str = "libbpf") -> Engine:
+    """An engine by its own name. Who loads the program matters to `apply` only; what is pinned reads the same."""
     if name == "nftables":
         return NftablesEngine()
     # Not imported at the top: no verb should wait for an engine that this host does not use.
     from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
 
+    if loader == "bcc":
+        from geodrop.dataplane.xdp.bcc_loader import BccLoader  # noqa: PLC0415
+
+        return XdpEngine(BccLoader())
     return XdpEngine()
 
 
@@ -116,7 +120,7 @@ def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence
             "pattern matches",
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
-    current, engine = engine_in_force(), select_engine(engine_name, ruleset)
+    current, engine = engine_in_force(), select_engine(engine_name, ruleset, config.loader)
     store = Store(config.state)
     before, intent = current.observe(), store.intent()
     names = {interface.name for interface in before.interfaces}

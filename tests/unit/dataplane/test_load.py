@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.config import Config
+from geodrop.config import LOADERS, Config
 from geodrop.dataplane import load as module
 from geodrop.dataplane.engine import Difference, Interface, Observed, Report
 from geodrop.dataplane.interfaces import Selection
+from geodrop.dataplane.xdp.engine import XdpEngine
 from geodrop.errors import ApplyError, ConfigError, DataError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
@@ -55,7 +56,7 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """The fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
-    monkeypatch.setattr(module, "make_engine", lambda _: fake)
+    monkeypatch.setattr(module, "make_engine", lambda *_: fake)
     monkeypatch.setattr(module, "default_pins", lambda: tmp_path / "none")
     monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))
     monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: tmp_path / "lock")
@@ -160,24 +161,35 @@ def test_engines_are_chosen_by_what_works(monkeypatch: pytest.MonkeyPatch) -> No
     """A named engine is meant; auto takes xdp only where the ruleset has its tables and the kernel can."""
 
     class Probed(Kernel):
-        def __init__(self, name: str) -> None:
+        def __init__(self, name: str, loader: str) -> None:
             super().__init__()
             self.name = name
+            asked.append((name, loader))
 
         def probe(self) -> None:
             if self.name not in working:
                 raise UnavailableError(f"no {self.name}")
 
+    asked: list[tuple[str, str]] = []
     monkeypatch.setattr(module, "make_engine", Probed)
     plain = Ruleset.unpack(pack(META), "plain")
     tables = dataclasses.replace(plain, sections={**plain.sections, "xdp/lines": memoryview(b"")})
     working = {"nftables", "xdp"}
     assert module.select_engine("auto", plain).name == "nftables"
     assert module.select_engine("auto", tables).name == "xdp"
-    assert module.select_engine("xdp", tables).name == "xdp"
+    assert module.select_engine("xdp", tables, "bcc").name == "xdp"
+    assert asked == [("nftables", "libbpf"), ("xdp", "libbpf"), ("xdp", "bcc")]
     with pytest.raises(DataError, match="compile it with --xdp"):
         module.select_engine("xdp", plain)
     working = {"nftables"}
     assert module.select_engine("auto", tables).name == "nftables"
     with pytest.raises(UnavailableError, match="no xdp"):
         module.select_engine("xdp", tables)
+
+
+@pytest.mark.parametrize("loader", LOADERS)
+def test_the_loader_is_the_one_that_was_asked_for(loader: str) -> None:
+    """Every name that agent.yaml takes is a loader."""
+    engine = module.make_engine("xdp", loader)
+    assert isinstance(engine, XdpEngine)
+    assert engine.loader.name == loader

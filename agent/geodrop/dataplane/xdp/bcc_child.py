@@ -69,7 +69,8 @@ def _bcc() -> Any:  # noqa: ANN401 - it has no types
         import bcc  # noqa: PLC0415 - only the system's Python has it
     except ImportError as error:
         raise UnavailableError(
-            f"{sys.executable} has no bcc ({error})", "install it (Debian: python3-bpfcc), or use  loader: libbpf"
+            f"{sys.executable} has no bcc ({error})",
+            "install it (Debian: python3-bpfcc), or write  loader: libbpf  in agent.yaml",
         ) from error
     # The package of that name on PyPI is another thing altogether.
     if not hasattr(bcc, "BPF"):

@@ -23,7 +23,7 @@ from geodrop.dataplane.xdp.maps import pinned_maps
 from geodrop.errors import ApplyError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from geodrop.dataplane.xdp.loader import Sizes
 
@@ -92,7 +92,7 @@ def _bcc_version(python: str) -> str:
     return str(_ask(python, {}, SECONDS)["bcc"])
 
 
-def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Sequence[int] = ()) -> dict[str, Any]:
+def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iterable[int] = ()) -> dict[str, Any]:
     """Have the child do something. Raises what it raises, and ApplyError when it ends otherwise than by answering."""
     try:
         done = subprocess.run(
@@ -108,12 +108,15 @@ def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Sequ
         )
     except subprocess.TimeoutExpired as error:
         raise ApplyError(
-            f"bcc had not built the XDP program after {seconds:g} s and was ended", "use  loader: libbpf"
+            f"bcc had not built the XDP program after {seconds:g} s and was ended",
+            "write  loader: libbpf  in agent.yaml",
         ) from error
     if not done.stdout:
         words = "\n".join(done.stderr.decode(errors="replace").splitlines()[-LOG_LINES:])
         how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
-        raise ApplyError(f"bcc could not build the XDP program ({how}):\n{words}", "use  loader: libbpf")
+        raise ApplyError(
+            f"bcc could not build the XDP program ({how}):\n{words}", "write  loader: libbpf  in agent.yaml"
+        )
     answer: dict[str, Any] = json.loads(done.stdout)
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"], answer["next_step"])

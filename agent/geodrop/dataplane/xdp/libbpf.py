@@ -231,15 +231,14 @@ class Log:
         library().libbpf_set_print(self._before)
 
 
-def create_map(kind: int, name: str, value_bytes: int, entries: int, *, flags: int = 0, inner: int = 0) -> int:
+def create_map(kind: int, name: str, value_bytes: int, entries: int, inner: int = 0) -> int:
     """A new map's descriptor; `inner` is the descriptor of a map like those that a map of maps will hold."""
-    options = MapOptions(size=sizeof(MapOptions), map_flags=flags, inner_map_fd=inner)
-    return call("bpf_map_create", kind, name.encode(), 4, value_bytes, entries, byref(options))
+    return _create_map(kind, name, value_bytes, entries, MapOptions(size=sizeof(MapOptions), inner_map_fd=inner))
 
 
 def create_array(name: str, value_bytes: int, entries: int) -> int:
     """A new array's descriptor; its values can be mapped as memory."""
-    return create_map(ARRAY, name, value_bytes, entries, flags=MMAPABLE)
+    return _create_map(ARRAY, name, value_bytes, entries, MapOptions(size=sizeof(MapOptions), map_flags=MMAPABLE))
 
 
 def load_program(name: str, instructions: bytes, *, flags: int, log: list[str]) -> int:
@@ -358,3 +357,7 @@ def _info(fd: int, info: _Info) -> _Info:
     size = c_uint32(sizeof(info))
     call("bpf_obj_get_info_by_fd", fd, byref(info), byref(size))
     return info
+
+
+def _create_map(kind: int, name: str, value_bytes: int, entries: int, options: MapOptions) -> int:
+    return call("bpf_map_create", kind, name.encode(), 4, value_bytes, entries, byref(options))

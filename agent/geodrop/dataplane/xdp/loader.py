@@ -1,7 +1,7 @@
 """What the engine asks of a loader, and what its loaders have in common.
 
-Two load the same program: `libbpf_loader` the object that `make setup` built, `bcc_loader` one that it builds on the host
-(docs/decisions/0012-two-loaders.md). The maps are the same, whoever loads: `maps` makes them.
+Two load the same program: `libbpf_loader` the object that `make setup` built, `bcc_loader` one that it builds on the
+host (docs/decisions/0012-two-loaders.md). The maps are the same, whoever loads: `maps` makes them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Loader(Protocol):
 
 
 def with_frags_first(load: Callable[[int], None]) -> None:
-    """Load with the flag `xdp.frags`, for jumbo frames; without it where that fails: Linux before 5.18 has no such flag.
+    """Load with the flag `xdp.frags`, for jumbo frames; without where that fails: Linux before 5.18 does not know it.
 
     Raises the OSError of the last attempt.
     """

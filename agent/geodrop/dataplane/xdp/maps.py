@@ -31,22 +31,23 @@ def pinned_maps(folder: Path, sizes: Sizes) -> Iterator[dict[str, int]]:
     """
     with ExitStack() as stack:
 
-        def made(kind: int, name: str, size: int, entries: int, *, flags: int = 0, inner: int = 0) -> int:
-            fd = libbpf.create_map(kind, name, size, entries, flags=flags, inner=inner)
+        def made(fd: int) -> int:
             stack.callback(os.close, fd)
             return fd
 
         def map_of_arrays(name: str, size: int, entries: int) -> int:
             """Its inner maps will all be of this size: of fixed size, so that lookups in them stay inlined."""
-            template = made(libbpf.ARRAY, "geodrop_template", size, entries, flags=libbpf.MMAPABLE)
-            return made(libbpf.ARRAY_OF_MAPS, name, 4, SLOTS, inner=template)
+            template = made(libbpf.create_array("geodrop_template", size, entries))
+            return made(libbpf.create_map(libbpf.ARRAY_OF_MAPS, name, 4, SLOTS, inner=template))
 
         control, counter = ctypes.sizeof(ctypes.c_uint64), ctypes.sizeof(lay.Counter)
         maps = {
-            "control": made(libbpf.ARRAY, "control", control, 1, flags=libbpf.MMAPABLE),
+            "control": made(libbpf.create_array("control", control, 1)),
             "tables": map_of_arrays("tables", lay.SEGMENT_BYTES, sizes.segments),
             "policies": map_of_arrays("policies", lay.POLICY_BYTES, sizes.elements),
-            "counters": made(libbpf.PERCPU_ARRAY, "counters", counter, sizes.pairs * COUNTERS_OF_A_PAIR),
+            "counters": made(
+                libbpf.create_map(libbpf.PERCPU_ARRAY, "counters", counter, sizes.pairs * COUNTERS_OF_A_PAIR)
+            ),
         }
         for name, fd in maps.items():
             libbpf.pin(fd, str(folder / name))
