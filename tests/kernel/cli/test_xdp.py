@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from tests.bcc import require_bcc
 from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
 
@@ -58,3 +60,15 @@ def test_engines_follow_each_other(xdp: Host) -> None:
         assert (status["generation"], status["interfaces"][0]["engine"]) == (number, expected)
         assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
         assert ("geodrop" in xdp.netns.run("nft", "list", "tables")) is (expected == "nftables")
+
+
+def test_the_loader_of_agent_yaml(xdp: Host) -> None:
+    """`loader: bcc` builds the program here; what is in force is read the same way."""
+    require_bcc()
+    geodrop = xdp.geodrop
+    with (geodrop.folder / "agent.yaml").open("a") as config:
+        config.write("loader: bcc\n")
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    assert geodrop.good("status", "--json").json["healthy"] is True
+    pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
+    assert f"set-1-{BccLoader().version()}/geodrop_ask" in pinned

@@ -121,6 +121,17 @@ def test_a_program_that_fails_is_explained(
         good.remove()
 
 
+def test_jumbo_frames_are_taken(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
+    """Native XDP on an interface whose frames do not fit a page: the flag `xdp.frags` is set, which bcc cannot."""
+    for end in ends:
+        end.namespace.run("ip", "link", "set", "eth0", "mtu", "9000")
+    with ends[1].namespace.entered():
+        engine = XdpEngine(BccLoader(), pins, attach=("native",))
+        engine.apply(rulesets[0], 1, ["eth0"])
+        assert [one.attach for one in engine.observe().interfaces] == ["native"]
+        engine.remove()
+
+
 def test_a_slow_compilation_is_ended(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
     """When its time is over, whatever it had pinned is gone with it."""
     with ends[1].namespace.entered():
