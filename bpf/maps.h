@@ -64,4 +64,10 @@ struct {
 /* Keeps the compiler from knowing what it knows of a number, where that would make it branch. */
 #define OPAQUE(number) asm volatile("" : "+r"(number))
 
+/*
+ * Has the verifier forget a number, so that ways through the program that differ in nothing else are followed once.
+ * `unknown` is any number that it knows nothing of.
+ */
+#define FORGET(number, unknown) asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+&r"(number) : "r"(unknown))
+
 #endif

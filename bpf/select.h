@@ -19,32 +19,24 @@ static __always_inline struct selection *select(struct policy *policy, const str
 	return &policy->selection[number];
 }
 
-/* What a subtraction borrows: 1 if the first number is less than the second and what is borrowed already. No branch. */
-static __always_inline __u64 borrow(__u64 one, __u64 other, __u64 already)
+static __always_inline int not_after(const struct local *local, __u64 high, __u64 low)
 {
-	__u64 signs = (~one & other) | (~(one ^ other) & (one - other - already));
-	OPAQUE(signs);
-	return signs >> 63;
+	return local->high < high || (local->high == high && local->low <= low);
 }
 
-static __always_inline __u64 begins_after(const struct local *local, __u64 high, __u64 low)
-{
-	return borrow(high, local->high, borrow(low, local->low, 0));
-}
-
-/*
- * The services left when those that do not serve the packet's destination are gone, with catch-alls where they apply.
- * The search has no branches: with them the verifier follows 256 ways through it, each to the end of the program.
- */
+/* The services left when those that do not serve the packet's destination are gone, with catch-alls where they apply. */
 static __always_inline __u32 narrow(struct policy *policy, const struct packet *packet, __u32 services)
 {
 	struct local *locals = packet->ipv6 ? policy->local_ipv6 : policy->local_ipv4;
-	__u64 at = 0;
+	__u64 at = 0, unknown = packet->dest_high >> 32;
 
 	for (__u64 step = MAX_LOCAL / 2; step; step >>= 1) {
 		__u64 probe = at + step;
 		BOUND(probe, MAX_LOCAL - 1);
-		at += step & (begins_after(&locals[probe], packet->dest_high, packet->dest_low) - 1);
+		if (not_after(&locals[probe], packet->dest_high, packet->dest_low))
+			at = probe;
+		/* Else each of 256 ways through the search is followed to the end of the program. */
+		FORGET(at, unknown);
 	}
 	BOUND(at, MAX_LOCAL - 1);
 	services &= locals[at].services;
