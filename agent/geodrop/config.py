@@ -43,6 +43,7 @@ METRICS = {
 KEYS = {
     "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
+    "loader": Key("who loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
     "interfaces": Key(
         "where packets are judged, a list of names that may end in `*`. Left out: those with a default route, but no "
         "loopback, bridge, veth or tunnel"

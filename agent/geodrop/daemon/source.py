@@ -91,7 +91,7 @@ def wants_xdp(config: Config) -> bool:
     if config.engine != "auto":
         return config.engine == "xdp"
     try:
-        make_engine("xdp").probe()
+        make_engine("xdp", config.loader).probe()
     except (UnavailableError, PrivilegeError):
         return False
     return True
