@@ -301,7 +301,8 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
 def _read(descriptor: int, limit: int, name: str, error: type[GeodropError]) -> bytes:
     try:
         with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
+            # None: a pipe with nothing in it, which is opened so that it does not make us wait.
+            data = file.read(limit + 1) or b""
     except OSError as failure:
         raise error(f"{name}: {failure.strerror}", "name a file that can be read") from failure
     if len(data) > limit:
