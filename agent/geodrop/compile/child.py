@@ -135,8 +135,8 @@ def prepare(request: Request) -> Prepared | None:
         known = _read_databases(request)
         known = known._replace(region_map=known.region_map.alone())
         previous = None
-        if "previous" in request.content:
-            previous = Identity.of(request.descriptor("previous")), _open_ruleset(request, "previous")
+        if "previous" in request.content and (ruleset := _previous(request)) is not None:
+            previous = Identity.of(request.descriptor("previous")), ruleset
         # What the C library keeps for later would take 35 MB of memory as long as this process waits.
         ctypes.CDLL(None).malloc_trim(0)
         return Prepared(files, known, previous)
@@ -186,19 +186,20 @@ def compile_(request: Request) -> Outcome:
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
     xdp = request.content["options"].get("xdp", False)
-    meta, sections = assemble(policy, region_map, [*read, *known.sources], xdp=xdp)
+    previous = _previous(request)
+    meta, sections = assemble(policy, region_map, [*read, *known.sources], xdp=xdp, previous=previous)
     data = pack(meta_json(meta), sections)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
-    if "previous" not in request.content:
+    if previous is None:
         return Outcome(0)
     views = {name: memoryview(section) for name, section in sections.items()}
-    return _compared(request, Ruleset(digest_of(data), meta, views))
+    return Outcome(0, compare(previous, Ruleset(digest_of(data), meta, views)))
 
 
 def compare_(request: Request) -> Outcome:
     """Say what a ruleset that is there changes against a previous one."""
-    return _compared(request, _open_ruleset(request, "ruleset"))
+    return Outcome(0, compare(_open_ruleset(request, "previous"), _open_ruleset(request, "ruleset")))
 
 
 def explain(request: Request) -> Outcome:
@@ -268,11 +269,18 @@ def _corrected(known: Known, policy: Policy) -> RegionMap:
     return correct(known.region_map, policy.corrections)
 
 
-def _compared(request: Request, ruleset: Ruleset) -> Outcome:
-    previous = request.prepared.previous if request.prepared else None
-    if previous is None or previous[0] != Identity.of(request.descriptor("previous")):
-        return Outcome(0, compare(_open_ruleset(request, "previous"), ruleset))
-    return Outcome(0, compare(previous[1], ruleset))
+def _previous(request: Request) -> Ruleset | None:
+    """The ruleset to compare with; a damaged or outdated one never keeps a good policy from being compiled."""
+    if "previous" not in request.content:
+        return None
+    ahead = request.prepared.previous if request.prepared else None
+    if ahead and ahead[0] == Identity.of(request.descriptor("previous")):
+        return ahead[1]
+    try:
+        return _open_ruleset(request, "previous")
+    except DataError as failure:
+        messages.warning(f"what changes cannot be said: {failure.message}")
+        return None
 
 
 def _open_ruleset(request: Request, name: str) -> Ruleset:

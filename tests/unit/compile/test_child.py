@@ -200,11 +200,15 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
 def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: bytes) -> None:
-    """A damaged one is refused by the child."""
+    """It cannot be compared with, but never keeps a good policy from being compiled."""
     (tmp_path / "old").write_bytes(content)
-    assert compile_to(tmp_path / "new", inputs) == 0
-    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("rb") as new, Child.start() as child:
-        answer = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
+    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
+        with Child.start() as child:
+            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=old.fileno()))
+        assert (answer.exit, answer.change) == (0, None)
+        assert "warning: what changes cannot be said: " in answer.text
+        with Child.start() as child:
+            answer = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
     assert answer.exit == DataError.exit_code
     assert "previous" in answer.text
 
