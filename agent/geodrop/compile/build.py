@@ -96,9 +96,8 @@ def _tables_of(previous: Ruleset | None, sections: Mapping[str, bytes], zones: Z
     """
     if previous is None or not previous.has_xdp or previous.meta.compiler != __version__:
         return None
-    if len(previous.meta.zones) != len(zones.keys) or any(
-        bytes(previous.sections[name]) != sections[name] for name in CUT
-    ):
+    same = all(bytes(previous.sections[name]) == sections[name] for name in CUT)
+    if not same or len(previous.meta.zones) != len(zones.keys):
         return None
     return {name: bytes(section) for name, section in previous.sections.items() if name.startswith("xdp/")}
 

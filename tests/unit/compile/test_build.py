@@ -5,7 +5,8 @@ import pytest
 
 from geodrop.compile import build as module
 from geodrop.compile.build import build
-from geodrop.compile.xdp import build_tables
+from geodrop.compile.xdp import Tables, build_tables
+from geodrop.compile.zones import Zones
 from geodrop.errors import PolicyError
 from geodrop.policy.model import Policy
 from geodrop.ruleset.container import pack
@@ -41,24 +42,27 @@ def test_tables_are_taken_over_where_they_are_the_same(monkeypatch: pytest.Monke
     flipped = policy(service(deny=["US"], allow=["20.1.0.0/16"]))
     cut_anew = policy(service(deny=["US"], allow=["20.2.0.0/16"]))
     previous = Ruleset.unpack(build(before, region_map(), INPUTS, xdp=True), "test")
-    anew = {
-        name: build(given, region_map(), INPUTS, xdp=True) for name, given in (("flip", flipped), ("cut", cut_anew))
-    }
-    built: list[object] = []
-    monkeypatch.setattr(module, "build_tables", lambda *given: built.append(given) or build_tables(*given))
+    flipped_bytes, cut_bytes = (build(given, region_map(), INPUTS, xdp=True) for given in (flipped, cut_anew))
+    built = []
+
+    def counted(zones: Zones, file: str) -> Tables:
+        built.append(file)
+        return build_tables(zones, file)
+
+    monkeypatch.setattr(module, "build_tables", counted)
 
     def with_previous(given: Policy, previous: Ruleset) -> bytes:
         meta, sections = module.assemble(given, region_map(), INPUTS, xdp=True, previous=previous)
         return pack(meta_json(meta), sections)
 
-    assert with_previous(flipped, previous) == anew["flip"]
+    assert with_previous(flipped, previous) == flipped_bytes
     assert not built
-    assert with_previous(cut_anew, previous) == anew["cut"]
+    assert with_previous(cut_anew, previous) == cut_bytes
     assert len(built) == 1
     other_compiler = dataclasses.replace(previous, meta=dataclasses.replace(previous.meta, compiler="0.0.0"))
     without = Ruleset.unpack(build(before, region_map(), INPUTS), "test")
     for unfit in (other_compiler, without):
-        assert with_previous(flipped, unfit) == anew["flip"]
+        assert with_previous(flipped, unfit) == flipped_bytes
     assert len(built) == 3
 
 
