@@ -141,6 +141,29 @@ def test_a_date_arrives_with_nobody_running(engine: Engine, wire: Wire, world_fi
     assert arrived == [False, False, True, True]
 
 
+def test_a_pause_ends_with_nobody_running(engine: Engine, wire: Wire, world_file: Path) -> None:
+    """Paused, all arrives and is counted as it would be; by the kernel's clock it is dropped again, or by a resume."""
+    ruleset = load(engine, wire, VERSION + "services:\n" + service(DENY_CN), world_file)
+    packets = [*both(CN, "drop"), *both(US, "accept")]
+    until = int(time.time()) + 3
+    with wire.host.entered():
+        engine.apply(ruleset.paused(until), next(_generations), [JUDGED])
+    before = counted(engine, wire)
+    arrived, _, _ = wire.send(packets)
+    assert time.time() < until, "too slow to see the pause"
+    assert arrived == [True] * 4
+    counts = difference(before, counted(engine, wire))
+    assert {name for _, _, _, name in counts} == {"would_drop", "accepted"}
+    time.sleep(until - time.time() + 0.1)
+    arrived, _, _ = wire.send(packets)
+    assert arrived == [False, False, True, True]
+    with wire.host.entered():
+        engine.apply(ruleset.paused(until + 3600), next(_generations), [JUDGED])
+        engine.apply(ruleset, next(_generations), [JUDGED])
+    arrived, _, _ = wire.send(packets)
+    assert arrived == [False, False, True, True]
+
+
 def test_other_tables_stay_as_they_were(engine: Engine, wire: Wire, world_file: Path) -> None:
     """The observer's table, handles and all, is the same after a load and a removal."""
 

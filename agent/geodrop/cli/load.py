@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.config import ENGINES, load_config
+from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import load
+from geodrop.state.lock import exclusive
 
 if TYPE_CHECKING:
     import argparse
 
+    from geodrop.config import Config
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `load`."""
-    parser.add_argument("ruleset", metavar="FILE", help="a ruleset made by `geodrop compile`")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("ruleset", metavar="FILE", nargs="?", help="a ruleset made by `geodrop compile`")
+    what.add_argument(
+        "--boot", action="store_true", help="the last good ruleset, on nftables, before there are interfaces"
+    )
     parser.add_argument("--engine", choices=ENGINES, help="the engine (default: that of agent.yaml, else auto)")
     parser.add_argument(
         "--interface",
@@ -29,17 +39,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Load and say what happened."""
     config = load_config(args.config)
-    loaded = load(args.ruleset, config, args.engine or config.engine, args.interface)
+    if args.boot:
+        return _boot(config)
+    engine = args.engine or config.engine
+    loaded = load(args.ruleset, config, engine, args.interface)
+    then = "load again once it is" if engine == "xdp" else "its packets are judged once it is"
     for name in loaded.absent:
-        messages.warning(f"no interface {name} is there now; its packets are judged once it is")
-    names = ", ".join(interface.name for interface in loaded.after.interfaces)
+        messages.warning(f"no interface {name} is there now; {then}")
+    if loaded.report and loaded.report.note:
+        messages.warning(loaded.report.note)
+    mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
+    names = ", ".join(one.name + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
         return 0
     phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
-    print(
-        f"generation {loaded.before.generation} -> {loaded.after.generation}: ruleset {digest} in force on {names} "
-        f"({phases})"
-    )
+    known = loaded.before.generation == loaded.after.generation
+    change = "" if known else f"{loaded.before.generation} -> "
+    print(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
+    return 0
+
+
+def _boot(config: Config) -> int:
+    """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on."""
+    # Not imported at the top: nobody else needs it, and a boot nothing else.
+    from geodrop.dataplane.boot import boot  # noqa: PLC0415
+
+    with exclusive():
+        booted = boot(config, by_me("boot"), time.time())
+    for warning in booted.warnings:
+        messages.warning(warning)
+    if booted.alarm:
+        messages.warning(messages.paint(booted.text, messages.RED, sys.stderr))
+    else:
+        print(booted.text)
     return 0

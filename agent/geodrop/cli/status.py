@@ -40,18 +40,18 @@ def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
     if not status["enforcing"]:
         why = "unloaded on request" if status["unloaded"] else "nothing has been loaded"
-        problems = [f"  problem     {problem}" for problem in status["problems"]]
-        return "\n".join([messages.paint(f"not enforcing: {why}", messages.RED), *problems])
+        return "\n".join([messages.paint(f"not enforcing: {why}", messages.RED), *_notes(status)])
     lines = [
         messages.paint("enforcing", messages.GREEN)
         if status["healthy"]
         else messages.paint("enforcing, but degraded", messages.YELLOW)
     ]
-    lines += [f"  problem     {problem}" for problem in status["problems"]]
+    lines += _notes(status)
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
     for interface in status["interfaces"]:
         attach = f", {interface['attach']}" if interface["attach"] else ""
-        lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach})")
+        why = f": {interface['why']}" if "why" in interface else ""
+        lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach}){why}")
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
         lines.append(f"  service     {service['name']}: {service['effective']}{starts}")
@@ -59,3 +59,16 @@ def describe(status: dict[str, Any]) -> str:
         lines.append(f"  reload      {last['time']}: {last['text']}")
     lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel enforces without it'}")
     return "\n".join(lines)
+
+
+def _notes(status: dict[str, Any]) -> list[str]:
+    """What is out of the ordinary."""
+    lines = [f"  problem     {problem}" for problem in status["problems"]]
+    if status["paused"]:
+        why = f": {status['paused_why']}" if status["paused_why"] else ""
+        lines.append(f"  paused      until {status['paused_until'] or 'resume'}{why}; nothing is dropped")
+    if status["rolled_back"]:
+        lines.append("  rolled back until the next reload")
+    if failure := status["last_failure"]:
+        lines.append(f"  failed      {failure['origin']} of {failure['time']}: {failure['error']}")
+    return lines

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.source import Maker
+from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import apply_file
 from geodrop.errors import GeodropError
 
@@ -93,7 +94,9 @@ class Reload:
         made = await self._parts.compiler.do(opened.__enter__)
         try:
             phase("loading")
-            loaded = await self._parts.engine.do(partial(apply_file, made.path, config, config.engine, ()))
+            loaded = await self._parts.engine.do(
+                partial(apply_file, made.path, config, config.engine, (), by_me("reload"))
+            )
         finally:
             opened.__exit__(None, None, None)
         self.config = config

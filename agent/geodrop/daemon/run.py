@@ -18,7 +18,9 @@ from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
 from geodrop.daemon.verbs import Verbs
 from geodrop.daemon.worker import Worker
-from geodrop.dataplane.load import apply_file, engine_in_force
+from geodrop.dataplane.change import by_me
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.load import apply_file
 from geodrop.errors import ApplyError, DataError, GeodropError, NoInterfaceError
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store
@@ -117,7 +119,7 @@ class Daemon:
             loaded = await self._engine.do(partial(take_over, self._config))
         except (ApplyError, DataError, NoInterfaceError) as failure:
             self._log.error("the last good ruleset could not be loaded", reason=failure.message)
-            return (await self._engine.do(lambda: engine_in_force().observe())).generation > 0
+            return (await self._engine.do(lambda: Engines.here().observe())).generation > 0
         if loaded is None:
             self._log.warning("there is no last good ruleset yet")
             return False
@@ -145,6 +147,6 @@ def take_over(config: Config) -> Loaded | None:
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
     """
     store = Store(config.state)
-    digests = (engine_in_force().observe().digest, store.intent().digest)
+    digests = (Engines.here().observe().digest, store.intent().digest)
     path = next((path for digest in digests if digest and (path := store.ruleset_path(digest)).exists()), None)
-    return apply_file(str(path), config, config.engine, ()) if path else None
+    return apply_file(str(path), config, config.engine, (), by_me("repair")) if path else None

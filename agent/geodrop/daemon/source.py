@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
-from geodrop.dataplane.load import make_engine
+from geodrop.dataplane.engines import make_xdp
 from geodrop.errors import ConfigError, DataError, PrivilegeError, UnavailableError, failure_of
 from geodrop.state.places import compile_socket
 from geodrop.state.store import Store
@@ -117,7 +117,7 @@ def wants_xdp(config: Config) -> bool:
     if config.engine != "auto":
         return config.engine == "xdp"
     try:
-        make_engine("xdp", config.loader).probe()
+        make_xdp(config.loader).probe()
     except (UnavailableError, PrivilegeError):
         return False
     return True

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.daemon.worker import READ
 from geodrop.dataplane.load import remove_all
+from geodrop.dataplane.pause import pause, resume
+from geodrop.dataplane.rollback import roll_back
 from geodrop.errors import PrivilegeError, UsageError
 from geodrop.report.counters import read_counters
 from geodrop.report.explain import explain_loaded
-from geodrop.report.status import read_status, utc
+from geodrop.report.history import read_history
+from geodrop.report.status import read_status
 from geodrop.report.verify import read_verify
+from geodrop.state.history import Asked, utc
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.server import Peer, Request
+
+MAX_ENTRIES = 500
+"""Lines of history in an answer, each with its inputs; whoever may read the state directory gets all of them."""
 
 MAX_ADDRESSES = 256
 """What one question may hold: an answer takes about 0.1 s, in which nothing else is done."""
@@ -91,10 +98,35 @@ class Verbs:
 
     async def unload(self, request: Request) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
-        del request
-        removed = await self._engine.do(partial(remove_all, self._reload.config))
+        removed = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
         self._log.warning("unloaded on request: nothing is dropped any more")
         return {"data": {"removed": removed}}
+
+    async def pause(self, request: Request) -> Mapping[str, Any]:
+        """Drop nothing until a moment."""
+        until = _argument(request, "until", int)
+        done = await self._engine.do(partial(pause, self._reload.config, _asked(request), until))
+        self._log.warning(done.text)
+        return {"text": done.text}
+
+    async def resume(self, request: Request) -> Mapping[str, Any]:
+        """End a pause."""
+        done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
+        self._log.info(done.text)
+        return {"text": done.text}
+
+    async def rollback(self, request: Request) -> Mapping[str, Any]:
+        """Go back to a policy that was in force before."""
+        back, generation = _argument(request, "back", int), _argument(request, "generation", (int, type(None)))
+        done = await self._engine.do(partial(roll_back, self._reload.config, _asked(request), back, generation))
+        self._log.warning(done.text)
+        return {"text": done.text}
+
+    async def history(self, request: Request) -> Mapping[str, Any]:
+        """What was in force when."""
+        count = min(_argument(request, "count", int), MAX_ENTRIES)
+        entries, problems = await self._engine.do(partial(read_history, self._reload.config, count), READ)
+        return {"data": {"entries": entries, "problems": problems}}
 
 
 VERBS = {
@@ -104,12 +136,22 @@ VERBS = {
     "explain": Verb(Verbs.explain),
     "reload": Verb(Verbs.reload, changes=True),
     "unload": Verb(Verbs.unload, changes=True),
+    "pause": Verb(Verbs.pause, changes=True),
+    "resume": Verb(Verbs.resume, changes=True),
+    "rollback": Verb(Verbs.rollback, changes=True),
+    "history": Verb(Verbs.history),
 }
 
 
 def may_change(peer: Peer) -> bool:
     """Root, the service's own user and members of its group."""
     return peer.uid in (0, os.geteuid()) or os.getegid() in peer.groups
+
+
+def _asked(request: Request) -> Asked:
+    """Who asked, for the history."""
+    why = request.args.get("why", "")
+    return Asked(request.verb, request.peer.uid, why=why if isinstance(why, str) else "")
 
 
 def _argument(request: Request, name: str, kind: type | tuple[type, ...]) -> Any:  # noqa: ANN401 - of that kind

@@ -78,14 +78,14 @@ class KernelVerdict:
     """What the loaded tables say of one address and service, now.
 
     `where` is what was looked up and found, `target` the chain or row it leads to, as text. `would_drop` is true where
-    the packet is counted as dropped, or as one that would be.
+    the packet is counted as dropped, or as one that would be; None where two engines disagree.
     """
 
     service: str
     verdict: str
     where: str
     target: str = ""
-    would_drop: bool = False
+    would_drop: bool | None = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,22 +97,16 @@ class Report:
     note: str = ""
 
 
-class Engine(Protocol):
-    """An engine acts on the network namespace of the calling thread, and on nothing that is not geodrop's."""
+class Enforced(Protocol):
+    """What is in force, read from the kernel: by one engine, or by both as one.
+
+    It acts on the network namespace of the calling thread, and on nothing that is not geodrop's.
+    """
 
     name: str
 
-    def probe(self) -> None:
-        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
-
     def observe(self) -> Observed:
         """Read back what is in force; raises UnavailableError when something foreign has our names."""
-
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
-        """Make the kernel match, atomically, verify by reading back, then remove the previous generation.
-
-        Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
-        """
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: structure, no data."""
@@ -123,8 +117,18 @@ class Engine(Protocol):
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
         """Ask the kernel's tables, for each address a verdict for each service."""
 
-    def retire(self) -> bool:
-        """Judge nothing any more, but keep the totals; False if nothing was in force."""
-
     def remove(self) -> bool:
         """Remove all that is ours and nothing else; False if there was nothing."""
+
+
+class Engine(Enforced, Protocol):
+    """One engine, which can also be given a ruleset."""
+
+    def probe(self) -> None:
+        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Make the kernel match, atomically, verify by reading back, then remove the previous generation.
+
+        Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
+        """

@@ -22,6 +22,9 @@ or from this very host."""
 
 LOOPBACK = "lo"
 
+EVERY = "*"
+"""The name of every interface but loopback and those of VIRTUAL kinds."""
+
 VLANS = Path("/proc/net/vlan")
 """There while 8021q is loaded; without it there can be no VLAN, and names are all there is to know of an interface."""
 
@@ -38,15 +41,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now."""
+    """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now.
+
+    `present` are the interfaces that are there and meant, VLANs included.
+    """
 
     names: tuple[str, ...]
     absent: tuple[str, ...] = ()
+    present: tuple[Link, ...] = ()
 
 
 def select(wanted: Sequence[str]) -> Selection:
     """The interfaces of this network namespace that are meant; nothing wanted means those with a default route."""
-    if wanted and not VLANS.exists():
+    if wanted and EVERY not in wanted and not VLANS.exists():
         return resolve(wanted, [Link(index, name) for index, name in socket.if_nameindex()])
     # Imported here, since it takes as long as a whole load, and only this needs it.
     from pyroute2 import IPRoute  # noqa: PLC0415
@@ -60,16 +67,25 @@ def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
     """Add the VLANs of what is wanted. Patterns other than a trailing `*` can only match what is there now."""
     names: list[str] = []
     absent: list[str] = []
+    found: dict[Link, None] = {}
     for name in wanted:
-        present = [link for link in links if fnmatchcase(link.name, name)]
+        present = [link for link in links if _is_meant(name, link)]
         if not present:
             absent.append(name)
         kept = [name] if is_prefix(name) or not is_pattern(name) else [link.name for link in present]
-        names += kept + [link.name for link in vlans_of(present, links)]
+        vlans = vlans_of(present, links)
+        names += kept + [link.name for link in vlans]
+        found |= dict.fromkeys((*present, *vlans))
     # An interface that a prefix already covers needs no rule of its own.
-    prefixes = [name for name in names if is_prefix(name)]
+    prefixes = [name for name in names if is_prefix(name) and name != EVERY]
     needed = [name for name in names if is_prefix(name) or not any(fnmatchcase(name, prefix) for prefix in prefixes)]
-    return Selection(tuple(dict.fromkeys(needed)), tuple(absent))
+    return Selection(tuple(dict.fromkeys(needed)), tuple(absent), tuple(found))
+
+
+def _is_meant(name: str, link: Link) -> bool:
+    if name == EVERY:
+        return link.name != LOOPBACK and link.kind not in VIRTUAL
+    return fnmatchcase(link.name, name)
 
 
 def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
@@ -79,9 +95,21 @@ def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
     return [*found, *vlans_of(found, links)] if found else []
 
 
+def with_vlans(indexes: Collection[int]) -> set[int]:
+    """Numbers of interfaces of this network namespace, and of the VLANs on them."""
+    if not VLANS.exists():
+        return set(indexes)
+    from pyroute2 import IPRoute  # noqa: PLC0415 - as in `select`
+
+    with IPRoute() as route:
+        links = read_links(route)
+    present = [link for link in links if link.index in indexes]
+    return {link.index for link in (*present, *vlans_of(present, links))}
+
+
 def with_default_route(links: Sequence[Link], routes: Collection[int]) -> list[str]:
     """Those with a default route of either family, which holds no loopback, bridge, veth or tunnel."""
-    return [link.name for link in links if link.index in routes and link.name != LOOPBACK and link.kind not in VIRTUAL]
+    return [link.name for link in links if link.index in routes and _is_meant(EVERY, link)]
 
 
 def is_pattern(name: str) -> bool:

@@ -16,12 +16,12 @@ from geodrop.ruleset.explain import explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.dataplane.engine import Engine
+    from geodrop.dataplane.engine import Enforced
     from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset
 
 
-def sample(ruleset: Ruleset, engine: Engine, count: int) -> list[Difference]:
+def sample(ruleset: Ruleset, engine: Enforced, count: int) -> list[Difference]:
     """Compare verdicts at `count` boundaries of each family; empty: they agree."""
     addresses = [*boundaries(ruleset, 4, count), *boundaries(ruleset, 6, count)]
     now = time.time()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.load import engine_in_force
+from geodrop.dataplane.engines import Engines
 
 if TYPE_CHECKING:
     from geodrop.dataplane.engine import Count
@@ -14,7 +14,7 @@ SCHEMA = 1
 
 def read_counters() -> list[dict[str, Any]]:
     """The objects of `counters --json`: totals since the first load."""
-    return [as_object(count) for count in engine_in_force().counters()]
+    return [as_object(count) for count in Engines.here().counters()]
 
 
 def as_object(count: Count) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from geodrop.config import Config
-    from geodrop.dataplane.engine import Engine
+    from geodrop.dataplane.engine import Enforced
     from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset
 
@@ -33,7 +33,7 @@ def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -
 
 
 def explain_by(
-    ruleset: Ruleset, addresses: Iterable[str], at: float | None, engine: Engine | None = None
+    ruleset: Ruleset, addresses: Iterable[str], at: float | None, engine: Enforced | None = None
 ) -> Iterator[dict[str, Any]]:
     """The same by a ruleset; asks the kernel if it gets an engine."""
     now = time.time() if at is None else at
@@ -42,7 +42,7 @@ def explain_by(
         yield from _explain(ruleset, batch, now, engine)
 
 
-def _explain(ruleset: Ruleset, batch: list[str], now: float, engine: Engine | None) -> Iterator[dict[str, Any]]:
+def _explain(ruleset: Ruleset, batch: list[str], now: float, engine: Enforced | None) -> Iterator[dict[str, Any]]:
     parsed = [_parsed(text) for text in batch]
     good = [address for address in parsed if not isinstance(address, DataError)]
     verdicts = iter(engine.judge(ruleset, list(map(str, good))) if engine and good else ())

@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.load import engine_in_force, loaded_ruleset
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
+from geodrop.report.history import as_object, last_failure
+from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
-from geodrop.state.store import Store
+from geodrop.state.history import utc
+from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
     from geodrop.config import Config
@@ -23,18 +27,23 @@ def read_status(config: Config) -> dict[str, Any]:
 
     Without a daemon; one that runs adds what it knows. Raises PrivilegeError, UnavailableError.
     """
-    engine = engine_in_force()
+    engine = Engines.here()
     observed = engine.observe()
-    ruleset = loaded_ruleset(config, observed)
+    store = Store(config.state)
+    intent, ruleset = store.intent(), loaded_ruleset(config, observed)
     enforcing = observed.generation > 0 and bool(observed.interfaces)
-    problems = []
+    problems = store.problems()
     if enforcing and ruleset is None:
         problems.append(f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}: load it again")
     elif enforcing and ruleset is not None:
-        differences = engine.verify(ruleset, full=False) or sample(ruleset, engine, SAMPLE)
+        if is_closed(ruleset.meta.compiler):
+            problems.append("no policy was ever loaded: nothing new is let in (first_boot: closed)")
+        view = ruleset.paused(intent.paused)
+        differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
     services = ruleset.meta.services if ruleset and enforcing else ()
     now = time.time()
+    paused, failure = intent.paused_at(now), last_failure(store.history.entries())
     return {
         "schema": SCHEMA,
         "enforcing": enforcing,
@@ -44,24 +53,24 @@ def read_status(config: Config) -> dict[str, Any]:
         "last_reload": None,
         "generation": observed.generation,
         "digest": observed.digest,
-        "paused": False,
-        "unloaded": Store(config.state).intent().unloaded,
+        "paused": paused,
+        "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,
+        "paused_why": intent.why if paused else None,
+        "unloaded": intent.unloaded,
+        "rolled_back": intent.rolled_back,
+        "last_failure": as_object(failure, None) if failure else None,
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach}
+            | ({"why": interface.why} if interface.why else {})
             for interface in observed.interfaces
         ],
         "services": [
             {
                 "name": service.name,
                 "mode": service.mode,
-                "effective": effective_mode(service, now),
+                "effective": effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc(service.starts),
             }
             for service in services
         ],
     }
-
-
-def utc(seconds: float) -> str:
-    """A time, in seconds since the epoch, as text."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

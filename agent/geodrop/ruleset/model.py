@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Self
 
@@ -196,6 +196,16 @@ class Ruleset:
     def has_xdp(self) -> bool:
         """Whether it was compiled with the tables of the xdp engine."""
         return "xdp/lines" in self.sections
+
+    def paused(self, until: int) -> Self:
+        """The same ruleset, seen while it is paused: no service starts before `until`, in seconds since the epoch.
+
+        What engines make of it ends by the kernel's clock, with nobody running.
+        """
+        if not until:
+            return self
+        services = tuple(replace(service, starts=max(service.starts or 0, until)) for service in self.meta.services)
+        return replace(self, meta=replace(self.meta, services=services))
 
     def zone_at(self, address: IPv4Address | IPv6Address) -> int:
         """The zone of an address as it stands, embedded IPv4 not followed."""

@@ -1,35 +1,59 @@
-"""The state directory: every ruleset that was loaded, the generation number, and what the operator last asked for.
+"""The state directory: every ruleset that was loaded, what happened, and what the operator last asked for.
 
     rulesets/DIGEST.ruleset   copies of loaded rulesets, found again by the digest that the kernel carries
-    intent.json               {"generation": 42, "digest": "...", "unloaded": false}
+    history.jsonl             every change and every failed attempt; see state.history
+    intent.json               what was last asked for: an Intent
 
-Everything is written beside, synced and renamed, so that a power cut leaves the old or the new.
+A damaged file is survived: the intent is found again in the history, the history goes on behind what cannot be read,
+and a ruleset is kept again when it is next loaded. `problems` says what was found.
 """
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
-import tempfile
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
-from geodrop.errors import ApplyError, PrivilegeError
+from geodrop.errors import GeodropError
+from geodrop.state import files
+from geodrop.state.history import History, policies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from geodrop.state.history import Entry
+
+FOREVER = 4_102_444_800
+"""The year 2100, in seconds since the epoch: until then is until somebody says otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """What was last asked for. `generation` is the highest number ever given out; `digest` "" before the first load."""
+    """What was last asked for.
+
+    `generation` is the highest number ever given out, `digest` the ruleset that was loaded last and `last_good` the one
+    that a boot brings back; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused) services
+    only count, because of `why`. `rolled_back`: what is in force is older than what the sources say, and only who
+    explicitly asks for those gets them.
+    """
 
     generation: int = 0
     digest: str = ""
     unloaded: bool = False
+    paused: int = 0
+    why: str = ""
+    last_good: str = ""
+    rolled_back: bool = False
+
+    def paused_at(self, now: float) -> bool:
+        """Whether services only count at a moment, in seconds since the epoch."""
+        return now < self.paused
 
 
 class Store:
@@ -37,65 +61,123 @@ class Store:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.history = History(folder / "history.jsonl")
 
     def intent(self) -> Intent:
-        """What was last asked for; a missing or damaged file counts as nothing asked yet."""
-        try:
-            content = json.loads((self.folder / "intent.json").read_bytes())
-            return Intent(int(content["generation"]), str(content["digest"]), bool(content["unloaded"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return Intent()
+        """What was last asked for; from the history where the file cannot be read, and nothing where there is none."""
+        return self._read_intent() or recovered(self.history.entries())
 
     def remember(self, intent: Intent) -> None:
         """Write what was asked for; raises PrivilegeError or ApplyError (disk full)."""
         content = json.dumps(asdict(intent)).encode()
-        self._write(self.folder / "intent.json", lambda file: file.write(content))
+        files.replace(self._intent_file, lambda file: file.write(content))
 
     def ruleset_path(self, digest: str) -> Path:
         """Where the ruleset of a digest is kept; the file need not exist."""
         return self.folder / "rulesets" / f"{digest}.ruleset"
 
     def keep(self, source: Path, digest: str) -> None:
-        """Keep a copy of a ruleset; raises PrivilegeError or ApplyError."""
+        """Keep a copy of a ruleset, in place of one that is not the same; raises PrivilegeError or ApplyError."""
         kept = self.ruleset_path(digest)
-        if kept.exists():
-            os.utime(kept)
+        if kept.exists() and filecmp.cmp(source, kept, shallow=False):
             return
 
         def copy(target: IO[bytes]) -> None:
             with source.open("rb") as file:
                 shutil.copyfileobj(file, target, 1 << 20)
 
-        self._write(kept, copy)
+        files.replace(kept, copy)
+
+    def keep_bytes(self, content: bytes, digest: str) -> None:
+        """Keep a ruleset that has no file; raises PrivilegeError or ApplyError."""
+        files.replace(self.ruleset_path(digest), lambda file: file.write(content))
+
+    def retire(self, digest: str) -> None:
+        """Note that a ruleset has just ceased to be in force; `prune` counts from here."""
+        with suppress(OSError):
+            os.utime(self.ruleset_path(digest))
 
     def prune(self, seconds: int, needed: set[str]) -> None:
-        """Forget rulesets not loaded for this long, but never the needed digests."""
-        oldest = time.time() - seconds
-        for path in (self.folder / "rulesets").glob("*.ruleset"):
-            if path.stem not in needed and path.stat().st_mtime < oldest:
-                path.unlink()
+        """Forget what has not been in force for this long; what cannot be removed is left to the next time.
 
-    def _write(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
+        Never the needed digests, the last good one, or what `rollback` would go back to.
+        """
+        files.sweep(self.folder)
+        files.sweep(self.folder / "rulesets")
+        oldest = time.time() - seconds
+        old = [path for path in (self.folder / "rulesets").glob("*.ruleset") if _retired(path) < oldest]
+        steps = policies(self.history.entries())[-2:] if old else []
+        intent = self.intent()
+        needed = needed | {intent.digest, intent.last_good} | {step.digest for step in steps}
+        for path in old:
+            if path.stem not in needed:
+                with suppress(OSError):
+                    path.unlink()
+        with suppress(GeodropError):
+            self.history.prune(seconds, needed)
+
+    def problems(self) -> list[str]:
+        """What is damaged, a line each, with what follows from it."""
+        found = []
+        _, unreadable = self.history.read()
+        if unreadable:
+            found.append(f"{self.history.path}: {unreadable} lines cannot be read; they are missing from the history")
+        intent = self._read_intent()
+        if intent is None and (self._intent_file.exists() or self.history.path.exists()):
+            found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
+        last_good = (intent or self.intent()).last_good
+        if last_good and not self.ruleset_path(last_good).exists():
+            found.append(f"{self.ruleset_path(last_good)}: the last good ruleset is missing: load it again")
+        return found
+
+    @property
+    def _intent_file(self) -> Path:
+        return self.folder / "intent.json"
+
+    def _read_intent(self) -> Intent | None:
         try:
-            self.folder.mkdir(mode=0o750, parents=True, exist_ok=True)
-            path.parent.mkdir(mode=0o750, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-", delete=False) as file:
-                try:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                    os.replace(file.name, path)
-                except BaseException:
-                    os.unlink(file.name)
-                    raise
-            directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except PermissionError as error:
-            raise PrivilegeError(f"{path}: may not be written", "run as root") from error
-        except OSError as error:
-            raise ApplyError(
-                f"{path}: {error.strerror}; nothing was changed", "make room or name another `state`"
-            ) from error
+            content = json.loads(self._intent_file.read_bytes())
+            digest = str(content["digest"])
+            return Intent(
+                generation=int(content["generation"]),
+                digest=digest,
+                unloaded=bool(content["unloaded"]),
+                paused=int(content.get("paused", 0)),
+                why=str(content.get("why", "")),
+                # Files of versions that knew no other ruleset to go back to have no such key.
+                last_good=str(content.get("last_good", digest)),
+                rolled_back=bool(content.get("rolled_back", False)),
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+
+def recovered(entries: list[Entry]) -> Intent:
+    """The intent that a history leads to."""
+    content: dict[str, Any] = {}
+    for entry in entries:
+        content["generation"] = max(content.get("generation", 0), entry.generation)
+        if entry.outcome == "done":
+            content |= dict(_consequences(entry))
+    return Intent(**content)
+
+
+def _consequences(entry: Entry) -> Iterator[tuple[str, Any]]:
+    if entry.put_in_force:
+        yield from (("digest", entry.digest), ("unloaded", False))
+    if entry.put_in_force and entry.origin != "boot":
+        yield "last_good", entry.digest
+    match entry.origin:
+        case "unload":
+            yield "unloaded", True
+        case "rollback" | "load" | "reload":
+            yield "rolled_back", entry.origin == "rollback"
+        case "pause" | "resume":
+            yield from (("paused", entry.paused), ("why", entry.why))
+
+
+def _retired(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

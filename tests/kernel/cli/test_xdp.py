@@ -2,7 +2,9 @@
 
 import dataclasses
 import subprocess
+import time
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
 
@@ -49,6 +51,24 @@ def test_from_load_to_unload(xdp: Host) -> None:
     assert "xdp" not in xdp.netns.run("ip", "link", "show", "eth0")
 
 
+def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
+    """A pattern has both engines: xdp on what is there, nftables for what may come; status says so in both forms."""
+    geodrop = xdp.geodrop
+    assert "on eth0 (xdp), eth* (nftables)" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
+    status = geodrop.good("status", "--json").json
+    assert status["interfaces"] == [
+        {"name": "eth0", "engine": "xdp", "attach": "native"},
+        {"name": "eth*", "engine": "nftables", "attach": None, "why": "for interfaces to come"},
+    ]
+    assert "eth* (nftables): for interfaces to come" in geodrop.good("status").out
+    assert geodrop.good("verify", "--full").code == 0
+    assert "nothing to do" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
+    # The same ruleset and generation, in another place.
+    moved = geodrop.good("load", "--interface", "eth*", "--engine", "nftables", xdp.cn).out
+    assert moved.startswith("generation 1: ruleset")
+    assert "xdp" not in xdp.netns.run("ip", "link", "show", "eth0")
+
+
 def test_engines_follow_each_other(xdp: Host) -> None:
     """A load for the other engine takes over and leaves nothing of the first; auto takes xdp where the tables are."""
     geodrop = xdp.geodrop
@@ -59,7 +79,66 @@ def test_engines_follow_each_other(xdp: Host) -> None:
         status = geodrop.good("status", "--json").json
         assert (status["generation"], status["interfaces"][0]["engine"]) == (number, expected)
         assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
-        assert ("geodrop" in xdp.netns.run("nft", "list", "tables")) is (expected == "nftables")
+        # Counters stay where they are; a chain that packets meet does not.
+        assert ("chain" in xdp.netns.run("nft", "list", "ruleset")) is (expected == "nftables")
+
+
+def test_a_pause_and_its_end(xdp: Host) -> None:
+    """Paused, resumed and paused for a moment, the program holds what it should and stays where it is."""
+    geodrop = xdp.geodrop
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    for options, verdict in ((("pause",), "accept"), (("resume",), "drop"), (("pause", "--for", "1s"), "drop")):
+        geodrop.good(*options)
+        if until := geodrop.good("status", "--json").json["paused_until"]:
+            time.sleep(max(0.0, datetime.fromisoformat(until).timestamp() - time.time()))
+        answer = geodrop.good("explain", "--json", "1.0.0.1").json
+        assert (answer["verdict"], answer["kernel"]["verdict"]) == (verdict, verdict)
+        assert geodrop.good("verify", "--full").code == 0
+        assert geodrop.good("status", "--json").json["interfaces"][0]["engine"] == "xdp"
+
+
+def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
+    """Below 6.1 an explicit xdp says so and nothing changes; under auto the pause is with nftables."""
+    geodrop = xdp.geodrop
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    old = "import sys; from geodrop.dataplane.xdp import libbpf; libbpf.has_tai_clock = lambda: False; "
+    old += "from geodrop.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    config = geodrop.folder / "agent.yaml"
+
+    def pause() -> subprocess.CompletedProcess[str]:
+        command = [part for part in geodrop.command("pause") if part not in {"-m", "geodrop"}]
+        at = command.index("--config")
+        return subprocess.run([*command[:at], "-c", old, *command[at:]], capture_output=True, text=True, check=False)
+
+    auto = config.read_text()
+    config.write_text(auto + "engine: xdp\n")
+    done = pause()
+    assert (done.returncode, "cannot tell the time" in done.stderr) == (69, True)
+    assert geodrop.good("status", "--json").json["paused"] is False
+    config.write_text(auto)
+    assert pause().returncode == 0
+    status = geodrop.good("status", "--json").json
+    assert (status["paused"], status["healthy"]) == (True, True)
+    assert {one["engine"] for one in status["interfaces"]} == {"nftables"}
+
+
+def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
+    """Without a new generation the program is attached to it; a pause stays as it is."""
+    geodrop = xdp.geodrop
+    config = geodrop.folder / "agent.yaml"
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    geodrop.good("pause")
+    config.write_text(config.read_text() + 'engine: xdp\ninterfaces: ["eth[0-9]"]\n')
+    xdp.netns.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far1")
+    call = "from geodrop.config import load_config; from geodrop.dataplane.cover import cover; "
+    call += f"print(cover(load_config({str(config)!r})).changed)"
+    command = geodrop.command()
+    command = [*command[: command.index("-m")], "-c", call]
+    for changed in ("True\n", "False\n"):
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == changed
+    status = geodrop.good("status", "--json").json
+    assert [(one["name"], one["engine"]) for one in status["interfaces"]] == [("eth0", "xdp"), ("eth1", "xdp")]
+    assert (status["generation"], status["paused"], status["healthy"]) == (2, True, True)
 
 
 def test_the_loader_of_agent_yaml(xdp: Host) -> None:

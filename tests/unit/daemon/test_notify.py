@@ -1,12 +1,15 @@
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from geodrop.daemon import notify
 from geodrop.daemon.notify import Notifier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture

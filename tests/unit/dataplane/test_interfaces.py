@@ -43,7 +43,21 @@ LINKS = (
 )
 def test_resolve(wanted: list[str], names: tuple[str, ...], absent: tuple[str, ...]) -> None:
     """Names bring their VLANs, in every depth; a prefix stays one, for interfaces to come; other patterns match now."""
-    assert resolve(wanted, LINKS) == Selection(names, absent)
+    found = resolve(wanted, LINKS)
+    assert (found.names, found.absent) == (names, absent)
+    prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
+    assert {link.name for link in found.present} == {
+        link.name for link in LINKS if link.name in names or (prefixes and link.name.startswith(prefixes))
+    }
+
+
+def test_every_interface() -> None:
+    """A lone star leaves out what is only taken when it is named; what is named beside it is taken all the same."""
+    found = resolve(["*", "veth0"], LINKS)
+    assert "veth0" in found.names
+    assert {"lo", "br0", "wg0"}.isdisjoint(link.name for link in found.present)
+    assert {"eth0", "eth1", "veth0", "vlan100.7"} <= {link.name for link in found.present}
+    assert "*" in found.names
 
 
 def test_vlans_are_found_in_every_depth() -> None:
@@ -73,7 +87,7 @@ def test_select_reads_the_namespace() -> None:
         netns.run("ip", "link", "set", "tap0", "up")
         netns.run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", "tap0")
         assert select([]) == Selection(())
-        assert select(["tap0", "tap9"]) == Selection(("tap0", "tap9"), ("tap9",))
+        assert select(["tap0", "tap9"]) == Selection(("tap0", "tap9"), ("tap9",), (Link(2, "tap0"),))
 
 
 @pytest.mark.root

@@ -1,87 +1,23 @@
-import dataclasses
-from collections.abc import Sequence
+import os
 from pathlib import Path
 
 import pytest
 
-from geodrop.config import LOADERS, Config
+from geodrop.config import Config
 from geodrop.dataplane import load as module
-from geodrop.dataplane.engine import Difference, Interface, Observed, Report
-from geodrop.dataplane.interfaces import Selection
-from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.errors import ApplyError, ConfigError, DataError, UnavailableError
+from geodrop.dataplane.engine import Difference, Interface, Observed
+from geodrop.errors import ApplyError, ConfigError, DataError
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.history import DONE, FAILED
 from geodrop.state.store import Intent, Store
-from tests.rulesets import Service
-from tests.rulesets import ruleset as rules
-from tests.unit.ruleset.test_model import META, pack
-
-
-class Kernel:
-    """An engine whose kernel is a variable."""
-
-    name = "fake"
-
-    def __init__(self) -> None:
-        self.now = Observed()
-        self.differences: list[Difference] = []
-        self.failure: Exception | None = None
-
-    def probe(self) -> None:
-        """It always works."""
-
-    def observe(self) -> Observed:
-        """What was applied last."""
-        return self.now
-
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """What the test says."""
-        del ruleset, full
-        return self.differences
-
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
-        """Take it, or fail as the test says."""
-        if self.failure:
-            raise self.failure
-        self.now = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
-        return Report(generation)
-
-    def remove(self) -> bool:
-        """Forget it."""
-        there, self.now = self.now.generation > 0, Observed()
-        return there
-
-
-@pytest.fixture
-def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
-    """The fake engine in place of the real one, with a lock of its own."""
-    fake = Kernel()
-    monkeypatch.setattr(module, "make_engine", lambda *_: fake)
-    monkeypatch.setattr(module, "default_pins", lambda: tmp_path / "none")
-    monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))
-    monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: tmp_path / "lock")
-    return fake
-
-
-@pytest.fixture
-def ruleset(tmp_path: Path) -> Path:
-    """A ruleset file."""
-    path = tmp_path / "a.ruleset"
-    path.write_bytes(pack(META))
-    return path
-
-
-@pytest.fixture
-def config(tmp_path: Path) -> Config:
-    """With a state directory of its own."""
-    return Config(state=tmp_path / "state")
+from tests.unit.dataplane.conftest import Kernel
 
 
 def test_load_keeps_the_ruleset_and_the_intent(kernel: Kernel, ruleset: Path, config: Config) -> None:
     """What is in force is found again by the digest that the kernel carries."""
     loaded = module.load(str(ruleset), config, "auto", ["eth0"])
     assert (loaded.before.generation, loaded.after.generation) == (0, 1)
-    assert Store(config.state).intent() == Intent(1, kernel.now.digest)
+    assert Store(config.state).intent() == Intent(1, kernel.now.digest, last_good=kernel.now.digest)
     kept = module.loaded_ruleset(config, kernel.now)
     assert kept is not None
     assert kept.digest == kernel.now.digest
@@ -117,7 +53,8 @@ def test_unload_is_remembered_and_load_forgets_it(kernel: Kernel, ruleset: Path,
     """`unload` stays in the intent until the next load; the generation number stays too."""
     module.load(str(ruleset), config, "auto", ["eth0"])
     assert module.unload(config)
-    assert Store(config.state).intent() == Intent(1, Ruleset.open(ruleset).digest, unloaded=True)
+    digest = Ruleset.open(ruleset).digest
+    assert Store(config.state).intent() == Intent(1, digest, unloaded=True, last_good=digest)
     assert not module.unload(config)
     module.load(str(ruleset), config, "auto", ["eth0"])
     assert not Store(config.state).intent().unloaded
@@ -125,71 +62,31 @@ def test_unload_is_remembered_and_load_forgets_it(kernel: Kernel, ruleset: Path,
 
 
 def test_nothing_is_touched_for_bad_arguments(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """A bad file or no interface is found before anything is written."""
+    """A bad file or no interface is found before anything is written but that it was tried."""
     with pytest.raises(ConfigError, match="no interface"):
         module.load(str(ruleset), config, "auto", [])
     ruleset.write_bytes(b"nonsense")
     with pytest.raises(DataError):
         module.load(str(ruleset), config, "auto", ["eth0"])
     assert kernel.now == Observed()
-    assert not config.state.exists()
+    assert [path.name for path in config.state.iterdir()] == ["history.jsonl"]
 
 
-@pytest.mark.parametrize(
-    ("action", "asked", "suited"),
-    [
-        ("drop", "auto", "auto"),
-        ("drop", "xdp", "xdp"),
-        ("reject", "auto", "nftables"),
-        ("reject", "nftables", "nftables"),
-    ],
-)
-def test_rejecting_is_left_to_nftables(action: str, asked: str, suited: str) -> None:
-    """`auto` never picks another engine for a ruleset that rejects."""
-    assert module.suited(asked, rules(Service("web"), Service("api", action=action))) == suited
-
-
-def test_an_engine_that_cannot_reject_is_refused() -> None:
-    """Asked for by name, it is not replaced by another: 78, and the service is named."""
-    rejecting = rules(Service("web"), Service("api", action="reject"))
-    with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
-        module.select_engine("xdp", rejecting)
-    assert caught.value.exit_code == 78
-
-
-def test_engines_are_chosen_by_what_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A named engine is meant; auto takes xdp only where the ruleset has its tables and the kernel can."""
-
-    class Probed(Kernel):
-        def __init__(self, name: str, loader: str) -> None:
-            super().__init__()
-            self.name = name
-            asked.append((name, loader))
-
-        def probe(self) -> None:
-            if self.name not in working:
-                raise UnavailableError(f"no {self.name}")
-
-    asked: list[tuple[str, str]] = []
-    monkeypatch.setattr(module, "make_engine", Probed)
-    plain = Ruleset.unpack(pack(META), "plain")
-    tables = dataclasses.replace(plain, sections={**plain.sections, "xdp/lines": memoryview(b"")})
-    working = {"nftables", "xdp"}
-    assert module.select_engine("auto", plain).name == "nftables"
-    assert module.select_engine("auto", tables).name == "xdp"
-    assert module.select_engine("xdp", tables, "bcc").name == "xdp"
-    assert asked == [("nftables", "libbpf"), ("xdp", "libbpf"), ("xdp", "bcc")]
-    with pytest.raises(DataError, match="compile it with --xdp"):
-        module.select_engine("xdp", plain)
-    working = {"nftables"}
-    assert module.select_engine("auto", tables).name == "nftables"
-    with pytest.raises(UnavailableError, match="no xdp"):
-        module.select_engine("xdp", tables)
-
-
-@pytest.mark.parametrize("loader", LOADERS)
-def test_the_loader_is_the_one_that_was_asked_for(loader: str) -> None:
-    """Every name that agent.yaml takes is a loader."""
-    engine = module.make_engine("xdp", loader)
-    assert isinstance(engine, XdpEngine)
-    assert engine.loader.name == loader
+def test_every_change_and_failure_is_in_the_history(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
+    """With who asked for it; what changed nothing is not."""
+    for _ in range(2):
+        module.load(str(rulesets[0]), config, "auto", ["eth0"])
+    kernel.failure = ApplyError("the kernel refused")
+    with pytest.raises(ApplyError):
+        module.load(str(rulesets[1]), config, "auto", ["eth0"])
+    module.unload(config)
+    module.unload(config)
+    entries = Store(config.state).history.entries()
+    assert [(one.origin, one.outcome, one.generation) for one in entries] == [
+        ("load", DONE, 1),
+        ("load", FAILED, 2),
+        ("unload", DONE, 0),
+    ]
+    assert {one.uid for one in entries} == {os.getuid()}
+    assert [one.digest for one in entries] == [*(Ruleset.open(path).digest for path in rulesets[:2]), ""]
+    assert entries[1].error == "the kernel refused"

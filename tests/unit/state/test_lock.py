@@ -62,11 +62,11 @@ def test_a_daemon_is_found_by_its_lock(tmp_path: Path) -> None:
         assert lock.control_socket() == ""
 
 
-def test_everybody_may_look_who_has_it() -> None:
+def test_everybody_may_look_who_has_it(tmp_path: Path) -> None:
     """Whatever the umask of the service is."""
     before = os.umask(0o077)
     try:
         with lock.exclusive():
-            assert os.stat(lock.lock_file()).st_mode & 0o777 == 0o644
+            assert os.stat(tmp_path / "run" / "lock").st_mode & 0o777 == 0o644
     finally:
         os.umask(before)

@@ -1,3 +1,4 @@
+import json
 import os
 import time
 from pathlib import Path
@@ -5,57 +6,179 @@ from pathlib import Path
 import pytest
 
 from geodrop.errors import ApplyError
-from geodrop.state.store import Intent, Store
+from geodrop.state.history import DONE, FAILED, Entry
+from geodrop.state.store import FOREVER, Intent, Store
+
+PAST_GOOD = Entry(1.0, "load", DONE, 0, 4, "d4")
 
 
-def test_nothing_asked_yet(tmp_path: Path) -> None:
-    """A folder that does not exist reads as generation 0."""
-    assert Store(tmp_path / "state").intent() == Intent()
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """One whose folder does not exist yet."""
+    return Store(tmp_path / "state")
 
 
-def test_intent_survives(tmp_path: Path) -> None:
+def age(store: Store, digest: str, seconds: float) -> None:
+    """Make a kept ruleset look retired this long ago."""
+    past = time.time() - seconds
+    os.utime(store.ruleset_path(digest), (past, past))
+
+
+def kept(store: Store) -> set[str]:
+    """The digests of the rulesets that are kept."""
+    return {path.stem for path in (store.folder / "rulesets").iterdir()}
+
+
+def test_nothing_asked_yet(store: Store) -> None:
+    """A folder that does not exist reads as generation 0, and is no problem."""
+    assert store.intent() == Intent()
+    assert store.problems() == []
+
+
+def test_intent_survives(store: Store) -> None:
     """What was remembered is read back by the next process, in a folder closed to others."""
-    folder = tmp_path / "state"
-    intent = Intent(generation=42, digest="ab", unloaded=True)
-    Store(folder).remember(intent)
-    assert Store(folder).intent() == intent
-    assert folder.stat().st_mode & 0o777 == 0o750
+    intent = Intent(42, "ab", unloaded=True, paused=FOREVER, why="incident 7", last_good="cd", rolled_back=True)
+    store.remember(intent)
+    assert Store(store.folder).intent() == intent
+    assert store.folder.stat().st_mode & 0o777 == 0o750
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"generation": "x"}', b"\xff"])
-def test_damaged_intent_counts_as_none(tmp_path: Path, content: bytes) -> None:
+def test_intent_of_an_older_version(store: Store) -> None:
+    """It knew no pause, and what was loaded last was the last good one."""
+    store.folder.mkdir()
+    (store.folder / "intent.json").write_text('{"generation": 3, "digest": "ab", "unloaded": true}')
+    assert store.intent() == Intent(3, "ab", unloaded=True, last_good="ab")
+    assert store.intent().paused_at(time.time()) is False
+
+
+def test_a_pause_ends_by_the_clock() -> None:
+    """The moment itself is no longer paused."""
+    intent = Intent(paused=100)
+    assert intent.paused_at(99.9)
+    assert not intent.paused_at(100)
+
+
+DAMAGED = [b"", b"{", b"[]", b"7", b'{"generation": "x"}', b"\xff", b"\0" * 80]
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=repr)
+def test_damaged_intent_counts_as_none(store: Store, content: bytes) -> None:
     """A torn file must not stop a load: the kernel's own generation number is asked too."""
-    (tmp_path / "intent.json").write_bytes(content)
-    assert Store(tmp_path).intent() == Intent()
+    store.folder.mkdir()
+    (store.folder / "intent.json").write_bytes(content)
+    assert store.intent() == Intent()
+    assert "intent.json: cannot be read" in store.problems()[0]
 
 
-def test_kept_ruleset_is_a_copy(tmp_path: Path) -> None:
-    """The kept ruleset does not change when the operator's file does."""
+@pytest.mark.parametrize("content", [*DAMAGED, None], ids=repr)
+def test_damaged_intent_is_recovered(store: Store, content: bytes | None) -> None:
+    """The history says what was asked for: rulesets, a pause, an unload; and the damage is told."""
+    entries = [
+        PAST_GOOD,
+        Entry(2.0, "load", FAILED, 0, 5, "d5"),
+        Entry(3.0, "rollback", DONE, 0, 6, "d2", target=2),
+        Entry(4.0, "pause", DONE, 0, 7, "d2", why="incident", paused=FOREVER),
+        Entry(5.0, "unload", DONE, 0),
+    ]
+    for entry in entries:
+        store.history.append(entry)
+    if content is not None:
+        (store.folder / "intent.json").write_bytes(content)
+    expected = Intent(7, "d2", True, FOREVER, "incident", "d2", True)  # noqa: FBT003 - an Intent as it stands
+    assert store.intent() == expected
+    assert "cannot be read; the history is used" in store.problems()[0]
+    store.remember(expected)
+    assert [problem for problem in store.problems() if "intent.json" in problem] == []
+
+
+def test_what_boot_made_do_with_is_not_the_last_good(store: Store) -> None:
+    """A boot may have brought back an older ruleset, or the closed one of a first boot."""
+    store.history.append(PAST_GOOD)
+    store.history.append(Entry(2.0, "boot", DONE, 0, 5, "d3"))
+    assert store.intent() == Intent(5, "d3", last_good="d4")
+
+
+def test_damaged_history_is_told(store: Store) -> None:
+    """Everything else goes on."""
+    store.remember(Intent(1))
+    (store.folder / "history.jsonl").write_bytes(b"\0\0\0\n\n")
+    assert "2 lines cannot be read" in store.problems()[0]
+    assert store.intent() == Intent(1)
+
+
+def test_missing_last_good_ruleset_is_told(store: Store) -> None:
+    """It would be missed at the next boot."""
+    store.remember(Intent(1, "d1", last_good="d1"))
+    assert "the last good ruleset is missing" in store.problems()[0]
+    store.keep_bytes(b"x", "d1")
+    assert store.problems() == []
+
+
+def test_kept_ruleset_is_a_copy(store: Store, tmp_path: Path) -> None:
+    """The kept ruleset does not change when the operator's file does, and a damaged copy is made good."""
     source = tmp_path / "a.ruleset"
     source.write_bytes(b"one")
-    store = Store(tmp_path / "state")
     store.keep(source, "d1")
     source.write_bytes(b"two")
     assert store.ruleset_path("d1").read_bytes() == b"one"
+    source.write_bytes(b"one")
+    store.ruleset_path("d1").write_bytes(b"0ne")
+    store.keep(source, "d1")
+    assert store.ruleset_path("d1").read_bytes() == b"one"
+    store.keep(store.ruleset_path("d1"), "d1")
+    assert store.ruleset_path("d1").read_bytes() == b"one"
 
 
-def test_prune_forgets_only_the_old_and_unneeded(tmp_path: Path) -> None:
-    """A ruleset in force is kept however old it is."""
-    source = tmp_path / "a.ruleset"
-    source.write_bytes(b"x")
-    store = Store(tmp_path / "state")
-    for digest in ("needed", "old", "young"):
-        store.keep(source, digest)
-    past = time.time() - 1000
-    for digest in ("needed", "old"):
-        os.utime(store.ruleset_path(digest), (past, past))
+def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:
+    """Kept, however old: what is in force, the last good one, and what a rollback would go back to."""
+    for generation, digest in enumerate(("ancient", "target", "before"), start=1):
+        store.history.append(Entry(time.time(), "load", DONE, 0, generation, digest))
+    store.remember(Intent(3, digest="asked", last_good="good"))
+    for digest in ("ancient", "target", "before", "asked", "good", "needed", "young"):
+        store.keep_bytes(b"x", digest)
+        if digest != "young":
+            age(store, digest, 1000)
     store.prune(500, {"needed"})
-    assert {path.stem for path in (tmp_path / "state" / "rulesets").iterdir()} == {"needed", "young"}
+    assert kept(store) == {"target", "before", "asked", "good", "needed", "young"}
 
 
-def test_disk_full_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_age_counts_from_when_it_ceased_to_be_in_force(store: Store) -> None:
+    """A ruleset that was in force for years is kept as long afterwards as one that was for a day."""
+    store.keep_bytes(b"x", "d1")
+    age(store, "d1", 1000)
+    store.retire("d1")
+    store.prune(500, set())
+    assert kept(store) == {"d1"}
+    store.retire("never kept")
+
+
+def test_prune_sweeps_what_crashes_left(store: Store) -> None:
+    """Half-written files do not fill the disk."""
+    store.keep_bytes(b"x", "d1")
+    for folder in (store.folder, store.folder / "rulesets"):
+        (folder / ".new-abc").write_bytes(b"half")
+    store.prune(500, set())
+    assert not list(store.folder.rglob(".new-*"))
+
+
+def test_what_cannot_be_pruned_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Making room is never a reason to fail."""
+    store.keep_bytes(b"x", "d1")
+    age(store, "d1", 1000)
+    store.history.append(PAST_GOOD)
+
+    def refuse(path: Path) -> None:
+        raise OSError(5, f"{path}")
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(os, "fsync", lambda _: refuse(store.folder))
+    store.prune(500, set())
+    assert kept(store) == {"d1"}
+    assert store.history.entries() == [PAST_GOOD]
+
+
+def test_disk_full_leaves_the_old_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing sync is an ApplyError; the old intent stays and nothing is left beside it."""
-    store = Store(tmp_path)
     store.remember(Intent(generation=1))
 
     def full(_: int) -> None:
@@ -65,4 +188,15 @@ def test_disk_full_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ApplyError, match="No space left"):
         store.remember(Intent(generation=2))
     assert store.intent() == Intent(generation=1)
-    assert [path.name for path in tmp_path.iterdir()] == ["intent.json"]
+    assert [path.name for path in store.folder.iterdir()] == ["intent.json"]
+
+
+def test_the_file_is_json_for_people(store: Store) -> None:
+    """Its keys are the words of the documentation."""
+    store.remember(Intent(1, "d1"))
+    assert set(json.loads((store.folder / "intent.json").read_bytes())) >= {
+        "generation",
+        "digest",
+        "paused",
+        "last_good",
+    }

@@ -167,6 +167,12 @@ class NftablesEngine:
                 for address in addresses
             ]
 
+    def exempt(self) -> tuple[int, ...]:
+        """Numbers of the interfaces whose packets are let pass, since xdp has judged them."""
+        with Connection() as connection:
+            found = observe.in_force(observe.read(connection))
+        return found.scope.elsewhere if found else ()
+
     def retire(self) -> bool:
         """Judge nothing any more, but keep the counters; False if nothing was in force."""
         with Connection() as connection:

@@ -35,8 +35,9 @@ _TABLE_ATTRIBUTE = {
 _ANONYMOUS = "__set%d"
 """The kernel puts a number in, which it reports when the rule is read back."""
 
-# How nft learns to print keys: type, length, and UDATA_BIG_ENDIAN as a number of the host's (libnftnl, udata.h).
+# How nft learns to print keys: type, length, and the order of bytes as a number of the host's (libnftnl, udata.h).
 _BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
+_HOST_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_HOST_ENDIAN)
 
 
 # --- making ---------------------------------------------------------------------------------------------------------
@@ -269,7 +270,11 @@ def _new_choice(choice: Choice, number: int, what: str) -> Iterator[Request]:
         + wire.be32(uapi.Set.KEY_TYPE, choice.type)
         + wire.be32(uapi.Set.KEY_LEN, choice.length)
         + wire.be32(uapi.Set.ID, number)
-        + wire.attribute(uapi.Set.USERDATA, _BIG_ENDIAN_KEYS)
+        + wire.attribute(
+            # A text turned over would be listed from its end.
+            uapi.Set.USERDATA,
+            _HOST_ENDIAN_KEYS if choice.type is KeyType.IFNAME else _BIG_ENDIAN_KEYS,
+        )
     )
     yield Request(Message.NEWSET, _NEW, body, what)
     by_number = wire.be32(uapi.Elements.SET_ID, number)

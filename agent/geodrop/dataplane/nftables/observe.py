@@ -14,7 +14,7 @@ from geodrop.dataplane.nftables.uapi import KeyType, Message, SetFlag, VerdictCo
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from geodrop.dataplane.nftables.model import Chain, Rule
+    from geodrop.dataplane.nftables.model import Chain, MapHeader, Rule
     from geodrop.dataplane.nftables.netlink import Connection
 
 MARK = "geodrop"
@@ -57,16 +57,7 @@ def read(connection: Connection) -> Snapshot | None:
     table = read_table(connection)
     if table is None:
         return None
-    maps, choices, others = {}, {}, []
-    for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
-        found = wire.parse(answer)
-        name = wire.text(found[uapi.Set.NAME])
-        if header := messages.read_map(found):
-            maps[name] = header
-        elif choice := _read_choice(connection, name, found):
-            choices[name] = choice
-        else:
-            others.append(name)
+    maps, choices, others = _read_sets(connection)
     rules: dict[str, tuple[Rule, ...]] = {}
     for answer in connection.dump(messages.dump(Message.GETRULE, "rules")):
         chain, rule = messages.read_rule(answer, choices)
@@ -86,8 +77,9 @@ def read_base(connection: Connection) -> Chain | None:
     [answer] = connection.ask([messages.get_base()])
     if answer is None:
         return None
+    _, choices, _ = _read_sets(connection)
     dumped = connection.dump(messages.dump_rules(names.BASE))
-    return messages.read_chain(wire.parse(answer), tuple(messages.read_rule(rule, {})[1] for rule in dumped))
+    return messages.read_chain(wire.parse(answer), tuple(messages.read_rule(rule, choices)[1] for rule in dumped))
 
 
 def counters(connection: Connection) -> dict[str, tuple[int, int]]:
@@ -123,6 +115,21 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
         if generation is not None and entry in snapshot.chains:
             return InForce(generation, Stamp.parse(snapshot.chains[entry].comment), scope)
     return None
+
+
+def _read_sets(connection: Connection) -> tuple[dict[str, MapHeader], dict[str, Choice], list[str]]:
+    """Our maps, the anonymous sets inside rules, and the names of what is neither."""
+    maps, choices, others = {}, {}, []
+    for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
+        found = wire.parse(answer)
+        name = wire.text(found[uapi.Set.NAME])
+        if header := messages.read_map(found):
+            maps[name] = header
+        elif choice := _read_choice(connection, name, found):
+            choices[name] = choice
+        else:
+            others.append(name)
+    return maps, choices, others
 
 
 def _read_choice(connection: Connection, name: str, found: dict[int, memoryview]) -> Choice | None:

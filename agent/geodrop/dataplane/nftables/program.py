@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
 from geodrop.dataplane.engine import Scope
+from geodrop.dataplane.interfaces import EVERY, LOOPBACK, VIRTUAL
 from geodrop.dataplane.nftables import lookups, names, selectors, uapi
 from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, PROHIBITED, RESET, RETURN, Count, goto, jump
 from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Program, Rule
@@ -46,6 +47,12 @@ COMMENT_BYTES = 127
 """What nft shows of a comment without its NUL (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl/udata.h)."""
 
 _NOT_XDP = "; not xdp: "
+
+_ONLY_IF_NAMED = (
+    Rule((*selectors.interface(LOOPBACK), ACCEPT), "only judged if it is named"),
+    Rule((*selectors.of_kinds(VIRTUAL), ACCEPT), "only judged if they are named"),
+)
+"""What `*` does not mean."""
 
 BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
 
@@ -79,12 +86,16 @@ def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
     exempt = tuple(
         Rule((*selectors.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
     )
-    ordered = sorted(set(scope.names))
+    # Every one comes last: what is named is judged, whatever it is.
+    ordered = sorted(set(scope.names), key=lambda name: (name == EVERY, name))
     entry = goto(names.generation_chain(generation))
-    return exempt + tuple(
+    rules = [
         Rule((*selectors.interface(name), entry), _with_reason(number, len(ordered), scope.why.get(name, "")))
         for number, name in enumerate(ordered, start=1)
-    )
+    ]
+    if EVERY in ordered:
+        rules[-1:-1] = _ONLY_IF_NAMED
+    return (*exempt, *rules)
 
 
 def reason_in(comment: str) -> str:

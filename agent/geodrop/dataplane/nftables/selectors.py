@@ -16,6 +16,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import control
+from geodrop.dataplane.interfaces import EVERY
 from geodrop.dataplane.nftables import uapi
 from geodrop.dataplane.nftables.expressions import (
     Bitwise,
@@ -71,6 +72,8 @@ _WHOLE = ((0, 0xFFFF),)
 
 def interface(name: str) -> Selector:
     """Packets that arrive on an interface, or on any whose name begins so if it ends in `*`."""
+    if name == EVERY:
+        return ()
     wanted = name[:-1].encode() if name.endswith("*") else name.encode().ljust(_IFNAMSIZ, b"\0")
     return (Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, wanted))
 
@@ -78,10 +81,18 @@ def interface(name: str) -> Selector:
 def interface_name(selector: Selector) -> str | None:
     """The name that `interface` was given; None if it is another selector."""
     match selector:
+        case ():
+            return EVERY
         case (Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, value)):
             name = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
             return name if len(value) == _IFNAMSIZ else f"{name}*"
     return None
+
+
+def of_kinds(kinds: Iterable[str]) -> Selector:
+    """Packets that arrive on an interface of one of these kinds, such as veth; most hardware has none."""
+    padded = sorted(int.from_bytes(kind.encode().ljust(_IFNAMSIZ, b"\0"), "big") for kind in kinds)
+    return (Meta(MetaKey.IIFKIND), *_among(KeyType.IFNAME, _IFNAMSIZ, _singles(padded)))
 
 
 def interface_number(number: int) -> Selector:

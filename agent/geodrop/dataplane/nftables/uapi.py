@@ -233,6 +233,7 @@ class MetaKey(IntEnum):
     IIFNAME = 6
     NFPROTO = 15
     L4PROTO = 16
+    IIFKIND = 26
     TIME_NS = 30
 
 
@@ -263,10 +264,11 @@ class KeyType(IntEnum):
     INET_SERVICE = 13
     ICMP_TYPE = 14
     ICMPV6_TYPE = 29
+    IFNAME = 41
 
 
 NFT_DATA_VERDICT = 0xFFFFFF00
 UDATA_COMMENT = 0  # of tables, chains, rules and objects (libnftnl, libnftnl/udata.h)
 UDATA_SET_KEYBYTEORDER = 0
 UDATA_SET_COMMENT = 7
-UDATA_BIG_ENDIAN = 2  # nftables, include/datatype.h
+UDATA_HOST_ENDIAN, UDATA_BIG_ENDIAN = 1, 2  # nftables, include/datatype.h

@@ -7,19 +7,22 @@ import os
 import random
 import socket
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
+from geodrop.dataplane import capabilities
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
-from geodrop.dataplane.xdp import encode, judge, libbpf, links
+from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
+from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
 from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
-from geodrop.dataplane.xdp.programs import Programs, Word
+from geodrop.dataplane.xdp.programs import Programs, Totals, Word
+from geodrop.dataplane.xdp.staged import Staged, discard
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from geodrop.ruleset.model import Ruleset
 
@@ -28,6 +31,10 @@ TRIALS = 1_000
 
 TRIALS_OF_A_POLICY = 8
 """The same when only a policy is new, and its tables have been tried before."""
+
+
+LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
+"""How the version of a set begins. Whatever it is, control word, labels and counters are read the same."""
 
 
 class XdpEngine:
@@ -53,13 +60,15 @@ class XdpEngine:
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
         libbpf.library()
+        capabilities.require(capabilities.XDP)
         self.pins.check()
-        self.loader.version()
+        self._version()
         try:
             os.close(libbpf.create_array("geodrop_probe", 8, 1))
         except PermissionError as error:
             raise PrivilegeError(
-                "the kernel does not let us create BPF maps", "run as root, or with CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON"
+                "the kernel does not let us create BPF maps, whatever capabilities we have",
+                "leave the user namespace or the sandbox (SystemCallFilter=, lockdown) that forbids bpf(2)",
             ) from error
         except OSError as error:
             raise UnavailableError(
@@ -67,7 +76,10 @@ class XdpEngine:
             ) from error
 
     def observe(self) -> Observed:
-        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well."""
+        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
+
+        Of a set with another layout the control word is read and not the policy: `digest` is empty.
+        """
         for folder in self.pins.sets():
             try:
                 programs = Programs.open(folder)
@@ -76,14 +88,30 @@ class XdpEngine:
             with programs:
                 word = programs.word()
                 if word.generation:
-                    digest = bytes(programs.head(word.policy).digest).hex()
+                    readable = version_of(folder).startswith(LAYOUT)
+                    digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
                     found = tuple(link.interface for link in links.observe(self.pins))
                     return Observed(word.generation, digest, found)
         return Observed()
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
         """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
+        names = _existing(interfaces)
+        with self.staged(ruleset, generation) as staged:
+            for refusal in staged.attach(names).values():
+                raise refusal
+            staged.switch(names)
+        return Report(generation, staged.seconds, staged.note)
+
+    @contextmanager
+    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[Staged]:
+        """A generation beside the one in force, tried by the program itself; the body attaches and switches to it.
+
+        Once the body has ended the previous generation is taken away; if it raises, or does not switch, all is as it
+        was. A generation that is in force already is not filled again: the body changes where it is attached.
+        """
         started = time.perf_counter()
+        suits.check(ruleset)
         clock = encode.Clock(time.time(), round(time.clock_gettime(time.CLOCK_TAI) - time.time()))
         if encode.future_starts(ruleset, clock.now) and not libbpf.has_tai_clock():
             raise UnavailableError(
@@ -91,30 +119,41 @@ class XdpEngine:
                 "use --engine nftables",
             )
         encode.check_limits(ruleset)
-        names = _existing(interfaces)
+        capabilities.require(capabilities.XDP)
         if not self.pins.links.exists():
             self.pins.make()
-        with ExitStack() as stack:
+        with ExitStack() as stack, ExitStack() as abandoned:
             try:
                 labels = encode.labels_of(ruleset)
                 programs, fresh = self._programs(ruleset, labels)
                 stack.enter_context(programs)
-                old = programs.word()
-                digest = encode.tables_digest(ruleset)
-                same = bool(old.generation) and programs.tables_digest(old.policy) == digest
-                word = Word(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
-                pairs = programs.add_labels(labels)
-                self._fill(
-                    programs, ruleset, old, word, encode.encode_policy(ruleset, generation, pairs, clock, digest)
-                )
-                filled = time.perf_counter()
-                self._switch(programs, old, word, names, fresh=fresh)
-                switched = time.perf_counter()
+                if fresh:
+                    abandoned.callback(remove_set, programs.folder)
+                old = word = programs.word()
+                if not _holds(programs, old, ruleset, generation):
+                    digest = encode.tables_digest(ruleset)
+                    same = bool(old.generation) and programs.tables_digest(old.policy) == digest
+                    word = Word(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
+                    pairs = programs.add_labels(labels)
+                    content = encode.encode_policy(ruleset, generation, pairs, clock, digest)
+                    self._fill(programs, ruleset, old, word, content)
+                staged = Staged(self.pins, programs, old, word, self.attach)
             except OSError as error:
                 raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
-            self._clean(programs, word)
+            filled = time.perf_counter()
+            try:
+                yield staged
+            except BaseException:
+                staged.undo()
+                raise
+            switched = time.perf_counter()
+            if staged.switched:
+                abandoned.pop_all()
+                staged.finish()
+            else:
+                staged.undo()
             cleaned = time.perf_counter()
-        return Report(generation, {"fill": filled - started, "switch": switched - filled, "delete": cleaned - switched})
+            staged.seconds |= {"fill": filled - started, "switch": switched - filled, "delete": cleaned - switched}
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare links and policy with what they should be, and where `full` every byte of the tables."""
@@ -122,6 +161,9 @@ class XdpEngine:
         if active is None:
             return [Difference("xdp", "a program in force", "none")]
         with active as programs:
+            if not version_of(programs.folder).startswith(LAYOUT):
+                found = version_of(programs.folder)[: len(LAYOUT)]
+                return [Difference("xdp program", f"layout {LAYOUT}", f"layout {found}: load again")]
             word = programs.word()
             head = programs.head(word.policy)
             tables = programs.tables_differ(word.tables, ruleset) if full else []
@@ -137,6 +179,7 @@ class XdpEngine:
             if programs.policy_differs(word.policy, expected):
                 differences.append(Difference("policy map", "as in the ruleset", "different"))
             number = libbpf.program_info(programs.fds["geodrop"]).id
+            differences += self._links_lost()
             differences += [
                 Difference(f"interface {link.interface.name}", f"program {number}", f"program {link.program}")
                 for link in links.observe(self.pins)
@@ -145,21 +188,20 @@ class XdpEngine:
             return differences
 
     def counters(self) -> list[Count]:
-        """Totals since the first load."""
-        active = self._active()
-        if active is None:
-            return []
-        with active as programs:
-            counts = []
-            for label, totals in programs.totals().items():
-                service, _, counted = label.partition("\t")
-                for family, name in enumerate(("ipv4", "ipv6")):
-                    first, second = totals[family * 2], totals[family * 2 + 1]
-                    if counted:
-                        counts.append(Count(service, name, counted, dropped=first, would_drop=second))
-                    else:
-                        counts.append(Count(service, name, None, accepted=first, never_drop=second))
-            return counts
+        """Totals since the first load. While links move between two programs both count, and so do both here."""
+        totals: Totals | None = None
+        for folder in reversed(self.pins.sets()):
+            with suppress(OSError), Programs.open(folder) as programs:
+                totals = programs.totals(totals)
+        counts = []
+        for label, four in (totals or {}).items():
+            service, _, counted = label.partition("\t")
+            for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
+                if counted:
+                    counts.append(Count(service, family, counted, dropped=first, would_drop=second))
+                else:
+                    counts.append(Count(service, family, None, accepted=first, never_drop=second))
+        return counts
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
         """Ask the program for each address's zone, and the policy map for what it means."""
@@ -168,6 +210,24 @@ class XdpEngine:
             return [[] for _ in addresses]
         with active as programs:
             return judge.judge(programs, ruleset, addresses, time.time())
+
+    def attached(self) -> tuple[int, ...]:
+        """Numbers of the interfaces that a link holds a program on."""
+        return tuple(link.ifindex for link in links.observe(self.pins))
+
+    def retire(self) -> bool:
+        """Judge nothing any more, but keep what was counted; False if nothing was in force."""
+        pins, found = self.pins, False
+        for ifindex in pins.link_indexes():
+            links.detach(pins, ifindex)
+            found = True
+        for folder in pins.sets():
+            with suppress(OSError), Programs.open(folder) as programs:
+                programs.publish(Word())
+                for slot in (0, 1):
+                    programs.rest(slot)
+                    programs.retire_tables(slot)
+        return found
 
     def remove(self) -> bool:
         """Remove all that is ours and nothing else; False if there was nothing."""
@@ -178,6 +238,16 @@ class XdpEngine:
                 links.detach(pins, ifindex)
             pins.remove()
         return there
+
+    def _links_lost(self) -> list[Difference]:
+        """Interfaces that are there and whose link was detached behind our back: a pin that holds nothing."""
+        there = dict(socket.if_nameindex())
+        lost = set(self.pins.link_indexes()) & there.keys() - set(self.attached())
+        return [Difference(f"interface {there[number]}", "a link", "one that somebody detached") for number in lost]
+
+    def _version(self) -> str:
+        """Names program and layout: a set of another one is never filled, only replaced."""
+        return LAYOUT + self.loader.version()
 
     def _active(self) -> Programs | None:
         """The newest set that has a generation in force."""
@@ -197,13 +267,13 @@ class XdpEngine:
         known = active.labels() if active else {}
         pairs = len(known) + sum(label not in known for label in labels)
         need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
-        if active and active.sizes.holds(need) and version_of(active.folder) == self.loader.version():
+        if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
             return active, False
         if active:
             active.close()
         sizes = need.rounded()
         _check_memory(sizes)
-        return Programs.load(self.loader, self.pins.new_set(self.loader.version()), sizes), True
+        return Programs.load(self.loader, self.pins.new_set(self._version()), sizes), True
 
     def _fill(self, programs: Programs, ruleset: Ruleset, old: Word, word: Word, content: encode.Encoded) -> None:
         """Fill the slots that nobody looks at, and that the new control word would switch to."""
@@ -214,54 +284,13 @@ class XdpEngine:
                 programs.fill_tables(word.tables, ruleset)
             _try(programs, ruleset, word, TRIALS_OF_A_POLICY if same else TRIALS)
         except BaseException:
-            self._undo(programs, old, word)
+            discard(programs, old, word)
             raise
 
-    def _switch(self, programs: Programs, old: Word, word: Word, names: Sequence[str], *, fresh: bool) -> None:
-        """Publish, then see to the links. New interfaces come first: should one refuse, nothing has changed yet."""
-        program = programs.fds["geodrop"]
-        number = libbpf.program_info(program).id
-        before = {link.interface.name: link for link in links.observe(self.pins)}
-        added: list[int] = []
-        try:
-            for name in set(names) - before.keys():
-                added.append(links.attach(self.pins, program, name, modes=self.attach))  # noqa: PERF401 - undone below
-        except BaseException:
-            for ifindex in added:
-                links.detach(self.pins, ifindex)
-            self._undo(programs, old, word)
-            if fresh:
-                remove_set(programs.folder)
-            raise
-        programs.publish(word)
-        for link in before.values():
-            if link.interface.name not in names:
-                links.detach(self.pins, link.ifindex)
-            elif link.program != number:
-                links.move(self.pins, link.ifindex, program)
 
-    def _undo(self, programs: Programs, old: Word, word: Word) -> None:
-        """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
-        programs.rest(word.policy)
-        if word.tables != old.tables or not old.generation:
-            programs.retire_tables(word.tables)
-
-    def _clean(self, programs: Programs, word: Word) -> None:
-        """Free what no packet reads any more: the other slots, older programs, links of interfaces that are gone."""
-        programs.rest(1 - word.policy)
-        programs.retire_tables(1 - word.tables)
-        for folder in self.pins.sets():
-            if folder != programs.folder:
-                try:
-                    with Programs.open(folder) as older:
-                        programs.carry(older.totals())
-                except OSError:
-                    pass
-                remove_set(folder)
-        held = {link.ifindex for link in links.observe(self.pins)}
-        for ifindex in self.pins.link_indexes():
-            if ifindex not in held:
-                links.detach(self.pins, ifindex)
+def _holds(programs: Programs, word: Word, ruleset: Ruleset, generation: int) -> bool:
+    """Whether this very generation is in force."""
+    return word.generation == generation and bytes(programs.head(word.policy).digest).hex() == ruleset.digest
 
 
 def _existing(patterns: Sequence[str]) -> list[str]:

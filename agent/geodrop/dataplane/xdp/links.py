@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import socket
+import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Interface
 from geodrop.dataplane.xdp import libbpf
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.errors import PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from geodrop.dataplane.xdp.pins import Pins
+
+SIOCGIFMTU = 0x8921  # linux/sockios.h
 
 MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 
@@ -49,13 +53,12 @@ def observe(pins: Pins) -> list[Link]:
 def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("native", "generic")) -> int:
     """Attach a program to an interface and pin the link; returns the interface's number.
 
-    Raises UnavailableError when the interface already has somebody else's program or takes none, ApplyError when it is
-    not there.
+    Raises UnavailableError when the interface already has somebody else's program, takes none or is not there.
     """
     try:
         ifindex = socket.if_nametoindex(name)
     except OSError as error:
-        raise ApplyError(f"interface {name} is not there", "name another with --interface") from error
+        raise UnavailableError(f"interface {name} is not there", "name another with --interface") from error
     path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
         path.unlink()  # of an interface that is gone and whose number was given out again
@@ -64,9 +67,10 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
         try:
             fd = libbpf.create_link(program, ifindex, MODES[mode])
         except OSError as error:
-            if error.errno in (errno.EBUSY, errno.EEXIST):
+            # Busy may also mean a queue or a bond in the way: only a program that is there is somebody else's.
+            if error.errno in (errno.EBUSY, errno.EEXIST) and (number := program_on(ifindex)):
                 raise UnavailableError(
-                    f"{name} has an XDP program that is not geodrop's (number {_foreign(ifindex)}); it was left alone",
+                    f"{name} has an XDP program that is not geodrop's (number {number}); it was left alone",
                     "remove it, or use --engine nftables",
                 ) from error
             if error.errno == errno.EPERM:
@@ -81,16 +85,19 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
             os.close(fd)
         return ifindex
     raise UnavailableError(
-        f"{name} takes no XDP program ({'; '.join(refused)}); the MTU or an offload such as LRO is the usual cause",
-        "use --engine nftables",
+        f"{name}, MTU {_mtu(name)}, takes no XDP program ({'; '.join(refused)})",
+        "lower the MTU or switch offloads such as LRO off (the kernel's log may say which), or use --engine nftables",
     )
 
 
 def move(pins: Pins, ifindex: int, program: int) -> None:
-    """Put another program in the place of a link's."""
+    """Put another program in the place of a link's, if its interface is still there."""
     fd = libbpf.get(str(pins.links / str(ifindex)))
     try:
         libbpf.update_link(fd, program)
+    except OSError as error:
+        if error.errno != errno.ENOLINK:
+            raise
     finally:
         os.close(fd)
 
@@ -101,8 +108,15 @@ def detach(pins: Pins, ifindex: int) -> None:
         (pins.links / str(ifindex)).unlink()
 
 
-def _foreign(ifindex: int) -> int:
+def program_on(ifindex: int) -> int:
+    """The number of the XDP program that an interface has, whoever attached it and however; 0 if none."""
     with suppress(OSError):
         found = libbpf.query(ifindex)
-        return int(found.prog_id or found.drv_prog_id or found.skb_prog_id)
+        return int(found.prog_id or found.drv_prog_id or found.skb_prog_id or found.hw_prog_id)
     return 0
+
+
+def _mtu(name: str) -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
+    return int(struct.unpack_from("16si", answer)[1])

@@ -47,6 +47,8 @@ class Pins:
             )
         if not os.access(mount, os.W_OK | os.X_OK):
             raise PrivilegeError(f"{mount} may not be written", "run as root, or as the owner of the bpffs")
+        if self.folder.exists() and not self.folder.is_dir():
+            raise UnavailableError(f"{self.folder} is not geodrop's folder of pins", "move it out of the way")
         if self.folder.exists() and self.folder.stat().st_uid != os.geteuid():
             raise UnavailableError(
                 f"{self.folder} belongs to uid {self.folder.stat().st_uid}", "unload as that user, or remove it"
@@ -65,13 +67,13 @@ class Pins:
 
     def link_indexes(self) -> list[int]:
         """Interfaces that a link is pinned for, by number."""
-        with suppress(FileNotFoundError):
-            return sorted(int(path.name) for path in self.links.iterdir())
-        return []
+        if not self.links.is_dir():
+            return []
+        return sorted(int(path.name) for path in self.links.iterdir() if path.name.isdecimal())
 
     def sets(self) -> list[Path]:
         """Sets that are there, the newest first."""
-        if not self.folder.exists():
+        if not self.folder.is_dir():
             return []
         found = [path for path in self.folder.iterdir() if SET_NAME.fullmatch(path.name)]
         return sorted(found, key=_number, reverse=True)
@@ -84,14 +86,23 @@ class Pins:
         return path
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it; objects that nothing else holds go with their pins."""
-        for path in self.sets():
-            remove_set(path)
+        """Remove the folder with all that is ours in it; objects that nothing else holds go with their pins.
+
+        Raises UnavailableError, once all of that is gone, where something else is in the way.
+        """
         for index in self.link_indexes():
             (self.links / str(index)).unlink()
-        for path in (self.links, self.folder):
-            with suppress(FileNotFoundError):
-                path.rmdir()
+        try:
+            for path in self.sets():
+                remove_set(path)
+            for path in (self.links, self.folder):
+                with suppress(FileNotFoundError):
+                    path.rmdir()
+        except OSError as error:
+            raise UnavailableError(
+                f"{error.filename} cannot be removed ({error.strerror}): somebody else put something there",
+                "look at it, and remove it",
+            ) from error
         # The folder of all namespaces, if this was the last one; somebody may be using it again already.
         for path in list(self.folder.parents)[:2]:
             if path.name in ("netns", "geodrop"):

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from geodrop.ruleset.model import Ruleset
 
+Totals = dict[str, list[tuple[int, int]]]
+"""Packets and bytes of the four counters of each label: dropped or accepted, and what would be or never is; each for
+IPv4 first."""
+
 LABEL_BYTES = 192
 """Room for each label. The labels map is one text, with a line for each pair (see encode.label). What is longer is cut,
 which policy names do not reach."""
@@ -278,8 +282,11 @@ class Programs:
                     at += len(line)
         return known
 
-    def totals(self) -> dict[str, list[tuple[int, int]]]:
-        """Packets and bytes of the four counters of each pair, over all CPUs, with what earlier programs counted."""
+    def totals(self, older: Totals | None = None) -> Totals:
+        """Packets and bytes of the four counters of each pair, over all CPUs, with what earlier programs counted.
+
+        That was carried over, or is given as `older` while the earlier program is still there and may be counting.
+        """
         known = self.labels()
         cpus = libbpf.possible_cpus()
         size = self.sizes.pairs * 4 * ctypes.sizeof(lay.Counter)
@@ -288,14 +295,17 @@ class Programs:
         totals = {}
         for label, pair in known.items():
             counts = []
-            for key in range(pair * 4, pair * 4 + 4):
-                values = libbpf.read_element(self.fds["counters"], key, 16 * cpus) + carried[16 * key : 16 * key + 16]
-                numbers = memoryview(values).cast("Q")
+            for which in range(4):
+                key = pair * 4 + which
+                earlier = carried[16 * key : 16 * key + 16]
+                if older is not None:
+                    earlier = struct.pack("=QQ", *older[label][which]) if label in older else bytes(16)
+                numbers = memoryview(libbpf.read_element(self.fds["counters"], key, 16 * cpus) + earlier).cast("Q")
                 counts.append((sum(numbers[0::2]), sum(numbers[1::2])))
             totals[label] = counts
-        return totals
+        return {**(older or {}), **totals}
 
-    def carry(self, totals: dict[str, list[tuple[int, int]]]) -> None:
+    def carry(self, totals: Totals) -> None:
         """Take over what an older program counted."""
         known = self.add_labels(totals)
         size = self.sizes.pairs * 4 * ctypes.sizeof(lay.Counter)

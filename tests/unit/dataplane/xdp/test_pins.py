@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.dataplane.xdp.pins import Pins, version_of
+from geodrop.dataplane.xdp.pins import BPFFS_MAGIC, Pins, version_of
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
@@ -38,3 +39,39 @@ def test_removing_leaves_what_is_not_ours(tmp_path: Path) -> None:
     pins.new_set("aa11")
     pins.remove()
     assert not pins.folder.exists()
+
+
+def test_garbage_is_passed_over_and_never_removed(tmp_path: Path) -> None:
+    """Names that are none of ours are not read; unloading takes what is ours and says what is in the way."""
+    pins = Pins(tmp_path / "geodrop")
+    pins.make()
+    (pins.links / "eth0").touch()
+    (pins.links / "7").touch()
+    made = pins.new_set("aa11")
+    (made / "folder").mkdir()
+    assert pins.link_indexes() == [7]
+    with pytest.raises(UnavailableError, match="folder cannot be removed"):
+        pins.remove()
+    assert pins.link_indexes() == []
+    (made / "folder").rmdir()
+    with pytest.raises(UnavailableError, match="links cannot be removed"):
+        pins.remove()
+    assert (pins.links / "eth0").exists()
+
+
+@pytest.mark.root
+def test_something_else_in_the_folders_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of that name holds no pins; using it is refused, and so is somebody else's folder."""
+    pins = Pins(tmp_path / "geodrop")
+    monkeypatch.setattr("geodrop.dataplane.xdp.pins._filesystem", lambda _: BPFFS_MAGIC)
+    pins.check()
+    pins.folder.touch()
+    assert (pins.sets(), pins.link_indexes()) == ([], [])
+    with pytest.raises(UnavailableError, match="is not geodrop's folder of pins"):
+        pins.check()
+    pins.folder.unlink()
+    pins.make()
+    pins.check()
+    os.chown(pins.folder, 1, -1)
+    with pytest.raises(UnavailableError, match="belongs to uid 1"):
+        pins.check()

@@ -1,0 +1,74 @@
+"""`geodrop history`: what was in force when, by whom, and what failed."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from geodrop import messages
+from geodrop.cli.numbers import positive
+from geodrop.control.client import ask
+
+if TYPE_CHECKING:
+    import argparse
+
+SHOWN = 20
+MANY = 1 << 30
+"""As many as there are, or as a daemon answers at once."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `history`."""
+    parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
+    parser.add_argument(
+        "-n", dest="count", type=positive, metavar="N", help=f"the last N (default: {SHOWN}; with --json all)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the newest first."""
+    count = args.count or (MANY if args.json else SHOWN)
+    answer = ask("history", {"count": count})
+    objects, problems = answer["data"].values() if answer else _without_daemon(args.config, count)
+    for problem in problems:
+        messages.warning(problem)
+    if args.json:
+        for one in objects:
+            print(json.dumps(one))
+    elif objects:
+        print(f"{'TIME':<22}{'WHAT':<10}{'GENERATION':<12}{'RULESET':<14}{'UID':<7}{'TOOK':>8}  MORE")
+        for one in objects:
+            print(describe(one))
+    return 0
+
+
+def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str, Any]], list[str]]:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.report.history import read_history  # noqa: PLC0415
+
+    return read_history(load_config(config_path), count)
+
+
+def describe(one: dict[str, Any]) -> str:
+    """One line for a person."""
+    failed = one["outcome"] != "done"
+    generation = str(one["generation"] or "-")
+    more = [
+        f"failed: {one['error']}" if failed else "",
+        f"back to generation {one['target']}" if one["target"] and not failed else "",
+        _end_of_pause(one) if not failed else "",
+        one["change"] or "",
+        one["why"] or "",
+        f"in force until {one['until']}" if one["until"] else "",
+    ]
+    line = (
+        f"{one['time']:<22}{one['origin']:<10}{generation:<12}{(one['digest'] or '-')[:12]:<14}{one['uid']:<7}"
+        f"{one['seconds']:>6.2f} s  {'; '.join(filter(None, more))}"
+    ).rstrip()
+    return messages.paint(line, messages.RED) if failed else line
+
+
+def _end_of_pause(one: dict[str, Any]) -> str:
+    if one["origin"] != "pause":
+        return ""
+    return f"until {one['paused_until'] or 'resume'}"

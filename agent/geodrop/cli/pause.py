@@ -1,0 +1,49 @@
+"""`geodrop pause`: drop nothing for a while, and go on counting what would have been dropped."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from geodrop.cli.numbers import duration
+from geodrop.control.client import ask
+from geodrop.state.store import FOREVER
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `pause`."""
+    parser.add_argument(
+        "--for",
+        dest="duration",
+        type=duration,
+        metavar="TIME",
+        help="end by itself after this long, such as 30m or 2h (default: not before `geodrop resume`)",
+    )
+    parser.add_argument("--why", default="", metavar="TEXT", help="the reason, for status and history")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pause and say until when."""
+    until = end(args.duration, time.time())
+    answer = ask("pause", {"until": until, "why": args.why})
+    print(answer["text"] if answer else _without_daemon(args.config, until, args.why))
+    return 0
+
+
+def end(seconds: int | None, now: float) -> int:
+    """When a pause of so many seconds ends, in whole seconds since the epoch; never too early."""
+    return FOREVER if seconds is None else min(math.ceil(now) + seconds, FOREVER)
+
+
+def _without_daemon(config_path: str | None, until: int, why: str) -> str:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.dataplane.change import by_me  # noqa: PLC0415
+    from geodrop.dataplane.pause import pause  # noqa: PLC0415
+    from geodrop.state.lock import exclusive  # noqa: PLC0415
+
+    with exclusive():
+        return pause(load_config(config_path), by_me("pause", why), until).text

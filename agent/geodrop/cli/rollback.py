@@ -1,0 +1,39 @@
+"""`geodrop rollback`: go back to a policy that was in force before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.cli.numbers import positive
+from geodrop.control.client import ask
+
+if TYPE_CHECKING:
+    import argparse
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `rollback`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("count", nargs="?", type=positive, metavar="N", help="how many policies back (default: 1)")
+    which.add_argument(
+        "--generation", type=positive, metavar="G", help="to the policy that was generation G, see `geodrop history`"
+    )
+    parser.add_argument("--why", default="", metavar="TEXT", help="the reason, for the history")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Roll back and say to what."""
+    back = args.count or 1
+    answer = ask("rollback", {"back": back, "generation": args.generation, "why": args.why})
+    print(answer["text"] if answer else _without_daemon(args.config, back, args.generation, args.why))
+    return 0
+
+
+def _without_daemon(config_path: str | None, back: int, generation: int | None, why: str) -> str:
+    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.dataplane.change import by_me  # noqa: PLC0415
+    from geodrop.dataplane.rollback import roll_back  # noqa: PLC0415
+    from geodrop.state.lock import exclusive  # noqa: PLC0415
+
+    with exclusive():
+        return roll_back(load_config(config_path), by_me("rollback", why), back, generation).text

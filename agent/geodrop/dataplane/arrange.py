@@ -1,0 +1,121 @@
+"""Put both engines where a ruleset wants them, each on the interfaces that `assign` gives it, in one generation.
+
+    stage     both engines fill and check the generation beside the one in force; xdp is attached where it is to judge
+    switch    xdp publishes, then nftables replaces its rules, which let pass what xdp judges from now on
+    finish    what is old goes, and with it the links of interfaces that nftables has taken over
+
+An interface that moves may for a moment be judged by both, each time by a whole generation; never by neither. A failure
+puts both engines back; a crash leaves the old or the new one on each interface, and the next load mends it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.assign import assign
+from geodrop.dataplane.engine import Report
+from geodrop.dataplane.xdp.suits import objection
+from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+
+if TYPE_CHECKING:
+    from geodrop.dataplane.assign import Assignment
+    from geodrop.dataplane.engines import Engines
+    from geodrop.dataplane.interfaces import Selection
+    from geodrop.dataplane.nftables.engine import Staged as OnNftables
+    from geodrop.dataplane.xdp.staged import Staged as OnXdp
+    from geodrop.ruleset.model import Ruleset
+
+
+def arrange(engines: Engines, ruleset: Ruleset, generation: int, selection: Selection, engine: str) -> Report:
+    """Make both engines match a ruleset under `engine`: nftables, xdp or auto. A named one is never replaced.
+
+    The generation may be the one in force, if that was verified to hold this ruleset: then nothing is filled that is
+    there already, and links and rules change as far as interfaces came, went or are refused.
+
+    Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError, with all as it was before.
+    """
+    with ExitStack() as stack:
+        change = _Change(stack, engines, ruleset, generation)
+        if engine != "nftables":
+            change.stage_xdp(engine)
+        plan = assign(engine, selection, unavailable=change.unavailable)
+        # If it is needed whatever may be refused, then before anything is attached: filling takes longer than the rest.
+        change.stage_nftables(plan)
+        if change.on_xdp:
+            refused = change.on_xdp.attach(plan.xdp)
+            if engine == "xdp":
+                _all_taken(selection, plan, refused)
+            plan = assign(engine, selection, {name: error.message for name, error in refused.items()})
+            change.stage_nftables(plan)
+        change.switch(plan)
+    return change.report(plan)
+
+
+class _Change:
+    """What is staged, and closed with `stack`. `unavailable` says why xdp cannot be used at all."""
+
+    def __init__(self, stack: ExitStack, engines: Engines, ruleset: Ruleset, generation: int) -> None:
+        self.unavailable = ""
+        self.on_xdp: OnXdp | None = None
+        self._on_nftables: OnNftables | None = None
+        self._stack, self._engines, self._ruleset, self._generation = stack, engines, ruleset, generation
+        self._note = ""
+
+    def stage_xdp(self, engine: str) -> None:
+        """Fill xdp; if only auto asks for it, say instead why that cannot be."""
+        if problem := objection(self._ruleset):
+            if engine != "auto":
+                raise problem
+            self.unavailable = problem.message
+            return
+        try:
+            xdp = self._engines.with_xdp()
+            xdp.probe()
+            self.on_xdp = self._stack.enter_context(xdp.staged(self._ruleset, self._generation))
+        except (UnavailableError, PrivilegeError) as error:
+            if engine != "auto":
+                raise
+            self.unavailable = error.message
+
+    def stage_nftables(self, plan: Assignment) -> None:
+        """Fill nftables if the plan needs it. Where it only guards what may come, doing without is no failure."""
+        if self._on_nftables or not plan.scope.names:
+            return
+        staged = self._engines.nftables.staged(self._ruleset, self._generation)
+        try:
+            self._on_nftables = self._stack.enter_context(staged)
+        except UnavailableError as error:
+            if not plan.xdp or not plan.only_guards:
+                raise
+            self._note = f"nothing guards {', '.join(plan.scope.names)} until the next load: {error.message}"
+
+    def switch(self, plan: Assignment) -> None:
+        """Put the new generation in force, xdp first: nftables goes on judging what it is about to let pass."""
+        if self.on_xdp and plan.xdp:
+            self.on_xdp.switch(plan.xdp)
+        if self._on_nftables:
+            self._on_nftables.switch(plan.scope)
+        else:
+            # Without nf_tables, or beside a table that is not ours, there is nothing to retire.
+            with suppress(UnavailableError):
+                self._engines.nftables.retire()
+
+    def report(self, plan: Assignment) -> Report:
+        """Retire xdp if nothing is left to it, and say what was done."""
+        if self._engines.xdp and not plan.xdp:
+            self._engines.xdp.retire()
+        done = [one for one in (self.on_xdp if plan.xdp else None, self._on_nftables) if one]
+        seconds: dict[str, float] = {}
+        for one in done:
+            for phase, spent in one.seconds.items():
+                seconds[phase] = seconds.get(phase, 0.0) + spent
+        return Report(self._generation, seconds, "; ".join(filter(None, (self._note, *(one.note for one in done)))))
+
+
+def _all_taken(selection: Selection, plan: Assignment, refused: dict[str, UnavailableError]) -> None:
+    """Raises the first refusal, or ApplyError where there is no interface at all."""
+    for error in refused.values():
+        raise error
+    if not plan.xdp:
+        raise ApplyError(f"no interface matches {', '.join(selection.names)}", "name another with --interface")

@@ -1,0 +1,64 @@
+"""Which engine judges which interface: a plan made of what is selected and of what was refused. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from geodrop.dataplane.interfaces import Link, Selection
+
+TO_COME = "for interfaces to come"
+"""Why a pattern, or a name that no interface has, is with nftables while xdp takes the interfaces that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """`xdp` are names of interfaces, `scope` is what nftables judges and lets pass; either may be empty."""
+
+    xdp: tuple[str, ...]
+    scope: Scope
+
+    @property
+    def only_guards(self) -> bool:
+        """Whether nftables has nothing to judge but what may come."""
+        return all(self.scope.why.get(name) == TO_COME for name in self.scope.names)
+
+
+def assign(
+    engine: str, selection: Selection, refused: Mapping[str, str] | None = None, unavailable: str = ""
+) -> Assignment:
+    """Give each selected interface to an engine: nftables, xdp, or under auto xdp with nftables for the rest.
+
+    `refused` are interfaces that xdp was tried on in vain, with the reason; `unavailable` is why xdp cannot be tried on
+    any. A VLAN goes with the interface that carries it, if that is selected: XDP programs see frames with their tags.
+    """
+    if engine == "nftables":
+        return Assignment((), Scope(selection.names))
+    if unavailable:
+        return Assignment((), Scope(selection.names, (), dict.fromkeys(selection.names, unavailable)))
+    refused = refused or {}
+    carrier = {link.index: _carrier(link, selection.present) for link in selection.present}
+    taken = tuple(link.name for link in selection.present if carrier[link.index] == link and link.name not in refused)
+    if engine == "xdp":
+        return Assignment(taken, Scope(()))
+    why = {}
+    for link in selection.present:
+        if (top := carrier[link.index].name) in refused:
+            why[link.name] = refused[top]
+    present = {link.name for link in selection.present}
+    why |= {name: TO_COME for name in selection.names if name not in present}
+    elsewhere = tuple(link.index for link in selection.present if link.name not in why)
+    return Assignment(taken, Scope(tuple(why), elsewhere if why else (), why))
+
+
+def _carrier(link: Link, selected: Sequence[Link]) -> Link:
+    """The lowest selected interface that a link's frames arrive on: itself, or what it is a VLAN of."""
+    for other in selected:
+        if other.index == link.parent:
+            return _carrier(other, selected)
+    return link

@@ -1,0 +1,117 @@
+"""Before the network is up: bring the last good ruleset back, without policy, database or interfaces.
+
+On nftables alone, whose rules wait for interfaces to come: those that agent.yaml names, and if it names none every one
+but those that are only taken when they are named. xdp takes over from there as soon as somebody loads or reloads.
+
+Writing comes last, and that it fails is no reason not to enforce: a boot with a full disk is a boot.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.interfaces import EVERY, is_pattern
+from geodrop.errors import DataError, GeodropError
+from geodrop.ruleset.closed import closed
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.history import DONE, FAILED, Asked, Entry, policies
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.config import Config
+    from geodrop.dataplane.engine import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """What is in force now, a line that says why, and what was less than good on the way, a line each.
+
+    `alarm`: nothing is in force, and nobody wanted that.
+    """
+
+    observed: Observed
+    text: str
+    warnings: tuple[str, ...] = ()
+    alarm: bool = False
+
+
+def boot(config: Config, asked: Asked, now: float) -> Booted:
+    """Put the last good ruleset in force; for want of it the newest readable one before it, or what `first_boot` says.
+
+    What is in force already stays, and after `unload` nothing is loaded. `now` in seconds since the epoch. For who
+    holds the lock. Raises UnavailableError, PrivilegeError or ApplyError where nftables does not take it.
+    """
+    store, engines = Store(config.state), Engines.here()
+    before, intent = engines.observe(), store.intent()
+    if before.generation:
+        return Booted(before, f"generation {before.generation} is in force already; nothing to do")
+    if intent.unloaded:
+        return Booted(before, "unloaded on request; nothing to do")
+    found, warnings = _readable(store)
+    warnings += store.problems()
+    last = Entry(now, asked.origin, DONE, asked.uid, intent.generation + 1)
+    if found is None and config.first_boot == "open":
+        text = "nothing is in force: there is no last good ruleset, and agent.yaml says  first_boot: open"
+        with _noted(warnings):
+            store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
+        return Booted(before, text, tuple(warnings), alarm=True)
+    ruleset = found or Ruleset.unpack(closed(), "first boot")
+    names = boot_names(config.interfaces)
+    report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
+    text = f"generation {last.generation}: ruleset {ruleset.digest[:12]} in force on {', '.join(names)}"
+    if not found:
+        text += "; there is no last good one, and agent.yaml says  first_boot: closed"
+    with _noted(warnings):
+        if not found:
+            store.keep_bytes(closed(), ruleset.digest)
+        store.remember(replace(intent, generation=last.generation, digest=ruleset.digest))
+        change = "" if found else "first boot, closed"
+        store.history.append(
+            replace(last, digest=ruleset.digest, seconds=round(sum(report.seconds.values()), 3), change=change)
+        )
+    return Booted(engines.observe(), text, tuple(warnings))
+
+
+def boot_names(configured: tuple[str, ...]) -> tuple[str, ...]:
+    """Names that nftables can match before there are interfaces.
+
+    A pattern with more than one `*` at its end is widened to what it begins with: what it leaves out is judged too,
+    until somebody who can see the interfaces loads again. Narrowed it would leave some unjudged.
+    """
+    names = [_beginning(name) + "*" if is_pattern(name) else name for name in configured]
+    return tuple(dict.fromkeys(names)) or (EVERY,)
+
+
+def _beginning(pattern: str) -> str:
+    return pattern[: min(at for at in (pattern.find(sign) for sign in "*?[") if at >= 0)]
+
+
+def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
+    """The last good ruleset, or the newest before it that is whole; and what is wrong with those in front of it."""
+    digests = [store.intent().last_good, *(step.digest for step in reversed(policies(store.history.entries())))]
+    warnings = []
+    for digest in dict.fromkeys(filter(None, digests)):
+        path = Path(store.ruleset_path(digest))
+        try:
+            ruleset = Ruleset.open(path)
+        except DataError as error:
+            warnings.append(error.message)
+            continue
+        if ruleset.digest == digest:
+            return ruleset, warnings
+        warnings.append(f"{path}: holds another ruleset ({ruleset.digest[:12]})")
+    return None, warnings
+
+
+@contextmanager
+def _noted(warnings: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except GeodropError as error:
+        warnings.append(f"not written down: {error.message}")

@@ -1,0 +1,51 @@
+"""Which capabilities this process has, which an engine needs, and what goes wrong without each.
+
+Numbers: linux/capability.h. CAP_SYS_ADMIN holds CAP_BPF and CAP_PERFMON since those were split from it (Linux 5.8).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.errors import PrivilegeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+NUMBERS = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+CONTAINED = {"CAP_BPF", "CAP_PERFMON"}
+"""What CAP_SYS_ADMIN includes."""
+
+NFTABLES = ("CAP_NET_ADMIN",)
+XDP = ("CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON")
+
+COSTS = {
+    "CAP_NET_ADMIN": "no rule can be changed and no program attached",
+    "CAP_BPF": "no BPF map can be made and no program loaded",
+    "CAP_PERFMON": "the verifier refuses header offsets that the program computes, and slows lookups down",
+}
+
+
+def effective() -> frozenset[str]:
+    """Those of NUMBERS that are in force for this thread, with what they contain."""
+    status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")
+    [line] = [line for line in status.splitlines() if line.startswith("CapEff:")]
+    bits = int(line.split()[1], 16)
+    found = {name for name, number in NUMBERS.items() if bits >> number & 1}
+    return frozenset(found | CONTAINED if "CAP_SYS_ADMIN" in found else found)
+
+
+def missing(needed: Iterable[str]) -> list[str]:
+    """Those that are needed and not there, in the order given."""
+    there = effective()
+    return [name for name in needed if name not in there]
+
+
+def require(needed: Iterable[str]) -> None:
+    """Raises PrivilegeError, naming each that is missing and what it costs."""
+    if lacking := missing(needed):
+        raise PrivilegeError(
+            "; ".join(f"{name} is missing: {COSTS[name]}" for name in lacking),
+            f"run it as root, or give the unit AmbientCapabilities={' '.join(lacking)}",
+        )

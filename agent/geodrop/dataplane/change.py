@@ -1,0 +1,127 @@
+"""Everything around a change of what is in force, in the order that makes every crash harmless.
+
+The ruleset is kept and its generation number spent before the kernel is touched; the intent is written after, and then
+the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that the
+kernel carries. Whoever begins a change holds state.lock.exclusive.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.interfaces import select
+from geodrop.errors import DataError, GeodropError, NotEnforcingError
+from geodrop.ruleset.closed import is_closed
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.history import Asked
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from geodrop.config import Config
+    from geodrop.dataplane.engine import Report
+    from geodrop.dataplane.interfaces import Selection
+    from geodrop.state.history import Attempt
+
+
+def by_me(origin: str, why: str = "") -> Asked:
+    """A change that the user of this process asked for."""
+    return Asked(origin, os.getuid(), why=why)
+
+
+@contextmanager
+def begun(config: Config, asked: Asked) -> Iterator[Change]:
+    """One change; how it ends is written into the history. Raises what the body and `History.attempt` do."""
+    store = Store(config.state)
+    with store.history.attempt(asked) as attempt:
+        yield Change(config, store, attempt)
+
+
+class Change:
+    """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far."""
+
+    def __init__(self, config: Config, store: Store, attempt: Attempt) -> None:
+        self.config, self.store, self.attempt = config, store, attempt
+        self.engines = Engines.here(config.loader)
+        self.before = self.engines.observe()
+        self.intent = store.intent()
+
+    def put(
+        self,
+        ruleset: Ruleset,
+        source: Path,
+        selection: Selection,
+        engine: str,
+        **asked_for: Any,  # noqa: ANN401 - fields of Intent
+    ) -> Report | None:
+        """Put a ruleset in force, as a new generation unless the kernel holds just that; `source` is its file.
+
+        `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
+        put in force. None if nothing had to be done. Raises what `arrange` and the store do, with what was before.
+        """
+        last_good = self.intent.last_good if is_closed(ruleset.meta.compiler) else ruleset.digest
+        wanted = replace(self.intent, digest=ruleset.digest, last_good=last_good, unloaded=False, **asked_for)
+        view = ruleset.paused(wanted.paused)
+        same = self.before.digest == ruleset.digest and not self.engines.verify(view)
+        highest = max(self.intent.generation, self.before.generation)
+        generation = self.before.generation if same else highest + 1
+        self.describe(ruleset, generation)
+        self.store.keep(source, ruleset.digest)
+        if not same:
+            self.store.remember(replace(self.intent, generation=generation))
+        report = arrange(self.engines, view, generation, selection, engine)
+        with _in_force_though(generation):
+            self.store.remember(replace(wanted, generation=max(highest, generation)))
+        changed = self.engines.observe() != self.before
+        self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
+        if self.before.digest != ruleset.digest:
+            self.store.retire(self.before.digest)
+        self.store.prune(self.config.keep, {ruleset.digest, self.before.digest})
+        return report if changed else None
+
+    def describe(self, ruleset: Ruleset, generation: int) -> None:
+        """Say in the history what this is about."""
+        self.attempt.generation, self.attempt.digest = generation, ruleset.digest
+        self.attempt.inputs = tuple(asdict(item) for item in ruleset.meta.inputs)
+
+    def kept(self, digest: str) -> tuple[Ruleset, Path]:
+        """A ruleset that was loaded before, and its file; raises DataError if it is no longer there or is damaged."""
+        path = self.store.ruleset_path(digest)
+        if not path.exists():
+            raise DataError(
+                f"ruleset {digest[:12]} is not in {self.config.state} any more",
+                "compile and load it again; `keep` in agent.yaml says how long rulesets are kept",
+            )
+        ruleset = Ruleset.open(path)
+        if ruleset.digest != digest:
+            raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
+        return ruleset, path
+
+    def in_place(self) -> tuple[Selection, str]:
+        """Interfaces and engine as they are, for a change of what is judged and not of where.
+
+        Raises NotEnforcingError if nothing is in force.
+        """
+        if not self.before.generation:
+            raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
+        names = [interface.name for interface in self.before.interfaces]
+        # Where auto took nftables it said why; without a reason it was meant.
+        meant = names and all(one.engine == "nftables" and not one.why for one in self.before.interfaces)
+        return select(names or self.config.interfaces), "nftables" if meant else self.config.engine
+
+
+@contextmanager
+def _in_force_though(generation: int) -> Iterator[None]:
+    try:
+        yield
+    except GeodropError as error:
+        error.message = f"generation {generation} is in force, but that could not be written down: {error.message}"
+        error.next_step = f"{error.next_step}, then do this again; until then a reboot brings back the one before"
+        raise

@@ -1,0 +1,166 @@
+"""Both engines as one, for whoever reads the kernel: what is in force, whether it is right, what was counted."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engine import Count, Difference, Observed
+from geodrop.dataplane.interfaces import with_vlans
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
+from geodrop.state.places import default_pins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.dataplane.engine import Engine, KernelVerdict
+    from geodrop.dataplane.xdp.engine import XdpEngine
+    from geodrop.ruleset.model import Ruleset
+
+
+class Engines:
+    """The Engine protocol, but for `apply`: `arrange` changes both. `xdp` is None where nothing of it is there."""
+
+    name = "auto"
+
+    def __init__(self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf") -> None:
+        self.nftables = nftables
+        self.xdp = xdp
+        self._loader = loader
+
+    @classmethod
+    def here(cls, loader: str = "libbpf") -> Engines:
+        """Those of the calling thread's network namespace; xdp only if something of it is there.
+
+        Who loads the program matters to who changes something; what is pinned reads the same.
+        """
+        return cls(NftablesEngine(), make_xdp(loader) if os.path.exists(default_pins()) else None, loader)
+
+    def with_xdp(self) -> XdpEngine:
+        """The xdp engine, brought into use if it was not."""
+        self.xdp = self.xdp or make_xdp(self._loader)
+        return self.xdp
+
+    @property
+    def _all(self) -> list[Engine]:
+        return [self.xdp, self.nftables] if self.xdp else [self.nftables]
+
+    def _in_force(self) -> list[tuple[Engine, Observed]]:
+        """The xdp engine first, since it sees packets first. Without nf_tables in the kernel none of it is in force."""
+        found: list[tuple[Engine, Observed]] = []
+        for engine in self._all:
+            try:
+                observed = engine.observe()
+            except UnavailableError:
+                if engine is not self.nftables or not found:
+                    raise
+                continue
+            if observed.generation:
+                found.append((engine, observed))
+        return found
+
+    def probe(self) -> None:
+        """Raise PrivilegeError or UnavailableError if neither engine can work here."""
+        for engine in self._all[:-1]:
+            with suppress(UnavailableError, PrivilegeError):
+                return engine.probe()
+        return self.nftables.probe()
+
+    def observe(self) -> Observed:
+        """The newest generation, and the interfaces of both engines."""
+        found = [observed for _, observed in self._in_force()]
+        if not found:
+            return Observed()
+        newest = max(found, key=lambda one: one.generation)
+        return replace(newest, interfaces=tuple(interface for one in found for interface in one.interfaces))
+
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """What differs in any engine in force, between the two, or leaves packets to neither."""
+        found = self._in_force()
+        if not found:
+            return self.nftables.verify(ruleset, full=full)
+        newest = max(observed.generation for _, observed in found)
+        differences = [
+            Difference(engine.name, f"generation {newest}", f"generation {observed.generation}")
+            for engine, observed in found
+            if observed.generation != newest
+        ]
+        for engine, _ in found:
+            differences += engine.verify(ruleset, full=full)
+        return [*differences, *self._judged_by_neither()]
+
+    def counters(self) -> list[Count]:
+        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once."""
+        sums: dict[tuple[str, str, str | None], Count] = {}
+        for engine in self._all:
+            with suppress(UnavailableError):
+                for count in engine.counters():
+                    key = (count.service, count.family, count.label)
+                    sums[key] = _add(sums[key], count) if key in sums else count
+        return [sums[key] for key in sorted(sums, key=lambda key: (key[0], key[2] or "", key[1]))]
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """What the engines in force say. Where they disagree, the verdict is `differs`, which no ruleset says."""
+        found = [engine for engine, _ in self._in_force()]
+        if not found:
+            raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
+        answers = [engine.judge(ruleset, addresses) for engine in found]
+        if len(answers) == 1:
+            return answers[0]
+        return [
+            [_agreed(one, other) for one, other in zip(of_xdp, of_nftables, strict=True)]
+            for of_xdp, of_nftables in zip(*answers, strict=True)
+        ]
+
+    def remove(self) -> bool:
+        """Remove all that is ours, from both."""
+        removed = [engine.remove() for engine in self._all]
+        return any(removed)
+
+    def _judged_by_neither(self) -> list[Difference]:
+        """Interfaces that nftables leaves to xdp, and xdp does not judge."""
+        exempt = set(self.nftables.exempt())
+        if not exempt:
+            return []
+        judged = set(self.xdp.attached()) if self.xdp else set()
+        there = dict(socket.if_nameindex())
+        missing = (exempt & there.keys()) - judged
+        if missing:
+            missing -= with_vlans(judged)
+        return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
+
+
+def make_xdp(loader: str = "libbpf") -> XdpEngine:
+    """The xdp engine of this network namespace, not probed; `loader` is one of config.LOADERS."""
+    # Not imported at the top: no verb should wait for an engine that this host does not use.
+    from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
+
+    if loader == "bcc":
+        from geodrop.dataplane.xdp.bcc_loader import BccLoader  # noqa: PLC0415
+
+        return XdpEngine(BccLoader())
+    return XdpEngine()
+
+
+def _add(one: Count, other: Count) -> Count:
+    def total(left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
+        return left[0] + right[0], left[1] + right[1]
+
+    return replace(
+        one,
+        dropped=total(one.dropped, other.dropped),
+        would_drop=total(one.would_drop, other.would_drop),
+        accepted=total(one.accepted, other.accepted),
+        never_drop=total(one.never_drop, other.never_drop),
+    )
+
+
+def _agreed(of_xdp: KernelVerdict, of_nftables: KernelVerdict) -> KernelVerdict:
+    if (of_xdp.verdict, of_xdp.would_drop) == (of_nftables.verdict, of_nftables.would_drop):
+        return of_xdp
+    where = f"xdp: {of_xdp.verdict}, {of_xdp.where}; nftables: {of_nftables.verdict}, {of_nftables.where}"
+    return replace(of_xdp, verdict="differs", where=where, would_drop=None)

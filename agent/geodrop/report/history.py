@@ -1,0 +1,63 @@
+"""What was in force when, who asked for it, and what failed: the objects of `history --json`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from geodrop.state.history import DONE, utc
+from geodrop.state.store import FOREVER, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.config import Config
+    from geodrop.state.history import Entry
+
+SCHEMA = 1
+
+
+def read_history(config: Config, count: int | None = None) -> tuple[list[dict[str, Any]], list[str]]:
+    """The last so many changes and attempts, the newest first; and what is damaged, a line each."""
+    store = Store(config.state)
+    entries = list(with_ends(store.history.entries()))[::-1]
+    return [as_object(entry, until) for entry, until in entries[:count]], store.problems()
+
+
+def with_ends(entries: Sequence[Entry]) -> Iterator[tuple[Entry, float | None]]:
+    """Each entry, and until when what it put in force was; None if that is still so, or it put nothing in force."""
+    ends = [entry.time for entry in entries if _replaces(entry)]
+    for entry in entries:
+        if _replaces(entry):
+            ends = ends[1:]
+        yield entry, ends[0] if ends and entry.put_in_force else None
+
+
+def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
+    """One line of `history --json`. `until` in seconds since the epoch."""
+    return {
+        "schema": SCHEMA,
+        "time": utc(entry.time),
+        "until": None if until is None else utc(until),
+        "seconds": entry.seconds,
+        "origin": entry.origin,
+        "outcome": entry.outcome,
+        "generation": entry.generation or None,
+        "digest": entry.digest or None,
+        "uid": entry.uid,
+        "change": entry.change or None,
+        "why": entry.why or None,
+        "error": entry.error or None,
+        "target": entry.target or None,
+        "paused_until": utc(entry.paused) if 0 < entry.paused < FOREVER else None,
+        "inputs": list(entry.inputs),
+    }
+
+
+def last_failure(entries: Sequence[Entry]) -> Entry | None:
+    """The last attempt, if it failed: what was asked for since is not what is in force."""
+    return entries[-1] if entries and entries[-1].outcome != DONE else None
+
+
+def _replaces(entry: Entry) -> bool:
+    """Whether nothing from before is in force any more."""
+    return entry.put_in_force or (entry.outcome == DONE and entry.origin == "unload")

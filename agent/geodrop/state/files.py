@@ -1,0 +1,116 @@
+"""Files that survive a power cut: replaced as a whole, or longer by a whole line.
+
+A new content is written beside the old one and synced before it takes the name; then the folder is synced, since a
+name that was not may be gone after a power cut. So whoever reads finds the old content or the new.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from typing import IO, TYPE_CHECKING
+
+from geodrop.errors import ApplyError, PrivilegeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+BESIDE = ".new-"
+"""How the names of files begin that are being written. One that is there while nobody writes was left by a crash."""
+
+_PIECE = 1 << 16
+
+
+def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Give a file the content that `write` writes; raises PrivilegeError, or ApplyError with the old content there."""
+    with _readable_failures(path):
+        make_folder(path.parent)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=BESIDE, delete=False) as file:
+            try:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                os.replace(file.name, path)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(file.name)
+                raise
+        _sync_folder(path.parent)
+
+
+def append(path: Path, line: bytes) -> None:
+    """Add a line to a file; raises PrivilegeError, or ApplyError with the file as it was.
+
+    What stands behind the last line break was cut off by a crash, before anybody was told that it is there: it goes.
+    """
+    with _readable_failures(path):
+        make_folder(path.parent)
+        new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        try:
+            size = _whole_lines(descriptor)
+            try:
+                os.ftruncate(descriptor, size)
+                _write_all(descriptor, line + b"\n")
+                os.fsync(descriptor)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.ftruncate(descriptor, size)
+                raise
+        finally:
+            os.close(descriptor)
+        if new:
+            _sync_folder(path.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, closed to others; names of new folders are synced as well."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=0o750, exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what crashes left behind. For who holds the lock: then nobody else is writing."""
+    for path in folder.glob(f"{BESIDE}*"):
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _whole_lines(descriptor: int) -> int:
+    """How many bytes of a file are whole lines."""
+    end = os.fstat(descriptor).st_size
+    while end:
+        start = max(end - _PIECE, 0)
+        found = os.pread(descriptor, end - start, start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(descriptor, content) :]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _readable_failures(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise PrivilegeError(f"{path}: may not be written", "run as root") from error
+    except OSError as error:
+        raise ApplyError(f"{path}: {error.strerror}", "make room, or name another `state` in agent.yaml") from error

@@ -1,0 +1,218 @@
+"""What was in force when, who asked for it, and what failed: history.jsonl, a JSON object a line, oldest first.
+
+A line is appended and synced after each change and each failed attempt, so it never says more than happened. A power
+cut can tear the last line: it is left out. Other lines that cannot be read are left out too, and counted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from geodrop.errors import GeodropError
+from geodrop.state import files
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+    from pathlib import Path
+
+DONE, FAILED = "done", "failed"
+
+ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair")
+"""What brings a change about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
+
+    `change` says in one line what it changes, where that is known; `why` is what a person wrote.
+    """
+
+    origin: str
+    uid: int
+    change: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change, or one attempt.
+
+    `time` is when it was over, in seconds since the epoch, `seconds` how long it took. `generation` is the number it
+    was given, `digest` its ruleset; 0 and "" where it came to neither, or took everything away. `target` is the
+    generation whose ruleset a rollback brought back, `paused` until when services only count, in seconds since the
+    epoch. `inputs` is what the ruleset was made from, each with kind, name, sha256 and build_epoch.
+    """
+
+    time: float
+    origin: str
+    outcome: str
+    uid: int
+    generation: int = 0
+    digest: str = ""
+    seconds: float = 0.0
+    change: str = ""
+    why: str = ""
+    error: str = ""
+    target: int = 0
+    paused: int = 0
+    inputs: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def put_in_force(self) -> bool:
+        """Whether a generation is in force since then."""
+        return self.outcome == DONE and self.generation > 0 and bool(self.digest)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is filled in while a change is under way; see Entry. Without `made` nothing is written down."""
+
+    generation: int = 0
+    digest: str = ""
+    change: str = ""
+    target: int = 0
+    paused: int = 0
+    inputs: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    made: bool = False
+
+
+class History:
+    """The history in one state directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextlib.contextmanager
+    def attempt(self, asked: Asked) -> Iterator[Attempt]:
+        """Write down what the body does: that it was `made`, or how it failed.
+
+        Raises ApplyError or PrivilegeError when that cannot be written; the failure of the body comes first.
+        """
+        started, attempt = time.monotonic(), Attempt()
+        try:
+            yield attempt
+        except BaseException as error:
+            text = str(error) if isinstance(error, GeodropError) else type(error).__name__
+            with contextlib.suppress(GeodropError):
+                self.append(_entry(asked, attempt, FAILED, started, text))
+            raise
+        if attempt.made:
+            try:
+                self.append(_entry(asked, attempt, DONE, started))
+            except GeodropError as error:
+                error.message = f"{asked.origin} is done, but could not be written into the history: {error.message}"
+                raise
+
+    def append(self, entry: Entry) -> None:
+        """Add an entry; raises PrivilegeError or ApplyError."""
+        files.append(self.path, _line(entry))
+
+    def read(self) -> tuple[list[Entry], int]:
+        """All entries, oldest first, and how many lines could not be read."""
+        try:
+            *lines, _torn = self.path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return [], 0
+        except OSError:
+            return [], 1
+        found = [_parse(line) for line in lines]
+        return [entry for entry in found if entry], found.count(None)
+
+    def entries(self) -> list[Entry]:
+        """All that can be read, oldest first."""
+        return self.read()[0]
+
+    def prune(self, seconds: int, needed: Collection[str]) -> None:
+        """Forget entries older than this; raises PrivilegeError or ApplyError.
+
+        But not where a ruleset that is still needed, given by its digest, was last put in force.
+        """
+        oldest = time.time() - seconds
+        try:
+            with self.path.open("rb") as file:
+                first = _parse(file.readline())
+        except OSError:
+            return
+        # A line that is still needed stays, however old it is: only then is more read than the first one.
+        if first and first.time >= oldest:
+            return
+        entries = self.entries()
+        last = {entry.digest: entry for entry in entries if entry.put_in_force and entry.digest in needed}
+        kept = [entry for entry in entries if entry.time >= oldest or last.get(entry.digest) is entry]
+        if len(kept) < len(entries):
+            content = b"".join(_line(entry) + b"\n" for entry in kept)
+            files.replace(self.path, lambda file: file.write(content))
+
+
+def policies(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries that `rollback` steps through: one a policy, oldest first, the last one the newest.
+
+    A rollback takes away what it went back over, so that the next one goes further back. What else puts a ruleset in
+    force, such as a pause or a boot, brings none that was not there before, and is no step.
+    """
+    steps: list[Entry] = []
+    for entry in entries:
+        if not entry.put_in_force or entry.origin not in {"load", "reload", "rollback"}:
+            continue
+        numbers = [step.generation for step in steps]
+        if entry.origin == "rollback" and entry.target in numbers:
+            del steps[numbers.index(entry.target) + 1 :]
+        elif not steps or steps[-1].digest != entry.digest:
+            steps.append(entry)
+    return steps
+
+
+def utc(seconds: float) -> str:
+    """A moment, in seconds since the epoch, as people write it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
+def _entry(asked: Asked, attempt: Attempt, outcome: str, started: float, error: str = "") -> Entry:
+    return Entry(
+        time=round(time.time(), 3),
+        origin=asked.origin,
+        outcome=outcome,
+        uid=asked.uid,
+        generation=attempt.generation,
+        digest=attempt.digest,
+        seconds=round(time.monotonic() - started, 3),
+        change=attempt.change or asked.change,
+        why=asked.why,
+        error=error,
+        target=attempt.target,
+        paused=attempt.paused,
+        inputs=tuple(attempt.inputs),
+    )
+
+
+def _line(entry: Entry) -> bytes:
+    content = {name: value for name, value in asdict(entry).items() if value not in ("", 0, ())}
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+def _parse(line: bytes) -> Entry | None:
+    """An entry; None if it is not one. What a later version added is left out."""
+    try:
+        content = json.loads(line)
+        return Entry(
+            time=float(content["time"]),
+            origin=str(content["origin"]),
+            outcome=str(content["outcome"]),
+            uid=int(content.get("uid", 0)),
+            generation=int(content.get("generation", 0)),
+            digest=str(content.get("digest", "")),
+            seconds=float(content.get("seconds", 0.0)),
+            change=str(content.get("change", "")),
+            why=str(content.get("why", "")),
+            error=str(content.get("error", "")),
+            target=int(content.get("target", 0)),
+            paused=int(content.get("paused", 0)),
+            inputs=tuple(dict(item) for item in content.get("inputs", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None

@@ -1,0 +1,93 @@
+"""A pause through the real command line, with packets that arrive before, in and after it."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.frames import encode
+from tests.namespaces import End, PacketSender, join, namespaces
+from tests.oracle.packet import Packet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.kernel.cli.conftest import Host
+
+LOAD = ("load", "--interface", "eth0")
+PACKET = encode(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443), 1)
+
+
+@pytest.fixture
+def send(host: Host) -> Iterator[Callable[[], tuple[int, int]]]:
+    """Sends ten packets from China and tells how many more were dropped, and would have been."""
+    with namespaces("net") as [net]:
+        outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host.netns, "eth0", ["192.0.2.1/24"])
+        join(outside, inside)
+
+        def totals() -> tuple[int, int]:
+            counts = [one for one in host.geodrop.good("counters", "--json").json_lines if "dropped" in one]
+            dropped, would = ([one[what]["packets"] for one in counts] for what in ("dropped", "would_drop"))
+            return sum(dropped), sum(would)
+
+        with PacketSender(outside, inside) as sender:
+
+            def ten() -> tuple[int, int]:
+                before = totals()
+                sender.send([PACKET] * 10)
+                after = totals()
+                return after[0] - before[0], after[1] - before[1]
+
+            yield ten
+
+
+def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> None:
+    """Paused, packets pass and are counted as would-be drops, through a load too; after `resume` they are dropped."""
+    geodrop = host.geodrop
+    geodrop.good(*LOAD, host.cn)
+    assert send() == (10, 0)
+    said = geodrop.good("pause", "--why", "checkout is down").out
+    assert said == "generation 1 -> 2: paused until resume: nothing is dropped, all is counted\n"
+    assert send() == (0, 10)
+    status = geodrop.good("status", "--json").json
+    assert (status["paused"], status["paused_until"], status["paused_why"]) == (True, None, "checkout is down")
+    assert [(one["mode"], one["effective"], one["starts"]) for one in status["services"]] == [
+        ("enforce", "monitor", None)
+    ]
+    assert status["healthy"]
+    assert geodrop.good("verify", "--full").code == 0
+    assert geodrop.good("explain", "--json", "1.0.0.1").json["verdict"] == "accept"
+    geodrop.good(*LOAD, host.ru)
+    assert "nothing to do" in geodrop.good(*LOAD, host.ru).out
+    geodrop.good("rollback")
+    assert send() == (0, 10)
+    assert "resumed: services drop again" in geodrop.good("resume").out
+    assert send() == (10, 0)
+    assert geodrop.good("status", "--json").json["paused"] is False
+
+
+def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]]) -> None:
+    """By the kernel's clock: no process runs, and what is in force is still right for `verify` and a load."""
+    host.geodrop.good(*LOAD, host.cn)
+    host.geodrop.good("pause", "--for", "3s")
+    until = host.geodrop.good("status", "--json").json
+    assert until["paused_until"] is not None
+    paused = send()
+    if time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < until["paused_until"]:
+        assert paused == (0, 10)
+    while time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < until["paused_until"]:
+        time.sleep(0.1)
+    assert send() == (10, 0)
+    status = host.geodrop.good("status", "--json").json
+    assert (status["paused"], status["healthy"], status["services"][0]["effective"]) == (False, True, "enforce")
+    assert "nothing to do" in host.geodrop.good(*LOAD, host.cn).out
+    host.geodrop.good(*LOAD, host.ru)
+    assert host.geodrop.good("verify", "--full").code == 0
+
+
+def test_nothing_to_pause(host: Host) -> None:
+    """3; and a duration that is none is a usage error."""
+    assert host.geodrop.run("pause").code == 3
+    assert host.geodrop.run("pause", "--for", "soon").code == 2

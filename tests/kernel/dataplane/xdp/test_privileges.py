@@ -1,0 +1,93 @@
+"""As an unprivileged user with chosen capabilities: what works, and what is said of what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.bpffs import own_pins
+from tests.namespaces import End, Namespace, join, namespaces
+from tests.worlds import POLICY_CN, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from geodrop.dataplane.xdp.pins import Pins
+
+NOBODY = "65534"
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.dataplane.xdp.pins import Pins
+from geodrop.errors import GeodropError
+from geodrop.ruleset.model import Ruleset
+
+pins = Pins(Path(sys.argv[1]))
+ruleset = Ruleset.unpack(bytes.fromhex(sys.stdin.read()), "test")
+engine = XdpEngine(pins=pins)
+try:
+    engine.apply(ruleset, 1, ["eth0"])
+    attach = engine.observe().interfaces[0].attach
+    print(json.dumps({"attach": attach, "differences": len(engine.verify(ruleset))}))
+    engine.remove()
+except GeodropError as error:
+    sets = [path.name for path in pins.sets()]
+    print(json.dumps({"code": error.exit_code, "message": error.message, "next_step": error.next_step, "sets": sets}))
+"""
+"""A ruleset from stdin onto eth0, and one line of JSON about what came of it."""
+
+
+@pytest.fixture
+def place(kernel: None, tmp_path: Path) -> Iterator[tuple[Namespace, Pins, Path]]:
+    """A namespace with eth0, a bpffs that belongs to nobody, and a ruleset."""
+    del kernel
+    ruleset = tmp_path / "a.ruleset"
+    ruleset.write_bytes(packed(POLICY_CN, tmp_path))
+    with namespaces("far", "host") as [far, host], own_pins() as pins:
+        join(End(far, "far0"), End(host, "eth0"))
+        os.chown(pins.folder.parent, int(NOBODY), int(NOBODY))
+        yield host, pins, ruleset
+
+
+def attempt(place: tuple[Namespace, Pins, Path], *names: str) -> Any:  # noqa: ANN401 - what the child printed
+    """A load by a child with these capabilities and no other."""
+    namespace, pins, ruleset = place
+    given = ",".join(("-all", *(f"+{name}" for name in names)))
+    become = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--bounding-set", given]
+    caps = ["--inh-caps", given, "--ambient-caps", given]
+    child = [sys.executable, "-c", CHILD, str(pins.folder)]
+    return json.loads(
+        namespace.run("setpriv", *become, *caps, *child, stdin=ruleset.read_bytes().hex()).splitlines()[-1]
+    )
+
+
+def test_three_capabilities_are_enough(place: tuple[Namespace, Pins, Path]) -> None:
+    """No root: NET_ADMIN, BPF and PERFMON load, attach, verify and take away again."""
+    assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing", "cost"),
+    [
+        (("net_admin", "bpf"), "CAP_PERFMON", "the verifier refuses"),
+        (("net_admin", "perfmon"), "CAP_BPF", "no BPF map can be made"),
+        (("bpf", "perfmon"), "CAP_NET_ADMIN", "no program attached"),
+    ],
+)
+def test_one_that_is_missing_is_named(
+    place: tuple[Namespace, Pins, Path], given: tuple[str, ...], missing: str, cost: str
+) -> None:
+    """77, with what it costs; nothing is left behind."""
+    found = attempt(place, *given)
+    assert found["code"] == 77
+    assert found["message"].startswith(f"{missing} is missing: ")
+    assert cost in found["message"]
+    assert missing in found["next_step"]
+    assert found["sets"] == []

@@ -1,0 +1,56 @@
+"""Which engine gets which interface."""
+
+from __future__ import annotations
+
+from geodrop.dataplane.assign import TO_COME, Assignment, assign
+from geodrop.dataplane.engine import Scope
+from geodrop.dataplane.interfaces import Link, resolve
+
+ETH0, ETH1, WLAN = Link(2, "eth0"), Link(3, "eth1"), Link(4, "wlan0")
+VLAN, ON_VLAN = Link(5, "eth0.7", "vlan", 2), Link(6, "inner", "vlan", 5)
+LINKS = [ETH0, ETH1, WLAN, VLAN, ON_VLAN]
+
+
+def test_nftables_takes_names_as_they_are() -> None:
+    """Patterns, VLANs and interfaces to come are all names to it."""
+    selection = resolve(["eth0", "ppp*"], LINKS)
+    assert assign("nftables", selection) == Assignment((), Scope(("eth0", "eth0.7", "inner", "ppp*")))
+
+
+def test_xdp_takes_interfaces_that_are_there_and_vlans_with_their_carrier() -> None:
+    """Its program sees tagged frames: a second one on the VLAN would judge, and count, twice."""
+    selection = resolve(["eth*", "ppp*"], LINKS)
+    assert assign("xdp", selection) == Assignment(("eth0", "eth1"), Scope(()))
+    # A VLAN whose carrier nobody selected is an interface like any other.
+    assert assign("xdp", resolve(["eth0.7"], LINKS)).xdp == ("eth0.7",)
+
+
+def test_auto_leaves_nftables_out_where_xdp_takes_everything() -> None:
+    """With plain names of interfaces that are there nothing is left to guard."""
+    plan = assign("auto", resolve(["eth0", "wlan0"], LINKS))
+    assert plan == Assignment(("eth0", "wlan0"), Scope(()))
+
+
+def test_auto_guards_patterns_and_names_to_come() -> None:
+    """Nftables judges newcomers, and lets pass by number what xdp judges, VLANs included."""
+    plan = assign("auto", resolve(["eth*", "ppp0"], LINKS))
+    assert plan.xdp == ("eth0", "eth1")
+    assert plan.scope == Scope(("eth*", "ppp0"), (2, 3, 5, 6), {"eth*": TO_COME, "ppp0": TO_COME})
+    assert plan.only_guards
+
+
+def test_auto_falls_back_an_interface_at_a_time() -> None:
+    """A refusal moves that interface and its VLANs, with the reason, and no other."""
+    plan = assign("auto", resolve(["eth*", "wlan0"], LINKS), {"eth0": "too large"})
+    assert plan.xdp == ("eth1", "wlan0")
+    assert set(plan.scope.names) == {"eth0", "eth0.7", "inner", "eth*"}
+    assert plan.scope.elsewhere == (3, 4)
+    assert plan.scope.why == {"eth0": "too large", "eth0.7": "too large", "inner": "too large", "eth*": TO_COME}
+    assert not plan.only_guards
+
+
+def test_auto_without_xdp_is_nftables_with_a_reason() -> None:
+    """Every name says why."""
+    plan = assign("auto", resolve(["wlan*", "ppp0"], LINKS), unavailable="no bpffs")
+    assert plan.xdp == ()
+    assert plan.scope == Scope(("wlan*", "ppp0"), (), {"wlan*": "no bpffs", "ppp0": "no bpffs"})

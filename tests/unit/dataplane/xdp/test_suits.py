@@ -1,0 +1,71 @@
+"""A ruleset is held against what the program takes before the kernel is touched."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.dataplane.xdp import layouts as lay
+from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.dataplane.xdp.suits import check, objection
+from geodrop.errors import ConfigError, DataError
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from geodrop.ruleset.model import Ruleset
+
+GOOD = {
+    "xdp/ipv4": bytes(lay.ROOT_BYTES),
+    "xdp/ipv6": bytes(lay.ROOT_BYTES),
+    "xdp/children": bytes(16),
+    "xdp/lines": bytes(lay.LINE_BYTES),
+    "xdp/digest": bytes(32),
+}
+
+
+def with_tables(plain: Ruleset, **changed: int) -> Ruleset:
+    """A ruleset with empty tables, some of them of another size."""
+    sections = GOOD | {f"xdp/{name}": bytes(size) for name, size in changed.items()}
+    return dataclasses.replace(
+        plain, sections={**plain.sections, **{name: memoryview(data) for name, data in sections.items()}}
+    )
+
+
+PLAIN = ruleset(Service("api"))
+
+
+def test_a_good_one_passes() -> None:
+    """No objection and no complaint."""
+    assert objection(with_tables(PLAIN)) is None
+    check(with_tables(PLAIN))
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("ipv4", lay.ROOT_BYTES - 8),
+        ("ipv6", lay.ROOT_BYTES + 8),
+        ("children", 12),
+        ("children", lay.SEGMENT_BYTES),
+        ("lines", 63),
+        ("lines", 0),
+        ("digest", 31),
+    ],
+)
+def test_sections_of_a_wrong_size_are_bad_data(name: str, size: int) -> None:
+    """Copied as they are they would fill the wrong place, or be read past their end."""
+    with pytest.raises(DataError, match=f"section xdp/{name} has {size:,} bytes") as caught:
+        check(with_tables(PLAIN, **{name: size}))
+    assert caught.value.exit_code == 65
+
+
+def test_the_engine_itself_refuses() -> None:
+    """Whoever calls it: 78 for reject, 65 without tables; no bpffs and no privilege is needed to be told."""
+    engine = XdpEngine()
+    with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
+        engine.apply(with_tables(ruleset(Service("api", action="reject"))), 1, ["lo"])
+    assert caught.value.exit_code == 78
+    with pytest.raises(DataError, match="compile it with --xdp"):
+        engine.apply(PLAIN, 1, ["lo"])

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+from geodrop.config import Config
+from geodrop.report.history import last_failure, read_history
+from geodrop.state.history import DONE, FAILED, Entry
+from geodrop.state.store import FOREVER, Store
+
+ENTRIES = [
+    Entry(100.0, "load", DONE, 0, 1, "a", seconds=0.25, inputs=({"kind": "policy", "sha256": "ab"},)),
+    Entry(160.0, "reload", FAILED, 7, 2, "b", error="no room"),
+    Entry(220.0, "pause", DONE, 7, 3, "a", why="incident", paused=FOREVER),
+    Entry(280.0, "unload", DONE, 0),
+    Entry(340.0, "rollback", DONE, 0, 4, "z", target=1, paused=400),
+]
+
+
+def config(tmp_path: Path, entries: list[Entry]) -> Config:
+    """With that history."""
+    for entry in entries:
+        Store(tmp_path / "state").history.append(entry)
+    return Config(state=tmp_path / "state")
+
+
+def test_newest_first_each_with_its_end(tmp_path: Path) -> None:
+    """What was in force ended when the next came, or when all was taken away; what failed ended nothing."""
+    objects, _ = read_history(config(tmp_path, ENTRIES))
+    assert [(one["origin"], one["until"]) for one in objects] == [
+        ("rollback", None),
+        ("unload", None),
+        ("pause", "1970-01-01T00:04:40Z"),
+        ("reload", None),
+        ("load", "1970-01-01T00:03:40Z"),
+    ]
+
+
+def test_each_object_has_every_key(tmp_path: Path) -> None:
+    """The value is null where there is nothing to say, so that who reads it need not ask whether a key is there."""
+    objects, _ = read_history(config(tmp_path, ENTRIES), 1)
+    assert objects == [
+        {
+            "schema": 1,
+            "time": "1970-01-01T00:05:40Z",
+            "until": None,
+            "seconds": 0.0,
+            "origin": "rollback",
+            "outcome": "done",
+            "generation": 4,
+            "digest": "z",
+            "uid": 0,
+            "change": None,
+            "why": None,
+            "error": None,
+            "target": 1,
+            "paused_until": "1970-01-01T00:06:40Z",
+            "inputs": [],
+        }
+    ]
+
+
+def test_damage_is_told(tmp_path: Path) -> None:
+    """With what can be read."""
+    made = config(tmp_path, ENTRIES)
+    with (made.state / "history.jsonl").open("ab") as file:
+        file.write(b"\0\0\n")
+    objects, problems = read_history(made)
+    assert len(objects) == len(ENTRIES)
+    assert "1 lines cannot be read" in problems[0]
+
+
+def test_last_failure() -> None:
+    """Only until something succeeds again."""
+    assert last_failure(ENTRIES[:2]) == ENTRIES[1]
+    assert last_failure(ENTRIES[:3]) is None
+    assert last_failure([]) is None

@@ -1,0 +1,162 @@
+import time
+from pathlib import Path
+
+import pytest
+
+from geodrop.errors import ApplyError, DataError
+from geodrop.state import files
+from geodrop.state.history import DONE, FAILED, Asked, Entry, History, policies
+
+ASKED = Asked("load", 1000, change="3 regions moved to drop")
+
+
+def done(origin: str, generation: int, digest: str, target: int = 0, at: float = 1.0) -> Entry:
+    """A change that was made."""
+    return Entry(at, origin, DONE, 0, generation, digest, target=target)
+
+
+def fail(history: History, generation: int) -> None:
+    """A reload that comes as far as its number."""
+    with history.attempt(Asked("reload", 0)) as attempt:
+        attempt.generation = generation
+        raise DataError("it is damaged", "copy it again")
+
+
+def succeed(history: History) -> None:
+    """A load."""
+    with history.attempt(ASKED) as attempt:
+        attempt.made = True
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> History:
+    """One whose folder does not exist yet."""
+    return History(tmp_path / "state" / "history.jsonl")
+
+
+def test_a_change_and_a_failure_are_both_written_down(history: History) -> None:
+    """Each with who asked and how it ended; what was not made is not there at all."""
+    with history.attempt(ASKED) as attempt:
+        attempt.generation, attempt.digest, attempt.made = 7, "d7", True
+        attempt.inputs = ({"kind": "policy", "sha256": "ab"},)
+    with pytest.raises(DataError):
+        fail(history, 8)
+    with history.attempt(ASKED):
+        pass
+    first, second = history.entries()
+    assert (first.origin, first.outcome, first.uid, first.generation, first.digest) == ("load", DONE, 1000, 7, "d7")
+    assert first.change == "3 regions moved to drop"
+    assert first.inputs == ({"kind": "policy", "sha256": "ab"},)
+    assert first.put_in_force
+    assert abs(first.time - time.time()) < 60
+    assert (second.origin, second.outcome, second.generation) == ("reload", FAILED, 8)
+    assert second.error == "it is damaged; copy it again"
+    assert not second.put_in_force
+
+
+def test_a_bug_is_an_attempt_too(history: History) -> None:
+    """An exception that is none of ours is written down by its name, and goes on."""
+    with pytest.raises(ZeroDivisionError), history.attempt(ASKED):
+        raise ZeroDivisionError
+    assert history.entries()[0].error == "ZeroDivisionError"
+
+
+def test_a_full_disk_after_the_change_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made stays made: the message says that only the history is missing it; a failure is told first."""
+
+    def full(path: Path, line: bytes) -> None:
+        del line
+        raise ApplyError(f"{path}: No space left on device")
+
+    monkeypatch.setattr(files, "append", full)
+    with pytest.raises(ApplyError, match="load is done, but could not be written into the history"):
+        succeed(history)
+    with pytest.raises(DataError, match="damaged"):
+        fail(history, 8)
+
+
+def test_a_torn_last_line_is_ignored(history: History) -> None:
+    """Cut anywhere, the last line is left out without a word; the next one goes in its place."""
+    history.append(done("load", 1, "a"))
+    history.append(done("load", 2, "b"))
+    whole = history.path.read_bytes()
+    start = whole.index(b"\n") + 1
+    for end in range(start, len(whole)):
+        history.path.write_bytes(whole[:end])
+        assert ([entry.generation for entry in history.entries()], history.read()[1]) == ([1], 0)
+        history.append(done("load", 3, "c"))
+        assert ([entry.generation for entry in history.entries()], history.read()[1]) == ([1, 3], 0)
+
+
+@pytest.mark.parametrize(
+    "line", [b"\0" * 40, b"{", b"[]", b"7", b'{"time": "x"}', b'{"time": 1, "origin": "load"}', b"\xff", b""]
+)
+def test_a_damaged_line_is_counted_and_passed_over(history: History, line: bytes) -> None:
+    """The lines around it are read."""
+    history.append(done("load", 1, "a"))
+    with history.path.open("ab") as file:
+        file.write(line + b"\n")
+    history.append(done("load", 2, "b"))
+    entries, unreadable = history.read()
+    assert [entry.generation for entry in entries] == [1, 2]
+    assert unreadable == 1
+
+
+def test_what_a_later_version_adds_is_passed_over(history: History) -> None:
+    """Going back to this version does not lose the history."""
+    history.path.parent.mkdir()
+    history.path.write_bytes(b'{"time":1.5,"origin":"load","outcome":"done","uid":3,"generation":9,"more":{}}\n')
+    assert history.entries() == [Entry(1.5, "load", DONE, 3, 9)]
+
+
+def test_prune_forgets_by_age(history: History) -> None:
+    """Old entries go, except the last that put in force what is still needed."""
+    now = time.time()
+    for generation, (digest, age) in enumerate([("a", 90), ("b", 80), ("a", 70), ("c", 60), ("d", 5)], start=1):
+        history.append(done("load", generation, digest, at=now - age))
+    history.prune(50, {"a", "d"})
+    assert [entry.generation for entry in history.entries()] == [3, 5]
+    history.prune(1, {"d"})
+    assert [entry.generation for entry in history.entries()] == [5]
+
+
+def test_nothing_to_prune(history: History) -> None:
+    """A young history is left alone, and so is one that is not there."""
+    history.prune(50, ())
+    history.append(done("load", 1, "a", at=time.time()))
+    before = history.path.stat().st_ino
+    history.prune(50, ())
+    assert history.path.stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("entries", "steps"),
+    [
+        ([], []),
+        ([done("load", 1, "a"), done("load", 2, "b"), done("reload", 3, "c")], ["a", "b", "c"]),
+        # Nothing new came in force.
+        ([done("load", 1, "a"), done("pause", 2, "a"), done("resume", 3, "a"), done("repair", 4, "a")], ["a"]),
+        ([done("load", 1, "a"), done("unload", 0, ""), done("load", 2, "a")], ["a"]),
+        # One rollback after the other goes further back, not to and fro; what is loaded then goes on from there.
+        ([done("load", 1, "a"), done("load", 2, "b"), done("load", 3, "c"), done("rollback", 4, "b", 2)], ["a", "b"]),
+        (
+            [
+                done("load", 1, "a"),
+                done("load", 2, "b"),
+                done("load", 3, "c"),
+                done("rollback", 4, "b", 2),
+                done("rollback", 5, "a", 1),
+                done("load", 6, "d"),
+            ],
+            ["a", "d"],
+        ),
+        # A way forward again, to what a rollback had taken away.
+        ([done("load", 1, "a"), done("load", 2, "b"), done("rollback", 3, "a", 1), done("rollback", 4, "b", 2)], "ab"),
+        # A boot for want of the last good one brings back something older; that is no step.
+        ([done("load", 1, "a"), done("load", 2, "b"), done("boot", 3, "a")], ["a", "b"]),
+        ([done("load", 1, "a"), Entry(2.0, "reload", FAILED, 0, 2, "b")], ["a"]),
+    ],
+)
+def test_steps_of_rollback(entries: list[Entry], steps: list[str]) -> None:
+    """One a policy, in the order they came in force; see each case."""
+    assert [step.digest for step in policies(entries)] == list(steps)

@@ -1,0 +1,46 @@
+"""A small world and two policies on it, compiled in memory with the tables of both engines.
+
+Both policies drop CN and let US through; of RU each says something else, so that one can tell which was in force.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.compile.build import compile_ruleset
+from geodrop.geo.database import Database
+from geodrop.policy.parse import load_policy
+from geodrop.ruleset.model import Ruleset
+from tests.databases import country, write_database
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WORLD = {
+    "1.0.0.0/8": country("CN"),
+    "2.0.0.0/8": country("US"),
+    "5.0.0.0/8": country("RU"),
+    "2400::/16": country("CN"),
+    "2600::/16": country("US"),
+    "2a02::/16": country("RU"),
+}
+HEAD = "version: 1\nservices:\n  api:\n    match: {ports: {tcp: [443]}}\n"
+POLICY_CN = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN]\n"
+POLICY_US = HEAD + "    default: deny\n    unknown: deny\n    allow: [US]\n"
+
+
+def compiled(policy: str, folder: Path) -> Ruleset:
+    """A policy's ruleset."""
+    return Ruleset.unpack(packed(policy, folder), "test")
+
+
+def packed(policy: str, folder: Path) -> bytes:
+    """The same as a file's bytes; the database is written to a folder."""
+    database = write_database(folder / "world.mmdb", WORLD)
+    parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
+    opened = Database.open(database.read_bytes(), database.name)
+    return compile_ruleset(parsed, [opened], xdp=True)
+
+
+def _no_lists(name: str) -> bytes:
+    raise AssertionError(name)
