@@ -46,6 +46,7 @@ LIBRARIES: dict[str, set[str]] = {
     "geoip2": {"geo"},
     "yaml": {"document"},
     "pyroute2": {"dataplane"},
+    "bcc": {"dataplane"},
     "structlog": {"daemon"},
 }
 """Each library and the rooms that may import it."""

@@ -59,7 +59,7 @@ def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence
             "pattern matches",
             "name one with --interface, or with `interfaces` in agent.yaml",
         )
-    engines = Engines.here()
+    engines = Engines.here(config.loader)
     store = Store(config.state)
     before, intent = engines.observe(), store.intent()
     same = before.digest == ruleset.digest and not engines.verify(ruleset)

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from geodrop.dataplane.xdp.engine import LAYOUT
+from tests.bcc import require_bcc
 from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
 
@@ -77,3 +80,15 @@ def test_engines_follow_each_other(xdp: Host) -> None:
         assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
         # Counters stay where they are; a chain that packets meet does not.
         assert ("chain" in xdp.netns.run("nft", "list", "ruleset")) is (expected == "nftables")
+
+
+def test_the_loader_of_agent_yaml(xdp: Host) -> None:
+    """`loader: bcc` builds the program here; what is in force is read the same way."""
+    require_bcc()
+    geodrop = xdp.geodrop
+    with (geodrop.folder / "agent.yaml").open("a") as config:
+        config.write("loader: bcc\n")
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    assert geodrop.good("status", "--json").json["healthy"] is True
+    pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
+    assert f"set-1-{LAYOUT}{BccLoader().version()}/geodrop_ask" in pinned

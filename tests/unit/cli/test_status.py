@@ -9,6 +9,8 @@ GOOD = {
     "generation": 42,
     "digest": "ab" * 32,
     "unloaded": False,
+    "daemon": False,
+    "last_reload": None,
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
     "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
 }
@@ -32,3 +34,18 @@ def test_degraded() -> None:
 def test_nothing_in_force(unloaded: bool, why: str) -> None:  # noqa: FBT001
     """It is told apart whether somebody wanted that."""
     assert describe({**GOOD, "enforcing": False, "unloaded": unloaded}) == f"not enforcing: {why}"
+
+
+def test_daemon_and_its_last_reload() -> None:
+    """Whether somebody watches, and how the last change went; without one it is said that the kernel goes on."""
+    last = {"time": "2026-01-02T03:04:05Z", "good": True, "text": "generation 41 -> 42: 3 regions moved to drop"}
+    text = describe({**GOOD, "daemon": True, "last_reload": last})
+    assert "  reload      2026-01-02T03:04:05Z: generation 41 -> 42: 3 regions moved to drop\n" in text
+    assert text.endswith("  daemon      running")
+    assert "the kernel enforces without it" in describe(GOOD)
+
+
+def test_nothing_in_force_and_why() -> None:
+    """A policy that was refused at the first start stands below."""
+    text = describe({**GOOD, "enforcing": False, "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
+    assert text.endswith("  problem     p.yaml:2:1: error: bad")
