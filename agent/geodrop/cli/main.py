@@ -30,6 +30,7 @@ VERBS = {
     "status": "what is in force, and whether it is healthy",
     "counters": "drops by service and region",
     "verify": "compare the kernel with the ruleset it should hold",
+    "doctor": "what this host can do, and what is missing",
     "demo": "the whole thing in throw-away network namespaces",
 }
 """Every verb and what it does, in the order of `--help`; the module of a verb has its name."""

@@ -9,6 +9,7 @@ from datetime import datetime
 import pytest
 
 from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from geodrop.dataplane.xdp.engine import LAYOUT
 from tests.bcc import require_bcc
 from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
@@ -150,4 +151,4 @@ def test_the_loader_of_agent_yaml(xdp: Host) -> None:
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
     assert geodrop.good("status", "--json").json["healthy"] is True
     pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
-    assert f"set-1-{BccLoader().version()}/geodrop_ask" in pinned
+    assert f"set-1-{LAYOUT}{BccLoader().version()}/geodrop_ask" in pinned
