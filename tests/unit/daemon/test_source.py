@@ -107,7 +107,7 @@ def test_a_child_waits(config: Config, maker: Maker, monkeypatch: pytest.MonkeyP
     assert second
     second.close()
     with maker.ruleset_file(config) as made:
-        assert Ruleset.open(made.path)
+        assert Ruleset.open(made.path).digest
     maker.wait(config)
     maker.close()
     monkeypatch.setattr(module, "compile_socket", lambda: Path("/"))
