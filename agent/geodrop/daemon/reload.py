@@ -92,6 +92,7 @@ class Reload:
         phase("compiling")
         opened = self._maker.ruleset_file(config)
         made = await self._parts.compiler.do(opened.__enter__)
+        compiled = time.perf_counter() - began
         try:
             phase("loading")
             loaded = await self._parts.engine.do(
@@ -103,11 +104,14 @@ class Reload:
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
         warnings = "\n".join([*made.warnings.splitlines(), *lines])
-        return outcome(loaded, made.change, time.perf_counter() - began, warnings)
+        seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
+        return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
 
-def outcome(loaded: Loaded, change: Mapping[str, Any] | None, seconds: float, warnings: str = "") -> Outcome:
-    """What to say of a reload that took so long; `change` is as compile.change has it."""
+def outcome(
+    loaded: Loaded, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
+) -> Outcome:
+    """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
     before, after = loaded.before.generation, loaded.after.generation
     data = {
         "schema": SCHEMA,
@@ -115,7 +119,7 @@ def outcome(loaded: Loaded, change: Mapping[str, Any] | None, seconds: float, wa
         "generation": after,
         "previous": before,
         "digest": loaded.after.digest,
-        "seconds": round(seconds, 4),
+        "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
         "change": change,
     }
     digest = loaded.after.digest[:12]
@@ -124,7 +128,7 @@ def outcome(loaded: Loaded, change: Mapping[str, Any] | None, seconds: float, wa
     else:
         # From nothing, everything is a change: what is in force says more.
         what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
-        text = f"generation {before} -> {after}: {what}, {seconds * 1e3:,.0f} ms"
+        text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return Outcome(text, data, warnings)
 
 

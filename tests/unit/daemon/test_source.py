@@ -1,10 +1,10 @@
-import contextlib
 import fcntl
 import os
 from pathlib import Path
 
 import pytest
 
+from geodrop.compile.sandbox import Child
 from geodrop.config import Config, Source
 from geodrop.daemon import source as module
 from geodrop.daemon.source import SEALS, Maker, source_of, wants_xdp
@@ -88,30 +88,32 @@ def test_failures_keep_code_and_lines(config: Config, maker: Maker, tmp_path: Pa
         pytest.fail("made of nothing")
 
 
-def waits(maker: Maker) -> bool:
-    """Whether a child is there for the next request."""
-    return maker._waiting is not None
+def waiting(maker: Maker) -> Child | None:
+    """The child that it has ready."""
+    return maker._waiting
 
 
 def test_a_child_waits(config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """It serves the next request, and no second one; one that died meanwhile is replaced."""
     maker.wait(config)
-    waiting = maker._waiting
-    assert waiting is not None
+    first = waiting(maker)
+    assert first
     maker.wait(config)
-    assert maker._waiting is waiting
+    assert waiting(maker) is first
     with maker.ruleset_file(config):
-        assert not waits(maker)
+        assert waiting(maker) is None
     maker.wait(config)
-    assert waits(maker)
-    maker.close()
+    second = waiting(maker)
+    assert second
+    second.close()
     with maker.ruleset_file(config) as made:
         assert Ruleset.open(made.path).digest
     maker.wait(config)
     maker.close()
-    with monkeypatch.context() as patch, contextlib.suppress(UnavailableError):
-        patch.setattr(module, "compile_socket", lambda: Path("/"))
-        Maker().wait(config)
+    monkeypatch.setattr(module, "compile_socket", lambda: Path("/"))
+    maker.wait(config)
+    with pytest.raises(UnavailableError, match=r"geodrop-compile\.socket"), maker.ruleset_file(config):
+        pytest.fail("made by a child with our privileges")
 
 
 def test_no_source() -> None:

@@ -67,6 +67,6 @@ def test_everybody_may_look_who_has_it(tmp_path: Path) -> None:
     before = os.umask(0o077)
     try:
         with lock.exclusive():
-            assert os.stat(tmp_path / "run" / "lock").st_mode & 0o777 == 0o644
+            assert (tmp_path / "run" / "lock").stat().st_mode & 0o777 == 0o644
     finally:
         os.umask(before)
