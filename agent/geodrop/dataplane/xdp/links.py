@@ -103,9 +103,18 @@ def move(pins: Pins, ifindex: int, program: int) -> None:
 
 
 def detach(pins: Pins, ifindex: int) -> None:
-    """Take the program off an interface: the link goes with its pin."""
+    """Take the program off an interface; returns when no packet meets it any more.
+
+    Without the call the link would go with its pin too, but in a work queue, some time later.
+    """
+    path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
-        (pins.links / str(ifindex)).unlink()
+        fd = libbpf.get(str(path))
+        try:
+            libbpf.detach_link(fd)
+        finally:
+            os.close(fd)
+        path.unlink()
 
 
 def program_on(ifindex: int) -> int:
