@@ -118,7 +118,8 @@ def carry_and_remove_older(pins: Pins, programs: Programs) -> None:
     """Take over what sets of other programs have counted, and remove them."""
     for folder in pins.sets():
         if folder != programs.folder:
-            with suppress(OSError), Programs.open(folder) as older:
+            # Of a set that a killed load left some is missing, and it has counted nothing.
+            with suppress(FileNotFoundError), Programs.open(folder) as older:
                 programs.carry(older.totals())
             remove_set(folder)
 
