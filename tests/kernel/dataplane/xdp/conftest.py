@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.kernel.dataplane.xdp.states import Bench
 from tests.namespaces import End, join, namespaces, require
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from geodrop.dataplane.xdp.pins import Pins
@@ -37,9 +37,9 @@ POLICY_A = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN]\n"
 POLICY_B = HEAD + "    default: deny\n    unknown: deny\n    allow: [US]\n"
 
 
-def compiled(policy: str, folder: Path, world: dict[str, object] | None = None) -> Ruleset:
+def compiled(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> Ruleset:
     """A ruleset in memory."""
-    database = write_database(folder / "world.mmdb", world or WORLD)
+    database = write_database(folder / "world.mmdb", world)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
     return Ruleset.unpack(compile_ruleset(parsed, [opened], xdp=True), "test")
