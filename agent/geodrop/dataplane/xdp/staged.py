@@ -66,8 +66,8 @@ class Staged:
     def switch(self, names: Sequence[str]) -> None:
         """Publish: from here on packets are judged by this generation. Links to run on these interfaces stay."""
         self.switched, self._kept = True, names
-        number = libbpf.program_info(self._program).id
         with _kernel():
+            number = libbpf.program_info(self._program).id
             self.programs.publish(self.word)
             for link in self._found:
                 if link.program != number:
