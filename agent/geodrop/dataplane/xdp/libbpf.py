@@ -218,10 +218,13 @@ class Log:
         libc = ctypes.CDLL(None)
         kind = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
+        # A verifier's log comes as one line of up to 16 MB; its end is what matters.
+        room = mmap.mmap(-1, 32 << 20)
+        start = ctypes.addressof(c_uint8.from_buffer(room))
+
         def keep(_level: int, template: bytes, arguments: int) -> int:
-            line = ctypes.create_string_buffer(1 << 16)
-            libc.vsnprintf(line, c_size_t(len(line)), template, c_void_p(arguments))
-            self.lines.append(line.value.decode(errors="replace").rstrip())
+            libc.vsnprintf(c_void_p(start), c_size_t(len(room)), template, c_void_p(arguments))
+            self.lines.append(ctypes.string_at(start).decode(errors="replace").rstrip())
             return 0
 
         self._callback: Callable[..., int] = kind(keep)
