@@ -45,7 +45,7 @@ def lock_file() -> str:
 
 def refusal_log() -> Path:
     """What the kernel's verifier said of the last program that it refused."""
-    return _apart(RUN) / "verifier.log"
+    return _path(_apart(RUN), "verifier.log")
 
 
 def namespace_cookie() -> int:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.dataplane.xdp.loader import MAPS, OBJECTS, PROGRAMS, LibbpfLoader
+from geodrop.dataplane.xdp.libbpf_loader import OBJECTS, LibbpfLoader
+from geodrop.dataplane.xdp.loader import MAPS, PROGRAMS
 
 if TYPE_CHECKING:
     from pathlib import Path
