@@ -43,6 +43,11 @@ def lock_file() -> str:
     return f"{_apart(RUN)}/lock"
 
 
+def refusal_log() -> Path:
+    """What the kernel's verifier said of the last program that it refused."""
+    return _path(_apart(RUN), "verifier.log")
+
+
 def namespace_cookie() -> int:
     """The number of this thread's network namespace, unique until the next boot (since Linux 5.14)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:

@@ -152,3 +152,21 @@ def test_the_loader_of_agent_yaml(xdp: Host) -> None:
     assert geodrop.good("status", "--json").json["healthy"] is True
     pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
     assert f"set-1-{LAYOUT}{BccLoader().version()}/geodrop_ask" in pinned
+
+
+def test_loads_at_once(xdp: Host) -> None:
+    """Of several loads at a time each is done or told that somebody else is at it, and one whole policy is in force."""
+    geodrop = xdp.geodrop
+    files = [xdp.cn, xdp.ru] * 3
+    commands = [geodrop.command("load", "--engine", "xdp", "--interface", "eth0", file) for file in files]
+    loads = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for command in commands
+    ]
+    done = [(load.communicate()[1], load.returncode) for load in loads]
+    assert {code for _, code in done} <= {0, 75}, done
+    assert 0 in {code for _, code in done}
+    assert all("is changing the dataplane" in words for words, code in done if code == 75)
+    status = geodrop.good("status", "--json").json
+    assert status["healthy"] is True
+    assert status["generation"] <= sum(code == 0 for _, code in done)
+    assert "the kernel matches" in geodrop.good("verify", "--full").out

@@ -163,6 +163,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
+    "bpf_link_detach": (c_int, (c_int,)),
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_xdp_query": (c_int, (c_int, c_int, c_void_p)),
@@ -217,10 +218,13 @@ class Log:
         libc = ctypes.CDLL(None)
         kind = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
+        # A verifier's log comes as one line of up to 16 MB; its end is what matters.
+        room = mmap.mmap(-1, 32 << 20)
+        start = ctypes.addressof(c_uint8.from_buffer(room))
+
         def keep(_level: int, template: bytes, arguments: int) -> int:
-            line = ctypes.create_string_buffer(1 << 16)
-            libc.vsnprintf(line, c_size_t(len(line)), template, c_void_p(arguments))
-            self.lines.append(line.value.decode(errors="replace").rstrip())
+            libc.vsnprintf(c_void_p(start), c_size_t(len(room)), template, c_void_p(arguments))
+            self.lines.append(ctypes.string_at(start).decode(errors="replace").rstrip())
             return 0
 
         self._callback: Callable[..., int] = kind(keep)
@@ -315,6 +319,11 @@ def create_link(program: int, ifindex: int, flags: int) -> int:
 def update_link(link: int, program: int) -> None:
     """Put another program in the place of a link's, with no packet unjudged in between."""
     call("bpf_link_update", link, program, byref(LinkUpdateOptions(size=sizeof(LinkUpdateOptions))))
+
+
+def detach_link(link: int) -> None:
+    """Take a link's program off its interface at once; also when the interface is gone. The link stays, defunct."""
+    call("bpf_link_detach", link)
 
 
 def query(ifindex: int) -> QueryOptions:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp import libbpf
-from geodrop.errors import ApplyError, PrivilegeError
+from geodrop.dataplane.xdp.refusal import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,18 +84,7 @@ def explained(log: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EPERM:
-            raise PrivilegeError(
-                "the kernel does not let us load the XDP program", "run as root, or with CAP_BPF"
-            ) from error
-        if error.errno == errno.ENOMEM:
-            raise ApplyError(
-                "the kernel has no memory for the XDP program and its maps", "free some, or use nftables"
-            ) from error
-        words = "\n".join(log[-LOG_LINES:])
-        raise ApplyError(
-            f"the kernel refused the XDP program ({error.strerror}):\n{words}", "use --engine nftables"
-        ) from error
+        raise refused(error, log) from error
 
 
 def _class(needed: int, least: int) -> int:

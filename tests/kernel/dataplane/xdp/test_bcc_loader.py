@@ -19,7 +19,8 @@ from geodrop.errors import ApplyError
 from tests.bcc import require_bcc
 from tests.bench.generator import Generator
 from tests.bpffs import own_pins
-from tests.kernel.dataplane.xdp.test_engine import POLICY_A, POLICY_B, compiled, counts
+from tests.kernel.dataplane.xdp.conftest import POLICY_A, POLICY_B, compiled
+from tests.kernel.dataplane.xdp.test_engine import counts
 from tests.namespaces import End, join, namespaces, require
 
 if TYPE_CHECKING:
