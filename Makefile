@@ -76,6 +76,7 @@ $(XDP)/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
+	$(call os_packages,need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF";)
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
 
 test-databases: setup ## the tests on real databases, fetched from npm

@@ -59,7 +59,9 @@ static __always_inline __u32 walk(void *map, struct index *index, struct entry *
 		__u64 child = children + (value & (CHILD - 1));
 		BOUND(child, MAX_CHILDREN - 1);
 		entry = &index->children[child];
-		value = value_of(map, entry, entry->lower ? low : high, &children);
+		__u64 key = entry->lower ? low : high;
+		FORGET(key, high); /* which half it is, or each level would double what is followed */
+		value = value_of(map, entry, key, &children);
 	}
 	return value & CHILD ? NO_ZONE : value;
 }
@@ -72,7 +74,7 @@ static __always_inline __u32 zone_of_ipv4(void *map, __u64 key)
 		return NO_ZONE;
 	__u64 top = key >> (64 - ROOT_BITS);
 	BOUND(top, ROOT_ENTRIES - 1);
-	return walk(map, index, &index->ipv4[top], key, 0);
+	return walk(map, index, &index->ipv4[top], key, key);
 }
 
 static __always_inline __u32 zone_of_ipv6(void *map, __u64 high, __u64 low)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/etc/geodrop/agent.yaml"
 ENGINES = ("auto", "nftables", "xdp")
+LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
@@ -42,6 +43,7 @@ METRICS = {
 KEYS = {
     "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
+    "loader": Key("who loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
     "interfaces": Key(
         "where packets are judged, a list of names that may end in `*`. Left out: those with a default route, but no "
         "loopback, bridge, veth or tunnel"
@@ -79,6 +81,7 @@ class Config:
 
     source: Source | None = None
     engine: str = "auto"
+    loader: str = "libbpf"
     interfaces: tuple[str, ...] = ()
     first_boot: str = "open"
     state: Path = field(default_factory=default_state)
@@ -128,6 +131,7 @@ class _Reader:
         found = self._shape.fields(self._report, root, "agent.yaml", KEYS)
         read: dict[str, object] = {
             "engine": found.value("engine", partial(self._choice, ENGINES)),
+            "loader": found.value("loader", partial(self._choice, LOADERS)),
             "first_boot": found.value("first_boot", partial(self._choice, FIRST_BOOT)),
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),

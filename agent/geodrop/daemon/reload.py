@@ -15,7 +15,7 @@ from geodrop.dataplane.load import apply_file
 from geodrop.errors import GeodropError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from geodrop.config import Config
     from geodrop.daemon.parts import Parts
@@ -102,11 +102,12 @@ class Reload:
         self.config = config
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
-        return outcome(loaded, time.perf_counter() - began, "\n".join([*made.warnings.splitlines(), *lines]))
+        warnings = "\n".join([*made.warnings.splitlines(), *lines])
+        return outcome(loaded, made.change, time.perf_counter() - began, warnings)
 
 
-def outcome(loaded: Loaded, seconds: float, warnings: str = "") -> Outcome:
-    """What to say of a load that took so long."""
+def outcome(loaded: Loaded, change: Mapping[str, Any] | None, seconds: float, warnings: str = "") -> Outcome:
+    """What to say of a reload that took so long; `change` is as compile.change has it."""
     before, after = loaded.before.generation, loaded.after.generation
     data = {
         "schema": SCHEMA,
@@ -115,10 +116,17 @@ def outcome(loaded: Loaded, seconds: float, warnings: str = "") -> Outcome:
         "previous": before,
         "digest": loaded.after.digest,
         "seconds": round(seconds, 4),
+        "change": change,
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         text = f"generation {after}: unchanged (ruleset {digest}), nothing to do"
     else:
-        text = f"generation {before} -> {after}: ruleset {digest}, {seconds * 1e3:,.0f} ms"
+        # From nothing, everything is a change: what is in force says more.
+        what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
+        text = f"generation {before} -> {after}: {what}, {seconds * 1e3:,.0f} ms"
     return Outcome(text, data, warnings)
+
+
+def _names(loaded: Loaded) -> str:
+    return ", ".join(interface.name for interface in loaded.after.interfaces)

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 500
 """Lines of history in an answer, each with its inputs; whoever may read the state directory gets all of them."""
 
-MAX_ADDRESSES = 1024
+MAX_ADDRESSES = 256
+"""What one question may hold: an answer takes about 0.1 s, in which nothing else is done."""
 
 
 @dataclass(frozen=True, slots=True)

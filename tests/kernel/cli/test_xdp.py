@@ -8,6 +8,9 @@ from datetime import datetime
 
 import pytest
 
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from geodrop.dataplane.xdp.engine import LAYOUT
+from tests.bcc import require_bcc
 from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
 
@@ -137,3 +140,15 @@ def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
     status = geodrop.good("status", "--json").json
     assert [(one["name"], one["engine"]) for one in status["interfaces"]] == [("eth0", "xdp"), ("eth1", "xdp")]
     assert (status["generation"], status["paused"], status["healthy"]) == (2, True, True)
+
+
+def test_the_loader_of_agent_yaml(xdp: Host) -> None:
+    """`loader: bcc` builds the program here; what is in force is read the same way."""
+    require_bcc()
+    geodrop = xdp.geodrop
+    with (geodrop.folder / "agent.yaml").open("a") as config:
+        config.write("loader: bcc\n")
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    assert geodrop.good("status", "--json").json["healthy"] is True
+    pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
+    assert f"set-1-{LAYOUT}{BccLoader().version()}/geodrop_ask" in pinned

@@ -14,7 +14,8 @@ from geodrop.dataplane import capabilities
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.dataplane.xdp.loader import LibbpfLoader, Loader, Sizes
+from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
+from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Totals, Word
 from geodrop.dataplane.xdp.staged import Staged, discard

@@ -85,7 +85,7 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
             os.close(fd)
         return ifindex
     raise UnavailableError(
-        f"{name}, MTU {_mtu(name)}, takes no XDP program ({'; '.join(refused)})",
+        f"{name}, MTU {mtu(name)}, takes no XDP program ({'; '.join(refused)})",
         "lower the MTU or switch offloads such as LRO off (the kernel's log may say which), or use --engine nftables",
     )
 
@@ -116,7 +116,8 @@ def program_on(ifindex: int) -> int:
     return 0
 
 
-def _mtu(name: str) -> int:
+def mtu(name: str) -> int:
+    """An interface's MTU; asked by ioctl, since sysfs may show another network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
     return int(struct.unpack_from("16si", answer)[1])
