@@ -100,6 +100,11 @@ class Daemon:
             self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
             return
         taken = await self._take_over()
+        if taken and store.intent().rolled_back:
+            # Somebody wanted what is older than the source: only who asks for the source gets it.
+            self._log.warning("rolled back: the policy that was gone back to stays until the next reload")
+            self._notifier.ready("rolled back until the next reload")
+            return
         try:
             said = (await self._reload.ask(lambda _: None)).text
         except GeodropError as failure:

@@ -17,6 +17,8 @@ from geodrop.errors import PrivilegeError, UsageError
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
 
+READING = {"status", "counters", "verify", "explain", "history"}
+
 
 def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last | None = None, **args: Any) -> Any:  # noqa: ANN401 - as the verb has it
     """What the daemon answers to a request, nothing being loaded."""
@@ -51,7 +53,7 @@ def test_every_other_verb_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the socket for readers they are answered."""
     monkeypatch.setattr("geodrop.daemon.verbs.read_counters", lambda: [{"service": "api"}])
     assert ask("counters", STRANGER, only_reading=True) == {"data": [{"service": "api"}]}
-    assert {name for name, verb in VERBS.items() if not verb.changes} == {"status", "counters", "verify", "explain"}
+    assert {name for name, verb in VERBS.items() if not verb.changes} == READING
 
 
 def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
