@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from geodrop.compile.zones import Zones
 
 ZONES = 40
+MAX_LINE = (1 << xdp.WORD_LINE_BITS) - 1
 
 
 def zones(ipv4: Partition, ipv6: Partition) -> Zones:
@@ -36,8 +37,18 @@ def partition(family: int, starts: set[int], seed: int) -> Partition:
 def look_up(tables: xdp.Tables, family: int, address: int) -> int:
     """What the program does, step by step (bpf/lookup.h)."""
     high, low = (address << 32, 0) if family == 4 else (address >> 64, address & (1 << 64) - 1)
-    entry = tables.roots[family][high >> 48]
-    for _ in range(xdp.MAX_DEPTH):
+    bits = xdp.NODE_BITS[family]
+    width = 64 - xdp.ROOT_BITS - bits
+    word = int(tables.roots[family][high >> 48])
+    if not word & xdp.MORE:
+        return word
+    node = tables.lines.view(np.uint32)[16 * (word & MAX_LINE) :]
+    word = int(node[high >> width & (1 << bits) - 1])
+    if not word & xdp.MORE:
+        return word
+    bits = word >> xdp.WORD_LINE_BITS & 15
+    entry = {"line": word & MAX_LINE, "bits": bits, "shift": width - bits, "lower": 0}
+    for _ in range(xdp.MAX_DEPTH + 1):
         key, shift = (low if entry["lower"] else high), int(entry["shift"])
         line = tables.lines[int(entry["line"]) + (key >> shift & (1 << int(entry["bits"])) - 1)]
         wanted = (key & (1 << shift) - 1) >> max(shift - xdp.KEY_BITS, 0)
