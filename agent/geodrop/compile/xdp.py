@@ -15,7 +15,7 @@ import numpy as np
 
 from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
-from geodrop.geo.partition import distinct
+from geodrop.geo.partition import changes, distinct
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -68,12 +68,14 @@ class _Blocks(NamedTuple):
 class _Keys:
     """Boundaries: from `keys[i]` on the value is `values[i]`; below 0 it stands for the lower halves `~value` below.
 
-    Those of the upper halves come first, then those of each split upper half in turn, `groups` says where.
+    Those of the upper halves come first, then those of each split upper half in turn, `groups` says where. The lowest
+    `grain` bits are 0 in all of them.
     """
 
     keys: Keys
     values: Ints
     groups: Ints
+    grain: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,6 @@ class _Builder:
         total = int(count.sum())
 
         offset, index, block, slot, between = _boundaries(keys, blocks, spare)
-        code = block << 33 | slot << 1 | between
 
         # Runs of slots that lead to the same place: they start with a line, at a boundary, and after a mixed slot.
         line_block = np.repeat(np.arange(len(count)), count)
@@ -199,13 +200,14 @@ class _Builder:
         )
         run_block, run_slot = runs >> 32, runs & 0xFFFF_FFFF
         line = before[run_block] + (run_slot >> slot_bits[run_block])
-        starts = np.searchsorted(line, np.arange(total))
+        starts = np.flatnonzero(changes(line))
         column = np.arange(len(runs)) - starts[line]
         full = np.diff(np.append(starts, len(runs))) > LINE_KEYS + 1
 
         # A run's value is that of the last boundary at or before its start; boundaries after that make it mixed.
-        low = np.searchsorted(code, run_block << 33 | run_slot << 1, side="right")
-        high = np.searchsorted(code, run_block << 33 | run_slot << 1 | 1, side="right")
+        run = np.searchsorted(runs, block << 32 | slot)
+        high = np.cumsum(np.bincount(run, minlength=len(runs)))
+        low = high - np.bincount(run[between], minlength=len(runs))
         value = np.where(low > offset[run_block], keys.values[index[np.maximum(low, 1) - 1]], blocks.base[run_block])
         kept = ~full[line]
         mixed = kept & (high > low)
@@ -214,8 +216,7 @@ class _Builder:
         # The children: mixed slots, split upper halves, and lines that hold more than they have room for.
         whole = np.flatnonzero(full)
         at = starts[whole]
-        line_end = (line_number[whole] + 1 << slot_bits[line_block[whole]]) - 1
-        end = np.searchsorted(code, line_block[whole] << 33 | line_end << 1 | 1, side="right")
+        end = high[np.append(starts[1:], len(runs))[whole] - 1]
         to_first = blocks.first - offset
         group = ~value[split]
         pending = [
@@ -291,7 +292,7 @@ def _keys(partition: Partition) -> _Keys:
     """The boundaries of a family, lower halves apart."""
     if partition.family == 4:
         keys = partition.starts.astype(np.uint64) << np.uint64(32)
-        return _Keys(keys, partition.values.astype(np.int64), np.array([len(keys)]))
+        return _Keys(keys, partition.values.astype(np.int64), np.array([len(keys)]), 32)
     halves = np.frombuffer(np.ascontiguousarray(partition.starts).tobytes(), dtype=">u8").astype(np.uint64)
     upper, lower = halves[0::2], halves[1::2]
     values = partition.values.astype(np.int64)
@@ -321,6 +322,7 @@ def _keys(partition: Partition) -> _Keys:
         np.concatenate([all_keys[order], group_lower[inner]]),
         np.concatenate([all_values[order], group_values[inner]]),
         np.append(groups, len(order) + len(inner)),
+        0,
     )
 
 
@@ -348,8 +350,9 @@ def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
         bits[crowded] = blocks.width[crowded] - np.log2(closest.astype(np.float64)).astype(np.int64)
     # `shift` has no room for 64, so the lower half is always cut at least in two.
     least = (blocks.width == 64).astype(np.int64)
-    # A slot with a boundary inside takes two keys, so half the keys must do for a single line.
-    single = amount > LINE_KEYS // 2
+    # A slot with a boundary inside takes two keys, so half the keys must do for a single line that is not exact.
+    exact = blocks.width <= keys.grain + KEY_BITS
+    single = amount > np.where(exact, LINE_KEYS, LINE_KEYS // 2)
     return np.clip(np.maximum(bits, single), least, np.minimum(np.minimum(most, 12), blocks.width))
 
 
