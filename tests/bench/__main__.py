@@ -46,7 +46,7 @@ def rows(folder: Path) -> Iterator[Row]:
     for name, denied in (("half", "continent:AF, continent:AS, continent:SA"), ("less", "continent:AF, continent:AS")):
         policy = folder / f"{name}.yaml"
         policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
-        worlds.append(compiled(policy, database, folder, "--xdp"))
+        worlds.append(compiled(policy, database, folder))
     yield from xdp.rows(worlds)
 
 

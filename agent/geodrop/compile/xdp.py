@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from geodrop.document.problems import Place, Problem
-from geodrop.errors import PolicyError
 from geodrop.geo.partition import changes, distinct
 
 if TYPE_CHECKING:
@@ -38,6 +36,9 @@ CHILD = 0x8000
 KEY_NEVER = 0x8000
 MAX_CHILDREN = 1 << 18
 MAX_DEPTH = 18
+
+MAX_LINES = 1 << 20
+"""64 MB, which is all the memory that one generation may have."""
 
 ENTRY = np.dtype([("line", "<u4"), ("shift", "u1"), ("bits", "u1"), ("lower", "u1"), ("unused", "u1")])
 LINE = np.dtype([("keys", "<u2", 12), ("values", "<u2", 16), ("children", "<u4"), ("unused", "<u4")])
@@ -85,9 +86,23 @@ class Tables:
     roots: dict[int, npt.NDArray[Any]]
     children: npt.NDArray[Any]
     lines: npt.NDArray[Any]
+    depth: int
+
+    def limit(self) -> str:
+        """Which limit of the program is passed, and by what; empty if none is."""
+        for name, found, limit in (
+            ("table entries", len(self.children), MAX_CHILDREN),
+            ("table lines", len(self.lines), MAX_LINES),
+            ("levels of tables", self.depth, MAX_DEPTH),
+        ):
+            if found > limit:
+                return f"the address space needs {found:,} {name}, {limit:,} is the most"
+        return ""
 
     def sections(self) -> dict[str, bytes]:
-        """The ruleset's sections (see ruleset.model)."""
+        """The ruleset's sections (see ruleset.model). Where a limit is passed only nftables can take the ruleset."""
+        if passed := self.limit():
+            return {"xdp/limit": passed.encode()}
         sections = {
             "xdp/ipv4": self.roots[4].tobytes(),
             "xdp/ipv6": self.roots[6].tobytes(),
@@ -101,19 +116,12 @@ class Tables:
         return {**sections, "xdp/digest": digest.digest()}
 
 
-def build_tables(zones: Zones, file: str) -> Tables:
-    """Tables for both families; raises PolicyError, naming the policy file, when a limit of the program is passed."""
+def build_tables(zones: Zones) -> Tables:
+    """Tables for both families."""
     builder = _Builder()
     roots = {partition.family: builder.add(partition) for partition in (zones.ipv4, zones.ipv6)}
-    tables = Tables(roots, np.concatenate([np.zeros(0, ENTRY), *builder.children]), np.concatenate(builder.lines))
-    for name, found, limit in (
-        ("table entries", len(tables.children), MAX_CHILDREN),
-        ("levels of tables", builder.depth, MAX_DEPTH),
-    ):
-        if found > limit:
-            message = f"the address space needs {found:,} {name}, {limit:,} is the most; use fewer or smaller lists"
-            raise PolicyError([Problem(Place(file, 1, 1), message)])
-    return tables
+    children = np.concatenate([np.zeros(0, ENTRY), *builder.children])
+    return Tables(roots, children, np.concatenate(builder.lines), builder.depth)
 
 
 class _Builder:

@@ -52,9 +52,7 @@ def compiled(policy: str, folder: Path) -> Ruleset:
     """A ruleset in memory."""
     database = write_database(folder / "world.mmdb", WORLD)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
-    return Ruleset.unpack(
-        compile_ruleset(parsed, [Database.open(database.read_bytes(), database.name)], xdp=True), "test"
-    )
+    return Ruleset.unpack(compile_ruleset(parsed, [Database.open(database.read_bytes(), database.name)]), "test")
 
 
 @pytest.fixture
