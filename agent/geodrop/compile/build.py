@@ -33,29 +33,22 @@ CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
 """The sections that say how the address space is cut up."""
 
 
-def compile_ruleset(
-    policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = (), *, xdp: bool = False
-) -> bytes:
+def compile_ruleset(policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = ()) -> bytes:
     """Compile. `inputs` are the policy and list files, for the record; the databases add themselves.
 
     Raises PolicyError for what only shows with the databases at hand, and for limits that are passed.
     """
-    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)], xdp=xdp)
+    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)])
 
 
-def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp: bool = False) -> bytes:
-    """The same from a region map, for a caller that needs the map too. `xdp`: with the tables of the xdp engine."""
-    meta, sections = assemble(policy, region_map, inputs, xdp=xdp)
+def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
+    """The same from a region map, for a caller that needs the map too."""
+    meta, sections = assemble(policy, region_map, inputs)
     return pack(meta_json(meta), sections)
 
 
 def assemble(
-    policy: Policy,
-    region_map: RegionMap,
-    inputs: Iterable[Input],
-    *,
-    xdp: bool = False,
-    previous: Ruleset | None = None,
+    policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
 ) -> tuple[Meta, dict[str, bytes]]:
     """The same in parts. Tables that `previous` has are not built again where that would give the same bytes."""
     _check_subdivisions(policy, region_map)
@@ -63,8 +56,7 @@ def assemble(
     zones = build_zones(policy, ladders, region_map)
     rows = build_rows(policy, ladders, zones)
     sections = _sections(zones, rows)
-    if xdp:
-        sections.update(_tables_of(previous, sections, zones) or build_tables(zones, policy.file).sections())
+    sections.update(_tables_of(previous, sections, zones) or build_tables(zones).sections())
     services = []
     for number, service in enumerate(policy.services):
         targets, maps = build_maps(zones, rows, number, service.name)

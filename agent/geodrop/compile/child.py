@@ -185,9 +185,8 @@ def compile_(request: Request) -> Outcome:
     # Only if the files are still the same.
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
-    xdp = request.content["options"].get("xdp", False)
     previous = _previous(request)
-    meta, sections = assemble(policy, region_map, [*read, *known.sources], xdp=xdp, previous=previous)
+    meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=previous)
     data = pack(meta_json(meta), sections)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)

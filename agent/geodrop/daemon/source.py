@@ -8,8 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
-from geodrop.dataplane.engines import make_xdp
-from geodrop.errors import ConfigError, DataError, PrivilegeError, UnavailableError, failure_of
+from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
 from geodrop.state.places import compile_socket
 from geodrop.state.store import Store
 
@@ -60,8 +59,7 @@ class Maker:
             # In memory, and sealed: the child writes it, and could go on writing after its digest was checked.
             output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
             stack.callback(os.close, output)
-            options = {"xdp": wants_xdp(config)}
-            job = Job("compile", source.policy, source.databases, output, previous=previous, options=options)
+            job = Job("compile", source.policy, source.databases, output, previous=previous)
             answer = self._child(job).run(job)
             text = answer.text.rstrip()
             if answer.exit:
@@ -110,17 +108,6 @@ def _previous(config: Config, stack: contextlib.ExitStack) -> int | None:
         return None
     stack.callback(os.close, descriptor)
     return descriptor
-
-
-def wants_xdp(config: Config) -> bool:
-    """Whether the tables of the xdp engine are worth their time: it is asked for, or can work here."""
-    if config.engine != "auto":
-        return config.engine == "xdp"
-    try:
-        make_xdp(config.loader).probe()
-    except (UnavailableError, PrivilegeError):
-        return False
-    return True
 
 
 def _start() -> Child:

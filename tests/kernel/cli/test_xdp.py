@@ -28,7 +28,7 @@ def xdp(host: Host) -> Iterator[Host]:
             host.netns.run("ip", "link", "set", name, "up")
         inside = Geodrop(host.geodrop.folder, host.netns, ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"))
         for ruleset in (host.cn, host.ru):
-            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset, "--xdp"]
+            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset]
             inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
         yield dataclasses.replace(host, geodrop=inside)
         inside.run("unload")

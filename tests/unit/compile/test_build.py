@@ -41,18 +41,18 @@ def test_tables_are_taken_over_where_they_are_the_same(monkeypatch: pytest.Monke
     before = policy(service(deny=["UA"], allow=["20.1.0.0/16"]))
     flipped = policy(service(deny=["US"], allow=["20.1.0.0/16"]))
     cut_anew = policy(service(deny=["US"], allow=["20.2.0.0/16"]))
-    previous = Ruleset.unpack(build(before, region_map(), INPUTS, xdp=True), "test")
-    flipped_bytes, cut_bytes = (build(given, region_map(), INPUTS, xdp=True) for given in (flipped, cut_anew))
+    previous = Ruleset.unpack(build(before, region_map(), INPUTS), "test")
+    flipped_bytes, cut_bytes = (build(given, region_map(), INPUTS) for given in (flipped, cut_anew))
     built = []
 
-    def counted(zones: Zones, file: str) -> Tables:
-        built.append(file)
-        return build_tables(zones, file)
+    def counted(zones: Zones) -> Tables:
+        built.append(zones)
+        return build_tables(zones)
 
     monkeypatch.setattr(module, "build_tables", counted)
 
     def with_previous(given: Policy, previous: Ruleset) -> bytes:
-        meta, sections = module.assemble(given, region_map(), INPUTS, xdp=True, previous=previous)
+        meta, sections = module.assemble(given, region_map(), INPUTS, previous=previous)
         return pack(meta_json(meta), sections)
 
     assert with_previous(flipped, previous) == flipped_bytes

@@ -7,7 +7,7 @@ import pytest
 from geodrop.compile.sandbox import Child
 from geodrop.config import Config, Source
 from geodrop.daemon import source as module
-from geodrop.daemon.source import SEALS, Maker, source_of, wants_xdp
+from geodrop.daemon.source import SEALS, Maker, source_of
 from geodrop.errors import ConfigError, DataError, PolicyError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
@@ -120,17 +120,3 @@ def test_no_source() -> None:
     """Only what needs one asks for it."""
     with pytest.raises(ConfigError, match="source"):
         source_of(Config())
-
-
-def test_tables_for_xdp_are_made_where_they_can_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asked for by name, or by auto on a host that can."""
-
-    class Engine:
-        def probe(self) -> None:
-            if not works:
-                raise UnavailableError("no xdp")
-
-    monkeypatch.setattr(module, "make_engine", lambda _: Engine())
-    for works in (True, False):
-        wanted = [wants_xdp(Config(engine=name)) for name in ("nftables", "xdp", "auto")]
-        assert wanted == [False, True, works]
