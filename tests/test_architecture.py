@@ -47,6 +47,7 @@ LIBRARIES: dict[str, set[str]] = {
     "yaml": {"document"},
     "pyroute2": {"dataplane"},
     "structlog": {"daemon"},
+    "prometheus_client": {"daemon"},
 }
 """Each library and the rooms that may import it."""
 

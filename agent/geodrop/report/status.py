@@ -34,6 +34,7 @@ def read_status(config: Config) -> dict[str, Any]:
         differences = engine.verify(ruleset, full=False) or sample(ruleset, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
     services = ruleset.meta.services if ruleset and enforcing else ()
+    inputs = ruleset.meta.inputs if ruleset and enforcing else ()
     now = time.time()
     return {
         "schema": SCHEMA,
@@ -50,6 +51,7 @@ def read_status(config: Config) -> dict[str, Any]:
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach}
             for interface in observed.interfaces
         ],
+        "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
         "services": [
             {
                 "name": service.name,
