@@ -48,6 +48,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pyroute2": {"dataplane"},
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
+    "prometheus_client": {"daemon"},
 }
 """Each library and the rooms that may import it."""
 

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ SOURCE = {
 }
 
 METRICS = {
-    "listen": Key("an address and port (default: `127.0.0.1:9817`)"),
+    "listen": Key("a loopback address and port (default: `127.0.0.1:9817`)"),
     "socket": Key("a Unix socket"),
     "textfile": Key("a folder that node_exporter reads"),
 }
@@ -162,7 +163,24 @@ class _Reader:
         if len(found.nodes) != 1:
             self._report.error(node.place, "metrics takes one of listen, socket and textfile; write one of them")
             return None
-        return Metrics(found.value("listen", str), found.value("socket", str), found.value("textfile", str))
+        return Metrics(
+            found.value("listen", self._loopback),
+            found.value("socket", self._beside),
+            found.value("textfile", self._beside),
+        )
+
+    def _loopback(self, text: str) -> str:
+        """What is counted says who is a customer where: it is not for the network."""
+        host, _, port = text.rpartition(":")
+        try:
+            good = ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 1 << 16
+        except ValueError:
+            good = False
+        if not good:
+            raise self._shape.UnreadableError(
+                f"{shown(text)} is no loopback address and port; write for instance 127.0.0.1:9817 or [::1]:9817"
+            )
+        return text
 
     def _beside(self, text: str) -> str:
         """A path; a relative one is relative to agent.yaml."""

@@ -67,11 +67,13 @@ class Reload:
             say(text)
             self._parts.notifier.status(f"reload: {text}")
 
+        began = time.perf_counter()
         self._parts.notifier.reloading("reload: reading agent.yaml")
         try:
             outcome = await self._steps(phase)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.message)
+            self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
             said = "reload failed; what was in force still is"
             self._parts.log.error(said, reason=failure.message, code=failure.exit_code)  # noqa: TRY400 - no bug
             self._parts.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
@@ -80,6 +82,8 @@ class Reload:
             # Not waited for: the next reload finds a child that has its imports done.
             self._parts.compiler.start(partial(self._maker.wait, self.config))
         self.last = Last(time.time(), good=True, text=outcome.text)
+        changed = "changed" if outcome.data["changed"] else "unchanged"
+        self._parts.metrics.reloaded(changed, time.perf_counter() - began, self.last.time)
         self._parts.log.info("reload done", outcome=outcome.text)
         self._parts.notifier.reloaded(outcome.text)
         return outcome

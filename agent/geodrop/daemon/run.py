@@ -10,7 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from geodrop.config import load_config
+from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
+from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Reload
@@ -30,7 +32,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geodrop.config import Config
+    from geodrop.daemon.exporter import Exporter
     from geodrop.dataplane.load import Loaded
+
+SCRAPE_SECONDS = 10.0
+"""How long Prometheus waits at most: by its own default it gives up then."""
 
 STOP_SECONDS = 10.0
 """How long a load that is under way may take to end; cut off, it leaves the old or the new."""
@@ -53,10 +59,13 @@ class Daemon:
 
     def __init__(self, config_path: str | None, config: Config) -> None:
         self._config = config
-        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log())
+        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log(), Metrics())
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
-        self._server = Server(Verbs(self._reload, parts).answer, parts.log)
+        verbs = Verbs(self._reload, parts)
+        self._server = Server(verbs.answer, parts.log)
+        self._metrics = parts.metrics
+        self._snapshot = verbs.snapshot
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -67,6 +76,7 @@ class Daemon:
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
         await self._server.open(self._config.socket)
+        exporter = self._export(loop)
         try:
             stopping = self._spawn(stop.wait())
             self._spawn(self._start())
@@ -81,6 +91,8 @@ class Daemon:
             self._notifier.stopping()
             self._log.info("stopping; the kernel goes on enforcing")
             await self._server.close()
+            if exporter:
+                exporter.close()
             self._reload.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -90,6 +102,19 @@ class Daemon:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         return task
+
+    def _export(self, loop: asyncio.AbstractEventLoop) -> Exporter | None:
+        """Serve metrics; that they cannot be served is no reason not to enforce."""
+
+        def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+            return asyncio.run_coroutine_threadsafe(self._snapshot(), loop).result(SCRAPE_SECONDS)
+
+        self._metrics.show(read)
+        try:
+            return open_exporter(self._config.metrics, self._metrics.registry)
+        except OSError as error:
+            self._log.error("metrics cannot be served", reason=error.strerror, metrics=str(self._config.metrics))
+            return None
 
     async def _start(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""

@@ -60,9 +60,8 @@ class Verbs:
             self._log.info("asked", verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
         return await verb.handle(self, request)
 
-    async def status(self, request: Request) -> Mapping[str, Any]:
-        """What is in force, and what the daemon knows beyond it."""
-        del request
+    async def read_status(self) -> dict[str, Any]:
+        """The object of `status --json`."""
         found = await self._engine.do(partial(read_status, self._reload.config), READ)
         found["daemon"] = True
         if last := self._reload.last:
@@ -70,7 +69,16 @@ class Verbs:
             if not last.good:
                 found["healthy"] = False
                 found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
-        return {"data": found}
+        return found
+
+    async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The objects of `status --json` and `counters --json`, for metrics."""
+        return await self.read_status(), await self._engine.do(read_counters, READ)
+
+    async def status(self, request: Request) -> Mapping[str, Any]:
+        """What is in force, and what the daemon knows beyond it."""
+        del request
+        return {"data": await self.read_status()}
 
     async def counters(self, request: Request) -> Mapping[str, Any]:
         """Totals since the first load."""

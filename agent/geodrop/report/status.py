@@ -42,6 +42,7 @@ def read_status(config: Config) -> dict[str, Any]:
         differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
     services = ruleset.meta.services if ruleset and enforcing else ()
+    inputs = ruleset.meta.inputs if ruleset and enforcing else ()
     now = time.time()
     paused, failure = intent.paused_at(now), last_failure(store.history.entries())
     return {
@@ -64,6 +65,7 @@ def read_status(config: Config) -> dict[str, Any]:
             | ({"why": interface.why} if interface.why else {})
             for interface in observed.interfaces
         ],
+        "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
         "services": [
             {
                 "name": service.name,
