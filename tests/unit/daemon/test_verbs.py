@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from geodrop.config import Config
+from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Last, Reload
@@ -24,7 +25,7 @@ def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last 
     """What the daemon answers to a request, nothing being loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
-        parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger())
+        parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
         reload = Reload(Config(), parts)
         reload.last = last
         return await Verbs(reload, parts).answer(Request(verb, args, peer, only_reading, lambda _: None))

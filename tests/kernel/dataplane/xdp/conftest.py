@@ -42,7 +42,7 @@ def compiled(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> Rul
     database = write_database(folder / "world.mmdb", world)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
-    return Ruleset.unpack(compile_ruleset(parsed, [opened], xdp=True), "test")
+    return Ruleset.unpack(compile_ruleset(parsed, [opened]), "test")
 
 
 @pytest.fixture
