@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
 from geodrop.daemon.verbs import Verbs
 from geodrop.daemon.worker import Worker
+from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import apply_file
@@ -45,8 +47,8 @@ STOP_SECONDS = 10.0
 def run_daemon(config_path: str | None) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, UnavailableError, and what
-    kept the first ruleset from being loaded, where nothing is in force and `first_boot` is closed.
+    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, UnavailableError, and
+    ApplyError where the kernel takes neither what `source` asks for nor what a boot would load.
     """
     config = load_config(config_path)
     source_of(config)
@@ -134,11 +136,7 @@ class Daemon:
             said = (await self._reload.ask(lambda _: None)).text
         except GeodropError as failure:
             said = f"degraded: {failure.message}"
-            if not taken:
-                if not isinstance(failure, NoInterfaceError) and (
-                    self._config.first_boot == "closed" or store.intent().digest
-                ):
-                    raise
+            if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
                 self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
         self._notifier.ready(said)
@@ -149,7 +147,7 @@ class Daemon:
             loaded = await self._engine.do(partial(take_over, self._config))
         except (ApplyError, DataError, NoInterfaceError) as failure:
             self._log.error("the last good ruleset could not be loaded", reason=failure.message)
-            return (await self._engine.do(lambda: Engines.here().observe())).generation > 0
+            return await self._fall_back()
         if loaded is None:
             self._log.warning("there is no last good ruleset yet")
             return False
@@ -157,6 +155,14 @@ class Daemon:
         digest, generation = loaded.after.digest[:12], loaded.after.generation
         self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
         return True
+
+    async def _fall_back(self) -> bool:
+        """What a boot would do: an older ruleset, for interfaces to come, or what `first_boot` says; False if open."""
+        booted = await self._engine.do(lambda: boot(self._config, by_me("boot"), time.time()))
+        self._log.warning(booted.text)
+        for warning in booted.warnings:
+            self._log.warning(warning)
+        return booted.observed.generation > 0
 
     async def _reload_on_signal(self) -> None:
         # The log and the status say how it ended.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import grp
+import os
 import socket
 import struct
 import subprocess
@@ -11,9 +14,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from geodrop.control import frame
-from geodrop.daemon.server import PLACES, bind
+from geodrop.control.client import MONITOR
+from geodrop.daemon.server import PLACES, Request, Server, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.daemons import daemon
 
@@ -209,3 +214,33 @@ def test_socket_folder_that_is_missing_is_made(host: Host) -> None:
         agent.unlink()
         agent.write_text("")
         assert host.geodrop.good("status", "--json").json["daemon"] is True
+
+
+def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes through the socket for readers is marked as such, and comes with the credentials of who asks."""
+    monkeypatch.setattr(
+        "geodrop.daemon.server.grp.getgrnam",
+        lambda name: grp.struct_group((name, "x", os.getegid(), [])),
+    )
+    requests: list[Request] = []
+
+    async def answer(request: Request) -> dict[str, str]:
+        requests.append(request)
+        return {"text": "fine"}
+
+    async def body() -> None:
+        server = Server(answer, structlog.get_logger())
+        await server.open(tmp_path / "control.sock")
+        for path in (tmp_path / "control.sock", tmp_path / MONITOR):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(STATUS)
+            answered = await reader.read()
+            assert frame.decode(answered[frame.HEADER.size :])["text"] == "fine"
+            writer.close()
+        await server.close()
+        assert not (tmp_path / MONITOR).exists()
+
+    asyncio.run(body())
+    assert [request.only_reading for request in requests] == [False, True]
+    assert {(request.peer.pid, request.peer.uid) for request in requests} == {(os.getpid(), os.geteuid())}
+    assert all(os.getegid() in request.peer.groups for request in requests)
