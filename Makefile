@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-databases wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-databases wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -76,7 +76,12 @@ $(XDP)/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
+	$(call os_packages,need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF";)
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
+
+test-long: setup ## the xdp loader killed, and refused memory, at every one of its calls: a quarter of an hour
+	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/dataplane/xdp/test_killed.py \
+		tests/kernel/dataplane/xdp/test_failures.py
 
 test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)

@@ -49,12 +49,13 @@ int geodrop(struct xdp_md *ctx)
 			return XDP_PASS;
 	}
 	if (single != NO_SERVICE)
-		return judge(in_policies, policy, &packet, zone, inside, single, never_drop) ? XDP_DROP : XDP_PASS;
+		return judge(in_policies, policy, &packet, zone, inside, single, never_drop, 0) ? XDP_DROP : XDP_PASS;
 
+	struct rungs known = {second_rung(&packet), is_established(&packet)};
 	int dropped = 0;
 	for (__u32 number = 0; number < MAX_SERVICES; number++)
 		if (services & 1 << number)
-			dropped |= judge(in_policies, policy, &packet, zone, inside, number, never_drop);
+			dropped |= judge(in_policies, policy, &packet, zone, inside, number, never_drop, &known);
 	return dropped ? XDP_DROP : XDP_PASS;
 }
 

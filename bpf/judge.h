@@ -38,9 +38,19 @@ static __always_inline __u64 embedded_key(const struct packet *packet)
 	return packet->source_high >> 32 == 0x20010000 ? low ^ 0xffffffff00000000ULL : low;
 }
 
-/* One service's answer; counts it, and says whether the packet is dropped. `inside` is the embedded address's zone. */
+/* What does not depend on the service. */
+struct rungs {
+	int second;
+	int established;
+};
+
+/*
+ * One service's answer; counts it, and says whether the packet is dropped. `inside` is the embedded address's zone. Where
+ * many services are asked `known` is worked out before, or the verifier would follow its branches for each of them; 0:
+ * only where it matters.
+ */
 static __always_inline int judge(void *map, struct policy *policy, const struct packet *packet, __u32 zone, __u32 inside,
-				 __u32 number, int never_drop)
+				 __u32 number, int never_drop, const struct rungs *known)
 {
 	struct service *service = &policy->service[number & (MAX_SERVICES - 1)];
 	__u32 row = row_of(map, policy, zone, 0, number);
@@ -51,7 +61,8 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 	}
 	if ((row & ROW_VERDICT) == ROW_EMBEDDED)
 		row = row_of(map, policy, inside, 1, number);
-	if ((row & ROW_VERDICT) != ROW_DROP || second_rung(packet) || (service->flags & SERVICE_KEEP && is_established(packet))) {
+	if ((row & ROW_VERDICT) != ROW_DROP || (known ? known->second : second_rung(packet)) ||
+	    (service->flags & SERVICE_KEEP && (known ? known->established : is_established(packet)))) {
 		count(service->pair, COUNT_ACCEPTED, packet);
 		return 0;
 	}

@@ -9,18 +9,30 @@
 #include <linux/types.h>
 
 /* Raised with every change of a layout or of what a map holds: pins of another version are never reused. */
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 
 #define MAX_SERVICES 16
 #define NO_SERVICE 0xff
 
 /*
  * Tables, in one form for both families (docs/decisions/0010-xdp-tables.md). An address is a 64-bit key: the upper half
- * of an IPv6 address, or an IPv4 address shifted left by 32. Its top 16 bits are the number of an entry of the family's
- * root. An entry names 2^bits lines of 64 bytes, the address bits from `shift` up say which; the 15 bits below `shift`
- * (or all that are left) are compared with the line's keys at once; the number of keys that are not greater indexes the
- * line's values. A value is a zone, or with CHILD set a further entry.
+ * of an IPv6 address, or an IPv4 address shifted left by 32. Its top 16 bits are the number of a word of the family's
+ * root. A word is a zone, or with MORE set leads on:
+ *
+ *   in a root   to a node: lines that hold a word for each value of the key's next bits (4 for IPv4, 8 for IPv6)
+ *   in a node   to 2^bits lines, chosen by the key's next bits
+ *
+ * In a line the next 15 bits of the key (or all that are left) are compared with all keys at once; the number of keys
+ * that are not greater indexes the line's values. A value is a zone, or with CHILD set an entry, which leads to lines
+ * again. Three quarters of the denied addresses and more are decided by the root alone, which stays in the cache.
  */
+#define MORE 0x80000000
+#define WORD_LINE_BITS 27 /* of a word with MORE: the first line; above them `bits` */
+#define WORD_BITS 15      /* a mask */
+#define NODE_WORDS 16
+#define NODE_BITS_IPV4 4
+#define NODE_BITS_IPV6 8
+
 struct entry {
 	__u32 line;  /* the first of its lines */
 	__u8 shift;  /* address bits below those that choose the line, 0-63 */
@@ -42,24 +54,31 @@ struct line {
 	__u32 unused;
 };
 
-/* The tables map: element 0 is a struct index, the others are lines. All elements are 4 MB: older kernels take no larger
+struct node {
+	__u32 words[NODE_WORDS];
+};
+
+/* The tables map: element 0 is a struct index, the others are lines and, in their places, nodes. All elements are 4 MB: older kernels take no larger
  * ones (KMALLOC_MAX_SIZE). */
 #define SEGMENT_BYTES (4 << 20)
 #define ROOT_BITS 16
-#define ROOT_ENTRIES (1 << ROOT_BITS)
+#define ROOT_WORDS (1 << ROOT_BITS)
 #define SEGMENT_LINE_BITS 16
 #define SEGMENT_LINES (1 << SEGMENT_LINE_BITS)
 #define MAX_CHILDREN (1 << 18)
 
 struct index {
-	struct entry ipv4[ROOT_ENTRIES];
-	struct entry ipv6[ROOT_ENTRIES];
+	__u32 ipv4[ROOT_WORDS];
+	__u32 ipv6[ROOT_WORDS];
 	struct entry children[MAX_CHILDREN];
-	__u8 unused[SEGMENT_BYTES - 8 * (2 * ROOT_ENTRIES + MAX_CHILDREN)];
+	__u8 unused[SEGMENT_BYTES - 8 * ROOT_WORDS - 8 * MAX_CHILDREN];
 };
 
 struct segment {
-	struct line lines[SEGMENT_LINES];
+	union {
+		struct line lines[SEGMENT_LINES];
+		struct node nodes[SEGMENT_LINES];
+	};
 };
 
 /*
@@ -180,6 +199,7 @@ struct questions {
 
 _Static_assert(sizeof(struct entry) == 8, "entry");
 _Static_assert(sizeof(struct line) == 64, "a line is a cache line");
+_Static_assert(sizeof(struct node) == sizeof(struct line), "node");
 _Static_assert(sizeof(struct index) == SEGMENT_BYTES, "index");
 _Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "segment");
 _Static_assert(sizeof(struct service) == 16, "service");

@@ -5,10 +5,10 @@
 
 #include "maps.h"
 
-#define NO_ZONE 0xffffffff
+#define NO_ZONE 0xffff
 
 /* Entries that lead from one to the next, at most; the compiler of tables keeps to it. */
-#define MAX_DEPTH 20
+#define MAX_DEPTH 18
 
 #define LANES 0x0001000100010001ULL
 
@@ -22,20 +22,30 @@ static __always_inline __u64 not_greater(__u64 wanted, const __u16 *keys)
 	return (wanted - *(const __u64 *)keys) >> KEY_BITS & LANES;
 }
 
-/* One line: the value that a key leads to, and in `children` where the line's children begin. */
-static __always_inline __u32 value_of(void *map, const struct entry *entry, __u64 key, __u32 *children)
+/* Which segment a line is in; cuts its number down to the one it has there. */
+static __always_inline struct segment *segment_of(void *map, __u64 *line)
 {
-	__u64 shift = entry->shift & 63;
-	__u64 number = entry->line + (key >> shift & ((1ULL << (entry->bits & 15)) - 1));
-	__u32 at = 1 + (number >> SEGMENT_LINE_BITS);
-	struct segment *segment = bpf_map_lookup_elem(map, &at);
+	__u32 at = 1 + (*line >> SEGMENT_LINE_BITS);
+	BOUND(*line, SEGMENT_LINES - 1);
+	return bpf_map_lookup_elem(map, &at);
+}
+
+/*
+ * The value that a key leads to in one of 2^bits lines. `shift`: the address bits below those that choose the line.
+ * `children`: where the line's children begin.
+ */
+static __always_inline __u32 value_of(void *map, __u64 number, __u64 shift, __u64 bits, __u64 key, __u32 *children)
+{
+	shift &= 63;
+	number += key >> shift & ((1ULL << bits) - 1);
+	struct segment *segment = segment_of(map, &number);
 	if (!segment)
 		return 0;
-	BOUND(number, SEGMENT_LINES - 1);
 	struct line *line = &segment->lines[number];
 
 	/* The KEY_BITS below `shift`, or all `shift` of them if there are fewer. */
 	__u64 spare = shift - KEY_BITS;
+	OPAQUE(spare);
 	spare &= ~((__s64)spare >> 63);
 	__u64 wanted = (key & ((1ULL << shift) - 1)) >> (spare & 63);
 	wanted = wanted * LANES | LANES << KEY_BITS;
@@ -48,18 +58,33 @@ static __always_inline __u32 value_of(void *map, const struct entry *entry, __u6
 	return line->values[found];
 }
 
-static __always_inline __u32 walk(void *map, struct index *index, struct entry *entry, __u64 high, __u64 low)
+/* From the root's word on. */
+static __always_inline __u32 walk(void *map, struct index *index, __u32 word, __u64 node_bits, __u64 high, __u64 low)
 {
-	__u32 children = 0;
-	__u32 value = value_of(map, entry, high, &children);
+	if (!(word & MORE))
+		return word;
+	__u64 width = 64 - ROOT_BITS - node_bits;
+	__u64 at = high >> width & ((1ULL << node_bits) - 1);
+	__u64 number = (word & ((1 << WORD_LINE_BITS) - 1)) + at / NODE_WORDS;
+	struct segment *segment = segment_of(map, &number);
+	if (!segment)
+		return NO_ZONE;
+	word = segment->nodes[number].words[at % NODE_WORDS];
+	if (!(word & MORE))
+		return word;
 
-	for (int depth = 1; depth < MAX_DEPTH; depth++) {
+	__u64 bits = word >> WORD_LINE_BITS & WORD_BITS;
+	__u32 children = 0;
+	__u32 value = value_of(map, word & ((1 << WORD_LINE_BITS) - 1), width - bits, bits, high, &children);
+	for (int depth = 0; depth < MAX_DEPTH; depth++) {
 		if (!(value & CHILD))
 			return value;
 		__u64 child = children + (value & (CHILD - 1));
 		BOUND(child, MAX_CHILDREN - 1);
-		entry = &index->children[child];
-		value = value_of(map, entry, entry->lower ? low : high, &children);
+		struct entry *entry = &index->children[child];
+		__u64 key = entry->lower ? low : high;
+		FORGET(key, high); /* which half it is, or each level would double what is followed */
+		value = value_of(map, entry->line, entry->shift, entry->bits & WORD_BITS, key, &children);
 	}
 	return value & CHILD ? NO_ZONE : value;
 }
@@ -71,8 +96,8 @@ static __always_inline __u32 zone_of_ipv4(void *map, __u64 key)
 	if (!index)
 		return NO_ZONE;
 	__u64 top = key >> (64 - ROOT_BITS);
-	BOUND(top, ROOT_ENTRIES - 1);
-	return walk(map, index, &index->ipv4[top], key, 0);
+	BOUND(top, ROOT_WORDS - 1);
+	return walk(map, index, index->ipv4[top], NODE_BITS_IPV4, key, key);
 }
 
 static __always_inline __u32 zone_of_ipv6(void *map, __u64 high, __u64 low)
@@ -82,13 +107,16 @@ static __always_inline __u32 zone_of_ipv6(void *map, __u64 high, __u64 low)
 	if (!index)
 		return NO_ZONE;
 	__u64 top = high >> (64 - ROOT_BITS);
-	BOUND(top, ROOT_ENTRIES - 1);
-	return walk(map, index, &index->ipv6[top], high, low);
+	BOUND(top, ROOT_WORDS - 1);
+	return walk(map, index, index->ipv6[top], NODE_BITS_IPV6, high, low);
 }
 
 static __always_inline __u32 zone_of(void *map, int ipv6, __u64 high, __u64 low)
 {
-	return ipv6 ? zone_of_ipv6(map, high, low) : zone_of_ipv4(map, high);
+	__u64 zone = ipv6 ? zone_of_ipv6(map, high, low) : zone_of_ipv4(map, high);
+	/* Whichever way it was found, the verifier is to see the same from here on. */
+	BOUND(zone, 0xffff);
+	return zone;
 }
 
 #endif

@@ -10,7 +10,10 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 
-/* The inner maps and the number of counters are sized by the loader, so that lookups in them stay inlined. */
+/*
+ * What the program is compiled against. geodrop's loaders hand it maps of their own (dataplane/xdp/maps.py), whose inner
+ * maps and counters are sized for the policy, so that lookups in them stay inlined.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
 	__uint(max_entries, 2);
@@ -44,15 +47,14 @@ struct {
 
 #else
 
-/* bcc has its own way of declaring and reading maps, and sizes them when it builds the program. */
-BPF_TABLE("array", __u32, struct index, tables_template, GEODROP_SEGMENTS);
-BPF_TABLE("array", __u32, struct policy, policy_template, GEODROP_ELEMENTS);
-BPF_ARRAY_OF_MAPS(tables, "tables_template", 2);
-BPF_ARRAY_OF_MAPS(policies, "policy_template", 2);
-BPF_F_TABLE("array", __u32, struct control, control, 1, BPF_F_MMAPABLE);
-BPF_PERCPU_ARRAY(counters, struct counter, GEODROP_COUNTERS);
-
-#define LOOKUP(map, key) map.lookup(&(key))
+/*
+ * bcc's own way of declaring maps would do no good: it generates code to print and scan every value's type, which for
+ * 4 MB takes longer than anybody waits, and rewrites accesses in the main file only. So its child is told the
+ * descriptors of maps that are there already, and bcc is left to be what it is good at: a compiler.
+ */
+#define SEC(name)
+#define DESCRIPTOR(map) GEODROP_##map
+#define LOOKUP(map, key) bpf_map_lookup_elem((void *)bpf_pseudo_fd(BPF_PSEUDO_MAP_FD, DESCRIPTOR(map)), &(key))
 
 #endif
 
@@ -61,5 +63,11 @@ BPF_PERCPU_ARRAY(counters, struct counter, GEODROP_COUNTERS);
 
 /* Keeps the compiler from knowing what it knows of a number, where that would make it branch. */
 #define OPAQUE(number) asm volatile("" : "+r"(number))
+
+/*
+ * Has the verifier forget a number, so that ways through the program that differ in nothing else are followed once.
+ * `unknown` is any number that it knows nothing of.
+ */
+#define FORGET(number, unknown) asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+&r"(number) : "r"(unknown))
 
 #endif

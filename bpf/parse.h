@@ -91,6 +91,7 @@ static __always_inline void parse_transport(void *data, void *data_end, __u64 li
 	__s64 left = limit - offset;
 	BOUND(offset, 0xfff);
 	__u8 *at = (__u8 *)data + offset;
+	OPAQUE(at); /* else later compilers read by another copy of it than the one that was compared with the end */
 
 	if (left < 1 || at + 1 > (__u8 *)data_end)
 		return;

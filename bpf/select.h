@@ -28,13 +28,15 @@ static __always_inline int not_after(const struct local *local, __u64 high, __u6
 static __always_inline __u32 narrow(struct policy *policy, const struct packet *packet, __u32 services)
 {
 	struct local *locals = packet->ipv6 ? policy->local_ipv6 : policy->local_ipv4;
-	__u64 at = 0;
+	__u64 at = 0, unknown = packet->dest_high >> 32;
 
 	for (__u64 step = MAX_LOCAL / 2; step; step >>= 1) {
 		__u64 probe = at + step;
 		BOUND(probe, MAX_LOCAL - 1);
 		if (not_after(&locals[probe], packet->dest_high, packet->dest_low))
 			at = probe;
+		/* Else each of 256 ways through the search is followed to the end of the program. */
+		FORGET(at, unknown);
 	}
 	BOUND(at, MAX_LOCAL - 1);
 	services &= locals[at].services;

@@ -46,7 +46,9 @@ LIBRARIES: dict[str, set[str]] = {
     "geoip2": {"geo"},
     "yaml": {"document"},
     "pyroute2": {"dataplane"},
+    "bcc": {"dataplane"},
     "structlog": {"daemon"},
+    "prometheus_client": {"daemon"},
 }
 """Each library and the rooms that may import it."""
 
@@ -55,7 +57,7 @@ UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compi
 
 PRIVILEGED = (
     *("check", "compile", "run", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("explain", "export", "status", "counters", "verify", "demo"),
+    *("explain", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: all of them may be started by root. Those that compile do it in the unprivileged child."""
 

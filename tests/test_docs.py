@@ -29,7 +29,7 @@ def test_example_agent_yaml_is_good(tmp_path: Path) -> None:
     [example] = blocks("agent.md")
     (tmp_path / "agent.yaml").write_text(example)
     config = load_config(str(tmp_path / "agent.yaml"))
-    for name in ("engine", "first_boot", "metrics", "keep"):
+    for name in ("engine", "loader", "first_boot", "metrics", "keep"):
         assert getattr(config, name) == getattr(Config(), name)
 
 

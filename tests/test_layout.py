@@ -16,6 +16,10 @@ MAX_LINES = 450
 TESTED_ELSEWHERE = {
     "__main__.py": "two lines; every test that runs `python -m geodrop` goes through it",
     "cli/demo.py": "tests/system/test_demo.py: it is about processes, signals and what is left",
+    "cli/run.py": "tests/kernel/daemon/test_run.py: the daemon is what it runs",
+    "cli/reload.py": "tests/kernel/daemon/test_reload.py: it asks a daemon and prints the answer",
+    "report/status.py": "tests/kernel/daemon and tests/kernel/cli: all of it is read from the kernel",
+    "report/verify.py": "tests/kernel/cli/test_verify.py: it compares with the kernel",
     "daemon/parts.py": "a record of what is tested part by part",
     "dataplane/engine.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }

@@ -39,7 +39,7 @@ def packed(policy: str, folder: Path) -> bytes:
     database = write_database(folder / "world.mmdb", WORLD)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
-    return compile_ruleset(parsed, [opened], xdp=True)
+    return compile_ruleset(parsed, [opened])
 
 
 def _no_lists(name: str) -> bytes:

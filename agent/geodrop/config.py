@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/etc/geodrop/agent.yaml"
 ENGINES = ("auto", "nftables", "xdp")
+LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
@@ -34,7 +36,7 @@ SOURCE = {
 }
 
 METRICS = {
-    "listen": Key("an address and port (default: `127.0.0.1:9817`)"),
+    "listen": Key("a loopback address and port (default: `127.0.0.1:9817`)"),
     "socket": Key("a Unix socket"),
     "textfile": Key("a folder that node_exporter reads"),
 }
@@ -42,6 +44,7 @@ METRICS = {
 KEYS = {
     "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
+    "loader": Key("who loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
     "interfaces": Key(
         "where packets are judged, a list of names that may end in `*`. Left out: those with a default route, but no "
         "loopback, bridge, veth or tunnel"
@@ -50,6 +53,7 @@ KEYS = {
     "state": Key("the folder for rulesets and what is remembered (default: `/var/lib/geodrop`)"),
     "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
     "metrics": Key("where metrics are to be had; one of the following", METRICS),
+    "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
     "keep": Key("how long rulesets are kept that are not in force, in `h`, `d` or `w` (default: `400d`)"),
 }
 """agent.yaml's keys, whole."""
@@ -79,11 +83,13 @@ class Config:
 
     source: Source | None = None
     engine: str = "auto"
+    loader: str = "libbpf"
     interfaces: tuple[str, ...] = ()
     first_boot: str = "open"
     state: Path = field(default_factory=default_state)
     socket: Path = field(default_factory=default_socket)
     metrics: Metrics = Metrics()
+    watch: bool = False
     keep: int = 400 * UNITS["d"]
 
 
@@ -128,9 +134,11 @@ class _Reader:
         found = self._shape.fields(self._report, root, "agent.yaml", KEYS)
         read: dict[str, object] = {
             "engine": found.value("engine", partial(self._choice, ENGINES)),
+            "loader": found.value("loader", partial(self._choice, LOADERS)),
             "first_boot": found.value("first_boot", partial(self._choice, FIRST_BOOT)),
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),
+            "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
             "keep": found.value("keep", self._duration),
         }
         if "source" in found.nodes:
@@ -158,7 +166,24 @@ class _Reader:
         if len(found.nodes) != 1:
             self._report.error(node.place, "metrics takes one of listen, socket and textfile; write one of them")
             return None
-        return Metrics(found.value("listen", str), found.value("socket", str), found.value("textfile", str))
+        return Metrics(
+            found.value("listen", self._loopback),
+            found.value("socket", self._beside),
+            found.value("textfile", self._beside),
+        )
+
+    def _loopback(self, text: str) -> str:
+        """What is counted says who is a customer where: it is not for the network."""
+        host, _, port = text.rpartition(":")
+        try:
+            good = ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 1 << 16
+        except ValueError:
+            good = False
+        if not good:
+            raise self._shape.UnreadableError(
+                f"{shown(text)} is no loopback address and port; write for instance 127.0.0.1:9817 or [::1]:9817"
+            )
+        return text
 
     def _beside(self, text: str) -> str:
         """A path; a relative one is relative to agent.yaml."""

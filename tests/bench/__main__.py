@@ -1,4 +1,7 @@
-"""`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json."""
+"""`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json.
+
+`python -m tests.bench xdp` prints only those of the xdp engine, and writes no file.
+"""
 
 from __future__ import annotations
 
@@ -41,12 +44,18 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from nftables_load.disk_rows(allow_list, database, folder)
     yield from nftables_packets.rows(rulesets[0])
     yield from nftables_packets.growth_rows()
+    yield from xdp_rows(folder)
+
+
+def xdp_rows(folder: Path) -> Iterator[Row]:
+    """Those of the xdp engine."""
+    database = bundled_database(folder)
     # Half the world is denied, so that "the denied space" is of world size; the two differ in verdicts only.
     worlds = []
     for name, denied in (("half", "continent:AF, continent:AS, continent:SA"), ("less", "continent:AF, continent:AS")):
         policy = folder / f"{name}.yaml"
         policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
-        worlds.append(compiled(policy, database, folder, "--xdp"))
+        worlds.append(compiled(policy, database, folder))
     yield from xdp.rows(worlds)
 
 
@@ -62,11 +71,13 @@ def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:
 def main() -> None:
     """Run, print and write."""
     done = []
+    only_xdp = sys.argv[1:] == ["xdp"]
     with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
-        for row in rows(Path(folder)):
+        for row in xdp_rows(Path(folder)) if only_xdp else rows(Path(folder)):
             show(row)
             done.append(row)
-    write(done, ROOT / "build" / "bench.json")
+    if not only_xdp:
+        write(done, ROOT / "build" / "bench.json")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import struct
 import time
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from tests.namespaces import mac_address
 
@@ -81,6 +81,50 @@ class Generator:
         """Free program and map."""
         os.close(self._program)
         os.close(self._map)
+
+
+class Flood:
+    """Generators that send in turn, each so many frames at a time, from a process of its own until the block ends."""
+
+    def __init__(self, turns: Sequence[tuple[Generator, int]], cpu: int | None = None) -> None:
+        self._turns = turns
+        self._cpu = cpu
+        self.sent = 0
+        self.seconds = 0.0
+
+    def __enter__(self) -> Self:
+        self._stop, stopped = os.pipe()[::-1]
+        self._result, told = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            with contextlib.suppress(BaseException):
+                os.close(self._stop)
+                os.write(told, struct.pack("=Qd", *self._send_until(stopped)))
+            os._exit(0)
+        os.close(stopped)
+        os.close(told)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._stop)
+        answer = os.read(self._result, 16)
+        os.close(self._result)
+        os.waitpid(self._child, 0)
+        self.sent, self.seconds = struct.unpack("=Qd", answer)
+
+    def _send_until(self, stopped: int) -> tuple[int, float]:
+        """Send until the other end of a pipe is closed, as it is too when its process dies."""
+        if self._cpu is not None:
+            os.sched_setaffinity(0, {self._cpu})
+        os.set_blocking(stopped, False)
+        sent, started = 0, time.monotonic()
+        while True:
+            for generator, count in self._turns:
+                generator.send(count)
+                sent += count
+            with contextlib.suppress(BlockingIOError):
+                if os.read(stopped, 1) == b"":
+                    return sent, time.monotonic() - started
 
 
 @contextlib.contextmanager

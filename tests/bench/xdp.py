@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import socket
 import struct
+import subprocess
+import sys
 import tempfile
 import time
 from ipaddress import ip_address
@@ -15,23 +16,34 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.dataplane.xdp import libbpf
+from geodrop.dataplane.xdp import libbpf, links
 from geodrop.dataplane.xdp.engine import XdpEngine
 from geodrop.dataplane.xdp.programs import Programs
 from geodrop.ruleset.model import Ruleset
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
-from tests.bench.report import Row, against, alternately, median
+from tests.bench.report import Row, against, alternately, median, undisturbed
 from tests.bpffs import own_pins
 from tests.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-ROUNDS = 15
+ROUNDS = 45
 PORT = 443
-LIVE_FRAMES = 300_000
-LIVE_ROUNDS = 5
+LIVE_FRAMES = 200_000
+LIVE_ROUNDS = 12
+
+# In a process of its own, since a process never forgets its peak, nor that of the one it comes from: VmHWM in kB.
+LOAD_ALONE = """
+import sys
+from pathlib import Path
+from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.dataplane.xdp.pins import Pins
+from geodrop.ruleset.model import Ruleset
+XdpEngine(pins=Pins(Path(sys.argv[1]))).apply(Ruleset.open(sys.argv[2]), 1, ["eth0"])
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
 
 
 def rows(files: Sequence[Path]) -> Iterator[Row]:
@@ -48,9 +60,10 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
             engine = XdpEngine(pins=pins)
             engine.apply(rulesets[0], 1, ["eth0"])
             program = libbpf.get(str(pins.sets()[0] / "geodrop"))
-            for family in (4, 6):
-                yield from _lookup_rows(bench, rulesets[0], family)
-                yield from _packet_rows(bench, rulesets[0], family, program)
+            with _on_one_cpu():
+                for family in (4, 6):
+                    yield from _lookup_rows(bench, rulesets[0], family)
+                    yield from _packet_rows(bench, rulesets[0], family, program)
             os.close(program)
             engine.remove()
             yield from _live_rows(bench, rulesets[0], ends, engine)
@@ -64,7 +77,7 @@ def _lookup_rows(bench: programs.Bench, ruleset: Ruleset, family: int) -> Iterat
     for suffix, by_size in (("", True), ("_intervals", False)):
         bench.use(family, programs.sample(denied, by_size=by_size))
         loops = [bench.loop(name) for name in ("nothing", f"tables{family}", f"trie{family}")]
-        nothing, ours, trie = map(median, alternately(ROUNDS, *loops))
+        nothing, ours, trie = map(median, undisturbed(alternately(ROUNDS, *loops)))
         yield against(f"xdp_lookup_v{family}{suffix}", ours - nothing, "ns", "LPM trie", trie - nothing)
 
 
@@ -75,7 +88,7 @@ def _packet_rows(bench: programs.Bench, ruleset: Ruleset, family: int, program: 
         bench.use(family, addresses)
         some = [bench.packet(bench.program("parse_drop"), family, frame), bench.packet(program, family, frame)]
         some.append(bench.packet(bench.program("trie_drop"), family, frame))
-        parse, ours, trie = map(median, alternately(ROUNDS, *some))
+        parse, ours, trie = map(median, undisturbed(alternately(ROUNDS, *some)))
         return against(f"xdp_{kind}_v{family}", ours - parse, "ns", "LPM trie", trie - parse)
 
     yield measured("packet", programs.sample(programs.intervals(ruleset, family, denied=True), by_size=True))
@@ -89,35 +102,27 @@ def _packet_rows(bench: programs.Bench, ruleset: Ruleset, family: int, program: 
 
 def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:
     """Frames through a veth: packets a second, given as nanoseconds a packet."""
+    engine.apply(ruleset, 2, ["eth0"])
+    ours = libbpf.get(str(engine.pins.sets()[0] / "geodrop"))
+    for index in engine.pins.link_indexes():
+        links.detach(engine.pins, index)
+    # Only frames that an XDP program passes on come to nft, so its rules can stay for all.
+    nft = NftablesEngine()
+    nft.apply(ruleset, 1, ["eth0"])
+    attached = [ours, *map(bench.program, ("bare_drop", "trie_drop", "pass_all"))]
     for family in (4, 6):
         denied = programs.sample(programs.intervals(ruleset, family, denied=True), by_size=True)
         addresses = [ip_address(one) if family == 4 else ip_address(one.to_bytes(16, "big")) for one in denied]
         with contextlib.closing(Generator(*ends, addresses, PORT)) as generator:
-            send = _sent(generator)
-            results = {}
-            for name, attached in (
-                ("bare", bench.program("bare_drop")),
-                ("trie", bench.program("trie_drop")),
-                ("ours", None),
-            ):
-                if attached is None:
-                    engine.apply(ruleset, 2, ["eth0"])
-                    results[name] = median([send() for _ in range(LIVE_ROUNDS)])
-                    engine.remove()
-                    continue
-                link = libbpf.create_link(attached, socket.if_nametoindex("eth0"), libbpf.NATIVE)
-                results[name] = median([send() for _ in range(LIVE_ROUNDS)])
-                os.close(link)
-            nft = NftablesEngine()
-            nft.apply(ruleset, 1, ["eth0"])
-            receiver = libbpf.create_link(_passing(bench), socket.if_nametoindex("eth0"), libbpf.NATIVE)
-            results["nft"] = median([send() for _ in range(LIVE_ROUNDS)])
-            os.close(receiver)
-            nft.remove()
-        yield against(f"xdp_drop_v{family}", results["ours"], "ns", "bare XDP_DROP", results["bare"])
+            sent = alternately(LIVE_ROUNDS, *(_sent(generator, program) for program in attached))
+        mine, bare, trie, through_nft = map(median, undisturbed(sent))
+        yield against(f"xdp_drop_v{family}", mine, "ns", "bare XDP_DROP", bare)
         suffix = "" if family == 4 else "_v6"
-        yield against(f"xdp_vs_nft{suffix}", results["ours"], "ns", "nftables engine", results["nft"])
-        yield against(f"xdp_vs_lpm{suffix}", results["ours"], "ns", "LPM tries", results["trie"])
+        yield against(f"xdp_vs_nft{suffix}", mine, "ns", "nftables engine", through_nft)
+        yield against(f"xdp_vs_lpm{suffix}", mine, "ns", "LPM tries", trie)
+    nft.remove()
+    os.close(ours)
+    engine.remove()
 
 
 def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence[Path]) -> Iterator[Row]:
@@ -138,7 +143,10 @@ def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence
     yield Row("xdp_flip", median(flip), "s")
     with Programs.open(engine.pins.sets()[0]) as active:
         yield Row("xdp_memory", active.sizes.memory(libbpf.possible_cpus()) / 1e6, "MB")
-    yield Row("xdp_memory_user", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, "MB")
+    engine.remove()
+    command = [sys.executable, "-c", LOAD_ALONE, str(engine.pins.folder), str(files[0])]
+    peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    yield Row("xdp_memory_user", int(peak) * 1024 / 1e6, "MB")
     engine.remove()
 
 
@@ -151,13 +159,27 @@ def _forget_tables(engine: XdpEngine) -> None:
     os.close(fd)
 
 
-def _sent(generator: Generator) -> Callable[[], float]:
-    return lambda: generator.send(LIVE_FRAMES) / LIVE_FRAMES * 1e9
+@contextlib.contextmanager
+def _on_one_cpu() -> Iterator[None]:
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(before)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
-def _passing(bench: programs.Bench) -> int:
-    """A program that lets everything through: a veth only receives redirected frames with one attached."""
-    return bench.program("pass_all")
+def _sent(generator: Generator, program: int) -> Callable[[], float]:
+    """Nanoseconds a packet with a program attached. A veth only receives redirected frames with one attached."""
+
+    def measure() -> float:
+        link = libbpf.create_link(program, socket.if_nametoindex("eth0"), libbpf.NATIVE)
+        try:
+            return generator.send(LIVE_FRAMES) / LIVE_FRAMES * 1e9
+        finally:
+            os.close(link)
+
+    return measure
 
 
 def _frame(family: int) -> bytes:

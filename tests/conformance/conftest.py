@@ -8,7 +8,9 @@ import maxminddb
 import pytest
 
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
 from geodrop.dataplane.xdp.engine import XdpEngine
+from tests.bcc import require_bcc
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 ENGINES: dict[str, Callable[[Pins], Engine]] = {
     "exported": lambda _: ExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
+    "xdp-bcc": lambda pins: XdpEngine(BccLoader(), pins=pins, attach=("native",)),
     "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
     "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),
 }
@@ -47,6 +50,8 @@ def wire() -> Iterator[Wire]:
 @pytest.fixture(scope="package", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Engine]:
     """One engine after the other, in the judged host, removed afterwards."""
+    if request.param == "xdp-bcc":
+        require_bcc()
     with own_pins() as pins:
         chosen = ENGINES[request.param](pins)
         with wire.host.entered():

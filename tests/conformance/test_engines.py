@@ -46,7 +46,7 @@ def load(engine: Engine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
     """Compile a policy and put it in force on the judged interface."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     ruleset = Ruleset.unpack(
-        compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)], xdp=True), "test"
+        compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)]), "test"
     )
     with wire.host.entered():
         engine.apply(ruleset, next(_generations), [JUDGED])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("agent", "deploy", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("agent", "bpf", "deploy", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +36,10 @@ def test_the_wheel_has_every_file(wheel: Path) -> None:
     """Each file of the package is in it with its content, links as what they lead to."""
     package = ROOT / "agent"
     expected = {
-        str(path.relative_to(package)): path.read_bytes()
-        for path in (package / "geodrop").rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        str(Path(folder, name).relative_to(package)): Path(folder, name).read_bytes()
+        for folder, _, names in os.walk(package / "geodrop", followlinks=True)
+        for name in names
+        if not folder.endswith("__pycache__")
     }
     with zipfile.ZipFile(wheel) as archive:
         packed = {name: archive.read(name) for name in archive.namelist() if name.startswith("geodrop/")}

@@ -10,6 +10,7 @@ from geodrop.errors import ConfigError, ConfigFileError
 WHOLE = """
 source: {policy: policy.yaml, databases: [/var/lib/GeoIP/GeoLite2-Country.mmdb]}
 engine: nftables
+loader: bcc
 interfaces: ["eth*", wan0]
 first_boot: closed
 state: /srv/geodrop
@@ -32,6 +33,7 @@ def test_whole_file(tmp_path: Path) -> None:
     assert config == Config(
         source=Source(policy=str(tmp_path / "policy.yaml"), databases=("/var/lib/GeoIP/GeoLite2-Country.mmdb",)),
         engine="nftables",
+        loader="bcc",
         interfaces=("eth*", "wan0"),
         first_boot="closed",
         state=Path("/srv/geodrop"),
@@ -70,6 +72,7 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     [
         ("engin: xdp", '1:1: error: "engin" is not a key of agent.yaml; did you mean "engine"?'),
         ("engine: ebpf", '1:9: error: engine of agent.yaml: "ebpf" is not known; write one of: auto, nftables, xdp'),
+        ("loader: gcc", 'loader of agent.yaml: "gcc" is not known; write one of: libbpf, bcc'),
         ("first_boot: yes", "write one of: open, closed"),
         ("interfaces: eth0", "must be a list; write [eth0]"),
         ("interfaces: ['a b']", "cannot be an interface's name"),

@@ -13,7 +13,9 @@ CONTRACT = {
     "PrivilegeError": 77,
     "ConfigError": 78,
     "ConfigFileError": 78,
+    "NoInterfaceError": 78,
     "PolicyError": 78,
+    "BugError": 70,
 }
 
 
@@ -32,3 +34,12 @@ def test_next_step_is_part_of_the_text() -> None:
     """What to do next follows what is wrong."""
     assert str(errors.DataError("f: cut off", "copy it again")) == "f: cut off; copy it again"
     assert str(errors.DataError("f: cut off")) == "f: cut off"
+
+
+def test_a_failure_of_another_process_keeps_its_code() -> None:
+    """What a daemon or a child reports is raised as the class of its exit code; a code nobody knows is a bug."""
+    for code in {*CONTRACT.values()} - {1}:
+        found = errors.failure_of(code, "what", "do", printed="lines")
+        assert (found.exit_code, found.message, found.next_step, found.printed) == (code, "what", "do", "lines")
+    assert errors.failure_of(1, "what").exit_code == 1
+    assert errors.failure_of(-9, "what").exit_code == errors.EXIT_BUG

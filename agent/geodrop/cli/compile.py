@@ -25,9 +25,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="a GeoIP database (.mmdb); may be repeated, the first that knows a country answers",
     )
-    parser.add_argument(
-        "--xdp", action="store_true", help="with the tables of the xdp engine, which take longer to build"
-    )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the ruleset file to write")
 
 
@@ -39,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DataError(f"{output.parent}: {error.strerror}", "name a folder that can be written") from error
     try:
-        options = {"xdp": args.xdp}
-        code = sandbox.run(sandbox.Job("compile", args.policy, args.database, descriptor, options=options))
+        code = sandbox.run(sandbox.Job("compile", args.policy, args.database, descriptor))
         if code != 0:
             return code
         # mkstemp is cautious (0600); a ruleset is no secret: give it the mode any new file would get.

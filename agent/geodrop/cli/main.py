@@ -30,9 +30,12 @@ VERBS = {
     "status": "what is in force, and whether it is healthy",
     "counters": "drops by service and region",
     "verify": "compare the kernel with the ruleset it should hold",
+    "doctor": "what this host can do, and what is missing",
     "demo": "the whole thing in throw-away network namespaces",
 }
 """Every verb and what it does, in the order of `--help`; the module of a verb has its name."""
+
+HELP = {"-h", "--help"}
 
 INTERRUPTED = 130
 """What shells report for SIGINT (128 + 2)."""
@@ -70,9 +73,12 @@ def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"geodrop {__version__}")
     _add_config(parser, default=None)
-    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    # Left to find `prog` by itself, argparse imports shutil and what that imports.
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="geodrop")
     wanted = next((word for word in given if word in VERBS), None)
     for name, summary in VERBS.items():
+        if wanted and name != wanted and not HELP & set(given):
+            continue
         verb = verbs.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
         _add_config(verb, default=argparse.SUPPRESS)
         if name == wanted:

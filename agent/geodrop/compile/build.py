@@ -17,10 +17,10 @@ from geodrop.geo.world import regions
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import LineKind
 from geodrop.ruleset.container import pack
-from geodrop.ruleset.model import Input, Meta, ServiceSpec, Target, meta_json
+from geodrop.ruleset.model import Input, Meta, Ruleset, ServiceSpec, Target, meta_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from geodrop.compile.rows import Rows
     from geodrop.compile.zones import Zones
@@ -29,38 +29,40 @@ if TYPE_CHECKING:
     from geodrop.policy.model import Line, Policy, Service
 
 
-def compile_ruleset(
-    policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = (), *, xdp: bool = False
-) -> bytes:
+CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
+"""The sections that say how the address space is cut up."""
+
+
+def compile_ruleset(policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = ()) -> bytes:
     """Compile. `inputs` are the policy and list files, for the record; the databases add themselves.
 
     Raises PolicyError for what only shows with the databases at hand, and for limits that are passed.
     """
-    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)], xdp=xdp)
+    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)])
 
 
-def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp: bool = False) -> bytes:
-    """The same from a region map, for a caller that needs the map too. `xdp`: with the tables of the xdp engine."""
-    meta, sections = assemble(policy, region_map, inputs, xdp=xdp)
+def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
+    """The same from a region map, for a caller that needs the map too."""
+    meta, sections = assemble(policy, region_map, inputs)
     return pack(meta_json(meta), sections)
 
 
 def assemble(
-    policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, xdp: bool = False
+    policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
 ) -> tuple[Meta, dict[str, bytes]]:
-    """The same in parts."""
+    """The same in parts. Tables that `previous` has are not built again where that would give the same bytes."""
     _check_subdivisions(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
     rows = build_rows(policy, ladders, zones)
     sections = _sections(zones, rows)
-    if xdp:
-        sections.update(build_tables(zones, policy.file).sections())
+    sections.update(_tables_of(previous, sections, zones) or build_tables(zones).sections())
     services = []
     for number, service in enumerate(policy.services):
         targets, maps = build_maps(zones, rows, number, service.name)
         services.append(_spec(service, targets))
         sections.update(maps)
+    age = policy.limits.database_age
     meta = Meta(
         compiler=__version__,
         policy=policy.text,
@@ -71,6 +73,7 @@ def assemble(
         classes=rows.classes,
         zones=rows.zones,
         rows=rows.distinct,
+        database_age=None if age is None else int(age.total_seconds()),
     )
     return meta, sections
 
@@ -78,6 +81,19 @@ def assemble(
 def identity(database: Database) -> Input:
     """What a ruleset records of a database."""
     return Input("database", database.name, database.sha256, database.database_type, database.build_epoch)
+
+
+def _tables_of(previous: Ruleset | None, sections: Mapping[str, bytes], zones: Zones) -> dict[str, bytes] | None:
+    """The xdp tables of a ruleset with the same intervals and zones, made by the same compiler; None otherwise.
+
+    They depend on nothing else, and take longer than all the rest. So a change of verdicts does not wait for them.
+    """
+    if previous is None or not previous.has_xdp or previous.meta.compiler != __version__:
+        return None
+    same = all(bytes(previous.sections[name]) == sections[name] for name in CUT)
+    if not same or len(previous.meta.zones) != len(zones.keys):
+        return None
+    return {name: bytes(section) for name, section in previous.sections.items() if name.startswith("xdp/")}
 
 
 def _sections(zones: Zones, rows: Rows) -> dict[str, bytes]:

@@ -162,13 +162,17 @@ class _Side:
         return None if number is None else self.ruleset.meta.services[number]
 
     def partition(self, family: int) -> Partition:
-        """A family's zones; raises DataError if they are not ascending, which the digest cannot tell."""
+        """A family's zones."""
         starts = np.frombuffer(self.ruleset.sections[f"ipv{family}/starts"], DTYPE[family])
-        high, low = _halves(starts)
-        if not ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
-            raise DataError(f"ruleset {self.ruleset.digest[:12]}: damaged (ipv{family}/starts)", "compile it again")
         zones = np.frombuffer(self.ruleset.sections[f"ipv{family}/zones"], "<u2")
         return Partition(family, starts, zones.astype(np.int32))
+
+    def check(self, partition: Partition) -> None:
+        """Raise DataError if addresses are not ascending, which the digest cannot tell."""
+        high, low = _halves(partition.starts)
+        if not ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
+            name = f"ipv{partition.family}/starts"
+            raise DataError(f"ruleset {self.ruleset.digest[:12]}: damaged ({name})", "compile it again")
 
     def dropped(self, name: str) -> Bools:
         """For each zone whether a service drops an address of it, as it stands in the packet; (zones,)."""
@@ -201,16 +205,19 @@ class _Dropped:
     def __init__(self, old: _Side, new: _Side, family: int) -> None:
         self._old, self._new = old, new
         one, other = old.partition(family), new.partition(family)
+        old.check(one)
         if np.array_equal(one.starts.view(np.uint32), other.starts.view(np.uint32)):  # the same databases, most often
             self._starts, self._old_zones, self._new_zones = one.starts, one.values, other.values
         else:
+            new.check(other)
             self._starts, self._old_zones, self._new_zones = combine(one, other)
 
     def count(self, name: str) -> Count:
         """The prefixes that a service drops from now on, and no more."""
         before = self._old.dropped(name)[self._old_zones]
         after = self._new.dropped(name)[self._new_zones]
-        return Count(_prefixes(self._starts, after & ~before), _prefixes(self._starts, before & ~after))
+        changed = before != after
+        return Count(_prefixes(self._starts, after & changed), _prefixes(self._starts, before & changed))
 
 
 def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped]) -> ServiceChange:
@@ -256,8 +263,10 @@ def _of_region(verdicts: Mapping[str, bool], label: str) -> bool | None:
 
 def _prefixes(starts: npt.NDArray[Any], chosen: Bools) -> int:
     """How many prefixes the chosen intervals take at least, neighbours joined."""
-    edges = np.diff(chosen.astype(np.int8), prepend=0, append=0)
-    first, end = np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)
+    # Where it changes: chosen from the first such place to the second, and so on.
+    edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
+    edges = np.concatenate([[0] if chosen[0] else [], edges, [len(chosen)] if chosen[-1] else []]).astype(np.int64)
+    first, end = edges[0::2], edges[1::2]
     first_high, first_low = _halves(starts[first])
     # The end of the last interval is the end of the family.
     end_high, end_low = _halves(starts[end[end < len(starts)]])

@@ -8,6 +8,7 @@ databases ahead of its task.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import hashlib
 import json
@@ -44,21 +45,19 @@ MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
 
-class Inputs(NamedTuple):
-    """What a task works on; `read` records every file the policy was made of."""
+class Known(NamedTuple):
+    """What databases say together, before corrections; who they are; what is odd about them, a sentence each."""
 
-    policy: Policy
-    databases: Sequence[Database]
-    region_map: RegionMap | None
-    read: list[Input]
+    region_map: RegionMap
+    sources: Sequence[Input]
+    warnings: Sequence[str]
 
 
 class Prepared(NamedTuple):
-    """What was read ahead: databases, what they say together, and the previous ruleset, as these files were then."""
+    """What was read ahead, as the files were then. The databases themselves are not kept: that would be most of it."""
 
     files: Sequence[Identity]
-    databases: Sequence[Database]
-    region_map: RegionMap
+    known: Known
     previous: tuple[Identity, Ruleset] | None
 
 
@@ -131,14 +130,16 @@ def wait(channel: socket.socket) -> Request | None:
 
 def prepare(request: Request) -> Prepared | None:
     """Read ahead of a task what it will need; None for what cannot be read, which the task then says."""
-    given = request.content["databases"]
-    files = [Identity.of(request.descriptors[item["fd"]]) for item in given]
     try:
-        databases = _open_databases(request)
+        files = _files(request)
+        known = _read_databases(request)
+        known = known._replace(region_map=known.region_map.alone())
         previous = None
-        if "previous" in request.content:
-            previous = Identity.of(request.descriptor("previous")), _open_ruleset(request, "previous")
-        return Prepared(files, databases, uncorrected(databases), previous)
+        if "previous" in request.content and (ruleset := _previous(request)) is not None:
+            previous = Identity.of(request.descriptor("previous")), ruleset
+        # What the C library keeps for later would take 35 MB of memory as long as this process waits.
+        ctypes.CDLL(None).malloc_trim(0)
+        return Prepared(files, known, previous)
     except (GeodropError, MemoryError):
         return None
     finally:
@@ -165,12 +166,11 @@ def do(request: Request) -> Outcome:
 
 def check(request: Request) -> Outcome:
     """Validate the policy; the databases are not asked for."""
-    inputs = read_inputs(request)
-    policy = inputs.policy
+    policy, read = read_policy(request)
     names = [service.name for service in policy.services]
     lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
     if request.content["options"]["json"]:
-        files = [item.name for item in inputs.read]
+        files = [item.name for item in read]
         print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
     else:
         services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
@@ -180,29 +180,33 @@ def check(request: Request) -> Outcome:
 
 def compile_(request: Request) -> Outcome:
     """Write the ruleset to the descriptor given; say what it changes against a previous one, if that is given too."""
-    inputs = read_inputs(request)
-    meta, sections = assemble(
-        inputs.policy, _region_map(inputs), inputs.read, xdp=request.content["options"].get("xdp", False)
-    )
+    policy, read = read_policy(request)
+    prepared = request.prepared
+    # Only if the files are still the same.
+    known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
+    region_map = _corrected(known, policy)
+    previous = _previous(request)
+    meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=previous)
     data = pack(meta_json(meta), sections)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
-    if "previous" not in request.content:
+    if previous is None:
         return Outcome(0)
     views = {name: memoryview(section) for name, section in sections.items()}
-    return _compared(request, Ruleset(digest_of(data), meta, views))
+    return Outcome(0, compare(previous, Ruleset(digest_of(data), meta, views)))
 
 
 def compare_(request: Request) -> Outcome:
     """Say what a ruleset that is there changes against a previous one."""
-    return _compared(request, _open_ruleset(request, "ruleset"))
+    return Outcome(0, compare(_open_ruleset(request, "previous"), _open_ruleset(request, "ruleset")))
 
 
 def explain(request: Request) -> Outcome:
     """Explain the addresses given, or those on standard input, one a line."""
-    inputs = read_inputs(request)
-    region_map = _region_map(inputs)
-    ruleset = Ruleset.unpack(build(inputs.policy, region_map, inputs.read), inputs.policy.file)
+    policy, read = read_policy(request)
+    known = _read_databases(request)
+    region_map = _corrected(known, policy)
+    ruleset = Ruleset.unpack(build(policy, region_map, [*read, *known.sources]), policy.file)
     options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
     code = 0
@@ -229,8 +233,8 @@ TASKS: dict[str, Callable[[Request], Outcome]] = {
 }
 
 
-def read_inputs(request: Request) -> Inputs:
-    """Read policy, lists and databases; prints warnings, raises GeodropError."""
+def read_policy(request: Request) -> tuple[Policy, list[Input]]:
+    """Read the policy and its lists, and say which files these were; prints warnings, raises GeodropError."""
     given = request.content["policy"]
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
     read = [Input("policy", os.path.basename(given["name"]), hashlib.sha256(text).hexdigest())]
@@ -243,37 +247,39 @@ def read_inputs(request: Request) -> Inputs:
     policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
         print(problem, file=sys.stderr)
-    databases: Sequence[Database]
-    region_map = None
-    prepared = request.prepared
-    files = [Identity.of(request.descriptors[item["fd"]]) for item in request.content["databases"]]
-    # Only if the files are still the same.
-    if prepared and prepared.files == files:
-        databases, region_map = prepared.databases, prepared.region_map
-    else:
-        databases = _open_databases(request)
-    for database in databases:
-        for warning in database.warnings:
-            messages.warning(f"{database.name}: {warning}")
-    return Inputs(policy, databases, region_map, [*read, *map(identity, databases)])
+    return policy, read
 
 
-def _open_databases(request: Request) -> list[Database]:
-    return [Database.open(request.descriptors[item["fd"]], item["name"]) for item in request.content["databases"]]
+def _files(request: Request) -> list[Identity]:
+    """The databases of a request, as they are now."""
+    return [Identity.of(request.descriptors[item["fd"]]) for item in request.content["databases"]]
 
 
-def _region_map(inputs: Inputs) -> RegionMap:
-    region_map = correct(inputs.region_map or uncorrected(inputs.databases), inputs.policy.corrections)
-    for warning in region_map.warnings:
+def _read_databases(request: Request) -> Known:
+    databases = [Database.open(request.descriptors[item["fd"]], item["name"]) for item in request.content["databases"]]
+    region_map = uncorrected(databases)
+    warnings = [f"{database.name}: {warning}" for database in databases for warning in database.warnings]
+    return Known(region_map, [*map(identity, databases)], [*warnings, *region_map.warnings])
+
+
+def _corrected(known: Known, policy: Policy) -> RegionMap:
+    for warning in known.warnings:
         messages.warning(warning)
-    return region_map
+    return correct(known.region_map, policy.corrections)
 
 
-def _compared(request: Request, ruleset: Ruleset) -> Outcome:
-    previous = request.prepared.previous if request.prepared else None
-    if previous is None or previous[0] != Identity.of(request.descriptor("previous")):
-        return Outcome(0, compare(_open_ruleset(request, "previous"), ruleset))
-    return Outcome(0, compare(previous[1], ruleset))
+def _previous(request: Request) -> Ruleset | None:
+    """The ruleset to compare with; a damaged or outdated one never keeps a good policy from being compiled."""
+    if "previous" not in request.content:
+        return None
+    ahead = request.prepared.previous if request.prepared else None
+    if ahead and ahead[0] == Identity.of(request.descriptor("previous")):
+        return ahead[1]
+    try:
+        return _open_ruleset(request, "previous")
+    except DataError as failure:
+        messages.warning(f"what changes cannot be said: {failure.message}")
+        return None
 
 
 def _open_ruleset(request: Request, name: str) -> Ruleset:
@@ -302,7 +308,8 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
 def _read(descriptor: int, limit: int, name: str, error: type[GeodropError]) -> bytes:
     try:
         with open(descriptor, "rb", closefd=False) as file:
-            data = file.read(limit + 1)
+            # None: a pipe with nothing in it, which is opened so that it does not make us wait.
+            data = file.read(limit + 1) or b""
     except OSError as failure:
         raise error(f"{name}: {failure.strerror}", "name a file that can be read") from failure
     if len(data) > limit:

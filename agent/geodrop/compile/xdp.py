@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from geodrop.document.problems import Place, Problem
-from geodrop.errors import PolicyError
+from geodrop.geo.partition import changes, distinct
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,12 +26,19 @@ if TYPE_CHECKING:
 
 # These repeat bpf/layout.h and bpf/lookup.h; a test compares them.
 ROOT_BITS = 16
+MORE = 0x8000_0000
+WORD_LINE_BITS = 27
+NODE_WORDS = 16
+NODE_BITS = {4: 4, 6: 8}
 KEY_BITS = 15
 LINE_KEYS = 12
 CHILD = 0x8000
 KEY_NEVER = 0x8000
 MAX_CHILDREN = 1 << 18
-MAX_DEPTH = 20
+MAX_DEPTH = 18
+
+MAX_LINES = 1 << 20
+"""64 MB, which is all the memory that one generation may have."""
 
 ENTRY = np.dtype([("line", "<u4"), ("shift", "u1"), ("bits", "u1"), ("lower", "u1"), ("unused", "u1")])
 LINE = np.dtype([("keys", "<u2", 12), ("values", "<u2", 16), ("children", "<u4"), ("unused", "<u4")])
@@ -63,12 +69,14 @@ class _Blocks(NamedTuple):
 class _Keys:
     """Boundaries: from `keys[i]` on the value is `values[i]`; below 0 it stands for the lower halves `~value` below.
 
-    Those of the upper halves come first, then those of each split upper half in turn, `groups` says where.
+    Those of the upper halves come first, then those of each split upper half in turn, `groups` says where. The lowest
+    `grain` bits are 0 in all of them.
     """
 
     keys: Keys
     values: Ints
     groups: Ints
+    grain: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +86,23 @@ class Tables:
     roots: dict[int, npt.NDArray[Any]]
     children: npt.NDArray[Any]
     lines: npt.NDArray[Any]
+    depth: int
+
+    def limit(self) -> str:
+        """Which limit of the program is passed, and by what; empty if none is."""
+        for name, found, limit in (
+            ("table entries", len(self.children), MAX_CHILDREN),
+            ("table lines", len(self.lines), MAX_LINES),
+            ("levels of tables", self.depth, MAX_DEPTH),
+        ):
+            if found > limit:
+                return f"the address space needs {found:,} {name}, {limit:,} is the most"
+        return ""
 
     def sections(self) -> dict[str, bytes]:
-        """The ruleset's sections (see ruleset.model)."""
+        """The ruleset's sections (see ruleset.model). Where a limit is passed only nftables can take the ruleset."""
+        if passed := self.limit():
+            return {"xdp/limit": passed.encode()}
         sections = {
             "xdp/ipv4": self.roots[4].tobytes(),
             "xdp/ipv6": self.roots[6].tobytes(),
@@ -94,30 +116,20 @@ class Tables:
         return {**sections, "xdp/digest": digest.digest()}
 
 
-def build_tables(zones: Zones, file: str) -> Tables:
-    """Tables for both families; raises PolicyError, naming the policy file, when a limit of the program is passed."""
-    builder = _Builder(len(zones.keys))
+def build_tables(zones: Zones) -> Tables:
+    """Tables for both families."""
+    builder = _Builder()
     roots = {partition.family: builder.add(partition) for partition in (zones.ipv4, zones.ipv6)}
-    tables = Tables(roots, np.concatenate([np.zeros(0, ENTRY), *builder.children]), np.concatenate(builder.lines))
-    for name, found, limit in (
-        ("table entries", len(tables.children), MAX_CHILDREN),
-        ("levels of tables", builder.depth, MAX_DEPTH),
-    ):
-        if found > limit:
-            message = f"the address space needs {found:,} {name}, {limit:,} is the most; use fewer or smaller lists"
-            raise PolicyError([Problem(Place(file, 1, 1), message)])
-    return tables
+    children = np.concatenate([np.zeros(0, ENTRY), *builder.children])
+    return Tables(roots, children, np.concatenate(builder.lines), builder.depth)
 
 
 class _Builder:
     """Collects lines and entries; children and lines of both families are numbered together."""
 
-    def __init__(self, zones: int) -> None:
-        shared = np.zeros(zones, LINE)
-        shared["keys"] = KEY_NEVER
-        shared["values"][:, 0] = np.arange(zones)
-        self.lines = [shared]
-        self.line_count = zones
+    def __init__(self) -> None:
+        self.lines: list[npt.NDArray[Any]] = []
+        self.line_count = 0
         self.children: list[npt.NDArray[Any]] = []
         self.child_count = 0
         self.depth = 0
@@ -125,34 +137,51 @@ class _Builder:
     def add(self, partition: Partition) -> npt.NDArray[Any]:
         """Cut one family; returns its root."""
         keys = _keys(partition)
-        root = self._entries(keys, _root_blocks(keys))
-        depth = 1
-        while len(self._pending.first):
+        blocks = _blocks(keys, np.arange(1 << ROOT_BITS, dtype=np.uint64) << np.uint64(64 - ROOT_BITS), 64 - ROOT_BITS)
+        root = blocks.base.astype(np.uint32)
+        cut = np.flatnonzero(blocks.last > blocks.first)
+        pending = self._nodes(keys, blocks.take(cut), NODE_BITS[partition.family], root, cut)
+        depth = 0
+        while len(pending.first):
             depth += 1
-            self.children.append(self._entries(keys, self._pending))
+            entries = np.zeros(len(pending.first), ENTRY)
+            entries["lower"] = pending.lower
+            bits = _choose_bits(keys, pending)
+            entries["line"], entries["shift"], entries["bits"] = self._first_lines(bits), pending.width - bits, bits
+            self.children.append(entries)
+            pending = self._lay_out(keys, pending, bits)
         self.depth = max(self.depth, depth)
         return root
 
-    def _entries(self, keys: _Keys, blocks: _Blocks) -> npt.NDArray[Any]:
-        """An entry for each block. What their lines cannot tell apart is left in `_pending`, by child number."""
-        entries = np.zeros(len(blocks.first), ENTRY)
-        entries["lower"] = blocks.lower
-        cut = np.flatnonzero(blocks.last > blocks.first)
-        whole = np.flatnonzero(blocks.last == blocks.first)
-        entries["line"][whole] = blocks.base[whole]
-        blocks = blocks.take(cut)
-        bits = _choose_bits(keys, blocks)
-        shift = blocks.width - bits
-        count = 1 << bits
-        entries["line"][cut] = self.line_count + np.cumsum(count) - count
-        entries["shift"][cut] = shift
-        entries["bits"][cut] = bits
-        # A block that is one zone needs no key at all, wherever it lies: any shift will do.
-        self._lay_out(keys, blocks, bits)
-        return entries
+    def _nodes(self, keys: _Keys, blocks: _Blocks, bits: int, words: npt.NDArray[Any], at: Ints) -> _Blocks:
+        """A node for each block, and the lines it leads to; sets their words. Returns what is left to be cut."""
+        words[at] = MORE | self.line_count + np.arange(len(at)) * ((1 << bits) // NODE_WORDS)
+        width = 64 - ROOT_BITS - bits
+        starts = blocks.start[:, None] + (np.arange(1 << bits, dtype=np.uint64) << np.uint64(width))
+        parts = _blocks(keys, starts.ravel(), width)
+        node = parts.base.astype(np.uint32)
+        cut = np.flatnonzero(parts.last > parts.first)
+        parts = parts.take(cut)
+        self._add_lines(node.view(LINE))
+        chosen = _choose_bits(keys, parts)
+        node[cut] = MORE | chosen << WORD_LINE_BITS | self._first_lines(chosen)
+        return self._lay_out(keys, parts, chosen)
 
-    def _lay_out(self, keys: _Keys, blocks: _Blocks, bits: Ints) -> None:
-        """Fill the lines of blocks that are cut into 2^bits lines each."""
+    def _first_lines(self, bits: Ints) -> Ints:
+        """Numbers of the first lines of blocks that are laid out next, each cut into 2^bits lines."""
+        count: Ints = 1 << bits
+        first: Ints = self.line_count + np.cumsum(count) - count
+        return first
+
+    def _add_lines(self, lines: npt.NDArray[Any]) -> None:
+        self.lines.append(lines)
+        self.line_count += len(lines)
+
+    def _lay_out(self, keys: _Keys, blocks: _Blocks, bits: Ints) -> _Blocks:
+        """Fill the lines of blocks that are cut into 2^bits lines each.
+
+        Returns what they cannot tell apart, in the order of the entries that will lead to it.
+        """
         shift = blocks.width - bits
         spare = np.maximum(shift - KEY_BITS, 0)
         slot_bits = shift - spare
@@ -161,7 +190,6 @@ class _Builder:
         total = int(count.sum())
 
         offset, index, block, slot, between = _boundaries(keys, blocks, spare)
-        code = block << 33 | slot << 1 | between
 
         # Runs of slots that lead to the same place: they start with a line, at a boundary, and after a mixed slot.
         line_block = np.repeat(np.arange(len(count)), count)
@@ -169,7 +197,7 @@ class _Builder:
         after = slot[between] + 1
         after_block = block[between]
         fits = after >> (slot_bits + bits)[after_block] == 0
-        runs = np.unique(
+        runs = distinct(
             np.concatenate(
                 [
                     line_block << 32 | line_number << slot_bits[line_block],
@@ -180,13 +208,14 @@ class _Builder:
         )
         run_block, run_slot = runs >> 32, runs & 0xFFFF_FFFF
         line = before[run_block] + (run_slot >> slot_bits[run_block])
-        starts = np.searchsorted(line, np.arange(total))
+        starts = np.flatnonzero(changes(line))
         column = np.arange(len(runs)) - starts[line]
         full = np.diff(np.append(starts, len(runs))) > LINE_KEYS + 1
 
         # A run's value is that of the last boundary at or before its start; boundaries after that make it mixed.
-        low = np.searchsorted(code, run_block << 33 | run_slot << 1, side="right")
-        high = np.searchsorted(code, run_block << 33 | run_slot << 1 | 1, side="right")
+        run = np.searchsorted(runs, block << 32 | slot)
+        high = np.cumsum(np.bincount(run, minlength=len(runs)))
+        low = high - np.bincount(run[between], minlength=len(runs))
         value = np.where(low > offset[run_block], keys.values[index[np.maximum(low, 1) - 1]], blocks.base[run_block])
         kept = ~full[line]
         mixed = kept & (high > low)
@@ -195,8 +224,7 @@ class _Builder:
         # The children: mixed slots, split upper halves, and lines that hold more than they have room for.
         whole = np.flatnonzero(full)
         at = starts[whole]
-        line_end = (line_number[whole] + 1 << slot_bits[line_block[whole]]) - 1
-        end = np.searchsorted(code, line_block[whole] << 33 | line_end << 1 | 1, side="right")
+        end = high[np.append(starts[1:], len(runs))[whole] - 1]
         to_first = blocks.first - offset
         group = ~value[split]
         pending = [
@@ -228,7 +256,7 @@ class _Builder:
         child_line = np.concatenate([line[mixed], line[split], line[at]])
         child_column = np.concatenate([column[mixed], column[split], column[at]])
         order = np.lexsort((child_column, child_line))
-        self._pending = _Blocks(*(np.concatenate(parts) for parts in zip(*pending, strict=True))).take(order)
+        left = _Blocks(*(np.concatenate(parts) for parts in zip(*pending, strict=True))).take(order)
         child_line, child_column = child_line[order], child_column[order]
         number = np.arange(len(order)) - np.searchsorted(child_line, child_line)
 
@@ -240,9 +268,9 @@ class _Builder:
         lines["values"][line[plain], column[plain]] = value[plain]
         lines["values"][child_line, child_column] = CHILD | number
         lines["children"][child_line] = self.child_count + np.arange(len(order)) - number
-        self.lines.append(lines)
-        self.line_count += total
+        self._add_lines(lines)
         self.child_count += len(order)
+        return left
 
 
 class _Boundaries(NamedTuple):
@@ -272,22 +300,26 @@ def _keys(partition: Partition) -> _Keys:
     """The boundaries of a family, lower halves apart."""
     if partition.family == 4:
         keys = partition.starts.astype(np.uint64) << np.uint64(32)
-        return _Keys(keys, partition.values.astype(np.int64), np.zeros(1, np.int64))
+        return _Keys(keys, partition.values.astype(np.int64), np.array([len(keys)]), 32)
     halves = np.frombuffer(np.ascontiguousarray(partition.starts).tobytes(), dtype=">u8").astype(np.uint64)
     upper, lower = halves[0::2], halves[1::2]
     values = partition.values.astype(np.int64)
-    split = np.unique(upper[lower != 0])
+    split = distinct(upper[lower != 0])
+    begins = np.searchsorted(upper, split, side="left")
+    ends = np.searchsorted(upper, split, side="right")
     # Whole upper halves keep their boundary. A split one becomes a value of its own, and the next one starts anew.
-    whole = (lower == 0) & ~np.isin(upper, split)
+    own = np.zeros(len(upper) + 1, np.int8)
+    own[begins] += 1
+    own[ends] -= 1
+    own = np.cumsum(own[:-1], dtype=np.int8).astype(bool)
+    whole = ~own
     following = split[split != np.uint64(0xFFFF_FFFF_FFFF_FFFF)] + np.uint64(1)
-    resumed = following[~np.isin(following, upper)]
+    resumed = following[upper[np.minimum(np.searchsorted(upper, following), len(upper) - 1)] != following]
     all_keys = np.concatenate([upper[whole], split, resumed])
     last = np.searchsorted(upper, resumed, side="left") - 1
     all_values = np.concatenate([values[whole], ~np.arange(len(split)), values[last]])
     order = np.argsort(all_keys, kind="stable")
     # Within a split half: its own boundaries, after one at 0 if it has none there.
-    own = np.isin(upper, split)
-    begins = np.searchsorted(upper, split, side="left")
     missing = lower[begins] != 0
     group_upper = np.concatenate([split[missing], upper[own]])
     group_lower = np.concatenate([np.zeros(int(missing.sum()), np.uint64), lower[own]])
@@ -298,17 +330,17 @@ def _keys(partition: Partition) -> _Keys:
         np.concatenate([all_keys[order], group_lower[inner]]),
         np.concatenate([all_values[order], group_values[inner]]),
         np.append(groups, len(order) + len(inner)),
+        0,
     )
 
 
-def _root_blocks(keys: _Keys) -> _Blocks:
-    width = 64 - ROOT_BITS
-    uppers = keys.keys[: keys.groups[0]] if len(keys.groups) > 1 else keys.keys
-    start = np.arange(1 << ROOT_BITS, dtype=np.uint64) << np.uint64(width)
-    first = np.searchsorted(uppers, start, side="right")
-    last = np.append(np.searchsorted(uppers, start[1:], side="left"), len(uppers))
-    size = len(start)
-    return _Blocks(first, last, keys.values[first - 1], start, np.full(size, width), np.zeros(size, np.int64))
+def _blocks(keys: _Keys, starts: Keys, width: int) -> _Blocks:
+    """The blocks of upper halves that begin at `starts` and are 2^width keys long."""
+    uppers = keys.keys[: keys.groups[0]]
+    first = np.searchsorted(uppers, starts, side="right")
+    last = np.searchsorted(uppers, starts + np.uint64((1 << width) - 1), side="right")
+    size = len(starts)
+    return _Blocks(first, last, keys.values[first - 1], starts, np.full(size, width), np.zeros(size, np.int64))
 
 
 def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
@@ -326,8 +358,9 @@ def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
         bits[crowded] = blocks.width[crowded] - np.log2(closest.astype(np.float64)).astype(np.int64)
     # `shift` has no room for 64, so the lower half is always cut at least in two.
     least = (blocks.width == 64).astype(np.int64)
-    # A slot with a boundary inside takes two keys, so half the keys must do for a single line.
-    single = amount > LINE_KEYS // 2
+    # A slot with a boundary inside takes two keys, so half the keys must do for a single line that is not exact.
+    exact = blocks.width <= keys.grain + KEY_BITS
+    single = amount > np.where(exact, LINE_KEYS, LINE_KEYS // 2)
     return np.clip(np.maximum(bits, single), least, np.minimum(np.minimum(most, 12), blocks.width))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from typing import TYPE_CHECKING, Any
 
 from geodrop.control import frame
@@ -52,19 +53,24 @@ def _connect(control: str) -> socket.socket | None:
     """A connection to the control socket, or else to the one for reading; None if nobody listens there."""
     if not control:
         return None
-    denied = False
     for path in (control, os.path.join(os.path.dirname(control), MONITOR)):
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        channel.settimeout(PATIENCE)
+        # connect(2) waits while the daemon has no room for another; Python's own time limit would make it fail at once.
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
         try:
             channel.connect(path)
+            channel.settimeout(PATIENCE)
         except PermissionError:
             channel.close()
-            denied = True
         except (FileNotFoundError, ConnectionRefusedError):
             channel.close()
-            if not denied:
+            if path == control:
                 return None
+        except OSError as error:
+            channel.close()
+            raise UnavailableError(
+                f"{path}: {error.strerror or error}", "is the daemon well? systemctl status geodrop"
+            ) from error
         else:
             return channel
     raise PrivilegeError(

@@ -57,7 +57,7 @@ def entry(event: Mapping[str, Any]) -> bytes:
     named = {key: value for key, value in event.items() if key not in ("level", "event", "exc_info")}
     if event.get("exc_info"):
         named["traceback"] = structlog.processors.format_exc_info(None, "", dict(event)).get("exception", "")
-    shown = [f"{key}={value}" for key, value in named.items() if "\n" not in str(value)]
+    shown = [f"{key}={value}" for key, value in named.items() if key != "traceback" and "\n" not in str(value)]
     fields = {
         "MESSAGE": " ".join([text, *shown]),
         "PRIORITY": str(PRIORITIES[level]),

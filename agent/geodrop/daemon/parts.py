@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from geodrop.daemon.log import Logger
+    from geodrop.daemon.metrics import Metrics
     from geodrop.daemon.notify import Notifier
     from geodrop.daemon.worker import Worker
 
@@ -22,3 +23,4 @@ class Parts:
     compiler: Worker
     notifier: Notifier
     log: Logger
+    metrics: Metrics

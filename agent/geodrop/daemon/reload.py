@@ -15,7 +15,7 @@ from geodrop.dataplane.load import apply_file
 from geodrop.errors import GeodropError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from geodrop.config import Config
     from geodrop.daemon.parts import Parts
@@ -67,11 +67,13 @@ class Reload:
             say(text)
             self._parts.notifier.status(f"reload: {text}")
 
+        began = time.perf_counter()
         self._parts.notifier.reloading("reload: reading agent.yaml")
         try:
             outcome = await self._steps(phase)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.message)
+            self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
             said = "reload failed; what was in force still is"
             self._parts.log.error(said, reason=failure.message, code=failure.exit_code)  # noqa: TRY400 - no bug
             self._parts.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
@@ -80,6 +82,8 @@ class Reload:
             # Not waited for: the next reload finds a child that has its imports done.
             self._parts.compiler.start(partial(self._maker.wait, self.config))
         self.last = Last(time.time(), good=True, text=outcome.text)
+        changed = "changed" if outcome.data["changed"] else "unchanged"
+        self._parts.metrics.reloaded(changed, time.perf_counter() - began, self.last.time)
         self._parts.log.info("reload done", outcome=outcome.text)
         self._parts.notifier.reloaded(outcome.text)
         return outcome
@@ -92,6 +96,7 @@ class Reload:
         phase("compiling")
         opened = self._maker.ruleset_file(config)
         made = await self._parts.compiler.do(opened.__enter__)
+        compiled = time.perf_counter() - began
         try:
             phase("loading")
             loaded = await self._parts.engine.do(
@@ -102,11 +107,15 @@ class Reload:
         self.config = config
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
-        return outcome(loaded, time.perf_counter() - began, "\n".join([*made.warnings.splitlines(), *lines]))
+        warnings = "\n".join([*made.warnings.splitlines(), *lines])
+        seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
+        return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
 
-def outcome(loaded: Loaded, seconds: float, warnings: str = "") -> Outcome:
-    """What to say of a load that took so long."""
+def outcome(
+    loaded: Loaded, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
+) -> Outcome:
+    """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
     before, after = loaded.before.generation, loaded.after.generation
     data = {
         "schema": SCHEMA,
@@ -114,11 +123,18 @@ def outcome(loaded: Loaded, seconds: float, warnings: str = "") -> Outcome:
         "generation": after,
         "previous": before,
         "digest": loaded.after.digest,
-        "seconds": round(seconds, 4),
+        "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
+        "change": change,
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         text = f"generation {after}: unchanged (ruleset {digest}), nothing to do"
     else:
-        text = f"generation {before} -> {after}: ruleset {digest}, {seconds * 1e3:,.0f} ms"
+        # From nothing, everything is a change: what is in force says more.
+        what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
+        text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return Outcome(text, data, warnings)
+
+
+def _names(loaded: Loaded) -> str:
+    return ", ".join(interface.name for interface in loaded.after.interfaces)

@@ -6,19 +6,26 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from geodrop.config import load_config
+from geodrop.daemon.audit import Audit
+from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
+from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Reload
+from geodrop.daemon.schedule import Schedule
 from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
+from geodrop.daemon.sources import Sources
 from geodrop.daemon.verbs import Verbs
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
+from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import apply_file
@@ -31,7 +38,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geodrop.config import Config
+    from geodrop.daemon.exporter import Exporter
     from geodrop.dataplane.load import Loaded
+
+SCRAPE_SECONDS = 10.0
+"""How long Prometheus waits at most: by its own default it gives up then."""
 
 STOP_SECONDS = 10.0
 """How long a load that is under way may take to end; cut off, it leaves the old or the new."""
@@ -40,8 +51,8 @@ STOP_SECONDS = 10.0
 def run_daemon(config_path: str | None) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, UnavailableError, and what
-    kept the first ruleset from being loaded, where nothing is in force and `first_boot` is closed.
+    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, UnavailableError, and
+    ApplyError where the kernel takes neither what `source` asks for nor what a boot would load.
     """
     config = load_config(config_path)
     source_of(config)
@@ -54,11 +65,19 @@ class Daemon:
 
     def __init__(self, config_path: str | None, config: Config) -> None:
         self._config = config
-        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log())
+        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log(), Metrics())
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._watch = Watch(self._reload, parts)
-        self._server = Server(Verbs(self._reload, self._watch, parts).answer, parts.log)
+        self._tending = (
+            Audit(self._reload, self._watch, parts),
+            Schedule(self._reload, parts),
+            Sources(self._reload, parts),
+        )
+        verbs = Verbs(self._reload, self._watch, parts)
+        self._server = Server(verbs.answer, parts.log)
+        self._metrics = parts.metrics
+        self._snapshot = verbs.snapshot
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -71,6 +90,7 @@ class Daemon:
         # Before anything is loaded: what happens from then on is looked at once that is done.
         self._watch.events.open()
         await self._server.open(self._config.socket)
+        exporter = self._export(loop)
         try:
             stopping = self._spawn(stop.wait())
             self._spawn(self._start())
@@ -86,6 +106,8 @@ class Daemon:
             self._log.info("stopping; the kernel goes on enforcing")
             await self._server.close()
             self._watch.events.close()
+            if exporter:
+                exporter.close()
             self._reload.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -96,10 +118,24 @@ class Daemon:
         self._tasks.add(task)
         return task
 
+    def _export(self, loop: asyncio.AbstractEventLoop) -> Exporter | None:
+        """Serve metrics; that they cannot be served is no reason not to enforce."""
+
+        def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+            return asyncio.run_coroutine_threadsafe(self._snapshot(), loop).result(SCRAPE_SECONDS)
+
+        self._metrics.show(read)
+        try:
+            return open_exporter(self._config.metrics, self._metrics.registry)
+        except OSError as error:
+            self._log.error("metrics cannot be served", reason=error.strerror, metrics=str(self._config.metrics))
+            return None
+
     async def _start(self) -> None:
         """Enforce, and watch over it from then on."""
         await self._enforce()
-        self._spawn(self._watch.run())
+        for part in (self._watch, self._audit, self._schedule, self._sources):
+            self._spawn(part.run())
 
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
@@ -110,15 +146,16 @@ class Daemon:
             self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
             return
         taken = await self._take_over()
+        if taken and store.intent().rolled_back:
+            # Somebody wanted what is older than the source: only who asks for the source gets it.
+            self._log.warning("rolled back: the policy that was gone back to stays until the next reload")
+            self._notifier.ready("rolled back until the next reload")
+            return
         try:
             said = (await self._reload.ask(lambda _: None)).text
         except GeodropError as failure:
             said = f"degraded: {failure.message}"
-            if not taken:
-                if not isinstance(failure, NoInterfaceError) and (
-                    self._config.first_boot == "closed" or store.intent().digest
-                ):
-                    raise
+            if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
                 self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
         self._notifier.ready(said)
@@ -129,7 +166,7 @@ class Daemon:
             loaded = await self._engine.do(partial(take_over, self._config))
         except (ApplyError, DataError, NoInterfaceError) as failure:
             self._log.error("the last good ruleset could not be loaded", reason=failure.message)
-            return (await self._engine.do(lambda: Engines.here().observe())).generation > 0
+            return await self._fall_back()
         if loaded is None:
             self._log.warning("there is no last good ruleset yet")
             return False
@@ -137,6 +174,14 @@ class Daemon:
         digest, generation = loaded.after.digest[:12], loaded.after.generation
         self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
         return True
+
+    async def _fall_back(self) -> bool:
+        """What a boot would do: an older ruleset, for interfaces to come, or what `first_boot` says; False if open."""
+        booted = await self._engine.do(lambda: boot(self._config, by_me("boot"), time.time()))
+        self._log.warning(booted.text)
+        for warning in booted.warnings:
+            self._log.warning(warning)
+        return booted.observed.generation > 0
 
     async def _reload_on_signal(self) -> None:
         # The log and the status say how it ended.

@@ -8,9 +8,9 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
-from geodrop.dataplane.engines import make_xdp
-from geodrop.errors import ConfigError, PrivilegeError, UnavailableError, failure_of
+from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
 from geodrop.state.places import compile_socket
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,27 +51,40 @@ class Maker:
         Raises ConfigError, DataError, UnavailableError, and whatever the compile child reports, with its lines.
         """
         source = source_of(config)
-        if source.ruleset is not None:
-            yield Made(source.ruleset)
-            return
-        # In memory, and sealed: the child writes it, and could otherwise go on writing after its digest was checked.
-        output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            job = Job("compile", source.policy, source.databases, output, options={"xdp": wants_xdp(config)})
+        with contextlib.ExitStack() as stack:
+            previous = _previous(config, stack)
+            if source.ruleset is not None:
+                yield Made(source.ruleset, change=self._compare(source.ruleset, previous))
+                return
+            # In memory, and sealed: the child writes it, and could go on writing after its digest was checked.
+            output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+            stack.callback(os.close, output)
+            job = Job("compile", source.policy, source.databases, output, previous=previous)
             answer = self._child(job).run(job)
             text = answer.text.rstrip()
             if answer.exit:
                 raise failure_of(answer.exit, _reason(text), printed=text)
             fcntl.fcntl(output, fcntl.F_ADD_SEALS, SEALS)
             yield Made(f"/proc/self/fd/{output}", text, answer.change)
-        finally:
-            os.close(output)
 
     def wait(self, config: Config) -> None:
-        """Have a child ready for the next request; if it cannot be, that shows then."""
-        if self._waiting is None and config.source and config.source.policy:
-            with contextlib.suppress(UnavailableError):
-                self._waiting = _start()
+        """Have a child ready for the next request, its inputs read; if it cannot be, that shows then."""
+        source = config.source
+        if source is None or (self._waiting and self._waiting.is_fit(source.databases)):
+            return
+        self.close()
+        with contextlib.ExitStack() as stack, contextlib.suppress(UnavailableError, DataError):
+            self._waiting = _start()
+            self._waiting.prepare(source.databases, _previous(config, stack))
+
+    def _compare(self, path: str, previous: int | None) -> dict[str, Any] | None:
+        """What a prebuilt ruleset changes; it is loaded even where that cannot be said."""
+        if previous is None:
+            return None
+        with contextlib.suppress(OSError, DataError), open(path, "rb") as file:
+            job = Job("compare", ruleset=file.fileno(), previous=previous)
+            return self._child(job).run(job).change
+        return None
 
     def close(self) -> None:
         """End the child that waits."""
@@ -86,15 +99,15 @@ class Maker:
         return child or _start()
 
 
-def wants_xdp(config: Config) -> bool:
-    """Whether the tables of the xdp engine are worth their time: it is asked for, or can work here."""
-    if config.engine != "auto":
-        return config.engine == "xdp"
+def _previous(config: Config, stack: contextlib.ExitStack) -> int | None:
+    """The ruleset that was asked for last, open until the stack is closed; None if there is none."""
+    store = Store(config.state)
     try:
-        make_xdp().probe()
-    except (UnavailableError, PrivilegeError):
-        return False
-    return True
+        descriptor = os.open(store.ruleset_path(store.intent().digest), os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def _start() -> Child:

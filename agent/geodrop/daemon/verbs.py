@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 500
 """Lines of history in an answer, each with its inputs; whoever may read the state directory gets all of them."""
 
-MAX_ADDRESSES = 1024
+MAX_ADDRESSES = 256
+"""What one question may hold: an answer takes about 0.1 s, in which nothing else is done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +62,8 @@ class Verbs:
             self._log.info("asked", verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
         return await verb.handle(self, request)
 
-    async def status(self, request: Request) -> Mapping[str, Any]:
-        """What is in force, and what the daemon knows beyond it."""
-        del request
+    async def read_status(self) -> dict[str, Any]:
+        """The object of `status --json`."""
         found = await self._engine.do(partial(read_status, self._reload.config), READ)
         found["daemon"] = True
         if last := self._reload.last:
@@ -75,7 +75,16 @@ class Verbs:
         if problems := self._watch.problems():
             found["healthy"] = False
             found["problems"] += problems
-        return {"data": found}
+        return found
+
+    async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """The objects of `status --json` and `counters --json`, for metrics."""
+        return await self.read_status(), await self._engine.do(read_counters, READ)
+
+    async def status(self, request: Request) -> Mapping[str, Any]:
+        """What is in force, and what the daemon knows beyond it."""
+        del request
+        return {"data": await self.read_status()}
 
     async def counters(self, request: Request) -> Mapping[str, Any]:
         """Totals since the first load."""

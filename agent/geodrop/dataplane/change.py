@@ -49,7 +49,7 @@ class Change:
 
     def __init__(self, config: Config, store: Store, attempt: Attempt) -> None:
         self.config, self.store, self.attempt = config, store, attempt
-        self.engines = Engines.here()
+        self.engines = Engines.here(config.loader)
         self.before = self.engines.observe()
         self.intent = store.intent()
 

@@ -27,18 +27,22 @@ class Engines:
 
     name = "auto"
 
-    def __init__(self, nftables: NftablesEngine, xdp: XdpEngine | None) -> None:
+    def __init__(self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf") -> None:
         self.nftables = nftables
         self.xdp = xdp
+        self._loader = loader
 
     @classmethod
-    def here(cls) -> Engines:
-        """Those of the calling thread's network namespace; xdp only if something of it is there."""
-        return cls(NftablesEngine(), make_xdp() if os.path.exists(default_pins()) else None)
+    def here(cls, loader: str = "libbpf") -> Engines:
+        """Those of the calling thread's network namespace; xdp only if something of it is there.
+
+        Who loads the program matters to who changes something; what is pinned reads the same.
+        """
+        return cls(NftablesEngine(), make_xdp(loader) if os.path.exists(default_pins()) else None, loader)
 
     def with_xdp(self) -> XdpEngine:
         """The xdp engine, brought into use if it was not."""
-        self.xdp = self.xdp or make_xdp()
+        self.xdp = self.xdp or make_xdp(self._loader)
         return self.xdp
 
     @property
@@ -142,11 +146,15 @@ class Engines:
         return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
 
 
-def make_xdp() -> XdpEngine:
-    """The xdp engine of this network namespace, not probed."""
+def make_xdp(loader: str = "libbpf") -> XdpEngine:
+    """The xdp engine of this network namespace, not probed; `loader` is one of config.LOADERS."""
     # Not imported at the top: no verb should wait for an engine that this host does not use.
     from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
 
+    if loader == "bcc":
+        from geodrop.dataplane.xdp.bcc_loader import BccLoader  # noqa: PLC0415
+
+        return XdpEngine(BccLoader())
     return XdpEngine()
 
 

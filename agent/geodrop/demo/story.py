@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 FIRST, SECOND = "policy", "edited"
 """The names of the two policies, and of the rulesets made from them."""
 
-XDP_TABLES = "--xdp"
-"""The option of `compile` for the tables of the xdp engine, where it does not build them unasked."""
-
 LOOK = 3.0
 """Seconds of traffic under each policy, to see enough of it."""
 
@@ -168,8 +165,7 @@ def agree(requests: Sequence[Request], periods: Sequence[Period]) -> None:
 
 def compile_ruleset(demo: Demo, policy: str) -> None:
     """From a policy file to a ruleset file for both engines."""
-    tables = [XDP_TABLES] if XDP_TABLES in demo.verbs.run("compile", "--help") else []
-    demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, *tables, "-o", f"{policy}.ruleset")
+    demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, "-o", f"{policy}.ruleset")
 
 
 def load(demo: Demo, policy: str, engine: str) -> Period:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -73,6 +73,10 @@ class RegionMap:
     warnings: tuple[str, ...] = ()
     _databases: tuple[Database, ...] = field(default=(), repr=False, compare=False)
     _corrections: _Corrections | None = field(default=None, repr=False, compare=False)
+
+    def alone(self) -> Self:
+        """The same without the databases, which take far more memory; `locate` then knows nothing of them."""
+        return replace(self, _databases=())
 
     def locate(self, address: Address) -> Place:
         """What is known of an address as it stands; an embedded one is not looked at."""

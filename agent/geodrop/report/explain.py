@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from geodrop.dataplane.load import what_is_loaded
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.dataplane.engine import Enforced
+    from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset
+
+BATCH = 256
+"""Addresses that the kernel is asked about at once."""
 
 
 def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -> Iterator[dict[str, Any]]:
@@ -32,16 +37,30 @@ def explain_by(
 ) -> Iterator[dict[str, Any]]:
     """The same by a ruleset; asks the kernel if it gets an engine."""
     now = time.time() if at is None else at
-    for text in addresses:
-        try:
-            address = parse_address(text)
-        except DataError as failure:
-            yield {"schema": SCHEMA, "address": text, "error": failure.message}
+    asked = iter(addresses)
+    while batch := list(islice(asked, BATCH)):
+        yield from _explain(ruleset, batch, now, engine)
+
+
+def _explain(ruleset: Ruleset, batch: list[str], now: float, engine: Enforced | None) -> Iterator[dict[str, Any]]:
+    parsed = [_parsed(text) for text in batch]
+    good = [address for address in parsed if not isinstance(address, DataError)]
+    verdicts = iter(engine.judge(ruleset, list(map(str, good))) if engine and good else ())
+    for text, address in zip(batch, parsed, strict=True):
+        if isinstance(address, DataError):
+            yield {"schema": SCHEMA, "address": text, "error": address.message}
             continue
-        kernel = engine.judge(ruleset, [str(address)])[0] if engine else None
+        kernel = next(verdicts, None)
         for number, explanation in enumerate(explain(ruleset, address, now)):
             found = explanation.as_json()
             if kernel:
                 said = kernel[number]
                 found["kernel"] = {"verdict": said.verdict, "where": said.where, "target": said.target or None}
             yield found
+
+
+def _parsed(text: str) -> Address | DataError:
+    try:
+        return parse_address(text)
+    except DataError as failure:
+        return failure

@@ -9,6 +9,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.report.history import as_object, last_failure
+from geodrop.ruleset.age import too_old
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
 from geodrop.state.history import utc
@@ -41,7 +42,9 @@ def read_status(config: Config) -> dict[str, Any]:
         view = ruleset.paused(intent.paused)
         differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
+        problems += too_old(ruleset.meta, time.time())
     services = ruleset.meta.services if ruleset and enforcing else ()
+    inputs = ruleset.meta.inputs if ruleset and enforcing else ()
     now = time.time()
     paused, failure = intent.paused_at(now), last_failure(store.history.entries())
     return {
@@ -64,6 +67,7 @@ def read_status(config: Config) -> dict[str, Any]:
             | ({"why": interface.why} if interface.why else {})
             for interface in observed.interfaces
         ],
+        "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
         "services": [
             {
                 "name": service.name,

@@ -54,12 +54,15 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, bytes]) -> bytes:
     for name in sorted(lengths):
         table[name] = (offset, lengths[name])
         offset = _aligned(offset + lengths[name])
-    body = bytearray(_json(meta, table).ljust(room))
-    for name, (start, _) in table.items():
-        body += bytes(start - HEADER.size - len(body))
-        body += sections[name]
-    digest = hashlib.sha256(struct.pack("<I", room) + body).digest()
-    return HEADER.pack(MAGIC, VERSION, digest, room) + bytes(body)
+    parts = [_json(meta, table).ljust(room)]
+    end = HEADER.size + room
+    for name, (start, length) in table.items():
+        parts += [bytes(start - end), sections[name]]
+        end = start + length
+    digest = hashlib.sha256(struct.pack("<I", room))
+    for part in parts:
+        digest.update(part)
+    return b"".join([HEADER.pack(MAGIC, VERSION, digest.digest(), room), *parts])
 
 
 def digest_of(data: bytes) -> str:

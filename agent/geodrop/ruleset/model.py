@@ -14,10 +14,10 @@ Sections (little-endian unless said otherwise):
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
-    xdp/...      only where it was compiled with --xdp
-    xdp/ipv4, xdp/ipv6   entry[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
+    xdp/limit    UTF-8, in place of the others where the address space needs more than the XDP program has: what of
+    xdp/ipv4, xdp/ipv6   uint32[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
     xdp/children         entry[n], both families
-    xdp/lines            line[n], both families
+    xdp/lines            line[n] and node[n], both families
     xdp/digest           SHA-256 over the other four: rulesets that agree in it have the same tables
 """
 
@@ -129,7 +129,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The JSON part."""
+    """The JSON part. `database_age` is how old a database may be before somebody is told, in seconds."""
 
     compiler: str
     policy: str
@@ -140,6 +140,7 @@ class Meta:
     classes: tuple[str, ...]
     zones: tuple[Zone, ...]
     rows: tuple[Row, ...]
+    database_age: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +195,13 @@ class Ruleset:
 
     @property
     def has_xdp(self) -> bool:
-        """Whether it was compiled with the tables of the xdp engine."""
+        """Whether it has the tables of the xdp engine."""
         return "xdp/lines" in self.sections
+
+    @property
+    def xdp_limit(self) -> str:
+        """Why it has none."""
+        return self.sections.get("xdp/limit", memoryview(b"compiled without")).tobytes().decode()
 
     def paused(self, until: int) -> Self:
         """The same ruleset, seen while it is paused: no service starts before `until`, in seconds since the epoch.
@@ -253,6 +259,7 @@ def _meta(content: Mapping[str, Any]) -> Meta:
         classes=tuple(content["classes"]),
         zones=tuple(Zone(**zone) for zone in content["zones"]),
         rows=tuple(Row(**row) for row in content["rows"]),
+        database_age=content.get("database_age"),
     )
 
 

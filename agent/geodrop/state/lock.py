@@ -29,7 +29,7 @@ def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
     """
     path = lock_file()
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except PermissionError as error:
         raise PrivilegeError(f"{path}: may not be opened", "run as root") from error

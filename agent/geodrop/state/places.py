@@ -10,34 +10,42 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-STATE = Path("/var/lib/geodrop")
-RUN = Path("/run/geodrop")
-BPFFS = Path("/sys/fs/bpf")
-OWN_BPFFS = RUN / "bpf"
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STATE = "/var/lib/geodrop"
+RUN = "/run/geodrop"
+BPFFS = "/sys/fs/bpf"
+OWN_BPFFS = f"{RUN}/bpf"
 """Where systemd/run-geodrop-bpf.mount mounts a bpffs for the daemon, which may not enter /sys/fs/bpf."""
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for it
 
 
 def default_state() -> Path:
     """The state directory of this network namespace."""
-    return _apart(STATE)
+    return _path(_apart(STATE))
 
 
 def default_socket() -> Path:
     """The control socket of this network namespace."""
-    return _apart(RUN) / "control.sock"
+    return _path(_apart(RUN), "control.sock")
 
 
 def compile_socket() -> Path:
     """Where systemd starts an instance of geodrop-compile@.service for whoever connects, if it is there."""
-    return _apart(RUN) / "compile.sock"
+    return _path(_apart(RUN), "compile.sock")
 
 
-def lock_file() -> Path:
+def lock_file() -> str:
     """The lock that whoever changes this namespace's dataplane holds, whatever agent.yaml says of other places."""
-    return _apart(RUN) / "lock"
+    return f"{_apart(RUN)}/lock"
+
+
+def refusal_log() -> Path:
+    """What the kernel's verifier said of the last program that it refused."""
+    return _path(_apart(RUN), "verifier.log")
 
 
 def namespace_cookie() -> int:
@@ -48,16 +56,23 @@ def namespace_cookie() -> int:
 
 def default_pins() -> Path:
     """Where the XDP engine of this network namespace pins its objects: a folder in a bpffs."""
-    return _apart(bpffs() / "geodrop")
+    return _path(_apart(f"{bpffs()}/geodrop"))
 
 
 def bpffs() -> Path:
     """Where the bpffs is, or ought to be, that holds the pins."""
-    return OWN_BPFFS if os.path.ismount(OWN_BPFFS) else BPFFS
+    return _path(OWN_BPFFS if os.path.ismount(OWN_BPFFS) else BPFFS)
 
 
-def _apart(folder: Path) -> Path:
-    return folder if _is_machines_own() else folder / "netns" / str(namespace_cookie())
+def _path(*parts: str) -> Path:
+    # Imported here, since the lock is all that a command needs to find the daemon.
+    from pathlib import Path  # noqa: PLC0415
+
+    return Path(*parts)
+
+
+def _apart(folder: str) -> str:
+    return folder if _is_machines_own() else f"{folder}/netns/{namespace_cookie()}"
 
 
 def _is_machines_own() -> bool:

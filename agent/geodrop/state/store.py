@@ -119,13 +119,14 @@ class Store:
     def problems(self) -> list[str]:
         """What is damaged, a line each, with what follows from it."""
         found = []
-        _, unreadable = self.history.read()
+        entries, unreadable = self.history.read()
         if unreadable:
             found.append(f"{self.history.path}: {unreadable} lines cannot be read; they are missing from the history")
         intent = self._read_intent()
-        if intent is None and (self._intent_file.exists() or self.history.path.exists()):
+        # It is missing by right where nothing was ever asked for but in vain.
+        if intent is None and (self._intent_file.exists() or recovered(entries) != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
-        last_good = (intent or self.intent()).last_good
+        last_good = (intent or recovered(entries)).last_good
         if last_good and not self.ruleset_path(last_good).exists():
             found.append(f"{self.ruleset_path(last_good)}: the last good ruleset is missing: load it again")
         return found

@@ -8,6 +8,9 @@ from datetime import datetime
 
 import pytest
 
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from geodrop.dataplane.xdp.engine import LAYOUT
+from tests.bcc import require_bcc
 from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
 
@@ -25,7 +28,7 @@ def xdp(host: Host) -> Iterator[Host]:
             host.netns.run("ip", "link", "set", name, "up")
         inside = Geodrop(host.geodrop.folder, host.netns, ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"))
         for ruleset in (host.cn, host.ru):
-            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset, "--xdp"]
+            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset]
             inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
         yield dataclasses.replace(host, geodrop=inside)
         inside.run("unload")
@@ -137,3 +140,33 @@ def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
     status = geodrop.good("status", "--json").json
     assert [(one["name"], one["engine"]) for one in status["interfaces"]] == [("eth0", "xdp"), ("eth1", "xdp")]
     assert (status["generation"], status["paused"], status["healthy"]) == (2, True, True)
+
+
+def test_the_loader_of_agent_yaml(xdp: Host) -> None:
+    """`loader: bcc` builds the program here; what is in force is read the same way."""
+    require_bcc()
+    geodrop = xdp.geodrop
+    with (geodrop.folder / "agent.yaml").open("a") as config:
+        config.write("loader: bcc\n")
+    geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
+    assert geodrop.good("status", "--json").json["healthy"] is True
+    pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
+    assert f"set-1-{LAYOUT}{BccLoader().version()}/geodrop_ask" in pinned
+
+
+def test_loads_at_once(xdp: Host) -> None:
+    """Of several loads at a time each is done or told that somebody else is at it, and one whole policy is in force."""
+    geodrop = xdp.geodrop
+    files = [xdp.cn, xdp.ru] * 3
+    commands = [geodrop.command("load", "--engine", "xdp", "--interface", "eth0", file) for file in files]
+    loads = [
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for command in commands
+    ]
+    done = [(load.communicate()[1], load.returncode) for load in loads]
+    assert {code for _, code in done} <= {0, 75}, done
+    assert 0 in {code for _, code in done}
+    assert all("is changing the dataplane" in words for words, code in done if code == 75)
+    status = geodrop.good("status", "--json").json
+    assert status["healthy"] is True
+    assert status["generation"] <= sum(code == 0 for _, code in done)
+    assert "the kernel matches" in geodrop.good("verify", "--full").out

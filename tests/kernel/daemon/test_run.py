@@ -105,6 +105,35 @@ def test_first_boot_open(host: Host) -> None:
         assert host.drops("1.0.0.1")
 
 
+def test_first_boot_closed(host: Host) -> None:
+    """Told so, it lets nothing new in until there is a policy; it is up all the same, and takes the repaired one."""
+    host.agent(more="first_boot: closed\n")
+    (host.folder / "policy.yaml").write_text("version: 1\nservices: {}\n")
+    with daemon(host.geodrop):
+        status = host.geodrop.run("status", "--json")
+        assert status.code == 1
+        assert any("first_boot: closed" in problem for problem in status.json["problems"])
+        assert host.drops("2.0.0.1")
+        host.deny("CN")
+        host.geodrop.good("reload")
+        assert [host.drops(address) for address in ("1.0.0.1", "2.0.0.1")] == [True, False]
+
+
+def test_damaged_last_good_ruleset(host: Host) -> None:
+    """With it damaged and the source broken the newest one before it is loaded."""
+    with daemon(host.geodrop) as first:
+        host.deny("RU")
+        host.geodrop.good("reload")
+        digest = host.geodrop.good("status", "--json").json["digest"]
+        first.end()
+    kept = host.folder / "state" / "rulesets" / f"{digest}.ruleset"
+    kept.write_bytes(kept.read_bytes()[:-1] + b"x")
+    host.netns.run("nft", "flush", "ruleset")
+    (host.folder / "policy.yaml").write_text("version: 1\nservices: {}\n")
+    with daemon(host.geodrop):
+        assert [host.drops(address) for address in ("1.0.0.1", "2.0.0.1")] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("agent", "code"), [("state: /nowhere\n", 78), ("source: {ruleset: a\n", 78), ("source: {ruleset: a}\nx: 1\n", 78)]
 )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import grp
+import os
 import socket
 import struct
 import subprocess
@@ -11,9 +14,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from geodrop.control import frame
-from geodrop.daemon.server import PLACES, bind
+from geodrop.control.client import MONITOR
+from geodrop.daemon.server import PLACES, Request, Server, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.daemons import daemon
 
@@ -33,8 +38,8 @@ STATUS = frame.encode({"verb": "status", "args": {}})
 def connect(running: Daemon) -> socket.socket:
     """A client."""
     channel = socket.socket(socket.AF_UNIX)
-    channel.settimeout(20)
     channel.connect(str(running.control))
+    channel.settimeout(20)
     return channel
 
 
@@ -133,9 +138,9 @@ def test_thousands_of_connections(host: Host, running: Daemon) -> None:
 
 def test_answers_that_nobody_reads(host: Host, running: Daemon) -> None:
     """Clients that ask for much and never read hold only their own places, and not for long."""
-    large = frame.encode({"verb": "explain", "args": {"addresses": ["1.0.0.1"] * 1000, "at": None}})
+    large = frame.encode({"verb": "explain", "args": {"addresses": ["1.0.0.1"] * 256, "at": None}})
     with undisturbed(host, running), contextlib.ExitStack() as stack:
-        for _ in range(4):
+        for _ in range(PLACES):
             channel = stack.enter_context(connect(running))
             channel.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
             channel.sendall(large)
@@ -156,28 +161,30 @@ def test_slow_writers_are_cut_off(running: Daemon) -> None:
         assert 4 < time.monotonic() - began < 15
 
 
-CHANGE = """
+AS_NOBODY = """
 import os, sys
-os.setgroups({groups})
-os.setresgid({gid}, {gid}, {gid})
-os.setresuid({uid}, {uid}, {uid})
-sys.argv[1:] = {arguments}
-from geodrop.cli.main import main
-sys.exit(main())
+os.setgroups([])
+os.setresgid(65534, 65534, 65534)
+os.setresuid(65534, 65534, 65534)
+from geodrop.control import client
+client.control_socket = lambda: sys.argv[1]
+try:
+    client.ask("status")
+except Exception as failure:
+    print(type(failure).__name__, failure)
 """
 
 
 def test_strangers_have_no_way_in(host: Host, running: Daemon) -> None:
     """The socket is not for others: another user is refused by its mode, and told what it takes."""
     assert running.control.stat().st_mode & 0o777 == 0o660
-    host.folder.chmod(0o755)
-    for folder in host.folder.parents[:2]:
+    for folder in (host.folder, *host.folder.parents[:2]):
         folder.chmod(0o755)
-    script = CHANGE.format(groups=[], gid=65534, uid=65534, arguments=["status"])
-    command = [*host.geodrop.command()[:2], sys.executable, "-c", script]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 77
-    assert "geodrop-monitor" in done.stderr
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, str(running.control)], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("PrivilegeError")
+    assert "geodrop-monitor" in done.stdout
 
 
 def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
@@ -207,3 +214,33 @@ def test_socket_folder_that_is_missing_is_made(host: Host) -> None:
         agent.unlink()
         agent.write_text("")
         assert host.geodrop.good("status", "--json").json["daemon"] is True
+
+
+def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes through the socket for readers is marked as such, and comes with the credentials of who asks."""
+    monkeypatch.setattr(
+        "geodrop.daemon.server.grp.getgrnam",
+        lambda name: grp.struct_group((name, "x", os.getegid(), [])),
+    )
+    requests: list[Request] = []
+
+    async def answer(request: Request) -> dict[str, str]:
+        requests.append(request)
+        return {"text": "fine"}
+
+    async def body() -> None:
+        server = Server(answer, structlog.get_logger())
+        await server.open(tmp_path / "control.sock")
+        for path in (tmp_path / "control.sock", tmp_path / MONITOR):
+            reader, writer = await asyncio.open_unix_connection(path)
+            writer.write(STATUS)
+            answered = await reader.read()
+            assert frame.decode(answered[frame.HEADER.size :])["text"] == "fine"
+            writer.close()
+        await server.close()
+        assert not (tmp_path / MONITOR).exists()
+
+    asyncio.run(body())
+    assert [request.only_reading for request in requests] == [False, True]
+    assert {(request.peer.pid, request.peer.uid) for request in requests} == {(os.getpid(), os.geteuid())}
+    assert all(os.getegid() in request.peer.groups for request in requests)

@@ -52,3 +52,18 @@ def test_what_is_out_of_the_ordinary() -> None:
         "  failed      reload of 2026-01-01T00:00:00Z: policy.yaml:3:1: error: no",
     ]
     assert "until 2026-01-01T02:00:00Z" in describe({**odd, "paused_until": "2026-01-01T02:00:00Z"})
+
+
+def test_daemon_and_its_last_reload() -> None:
+    """Whether somebody watches, and how the last change went; without one it is said that the kernel goes on."""
+    last = {"time": "2026-01-02T03:04:05Z", "good": True, "text": "generation 41 -> 42: 3 regions moved to drop"}
+    text = describe({**GOOD, "daemon": True, "last_reload": last})
+    assert "  reload      2026-01-02T03:04:05Z: generation 41 -> 42: 3 regions moved to drop\n" in text
+    assert text.endswith("  daemon      running")
+    assert "the kernel enforces without it" in describe(GOOD)
+
+
+def test_nothing_in_force_and_why() -> None:
+    """A policy that was refused at the first start stands below."""
+    text = describe({**GOOD, "enforcing": False, "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
+    assert text.endswith("  problem     p.yaml:2:1: error: bad")

@@ -1,12 +1,17 @@
+import dataclasses
 from ipaddress import ip_address
 
 import pytest
 
+from geodrop.compile import build as module
 from geodrop.compile.build import build
+from geodrop.compile.xdp import Tables, build_tables
+from geodrop.compile.zones import Zones
 from geodrop.errors import PolicyError
 from geodrop.policy.model import Policy
+from geodrop.ruleset.container import pack
 from geodrop.ruleset.explain import explain
-from geodrop.ruleset.model import Input, Ruleset
+from geodrop.ruleset.model import Input, Ruleset, meta_json
 from tests.unit.compile.worlds import policy, region_map, service
 
 INPUTS = [Input("policy", "policy.yaml", "00")]
@@ -29,6 +34,36 @@ def test_same_inputs_same_bytes() -> None:
     """A fleet can compare digests: nothing of time, machine or order gets in."""
     given = policy(service(deny=["UA", "20.1.0.0/16"]), service("web", port=80, deny=["US"]))
     assert build(given, region_map(), INPUTS) == build(given, region_map(), INPUTS)
+
+
+def test_tables_are_taken_over_where_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change of verdicts builds no xdp tables, and gives the bytes that building them would have given."""
+    before = policy(service(deny=["UA"], allow=["20.1.0.0/16"]))
+    flipped = policy(service(deny=["US"], allow=["20.1.0.0/16"]))
+    cut_anew = policy(service(deny=["US"], allow=["20.2.0.0/16"]))
+    previous = Ruleset.unpack(build(before, region_map(), INPUTS), "test")
+    flipped_bytes, cut_bytes = (build(given, region_map(), INPUTS) for given in (flipped, cut_anew))
+    built = []
+
+    def counted(zones: Zones) -> Tables:
+        built.append(zones)
+        return build_tables(zones)
+
+    monkeypatch.setattr(module, "build_tables", counted)
+
+    def with_previous(given: Policy, previous: Ruleset) -> bytes:
+        meta, sections = module.assemble(given, region_map(), INPUTS, previous=previous)
+        return pack(meta_json(meta), sections)
+
+    assert with_previous(flipped, previous) == flipped_bytes
+    assert not built
+    assert with_previous(cut_anew, previous) == cut_bytes
+    assert len(built) == 1
+    other_compiler = dataclasses.replace(previous, meta=dataclasses.replace(previous.meta, compiler="0.0.0"))
+    without = Ruleset.unpack(build(before, region_map(), INPUTS), "test")
+    for unfit in (other_compiler, without):
+        assert with_previous(flipped, unfit) == flipped_bytes
+    assert len(built) == 3
 
 
 def test_subdivision_that_no_database_carries_is_refused() -> None:

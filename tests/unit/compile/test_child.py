@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,35 @@ def test_database_that_is_none(inputs: Path) -> None:
         assert (answer.exit, "country.mmdb" in answer.text) == (DataError.exit_code, True)
 
 
+def _folder_as_list(folder: Path) -> None:
+    (folder / "lists" / "bad.txt").unlink()
+    (folder / "lists" / "bad.txt").mkdir()
+
+
+def _pipe_as_list(folder: Path) -> None:
+    (folder / "lists" / "bad.txt").unlink()
+    os.mkfifo(folder / "lists" / "bad.txt")
+
+
+HOSTILE: dict[str, tuple[Callable[[Path], object], int]] = {
+    "folder as list": (_folder_as_list, DataError.exit_code),
+    "pipe as list": (_pipe_as_list, DataError.exit_code),
+    "list of bytes": (lambda folder: (folder / "lists" / "bad.txt").write_bytes(bytes(range(256))), 65),
+    "huge policy": (lambda folder: (folder / "policy.yaml").write_bytes(b"# " * (3 << 20)), PolicyError.exit_code),
+    "deep policy": (lambda folder: (folder / "policy.yaml").write_bytes(b"[" * 100_000), PolicyError.exit_code),
+    "list name": (lambda folder: (folder / "policy.yaml").write_text(POLICY.replace("lists/bad", "x" * 70_000)), 78),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_input_ends_in_an_exit_code(inputs: Path, case: str, tmp_path: Path) -> None:
+    """Whatever lies there in place of a policy or list, the one that asked gets a code and never waits or fails."""
+    damage, expected = HOSTILE[case]
+    damage(inputs)
+    with (tmp_path / "out").open("wb") as output, Child.start() as child:
+        assert child.run(job(inputs, output.fileno()), timeout=60).exit == expected
+
+
 def test_databases_read_ahead_give_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
     """What is compiled does not depend on when the databases were read."""
     databases = [str(inputs / "country.mmdb")]
@@ -171,11 +200,15 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
 def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: bytes) -> None:
-    """A damaged one is refused by the child."""
+    """It cannot be compared with, but never keeps a good policy from being compiled."""
     (tmp_path / "old").write_bytes(content)
-    assert compile_to(tmp_path / "new", inputs) == 0
-    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("rb") as new, Child.start() as child:
-        answer = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
+    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
+        with Child.start() as child:
+            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=old.fileno()))
+        assert (answer.exit, answer.change) == (0, None)
+        assert "warning: what changes cannot be said: " in answer.text
+        with Child.start() as child:
+            answer = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
     assert answer.exit == DataError.exit_code
     assert "previous" in answer.text
 

@@ -61,7 +61,7 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """The fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
-    monkeypatch.setattr(Engines, "here", lambda: fake)
+    monkeypatch.setattr(Engines, "here", lambda _="": fake)
     monkeypatch.setattr(change, "arrange", lambda _, ruleset, number, to, __: fake.apply(ruleset, number, to.names))
     for module in (change, load):
         monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))

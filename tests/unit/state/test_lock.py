@@ -10,7 +10,7 @@ from geodrop.state import lock
 
 @pytest.fixture(autouse=True)
 def _own_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "lock_file", lambda: tmp_path / "run" / "lock")
+    monkeypatch.setattr(lock, "lock_file", lambda: str(tmp_path / "run" / "lock"))
 
 
 def test_second_holder_is_told_who_has_it() -> None:
@@ -45,3 +45,28 @@ def test_killed_holder_frees_the_lock() -> None:
     holder.join()
     with lock.exclusive():
         pass
+
+
+def test_a_daemon_is_found_by_its_lock(tmp_path: Path) -> None:
+    """It says where it answers, and a second one is told to ask it; whoever holds the lock next overwrites that."""
+    assert lock.control_socket() == ""
+    with lock.exclusive(tmp_path / "c.sock"):
+        assert lock.control_socket() == str(tmp_path / "c.sock")
+        with (
+            pytest.raises(BusyError, match=f"daemon .pid {os.getpid()}. has the dataplane; .*geodrop reload"),
+            lock.exclusive(),
+        ):
+            pytest.fail("two holders")
+    assert lock.control_socket() == str(tmp_path / "c.sock"), "it may have died: whoever connects will see"
+    with lock.exclusive():
+        assert lock.control_socket() == ""
+
+
+def test_everybody_may_look_who_has_it(tmp_path: Path) -> None:
+    """Whatever the umask of the service is."""
+    before = os.umask(0o077)
+    try:
+        with lock.exclusive():
+            assert (tmp_path / "run" / "lock").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(before)

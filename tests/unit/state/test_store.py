@@ -91,6 +91,12 @@ def test_damaged_intent_is_recovered(store: Store, content: bytes | None) -> Non
     assert [problem for problem in store.problems() if "intent.json" in problem] == []
 
 
+def test_before_the_first_intent(store: Store) -> None:
+    """What failed before anything was asked for with success is history, and no damage."""
+    store.history.append(Entry(1.0, "boot", FAILED, 0, error="there is no last good ruleset"))
+    assert store.problems() == []
+
+
 def test_what_boot_made_do_with_is_not_the_last_good(store: Store) -> None:
     """A boot may have brought back an older ruleset, or the closed one of a first boot."""
     store.history.append(PAST_GOOD)

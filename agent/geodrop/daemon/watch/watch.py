@@ -35,7 +35,7 @@ class Watch:
         self.events = Events()
         self.repairs = Repairs()
         self.failure = ""
-        self._reload, self._engine, self._log = reload, parts.engine, parts.log
+        self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
         self._known = Known()
         self._retry = 1.0
 
@@ -75,6 +75,7 @@ class Watch:
         if seen.differences:
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
+            self._metrics.repaired()
             unsaid = self.repairs.add(repair, time.monotonic())
             if unsaid is not None:
                 more = {"unsaid": unsaid} if unsaid else {}

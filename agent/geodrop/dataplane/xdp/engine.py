@@ -14,7 +14,8 @@ from geodrop.dataplane import capabilities
 from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.dataplane.xdp.loader import LibbpfLoader, Loader, Sizes
+from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
+from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Totals, Word
 from geodrop.dataplane.xdp.staged import Staged, discard
@@ -119,10 +120,10 @@ class XdpEngine:
             )
         encode.check_limits(ruleset)
         capabilities.require(capabilities.XDP)
-        if not self.pins.links.exists():
-            self.pins.make()
         with ExitStack() as stack, ExitStack() as abandoned:
             try:
+                if not self.pins.links.exists():
+                    self.pins.make()
                 labels = encode.labels_of(ruleset)
                 programs, fresh = self._programs(ruleset, labels)
                 stack.enter_context(programs)
@@ -269,25 +270,23 @@ class XdpEngine:
     def _active(self) -> Programs | None:
         """The newest set that has a generation in force."""
         for folder in self.pins.sets():
-            try:
-                programs = Programs.open(folder)
-            except OSError:
-                continue
-            if programs.word().generation:
-                return programs
-            programs.close()
+            with suppress(FileNotFoundError), ExitStack() as stack:  # one that a killed load left lacks some
+                programs = stack.enter_context(Programs.open(folder))
+                if programs.word().generation:
+                    stack.pop_all()
+                    return programs
         return None
 
     def _programs(self, ruleset: Ruleset, labels: Sequence[str]) -> tuple[Programs, bool]:
         """The set in force if the ruleset fits it and the program is the one we would load; else a new one."""
-        active = self._active()
-        known = active.labels() if active else {}
-        pairs = len(known) + sum(label not in known for label in labels)
-        need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
-        if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
-            return active, False
-        if active:
-            active.close()
+        with ExitStack() as stack:
+            active = self._active()
+            known = stack.enter_context(active).labels() if active else {}
+            pairs = len(known) + sum(label not in known for label in labels)
+            need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
+            if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
+                stack.pop_all()
+                return active, False
         sizes = need.rounded()
         _check_memory(sizes)
         return Programs.load(self.loader, self.pins.new_set(self._version()), sizes), True

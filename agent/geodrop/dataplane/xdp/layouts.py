@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
 
 SEGMENT_BYTES = 4 << 20
 SEGMENT_LINES = 1 << 16
-ROOT_BYTES = 8 << 16
+ROOT_BYTES = 4 << 16
 LINE_BYTES = 64
 POLICY_BYTES = 256 << 10
 ELEMENT_ROWS = 1 << 16

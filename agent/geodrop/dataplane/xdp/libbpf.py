@@ -17,12 +17,14 @@ from geodrop.errors import UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-ARRAY, PERCPU_ARRAY = 2, 6  # enum bpf_map_type
+ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS = 2, 6, 12  # enum bpf_map_type
 ATTACH_XDP = 37  # enum bpf_attach_type
 PROGRAM_XDP = 6  # enum bpf_prog_type
 HELPER_TAI = 208  # bpf_ktime_get_tai_ns, Linux 6.1
 MMAPABLE = 1 << 10  # BPF_F_MMAPABLE
 HAS_FRAGS = 1 << 5  # BPF_F_XDP_HAS_FRAGS, Linux 5.18
+INSTRUCTION_BYTES = 8  # struct bpf_insn
+LOG_BYTES = 1 << 20
 MEMBARRIER = {"x86_64": 324, "aarch64": 283}
 MEMBARRIER_GLOBAL = 1  # synchronize_rcu in kernel/sched/membarrier.c
 GENERIC, NATIVE = 1 << 1, 1 << 2  # XDP_FLAGS_SKB_MODE, XDP_FLAGS_DRV_MODE
@@ -39,6 +41,33 @@ class MapOptions(Structure):
         ("map_extra", c_uint64),
         ("numa_node", c_uint32),
         ("map_ifindex", c_uint32),
+    )
+
+
+class ProgramOptions(Structure):
+    """struct bpf_prog_load_opts."""
+
+    _fields_ = (
+        ("size", c_size_t),
+        ("attempts", c_int),
+        ("expected_attach_type", c_uint32),
+        ("prog_btf_fd", c_uint32),
+        ("prog_flags", c_uint32),
+        ("prog_ifindex", c_uint32),
+        ("kern_version", c_uint32),
+        ("attach_btf_id", c_uint32),
+        ("attach_prog_fd", c_uint32),
+        ("attach_btf_obj_fd", c_uint32),
+        ("fd_array", c_void_p),
+        ("func_info", c_void_p),
+        ("func_info_cnt", c_uint32),
+        ("func_info_rec_size", c_uint32),
+        ("line_info", c_void_p),
+        ("line_info_cnt", c_uint32),
+        ("line_info_rec_size", c_uint32),
+        ("log_level", c_uint32),
+        ("log_size", c_uint32),
+        ("log_buf", c_void_p),
     )
 
 
@@ -129,10 +158,12 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_map_update_elem": (c_int, (c_int, c_void_p, c_void_p, c_uint64)),
     "bpf_map_update_batch": (c_int, (c_int, c_void_p, c_void_p, c_void_p, c_void_p)),
     "bpf_map_delete_elem": (c_int, (c_int, c_void_p)),
+    "bpf_prog_load": (c_int, (c_int, c_char_p, c_char_p, c_char_p, c_size_t, c_void_p)),
     "bpf_obj_pin": (c_int, (c_int, c_char_p)),
     "bpf_obj_get": (c_int, (c_char_p,)),
     "bpf_obj_get_info_by_fd": (c_int, (c_int, c_void_p, POINTER(c_uint32))),
     "bpf_link_create": (c_int, (c_int, c_int, c_int, c_void_p)),
+    "bpf_link_detach": (c_int, (c_int,)),
     "bpf_link_update": (c_int, (c_int, c_int, c_void_p)),
     "bpf_prog_test_run_opts": (c_int, (c_int, c_void_p)),
     "bpf_xdp_query": (c_int, (c_int, c_int, c_void_p)),
@@ -142,8 +173,8 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "bpf_object__find_map_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_object__find_program_by_name": (c_void_p, (c_void_p, c_char_p)),
     "bpf_map__fd": (c_int, (c_void_p,)),
+    "bpf_map__reuse_fd": (c_int, (c_void_p, c_int)),
     "bpf_map__set_inner_map_fd": (c_int, (c_void_p, c_int)),
-    "bpf_map__set_max_entries": (c_int, (c_void_p, c_uint32)),
     "bpf_program__fd": (c_int, (c_void_p,)),
     "bpf_program__set_flags": (c_int, (c_void_p, c_uint32)),
     "libbpf_num_possible_cpus": (c_int, ()),
@@ -187,10 +218,13 @@ class Log:
         libc = ctypes.CDLL(None)
         kind = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
+        # A verifier's log comes as one line of up to 16 MB; its end is what matters.
+        room = mmap.mmap(-1, 32 << 20)
+        start = ctypes.addressof(c_uint8.from_buffer(room))
+
         def keep(_level: int, template: bytes, arguments: int) -> int:
-            line = ctypes.create_string_buffer(1 << 16)
-            libc.vsnprintf(line, c_size_t(len(line)), template, c_void_p(arguments))
-            self.lines.append(line.value.decode(errors="replace").rstrip())
+            libc.vsnprintf(c_void_p(start), c_size_t(len(room)), template, c_void_p(arguments))
+            self.lines.append(ctypes.string_at(start).decode(errors="replace").rstrip())
             return 0
 
         self._callback: Callable[..., int] = kind(keep)
@@ -201,10 +235,31 @@ class Log:
         library().libbpf_set_print(self._before)
 
 
-def create_array(name: str, value_bytes: int, entries: int, *, flags: int = MMAPABLE) -> int:
-    """A new array map's descriptor; mmap-able unless said otherwise."""
-    options = MapOptions(size=sizeof(MapOptions), map_flags=flags)
-    return call("bpf_map_create", ARRAY, name.encode(), 4, value_bytes, entries, byref(options))
+def create_map(kind: int, name: str, value_bytes: int, entries: int, inner: int = 0) -> int:
+    """A new map's descriptor; `inner` is the descriptor of a map like those that a map of maps will hold."""
+    return _create_map(kind, name, value_bytes, entries, MapOptions(size=sizeof(MapOptions), inner_map_fd=inner))
+
+
+def create_array(name: str, value_bytes: int, entries: int) -> int:
+    """A new array's descriptor; its values can be mapped as memory."""
+    return _create_map(ARRAY, name, value_bytes, entries, MapOptions(size=sizeof(MapOptions), map_flags=MMAPABLE))
+
+
+def load_program(name: str, instructions: bytes, *, flags: int, log: list[str]) -> int:
+    """A new XDP program's descriptor. What the verifier says of one that it refuses is added to `log`.
+
+    The attach type is the one that libbpf takes for the prebuilt object: a link takes no program of another.
+    """
+    words = ctypes.create_string_buffer(LOG_BYTES)
+    options = ProgramOptions(
+        size=sizeof(ProgramOptions), expected_attach_type=ATTACH_XDP, prog_flags=flags, log_size=LOG_BYTES
+    )
+    options.log_buf = ctypes.addressof(words)
+    count = len(instructions) // INSTRUCTION_BYTES
+    try:
+        return call("bpf_prog_load", PROGRAM_XDP, name.encode(), b"GPL", instructions, count, byref(options))
+    finally:
+        log += words.value.decode(errors="replace").splitlines()
 
 
 def map_memory(fd: int, size: int, *, writable: bool = True) -> mmap.mmap:
@@ -266,6 +321,11 @@ def update_link(link: int, program: int) -> None:
     call("bpf_link_update", link, program, byref(LinkUpdateOptions(size=sizeof(LinkUpdateOptions))))
 
 
+def detach_link(link: int) -> None:
+    """Take a link's program off its interface at once; also when the interface is gone. The link stays, defunct."""
+    call("bpf_link_detach", link)
+
+
 def query(ifindex: int) -> QueryOptions:
     """Which XDP programs an interface has."""
     options = QueryOptions(size=sizeof(QueryOptions))
@@ -306,3 +366,7 @@ def _info(fd: int, info: _Info) -> _Info:
     size = c_uint32(sizeof(info))
     call("bpf_obj_get_info_by_fd", fd, byref(info), byref(size))
     return info
+
+
+def _create_map(kind: int, name: str, value_bytes: int, entries: int, options: MapOptions) -> int:
+    return call("bpf_map_create", kind, name.encode(), 4, value_bytes, entries, byref(options))

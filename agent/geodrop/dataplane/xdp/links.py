@@ -36,17 +36,22 @@ def observe(pins: Pins) -> list[Link]:
     """Links that hold: those whose interface is gone are left out."""
     links = []
     for ifindex in pins.link_indexes():
-        with suppress(OSError):
-            fd = libbpf.get(str(pins.links / str(ifindex)))
-            try:
-                info = libbpf.link_info(fd)
-            finally:
-                os.close(fd)
-            if info.ifindex == ifindex:
-                found = libbpf.query(ifindex)
-                attach = "generic" if found.skb_prog_id else "native"
-                interface = Interface(socket.if_indextoname(ifindex), "xdp", attach)
-                links.append(Link(ifindex, interface, info.prog_id))
+        fd = libbpf.get(str(pins.links / str(ifindex)))
+        try:
+            info = libbpf.link_info(fd)
+        finally:
+            os.close(fd)
+        if info.ifindex != ifindex:
+            continue
+        try:
+            found = libbpf.query(ifindex)
+            name = socket.if_indextoname(ifindex)
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ENXIO):  # gone just now
+                continue
+            raise
+        attach = "generic" if found.skb_prog_id else "native"
+        links.append(Link(ifindex, Interface(name, "xdp", attach), info.prog_id))
     return links
 
 
@@ -77,6 +82,8 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
                 raise PrivilegeError(
                     f"the kernel does not let us attach an XDP program to {name}", "run as root, or with CAP_NET_ADMIN"
                 ) from error
+            if error.errno == errno.ENOMEM:
+                raise  # to be slower from now on is no answer to that
             refused.append(f"{mode}: {error.strerror}")
             continue
         try:
@@ -85,7 +92,7 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
             os.close(fd)
         return ifindex
     raise UnavailableError(
-        f"{name}, MTU {_mtu(name)}, takes no XDP program ({'; '.join(refused)})",
+        f"{name}, MTU {mtu(name)}, takes no XDP program ({'; '.join(refused)})",
         "lower the MTU or switch offloads such as LRO off (the kernel's log may say which), or use --engine nftables",
     )
 
@@ -103,9 +110,18 @@ def move(pins: Pins, ifindex: int, program: int) -> None:
 
 
 def detach(pins: Pins, ifindex: int) -> None:
-    """Take the program off an interface: the link goes with its pin."""
+    """Take the program off an interface; returns when no packet meets it any more.
+
+    Without the call the link would go with its pin too, but in a work queue, some time later.
+    """
+    path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
-        (pins.links / str(ifindex)).unlink()
+        fd = libbpf.get(str(path))
+        try:
+            libbpf.detach_link(fd)
+        finally:
+            os.close(fd)
+        path.unlink()
 
 
 def program_on(ifindex: int) -> int:
@@ -116,7 +132,8 @@ def program_on(ifindex: int) -> int:
     return 0
 
 
-def _mtu(name: str) -> int:
+def mtu(name: str) -> int:
+    """An interface's MTU; asked by ioctl, since sysfs may show another network namespace."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
     return int(struct.unpack_from("16si", answer)[1])

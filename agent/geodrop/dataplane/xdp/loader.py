@@ -1,26 +1,28 @@
-"""Loading the program: what the engine asks of a loader, and the one that loads the prebuilt object with libbpf."""
+"""What the engine asks of a loader, and what its loaders have in common.
+
+Two load the same program: `libbpf_loader` the object that `make setup` built, `bcc_loader` one that it builds on the
+host (docs/decisions/0012-two-loaders.md). The maps are the same, whoever loads: `maps` makes them.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import functools
-import hashlib
-import os
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp import libbpf
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.dataplane.xdp.refusal import refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-OBJECTS = Path(__file__).parent
 PROGRAMS = ("geodrop", "geodrop_ask")
 MAPS = ("control", "tables", "policies", "counters")
+LOG_LINES = 40
+"""The end of a log is what an operator needs of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,10 @@ class Loader(Protocol):
     name: str
 
     def version(self) -> str:
-        """Names the program: another version needs loading anew. Hexadecimal digits."""
+        """Names the program: another version needs loading anew. Hexadecimal digits.
+
+        Raises UnavailableError, naming what is missing, where this loader cannot work.
+        """
 
     def load(self, folder: Path, sizes: Sizes) -> None:
         """Pin PROGRAMS and MAPS in an empty folder of a bpffs.
@@ -60,80 +65,26 @@ class Loader(Protocol):
         """
 
 
-class LibbpfLoader:
-    """Loads the object that `make setup` built: no compiler and no headers on the host."""
+def with_frags_first(load: Callable[[int], None]) -> None:
+    """Load with the flag `xdp.frags`, for jumbo frames; without where that fails: Linux before 5.18 does not know it.
 
-    name = "libbpf"
-
-    def __init__(self, objects: Path = OBJECTS) -> None:
-        self.objects = objects
-
-    def version(self) -> str:
-        """By what the object holds."""
-        path = self._object()
-        return _digest(path, path.stat().st_mtime_ns)
-
-    def load(self, folder: Path, sizes: Sizes) -> None:
-        """Load with `xdp.frags` first, for jumbo frames; kernels before 5.18 do not know it."""
-        with libbpf.Log() as log:
-            try:
-                self._load(folder, sizes, flags=libbpf.HAS_FRAGS)
-            except OSError as first:
-                if first.errno in (errno.EPERM, errno.ENOMEM):
-                    raise _explained(first, log.lines) from first
-                try:
-                    self._load(folder, sizes, flags=0)
-                except OSError as error:
-                    raise _explained(error, log.lines) from error
-
-    def _load(self, folder: Path, sizes: Sizes, flags: int) -> None:
-        library = libbpf.library()
-        with ExitStack() as stack:
-            opened = library.bpf_object__open_file(os.fsencode(self._object()), None)
-            if not opened:
-                raise UnavailableError(f"{self._object()} cannot be read as a BPF object", "install geodrop again")
-            stack.callback(library.bpf_object__close, opened)
-            for name, size, entries in (
-                ("tables", lay.SEGMENT_BYTES, sizes.segments),
-                ("policies", lay.POLICY_BYTES, sizes.elements),
-            ):
-                template = libbpf.create_array("geodrop_template", size, entries)
-                stack.callback(os.close, template)
-                found = library.bpf_object__find_map_by_name(opened, name.encode())
-                libbpf.call("bpf_map__set_inner_map_fd", found, template)
-            counters = library.bpf_object__find_map_by_name(opened, b"counters")
-            libbpf.call("bpf_map__set_max_entries", counters, sizes.pairs * 4)
-            for name in PROGRAMS:
-                program = library.bpf_object__find_program_by_name(opened, name.encode())
-                libbpf.call("bpf_program__set_flags", program, flags)
-            libbpf.call("bpf_object__load", opened)
-            for name in MAPS:
-                found = library.bpf_object__find_map_by_name(opened, name.encode())
-                libbpf.pin(library.bpf_map__fd(found), str(folder / name))
-            for name in PROGRAMS:
-                program = library.bpf_object__find_program_by_name(opened, name.encode())
-                libbpf.pin(library.bpf_program__fd(program), str(folder / name))
-
-    def _object(self) -> Path:
-        name = "geodrop.bpf.o" if libbpf.has_tai_clock() else "geodrop_no_clock.bpf.o"
-        path = self.objects / name
-        if not path.exists():
-            raise UnavailableError(f"{path} is not there", "build it with: make setup")
-        return path
+    Raises the OSError of the last attempt.
+    """
+    try:
+        load(libbpf.HAS_FRAGS)
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.ENOMEM):
+            raise
+        load(0)
 
 
-@functools.cache
-def _digest(path: Path, _changed: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-def _explained(error: OSError, log: Sequence[str]) -> Exception:
-    words = "\n".join(log[-40:])
-    if error.errno == errno.EPERM:
-        return PrivilegeError("the kernel does not let us load the XDP program", "run as root, or with CAP_BPF")
-    if error.errno == errno.ENOMEM:
-        return ApplyError("the kernel has no memory for the XDP program and its maps", "free some, or use nftables")
-    return ApplyError(f"the kernel refused the XDP program ({error.strerror}):\n{words}", "use --engine nftables")
+@contextlib.contextmanager
+def explained(log: Sequence[str]) -> Iterator[None]:
+    """Turn the kernel's refusals into errors for operators; `log` is what was said by then."""
+    try:
+        yield
+    except OSError as error:
+        raise refused(error, log) from error
 
 
 def _class(needed: int, least: int) -> int:

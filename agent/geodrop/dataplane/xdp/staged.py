@@ -66,8 +66,8 @@ class Staged:
     def switch(self, names: Sequence[str]) -> None:
         """Publish: from here on packets are judged by this generation. Links to run on these interfaces stay."""
         self.switched, self._kept = True, names
-        number = libbpf.program_info(self._program).id
         with _kernel():
+            number = libbpf.program_info(self._program).id
             self.programs.publish(self.word)
             for link in self._found:
                 if link.program != number:
@@ -118,7 +118,8 @@ def carry_and_remove_older(pins: Pins, programs: Programs) -> None:
     """Take over what sets of other programs have counted, and remove them."""
     for folder in pins.sets():
         if folder != programs.folder:
-            with suppress(OSError), Programs.open(folder) as older:
+            # Of a set that a killed load left some is missing, and it has counted nothing.
+            with suppress(FileNotFoundError), Programs.open(folder) as older:
                 programs.carry(older.totals())
             remove_set(folder)
 

@@ -25,9 +25,7 @@ def objection(ruleset: Ruleset) -> GeodropError | None:
                 "use --engine nftables or auto, or write  action: drop",
             )
     if not ruleset.has_xdp:
-        return DataError(
-            "the ruleset has no tables for xdp", "compile it with --xdp, or load it with --engine nftables"
-        )
+        return DataError(f"the ruleset has no tables for xdp: {ruleset.xdp_limit}", "load it with --engine nftables")
     return None
 
 

@@ -78,7 +78,7 @@ def loaded(tmp_path: Path) -> Iterator[tuple[int, Oracle]]:
     require()
     path = write_database(tmp_path / "world.mmdb", WORLD)
     parsed, _ = load_policy(POLICY.encode(), "policy.yaml", _no_lists)
-    data = compile_ruleset(parsed, [Database.open(path.read_bytes(), path.name)], xdp=True)
+    data = compile_ruleset(parsed, [Database.open(path.read_bytes(), path.name)])
     oracle = Oracle(POLICY, [maxminddb.open_database(path, maxminddb.MODE_MEMORY)], datetime.now(UTC))
     with own_pins() as pins, namespaces("host") as [host], host.entered():
         host.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "peer0")

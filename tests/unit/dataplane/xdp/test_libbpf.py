@@ -23,6 +23,14 @@ def test_what_libbpf_prints_is_kept() -> None:
     assert "/nowhere/at/all.o" in "\n".join(log.lines)
 
 
+def test_a_long_line_is_kept_to_its_end() -> None:
+    """The verifier's log is one, and why it refused stands at its end."""
+    path = b"/nowhere" * 100_000
+    with libbpf.Log() as log:
+        assert not libbpf.library().bpf_object__open_file(path, None)
+    assert path.decode() in "\n".join(log.lines)
+
+
 def test_waiting_for_readers_returns() -> None:
     """The kernel has the call on every architecture we name."""
     libbpf.wait_for_readers()

@@ -1,16 +1,15 @@
-"""Size classes, what is named when the object is missing or is none."""
+"""Size classes, the flag that older kernels lack, and what the kernel's refusals become."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import errno
+import os
 
 import pytest
 
-from geodrop.dataplane.xdp.loader import LibbpfLoader, Sizes
-from geodrop.errors import UnavailableError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from geodrop.dataplane.xdp import libbpf
+from geodrop.dataplane.xdp.loader import LOG_LINES, Sizes, explained, with_frags_first
+from geodrop.errors import ApplyError, GeodropError, PrivilegeError
 
 
 def test_a_size_class_has_room_and_holds_what_it_was_made_for() -> None:
@@ -30,17 +29,44 @@ def test_memory_counts_every_cpu() -> None:
     assert two - one == 1024 * 64
 
 
-def test_a_missing_object_is_named(tmp_path: Path) -> None:
-    """With what builds it."""
-    with pytest.raises(UnavailableError, match=r"geodrop.*\.bpf\.o is not there; build it with: make setup"):
-        LibbpfLoader(tmp_path).version()
+@pytest.mark.parametrize(
+    ("refused", "tried"),
+    [
+        (None, [libbpf.HAS_FRAGS]),
+        (errno.EINVAL, [libbpf.HAS_FRAGS, 0]),
+        (errno.EPERM, [libbpf.HAS_FRAGS]),
+        (errno.ENOMEM, [libbpf.HAS_FRAGS]),
+    ],
+)
+def test_a_kernel_without_frags_gets_a_second_chance(refused: int | None, tried: list[int]) -> None:
+    """But not one that has no memory or does not let us."""
+    flags = []
+
+    def load(flag: int) -> None:
+        flags.append(flag)
+        if flag and refused:
+            raise OSError(refused, os.strerror(refused))
+
+    if refused in (errno.EPERM, errno.ENOMEM):
+        with pytest.raises(OSError, match=os.strerror(refused)):
+            with_frags_first(load)
+    else:
+        with_frags_first(load)
+    assert flags == tried
 
 
-def test_the_version_is_that_of_the_bytes(tmp_path: Path) -> None:
-    """Another object is another version."""
-    versions = set()
-    for content in (b"one", b"two"):
-        for name in ("geodrop.bpf.o", "geodrop_no_clock.bpf.o"):
-            (tmp_path / name).write_bytes(content)
-        versions.add(LibbpfLoader(tmp_path).version())
-    assert len(versions) == 2
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.EPERM, PrivilegeError, "CAP_BPF"),
+        (errno.ENOMEM, ApplyError, "no memory"),
+        (errno.EACCES, ApplyError, "line 99"),
+    ],
+)
+def test_a_refusal_says_what_to_do(number: int, kind: type[GeodropError], words: str) -> None:
+    """And where it was the verifier's, the end of what it said."""
+    log = [f"line {at}" for at in range(100)]
+    with pytest.raises(kind, match=words) as caught, explained(log):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.next_step
+    assert f"line {100 - LOG_LINES - 1}\n" not in str(caught.value)

@@ -67,5 +67,5 @@ def test_the_engine_itself_refuses() -> None:
     with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
         engine.apply(with_tables(ruleset(Service("api", action="reject"))), 1, ["lo"])
     assert caught.value.exit_code == 78
-    with pytest.raises(DataError, match="compile it with --xdp"):
+    with pytest.raises(DataError, match="no tables for xdp: compiled without; load it with --engine nftables"):
         engine.apply(PLAIN, 1, ["lo"])

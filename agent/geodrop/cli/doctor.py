@@ -1,0 +1,55 @@
+"""`geodrop doctor`: what this host can do, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from geodrop import messages
+from geodrop.config import load_config
+from geodrop.dataplane.doctor import bpf, host, interfaces, nftables
+from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, able
+from geodrop.errors import PrivilegeError, UnavailableError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from geodrop.dataplane.doctor.finding import Finding
+
+SCHEMA = 1
+COLOURS = {OK: messages.GREEN, MISSING: messages.RED, NOTE: messages.YELLOW}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `doctor`."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0 if geodrop can enforce here with the engine of agent.yaml, 69 if not. Nothing is changed."""
+    config = load_config(args.config)
+    findings = [*host.findings(config), *nftables.findings()]
+    # Without nf_tables or the right to ask it, which has been said already, there is nothing to add.
+    with suppress(PrivilegeError, UnavailableError):
+        findings.append(nftables.place())
+        findings += nftables.before_us()
+    findings += [*bpf.findings(), *interfaces.findings(config.interfaces)]
+    can = able(findings, config.engine)
+    if args.json:
+        found = [asdict(finding) for finding in findings]
+        print(json.dumps({"schema": SCHEMA, "engine": config.engine, "can_enforce": can, "findings": found}))
+    else:
+        print("\n".join(describe(finding) for finding in findings))
+        verdict = "can enforce here" if can else "cannot enforce here"
+        colour = messages.GREEN if can else messages.RED
+        print(messages.paint(f"geodrop {verdict} with engine {config.engine}", colour))
+    return 0 if can else UnavailableError.exit_code
+
+
+def describe(finding: Finding) -> str:
+    """One line: ok or missing, what was found, what that costs, the next step."""
+    status = messages.paint(f"{finding.status:<8}", COLOURS[finding.status])
+    text = "; ".join(filter(None, (finding.found, finding.cost, finding.next_step)))
+    return f"{status} {finding.name:<30} {text}"

@@ -1,0 +1,164 @@
+"""What Prometheus is told: state and totals read when it asks, events counted as they happen.
+
+Names follow Prometheus' own advice (units in the name, `_total` for what only grows, times as seconds since the epoch).
+Labels are bounded by the policy: services, at most 1,024 regions and lists, interfaces.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
+
+from geodrop import __version__
+from geodrop.errors import GeodropError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from prometheus_client.core import Metric
+
+    Read = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
+
+RELOAD_BUCKETS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+OUTCOMES = ("changed", "unchanged", "failed")
+CLASSES = {
+    "dropped": "Packets dropped, by service, family and the region, list or prefix that decided",
+    "would_drop": "Packets that would have been dropped, but for monitor mode, a start to come, or a pause",
+}
+WHOLE = {
+    "accepted": "Packets of a service that were let through",
+    "never_drop": "Packets of a service let through by a never-drop line alone",
+}
+
+
+class Metrics:
+    """The registry, and what parts of the daemon tell it."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._reloads = Counter(
+            "geodrop_reloads", "Reloads since the daemon started, by outcome", ["outcome"], registry=self.registry
+        )
+        for outcome in OUTCOMES:
+            self._reloads.labels(outcome)
+        self._durations = Histogram(
+            "geodrop_reload_duration_seconds",
+            "How long reloads took, from request to answer",
+            buckets=RELOAD_BUCKETS,
+            registry=self.registry,
+        )
+        self._last = Gauge(
+            "geodrop_last_reload_timestamp_seconds", "When the last reload ended", registry=self.registry
+        )
+        self._good = Gauge("geodrop_last_reload_success", "Whether the last reload succeeded", registry=self.registry)
+        self._repairs = Counter(
+            "geodrop_drift_repairs", "Times the kernel was brought back to the ruleset", registry=self.registry
+        )
+        self._audits = Counter(
+            "geodrop_audits", "Background audits of the kernel, by result", ["result"], registry=self.registry
+        )
+        for result in ("good", "differs"):
+            self._audits.labels(result)
+
+    def show(self, read: Read) -> None:
+        """From now on also what `read` gives: the objects of `status` and of `counters`."""
+        self.registry.register(Snapshot(read))
+
+    def reloaded(self, outcome: str, seconds: float, now: float) -> None:
+        """A reload ended: one of OUTCOMES, after `seconds`, at `now` (seconds since the epoch)."""
+        self._reloads.labels(outcome).inc()
+        self._durations.observe(seconds)
+        self._last.set(now)
+        self._good.set(outcome != "failed")
+
+    def repaired(self) -> None:
+        """The kernel differed and does no more."""
+        self._repairs.inc()
+
+    def audited(self, *, good: bool) -> None:
+        """A background audit ended."""
+        self._audits.labels("good" if good else "differs").inc()
+
+
+class Snapshot:
+    """Collects what is read when Prometheus asks."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: at registration there may be no kernel to ask yet."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """All families; but for the first two none, where the kernel cannot be read."""
+        yield InfoMetricFamily("geodrop_build", "This daemon", {"version": __version__})
+        up = GaugeMetricFamily("geodrop_up", "Whether the kernel could be read")
+        try:
+            status, counters = self._read()
+        except (GeodropError, OSError):
+            up.add_metric([], 0)
+            yield up
+            return
+        up.add_metric([], 1)
+        yield up
+        yield from of_status(status)
+        yield from of_counters(counters)
+
+
+def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
+    """The families of `status --json`."""
+    for name, help_ in (
+        ("enforcing", "Whether packets are judged"),
+        ("healthy", "Whether kernel, ruleset and daemon agree"),
+        ("paused", "Whether enforcement is paused"),
+    ):
+        yield GaugeMetricFamily(f"geodrop_{name}", help_, value=float(bool(status[name])))
+    yield GaugeMetricFamily("geodrop_generation", "Number of the generation in force; 0: none", status["generation"])
+    mode = GaugeMetricFamily(
+        "geodrop_service_enforced", "Whether a service drops packets now", labels=["service", "mode"]
+    )
+    for service in status["services"]:
+        mode.add_metric([service["name"], service["mode"]], float(service["effective"] == "enforce"))
+    yield mode
+    judged = GaugeMetricFamily(
+        "geodrop_interface_judged",
+        "Where packets are judged, and by which engine",
+        labels=["interface", "engine", "attach"],
+    )
+    for interface in status["interfaces"]:
+        judged.add_metric([interface["name"], interface["engine"], interface["attach"] or ""], 1)
+    yield judged
+    built = GaugeMetricFamily(
+        "geodrop_database_build_timestamp_seconds", "Build epoch of each database in force", labels=["database"]
+    )
+    for database in status.get("databases", ()):
+        built.add_metric([database["name"]], database["built"])
+    yield built
+
+
+def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    """The families of `counters --json`: packets and bytes (IP length)."""
+    for unit in ("packets", "bytes"):
+        for name, help_ in CLASSES.items():
+            family = CounterMetricFamily(
+                f"geodrop_{name}_{unit}",
+                help_.replace("Packets", unit.capitalize()),
+                labels=["service", "family", "kind", "name"],
+            )
+            for one in objects:
+                if name in one:
+                    kind = next(kind for kind in ("region", "list", "prefix") if kind in one)
+                    family.add_metric([one["service"], one["family"], kind, one[kind]], one[name][unit])
+            yield family
+        for name, help_ in WHOLE.items():
+            family = CounterMetricFamily(
+                f"geodrop_{name}_{unit}", help_.replace("Packets", unit.capitalize()), labels=["service", "family"]
+            )
+            for one in objects:
+                if name in one:
+                    family.add_metric([one["service"], one["family"]], one[name][unit])
+            yield family

@@ -1,0 +1,88 @@
+"""What nf_tables can do here: tried in a network namespace of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane import capabilities
+from geodrop.dataplane.doctor.apart import apart
+from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, Finding, asked
+from geodrop.dataplane.nftables import messages, names, observe, program, uapi, wire
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.uapi import Flag, Message
+from geodrop.dataplane.nftables.wire import Request
+from geodrop.errors import PrivilegeError, UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OWNER, PERSIST = 1 << 1, 1 << 2  # NFT_TABLE_F_OWNER (5.12), NFT_TABLE_F_PERSIST (6.9)
+STOPS = ("nftables",)
+
+
+def findings() -> Iterator[Finding]:
+    """The engine's needs, and flags that keep other programs off a table."""
+    if lacking := capabilities.missing(capabilities.NFTABLES):
+        step = f"run as root, or AmbientCapabilities={' '.join(lacking)} in the unit"
+        yield Finding("nftables: capabilities", MISSING, " ".join(lacking), capabilities.COSTS[lacking[0]], step, STOPS)
+    else:
+        yield Finding("nftables: capabilities", OK, " ".join(capabilities.NFTABLES))
+    try:
+        apart(_table)
+    except PrivilegeError as error:
+        # Only asked, then: nothing of this namespace is changed by it.
+        cost = "the nftables engine cannot be used"
+        yield asked("nftables: nf_tables", f"answers; {error.message}", NftablesEngine().probe, cost, STOPS)
+        return
+    except UnavailableError as error:
+        step = error.next_step or "load nf_tables and nf_tables_inet"
+        yield Finding("nftables: nf_tables", MISSING, error.message, "the nftables engine cannot be used", step, STOPS)
+        return
+    yield Finding("nftables: nf_tables", OK, "an inet table with a chain in prerouting can be made")
+    try:
+        apart(_owned)
+    except (PrivilegeError, UnavailableError) as error:
+        cost = "another program's flush removes the table; geodrop has to notice and repair it"
+        yield Finding("nftables: owner, persist", NOTE, error.message, cost, "a kernel of 6.9 or later has both")
+    else:
+        yield Finding("nftables: owner, persist", OK, "other programs can be kept off the table")
+
+
+def place() -> Finding:
+    """Whether the table's name is free, ours, or somebody else's; asks this namespace, and changes nothing."""
+    with Connection() as connection:
+        try:
+            found = observe.read_table(connection)
+        except UnavailableError as error:
+            cost = "geodrop does not touch it, and cannot use nftables"
+            return Finding("nftables: table", MISSING, error.message, cost, error.next_step, STOPS)
+    name = f"inet {names.TABLE}"
+    return Finding("nftables: table", OK, f"{name} is geodrop's" if found else f"the name {name} is free")
+
+
+def before_us() -> Iterator[Finding]:
+    """Chains of others, of the family inet, that packets meet in prerouting before geodrop's."""
+    with Connection() as connection:
+        for answer in connection.dump(Request(Message.GETCHAIN, Flag.REQUEST | Flag.DUMP, b"", "read chains")):
+            found = wire.parse(answer)
+            table, chain = wire.text(found[uapi.Chain.TABLE]), messages.read_chain(found, ())
+            hook = chain.hook
+            if table == names.TABLE or hook is None or hook.number != program.HOOK.number:
+                continue
+            if hook.priority <= program.HOOK.priority:
+                where = f"inet {table} {chain.name}, priority {hook.priority}, comes before {program.HOOK.priority}"
+                cost = "what it drops geodrop neither judges nor counts; what it accepts is judged all the same"
+                yield Finding("nftables: chains before", NOTE, where, cost, f"nft list table inet {table}")
+
+
+def _table() -> None:
+    with Connection() as connection:
+        connection.transaction([messages.new_table(observe.TABLE_COMMENT), messages.new_chain(program.base_chain())])
+
+
+def _owned() -> None:
+    body = wire.string(uapi.Table.NAME, names.TABLE) + wire.be32(uapi.Table.FLAGS, OWNER | PERSIST)
+    with Connection() as connection:
+        new = Request(Message.NEWTABLE, Flag.REQUEST | Flag.CREATE, body, "make a table with owner and persist")
+        connection.transaction([new])

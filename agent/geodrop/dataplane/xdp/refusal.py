@@ -1,0 +1,45 @@
+"""What to say when the kernel refuses the program: the end of the verifier's log, and where all of it is kept."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from geodrop.errors import ApplyError, PrivilegeError
+from geodrop.state.places import refusal_log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.errors import GeodropError
+
+LINES = 12
+"""Of the log's end: the instruction that was refused and why, before what libbpf makes of it."""
+
+
+def refused(error: OSError, log: Sequence[str]) -> GeodropError:
+    """The error to raise for a program that did not load; `log` is all that libbpf and the verifier printed."""
+    if error.errno == errno.EPERM:
+        return PrivilegeError("the kernel does not let us load the XDP program", "run as root, or with CAP_BPF")
+    if error.errno == errno.ENOMEM:
+        return ApplyError(
+            f"the kernel refused ({error.strerror}): no memory for the XDP program and its maps",
+            "free some, or use --engine nftables",
+        )
+    lines = [line for text in log for line in text.splitlines() if line.strip()]
+    end = "\n".join([*lines[-LINES:], _kept(lines)])
+    return ApplyError(
+        f"the kernel refused the XDP program ({error.strerror}); what was in force before still is\n{end}",
+        "use --engine nftables, and report this with the log",
+    )
+
+
+def _kept(lines: Sequence[str]) -> str:
+    """Where the whole log is, for whoever reports it."""
+    path = refusal_log()
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    except OSError as error:
+        return f"the whole log could not be written to {path} ({error.strerror})"
+    return f"the whole log: {path}"

@@ -1,0 +1,1 @@
+/* Empty: linux/kconfig.h says why. */

@@ -1,0 +1,1 @@
+/* Empty: bcc brings its own linux/bpf.h, and includes it before this. */

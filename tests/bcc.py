@@ -1,0 +1,20 @@
+"""Whether bcc can be tested here."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from geodrop.errors import UnavailableError
+
+
+def require_bcc() -> None:
+    """Skip the running test where bcc is missing; in CI fail it, so that nothing goes untested unseen."""
+    try:
+        BccLoader().version()
+    except UnavailableError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI must test the bcc loader: {error}")
+        pytest.skip(str(error))

@@ -1,0 +1,43 @@
+"""`geodrop doctor` through the real command line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.kernel.cli.conftest import Host
+
+
+def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> None:
+    """0 where the engine of agent.yaml can work, 69 where it cannot: here is a veth, and no bpffs."""
+    host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
+    config = host.geodrop.folder / "agent.yaml"
+    before = [host.netns.run("nft", "list", "ruleset"), sorted(host.geodrop.folder.rglob("*"))]
+    base = config.read_text() + "interfaces: [eth0]\n"
+    config.write_text(base)
+    done = host.geodrop.good("doctor", "--json").json
+    assert (done["schema"], done["engine"], done["can_enforce"]) == (1, "auto", True)
+    assert {one["status"] for one in done["findings"]} <= {"ok", "missing", "note"}
+    assert all(one["cost"] for one in done["findings"] if one["status"] == "missing")
+    [interface] = [one for one in done["findings"] if one["name"] == "interface eth0"]
+    assert "driver veth" in interface["found"]
+    assert "geodrop can enforce here with engine auto" in host.geodrop.good("doctor").out
+    # `ip netns` leaves a stub of /sys here: what a container without a bpffs has.
+    config.write_text(base + "engine: xdp\n")
+    missing = host.geodrop.run("doctor")
+    assert missing.code == 69
+    assert "cannot enforce here with engine xdp" in missing.out
+    assert "mount -t bpf bpf /sys/fs/bpf" in missing.out
+    assert [host.netns.run("nft", "list", "ruleset"), sorted(host.geodrop.folder.rglob("*"))] == before
+
+
+def test_without_any_privilege_it_still_answers(host: Host) -> None:
+    """As nobody: what could not be tried is said, and the exit code is 69, not a traceback."""
+    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all")
+    folder = host.geodrop.folder
+    for path in (folder, *folder.parents):
+        if path.owner() == "root" and path.stat().st_mode & 0o005 != 0o005:
+            path.chmod(path.stat().st_mode | 0o005)
+    done = type(host.geodrop)(folder, host.netns, nobody).run("doctor")
+    assert done.code == 69, done.err
+    assert "CAP_NET_ADMIN" in done.out

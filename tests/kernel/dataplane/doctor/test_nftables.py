@@ -1,0 +1,62 @@
+"""What is said of nf_tables is so, and nothing is changed by asking."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.doctor import nftables
+from geodrop.dataplane.doctor.finding import MISSING, OK
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tests.namespaces import Namespace
+
+
+def test_here_everything_is_there(netns: Namespace) -> None:
+    """This kernel has it all, `owner` and `persist` too (6.9), and the namespace is as empty as before."""
+    found = {finding.name: finding.status for finding in nftables.findings()}
+    names = ("capabilities", "nf_tables", "owner, persist")
+    assert found == {f"nftables: {name}": OK for name in names}
+    assert netns.run("nft", "list", "ruleset") == ""
+
+
+def test_whose_the_table_is(netns: Namespace) -> None:
+    """Free, ours, or somebody else's, which is left alone and stops nftables."""
+    assert nftables.place().found == "the name inet geodrop is free"
+    engine = NftablesEngine()
+    engine.apply(ruleset(Service("api")), 1, ["eth0"])
+    assert nftables.place().found == "inet geodrop is geodrop's"
+    engine.remove()
+    netns.nft("add table inet geodrop")
+    finding = nftables.place()
+    assert (finding.status, finding.stops) == (MISSING, ("nftables",))
+    assert "did not make" in finding.found
+
+
+def test_chains_that_packets_meet_before_ours(netns: Namespace) -> None:
+    """Named with table and priority; later ones, and those of other hooks, are no news."""
+    NftablesEngine().apply(ruleset(Service("api")), 1, ["eth0"])
+    assert list(nftables.before_us()) == []
+    netns.nft(
+        """
+        table inet theirs {
+            chain early { type filter hook prerouting priority -500; }
+            chain late { type filter hook prerouting priority -300; }
+            chain other { type filter hook input priority -500; }
+        }
+        """
+    )
+    [finding] = nftables.before_us()
+    assert finding.found == "inet theirs early, priority -500, comes before -450"
+
+
+def test_a_missing_capability_is_a_finding(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what it costs and the line for the unit."""
+    del netns
+    monkeypatch.setattr("geodrop.dataplane.capabilities.effective", frozenset)
+    first = next(nftables.findings())
+    assert (first.status, first.found, first.stops) == (MISSING, "CAP_NET_ADMIN", ("nftables",))
+    assert "AmbientCapabilities=CAP_NET_ADMIN" in first.next_step

@@ -1,0 +1,62 @@
+"""Which policy judges on an interface, asked by packets."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Self
+
+from tests.conformance.frames import encode
+from tests.namespaces import PacketSender
+from tests.oracle.packet import UDP, Packet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.namespaces import End
+
+CHINA, AMERICA, RUSSIA = {"1.1.1.1", "2400::1"}, {"2.2.2.2", "2600::1"}, {"5.5.5.5", "2a02::1"}
+LETS_THROUGH = {"": CHINA | AMERICA | RUSSIA, "a": AMERICA | RUSSIA, "b": AMERICA}
+"""Whose packets come in under each policy, and where there is none."""
+
+PACKET_OUTGOING = 4  # linux/if_packet.h
+ETH_P_ALL = 3
+SECONDS = 60
+"""How long a packet that must come may take; it takes a millisecond."""
+
+
+class Probe:
+    """Says by packets which policy judges on an interface."""
+
+    def __init__(self, sender: End, judged: End) -> None:
+        self._sender = PacketSender(sender, judged)
+        with judged.namespace.entered():
+            self._receiver = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+            self._receiver.bind((judged.name, ETH_P_ALL))
+        self._receiver.settimeout(SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sender.close()
+        self._receiver.close()
+
+    def let_through(self, sources: Sequence[str]) -> set[str]:
+        """Send a packet from each source to the service, and give back whose came in."""
+        frames = {encode(Packet(source), 1): source for source in sources}
+        last = encode(Packet(sources[0], protocol=UDP, dport=9), 1)  # no service takes it, and it cannot overtake
+        self._sender.send([*frames, last])
+        came: set[str] = set()
+        while True:
+            frame, (_, _, kind, *_) = self._receiver.recvfrom(2048)
+            if kind == PACKET_OUTGOING:
+                continue
+            if frame == last:
+                return came
+            if frame in frames:
+                came.add(frames[frame])
+
+    def policy(self) -> str:
+        """The policy in force: a key of LETS_THROUGH, whose packets came in and no other ones."""
+        came = self.let_through(sorted(LETS_THROUGH[""]))
+        return next(name for name, sources in LETS_THROUGH.items() if sources == came)

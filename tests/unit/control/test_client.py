@@ -1,0 +1,94 @@
+import os
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from geodrop.control import client, frame
+from geodrop.errors import BusyError, UnavailableError
+
+
+@pytest.fixture
+def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the daemon of this test would answer."""
+    path = tmp_path / "control.sock"
+    monkeypatch.setattr(client, "control_socket", lambda: str(path))
+    return path
+
+
+class Daemon:
+    """Answers one connection with the bytes given, after it has read a request."""
+
+    def __init__(self, path: Path, *answer: bytes) -> None:
+        self.asked = b""
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen()
+        self._thread = threading.Thread(target=self._answer, args=answer)
+        self._thread.start()
+
+    def _answer(self, *answer: bytes) -> None:
+        channel, _ = self._listening.accept()
+        with self._listening, channel:
+            self.asked = channel.recv(1 << 16)
+            for piece in answer:
+                channel.sendall(piece)
+
+    def join(self) -> None:
+        """Wait for the end of the connection."""
+        self._thread.join(10)
+
+
+@pytest.fixture
+def daemons(control: Path) -> Iterator[list[Daemon]]:
+    """Those that a test starts, joined afterwards."""
+    del control
+    made: list[Daemon] = []
+    yield made
+    for daemon in made:
+        daemon.join()
+
+
+def test_ask(control: Path, daemons: list[Daemon]) -> None:
+    """The request is one frame; what comes before the answer goes to `progress`, in whatever pieces it arrives."""
+    whole = frame.encode({"progress": "compiling"}) + frame.encode({"exit": 0, "data": {"a": "é" * 50_000}})
+    daemons.append(Daemon(control, whole[:3], whole[3:40], whole[40:]))
+    phases: list[str] = []
+    answer = client.ask("reload", {"x": 1}, phases.append)
+    assert answer == {"v": 1, "exit": 0, "data": {"a": "é" * 50_000}}
+    assert phases == ["compiling"]
+    daemons[0].join()
+    assert daemons[0].asked == frame.encode({"verb": "reload", "args": {"x": 1}})
+
+
+def test_a_failure_is_raised_as_what_it_is(control: Path, daemons: list[Daemon]) -> None:
+    """With its exit code, its next step and the lines that are ready to print."""
+    failure = {"exit": 75, "error": "too many", "next_step": "wait", "printed": "lines"}
+    daemons.append(Daemon(control, frame.encode(failure)))
+    with pytest.raises(BusyError, match="too many; wait") as caught:
+        client.ask("status")
+    assert caught.value.printed == "lines"
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"\0\0", frame.encode({"exit": 0})[:-1], struct.pack(">I", frame.MAX_ANSWER + 1), b"\0\0\0\x02no"]
+)
+def test_a_daemon_that_breaks_off(control: Path, daemons: list[Daemon], answer: bytes) -> None:
+    """Dies, or speaks nonsense, in the middle of an answer: 69, not a traceback and not a wait."""
+    daemons.append(Daemon(control, answer))
+    with pytest.raises(UnavailableError):
+        client.ask("status")
+
+
+def test_no_daemon(control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None was ever there, its socket is gone, or it died and left its socket: all the same, nobody runs."""
+    assert client.ask("status") is None
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(control))
+        assert client.ask("status") is None
+    os.unlink(control)
+    monkeypatch.setattr(client, "control_socket", lambda: "")
+    assert client.ask("status") is None

@@ -1,0 +1,78 @@
+import socket
+import struct
+import sys
+
+import pytest
+import structlog
+
+from geodrop.daemon import log as module
+from geodrop.daemon.log import MAX_FIELD, entry, open_log
+
+
+def fields(datagram: bytes) -> dict[str, str]:
+    """A datagram of the journal's native protocol, read as the journal would."""
+    found = {}
+    while datagram:
+        line, _, rest = datagram.partition(b"\n")
+        key, equals, value = line.partition(b"=")
+        if not equals:
+            [size] = struct.unpack("<Q", rest[:8])
+            value, rest = rest[8 : 8 + size], rest[8 + size + 1 :]
+        found[key.decode()] = value.decode()
+        datagram = rest
+    return found
+
+
+def test_entry() -> None:
+    """Fields can be searched by name, and the message alone says it all; a value with lines keeps them."""
+    found = fields(entry({"level": "warning", "event": "reload failed", "code": 78, "reason": "a\nb=c"}))
+    assert found == {
+        "MESSAGE": "reload failed code=78",
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "geodrop",
+        "GEODROP_EVENT": "reload failed",
+        "GEODROP_CODE": "78",
+        "GEODROP_REASON": "a\nb=c",
+    }
+
+
+def test_entry_is_bounded() -> None:
+    """A long text, which others may have written, does not cost the whole entry."""
+    assert len(entry({"level": "info", "event": "e", "reason": "x" * 10_000_000})) < 3 * MAX_FIELD
+
+
+def test_traceback_of_a_bug() -> None:
+    """An exception goes along as one field."""
+    found = fields(entry({"level": "error", "event": "a bug", "exc_info": ValueError("wrong")}))
+    assert "ValueError: wrong" in found["GEODROP_TRACEBACK"]
+    assert found["MESSAGE"] == "a bug"
+
+
+def test_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where stderr is the journal's stream, each event is a datagram to its socket."""
+    journal, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    monkeypatch.setattr(module, "_is_journal", lambda _: True)
+    monkeypatch.setattr(module, "_connect", lambda: ours)
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    with journal, ours:
+        log = open_log()
+        try:
+            log.critical("nothing is enforced", first_boot="open")
+            assert fields(journal.recv(1 << 16))["GEODROP_FIRST_BOOT"] == "open"
+        finally:
+            structlog.reset_defaults()
+
+
+def test_to_a_file(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Elsewhere it is a line of key=value; less than info is not written."""
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    log = open_log()
+    try:
+        log.info("reload done", outcome="generation 1 -> 2", quick=True)
+        log.debug("unseen")
+    finally:
+        structlog.reset_defaults()
+    line = capfd.readouterr().err
+    assert line.startswith("timestamp=")
+    assert line.endswith('level=info event="reload done" outcome="generation 1 -> 2" quick=true\n')

@@ -1,0 +1,118 @@
+"""What Prometheus is told, read back by its own parser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from geodrop.daemon.metrics import Metrics
+from geodrop.errors import UnavailableError
+
+STATUS: dict[str, Any] = {
+    "enforcing": True,
+    "healthy": False,
+    "paused": False,
+    "generation": 42,
+    "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
+    "services": [
+        {"name": "api", "mode": "enforce", "effective": "enforce"},
+        {"name": "new", "mode": "enforce", "effective": "monitor"},
+    ],
+    "databases": [{"name": "country.mmdb", "built": 1_780_000_000}],
+}
+COUNTERS: list[dict[str, Any]] = [
+    {
+        "service": "api",
+        "family": "ipv4",
+        "region": "CN",
+        "dropped": {"packets": 7, "bytes": 420},
+        "would_drop": {"packets": 1, "bytes": 60},
+    },
+    {
+        "service": "api",
+        "family": "ipv6",
+        "list": "partners",
+        "dropped": {"packets": 0, "bytes": 0},
+        "would_drop": {"packets": 0, "bytes": 0},
+    },
+    {
+        "service": "api",
+        "family": "ipv4",
+        "accepted": {"packets": 1_000, "bytes": 64_000},
+        "never_drop": {"packets": 3, "bytes": 180},
+    },
+]
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """All samples by name and labels."""
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_counters_keep_their_values_and_labels() -> None:
+    """Every number of `counters --json` comes out, under its service, family and class."""
+    metrics = Metrics()
+    metrics.show(lambda: (STATUS, COUNTERS))
+    found = samples(metrics)
+    labels = {"service": "api", "family": "ipv4", "kind": "region", "name": "CN"}
+    assert found["geodrop_dropped_packets_total", tuple(sorted(labels.items()))] == 7
+    assert found["geodrop_dropped_bytes_total", tuple(sorted(labels.items()))] == 420
+    assert found["geodrop_would_drop_packets_total", tuple(sorted(labels.items()))] == 1
+    whole = (("family", "ipv4"), ("service", "api"))
+    assert found["geodrop_accepted_packets_total", whole] == 1_000
+    assert found["geodrop_never_drop_bytes_total", whole] == 180
+
+
+def test_state_is_told() -> None:
+    """Generation, health, effective mode, interfaces and database age are there to alarm on."""
+    metrics = Metrics()
+    metrics.show(lambda: (STATUS, COUNTERS))
+    found = samples(metrics)
+    assert found["geodrop_up", ()] == 1
+    assert found["geodrop_generation", ()] == 42
+    assert found["geodrop_enforcing", ()] == 1
+    assert found["geodrop_healthy", ()] == 0
+    assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
+    assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
+    assert found["geodrop_interface_judged", (("attach", "native"), ("engine", "xdp"), ("interface", "eth0"))] == 1
+    assert found["geodrop_database_build_timestamp_seconds", (("database", "country.mmdb"),)] == 1_780_000_000
+
+
+def test_events_are_counted() -> None:
+    """Reloads by outcome with their durations, repairs and audits; all outcomes are there from the start."""
+    metrics = Metrics()
+    assert samples(metrics)["geodrop_reloads_total", (("outcome", "failed"),)] == 0
+    metrics.reloaded("changed", 0.3, 1000.0)
+    metrics.reloaded("failed", 0.1, 2000.0)
+    metrics.repaired()
+    metrics.audited(good=True)
+    metrics.audited(good=False)
+    found = samples(metrics)
+    assert found["geodrop_reloads_total", (("outcome", "changed"),)] == 1
+    assert found["geodrop_reloads_total", (("outcome", "failed"),)] == 1
+    assert found["geodrop_reload_duration_seconds_count", ()] == 2
+    assert found["geodrop_last_reload_timestamp_seconds", ()] == 2000
+    assert found["geodrop_last_reload_success", ()] == 0
+    assert found["geodrop_drift_repairs_total", ()] == 1
+    assert found["geodrop_audits_total", (("result", "differs"),)] == 1
+
+
+def test_a_kernel_that_cannot_be_read_is_told_as_such() -> None:
+    """A failure to read is a sample, not an error page: the events are still there."""
+
+    def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        raise UnavailableError("no nf_tables")
+
+    metrics = Metrics()
+    metrics.show(read)
+    found = samples(metrics)
+    assert found["geodrop_up", ()] == 0
+    assert ("geodrop_reloads_total", (("outcome", "failed"),)) in found
+    assert ("geodrop_generation", ()) not in found

@@ -1,0 +1,92 @@
+import asyncio
+import os
+from typing import Any
+
+import pytest
+import structlog
+
+from geodrop.config import Config
+from geodrop.daemon.metrics import Metrics
+from geodrop.daemon.notify import Notifier
+from geodrop.daemon.parts import Parts
+from geodrop.daemon.reload import Last, Reload
+from geodrop.daemon.server import Peer, Request
+from geodrop.daemon.verbs import VERBS, Verbs, may_change
+from geodrop.daemon.watch.watch import Watch
+from geodrop.daemon.worker import Worker
+from geodrop.errors import PrivilegeError, UsageError
+
+ROOT = Peer(1, 0, frozenset({0}))
+STRANGER = Peer(1, 12_345, frozenset({12_345}))
+
+READING = {"status", "counters", "verify", "explain", "history"}
+
+
+def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last | None = None, **args: Any) -> Any:  # noqa: ANN401 - as the verb has it
+    """What the daemon answers to a request, nothing being loaded."""
+
+    async def body() -> Any:  # noqa: ANN401 - as above
+        parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
+        reload = Reload(Config(), parts)
+        reload.last = last
+        return await Verbs(reload, Watch(reload, parts), parts).answer(
+            Request(verb, args, peer, only_reading, lambda _: None)
+        )
+
+    return asyncio.run(body())
+
+
+@pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.changes])
+def test_who_may_only_read_changes_nothing(verb: str) -> None:
+    """Neither root through the socket for readers, nor a stranger who got hold of the other one."""
+    with pytest.raises(PrivilegeError, match=f"{verb} changes things"):
+        ask(verb, only_reading=True)
+    with pytest.raises(PrivilegeError, match=f"{verb} changes things"):
+        ask(verb, STRANGER)
+
+
+def test_who_may_change() -> None:
+    """Root, the service's own user, and members of its group."""
+    assert may_change(ROOT)
+    assert may_change(Peer(1, os.geteuid(), frozenset()))
+    assert may_change(Peer(1, 12_345, frozenset({12_345, os.getegid()})))
+    assert not may_change(STRANGER)
+
+
+def test_every_other_verb_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the socket for readers they are answered."""
+    monkeypatch.setattr("geodrop.daemon.verbs.read_counters", lambda: [{"service": "api"}])
+    assert ask("counters", STRANGER, only_reading=True) == {"data": [{"service": "api"}]}
+    assert {name for name, verb in VERBS.items() if not verb.changes} == READING
+
+
+def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status tells when and why, until a good one; a good one is told as well."""
+
+    def healthy(_: Config) -> dict[str, Any]:
+        return {"healthy": True, "problems": [], "daemon": False, "last_reload": None}
+
+    monkeypatch.setattr("geodrop.daemon.verbs.read_status", healthy)
+    found = ask("status", last=Last(0.0, good=False, text="p.yaml:1:1: error: bad"))["data"]
+    assert (found["healthy"], found["daemon"]) == (False, True)
+    assert found["problems"] == ["the reload of 1970-01-01T00:00:00Z failed: p.yaml:1:1: error: bad"]
+    found = ask("status", last=Last(0.0, good=True, text="generation 1 -> 2"))["data"]
+    assert (found["healthy"], found["problems"]) == (True, [])
+    assert found["last_reload"] == {"time": "1970-01-01T00:00:00Z", "good": True, "text": "generation 1 -> 2"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "args"),
+    [
+        ("fly", {}),
+        ("verify", {"full": "yes"}),
+        ("explain", {"addresses": "1.2.3.4", "at": None}),
+        ("explain", {"addresses": [1], "at": None}),
+        ("explain", {"addresses": [], "at": "now"}),
+        ("explain", {"addresses": ["1.2.3.4"] * 1000, "at": None}),
+    ],
+)
+def test_wrong_arguments(verb: str, args: dict[str, Any]) -> None:
+    """They are refused as such (2): a command of another version asks, or somebody plays."""
+    with pytest.raises(UsageError):
+        ask(verb, **args)

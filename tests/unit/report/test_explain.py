@@ -1,0 +1,47 @@
+from collections.abc import Sequence
+
+from geodrop.dataplane.engine import KernelVerdict
+from geodrop.report import explain as module
+from geodrop.report.explain import explain_by
+from geodrop.ruleset.model import Ruleset
+from tests.unit.ruleset.test_model import META, pack
+
+RULESET = Ruleset.unpack(pack(), "file")
+
+
+class Kernel:
+    """An engine that is only asked for verdicts; remembers in which portions."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """What was looked up is the address itself."""
+        self.asked.append(list(addresses))
+        services = [service.name for service in ruleset.meta.services]
+        return [[KernelVerdict(service, "accept", address) for service in services] for address in addresses]
+
+
+def test_order_and_bad_lines() -> None:
+    """An object for each address and service in order, repeated ones again; what is no address is an object too."""
+    found = list(explain_by(RULESET, ["1.2.3.4", "nonsense", "1.2.3.4"], 0))
+    services = [service.name for service in META.services]
+    assert [(one["address"], one.get("service")) for one in found] == [
+        *(("1.2.3.4", name) for name in services),
+        ("nonsense", None),
+        *(("1.2.3.4", name) for name in services),
+    ]
+    assert "is not an IPv4 or IPv6 address" in found[len(services)]["error"]
+
+
+def test_the_kernel_is_asked_in_portions() -> None:
+    """Many addresses at once, each verdict beside its address, and nothing is read further ahead than that."""
+    kernel = Kernel()
+    given = iter([f"1.0.{number // 256}.{number % 256}" for number in range(module.BATCH + 1)])
+    found = explain_by(RULESET, given, 0, kernel)  # type: ignore[arg-type]  # it is asked for nothing else
+    assert next(found)["kernel"] == {"verdict": "accept", "where": "1.0.0.0", "target": None}
+    assert next(given) == f"1.0.{module.BATCH // 256}.0"
+    assert all(one["kernel"]["where"] == one["address"] for one in found)
+    assert [len(portion) for portion in kernel.asked] == [module.BATCH]
