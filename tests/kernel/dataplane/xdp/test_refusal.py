@@ -20,8 +20,8 @@ from geodrop.dataplane.xdp.engine import XdpEngine
 from geodrop.dataplane.xdp.libbpf_loader import OBJECTS, LibbpfLoader
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.state.places import refusal_log
-from tests.kernel.dataplane.xdp.conftest import POLICY_B, compiled
 from tests.kernel.dataplane.xdp.states import State
+from tests.worlds import POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +108,7 @@ def test_a_kernel_without_a_facility(
         words = "this kernel has no mmap-able BPF arrays"
     else:
         monkeypatch.setattr(libbpf, "has_tai_clock", lambda: False)
-        ruleset = compiled(POLICY_B + "    starts: 2040-01-01T00:00:00Z\n", tmp_path)
+        ruleset = compiled(POLICY_US + "    starts: 2040-01-01T00:00:00Z\n", tmp_path)
         words = "XDP programs cannot tell the time"
     engines = Engines(NftablesEngine(), XdpEngine(pins=bench.pins))
     with pytest.raises(UnavailableError, match=words) as caught:
