@@ -53,6 +53,10 @@ def base(release: str, extra: Sequence[str] = ()) -> Path:
         packages = ",".join([*PACKAGES, *extra])
         run("debootstrap", "--variant=minbase", f"--include={packages}", release, str(root))
         shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
+        # A host has one firewall at a time; tests start the others.
+        for unit in ("firewalld.service", "nftables.service"):
+            if any((root / folder / unit).exists() for folder in ("lib/systemd/system", "usr/lib/systemd/system")):
+                run("chroot", str(root), "systemctl", "disable", "--quiet", unit)
         (root / "ready").touch()
     return root
 
@@ -170,6 +174,10 @@ class Machine:
         at.parent.mkdir(parents=True, exist_ok=True)
         at.write_text(text, encoding="utf-8")
         at.chmod(mode)
+
+    def own(self, path: str, user: str, group: str) -> None:
+        """Give a file of the machine to a user and a group of the machine."""
+        self.chroot("chown", f"{user}:{group}", path)
 
     def console(self) -> str:
         """The end of what the machine's console showed."""

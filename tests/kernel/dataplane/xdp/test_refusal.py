@@ -90,7 +90,7 @@ def test_what_cannot_be_kept_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(refusal, "refusal_log", lambda: tmp_path / "file" / "verifier.log")
     error = refusal.refused(OSError(errno.EACCES, "Permission denied"), ["0: (95) exit", "R0 !read_ok"])
-    assert re.search(r"R0 !read_ok\nthe whole log could not be written to .*verifier\.log", str(error))
+    assert re.search(r"R0 !read_ok\nthe whole log could not be kept: .*verifier\.log", str(error))
 
 
 @pytest.mark.parametrize("missing", ["mmap", "clock"])
