@@ -134,7 +134,7 @@ class Daemon:
     async def _start(self) -> None:
         """Enforce, and watch over it from then on."""
         await self._enforce()
-        for part in (self._watch, self._audit, self._schedule, self._sources):
+        for part in (self._watch, *self._tending):
             self._spawn(part.run())
 
     async def _enforce(self) -> None:
