@@ -10,30 +10,38 @@ from tests.system.edge import edge, require_machines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.system.edge import Edge
 
 TIMES = pytest.StashKey[dict[str, float]]()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the machines of this session are."""
+    return tmp_path_factory.mktemp("machines")
+
+
+@pytest.fixture(scope="session")
 def times(request: pytest.FixtureRequest) -> dict[str, float]:
     """Seconds by what took them; printed at the end of the session."""
     return request.config.stash.setdefault(TIMES, {})
 
 
 @pytest.fixture(scope="module")
-def off(times: dict[str, float], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edge]:
+def off(times: dict[str, float], machines: Path) -> Iterator[Edge]:
     """A Debian 12 host that was never started: for tests of the first boot."""
     require_machines()
-    with edge("bookworm", tmp_path_factory.mktemp("machine"), times) as host:
+    with edge("bookworm", machines, times) as host:
         yield host
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def host(off: Edge) -> Edge:
-    """The same, running."""
-    off.power_on()
+    """The same, running, as the test before left it."""
+    if not off.machine.is_on():
+        off.power_on()
     return off
 
 

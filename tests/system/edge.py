@@ -139,6 +139,11 @@ class Edge:
         self.machine.write("/etc/geodrop/policy.yaml", text, 0o640)
         self.machine.own("/etc/geodrop/policy.yaml", "root", "geodrop")
 
+    def agent(self, text: str) -> None:
+        """Write agent.yaml."""
+        self.machine.write("/etc/geodrop/agent.yaml", text, 0o640)
+        self.machine.own("/etc/geodrop/agent.yaml", "root", "geodrop")
+
     def wait_for(self, what: str, there: Callable[[], object]) -> float:
         """Poll until something is true; returns when that was, and fails after a while."""
         deadline = time.monotonic() + SECONDS
@@ -179,9 +184,9 @@ class Edge:
 
 
 @contextlib.contextmanager
-def edge(release: str, folder: Path, times: dict[str, float], extra: Sequence[str] = ()) -> Iterator[Edge]:
+def edge(release: str, folder: Path, times: dict[str, float]) -> Iterator[Edge]:
     """A host with geodrop, a database, a policy and an agent.yaml, never started yet."""
-    with machine(release, folder, extra) as made:
+    with machine(release, folder) as made:
         made.write("/etc/test-network.sh", NETWORK)
         [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")
         database = made.root / "var/lib/GeoIP/country.mmdb"
@@ -190,8 +195,7 @@ def edge(release: str, folder: Path, times: dict[str, float], extra: Sequence[st
         client = Namespace.make("client")
         host = Edge(made, client, times)
         host.policy(POLICY)
-        made.write("/etc/geodrop/agent.yaml", AGENT, 0o640)
-        made.own("/etc/geodrop/agent.yaml", "root", "geodrop")
+        host.agent(AGENT)
         try:
             yield host
         finally:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tests.namespaces import End
 
 PORT = 443
+PORTS = (443, 8443)
+"""Where probes arrive: a neighbour may translate the one that they are sent to."""
 PAUSE = 0.004
 """Seconds between two rounds, one probe from each source: about 200 rounds a second."""
 SETTLE = 0.2
@@ -108,7 +110,7 @@ class Probes:
             # IPv4 comes with its header, IPv6 without (raw(7), RFC 3542).
             tcp = packet[(packet[0] & 15) * 4 :] if receiver.family == socket.AF_INET else packet
             _, port, number = struct.unpack_from("!HHI", tcp)
-            if port == PORT:
+            if port in PORTS:
                 self._passed.add((str(ip_address(address[0])), number))
 
     def _syn(self, source: str, number: int) -> bytes:
