@@ -69,11 +69,8 @@ class Daemon:
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._watch = Watch(self._reload, parts)
-        self._tending = (
-            Audit(self._reload, self._watch, parts),
-            Schedule(self._reload, parts),
-            Sources(self._reload, parts),
-        )
+        self._audit = Audit(self._reload, self._watch, parts)
+        self._schedule, self._sources = Schedule(self._reload, parts), Sources(self._reload, parts)
         verbs = Verbs(self._reload, self._watch, parts)
         self._server = Server(verbs.answer, parts.log)
         self._metrics = parts.metrics

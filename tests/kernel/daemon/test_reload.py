@@ -35,14 +35,6 @@ def test_unchanged(host: Host, running: Daemon) -> None:
     assert host.table() == before
 
 
-def test_damage_is_repaired_by_a_reload(host: Host, running: Daemon) -> None:
-    """The same input is loaded again where the kernel no longer holds it."""
-    del running
-    host.netns.run("nft", "flush", "ruleset")
-    assert "-> 2" in host.geodrop.good("reload").out
-    assert host.drops("1.0.0.1")
-
-
 BAD = {
     "policy": ("policy.yaml", "version: 1\nservices: {api: {default: allow}}\n", 78, "policy.yaml:2:"),
     "no policy": ("policy.yaml", None, 78, "policy.yaml: No such file"),
