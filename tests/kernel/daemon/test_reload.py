@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -160,3 +161,14 @@ def test_without_a_daemon(host: Host) -> None:
     done = host.geodrop.run("reload")
     assert done.code == 69
     assert "systemctl start geodrop" in done.err
+
+
+def test_a_file_that_changes_is_loaded(host: Host) -> None:
+    """With `watch: true` an edited policy is in force without anybody's asking."""
+    host.agent(more="watch: true\n")
+    with daemon(host.geodrop) as running:
+        time.sleep(4)
+        host.deny("RU")
+        running.wait_for("STATUS=generation 1 -> 2")
+        assert "reloading, since files changed" in running.log
+        assert host.drops("2.0.0.1")
