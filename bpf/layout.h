@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raised with every change of a layout or of what a map holds: pins of another version are never reused. */
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 
 #define MAX_SERVICES 16
 #define NO_SERVICE 0xff
@@ -58,20 +58,21 @@ struct node {
 	__u32 words[NODE_WORDS];
 };
 
-/* The tables map: element 0 is a struct index, the others are lines and, in their places, nodes. All elements are 4 MB: older kernels take no larger
- * ones (KMALLOC_MAX_SIZE). */
+/*
+ * The tables map: element 0 is a struct index, the others are lines and, in their places, nodes. All elements are 4 MB:
+ * older kernels take no larger ones (KMALLOC_MAX_SIZE).
+ */
 #define SEGMENT_BYTES (4 << 20)
 #define ROOT_BITS 16
 #define ROOT_WORDS (1 << ROOT_BITS)
 #define SEGMENT_LINE_BITS 16
 #define SEGMENT_LINES (1 << SEGMENT_LINE_BITS)
-#define MAX_CHILDREN (1 << 18)
+#define MAX_CHILDREN (7 << 16) /* what the roots leave of an element */
 
 struct index {
 	__u32 ipv4[ROOT_WORDS];
 	__u32 ipv6[ROOT_WORDS];
 	struct entry children[MAX_CHILDREN];
-	__u8 unused[SEGMENT_BYTES - 8 * ROOT_WORDS - 8 * MAX_CHILDREN];
 };
 
 struct segment {

@@ -80,7 +80,8 @@ static __always_inline __u32 walk(void *map, struct index *index, __u32 word, __
 		if (!(value & CHILD))
 			return value;
 		__u64 child = children + (value & (CHILD - 1));
-		BOUND(child, MAX_CHILDREN - 1);
+		if (child >= MAX_CHILDREN)
+			return NO_ZONE;
 		struct entry *entry = &index->children[child];
 		__u64 key = entry->lower ? low : high;
 		FORGET(key, high); /* which half it is, or each level would double what is followed */

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.data import bundled_database
-from tests.bench import databases, nftables_load, nftables_packets, xdp
+from tests.bench import databases, nftables_load, nftables_packets, xdp, xdp_world4
 from tests.bench.report import show, write
+from tests.synthetic import synthetic_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,6 +58,9 @@ def xdp_rows(folder: Path) -> Iterator[Row]:
         policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
         worlds.append(compiled(policy, database, folder))
     yield from xdp.rows(worlds)
+    grown = folder / "grown.ruleset"
+    grown.write_bytes(synthetic_ruleset((folder / "half.yaml").read_text(), database, xdp_world4.TIMES))
+    yield from xdp_world4.rows(worlds[0], grown)
 
 
 def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:

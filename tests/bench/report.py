@@ -54,7 +54,7 @@ def median(values: Sequence[float]) -> float:
 
 def show(row: Row) -> None:
     """Print a row as soon as it is there."""
-    line = f"{row.name:<28}{_figure(row.value):>12} {row.unit:<4}"
+    line = f"{row.name:<32}{_figure(row.value):>12} {row.unit:<4}"
     if row.ratio is not None and row.baseline_value is not None:
         line += f"{row.ratio:>8.2f}x  {row.baseline} {_figure(row.baseline_value)} {row.unit}"
     print(line, flush=True)

@@ -34,16 +34,16 @@ PORT = 443
 LIVE_FRAMES = 200_000
 LIVE_ROUNDS = 12
 
-# In a process of its own, since a process never forgets its peak, nor that of the one it comes from: VmHWM in kB.
+# The command in a process of its own, since a process never forgets its peak, nor that of the one it comes from; prints
+# VmHWM in kB. Its mount namespace has a bpffs of its own, which goes with it.
 LOAD_ALONE = """
 import sys
-from pathlib import Path
-from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.dataplane.xdp.pins import Pins
-from geodrop.ruleset.model import Ruleset
-XdpEngine(pins=Pins(Path(sys.argv[1]))).apply(Ruleset.open(sys.argv[2]), 1, ["eth0"])
+from geodrop.cli.main import main
+code = main(sys.argv[1:])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+sys.exit(code)
 """
+OWN_BPFFS = ("unshare", "--mount", "sh", "-c", 'mount -t bpf bpf /sys/fs/bpf && exec "$@"', "sh")
 
 
 def rows(files: Sequence[Path]) -> Iterator[Row]:
@@ -60,7 +60,7 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
             engine = XdpEngine(pins=pins)
             engine.apply(rulesets[0], 1, ["eth0"])
             program = libbpf.get(str(pins.sets()[0] / "geodrop"))
-            with _on_one_cpu():
+            with on_one_cpu():
                 for family in (4, 6):
                     yield from _lookup_rows(bench, rulesets[0], family)
                     yield from _packet_rows(bench, rulesets[0], family, program)
@@ -127,30 +127,31 @@ def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], e
 
 def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence[Path]) -> Iterator[Row]:
     engine.apply(rulesets[0], 3, ["eth0"])
-    publish, flip, generation = [], [], 3
+    publish, flip = [], []
     for number in range(7):
-        generation += 1
-        started = time.perf_counter()
-        report = engine.apply(Ruleset.open(files[(number + 1) % 2]), generation, ["eth0"])
+        file = files[(number + 1) % 2]
+        report = engine.apply(Ruleset.open(file), engine.observe().generation + 1, ["eth0"])
         flip.append(report.seconds["fill"] + report.seconds["switch"])
-        # A policy that names no tables shares none: the whole world is written again.
-        _forget_tables(engine)
-        generation += 1
-        started = time.perf_counter()
-        report = engine.apply(Ruleset.open(files[(number + 1) % 2]), generation, ["eth0"])
-        publish.append(time.perf_counter() - started - report.seconds["delete"])
+        publish.append(published(engine, file, "eth0"))
     yield Row("xdp_publish", median(publish), "s")
     yield Row("xdp_flip", median(flip), "s")
     with Programs.open(engine.pins.sets()[0]) as active:
         yield Row("xdp_memory", active.sizes.memory(libbpf.possible_cpus()) / 1e6, "MB")
     engine.remove()
-    command = [sys.executable, "-c", LOAD_ALONE, str(engine.pins.folder), str(files[0])]
-    peak = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    yield Row("xdp_memory_user", int(peak) * 1024 / 1e6, "MB")
-    engine.remove()
+    yield Row("xdp_load_memory", memory_of_load(files[0]), "MB")
+
+
+def published(engine: XdpEngine, file: Path, interface: str) -> float:
+    """Seconds for the whole world of a ruleset, from the mapped file to checked and switched."""
+    _forget_tables(engine)
+    number = engine.observe().generation + 1
+    started = time.perf_counter()
+    report = engine.apply(Ruleset.open(file), number, [interface])
+    return time.perf_counter() - started - report.seconds["delete"]
 
 
 def _forget_tables(engine: XdpEngine) -> None:
+    """A policy that names no tables shares none: the next one writes its own."""
     with Programs.open(engine.pins.sets()[0]) as active:
         fd = libbpf.get(str(active.folder / f"policy{active.word().policy}"))
     with libbpf.map_memory(fd, lay.POLICY_BYTES) as memory:
@@ -159,8 +160,20 @@ def _forget_tables(engine: XdpEngine) -> None:
     os.close(fd)
 
 
+def memory_of_load(ruleset: Path) -> float:
+    """Peak memory of `geodrop load --engine xdp`, in MB."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "agent.yaml"
+        config.write_text(f"state: {folder}/state\n", encoding="ascii")
+        arguments = ["--config", str(config), "load", str(ruleset), "--engine", "xdp", "--interface", "eth0"]
+        command = [*OWN_BPFFS, sys.executable, "-c", LOAD_ALONE, *arguments]
+        said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return int(said.splitlines()[-1]) * 1024 / 1e6
+
+
 @contextlib.contextmanager
-def _on_one_cpu() -> Iterator[None]:
+def on_one_cpu() -> Iterator[None]:
+    """This process, and so the programs that it test-runs, on one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:

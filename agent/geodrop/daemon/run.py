@@ -69,8 +69,11 @@ class Daemon:
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._watch = Watch(self._reload, parts)
-        self._audit = Audit(self._reload, self._watch, parts)
-        self._schedule, self._sources = Schedule(self._reload, parts), Sources(self._reload, parts)
+        self._tending = (
+            Audit(self._reload, self._watch, parts),
+            Schedule(self._reload, parts),
+            Sources(self._reload, parts),
+        )
         verbs = Verbs(self._reload, self._watch, parts)
         self._server = Server(verbs.answer, parts.log)
         self._metrics = parts.metrics
@@ -131,7 +134,7 @@ class Daemon:
     async def _start(self) -> None:
         """Enforce, and watch over it from then on."""
         await self._enforce()
-        for part in (self._watch, self._audit, self._schedule, self._sources):
+        for part in (self._watch, *self._tending):
             self._spawn(part.run())
 
     async def _enforce(self) -> None:

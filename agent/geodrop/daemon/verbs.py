@@ -107,7 +107,7 @@ class Verbs:
 
     async def reload(self, request: Request) -> Mapping[str, Any]:
         """Policy and databases anew."""
-        outcome = await self._reload.ask(request.say)
+        outcome = await self._reload.ask(request.say, request.peer.uid)
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
     async def unload(self, request: Request) -> Mapping[str, Any]:

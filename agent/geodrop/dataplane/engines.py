@@ -106,13 +106,23 @@ class Engines:
         return tuple(found)
 
     def counters(self) -> list[Count]:
-        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once."""
+        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
+
+        Raises UnavailableError if neither can be read.
+        """
         sums: dict[tuple[str, str, str | None], Count] = {}
+        refused: list[UnavailableError] = []
         for engine in self._all:
-            with suppress(UnavailableError):
-                for count in engine.counters():
-                    key = (count.service, count.family, count.label)
-                    sums[key] = _add(sums[key], count) if key in sums else count
+            try:
+                counts = engine.counters()
+            except UnavailableError as error:
+                refused.append(error)
+                continue
+            for count in counts:
+                key = (count.service, count.family, count.label)
+                sums[key] = _add(sums[key], count) if key in sums else count
+        if len(refused) == len(self._all):
+            raise refused[-1]
         return [sums[key] for key in sorted(sums, key=lambda key: (key[0], key[2] or "", key[1]))]
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:

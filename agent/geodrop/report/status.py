@@ -56,6 +56,7 @@ def read_status(config: Config) -> dict[str, Any]:
         "last_reload": None,
         "generation": observed.generation,
         "digest": observed.digest,
+        "last_good": intent.last_good,
         "paused": paused,
         "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,

@@ -152,9 +152,9 @@ class Ruleset:
     sections: Mapping[str, memoryview] = field(repr=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Map, check and open a file; raises DataError."""
-        return cls.of(container.open_file(path), str(path))
+    def open(cls, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Self:
+        """Map, check and open a file; raises DataError. `folder` has the base of a thin one, if it is not beside it."""
+        return cls.of(container.open_file(path, folder), str(path))
 
     @classmethod
     def unpack(cls, data: bytes, name: str) -> Self:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
@@ -154,6 +155,21 @@ def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
         host.deny(*regions)
         host.geodrop.run("reload")
     assert running.descriptors() <= before + 1
+
+
+def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) -> None:
+    """Each reload that changed or failed is a line; one without a change is none."""
+    del running
+    for regions in (["CN", "RU"], ["CN", "RU"], ["nowhere"]):
+        host.deny(*regions)
+        host.geodrop.run("reload")
+    entries = [entry for entry in host.geodrop.good("history", "--json").json_lines if entry["origin"] == "reload"]
+    [failed] = [entry for entry in entries if entry["outcome"] == "failed"]
+    [changed] = [entry for entry in entries if entry["generation"] == 2]
+    assert changed["change"] == "1 region moved to drop, +1 -0 prefixes"
+    assert "nowhere" in failed["error"]
+    assert changed["uid"] == failed["uid"] == os.getuid()
+    assert len(entries) == 3, "with that of the start"
 
 
 def test_without_a_daemon(host: Host) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
 

@@ -8,7 +8,6 @@ from geodrop.dataplane.xdp import layouts as lay
 from geodrop.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from geodrop.errors import GeodropError
     from geodrop.ruleset.model import Ruleset
 
 ENTRY_BYTES = 8  # struct entry of bpf/layout.h
@@ -16,8 +15,8 @@ DIGEST_BYTES = 32
 INDEX_BYTES = lay.SEGMENT_BYTES - 2 * lay.ROOT_BYTES  # what is left of the index for children
 
 
-def objection(ruleset: Ruleset) -> GeodropError | None:
-    """Why nobody should try: ConfigError for what only nftables does, DataError for a ruleset without xdp tables."""
+def objection(ruleset: Ruleset) -> ConfigError | None:
+    """Why nobody should try: only nftables takes the ruleset."""
     for service in ruleset.meta.services:
         if service.action == "reject":
             return ConfigError(
@@ -25,7 +24,7 @@ def objection(ruleset: Ruleset) -> GeodropError | None:
                 "use --engine nftables or auto, or write  action: drop",
             )
     if not ruleset.has_xdp:
-        return DataError(f"the ruleset has no tables for xdp: {ruleset.xdp_limit}", "load it with --engine nftables")
+        return ConfigError(f"the ruleset has no tables for xdp: {ruleset.xdp_limit}", "load it with --engine nftables")
     return None
 
 

@@ -62,10 +62,10 @@ def test_sections_of_a_wrong_size_are_bad_data(name: str, size: int) -> None:
 
 
 def test_the_engine_itself_refuses() -> None:
-    """Whoever calls it: 78 for reject, 65 without tables; no bpffs and no privilege is needed to be told."""
+    """Whoever calls it: 78 for reject and without tables; no bpffs and no privilege is needed to be told."""
     engine = XdpEngine()
     with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
         engine.apply(with_tables(ruleset(Service("api", action="reject"))), 1, ["lo"])
     assert caught.value.exit_code == 78
-    with pytest.raises(DataError, match="no tables for xdp: compiled without; load it with --engine nftables"):
+    with pytest.raises(ConfigError, match="no tables for xdp: compiled without; load it with --engine nftables"):
         engine.apply(PLAIN, 1, ["lo"])

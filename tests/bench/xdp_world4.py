@@ -1,0 +1,77 @@
+"""The XDP engine with four times the world: loading should grow with it, a lookup hardly, memory linearly."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.xdp import libbpf
+from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.dataplane.xdp.programs import Programs
+from geodrop.ruleset.model import Ruleset
+from tests.bench import xdp_programs as programs
+from tests.bench.report import Row, against, alternately, median, undisturbed
+from tests.bench.xdp import ROUNDS, on_one_cpu, published
+from tests.bpffs import own_pins
+from tests.namespaces import namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TIMES = 4
+LOADS = 5
+BASELINE = "one world"
+
+
+def rows(world: Path, grown: Path) -> Iterator[Row]:
+    """All rows; a ruleset of the world, and one of TIMES as many intervals."""
+    files = world, grown
+    yield from _lookup_rows([Ruleset.open(file) for file in files])
+    with contextlib.ExitStack() as stack:
+        [host] = stack.enter_context(namespaces("host"))
+        stack.enter_context(host.entered())
+        engines = []
+        for number, file in enumerate(files):
+            name = f"eth{number}"
+            host.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"far{number}")
+            engine = XdpEngine(pins=stack.enter_context(own_pins()))
+            engine.apply(Ruleset.open(file), 1, [name])
+            stack.callback(engine.remove)
+            engines.append(engine)
+
+        def load(number: int) -> Callable[[], float]:
+            return lambda: published(engines[number], files[number], f"eth{number}")
+
+        one, four = map(median, alternately(LOADS, load(0), load(1)))
+        yield against("xdp_world4_load", four, "s", BASELINE, one)
+        one, four = map(_memory, engines)
+        yield against("xdp_world4_memory", four, "MB", BASELINE, one)
+
+
+def _lookup_rows(rulesets: list[Ruleset]) -> Iterator[Row]:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        benches = []
+        for ruleset in rulesets:
+            tables = programs.tables_map(ruleset)
+            benches.append(stack.enter_context(contextlib.closing(programs.Bench(folder, tables))))
+            os.close(tables)
+        stack.enter_context(on_one_cpu())
+        for family in (4, 6):
+            for suffix, by_size in (("", True), ("_intervals", False)):
+                loops = [benches[0].loop("nothing")]
+                for bench, ruleset in zip(benches, rulesets, strict=True):
+                    denied = programs.intervals(ruleset, family, denied=True)
+                    bench.use(family, programs.sample(denied, by_size=by_size))
+                    loops.append(bench.loop(f"tables{family}"))
+                nothing, one, four = map(median, undisturbed(alternately(ROUNDS, *loops)))
+                name = f"xdp_world4_lookup_v{family}{suffix}"
+                yield against(name, four - nothing, "ns", BASELINE, one - nothing)
+
+
+def _memory(engine: XdpEngine) -> float:
+    with Programs.open(engine.pins.sets()[0]) as active:
+        return active.sizes.memory(libbpf.possible_cpus()) / 1e6

@@ -1,0 +1,54 @@
+"""How far the program is from what the verifier gives up at, with either loader."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.dataplane.xdp import libbpf
+from geodrop.dataplane.xdp.bcc_loader import BccLoader
+from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
+from geodrop.dataplane.xdp.loader import PROGRAMS, Sizes
+from tests.bcc import require_bcc
+
+if TYPE_CHECKING:
+    from geodrop.dataplane.xdp.loader import Loader
+    from geodrop.dataplane.xdp.pins import Pins
+
+pytestmark = pytest.mark.root
+
+MOST = 700_000
+"""Of the million instructions that the verifier follows: compilers and kernels to come may need more of them."""
+
+INFO_BYTES, VERIFIED_AT = 232, 216  # struct bpf_prog_info up to attach_btf_id, and verified_insns in it: Linux 5.16
+
+
+def verified(program: int) -> int:
+    """How many instructions the verifier followed."""
+    info, size = ctypes.create_string_buffer(INFO_BYTES), ctypes.c_uint32(INFO_BYTES)
+    libbpf.call("bpf_obj_get_info_by_fd", program, info, ctypes.byref(size))
+    if size.value < VERIFIED_AT + 4:
+        pytest.skip("Linux before 5.16 does not say")
+    return int.from_bytes(info.raw[VERIFIED_AT : VERIFIED_AT + 4], "little")
+
+
+@pytest.mark.parametrize("clock", ["with clock", "without clock"])
+@pytest.mark.parametrize("name", ["libbpf", "bcc"])
+def test_the_verifier_has_a_margin(pins: Pins, monkeypatch: pytest.MonkeyPatch, name: str, clock: str) -> None:
+    """Both programs, with the kernel's clock and without it, stay well below the verifier's limit."""
+    if name == "bcc":
+        require_bcc()
+    monkeypatch.setattr(libbpf, "has_tai_clock", lambda: clock == "with clock")
+    loader: Loader = LibbpfLoader() if name == "libbpf" else BccLoader()
+    pins.make()
+    folder = pins.new_set(loader.version())
+    loader.load(folder, Sizes(8, 2, 512))
+    for program in PROGRAMS:
+        fd = libbpf.get(str(folder / program))
+        count = verified(fd)
+        os.close(fd)
+        print(f"{name}, {clock}: {program} {count:,} instructions")
+        assert 10_000 < count <= MOST

@@ -1,0 +1,85 @@
+"""Worlds larger than the real one: the intervals of a real one cut up into several times as many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from geodrop.compile.build import build
+from geodrop.geo.database import Database
+from geodrop.geo.partition import Partition, changes, distinct
+from geodrop.geo.world import regions
+from geodrop.policy.parse import load_policy
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy.typing as npt
+
+    Keys = npt.NDArray[np.uint64]
+
+GLOBAL_UNICAST = 1  # the top 3 bits of 2000::/3
+
+
+def synthetic_ruleset(policy: str, database: Path, times: int) -> bytes:
+    """A ruleset of a policy without lists, for `times` as many intervals as the database gives."""
+    parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
+    world = regions([Database.open(database.read_bytes(), database.name)], parsed.corrections)
+    return build(parsed, replace(world, ipv4=grown(world.ipv4, times), ipv6=grown(world.ipv6, times)), [])
+
+
+def grown(partition: Partition, times: int) -> Partition:
+    """`times` as many intervals: new ones begin after old ones, as far as others are long, with a value others have.
+
+    So it is crowded where the real world is, on addresses as round. Special and embedded addresses (values below 0)
+    stay as they are, and so does IPv6 outside of 2000::/3. Boundaries below a /64 are left out. The same arguments give
+    the same world.
+    """
+    chosen = np.random.default_rng(times)
+    keys, values = _keys(partition)
+    wanted = times * len(keys)
+    usable = _usable(partition.family, keys, values)
+    lengths = np.diff(keys)[usable[:-1]]
+    while len(keys) < wanted:
+        room = np.append(np.diff(keys), np.uint64(0))
+        picked = chosen.choice(np.flatnonzero(usable), 2 * (wanted - len(keys)))
+        after = chosen.choice(lengths, len(picked))
+        added = distinct((keys[picked] + after)[after < room[picked]])
+        added = chosen.permutation(added)[: wanted - len(keys)]
+        given = chosen.choice(values[usable], len(added))
+        keys, values = np.concatenate([keys, added]), np.concatenate([values, given])
+        order = np.argsort(keys)
+        keys, values = keys[order], values[order]
+        different = changes(values)
+        keys, values = keys[different], values[different]
+        usable = _usable(partition.family, keys, values)
+    return Partition(partition.family, _addresses(partition.family, keys), values)
+
+
+def _usable(family: int, keys: Keys, values: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    """Which intervals may be cut."""
+    usable: npt.NDArray[np.bool_] = values >= 0
+    return usable if family == 4 else usable & (keys >> np.uint64(61) == GLOBAL_UNICAST)
+
+
+def _keys(partition: Partition) -> tuple[Keys, npt.NDArray[np.int32]]:
+    """Starts as numbers, of IPv6 the upper halves, and the value from there on."""
+    if partition.family == 4:
+        return partition.starts.astype(np.uint64), partition.values
+    halves = np.frombuffer(np.ascontiguousarray(partition.starts).tobytes(), dtype=">u8").astype(np.uint64)
+    first = changes(halves[0::2])
+    return halves[0::2][first], partition.values[first]
+
+
+def _addresses(family: int, keys: Keys) -> npt.NDArray[Any]:
+    if family == 4:
+        return keys.astype(np.uint32)
+    halves = np.zeros((len(keys), 2), dtype=">u8")
+    halves[:, 0] = keys
+    return halves.view("S16").ravel()
+
+
+def _no_lists(name: str) -> bytes:
+    raise AssertionError(name)
