@@ -50,8 +50,9 @@ class Pins:
             raise PrivilegeError(f"{mount} may not be written", "run as root, or as the owner of the bpffs")
         if self.folder.exists() and not self.folder.is_dir():
             raise UnavailableError(f"{self.folder} is not geodrop's folder of pins", "move it out of the way")
-        # Root by hand goes on with what the daemon's user pinned, and leaves it to that user.
-        if self.folder.exists() and os.geteuid() not in (0, self.folder.stat().st_uid):
+        # Root by hand goes on with what the daemon's user pinned in its own bpffs, and leaves it to that user.
+        trusted = {os.geteuid(), *([mount.stat().st_uid] if os.geteuid() == 0 else [])}
+        if self.folder.exists() and self.folder.stat().st_uid not in trusted:
             raise UnavailableError(
                 f"{self.folder} belongs to uid {self.folder.stat().st_uid}", "unload as that user, or remove it"
             )
