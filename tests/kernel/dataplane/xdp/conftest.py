@@ -13,6 +13,7 @@ from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
 from tests.bpffs import own_pins
 from tests.databases import country, write_database
+from tests.kernel.dataplane.xdp import judging as frames
 from tests.kernel.dataplane.xdp.probe import Probe
 from tests.kernel.dataplane.xdp.states import Bench
 from tests.namespaces import End, join, namespaces, require
@@ -49,6 +50,14 @@ def compiled(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> Rul
 def rulesets(tmp_path: Path) -> list[Ruleset]:
     """The two policies."""
     return [compiled(policy, tmp_path) for policy in (POLICY_A, POLICY_B)]
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[frames.Judging]:
+    """A program with every kind of service in force, and the oracle."""
+    require()
+    with frames.judging(tmp_path_factory.mktemp("judging")) as both:
+        yield both
 
 
 @pytest.fixture
