@@ -76,7 +76,11 @@ $(XDP)/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
-	$(call os_packages,need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF";)
+	@# The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
+	$(call os_packages,\
+		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
+		need debootstrap command -v debootstrap; \
+		need systemd-container command -v systemd-nspawn;)
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
 
 test-long: setup ## the xdp loader killed, and refused memory, at every one of its calls: a quarter of an hour

@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "config": {"errors", "document", "state"},
     "dataplane": {"errors", "ruleset", "state", "config"},
     "report": {"errors", "ruleset", "state", "config", "dataplane"},
-    "daemon": {"errors", "compile", "control", "state", "config", "dataplane", "report"},
+    "daemon": {"errors", "compile", "control", "ruleset", "state", "config", "dataplane", "report"},
     "data": {"errors"},
     "demo": {"errors", "messages", "data", "state"},
     "cli": {"errors", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"}

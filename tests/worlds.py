@@ -5,7 +5,7 @@ Both policies drop CN and let US through; of RU each says something else, so tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database
@@ -14,6 +14,7 @@ from geodrop.ruleset.model import Ruleset
 from tests.databases import country, write_database
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 WORLD = {
@@ -29,14 +30,14 @@ POLICY_CN = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN]\n"
 POLICY_US = HEAD + "    default: deny\n    unknown: deny\n    allow: [US]\n"
 
 
-def compiled(policy: str, folder: Path) -> Ruleset:
+def compiled(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> Ruleset:
     """A policy's ruleset."""
-    return Ruleset.unpack(packed(policy, folder), "test")
+    return Ruleset.unpack(packed(policy, folder, world), "test")
 
 
-def packed(policy: str, folder: Path) -> bytes:
+def packed(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> bytes:
     """The same as a file's bytes; the database is written to a folder."""
-    database = write_database(folder / "world.mmdb", WORLD)
+    database = write_database(folder / "world.mmdb", world)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
     return compile_ruleset(parsed, [opened])

@@ -53,6 +53,7 @@ KEYS = {
     "state": Key("the folder for rulesets and what is remembered (default: `/var/lib/geodrop`)"),
     "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
     "metrics": Key("where metrics are to be had; one of the following", METRICS),
+    "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
     "keep": Key("how long rulesets are kept that are not in force, in `h`, `d` or `w` (default: `400d`)"),
 }
 """agent.yaml's keys, whole."""
@@ -88,6 +89,7 @@ class Config:
     state: Path = field(default_factory=default_state)
     socket: Path = field(default_factory=default_socket)
     metrics: Metrics = Metrics()
+    watch: bool = False
     keep: int = 400 * UNITS["d"]
 
 
@@ -136,6 +138,7 @@ class _Reader:
             "first_boot": found.value("first_boot", partial(self._choice, FIRST_BOOT)),
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),
+            "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
             "keep": found.value("keep", self._duration),
         }
         if "source" in found.nodes:

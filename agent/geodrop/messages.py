@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from geodrop.errors import GeodropError
 
-RED, YELLOW, GREEN, BOLD, DIM = 31, 33, 32, 1, 2
+RED, YELLOW, GREEN, BOLD = 31, 33, 32, 1
 
 
 def paint(text: str, code: int, stream: TextIO | None = None) -> str:

@@ -7,6 +7,7 @@ Nothing is installed but what a host has, and geodrop the way an operator instal
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import subprocess
@@ -19,15 +20,19 @@ from typing import TYPE_CHECKING
 from tests.namespaces import Namespace, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[2]
 BUILD = REPOSITORY / "build"
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "nftables", "iproute2", "procps", "libbpf1", "python3", "python3-venv")
+PACKAGES = (
+    *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "iproute2", "procps", "libbpf1", "python3", "python3-venv"),
+    *("nftables", "iptables", "ufw", "firewalld"),
+)
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 """Releases of Debian, and the Python of each, which the wheels must fit."""
 
 START_SECONDS = 90
+_numbers = itertools.count(1)
 NETWORK_UNIT = """
 [Unit]
 Description=bring eth0 up, as ifupdown or networkd would
@@ -43,17 +48,32 @@ WantedBy=multi-user.target
 """
 
 
-def base(release: str, extra: Sequence[str] = ()) -> Path:
-    """A root of that release with the packages of every machine and `extra`; made once, then kept."""
-    name = "-".join([release, *sorted(extra)])
-    root = BUILD / "machines" / name
-    if not (root / "ready").exists():
+def base(release: str) -> Path:
+    """A root of that release; made once, then kept."""
+    root = BUILD / "machines" / release
+    packages = ",".join(PACKAGES)
+    ready = root / "packages"
+    if not ready.exists() or ready.read_text() != packages:
         shutil.rmtree(root, ignore_errors=True)
         root.parent.mkdir(parents=True, exist_ok=True)
-        packages = ",".join([*PACKAGES, *extra])
         run("debootstrap", "--variant=minbase", f"--include={packages}", release, str(root))
         shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
-        (root / "ready").touch()
+        # A host has one firewall at a time; tests start the others.
+        for unit in ("firewalld.service", "nftables.service"):
+            run("chroot", str(root), "systemctl", "disable", "--quiet", unit)
+        ready.write_text(packages)
+    return root
+
+
+def image(release: str, folder: Path) -> Path:
+    """A root with geodrop installed, in `folder`; made once a session."""
+    root = folder / release
+    if not root.exists():
+        run("cp", "--archive", "--reflink=auto", str(base(release)), str(root))
+        made = Machine(root)
+        made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
+        made.chroot("systemctl", "enable", "test-network.service")
+        made.install(release)
     return root
 
 
@@ -116,6 +136,10 @@ class Machine:
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
 
+    def is_on(self) -> bool:
+        """Whether it runs."""
+        return self._leader() != 0
+
     def wait_until_up(self) -> str:
         """Wait for the end of the boot; returns systemd's word for it (running, degraded)."""
         deadline = time.monotonic() + START_SECONDS
@@ -146,12 +170,15 @@ class Machine:
 
     def try_run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command inside as root; whatever its exit code."""
-        leader = self._leader()
-        if not leader:
+        if not self._leader():
             return subprocess.CompletedProcess(command, 255, "", "the machine is off")
-        inside = ["nsenter", f"--target={leader}", "--all", "env", "-i"]
-        clean = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
-        return subprocess.run([*inside, *clean, *command], input=stdin, text=True, capture_output=True, check=False)
+        inside = self._inside(*command)
+        return subprocess.run(inside, input=stdin, text=True, capture_output=True, check=False)
+
+    def begin(self, *command: str) -> None:
+        """Start a command inside whose end nobody waits for."""
+        detached = ("setsid", "--fork", *command)
+        subprocess.run(self._inside(*detached), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
     def run(self, *command: str, stdin: str | None = None) -> str:
         """The same; raises with what it printed if it fails."""
@@ -171,9 +198,17 @@ class Machine:
         at.write_text(text, encoding="utf-8")
         at.chmod(mode)
 
+    def own(self, path: str, user: str, group: str) -> None:
+        """Give a file of the machine to a user and a group of the machine."""
+        self.chroot("chown", f"{user}:{group}", path)
+
     def console(self) -> str:
         """The end of what the machine's console showed."""
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
+
+    def _inside(self, *command: str) -> list[str]:
+        clean = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
+        return ["nsenter", f"--target={self._leader()}", "--all", "env", "-i", *clean, *command]
 
     def _leader(self) -> int:
         """PID 1 of the container, as this machine numbers it; 0 while there is none."""
@@ -189,15 +224,12 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(release: str, folder: Path, extra: Sequence[str] = ()) -> Iterator[Machine]:
-    """A copy of a release's root with geodrop installed, powered off; whatever runs in it ends with the block."""
-    root = folder / release
-    run("cp", "--archive", "--reflink=auto", str(base(release, extra)), str(root))
+def machine(release: str, folder: Path) -> Iterator[Machine]:
+    """A release's machine with geodrop installed, powered off; whatever runs in it ends with the block."""
+    root = folder / f"machine-{next(_numbers)}"
+    run("cp", "--archive", "--reflink=auto", str(image(release, folder)), str(root))
     made = Machine(root)
     try:
-        made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
-        made.chroot("systemctl", "enable", "test-network.service")
-        made.install(release)
         yield made
     finally:
         made.cut_power()

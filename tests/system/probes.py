@@ -6,6 +6,7 @@ from outside, receives what passed the hooks: after prerouting, before any serve
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from tests.namespaces import End
 
 PORT = 443
+PORTS = (443, 8443)
+"""Where probes arrive: a neighbour may translate the one that they are sent to."""
 PAUSE = 0.004
 """Seconds between two rounds, one probe from each source: about 200 rounds a second."""
 SETTLE = 0.2
@@ -78,7 +81,10 @@ class Probes:
 
     def outcome(self, source: str, since: float = 0.0, until: float = float("inf")) -> Outcome:
         """What became of a source's probes of that time; waits for those still on their way."""
-        time.sleep(max(0.0, min(until, time.monotonic()) + SETTLE - time.monotonic()))
+        until = min(until, time.monotonic())
+        while not self._sent or self._sent[-1] <= until:
+            time.sleep(PAUSE)
+        time.sleep(max(0.0, until + SETTLE - time.monotonic()))
         numbers = [number for number, at in enumerate(list(self._sent)) if since <= at <= until]
         passed = [number for number in numbers if (source, number) in self._passed]
         times = [self._sent[number] for number in passed]
@@ -88,7 +94,10 @@ class Probes:
         number = 0
         while self._running:
             self._sent.append(time.monotonic())
-            self._sender.send(self._syn(source, number) for source in self.sources)
+            for source in self.sources:
+                # While the cable leads to an interface that is down, or to none, no probe gets anywhere.
+                with contextlib.suppress(OSError):
+                    self._sender.send([self._syn(source, number)])
             number += 1
             time.sleep(PAUSE)
 
@@ -101,7 +110,7 @@ class Probes:
             # IPv4 comes with its header, IPv6 without (raw(7), RFC 3542).
             tcp = packet[(packet[0] & 15) * 4 :] if receiver.family == socket.AF_INET else packet
             _, port, number = struct.unpack_from("!HHI", tcp)
-            if port == PORT:
+            if port in PORTS:
                 self._passed.add((str(ip_address(address[0])), number))
 
     def _syn(self, source: str, number: int) -> bytes:

@@ -146,7 +146,7 @@ def test_the_demo_shows_what_it_says(folder: Path) -> None:
     assert re.search(r"BR IPv4 +#+ +\| #+ *\| #+$", xdp, re.MULTILINE)
     assert re.search(r"CH IPv6 +\.+ +\| \.+ *\| \.+$", xdp, re.MULTILINE)
     # And the edit is taken back: the opposite of what nftables did.
-    assert re.search(r"generation 3 -> 4: .*switch \d+ ms", " ".join(xdp.split()))
+    assert re.search(r"generation 2 -> 3: .*switch \d+ ms", " ".join(xdp.split()))
     assert re.search(r"CH IPv4 +\.+ +\| \.*#* *\| #+$", xdp, re.MULTILINE)
     assert re.search(r"VE IPv6 +#+ +\| #*\.* *\| \.+$", xdp, re.MULTILINE)
     for engine in (nftables, xdp):

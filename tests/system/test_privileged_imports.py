@@ -5,18 +5,22 @@ tests/test_architecture.py looks at what a verb's module imports; this runs the 
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import Geodrop
+from tests.cli import TIMEOUT, Geodrop
 from tests.databases import country, write_database
 from tests.namespaces import namespaces, require
 from tests.test_architecture import PRIVILEGED, UNTRUSTED_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.root
 
@@ -39,7 +43,11 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geodrop]:
     write_database(folder / "d.mmdb", {"1.0.0.0/8": country("CN"), "8.0.0.0/8": country("US")})
     (folder / "p.yaml").write_text(POLICY)
     with namespaces("imports") as [namespace]:
-        yield Geodrop(folder, namespace)
+        geodrop = Geodrop(folder, namespace)
+        geodrop.command()
+        with (folder / "agent.yaml").open("a") as config:
+            config.write("source: {policy: p.yaml, databases: [d.mmdb]}\ninterfaces: [lo]\n")
+        yield geodrop
 
 
 def modules_after(host: Geodrop, *arguments: str) -> set[str]:
@@ -57,21 +65,64 @@ def modules_after(host: Geodrop, *arguments: str) -> set[str]:
 
 def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
     """Compile, load, look, explain in each way, unload: in a process that may be root, none of it is there."""
-    policy, database, ruleset = (str(host.folder / name) for name in ("p.yaml", "d.mmdb", "r.ruleset"))
+    policy, changed, database, ruleset = (
+        str(host.folder / name) for name in ("p.yaml", "c.yaml", "d.mmdb", "r.ruleset")
+    )
+    (host.folder / "c.yaml").write_text(POLICY.replace("[CN]", "[US]"))
     steps = [
         ["check", policy],
         ["compile", "--policy", policy, "--database", database, "-o", ruleset],
-        ["load", ruleset, "--interface", "lo"],
+        ["load", ruleset],
         ["status"],
         ["counters"],
         ["verify"],
         ["explain", "1.2.3.4"],
         ["explain", "1.2.3.4", "--ruleset", ruleset],
         ["explain", "1.2.3.4", "--policy", policy, "--database", database],
+        ["pause"],
+        ["resume"],
+        ["compile", "--policy", changed, "--database", database, "-o", ruleset],
+        ["load", ruleset],
+        ["rollback"],
+        ["history"],
+        ["doctor"],
         ["export", ruleset, "--format", "nft"],
         ["export", ruleset, "--format", "json"],
         ["unload"],
     ]
     found = {" ".join(step): modules_after(host, *step) & UNTRUSTED_INPUT for step in steps}
     assert not {step: modules for step, modules in found.items() if modules}
-    assert {step[0] for step in steps} == set(PRIVILEGED) - {"demo"}, "the demo only runs the others"
+    others = {"demo", "run", "reload"}
+    assert {step[0] for step in steps} == set(PRIVILEGED) - others, "the demo only runs the others, the rest is below"
+
+
+def test_neither_does_the_daemon(host: Geodrop) -> None:
+    """From its start through a reload to its end; nor does the command that asks for the reload."""
+    listing = host.folder / "daemon-modules"
+    command = host.command("run")
+    at = command.index("-m")
+    script = REPORT.format(path=str(listing), arguments=command[at + 2 :])
+    with running([*command[:at], "-c", script], host.folder) as process:
+        assert not modules_after(host, "reload") & UNTRUSTED_INPUT
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
+    modules = set(listing.read_text().split())
+    assert "geodrop.daemon.reload" in modules
+    assert not modules & UNTRUSTED_INPUT
+
+
+@contextlib.contextmanager
+def running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A daemon that has said that it is ready; ended with the body."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+        address = folder / "notify.sock"
+        told.bind(str(address))
+        told.settimeout(TIMEOUT)
+        process = subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": str(address)})
+        try:
+            while b"READY=1" not in told.recv(1 << 16):
+                pass
+            yield process
+        finally:
+            process.kill()
+            process.wait()

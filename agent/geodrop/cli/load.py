@@ -54,8 +54,6 @@ def run(args: argparse.Namespace) -> int:
     if loaded.report is None:
         print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
         return 0
-    if loaded.report.note:
-        messages.warning(loaded.report.note)
     phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
     known = loaded.before.generation == loaded.after.generation
     change = "" if known else f"{loaded.before.generation} -> "

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from geodrop import __version__, messages
 from geodrop.errors import EXIT_BUG, GeodropError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
 
 VERBS = {
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        args = build_parser(given).parse_args(given)
+        args = _at_once(given) or build_parser(given).parse_args(given)
         code = args.run(args)
         sys.stdout.flush()
     except GeodropError as failure:
@@ -66,8 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(code)
 
 
+def _at_once(given: Sequence[str]) -> SimpleNamespace | None:
+    """The arguments of a plain reload: importing argparse would take as long as all else that the command does."""
+    if given not in (["reload"], ["reload", "--json"]):
+        return None
+    return SimpleNamespace(run=import_module("geodrop.cli.reload").run, json=len(given) > 1)
+
+
 def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     """The parser; only the verb that `given` names gets its arguments, so that no other module is imported."""
+    import argparse  # noqa: PLC0415 - see _at_once
+
     parser = argparse.ArgumentParser(
         prog="geodrop", description="Drop packets from regions a service does not support, in the kernel."
     )

@@ -39,8 +39,7 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
     if not status["enforcing"]:
-        why = "unloaded on request" if status["unloaded"] else "nothing has been loaded"
-        return "\n".join([messages.paint(f"not enforcing: {why}", messages.RED), *_notes(status)])
+        return "\n".join([messages.paint(f"not enforcing: {_why_not(status)}", messages.RED), *_notes(status)])
     lines = [
         messages.paint("enforcing", messages.GREEN)
         if status["healthy"]
@@ -59,6 +58,16 @@ def describe(status: dict[str, Any]) -> str:
         lines.append(f"  reload      {last['time']}: {last['text']}")
     lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel enforces without it'}")
     return "\n".join(lines)
+
+
+def _why_not(status: dict[str, Any]) -> str:
+    if status["unloaded"]:
+        return "unloaded on request"
+    if status["generation"]:
+        return f"generation {status['generation']} judges no interface"
+    if status["last_good"]:
+        return f"ruleset {status['last_good'][:12]} was in force and is gone from the kernel"
+    return "nothing has been loaded"
 
 
 def _notes(status: dict[str, Any]) -> list[str]:

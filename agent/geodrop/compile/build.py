@@ -16,7 +16,7 @@ from geodrop.errors import PolicyError
 from geodrop.geo.world import regions
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import LineKind
-from geodrop.ruleset.container import pack
+from geodrop.ruleset.container import pack, same_bytes
 from geodrop.ruleset.model import Input, Meta, Ruleset, ServiceSpec, Target, meta_json
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from geodrop.geo.database import Database
     from geodrop.geo.world import RegionMap
     from geodrop.policy.model import Line, Policy, Service
+    from geodrop.ruleset.container import Content
 
 
 CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
@@ -49,7 +50,7 @@ def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> byt
 
 def assemble(
     policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
-) -> tuple[Meta, dict[str, bytes]]:
+) -> tuple[Meta, dict[str, Content]]:
     """The same in parts. Tables that `previous` has are not built again where that would give the same bytes."""
     _check_subdivisions(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
@@ -62,6 +63,7 @@ def assemble(
         targets, maps = build_maps(zones, rows, number, service.name)
         services.append(_spec(service, targets))
         sections.update(maps)
+    age = policy.limits.database_age
     meta = Meta(
         compiler=__version__,
         policy=policy.text,
@@ -72,6 +74,7 @@ def assemble(
         classes=rows.classes,
         zones=rows.zones,
         rows=rows.distinct,
+        database_age=None if age is None else int(age.total_seconds()),
     )
     return meta, sections
 
@@ -81,20 +84,20 @@ def identity(database: Database) -> Input:
     return Input("database", database.name, database.sha256, database.database_type, database.build_epoch)
 
 
-def _tables_of(previous: Ruleset | None, sections: Mapping[str, bytes], zones: Zones) -> dict[str, bytes] | None:
+def _tables_of(previous: Ruleset | None, sections: Mapping[str, Content], zones: Zones) -> dict[str, memoryview] | None:
     """The xdp tables of a ruleset with the same intervals and zones, made by the same compiler; None otherwise.
 
     They depend on nothing else, and take longer than all the rest. So a change of verdicts does not wait for them.
     """
     if previous is None or not previous.has_xdp or previous.meta.compiler != __version__:
         return None
-    same = all(bytes(previous.sections[name]) == sections[name] for name in CUT)
+    same = all(same_bytes(sections[name], previous.sections[name]) for name in CUT)
     if not same or len(previous.meta.zones) != len(zones.keys):
         return None
-    return {name: bytes(section) for name, section in previous.sections.items() if name.startswith("xdp/")}
+    return {name: section for name, section in previous.sections.items() if name.startswith("xdp/")}
 
 
-def _sections(zones: Zones, rows: Rows) -> dict[str, bytes]:
+def _sections(zones: Zones, rows: Rows) -> dict[str, Content]:
     return {
         "ipv4/starts": zones.ipv4.starts.astype("<u4").tobytes(),
         "ipv4/zones": zones.ipv4.values.astype("<u2").tobytes(),

@@ -12,7 +12,6 @@ import ctypes
 import errno
 import hashlib
 import json
-import mmap
 import os
 import signal
 import socket
@@ -32,7 +31,7 @@ from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
-from geodrop.ruleset.container import digest_of, pack
+from geodrop.ruleset.container import Container, digest_of, open_descriptors, pack
 from geodrop.ruleset.explain import SCHEMA, parse_address
 from geodrop.ruleset.model import Input, Ruleset, meta_json
 
@@ -58,7 +57,14 @@ class Prepared(NamedTuple):
 
     files: Sequence[Identity]
     known: Known
-    previous: tuple[Identity, Ruleset] | None
+    previous: tuple[Sequence[Identity], Opened] | None
+
+
+class Opened(NamedTuple):
+    """A ruleset and the file it came from."""
+
+    container: Container
+    ruleset: Ruleset
 
 
 class Request(NamedTuple):
@@ -72,6 +78,10 @@ class Request(NamedTuple):
     def descriptor(self, name: str) -> int:
         """The descriptor of an input or output."""
         return self.descriptors[int(self.content[name])]
+
+    def ruleset(self, name: str) -> list[int]:
+        """The descriptors of a ruleset: its file, and its base where it is thin."""
+        return [self.descriptors[int(index)] for index in self.content[name]]
 
 
 class Outcome(NamedTuple):
@@ -135,8 +145,8 @@ def prepare(request: Request) -> Prepared | None:
         known = _read_databases(request)
         known = known._replace(region_map=known.region_map.alone())
         previous = None
-        if "previous" in request.content and (ruleset := _previous(request)) is not None:
-            previous = Identity.of(request.descriptor("previous")), ruleset
+        if "previous" in request.content and (opened := _previous(request)) is not None:
+            previous = [*map(Identity.of, request.ruleset("previous"))], opened
         # What the C library keeps for later would take 35 MB of memory as long as this process waits.
         ctypes.CDLL(None).malloc_trim(0)
         return Prepared(files, known, previous)
@@ -186,19 +196,21 @@ def compile_(request: Request) -> Outcome:
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
     previous = _previous(request)
-    meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=previous)
-    data = pack(meta_json(meta), sections)
+    before = previous.ruleset if previous else None
+    meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
+    data = pack(meta_json(meta), sections, previous.container.whole if previous else None)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
-    if previous is None:
+    if before is None:
         return Outcome(0)
     views = {name: memoryview(section) for name, section in sections.items()}
-    return Outcome(0, compare(previous, Ruleset(digest_of(data), meta, views)))
+    return Outcome(0, compare(before, Ruleset(digest_of(data), meta, views)))
 
 
 def compare_(request: Request) -> Outcome:
     """Say what a ruleset that is there changes against a previous one."""
-    return Outcome(0, compare(_open_ruleset(request, "previous"), _open_ruleset(request, "ruleset")))
+    previous, ruleset = (_open_ruleset(request, name).ruleset for name in ("previous", "ruleset"))
+    return Outcome(0, compare(previous, ruleset))
 
 
 def explain(request: Request) -> Outcome:
@@ -268,12 +280,12 @@ def _corrected(known: Known, policy: Policy) -> RegionMap:
     return correct(known.region_map, policy.corrections)
 
 
-def _previous(request: Request) -> Ruleset | None:
+def _previous(request: Request) -> Opened | None:
     """The ruleset to compare with; a damaged or outdated one never keeps a good policy from being compiled."""
     if "previous" not in request.content:
         return None
     ahead = request.prepared.previous if request.prepared else None
-    if ahead and ahead[0] == Identity.of(request.descriptor("previous")):
+    if ahead and ahead[0] == [*map(Identity.of, request.ruleset("previous"))]:
         return ahead[1]
     try:
         return _open_ruleset(request, "previous")
@@ -282,13 +294,10 @@ def _previous(request: Request) -> Ruleset | None:
         return None
 
 
-def _open_ruleset(request: Request, name: str) -> Ruleset:
-    """A ruleset by its descriptor: the folder that holds it may be one that only root can enter."""
-    try:
-        with mmap.mmap(request.descriptor(name), 0, prot=mmap.PROT_READ) as data:
-            return Ruleset.unpack(bytes(data), name)
-    except (OSError, ValueError) as failure:  # ValueError: an empty file
-        raise DataError(f"the {name} cannot be read ({failure})", "compile it again") from failure
+def _open_ruleset(request: Request, name: str) -> Opened:
+    """A ruleset by its descriptors: the folder that holds it may be one that only root can enter."""
+    opened = open_descriptors(request.ruleset(name), name)
+    return Opened(opened, Ruleset.of(opened, name))
 
 
 def _ask_for_list(channel: socket.socket, file: str) -> bytes:

@@ -57,8 +57,8 @@ class Job:
     policy: str | None = None
     databases: Sequence[str] = ()
     output: int | None = None
-    ruleset: int | None = None
-    previous: int | None = None
+    ruleset: Sequence[int] = ()
+    previous: Sequence[int] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -140,7 +140,7 @@ class Child:
             ) from error
         return cls(channel)
 
-    def prepare(self, databases: Sequence[str], previous: int | None = None) -> None:
+    def prepare(self, databases: Sequence[str], previous: Sequence[int] = ()) -> None:
         """Have it read ahead what its job will need, and come back at once: databases, a ruleset to compare with.
 
         Raises DataError if a database cannot be opened. What is wrong with them is said by the job; if the child has
@@ -243,9 +243,11 @@ class _Given:
         request["databases"] = [
             {"name": os.path.basename(path), "fd": self._open(open_database, path)} for path in job.databases
         ]
-        for name in ("output", "ruleset", "previous"):
-            if (descriptor := getattr(job, name)) is not None:
-                request[name] = self.add(descriptor)
+        if job.output is not None:
+            request["output"] = self.add(job.output)
+        for name in ("ruleset", "previous"):
+            if descriptors := getattr(job, name):
+                request[name] = [self.add(descriptor) for descriptor in descriptors]
         return request
 
     def _open(self, open_: Callable[[str], int], path: str) -> int:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.source import Maker
-from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import apply_file
 from geodrop.errors import GeodropError
+from geodrop.state.history import Asked
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -53,9 +56,14 @@ class Reload:
         self._parts = parts
         self._maker = Maker()
         self._coalesced = Coalesced(self._reload)
+        self._asked_by: list[int] = []
 
-    async def ask(self, say: Callable[[str], None]) -> Outcome:
-        """The outcome of a reload that began after this call; raises GeodropError with everything as it was."""
+    async def ask(self, say: Callable[[str], None], uid: int | None = None) -> Outcome:
+        """The outcome of a reload that began after this call; raises GeodropError with everything as it was.
+
+        The history names the user who was the first to ask for it, by number; None is the daemon's own.
+        """
+        self._asked_by.append(os.getuid() if uid is None else uid)
         return await self._coalesced.ask(say)
 
     def close(self) -> None:
@@ -68,9 +76,10 @@ class Reload:
             self._parts.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
+        [uid, *_], self._asked_by = self._asked_by, []
         self._parts.notifier.reloading("reload: reading agent.yaml")
         try:
-            outcome = await self._steps(phase)
+            outcome = await self._steps(phase, uid)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.message)
             self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
@@ -88,22 +97,27 @@ class Reload:
         self._parts.notifier.reloaded(outcome.text)
         return outcome
 
-    async def _steps(self, phase: Callable[[str], None]) -> Outcome:
+    async def _steps(self, phase: Callable[[str], None], uid: int) -> Outcome:
         began = time.perf_counter()
-        wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
-        config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
-        later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
-        phase("compiling")
-        opened = self._maker.ruleset_file(config)
-        made = await self._parts.compiler.do(opened.__enter__)
+        asked = Asked("reload", uid)
+        try:
+            wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
+            config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
+            phase("compiling")
+            opened = self._maker.ruleset_file(config)
+            made = await self._parts.compiler.do(opened.__enter__)
+        except GeodropError as failure:
+            # What fails from here on is written down by whoever changes the kernel.
+            await self._parts.engine.do(partial(_note, self.config, asked, failure))
+            raise
         compiled = time.perf_counter() - began
         try:
             phase("loading")
-            loaded = await self._parts.engine.do(
-                partial(apply_file, made.path, config, config.engine, (), by_me("reload"))
-            )
+            asked = replace(asked, change=made.change["text"] if made.change else "")
+            loaded = await self._parts.engine.do(partial(apply_file, made.path, config, config.engine, (), asked))
         finally:
             opened.__exit__(None, None, None)
+        later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         self.config = config
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
@@ -134,6 +148,12 @@ def outcome(
         what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
         text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return Outcome(text, data, warnings)
+
+
+def _note(config: Config, asked: Asked, failure: GeodropError) -> None:
+    """Write an attempt into the history that came to nothing; that it cannot be written is not worse than that."""
+    with suppress(GeodropError), Store(config.state).history.attempt(asked):
+        raise failure
 
 
 def _names(loaded: Loaded) -> str:

@@ -11,15 +11,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from geodrop.config import load_config
+from geodrop.daemon.audit import Audit
 from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Reload
+from geodrop.daemon.schedule import Schedule
 from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
+from geodrop.daemon.sources import Sources
 from geodrop.daemon.verbs import Verbs
+from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
@@ -64,7 +68,13 @@ class Daemon:
         parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log(), Metrics())
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
-        verbs = Verbs(self._reload, parts)
+        self._watch = Watch(self._reload, parts)
+        self._tending = (
+            Audit(self._reload, self._watch, parts),
+            Schedule(self._reload, parts),
+            Sources(self._reload, parts),
+        )
+        verbs = Verbs(self._reload, self._watch, parts)
         self._server = Server(verbs.answer, parts.log)
         self._metrics = parts.metrics
         self._snapshot = verbs.snapshot
@@ -77,6 +87,8 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
+        # Before anything is loaded: what happens from then on is looked at once that is done.
+        self._watch.events.open()
         await self._server.open(self._config.socket)
         exporter = self._export(loop)
         try:
@@ -93,6 +105,7 @@ class Daemon:
             self._notifier.stopping()
             self._log.info("stopping; the kernel goes on enforcing")
             await self._server.close()
+            self._watch.events.close()
             if exporter:
                 exporter.close()
             self._reload.close()
@@ -119,6 +132,12 @@ class Daemon:
             return None
 
     async def _start(self) -> None:
+        """Enforce, and watch over it from then on."""
+        await self._enforce()
+        for part in (self._watch, *self._tending):
+            self._spawn(part.run())
+
+    async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)

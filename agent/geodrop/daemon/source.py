@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
 from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
+from geodrop.ruleset.container import base_path
 from geodrop.state.places import compile_socket
 from geodrop.state.store import Store
 
@@ -54,7 +55,7 @@ class Maker:
         with contextlib.ExitStack() as stack:
             previous = _previous(config, stack)
             if source.ruleset is not None:
-                yield Made(source.ruleset, change=self._compare(source.ruleset, previous))
+                yield Made(source.ruleset, change=self._compare(source.ruleset, previous, Store(config.state)))
                 return
             # In memory, and sealed: the child writes it, and could go on writing after its digest was checked.
             output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
@@ -77,12 +78,13 @@ class Maker:
             self._waiting = _start()
             self._waiting.prepare(source.databases, _previous(config, stack))
 
-    def _compare(self, path: str, previous: int | None) -> dict[str, Any] | None:
+    def _compare(self, path: str, previous: list[int], store: Store) -> dict[str, Any] | None:
         """What a prebuilt ruleset changes; it is loaded even where that cannot be said."""
-        if previous is None:
+        if not previous:
             return None
-        with contextlib.suppress(OSError, DataError), open(path, "rb") as file:
-            job = Job("compare", ruleset=file.fileno(), previous=previous)
+        with contextlib.suppress(OSError, DataError), contextlib.ExitStack() as stack:
+            ruleset = [_opened(file, stack) for file in (path, base_path(path, store.rulesets)) if file]
+            job = Job("compare", ruleset=ruleset, previous=previous)
             return self._child(job).run(job).change
         return None
 
@@ -99,13 +101,17 @@ class Maker:
         return child or _start()
 
 
-def _previous(config: Config, stack: contextlib.ExitStack) -> int | None:
-    """The ruleset that was asked for last, open until the stack is closed; None if there is none."""
+def _previous(config: Config, stack: contextlib.ExitStack) -> list[int]:
+    """The ruleset that was asked for last, and its base if it is thin, open until the stack is closed; or nothing."""
     store = Store(config.state)
-    try:
-        descriptor = os.open(store.ruleset_path(store.intent().digest), os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
+    path = store.ruleset_path(store.intent().digest)
+    with contextlib.suppress(FileNotFoundError):
+        return [_opened(file, stack) for file in (str(path), base_path(path)) if file]
+    return []
+
+
+def _opened(path: str, stack: contextlib.ExitStack) -> int:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     stack.callback(os.close, descriptor)
     return descriptor
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.server import Peer, Request
+    from geodrop.daemon.watch.watch import Watch
 
 MAX_ENTRIES = 500
 """Lines of history in an answer, each with its inputs; whoever may read the state directory gets all of them."""
@@ -44,8 +45,9 @@ class Verb:
 class Verbs:
     """Answers requests, by what the daemon consists of."""
 
-    def __init__(self, reload: Reload, parts: Parts) -> None:
+    def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
         self._reload = reload
+        self._watch = watch
         self._engine = parts.engine
         self._log = parts.log
 
@@ -69,6 +71,10 @@ class Verbs:
             if not last.good:
                 found["healthy"] = False
                 found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
+        found |= self._watch.as_object()
+        if problems := self._watch.problems():
+            found["healthy"] = False
+            found["problems"] += problems
         return found
 
     async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -101,7 +107,7 @@ class Verbs:
 
     async def reload(self, request: Request) -> Mapping[str, Any]:
         """Policy and databases anew."""
-        outcome = await self._reload.ask(request.say)
+        outcome = await self._reload.ask(request.say, request.peer.uid)
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
     async def unload(self, request: Request) -> Mapping[str, Any]:

@@ -10,7 +10,8 @@ from geodrop.dataplane.engine import Scope
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from geodrop.dataplane.interfaces import Link, Selection
+    from geodrop.dataplane.interfaces import Selection
+    from geodrop.dataplane.rtnetlink import Link
 
 TO_COME = "for interfaces to come"
 """Why a pattern, or a name that no interface has, is with nftables while xdp takes the interfaces that are there."""

@@ -132,3 +132,13 @@ class Engine(Enforced, Protocol):
 
         Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
         """
+
+
+class Watched(Engine, Protocol):
+    """What an engine offers to who watches it all the time."""
+
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+        """Compare one of so many parts of the data with the ruleset; every part is read if each is asked for."""
+
+    def fingerprint(self) -> bytes:
+        """What the kernel holds of ours but for data and counts: while it is equal nobody touched it."""

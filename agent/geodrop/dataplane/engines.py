@@ -17,7 +17,7 @@ from geodrop.state.places import default_pins
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engine import Engine, KernelVerdict
+    from geodrop.dataplane.engine import KernelVerdict, Watched
     from geodrop.dataplane.xdp.engine import XdpEngine
     from geodrop.ruleset.model import Ruleset
 
@@ -46,12 +46,12 @@ class Engines:
         return self.xdp
 
     @property
-    def _all(self) -> list[Engine]:
+    def _all(self) -> list[Watched]:
         return [self.xdp, self.nftables] if self.xdp else [self.nftables]
 
-    def _in_force(self) -> list[tuple[Engine, Observed]]:
+    def _in_force(self) -> list[tuple[Watched, Observed]]:
         """The xdp engine first, since it sees packets first. Without nf_tables in the kernel none of it is in force."""
-        found: list[tuple[Engine, Observed]] = []
+        found: list[tuple[Watched, Observed]] = []
         for engine in self._all:
             try:
                 observed = engine.observe()
@@ -93,14 +93,36 @@ class Engines:
             differences += engine.verify(ruleset, full=full)
         return [*differences, *self._judged_by_neither()]
 
-    def counters(self) -> list[Count]:
-        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once."""
-        sums: dict[tuple[str, str, str | None], Count] = {}
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+        """Compare one of so many parts of the data with the ruleset: of the elements, and of the bytes of tables."""
+        return [one for engine, _ in self._in_force() for one in engine.verify_share(ruleset, part, parts)]
+
+    def fingerprint(self) -> tuple[bytes, ...]:
+        """What both engines are made of in the kernel, but for data and counts: while it is equal nobody touched it."""
+        found = []
         for engine in self._all:
             with suppress(UnavailableError):
-                for count in engine.counters():
-                    key = (count.service, count.family, count.label)
-                    sums[key] = _add(sums[key], count) if key in sums else count
+                found.append(engine.fingerprint())
+        return tuple(found)
+
+    def counters(self) -> list[Count]:
+        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
+
+        Raises UnavailableError if neither can be read.
+        """
+        sums: dict[tuple[str, str, str | None], Count] = {}
+        refused: list[UnavailableError] = []
+        for engine in self._all:
+            try:
+                counts = engine.counters()
+            except UnavailableError as error:
+                refused.append(error)
+                continue
+            for count in counts:
+                key = (count.service, count.family, count.label)
+                sums[key] = _add(sums[key], count) if key in sums else count
+        if len(refused) == len(self._all):
+            raise refused[-1]
         return [sums[key] for key in sorted(sums, key=lambda key: (key[0], key[2] or "", key[1]))]
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:

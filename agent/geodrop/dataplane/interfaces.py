@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from geodrop.dataplane.rtnetlink import default_routes, read_links
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from pyroute2 import IPRoute
+    from geodrop.dataplane.rtnetlink import Link
 
 VIRTUAL = frozenset(
     {"bridge", "veth", "tun", "ipip", "sit", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6tnl", "vti", "vti6"}
@@ -24,19 +24,6 @@ LOOPBACK = "lo"
 
 EVERY = "*"
 """The name of every interface but loopback and those of VIRTUAL kinds."""
-
-VLANS = Path("/proc/net/vlan")
-"""There while 8021q is loaded; without it there can be no VLAN, and names are all there is to know of an interface."""
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """One interface: `parent` is the index of the interface it is stacked on; 0 if there is none."""
-
-    index: int
-    name: str
-    kind: str = ""
-    parent: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +40,8 @@ class Selection:
 
 def select(wanted: Sequence[str]) -> Selection:
     """The interfaces of this network namespace that are meant; nothing wanted means those with a default route."""
-    if wanted and EVERY not in wanted and not VLANS.exists():
-        return resolve(wanted, [Link(index, name) for index, name in socket.if_nameindex()])
-    # Imported here, since it takes as long as a whole load, and only this needs it.
-    from pyroute2 import IPRoute  # noqa: PLC0415
-
-    with IPRoute() as route:
-        links = read_links(route)
-        return resolve(wanted or with_default_route(links, default_routes(route)), links)
+    links = read_links()
+    return resolve(wanted or with_default_route(links, default_routes()), links)
 
 
 def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
@@ -97,12 +78,7 @@ def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
 
 def with_vlans(indexes: Collection[int]) -> set[int]:
     """Numbers of interfaces of this network namespace, and of the VLANs on them."""
-    if not VLANS.exists():
-        return set(indexes)
-    from pyroute2 import IPRoute  # noqa: PLC0415 - as in `select`
-
-    with IPRoute() as route:
-        links = read_links(route)
+    links = read_links()
     present = [link for link in links if link.index in indexes]
     return {link.index for link in (*present, *vlans_of(present, links))}
 
@@ -120,25 +96,3 @@ def is_pattern(name: str) -> bool:
 def is_prefix(name: str) -> bool:
     """Whether a name is a plain beginning and `*`, which the kernel can match by itself, for interfaces to come too."""
     return name.endswith("*") and not is_pattern(name[:-1])
-
-
-def read_links(route: IPRoute) -> list[Link]:
-    """All interfaces of the namespace."""
-    links = []
-    for message in route.get_links():
-        info = message.get_attr("IFLA_LINKINFO")
-        kind = info.get_attr("IFLA_INFO_KIND") if info else None
-        # A veth's IFLA_LINK is its peer, maybe in another namespace: only VLANs are stacked here.
-        parent = message.get_attr("IFLA_LINK") if kind == "vlan" else 0
-        links.append(Link(message["index"], message.get_attr("IFLA_IFNAME"), kind or "", parent or 0))
-    return links
-
-
-def default_routes(route: IPRoute) -> set[int]:
-    """Indexes of the interfaces that default routes of either family lead out of, multipath ones included."""
-    indexes: set[int] = set()
-    for message in route.get_default_routes():
-        if (index := message.get_attr("RTA_OIF")) is not None:
-            indexes.add(index)
-        indexes.update(hop["oif"] for hop in message.get_attr("RTA_MULTIPATH") or ())
-    return indexes

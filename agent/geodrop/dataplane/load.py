@@ -49,7 +49,7 @@ def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence
     with the old generation still in force.
     """
     with begun(config, asked) as change:
-        ruleset = Ruleset.open(path)
+        ruleset = Ruleset.open(path, change.store.rulesets)
         selected = select(interfaces or config.interfaces)
         if not selected.names:
             raise NoInterfaceError(

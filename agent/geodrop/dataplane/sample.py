@@ -14,7 +14,7 @@ from geodrop.dataplane.engine import Difference
 from geodrop.ruleset.explain import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from geodrop.dataplane.engine import Enforced
     from geodrop.ruleset.explain import Address
@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 def sample(ruleset: Ruleset, engine: Enforced, count: int) -> list[Difference]:
     """Compare verdicts at `count` boundaries of each family; empty: they agree."""
-    addresses = [*boundaries(ruleset, 4, count), *boundaries(ruleset, 6, count)]
+    return compare(ruleset, engine, [*boundaries(ruleset, 4, count), *boundaries(ruleset, 6, count)])
+
+
+def compare(ruleset: Ruleset, engine: Enforced, addresses: Sequence[Address]) -> list[Difference]:
+    """Compare verdicts for addresses; empty: they agree."""
     now = time.time()
     differences = []
     answers = engine.judge(ruleset, [str(address) for address in addresses])
@@ -44,9 +48,31 @@ def boundaries(ruleset: Ruleset, family: int, count: int) -> Iterator[Address]:
     width = 4 if family == 4 else 16
     for number in range(count):
         at = random.randrange(len(starts) // width) * width  # noqa: S311 - where to look is no secret
-        start = starts[at : at + width]
-        before = number % 2
-        if family == 4:
-            yield IPv4Address(max(int.from_bytes(start, "little") - before, 0))
-        else:
-            yield IPv6Address(max(int.from_bytes(start, "big") - before, 0))
+        yield _address(family, starts[at : at + width], before=number % 2)
+
+
+def of_each_denied(ruleset: Ruleset) -> Iterator[Address]:
+    """For every zone that some service drops, or would drop, the start of one of its intervals in each family."""
+    services = len(ruleset.meta.services)
+    rows = ruleset.sections["rows"].cast("H")
+    drops = [row.verdict == "drop" for row in ruleset.meta.rows]
+    denied = [
+        zone for zone in range(len(ruleset.meta.zones)) if any(drops[row] for row in rows[zone * services :][:services])
+    ]
+    for family, width in ((4, 4), (6, 16)):
+        starts, zones = ruleset.sections[f"ipv{family}/starts"], ruleset.sections[f"ipv{family}/zones"].cast("H")
+        # Of each zone the last place before a random one, or else the last of all: built without a step of Python each.
+        middle = random.randrange(len(zones))  # noqa: S311 - as above
+        places = dict(zip(zones, range(len(zones)), strict=True)) | dict(
+            zip(zones[:middle], range(middle), strict=True)
+        )
+        for zone in denied:
+            if zone in places:
+                yield _address(family, starts[places[zone] * width :][:width])
+
+
+def _address(family: int, start: memoryview, before: int = 0) -> Address:
+    """An address by the bytes of a section, or the one `before` it."""
+    if family == 4:
+        return IPv4Address(max(int.from_bytes(start, "little") - before, 0))
+    return IPv6Address(max(int.from_bytes(start, "big") - before, 0))

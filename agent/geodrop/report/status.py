@@ -9,6 +9,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.report.history import as_object, last_failure
+from geodrop.ruleset.age import too_old
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
 from geodrop.state.history import utc
@@ -41,6 +42,7 @@ def read_status(config: Config) -> dict[str, Any]:
         view = ruleset.paused(intent.paused)
         differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
         problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
+        problems += too_old(ruleset.meta, time.time())
     services = ruleset.meta.services if ruleset and enforcing else ()
     inputs = ruleset.meta.inputs if ruleset and enforcing else ()
     now = time.time()
@@ -54,6 +56,7 @@ def read_status(config: Config) -> dict[str, Any]:
         "last_reload": None,
         "generation": observed.generation,
         "digest": observed.digest,
+        "last_good": intent.last_good,
         "paused": paused,
         "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,

@@ -129,7 +129,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The JSON part."""
+    """The JSON part. `database_age` is how old a database may be before somebody is told, in seconds."""
 
     compiler: str
     policy: str
@@ -140,6 +140,7 @@ class Meta:
     classes: tuple[str, ...]
     zones: tuple[Zone, ...]
     rows: tuple[Row, ...]
+    database_age: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +152,9 @@ class Ruleset:
     sections: Mapping[str, memoryview] = field(repr=False)
 
     @classmethod
-    def open(cls, path: str | os.PathLike[str]) -> Self:
-        """Map, check and open a file; raises DataError."""
-        return cls.of(container.open_file(path), str(path))
+    def open(cls, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Self:
+        """Map, check and open a file; raises DataError. `folder` has the base of a thin one, if it is not beside it."""
+        return cls.of(container.open_file(path, folder), str(path))
 
     @classmethod
     def unpack(cls, data: bytes, name: str) -> Self:
@@ -258,6 +259,7 @@ def _meta(content: Mapping[str, Any]) -> Meta:
         classes=tuple(content["classes"]),
         zones=tuple(Zone(**zone) for zone in content["zones"]),
         rows=tuple(Row(**row) for row in content["rows"]),
+        database_age=content.get("database_age"),
     )
 
 

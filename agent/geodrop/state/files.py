@@ -12,6 +12,7 @@ import tempfile
 from typing import IO, TYPE_CHECKING
 
 from geodrop.errors import ApplyError, PrivilegeError
+from geodrop.state.owner import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
         make_folder(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=BESIDE, delete=False) as file:
             try:
+                adopt(file.fileno(), path.parent)
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -48,8 +50,10 @@ def append(path: Path, line: bytes) -> None:
     with _readable_failures(path):
         make_folder(path.parent)
         new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
         try:
+            if new:
+                adopt(descriptor, path.parent)
             size = _whole_lines(descriptor)
             try:
                 os.ftruncate(descriptor, size)
@@ -71,6 +75,7 @@ def make_folder(folder: Path) -> None:
         return
     make_folder(folder.parent)
     folder.mkdir(mode=0o750, exist_ok=True)
+    adopt(folder, folder.parent)
     _sync_folder(folder.parent)
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.errors import BusyError, PrivilegeError
+from geodrop.state.owner import adopt
 from geodrop.state.places import lock_file
 
 if TYPE_CHECKING:
@@ -30,10 +31,11 @@ def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
     path = lock_file()
     try:
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     except PermissionError as error:
         raise PrivilegeError(f"{path}: may not be opened", "run as root") from error
     try:
+        adopt(descriptor, os.path.dirname(path))
         # Whoever may run a command may find the daemon, whatever the umask; only the file's owner can say so.
         with suppress(PermissionError):
             os.fchmod(descriptor, 0o644)

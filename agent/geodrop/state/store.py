@@ -1,6 +1,7 @@
 """The state directory: every ruleset that was loaded, what happened, and what the operator last asked for.
 
-    rulesets/DIGEST.ruleset   copies of loaded rulesets, found again by the digest that the kernel carries
+    rulesets/DIGEST.ruleset   copies of loaded rulesets, found again by the digest that the kernel carries; what differs
+                              from another in a few verdicts is thin (ruleset.container) and needs that one
     history.jsonl             every change and every failed attempt; see state.history
     intent.json               what was last asked for: an Intent
 
@@ -10,22 +11,22 @@ and a ruleset is kept again when it is next loaded. `problems` says what was fou
 
 from __future__ import annotations
 
-import filecmp
 import json
 import os
 import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from geodrop.errors import GeodropError
+from geodrop.errors import DataError, GeodropError
+from geodrop.ruleset import container
 from geodrop.state import files
 from geodrop.state.history import History, policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from geodrop.state.history import Entry
 
@@ -72,21 +73,30 @@ class Store:
         content = json.dumps(asdict(intent)).encode()
         files.replace(self._intent_file, lambda file: file.write(content))
 
+    @property
+    def rulesets(self) -> Path:
+        """The folder of the copies."""
+        return self.folder / "rulesets"
+
     def ruleset_path(self, digest: str) -> Path:
         """Where the ruleset of a digest is kept; the file need not exist."""
-        return self.folder / "rulesets" / f"{digest}.ruleset"
+        return self.rulesets / f"{digest}.ruleset"
 
     def keep(self, source: Path, digest: str) -> None:
-        """Keep a copy of a ruleset, in place of one that is not the same; raises PrivilegeError or ApplyError."""
-        kept = self.ruleset_path(digest)
-        if kept.exists() and filecmp.cmp(source, kept, shallow=False):
+        """Keep a copy of a ruleset, and of its base, in place of one that is damaged.
+
+        Raises PrivilegeError or ApplyError.
+        """
+        if self._is_kept(digest):
             return
+        if base := container.base_path(source, self.rulesets):
+            self.keep(Path(base), Path(base).stem)
 
         def copy(target: IO[bytes]) -> None:
             with source.open("rb") as file:
                 shutil.copyfileobj(file, target, 1 << 20)
 
-        files.replace(kept, copy)
+        files.replace(self.ruleset_path(digest), copy)
 
     def keep_bytes(self, content: bytes, digest: str) -> None:
         """Keep a ruleset that has no file; raises PrivilegeError or ApplyError."""
@@ -103,14 +113,17 @@ class Store:
         Never the needed digests, the last good one, or what `rollback` would go back to.
         """
         files.sweep(self.folder)
-        files.sweep(self.folder / "rulesets")
+        files.sweep(self.rulesets)
         oldest = time.time() - seconds
-        old = [path for path in (self.folder / "rulesets").glob("*.ruleset") if _retired(path) < oldest]
+        kept = list(self.rulesets.glob("*.ruleset"))
+        old = [path for path in kept if _retired(path) < oldest]
         steps = policies(self.history.entries())[-2:] if old else []
         intent = self.intent()
         needed = needed | {intent.digest, intent.last_good} | {step.digest for step in steps}
-        for path in old:
-            if path.stem not in needed:
+        gone = {path for path in old if path.stem not in needed}
+        bases = {container.base_path(path) for path in kept if path not in gone} if gone else set()
+        for path in gone:
+            if str(path) not in bases:
                 with suppress(OSError):
                     path.unlink()
         with suppress(GeodropError):
@@ -127,9 +140,16 @@ class Store:
         if intent is None and (self._intent_file.exists() or recovered(entries) != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
         last_good = (intent or recovered(entries)).last_good
-        if last_good and not self.ruleset_path(last_good).exists():
-            found.append(f"{self.ruleset_path(last_good)}: the last good ruleset is missing: load it again")
+        path = str(self.ruleset_path(last_good))
+        missing = [file for file in (path, container.base_path(path)) if file and not os.path.exists(file)]
+        found += [f"{file}: the last good ruleset is missing: load it again" for file in missing if last_good]
         return found
+
+    def _is_kept(self, digest: str) -> bool:
+        try:
+            return container.open_file(self.ruleset_path(digest)).digest == digest
+        except DataError:
+            return False
 
     @property
     def _intent_file(self) -> Path:

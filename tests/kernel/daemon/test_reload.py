@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,14 +35,6 @@ def test_unchanged(host: Host, running: Daemon) -> None:
     before = host.table()
     assert "unchanged" in host.geodrop.good("reload").out
     assert host.table() == before
-
-
-def test_damage_is_repaired_by_a_reload(host: Host, running: Daemon) -> None:
-    """The same input is loaded again where the kernel no longer holds it."""
-    del running
-    host.netns.run("nft", "flush", "ruleset")
-    assert "-> 2" in host.geodrop.good("reload").out
-    assert host.drops("1.0.0.1")
 
 
 BAD = {
@@ -163,8 +157,34 @@ def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
     assert running.descriptors() <= before + 1
 
 
+def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) -> None:
+    """Each reload that changed or failed is a line; one without a change is none."""
+    del running
+    for regions in (["CN", "RU"], ["CN", "RU"], ["nowhere"]):
+        host.deny(*regions)
+        host.geodrop.run("reload")
+    entries = [entry for entry in host.geodrop.good("history", "--json").json_lines if entry["origin"] == "reload"]
+    [failed] = [entry for entry in entries if entry["outcome"] == "failed"]
+    [changed] = [entry for entry in entries if entry["generation"] == 2]
+    assert changed["change"] == "1 region moved to drop, +1 -0 prefixes"
+    assert "nowhere" in failed["error"]
+    assert changed["uid"] == failed["uid"] == os.getuid()
+    assert len(entries) == 3, "with that of the start"
+
+
 def test_without_a_daemon(host: Host) -> None:
     """Nobody to ask: 69, and how to start one."""
     done = host.geodrop.run("reload")
     assert done.code == 69
     assert "systemctl start geodrop" in done.err
+
+
+def test_a_file_that_changes_is_loaded(host: Host) -> None:
+    """With `watch: true` an edited policy is in force without anybody's asking."""
+    host.agent(more="watch: true\n")
+    with daemon(host.geodrop) as running:
+        time.sleep(4)
+        host.deny("RU")
+        running.wait_for("STATUS=generation 1 -> 2")
+        assert "reloading, since files changed" in running.log
+        assert host.drops("2.0.0.1")

@@ -55,6 +55,17 @@ def test_failures_become_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_plain_reload_does_not_wait_for_a_parser() -> None:
+    """What systemd calls is understood without argparse; anything else is parsed as ever."""
+    code = (
+        "import sys; from geodrop.cli.main import main; from geodrop.errors import UnavailableError\n"
+        "assert main(['reload']) == UnavailableError.exit_code; assert 'argparse' not in sys.modules\n"
+        "assert main(['--config', '/nowhere', 'reload', '--json']) == UnavailableError.exit_code\n"
+        "assert 'argparse' in sys.modules"
+    )
+    subprocess.run(["unshare", "--net", sys.executable, "-c", code], check=True)
+
+
 def test_client_verbs_import_next_to_nothing() -> None:
     """`geodrop --version` answers without numpy, YAML, pyroute2 or a database reader."""
     code = (

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from geodrop.cli.status import describe
@@ -8,6 +10,7 @@ GOOD = {
     "problems": [],
     "generation": 42,
     "digest": "ab" * 32,
+    "last_good": "ab" * 32,
     "unloaded": False,
     "paused": False,
     "paused_until": None,
@@ -35,10 +38,18 @@ def test_degraded() -> None:
     assert text.splitlines()[:2] == ["enforcing, but degraded", "  problem     chain g42: expected 3 rules, found 2"]
 
 
-@pytest.mark.parametrize(("unloaded", "why"), [(True, "unloaded on request"), (False, "nothing has been loaded")])
-def test_nothing_in_force(unloaded: bool, why: str) -> None:  # noqa: FBT001
-    """It is told apart whether somebody wanted that."""
-    assert describe({**GOOD, "enforcing": False, "unloaded": unloaded}) == f"not enforcing: {why}"
+@pytest.mark.parametrize(
+    ("differs", "why"),
+    [
+        ({"unloaded": True}, "unloaded on request"),
+        ({}, "generation 42 judges no interface"),
+        ({"generation": 0}, "ruleset abababababab was in force and is gone from the kernel"),
+        ({"generation": 0, "last_good": ""}, "nothing has been loaded"),
+    ],
+)
+def test_nothing_in_force(differs: dict[str, Any], why: str) -> None:
+    """It is told apart whether somebody wanted that, and what there was."""
+    assert describe({**GOOD, "enforcing": False, **differs}) == f"not enforcing: {why}"
 
 
 def test_what_is_out_of_the_ordinary() -> None:

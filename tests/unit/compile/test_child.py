@@ -189,12 +189,13 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
     (inputs / "policy.yaml").write_text(POLICY.replace("[CN, ", "["))
     with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
         with Child.start() as child:
-            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=old.fileno()))
+            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[old.fileno()]))
         assert answer.change is not None
         assert answer.change["text"] == "1 region moved to accept, +0 -2 prefixes"
         assert answer.change["services"]["api"]["to_accept"] == {"regions": ["CN"], "lines": []}
         with Child.start() as child:
-            again = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
+            files = [new.fileno(), old.fileno()]  # it is thin, and what it is based on is the old one
+            again = child.run(Job("compare", ruleset=files, previous=[old.fileno()]))
     assert again == Answer(0, "", answer.change)
 
 
@@ -204,11 +205,11 @@ def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: by
     (tmp_path / "old").write_bytes(content)
     with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
         with Child.start() as child:
-            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=old.fileno()))
+            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[old.fileno()]))
         assert (answer.exit, answer.change) == (0, None)
         assert "warning: what changes cannot be said: " in answer.text
         with Child.start() as child:
-            answer = child.run(Job("compare", ruleset=new.fileno(), previous=old.fileno()))
+            answer = child.run(Job("compare", ruleset=[new.fileno()], previous=[old.fileno()]))
     assert answer.exit == DataError.exit_code
     assert "previous" in answer.text
 

@@ -12,6 +12,7 @@ from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.server import Peer, Request
 from geodrop.daemon.verbs import VERBS, Verbs, may_change
+from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
 from geodrop.errors import PrivilegeError, UsageError
 
@@ -28,7 +29,9 @@ def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last 
         parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
         reload = Reload(Config(), parts)
         reload.last = last
-        return await Verbs(reload, parts).answer(Request(verb, args, peer, only_reading, lambda _: None))
+        return await Verbs(reload, Watch(reload, parts), parts).answer(
+            Request(verb, args, peer, only_reading, lambda _: None)
+        )
 
     return asyncio.run(body())
 

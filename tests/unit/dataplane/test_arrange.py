@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.dataplane.arrange import arrange
-from geodrop.dataplane.interfaces import Link, Selection
+from geodrop.dataplane.interfaces import Selection
+from geodrop.dataplane.rtnetlink import Link
 from geodrop.errors import ApplyError, UnavailableError
 from tests.rulesets import Service, ruleset
 

@@ -1,17 +1,14 @@
 import pytest
-from pyroute2 import IPRoute
 
 from geodrop.dataplane.interfaces import (
-    Link,
     Selection,
-    default_routes,
     is_prefix,
-    read_links,
     resolve,
     select,
     vlans_of,
     with_default_route,
 )
+from geodrop.dataplane.rtnetlink import Link
 from tests.namespaces import namespaces, require
 
 LINKS = (
@@ -87,20 +84,4 @@ def test_select_reads_the_namespace() -> None:
         netns.run("ip", "link", "set", "tap0", "up")
         netns.run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", "tap0")
         assert select([]) == Selection(())
-        assert select(["tap0", "tap9"]) == Selection(("tap0", "tap9"), ("tap9",), (Link(2, "tap0"),))
-
-
-@pytest.mark.root
-def test_default_routes_of_both_families() -> None:
-    """The kernel's routes are read as they are: IPv4, IPv6, and the hops of a multipath route."""
-    require()
-    with namespaces("routes") as [netns], netns.entered():
-        for number in range(4):
-            netns.run("ip", "tuntap", "add", f"tap{number}", "mode", "tap")
-            netns.run("ip", "address", "add", f"192.0.{number}.1/24", "dev", f"tap{number}")
-            netns.run("ip", "link", "set", f"tap{number}", "up")
-        netns.run("ip", "route", "add", "default", "nexthop", "via", "192.0.0.2", "nexthop", "via", "192.0.1.2")
-        netns.run("ip", "-6", "route", "add", "default", "dev", "tap2")
-        with IPRoute() as route:
-            names = {link.index: link.name for link in read_links(route)}
-            assert {names[index] for index in default_routes(route)} == {"tap0", "tap1", "tap2"}
+        assert select(["tap0", "tap9"]) == Selection(("tap0", "tap9"), ("tap9",), (Link(2, "tap0", "tun"),))

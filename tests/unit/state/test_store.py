@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from geodrop.errors import ApplyError
+from geodrop.ruleset import container
 from geodrop.state.history import DONE, FAILED, Entry
 from geodrop.state.store import FOREVER, Intent, Store
 
@@ -120,19 +121,55 @@ def test_missing_last_good_ruleset_is_told(store: Store) -> None:
     assert store.problems() == []
 
 
+def packed(folder: Path, content: bytes = b"one", base: Path | None = None) -> Path:
+    """A ruleset file, under the name that the store gives it."""
+    sections = {"large": bytes(4096), "small": content}
+    data = container.pack({}, sections, container.open_file(base) if base else None)
+    path = folder / f"{container.digest_of(data)}.ruleset"
+    path.write_bytes(data)
+    return path
+
+
 def test_kept_ruleset_is_a_copy(store: Store, tmp_path: Path) -> None:
     """The kept ruleset does not change when the operator's file does, and a damaged copy is made good."""
-    source = tmp_path / "a.ruleset"
-    source.write_bytes(b"one")
-    store.keep(source, "d1")
+    source = packed(tmp_path)
+    content, digest = source.read_bytes(), source.stem
+    store.keep(source, digest)
     source.write_bytes(b"two")
-    assert store.ruleset_path("d1").read_bytes() == b"one"
-    source.write_bytes(b"one")
-    store.ruleset_path("d1").write_bytes(b"0ne")
-    store.keep(source, "d1")
-    assert store.ruleset_path("d1").read_bytes() == b"one"
-    store.keep(store.ruleset_path("d1"), "d1")
-    assert store.ruleset_path("d1").read_bytes() == b"one"
+    store.keep(source, digest)
+    assert store.ruleset_path(digest).read_bytes() == content
+    source.write_bytes(content)
+    store.ruleset_path(digest).write_bytes(content[:-1])
+    store.keep(source, digest)
+    assert store.ruleset_path(digest).read_bytes() == content
+    store.keep(store.ruleset_path(digest), digest)
+    assert store.ruleset_path(digest).read_bytes() == content
+
+
+def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
+    """A thin ruleset brings its base; that is never pruned before it, and missed if somebody takes it."""
+    base = packed(tmp_path)
+    thin = packed(tmp_path, b"two", base)
+    store.keep(thin, thin.stem)
+    assert kept(store) == {base.stem, thin.stem}
+    age(store, base.stem, 1000)
+    store.remember(Intent(1, thin.stem, last_good=thin.stem))
+    store.prune(500, set())
+    assert kept(store) == {base.stem, thin.stem}
+    assert store.problems() == []
+    store.ruleset_path(base.stem).unlink()
+    assert base.stem in store.problems()[0]
+
+
+def test_base_goes_with_the_last_that_needs_it(store: Store, tmp_path: Path) -> None:
+    """Once nothing is based on it, it is as any other."""
+    base = packed(tmp_path)
+    thin = packed(tmp_path, b"two", base)
+    store.keep(thin, thin.stem)
+    for digest in (base.stem, thin.stem):
+        age(store, digest, 1000)
+    store.prune(500, set())
+    assert kept(store) == set()
 
 
 def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:

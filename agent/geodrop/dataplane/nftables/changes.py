@@ -4,23 +4,19 @@ Every commit ends with one NFT_MSG_NEWGEN to the group NFNLGRP_NFTABLES, which n
 lets only those through, and none of our own: a listener without one receives every element of every set, which slows
 loads down several times and then overflows.
 
-Sources: linux/netfilter/nf_tables.h (NFTA_GEN_*), linux/netfilter/nfnetlink.h, linux/filter.h, netlink(7).
+Sources: linux/netfilter/nf_tables.h (NFTA_GEN_*), linux/netfilter/nfnetlink.h, netlink(7).
 """
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import socket
-import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from geodrop.dataplane import socket_filter
 from geodrop.dataplane.nftables import uapi, wire
 from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NEWGEN = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.Message.NEWGEN
 _RECEIVE = 8 << 10
@@ -47,7 +43,7 @@ class Changes:
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER
         )
-        _attach(self._socket, _only_foreign_commits())
+        socket_filter.attach(self._socket, _only_foreign_commits())
         self._socket.bind((0, 0))
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
 
@@ -90,26 +86,17 @@ def _change(body: memoryview) -> Change:
     return Change(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
 
 
-def _only_foreign_commits() -> list[tuple[int, int, int, int]]:
+def _only_foreign_commits() -> list[socket_filter.Line]:
     """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.Connection`'s.
 
     Loads are big-endian, message headers are in the machine's byte order: constants are turned round to match.
     """
-    load_half, load_word, and_, jump_equal, return_ = 0x28, 0x20, 0x54, 0x15, 0x06
     return [
-        (load_half, 0, 0, _TYPE_AT),
-        (jump_equal, 0, 4, int.from_bytes(struct.pack("=H", NEWGEN), "big")),
-        (load_word, 0, 0, _PORT_AT),
-        (and_, 0, 0, int.from_bytes(struct.pack("=I", OWN_PORTS_MASK), "big")),
-        (jump_equal, 1, 0, int.from_bytes(struct.pack("=I", OWN_PORTS), "big")),
-        (return_, 0, 0, 0xFFFF_FFFF),
-        (return_, 0, 0, 0),
+        (socket_filter.LOAD_HALF, 0, 0, _TYPE_AT),
+        (socket_filter.JUMP_EQUAL, 0, 4, socket_filter.half(NEWGEN)),
+        (socket_filter.LOAD_WORD, 0, 0, _PORT_AT),
+        (socket_filter.AND, 0, 0, socket_filter.word(OWN_PORTS_MASK)),
+        (socket_filter.JUMP_EQUAL, 1, 0, socket_filter.word(OWN_PORTS)),
+        socket_filter.TAKE,
+        socket_filter.LEAVE,
     ]
-
-
-def _attach(to: socket.socket, code: Sequence[tuple[int, int, int, int]]) -> None:
-    """SO_ATTACH_FILTER takes a struct sock_fprog: a count, and a pointer to struct sock_filter (linux/filter.h)."""
-    packed = b"".join(struct.pack("=HBBI", *line) for line in code)
-    buffer = ctypes.create_string_buffer(packed, len(packed))
-    program = struct.pack("@HP", len(code), ctypes.addressof(buffer))
-    to.setsockopt(socket.SOL_SOCKET, uapi.SO_ATTACH_FILTER, program)

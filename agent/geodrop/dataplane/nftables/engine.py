@@ -139,6 +139,21 @@ class NftablesEngine:
                     differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
             return differences
 
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+        """Compare the elements of one of so many parts of the maps."""
+        with Connection() as connection:
+            found = observe.in_force(observe.read(connection))
+            if found is None or found.stamp is None:
+                return []
+            maps = program.build(ruleset, found.generation, (), found.stamp.loaded).maps[part::parts]
+            dumped = ((one, observe.dump_elements(connection, one.header.name)) for one in maps)
+            return [difference for one, content in dumped for difference in compare.content(one, content)]
+
+    def fingerprint(self) -> bytes:
+        """Tables, chains, rules and maps as the kernel tells them."""
+        with Connection() as connection:
+            return observe.fingerprint(connection)
+
     def counters(self) -> list[Count]:
         """Totals since the first load, ordered by service, label and family."""
         with Connection() as connection:

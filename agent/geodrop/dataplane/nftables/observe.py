@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,24 @@ def read(connection: Connection) -> Snapshot | None:
             chains[name] = messages.read_chain(found, rules.get(name, ()))
     comment, flags = table
     return Snapshot(comment, flags, chains, maps, tuple(others), counters(connection))
+
+
+def fingerprint(connection: Connection) -> bytes:
+    """What the kernel says of the table but for counts, as it says it: two that are equal mean that nobody touched it.
+
+    Far cheaper than `read`. It holds handles, so what was made anew differs though it means the same. Elements are left
+    out: those of a map that rules use cannot be changed (messages.new_map). Empty if there is no table.
+    """
+    [table] = connection.ask([messages.get_table()])
+    if table is None:
+        return b""
+    said = hashlib.blake2b(table)
+    for kind, what in ((Message.GETSET, "maps"), (Message.GETRULE, "rules"), (Message.GETCHAIN, "chains")):
+        for answer in connection.dump(messages.dump(kind, what)):
+            # Chains of all tables come; the name of theirs is the first attribute of each of these messages.
+            if wire.text(next(wire.attributes(answer))[1]) == names.TABLE:
+                said.update(answer)
+    return said.digest()
 
 
 def read_base(connection: Connection) -> Chain | None:

@@ -187,6 +187,24 @@ class XdpEngine:
             ]
             return differences
 
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+        """Compare one of so many parts of each table, byte for byte."""
+        active = self._active()
+        if active is None:
+            return []
+        with active as programs:
+            different = programs.tables_differ(programs.word().tables, ruleset, part, parts)
+            return [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in different]
+
+    def fingerprint(self) -> bytes:
+        """What is pinned, which program each link runs, and the control word."""
+        said: list[object] = [sorted(path.name for path in folder.iterdir()) for folder in self.pins.sets()]
+        said += [(link.ifindex, link.program) for link in links.observe(self.pins)]
+        if active := self._active():
+            with active as programs:
+                said.append((active.folder.name, programs.word()))
+        return repr(said).encode()
+
     def counters(self) -> list[Count]:
         """Totals since the first load. While links move between two programs both count, and so do both here."""
         totals: Totals | None = None

@@ -13,6 +13,7 @@ from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_size_t, c_uint8
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from geodrop.errors import UnavailableError
+from geodrop.state.owner import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -288,6 +289,7 @@ def delete_element(fd: int, key: int) -> None:
 def pin(fd: int, path: str) -> None:
     """Give an object a name in a bpffs."""
     call("bpf_obj_pin", fd, path.encode())
+    adopt(path, os.path.dirname(path))
 
 
 def get(path: str) -> int:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.xdp import libbpf
 from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.state.owner import adopt
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Pins:
             raise PrivilegeError(f"{mount} may not be written", "run as root, or as the owner of the bpffs")
         if self.folder.exists() and not self.folder.is_dir():
             raise UnavailableError(f"{self.folder} is not geodrop's folder of pins", "move it out of the way")
-        if self.folder.exists() and self.folder.stat().st_uid != os.geteuid():
+        # Root by hand goes on with what the daemon's user pinned in its own bpffs, and leaves it to that user.
+        trusted = {os.geteuid(), *([mount.stat().st_uid] if os.geteuid() == 0 else [])}
+        if self.folder.exists() and self.folder.stat().st_uid not in trusted:
             raise UnavailableError(
                 f"{self.folder} belongs to uid {self.folder.stat().st_uid}", "unload as that user, or remove it"
             )
@@ -59,6 +62,7 @@ class Pins:
         missing = [path for path in (self.links, *self.links.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o700)
+            adopt(path, path.parent)
 
     @property
     def links(self) -> Path:
@@ -83,6 +87,7 @@ class Pins:
         number = max(map(_number, self.sets()), default=0) + 1
         path = self.folder / f"set-{number}-{version}"
         path.mkdir(mode=0o700)
+        adopt(path, path.parent)
         return path
 
     def remove(self) -> None:

@@ -227,13 +227,15 @@ class Programs:
                 if not _written(memory, offset, content):
                     raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
 
-    def tables_differ(self, slot: int, ruleset: Ruleset) -> list[str]:
-        """Sections of a ruleset that a slot does not hold."""
+    def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[str]:
+        """Sections of a ruleset that a slot does not hold, as far as one of so many parts of each tells."""
+        different: dict[str, None] = {}
         with self._slot("tables", slot, self.sizes.segments * lay.SEGMENT_BYTES) as memory:
-            different = {
-                name: None for name, offset, content in table_parts(ruleset) if not _holds(memory, offset, content)
-            }
-            return list(different)
+            for name, offset, content in table_parts(ruleset):
+                start, stop = len(content) * part // parts, len(content) * (part + 1) // parts
+                if not _holds(memory, offset + start, content[start:stop]):
+                    different[name] = None
+        return list(different)
 
     def retire_tables(self, slot: int) -> None:
         """Empty a slot; returns when no packet can be reading it any more. The kernel then frees it by itself."""

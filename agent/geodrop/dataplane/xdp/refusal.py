@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from geodrop.errors import ApplyError, PrivilegeError
+from geodrop.errors import ApplyError, GeodropError, PrivilegeError
+from geodrop.state import files
 from geodrop.state.places import refusal_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from geodrop.errors import GeodropError
 
 LINES = 12
 """Of the log's end: the instruction that was refused and why, before what libbpf makes of it."""
@@ -38,8 +37,7 @@ def _kept(lines: Sequence[str]) -> str:
     """Where the whole log is, for whoever reports it."""
     path = refusal_log()
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        path.write_text("\n".join([*lines, ""]), encoding="utf-8")
-    except OSError as error:
-        return f"the whole log could not be written to {path} ({error.strerror})"
+        files.replace(path, lambda file: file.write("\n".join([*lines, ""]).encode()))
+    except GeodropError as error:
+        return f"the whole log could not be kept: {error.message}"
     return f"the whole log: {path}"

@@ -18,10 +18,9 @@ from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
 from geodrop.errors import ApplyError
 from tests.bcc import require_bcc
 from tests.bench.generator import Generator
-from tests.bpffs import own_pins
-from tests.kernel.dataplane.xdp.conftest import POLICY_A, POLICY_B, compiled
 from tests.kernel.dataplane.xdp.test_engine import counts
 from tests.namespaces import End, join, namespaces, require
+from tests.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,12 +33,6 @@ pytestmark = pytest.mark.root
 
 
 @pytest.fixture
-def rulesets(tmp_path: Path) -> list[Ruleset]:
-    """Two policies."""
-    return [compiled(policy, tmp_path) for policy in (POLICY_A, POLICY_B)]
-
-
-@pytest.fixture
 def ends() -> Iterator[tuple[End, End]]:
     """A sender and a judged host, joined."""
     require()
@@ -48,13 +41,6 @@ def ends() -> Iterator[tuple[End, End]]:
         pair = End(sender, "eth0"), End(host, "eth0")
         join(*pair)
         yield pair
-
-
-@pytest.fixture
-def pins() -> Iterator[Pins]:
-    """A bpffs of our own."""
-    with own_pins() as made:
-        yield made
 
 
 def broken(folder: Path, before: str, after: str) -> BccLoader:
@@ -102,14 +88,14 @@ def test_a_set_that_fits_is_used_again(
     ("change", "words"),
     [
         (("struct packet packet;", "struct packet packet"), r"main\.c:\d+:\d+: error: expected ';'"),
-        (("!in_policies || ", ""), r"(?s)the kernel refused the XDP program \(Permission denied\):.*_or_null"),
+        (("!in_policies || ", ""), r"(?s)the kernel refused the XDP program \(Permission denied\).*_or_null"),
     ],
 )
 def test_a_program_that_fails_is_explained(
     change: tuple[str, str], words: str, ends: tuple[End, End], pins: Pins, tmp_path: Path
 ) -> None:
     """By the compiler's or the verifier's own words; the generation in force stays, and nothing else is pinned."""
-    loader, ruleset = broken(tmp_path, *change), compiled(POLICY_A, tmp_path)
+    loader, ruleset = broken(tmp_path, *change), compiled(POLICY_CN, tmp_path)
     with ends[1].namespace.entered():
         good = XdpEngine(LibbpfLoader(), pins)
         good.apply(ruleset, 1, ["eth0"])

@@ -23,9 +23,9 @@ from geodrop.ruleset.model import Ruleset
 from tests.bench.xdp_programs import intervals
 from tests.conformance.frames import encode
 from tests.databases import country, write_database
-from tests.kernel.dataplane.xdp.conftest import POLICY_A, WORLD
 from tests.oracle.packet import Packet
 from tests.synthetic import synthetic_ruleset
+from tests.worlds import POLICY_CN, WORLD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,8 +60,8 @@ def single_addresses(count: int, folder: Path) -> tuple[Ruleset, list[int]]:
 def test_a_world_that_has_grown(ends: tuple[End, End], pins: Pins, tmp_path: Path) -> None:
     """The world that the bench uses, from a smaller one: the program finds each interval's zone at both of its ends."""
     database = write_database(tmp_path / "world.mmdb", WORLD)
-    few = Ruleset.unpack(synthetic_ruleset(POLICY_A, database, 1), "test")
-    many = Ruleset.unpack(synthetic_ruleset(POLICY_A, database, 500), "test")
+    few = Ruleset.unpack(synthetic_ruleset(POLICY_CN, database, 1), "test")
+    many = Ruleset.unpack(synthetic_ruleset(POLICY_CN, database, 500), "test")
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
         engine.apply(many, 1, ["eth0"])

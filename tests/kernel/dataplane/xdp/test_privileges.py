@@ -73,6 +73,23 @@ def test_three_capabilities_are_enough(place: tuple[Namespace, Pins, Path]) -> N
     assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
 
 
+def test_what_root_pins_serves_the_daemons_user(place: tuple[Namespace, Pins, Path]) -> None:
+    """Root by hand loads into the bpffs of the daemon's user, who then can go on with it and take it away."""
+    namespace, pins, ruleset = place
+    namespace.run(
+        sys.executable,
+        "-c",
+        CHILD.replace("    engine.remove()\n", ""),
+        str(pins.folder),
+        stdin=ruleset.read_bytes().hex(),
+    )
+    made = [pins.folder, *pins.folder.rglob("*")]
+    assert len(made) > 10
+    assert {path.lstat().st_uid for path in made} == {int(NOBODY)}
+    assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
+    assert not pins.sets()
+
+
 @pytest.mark.parametrize(
     ("given", "missing", "cost"),
     [

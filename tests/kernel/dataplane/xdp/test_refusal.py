@@ -20,8 +20,8 @@ from geodrop.dataplane.xdp.engine import XdpEngine
 from geodrop.dataplane.xdp.libbpf_loader import OBJECTS, LibbpfLoader
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.state.places import refusal_log
-from tests.kernel.dataplane.xdp.conftest import POLICY_B, compiled
 from tests.kernel.dataplane.xdp.states import State
+from tests.worlds import POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +90,7 @@ def test_what_cannot_be_kept_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(refusal, "refusal_log", lambda: tmp_path / "file" / "verifier.log")
     error = refusal.refused(OSError(errno.EACCES, "Permission denied"), ["0: (95) exit", "R0 !read_ok"])
-    assert re.search(r"R0 !read_ok\nthe whole log could not be written to .*verifier\.log", str(error))
+    assert re.search(r"R0 !read_ok\nthe whole log could not be kept: .*verifier\.log", str(error))
 
 
 @pytest.mark.parametrize("missing", ["mmap", "clock"])
@@ -108,7 +108,7 @@ def test_a_kernel_without_a_facility(
         words = "this kernel has no mmap-able BPF arrays"
     else:
         monkeypatch.setattr(libbpf, "has_tai_clock", lambda: False)
-        ruleset = compiled(POLICY_B + "    starts: 2040-01-01T00:00:00Z\n", tmp_path)
+        ruleset = compiled(POLICY_US + "    starts: 2040-01-01T00:00:00Z\n", tmp_path)
         words = "XDP programs cannot tell the time"
     engines = Engines(NftablesEngine(), XdpEngine(pins=bench.pins))
     with pytest.raises(UnavailableError, match=words) as caught:

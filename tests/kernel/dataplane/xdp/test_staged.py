@@ -9,11 +9,9 @@ import pytest
 from geodrop.dataplane.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
 from tests.namespaces import End, join, namespaces
-from tests.worlds import POLICY_CN, POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from geodrop.ruleset.model import Ruleset
 
@@ -28,12 +26,6 @@ def engine(kernel: None) -> Iterator[XdpEngine]:
         made = XdpEngine(pins=pins)
         yield made
         made.remove()
-
-
-@pytest.fixture
-def rulesets(tmp_path: Path) -> list[Ruleset]:
-    """Two of them."""
-    return [compiled(policy, tmp_path) for policy in (POLICY_CN, POLICY_US)]
 
 
 @pytest.mark.parametrize("fresh", [False, True])

@@ -15,7 +15,7 @@ import pytest
 from geodrop.dataplane.xdp.engine import XdpEngine
 from tests.bench.generator import Flood, Generator, received
 from tests.databases import country
-from tests.kernel.dataplane.xdp.conftest import POLICY_A, POLICY_B, WORLD, compiled
+from tests.worlds import POLICY_CN, POLICY_US, WORLD, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +82,7 @@ def test_a_thousand_switches(three_pairs: list[tuple[End, End]], pins: Pins, tmp
     else, is either let through or counted as dropped, on three interfaces and in both families.
     """
     other = WORLD if tables == "the same tables" else {**WORLD, "7.0.0.0/8": country("FR"), "2a03::/16": country("FR")}
-    rulesets = [compiled(POLICY_A, tmp_path), compiled(POLICY_B, tmp_path, other)]
+    rulesets = [compiled(POLICY_CN, tmp_path), compiled(POLICY_US, tmp_path, other)]
     host = three_pairs[0][1].namespace
     # Without neighbour discovery nothing comes in but what is sent here.
     for end in three_pairs[0]:

@@ -1,0 +1,92 @@
+"""Slowly and all the time: does the kernel still hold what it should, even where nobody was seen to change it?
+
+Each minute an address of every denied region is judged by the kernel's own tables, and one of PARTS parts of the data
+is read back and compared byte for byte. In small pieces, so that a repair never waits for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from geodrop.daemon.worker import READ
+from geodrop.dataplane.load import what_is_loaded
+from geodrop.dataplane.repair import check_share
+from geodrop.dataplane.sample import compare, of_each_denied
+from geodrop.errors import GeodropError, NotEnforcingError
+from geodrop.ruleset.age import too_old
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.reload import Reload
+    from geodrop.daemon.watch.watch import Watch
+    from geodrop.dataplane.engine import Difference
+    from geodrop.ruleset.explain import Address
+
+INTERVAL = 60.0
+PARTS = 60
+"""So that all data is read within an hour."""
+
+PIECE = 100
+"""Addresses that are asked about at once."""
+
+DAY = 86_400.0
+
+
+class Audit:
+    """The task that reads."""
+
+    def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
+        self._reload, self._watch = reload, watch
+        self._engine, self._log, self._metrics = parts.engine, parts.log, parts.metrics
+        self._said_old = -DAY
+
+    async def run(self) -> None:
+        """For as long as the daemon lives."""
+        for number in itertools.count():
+            await asyncio.sleep(INTERVAL)
+            await self.once(number)
+
+    async def once(self, number: int) -> None:
+        """One minute's part. What differs is handed on to be repaired."""
+        try:
+            await self._say_old()
+            differences = await self._differences(number % PARTS)
+        except NotEnforcingError:
+            # Nothing to audit: unloaded, or never loaded. If it should be otherwise, a look says so.
+            differences = []
+        except (GeodropError, OSError) as error:
+            self._log.error("the audit could not read the kernel", reason=str(error))
+            return
+        else:
+            self._metrics.audited(good=not differences)
+        self._watch.events.audited(differences)
+
+    async def _differences(self, part: int) -> list[Difference]:
+        config = self._reload.config
+        found = await self._engine.do(partial(check_share, config, part, PARTS), READ)
+        addresses = await self._engine.do(lambda: list(of_each_denied(what_is_loaded(config)[2])), READ)
+        for start in range(0, len(addresses), PIECE):
+            found += await self._engine.do(partial(_judge, config, addresses[start : start + PIECE]), READ)
+        return found
+
+    async def _say_old(self) -> None:
+        """One line a day about databases that are older than the policy allows."""
+        if time.monotonic() - self._said_old < DAY:
+            return
+        ruleset = (await self._engine.do(partial(what_is_loaded, self._reload.config), READ))[2]
+        for problem in too_old(ruleset.meta, time.time()):
+            self._said_old = time.monotonic()
+            self._log.warning(problem)
+
+
+def _judge(config: Config, addresses: Sequence[Address]) -> list[Difference]:
+    """A ruleset that has replaced the one the addresses were chosen from is asked about them just as well."""
+    engines, _, ruleset = what_is_loaded(config)
+    return compare(ruleset, engines, addresses)

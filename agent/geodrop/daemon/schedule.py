@@ -1,0 +1,101 @@
+"""Write down when services start and pauses end. The kernel's clock makes them; nobody has to be there.
+
+The moment is the one that was written into the policy or the pause, whenever it is noticed; it is noticed by the
+machine's clock, looked at every few seconds, so a clock that is set shows at once. Each is told once: the history is
+asked whether it was told before, by this daemon or an earlier one, before or after the clock was set back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from geodrop.errors import DataError, GeodropError
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.history import DONE, Entry, utc
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.reload import Reload
+    from geodrop.state.store import Intent
+
+INTERVAL = 5.0
+ORIGIN = "schedule"
+
+Starts = dict[str, int]
+"""When each enforced service starts, in seconds since the epoch, by name."""
+
+
+class Schedule:
+    """The task that looks at the clock."""
+
+    def __init__(self, reload: Reload, parts: Parts) -> None:
+        self._reload, self._engine, self._log = reload, parts.engine, parts.log
+        self._read: tuple[Intent, float] | None = None
+
+    async def run(self) -> None:
+        """For as long as the daemon lives."""
+        while True:
+            try:
+                told = await self._engine.do(partial(self.once, time.time()))
+            except GeodropError as error:
+                self._log.error("the schedule cannot be kept", reason=error.message)
+                told = []
+            for text in told:
+                self._log.warning(text)
+            await asyncio.sleep(INTERVAL)
+
+    def once(self, now: float) -> list[str]:
+        """Write down what has come to pass by `now`, in seconds since the epoch; gives it back as text.
+
+        Reads nothing but the intent while that is the same and no moment has come. Raises what `History.append` does.
+        """
+        store = Store(self._reload.config.state)
+        intent = store.intent()
+        if self._read and self._read[0] == intent and now < self._read[1]:
+            return []
+        starts = _starts(store, intent.digest)
+        told = list(due(store, intent, starts, now))
+        for text in told:
+            store.history.append(Entry(round(now, 3), ORIGIN, DONE, os.geteuid(), change=text))
+        moments = [moment for moment in (*starts.values(), intent.paused) if moment > now]
+        self._read = intent, min(moments, default=float("inf"))
+        return told
+
+
+def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[str]:
+    """What has come to pass and is not in the history: services that started, a pause that ended."""
+    entries = store.history.entries()
+    told = {entry.change for entry in entries if entry.origin == ORIGIN}
+    for name, moment in starts.items():
+        text = f"service {name} is enforced since {utc(moment)}"
+        # One that was not waiting for this moment when it came has not started then: it came into the policy later.
+        if (
+            max(moment, intent.paused) <= now
+            and text not in told
+            and _starts_before(store, entries, moment).get(name) == moment
+        ):
+            yield text
+    text = f"the pause is over since {utc(intent.paused)}: services drop again"
+    if 0 < intent.paused <= now and text not in told:
+        yield text
+
+
+def _starts_before(store: Store, entries: Sequence[Entry], moment: int) -> Starts:
+    """When services started by what was in force just before a moment."""
+    digests = [entry.digest for entry in entries if entry.put_in_force and entry.time < moment]
+    return _starts(store, digests[-1]) if digests else {}
+
+
+def _starts(store: Store, digest: str) -> Starts:
+    try:
+        services = Ruleset.open(store.ruleset_path(digest)).meta.services
+    except (DataError, OSError):
+        return {}  # never loaded, or forgotten
+    return {one.name: one.starts for one in services if one.starts is not None and one.mode == "enforce"}

@@ -1,0 +1,82 @@
+"""Reload by itself when a file changes that the policy in force was made from: `watch: true` in agent.yaml.
+
+Files are looked at every few seconds, and count as changed once they have stayed the same for one look: whoever writes
+a database in place is left to finish. What cannot be compiled changes nothing, as with every reload.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.compile.sandbox import Identity
+from geodrop.dataplane.load import what_is_loaded
+from geodrop.errors import GeodropError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geodrop.config import Config
+    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.reload import Reload
+
+INTERVAL = 3.0
+
+Seen = dict[str, "Identity | None"]
+"""Each file as it was; None if it was not there."""
+
+
+class Sources:
+    """The task that looks at files."""
+
+    def __init__(self, reload: Reload, parts: Parts) -> None:
+        self._reload, self._compiler, self._log = reload, parts.compiler, parts.log
+        self._loaded: Mapping[str, Identity | None] = {}
+        self._before: Mapping[str, Identity | None] = {}
+
+    async def run(self) -> None:
+        """For as long as the daemon lives."""
+        while True:
+            if self._reload.config.watch:
+                seen = await self._compiler.do(partial(look, self._reload.config))
+                if changed := self.changed(seen):
+                    self._log.info("reloading, since files changed", files=" ".join(changed))
+                    # The log and the status say how it ended.
+                    with contextlib.suppress(GeodropError):
+                        await self._reload.ask(lambda _: None)
+            else:
+                self._loaded = {}
+            await asyncio.sleep(INTERVAL)
+
+    def changed(self, seen: Seen) -> list[str]:
+        """Files that are others than when this was last said, and settled: all are there, and the same as before."""
+        settled = seen == self._before and None not in seen.values()
+        self._before = seen
+        if not self._loaded:
+            self._loaded = seen
+        if not settled or seen == self._loaded:
+            return []
+        before, self._loaded = self._loaded, seen
+        return sorted(name for name in seen if seen[name] != before.get(name))
+
+
+def look(config: Config) -> Seen:
+    """The files of `source` as they are now, and the lists that the policy in force names."""
+    source = config.source
+    if source is None:
+        return {}
+    names = [name for name in (source.policy, source.ruleset, *source.databases) if name]
+    if source.policy:
+        with contextlib.suppress(GeodropError):
+            inputs = what_is_loaded(config)[2].meta.inputs
+            names += [str(Path(source.policy).parent / one.name) for one in inputs if one.kind == "list"]
+    seen: Seen = {}
+    for name in names:
+        try:
+            seen[name] = Identity.of(name)
+        except OSError:
+            seen[name] = None
+    return seen

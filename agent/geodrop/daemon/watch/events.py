@@ -1,0 +1,110 @@
+"""Everything that tells the daemon to look: foreign commits to nf_tables, interfaces, default routes, pins.
+
+Of XDP links the kernel tells little: a pin that is removed is an event of its folder, but a link that is detached
+through bpf(2), or given another program, is none at all. For those the daemon looks again every second, while there
+are any.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.inotify import Inotify
+from geodrop.dataplane.nftables.changes import Changes
+from geodrop.dataplane.rtnetlink import LinkEvents
+from geodrop.state.places import default_pins
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.dataplane.engine import Difference
+    from geodrop.dataplane.nftables.changes import Change
+
+POLL = 1.0
+"""Seconds between two looks at links."""
+
+
+@dataclass
+class Causes:
+    """Why to look; empty ones are reason enough if they were asked for.
+
+    `found` is what an audit has found, `since` when the first of it happened, by time.monotonic().
+    """
+
+    foreign: list[Change] = field(default_factory=list)
+    links: bool = False
+    found: list[Difference] = field(default_factory=list)
+    since: float = 0.0
+
+    @property
+    def culprit(self) -> str:
+        """Who it may have been, for people; the last of those who changed something knows best."""
+        names = dict.fromkeys(change.culprit for change in reversed(self.foreign) if change.process)
+        return ", ".join(list(names)[:3]) or "somebody"
+
+
+class Events:
+    """Collects causes as they come; `wait` gives those since it last did. Only for the loop it was opened in."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._causes = Causes()
+        self._happened = asyncio.Event()
+        self._pins = default_pins()
+        self._polling: asyncio.TimerHandle | None = None
+
+    def open(self) -> None:
+        """From now on nothing is missed; raises UnavailableError, PrivilegeError or OSError."""
+        loop = asyncio.get_running_loop()
+        changes = self._stack.enter_context(Changes())
+        links = self._stack.enter_context(LinkEvents())
+        self._inotify = self._stack.enter_context(Inotify())
+        for source, read in (
+            (changes, lambda: self._tell(foreign=changes.read())),
+            (links, lambda: self._tell(links=True) if links.read() else None),
+            (self._inotify, lambda: self._tell() if self._inotify.read() else None),
+        ):
+            loop.add_reader(source.fileno(), read)
+            self._stack.callback(loop.remove_reader, source.fileno())
+
+    def close(self) -> None:
+        """Listen no longer."""
+        if self._polling:
+            self._polling.cancel()
+        self._stack.close()
+
+    def audited(self, found: Sequence[Difference]) -> None:
+        """Have a look, at the latest by what an audit has found."""
+        self._causes.found += found
+        self._tell()
+
+    async def wait(self) -> Causes:
+        """The causes since the last call, once there are any. What is pinned by then is watched from then on."""
+        self._watch_pins()
+        await self._happened.wait()
+        self._happened.clear()
+        causes, self._causes = self._causes, Causes()
+        return causes
+
+    def _tell(self, foreign: Sequence[Change] = (), *, links: bool = False) -> None:
+        self._causes.foreign += foreign
+        self._causes.links = self._causes.links or links
+        self._causes.since = self._causes.since or time.monotonic()
+        self._happened.set()
+
+    def _watch_pins(self) -> None:
+        """Folders are added again each time, since sets come and go: that costs nothing for those that are known."""
+        if self._polling:
+            self._polling.cancel()
+            self._polling = None
+        if not self._inotify.add(self._pins):
+            return
+        for folder in os.scandir(self._pins):
+            self._inotify.add(folder.path)
+        if any(self._pins.glob("links/*")):
+            self._polling = asyncio.get_running_loop().call_later(POLL, self._tell)

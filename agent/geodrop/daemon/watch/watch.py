@@ -1,0 +1,106 @@
+"""Look whenever something happened, repair what is not as it should be, follow interfaces that come and go.
+
+One look at a time. Events that come meanwhile share the next one, which begins PAUSE later: so somebody who commits a
+thousand times a second costs ten looks, and each of his own is repaired within that time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from geodrop.daemon.watch.events import Causes, Events
+from geodrop.daemon.watch.repairs import Repair, Repairs
+from geodrop.dataplane.repair import Known, look, summary
+from geodrop.errors import GeodropError, NoInterfaceError
+from geodrop.state.history import Asked
+
+if TYPE_CHECKING:
+    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.reload import Reload
+    from geodrop.dataplane.engine import Observed
+
+PAUSE = 0.1
+RETRY = 60.0
+"""Seconds to the next try after a look failed, at most; the first comes after one second."""
+
+
+class Watch:
+    """The task that looks. `repairs` is what it had to do so far, `failure` why the last look failed, if it did."""
+
+    def __init__(self, reload: Reload, parts: Parts) -> None:
+        self.events = Events()
+        self.repairs = Repairs()
+        self.failure = ""
+        self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
+        self._known = Known()
+        self._retry = 1.0
+
+    async def run(self) -> None:
+        """Look once, and then again after whatever happened."""
+        causes = Causes(links=True, since=time.monotonic())
+        while True:
+            await self._look(causes)
+            await asyncio.sleep(PAUSE)
+            causes = await self.events.wait()
+
+    def as_object(self) -> dict[str, Any]:
+        """What `status --json` says of it: how many repairs since the start, and the last ones, the newest first."""
+        return {
+            "repaired": self.repairs.total,
+            "repairs": [repair.as_object() for repair in reversed(self.repairs.last)],
+        }
+
+    def problems(self) -> list[str]:
+        """What is wrong now, a line each."""
+        found = self.repairs.problems(time.monotonic())
+        return [f"not as it should be, and not repaired: {self.failure}", *found] if self.failure else found
+
+    async def _look(self, causes: Causes) -> None:
+        few = self.repairs.are_few(time.monotonic())
+        asked = Asked("repair", os.geteuid(), why=causes.culprit) if few else None
+        job = partial(
+            look, self._reload.config, self._known, asked, links_changed=causes.links, found=tuple(causes.found)
+        )
+        try:
+            seen = await self._engine.do(job)
+        except (GeodropError, OSError) as error:
+            self._failed(error, causes)
+            return
+        self.failure, self._retry = "", 1.0
+        self._known = seen.known
+        if seen.differences:
+            what, generation = summary(seen.differences), seen.known.observed.generation
+            repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
+            self._metrics.repaired()
+            unsaid = self.repairs.add(repair, time.monotonic())
+            if unsaid is not None:
+                more = {"unsaid": unsaid} if unsaid else {}
+                self._log.warning(
+                    "repaired what somebody changed",
+                    culprit=repair.culprit,
+                    what=what,
+                    generation=generation,
+                    seconds=round(repair.seconds, 3),
+                    **more,
+                )
+        elif seen.covered:
+            self._log.info("interfaces changed", before=_shown(seen.before), now=_shown(seen.known.observed))
+
+    def _failed(self, error: GeodropError | OSError, causes: Causes) -> None:
+        """Say it once, and try again, ever more seldom, with what was to be done."""
+        text = error.message if isinstance(error, GeodropError) else str(error)
+        if text != self.failure:
+            level = self._log.warning if isinstance(error, NoInterfaceError) else self._log.error
+            level("could not look after what is in force", reason=text, culprit=causes.culprit)
+        self.failure = text
+        asyncio.get_running_loop().call_later(self._retry, self.events.audited, causes.found)
+        self._known = Known(observed=self._known.observed)
+        self._retry = min(2 * self._retry, RETRY)
+
+
+def _shown(observed: Observed) -> str:
+    return " ".join(f"{one.name}:{one.engine}" for one in observed.interfaces) or "none"

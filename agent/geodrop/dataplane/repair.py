@@ -1,0 +1,150 @@
+"""Hold the kernel against what was asked for, and put it right: somebody else flushed, changed or detached something.
+
+A look costs one read of the table as the kernel tells it, and nothing more while that is as it was after the last look.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.change import Change
+from geodrop.dataplane.cover import cover
+from geodrop.dataplane.engine import Difference, Observed
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.interfaces import select
+from geodrop.dataplane.load import what_is_loaded
+from geodrop.errors import NoInterfaceError, NotEnforcingError
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.history import Attempt
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.dataplane.interfaces import Selection
+    from geodrop.state.history import Asked
+
+PASSES = 3
+"""How often one look repairs and looks again, while somebody changes things meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What was right when it was last looked at: what the kernel said of it, byte for byte, and what that means."""
+
+    fingerprint: tuple[bytes, ...] = ()
+    observed: Observed = field(default_factory=Observed)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a look found and what is so after it; `before` is what was in force when it began.
+
+    `differences` are what somebody changed, which is repaired. Where packets are judged may have changed without them:
+    interfaces came or went.
+    """
+
+    known: Known
+    before: Observed
+    differences: tuple[Difference, ...] = ()
+    note: str = ""
+
+    @property
+    def covered(self) -> bool:
+        """Whether packets are judged elsewhere than before, or by another engine."""
+        return self.before.interfaces != self.known.observed.interfaces
+
+
+def look(
+    config: Config,
+    known: Known,
+    asked: Asked | None,
+    *,
+    links_changed: bool = False,
+    found: Sequence[Difference] = (),
+) -> Look:
+    """Look whether all is as it should be, and repair it; what `unload` took away is left away.
+
+    A ruleset that is gone or differs is loaded anew, as a new generation; links and rules that lead to it are set
+    again. `found` is what somebody else found to differ. The history tells of it as `asked`; None: not this time. For
+    who holds the lock. Raises DataError where the ruleset is not kept, and what a load does, with all as it was found.
+    """
+    if not (links_changed or found) and Engines.here().fingerprint() == known.fingerprint:
+        return Look(known, known.observed)
+    before = Engines.here().observe()
+    drift: list[Difference] = []
+    note = ""
+    for _ in range(PASSES):
+        engines, store = Engines.here(), Store(config.state)
+        # Read before what it stands for is verified: what changes in between shows at the next look.
+        fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
+        digest = observed.digest or intent.digest
+        if intent.unloaded or not digest:
+            return Look(Known(fingerprint, observed), before)
+        ruleset = Ruleset.open(store.ruleset_path(digest))
+        differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
+        if differences:
+            _load_again(config, known, digest, asked, summary(differences))
+            drift, found = drift or differences, ()
+            continue
+        try:
+            covered = cover(config)
+        except NotEnforcingError:
+            continue  # taken away since it was verified
+        note = note or covered.note
+        if not covered.changed:
+            return Look(Known(fingerprint, observed), before, tuple(drift), note)
+        if not links_changed and _same_load(observed, known.observed):
+            drift = drift or _moved(known.observed, observed)
+    # Somebody is faster than we are; whatever he does is an event, and makes us look again.
+    return Look(Known(observed=Engines.here().observe()), before, tuple(drift), note)
+
+
+def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, what: str) -> None:
+    store = Store(config.state)
+    with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
+        attempt.change = what
+        change = Change(config, store, attempt)
+        ruleset, path = change.kept(digest)
+        change.put(ruleset, path, _where(config, known), config.engine)
+
+
+def _where(config: Config, known: Known) -> Selection:
+    """Where to judge packets: if what agent.yaml selects is gone for now, then where it was before."""
+    selection = select(config.interfaces)
+    if not selection.names:
+        selection = select([one.name for one in known.observed.interfaces])
+    if not selection.names:
+        raise NoInterfaceError(
+            "no interface is selected, so there is none to judge packets on", "name one in agent.yaml"
+        )
+    return selection
+
+
+def summary(differences: Sequence[Difference]) -> str:
+    """What differed, in one line."""
+    first = differences[0]
+    more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
+    return f"{first.where}: expected {first.expected}, found {first.found}{more}"
+
+
+def check_share(config: Config, part: int, parts: int) -> list[Difference]:
+    """Compare one of so many parts of the data in force with its ruleset, byte for byte; empty: they agree.
+
+    Raises as `what_is_loaded` does.
+    """
+    engines, _, ruleset = what_is_loaded(config)
+    return engines.verify_share(ruleset, part, parts)
+
+
+def _same_load(before: Observed, known: Observed) -> bool:
+    return (before.generation, before.digest) == (known.generation, known.digest)
+
+
+def _moved(known: Observed, before: Observed) -> list[Difference]:
+    """Interfaces that somebody took out of force since they were last seen to be in it."""
+    gone = [one for one in known.interfaces if one not in before.interfaces]
+    return [Difference(f"interface {one.name}", f"judged by {one.engine}", "not judged by it") for one in gone]
