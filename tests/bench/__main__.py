@@ -28,9 +28,9 @@ version: 1
 services:
   api:
     match: {{ports: {{tcp: [443]}}}}
-    default: allow
+    default: {}
     unknown: allow
-    deny: [{}]
+    {}: [{}]
 """
 
 
@@ -51,11 +51,15 @@ def rows(folder: Path) -> Iterator[Row]:
 def xdp_rows(folder: Path) -> Iterator[Row]:
     """Those of the xdp engine."""
     database = bundled_database(folder)
-    # Half the world is denied, so that "the denied space" is of world size; the two differ in verdicts only.
-    worlds = []
-    for name, denied in (("half", "continent:AF, continent:AS, continent:SA"), ("less", "continent:AF, continent:AS")):
+    # Half the world is denied, so that "the denied space" is of world size; the three differ in verdicts only.
+    worlds, less, half = [], "continent:AF, continent:AS", "continent:AF, continent:AS, continent:SA"
+    for name, *verdicts in (
+        ("half", "allow", "deny", half),
+        ("less", "allow", "deny", less),
+        ("swapped", "deny", "allow", half),
+    ):
         policy = folder / f"{name}.yaml"
-        policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
+        policy.write_text(HALF_THE_WORLD.format(*verdicts), encoding="utf-8")
         worlds.append(compiled(policy, database, folder))
     yield from xdp.rows(worlds)
     grown = folder / "grown.ruleset"
