@@ -12,6 +12,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
+from geodrop.daemon.metrics import Metrics
+from geodrop.daemon.notify import Notifier
+from geodrop.daemon.parts import Parts
+from geodrop.daemon.worker import Worker
 from tests.cli import TIMEOUT, Done
 
 if TYPE_CHECKING:
@@ -108,3 +114,8 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
     ]
     outcomes = [process.communicate(timeout=TIMEOUT) for process in started]
     return [Done(process.returncode, *said) for process, said in zip(started, outcomes, strict=True)]
+
+
+def parts() -> Parts:
+    """What the parts of a daemon work with, in this process."""
+    return Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())

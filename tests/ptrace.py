@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TRACEME, SYSCALL, SET_OPTIONS, GET_SYSCALL_INFO = 0, 24, 0x4200, 0x420E
-OPTION_MARK_SYSCALLS, OPTION_KILL_ON_EXIT = 1, 1 << 20
+OPTION_MARK_SYSCALLS, OPTION_TRACE_CLONE, OPTION_KILL_ON_EXIT = 1, 1 << 3, 1 << 20
+WAIT_ALL = 0x4000_0000  # __WALL of linux/wait.h: threads too
 SYSCALL_STOP = signal.SIGTRAP | 0x80
 AT_ENTRY = 1
 
 CALLS = {
-    "x86_64": {321: "bpf", 9: "mmap", 11: "munmap", 83: "mkdir", 84: "rmdir", 87: "unlink", 263: "unlinkat",
+    "x86_64": {321: "bpf", 9: "mmap", 83: "mkdir", 84: "rmdir", 87: "unlink", 263: "unlinkat",
                258: "mkdirat", 324: "membarrier"},
-    "aarch64": {280: "bpf", 222: "mmap", 215: "munmap", 34: "mkdirat", 35: "unlinkat", 283: "membarrier"},
+    "aarch64": {280: "bpf", 222: "mmap", 34: "mkdirat", 35: "unlinkat", 283: "membarrier"},
 }[os.uname().machine]  # fmt: skip
 """System calls by which a load changes anything that others can see, or waits; writes to mapped memory lie between."""
 
@@ -42,35 +43,40 @@ class Call(NamedTuple):
 def killed_before(step: int, wanted: Callable[[Call], bool], action: Callable[[], object]) -> Call | None:
     """Run `action` in a child that is killed before its `step`th call that is wanted (from 1).
 
-    Gives back the call that was never made, or None when the child came to its end: then it must have succeeded. What
-    the child does after a call and before its next is also seen by nobody once it is dead, so that to be killed before
-    each call in turn is to be killed at every point that matters.
+    Calls of all its threads count, in the order in which they are made. Gives back the call that was never made, or
+    None when the child came to its end: then it must have succeeded. What the child does after a call and before its
+    next is also seen by nobody once it is dead, so that to be killed before each call in turn is to be killed at every
+    point that matters. Nothing else that this process has started may end meanwhile.
     """
     child = os.fork()
     if child == 0:
         _child(action)
     try:
         os.waitpid(child, 0)
-        _ptrace(SET_OPTIONS, child, OPTION_MARK_SYSCALLS | OPTION_KILL_ON_EXIT)
+        _ptrace(SET_OPTIONS, child, OPTION_MARK_SYSCALLS | OPTION_TRACE_CLONE | OPTION_KILL_ON_EXIT)
+        _ptrace(SYSCALL, child, 0)
         done = 0
         while True:
-            _ptrace(SYSCALL, child, 0)
-            status = os.waitpid(child, 0)[1]
-            if os.WIFEXITED(status):
-                code = os.WEXITSTATUS(status)
+            thread, status = os.waitpid(-1, WAIT_ALL)
+            if os.WIFSTOPPED(status):
+                call = _entered(thread) if os.WSTOPSIG(status) == SYSCALL_STOP else None
+                if call and wanted(call):
+                    done += 1
+                    if done == step:
+                        return call
+                _ptrace(SYSCALL, thread, 0)
+            elif thread == child:
                 child = 0
-                assert code == 0, "the child failed before it could be killed"
+                assert status == 0, "the child failed before it could be killed"
                 return None
-            assert os.WIFSTOPPED(status), status
-            call = _entered(child) if os.WSTOPSIG(status) == SYSCALL_STOP else None
-            if call and wanted(call):
-                done += 1
-                if done == step:
-                    return call
     finally:
         if child:
             os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
+            # It is not gone before the last of its threads has been waited for.
+            ended = 0
+            while ended != child:
+                thread, status = os.waitpid(-1, WAIT_ALL)
+                ended = 0 if os.WIFSTOPPED(status) else thread
 
 
 def _child(action: Callable[[], object]) -> None:
@@ -86,16 +92,16 @@ def _child(action: Callable[[], object]) -> None:
         os._exit(code)
 
 
-def _entered(child: int) -> Call | None:
-    """The call that a stopped child is about to make; None if it has just made it, or it is none of CALLS."""
+def _entered(thread: int) -> Call | None:
+    """The call that a stopped thread is about to make; None if it has just made it, or it is none of CALLS."""
     info = ctypes.create_string_buffer(88)
-    _libc.ptrace(GET_SYSCALL_INFO, child, len(info), ctypes.addressof(info))
+    _libc.ptrace(GET_SYSCALL_INFO, thread, len(info), ctypes.addressof(info))
     operation, number, *arguments = struct.unpack_from("=B23xQ6Q", info)
     if operation != AT_ENTRY or number not in CALLS:
         return None
     return Call(CALLS[number], tuple(arguments))
 
 
-def _ptrace(request: int, child: int, data: int) -> None:
-    if _libc.ptrace(request, child, None, data) < 0:
+def _ptrace(request: int, thread: int, data: int) -> None:
+    if _libc.ptrace(request, thread, None, data) < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "ptrace")

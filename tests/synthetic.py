@@ -31,30 +31,27 @@ def synthetic_ruleset(policy: str, database: Path, times: int) -> bytes:
 
 
 def grown(partition: Partition, times: int) -> Partition:
-    """`times` as many intervals: new ones begin after old ones, as far as others are long, with a value others have.
+    """`times` as many intervals: each is as likely to be cut as any other, after a half, a quarter or an eighth of it.
 
-    So it is crowded where the real world is, on addresses as round. Special and embedded addresses (values below 0)
-    stay as they are, and so does IPv6 outside of 2000::/3. Boundaries below a /64 are left out. The same arguments give
-    the same world.
+    So the world gets a few bits finer everywhere, and stays crowded in the same places. What is cut off takes a value
+    that others have. Special and embedded addresses (values below 0) stay as they are, and so does IPv6 outside of
+    2000::/3. Boundaries below a /64 are left out. The same arguments give the same world.
     """
     chosen = np.random.default_rng(times)
     keys, values = _keys(partition)
     wanted = times * len(keys)
-    usable = _usable(partition.family, keys, values)
-    lengths = np.diff(keys)[usable[:-1]]
     while len(keys) < wanted:
-        room = np.append(np.diff(keys), np.uint64(0))
-        picked = chosen.choice(np.flatnonzero(usable), 2 * (wanted - len(keys)))
-        after = chosen.choice(lengths, len(picked))
-        added = distinct((keys[picked] + after)[after < room[picked]])
-        added = chosen.permutation(added)[: wanted - len(keys)]
+        usable = _usable(partition.family, keys, values)
+        size = np.append(np.diff(keys), np.uint64(1))
+        picked = chosen.choice(np.flatnonzero(usable), wanted - len(keys))
+        bits = np.log2(size[picked].astype(np.float64)).astype(np.int64) - chosen.integers(1, 4, len(picked))
+        added = distinct((keys[picked] + (np.uint64(1) << np.maximum(bits, 0).astype(np.uint64)))[bits >= 0])
         given = chosen.choice(values[usable], len(added))
         keys, values = np.concatenate([keys, added]), np.concatenate([values, given])
         order = np.argsort(keys)
         keys, values = keys[order], values[order]
         different = changes(values)
         keys, values = keys[different], values[different]
-        usable = _usable(partition.family, keys, values)
     return Partition(partition.family, _addresses(partition.family, keys), values)
 
 

@@ -22,8 +22,8 @@ ICMP_ERRORS = {
 NEIGHBOUR_DISCOVERY = {133, 134, 135, 136, 137}  # RFC 4861
 DHCP_PORTS = {4: {(68, 67), (67, 68)}, 6: {(546, 547), (547, 546)}}  # RFC 2131, RFC 8415
 
-TCP_FLAGS_END = 14
-"""Bytes of a TCP header up to and with the flags; a first fragment that is shorter does not show them."""
+TYPE_END, PORTS_END, TCP_FLAGS_END = 1, 4, 14
+"""Bytes of a transport header up to and with ICMP's type, the ports and TCP's flags; fewer do not show them."""
 
 
 LOCAL = {4: "203.0.113.1", 6: "2001:db8::1"}
@@ -71,7 +71,11 @@ class Packet:
     @property
     def has_ports(self) -> bool:
         """Whether there are ports to read."""
-        return self.protocol in {TCP, UDP} and not self.later_fragment
+        return self.protocol in {TCP, UDP} and self.shows(PORTS_END)
+
+    def shows(self, end: int) -> bool:
+        """Whether so many bytes of the transport header are there."""
+        return not self.later_fragment and (self.cut is None or self.cut >= end)
 
 
 @dataclass(frozen=True)
@@ -138,18 +142,16 @@ def _count(oracle: Oracle, service: Service, packet: Packet) -> tuple[str, str |
 
 
 def _second_rung(packet: Packet) -> bool:
-    if packet.later_fragment:
+    if not packet.shows(TYPE_END):
         return False
     if packet.protocol in ICMP_ERRORS and (packet.family == 4) == (packet.protocol == ICMP):
         discovery = packet.protocol == ICMPV6 and packet.icmp_type in NEIGHBOUR_DISCOVERY and packet.hop_limit == 255
         return discovery or packet.icmp_type in ICMP_ERRORS[packet.protocol]
-    return packet.protocol == UDP and (packet.sport, packet.dport) in DHCP_PORTS[packet.family]
+    return packet.protocol == UDP and packet.has_ports and (packet.sport, packet.dport) in DHCP_PORTS[packet.family]
 
 
 def _established(packet: Packet) -> bool:
     """TCP that shows its flags and is no opening; what does not show them is judged."""
-    if packet.protocol != TCP or packet.later_fragment:
-        return False
-    if packet.cut is not None and packet.cut < TCP_FLAGS_END:
+    if packet.protocol != TCP or not packet.shows(TCP_FLAGS_END):
         return False
     return not ("S" in packet.flags and "A" not in packet.flags)

@@ -15,7 +15,8 @@ from geodrop.dataplane.engine import Difference, Observed
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.load import what_is_loaded
-from geodrop.errors import NoInterfaceError
+from geodrop.errors import NoInterfaceError, NotEnforcingError
+from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.dataplane.interfaces import Selection
     from geodrop.state.history import Asked
+
+PASSES = 3
+"""How often one look repairs and looks again, while somebody changes things meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,31 +72,44 @@ def look(
     again. `found` is what somebody else found to differ. The history tells of it as `asked`; None: not this time. For
     who holds the lock. Raises DataError where the ruleset is not kept, and what a load does, with all as it was found.
     """
-    engines = Engines.here()
-    fingerprint = engines.fingerprint()
-    if fingerprint == known.fingerprint and not links_changed and not found:
+    if not (links_changed or found) and Engines.here().fingerprint() == known.fingerprint:
         return Look(known, known.observed)
+    before = Engines.here().observe()
+    drift: list[Difference] = []
+    note = ""
+    for _ in range(PASSES):
+        engines, store = Engines.here(), Store(config.state)
+        # Read before what it stands for is verified: what changes in between shows at the next look.
+        fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
+        digest = observed.digest or intent.digest
+        if intent.unloaded or not digest:
+            return Look(Known(fingerprint, observed), before)
+        ruleset = Ruleset.open(store.ruleset_path(digest))
+        differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
+        if differences:
+            _load_again(config, known, digest, asked, summary(differences))
+            drift, found = drift or differences, ()
+            continue
+        try:
+            covered = cover(config)
+        except NotEnforcingError:
+            continue  # taken away since it was verified
+        note = note or covered.note
+        if not covered.changed:
+            return Look(Known(fingerprint, observed), before, tuple(drift), note)
+        if not links_changed and _same_load(observed, known.observed):
+            drift = drift or _moved(known.observed, observed)
+    # Somebody is faster than we are; whatever he does is an event, and makes us look again.
+    return Look(Known(observed=Engines.here().observe()), before, tuple(drift), note)
+
+
+def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, what: str) -> None:
     store = Store(config.state)
-    intent, before = store.intent(), engines.observe()
-    digest = before.digest or intent.digest
-    if intent.unloaded or not digest:
-        return Look(Known(fingerprint, before), before)
     with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
+        attempt.change = what
         change = Change(config, store, attempt)
         ruleset, path = change.kept(digest)
-        differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
-        note = ""
-        if differences:
-            attempt.change = summary(differences)
-            change.put(ruleset, path, _where(config, known), config.engine)
-        else:
-            covered = cover(config)
-            note = covered.note
-            if covered.changed and not links_changed and _same_load(before, known.observed):
-                differences = _moved(known.observed, before)
-    # Read before what it stands for: a change in between shows at the next look.
-    fingerprint = engines.fingerprint()
-    return Look(Known(fingerprint, engines.observe()), before, tuple(differences), note)
+        change.put(ruleset, path, _where(config, known), config.engine)
 
 
 def _where(config: Config, known: Known) -> Selection:

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,14 +35,6 @@ def test_unchanged(host: Host, running: Daemon) -> None:
     before = host.table()
     assert "unchanged" in host.geodrop.good("reload").out
     assert host.table() == before
-
-
-def test_damage_is_repaired_by_a_reload(host: Host, running: Daemon) -> None:
-    """The same input is loaded again where the kernel no longer holds it."""
-    del running
-    host.netns.run("nft", "flush", "ruleset")
-    assert "-> 2" in host.geodrop.good("reload").out
-    assert host.drops("1.0.0.1")
 
 
 BAD = {
@@ -184,3 +177,14 @@ def test_without_a_daemon(host: Host) -> None:
     done = host.geodrop.run("reload")
     assert done.code == 69
     assert "systemctl start geodrop" in done.err
+
+
+def test_a_file_that_changes_is_loaded(host: Host) -> None:
+    """With `watch: true` an edited policy is in force without anybody's asking."""
+    host.agent(more="watch: true\n")
+    with daemon(host.geodrop) as running:
+        time.sleep(4)
+        host.deny("RU")
+        running.wait_for("STATUS=generation 1 -> 2")
+        assert "reloading, since files changed" in running.log
+        assert host.drops("2.0.0.1")

@@ -50,8 +50,9 @@ class Pins:
             raise PrivilegeError(f"{mount} may not be written", "run as root, or as the owner of the bpffs")
         if self.folder.exists() and not self.folder.is_dir():
             raise UnavailableError(f"{self.folder} is not geodrop's folder of pins", "move it out of the way")
-        # Root by hand goes on with what the daemon's user pinned, and leaves it to that user.
-        if self.folder.exists() and os.geteuid() not in (0, self.folder.stat().st_uid):
+        # Root by hand goes on with what the daemon's user pinned in its own bpffs, and leaves it to that user.
+        trusted = {os.geteuid(), *([mount.stat().st_uid] if os.geteuid() == 0 else [])}
+        if self.folder.exists() and self.folder.stat().st_uid not in trusted:
             raise UnavailableError(
                 f"{self.folder} belongs to uid {self.folder.stat().st_uid}", "unload as that user, or remove it"
             )
@@ -70,15 +71,11 @@ class Pins:
 
     def link_indexes(self) -> list[int]:
         """Interfaces that a link is pinned for, by number."""
-        if not self.links.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.links.iterdir() if path.name.isdecimal())
+        return sorted(int(name) for name in _names(self.links) if name.isdecimal())
 
     def sets(self) -> list[Path]:
         """Sets that are there, the newest first."""
-        if not self.folder.is_dir():
-            return []
-        found = [path for path in self.folder.iterdir() if SET_NAME.fullmatch(path.name)]
+        found = [self.folder / name for name in _names(self.folder) if SET_NAME.fullmatch(name)]
         return sorted(found, key=_number, reverse=True)
 
     def new_set(self, version: str) -> Path:
@@ -132,6 +129,14 @@ def repin(fd: int, path: Path) -> None:
     with suppress(FileNotFoundError):
         path.unlink()
     libbpf.pin(fd, str(path))
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in a folder; nothing, if there is none."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _number(path: Path) -> int:

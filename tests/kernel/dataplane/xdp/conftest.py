@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.bpffs import own_pins
+from tests.kernel.dataplane.xdp import judging as frames
 from tests.kernel.dataplane.xdp.probe import Probe
 from tests.kernel.dataplane.xdp.states import Bench
 from tests.namespaces import End, join, namespaces, require
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 def rulesets(tmp_path: Path) -> list[Ruleset]:
     """The two policies."""
     return [compiled(policy, tmp_path) for policy in (POLICY_CN, POLICY_US)]
+
+
+@pytest.fixture(scope="module")
+def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[frames.Judging]:
+    """A program with every kind of service in force, and the oracle."""
+    require()
+    with frames.judging(tmp_path_factory.mktemp("judging")) as both:
+        yield both
 
 
 @pytest.fixture

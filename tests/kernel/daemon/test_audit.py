@@ -1,0 +1,109 @@
+"""The background audit: every denied region is asked about, and what differs is handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.config import Config
+from geodrop.daemon.audit import PARTS, Audit
+from geodrop.daemon.reload import Reload
+from geodrop.daemon.watch.watch import Watch
+from geodrop.dataplane.engine import Difference
+from geodrop.dataplane.load import load
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from tests.daemons import parts
+from tests.worlds import POLICY_US, packed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.kernel.daemon.conftest import Host
+    from tests.namespaces import Namespace
+
+
+@pytest.fixture
+def config(netns: Namespace, tmp_path: Path) -> Config:
+    """Where a ruleset is in force that denies two regions."""
+    del netns
+    file = tmp_path / "us.ruleset"
+    file.write_bytes(packed(POLICY_US, tmp_path))
+    made = Config(engine="nftables", interfaces=("lo",), state=tmp_path / "state")
+    load(str(file), made, "nftables", ())
+    return made
+
+
+def audited(config: Config, *numbers: int) -> list[Difference]:
+    """What a daemon's audits find in these minutes."""
+
+    async def body() -> list[Difference]:
+        made = parts()
+        reload = Reload(config, made)
+        watch = Watch(reload, made)
+        watch.events.open()
+        try:
+            for number in numbers:
+                await Audit(reload, watch, made).once(number)
+            return (await watch.events.wait()).found
+        finally:
+            watch.events.close()
+
+    return asyncio.run(body())
+
+
+def test_all_is_well(config: Config) -> None:
+    """A whole hour finds nothing."""
+    began = time.monotonic()
+    assert audited(config, *range(PARTS)) == []
+    assert time.monotonic() - began < 60
+
+
+def test_a_region_that_is_let_through(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel that answers wrongly for one region in one family is found out in a minute."""
+    judge = NftablesEngine.judge
+
+    def wrong(self: NftablesEngine, ruleset: object, addresses: list[str]) -> object:
+        answers = judge(self, ruleset, addresses)  # type: ignore[arg-type]
+        return [
+            [replace(one, would_drop=False) for one in verdicts] if address.startswith("2a02") else verdicts
+            for address, verdicts in zip(addresses, answers, strict=True)
+        ]
+
+    monkeypatch.setattr(NftablesEngine, "judge", wrong)
+    [difference] = audited(config, 0)
+    assert difference.where == "2a02:: for service api"
+    assert difference.expected == "drop"
+
+
+def test_data_that_differs(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read in one of the minutes of an hour, and found then."""
+    found = Difference("map m", "this", "that")
+
+    def share(_: object, ruleset: object, part: int, of: int) -> list[Difference]:
+        del ruleset
+        return [found] if (part, of) == (7, PARTS) else []
+
+    monkeypatch.setattr(NftablesEngine, "verify_share", share)
+    assert audited(config, *range(7)) == []
+    assert audited(config, 7) == [found]
+
+
+def test_nothing_in_force(netns: Namespace, tmp_path: Path) -> None:
+    """Nothing is found where nothing should be."""
+    del netns
+    assert audited(Config(state=tmp_path), 0) == []
+
+
+def test_old_databases(host: Host) -> None:
+    """Status says so, with the daemon or without; the policy says how old is too old."""
+    policy = host.folder / "policy.yaml"
+    policy.write_text(policy.read_text() + "limits: {database_age: 1h}\n")
+    ruleset = host.geodrop.compile(policy.read_text(), host.folder / "country.mmdb", name="old")
+    host.geodrop.good("load", str(ruleset))
+    status = host.geodrop.run("status", "--json")
+    assert status.code == 1
+    assert any("country.mmdb was built" in problem for problem in status.json["problems"])

@@ -1,0 +1,113 @@
+"""An edge: a host with a daemon and an interface, and a client whose probes say what gets through."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import subprocess
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli import Geodrop
+from tests.daemons import Daemon, daemon
+from tests.namespaces import End, join, namespaces
+from tests.system.probes import Probes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.kernel.daemon.conftest import Host
+    from tests.namespaces import Namespace
+
+DENIED, ALLOWED = "1.0.0.9", "3.0.0.9"
+ADDRESS = "198.18.0.1"
+MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 300"
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Edge:
+    """`number` of eth and far interfaces starts at 0."""
+
+    host: Host
+    far: Namespace
+    mount: tuple[str, ...] = ()
+
+    @property
+    def geodrop(self) -> Geodrop:
+        """The command line."""
+        return self.host.geodrop
+
+    def plug(self, number: int = 0) -> tuple[End, End]:
+        """An interface arrives."""
+        ends = End(self.far, f"far{number}"), End(self.host.netns, f"eth{number}", [f"{ADDRESS}/24"])
+        join(*ends)
+        return ends
+
+    def inside(self, *command: str) -> str:
+        """Run a command where the daemon is, with its bpffs."""
+        return self.host.netns.run(*self.mount, *command)
+
+    def status(self) -> Any:  # noqa: ANN401 - an object of JSON
+        """What the daemon says."""
+        return self.geodrop.run("status", "--json").json
+
+    def until(self, true: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - as above
+        """The first status for which something is true."""
+        began = time.monotonic()
+        while not true(status := self.status()):
+            assert time.monotonic() - began < PATIENCE, status
+        return status
+
+    def interfaces(self) -> set[tuple[str, str]]:
+        """Where packets are judged, by which engine."""
+        return {(one["name"], one["engine"]) for one in self.status()["interfaces"]}
+
+    @contextlib.contextmanager
+    def probing(self, ends: tuple[End, End]) -> Iterator[Probes]:
+        """Probes from a denied and an allowed source."""
+        with Probes(*ends, [DENIED, ALLOWED], {4: ADDRESS}) as probes:
+            time.sleep(0.1)
+            yield probes
+
+    def agent(self, engine: str, interfaces: str, more: str = "") -> None:
+        """Write agent.yaml."""
+        self.host.agent(more=more)
+        path = self.host.folder / "agent.yaml"
+        text = path.read_text().replace("engine: nftables", f"engine: {engine}")
+        path.write_text(text.replace("interfaces: [lo]", f"interfaces: {interfaces}"))
+
+
+@pytest.fixture
+def edge(host: Host) -> Iterator[Edge]:
+    """On nftables, for all that is called eth."""
+    with namespaces("far") as [far]:
+        made = Edge(host, far)
+        made.agent("nftables", '["eth*"]')
+        yield made
+
+
+@pytest.fixture
+def xdp_edge(edge: Edge) -> Iterator[Edge]:
+    """On both engines: xdp where it can be, nftables for what is to come; with a bpffs of its own."""
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", MOUNT], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        entering = ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt")
+        geodrop = Geodrop(edge.geodrop.folder, edge.host.netns, entering)
+        made = Edge(dataclasses.replace(edge.host, geodrop=geodrop), edge.far, entering)
+        made.agent("auto", '["eth*"]')
+        yield made
+        geodrop.run("unload")
+        holder.kill()
+
+
+@contextlib.contextmanager
+def watched(edge: Edge) -> Iterator[tuple[Daemon, tuple[End, End]]]:
+    """Its daemon, ready, and the interface that was there from the start."""
+    ends = edge.plug()
+    with daemon(edge.geodrop) as running:
+        yield running, ends

@@ -1,0 +1,87 @@
+"""What makes the daemon look, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.daemon.watch.events import Causes, Events
+from geodrop.dataplane.engine import Difference
+from geodrop.dataplane.nftables.changes import Change
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.namespaces import Namespace
+
+QUIET = 0.3
+
+
+def after(action: Callable[[Events], object]) -> Causes | None:
+    """The causes once something was done; None if nothing is heard of it."""
+
+    async def body() -> Causes | None:
+        events = Events()
+        events.open()
+        try:
+            action(events)
+            async with asyncio.timeout(QUIET):
+                return await events.wait()
+        except TimeoutError:
+            return None
+        finally:
+            events.close()
+
+    return asyncio.run(body())
+
+
+def test_foreign_commits(netns: Namespace) -> None:
+    """The commit and who made it, with the time it was heard of."""
+    causes = after(lambda _: netns.nft("add table ip theirs\n"))
+    assert causes is not None
+    assert causes.culprit.startswith("nft (process ")
+    assert causes.since > 0
+    assert not causes.links
+
+
+def test_interfaces(netns: Namespace) -> None:
+    """One that arrives."""
+    causes = after(lambda _: netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0"))
+    assert causes is not None
+    assert causes.links
+
+
+def test_audits(netns: Namespace) -> None:
+    """What an audit found is handed on."""
+    del netns
+    found = Difference("map m", "as in the ruleset", "different")
+    causes = after(lambda events: events.audited([found]))
+    assert causes is not None
+    assert causes.found == [found]
+
+
+def test_silence(netns: Namespace) -> None:
+    """Nothing happens, nothing is told; addresses, routes to somewhere and interfaces that go up are nothing."""
+    netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
+
+    def noise(_: Events) -> None:
+        netns.run("ip", "address", "add", "192.0.2.1/24", "dev", "eth0")
+        netns.run("ip", "link", "set", "eth0", "up")
+        netns.run("ip", "route", "add", "198.51.100.0/24", "dev", "eth0")
+
+    assert after(noise) is None
+
+
+@pytest.mark.parametrize(
+    ("foreign", "culprit"),
+    [
+        ([], "somebody"),
+        ([Change()], "somebody"),
+        ([Change(5, "nft"), Change(), Change(7, "dockerd")], "dockerd (process 7), nft (process 5)"),
+    ],
+)
+def test_culprit(foreign: list[Change], culprit: str) -> None:
+    """The last one first; lost events name nobody."""
+    assert Causes(foreign).culprit == culprit

@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from geodrop.config import Config, Source
+from geodrop.daemon.reload import Reload
+from geodrop.daemon.sources import Sources, look
+from tests.daemons import parts
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A policy and a database."""
+    names = ("policy.yaml", "country.mmdb")
+    for name in names:
+        (tmp_path / name).write_text(name)
+    policy, database = (str(tmp_path / name) for name in names)
+    return Config(source=Source(policy, (database,)), state=tmp_path / "state", watch=True)
+
+
+@pytest.fixture
+def sources(config: Config) -> Sources:
+    """What looks at them."""
+    made = parts()
+    return Sources(Reload(config, made), made)
+
+
+def changed(sources: Sources, config: Config) -> list[str]:
+    """The files that one look finds changed, without their folder."""
+    return [Path(name).name for name in sources.changed(look(config))]
+
+
+def test_a_change_counts_once_it_has_settled(sources: Sources, config: Config, tmp_path: Path) -> None:
+    """Not while it is being written, and once."""
+    assert [changed(sources, config) for _ in range(3)] == [[], [], []]
+    for content in ("a", "ab", "abc"):
+        (tmp_path / "country.mmdb").write_text(content)
+        assert changed(sources, config) == []
+    assert changed(sources, config) == ["country.mmdb"]
+    assert changed(sources, config) == []
+
+
+def test_a_file_that_is_replaced(sources: Sources, config: Config, tmp_path: Path) -> None:
+    """Of the same size and age: it is another file all the same."""
+    for _ in range(2):
+        changed(sources, config)
+    (tmp_path / "new").write_text("policy.yaml")
+    (tmp_path / "new").rename(tmp_path / "policy.yaml")
+    assert [changed(sources, config) for _ in range(2)] == [[], ["policy.yaml"]]
+
+
+def test_incomplete(sources: Sources, config: Config, tmp_path: Path) -> None:
+    """While a file is missing nothing is reloaded; that it is back is a change."""
+    for _ in range(2):
+        changed(sources, config)
+    (tmp_path / "policy.yaml").unlink()
+    assert [changed(sources, config) for _ in range(3)] == [[], [], []]
+    (tmp_path / "policy.yaml").write_text("policy.yaml")
+    assert [changed(sources, config) for _ in range(2)] == [[], ["policy.yaml"]]
+
+
+def test_without_a_source() -> None:
+    """There is nothing to look at."""
+    assert look(Config()) == {}
