@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-databases soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-system test-databases soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -86,6 +86,12 @@ test: setup lint ## linters, then every test on the bundled database; in namespa
 test-long: setup ## the xdp loader killed, and refused memory, at every one of its calls: a quarter of an hour
 	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/dataplane/xdp/test_killed.py \
 		tests/kernel/dataplane/xdp/test_failures.py
+
+test-system: setup ## the walk of the service over machines of both releases: Debian 12 and 13
+	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
+	for release in bookworm trixie; do \
+		$(AS_ROOT) env CI=true GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest tests/system/test_service*.py || exit 1; \
+	done
 
 test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)

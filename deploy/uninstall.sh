@@ -21,5 +21,8 @@ done
 rm -f /usr/local/lib/sysusers.d/geodrop.conf /usr/local/lib/tmpfiles.d/geodrop.conf /usr/local/sbin/geodrop \
 	/usr/local/share/man/man8/geodrop.8 /usr/local/share/man/man5/geodrop-*.5
 rm -rf /opt/geodrop /opt/geodrop-* /run/geodrop
-[ ! -d /run/systemd/system ] || systemctl daemon-reload
+if [ -d /run/systemd/system ]; then
+	systemctl daemon-reload
+	systemctl reset-failed 'geodrop*' 2>/dev/null || true
+fi
 [ "${1:-}" != --purge ] || rm -rf /etc/geodrop /var/lib/geodrop

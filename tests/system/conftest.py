@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,9 +20,12 @@ TIMES = pytest.StashKey[dict[str, float]]()
 
 
 @pytest.fixture(scope="session")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where the machines of this session are."""
-    return tmp_path_factory.mktemp("machines")
+    folder = tmp_path_factory.mktemp("machines")
+    yield folder
+    # Half a gigabyte, which pytest would keep for a while.
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +36,9 @@ def times(request: pytest.FixtureRequest) -> dict[str, float]:
 
 @pytest.fixture(scope="module")
 def off(times: dict[str, float], machines: Path) -> Iterator[Edge]:
-    """A Debian 12 host that was never started: for tests of the first boot."""
+    """A host that was never started: for tests of the first boot. Debian 12, or what the environment says."""
     require_machines()
-    with edge("bookworm", machines, times) as host:
+    with edge(os.environ.get("GEODROP_TEST_RELEASE", "bookworm"), machines, times) as host:
         yield host
 
 

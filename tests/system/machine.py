@@ -227,12 +227,25 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(release: str, folder: Path) -> Iterator[Machine]:
-    """A release's machine with geodrop installed, powered off; whatever runs in it ends with the block."""
-    root = folder / f"machine-{next(_numbers)}"
-    run("cp", "--archive", "--reflink=auto", str(image(release, folder)), str(root))
-    made = Machine(root)
+    """A release's machine with geodrop installed, powered off; whatever runs in it ends with the block.
+
+    What it changes is kept in memory, over the image.
+    """
+    below = image(release, folder)
+    scratch = folder / f"machine-{next(_numbers)}"
+    scratch.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(scratch))
     try:
-        yield made
+        upper, work, root = scratch / "upper", scratch / "work", scratch / "root"
+        for path in (upper, work, root):
+            path.mkdir()
+        options = f"lowerdir={below},upperdir={upper},workdir={work}"
+        run("mount", "-t", "overlay", "-o", options, "overlay", str(root))
+        made = Machine(root)
+        try:
+            yield made
+        finally:
+            made.cut_power()
+            run("umount", "--lazy", str(root))
     finally:
-        made.cut_power()
-        shutil.rmtree(root, ignore_errors=True)
+        run("umount", "--lazy", str(scratch))

@@ -62,7 +62,7 @@ def test_a_first_boot_may_stay_closed(nothing_good: Edge) -> None:
 def test_a_schedule_needs_no_daemon(host: Edge) -> None:
     """`starts` holds by the kernel's clock, neither early nor late, with no daemon there; over a reboot too."""
     epoch = time.time() - time.monotonic()
-    starts = int(time.time()) + 12
+    starts = int(time.time()) + 10
     text = datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     host.policy(POLICY.replace("mode: enforce", f"mode: enforce\n    starts: {text}"))
     assert host.geodrop("reload").returncode == 0

@@ -166,8 +166,8 @@ def _repaired(host: Edge, since: float, what: str) -> None:
     assert host.probes
     leaks = [host.probes.outcome(source, since, until) for source in DENIED]
     moments = [moment for one in leaks for moment in (one.first_passed, one.last_passed) if moment]
-    host.times[f"gap after `{what}` until the repair"] = max(moments) - min(moments) if moments else 0.0
-    host.times[f"  probes of {sum(one.sent for one in leaks)} that passed in it"] = sum(one.passed for one in leaks)
+    count = f"{sum(one.passed for one in leaks)} denied probes passed"
+    host.times[f"gap after `{what}` until the repair ({count})"] = max(moments) - min(moments) if moments else 0.0
 
 
 def _reload_leaves(host: Edge, family: str) -> None:
