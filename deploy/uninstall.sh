@@ -7,6 +7,8 @@ set -eu
 
 if [ -d /run/systemd/system ]; then
 	systemctl disable --now --quiet geodrop.service geodrop-boot.service geodrop-compile.socket || true
+	# Compiles that still run or wait.
+	systemctl stop 'system-geodrop\x2dcompile.slice' 2>/dev/null || true
 fi
 [ ! -x /opt/geodrop/bin/geodrop ] || /opt/geodrop/bin/geodrop unload
 if [ -d /run/systemd/system ]; then

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,3 +24,19 @@ def own_pins() -> Iterator[Pins]:
             yield Pins(Path(folder) / "geodrop")
         finally:
             run("umount", "--lazy", folder)
+
+
+MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 36000"
+
+
+@contextlib.contextmanager
+def own_mounts() -> Iterator[tuple[str, str]]:
+    """The beginning of a command line that runs where a bpffs of its own is mounted in the usual place."""
+    with subprocess.Popen(["unshare", "--mount", "sh", "-c", MOUNT], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        try:
+            if holder.stdout.readline() != b"ready\n":
+                raise RuntimeError("no bpffs can be mounted here")
+            yield "nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"
+        finally:
+            holder.kill()

@@ -45,7 +45,6 @@ LIBRARIES: dict[str, set[str]] = {
     "maxminddb": {"geo"},
     "geoip2": {"geo"},
     "yaml": {"document"},
-    "pyroute2": {"dataplane"},
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
     "prometheus_client": {"daemon"},

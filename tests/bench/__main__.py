@@ -1,6 +1,6 @@
 """`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json.
 
-`python -m tests.bench xdp` prints only those of the xdp engine, and writes no file.
+`python -m tests.bench xdp` prints only those of the xdp engine, `daemon` only those of reloads; both write no file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.data import bundled_database
-from tests.bench import databases, nftables_load, nftables_packets, xdp, xdp_world4
+from tests.bench import daemon, databases, nftables_load, nftables_packets, xdp, xdp_world4
 from tests.bench.report import show, write
 from tests.synthetic import synthetic_ruleset
 
@@ -28,9 +28,9 @@ version: 1
 services:
   api:
     match: {{ports: {{tcp: [443]}}}}
-    default: allow
+    default: {}
     unknown: allow
-    deny: [{}]
+    {}: [{}]
 """
 
 
@@ -46,16 +46,26 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from nftables_packets.rows(rulesets[0])
     yield from nftables_packets.growth_rows()
     yield from xdp_rows(folder)
+    yield from daemon.rows(allow_list, database, folder)
+
+
+def daemon_rows(folder: Path) -> Iterator[Row]:
+    """Those of the daemon."""
+    yield from daemon.rows(POLICIES / "ai-api-allow-list.yaml", bundled_database(folder), folder)
 
 
 def xdp_rows(folder: Path) -> Iterator[Row]:
     """Those of the xdp engine."""
     database = bundled_database(folder)
-    # Half the world is denied, so that "the denied space" is of world size; the two differ in verdicts only.
-    worlds = []
-    for name, denied in (("half", "continent:AF, continent:AS, continent:SA"), ("less", "continent:AF, continent:AS")):
+    # Half the world is denied, so that "the denied space" is of world size; the three differ in verdicts only.
+    worlds, less, half = [], "continent:AF, continent:AS", "continent:AF, continent:AS, continent:SA"
+    for name, *verdicts in (
+        ("half", "allow", "deny", half),
+        ("less", "allow", "deny", less),
+        ("swapped", "deny", "allow", half),
+    ):
         policy = folder / f"{name}.yaml"
-        policy.write_text(HALF_THE_WORLD.format(denied), encoding="utf-8")
+        policy.write_text(HALF_THE_WORLD.format(*verdicts), encoding="utf-8")
         worlds.append(compiled(policy, database, folder))
     yield from xdp.rows(worlds)
     grown = folder / "grown.ruleset"
@@ -75,12 +85,12 @@ def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:
 def main() -> None:
     """Run, print and write."""
     done = []
-    only_xdp = sys.argv[1:] == ["xdp"]
+    wanted = {"xdp": xdp_rows, "daemon": daemon_rows}.get("".join(sys.argv[1:]), rows)
     with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
-        for row in xdp_rows(Path(folder)) if only_xdp else rows(Path(folder)):
+        for row in wanted(Path(folder)):
             show(row)
             done.append(row)
-    if not only_xdp:
+    if wanted is rows:
         write(done, ROOT / "build" / "bench.json")
 
 

@@ -29,10 +29,11 @@ from tests.namespaces import End, join, namespaces
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-ROUNDS = 45
+ROUNDS = 33
 PORT = 443
-LIVE_FRAMES = 200_000
-LIVE_ROUNDS = 12
+FLIPS = 21
+LIVE_FRAMES = 50_000
+LIVE_ROUNDS = 33
 
 # The command in a process of its own, since a process never forgets its peak, nor that of the one it comes from; prints
 # VmHWM in kB. Its mount namespace has a bpffs of its own, which goes with it.
@@ -47,7 +48,10 @@ OWN_BPFFS = ("unshare", "--mount", "sh", "-c", 'mount -t bpf bpf /sys/fs/bpf && 
 
 
 def rows(files: Sequence[Path]) -> Iterator[Row]:
-    """All rows. Two rulesets of one world whose verdicts differ; the first service's port is 443."""
+    """All rows. Three rulesets of one world whose verdicts differ; the first service's port is 443.
+
+    The third accepts what the first drops.
+    """
     rulesets = [Ruleset.open(file) for file in files]
     with tempfile.TemporaryDirectory() as folder, own_pins() as pins, namespaces("sender", "host") as [sender, host]:
         ends = End(sender, "eth0"), End(host, "eth0")
@@ -63,7 +67,14 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
             with on_one_cpu():
                 for family in (4, 6):
                     yield from _lookup_rows(bench, rulesets[0], family)
-                    yield from _packet_rows(bench, rulesets[0], family, program)
+                    dropped = _random(rulesets[0], family, denied=True)
+                    yield _packet_row(bench, f"xdp_packet_v{family}", dropped, family, program)
+                    accepted = _random(rulesets[0], family, denied=False)
+                    yield _packet_row(bench, f"xdp_accept_v{family}_elsewhere", accepted, family, program)
+                engine.apply(rulesets[2], 2, ["eth0"])
+                for family in (4, 6):
+                    dropped = _random(rulesets[0], family, denied=True)
+                    yield _packet_row(bench, f"xdp_accept_v{family}", dropped, family, program)
             os.close(program)
             engine.remove()
             yield from _live_rows(bench, rulesets[0], ends, engine)
@@ -76,33 +87,33 @@ def _lookup_rows(bench: programs.Bench, ruleset: Ruleset, family: int) -> Iterat
     # Random addresses of the denied space; and, harder, of random intervals of it, which are mostly small.
     for suffix, by_size in (("", True), ("_intervals", False)):
         bench.use(family, programs.sample(denied, by_size=by_size))
-        loops = [bench.loop(name) for name in ("nothing", f"tables{family}", f"trie{family}")]
+        loops = [bench.loop(name) for name in (f"nothing{family}", f"tables{family}", f"trie{family}")]
         nothing, ours, trie = map(median, undisturbed(alternately(ROUNDS, *loops)))
         yield against(f"xdp_lookup_v{family}{suffix}", ours - nothing, "ns", "LPM trie", trie - nothing)
 
 
-def _packet_rows(bench: programs.Bench, ruleset: Ruleset, family: int, program: int) -> Iterator[Row]:
-    frame = _frame(family)
-
-    def measured(kind: str, addresses: list[int]) -> Row:
-        bench.use(family, addresses)
-        some = [bench.packet(bench.program("parse_drop"), family, frame), bench.packet(program, family, frame)]
-        some.append(bench.packet(bench.program("trie_drop"), family, frame))
-        parse, ours, trie = map(median, undisturbed(alternately(ROUNDS, *some)))
-        return against(f"xdp_{kind}_v{family}", ours - parse, "ns", "LPM trie", trie - parse)
-
-    yield measured("packet", programs.sample(programs.intervals(ruleset, family, denied=True), by_size=True))
-    accepted = [
+def _random(ruleset: Ruleset, family: int, *, denied: bool) -> list[int]:
+    """Random addresses of the space that is denied, or of that which is accepted and no special one."""
+    wanted = [
         one
-        for one in programs.intervals(ruleset, family, denied=False)
-        if ruleset.row(one[2], 0).rung in ("default", "country") and ruleset.row(one[2], 0).verdict == "accept"
+        for one in programs.intervals(ruleset, family, denied=denied)
+        if denied or (ruleset.row(one[2], 0).rung == "default" and ruleset.row(one[2], 0).verdict == "accept")
     ]
-    yield measured("accept", programs.sample(accepted, by_size=True))
+    return programs.sample(wanted, by_size=True)
+
+
+def _packet_row(bench: programs.Bench, name: str, addresses: list[int], family: int, program: int) -> Row:
+    """What a packet costs beyond one that is parsed and dropped."""
+    bench.use(family, addresses)
+    some = (bench.program("parse_drop"), program, bench.program("trie_drop"))
+    measured = alternately(ROUNDS, *(bench.packet(one, family, _frame(family)) for one in some))
+    parse, ours, trie = map(median, undisturbed(measured))
+    return against(name, ours - parse, "ns", "LPM trie", trie - parse)
 
 
 def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:
     """Frames through a veth: packets a second, given as nanoseconds a packet."""
-    engine.apply(ruleset, 2, ["eth0"])
+    engine.apply(ruleset, 3, ["eth0"])
     ours = libbpf.get(str(engine.pins.sets()[0] / "geodrop"))
     for index in engine.pins.link_indexes():
         links.detach(engine.pins, index)
@@ -111,9 +122,9 @@ def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], e
     nft.apply(ruleset, 1, ["eth0"])
     attached = [ours, *map(bench.program, ("bare_drop", "trie_drop", "pass_all"))]
     for family in (4, 6):
-        denied = programs.sample(programs.intervals(ruleset, family, denied=True), by_size=True)
+        denied = _random(ruleset, family, denied=True)
         addresses = [ip_address(one) if family == 4 else ip_address(one.to_bytes(16, "big")) for one in denied]
-        with contextlib.closing(Generator(*ends, addresses, PORT)) as generator:
+        with contextlib.closing(Generator(*ends, addresses, PORT)) as generator, on_one_cpu():
             sent = alternately(LIVE_ROUNDS, *(_sent(generator, program) for program in attached))
         mine, bare, trie, through_nft = map(median, undisturbed(sent))
         yield against(f"xdp_drop_v{family}", mine, "ns", "bare XDP_DROP", bare)
@@ -126,14 +137,13 @@ def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], e
 
 
 def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence[Path]) -> Iterator[Row]:
-    engine.apply(rulesets[0], 3, ["eth0"])
-    publish, flip = [], []
-    for number in range(7):
+    engine.apply(rulesets[0], 4, ["eth0"])
+    flip = []
+    for number in range(FLIPS):
         file = files[(number + 1) % 2]
         report = engine.apply(Ruleset.open(file), engine.observe().generation + 1, ["eth0"])
         flip.append(report.seconds["fill"] + report.seconds["switch"])
-        publish.append(published(engine, file, "eth0"))
-    yield Row("xdp_publish", median(publish), "s")
+    yield Row("xdp_publish", median([published(engine, files[number % 2], "eth0") for number in range(7)]), "s")
     yield Row("xdp_flip", median(flip), "s")
     with Programs.open(engine.pins.sets()[0]) as active:
         yield Row("xdp_memory", active.sizes.memory(libbpf.possible_cpus()) / 1e6, "MB")

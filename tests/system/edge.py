@@ -90,6 +90,7 @@ class Edge:
         self.namespace = Namespace.make("edge")
         self._until_off.callback(self.namespace.delete)
         self.plug_in()
+        self._until_off.callback(self.unplug)
         inside, outside = End(self.namespace, "eth0"), End(self.client, "eth0")
         self.probes = self._until_off.enter_context(Probes(outside, inside, SOURCES, LOCAL))
         self.machine.start(self.namespace)
@@ -102,6 +103,10 @@ class Edge:
         run("ip", "link", "add", *here, "type", "veth", *there)
         for command in CLIENT.strip().splitlines():
             self.client.run(*command.split())
+
+    def unplug(self) -> None:
+        """Take the interface away, at both ends; a namespace would do that too, some time after its end."""
+        run("ip", "-n", self.client.name, "link", "delete", "eth0")
 
     def power_off(self) -> None:
         """Shut down in order; the last probes are sent to a machine without processes."""

@@ -83,6 +83,8 @@ def wheels(release: str) -> Path:
     pip = [sys.executable, "-m", "pip", "--quiet"]
     for old in folder.glob("geodrop-*.whl"):
         old.unlink()
+    # setuptools packs whatever an earlier build left there.
+    shutil.rmtree(BUILD / "lib", ignore_errors=True)
     run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY))
     requirements = REPOSITORY / "requirements" / "run.txt"
     stamp = folder / "requirements.txt"

@@ -56,6 +56,11 @@ def describe(status: dict[str, Any]) -> str:
         lines.append(f"  service     {service['name']}: {service['effective']}{starts}")
     if last := status["last_reload"]:
         lines.append(f"  reload      {last['time']}: {last['text']}")
+    if status["repairs"]:
+        last = status["repairs"][0]
+        lines.append(
+            f"  repaired    {status['repaired']} times, last {last['time']}: {last['what']}; by {last['culprit']}"
+        )
     lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel enforces without it'}")
     return "\n".join(lines)
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
 from geodrop.compile.build import assemble, build, identity
-from geodrop.compile.change import Change, compare
+from geodrop.compile.change import Change, check_order, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
 from geodrop.compile.privileges import drop_privileges, limit_time
@@ -297,7 +297,9 @@ def _previous(request: Request) -> Opened | None:
 def _open_ruleset(request: Request, name: str) -> Opened:
     """A ruleset by its descriptors: the folder that holds it may be one that only root can enter."""
     opened = open_descriptors(request.ruleset(name), name)
-    return Opened(opened, Ruleset.of(opened, name))
+    ruleset = Ruleset.of(opened, name)
+    check_order(ruleset)
+    return Opened(opened, ruleset)
 
 
 def _ask_for_list(channel: socket.socket, file: str) -> bytes:

@@ -65,10 +65,10 @@ def _ipv6_target(rows: Rows, zone: int, service: int, *, drops_ipv4: bool) -> Ta
 
 def _columns(partition: Partition) -> dict[str, bytes]:
     """The intervals that have a target, as nftables keys: both bounds big-endian, ends exclusive, zero for the end."""
-    present = partition.values != ABSENT
-    # An interval's end is the next one's start; the last interval ends where the family does, written as zeroes.
-    ends = np.roll(partition.starts, -1)
-    starts, ends = partition.starts[present], ends[present]
+    present = np.flatnonzero(partition.values != ABSENT)
+    # An interval's end is the next one's start; the last one ends where the family does, written as zeroes: that is
+    # address 0, with which every partition starts.
+    starts, ends = partition.starts[present], partition.starts[(present + 1) % len(partition)]
     if partition.family == 4:
         starts, ends = starts.astype(">u4"), ends.astype(">u4")
     return {

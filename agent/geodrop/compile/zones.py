@@ -14,7 +14,7 @@ import numpy as np
 
 from geodrop.document.problems import Place, Problem
 from geodrop.errors import PolicyError
-from geodrop.geo.partition import Partition, combine, constant, distinct, longest_match
+from geodrop.geo.partition import Partition, combine, constant, distinct_below, longest_match
 from geodrop.ruleset.model import MAX_ZONES
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _product(one: Partition, other: Partition) -> tuple[Partition, list[tuple[in
     low = int(right.min())
     width = int(right.max()) - low + 1
     codes = left.astype(np.int64) * width + (right - low)
-    present = distinct(codes)
+    present = distinct_below(codes, (int(left.max()) + 1) * width)
     pairs = [(int(code) // width, int(code) % width + low) for code in present]
     # By table: of its memory only what is present is ever touched.
     table = np.zeros(present[-1] + 1, dtype=np.int32)

@@ -72,6 +72,13 @@ def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return ordered[changes(ordered)]
 
 
+def distinct_below(values: npt.NDArray[Any], limit: int) -> npt.NDArray[Any]:
+    """The same of numbers from 0 to below `limit`: counted where that is less work than sorting."""
+    if limit > 4 * len(values):
+        return distinct(values)
+    return np.flatnonzero(np.bincount(values, minlength=1))
+
+
 def encode(family: int, addresses: Iterable[int]) -> Addresses:
     """Addresses given as integers, in the family's dtype."""
     if family == 4:
@@ -101,9 +108,11 @@ def combine(one: Partition, other: Partition) -> tuple[Addresses, Values, Values
     inside = at < len(large)
     new = np.ones(len(small), dtype=bool)
     new[inside] = large.starts[at[inside]] != small.starts[inside]
-    starts = np.insert(large.starts, at[new], small.starts[new])
-    # A start that only `small` has cuts the interval of `large` that ends where it was put in.
-    of_large = np.insert(large.values, at[new], large.values[at[new] - 1])
+    starts, of_large = large.starts, large.values
+    if new.any():
+        starts = np.insert(starts, at[new], small.starts[new])
+        # A start that only `small` has cuts the interval of `large` that ends where it was put in.
+        of_large = np.insert(of_large, at[new], of_large[at[new] - 1])
     positions = at + np.cumsum(new) - new
     of_small = np.repeat(small.values, np.diff(positions, append=len(starts)))
     return (starts, of_large, of_small) if large is one else (starts, of_small, of_large)

@@ -54,6 +54,8 @@ def read_status(config: Config) -> dict[str, Any]:
         "problems": problems,
         "daemon": False,
         "last_reload": None,
+        "repaired": 0,
+        "repairs": [],
         "generation": observed.generation,
         "digest": observed.digest,
         "last_good": intent.last_good,

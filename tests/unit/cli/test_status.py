@@ -17,6 +17,8 @@ GOOD = {
     "paused_why": None,
     "rolled_back": False,
     "last_reload": None,
+    "repaired": 0,
+    "repairs": [],
     "daemon": False,
     "last_failure": None,
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
@@ -30,6 +32,13 @@ def test_in_force() -> None:
     assert text.startswith("enforcing\n")
     for part in ("generation  42, ruleset abababababab", "eth0 (xdp, native)", "api: monitor, starts 2030-01-01"):
         assert part in text
+
+
+def test_repaired() -> None:
+    """How often, and who was the last."""
+    repair = {"time": "2030-01-01T00:00:00Z", "what": "table gone", "culprit": "nft (process 7)"}
+    text = describe({**GOOD, "repaired": 3, "repairs": [repair]})
+    assert "repaired    3 times, last 2030-01-01T00:00:00Z: table gone; by nft (process 7)" in text
 
 
 def test_degraded() -> None:

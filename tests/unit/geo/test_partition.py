@@ -18,6 +18,7 @@ from geodrop.geo.partition import (
     constant,
     decode,
     distinct,
+    distinct_below,
     encode,
     longest_match,
 )
@@ -168,3 +169,9 @@ def test_address_text() -> None:
     """Addresses are written as people write them, the small ones of IPv6 too."""
     assert address_text(4, 0x01020304) == "1.2.3.4"
     assert address_text(6, 1) == "::1"
+
+
+@given(st.lists(st.integers(0, 50), min_size=1), st.sampled_from([51, 10_000]))
+def test_distinct_by_counting_and_by_sorting(values: list[int], limit: int) -> None:
+    """Both ways give each number once, ascending."""
+    assert distinct_below(np.array(values), limit).tolist() == sorted(set(values))

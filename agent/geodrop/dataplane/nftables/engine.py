@@ -127,7 +127,7 @@ class NftablesEngine:
             snapshot = observe.read(connection)
             found = observe.in_force(snapshot)
             if snapshot is None or found is None:
-                return [Difference(f"table inet {names.TABLE}", f"ruleset {ruleset.digest}", "nothing in force")]
+                return [Difference(f"table inet {names.TABLE}", f"ruleset {ruleset.digest[:12]}", "nothing in force")]
             entry = f"chain {names.generation_chain(found.generation)}"
             if found.stamp is None or found.digest != ruleset.digest:
                 return [Difference(entry, f"digest {ruleset.digest}", f"digest {found.digest or 'none'}")]

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from geodrop.dataplane import capabilities
-from geodrop.dataplane.engine import Count, Difference, KernelVerdict, Observed, Report
+from geodrop.dataplane.engine import Count, Difference, Interface, KernelVerdict, Observed, Report
 from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
 
 TRIALS = 1_000
 """Lookups by the program itself before tables are published."""
-
-TRIALS_OF_A_POLICY = 8
-"""The same when only a policy is new, and its tables have been tried before."""
 
 
 LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
@@ -90,12 +87,13 @@ class XdpEngine:
                 if word.generation:
                     readable = version_of(folder).startswith(LAYOUT)
                     digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
-                    found = tuple(link.interface for link in links.observe(self.pins))
+                    found = tuple(Interface(link.name, "xdp", link.mode()) for link in links.observe(self.pins))
                     return Observed(word.generation, digest, found)
         return Observed()
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
         """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
+        capabilities.require(capabilities.XDP)
         names = _existing(interfaces)
         with self.staged(ruleset, generation) as staged:
             for refusal in staged.attach(names).values():
@@ -119,7 +117,6 @@ class XdpEngine:
                 "use --engine nftables",
             )
         encode.check_limits(ruleset)
-        capabilities.require(capabilities.XDP)
         with ExitStack() as stack, ExitStack() as abandoned:
             try:
                 if not self.pins.links.exists():
@@ -181,7 +178,7 @@ class XdpEngine:
             number = libbpf.program_info(programs.fds["geodrop"]).id
             differences += self._links_lost()
             differences += [
-                Difference(f"interface {link.interface.name}", f"program {number}", f"program {link.program}")
+                Difference(f"interface {link.name}", f"program {number}", f"program {link.program}")
                 for link in links.observe(self.pins)
                 if link.program != number
             ]
@@ -298,7 +295,7 @@ class XdpEngine:
             programs.fill_policy(word.policy, content)
             if not same:
                 programs.fill_tables(word.tables, ruleset)
-            _try(programs, ruleset, word, TRIALS_OF_A_POLICY if same else TRIALS)
+                _try(programs, ruleset, word, TRIALS)
         except BaseException:
             discard(programs, old, word)
             raise

@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engine import Interface
 from geodrop.dataplane.xdp import libbpf
 from geodrop.errors import PrivilegeError, UnavailableError
 
@@ -25,11 +24,18 @@ MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A pinned link: on which interface (number, name), running which program, and attached how."""
+    """A pinned link: on which interface (number, name), and running which program."""
 
     ifindex: int
-    interface: Interface
+    name: str
     program: int
+
+    def mode(self) -> str:
+        """How it is attached; native, if the interface is gone just now."""
+        with suppress(OSError):
+            if libbpf.query(self.ifindex).skb_prog_id:
+                return "generic"
+        return "native"
 
 
 def observe(pins: Pins) -> list[Link]:
@@ -44,14 +50,12 @@ def observe(pins: Pins) -> list[Link]:
         if info.ifindex != ifindex:
             continue
         try:
-            found = libbpf.query(ifindex)
             name = socket.if_indextoname(ifindex)
         except OSError as error:
             if error.errno in (errno.ENODEV, errno.ENXIO):  # gone just now
                 continue
             raise
-        attach = "generic" if found.skb_prog_id else "native"
-        links.append(Link(ifindex, Interface(name, "xdp", attach), info.prog_id))
+        links.append(Link(ifindex, name, info.prog_id))
     return links
 
 

@@ -71,15 +71,11 @@ class Pins:
 
     def link_indexes(self) -> list[int]:
         """Interfaces that a link is pinned for, by number."""
-        if not self.links.is_dir():
-            return []
-        return sorted(int(path.name) for path in self.links.iterdir() if path.name.isdecimal())
+        return sorted(int(name) for name in _names(self.links) if name.isdecimal())
 
     def sets(self) -> list[Path]:
         """Sets that are there, the newest first."""
-        if not self.folder.is_dir():
-            return []
-        found = [path for path in self.folder.iterdir() if SET_NAME.fullmatch(path.name)]
+        found = [self.folder / name for name in _names(self.folder) if SET_NAME.fullmatch(name)]
         return sorted(found, key=_number, reverse=True)
 
     def new_set(self, version: str) -> Path:
@@ -133,6 +129,14 @@ def repin(fd: int, path: Path) -> None:
     with suppress(FileNotFoundError):
         path.unlink()
     libbpf.pin(fd, str(path))
+
+
+def _names(folder: Path) -> list[str]:
+    """What is in a folder; nothing, if there is none."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _number(path: Path) -> int:

@@ -380,7 +380,7 @@ def _entries(folder: Path, kind: str) -> int:
     """How many elements the maps of a kind have; 0 when both slots are empty, which holds nothing."""
     for slot in (0, 1):
         with suppress(FileNotFoundError):
-            fd = libbpf.get(str(folder / f"{kind}{slot}"))
+            fd = libbpf.get(f"{folder}/{kind}{slot}")
             try:
                 return int(libbpf.map_info(fd).max_entries)
             finally:

@@ -53,7 +53,7 @@ class Staged:
         Raises ApplyError for an interface that is not there, and PrivilegeError.
         """
         refused = {}
-        there = {link.interface.name for link in self._found}
+        there = {link.name for link in self._found}
         for name in names:
             if name not in there:
                 try:
@@ -93,7 +93,7 @@ class Staged:
                 self.programs.rest(1 - self.word.policy)
                 self.programs.retire_tables(1 - self.word.tables)
             kept = set(self._kept)
-            stay = {link.ifindex for link in links.observe(self.pins) if link.interface.name in kept}
+            stay = {link.ifindex for link in links.observe(self.pins) if link.name in kept}
             for ifindex in self.pins.link_indexes():
                 if ifindex not in stay:
                     links.detach(self.pins, ifindex)

@@ -1,0 +1,115 @@
+"""`geodrop run` as operators meet it: how long a reload takes from command to answer, and what the daemon takes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.bench.report import Row, median
+from tests.bpffs import own_mounts
+from tests.cli import Geodrop
+from tests.daemons import daemon
+from tests.namespaces import End, join, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.daemons import Daemon
+
+ROUNDS = 7
+ENGINES = {"nft": "nftables", "xdp": "xdp"}
+AGENT = """
+source: {{policy: policy.yaml, databases: [{database}]}}
+engine: {engine}
+interfaces: [eth0]
+state: {folder}/state
+socket: {folder}/control.sock
+"""
+MOVED = "MX, "
+"""A country of the allow list with address space of middling size, as it stands there."""
+
+PARTNERS = '\nlists:\n  partners: {prefixes: [203.0.112.0/24, 198.52.0.0/16, "2a00:1450::/32"]}\n'
+IDLE_SECONDS = 0.3
+
+
+def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
+    """`reload_ENGINE`: regions and prefixes change; `flip_ENGINE`: one country moves; `daemon_memory` after them.
+
+    Seconds from the start of the command to its end, everything read back. Between them the daemon comes to rest, as it
+    does between the reloads of an operator.
+    """
+    text = policy.read_text(encoding="utf-8")
+    folder.chmod(0o755)  # the compile child reads policies as nobody
+    flipped = text.replace(MOVED, "")
+    changed = flipped.replace("[group:supported]", "[group:supported, list:partners]") + PARTNERS
+    memory = []
+    for short, engine in ENGINES.items():
+        (folder / engine).mkdir()
+        with _host(folder / engine, engine, database, text) as (edited, running):
+            flips: list[float] = []
+            changes: list[float] = []
+            for _ in range(ROUNDS):
+                for seconds, version in ((flips, flipped), (changes, changed), (changes, flipped), (flips, text)):
+                    edited.write_text(version, encoding="utf-8")
+                    seconds.append(_reload(running))
+            memory.append(running.memory() / 1e6)
+        yield Row(f"reload_{short}", median(changes), "s")
+        yield Row(f"flip_{short}", median(flips), "s")
+    yield Row("daemon_memory", max(memory), "MB")
+
+
+@contextlib.contextmanager
+def _host(folder: Path, engine: str, database: Path, policy: str) -> Iterator[tuple[Path, Daemon]]:
+    """A daemon on one end of a veth pair, and the policy file that it reads."""
+    with namespaces("sender", "host") as [sender, host]:
+        join(End(sender, "eth0"), End(host, "eth0"))
+        edited = folder / "policy.yaml"
+        edited.write_text(policy, encoding="utf-8")
+        (folder / "agent.yaml").write_text(
+            AGENT.format(database=database, engine=engine, folder=folder), encoding="utf-8"
+        )
+        # Commands inherit the namespace: nothing is timed but the command itself.
+        with host.entered(), own_mounts() as entering:
+            geodrop = Geodrop(folder, before=entering)
+            try:
+                with daemon(geodrop) as running:
+                    yield edited, running
+            finally:
+                geodrop.good("unload")
+
+
+def _reload(running: Daemon) -> float:
+    """Seconds that the command takes; it must have changed something."""
+    _rest(running)
+    command = [str(Path(sys.executable).with_name("geodrop")), "reload", "--json"]
+    before = time.perf_counter()
+    done = subprocess.run(command, check=True, capture_output=True)
+    seconds = time.perf_counter() - before
+    if not json.loads(done.stdout)["changed"]:
+        raise RuntimeError(f"nothing was changed: {done.stdout!r}")
+    return seconds
+
+
+def _rest(running: Daemon) -> None:
+    """Until the daemon and the child that waits have done nothing for a while."""
+    before = -1.0
+    while before != (now := _cpu_seconds(running.process.pid)):
+        before = now
+        time.sleep(IDLE_SECONDS)
+
+
+def _cpu_seconds(process: int) -> float:
+    """CPU time of a process and of its children, in seconds."""
+    children = Path(f"/proc/{process}/task/{process}").parent.glob("*/children")
+    pids = [process, *(int(pid) for file in children for pid in file.read_text(encoding="ascii").split())]
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")

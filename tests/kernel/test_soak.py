@@ -1,0 +1,44 @@
+"""The short form of `make soak`, and that it would notice."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from tests.soak import MAX_GROWTH, Soaked, Things, slope, soak
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RELOADS = 40
+NOISE = 20.0
+"""How much more than over 10,000 reloads memory may seem to grow over so few: a page counts as if each took a part."""
+
+
+def test_reloads_leave_nothing_behind(kernel: None, tmp_path: Path) -> None:
+    """No descriptor, process, object in the kernel or file more than before; memory in the order of what is allowed."""
+    del kernel
+    done = soak(tmp_path, RELOADS)
+    assert done.complaints() == []
+    assert done.growth < NOISE * MAX_GROWTH
+    assert any(name.startswith("pin ") for name in done.after.kernel), "xdp was soaked"
+    assert "map g-api.ipv4" in done.after.kernel, "nftables was soaked"
+
+
+def test_what_grows_is_told() -> None:
+    """Each kind of thing, by name where it has one; what has gone is no complaint."""
+    before = Things(9, 1, ("table geodrop", "chain g"), ("intent.json",))
+    after = Things(10, 2, ("table geodrop", "map g1"), ("intent.json", "rulesets/new"))
+    assert Soaked(before, after, 0.0, 1.0).complaints() == [
+        "descriptors: 9 before, 10 after",
+        "children: 1 before, 2 after",
+        "kernel: map g1 was not there before",
+        "files: rulesets/new was not there before",
+    ]
+    assert Soaked(after, dataclasses.replace(before, kernel=()), 0.0, 1.0).complaints() == []
+
+
+def test_slope() -> None:
+    """Growth is told from noise."""
+    assert slope([(0, 100.0), (1, 110.0), (2, 120.0)]) == 10.0
+    assert slope([(0, 5.0), (1, 9.0), (2, 5.0)]) == 0.0

@@ -1,0 +1,175 @@
+"""`make soak`: reload after reload between two policies, on both engines at once; then see what it has left behind.
+
+The databases are small, so that it is the daemon's own work that is repeated and not the compiler's. Nothing may grow:
+descriptors, child processes, what is ours in the kernel (a BPF object lives by a pin, a link or a descriptor), files in
+the state directory; and memory by less than a kilobyte a reload.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geodrop.control.client import ask
+from tests.bpffs import own_mounts
+from tests.cli import Geodrop
+from tests.daemons import daemon
+from tests.databases import country, write_database
+from tests.namespaces import End, join, namespaces
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.daemons import Daemon
+
+MAX_GROWTH = 1000.0
+"""Bytes of memory a reload."""
+
+WARM_UP = 20
+"""Reloads until everything has been allocated that is used again and again."""
+
+SAMPLES = 400
+
+POLICY = """
+version: 1
+services:
+  api: {{match: {{ports: {{tcp: [443]}}}}, default: allow, unknown: allow, deny: [{deny}]}}
+"""
+POLICIES = (POLICY.format(deny="CN"), POLICY.format(deny="CN, RU, 9.0.0.0/24"))
+
+AGENT = """
+source: {{policy: policy.yaml, databases: [country.mmdb]}}
+interfaces: ["eth*"]
+state: {folder}/state
+socket: {folder}/control.sock
+keep: 1h
+"""
+
+
+@dataclass(frozen=True)
+class Things:
+    """What there is at one moment: numbers of descriptors and child processes, names in the kernel and of files."""
+
+    descriptors: int
+    children: int
+    kernel: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Soaked:
+    """`growth` is in bytes of memory (PSS) a reload, by regression; `rate` in reloads a second."""
+
+    before: Things
+    after: Things
+    growth: float
+    rate: float
+
+    def complaints(self) -> list[str]:
+        """What has grown, a line each, apart from memory."""
+        found = []
+        for name in ("descriptors", "children"):
+            before, after = getattr(self.before, name), getattr(self.after, name)
+            if after > before:
+                found.append(f"{name}: {before} before, {after} after")
+        for name in ("kernel", "files"):
+            before, after = set(getattr(self.before, name)), set(getattr(self.after, name))
+            found += [f"{name}: {one} was not there before" for one in sorted(after - before)]
+        return found
+
+
+def soak(folder: Path, count: int) -> Soaked:
+    """Reload so many times, an even number, after a warm-up."""
+    records = {f"{number}.0.0.0/24": country(code) for number, code in enumerate(("CN", "RU", "US"), start=1)}
+    write_database(folder / "country.mmdb", records)
+    (folder / "agent.yaml").write_text(AGENT.format(folder=folder), encoding="utf-8")
+    (folder / "policy.yaml").write_text(POLICIES[0], encoding="utf-8")
+    with namespaces("sender", "soak") as [sender, host], host.entered(), own_mounts() as mounts:
+        join(End(sender, "eth0"), End(host, "eth0"))
+        geodrop = Geodrop(folder, before=mounts)
+        try:
+            with daemon(geodrop) as running:
+                _reload(folder, WARM_UP)
+                before = _things(geodrop, running)
+                samples, began = [], time.monotonic()
+                step = max(count // SAMPLES, 1)
+                for done in range(0, count, step):
+                    samples.append((done, running.memory()))
+                    _reload(folder, min(step, count - done), start=done)
+                rate = count / (time.monotonic() - began)
+                return Soaked(before, _things(geodrop, running), slope(samples), rate)
+        finally:
+            geodrop.good("unload")
+
+
+def slope(samples: Sequence[tuple[float, float]]) -> float:
+    """Of the line that fits best (least squares)."""
+    middle_x = sum(x for x, _ in samples) / len(samples)
+    middle_y = sum(y for _, y in samples) / len(samples)
+    spread = sum((x - middle_x) ** 2 for x, _ in samples)
+    return sum((x - middle_x) * (y - middle_y) for x, y in samples) / spread
+
+
+def _reload(folder: Path, count: int, start: int = 0) -> None:
+    """Each must change what is in force."""
+    for number in range(start, start + count):
+        (folder / "policy.yaml").write_text(POLICIES[1 - number % 2], encoding="utf-8")
+        answer = ask("reload")
+        assert answer is not None
+        assert answer["data"]["changed"], answer
+
+
+def _things(geodrop: Geodrop, running: Daemon) -> Things:
+    # A compile child that waits for the next reload comes soon after the one before.
+    time.sleep(1)
+    children = (Path("/proc") / str(running.process.pid) / "task").glob("*/children")
+    state = geodrop.folder / "state"
+    return Things(
+        running.descriptors(),
+        sum(len(file.read_text(encoding="ascii").split()) for file in children),
+        (*_in_nftables(), *_pins(geodrop)),
+        tuple(sorted(str(path.relative_to(state)) for path in state.rglob("*"))),
+    )
+
+
+def _in_nftables() -> list[str]:
+    listed = subprocess.run(["nft", "-j", "-t", "list", "ruleset"], check=True, capture_output=True, text=True).stdout
+    objects = [next(iter(item.items())) for item in json.loads(listed)["nftables"]]
+    return sorted(f"{kind} {_undated(found['name'])}" for kind, found in objects if "name" in found)
+
+
+def _pins(geodrop: Geodrop) -> list[str]:
+    command = [*geodrop.before, "find", "/sys/fs/bpf/", "-printf", "pin %P\\n"]
+    return sorted(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines())
+
+
+def _undated(name: str) -> str:
+    """A name without the number of its generation."""
+    return re.sub(r"^g\d+", "g", name)
+
+
+def main() -> int:
+    """Soak, and say what came of it."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    with tempfile.TemporaryDirectory(prefix="geodrop-soak-") as name:
+        folder = Path(name)
+        # The compile child reads what is in it as nobody.
+        folder.chmod(0o755)
+        done = soak(folder, count)
+    print(f"{count:,} reloads, {done.rate:.1f} a second; memory: {done.growth:+,.0f} bytes a reload")
+    complaints = done.complaints()
+    if done.growth > MAX_GROWTH:
+        complaints.append(f"memory: {MAX_GROWTH:,.0f} bytes a reload is the most")
+    print("\n".join(complaints) or "nothing was left behind")
+    return bool(complaints)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
