@@ -83,7 +83,7 @@ test: setup lint ## linters, then every test on the bundled database; in namespa
 		need systemd-container command -v systemd-nspawn;)
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
 
-test-long: setup ## the xdp loader killed, and refused memory, at every one of its calls: a quarter of an hour
+test-long: setup ## the xdp loader killed before each of its calls, and refused memory at one in five or more: ten minutes
 	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/dataplane/xdp/test_killed.py \
 		tests/kernel/dataplane/xdp/test_failures.py
 

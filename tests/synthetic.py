@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Keys = npt.NDArray[np.uint64]
 
-GLOBAL_UNICAST = 1  # the top 3 bits of 2000::/3
+UNKNOWN = 0  # in a geo.world.RegionMap; what is special or embeds IPv4 is below
 
 
 def synthetic_ruleset(policy: str, database: Path, times: int) -> bytes:
@@ -34,14 +34,14 @@ def grown(partition: Partition, times: int) -> Partition:
     """`times` as many intervals: each is as likely to be cut as any other, after a half, a quarter or an eighth of it.
 
     So the world gets a few bits finer everywhere, and stays crowded in the same places. What is cut off takes a value
-    that others have. Special and embedded addresses (values below 0) stay as they are, and so does IPv6 outside of
-    2000::/3. Boundaries below a /64 are left out. The same arguments give the same world.
+    that others have. What has no region stays as it is. Boundaries below a /64 are left out. The same arguments give
+    the same world.
     """
     chosen = np.random.default_rng(times)
     keys, values = _keys(partition)
     wanted = times * len(keys)
     while len(keys) < wanted:
-        usable = _usable(partition.family, keys, values)
+        usable = values > UNKNOWN
         size = np.append(np.diff(keys), np.uint64(1))
         picked = chosen.choice(np.flatnonzero(usable), wanted - len(keys))
         bits = np.log2(size[picked].astype(np.float64)).astype(np.int64) - chosen.integers(1, 4, len(picked))
@@ -53,12 +53,6 @@ def grown(partition: Partition, times: int) -> Partition:
         different = changes(values)
         keys, values = keys[different], values[different]
     return Partition(partition.family, _addresses(partition.family, keys), values)
-
-
-def _usable(family: int, keys: Keys, values: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
-    """Which intervals may be cut."""
-    usable: npt.NDArray[np.bool_] = values >= 0
-    return usable if family == 4 else usable & (keys >> np.uint64(61) == GLOBAL_UNICAST)
 
 
 def _keys(partition: Partition) -> tuple[Keys, npt.NDArray[np.int32]]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import itertools
 import struct
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from tests.oracle.packet import ICMP, ICMPV6, TCP, UDP
+from tests.oracle.packet import ICMP, ICMPV6, TCP, UDP, parsed
 
 if TYPE_CHECKING:
     from tests.oracle.packet import Packet
@@ -41,8 +40,8 @@ def _ipv4(packet: Packet, number: int, body: bytes) -> bytes:
         packet.hop_limit,
         packet.protocol,
         0,
-        ip_address(packet.source).packed,
-        ip_address(packet.dest).packed,
+        parsed(packet.source).packed,
+        parsed(packet.dest).packed,
     )
     header += options
     return header[:10] + struct.pack("!H", checksum(header)) + header[12:] + body
@@ -62,8 +61,8 @@ def _ipv6(packet: Packet, number: int, body: bytes) -> bytes:
             len(headers) + len(body),
             chain[0] if chain else packet.protocol,
             packet.hop_limit,
-            ip_address(packet.source).packed,
-            ip_address(packet.dest).packed,
+            parsed(packet.source).packed,
+            parsed(packet.dest).packed,
         )
         + headers
         + body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from tests.oracle.policy import Service
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+
+parsed = functools.cache(ip_address)
+"""An address from its text, which takes long: hundreds of thousands of packets have few of them."""
 
 ICMP_ERRORS = {
     ICMP: {3, 11, 12},  # destination unreachable, time exceeded, parameter problem (RFC 792)
@@ -61,7 +65,7 @@ class Packet:
     @property
     def family(self) -> int:
         """4 or 6."""
-        return ip_address(self.source).version
+        return parsed(self.source).version
 
     @property
     def later_fragment(self) -> bool:
@@ -120,7 +124,7 @@ def totals(judged: Iterable[tuple[Packet, Judgement, int]]) -> dict[tuple[str, s
 
 
 def _takes(service: Service, packet: Packet) -> bool:
-    if service.addresses and not any(ip_address(packet.dest) in network for network in service.addresses):
+    if service.addresses and not any(parsed(packet.dest) in network for network in service.addresses):
         return False
     if not service.has_ports and not service.protocols:
         return True

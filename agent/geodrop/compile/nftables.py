@@ -66,7 +66,7 @@ def _ipv6_target(rows: Rows, zone: int, service: int, *, drops_ipv4: bool) -> Ta
 def _columns(partition: Partition) -> dict[str, bytes]:
     """The intervals that have a target, as nftables keys: both bounds big-endian, ends exclusive, zero for the end."""
     present = np.flatnonzero(partition.values != ABSENT)
-    # An interval's end is the next one's start; the last interval ends where the family does, written as zeroes: that is
+    # An interval's end is the next one's start; the last one ends where the family does, written as zeroes: that is
     # address 0, with which every partition starts.
     starts, ends = partition.starts[present], partition.starts[(present + 1) % len(partition)]
     if partition.family == 4:

@@ -38,7 +38,7 @@ MAX_CHILDREN = 7 << 16
 MAX_DEPTH = 18
 
 MAX_LINES = 1 << 21
-"""128 MB. The world takes 16 MB of them (DB-IP, June 2026), four times the world 83 MB."""
+"""128 MB. The world takes 16 MB of them (DB-IP, June 2026), four times the world 65 MB."""
 
 ENTRY = np.dtype([("line", "<u4"), ("shift", "u1"), ("bits", "u1"), ("lower", "u1"), ("unused", "u1")])
 LINE = np.dtype([("keys", "<u2", 12), ("values", "<u2", 16), ("children", "<u4"), ("unused", "<u4")])

@@ -155,7 +155,7 @@ class NeverDrop:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`blast_radius` is a share, 0.0 to 1.0, that nothing enforces yet; `database_age` makes `status` complain."""
+    """`blast_radius` is a share, 0.0 to 1.0, that nothing holds to yet; `database_age` makes `status` complain."""
 
     blast_radius: float | None = None
     database_age: timedelta | None = None

@@ -45,8 +45,10 @@ NEVER = {
 }
 
 LIMITS = {
-    "blast_radius": Key("a share such as `5%`"),
-    "database_age": Key("a duration such as `45d`"),
+    "blast_radius": Key("a share such as `5%`; nothing holds to it yet, and `check` says so"),
+    "database_age": Key(
+        "a duration such as `45d`: how old a database in force may be before `status` and the log say so"
+    ),
 }
 
 KEYS = {
@@ -59,7 +61,7 @@ KEYS = {
     ),
     "services": Key("at least one", SERVICE, named=True),
     "never_drop": Key("accepted before any service is asked. Left out: tcp/22. `{}`: none", NEVER),
-    "limits": Key("read and checked; nothing enforces them yet, and `check` says so", LIMITS),
+    "limits": Key("what is too much, or too old", LIMITS),
 }
 """A policy's keys, whole."""
 
@@ -233,8 +235,8 @@ class _Parser:
         if "limits" not in given:
             return Limits()
         parts = shape.fields(self.report, given["limits"], "limits", LIMITS)
-        if parts.nodes:
-            self.report.warning(parts.place, f"limits ({', '.join(parts.nodes)}): nothing enforces them yet")
+        if "blast_radius" in parts.nodes:
+            self.report.warning(parts.nodes["blast_radius"].place, "blast_radius: nothing holds to it yet")
         return Limits(
             blast_radius=parts.value("blast_radius", values.parse_percent),
             database_age=parts.value("database_age", values.parse_duration),
