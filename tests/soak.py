@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 MAX_GROWTH = 1000.0
 """Bytes of memory a reload."""
 
-WARM_UP = 20
-"""Reloads until everything has been allocated that is used again and again."""
+WARM_UP = 20, 0.05
+"""Reloads until everything has been allocated that is used again and again: at least so many, and so large a share."""
 
 SAMPLES = 400
 
@@ -96,7 +96,8 @@ def soak(folder: Path, count: int) -> Soaked:
         geodrop = Geodrop(folder, before=mounts)
         try:
             with daemon(geodrop) as running:
-                _reload(folder, WARM_UP)
+                at_least, share = WARM_UP
+                _reload(folder, 2 * (max(at_least, round(count * share)) // 2))
                 before = _things(geodrop, running)
                 samples, began = [], time.monotonic()
                 step = max(count // SAMPLES, 1)

@@ -1,7 +1,7 @@
 """Every way geodrop can fail, each with its exit code and the next step.
 
 The exit code is part of the class, so that a verb never chooses one. The codes follow sysexits.h where it has a meaning
-for them; docs/design.md lists them all.
+for them; docs/commands.md lists them all.
 """
 
 from __future__ import annotations

@@ -41,7 +41,8 @@ def alternately(rounds: int, *measured: Callable[[], float]) -> list[list[float]
 def undisturbed(results: Sequence[Sequence[float]]) -> list[list[float]]:
     """Of rounds that were measured side by side, the third in which all together took the least time.
 
-    For what takes nanoseconds: a neighbour on the same core slows a whole round down to half its speed.
+    For what takes nanoseconds: a neighbour on the same core slows a whole round down to half its speed. And for what
+    takes a millisecond: it takes the core away for longer than that.
     """
     rounds = sorted(zip(*results, strict=True), key=sum)
     return [list(values) for values in zip(*rounds[: -(-len(rounds) // 3)], strict=True)]

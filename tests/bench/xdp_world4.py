@@ -62,7 +62,7 @@ def _lookup_rows(rulesets: list[Ruleset]) -> Iterator[Row]:
         stack.enter_context(on_one_cpu())
         for family in (4, 6):
             for suffix, by_size in (("", True), ("_intervals", False)):
-                loops = [benches[0].loop("nothing")]
+                loops = [benches[0].loop(f"nothing{family}")]
                 for bench, ruleset in zip(benches, rulesets, strict=True):
                     denied = programs.intervals(ruleset, family, denied=True)
                     bench.use(family, programs.sample(denied, by_size=by_size))

@@ -1,4 +1,4 @@
-"""Judging addresses: the ladder of design.md, rung by rung, by linear search."""
+"""Judging addresses: the ladder of docs/policy.md, rung by rung, by linear search."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The oracle's own cases, each derived by hand from design.md: they were written before the oracle was."""
+"""The oracle's own cases, each derived by hand from docs/policy.md: they were written before the oracle was."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     ],
 )
 def test_every_rung(oracle: Oracle, address: str, region: str, allow: tuple[str, str], deny: tuple[str, str]) -> None:
-    """Each address gets the region, rung and verdict that design.md gives it, in both shapes of policy."""
+    """Each address gets the region, rung and verdict that docs/policy.md gives it, in both shapes of policy."""
     answers = oracle.explain(address)
     assert {name: (answer.rung, answer.verdict) for name, answer in answers.items()} == {"allow": allow, "deny": deny}
     assert {answer.region for answer in answers.values()} == {region}

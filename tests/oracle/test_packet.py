@@ -1,4 +1,4 @@
-"""The oracle's packet rules, derived by hand from "Where packets are judged" and rungs 1 and 2 of design.md."""
+"""The oracle's packet rules, derived by hand from "Which packets" and rungs 1 and 2 of docs/policy.md."""
 
 from __future__ import annotations
 

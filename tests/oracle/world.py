@@ -62,7 +62,7 @@ REGISTRY: tuple[tuple[str, bool | None], ...] = (
     ("5f00::/16", False),
     ("fc00::/7", False),
     ("fe80::/10", False),
-    # Not in the registries of RFC 6890, but named by design.md beside them.
+    # Not in the registries of RFC 6890, but named by docs/policy.md beside them.
     ("224.0.0.0/4", False),
     ("ff00::/8", False),
 )

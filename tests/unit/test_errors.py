@@ -20,7 +20,7 @@ CONTRACT = {
 
 
 def test_exit_codes_are_the_contract() -> None:
-    """Scripts depend on the codes: each class has the one that docs/design.md promises, and there is no other class."""
+    """Scripts depend on the codes: each class has the one of docs/commands.md, and there is no other class."""
     found = {
         name: value.exit_code
         for name, value in vars(errors).items()

@@ -11,7 +11,7 @@ IPv4 addresses are native uint32. IPv6 addresses are `S16`: 16 bytes, big-endian
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -152,8 +152,3 @@ def longest_match(family: int, networks: Iterable[tuple[IPv4Network | IPv6Networ
         open_networks.append((start + (1 << (BITS[family] - length)), number))
     close_until(end_of_family - 1)
     return Partition(family, encode(family, starts), np.array(values, dtype=np.int32)).merged()
-
-
-def address_text(family: int, address: int) -> str:
-    """An address as people write it."""
-    return str(IPv4Address(address) if family == 4 else IPv6Address(address))

@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from geodrop.errors import DataError
 from geodrop.geo.database import Database
 from geodrop.geo.metadata import read_metadata
-from geodrop.geo.partition import address_text, decode
+from geodrop.geo.partition import decode
 from geodrop.policy.countries import UNKNOWN, Region
 from tests.databases import BUILD_EPOCH, city, country, write_database
+from tests.unit.geo.addresses import address_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

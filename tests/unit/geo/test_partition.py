@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from geodrop.geo.partition import (
     BITS,
     Partition,
-    address_text,
     changes,
     combine,
     constant,
@@ -22,6 +21,7 @@ from geodrop.geo.partition import (
     encode,
     longest_match,
 )
+from tests.unit.geo.addresses import address_text
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
@@ -163,12 +163,6 @@ def test_constant_covers_the_family(family: int) -> None:
     partition = constant(family, 7)
     assert len(partition) == 1
     assert [partition.value_at(address) for address in edges(family, [])] == [7, 7]
-
-
-def test_address_text() -> None:
-    """Addresses are written as people write them, the small ones of IPv6 too."""
-    assert address_text(4, 0x01020304) == "1.2.3.4"
-    assert address_text(6, 1) == "::1"
 
 
 @given(st.lists(st.integers(0, 50), min_size=1), st.sampled_from([51, 10_000]))

@@ -44,7 +44,7 @@ def test_common_packets(one: str, other: str, packets: str | None) -> None:
 
 
 def takes(match: Match, protocol: int, port: int, address: str) -> bool:
-    """Whether a service with this match takes a packet, as design.md says it, one packet at a time."""
+    """Whether a service with this match takes a packet, as docs/policy.md says it, one packet at a time."""
     if match.addresses and not any(ip_address(address) in network for network in match.addresses):
         return False
     if not match.ports and not match.protocols:

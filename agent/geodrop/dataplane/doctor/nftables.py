@@ -17,12 +17,11 @@ from geodrop.errors import PrivilegeError, UnavailableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OWNER, PERSIST = 1 << 1, 1 << 2  # NFT_TABLE_F_OWNER (5.12), NFT_TABLE_F_PERSIST (6.9)
 STOPS = ("nftables",)
 
 
 def findings() -> Iterator[Finding]:
-    """The engine's needs, and flags that keep other programs off a table."""
+    """The engine's needs."""
     if lacking := capabilities.missing(capabilities.NFTABLES):
         step = f"run as root, or AmbientCapabilities={' '.join(lacking)} in the unit"
         yield Finding("nftables: capabilities", MISSING, " ".join(lacking), capabilities.COSTS[lacking[0]], step, STOPS)
@@ -40,13 +39,6 @@ def findings() -> Iterator[Finding]:
         yield Finding("nftables: nf_tables", MISSING, error.message, "the nftables engine cannot be used", step, STOPS)
         return
     yield Finding("nftables: nf_tables", OK, "an inet table with a chain in prerouting can be made")
-    try:
-        apart(_owned)
-    except (PrivilegeError, UnavailableError) as error:
-        cost = "another program's flush removes the table; geodrop has to notice and repair it"
-        yield Finding("nftables: owner, persist", NOTE, error.message, cost, "a kernel of 6.9 or later has both")
-    else:
-        yield Finding("nftables: owner, persist", OK, "other programs can be kept off the table")
 
 
 def place() -> Finding:
@@ -79,10 +71,3 @@ def before_us() -> Iterator[Finding]:
 def _table() -> None:
     with Connection() as connection:
         connection.transaction([messages.new_table(observe.TABLE_COMMENT), messages.new_chain(program.base_chain())])
-
-
-def _owned() -> None:
-    body = wire.string(uapi.Table.NAME, names.TABLE) + wire.be32(uapi.Table.FLAGS, OWNER | PERSIST)
-    with Connection() as connection:
-        new = Request(Message.NEWTABLE, Flag.REQUEST | Flag.CREATE, body, "make a table with owner and persist")
-        connection.transaction([new])

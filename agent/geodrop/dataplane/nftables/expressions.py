@@ -316,8 +316,9 @@ def decode_verdict(data: memoryview) -> Verdict:
     return Verdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
 
 
-# Most expressions of a table are the same few: family, drop, the comparison with a port.
-@functools.lru_cache(maxsize=4096)
+# Most expressions of a table are the same few: family, drop, the comparison with a port. Names of chains are new with
+# each generation, so this is also what a daemon holds of generations that are gone: 1 KB each.
+@functools.lru_cache(maxsize=1024)
 def _decode(data: bytes) -> Expression:
     """The same for all but anonymous sets."""
     expression = wire.parse(memoryview(data))

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane import control
+from geodrop.dataplane import rung2
 from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.interfaces import EVERY, LOOPBACK, VIRTUAL
 from geodrop.dataplane.nftables import lookups, names, selectors, uapi
@@ -180,7 +180,7 @@ class _Service:
 
     @property
     def _keeps(self) -> bool:
-        return self._service.established == "keep" and self._takes(control.TCP)
+        return self._service.established == "keep" and self._takes(rung2.TCP)
 
     @property
     def _rest(self) -> Rule:
@@ -217,7 +217,7 @@ class _Service:
     def _before_maps(self) -> Iterator[Rule]:
         """What is judged by more than the source; left out where the service takes no such packets."""
         service = self._service
-        for protocol, ranges in ((control.TCP, self._meta.never_drop_tcp), (control.UDP, self._meta.never_drop_udp)):
+        for protocol, ranges in ((rung2.TCP, self._meta.never_drop_tcp), (rung2.UDP, self._meta.never_drop_udp)):
             if ports := selectors.intersection(selectors.taken_ranges(service, protocol), ranges):
                 selector = selectors.destination_ports(protocol, ports)
                 yield Rule((*selector, goto(self._never_drop())), "never-drop ports")
@@ -227,7 +227,7 @@ class _Service:
             yield from (*spared, *control_rules)
         elif control_rules:
             # One comparison keeps TCP, nearly all there is, out of these rules.
-            numbers = [number for number in (control.ICMP, control.UDP, control.ICMPV6) if self._takes(number)]
+            numbers = [number for number in (rung2.ICMP, rung2.UDP, rung2.ICMPV6) if self._takes(number)]
             chain = self._put("control", (*spared, *control_rules))
             yield Rule((*selectors.protocols(numbers), jump(chain)), "ICMP errors, neighbour discovery, DHCP")
         if self._keeps:
@@ -239,19 +239,19 @@ class _Service:
     def _control(self) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""
         let_through = goto(self._accepted)
-        if self._takes(control.ICMP):
+        if self._takes(rung2.ICMP):
             yield Rule((*selectors.icmp_errors(), let_through), "ICMP errors")
-        if self._takes(control.ICMPV6):
+        if self._takes(rung2.ICMPV6):
             yield Rule((*selectors.icmpv6_errors(), let_through), "ICMPv6 errors")
             yield Rule((*selectors.neighbour_discovery(), let_through), "neighbour discovery")
-        udp = selectors.taken_ranges(self._service, control.UDP)
-        for family, pairs in control.DHCP_PORTS.items():
+        udp = selectors.taken_ranges(self._service, rung2.UDP)
+        for family, pairs in rung2.DHCP_PORTS.items():
             for source, destination in pairs:
                 if any(first <= destination <= last for first, last in udp):
                     yield Rule((*selectors.dhcp(family, source, destination), let_through), "DHCP")
 
     def _takes(self, protocol: int) -> bool:
-        ports = {control.TCP: self._service.tcp, control.UDP: self._service.udp}.get(protocol)
+        ports = {rung2.TCP: self._service.tcp, rung2.UDP: self._service.udp}.get(protocol)
         return bool(ports) or selectors.takes_whole(self._service, protocol)
 
     def _content(self, ruleset: Ruleset, family: int) -> Content:
@@ -316,7 +316,7 @@ class _Service:
         """What is not let through is dropped; or goes where its sender is told: TCP by a reset, the rest by ICMP."""
         if self._service.action != "reject":
             return DROP
-        reset = Rule((*selectors.protocols([control.TCP]), RESET))
+        reset = Rule((*selectors.protocols([rung2.TCP]), RESET))
         return goto(self._put("reject", (reset, Rule((PROHIBITED,)))))
 
     def _leave(self, what: str, verdict: Verdict) -> tuple[Rule, ...]:

@@ -15,7 +15,7 @@ from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane import control
+from geodrop.dataplane import rung2
 from geodrop.dataplane.interfaces import EVERY
 from geodrop.dataplane.nftables import uapi
 from geodrop.dataplane.nftables.expressions import (
@@ -147,7 +147,7 @@ def dhcp(version: int, source: int, destination: int) -> Selector:
     """UDP packets of a family between two ports."""
     return (
         *family(version),
-        *protocols([control.UDP]),
+        *protocols([rung2.UDP]),
         _SOURCE_PORT,
         Cmp(CmpOp.EQ, source.to_bytes(2, "big")),
         _DESTINATION_PORT,
@@ -157,17 +157,17 @@ def dhcp(version: int, source: int, destination: int) -> Selector:
 
 def icmp_errors() -> Selector:
     """ICMP packets about packets."""
-    types = _among(KeyType.ICMP_TYPE, 1, _singles(control.ICMP_ERRORS))
-    return (*family(4), *protocols([control.ICMP]), _ICMP_TYPE, *types)
+    types = _among(KeyType.ICMP_TYPE, 1, _singles(rung2.ICMP_ERRORS))
+    return (*family(4), *protocols([rung2.ICMP]), _ICMP_TYPE, *types)
 
 
 def icmpv6_errors() -> Selector:
     """The same of ICMPv6."""
     return (
         *family(6),
-        *protocols([control.ICMPV6]),
+        *protocols([rung2.ICMPV6]),
         _ICMP_TYPE,
-        *_among(KeyType.ICMPV6_TYPE, 1, [control.ICMPV6_ERRORS]),
+        *_among(KeyType.ICMPV6_TYPE, 1, [rung2.ICMPV6_ERRORS]),
     )
 
 
@@ -175,25 +175,25 @@ def neighbour_discovery() -> Selector:
     """Neighbour discovery that did not cross a router."""
     return (
         *family(6),
-        *protocols([control.ICMPV6]),
+        *protocols([rung2.ICMPV6]),
         _ICMP_TYPE,
-        *_among(KeyType.ICMPV6_TYPE, 1, [control.NEIGHBOUR_DISCOVERY]),
+        *_among(KeyType.ICMPV6_TYPE, 1, [rung2.NEIGHBOUR_DISCOVERY]),
         _HOP_LIMIT,
-        Cmp(CmpOp.EQ, bytes([control.LINK_LOCAL_HOP_LIMIT])),
+        Cmp(CmpOp.EQ, bytes([rung2.LINK_LOCAL_HOP_LIMIT])),
     )
 
 
 def no_opening() -> Selector:
     """TCP that shows its flags and does not open a connection (SYN without ACK does)."""
     mask = bytes([_SYN | _ACK])
-    return (*protocols([control.TCP]), _TCP_FLAGS, Bitwise(mask, bytes(1)), Cmp(CmpOp.NEQ, bytes([_SYN])))
+    return (*protocols([rung2.TCP]), _TCP_FLAGS, Bitwise(mask, bytes(1)), Cmp(CmpOp.NEQ, bytes([_SYN])))
 
 
 def taken_ranges(service: ServiceSpec, protocol: int) -> Ranges:
     """The destination ports of TCP or UDP on which a service can take packets; all of them where it does not ask."""
     if takes_whole(service, protocol):
         return _WHOLE
-    return service.tcp if protocol == control.TCP else service.udp
+    return service.tcp if protocol == rung2.TCP else service.udp
 
 
 def takes_whole(service: ServiceSpec, protocol: int) -> bool:
@@ -211,7 +211,7 @@ def of_service(service: ServiceSpec) -> list[Selector]:
     """What a service takes; disjoint, so that a packet is judged once. An empty selector: everything."""
     by_port = [
         destination_ports(protocol, ranges)
-        for protocol, ranges in ((control.TCP, service.tcp), (control.UDP, service.udp))
+        for protocol, ranges in ((rung2.TCP, service.tcp), (rung2.UDP, service.udp))
         if ranges and protocol not in service.protocols
     ]
     if service.protocols:

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 def test_here_everything_is_there(netns: Namespace) -> None:
-    """This kernel has it all, `owner` and `persist` too (6.9), and the namespace is as empty as before."""
+    """This kernel has it all, and the namespace is as empty as before."""
     found = {finding.name: finding.status for finding in nftables.findings()}
-    names = ("capabilities", "nf_tables", "owner, persist")
+    names = ("capabilities", "nf_tables")
     assert found == {f"nftables: {name}": OK for name in names}
     assert netns.run("nft", "list", "ruleset") == ""
 

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from geodrop.dataplane import control
+from geodrop.dataplane import rung2
 from geodrop.dataplane.nftables import lookups, selectors, text
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
@@ -83,7 +83,7 @@ def test_local_addresses() -> None:
 
 def test_fragments_of_a_protocol() -> None:
     """By the fragment header, which says what it is part of."""
-    [spec] = ruleset(Service("api", protocols=(control.UDP,))).meta.services
+    [spec] = ruleset(Service("api", protocols=(rung2.UDP,))).meta.services
     _, ipv6 = selectors.of_later_fragments(spec)
     assert written(*ipv6) == "meta nfproto ipv6 frag nexthdr 17"
 

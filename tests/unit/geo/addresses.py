@@ -1,0 +1,10 @@
+"""Numbers of addresses as people write them."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv6Address
+
+
+def address_text(family: int, address: int) -> str:
+    """Of one address."""
+    return str(IPv4Address(address) if family == 4 else IPv6Address(address))
