@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import compare, messages, names, observe, program
+from geodrop.dataplane.nftables.changes import unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.nftables.wire import portions
@@ -91,7 +92,7 @@ class NftablesEngine:
             known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
             if not known:
                 new = program.build(ruleset, generation, (), int(self._clock()))
-                with _timed(seconds, "fill"):
+                with _timed(seconds, "fill"), unheard():
                     if before:
                         kept = {current.generation} if current else set()
                         self._delete_generations(connection, before, kept)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.dataplane.nftables import messages
-from geodrop.dataplane.nftables.changes import Change, Changes
+from geodrop.dataplane.nftables.changes import Change, Changes, unheard
 from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK, Connection
 
 if TYPE_CHECKING:
@@ -38,6 +38,21 @@ def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
         assert changes.read() == []
         netns.nft("add table ip theirs\n")
         assert [change.name for change in changes.read()] == ["nft"]
+
+
+def test_a_fill_is_not_heard_but_not_forgotten(netns: Namespace) -> None:
+    """Who stops listening for a fill is told afterwards that something may have happened, and hears again."""
+    with Changes() as changes:
+        with unheard():
+            netns.nft("add table ip theirs\n")
+            assert not select.select([changes], [], [], 0.1)[0]
+        assert select.select([changes], [], [], 5)[0]
+        assert changes.read() == [Change()]
+        assert changes.read() == []
+        netns.nft("add table ip others\n")
+        assert [change.name for change in changes.read()] == ["nft"]
+    with unheard():
+        netns.nft("add table ip after\n")
 
 
 def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:
