@@ -77,8 +77,8 @@ def labels_of(ruleset: Ruleset) -> list[str]:
     for number, service in enumerate(meta.services):
         used = {*wire[number::count], *inside[number::count]}
         dropped = {meta.rows[row].klass for row in used if meta.rows[row].verdict == "drop"}
-        labels.append(label(service.name))
-        labels += [label(service.name, meta.classes[klass]) for klass in sorted(dropped)]
+        prefix = label(service.name)
+        labels += [prefix, *(prefix + meta.classes[klass] for klass in sorted(dropped))]
     return labels
 
 
@@ -182,7 +182,8 @@ def _row_numbers(ruleset: Ruleset) -> tuple[array[int], array[int]]:
 def _row_words(ruleset: Ruleset, service: str, pairs: Mapping[str, int]) -> list[int]:
     """Each row of the ruleset as the program wants it, for one service."""
     # A row that this service does not use may name a class it has no pair for: then it is never read.
-    own = [pairs.get(label(service, name), 0) << lay.ROW_PAIR_SHIFT | lay.ROW_DROP for name in ruleset.meta.classes]
+    prefix = label(service)
+    own = [pairs.get(prefix + name, 0) << lay.ROW_PAIR_SHIFT | lay.ROW_DROP for name in ruleset.meta.classes]
     return [own[row.klass] if row.verdict == "drop" else VERDICTS[row.verdict] for row in ruleset.meta.rows]
 
 

@@ -279,7 +279,7 @@ class XdpEngine:
         with ExitStack() as stack:
             active = self._active()
             known = stack.enter_context(active).labels() if active else {}
-            pairs = len(known) + sum(label not in known for label in labels)
+            pairs = len(known.keys() | labels)
             need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
             if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
                 stack.pop_all()
