@@ -61,6 +61,8 @@ def base(release: str) -> Path:
         # A host has one firewall at a time; tests start the others.
         for unit in ("firewalld.service", "nftables.service"):
             run("chroot", str(root), "systemctl", "disable", "--quiet", unit)
+        # Modules are the kernel's, and that is not the machine's.
+        run("chroot", str(root), "systemctl", "mask", "--quiet", "systemd-modules-load.service")
         ready.write_text(packages)
     return root
 
