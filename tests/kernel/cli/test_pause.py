@@ -71,7 +71,7 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
 def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]]) -> None:
     """By the kernel's clock: no process runs, and what is in force is still right for `verify` and a load."""
     host.geodrop.good(*LOAD, host.cn)
-    host.geodrop.good("pause", "--for", "3s")
+    host.geodrop.good("pause", "--for", "8s")
     until = host.geodrop.good("status", "--json").json
     assert until["paused_until"] is not None
     paused = send()

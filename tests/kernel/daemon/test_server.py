@@ -158,7 +158,7 @@ def test_slow_writers_are_cut_off(running: Daemon) -> None:
                 with contextlib.suppress(TimeoutError):
                     if channel.recv(1) == b"":
                         break
-        assert 4 < time.monotonic() - began < 15
+        assert 4 < time.monotonic() - began < 60
 
 
 AS_NOBODY = """
