@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.system.edge import Edge
 
 BOOT_SECONDS = 1.0
-"""From the start of geodrop-boot.service until the last good ruleset is in force, on a machine that does nothing else."""
+"""From the start of geodrop-boot.service until the last good ruleset is in force, on an idle machine."""
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
