@@ -1,10 +1,15 @@
-"""How property tests run: the same examples every time in CI, and never against the clock of a busy machine."""
+"""How tests run, wherever they are started from."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import settings
 
+# What a shell starts in the background ignores SIGINT, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Property tests: the same examples every time in CI, and never against the clock of a busy machine.
 settings.register_profile("geodrop", deadline=None, derandomize=os.environ.get("CI") == "true", print_blob=True)
 settings.load_profile("geodrop")
