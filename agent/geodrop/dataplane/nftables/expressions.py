@@ -66,15 +66,11 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionHeader:
-    """Load bytes of an IPv6 extension header, by its number. Breaks the rule where there is none.
-
-    `present`: load instead whether there is one, as a byte that is 1 or 0.
-    """
+    """Load bytes of an IPv6 extension header, by its number. Breaks the rule where there is none."""
 
     number: int
     offset: int
     length: int
-    present: bool = False
 
     def encode(self) -> bytes:
         """NFTA_EXPR, name and data."""
@@ -84,12 +80,9 @@ class ExtensionHeader:
             wire.attribute(uapi.EXTHDR_TYPE, bytes([self.number])),
             wire.be32(uapi.EXTHDR_OFFSET, self.offset),
             wire.be32(uapi.EXTHDR_LEN, self.length),
-            wire.be32(uapi.EXTHDR_FLAGS, uapi.NFT_EXTHDR_F_PRESENT) if self.present else b"",
         )
 
     def __str__(self) -> str:
-        if self.present:
-            return f"has extension header {self.number}"
         return f"{self.length} bytes at extension header {self.number} + {self.offset}"
 
 
@@ -343,7 +336,6 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
         wire.number(data[uapi.EXTHDR_TYPE]),
         wire.number(data[uapi.EXTHDR_OFFSET]),
         wire.number(data[uapi.EXTHDR_LEN]),
-        wire.number_in(data, uapi.EXTHDR_FLAGS) == uapi.NFT_EXTHDR_F_PRESENT,
     ),
     "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),

@@ -59,7 +59,6 @@ class Walk:
         self._known: Mapping[Expression, bytes] = {
             Meta(MetaKey.NFPROTO): bytes([family]),
             Meta(MetaKey.TIME_NS): int(now * 1e9).to_bytes(8, sys.byteorder),
-            **selectors.WHOLE,
         }
         self._lookups: list[str] = []
         self._counter: names.CounterName | None = None

@@ -34,6 +34,14 @@ CLIENT = {
 }
 """Where the IPv4 address stands, from the IPv6 header on (its source address begins at byte 8); see model.Embedding."""
 
+EMBEDDED = {
+    Embedding.SIXTOFOUR: "6to4",
+    Embedding.TEREDO: "teredo",
+    Embedding.NAT64: "nat64-mapped",
+    Embedding.MAPPED: "nat64-mapped",
+}
+"""The chain that looks it up; one for those that do the same: the kernel walks a map for each rule that asks it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:

@@ -1,7 +1,8 @@
 """From a ruleset to everything that one generation puts into the kernel. Pure.
 
     prerouting              interface -> g42
-    g42                     addresses, protocols, ports -> the map of a service that is asked at once; else -> g42-api;
+    g42                     later fragments aside; addresses, protocols, ports -> the map of a service that is asked at
+                            once; else -> g42-api;
                             services in monitor are jumped to and come back
     g42.fragments           the same for later fragments, which have no ports -> g42-api.fragments
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
@@ -68,12 +69,8 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
         Rule((*selectors.later_fragment(family), goto(aside) if fragments else ACCEPT), "later fragments")
         for family in FAMILIES
     ]
-    entry: list[Rule] = []
-    for service in services:
-        if not service.looks_up_at_entry and lead_away[0] not in entry:
-            entry += lead_away
-        entry += service.entry_rules()
-    chains = [Chain(names.generation_chain(generation), str(Stamp(generation, ruleset.digest, now)), tuple(entry))]
+    entry = (*lead_away, *(rule for service in services for rule in service.entry_rules()))
+    chains = [Chain(names.generation_chain(generation), str(Stamp(generation, ruleset.digest, now)), entry)]
     if fragments:
         chains.append(Chain(aside, "later fragments have no ports", fragments))
     chains += [chain for service in services for chain in service.chains]
@@ -140,9 +137,9 @@ class _Service:
         first = tuple(self._before_maps())
         by_port = bool(service.tcp or service.udp) and not service.protocols
         cut = any(len(shards) > 1 for shards in self._shards.values())
-        self.looks_up_at_entry = by_port and not (first or cut or self._monitor)
-        rules = self._after_lookup() if self.looks_up_at_entry else (*first, *self._look_up(self._shards), self._rest)
-        self._chains[name] = Chain(name, self._comment(), tuple(rules))
+        self._looks_up_at_entry = by_port and not (first or cut or self._monitor)
+        rules = () if self._looks_up_at_entry else (*first, *self._look_up(self._shards))
+        self._chains[name] = Chain(name, self._comment(), (*rules, self._rest))
 
     @property
     def chains(self) -> list[Chain]:
@@ -156,15 +153,13 @@ class _Service:
         here, and of all packets only those that are not in them go to the service's chain.
         """
         name = names.service_chain(self._generation, self._service.name)
-        verdict = jump(name) if self._monitor or self.looks_up_at_entry else goto(name)
+        verdict = jump(name) if self._monitor else goto(name)
         rules = [Rule((*selector, verdict), self._comment()) for selector in selectors.of_service(self._service)]
-        if self.looks_up_at_entry:
+        if self._looks_up_at_entry:
             direct = [
                 rule
                 for family, selector in selectors.of_service_by_family(self._service)
-                for rule in lookups.rules(
-                    (*selector, *selectors.HOLDS_HEADER[family]), selectors.SOURCE[family], self._shards[family]
-                )
+                for rule in lookups.rules(selector, selectors.SOURCE[family], self._shards[family])
             ]
             rules = [*(replace(rule, comment=self._comment()) for rule in direct), *rules]
         return rules
@@ -204,22 +199,12 @@ class _Service:
             only = replace(content.only(numbers), verdicts=verdicts)
             self._spared[family] = self._cut(only, name, f"service {self._service.name}, never-drop, IPv{family}")
 
-    def _after_lookup(self) -> Iterator[Rule]:
-        """The chain of a service that is looked up at the entry: for what its maps do not hold.
-
-        Later fragments come here because their data looks like its port; they go back, to be judged by others.
-        """
-        ipv6 = lookups.rules(selectors.family(6), selectors.SOURCE[6], self._shards[6])
-        later4, later6 = (Rule((*selectors.later_fragment(family), RETURN), "later fragments") for family in FAMILIES)
-        fragments = self._put("fragments", (later6, *ipv6, self._rest))
-        yield from (later4, Rule((*selectors.fragment_ipv6(), goto(fragments)), "fragments"), self._rest)
-
     def _before_maps(self) -> Iterator[Rule]:
         """What is judged by more than the source; left out where the service takes no such packets."""
         service = self._service
         for protocol, ranges in ((rung2.TCP, self._meta.never_drop_tcp), (rung2.UDP, self._meta.never_drop_udp)):
             if ports := selectors.intersection(selectors.taken_ranges(service, protocol), ranges):
-                selector = selectors.destination_ports(protocol, ports)
+                selector = selectors.destination_ports([protocol], ports)
                 yield Rule((*selector, goto(self._never_drop())), "never-drop ports")
         spared, control_rules = tuple(self._look_up(self._spared)), tuple(self._control())
         if self._monitor:
@@ -282,8 +267,9 @@ class _Service:
                 either = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
                 return self._put(names.either(kind, self._label(target.klass)), either)
             case "embedded", 6 if target.embedding:
-                rules = lookups.embedded_rules(Embedding(target.embedding), self._shards[4])
-                return self._put(target.embedding, (*rules, self._rest))
+                embedding = Embedding(target.embedding)
+                rules = lookups.embedded_rules(embedding, self._shards[4])
+                return self._put(lookups.EMBEDDED[embedding], (*rules, self._rest))
         raise DataError(f"damaged ruleset (an IPv{family} interval leads to {target})", "compile it again")
 
     def _never_drop(self) -> str:

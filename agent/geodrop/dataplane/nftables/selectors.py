@@ -55,16 +55,6 @@ _FRAGMENT_OFFSET: dict[int, tuple[Expression, bytes]] = {
     6: (ExtensionHeader(_FRAGMENT, 2, 2), b"\xff\xf8"),  # RFC 8200, 4.5
 }
 _FRAGMENT_PROTOCOL = ExtensionHeader(_FRAGMENT, 0, 1)
-_IS_FRAGMENT = ExtensionHeader(_FRAGMENT, 0, 1, present=True)
-
-HOLDS_HEADER: dict[int, Selector] = {
-    4: (_FRAGMENT_OFFSET[4][0], Bitwise(_FRAGMENT_OFFSET[4][1], bytes(2)), Cmp(CmpOp.EQ, bytes(2))),
-    6: (_IS_FRAGMENT, Cmp(CmpOp.EQ, b"\0")),
-}
-"""Whole packets, and first fragments of IPv4; for rules that have checked the family."""
-
-WHOLE: dict[Expression, bytes] = {_FRAGMENT_OFFSET[4][0]: bytes(2), _IS_FRAGMENT: bytes(1)}
-"""What these selectors load of a packet that is no fragment."""
 _SYN, _ACK = 0x02, 0x10
 _IFNAMSIZ = 16
 _WHOLE = ((0, 0xFFFF),)
@@ -119,11 +109,6 @@ def later_fragment(version: int) -> Selector:
     return (*family(version), load, Bitwise(mask, bytes(2)), Cmp(CmpOp.NEQ, bytes(2)))
 
 
-def fragment_ipv6() -> Selector:
-    """IPv6 fragments, the first one included."""
-    return (*family(6), _IS_FRAGMENT, Cmp(CmpOp.EQ, b"\x01"))
-
-
 def before(seconds: int) -> Selector:
     """Packets that arrive before a moment, in seconds since the epoch, by the kernel's clock."""
     # The kernel loads the time as a number of its own; cmp orders bytes.
@@ -138,9 +123,9 @@ def protocols(numbers: Iterable[int]) -> Selector:
     )
 
 
-def destination_ports(protocol: int, ranges: Ranges) -> Selector:
-    """TCP or UDP packets to any of these ports, inclusive ranges."""
-    return (*protocols([protocol]), _DESTINATION_PORT, *_among(KeyType.INET_SERVICE, 2, ranges))
+def destination_ports(numbers: Iterable[int], ranges: Ranges) -> Selector:
+    """Packets of TCP, UDP or either to any of these ports, inclusive ranges."""
+    return (*protocols(numbers), _DESTINATION_PORT, *_among(KeyType.INET_SERVICE, 2, ranges))
 
 
 def dhcp(version: int, source: int, destination: int) -> Selector:
@@ -209,11 +194,12 @@ def intersection(one: Ranges, other: Ranges) -> list[tuple[int, int]]:
 
 def of_service(service: ServiceSpec) -> list[Selector]:
     """What a service takes; disjoint, so that a packet is judged once. An empty selector: everything."""
-    by_port = [
-        destination_ports(protocol, ranges)
-        for protocol, ranges in ((rung2.TCP, service.tcp), (rung2.UDP, service.udp))
-        if ranges and protocol not in service.protocols
-    ]
+    # The same ports of both protocols in one rule: the kernel checks a map anew for each rule that asks it.
+    by_ranges: dict[Ranges, list[int]] = {}
+    for protocol, ranges in ((rung2.TCP, service.tcp), (rung2.UDP, service.udp)):
+        if ranges and protocol not in service.protocols:
+            by_ranges.setdefault(ranges, []).append(protocol)
+    by_port = [destination_ports(numbers, ranges) for ranges, numbers in by_ranges.items()]
     if service.protocols:
         by_port.append(protocols(service.protocols))
     by_address = _local_addresses(service.addresses)

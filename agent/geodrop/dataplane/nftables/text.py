@@ -258,9 +258,7 @@ _PAYLOAD = {
     (PayloadBase.TRANSPORT, 13, 1): _Field("tcp flags", _flags),
 }
 _FRAGMENT = 44
-_PRESENCE = ("missing", "exists")
 _EXTENSION = {
-    ExtensionHeader(_FRAGMENT, 0, 1, present=True): _Field("exthdr frag", lambda value: _PRESENCE[value[0]]),
     ExtensionHeader(_FRAGMENT, 0, 1): _Field("frag nexthdr", _number),
     ExtensionHeader(_FRAGMENT, 2, 2): _Field(
         "frag frag-off", lambda value: str(int.from_bytes(value, "big") >> 3), b"\xff\xf8"

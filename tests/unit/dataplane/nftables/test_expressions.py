@@ -34,7 +34,6 @@ ALL: list[Encodable] = [
     Payload(PayloadBase.NETWORK, 12, 4),
     Payload(PayloadBase.TRANSPORT, 13, 1),
     ExtensionHeader(44, 2, 2),
-    ExtensionHeader(44, 0, 1, present=True),
     Cmp(CmpOp.EQ, b"eth"),
     Cmp(CmpOp.NEQ, b"\x02"),
     Cmp(CmpOp.GTE, bytes(16)),

@@ -11,7 +11,6 @@ from geodrop.dataplane.nftables.expressions import (
     DROP,
     PROHIBITED,
     RESET,
-    RETURN,
     Count,
     Payload,
     Verdict,
@@ -118,22 +117,17 @@ def test_later_fragments_pass_where_every_service_has_ports() -> None:
     assert "g7.fragments" not in chains(built)
 
 
-def test_later_fragments_come_back_from_a_service_that_is_looked_up_at_the_entry() -> None:
-    """Their data may look like its port: no lookup before the check, and whoever comes after may judge them."""
-    built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
-    ipv4, ipv6, rest = chains(built)["g7"].rules
+def test_a_service_that_goes_by_port_alone_is_looked_up_at_the_entry() -> None:
+    """Behind the check for later fragments; both protocols in one rule, and only one for each map."""
+    built = program.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
+    _, _, ipv4, ipv6, rest = chains(built)["g7"].rules
+    ports = selectors.destination_ports([6, 17], WEB)
     for family, rule in ((4, ipv4), (6, ipv6)):
-        own = len(selectors.family(family)) + len(selectors.destination_ports(6, WEB))
-        checked = rule.expressions[own:]
-        assert checked[: len(selectors.HOLDS_HEADER[family])] == selectors.HOLDS_HEADER[family]
-        assert checked[-1] == VerdictMap(f"g7-api.ipv{family}")
-    assert rest.expressions[-1] == jump("g7-api")
-    first, second, _ = chains(built)["g7-api"].rules
-    assert first.expressions == (*selectors.later_fragment(4), RETURN)
-    assert second.expressions == (*selectors.fragment_ipv6(), goto("g7-api.fragments"))
-    [later, lookup, accepted] = chains(built)["g7-api.fragments"].rules
-    assert later.expressions == (*selectors.later_fragment(6), RETURN)
-    assert [lookup.expressions[-1], accepted.expressions] == [VerdictMap("g7-api.ipv6"), (goto("g7-api.accepted"),)]
+        own = (*selectors.family(family), *ports, selectors.SOURCE[family], VerdictMap(f"g7-api.ipv{family}"))
+        assert rule.expressions == own
+    assert rest.expressions == (*ports, goto("g7-api"))
+    [accepted] = chains(built)["g7-api"].rules
+    assert accepted.expressions == (goto("g7-api.accepted"),)
 
 
 def test_services_that_cannot_be_looked_up_at_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +149,7 @@ def test_order_of_services() -> None:
         jump("g7-try-ping"),
         VerdictMap("g7-api.ipv4"),
         VerdictMap("g7-api.ipv6"),
-        jump("g7-api"),
+        goto("g7-api"),
         goto("g7-later"),
         goto("g7-office"),
         jump("g7-trial"),
@@ -190,12 +184,14 @@ def test_enforced_services_always_decide() -> None:
 
 
 def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
-    """The way of a dropped packet is: port, map; family, counter, drop; IPv6 need not ask for its family twice."""
+    """The way of a dropped packet is: no later fragment, port, map; family, counter, drop; IPv6 asks for it once."""
     built = program.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
     assert [str(rule.expressions[-1]) for rule in chains(built)["g7"].rules] == [
+        "accept",
+        "accept",
         "vmap @g7-api.ipv4",
         "vmap @g7-api.ipv6",
-        "jump g7-api",
+        "goto g7-api",
     ]
     assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv4"].rules] == [
         "meta nfproto, eq 0x02, counter api.CN.ipv4.dropped, drop",
@@ -205,7 +201,7 @@ def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
         "counter api.CN.ipv6.dropped, drop"
     ]
     denied = {"g7-api.CN.ipv4", "g7-api.CN.ipv6"}
-    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", "g7-api.fragments", *denied}
+    assert set(chains(built)) == {"g7", "g7-api", "g7-api.accepted", *denied}
 
 
 def test_never_drop_ports_only_where_they_can_match() -> None:
@@ -218,7 +214,7 @@ def test_never_drop_ports_only_where_they_can_match() -> None:
         comments = [rule.comment for rule in chains(built)[f"g7-{service}"].rules]
         assert ("never-drop ports" in comments) is there
     [rule] = [rule for rule in chains(built)["g7-api"].rules if rule.comment == "never-drop ports"]
-    assert rule.expressions == (*selectors.destination_ports(6, [(22, 22)]), goto("g7-api.never-drop"))
+    assert rule.expressions == (*selectors.destination_ports([6], [(22, 22)]), goto("g7-api.never-drop"))
 
 
 def test_control_traffic_only_where_it_can_match() -> None:
