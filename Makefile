@@ -79,6 +79,8 @@ test: setup lint ## linters, then every test on the bundled database; in namespa
 	@# The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
 	$(call os_packages,\
 		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
+		need groff-base command -v groff; \
+		need mandoc command -v mandoc; \
 		need debootstrap command -v debootstrap; \
 		need systemd-container command -v systemd-nspawn;)
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest

@@ -44,6 +44,7 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from nftables_load.switch_rows(rulesets)
     yield from nftables_load.disk_rows(allow_list, database, folder)
     yield from nftables_packets.rows(rulesets[0])
+    yield from nftables_packets.thin_rows(rulesets[1], moved_ruleset(allow_list, database, folder))
     yield from nftables_packets.growth_rows()
     yield from xdp_rows(folder)
     yield from daemon.rows(allow_list, database, folder)
@@ -71,6 +72,13 @@ def xdp_rows(folder: Path) -> Iterator[Row]:
     grown = folder / "grown.ruleset"
     grown.write_bytes(synthetic_ruleset((folder / "half.yaml").read_text(), database, xdp_world4.TIMES))
     yield from xdp_world4.rows(worlds[0], grown)
+
+
+def moved_ruleset(policy: Path, database: Path, folder: Path) -> Path:
+    """The ruleset of a policy with one country less."""
+    moved = folder / "moved.yaml"
+    moved.write_text(policy.read_text(encoding="utf-8").replace(daemon.MOVED, ""), encoding="utf-8")
+    return compiled(moved, database, folder)
 
 
 def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:

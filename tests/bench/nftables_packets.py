@@ -7,6 +7,7 @@ import random
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from tests.bench.generator import SOURCES, Generator, receiving
@@ -48,6 +49,26 @@ def rows(deny_list: Path) -> Iterator[Row]:
         if dropped < 0.95 * ROUNDS * PACKETS:
             raise RuntimeError(f"{dropped} of {ROUNDS * PACKETS} packets were dropped")
         yield against(name, median(mine), "ns", "plain interval set, same rules", median(baseline))
+
+
+def thin_rows(before: Path, after: Path) -> Iterator[Row]:
+    """`nft_packet_thin`: what a quick reload costs packets, until the maps are whole again."""
+    old, new = Ruleset.open(before), Ruleset.open(after)
+    for family, name in ((4, "nft_packet_thin"), (6, "nft_packet_thin_v6")):
+        sources = denied_addresses(old, family, SOURCES)
+        with contextlib.ExitStack() as stack:
+            quick, send_quick = stack.enter_context(path(sources))
+            whole, send_whole = stack.enter_context(path(sources))
+            for netns, kept in ((quick, {old.digest: old}.get), (whole, None)):
+                engine = NftablesEngine()
+                with netns.entered():
+                    engine.apply(old, 1, [INTERFACE])
+                    with engine.staged(new, 2, kept) as staged:
+                        staged.switch(Scope((INTERFACE,)))
+                    if engine.is_thin() != (kept is not None):
+                        raise RuntimeError("thin, or whole, where it should be the other")
+            mine, baseline = alternately(ROUNDS, send_quick, send_whole)
+        yield against(name, median(mine), "ns", "whole maps", median(baseline))
 
 
 def growth_rows() -> Iterator[Row]:

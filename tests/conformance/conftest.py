@@ -14,6 +14,7 @@ from tests.bcc import require_bcc
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
+from tests.conformance.thin import ThinEngine
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
 from tests.namespaces import require
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 ENGINES: dict[str, Callable[[Pins], Engine]] = {
     "exported": lambda _: ExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
+    "nftables-thin": lambda _: ThinEngine(),
     "xdp-bcc": lambda pins: XdpEngine(BccLoader(), pins=pins, attach=("native",)),
     "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
     "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),
@@ -36,7 +38,7 @@ ENGINES: dict[str, Callable[[Pins], Engine]] = {
 """Every engine by name; the suite is the same for all of them."""
 
 REJECTING = {"nftables", "exported"}
-"""Those that can reject."""
+"""Those that can reject, by `Engine.name`."""
 
 
 @pytest.fixture(scope="package")

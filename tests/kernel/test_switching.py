@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 
@@ -19,7 +20,9 @@ from geodrop.cli.main import main
 from geodrop.compile.build import compile_ruleset
 from geodrop.config import load_config
 from geodrop.data import bundled_database
+from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.load import load
+from geodrop.dataplane.nftables import thin
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.geo.database import Database
 from geodrop.policy.parse import load_policy
@@ -31,7 +34,7 @@ from tests.oracle.packet import LOCAL
 from tests.traffic import Tally, Traffic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from types import FrameType
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -100,7 +103,22 @@ def assert_whole(traffic: Traffic, switches: int) -> None:
         assert abs(both_or_neither) <= switches
 
 
-def test_200_switches_under_traffic(ends: tuple[End, End], world: Path) -> None:
+def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, thin_over: Sequence[Ruleset]) -> None:
+    """Load the next generation: thin, over one of these, but for every fifth; or whole, if there are none."""
+    kept = {ruleset.digest: ruleset for ruleset in thin_over}.get if generation % 5 else None
+    with engine.staged(wanted, generation, kept) as staged:
+        staged.switch(Scope(("eth0",)))
+    assert engine.is_thin() == (bool(thin_over) and generation % 5 > 0)
+
+
+@pytest.fixture(params=["whole", "thin"])
+def are_thin(request: pytest.FixtureRequest) -> Iterator[bool]:
+    """Whether generations are thin ones, which then are neither too small for it nor too different."""
+    with mock.patch.multiple(thin, LARGEST=0, SMALLEST=0):
+        yield request.param == "thin"
+
+
+def test_200_switches_under_traffic(ends: tuple[End, End], world: Path, *, are_thin: bool) -> None:
     """Zero packets leak and zero are wrongly dropped, both families and embedded IPv4, while policies are switched."""
     rulesets = [compiled(policy, world) for policy in (POLICY_A, POLICY_B)]
     engine = NftablesEngine()
@@ -108,14 +126,14 @@ def test_200_switches_under_traffic(ends: tuple[End, End], world: Path) -> None:
         engine.apply(rulesets[0], 1, ["eth0"])
         with Traffic(*ends, [*DENIED, *ALLOWED, *interleaved()]) as traffic:
             for generation in range(2, SWITCHES + 2):
-                engine.apply(rulesets[(generation + 1) % 2], generation, ["eth0"])
+                switch(engine, rulesets[(generation + 1) % 2], generation, rulesets if are_thin else ())
         assert engine.verify(rulesets[SWITCHES % 2]) == []
         engine.remove()
     assert_whole(traffic, SWITCHES)
     assert traffic.tallies[DENIED[0]].reached > 10 * SWITCHES
 
 
-def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: Path) -> None:
+def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: Path, *, are_thin: bool) -> None:
     """The same with maps of tens of thousands of intervals, whose filling and deleting take longer than a switch."""
     database = bundled_database(tmp_path)
     denied, allowed = ["114.114.114.114", "2400:da00::6666"], ["8.8.8.8", "2001:4860:4860::8888"]
@@ -125,7 +143,7 @@ def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: P
         engine.apply(rulesets[0], 1, ["eth0"])
         with Traffic(*ends, [*denied, *allowed]) as traffic:
             for generation in range(2, WORLD_SWITCHES + 2):
-                engine.apply(rulesets[(generation + 1) % 2], generation, ["eth0"])
+                switch(engine, rulesets[(generation + 1) % 2], generation, rulesets if are_thin else ())
         engine.remove()
     for source in denied:
         assert traffic.tallies[source].passed == 0 < traffic.tallies[source].sent

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
+from geodrop.daemon.settle import Settle
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.load import apply_file
 from geodrop.errors import GeodropError
@@ -48,10 +49,14 @@ class Last:
 
 
 class Reload:
-    """Reloads, one at a time. `config` is what is in force; `last` is None before the first."""
+    """Reloads, one at a time. `config` is what is in force; `last` is None before the first.
+
+    They are quick ones; `settle` is what follows them.
+    """
 
     def __init__(self, config: Config, parts: Parts) -> None:
         self.config = config
+        self.settle = Settle(self, parts)
         self.last: Last | None = None
         self._parts = parts
         self._maker = Maker()
@@ -114,8 +119,10 @@ class Reload:
         try:
             phase("loading")
             asked = replace(asked, change=made.change["text"] if made.change else "")
-            loaded = await self._parts.engine.do(partial(apply_file, made.path, config, config.engine, (), asked))
+            job = partial(apply_file, made.path, config, config.engine, (), asked, quick=True)
+            loaded = await self._parts.engine.do(job)
         finally:
+            self.settle.soon()
             opened.__exit__(None, None, None)
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         self.config = config

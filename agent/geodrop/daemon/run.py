@@ -73,6 +73,7 @@ class Daemon:
             Audit(self._reload, self._watch, parts),
             Schedule(self._reload, parts),
             Sources(self._reload, parts),
+            self._reload.settle,
         )
         verbs = Verbs(self._reload, self._watch, parts)
         self._server = Server(verbs.answer, parts.log)

@@ -132,7 +132,9 @@ class Verbs:
     async def rollback(self, request: Request) -> Mapping[str, Any]:
         """Go back to a policy that was in force before."""
         back, generation = _argument(request, "back", int), _argument(request, "generation", (int, type(None)))
-        done = await self._engine.do(partial(roll_back, self._reload.config, _asked(request), back, generation))
+        job = partial(roll_back, self._reload.config, _asked(request), back, generation, quick=True)
+        done = await self._engine.do(job)
+        self._reload.settle.soon()
         self._log.warning(done.text)
         return {"text": done.text}
 

@@ -22,21 +22,30 @@ if TYPE_CHECKING:
     from geodrop.dataplane.assign import Assignment
     from geodrop.dataplane.engines import Engines
     from geodrop.dataplane.interfaces import Selection
+    from geodrop.dataplane.nftables.bases import Kept
     from geodrop.dataplane.nftables.engine import Staged as OnNftables
     from geodrop.dataplane.xdp.staged import Staged as OnXdp
     from geodrop.ruleset.model import Ruleset
 
 
-def arrange(engines: Engines, ruleset: Ruleset, generation: int, selection: Selection, engine: str) -> Report:
+def arrange(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
+    engines: Engines,
+    ruleset: Ruleset,
+    generation: int,
+    selection: Selection,
+    engine: str,
+    kept: Kept | None = None,
+) -> Report:
     """Make both engines match a ruleset under `engine`: nftables, xdp or auto. A named one is never replaced.
 
     The generation may be the one in force, if that was verified to hold this ruleset: then nothing is filled that is
-    there already, and links and rules change as far as interfaces came, went or are refused.
+    there already, and links and rules change as far as interfaces came, went or are refused. With `kept`, which finds
+    rulesets by digest, it may be a thin one on nftables (see nftables.thin).
 
     Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError, with all as it was before.
     """
     with ExitStack() as stack:
-        change = _Change(stack, engines, ruleset, generation)
+        change = _Change(stack, engines, ruleset, generation, kept)
         if engine != "nftables":
             change.stage_xdp(engine)
         plan = assign(engine, selection, unavailable=change.unavailable)
@@ -55,11 +64,14 @@ def arrange(engines: Engines, ruleset: Ruleset, generation: int, selection: Sele
 class _Change:
     """What is staged, and closed with `stack`. `unavailable` says why xdp cannot be used at all."""
 
-    def __init__(self, stack: ExitStack, engines: Engines, ruleset: Ruleset, generation: int) -> None:
+    def __init__(
+        self, stack: ExitStack, engines: Engines, ruleset: Ruleset, generation: int, kept: Kept | None
+    ) -> None:
         self.unavailable = ""
         self.on_xdp: OnXdp | None = None
         self._on_nftables: OnNftables | None = None
         self._stack, self._engines, self._ruleset, self._generation = stack, engines, ruleset, generation
+        self._kept = kept
         self._note = ""
 
     def stage_xdp(self, engine: str) -> None:
@@ -82,7 +94,7 @@ class _Change:
         """Fill nftables if the plan needs it. Where it only guards what may come, doing without is no failure."""
         if self._on_nftables or not plan.scope.names:
             return
-        staged = self._engines.nftables.staged(self._ruleset, self._generation)
+        staged = self._engines.nftables.staged(self._ruleset, self._generation, self._kept)
         try:
             self._on_nftables = self._stack.enter_context(staged)
         except UnavailableError as error:

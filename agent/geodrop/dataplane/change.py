@@ -37,18 +37,22 @@ def by_me(origin: str, why: str = "") -> Asked:
 
 
 @contextmanager
-def begun(config: Config, asked: Asked) -> Iterator[Change]:
+def begun(config: Config, asked: Asked, *, quick: bool = False) -> Iterator[Change]:
     """One change; how it ends is written into the history. Raises what the body and `History.attempt` do."""
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
-        yield Change(config, store, attempt)
+        yield Change(config, store, attempt, quick=quick)
 
 
 class Change:
-    """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far."""
+    """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
-    def __init__(self, config: Config, store: Store, attempt: Attempt) -> None:
+    A `quick` one may end in a thin generation: for who has it settled afterwards.
+    """
+
+    def __init__(self, config: Config, store: Store, attempt: Attempt, *, quick: bool = False) -> None:
         self.config, self.store, self.attempt = config, store, attempt
+        self._quick = quick
         self.engines = Engines.here(config.loader)
         self.before = self.engines.observe()
         self.intent = store.intent()
@@ -59,24 +63,31 @@ class Change:
         source: Path,
         selection: Selection,
         engine: str,
+        *,
+        anew: bool = False,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent
     ) -> Report | None:
         """Put a ruleset in force, as a new generation unless the kernel holds just that; `source` is its file.
 
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
-        put in force. None if nothing had to be done. Raises what `arrange` and the store do, with what was before.
+        put in force. None if nothing had to be done, which `anew` rules out. Raises what `arrange` and the store do,
+        with what was before.
         """
         last_good = self.intent.last_good if is_closed(ruleset.meta.compiler) else ruleset.digest
         wanted = replace(self.intent, digest=ruleset.digest, last_good=last_good, unloaded=False, **asked_for)
         view = ruleset.paused(wanted.paused)
-        same = self.before.digest == ruleset.digest and not self.engines.verify(view)
+        holds = self.before.digest == ruleset.digest
+        same = holds and not anew and not self.engines.verify(view)
         highest = max(self.intent.generation, self.before.generation)
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)
         self.store.keep(source, ruleset.digest)
         if not same:
             self.store.remember(replace(self.intent, generation=generation))
-        report = arrange(self.engines, view, generation, selection, engine)
+        # What is repaired is filled as a whole: what is there is not to be trusted.
+        report = arrange(
+            self.engines, view, generation, selection, engine, self._find if self._quick and not holds else None
+        )
         with _in_force_though(generation):
             self.store.remember(replace(wanted, generation=max(highest, generation)))
         changed = self.engines.observe() != self.before
@@ -103,6 +114,12 @@ class Change:
         if ruleset.digest != digest:
             raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
         return ruleset, path
+
+    def _find(self, digest: str) -> Ruleset | None:
+        try:
+            return self.kept(digest)[0]
+        except DataError:
+            return None
 
     def in_place(self) -> tuple[Selection, str]:
         """Interfaces and engine as they are, for a change of what is judged and not of where.

@@ -42,13 +42,15 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
         return apply_file(path, config, engine_name, interfaces, by_me("load"))
 
 
-def apply_file(path: str, config: Config, engine_name: str, interfaces: Sequence[str], asked: Asked) -> Loaded:
-    """The same for who holds the lock. Who loads or reloads by name leaves a rollback behind.
+def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
+    path: str, config: Config, engine_name: str, interfaces: Sequence[str], asked: Asked, *, quick: bool = False
+) -> Loaded:
+    """The same for who holds the lock; `quick` as for Change. Who loads or reloads by name leaves a rollback behind.
 
     Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
     with the old generation still in force.
     """
-    with begun(config, asked) as change:
+    with begun(config, asked, quick=quick) as change:
         ruleset = Ruleset.open(path, change.store.rulesets)
         selected = select(interfaces or config.interfaces)
         if not selected.names:

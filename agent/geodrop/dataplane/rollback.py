@@ -39,13 +39,15 @@ class RolledBack:
         return f"generation {self.before.generation} -> {self.after.generation}: back to {what}, until the next reload"
 
 
-def roll_back(config: Config, asked: Asked, back: int = 1, generation: int | None = None) -> RolledBack:
+def roll_back(
+    config: Config, asked: Asked, back: int = 1, generation: int | None = None, *, quick: bool = False
+) -> RolledBack:
     """Put the policy in force that was so many policies back, or with that generation, where packets are judged now.
 
-    For who holds the lock. Raises NotEnforcingError when nothing is in force, DataError when there was no such policy
-    or it is no longer kept, and what `Change.put` does.
+    For who holds the lock; `quick` as for Change. Raises NotEnforcingError when nothing is in force, DataError when
+    there was no such policy or it is no longer kept, and what `Change.put` does.
     """
-    with begun(config, asked) as change:
+    with begun(config, asked, quick=quick) as change:
         selection, engine = change.in_place()
         entries = change.store.history.entries()
         if generation is None:

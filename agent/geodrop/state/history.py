@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED = "done", "failed"
 
-ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "schedule")
+ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "settle", "schedule")
 """What brings a change about."""
 
 

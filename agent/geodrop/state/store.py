@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 FOREVER = 4_102_444_800
 """The year 2100, in seconds since the epoch: until then is until somebody says otherwise."""
 
+MINUTE = 60.0
+
 
 @dataclass(frozen=True, slots=True)
 class Intent:
@@ -103,9 +105,14 @@ class Store:
         files.replace(self.ruleset_path(digest), lambda file: file.write(content))
 
     def retire(self, digest: str) -> None:
-        """Note that a ruleset has just ceased to be in force; `prune` counts from here."""
-        with suppress(OSError):
-            os.utime(self.ruleset_path(digest))
+        """Note that a ruleset has just ceased to be in force; `prune` counts from here.
+
+        Not again within a minute: a file that shows another time is hashed again, and for `prune` that is near enough.
+        """
+        path = self.ruleset_path(digest)
+        if time.time() - _retired(path) > MINUTE:
+            with suppress(OSError):
+                os.utime(path)
 
     def prune(self, seconds: int, needed: set[str]) -> None:
         """Forget what has not been in force for this long; what cannot be removed is left to the next time.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from geodrop.dataplane.nftables.bases import Kept
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
 
@@ -32,6 +33,8 @@ class Kernel:
         self.failure: Exception | None = None
         self.services: tuple[ServiceSpec, ...] = ()
         self.nftables = self
+        self.thin = False
+        self.kept: Kept | None = None
 
     def observe(self) -> Observed:
         """What was applied last."""
@@ -51,6 +54,18 @@ class Kernel:
         self.now = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
         return Report(generation)
 
+    def arrange(
+        self, _: object, ruleset: Ruleset, generation: int, to: Selection, engine: str, kept: Kept | None
+    ) -> Report:
+        """The same by way of `arrange`."""
+        del engine
+        self.kept = kept
+        return self.apply(ruleset, generation, to.names)
+
+    def is_thin(self) -> bool:
+        """As the test says."""
+        return self.thin
+
     def remove(self) -> bool:
         """Forget it."""
         there, self.now = self.now.generation > 0, Observed()
@@ -62,7 +77,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """The fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
     monkeypatch.setattr(Engines, "here", lambda _="": fake)
-    monkeypatch.setattr(change, "arrange", lambda _, ruleset, number, to, __: fake.apply(ruleset, number, to.names))
+    monkeypatch.setattr(change, "arrange", fake.arrange)
     for module in (change, load):
         monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))
     monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: tmp_path / "lock")

@@ -17,6 +17,7 @@ from tests.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.dataplane.nftables.bases import Kept
     from geodrop.ruleset.model import Ruleset
 
 PLAIN = ruleset(Service("api"))
@@ -48,7 +49,7 @@ class Fake:
             raise self.failing["probe"]
 
     @contextmanager
-    def staged(self, _: Ruleset, generation: int) -> Iterator[Fake]:
+    def staged(self, _: Ruleset, generation: int, __: Kept | None = None) -> Iterator[Fake]:
         """Itself, as what is staged."""
         self._do("stages", generation)
         try:

@@ -3,12 +3,13 @@ import os
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from geodrop.config import Config
 from geodrop.dataplane.change import Change, begun, by_me
-from geodrop.dataplane.engine import Interface, Observed, Report
+from geodrop.dataplane.engine import Difference, Interface, Observed, Report
 from geodrop.dataplane.interfaces import Selection
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
@@ -19,7 +20,7 @@ from tests.unit.dataplane.conftest import Kernel
 CALLS = ("open", "fsync", "replace", "ftruncate", "mkdir", "unlink")
 
 
-def put(config: Config, path: Path, **asked_for: object) -> Report | None:
+def put(config: Config, path: Path, **asked_for: Any) -> Report | None:  # noqa: ANN401 - fields of Intent
     """One load."""
     with begun(config, by_me("load")) as change:
         return change.put(Ruleset.open(path), path, Selection(("eth0",)), "auto", **asked_for)
@@ -61,6 +62,20 @@ def test_a_ruleset_ages_from_when_it_was_replaced(kernel: Kernel, rulesets: list
     os.utime(first, (1, 1))
     put(config, rulesets[1])
     assert abs(first.stat().st_mtime - time.time()) < 60
+
+
+def test_a_quick_change_may_stand_on_what_is_in_force(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
+    """If that is another ruleset, which is still kept; never where the kernel is put right."""
+    for number, (quick, path) in enumerate(((False, 0), (True, 1), (True, 1))):
+        kernel.differences = [Difference("a map", "this", "that")] if number == 2 else []
+        with begun(config, by_me("reload"), quick=quick) as change:
+            assert change.put(Ruleset.open(rulesets[path]), rulesets[path], Selection(("eth0",)), "auto")
+        assert (kernel.kept is not None) == (number == 1)
+        if kernel.kept:
+            found = kernel.kept(digest_of(rulesets[0]))
+            assert found is not None
+            assert found.digest == digest_of(rulesets[0])
+            assert kernel.kept("0" * 64) is None
 
 
 def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> None:

@@ -7,10 +7,10 @@ import itertools
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Difference
-from geodrop.dataplane.nftables import elements, expressions, names
+from geodrop.dataplane.nftables import elements, expressions, names, thin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
     from geodrop.dataplane.nftables.model import Chain, Map, MapHeader, Program, Rule, Snapshot
 
@@ -25,7 +25,7 @@ def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Differe
     return [
         *generation(program, snapshot),
         *chain_differences(base, snapshot.chains.get(base.name)),
-        *(Difference(f"chain {name}", ABSENT, "a chain") for name in snapshot.chains if name not in chains),
+        *(Difference(f"chain {name}", ABSENT, "a chain") for name in _others(program, snapshot.chains, chains)),
         *(Difference(f"map {name}", ABSENT, "a map") for name in _strangers(program, snapshot)),
         *flags(snapshot.flags),
     ]
@@ -35,6 +35,9 @@ def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
     """Compare what one generation owns, whether packets are led to it or not."""
     for chain in program.chains:
         yield from chain_differences(chain, snapshot.chains.get(chain.name))
+    for chain in program.either:
+        if chain.name in snapshot.chains:
+            yield from chain_differences(chain, snapshot.chains[chain.name])
     for map_ in program.maps:
         found = snapshot.maps.get(map_.header.name)
         if found != map_.header:
@@ -74,7 +77,30 @@ def content(map_: Map, dumped: Sequence[memoryview]) -> list[Difference]:
     there = _decoded(dumped, width)
     if wanted == there:
         return []  # the same elements in another order
-    where = f"map {map_.header.name}"
+    return _explained(f"map {map_.header.name}", wanted, there, width)
+
+
+def two_contents(map_: Map, dumped: Sequence[memoryview], below: Sequence[memoryview]) -> list[Difference]:
+    """The same for a map of a thin generation and the one below it, which together should hold `map_.content`."""
+    width = map_.content.width
+    in_no_map = str(map_.content.verdicts[-1])
+    under = (
+        (start, last + 1, thin.in_its_place(verdict, map_)) for (start, last), verdict in _decoded(below, width).items()
+    )
+    over = ((start, last + 1, verdict) for (start, last), verdict in _decoded(dumped, width).items())
+    held = ((start, behind, str(two or one)) for start, behind, one, two in thin.side_by_side(under, over))
+    whole = _decoded([memoryview(piece) for piece in elements.lists(map_.content)], width)
+    wanted = ((start, last + 1, verdict) for (start, last), verdict in whole.items())
+    expected, found = (
+        {(start, behind - 1): verdict for start, behind, verdict in thin.merged(some) if verdict != in_no_map}
+        for some in (wanted, held)
+    )
+    return _explained(f"map {map_.header.name} over {map_.below}", expected, found, width)
+
+
+def _explained(
+    where: str, wanted: Mapping[tuple[int, int], str], there: Mapping[tuple[int, int], str], width: int
+) -> list[Difference]:
     keys = sorted(key for key in wanted.keys() | there.keys() if wanted.get(key) != there.get(key))
     shown = [
         Difference(f"{where}, {_interval(*key, width)}", wanted.get(key, ABSENT), there.get(key, ABSENT))
@@ -113,8 +139,19 @@ def _interval(first: int, last: int, width: int) -> str:
 
 
 def _strangers(program: Program, snapshot: Snapshot) -> Iterator[str]:
-    ours = {map_.header.name for map_ in program.maps}
-    return (name for name in (*snapshot.maps, *snapshot.sets) if name not in ours)
+    return _others(program, (*snapshot.maps, *snapshot.sets), {map_.header.name for map_ in program.maps})
+
+
+def _others(program: Program, there: Iterable[str], ours: Container[str]) -> Iterator[str]:
+    """What should not be there. Of a base all stays that is there, though not all of it is asked any more."""
+    either = {chain.name for chain in program.either}
+    return (
+        name
+        for name in there
+        if name not in ours
+        and name not in either
+        and (program.base is None or names.generation_of(name) != program.base)
+    )
 
 
 def _rule(rule: Rule | None) -> str:

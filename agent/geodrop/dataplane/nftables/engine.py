@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
-from geodrop.dataplane.nftables import compare, messages, names, observe, program
+from geodrop.dataplane.nftables import bases, compare, messages, names, observe, program
 from geodrop.dataplane.nftables.changes import unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.netlink import Connection
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict
+    from geodrop.dataplane.nftables.bases import Kept
     from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
+    from geodrop.dataplane.nftables.observe import InForce
     from geodrop.dataplane.nftables.wire import Request
     from geodrop.ruleset.model import Ruleset
 
@@ -79,28 +81,37 @@ class NftablesEngine:
         return Report(generation, staged.seconds, staged.note)
 
     @contextlib.contextmanager
-    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[Staged]:
+    def staged(self, ruleset: Ruleset, generation: int, kept: Kept | None = None) -> Iterator[Staged]:
         """A generation beside the one in force, read back; the body has it switched to.
 
         Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
         new one gone. A generation that is in force already need not be filled, and can be switched to another scope.
+
+        `kept` finds rulesets by their digest. Given that, the generation may be a thin one, if it differs from what is
+        in force by little; whoever gives it sees to it that a whole one follows.
         """
         seconds: dict[str, float] = {}
         with Connection() as connection, contextlib.ExitStack() as undo:
             before = observe.read(connection)
             current = observe.in_force(before)
             known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
+            stays = _standing(current)
+            base = None
             if not known:
-                new = program.build(ruleset, generation, (), int(self._clock()))
                 with _timed(seconds, "fill"), unheard():
+                    base = bases.found(before, current, ruleset, kept) if before and current and kept else None
+                    new = program.build(ruleset, generation, (), int(self._clock()), base)
                     if before:
-                        kept = {current.generation} if current else set()
-                        self._delete_generations(connection, before, kept)
+                        self._delete_generations(connection, before, stays)
+                    stays = {generation, *([base.generation] if base else [])}
                     undo.callback(self._discard, connection, new, before)
                     for requests in portions(_fill(new, before), min(TRANSACTION, connection.capacity // 2)):
                         connection.transaction(requests)
                 with _timed(seconds, "verify"):
                     self._verify_generation(connection, new)
+                    if base:
+                        together = program.build(ruleset, generation, (), 0, replace(base, moved=None))
+                        _raise(bases.differences(connection, together))
 
             def switch(scope: Scope) -> None:
                 rules = program.switch(generation, scope)
@@ -120,7 +131,7 @@ class NftablesEngine:
             with _timed(seconds, "delete"):
                 # Read anew: what a killed loader left was deleted before the fill, and cannot be deleted twice.
                 if before and (now := observe.read(connection)):
-                    staged.note = self._delete_generations(connection, now, {generation})
+                    staged.note = self._delete_generations(connection, now, stays)
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: all but the elements."""
@@ -132,28 +143,40 @@ class NftablesEngine:
             entry = f"chain {names.generation_chain(found.generation)}"
             if found.stamp is None or found.digest != ruleset.digest:
                 return [Difference(entry, f"digest {ruleset.digest}", f"digest {found.digest or 'none'}")]
-            expected = program.build(ruleset, found.generation, (), found.stamp.loaded)
-            base = program.base_chain(program.switch(found.generation, found.scope))
-            differences = compare.structure(expected, base, snapshot)
+            base, gone = bases.in_force(snapshot, found)
+            if gone:
+                return gone
+            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base)
+            base_chain = program.base_chain(program.switch(found.generation, found.scope))
+            differences = compare.structure(expected, base_chain, snapshot)
             for map_ in expected.maps if full else ():
                 if map_.header.name in snapshot.maps:
-                    differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
+                    differences += bases.content(connection, map_)
             return differences
 
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
         """Compare the elements of one of so many parts of the maps."""
         with Connection() as connection:
-            found = observe.in_force(observe.read(connection))
-            if found is None or found.stamp is None:
+            snapshot = observe.read(connection)
+            found = observe.in_force(snapshot)
+            if snapshot is None or found is None or found.stamp is None:
                 return []
-            maps = program.build(ruleset, found.generation, (), found.stamp.loaded).maps[part::parts]
-            dumped = ((one, observe.dump_elements(connection, one.header.name)) for one in maps)
-            return [difference for one, content in dumped for difference in compare.content(one, content)]
+            base, gone = bases.in_force(snapshot, found)
+            if gone:
+                return gone
+            maps = program.build(ruleset, found.generation, (), found.stamp.loaded, base).maps[part::parts]
+            return [difference for map_ in maps for difference in bases.content(connection, map_)]
 
     def fingerprint(self) -> bytes:
         """Tables, chains, rules and maps as the kernel tells them."""
         with Connection() as connection:
             return observe.fingerprint(connection)
+
+    def is_thin(self) -> bool:
+        """Whether what is in force stands on the maps of an older generation."""
+        with Connection() as connection:
+            found = observe.in_force(observe.read(connection))
+        return found is not None and found.base is not None
 
     def counters(self) -> list[Count]:
         """Totals since the first load, ordered by service, label and family."""
@@ -263,6 +286,11 @@ class NftablesEngine:
         else:
             requests.append(messages.delete_chain(names.BASE))
         connection.transaction(requests)
+
+
+def _standing(current: InForce | None) -> set[int]:
+    """The generations that what is in force is made of."""
+    return {number for number in (current.generation, current.base) if number is not None} if current else set()
 
 
 def _fill(new: Program, before: Snapshot | None) -> Iterator[Request]:

@@ -77,13 +77,14 @@ class Walk:
 
         A packet comes through one of them; it is enough to walk one for each map.
         """
-        maps = tuple(names.service_map(generation, service, family) for family in (4, 6))
+        sources = {names.service_map(generation, service, family): family for family in (4, 6)}
         found = {}
         for rule in self._chains[names.generation_chain(generation)].rules:
             match rule.expressions:
-                case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)) if name in maps:
-                    version = 4 if name == maps[0] else 6
-                    found[name] = Rule((*selectors.family(version), source, VerdictMap(name)))
+                case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)):
+                    # A thin generation asks the maps of its base too.
+                    if version := sources.get(names.of_generation(name, generation)):
+                        found[name] = Rule((*selectors.family(version), source, VerdictMap(name)))
         return list(found.values())
 
     def _chain(self, name: str, before: Sequence[Rule] = ()) -> VerdictCode:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MAX_INTERVALS = 80_000
 """Of one map: dumping 81,000 takes 0.2 s."""
 
-_KEY = {4: KeyType.IPV4_ADDR, 16: KeyType.IPV6_ADDR}
+KEY = {4: KeyType.IPV4_ADDR, 6: KeyType.IPV6_ADDR}
 _ALL_ONES = b"\xff" * 4
 
 CLIENT = {
@@ -64,7 +64,7 @@ def cut(content: Content, name: str, comment: str) -> list[tuple[Shard, Map]]:
         if count > 1:
             shard = Shard(f"{name}.{number + 1}", _bounds(part))
             text = f"{comment}, part {number + 1} of {count}"
-        cuts.append((shard, Map(MapHeader(shard.name, text, _KEY[content.width]), part)))
+        cuts.append((shard, Map(MapHeader(shard.name, text, KEY[4 if content.width == 4 else 6]), part)))
     return cuts
 
 

@@ -101,21 +101,29 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A map that should be there."""
+    """A map that should be there. `below` is one that is asked after it, of the base that its generation stands on."""
 
     header: MapHeader
     content: Content = field(repr=False)
+    below: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything of one generation. `switch` are the base chain's rules: what puts it in force."""
+    """Everything of one generation. `switch` are the base chain's rules: what puts it in force.
+
+    A thin one stands on the generation `base` (see `thin`). Read back, it is not known which of its intervals lie in
+    which of its two maps: then `content` of a map with one `below` is what both hold together, and `either` are the
+    chains that elements of theirs may lead to. The kernel keeps a chain as long as an element leads to it.
+    """
 
     generation: int
     counters: tuple[str, ...]
     chains: tuple[Chain, ...]
     maps: tuple[Map, ...]
     switch: tuple[Rule, ...]
+    base: int | None = None
+    either: tuple[Chain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

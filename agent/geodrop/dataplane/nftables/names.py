@@ -86,6 +86,11 @@ def generation_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def of_generation(name: str, generation: int) -> str:
+    """What a chain or map of one generation is called in another."""
+    return re.sub(r"\Ag[0-9]+", f"g{generation}", name)
+
+
 def _plain(label: str) -> str:
     return label.replace(":", "_")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.nftables import elements, messages, names, program, selectors, uapi, wire
-from geodrop.dataplane.nftables.expressions import Choice, Verdict
+from geodrop.dataplane.nftables.expressions import Choice, Verdict, VerdictMap
 from geodrop.dataplane.nftables.model import Snapshot
 from geodrop.dataplane.nftables.stamp import Stamp
 from geodrop.dataplane.nftables.uapi import KeyType, Message, SetFlag, VerdictCode
@@ -26,11 +26,15 @@ TABLE_COMMENT = "geodrop: drops packets from regions that a service does not sup
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself."""
+    """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself.
+
+    `base` is the generation that it stands on, if it is a thin one: its rules ask the maps of that one too.
+    """
 
     generation: int
     stamp: Stamp | None
     scope: Scope
+    base: int | None = None
 
     @property
     def digest(self) -> str:
@@ -132,7 +136,18 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
     for entry in entries:
         generation = names.generation_of(entry)
         if generation is not None and entry in snapshot.chains:
-            return InForce(generation, Stamp.parse(snapshot.chains[entry].comment), scope)
+            stamp = Stamp.parse(snapshot.chains[entry].comment)
+            return InForce(generation, stamp, scope, _base(snapshot, generation))
+    return None
+
+
+def _base(snapshot: Snapshot, generation: int) -> int | None:
+    for chain in snapshot.chains.values():
+        if names.generation_of(chain.name) == generation:
+            for rule in chain.rules:
+                match rule.expressions:
+                    case (*_, VerdictMap(name)) if (found := names.generation_of(name)) != generation:
+                        return found
     return None
 
 

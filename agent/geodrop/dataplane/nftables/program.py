@@ -22,8 +22,19 @@ from geodrop.dataplane import rung2
 from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.interfaces import EVERY, LOOPBACK, VIRTUAL
 from geodrop.dataplane.nftables import lookups, names, selectors, uapi
-from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, PROHIBITED, RESET, RETURN, Count, goto, jump
-from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Program, Rule
+from geodrop.dataplane.nftables.expressions import (
+    ACCEPT,
+    DROP,
+    PROHIBITED,
+    RESET,
+    RETURN,
+    Count,
+    Verdict,
+    goto,
+    jump,
+)
+from geodrop.dataplane.nftables.lookups import KEY, Shard
+from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Hook, Map, MapHeader, Program, Rule
 from geodrop.dataplane.nftables.stamp import Stamp, utc
 from geodrop.errors import DataError
 from geodrop.ruleset.model import NO_CLASS, Embedding
@@ -31,9 +42,8 @@ from geodrop.ruleset.model import NO_CLASS, Embedding
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from geodrop.dataplane.nftables.expressions import Expression, Verdict
-    from geodrop.dataplane.nftables.lookups import Shard
-    from geodrop.dataplane.nftables.model import Map
+    from geodrop.dataplane.nftables.expressions import Expression
+    from geodrop.dataplane.nftables.thin import Base
     from geodrop.ruleset.model import Ruleset, ServiceSpec, Target
 
 FAMILIES = (4, 6)
@@ -58,11 +68,14 @@ _ONLY_IF_NAMED = (
 BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
 
 
-def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int) -> Program:
-    """Everything of one generation; `now`, in seconds since the epoch, tells which `starts` still lie ahead."""
+def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int, base: Base | None = None) -> Program:
+    """Everything of one generation; `now`, in seconds since the epoch, tells which `starts` still lie ahead.
+
+    With a base the generation is a thin one.
+    """
     # Services with a match come before those without; of each, those in monitor first, since they only look.
     ordered = sorted(ruleset.meta.services, key=lambda service: (service.catch_all, service.mode != "monitor"))
-    services = [_Service(ruleset, generation, service, now) for service in ordered]
+    services = [_Service(ruleset, generation, service, now, base) for service in ordered]
     fragments = tuple(rule for service in services for rule in service.fragment_rules())
     aside = names.fragments_chain(generation)
     lead_away = [
@@ -75,7 +88,20 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
         chains.append(Chain(aside, "later fragments have no ports", fragments))
     chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
-    return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, Scope(tuple(interfaces))))
+    scope = Scope(tuple(interfaces))
+    if base is None:
+        return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, scope))
+    either = [
+        chain
+        for service in ordered
+        for number, loaded in ((generation, now), (base.generation, base.loaded))
+        for chain in _Service(ruleset, number, service, loaded).led_to()
+    ]
+    counters = _counters(chains)
+    if base.moved is None:
+        led_to = {chain.name for chain in either}
+        chains = [chain for chain in chains if chain.name not in led_to]
+    return Program(generation, counters, tuple(chains), maps, switch(generation, scope), base.generation, tuple(either))
 
 
 def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
@@ -115,7 +141,9 @@ def base_chain(rules: tuple[Rule, ...] = ()) -> Chain:
 class _Service:
     """The chains and maps of one service: its own chain first, then what that leads to."""
 
-    def __init__(self, ruleset: Ruleset, generation: int, service: ServiceSpec, now: int) -> None:
+    def __init__(
+        self, ruleset: Ruleset, generation: int, service: ServiceSpec, now: int, base: Base | None = None
+    ) -> None:
         self._meta = ruleset.meta
         self._generation = generation
         self._service = service
@@ -130,13 +158,20 @@ class _Service:
         name = self._put("", ())
         self._accepted = self._put("accepted", self._leave("accepted", self._pass))
         for family in FAMILIES:  # IPv4 first: chains for embedded addresses look into its maps
-            content = self._content(ruleset, family)
+            whole = self._columns(ruleset, family)
             map_name = names.service_map(generation, service.name, family)
-            self._shards[family] = self._cut(content, map_name, f"service {service.name}, IPv{family}")
-            self._never_drop_prefixes(content, family)
+            comment = f"service {service.name}, IPv{family}"
+            if base and (below := base.map_below(service.name, family)):
+                self._shards[family] = [Shard(map_name), Shard(below)]
+                header = MapHeader(map_name, f"{comment}: what differs from {below}", KEY[family])
+                content = whole if base.moved is None else base.moved[below]
+                self.maps.append(Map(header, self._with_verdicts(content, family), below))
+            else:
+                self._shards[family] = self._cut(self._with_verdicts(whole, family), map_name, comment)
+            self._never_drop_prefixes(whole, family)
         first = tuple(self._before_maps())
         by_port = bool(service.tcp or service.udp) and not service.protocols
-        cut = any(len(shards) > 1 for shards in self._shards.values())
+        cut = any(shard.bounds for shards in self._shards.values() for shard in shards)
         self._looks_up_at_entry = by_port and not (first or cut or self._monitor)
         rules = () if self._looks_up_at_entry else (*first, *self._look_up(self._shards))
         self._chains[name] = Chain(name, self._comment(), (*rules, self._rest))
@@ -190,12 +225,24 @@ class _Service:
         self.maps += [map_ for _, map_ in cuts]
         return [shard for shard, _ in cuts]
 
+    def led_to(self) -> Iterator[Chain]:
+        """The chains that elements of its maps lead to, and those that they go on to; but for what asks maps again."""
+        asking = {self._lead(one, 6) for one in self._service.targets if one.kind == "embedded"}
+        todo = [verdict.chain for map_ in self.maps for verdict in map_.content.verdicts]
+        seen: set[str] = asking | {""}
+        while todo:
+            if (name := todo.pop()) not in seen:
+                seen.add(name)
+                yield (chain := self._chains[name])
+                parts = (part for rule in chain.rules for part in rule.expressions)
+                todo += [part.chain for part in parts if isinstance(part, Verdict)]
+
     def _never_drop_prefixes(self, content: Content, family: int) -> None:
         """A map of their own, for packets that are let through before the large one is asked: rung 1 counts first."""
         numbers = {number for number, target in enumerate(self._service.targets) if target.kind == "never-drop"}
         if numbers and (self._keeps or any(self._control())):
             name = names.never_drop_map(self._generation, self._service.name, family)
-            verdicts = (goto(self._never_drop()),) * len(content.verdicts)
+            verdicts = (goto(self._never_drop()),) * len(self._service.targets)
             only = replace(content.only(numbers), verdicts=verdicts)
             self._spared[family] = self._cut(only, name, f"service {self._service.name}, never-drop, IPv{family}")
 
@@ -239,17 +286,21 @@ class _Service:
         ports = {rung2.TCP: self._service.tcp, rung2.UDP: self._service.udp}.get(protocol)
         return bool(ports) or selectors.takes_whole(self._service, protocol)
 
-    def _content(self, ruleset: Ruleset, family: int) -> Content:
+    def _columns(self, ruleset: Ruleset, family: int) -> Content:
+        """What the ruleset says of the map, without verdicts."""
         section = f"nft/{self._service.name}/ipv{family}"
-        targets = ruleset.sections[f"{section}/targets"].cast("H")
-        present = set(targets)
+        starts, ends = ruleset.sections[f"{section}/starts"], ruleset.sections[f"{section}/ends"]
+        return Content(WIDTH[family], starts, ends, ruleset.sections[f"{section}/targets"].cast("H"), ())
+
+    def _with_verdicts(self, content: Content, family: int) -> Content:
+        """With the chains that its elements lead to, which are made. One number more means: in no map."""
+        present = set(content.targets)
         # A verdict for each number, also of targets that only the other family has.
-        verdicts = tuple(
+        verdicts = [
             goto(self._lead(target, family)) if number in present else ACCEPT
             for number, target in enumerate(self._service.targets)
-        )
-        starts, ends = ruleset.sections[f"{section}/starts"], ruleset.sections[f"{section}/ends"]
-        return Content(WIDTH[family], starts, ends, targets, verdicts)
+        ]
+        return replace(content, verdicts=(*verdicts, goto(self._accepted)))
 
     def _lead(self, target: Target, family: int) -> str:
         """The chain that an element of a family's map leads to; made if it is not there yet."""

@@ -1,0 +1,52 @@
+"""A while after a quick change, when nobody waits any more: have the thin generation followed by a whole one."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.settle import settle
+from geodrop.errors import GeodropError
+
+if TYPE_CHECKING:
+    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.reload import Reload
+
+QUIET = 2.0
+"""Seconds without another change: who makes one often makes the next."""
+
+
+class Settle:
+    """The task that does it. `soon` is to be called after each quick change."""
+
+    def __init__(self, reload: Reload, parts: Parts) -> None:
+        self._reload, self._engine, self._log = reload, parts.engine, parts.log
+        self._changes = 0
+        self._changed = asyncio.Event()
+        self.soon()  # what an earlier daemon has left
+
+    def soon(self) -> None:
+        """There may be a thin generation in force."""
+        self._changes += 1
+        self._changed.set()
+
+    async def run(self) -> None:
+        """For as long as the daemon lives."""
+        while True:
+            await self._changed.wait()
+            seen = self._changes
+            await asyncio.sleep(QUIET)
+            if seen == self._changes:
+                self._changed.clear()
+                await self.once()
+
+    async def once(self) -> None:
+        """If there is one. If that fails, the thin one judges just as well: the next change tries again."""
+        try:
+            observed = await self._engine.do(partial(settle, self._reload.config))
+        except (GeodropError, OSError) as error:
+            self._log.warning("the maps could not be made whole; packets take a lookup more", reason=str(error))
+            return
+        if observed:
+            self._log.info("the maps are whole again", generation=observed.generation)

@@ -1,0 +1,52 @@
+"""The nftables engine with thin generations alone: each stands on one that holds half of it, and much that is wrong."""
+
+from __future__ import annotations
+
+from array import array
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from geodrop.dataplane.engine import Report, Scope
+from geodrop.dataplane.nftables import thin
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.ruleset import container
+from geodrop.ruleset.model import Ruleset, meta_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WIDTH = {"ipv4": 4, "ipv6": 16}
+
+
+class ThinEngine(NftablesEngine):
+    """Whatever is loaded is loaded over something else, and neither is too small or too different for that."""
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Load what differs, and then over it what is asked for."""
+        other = something_else(ruleset)
+        super().apply(other, 2 * generation, interfaces)
+        with (
+            mock.patch.multiple(thin, LARGEST=0, SMALLEST=0),
+            self.staged(ruleset, 2 * generation + 1, {other.digest: other}.get) as staged,
+        ):
+            staged.switch(Scope(tuple(interfaces)))
+        has_maps = any(len(section) for name, section in other.sections.items() if name.endswith("/targets"))
+        assert self.is_thin() == has_maps
+        assert self.verify(ruleset) == []
+        return Report(generation, staged.seconds, staged.note)
+
+
+def something_else(ruleset: Ruleset) -> Ruleset:
+    """Every other interval is missing, and the others mean what their neighbours did."""
+    sections = {name: bytes(section) for name, section in ruleset.sections.items()}
+    for name in [name for name in sections if name.endswith("/targets")]:
+        start = name.removesuffix("targets")
+        width = WIDTH[start.split("/")[-2]]
+        targets = array("H", sections[name])[::2]
+        # IPv4 intervals may not be embedded ones, nor may those of IPv6 be half of what never-drop has beside it.
+        sections[name] = array("H", [*targets[1:], *targets[:1]]).tobytes()
+        for column in ("starts", "ends"):
+            whole = sections[start + column]
+            rows = [whole[at : at + width] for at in range(0, len(whole), width)]
+            sections[start + column] = b"".join(rows[::2])
+    return Ruleset.unpack(container.pack(meta_json(ruleset.meta), sections), "something else")
