@@ -109,7 +109,7 @@ def load(ruleset: Ruleset) -> tuple[float, float]:
     before = time.perf_counter()
     with TimedConnection() as connection:
         new = program.build(ruleset, 1, [INTERFACE], int(time.time()))
-        for requests in portions(engine._fill(new, None), engine.TRANSACTION):
+        for requests in portions(engine._fill(new, None, {}), engine.TRANSACTION):
             connection.transaction(requests)
         connection.transaction(engine._switch(new.switch, None))
         return time.perf_counter() - before, connection.kernel_seconds

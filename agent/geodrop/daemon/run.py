@@ -74,6 +74,7 @@ class Daemon:
             Schedule(self._reload, parts),
             Sources(self._reload, parts),
             self._reload.settle,
+            self._watch.tally,
         )
         verbs = Verbs(self._reload, self._watch, parts)
         self._server = Server(verbs.answer, parts.log)

@@ -113,6 +113,7 @@ class Verbs:
     async def unload(self, request: Request) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
         removed = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
+        self._watch.tally.forget()
         self._log.warning("unloaded on request: nothing is dropped any more")
         return {"data": {"removed": removed}}
 

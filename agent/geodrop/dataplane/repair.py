@@ -21,11 +21,12 @@ from geodrop.state.history import Attempt
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from geodrop.config import Config
     from geodrop.dataplane.interfaces import Selection
     from geodrop.state.history import Asked
+    from geodrop.state.store import Intent
 
 PASSES = 3
 """How often one look repairs and looks again, while somebody changes things meanwhile."""
@@ -33,10 +34,16 @@ PASSES = 3
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What was right when it was last looked at: what the kernel said of it, byte for byte, and what that means."""
+    """What was right when it was last looked at: what the kernel said of it, byte for byte, what that means, and what
+    had been asked for: where a load has come in between, a kernel that is as empty as before is not right any more.
+
+    `totals` are what nftables' counters go on from if they are gone: packets and bytes, by their names.
+    """
 
     fingerprint: tuple[bytes, ...] = ()
     observed: Observed = field(default_factory=Observed)
+    intent: Intent | None = None
+    totals: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,8 @@ def look(
     again. `found` is what somebody else found to differ. The history tells of it as `asked`; None: not this time. For
     who holds the lock. Raises DataError where the ruleset is not kept, and what a load does, with all as it was found.
     """
-    if not (links_changed or found) and Engines.here().fingerprint() == known.fingerprint:
+    as_before = not (links_changed or found) and Store(config.state).intent() == known.intent
+    if as_before and Engines.here().fingerprint() == known.fingerprint:
         return Look(known, known.observed)
     before = Engines.here().observe()
     drift: list[Difference] = []
@@ -83,7 +91,7 @@ def look(
         fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
         digest = observed.digest or intent.digest
         if intent.unloaded or not digest:
-            return Look(Known(fingerprint, observed), before)
+            return Look(Known(fingerprint, observed, intent), before)
         ruleset = Ruleset.open(store.ruleset_path(digest))
         differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
         if differences:
@@ -96,7 +104,7 @@ def look(
             continue  # taken away since it was verified
         note = note or covered.note
         if not covered.changed:
-            return Look(Known(fingerprint, observed), before, tuple(drift), note)
+            return Look(Known(fingerprint, observed, intent), before, tuple(drift), note)
         if not links_changed and _same_load(observed, known.observed):
             drift = drift or _moved(known.observed, observed)
     # Somebody is faster than we are; whatever he does is an event, and makes us look again.
@@ -108,6 +116,7 @@ def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, 
     with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
         attempt.change = what
         change = Change(config, store, attempt)
+        change.engines.nftables.lost = known.totals
         ruleset, path = change.kept(digest)
         change.put(ruleset, path, _where(config, known), config.engine)
 

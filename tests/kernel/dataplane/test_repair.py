@@ -9,7 +9,7 @@ import pytest
 from geodrop.config import Config
 from geodrop.dataplane.engine import Difference
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.load import load, what_is_loaded
+from geodrop.dataplane.load import load, unload, what_is_loaded
 from geodrop.dataplane.nftables import observe
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.nftables.netlink import Connection
@@ -52,6 +52,18 @@ def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytes
     assert origins(config) == ["load"]
     with capsys.disabled():
         print(f"\na look at what nobody changed: {took * 1e3:.1f} ms")
+
+
+def test_as_empty_as_before_is_not_right_after_a_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
+    """Unloaded, loaded and flushed between two looks: the kernel says what it said, and that is drift now."""
+    unload(config)
+    known = look(config, Known(), ASKED).known
+    assert known.observed.generation == 0
+    load(str(tmp_path / "cn.ruleset"), config, "nftables", ())
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    assert seen.differences
+    assert seen.known.observed.generation == 3
 
 
 def test_what_is_gone_is_loaded_again(config: Config, netns: Namespace) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.daemon.watch.repairs import Repair, Repairs
+from geodrop.daemon.watch.tally import Tally
 from geodrop.dataplane.repair import Known, look, summary
 from geodrop.errors import GeodropError, NoInterfaceError
 from geodrop.state.history import Asked
@@ -34,6 +36,7 @@ class Watch:
     def __init__(self, reload: Reload, parts: Parts) -> None:
         self.events = Events()
         self.repairs = Repairs()
+        self.tally = Tally(parts.engine)
         self.failure = ""
         self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
         self._known = Known()
@@ -62,9 +65,8 @@ class Watch:
     async def _look(self, causes: Causes) -> None:
         few = self.repairs.are_few(time.monotonic())
         asked = Asked("repair", os.geteuid(), why=causes.culprit) if few else None
-        job = partial(
-            look, self._reload.config, self._known, asked, links_changed=causes.links, found=tuple(causes.found)
-        )
+        known = replace(self._known, totals=self.tally.totals)
+        job = partial(look, self._reload.config, known, asked, links_changed=causes.links, found=tuple(causes.found))
         try:
             seen = await self._engine.do(job)
         except (GeodropError, OSError) as error:

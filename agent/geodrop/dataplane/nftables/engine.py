@@ -21,7 +21,7 @@ from geodrop.dataplane.nftables.wire import portions
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict
     from geodrop.dataplane.nftables.bases import Kept
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.observe import InForce
     from geodrop.dataplane.nftables.wire import Request
     from geodrop.ruleset.model import Ruleset
+
+    Totals = Mapping[str, tuple[int, int]]
 
 TRANSACTION = 2 << 20
 """Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
@@ -44,12 +46,16 @@ class Staged:
 
 
 class NftablesEngine:
-    """See dataplane.engine.Engine. `clock` gives the time in seconds since the epoch."""
+    """See dataplane.engine.Engine. `clock` gives the time in seconds since the epoch.
+
+    `lost` are totals, by the name of the counter, that go on where counters are gone: packets and bytes.
+    """
 
     name = "nftables"
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
+        self.lost: Totals = {}
 
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
@@ -105,7 +111,7 @@ class NftablesEngine:
                         self._delete_generations(connection, before, stays)
                     stays = {generation, *([base.generation] if base else [])}
                     undo.callback(self._discard, connection, new, before)
-                    for requests in portions(_fill(new, before), min(TRANSACTION, connection.capacity // 2)):
+                    for requests in portions(_fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
                         connection.transaction(requests)
                 with _timed(seconds, "verify"):
                     self._verify_generation(connection, new)
@@ -178,12 +184,14 @@ class NftablesEngine:
             found = observe.in_force(observe.read(connection))
         return found is not None and found.base is not None
 
+    def totals(self) -> Totals:
+        """Packets and bytes of each counter, by its name; empty if there is no table."""
+        with Connection() as connection:
+            return observe.counters(connection) if observe.read_table(connection) is not None else {}
+
     def counters(self) -> list[Count]:
         """Totals since the first load, ordered by service, label and family."""
-        with Connection() as connection:
-            if observe.read_table(connection) is None:
-                return []
-            totals = observe.counters(connection)
+        totals = self.totals()
         counts: dict[tuple[str, str, str], Count] = {}
         for text, total in sorted(totals.items()):
             if name := names.counter(text):
@@ -293,12 +301,12 @@ def _standing(current: InForce | None) -> set[int]:
     return {number for number in (current.generation, current.base) if number is not None} if current else set()
 
 
-def _fill(new: Program, before: Snapshot | None) -> Iterator[Request]:
+def _fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[Request]:
     """Everything of a generation; nothing leads to it yet. What rules and elements name comes first."""
     if before is None:
         yield messages.new_table(observe.TABLE_COMMENT)
     known = before.counters if before else {}
-    yield from (messages.new_counter(name) for name in new.counters if name not in known)
+    yield from (messages.new_counter(name, *lost.get(name, (0, 0))) for name in new.counters if name not in known)
     yield from map(messages.new_chain, new.chains)
     yield from (messages.new_map(map_.header) for map_ in new.maps)
     for map_ in new.maps:

@@ -118,12 +118,12 @@ def new_elements(map_: Map) -> Iterator[Request]:
         yield _elements(map_.header.name, items, f"fill map {map_.header.name}")
 
 
-def new_counter(name: str) -> Request:
-    """Make a named counter that stands at zero."""
+def new_counter(name: str, packets: int = 0, size: int = 0) -> Request:
+    """Make a named counter that stands at so many packets and bytes."""
     body = _object(name) + wire.nested(
         uapi.Object.DATA,
-        wire.be64(uapi.Counter.BYTES, 0),
-        wire.be64(uapi.Counter.PACKETS, 0),
+        wire.be64(uapi.Counter.BYTES, size),
+        wire.be64(uapi.Counter.PACKETS, packets),
     )
     return Request(Message.NEWOBJ, _NEW, body, f"create counter {name}")
 

@@ -1,0 +1,47 @@
+"""What nftables' counters stand at, every few seconds, so that they go on from there when somebody flushes them away.
+
+Prometheus would take zero for a restart of the host, and whoever looks for what was dropped would look in vain. The
+counters of xdp are in a map of their own, which no flush reaches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from geodrop.daemon.worker import READ
+from geodrop.dataplane.engines import Engines
+from geodrop.errors import GeodropError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geodrop.daemon.worker import Worker
+
+INTERVAL = 5.0
+"""Seconds; what was counted since the last reading is lost."""
+
+
+class Tally:
+    """The task that reads them. `totals` are packets and bytes by the name of the counter."""
+
+    def __init__(self, engine: Worker) -> None:
+        self._engine = engine
+        self.totals: Mapping[str, tuple[int, int]] = {}
+
+    async def run(self) -> None:
+        """For as long as the daemon lives."""
+        while True:
+            with contextlib.suppress(GeodropError, OSError):
+                # Nothing is there where somebody has just flushed: that is when the last reading is wanted.
+                self.totals = await self._engine.do(_read, READ) or self.totals
+            await asyncio.sleep(INTERVAL)
+
+    def forget(self) -> None:
+        """They begin at zero again, since somebody wanted to have nothing of ours in the kernel."""
+        self.totals = {}
+
+
+def _read() -> Mapping[str, tuple[int, int]]:
+    return Engines.here().nftables.totals()

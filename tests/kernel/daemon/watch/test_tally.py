@@ -1,0 +1,56 @@
+"""Counters only grow, whatever somebody does to the table; until it was ours to take it away."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from geodrop.daemon.watch import tally
+from geodrop.daemon.worker import Worker
+from tests.kernel.daemon.watch.conftest import DENIED, watched
+
+if TYPE_CHECKING:
+    from tests.kernel.daemon.watch.conftest import Edge
+
+
+def dropped(edge: Edge) -> int:
+    """Packets from the denied region."""
+    lines = edge.geodrop.good("counters", "--json").json_lines
+    return sum(line["dropped"]["packets"] for line in lines if line.get("region") == "CN" and line["family"] == "ipv4")
+
+
+def test_counters_go_on_after_a_flush(edge: Edge) -> None:
+    """From the last reading, which is a few seconds old at most; `unload` is where they end."""
+    with watched(edge) as (_, ends):
+        with edge.probing(ends) as probes:
+            probes.outcome(DENIED)
+        before = dropped(edge)
+        assert before > 0
+        time.sleep(tally.INTERVAL + 1)
+        edge.host.netns.run("nft", "flush", "ruleset")
+        edge.until(lambda status: status["repaired"] == 1 and status["healthy"])
+        assert dropped(edge) == before
+        edge.geodrop.good("unload")
+        edge.geodrop.good("reload")
+        edge.host.netns.run("nft", "flush", "ruleset")
+        edge.until(lambda status: status["repaired"] == 2 and status["healthy"])
+        assert dropped(edge) == 0
+
+
+def test_what_cannot_be_read_leaves_the_last_reading(edge: Edge) -> None:
+    """Where somebody has flushed the table there is nothing to read, and that is when it is wanted."""
+
+    async def read() -> tally.Tally:
+        made = tally.Tally(Worker("engine"))
+        made.totals = {"api.CN.ipv4.dropped": (7, 420)}
+        with edge.host.netns.entered():
+            task = asyncio.ensure_future(made.run())
+        await asyncio.sleep(0.3)
+        task.cancel()
+        return made
+
+    made = asyncio.run(read())
+    assert made.totals == {"api.CN.ipv4.dropped": (7, 420)}
+    made.forget()
+    assert made.totals == {}
