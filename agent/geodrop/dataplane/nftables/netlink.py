@@ -7,7 +7,9 @@ returns. So there is nothing to wait for afterwards, and no moment at which half
 from __future__ import annotations
 
 import errno
+import functools
 import os
+import queue
 import socket
 import struct
 import threading
@@ -79,8 +81,7 @@ class Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Closing waits until the kernel has freed what anybody's transactions deleted: 20 ms, which nobody here needs.
-        threading.Thread(target=self._socket.close).start()
+        _closer().put(self._socket)
 
     def transaction(self, requests: Iterable[Request]) -> None:
         """Do all of it or nothing. `requests` may be a generator: their bodies are not kept."""
@@ -209,6 +210,21 @@ class Connection:
             raise failure
         if not acknowledged:
             raise RefusedError(errno.EIO, whats[0], "no answer")
+
+
+@functools.cache
+def _closer() -> queue.SimpleQueue[socket.socket]:
+    """Closes sockets in a thread of its own: the kernel frees what transactions have deleted before it lets one go, and
+    nobody here needs to wait those 20 ms.
+    """
+    sockets: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+
+    def close() -> None:
+        while True:
+            sockets.get().close()
+
+    threading.Thread(target=close, name="closer", daemon=True).start()
+    return sockets
 
 
 def _error(kind: int, flags: int, body: memoryview) -> tuple[int, str]:
