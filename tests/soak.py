@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_GROWTH = 1000.0
 """Bytes of memory a reload."""
 
-WARM_UP = 20, 0.05
+WARM_UP = 40, 0.05
 """Reloads until everything has been allocated that is used again and again: at least so many, and so large a share."""
 
 SAMPLES = 400
