@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.config import load_config
 from geodrop.daemon.audit import Audit
+from geodrop.daemon.autoreload import Autoreload
 from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
 from geodrop.daemon.metrics import Metrics
@@ -21,7 +22,6 @@ from geodrop.daemon.reload import Reload
 from geodrop.daemon.schedule import Schedule
 from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
-from geodrop.daemon.sources import Sources
 from geodrop.daemon.verbs import Verbs
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
@@ -72,7 +72,7 @@ class Daemon:
         self._tending = (
             Audit(self._reload, self._watch, parts),
             Schedule(self._reload, parts),
-            Sources(self._reload, parts),
+            Autoreload(self._reload, parts),
             self._reload.settle,
             self._watch.tally,
         )

@@ -29,7 +29,7 @@ Seen = dict[str, "Identity | None"]
 """Each file as it was; None if it was not there."""
 
 
-class Sources:
+class Autoreload:
     """The task that looks at files."""
 
     def __init__(self, reload: Reload, parts: Parts) -> None:

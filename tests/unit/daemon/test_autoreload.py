@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from geodrop.config import Config, Source
+from geodrop.daemon.autoreload import Autoreload, look
 from geodrop.daemon.reload import Reload
-from geodrop.daemon.sources import Sources, look
 from tests.daemons import parts
 
 
@@ -19,44 +19,44 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def sources(config: Config) -> Sources:
+def files(config: Config) -> Autoreload:
     """What looks at them."""
     made = parts()
-    return Sources(Reload(config, made), made)
+    return Autoreload(Reload(config, made), made)
 
 
-def changed(sources: Sources, config: Config) -> list[str]:
+def changed(files: Autoreload, config: Config) -> list[str]:
     """The files that one look finds changed, without their folder."""
-    return [Path(name).name for name in sources.changed(look(config))]
+    return [Path(name).name for name in files.changed(look(config))]
 
 
-def test_a_change_counts_once_it_has_settled(sources: Sources, config: Config, tmp_path: Path) -> None:
+def test_a_change_counts_once_it_has_settled(files: Autoreload, config: Config, tmp_path: Path) -> None:
     """Not while it is being written, and once."""
-    assert [changed(sources, config) for _ in range(3)] == [[], [], []]
+    assert [changed(files, config) for _ in range(3)] == [[], [], []]
     for content in ("a", "ab", "abc"):
         (tmp_path / "country.mmdb").write_text(content)
-        assert changed(sources, config) == []
-    assert changed(sources, config) == ["country.mmdb"]
-    assert changed(sources, config) == []
+        assert changed(files, config) == []
+    assert changed(files, config) == ["country.mmdb"]
+    assert changed(files, config) == []
 
 
-def test_a_file_that_is_replaced(sources: Sources, config: Config, tmp_path: Path) -> None:
+def test_a_file_that_is_replaced(files: Autoreload, config: Config, tmp_path: Path) -> None:
     """Of the same size and age: it is another file all the same."""
     for _ in range(2):
-        changed(sources, config)
+        changed(files, config)
     (tmp_path / "new").write_text("policy.yaml")
     (tmp_path / "new").rename(tmp_path / "policy.yaml")
-    assert [changed(sources, config) for _ in range(2)] == [[], ["policy.yaml"]]
+    assert [changed(files, config) for _ in range(2)] == [[], ["policy.yaml"]]
 
 
-def test_incomplete(sources: Sources, config: Config, tmp_path: Path) -> None:
+def test_incomplete(files: Autoreload, config: Config, tmp_path: Path) -> None:
     """While a file is missing nothing is reloaded; that it is back is a change."""
     for _ in range(2):
-        changed(sources, config)
+        changed(files, config)
     (tmp_path / "policy.yaml").unlink()
-    assert [changed(sources, config) for _ in range(3)] == [[], [], []]
+    assert [changed(files, config) for _ in range(3)] == [[], [], []]
     (tmp_path / "policy.yaml").write_text("policy.yaml")
-    assert [changed(sources, config) for _ in range(2)] == [[], ["policy.yaml"]]
+    assert [changed(files, config) for _ in range(2)] == [[], ["policy.yaml"]]
 
 
 def test_without_a_source() -> None:
