@@ -184,6 +184,10 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
+LIBC = ctypes.CDLL(None, use_errno=True)
+"""Once for the process: each CDLL makes types, of several kilobytes, that only the garbage collector takes away."""
+
+
 @functools.cache
 def library() -> ctypes.CDLL:
     """libbpf, with its calls typed; raises UnavailableError where it is not installed."""
@@ -216,7 +220,6 @@ class Log:
         self.lines: list[str] = []
 
     def __enter__(self) -> Self:
-        libc = ctypes.CDLL(None)
         kind = ctypes.CFUNCTYPE(c_int, c_int, c_char_p, c_void_p)
 
         # A verifier's log comes as one line of up to 16 MB; its end is what matters.
@@ -224,7 +227,7 @@ class Log:
         start = ctypes.addressof(c_uint8.from_buffer(room))
 
         def keep(_level: int, template: bytes, arguments: int) -> int:
-            libc.vsnprintf(c_void_p(start), c_size_t(len(room)), template, c_void_p(arguments))
+            LIBC.vsnprintf(c_void_p(start), c_size_t(len(room)), template, c_void_p(arguments))
             self.lines.append(ctypes.string_at(start).decode(errors="replace").rstrip())
             return 0
 
@@ -348,8 +351,7 @@ def run_program(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, by
 
 def wait_for_readers() -> None:
     """Return when every program that was running has ended: membarrier's global form is the kernel's grace period."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.syscall(MEMBARRIER[os.uname().machine], MEMBARRIER_GLOBAL, 0, 0) != 0:
+    if LIBC.syscall(MEMBARRIER[os.uname().machine], MEMBARRIER_GLOBAL, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "membarrier")
 
 

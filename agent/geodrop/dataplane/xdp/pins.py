@@ -147,7 +147,6 @@ def _number(path: Path) -> int:
 def _filesystem(path: Path) -> int:
     """The magic number of the file system that holds a path: `f_type`, the first word of struct statfs."""
     result = (ctypes.c_long * 32)()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.statfs(os.fsencode(path), ctypes.byref(result)) != 0:
+    if libbpf.LIBC.statfs(os.fsencode(path), ctypes.byref(result)) != 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(path))
     return int(result[0]) & 0xFFFF_FFFF
