@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
-from geodrop.dataplane.nftables import bases, compare, messages, names, observe, program
+from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program
 from geodrop.dataplane.nftables.changes import unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.netlink import Connection
@@ -260,6 +260,7 @@ class NftablesEngine:
     def _delete(self, connection: Connection, chains: Sequence[str], maps: Sequence[str]) -> str:
         if not chains and not maps:
             return ""
+        expressions.forget()
         try:
             connection.transaction(itertools.chain(map(messages.delete_rules, chains), map(messages.delete_set, maps)))
             # Apart from the maps: kernels before 6.4 let go of the chains that elements lead to after the transaction.

@@ -309,8 +309,7 @@ def decode_verdict(data: memoryview) -> Verdict:
     return Verdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
 
 
-# Most expressions of a table are the same few: family, drop, the comparison with a port. Names of chains are new with
-# each generation, so this is also what a daemon holds of generations that are gone: 1 KB each.
+# The table is read some forty times for a reload. Most of its expressions are the same few: family, drop, a port.
 @functools.lru_cache(maxsize=1024)
 def _decode(data: bytes) -> Expression:
     """The same for all but anonymous sets."""
@@ -347,6 +346,11 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     ),
     "immediate": lambda data: decode_verdict(wire.parse(data[uapi.IMMEDIATE_DATA])[uapi.DATA_VERDICT]),
 }
+
+
+def forget() -> None:
+    """Hold nothing of what was decoded: a generation that is deleted has names in it that will never be read again."""
+    _decode.cache_clear()
 
 
 def _reject(kind: RejectType, code: int) -> Reject:
