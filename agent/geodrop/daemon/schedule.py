@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from geodrop.state.history import DONE, Entry, utc
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from geodrop.daemon.parts import Parts
     from geodrop.daemon.reload import Reload
@@ -71,26 +72,24 @@ class Schedule:
 
 def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[str]:
     """What has come to pass and is not in the history: services that started, a pause that ended."""
-    entries = store.history.entries()
-    told = {entry.change for entry in entries if entry.origin == ORIGIN}
-    for name, moment in starts.items():
+    started = {name: moment for name, moment in starts.items() if max(moment, intent.paused) <= now}
+    over = 0 < intent.paused <= now
+    # The history is long, and most policies are for at once.
+    told = {entry.change for entry in store.history if entry.origin == ORIGIN} if started or over else set()
+    for name, moment in started.items():
         text = f"service {name} is enforced since {utc(moment)}"
         # One that was not waiting for this moment when it came has not started then: it came into the policy later.
-        if (
-            max(moment, intent.paused) <= now
-            and text not in told
-            and _starts_before(store, entries, moment).get(name) == moment
-        ):
+        if text not in told and _starts_before(store, moment).get(name) == moment:
             yield text
     text = f"the pause is over since {utc(intent.paused)}: services drop again"
-    if 0 < intent.paused <= now and text not in told:
+    if over and text not in told:
         yield text
 
 
-def _starts_before(store: Store, entries: Sequence[Entry], moment: int) -> Starts:
+def _starts_before(store: Store, moment: int) -> Starts:
     """When services started by what was in force just before a moment."""
-    digests = [entry.digest for entry in entries if entry.put_in_force and entry.time < moment]
-    return _starts(store, digests[-1]) if digests else {}
+    digests = (entry.digest for entry in store.history if entry.put_in_force and entry.time < moment)
+    return next((_starts(store, digest) for digest in deque(digests, maxlen=1)), {})
 
 
 def _starts(store: Store, digest: str) -> Starts:

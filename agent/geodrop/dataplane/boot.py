@@ -94,7 +94,7 @@ def _beginning(pattern: str) -> str:
 
 def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
     """The last good ruleset, or the newest before it that is whole; and what is wrong with those in front of it."""
-    digests = [store.intent().last_good, *(step.digest for step in reversed(policies(store.history.entries())))]
+    digests = [store.intent().last_good, *(step.digest for step in reversed(policies(store.history)))]
     warnings = []
     for digest in dict.fromkeys(filter(None, digests)):
         path = Path(store.ruleset_path(digest))

@@ -14,7 +14,7 @@ from geodrop.errors import DataError
 from geodrop.state.history import policies, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from geodrop.config import Config
     from geodrop.dataplane.engine import Observed, Report
@@ -49,7 +49,7 @@ def roll_back(
     """
     with begun(config, asked, quick=quick) as change:
         selection, engine = change.in_place()
-        entries = change.store.history.entries()
+        entries = change.store.history
         if generation is None:
             target = steps_back(entries, change.before.digest, back)
         else:
@@ -60,7 +60,7 @@ def roll_back(
         return RolledBack(change.before, change.engines.observe(), target, report)
 
 
-def steps_back(entries: Sequence[Entry], digest: str, back: int) -> Entry:
+def steps_back(entries: Iterable[Entry], digest: str, back: int) -> Entry:
     """Where the policy came in force that is so many before the one with this digest; raises DataError."""
     steps = policies(entries)
     # What is in force is the last step, unless the history has lost it, or it came from a boot for want of that.
@@ -72,7 +72,7 @@ def steps_back(entries: Sequence[Entry], digest: str, back: int) -> Entry:
     return before[-back]
 
 
-def with_generation(entries: Sequence[Entry], generation: int) -> Entry:
+def with_generation(entries: Iterable[Entry], generation: int) -> Entry:
     """Where that generation came in force; raises DataError."""
     for entry in entries:
         if entry.put_in_force and entry.generation == generation:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from geodrop.state.history import DONE, utc
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Reversible
 
     from geodrop.config import Config
     from geodrop.state.history import Entry
@@ -19,17 +20,17 @@ SCHEMA = 1
 def read_history(config: Config, count: int | None = None) -> tuple[list[dict[str, Any]], list[str]]:
     """The last so many changes and attempts, the newest first; and what is damaged, a line each."""
     store = Store(config.state)
-    entries = list(with_ends(store.history.entries()))[::-1]
-    return [as_object(entry, until) for entry, until in entries[:count]], store.problems()
+    entries = deque(store.history, maxlen=count)
+    return [as_object(entry, until) for entry, until in with_ends(entries)], store.problems()
 
 
-def with_ends(entries: Sequence[Entry]) -> Iterator[tuple[Entry, float | None]]:
-    """Each entry, and until when what it put in force was; None if that is still so, or it put nothing in force."""
-    ends = [entry.time for entry in entries if _replaces(entry)]
-    for entry in entries:
+def with_ends(entries: Reversible[Entry]) -> Iterator[tuple[Entry, float | None]]:
+    """Each entry, the newest first, and until when what it put in force was; None if it still is, or nothing was."""
+    end = None
+    for entry in reversed(entries):
+        yield entry, end if entry.put_in_force else None
         if _replaces(entry):
-            ends = ends[1:]
-        yield entry, ends[0] if ends and entry.put_in_force else None
+            end = entry.time
 
 
 def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
@@ -53,9 +54,9 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
     }
 
 
-def last_failure(entries: Sequence[Entry]) -> Entry | None:
+def last_failure(entries: Iterable[Entry]) -> Entry | None:
     """The last attempt, if it failed: what was asked for since is not what is in force."""
-    return entries[-1] if entries and entries[-1].outcome != DONE else None
+    return next((entry for entry in deque(entries, maxlen=1) if entry.outcome != DONE), None)
 
 
 def _replaces(entry: Entry) -> bool:

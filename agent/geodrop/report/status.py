@@ -46,7 +46,7 @@ def read_status(config: Config) -> dict[str, Any]:
     services = ruleset.meta.services if ruleset and enforcing else ()
     inputs = ruleset.meta.inputs if ruleset and enforcing else ()
     now = time.time()
-    paused, failure = intent.paused_at(now), last_failure(store.history.entries())
+    paused, failure = intent.paused_at(now), last_failure(store.history)
     return {
         "schema": SCHEMA,
         "enforcing": enforcing,

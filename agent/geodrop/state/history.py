@@ -2,6 +2,8 @@
 
 A line is appended and synced after each change and each failed attempt, so it never says more than happened. A power
 cut can tear the last line: it is left out. Other lines that cannot be read are left out too, and counted.
+
+Years of it are tens of megabytes as objects, so who only looks for something goes through it entry by entry.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from geodrop.errors import GeodropError
 from geodrop.state import files
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
 DONE, FAILED = "done", "failed"
@@ -112,25 +114,23 @@ class History:
         """Add an entry; raises PrivilegeError or ApplyError."""
         files.append(self.path, _line(entry))
 
-    def read(self) -> tuple[list[Entry], int]:
-        """All entries, oldest first, and how many lines could not be read."""
-        try:
-            *lines, _torn = self.path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            return [], 0
-        except OSError:
-            return [], 1
-        found = [_parse(line) for line in lines]
-        return [entry for entry in found if entry], found.count(None)
+    def __iter__(self) -> Iterator[Entry]:
+        """All that can be read, oldest first."""
+        return (entry for entry in self._parsed() if entry)
 
     def entries(self) -> list[Entry]:
-        """All that can be read, oldest first."""
-        return self.read()[0]
+        """The same, all at once."""
+        return list(self)
+
+    def unreadable(self) -> int:
+        """How many lines cannot be read."""
+        return sum(entry is None for entry in self._parsed())
 
     def prune(self, seconds: int, needed: Collection[str]) -> None:
         """Forget entries older than this; raises PrivilegeError or ApplyError.
 
-        But not where a ruleset that is still needed, given by its digest, was last put in force.
+        But not where a ruleset that is still needed, given by its digest, was last put in force; and not before the
+        first one is older by an eighth: all is written anew, which must not be so with each change.
         """
         oldest = time.time() - seconds
         try:
@@ -139,7 +139,7 @@ class History:
         except OSError:
             return
         # A line that is still needed stays, however old it is: only then is more read than the first one.
-        if first and first.time >= oldest:
+        if first and first.time >= oldest - seconds / 8:
             return
         entries = self.entries()
         last = {entry.digest: entry for entry in entries if entry.put_in_force and entry.digest in needed}
@@ -148,8 +148,18 @@ class History:
             content = b"".join(_line(entry) + b"\n" for entry in kept)
             files.replace(self.path, lambda file: file.write(content))
 
+    def _parsed(self) -> Iterator[Entry | None]:
+        """Each whole line; None for one that cannot be read, and for a file that cannot be."""
+        try:
+            with self.path.open("rb") as file:
+                yield from (_parse(line) for line in file if line.endswith(b"\n"))
+        except FileNotFoundError:
+            return
+        except OSError:
+            yield None
 
-def policies(entries: Sequence[Entry]) -> list[Entry]:
+
+def policies(entries: Iterable[Entry]) -> list[Entry]:
     """The entries that `rollback` steps through: one a policy, oldest first, the last one the newest.
 
     A rollback takes away what it went back over, so that the next one goes further back. What else puts a ruleset in
@@ -159,9 +169,9 @@ def policies(entries: Sequence[Entry]) -> list[Entry]:
     for entry in entries:
         if not entry.put_in_force or entry.origin not in {"load", "reload", "rollback"}:
             continue
-        numbers = [step.generation for step in steps]
-        if entry.origin == "rollback" and entry.target in numbers:
-            del steps[numbers.index(entry.target) + 1 :]
+        target = entry.target if entry.origin == "rollback" else 0
+        if target and target in (numbers := [step.generation for step in steps]):
+            del steps[numbers.index(target) + 1 :]
         elif not steps or steps[-1].digest != entry.digest:
             steps.append(entry)
     return steps

@@ -26,7 +26,7 @@ from geodrop.state import files
 from geodrop.state.history import History, policies
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from geodrop.state.history import Entry
 
@@ -68,7 +68,7 @@ class Store:
 
     def intent(self) -> Intent:
         """What was last asked for; from the history where the file cannot be read, and nothing where there is none."""
-        return self._read_intent() or recovered(self.history.entries())
+        return self._read_intent() or recovered(self.history)
 
     def remember(self, intent: Intent) -> None:
         """Write what was asked for; raises PrivilegeError or ApplyError (disk full)."""
@@ -123,10 +123,11 @@ class Store:
         files.sweep(self.rulesets)
         oldest = time.time() - seconds
         kept = list(self.rulesets.glob("*.ruleset"))
-        old = [path for path in kept if _retired(path) < oldest]
-        steps = policies(self.history.entries())[-2:] if old else []
         intent = self.intent()
-        needed = needed | {intent.digest, intent.last_good} | {step.digest for step in steps}
+        needed = needed | {intent.digest, intent.last_good}
+        old = [path for path in kept if path.stem not in needed and _retired(path) < oldest]
+        # The history is long, and most changes leave nothing to forget.
+        needed |= {step.digest for step in policies(self.history)[-2:]} if old else set()
         gone = {path for path in old if path.stem not in needed}
         bases = {container.base_path(path) for path in kept if path not in gone} if gone else set()
         for path in gone:
@@ -139,14 +140,13 @@ class Store:
     def problems(self) -> list[str]:
         """What is damaged, a line each, with what follows from it."""
         found = []
-        entries, unreadable = self.history.read()
-        if unreadable:
+        if unreadable := self.history.unreadable():
             found.append(f"{self.history.path}: {unreadable} lines cannot be read; they are missing from the history")
-        intent = self._read_intent()
+        intent = self.intent()
         # It is missing by right where nothing was ever asked for but in vain.
-        if intent is None and (self._intent_file.exists() or recovered(entries) != Intent()):
+        if self._read_intent() is None and (self._intent_file.exists() or intent != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
-        last_good = (intent or recovered(entries)).last_good
+        last_good = intent.last_good
         path = str(self.ruleset_path(last_good))
         missing = [file for file in (path, container.base_path(path)) if file and not os.path.exists(file)]
         found += [f"{file}: the last good ruleset is missing: load it again" for file in missing if last_good]
@@ -180,7 +180,7 @@ class Store:
             return None
 
 
-def recovered(entries: list[Entry]) -> Intent:
+def recovered(entries: Iterable[Entry]) -> Intent:
     """The intent that a history leads to."""
     content: dict[str, Any] = {}
     for entry in entries:
