@@ -75,15 +75,19 @@ class Daemon:
         self.process.wait()
         self._notify.shutdown(socket.SHUT_RD)
 
-    def memory(self) -> int:
-        """What it takes of memory (PSS), in bytes."""
+    def memory(self, *parts: str) -> int:
+        """What it takes of memory (PSS), in bytes: all of it, or parts of /proc/PID/smaps_rollup."""
         rollup = (self._proc() / "smaps_rollup").read_text()
-        [kilobytes] = [line.split()[1] for line in rollup.splitlines() if line.startswith("Pss:")]
-        return int(kilobytes) << 10
+        found = dict(line.split()[:2] for line in rollup.splitlines()[1:])
+        return sum(int(found[f"{part}:"]) for part in parts or ("Pss",)) << 10
 
     def descriptors(self) -> int:
         """How many it has open."""
         return len(list((self._proc() / "fd").iterdir()))
+
+    def children(self) -> int:
+        """How many processes it has started and not waited for."""
+        return sum(len(file.read_text().split()) for file in self._proc().glob("task/*/children"))
 
     def _listen(self) -> None:
         # In a thread, as systemd would: a daemon must not wait until a test listens.
