@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RELOADS = 40
-MAX_GROWTH = 20_000.0
+MAX_GROWTH = 40_000.0
 """Bytes of memory a reload: over so few, caches and free lists that are still filling look like growth."""
 
 
