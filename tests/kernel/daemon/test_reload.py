@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.control import frame
+from tests.cli import TIMEOUT
 from tests.daemons import Daemon, daemon, together
 
 if TYPE_CHECKING:
@@ -146,7 +147,9 @@ def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:
 
 
 def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
-    """After reloads, good and bad, the daemon has no more descriptors than after the first."""
+    """After reloads, good and bad, the daemon has no more descriptors than after the first, once it is at rest: some
+    sockets are closed a moment later.
+    """
     host.deny("RU")
     host.geodrop.good("reload")
     running.wait_for("STATUS=generation 1 -> 2")
@@ -154,7 +157,10 @@ def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
     for regions in (["CN"], ["RU"], ["nowhere"], ["US"]):
         host.deny(*regions)
         host.geodrop.run("reload")
-    assert running.descriptors() <= before + 1
+    deadline = time.monotonic() + TIMEOUT
+    while running.descriptors() > before + 1:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) -> None:
