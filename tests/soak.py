@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.control.client import ask
 from tests.bpffs import own_mounts
-from tests.cli import Geodrop
+from tests.cli import TIMEOUT, Geodrop
 from tests.daemons import daemon
 from tests.databases import country, write_database
 from tests.namespaces import End, join, namespaces
@@ -144,7 +144,8 @@ def _reload(folder: Path, count: int, start: int = 0) -> None:
 
 def _things(geodrop: Geodrop, running: Daemon) -> Things:
     # A compile child that waits for the next reload comes soon after the one before.
-    while not running.children():
+    until = time.monotonic() + TIMEOUT
+    while not running.children() and time.monotonic() < until:
         time.sleep(0.1)
     looks = []
     for _ in range(LOOKS):
