@@ -139,9 +139,11 @@ class Walk:
             self._lookups.append(f"map {name}: no element")
             return None
         first, _, verdict = found
+        start = int.from_bytes(first, "big")
         # Without an end behind it, the interval reaches to the end of the family.
-        last = int.from_bytes(behind[0], "big") - 1 if behind else (1 << 8 * len(key)) - 1
-        interval = _text(int.from_bytes(first, "big"), len(key)), _text(last, len(key))
+        # Linux 6.1 answers with the start, if that is what was asked for.
+        last = max(int.from_bytes(behind[0], "big") - 1, start) if behind else (1 << 8 * len(key)) - 1
+        interval = _text(start, len(key)), _text(last, len(key))
         self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")
         self._target = verdict.chain if verdict else ""
         return verdict
