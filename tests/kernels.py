@@ -64,7 +64,10 @@ def main() -> int:
     command = [str(FOLDER / "virtme/bin/virtme-run"), "--kimg", str(kernel), "--mods=auto"]
     command += ["--disable-kvm", "--memory", "3G", "--cpus", "2", f"--rwdir={out}", "--script-sh", str(script)]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as machine:
-        machine.wait(60 * MINUTES)
+        try:
+            machine.wait(60 * MINUTES)
+        except subprocess.TimeoutExpired:
+            machine.kill()
     text = said.read_text(encoding="utf-8") if said.exists() else "the machine said nothing\n"
     print(text)
     return not text.endswith("exit 0\n")

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 QUIET = 2.0
 """Seconds without another change: who makes one often makes the next."""
 
+RETRY = 600.0
+"""Seconds until the next try, where one has failed."""
+
 
 class Settle:
     """The task that does it. `soon` is to be called after each quick change."""
@@ -42,11 +45,12 @@ class Settle:
                 await self.once()
 
     async def once(self) -> None:
-        """If there is one. If that fails, the thin one judges just as well: the next change tries again."""
+        """If there is one. If that fails, the thin one judges just as well, and there is time to try again."""
         try:
             observed = await self._engine.do(partial(settle, self._reload.config))
         except (GeodropError, OSError) as error:
             self._log.warning("the maps could not be made whole; packets take a lookup more", reason=str(error))
+            asyncio.get_running_loop().call_later(RETRY, self.soon)
             return
         if observed:
             self._log.info("the maps are whole again", generation=observed.generation)

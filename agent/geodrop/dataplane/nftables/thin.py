@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 What = TypeVar("What")
 
-number = partial(int.from_bytes, byteorder="big")
-
-FAMILIES = (4, 6)
 LARGEST = 4
 """A map may grow or shrink by one in so many intervals."""
 
@@ -72,7 +69,7 @@ def moved(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | Non
     if sum(len(section) for name, section in new.sections.items() if name.endswith("/targets")) < 2 * SMALLEST:
         return None
     for service in new.meta.services:
-        for family in FAMILIES:
+        for family in WIDTH:
             if below := base.map_below(service.name, family):
                 if service.name not in before:
                     return None
@@ -120,7 +117,7 @@ def _moved(old: Ruleset, before: ServiceSpec, new: Ruleset, after: ServiceSpec, 
     if embedded and family == 6:
         come |= {one for one in now if one.endswith(embedded)}
     both = (
-        [(number(start), number(behind) or end, what) for start, behind, what in map(row.unpack, some)]
+        [(_number(start), _number(behind) or end, what) for start, behind, what in map(row.unpack, some)]
         for some in (gone, come)
     )
     pieces = merged(
@@ -185,6 +182,9 @@ def merged(pieces: Iterable[tuple[int, int, What]]) -> list[tuple[int, int, What
         else:
             found.append((start, behind, what))
     return found
+
+
+_number = partial(int.from_bytes, byteorder="big")
 
 
 def _packed(addresses: Iterable[int], width: int) -> memoryview:

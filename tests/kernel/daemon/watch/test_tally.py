@@ -42,10 +42,10 @@ def test_what_cannot_be_read_leaves_the_last_reading(edge: Edge) -> None:
     """Where somebody has flushed the table there is nothing to read, and that is when it is wanted."""
 
     async def read() -> tally.Tally:
-        made = tally.Tally(Worker("engine"))
-        made.totals = {"api.CN.ipv4.dropped": (7, 420)}
         with edge.host.netns.entered():
-            task = asyncio.ensure_future(made.run())
+            made = tally.Tally(Worker("engine"))  # whose thread stays in this namespace
+        made.totals = {"api.CN.ipv4.dropped": (7, 420)}
+        task = asyncio.ensure_future(made.run())
         await asyncio.sleep(0.3)
         task.cancel()
         return made
