@@ -119,18 +119,22 @@ class Reload:
         try:
             phase("loading")
             asked = replace(asked, change=made.change["text"] if made.change else "")
-            job = partial(apply_file, made.path, config, config.engine, (), asked, quick=True)
-            loaded = await self._parts.engine.do(job)
+            loaded = await self._parts.engine.do(partial(self._apply, made.path, config, asked))
         finally:
             self.settle.soon()
             opened.__exit__(None, None, None)
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
-        self.config = config
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
         warnings = "\n".join([*made.warnings.splitlines(), *lines])
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
+
+    def _apply(self, path: str, config: Config, asked: Asked) -> Loaded:
+        """On the engine's thread, so that whatever is done there next goes by the agent.yaml that is in force."""
+        loaded = apply_file(path, config, config.engine, (), asked, quick=True)
+        self.config = config
+        return loaded
 
 
 def outcome(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.settle import settle
@@ -47,7 +46,7 @@ class Settle:
     async def once(self) -> None:
         """If there is one. If that fails, the thin one judges just as well, and there is time to try again."""
         try:
-            observed = await self._engine.do(partial(settle, self._reload.config))
+            observed = await self._engine.do(lambda: settle(self._reload.config))
         except (GeodropError, OSError) as error:
             self._log.warning("the maps could not be made whole; packets take a lookup more", reason=str(error))
             asyncio.get_running_loop().call_later(RETRY, self.soon)

@@ -10,7 +10,6 @@ import asyncio
 import os
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.daemon.watch.events import Causes, Events
@@ -66,9 +65,12 @@ class Watch:
         few = self.repairs.are_few(time.monotonic())
         asked = Asked("repair", os.geteuid(), why=causes.culprit) if few else None
         known = replace(self._known, totals=self.tally.totals)
-        job = partial(look, self._reload.config, known, asked, links_changed=causes.links, found=tuple(causes.found))
+        found = tuple(causes.found)
         try:
-            seen = await self._engine.do(job)
+            # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
+            seen = await self._engine.do(
+                lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found)
+            )
         except (GeodropError, OSError) as error:
             self._failed(error, causes)
             return
