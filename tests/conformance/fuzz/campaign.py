@@ -1,0 +1,177 @@
+"""Shapes against engines: what a socket reads from the denied side, and no longer reads from the allowed one."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import maxminddb
+
+from geodrop.compile.build import compile_ruleset
+from geodrop.geo.database import Database as GeoDatabase
+from geodrop.policy.parse import load_policy
+from geodrop.ruleset.model import Ruleset
+from tests.bpffs import own_pins
+from tests.conformance.case import WORLD
+from tests.conformance.conftest import ENGINES
+from tests.conformance.fuzz.bench import INTERFACE, bench
+from tests.conformance.fuzz.findings import LEAK, WRITTEN, WRONG_DROP, Finding
+from tests.conformance.fuzz.policies import POLICIES
+from tests.conformance.fuzz.shapes import is_behind_too_many_tags
+from tests.conformance.fuzz.sides import ALLOWED, DENIED, Origin
+from tests.conformance.fuzz.verdicts import is_denied
+from tests.databases import write_database
+from tests.oracle.ladder import Oracle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from geodrop.dataplane.engine import Engine
+    from tests.conformance.fuzz.bench import Heard, Server
+    from tests.conformance.fuzz.ears import Delivery
+    from tests.conformance.fuzz.findings import Shape
+    from tests.oracle.ladder import Database
+
+_PLAIN = "plain"
+
+CHUNK = 200
+"""Shapes that are sent to one server before the next one hears them."""
+
+TRIES = 3
+"""A missing delivery must be missing so often: only then was it dropped, and not lost on a way that was too busy."""
+
+
+@dataclass
+class Result:
+    """What came of a campaign."""
+
+    shapes: int = 0
+    delivered: int = 0
+    """Shapes of which a socket read something from the allowed side, without geodrop."""
+
+    deniable: int = 0
+    """Shapes of which a socket of a service read something from the denied side, without geodrop."""
+
+    lost: Counter[str] = field(default_factory=Counter)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def campaign(engines: Sequence[str], folder: Path, *, tracked: bool = False) -> Iterator[Campaign]:
+    """A bench with a server for each engine, by its name in the suite, and one without; `folder` is for its files."""
+    world_file = write_database(folder / "world.mmdb", WORLD)
+    with contextlib.ExitStack() as stack:
+        servers = stack.enter_context(bench([_PLAIN, *engines], tracked=tracked))
+        judged = {}
+        for name in engines:
+            engine = ENGINES[name](stack.enter_context(own_pins()))
+            judged[name] = servers[name], engine
+            stack.callback(_remove, servers[name], engine)
+        world = stack.enter_context(maxminddb.open_database(world_file, maxminddb.MODE_MEMORY))
+        yield Campaign(servers[_PLAIN], judged, world_file, world)
+
+
+class Campaign:
+    """Policies and shapes, one after the other, against the servers of a bench."""
+
+    def __init__(
+        self, plain: Server, judged: Mapping[str, tuple[Server, Engine]], world_file: Path, world: Database
+    ) -> None:
+        self._plain, self._judged = plain, judged
+        self._world_file, self._world = world_file, world
+        self._numbers = itertools.count(1)
+        self._generations = itertools.count(1)
+
+    def run(self, policy: str, shapes: Iterable[Shape], progress: Callable[[Result], None] = lambda _: None) -> Result:
+        """Put a policy in force on every engine, and try the shapes."""
+        oracle = self._load(POLICIES[policy])
+        result = Result()
+        for chunk in _chunks(shapes):
+            numbered = [(one, self._number() if one.fixed is None else one.fixed) for one in chunk]
+            for finding in self._try(policy, oracle, numbered, result):
+                if self._is_confirmed(oracle, finding, result):
+                    result.findings.append(finding)
+            progress(result)
+        return result
+
+    def _load(self, policy: str) -> Oracle:
+        parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
+        database = GeoDatabase.open(self._world_file.read_bytes(), self._world_file.name)
+        ruleset = Ruleset.unpack(compile_ruleset(parsed, [database]), "fuzz")
+        for server, engine in self._judged.values():
+            with server.namespace.entered():
+                engine.apply(ruleset, next(self._generations), [INTERFACE])
+        return Oracle(policy, [self._world], datetime.now(UTC))
+
+    def _number(self) -> int:
+        number = next(self._numbers)
+        assert number < WRITTEN, "no numbers are left: begin again with another bench"
+        return number
+
+    def _try(self, policy: str, oracle: Oracle, numbered: list[tuple[Shape, int]], result: Result) -> Iterator[Finding]:
+        sent = [
+            (origin, one.frames(origin))
+            for one, number in numbered
+            for origin in (Origin(DENIED, number), Origin(ALLOWED, number))
+        ]
+        by_number = {number: one for one, number in numbered}
+        plain = self._plain.hear(sent)
+        result.shapes += len(numbered)
+        result.delivered += sum(origin.side == ALLOWED for origin in plain)
+        result.deniable += sum(
+            any(is_denied(oracle, delivery) for delivery in heard)
+            for origin, heard in plain.items()
+            if origin.side == DENIED
+        )
+        spared = {
+            number for number, one in by_number.items() if is_behind_too_many_tags(one.frames(Origin(ALLOWED, number)))
+        }
+        for name, (server, engine) in self._judged.items():
+            heard = server.hear(sent)
+            for origin, kind, deliveries in _wrong(oracle, plain, heard):
+                if kind == WRONG_DROP and engine.name == "xdp" and origin.number in spared:
+                    continue
+                yield Finding(kind, name, policy, by_number[origin.number], deliveries)
+
+    def _is_confirmed(self, oracle: Oracle, finding: Finding, result: Result) -> bool:
+        """A leak is one; a drop has to happen again, to the shape alone."""
+        if finding.kind == LEAK or finding.shape.fixed is not None:
+            return True
+        server, _ = self._judged[finding.engine]
+        for _ in range(TRIES - 1):
+            origin = Origin(ALLOWED, self._number())
+            sent = [(origin, finding.shape.frames(origin))]
+            if not any(_wrong(oracle, self._plain.hear(sent), server.hear(sent))):
+                result.lost[finding.engine] += 1
+                return False
+        return True
+
+
+def _wrong(oracle: Oracle, plain: Heard, heard: Heard) -> Iterator[tuple[Origin, str, frozenset[Delivery]]]:
+    for origin in {*plain, *heard}:
+        if origin.side == DENIED:
+            kind, deliveries = LEAK, {one for one in heard.get(origin, ()) if is_denied(oracle, one)}
+        else:
+            kind, deliveries = WRONG_DROP, plain.get(origin, set()) - heard.get(origin, set())
+        if deliveries:
+            yield origin, kind, frozenset(deliveries)
+
+
+def _chunks(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
+    iterator = iter(shapes)
+    while chunk := list(itertools.islice(iterator, CHUNK)):
+        yield chunk
+
+
+def _remove(server: Server, engine: Engine) -> None:
+    with server.namespace.entered():
+        engine.remove()
+
+
+def _no_lists(name: str) -> bytes:
+    raise AssertionError(name)
