@@ -64,7 +64,7 @@ def findings() -> Iterator[Finding]:
     if libbpf.has_tai_clock():
         yield Finding("xdp: clock (tai)", OK, "programs can tell the time")
     else:
-        cost = "auto takes nftables for a policy whose `starts` lies ahead"
+        cost = "auto takes nftables for a policy whose `starts` lies ahead; large MTUs go by generic"
         yield Finding("xdp: clock (tai)", NOTE, "programs cannot tell the time", cost, "Linux 6.1 has it")
     yield _jit()
     yield Finding("xdp: BTF", OK if BTF.exists() else NOTE, str(BTF) if BTF.exists() else "none; not needed")
