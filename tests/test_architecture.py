@@ -157,6 +157,7 @@ OPENS_BY_ITSELF = {
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",
     "dataplane/capabilities.py": "/proc",
+    "dataplane/xdp/memory.py": "/proc",
     "dataplane/doctor/bpf.py": "/proc",
 }
 """Files that open something without geodrop.inputs, and what that is."""
