@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.errors import BusyError, PrivilegeError
+from geodrop.inputs import read_regular
 from geodrop.state.owner import adopt
 from geodrop.state.places import lock_file
 
@@ -52,9 +53,8 @@ def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
 def control_socket() -> str:
     """Where the daemon of this network namespace answers, or answered before it died; "" if there was none."""
     try:
-        with open(lock_file(), "rb") as file:
-            return _lines(file.read(LENGTH))[1]
-    except (FileNotFoundError, PermissionError):
+        return _lines(read_regular(lock_file(), LENGTH, follow=False))[1]
+    except OSError:
         return ""
 
 
