@@ -54,6 +54,11 @@ def lock_file() -> str:
     return f"{_apart(RUN)}/lock"
 
 
+def daemon_file() -> str:
+    """Where a daemon says which socket it answers on, for everybody to read. In the lock's folder."""
+    return f"{os.path.dirname(lock_file())}/daemon"
+
+
 def refusal_log() -> Path:
     """What the kernel's verifier said of the last program that it refused."""
     return _path(_apart(RUN), "verifier.log")
