@@ -10,9 +10,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conformance.frames import DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING, encode
+from tests.conformance.frames import encode
 from tests.kernel.dataplane.xdp.judging import DROP, PASS, framed
-from tests.oracle.packet import ICMP, ICMPV6, TCP, UDP, Packet
+from tests.oracle.packet import (
+    DESTINATION,
+    EXTENSION_BYTES,
+    FRAGMENT,
+    HOP_BY_HOP,
+    ICMP,
+    ICMPV6,
+    ROUTING,
+    TCP,
+    UDP,
+    Packet,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +39,6 @@ NOTHING_SHOWN = (8, True)  # a later fragment shows as little
 SOURCES = {4: ["1.1.1.1", "1.2.3.4"], 6: ["2400::1", "2400:1:2:3::4"]}
 CHAINS = [(), (HOP_BY_HOP,), (ROUTING,), (DESTINATION,), (HOP_BY_HOP, ROUTING, DESTINATION)]
 FRAGMENTS = [None, (0, True), (8, True)]
-EXTENSION_BYTES = {HOP_BY_HOP: 16, ROUTING: 8, FRAGMENT: 8, DESTINATION: 16}  # as tests.conformance.frames makes them
 EXTENSION_SHOWN = 8  # of an extension header, or what follows it is not known
 HEADER = {4: 20, 6: 40}  # without options and extension headers
 
