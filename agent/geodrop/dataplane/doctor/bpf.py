@@ -79,7 +79,7 @@ def _capabilities() -> Finding:
     return Finding("xdp: capabilities", MISSING, " ".join(lacking), cost, step, STOPS)
 
 
-def _tried(name: str, probe: Callable[[], None], cost: str, stops: tuple[str, ...]) -> Finding:
+def _tried(name: str, probe: Callable[[], object], cost: str, stops: tuple[str, ...]) -> Finding:
     try:
         probe()
     except PrivilegeError as error:

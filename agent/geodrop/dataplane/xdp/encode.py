@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from array import array
 from ipaddress import ip_network
@@ -127,7 +126,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
     for number, service in enumerate(meta.services):
         _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
     policy.too_deep = pairs[TOO_DEEP]
-    _encode_selections(policy, ruleset)
+    _encode_selections(policy, content, ruleset)
     _encode_local(policy, meta.services)
     return Encoded(content, _encode_rows(ruleset, pairs))
 
@@ -198,8 +197,8 @@ class _Chosen(NamedTuple):
     every: bool
 
 
-def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
-    """Number the distinct sets of services that ports and protocols lead to."""
+def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset) -> None:
+    """Number the distinct sets of services that ports and protocols lead to; `content` is the policy as bytes."""
     meta = ruleset.meta
     bits = list(enumerate(meta.services))
     enforced = _mask(bits, lambda one: one.mode == "enforce" and not one.catch_all)
@@ -231,8 +230,8 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
 
     # A protocol that no service names is like any other such one.
     named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
-    other = next(protocol for protocol in range(256) if protocol not in named_protocols)
-    ctypes.memset(ctypes.byref(policy.by_protocol), number(_whole(bits, other)), 256)
+    for other in itertools.islice(itertools.filterfalse(named_protocols.__contains__, range(256)), 1):
+        _fill(_bytes_of(content, "by_protocol"), 0, 256, number(_whole(bits, other)))
     for protocol in sorted(named_protocols):
         policy.by_protocol[protocol] = number(_whole(bits, protocol))
     # What cannot be read counts against the packet, for each service that it might be for.
@@ -241,8 +240,8 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
         by_port = sum(1 << at for at, one in bits if _ports(one, protocol))
         policy.by_unreadable[unreadable] = number(_whole(bits, protocol) | by_port, every=True)
     for protocol, never, target in (
-        (TCP, meta.never_drop_tcp, policy.by_tcp_port),
-        (UDP, meta.never_drop_udp, policy.by_udp_port),
+        (TCP, meta.never_drop_tcp, _bytes_of(content, "by_tcp_port")),
+        (UDP, meta.never_drop_udp, _bytes_of(content, "by_udp_port")),
     ):
         whole = _whole(bits, protocol)
         ranges = [(_ports(one, protocol), 1 << at) for at, one in bits]
@@ -253,7 +252,20 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
         for first, end in itertools.pairwise(cuts):
             services = whole | sum(bit for some, bit in ranges if _covers(some, first) and not whole & bit)
             value = number(services, never_drop=_covers(never, first))
-            ctypes.memset(ctypes.byref(target, first), value, end - first)
+            _fill(target, first, end, value)
+
+
+def _bytes_of(content: bytearray, name: str) -> memoryview:
+    """An array of bytes of a policy, in place."""
+    field = getattr(lay.Policy, name)
+    return memoryview(content)[field.offset : field.offset + field.size]
+
+
+def _fill(target: memoryview, first: int, end: int, value: int) -> None:
+    """Give a part of an array one value; raises ValueError where the array has no such part."""
+    if not 0 <= first < end <= len(target):
+        raise ValueError(f"{first} to {end} is no part of {len(target):,} bytes")
+    target[first:end] = bytes([value]) * (end - first)
 
 
 def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
@@ -298,9 +310,4 @@ def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
             taking = {bit for first, end, bit in ranges if first <= start < end}
             target[at] = lay.Local(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
         # The search goes over all of them, so what is left repeats the last.
-        last = bytes(target[len(cuts) - 1])
-        ctypes.memmove(
-            ctypes.byref(target, len(cuts) * len(last)),
-            last * (lay.MAX_LOCAL - len(cuts)),
-            len(last) * (lay.MAX_LOCAL - len(cuts)),
-        )
+        target[len(cuts) :] = [target[len(cuts) - 1]] * (lay.MAX_LOCAL - len(cuts))

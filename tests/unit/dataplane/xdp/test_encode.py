@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +67,21 @@ def test_starts_to_come_and_starts_gone_by() -> None:
     assert policy.service[0].starts == (2_000 + 37) * 1_000_000_000
     assert policy.service[1].starts == 0
     assert policy.service[1].flags == lay.SERVICE_ENFORCE | lay.SERVICE_KEEP
+
+
+@pytest.mark.parametrize("ports", [(443, 65536), (443, 30_000_000), (-5, 443), (-40_000_000, 443)])
+def test_ports_that_are_none_write_nothing(ports: tuple[int, int]) -> None:
+    """Whoever lets such numbers through elsewhere: nothing is written beside the tables of ports."""
+    made = ruleset(Service("api", tcp=[(443, 443)]))
+    api = replace(made.meta.services[0], tcp=(ports,))
+    with pytest.raises(ValueError, match="is no part of"):
+        encode.encode_policy(replace(made, meta=replace(made.meta, services=(api,))), 7, {"api\t": 0}, CLOCK, bytes(32))
+
+
+def test_every_protocol_may_be_named() -> None:
+    """None is left to stand for those that nobody names."""
+    policy = encoded(Service("all", protocols=range(256)), Service("rest"))
+    assert {chosen(policy, protocol).services for protocol in range(256)} == {0b01}
 
 
 def test_too_many_services_are_refused_with_the_figure() -> None:
