@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
 from geodrop.errors import ConfigError, ConfigFileError
+from geodrop.inputs import read_regular
 from geodrop.state.places import default_socket, default_state
 
 if TYPE_CHECKING:
@@ -25,6 +26,9 @@ LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+MAX_SIZE = 1 << 20
+"""Bytes of agent.yaml."""
+
 INTERFACE = re.compile(r"[^\s/:]{1,15}")
 """dev_valid_name in net/core/dev.c, with room for the patterns of fnmatch."""
 
@@ -102,13 +106,15 @@ def load_config(path: str | None) -> Config:
     named = path or os.environ.get("GEODROP_CONFIG")
     at = named or DEFAULT_PATH
     try:
-        data = Path(at).read_bytes()
+        data = read_regular(at, MAX_SIZE)
     except FileNotFoundError:
         if named is None:
             return Config()
         raise ConfigError(f"{at}: no such file", "name another with --config, or leave it out for defaults") from None
-    except OSError as error:
+    except PermissionError as error:
         raise ConfigError(f"{at}: {error.strerror}", "run as root or as a member of group geodrop") from error
+    except OSError as error:
+        raise ConfigError(f"{at}: {error.strerror}", "name a file of YAML that can be read") from error
     # Not imported at the top: most hosts and most verbs have no agent.yaml to read.
     from geodrop.document.tree import read_document  # noqa: PLC0415
 

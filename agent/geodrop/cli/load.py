@@ -65,9 +65,11 @@ def _boot(config: Config) -> int:
     """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on."""
     # Not imported at the top: nobody else needs it, and a boot nothing else.
     from geodrop.dataplane.boot import boot  # noqa: PLC0415
+    from geodrop.state.leftovers import remove_leftovers  # noqa: PLC0415
 
     with exclusive():
         booted = boot(config, by_me("boot"), time.time())
+        remove_leftovers()
     for warning in booted.warnings:
         messages.warning(warning)
     if booted.alarm:

@@ -30,6 +30,7 @@ from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import apply_file
 from geodrop.errors import ApplyError, DataError, GeodropError, NoInterfaceError
+from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store
 
@@ -57,6 +58,7 @@ def run_daemon(config_path: str | None) -> None:
     config = load_config(config_path)
     source_of(config)
     with exclusive(os.path.abspath(config.socket)):
+        remove_leftovers()
         asyncio.run(Daemon(config_path, config).run())
 
 

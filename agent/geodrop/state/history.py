@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import GeodropError
+from geodrop.inputs import open_regular
 from geodrop.state import files
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class History:
         """
         oldest = time.time() - seconds
         try:
-            with self.path.open("rb") as file:
+            with open(open_regular(self.path), "rb") as file:
                 first = _parse(file.readline())
         except OSError:
             return
@@ -151,7 +152,7 @@ class History:
     def _parsed(self) -> Iterator[Entry | None]:
         """Each whole line; None for one that cannot be read, and for a file that cannot be."""
         try:
-            with self.path.open("rb") as file:
+            with open(open_regular(self.path), "rb") as file:
                 yield from (_parse(line) for line in file if line.endswith(b"\n"))
         except FileNotFoundError:
             return

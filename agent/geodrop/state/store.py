@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from geodrop.errors import DataError, GeodropError
+from geodrop.inputs import open_regular, read_regular
 from geodrop.ruleset import container
 from geodrop.state import files
 from geodrop.state.history import History, policies
@@ -34,6 +35,8 @@ FOREVER = 4_102_444_800
 """The year 2100, in seconds since the epoch: until then is until somebody says otherwise."""
 
 MINUTE = 60.0
+MAX_INTENT = 1 << 20
+"""Bytes of intent.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class Store:
             self.keep(Path(base), Path(base).stem)
 
         def copy(target: IO[bytes]) -> None:
-            with source.open("rb") as file:
+            with open(open_regular(source), "rb") as file:
                 shutil.copyfileobj(file, target, 1 << 20)
 
         files.replace(self.ruleset_path(digest), copy)
@@ -164,7 +167,7 @@ class Store:
 
     def _read_intent(self) -> Intent | None:
         try:
-            content = json.loads(self._intent_file.read_bytes())
+            content = json.loads(read_regular(self._intent_file, MAX_INTENT))
             digest = str(content["digest"])
             return Intent(
                 generation=int(content["generation"]),
