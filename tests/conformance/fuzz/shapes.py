@@ -135,16 +135,27 @@ def _turned(chance: random.Random, frame: bytes, start: int, addresses: slice) -
     return frame[:at] + bytes([frame[at] ^ 1 << chance.randrange(8)]) + frame[at + 1 :]
 
 
-def is_behind_too_many_tags(frames: list[bytes]) -> bool:
-    """Whether some frame has more tags than xdp walks: then no source can be read, and everybody's is dropped."""
-    return any(_count_tags(frame) > MAX_TAGS for frame in frames)
-
-
 MAX_TAGS = 8
 
 
-def _count_tags(frame: bytes) -> int:
-    count = 0
-    while int.from_bytes(frame[4 * count : 4 * count + 2], "big") in {ETH_P_8021Q, ETH_P_8021AD}:
-        count += 1
-    return count
+def is_behind_too_many_tags(frames: list[bytes]) -> bool:
+    """Whether some frame has more tags than xdp walks: then no source can be read, and everybody's is dropped."""
+    return any(len(_untagged(frame)) + 4 * MAX_TAGS < len(frame) for frame in frames)
+
+
+def is_hollow(frames: list[bytes]) -> bool:
+    """Whether some frame says of an IPv6 payload that its length is 0, with no options that could say it instead.
+
+    Off the wire that means an empty packet, and so the stack takes it. From a driver that put segments together it
+    means a packet longer than the field can say, and so xdp has to take it: it reads on to the end of the frame.
+    """
+    hollow = (struct.pack("!H", ETH_P_IPV6), bytes(2))
+    return any(
+        (bare[:2], bare[6:8]) == hollow and bare[8] != HOP_BY_HOP for bare in map(_untagged, frames) if len(bare) > 8
+    )
+
+
+def _untagged(frame: bytes) -> bytes:
+    while frame[:2] in {struct.pack("!H", kind) for kind in (ETH_P_8021Q, ETH_P_8021AD)}:
+        frame = frame[4:]
+    return frame
