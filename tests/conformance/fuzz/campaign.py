@@ -1,4 +1,4 @@
-"""Shapes against engines: what a socket reads from the denied side, and no longer reads from the allowed one."""
+"""Shapes against engines: what sockets still read from the denied side, and no longer from the allowed one."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.conftest import ENGINES
 from tests.conformance.fuzz.bench import INTERFACE, bench
-from tests.conformance.fuzz.findings import LEAK, WRITTEN, WRONG_DROP, Finding
+from tests.conformance.fuzz.findings import LEAK, OVERREACH, WRITTEN, WRONG_DROP, Finding
 from tests.conformance.fuzz.policies import POLICIES
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow
 from tests.conformance.fuzz.sides import ALLOWED, DENIED, Origin
-from tests.conformance.fuzz.verdicts import is_denied
+from tests.conformance.fuzz.verdicts import is_denied, passes
 from tests.databases import write_database
 from tests.oracle.ladder import Oracle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from geodrop.dataplane.engine import Engine
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tests.conformance.fuzz.ears import Delivery
     from tests.conformance.fuzz.findings import Shape
     from tests.oracle.ladder import Database
+
+    Sent = Sequence[tuple[Origin, Sequence[bytes]]]
 
 _PLAIN = "plain"
 
@@ -87,26 +89,25 @@ class Campaign:
         self._numbers = itertools.count(1)
         self._generations = itertools.count(1)
 
-    def run(self, policy: str, shapes: Iterable[Shape], progress: Callable[[Result], None] = lambda _: None) -> Result:
-        """Put a policy in force on every engine, and try the shapes."""
-        oracle = self._load(POLICIES[policy])
+    def run(self, policy: str, shapes: Iterable[Shape], in_force: str = "") -> Result:
+        """Put a policy in force on every engine, or another one instead of it, and try the shapes."""
+        self._load(in_force or POLICIES[policy])
+        oracle = Oracle(POLICIES[policy], [self._world], datetime.now(UTC))
         result = Result()
         for chunk in _chunks(shapes):
             numbered = [(one, self._number() if one.fixed is None else one.fixed) for one in chunk]
             for finding in self._try(policy, oracle, numbered, result):
                 if self._is_confirmed(oracle, finding, result):
                     result.findings.append(finding)
-            progress(result)
         return result
 
-    def _load(self, policy: str) -> Oracle:
+    def _load(self, policy: str) -> None:
         parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
         database = GeoDatabase.open(self._world_file.read_bytes(), self._world_file.name)
         ruleset = Ruleset.unpack(compile_ruleset(parsed, [database]), "fuzz")
         for server, engine in self._judged.values():
             with server.namespace.entered():
                 engine.apply(ruleset, next(self._generations), [INTERFACE])
-        return Oracle(policy, [self._world], datetime.now(UTC))
 
     def _number(self) -> int:
         number = next(self._numbers)
@@ -130,7 +131,7 @@ class Campaign:
         )
         for name, (server, engine) in self._judged.items():
             heard = server.hear(sent)
-            for origin, kind, deliveries in _wrong(oracle, plain, heard):
+            for origin, kind, deliveries in _wrong(oracle, sent, plain, heard):
                 shape = by_number[origin.number]
                 if engine.name != "xdp" or not _is_meant(kind, shape.frames(origin), deliveries):
                     yield Finding(kind, name, policy, shape, deliveries)
@@ -139,29 +140,37 @@ class Campaign:
         """A leak is one; a drop has to happen again, to the shape alone."""
         if finding.kind == LEAK or finding.shape.fixed is not None:
             return True
+        side = ALLOWED if finding.kind == WRONG_DROP else DENIED
         server, _ = self._judged[finding.engine]
         for _ in range(TRIES - 1):
-            origin = Origin(ALLOWED, self._number())
+            origin = Origin(side, self._number())
             sent = [(origin, finding.shape.frames(origin))]
-            if not any(_wrong(oracle, self._plain.hear(sent), server.hear(sent))):
+            if not any(_wrong(oracle, sent, self._plain.hear(sent), server.hear(sent))):
                 result.lost[finding.engine] += 1
                 return False
         return True
 
 
-def _wrong(oracle: Oracle, plain: Heard, heard: Heard) -> Iterator[tuple[Origin, str, frozenset[Delivery]]]:
-    for origin in {*plain, *heard}:
-        if origin.side == DENIED:
-            kind, deliveries = LEAK, {one for one in heard.get(origin, ()) if is_denied(oracle, one)}
+def _wrong(oracle: Oracle, sent: Sent, plain: Heard, heard: Heard) -> Iterator[tuple[Origin, str, frozenset[Delivery]]]:
+    """Whose deliveries an engine let through or took away, though it should not have."""
+    for origin, frames in sent:
+        before, after = plain.get(origin, set()), heard.get(origin, set())
+        missing = before - after
+        if origin.side == ALLOWED:
+            kind, deliveries = WRONG_DROP, missing
+        elif leaked := {one for one in after if is_denied(oracle, one)}:
+            kind, deliveries = LEAK, leaked
         else:
-            kind, deliveries = WRONG_DROP, plain.get(origin, set()) - heard.get(origin, set())
+            kind, deliveries = OVERREACH, {one for one in missing if not is_denied(oracle, one)}
+            if deliveries and not all(passes(oracle, frame) for frame in frames):
+                continue
         if deliveries:
             yield origin, kind, frozenset(deliveries)
 
 
 def _is_meant(kind: str, frames: list[bytes], deliveries: frozenset[Delivery]) -> bool:
     """Whether xdp is meant to judge otherwise than the stack reads."""
-    if kind == WRONG_DROP:
+    if kind != LEAK:
         return is_behind_too_many_tags(frames)
     return is_hollow(frames) and not any(delivery.data for delivery in deliveries)
 

@@ -83,7 +83,8 @@ class Finding:
         return "\n".join(lines)
 
 
-LEAK, WRONG_DROP = "LEAK", "WRONG DROP"
+LEAK, WRONG_DROP, OVERREACH = "LEAK", "WRONG DROP", "OVERREACH"
+"""Read from the denied side; no longer read from the allowed side; or from the denied one, though of no service."""
 
 
 def line(shape: Shape, policy: str) -> str:

@@ -140,7 +140,7 @@ MAX_TAGS = 8
 
 def is_behind_too_many_tags(frames: list[bytes]) -> bool:
     """Whether some frame has more tags than xdp walks: then no source can be read, and everybody's is dropped."""
-    return any(len(_untagged(frame)) + 4 * MAX_TAGS < len(frame) for frame in frames)
+    return any(len(untagged(frame)) + 4 * MAX_TAGS < len(frame) for frame in frames)
 
 
 def is_hollow(frames: list[bytes]) -> bool:
@@ -151,11 +151,12 @@ def is_hollow(frames: list[bytes]) -> bool:
     """
     hollow = (struct.pack("!H", ETH_P_IPV6), bytes(2))
     return any(
-        (bare[:2], bare[6:8]) == hollow and bare[8] != HOP_BY_HOP for bare in map(_untagged, frames) if len(bare) > 8
+        (bare[:2], bare[6:8]) == hollow and bare[8] != HOP_BY_HOP for bare in map(untagged, frames) if len(bare) > 8
     )
 
 
-def _untagged(frame: bytes) -> bytes:
+def untagged(frame: bytes) -> bytes:
+    """The frame behind its tags."""
     while frame[:2] in {struct.pack("!H", kind) for kind in (ETH_P_8021Q, ETH_P_8021AD)}:
         frame = frame[4:]
     return frame

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.case import CATCH_ALL, DENY_CN, VERSION, service
 from tests.conformance.fuzz.campaign import Campaign, Result, campaign
-from tests.conformance.fuzz.findings import Random, written_down
+from tests.conformance.fuzz.findings import LEAK, OVERREACH, WRONG_DROP, Random, written_down
 from tests.conformance.fuzz.policies import MAIN, POLICIES
 from tests.namespaces import require
 
@@ -23,6 +24,7 @@ ENGINES = ("nftables", "xdp-native", "xdp-generic")
 
 SHAPES = {policy: 3000 if policy == MAIN else 1000 for policy in POLICIES}
 TRACKED = 1000
+FEW = 200
 
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
 """A new one each time, unless it is given."""
@@ -50,6 +52,23 @@ def test_where_connections_are_tracked(tmp_path: Path) -> None:
     require()
     with campaign(ENGINES, tmp_path, tracked=True) as tracked:
         check(tracked.run(MAIN, [Random(SEED, number) for number in range(1, TRACKED + 1)]))
+
+
+@pytest.mark.parametrize(
+    ("in_force", "kind"),
+    [
+        (DENY_CN + "; mode: monitor", LEAK),
+        ("default: allow; unknown: allow; deny: [CN, US]", WRONG_DROP),
+        (DENY_CN, OVERREACH),
+    ],
+)
+def test_what_is_wrong_is_found(running: Campaign, in_force: str, kind: str) -> None:
+    """Where the engines were given another policy than the oracle, each of them shows it."""
+    match = CATCH_ALL if kind == OVERREACH else "{ports: {tcp: [443], udp: [443]}}"
+    policy = VERSION + "services:\n" + service(in_force, match)
+    shapes = [Random(SEED, number) for number in range(1, FEW + 1)]
+    found = {(finding.kind, finding.engine) for finding in running.run(MAIN, shapes, policy).findings}
+    assert found == {(kind, engine) for engine in ENGINES}
 
 
 def check(result: Result) -> None:
