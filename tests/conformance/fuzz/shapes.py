@@ -90,6 +90,8 @@ def _ipv6(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
     identifier = chance.getrandbits(32)
     packets = []
     for piece in pieces(chance, between + body, first):
+        if chance.random() < 0.05:  # what stands before a fragment need not be the same for all of them
+            before = chain(chance, large=False)
         headers = ipv6_fragment(before, piece, identifier)
         length = _length(chance, headers, len(piece.data), lies=lies)
         packets.append(ipv6_packet(addresses, hops, headers, piece.data, length))
