@@ -153,6 +153,7 @@ OPENS_BY_ITSELF = {
     "compile/child.py": "a descriptor to write to",
     "state/files.py": "to write, in our own folder",
     "state/lock.py": "to lock",
+    "state/room.py": "to write, in our own folder",
     "dataplane/xdp/libbpf_loader.py": "a file of the package",
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",

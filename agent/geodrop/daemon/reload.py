@@ -126,6 +126,7 @@ class Reload:
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
+        lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
         warnings = "\n".join([*made.warnings.splitlines(), *lines])
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)

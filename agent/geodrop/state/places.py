@@ -43,6 +43,11 @@ def lock_file() -> str:
     return f"{_apart(RUN)}/lock"
 
 
+def run_folder() -> str:
+    """What is known until the next boot."""
+    return _apart(RUN)
+
+
 def refusal_log() -> Path:
     """What the kernel's verifier said of the last program that it refused."""
     return _path(_apart(RUN), "verifier.log")
