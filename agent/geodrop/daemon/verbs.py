@@ -48,7 +48,7 @@ class Verbs:
     def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
         self._reload = reload
         self._watch = watch
-        self._engine = parts.engine
+        self._engine, self._tasks = parts.engine, parts.tasks
         self._log = parts.log
 
     async def answer(self, request: Request) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ class Verbs:
                 found["healthy"] = False
                 found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
         found |= self._watch.as_object()
-        if problems := self._watch.problems():
+        if problems := [*self._watch.problems(), *self._tasks.problems()]:
             found["healthy"] = False
             found["problems"] += problems
         return found

@@ -90,11 +90,9 @@ def look(
         engines, store = Engines.here(), Store(config.state)
         # Read before what it stands for is verified: what changes in between shows at the next look.
         fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
-        if intent.unknown:
-            failure = f"intent.json {intent.unknown}: it may say unloaded or paused, so all is left as it is"
-            return Look(Known(fingerprint, observed, intent), before, failure=failure)
         digest = observed.digest or intent.digest
-        if intent.unloaded or not digest:
+        # Where it is unknown what was asked for, `Store.problems` says so, and all is left as it is.
+        if intent.unknown or intent.unloaded or not digest:
             return Look(Known(fingerprint, observed, intent), before)
         ruleset = Ruleset.open(store.ruleset_path(digest))
         differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
