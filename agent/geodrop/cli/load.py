@@ -48,6 +48,8 @@ def run(args: argparse.Namespace) -> int:
         messages.warning(f"no interface {name} is there now; {then}")
     if loaded.report and loaded.report.note:
         messages.warning(loaded.report.note)
+    for warning in loaded.warnings:
+        messages.warning(warning)
     mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
     names = ", ".join(one.name + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
     digest = loaded.after.digest[:12]
