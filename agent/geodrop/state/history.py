@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 DONE, FAILED = "done", "failed"
 
+MAX_WHY = 1_000
+"""Characters of what a person may write: it stands in each line, and is shown in each status."""
+
 ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "settle", "schedule")
 """What brings a change about."""
 
