@@ -3,19 +3,15 @@ import os
 from typing import Any
 
 import pytest
-import structlog
 
 from geodrop.config import Config
-from geodrop.daemon.metrics import Metrics
-from geodrop.daemon.notify import Notifier
-from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.server import Peer, Request
 from geodrop.daemon.verbs import CHANGING, VERBS, Verbs, may_change
 from geodrop.daemon.watch.watch import Watch
-from geodrop.daemon.worker import Worker
 from geodrop.errors import PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
+from tests.daemons import parts
 
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
@@ -27,10 +23,10 @@ def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last 
     """What the daemon answers to a request, nothing being loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
-        parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
-        reload = Reload(Config(), parts)
+        made = parts()
+        reload = Reload(Config(), made)
         reload.last = last
-        return await Verbs(reload, Watch(reload, parts), parts).answer(
+        return await Verbs(reload, Watch(reload, made), made).answer(
             Request(verb, args, peer, only_reading, lambda _: None)
         )
 
@@ -98,9 +94,9 @@ def test_one_long_read_of_a_user_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("geodrop.daemon.verbs.read_verify", read_verify)
 
     async def body() -> None:
-        parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
-        reload = Reload(Config(), parts)
-        verbs = Verbs(reload, Watch(reload, parts), parts)
+        made = parts()
+        reload = Reload(Config(), made)
+        verbs = Verbs(reload, Watch(reload, made), made)
         requests = [
             Request("verify", {"full": True}, Peer(1, uid, frozenset()), True, lambda _: None)  # noqa: FBT003 - a record
             for uid in (1, 1, 1, 1, 2)
