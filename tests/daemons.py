@@ -17,6 +17,7 @@ import structlog
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
+from geodrop.daemon.tasks import Tasks
 from geodrop.daemon.worker import Worker
 from tests.cli import TIMEOUT, Done
 
@@ -122,4 +123,5 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
 
 def parts() -> Parts:
     """What the parts of a daemon work with, in this process."""
-    return Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
+    log, metrics = structlog.get_logger(), Metrics()
+    return Parts(None, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, Tasks(log, metrics))

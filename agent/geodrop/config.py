@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
 from geodrop.errors import ConfigError, ConfigFileError
+from geodrop.inputs import read_regular
+from geodrop.state.keep import Keep
 from geodrop.state.places import default_socket, default_state
 
 if TYPE_CHECKING:
@@ -26,6 +28,12 @@ LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+MAX_SIZE = 1 << 20
+"""Bytes of agent.yaml."""
+
+COUNT = re.compile(r"[1-9][0-9]{0,4}")
+SIZES = {"M": 1_000_000, "G": 1_000_000_000}
+SIZE = re.compile(r"([1-9][0-9]{0,5})([MG])")
 INTERFACE = re.compile(r"!?[^\s/:]{1,127}")
 """dev_valid_name in net/core/dev.c, as long as alternative names may be, with room for the patterns of fnmatch."""
 
@@ -42,6 +50,15 @@ METRICS = {
     "textfile": Key("a folder that node_exporter reads"),
 }
 
+KEEP = {
+    "rulesets": Key("for how long, in `h`, `d` or `w` (default: `400d`)"),
+    "count": Key("how many at most (default: `200`)"),
+    "size": Key(
+        "how many bytes of them at most, in `M` or `G` (default: `500M`); whatever it says, what is in force, the "
+        "last good one and the policy before it stay"
+    ),
+}
+
 KEYS = {
     "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
@@ -55,7 +72,7 @@ KEYS = {
     "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
     "metrics": Key("where metrics are to be had; one of the following", METRICS),
     "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
-    "keep": Key("how long rulesets are kept that are not in force, in `h`, `d` or `w` (default: `400d`)"),
+    "keep": Key("which rulesets are kept that are not in force: for how long, or the following", KEEP),
 }
 """agent.yaml's keys, whole."""
 
@@ -80,7 +97,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """agent.yaml, typed. `interfaces` without a name means those with a default route; `keep` is in seconds."""
+    """agent.yaml, typed. `interfaces` without a name means those with a default route."""
 
     source: Source | None = None
     engine: str = "auto"
@@ -91,7 +108,7 @@ class Config:
     socket: Path = field(default_factory=default_socket)
     metrics: Metrics = Metrics()
     watch: bool = False
-    keep: int = 400 * UNITS["d"]
+    keep: Keep = field(default_factory=Keep)
 
 
 def load_config(path: str | None) -> Config:
@@ -103,13 +120,15 @@ def load_config(path: str | None) -> Config:
     named = path or os.environ.get("GEODROP_CONFIG")
     at = named or DEFAULT_PATH
     try:
-        data = Path(at).read_bytes()
+        data = read_regular(at, MAX_SIZE)
     except FileNotFoundError:
         if named is None:
             return Config()
         raise ConfigError(f"{at}: no such file", "name another with --config, or leave it out for defaults") from None
-    except OSError as error:
+    except PermissionError as error:
         raise ConfigError(f"{at}: {error.strerror}", "run as root or as a member of group geodrop") from error
+    except OSError as error:
+        raise ConfigError(f"{at}: {error.strerror}", "name a file of YAML that can be read") from error
     # Not imported at the top: most hosts and most verbs have no agent.yaml to read.
     from geodrop.document.tree import read_document  # noqa: PLC0415
 
@@ -140,8 +159,9 @@ class _Reader:
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),
             "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
-            "keep": found.value("keep", self._duration),
         }
+        if "keep" in found.nodes:
+            read["keep"] = self._keep(found.nodes["keep"])
         if "source" in found.nodes:
             read["source"] = self._source(found.nodes["source"])
         if "interfaces" in found.nodes:
@@ -162,6 +182,32 @@ class _Reader:
             self._report.error(node.place, "source needs policy and databases, or ruleset alone; write one of the two")
             return None
         return Source(policy, tuple(databases), ruleset)
+
+    def _keep(self, node: Node) -> Keep:
+        from geodrop.document.tree import Scalar  # noqa: PLC0415 - as above
+
+        if isinstance(node, Scalar):
+            # A duration alone is how long.
+            seconds = self._shape.value(self._report, node, "keep of agent.yaml", self._duration)
+            return Keep() if seconds is None else Keep(seconds)
+        found = self._shape.fields(self._report, node, "keep", KEEP)
+        read = {
+            "seconds": found.value("rulesets", self._duration),
+            "count": found.value("count", self._count),
+            "size": found.value("size", self._size),
+        }
+        return Keep(**{name: value for name, value in read.items() if value is not None})
+
+    def _count(self, text: str) -> int:
+        if not COUNT.fullmatch(text):
+            raise self._shape.UnreadableError(f"{shown(text)} is not a number; write 1 to 99999")
+        return int(text)
+
+    def _size(self, text: str) -> int:
+        found = SIZE.fullmatch(text)
+        if not found:
+            raise self._shape.UnreadableError(f"{shown(text)} is not a size; write for instance 500M or 2G")
+        return int(found[1]) * SIZES[found[2]]
 
     def _metrics(self, node: Node) -> Metrics | None:
         found = self._shape.fields(self._report, node, "metrics", METRICS)

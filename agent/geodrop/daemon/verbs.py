@@ -48,7 +48,7 @@ class Verbs:
     def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
         self._reload = reload
         self._watch = watch
-        self._engine = parts.engine
+        self._engine, self._tasks = parts.engine, parts.tasks
         self._log = parts.log
 
     async def answer(self, request: Request) -> Mapping[str, Any]:
@@ -72,7 +72,7 @@ class Verbs:
                 found["healthy"] = False
                 found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
         found |= self._watch.as_object()
-        if problems := self._watch.problems():
+        if problems := [*self._watch.problems(), *self._tasks.problems()]:
             found["healthy"] = False
             found["problems"] += problems
         return found
@@ -112,23 +112,23 @@ class Verbs:
 
     async def unload(self, request: Request) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
-        removed = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
+        done = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
         self._watch.tally.forget()
         self._log.warning("unloaded on request: nothing is dropped any more")
-        return {"data": {"removed": removed}}
+        return {"data": {"removed": done.removed}, "warnings": list(done.warnings)}
 
     async def pause(self, request: Request) -> Mapping[str, Any]:
         """Drop nothing until a moment."""
         until = _argument(request, "until", int)
         done = await self._engine.do(partial(pause, self._reload.config, _asked(request), until))
         self._log.warning(done.text)
-        return {"text": done.text}
+        return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
         self._log.info(done.text)
-        return {"text": done.text}
+        return {"text": done.text, "warnings": list(done.warnings)}
 
     async def rollback(self, request: Request) -> Mapping[str, Any]:
         """Go back to a policy that was in force before."""
@@ -137,7 +137,7 @@ class Verbs:
         done = await self._engine.do(job)
         self._reload.settle.soon()
         self._log.warning(done.text)
-        return {"text": done.text}
+        return {"text": done.text, "warnings": list(done.warnings)}
 
     async def history(self, request: Request) -> Mapping[str, Any]:
         """What was in force when."""

@@ -40,7 +40,7 @@ class Worker:
             try:
                 result = job()
             except BaseException as failure:  # noqa: BLE001 - handed on to who waits, whatever it is
-                settle = partial(outcome.set_exception, failure)
+                settle = partial(outcome.set_exception, _for_a_future(failure))
             else:
                 settle = partial(outcome.set_result, result)
             # RuntimeError: the loop is closed, since the daemon stops; nobody waits any more.
@@ -53,3 +53,12 @@ class Worker:
     def _work(self) -> None:
         while True:
             self._jobs.get()[2]()
+
+
+def _for_a_future(failure: BaseException) -> Exception:
+    """What a future takes and an event loop survives: one that ends a generator, a task or the process would not do."""
+    if isinstance(failure, Exception) and not isinstance(failure, StopIteration):
+        return failure
+    made = RuntimeError(f"{type(failure).__name__} out of a job")
+    made.__cause__ = failure
+    return made

@@ -57,7 +57,7 @@ class Count:
     """One line of `counters`: packets and bytes (IP length) of one service and family.
 
     `label` is the region, list or prefix of a counter class; None in the one line a service and family has for
-    `accepted` and `never_drop`.
+    `accepted` and `never_drop`. `service` and `family` are empty in the line of frames of which neither can be read.
     """
 
     service: str

@@ -3,18 +3,14 @@ import os
 from typing import Any
 
 import pytest
-import structlog
 
 from geodrop.config import Config
-from geodrop.daemon.metrics import Metrics
-from geodrop.daemon.notify import Notifier
-from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.server import Peer, Request
 from geodrop.daemon.verbs import VERBS, Verbs, may_change
 from geodrop.daemon.watch.watch import Watch
-from geodrop.daemon.worker import Worker
 from geodrop.errors import PrivilegeError, UsageError
+from tests.daemons import parts
 
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
@@ -26,10 +22,10 @@ def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last 
     """What the daemon answers to a request, nothing being loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
-        parts = Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
-        reload = Reload(Config(), parts)
+        made = parts()
+        reload = Reload(Config(), made)
         reload.last = last
-        return await Verbs(reload, Watch(reload, parts), parts).answer(
+        return await Verbs(reload, Watch(reload, made), made).answer(
             Request(verb, args, peer, only_reading, lambda _: None)
         )
 

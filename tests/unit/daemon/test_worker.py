@@ -53,9 +53,13 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
         def fail(failure: BaseException) -> None:
             raise failure
 
-        for failure in (DataError("bad"), ZeroDivisionError(), SystemExit(3)):
+        for failure in (DataError("bad"), ZeroDivisionError(), OSError(5, "Input/output error")):
             with pytest.raises(type(failure)):
                 await worker.do(partial(fail, failure))
+        # These would end the loop, the task that waits, or nobody's waiting at all.
+        for ending in (SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(), GeneratorExit()):
+            with pytest.raises(RuntimeError, match=f"{type(ending).__name__} out of a job"):
+                await asyncio.wait_for(worker.do(partial(fail, ending)), 60)
         assert await worker.do(lambda: 7) == 7
 
     asyncio.run(body())
