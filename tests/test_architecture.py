@@ -49,6 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
     "prometheus_client": {"daemon"},
+    "pyroute2": {"dataplane"},
 }
 """Each library and the rooms that may import it."""
 
