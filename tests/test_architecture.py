@@ -49,6 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
     "prometheus_client": {"daemon"},
+    "pyroute2": {"dataplane"},
 }
 """Each library and the rooms that may import it."""
 
@@ -154,6 +155,7 @@ OPENS_BY_ITSELF = {
     "state/files.py": "to write, in our own folder",
     "state/places.py": "/proc",
     "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",
+    "state/room.py": "to write, in our own folder",
     "dataplane/xdp/libbpf_loader.py": "a file of the package",
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",

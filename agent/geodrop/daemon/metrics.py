@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from geodrop import __version__
-from geodrop.errors import GeodropError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -59,6 +58,9 @@ class Metrics:
         self._repairs = Counter(
             "geodrop_drift_repairs", "Times the kernel was brought back to the ruleset", registry=self.registry
         )
+        self._bugs = Counter(
+            "geodrop_bugs", "Bugs that the daemon has met, by what it was doing", ["task"], registry=self.registry
+        )
         self._audits = Counter(
             "geodrop_audits", "Background audits of the kernel, by result", ["result"], registry=self.registry
         )
@@ -79,6 +81,10 @@ class Metrics:
     def repaired(self) -> None:
         """The kernel differed and does no more."""
         self._repairs.inc()
+
+    def bug(self, task: str) -> None:
+        """Something failed in a way that nobody foresaw."""
+        self._bugs.labels(task).inc()
 
     def audited(self, *, good: bool) -> None:
         """A background audit ended."""
@@ -101,7 +107,7 @@ class Snapshot:
         up = GaugeMetricFamily("geodrop_up", "Whether the kernel could be read")
         try:
             status, counters = self._read()
-        except (GeodropError, OSError):
+        except Exception:  # noqa: BLE001 - whatever keeps it from being read, this is what it means
             up.add_metric([], 0)
             yield up
             return

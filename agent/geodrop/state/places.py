@@ -59,6 +59,11 @@ def daemon_file() -> str:
     return f"{os.path.dirname(lock_file())}/daemon"
 
 
+def run_folder() -> str:
+    """What is known until the next boot."""
+    return _apart(RUN)
+
+
 def refusal_log() -> Path:
     """What the kernel's verifier said of the last program that it refused."""
     return _path(_apart(RUN), "verifier.log")
