@@ -273,6 +273,7 @@ class CmpOp(IntEnum):
 class KeyType(IntEnum):
     """What nft writes into NFTA_SET_KEY_TYPE, so that it can print elements (nftables, include/datatype.h)."""
 
+    INTEGER = 4
     IPV4_ADDR = 7
     IPV6_ADDR = 8
     INET_PROTO = 12
