@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from geodrop.config import ENGINES, load_config
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import load
 from geodrop.state.lock import exclusive
+from geodrop.text import harmless, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -51,15 +51,16 @@ def run(args: argparse.Namespace) -> int:
     for warning in loaded.warnings:
         messages.warning(warning)
     mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
-    names = ", ".join(one.name + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
+    names = ", ".join(harmless(one.name) + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
-        print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
+        same = f"generation {loaded.after.generation} is in force already"
+        messages.say(f"{same} (ruleset {digest}) on {names}; nothing to do")
         return 0
     phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
     known = loaded.before.generation == loaded.after.generation
     change = "" if known else f"{loaded.before.generation} -> "
-    print(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
+    messages.say(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
     return 0
 
 
@@ -75,7 +76,7 @@ def _boot(config: Config) -> int:
     for warning in booted.warnings:
         messages.warning(warning)
     if booted.alarm:
-        messages.warning(messages.paint(booted.text, messages.RED, sys.stderr))
+        messages.warning(booted.text, messages.RED)
     else:
-        print(booted.text)
+        messages.say(shown(booted.text))
     return 0
