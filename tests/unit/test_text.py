@@ -39,8 +39,12 @@ def test_lines() -> None:
 
 def test_shown() -> None:
     """Every text of an object, however deep; numbers and names of keys stay as they are."""
-    given = {"a": ["x\x1b", ("y\ny", 1)], "b": {"c": "\u202e", "d": None, "e": True}}
-    assert shown(given) == {"a": ["x\\x1b", (f"y\n{MARGIN}y", 1)], "b": {"c": "\\u202e", "d": None, "e": True}}
+    given = {"why": ["x\x1b", ("y\ny", 1)], "problems": ["a\nb\r"], "b": {"c": "\u202e", "d": None, "e": True}}
+    assert shown(given) == {
+        "why": ["x\\x1b", ("y\\ny", 1)],
+        "problems": [f"a\n{MARGIN}b\\r"],
+        "b": {"c": "\\u202e", "d": None, "e": True},
+    }
 
 
 @pytest.mark.parametrize("text", ["", "\n", "\n\n"])

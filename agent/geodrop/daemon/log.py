@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from geodrop.text import harmless, shown
+from geodrop.text import MARGIN, harmless, lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def open_log() -> Logger:
         factory = lambda *_: _Journal(journal)  # noqa: E731 - what structlog calls a factory
     else:
         processors += [structlog.processors.TimeStamper("iso"), structlog.processors.format_exc_info]
-        processors.append(lambda _logger, _method, event: shown(dict(event)))
+        processors.append(lambda _logger, _method, event: _harmless(event))
         if sys.stderr.isatty():
             processors.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR")))
         else:
@@ -56,6 +56,11 @@ def open_log() -> Logger:
     return log
 
 
+def _harmless(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event of which no text steers a terminal, or begins a line as if it were another event."""
+    return {name: lines(value, MARGIN) if isinstance(value, str) else value for name, value in event.items()}
+
+
 def entry(event: Mapping[str, Any]) -> bytes:
     """One datagram for the journal: the event as MESSAGE with its fields behind, and each as GEODROP_NAME."""
     level, text = event["level"], str(event["event"])
@@ -65,7 +70,7 @@ def entry(event: Mapping[str, Any]) -> bytes:
     texts = {key: str(value) for key, value in named.items() if key != "traceback"}
     short = [f"{key}={harmless(value)}" for key, value in texts.items() if "\n" not in value]
     fields = {
-        "MESSAGE": " ".join([shown(text), *short]),
+        "MESSAGE": " ".join([lines(text, MARGIN), *short]),
         "PRIORITY": str(PRIORITIES[level]),
         "SYSLOG_IDENTIFIER": "geodrop",
         "GEODROP_EVENT": text,
