@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop import messages
 from geodrop.control.client import ask
 from geodrop.errors import ApplyError, NotEnforcingError
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,10 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0: in force and healthy; 1: in force, but degraded; 3: nothing in force."""
     answer = ask("status")
     status = answer["data"] if answer else _without_daemon(args.config)
-    print(json.dumps(status) if args.json else describe(status))
+    if args.json:
+        print(json.dumps(status))
+    else:
+        messages.say(describe(status))
     if not status["enforcing"]:
         return NotEnforcingError.exit_code
     return 0 if status["healthy"] else ApplyError.exit_code
@@ -38,6 +42,7 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 
 def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
+    status = shown(status)
     if not status["enforcing"]:
         return "\n".join([messages.paint(f"not enforcing: {_why_not(status)}", messages.RED), *_notes(status)])
     lines = [
