@@ -128,8 +128,8 @@ def _problems(
     for name in selection.absent:
         if not is_pattern(name):
             yield (
-                f"no interface {name} is there, which agent.yaml names: mistyped, renamed, or in another network "
-                f"namespace; next: ip link, correct `interfaces`, then {_RELOAD}"
+                f"no interface {name} is there: mistyped, renamed, or in another network namespace; next: ip link, "
+                f"correct `interfaces` in agent.yaml, then {_RELOAD}"
             )
     chosen = {link.index for link in selection.present}
     for link in network.links:

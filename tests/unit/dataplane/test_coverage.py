@@ -75,7 +75,7 @@ MAIN, OTHER = Route(2, 254, (2,)), Route(2, 100, (3,))
     ("configured", "links", "routes", "interfaces", "said"),
     [
         (("eth0",), (ETH0,), (MAIN,), on_nftables("eth0"), ()),
-        (("eht0",), (ETH0,), (), on_nftables("eht0"), ("no interface eht0 is there, which agent.yaml names",)),
+        (("eht0",), (ETH0,), (), on_nftables("eht0"), ("no interface eht0 is there: mistyped, renamed",)),
         # A pattern may match nothing for now; a name may be an alternative one.
         (("eth0", "wlan*"), (ETH0,), (), on_nftables("eth0", "wlan*"), ()),
         (("wan",), (Link(2, "eth0", altnames=("wan",)),), (), on_nftables("eth0"), ()),
