@@ -160,8 +160,6 @@ OPENS_BY_ITSELF = {
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",
     "dataplane/capabilities.py": "/proc",
-    "dataplane/ipsec.py": "/proc",
-    "dataplane/network_events.py": "/proc",
     "dataplane/xdp/memory.py": "/proc",
     "dataplane/doctor/bpf.py": "/proc",
 }
