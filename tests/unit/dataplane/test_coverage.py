@@ -68,6 +68,13 @@ def test_judged(
     assert set(coverage((), Network(links), interfaces, exempt).judged) == expected
 
 
+def test_what_each_interface_in_force_judges() -> None:
+    """In their order; nothing where it waits for one to come, or where nftables never meets its packets."""
+    network = Network((LO, ETH0, ETH1, PORT, BRIDGE))
+    interfaces = [*on_xdp("eth0"), *on_nftables("eth*", "eth2", "br0", "wan0", "*")]
+    assert coverage((), network, interfaces, (2,)).links == (("eth0",), ("eth1",), (), ("br0",), (), ("eth1",))
+
+
 MAIN, OTHER = Route(2, 254, (2,)), Route(2, 100, (3,))
 
 
