@@ -127,7 +127,6 @@ class Reload:
             opened.__exit__(None, None, None)
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
-        lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
         lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
         warnings = "\n".join([*made.warnings.splitlines(), *lines])
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
