@@ -22,7 +22,7 @@
 #endif
 #define REACH 0x7fff /* bytes from the start of a frame; a mask. What lies beyond is not read. */
 
-/* RFC 4302: the words of an authentication header after its first two. Linux takes these, up to HMAC-SHA-512 whole. */
+/* RFC 4302: the words of an authentication header after its first two: no check value, to twice the longest in use. */
 #define MIN_AUTHENTICATION 1
 #define MAX_AUTHENTICATION 14
 

@@ -50,6 +50,7 @@ LIBRARIES: dict[str, set[str]] = {
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
     "prometheus_client": {"daemon"},
+    "pyroute2": {"dataplane"},
 }
 """Each library and the rooms that may import it."""
 
@@ -187,6 +188,8 @@ OPENS_BY_ITSELF = {
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",
     "dataplane/capabilities.py": "/proc",
+    "dataplane/ipsec.py": "/proc",
+    "dataplane/network_events.py": "/proc",
     "dataplane/xdp/memory.py": "/proc",
     "dataplane/doctor/bpf.py": "/proc",
 }

@@ -50,8 +50,10 @@ def run(args: argparse.Namespace) -> int:
         messages.warning(loaded.report.note)
     for warning in loaded.warnings:
         messages.warning(warning)
-    mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
-    names = ", ".join(harmless(one.name) + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
+    # xdp comes first; where it judges, nftables only waits for another interface of that name.
+    engines = {one.name: one.engine for one in reversed(loaded.after.interfaces)}
+    mixed = len(set(engines.values())) > 1
+    names = ", ".join(harmless(name) + (f" ({engines[name]})" if mixed else "") for name in loaded.after.names)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         same = f"generation {loaded.after.generation} is in force already"

@@ -46,6 +46,11 @@ class Observed:
     digest: str = ""
     interfaces: tuple[Interface, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names and patterns that packets are judged on, each once."""
+        return tuple(dict.fromkeys(interface.name for interface in self.interfaces))
+
 
 @dataclass(frozen=True, slots=True)
 class Count:

@@ -8,7 +8,7 @@ from geodrop.dataplane import capabilities
 from geodrop.dataplane.doctor import kinds
 from geodrop.dataplane.doctor.apart import apart
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, Finding, asked
-from geodrop.dataplane.nftables import messages, names, observe, program, uapi, wire
+from geodrop.dataplane.nftables import flowtables, messages, names, observe, program, uapi, wire
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.nftables.uapi import Flag, Message
@@ -73,6 +73,15 @@ def before_us() -> Iterator[Finding]:
                 where = f"inet {table} {chain.name}, priority {hook.priority}, comes before {program.HOOK.priority}"
                 cost = "what it drops geodrop neither judges nor counts; what it accepts is judged all the same"
                 yield Finding("nftables: chains before", NOTE, where, cost, f"nft list table inet {table}")
+
+
+def beside_us() -> Iterator[Finding]:
+    """Flowtables of others, by which forwarded packets of open connections come past prerouting."""
+    for bypass in flowtables.read():
+        where = f"{bypass} takes packets from {', '.join(bypass.interfaces) or 'no interface now'}"
+        cost = "of connections that are open and forwarded nftables sees none there: a new policy does not cut them"
+        step = f"let xdp judge those interfaces, or nft delete flowtable {bypass.family} {bypass.table} {bypass.name}"
+        yield Finding("nftables: flowtables", NOTE, where, cost, step)
 
 
 def _refused() -> list[list[str]]:

@@ -13,7 +13,18 @@ import pytest
 
 from geodrop.dataplane.xdp.engine import XdpEngine
 from tests.conformance.frames import checksum
-from tests.namespaces import ETH_P_8021AD, ETH_P_8021Q, End, PacketSender, join, namespaces, require
+from tests.namespaces import (
+    ETH_P_8021AD,
+    ETH_P_8021Q,
+    ETH_P_IP,
+    ETH_P_IPV6,
+    End,
+    PacketSender,
+    join,
+    mac_address,
+    namespaces,
+    require,
+)
 from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, LOCAL, UDP, parsed
 from tests.worlds import HEAD, compiled
 
@@ -41,7 +52,15 @@ class Ends(NamedTuple):
     """A sender and a socket in the judged host that reads datagrams of both families."""
 
     sender: PacketSender
+    raw: socket.socket
+    ethernet: bytes
     reader: socket.socket
+
+    def read_raw(self, payloads: dict[str, tuple[int, bytes]]) -> set[str]:
+        """Send each behind an Ethernet header with this type, and say of which a datagram was read."""
+        for kind, payload in payloads.values():
+            self.raw.send(self.ethernet + struct.pack("!H", kind) + payload)
+        return self.read({})
 
     def read(self, shapes: dict[str, Shape]) -> set[str]:
         """Send each, and say of which a datagram was read."""
@@ -64,14 +83,19 @@ def wire() -> Iterator[Ends]:
         join(*ends)
         for end in ends:
             end.namespace.run("ip", "link", "set", "eth0", "mtu", str(JUMBO))
+        with sender.entered():
+            raw = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+            raw.bind(("eth0", 0))
+        ethernet = mac_address(ends[1]) + mac_address(ends[0])
         with (
             host.entered(),
             PacketSender(*ends) as packets,
+            raw,
             socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as reader,
         ):
             reader.bind(("::", PORT))
             reader.settimeout(SECONDS)
-            yield Ends(packets, reader)
+            yield Ends(packets, raw, ethernet, reader)
 
 
 def datagram(family: int, source: str, text: bytes) -> bytes:
@@ -172,3 +196,45 @@ def test_what_lies_too_deep_is_read_from_nobody(wire: Ends, pins: Pins, tmp_path
     assert wire.read(deep) == set()
     assert [count.dropped[0] for count in engine.counters() if not count.service] == [len(deep)]
     engine.remove()
+
+
+def passed_unread() -> dict[str, tuple[int, bytes]]:
+    """Forms in which the program looks for no packet, each around a datagram of its own: Ethernet type and payload."""
+
+    def one(name: str) -> bytes:
+        return ipv4(DENIED[4], datagram(4, DENIED[4], name.encode()))
+
+    six = ipv6(DENIED[6], UDP, datagram(6, DENIED[6], b"IPv6"))
+    made = {"an IPv6 packet under the type of IPv4": (ETH_P_IP, six)}
+    for name, link in {
+        "LLC": "060603",
+        "LLC and SNAP": "aaaa030000000800",
+        "a bridge tunnel": "aaaa030000f80800",
+    }.items():
+        body = bytes.fromhex(link) + one(name)
+        made[name] = len(body), body
+        tagged = f"{name}, tagged"
+        body = bytes.fromhex(link) + one(tagged)
+        made[tagged] = ETH_P_8021Q, struct.pack("!HH", 0, len(body)) + body
+    for kind in (0x9100, 0x9200, 0x9300, 0x88E7):
+        name = f"a tag of type {kind:#x}"
+        made[name] = kind, struct.pack("!HH", 0, ETH_P_IP) + one(name)
+    made["MPLS"] = 0x8847, struct.pack("!I", 1 << 8 | 64) + one("MPLS")
+    made["PPPoE"] = 0x8864, struct.pack("!BBHHH", 0x11, 0, 1, len(one("PPPoE")) + 2, 0x21) + one("PPPoE")
+    made["an IPv4 packet under the type of IPv6"] = ETH_P_IPV6, one("an IPv4 packet under the type of IPv6")
+    made["a header length below 5"] = ETH_P_IP, b"\x44" + one("a header length below 5")[1:]
+    short = one("a length below the header's")
+    head = short[:2] + struct.pack("!H", 19) + short[4:10]
+    made["a length below the header's"] = (
+        ETH_P_IP,
+        head + struct.pack("!H", checksum(head + short[12:20])) + short[12:],
+    )
+    return made
+
+
+def test_what_passes_unread_is_read_by_nobody(wire: Ends) -> None:
+    """Where the program looks for no packet, Linux finds none either; a kernel that does is found here."""
+    forms = passed_unread()
+    assert len(forms) > 12
+    assert wire.read_raw({"as usual": (ETH_P_IP, ipv4(DENIED[4], datagram(4, DENIED[4], b"as usual")))}) == {"as usual"}
+    assert wire.read_raw(forms) == set()
