@@ -107,7 +107,8 @@ class Unwritten:
         self._write(
             replace(
                 held,
-                reason=error.message,
+                # What keeps the intent from being written matters most.
+                reason=error.message if intent is not None or not held.reason else held.reason,
                 number=(cause.errno or 0) if isinstance(cause, OSError) else 0,
                 since=held.since or time.time(),
                 intent=held.intent if intent is None else intent,
