@@ -86,6 +86,10 @@ class Daemon:
         """How many it has open."""
         return len(list((self._proc() / "fd").iterdir()))
 
+    def threads(self) -> int:
+        """How many it has."""
+        return len(list((self._proc() / "task").iterdir()))
+
     def children(self) -> int:
         """How many processes it has started and not waited for."""
         return sum(len(file.read_text().split()) for file in self._proc().glob("task/*/children"))

@@ -49,6 +49,7 @@ LIBRARIES: dict[str, set[str]] = {
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
     "prometheus_client": {"daemon"},
+    "pyroute2": {"dataplane"},
 }
 """Each library and the rooms that may import it."""
 
@@ -152,7 +153,8 @@ OPENS_BY_ITSELF = {
     "compile/sandbox.py": "folders, and /dev/null",
     "compile/child.py": "a descriptor to write to",
     "state/files.py": "to write, in our own folder",
-    "state/lock.py": "to lock",
+    "state/places.py": "/proc",
+    "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",
     "state/room.py": "to write, in our own folder",
     "dataplane/xdp/libbpf_loader.py": "a file of the package",
     "dataplane/xdp/bcc_loader.py": "files of the package",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,8 +34,8 @@ MAX_SIZE = 1 << 20
 COUNT = re.compile(r"[1-9][0-9]{0,4}")
 SIZES = {"M": 1_000_000, "G": 1_000_000_000}
 SIZE = re.compile(r"([1-9][0-9]{0,5})([MG])")
-INTERFACE = re.compile(r"[^\s/:]{1,15}")
-"""dev_valid_name in net/core/dev.c, with room for the patterns of fnmatch."""
+INTERFACE = re.compile(r"!?[^\s/:]{1,127}")
+"""dev_valid_name in net/core/dev.c, as long as alternative names may be, with room for the patterns of fnmatch."""
 
 
 SOURCE = {
@@ -63,8 +64,8 @@ KEYS = {
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
     "loader": Key("who loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
     "interfaces": Key(
-        "where packets are judged, a list of names that may end in `*`. Left out: those with a default route, but no "
-        "loopback, bridge, veth or tunnel"
+        "where packets are judged, a list of names that may end in `*`; `!NAME` is left out. Without any other name: "
+        "those with a default route in any table, but no loopback, bridge, veth or tunnel"
     ),
     "first_boot": Key("`open` (default) or `closed`: as long as there is no ruleset to load"),
     "state": Key("the folder for rulesets and what is remembered (default: `/var/lib/geodrop`)"),
@@ -96,7 +97,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """agent.yaml, typed. `interfaces` empty means those with a default route."""
+    """agent.yaml, typed. `interfaces` without a name means those with a default route."""
 
     source: Source | None = None
     engine: str = "auto"
@@ -165,7 +166,8 @@ class _Reader:
             read["source"] = self._source(found.nodes["source"])
         if "interfaces" in found.nodes:
             node = found.nodes["interfaces"]
-            read["interfaces"] = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
+            read["interfaces"] = names = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
+            self._check_left_out(node, names)
         if "metrics" in found.nodes:
             read["metrics"] = self._metrics(found.nodes["metrics"])
         return Config(**{name: value for name, value in read.items() if value is not None})  # type: ignore[arg-type]
@@ -238,9 +240,21 @@ class _Reader:
     def _interface(self, text: str) -> str:
         if not INTERFACE.fullmatch(text):
             raise self._shape.UnreadableError(
-                f"{shown(text)} cannot be an interface's name; write at most 15 characters without space, / or :"
+                f"{shown(text)} cannot be an interface's name; write at most 127 characters without space, / or :"
             )
+        if text.startswith("!") and any(sign in text for sign in "*?["):
+            raise self._shape.UnreadableError(f"{shown(text)} leaves a pattern out; write the names of interfaces")
         return text
+
+    def _check_left_out(self, node: Node, names: tuple[str, ...]) -> None:
+        """A pattern goes to the kernel as it is, for interfaces to come: it cannot spare one."""
+        for name in names:
+            pattern = next((one for one in names if name[0] == "!" and fnmatchcase(name[1:], one)), None)
+            if pattern:
+                self._report.error(
+                    node.place,
+                    f"interfaces has both {name} and {pattern}, which means it; write the names of those to be judged",
+                )
 
     def _duration(self, text: str) -> int:
         found = DURATION.fullmatch(text)

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from geodrop import messages
-from geodrop.cli.numbers import duration
+from geodrop.cli.numbers import duration, reason
 from geodrop.control.client import ask
 from geodrop.state.store import FOREVER
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="end by itself after this long, such as 30m or 2h (default: not before `geodrop resume`)",
     )
-    parser.add_argument("--why", default="", metavar="TEXT", help="the reason, for status and history")
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for status and history")
 
 
 def run(args: argparse.Namespace) -> int:

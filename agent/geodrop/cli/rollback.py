@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop import messages
-from geodrop.cli.numbers import positive
+from geodrop.cli.numbers import positive, reason
 from geodrop.control.client import ask
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--generation", type=positive, metavar="G", help="to the policy that was generation G, see `geodrop history`"
     )
-    parser.add_argument("--why", default="", metavar="TEXT", help="the reason, for the history")
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
 
 
 def run(args: argparse.Namespace) -> int:

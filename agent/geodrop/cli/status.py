@@ -47,7 +47,10 @@ def describe(status: dict[str, Any]) -> str:
     ]
     lines += _notes(status)
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
+    attached = {interface["name"] for interface in status["interfaces"] if interface["engine"] == "xdp"}
     for interface in status["interfaces"]:
+        if interface["engine"] != "xdp" and interface["name"] in attached:
+            continue  # nftables only waits there for another interface of that name
         attach = f", {interface['attach']}" if interface["attach"] else ""
         why = f": {interface['why']}" if "why" in interface else ""
         lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach}){why}")
@@ -69,7 +72,7 @@ def _why_not(status: dict[str, Any]) -> str:
     if status["unloaded"]:
         return "unloaded on request"
     if status["generation"]:
-        return f"generation {status['generation']} judges no interface"
+        return f"generation {status['generation']} judges no interface that is there"
     if status["last_good"]:
         return f"ruleset {status['last_good'][:12]} was in force and is gone from the kernel"
     return "nothing has been loaded"

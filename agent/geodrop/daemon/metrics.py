@@ -31,6 +31,8 @@ WHOLE = {
     "never_drop": "Packets of a service let through by a never-drop line alone",
 }
 
+UNREADABLE = "of frames behind more VLAN tags than are read, by what became of them (dropped or would_drop)"
+
 
 class Metrics:
     """The registry, and what parts of the daemon tell it."""
@@ -156,7 +158,7 @@ def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
                 labels=["service", "family", "kind", "name"],
             )
             for one in objects:
-                if name in one:
+                if name in one and one["service"]:
                     kind = next(kind for kind in ("region", "list", "prefix") if kind in one)
                     family.add_metric([one["service"], one["family"], kind, one[kind]], one[name][unit])
             yield family
@@ -168,3 +170,14 @@ def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
                 if name in one:
                     family.add_metric([one["service"], one["family"]], one[name][unit])
             yield family
+    yield from of_unreadable([one for one in objects if not one["service"]])
+
+
+def of_unreadable(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    """Those of what is counted for no service."""
+    for unit, what in (("packets", "Number"), ("bytes", "Bytes")):
+        family = CounterMetricFamily(f"geodrop_unreadable_{unit}", f"{what} {UNREADABLE}", labels=["verdict"])
+        for one in objects:
+            for name in CLASSES:
+                family.add_metric([name], one[name][unit])
+        yield family

@@ -171,4 +171,4 @@ def _note(config: Config, asked: Asked, failure: GeodropError) -> None:
 
 
 def _names(loaded: Loaded) -> str:
-    return ", ".join(interface.name for interface in loaded.after.interfaces)
+    return ", ".join(loaded.after.names)

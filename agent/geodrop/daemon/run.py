@@ -20,10 +20,11 @@ from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Reload
 from geodrop.daemon.schedule import Schedule
+from geodrop.daemon.scrapes import Scrapes
 from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
 from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
-from geodrop.daemon.verbs import Verbs
+from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
 from geodrop.daemon.writeback import WriteBack
@@ -32,6 +33,7 @@ from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import apply_file
 from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError
+from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
 
@@ -41,9 +43,6 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.daemon.exporter import Exporter
     from geodrop.dataplane.load import Loaded
-
-SCRAPE_SECONDS = 10.0
-"""How long Prometheus waits at most: by its own default it gives up then."""
 
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
@@ -61,6 +60,7 @@ def run_daemon(config_path: str | None) -> None:
     config = load_config(config_path)
     source_of(config)
     with exclusive(os.path.abspath(config.socket)):
+        remove_leftovers()
         trust_memory()
         asyncio.run(Daemon(config_path, config).run())
 
@@ -86,9 +86,9 @@ class Daemon:
             "writeback": WriteBack(self._reload, parts).run,
         }
         verbs = Verbs(self._reload, self._watch, parts)
-        self._server = Server(verbs.answer, parts.log)
+        self._server = Server(verbs.answer, parts.log, kind_of)
         self._metrics = parts.metrics
-        self._snapshot = verbs.snapshot
+        self._scrapes = Scrapes(verbs.snapshot)
 
     async def run(self) -> None:
         """Until a signal says stop. Raises PrivilegeError where this process may not change the kernel at all."""
@@ -100,8 +100,8 @@ class Daemon:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.once("reload", self._reload_on_signal()))
         # Before anything is loaded: what happens from then on is looked at once that is done.
         self._watch.events.open()
-        await self._server.open(self._config.socket)
-        exporter = self._export(loop)
+        self._server.open(self._config.socket)
+        exporter = self._export()
         try:
             if self._notifier.watchdog:
                 self._tasks.forever("watchdog", partial(self._prove_alive, self._notifier.watchdog / 3))
@@ -114,7 +114,7 @@ class Daemon:
         finally:
             self._notifier.stopping()
             self._log.info("stopping; the kernel goes on enforcing")
-            await self._server.close()
+            self._server.close()
             self._watch.events.close()
             if exporter:
                 exporter.close()
@@ -134,15 +134,11 @@ class Daemon:
         elif error is None:
             loop.default_exception_handler(context)
 
-    def _export(self, loop: asyncio.AbstractEventLoop) -> Exporter | None:
+    def _export(self) -> Exporter | None:
         """Serve metrics; that they cannot be served is no reason not to enforce."""
-
-        def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-            return asyncio.run_coroutine_threadsafe(self._snapshot(), loop).result(SCRAPE_SECONDS)
-
-        self._metrics.show(read)
+        self._metrics.show(self._scrapes.last)
         try:
-            return open_exporter(self._config.metrics, self._metrics.registry)
+            return open_exporter(self._config.metrics, self._metrics.registry, self._scrapes)
         except OSError as error:
             self._log.error("metrics cannot be served", reason=error.strerror, metrics=str(self._config.metrics))
             return None

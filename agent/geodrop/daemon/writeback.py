@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from geodrop.daemon.worker import READ
+from geodrop.daemon.worker import OWN
 from geodrop.errors import GeodropError
 from geodrop.state.store import Store
 
@@ -27,7 +27,7 @@ class WriteBack:
     async def run(self) -> None:
         """For as long as the daemon lives."""
         while True:
-            await self._engine.do(self.once, READ)
+            await self._engine.do(self.once, OWN)
             await asyncio.sleep(INTERVAL)
 
     def once(self) -> None:

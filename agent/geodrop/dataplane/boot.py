@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.interfaces import EVERY, is_pattern
+from geodrop.dataplane.interfaces import meant
 from geodrop.errors import DataError, GeodropError
 from geodrop.ruleset.closed import closed
 from geodrop.ruleset.model import Ruleset
@@ -61,7 +61,7 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
         store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
         return Booted(before, text, (*warnings, *store.unwritten()), alarm=True)
     ruleset = found or Ruleset.unpack(closed(), "first boot")
-    names = boot_names(config.interfaces)
+    names = meant(config.interfaces, network=None)
     report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
     text = f"generation {last.generation}: ruleset {ruleset.digest[:12]} in force on {', '.join(names)}"
     if not found:
@@ -76,20 +76,6 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
     seconds = round(sum(report.seconds.values()), 3)
     store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change))
     return Booted(engines.observe(), text, (*warnings, *store.unwritten()))
-
-
-def boot_names(configured: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that nftables can match before there are interfaces.
-
-    A pattern with more than one `*` at its end is widened to what it begins with: what it leaves out is judged too,
-    until somebody who can see the interfaces loads again. Narrowed it would leave some unjudged.
-    """
-    names = [_beginning(name) + "*" if is_pattern(name) else name for name in configured]
-    return tuple(dict.fromkeys(names)) or (EVERY,)
-
-
-def _beginning(pattern: str) -> str:
-    return pattern[: min(at for at in (pattern.find(sign) for sign in "*?[") if at >= 0)]
 
 
 def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:

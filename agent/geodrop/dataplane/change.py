@@ -143,7 +143,7 @@ class Change:
         """
         if not self.before.generation:
             raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
-        names = [interface.name for interface in self.before.interfaces]
+        names = self.before.names
         # Where auto took nftables it said why; without a reason it was meant.
         meant = names and all(one.engine == "nftables" and not one.why for one in self.before.interfaces)
         return select(names or self.config.interfaces), "nftables" if meant else self.config.engine

@@ -62,7 +62,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     """
     with begun(config, asked, quick=quick) as change:
         ruleset = Ruleset.open(path, change.store.rulesets)
-        selected = select(interfaces or config.interfaces)
+        # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
+        held = () if asked.origin == "load" else change.before.names
+        selected = select(interfaces or config.interfaces, held)
         if not selected.names:
             raise NoInterfaceError(
                 "no interface is selected, so there is none to judge packets on: none holds a default route, or no "

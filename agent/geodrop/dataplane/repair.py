@@ -135,9 +135,9 @@ def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, 
 
 def _where(config: Config, known: Known) -> Selection:
     """Where to judge packets: if what agent.yaml selects is gone for now, then where it was before."""
-    selection = select(config.interfaces)
+    selection = select(config.interfaces, known.observed.names)
     if not selection.names:
-        selection = select([one.name for one in known.observed.interfaces])
+        selection = select(known.observed.names)
     if not selection.names:
         raise NoInterfaceError(
             "no interface is selected, so there is none to judge packets on", "name one in agent.yaml"

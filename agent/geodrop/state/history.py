@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED = "done", "failed"
 
+MAX_WHY = 1_000
+"""Characters of what a person may write: it stands in each line, and is shown in each status."""
 MAX_BYTES = 16 << 20
 """Of the file: some 30,000 changes, which take 0.2 s to go through."""
 MAX_TEXT = 2000

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.inotify import Inotify
+from geodrop.dataplane.network_events import NetworkEvents
 from geodrop.dataplane.nftables.changes import Changes
-from geodrop.dataplane.rtnetlink import LinkEvents
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Events:
         """From now on nothing is missed; raises UnavailableError, PrivilegeError or OSError."""
         loop = asyncio.get_running_loop()
         changes = self._stack.enter_context(Changes())
-        links = self._stack.enter_context(LinkEvents())
+        links = self._stack.enter_context(NetworkEvents())
         self._inotify = self._stack.enter_context(Inotify())
         for source, read in (
             (changes, lambda: self._tell(foreign=changes.read())),

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
+from geodrop.daemon.worker import REPAIR
 from geodrop.dataplane.repair import Known, look, summary
 from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
 from geodrop.state.history import Asked
@@ -71,7 +72,7 @@ class Watch:
             # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
             with self._tasks.failing("watch"):
                 seen = await self._engine.do(
-                    lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found)
+                    lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found), REPAIR
                 )
         except GeodropError as error:
             self._failed(error, causes)

@@ -60,7 +60,7 @@ def build(request: Mapping[str, Any]) -> dict[str, str]:
                 libbpf.pin(fd, str(folder / name))
 
     with explained(log):
-        with_frags_first(load)
+        with_frags_first(load, readable=request["frags"])
     return {}
 
 

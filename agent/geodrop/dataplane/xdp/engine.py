@@ -211,6 +211,9 @@ class XdpEngine:
         counts = []
         for label, four in (totals or {}).items():
             service, _, counted = label.partition("\t")
+            if label == encode.TOO_DEEP:
+                counts.append(Count("", "", None, dropped=four[0], would_drop=four[1]))
+                continue
             for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
                 if counted:
                     counts.append(Count(service, family, counted, dropped=first, would_drop=second))
