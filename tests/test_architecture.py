@@ -162,6 +162,8 @@ OPENS_BY_ITSELF = {
     "dataplane/capabilities.py": "/proc",
     "dataplane/xdp/memory.py": "/proc",
     "dataplane/doctor/bpf.py": "/proc",
+    "dataplane/ipsec.py": "/proc",
+    "dataplane/network_events.py": "/proc",
 }
 """Files that open something without geodrop.inputs, and what that is."""
 
