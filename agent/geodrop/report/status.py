@@ -33,7 +33,7 @@ def read_status(config: Config) -> dict[str, Any]:
     observed = engine.observe()
     store = Store(config.state)
     intent, ruleset = store.intent(), loaded_ruleset(config, observed)
-    problems = store.problems()
+    problems, doubtful = store.problems(), False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     enforcing = bool(covered.judged)
     problems += covered.problems
@@ -44,7 +44,12 @@ def read_status(config: Config) -> dict[str, Any]:
             problems.append("no policy was ever loaded: nothing new is let in (first_boot: closed)")
         view = ruleset.paused(intent.paused)
         differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
-        problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
+        if intent.unknown and differences:
+            # What differs may be the pause that nobody can read of.
+            doubtful = True
+            problems.append("what is in force is not the ruleset as it stands: it may be paused")
+        else:
+            problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
         problems += too_old(ruleset.meta, time.time())
     services = ruleset.meta.services if ruleset and enforcing else ()
     inputs = ruleset.meta.inputs if ruleset and enforcing else ()
@@ -79,7 +84,7 @@ def read_status(config: Config) -> dict[str, Any]:
             {
                 "name": service.name,
                 "mode": service.mode,
-                "effective": effective_mode(service, now, paused=paused),
+                "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc(service.starts),
             }
             for service in services
