@@ -15,7 +15,7 @@ from geodrop.errors import PrivilegeError, UsageError
 from geodrop.report.counters import read_counters
 from geodrop.report.explain import explain_loaded
 from geodrop.report.history import read_history
-from geodrop.report.status import read_status
+from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
 from geodrop.state.history import Asked, utc
 
@@ -64,18 +64,14 @@ class Verbs:
 
     async def read_status(self) -> dict[str, Any]:
         """The object of `status --json`."""
-        found = await self._engine.do(partial(read_status, self._reload.config), READ)
-        found["daemon"] = True
+        problems = self._watch.problems()
+        fields = self._watch.as_object()
         if last := self._reload.last:
-            found["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
+            fields["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
             if not last.good:
-                found["healthy"] = False
-                found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
-        found |= self._watch.as_object()
-        if problems := self._watch.problems():
-            found["healthy"] = False
-            found["problems"] += problems
-        return found
+                problems.insert(0, f"the reload of {utc(last.time)} failed: {last.text}")
+        running = Running(fields, tuple(problems))
+        return await self._engine.do(partial(read_status, self._reload.config, running), READ)
 
     async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The objects of `status --json` and `counters --json`, for metrics."""

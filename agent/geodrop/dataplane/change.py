@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
+from geodrop.dataplane.moves import moves
 from geodrop.errors import DataError, GeodropError, NotEnforcingError
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.model import Ruleset
@@ -90,7 +91,10 @@ class Change:
         )
         with _in_force_though(generation):
             self.store.remember(replace(wanted, generation=max(highest, generation)))
-        changed = self.engines.observe() != self.before
+        after = self.engines.observe()
+        changed = after != self.before
+        if holds and not self.attempt.change:
+            self.attempt.change = moves(self.before, after)
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
         if self.before.digest != ruleset.digest:
             self.store.retire(self.before.digest)

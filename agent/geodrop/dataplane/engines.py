@@ -138,6 +138,12 @@ class Engines:
             for of_xdp, of_nftables in zip(*answers, strict=True)
         ]
 
+    def exempt(self) -> tuple[int, ...]:
+        """Numbers of the interfaces that nftables leaves to xdp; none where it cannot be read."""
+        with suppress(UnavailableError):
+            return self.nftables.exempt()
+        return ()
+
     def remove(self) -> bool:
         """Remove all that is ours, from both."""
         removed = [engine.remove() for engine in self._all]
@@ -145,7 +151,7 @@ class Engines:
 
     def _judged_by_neither(self) -> list[Difference]:
         """Interfaces that nftables leaves to xdp, and xdp does not judge."""
-        exempt = set(self.nftables.exempt())
+        exempt = set(self.exempt())
         if not exempt:
             return []
         judged = set(self.xdp.attached()) if self.xdp else set()

@@ -51,7 +51,7 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
     said = geodrop.good("pause", "--why", "checkout is down").out
     assert said == "generation 1 -> 2: paused until resume: nothing is dropped, all is counted\n"
     assert send() == (0, 10)
-    status = geodrop.good("status", "--json").json
+    status = geodrop.run("status", "--json").json
     assert (status["paused"], status["paused_until"], status["paused_why"]) == (True, None, "checkout is down")
     assert [(one["mode"], one["effective"], one["starts"]) for one in status["services"]] == [
         ("enforce", "monitor", None)
@@ -65,14 +65,14 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
     assert send() == (0, 10)
     assert "resumed: services drop again" in geodrop.good("resume").out
     assert send() == (10, 0)
-    assert geodrop.good("status", "--json").json["paused"] is False
+    assert geodrop.run("status", "--json").json["paused"] is False
 
 
 def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]]) -> None:
     """By the kernel's clock: no process runs, and what is in force is still right for `verify` and a load."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("pause", "--for", "8s")
-    until = host.geodrop.good("status", "--json").json
+    until = host.geodrop.run("status", "--json").json
     assert until["paused_until"] is not None
     paused = send()
     if time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < until["paused_until"]:
@@ -80,7 +80,7 @@ def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]])
     while time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < until["paused_until"]:
         time.sleep(0.1)
     assert send() == (10, 0)
-    status = host.geodrop.good("status", "--json").json
+    status = host.geodrop.run("status", "--json").json
     assert (status["paused"], status["healthy"], status["services"][0]["effective"]) == (False, True, "enforce")
     assert "nothing to do" in host.geodrop.good(*LOAD, host.cn).out
     host.geodrop.good(*LOAD, host.ru)
