@@ -105,6 +105,12 @@ class Engines:
                 found.append(engine.fingerprint())
         return tuple(found)
 
+    def last_commit(self) -> int:
+        """The number of the last transaction of nf_tables, whoever made it; 0 where there is none."""
+        with suppress(UnavailableError):
+            return self.nftables.last_commit()
+        return 0
+
     def counters(self) -> list[Count]:
         """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
 

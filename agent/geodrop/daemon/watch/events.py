@@ -33,11 +33,13 @@ POLL = 1.0
 class Causes:
     """Why to look; empty ones are reason enough if they were asked for.
 
-    `found` is what an audit has found, `since` when the first of it happened, by time.monotonic().
+    `found` is what an audit has found, `since` when the first of it happened, by time.monotonic(). `again`: all of it
+    is to be looked at, and tried that was left for later.
     """
 
     foreign: list[Change] = field(default_factory=list)
     links: bool = False
+    again: bool = False
     found: list[Difference] = field(default_factory=list)
     since: float = 0.0
 
@@ -83,6 +85,10 @@ class Events:
         self._causes.found += found
         self._tell()
 
+    def again(self) -> None:
+        """Have a look at all of it, whatever has or has not happened."""
+        self._tell(again=True)
+
     async def wait(self) -> Causes:
         """The causes since the last call, once there are any. What is pinned by then is watched from then on."""
         self._watch_pins()
@@ -91,9 +97,10 @@ class Events:
         causes, self._causes = self._causes, Causes()
         return causes
 
-    def _tell(self, foreign: Sequence[Change] = (), *, links: bool = False) -> None:
+    def _tell(self, foreign: Sequence[Change] = (), *, links: bool = False, again: bool = False) -> None:
         self._causes.foreign += foreign
         self._causes.links = self._causes.links or links
+        self._causes.again = self._causes.again or again
         self._causes.since = self._causes.since or time.monotonic()
         self._happened.set()
 

@@ -13,9 +13,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from geodrop.daemon.watch.events import Causes, Events
+from geodrop.daemon.watch.lasting import Lasting
 from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
-from geodrop.dataplane.repair import Known, look, summary
+from geodrop.dataplane.repair import Known, Look, look, summary
 from geodrop.errors import GeodropError, NoInterfaceError
 from geodrop.state.history import Asked
 
@@ -35,11 +36,13 @@ class Watch:
     def __init__(self, reload: Reload, parts: Parts) -> None:
         self.events = Events()
         self.repairs = Repairs()
+        self.lasting = Lasting()
         self.tally = Tally(parts.engine)
         self.failure = ""
         self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
         self._known = Known()
         self._retry = 1.0
+        self._later: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Look once, and then again after whatever happened."""
@@ -58,7 +61,7 @@ class Watch:
 
     def problems(self) -> list[str]:
         """What is wrong now, a line each."""
-        found = self.repairs.problems(time.monotonic())
+        found = [*self.lasting.problems(), *self.repairs.problems(time.monotonic())]
         return [f"not as it should be, and not repaired: {self.failure}", *found] if self.failure else found
 
     async def _look(self, causes: Causes) -> None:
@@ -69,13 +72,17 @@ class Watch:
         try:
             # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
             seen = await self._engine.do(
-                lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found)
+                lambda: look(
+                    self._reload.config, known, asked, links_changed=causes.links, found=found, again=causes.again
+                )
             )
         except (GeodropError, OSError) as error:
             self._failed(error, causes)
             return
         self.failure, self._retry = "", 1.0
         self._known = seen.known
+        if self._lasts(seen, causes):
+            return
         if seen.differences:
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
@@ -93,6 +100,22 @@ class Watch:
                 )
         elif seen.covered:
             self._log.info("interfaces changed", before=_shown(seen.before), now=_shown(seen.known.observed))
+
+    def _lasts(self, seen: Look, causes: Causes) -> bool:
+        """Whether something is wrong that no repair lasts against; sees to it that it is tried again some time."""
+        lasting = seen.known.lasting
+        if not lasting:
+            self.lasting.gone()
+        elif seen.differences:
+            what = summary(lasting)
+            delay = self.lasting.tried(what, causes.culprit, time.time())
+            self._log.error(
+                "a repair did not last", what=what, culprit=self.lasting.culprit, tries=self.lasting.tries, again=delay
+            )
+            if self._later:
+                self._later.cancel()
+            self._later = asyncio.get_running_loop().call_later(delay, self.events.again)
+        return bool(lasting)
 
     def _failed(self, error: GeodropError | OSError, causes: Causes) -> None:
         """Say it once, and try again, ever more seldom, with what was to be done."""

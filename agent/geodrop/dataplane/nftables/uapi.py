@@ -76,6 +76,8 @@ class Message(IntEnum):
     NEWOBJ = 18
     GETOBJ = 19
     DELOBJ = 20
+    GETFLOWTABLE = 23
+    DELFLOWTABLE = 24
 
 
 class Generation(IntEnum):
@@ -170,6 +172,13 @@ class Object(IntEnum):
     TYPE = 3
     DATA = 4
     USERDATA = 8
+
+
+class Flowtable(IntEnum):
+    """NFTA_FLOWTABLE_*."""
+
+    TABLE = 1
+    NAME = 2
 
 
 class Counter(IntEnum):
