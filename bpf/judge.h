@@ -68,7 +68,7 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 	}
 	int enforced = service->flags & SERVICE_ENFORCE;
 #ifndef GEODROP_NO_CLOCK
-	/* Only where a start was still to come when the policy was loaded: reading the clock costs as much as a lookup. */
+	/* Only where the policy has a start, or was paused: reading the clock costs as much as a lookup. */
 	if (service->starts && bpf_ktime_get_tai_ns() < service->starts)
 		enforced = 0;
 #endif

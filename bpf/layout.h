@@ -111,7 +111,7 @@ enum service_flag {
 };
 
 struct service {
-	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: has started */
+	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: not by the clock */
 	__u32 flags;
 	__u32 pair; /* counters of what it accepts */
 };
@@ -148,7 +148,7 @@ struct policy {
 	__u32 row_bits;
 	__u16 enforced;   /* services with a match and mode: enforce, a bit each */
 	__u16 catch_all;
-	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` was written */
+	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` were written; 0 without one */
 	struct service service[MAX_SERVICES];
 	struct selection selection[MAX_SELECTIONS];
 	struct local local_ipv4[MAX_LOCAL]; /* ascending; unused ones repeat the last */

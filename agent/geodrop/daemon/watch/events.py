@@ -1,4 +1,4 @@
-"""Everything that tells the daemon to look: foreign commits to nf_tables, interfaces, default routes, pins.
+"""Everything that tells the daemon to look: foreign commits to nf_tables, interfaces, default routes, pins, the clock.
 
 Of XDP links the kernel tells little: a pin that is removed is an event of its folder, but a link that is detached
 through bpf(2), or given another program, is none at all. For those the daemon looks again every second, while there
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.clock import ClockSteps
 from geodrop.dataplane.inotify import Inotify
 from geodrop.dataplane.nftables.changes import Changes
 from geodrop.dataplane.rtnetlink import LinkEvents
@@ -66,10 +67,13 @@ class Events:
         changes = self._stack.enter_context(Changes())
         links = self._stack.enter_context(LinkEvents())
         self._inotify = self._stack.enter_context(Inotify())
+        steps = self._stack.enter_context(ClockSteps())
         for source, read in (
             (changes, lambda: self._tell(foreign=changes.read())),
             (links, lambda: self._tell(links=True) if links.read() else None),
             (self._inotify, lambda: self._tell() if self._inotify.read() else None),
+            # What is in force did not change, but what it should be by the clock of now may have.
+            (steps, lambda: self._tell(again=True) if steps.read() else None),
         ):
             loop.add_reader(source.fileno(), read)
             self._stack.callback(loop.remove_reader, source.fileno())

@@ -69,13 +69,13 @@ BASE_COMMENT = "packets that arrive on these interfaces are judged by one genera
 
 
 def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int, base: Base | None = None) -> Program:
-    """Everything of one generation; `now`, in seconds since the epoch, tells which `starts` still lie ahead.
+    """Everything of one generation; `now`, in seconds since the epoch, is when it says that it was loaded.
 
-    With a base the generation is a thin one.
+    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is a thin one.
     """
     # Services with a match come before those without; of each, those in monitor first, since they only look.
     ordered = sorted(ruleset.meta.services, key=lambda service: (service.catch_all, service.mode != "monitor"))
-    services = [_Service(ruleset, generation, service, now, base) for service in ordered]
+    services = [_Service(ruleset, generation, service, base) for service in ordered]
     fragments = tuple(rule for service in services for rule in service.fragment_rules())
     aside = names.fragments_chain(generation)
     lead_away = [
@@ -94,8 +94,8 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
     either = [
         chain
         for service in ordered
-        for number, loaded in ((generation, now), (base.generation, base.loaded))
-        for chain in _Service(ruleset, number, service, loaded).led_to()
+        for number in (generation, base.generation)
+        for chain in _Service(ruleset, number, service).led_to()
     ]
     counters = _counters(chains)
     if base.moved is None:
@@ -141,14 +141,13 @@ def base_chain(rules: tuple[Rule, ...] = ()) -> Chain:
 class _Service:
     """The chains and maps of one service: its own chain first, then what that leads to."""
 
-    def __init__(
-        self, ruleset: Ruleset, generation: int, service: ServiceSpec, now: int, base: Base | None = None
-    ) -> None:
+    def __init__(self, ruleset: Ruleset, generation: int, service: ServiceSpec, base: Base | None = None) -> None:
         self._meta = ruleset.meta
         self._generation = generation
         self._service = service
         self._monitor = service.mode == "monitor"
-        self._ahead = service.starts if service.starts and service.starts > now and not self._monitor else None
+        # Always by the kernel's clock, however long ago it was: what sets the clock back makes it lie ahead again.
+        self._starts = None if self._monitor else service.starts
         # Services in monitor were jumped to, so `return` hands the packet on to the service that decides.
         self._pass = RETURN if self._monitor else ACCEPT
         self._chains: dict[str, Chain] = {}
@@ -344,9 +343,9 @@ class _Service:
         if self._monitor:
             yield self._leave_one("would_drop", self._pass, family, label, selector)
             return
-        if self._ahead:
-            ahead = (*selector, *selectors.before(self._ahead))
-            yield self._leave_one("would_drop", self._pass, family, label, ahead, f"until {utc(self._ahead)}")
+        if self._starts:
+            ahead = (*selector, *selectors.before(self._starts))
+            yield self._leave_one("would_drop", self._pass, family, label, ahead, f"until {utc(self._starts)}")
         yield self._leave_one("dropped", self._refusal(), family, label, selector)
 
     def _refusal(self) -> Verdict:
@@ -382,8 +381,8 @@ class _Service:
 
     def _comment(self) -> str:
         effect = self._service.mode
-        if self._ahead:
-            effect += f" from {utc(self._ahead)}"
+        if self._starts:
+            effect += f" from {utc(self._starts)}"
         return f"service {self._service.name}, {effect}"
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -263,9 +264,8 @@ def test_never_drop_prefixes_count_before_rung_2_and_open_connections() -> None:
 
 
 def test_starts() -> None:
-    """Ahead, the kernel's clock decides; past, there is nothing to decide. A service in monitor waits for nothing."""
+    """The kernel's clock decides, whatever the clock of the load said. A service in monitor waits for nothing."""
     ahead = chains(program.build(EVERYTHING, 7, ["eth0"], NOW))
-    past = chains(program.build(EVERYTHING, 7, ["eth0"], NOW + 60))
     waiting = chains(
         program.build(ruleset(Service("trial", DENIED, mode="monitor", starts=NOW + 60)), 7, ["eth0"], NOW)
     )
@@ -277,8 +277,18 @@ def test_starts() -> None:
             f"counter later.CN.{family}.dropped, drop",
         ]
         assert len(rules) == 2 + more
-        assert past[f"g7-later.CN.{family}"].rules == rules[1:]
         assert "would_drop, return" in text(waiting[f"g7-trial.CN.{family}"].rules[0].expressions)
+
+
+def test_nothing_but_the_stamp_depends_on_the_clock_of_the_load() -> None:
+    """A host whose clock is a month ahead at boot, or at 1970, loads the same rules: the clock may be set right."""
+    right, ahead, behind = (program.build(EVERYTHING, 7, ["eth0"], now) for now in (NOW, NOW + 30 * 86_400, 0))
+    for wrong in (ahead, behind):
+        stamped = chains(wrong)["g7"]
+        assert stamped.comment != chains(right)["g7"].comment
+        same = replace(stamped, comment=chains(right)["g7"].comment)
+        assert {**chains(wrong), "g7": same} == chains(right)
+        assert (wrong.maps, wrong.counters, wrong.switch) == (right.maps, right.counters, right.switch)
 
 
 def test_one_element_for_an_address_and_for_the_same_inside_ipv6() -> None:
