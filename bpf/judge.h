@@ -12,7 +12,7 @@ static __always_inline void count(__u32 pair, __u32 which, const struct packet *
 	__u32 key = pair * 4 + packet->ipv6 * 2 + which;
 	struct counter *counter = LOOKUP(counters, key);
 	if (counter) {
-		counter->packets++;
+		counter->packets += packet->counted;
 		counter->bytes += packet->bytes;
 	}
 }

@@ -49,6 +49,7 @@ struct packet {
 	__u8 shown;
 	__u8 type; /* of ICMP */
 	__u8 flags; /* of TCP */
+	__u8 counted; /* 1; 0: a test run of ours */
 };
 
 struct vlan_tag {

@@ -13,6 +13,7 @@ from geodrop.dataplane.presence import links_of
 from geodrop.dataplane.sample import sample
 from geodrop.errors import DataError
 from geodrop.report.history import as_object, last_failure
+from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.closed import is_closed
@@ -59,9 +60,11 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     if ruleset is not None:
         problems += _differences(engine, ruleset.paused(intent.paused))
         problems += too_old(ruleset.meta, now)
+    links = links_of(observed.interfaces, engine.exempt()) if in_force else []
+    checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
+    problems += checked.problems
     problems += running.problems if running else ()
     problems += _unable(observed) if running else _unattended(observed, intent)
-    links = links_of(observed.interfaces, engine.exempt()) if in_force else []
     paused, failure = intent.paused_at(now), last_failure(store.history)
     wanted = ruleset or _asked_for(store, intent)
     asked = wanted is None or asked_to_drop(wanted.meta.services, now)
@@ -70,7 +73,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
         reached=any(links),
         asked=asked,
         paused=paused,
-        leaks=False,
+        leaks=checked.leaks,
         problems=bool(problems),
     )
     state = state_of(facts)
@@ -83,6 +86,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
         "enforcing_expected": asked,
         "healthy": facts.in_force and facts.reached and not facts.leaks and not problems,
         "problems": problems,
+        "observed": checked.data,
         "daemon": running is not None,
         "last_reload": None,
         "repaired": 0,

@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
-from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program
+from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program, uapi
 from geodrop.dataplane.nftables.changes import last_commit, unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.model import Surplus
 from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.trace import Trace
 from geodrop.dataplane.nftables.wire import portions
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
     from geodrop.dataplane.nftables.observe import InForce
     from geodrop.dataplane.nftables.wire import Request
+    from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
     Totals = Mapping[str, tuple[int, int]]
@@ -230,6 +232,19 @@ class NftablesEngine:
                 [Walk(connection, snapshot, address, now).through(service, found.generation) for service in services]
                 for address in addresses
             ]
+
+    def trace(self, probes: Sequence[Probe], links: Mapping[int, str]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the link that it arrives on; `links` are names by number."""
+        found: dict[str, list[str]] = {name: [] for name in links.values()}
+        with Connection() as connection:
+            if (snapshot := observe.read(connection)) is None:
+                return {name: ["accept"] * len(probes) for name in found}
+            dormant = snapshot.flags & uapi.NFT_TABLE_F_DORMANT
+            for probe in probes:
+                walk = Trace(connection, snapshot, probe, self._clock())
+                for number, name in links.items():
+                    found[name].append("accept" if dormant else walk.verdict(number, name))
+        return found
 
     def exempt(self) -> tuple[int, ...]:
         """Numbers of the interfaces whose packets are let pass, since xdp has judged them."""

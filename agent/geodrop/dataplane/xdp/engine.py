@@ -19,11 +19,13 @@ from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Totals, Word
 from geodrop.dataplane.xdp.staged import Staged, discard
+from geodrop.dataplane.xdp.trace import trace
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
 TRIALS = 1_000
@@ -227,6 +229,10 @@ class XdpEngine:
             return [[] for _ in addresses]
         with active as programs:
             return judge.judge(programs, ruleset, addresses, time.time())
+
+    def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the interface that it arrives on."""
+        return trace(self.pins, probes, LAYOUT)
 
     def attached(self) -> tuple[int, ...]:
         """Numbers of the interfaces that a link holds a program on."""
