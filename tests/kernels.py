@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "kernels"
 TESTS = "tests/conformance/test_engines.py", "tests/kernel/dataplane/nftables"
 CHOSEN = "nftables and not xdp and not random"
-MODULES = "nf_tables", "nft_reject_inet", "nft_fib_inet", "veth"
+MODULES = "nf_tables", "nft_reject_inet", "nft_fib_inet", "nf_flow_table", "nf_flow_table_inet", "veth"
 MINUTES = 60
 
 INSIDE = """#!/bin/sh

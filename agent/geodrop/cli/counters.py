@@ -59,7 +59,7 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     ]
     for packets, size, count, what in sorted(lines, key=lambda line: -line[0]):
         print(
-            f"{count['service']:<14}{count['family']:<8}{label(count):<18}{packets:>12,}{size:>14,}  "
+            f"{count['service'] or '-':<14}{count['family'] or '-':<8}{label(count):<18}{packets:>12,}{size:>14,}  "
             f"{what.replace('_', ' ')}",
             flush=True,
         )
@@ -67,5 +67,7 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 def label(count: dict[str, Any]) -> str:
     """What a class is called; `-` for the line of a whole service and family."""
+    if "what" in count:
+        return str(count["what"])
     kind = next((kind for kind in KINDS if kind in count), None)
     return "-" if kind is None else f"list:{count[kind]}" if kind == "list" else str(count[kind])

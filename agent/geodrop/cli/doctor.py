@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     # Without nf_tables or the right to ask it, which has been said already, there is nothing to add.
     with suppress(PrivilegeError, UnavailableError):
         findings.append(nftables.place())
-        findings += nftables.before_us()
+        findings += [*nftables.before_us(), *nftables.beside_us()]
     findings += [*bpf.findings(), *interfaces.findings(config.interfaces)]
     can = able(findings, config.engine)
     if args.json:

@@ -45,8 +45,9 @@ def run(args: argparse.Namespace) -> int:
 def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str, Any]], list[str]]:
     from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
     from geodrop.report.history import read_history  # noqa: PLC0415
+    from geodrop.report.pieces import whole  # noqa: PLC0415
 
-    return read_history(load_config(config_path), count)
+    return whole(read_history(load_config(config_path), count))
 
 
 def describe(one: dict[str, Any]) -> str:

@@ -48,8 +48,12 @@ def run(args: argparse.Namespace) -> int:
         messages.warning(f"no interface {name} is there now; {then}")
     if loaded.report and loaded.report.note:
         messages.warning(loaded.report.note)
-    mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
-    names = ", ".join(one.name + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
+    for warning in loaded.warnings:
+        messages.warning(warning)
+    # xdp comes first; where it judges, nftables only waits for another interface of that name.
+    engines = {one.name: one.engine for one in reversed(loaded.after.interfaces)}
+    mixed = len(set(engines.values())) > 1
+    names = ", ".join(name + (f" ({engines[name]})" if mixed else "") for name in loaded.after.names)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
@@ -65,9 +69,11 @@ def _boot(config: Config) -> int:
     """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on."""
     # Not imported at the top: nobody else needs it, and a boot nothing else.
     from geodrop.dataplane.boot import boot  # noqa: PLC0415
+    from geodrop.state.leftovers import remove_leftovers  # noqa: PLC0415
 
     with exclusive():
         booted = boot(config, by_me("boot"), time.time())
+        remove_leftovers()
     for warning in booted.warnings:
         messages.warning(warning)
     if booted.alarm:

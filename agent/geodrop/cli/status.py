@@ -44,7 +44,10 @@ def describe(status: dict[str, Any]) -> str:
         return "\n".join([messages.paint(f"{state}: {_why_not(status)}", colour), *_notes(status)])
     lines = [messages.paint(state, colour), *_notes(status)]
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
+    attached = {interface["name"] for interface in status["interfaces"] if interface["engine"] == "xdp"}
     for interface in status["interfaces"]:
+        if interface["engine"] != "xdp" and interface["name"] in attached:
+            continue  # nftables only waits there for another interface of that name
         attach = f", {interface['attach']}" if interface["attach"] else ""
         why = f": {interface['why']}" if "why" in interface else ""
         lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach}){why}")
@@ -67,10 +70,9 @@ def _why_not(status: dict[str, Any]) -> str:
         return "unloaded on request"
     if status["generation"]:
         number, names = status["generation"], [interface["name"] for interface in status["interfaces"]]
-        if not names:
-            return f"generation {number} judges no interface"
-        if not any(interface["links"] for interface in status["interfaces"]):
-            return f"generation {number} judges {', '.join(names)}, and no such interface is there"
+        if not status["judged"]:
+            waiting = f" ({', '.join(dict.fromkeys(names))})" if names else ""
+            return f"generation {number} judges no interface that is there{waiting}"
         return f"generation {number} is in force, and a denied source passes"
     if status["last_good"]:
         return f"ruleset {status['last_good'][:12]} was in force and is gone from the kernel"

@@ -79,6 +79,27 @@ def assemble(
     return meta, sections
 
 
+def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
+    """A warning for each line that names a country of which no database has an address.
+
+    Whoever comes from there counts as `unknown`: cut, where an allow list names it and the database has lost it.
+    """
+    known = {region.country for region in region_map.regions}
+    return sorted(
+        {
+            Problem(
+                line.place,
+                f"{line.name}: no loaded database has an address of this country, so its clients count as unknown; "
+                "look whether the database is whole",
+                "warning",
+                _source(policy, line),
+            )
+            for line in _lines(policy)
+            if line.kind is LineKind.COUNTRY and line.name not in known
+        }
+    )
+
+
 def identity(database: Database) -> Input:
     """What a ruleset records of a database."""
     return Input("database", database.name, database.sha256, database.database_type, database.build_epoch)

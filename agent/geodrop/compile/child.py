@@ -21,7 +21,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
-from geodrop.compile.build import assemble, build, identity
+from geodrop.compile.build import absent_countries, assemble, build, identity
 from geodrop.compile.change import Change, check_order, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
@@ -277,7 +277,10 @@ def _read_databases(request: Request) -> Known:
 def _corrected(known: Known, policy: Policy) -> RegionMap:
     for warning in known.warnings:
         messages.warning(warning)
-    return correct(known.region_map, policy.corrections)
+    region_map = correct(known.region_map, policy.corrections)
+    for problem in absent_countries(policy, region_map):
+        print(problem, file=sys.stderr)
+    return region_map
 
 
 def _previous(request: Request) -> Opened | None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from geodrop.compile.channel import receive, send
 from geodrop.errors import ConfigError, DataError, UnavailableError, UsageError
+from geodrop.inputs import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -365,7 +366,7 @@ class _Conversation:
 def open_policy(path: str) -> int:
     """Open a policy for reading; raises ConfigError if it cannot be."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "name a policy file that can be read") from error
 
@@ -373,7 +374,7 @@ def open_policy(path: str) -> int:
 def open_database(path: str) -> int:
     """Open a database for reading; raises DataError if it cannot be."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "name a GeoIP database (.mmdb) that can be read") from error
 
@@ -392,7 +393,7 @@ def open_beneath(folder: int, name: str) -> int:
             inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
             os.close(at)
             at = inner
-        return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        return open_regular(last, folder=at, follow=False)
     finally:
         os.close(at)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
 from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
+from geodrop.inputs import open_regular
 from geodrop.ruleset.container import base_path
 from geodrop.state.places import compile_socket
 from geodrop.state.store import Store
@@ -111,7 +112,7 @@ def _previous(config: Config, stack: contextlib.ExitStack) -> list[int]:
 
 
 def _opened(path: str, stack: contextlib.ExitStack) -> int:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = open_regular(path)
     stack.callback(os.close, descriptor)
     return descriptor
 

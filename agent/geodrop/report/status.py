@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geodrop.dataplane import capabilities
+from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.presence import links_of
@@ -56,11 +57,16 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     store = Store(config.state)
     intent = store.intent()
     problems = store.problems()
+    covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
+    problems += covered.problems
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
         problems += _differences(engine, ruleset.paused(intent.paused))
         problems += too_old(ruleset.meta, now)
-    links = links_of(observed.interfaces, engine.exempt()) if in_force else []
+    links = [
+        tuple(name for name in names if name in covered.judged)
+        for names in links_of(observed.interfaces, engine.exempt() if in_force else ())
+    ]
     checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
     problems += checked.problems
     problems += running.problems if running else ()
@@ -70,7 +76,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     asked = wanted is None or asked_to_drop(wanted.meta.services, now)
     facts = Facts(
         in_force=in_force,
-        reached=any(links),
+        reached=bool(covered.judged),
         asked=asked,
         paused=paused,
         leaks=checked.leaks,
@@ -103,8 +109,9 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}
             | ({"why": interface.why} if interface.why else {})
-            for interface, present in zip(observed.interfaces, links or [()] * len(observed.interfaces), strict=True)
+            for interface, present in zip(observed.interfaces, links, strict=True)
         ],
+        "judged": list(covered.judged),
         "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
         "services": [
             {

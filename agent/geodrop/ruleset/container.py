@@ -31,6 +31,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.errors import DataError
+from geodrop.inputs import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -121,9 +122,9 @@ def open_file(path: str | os.PathLike[str], folder: str | os.PathLike[str] | Non
     try:
         base = None
         if base_name:
-            with open(base_name, "rb", buffering=0) as base_file:
+            with open(open_regular(base_name), "rb", buffering=0) as base_file:
                 base = _map(base_file, base_name, None)
-        with open(path, "rb", buffering=0) as file:
+        with open(open_regular(path), "rb", buffering=0) as file:
             return _map(file, name, base)
     except OSError as error:
         missing = error.filename or name
@@ -147,7 +148,7 @@ def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
     """Where the base of a thin file is, which need not exist; "" if it needs none, or is no ruleset. As `open_file`."""
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             header = file.read(HEADER.size)
     except OSError:
         return ""

@@ -36,7 +36,8 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 os.fsync(file.fileno())
                 os.replace(file.name, path)
             except BaseException:
-                with contextlib.suppress(FileNotFoundError):
+                # The failure itself is what matters; `sweep` finds what cannot be removed now.
+                with contextlib.suppress(OSError):
                     os.unlink(file.name)
                 raise
         _sync_folder(path.parent)
@@ -56,7 +57,8 @@ def append(path: Path, line: bytes) -> None:
                 adopt(descriptor, path.parent)
             size = _whole_lines(descriptor)
             try:
-                os.ftruncate(descriptor, size)
+                if os.fstat(descriptor).st_size > size:
+                    os.ftruncate(descriptor, size)
                 _write_all(descriptor, line + b"\n")
                 os.fsync(descriptor)
             except BaseException:

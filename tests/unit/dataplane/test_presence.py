@@ -7,8 +7,8 @@ import pytest
 from geodrop.dataplane import presence
 from geodrop.dataplane.engine import Interface
 from geodrop.dataplane.interfaces import Selection
+from geodrop.dataplane.network import Link
 from geodrop.dataplane.presence import links_of
-from geodrop.dataplane.rtnetlink import Link
 
 THERE = [(1, "lo"), (2, "eth0"), (3, "eth1"), (4, "docker0")]
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.clock import ClockSteps
 from geodrop.dataplane.inotify import Inotify
+from geodrop.dataplane.network_events import NetworkEvents
 from geodrop.dataplane.nftables.changes import Changes
-from geodrop.dataplane.rtnetlink import LinkEvents
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from geodrop.dataplane.engine import Difference
     from geodrop.dataplane.nftables.changes import Change
@@ -60,12 +60,13 @@ class Events:
         self._happened = asyncio.Event()
         self._pins = default_pins()
         self._polling: asyncio.TimerHandle | None = None
+        self._pausing: dict[int, asyncio.TimerHandle] = {}
 
     def open(self) -> None:
         """From now on nothing is missed; raises UnavailableError, PrivilegeError or OSError."""
         loop = asyncio.get_running_loop()
         changes = self._stack.enter_context(Changes())
-        links = self._stack.enter_context(LinkEvents())
+        links = self._stack.enter_context(NetworkEvents())
         self._inotify = self._stack.enter_context(Inotify())
         steps = self._stack.enter_context(ClockSteps())
         for source, read in (
@@ -75,13 +76,32 @@ class Events:
             # What is in force did not change, but what it should be by the clock of now may have.
             (steps, lambda: self._tell(again=True) if steps.read() else None),
         ):
-            loop.add_reader(source.fileno(), read)
+            self._listen(source.fileno(), read)
             self._stack.callback(loop.remove_reader, source.fileno())
+
+    def _listen(self, source: int, read: Callable[[], object]) -> None:
+        """Read whenever there is something; where that fails, look at everything, and listen again a little later."""
+        loop = asyncio.get_running_loop()
+
+        def guarded() -> None:
+            read_well = False
+            try:
+                read()
+                read_well = True
+            finally:
+                if not read_well:
+                    # What cannot be read stays readable, and would be tried without a pause. The loop tells of it.
+                    loop.remove_reader(source)
+                    self._pausing[source] = loop.call_later(POLL, self._listen, source, read)
+                    self._tell(links=True)
+
+        loop.add_reader(source, guarded)
 
     def close(self) -> None:
         """Listen no longer."""
-        if self._polling:
-            self._polling.cancel()
+        for timer in (self._polling, *self._pausing.values()):
+            if timer:
+                timer.cancel()
         self._stack.close()
 
     def audited(self, found: Sequence[Difference]) -> None:

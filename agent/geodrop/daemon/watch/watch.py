@@ -10,14 +10,16 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.daemon.watch.lasting import Lasting
 from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
+from geodrop.daemon.worker import REPAIR
 from geodrop.dataplane.repair import Known, Look, look, summary
-from geodrop.errors import GeodropError, NoInterfaceError
+from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
 from geodrop.state.history import Asked
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Watch:
         self.tally = Tally(parts.engine)
         self.failure = ""
         self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
+        self._tasks = parts.tasks
         self._known = Known()
         self._retry = 1.0
         self._later: asyncio.TimerHandle | None = None
@@ -71,16 +74,17 @@ class Watch:
         found = tuple(causes.found)
         try:
             # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
-            seen = await self._engine.do(
-                lambda: look(
-                    self._reload.config, known, asked, links_changed=causes.links, found=found, again=causes.again
-                )
-            )
-        except (GeodropError, OSError) as error:
+            job = partial(look, known=known, asked=asked, links_changed=causes.links, found=found, again=causes.again)
+            with self._tasks.failing("watch"):
+                seen = await self._engine.do(lambda: job(self._reload.config), REPAIR)
+        except GeodropError as error:
             self._failed(error, causes)
             return
-        self.failure, self._retry = "", 1.0
         self._known = seen.known
+        if seen.failure:
+            self._failed(UnavailableError(seen.failure), causes)
+        else:
+            self.failure, self._retry = "", 1.0
         if self._lasts(seen, causes):
             return
         if seen.differences:
@@ -117,9 +121,9 @@ class Watch:
             self._later = asyncio.get_running_loop().call_later(delay, self.events.again)
         return bool(lasting)
 
-    def _failed(self, error: GeodropError | OSError, causes: Causes) -> None:
+    def _failed(self, error: GeodropError, causes: Causes) -> None:
         """Say it once, and try again, ever more seldom, with what was to be done."""
-        text = error.message if isinstance(error, GeodropError) else str(error)
+        text = error.message
         if text != self.failure:
             level = self._log.warning if isinstance(error, NoInterfaceError) else self._log.error
             level("could not look after what is in force", reason=text, culprit=causes.culprit)

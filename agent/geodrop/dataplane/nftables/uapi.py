@@ -80,6 +80,21 @@ class Message(IntEnum):
     DELFLOWTABLE = 24
 
 
+class Flowtable(IntEnum):
+    """NFTA_FLOWTABLE_*."""
+
+    TABLE = 1
+    NAME = 2
+    HOOK = 3
+
+
+class FlowtableHook(IntEnum):
+    """NFTA_FLOWTABLE_HOOK_DEVS, and of the devices in it NFTA_DEVICE_PREFIX beside NFTA_DEVICE_NAME."""
+
+    PREFIX = 2
+    DEVICES = 3
+
+
 class Generation(IntEnum):
     """NFTA_GEN_*, of an NFT_MSG_NEWGEN; numbers in network byte order."""
 
@@ -174,13 +189,6 @@ class Object(IntEnum):
     USERDATA = 8
 
 
-class Flowtable(IntEnum):
-    """NFTA_FLOWTABLE_*."""
-
-    TABLE = 1
-    NAME = 2
-
-
 class Counter(IntEnum):
     """NFTA_COUNTER_*."""
 
@@ -266,6 +274,7 @@ class CmpOp(IntEnum):
 class KeyType(IntEnum):
     """What nft writes into NFTA_SET_KEY_TYPE, so that it can print elements (nftables, include/datatype.h)."""
 
+    INTEGER = 4
     IPV4_ADDR = 7
     IPV6_ADDR = 8
     INET_PROTO = 12

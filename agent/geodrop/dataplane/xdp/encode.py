@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import itertools
 from array import array
 from ipaddress import ip_network
@@ -24,6 +23,10 @@ NANOSECONDS = 1_000_000_000
 def label(service: str, name: str = "") -> str:
     """What a counter pair counts: drops of a service under a name, or (without one) what it accepts and never drops."""
     return f"{service}\t{name}"
+
+
+TOO_DEEP = label("", "unreadable")
+"""The one counter pair of no service: of frames behind too many tags neither a source nor a service can be read."""
 
 
 class Clock(NamedTuple):
@@ -74,7 +77,7 @@ def labels_of(ruleset: Ruleset) -> list[str]:
     """Every counter pair that a ruleset needs, in a fixed order."""
     meta = ruleset.meta
     count = len(meta.services)
-    labels = []
+    labels = [TOO_DEEP]
     wire, inside = _row_numbers(ruleset)
     for number, service in enumerate(meta.services):
         used = {*wire[number::count], *inside[number::count]}
@@ -125,7 +128,8 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
         _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
         if policy.service[number].starts:
             policy.tai_offset = clock.tai_offset
-    _encode_selections(policy, ruleset)
+    policy.too_deep = pairs[TOO_DEEP]
+    _encode_selections(policy, content, ruleset)
     _encode_local(policy, meta.services)
     return Encoded(content, _encode_rows(ruleset, pairs))
 
@@ -193,10 +197,11 @@ def _row_words(ruleset: Ruleset, service: str, pairs: Mapping[str, int]) -> list
 class _Chosen(NamedTuple):
     services: int
     never_drop: bool
+    every: bool
 
 
-def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
-    """Number the distinct sets of services that ports and protocols lead to."""
+def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset) -> None:
+    """Number the distinct sets of services that ports and protocols lead to; `content` is the policy as bytes."""
     meta = ruleset.meta
     bits = list(enumerate(meta.services))
     enforced = _mask(bits, lambda one: one.mode == "enforce" and not one.catch_all)
@@ -205,11 +210,11 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
     policy.enforced, policy.catch_all = enforced, catch_all
     numbers: dict[_Chosen, int] = {}
 
-    def number(services: int, *, never_drop: bool = False) -> int:
+    def number(services: int, *, never_drop: bool = False, every: bool = False) -> int:
         local = bool(services & named)
-        if not local and not services & enforced:
+        if every or not (local or services & enforced):
             services |= catch_all
-        chosen = _Chosen(services, never_drop)
+        chosen = _Chosen(services, never_drop, every)
         at = numbers.setdefault(chosen, len(numbers))
         if at >= lay.MAX_SELECTIONS:
             raise UnavailableError(
@@ -219,21 +224,30 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
         selection = policy.selection[at]
         selection.services = services
         selection.single = services.bit_length() - 1 if services.bit_count() == 1 else lay.NO_SERVICE
-        selection.flags = (lay.SELECTION_LOCAL if local else 0) | (lay.SELECTION_NEVER_DROP if never_drop else 0)
+        selection.flags = (
+            (lay.SELECTION_LOCAL if local else 0)
+            | (lay.SELECTION_NEVER_DROP if never_drop else 0)
+            | (lay.SELECTION_EVERY if every else 0)
+        )
         return at
 
     # A protocol that no service names is like any other such one.
     named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
-    other = next(protocol for protocol in range(256) if protocol not in named_protocols)
-    ctypes.memset(ctypes.byref(policy.by_protocol), number(_whole(bits, other)), 256)
+    for other in itertools.islice(itertools.filterfalse(named_protocols.__contains__, range(256)), 1):
+        _fill(_bytes_of(content, "by_protocol"), 0, 256, number(_whole(bits, other)))
     for protocol in sorted(named_protocols):
         policy.by_protocol[protocol] = number(_whole(bits, protocol))
+    # What cannot be read counts against the packet, for each service that it might be for.
+    policy.by_unreadable[lay.UNREADABLE_PROTOCOL] = number((1 << len(bits)) - 1, every=True)
+    for unreadable, protocol in ((lay.UNREADABLE_TCP, TCP), (lay.UNREADABLE_UDP, UDP)):
+        by_port = sum(1 << at for at, one in bits if _ports(one, protocol))
+        policy.by_unreadable[unreadable] = number(_whole(bits, protocol) | by_port, every=True)
     for protocol, never, target in (
-        (TCP, meta.never_drop_tcp, policy.by_tcp_port),
-        (UDP, meta.never_drop_udp, policy.by_udp_port),
+        (TCP, meta.never_drop_tcp, _bytes_of(content, "by_tcp_port")),
+        (UDP, meta.never_drop_udp, _bytes_of(content, "by_udp_port")),
     ):
         whole = _whole(bits, protocol)
-        ranges = [(one.tcp if protocol == TCP else one.udp, 1 << at) for at, one in bits]
+        ranges = [(_ports(one, protocol), 1 << at) for at, one in bits]
         edges = {0, 65536}
         for some, _ in [*ranges, (never, 0)]:
             edges |= {edge for first, last in some for edge in (first, last + 1)}
@@ -241,7 +255,20 @@ def _encode_selections(policy: lay.Policy, ruleset: Ruleset) -> None:
         for first, end in itertools.pairwise(cuts):
             services = whole | sum(bit for some, bit in ranges if _covers(some, first) and not whole & bit)
             value = number(services, never_drop=_covers(never, first))
-            ctypes.memset(ctypes.byref(target, first), value, end - first)
+            _fill(target, first, end, value)
+
+
+def _bytes_of(content: bytearray, name: str) -> memoryview:
+    """An array of bytes of a policy, in place."""
+    field = getattr(lay.Policy, name)
+    return memoryview(content)[field.offset : field.offset + field.size]
+
+
+def _fill(target: memoryview, first: int, end: int, value: int) -> None:
+    """Give a part of an array one value; raises ValueError where the array has no such part."""
+    if not 0 <= first < end <= len(target):
+        raise ValueError(f"{first} to {end} is no part of {len(target):,} bytes")
+    target[first:end] = bytes([value]) * (end - first)
 
 
 def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
@@ -250,6 +277,10 @@ def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
         services,
         lambda one: not one.catch_all and (protocol in one.protocols or not (one.tcp or one.udp or one.protocols)),
     )
+
+
+def _ports(service: ServiceSpec, protocol: int) -> Sequence[tuple[int, int]]:
+    return service.tcp if protocol == TCP else service.udp
 
 
 def _mask(services: Iterable[tuple[int, ServiceSpec]], wanted: Callable[[ServiceSpec], bool]) -> int:
@@ -282,9 +313,4 @@ def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
             taking = {bit for first, end, bit in ranges if first <= start < end}
             target[at] = lay.Local(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
         # The search goes over all of them, so what is left repeats the last.
-        last = bytes(target[len(cuts) - 1])
-        ctypes.memmove(
-            ctypes.byref(target, len(cuts) * len(last)),
-            last * (lay.MAX_LOCAL - len(cuts)),
-            len(last) * (lay.MAX_LOCAL - len(cuts)),
-        )
+        target[len(cuts) :] = [target[len(cuts) - 1]] * (lay.MAX_LOCAL - len(cuts))
