@@ -190,6 +190,9 @@ OPENS_BY_ITSELF = {
     "dataplane/capabilities.py": "/proc",
     "dataplane/xdp/memory.py": "/proc",
     "dataplane/doctor/bpf.py": "/proc",
+    "dataplane/ipsec.py": "/proc",
+    "dataplane/network_events.py": "/proc",
+    "dataplane/nftables/changes.py": "/proc",
 }
 """Files that open something without geodrop.inputs, and what that is."""
 
