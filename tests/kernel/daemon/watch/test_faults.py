@@ -206,7 +206,10 @@ NO_BPFFS = "mount -t tmpfs none /sys/fs/bpf && echo ready && exec sleep 300"
 
 def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
     """What a boot loaded stays in force on nftables, is repaired there, and moves to xdp once that can be had."""
-    with subprocess.Popen(["unshare", "--mount", "sh", "-c", NO_BPFFS], stdout=subprocess.PIPE, text=True) as holder:
+    holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", NO_BPFFS], stdout=subprocess.PIPE, text=True)
+    with contextlib.ExitStack() as stack:
+        stack.callback(holder.wait)
+        stack.callback(holder.kill)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
         inside = ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt")
@@ -230,7 +233,7 @@ def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
                 time.sleep(0.2)
             assert judged(probes, DENIED)
             geodrop.good("unload")
-        holder.kill()
+        holder.stdout.close()
 
 
 def test_a_fifo_in_the_place_of_a_database(edge: Edge) -> None:
