@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import lookups, messages, observe, program, selectors
+from geodrop.dataplane.nftables import lookups, messages, observe, program, selectors, transport
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
     DROP,
@@ -24,6 +24,7 @@ from geodrop.dataplane.nftables.expressions import (
 )
 from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule
 from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.transport import VISIBLE
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.ruleset.model import Embedding
 
@@ -75,13 +76,22 @@ KINDS = (
     Kind("verdicts", "NF_TABLES", ((ACCEPT,), (DROP,), (RETURN,), (jump(TARGET),), (goto(TARGET),))),
     Kind("interfaces by name and number", "NF_TABLES", (selectors.interface("a"), selectors.interface_number(1))),
     Kind(
-        "ports and protocols", "NF_TABLES", (selectors.destination_ports([6], [(1, 1), (3, 4)]), selectors.no_opening())
+        "ports and protocols",
+        "NF_TABLES",
+        (
+            VISIBLE.destination_ports([6], [(1, 1), (3, 4)]),
+            VISIBLE.no_opening(),
+            VISIBLE.shows_ports(),
+            transport.neither([6]),
+            transport.protects_transport(),
+            transport.PROTECTED[-1].destination_ports([6], [(1, 1), (3, 4)]),
+        ),
     ),
     Kind("later fragments", "NF_TABLES", (selectors.later_fragment(4), selectors.later_fragment(6))),
     Kind(
         "control traffic",
         "NF_TABLES",
-        (selectors.icmp_errors(), selectors.neighbour_discovery(), selectors.dhcp(4, 67, 68)),
+        (VISIBLE.icmp_errors(), VISIBLE.neighbour_discovery(), VISIBLE.dhcp(4, 67, 68)),
     ),
     Kind("counters", "NFT_OBJREF, NFT_COUNTER", ((Count(COUNTER),),), counters=(COUNTER,)),
     Kind(
@@ -104,7 +114,7 @@ KINDS = (
     Kind(
         "reject",
         "NFT_REJECT_INET",
-        ((*selectors.protocols([6]), RESET), (PROHIBITED,)),
+        ((*VISIBLE.protocols([6]), RESET), (PROHIBITED,)),
         "a policy with `action: reject` cannot be loaded",
     ),
 )
