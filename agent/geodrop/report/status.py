@@ -59,6 +59,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     problems, doubtful = store.problems(), False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += covered.problems
+    problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
         differences = _differences(engine, ruleset.paused(intent.paused))
