@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
+from geodrop.dataplane.moves import moves
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.model import Ruleset
@@ -105,7 +106,10 @@ class Change:
             self.engines, view, generation, selection, engine, self._find if self._quick and not holds else None
         )
         self.store.note(replace(wanted, generation=max(highest, generation)))
-        changed = self.engines.observe() != self.before
+        after = self.engines.observe()
+        changed = after != self.before
+        if holds and not self.attempt.change:
+            self.attempt.change = moves(self.before, after)
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
         if self.before.digest != ruleset.digest:
             self.store.retire(self.before.digest)

@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from geodrop.daemon.exporter import Exporter
 
-STATUS = {"enforcing": True, "healthy": True, "paused": False, "generation": 7, "services": [], "interfaces": []}
+STATUS: dict[str, Any] = {
+    "enforcing": True,
+    "enforcing_expected": True,
+    "healthy": True,
+    "paused": False,
+    "generation": 7,
+}
+STATUS |= {"services": [], "interfaces": []}
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import lookups, messages, observe, program, selectors
+from geodrop.dataplane.nftables import lookups, messages, observe, program, selectors, transport
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
     DROP,
@@ -24,7 +24,7 @@ from geodrop.dataplane.nftables.expressions import (
 )
 from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule
 from geodrop.dataplane.nftables.netlink import Connection
-from geodrop.dataplane.nftables.transport import PROTECTED, VISIBLE
+from geodrop.dataplane.nftables.transport import VISIBLE
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.ruleset.model import Embedding
 
@@ -78,7 +78,14 @@ KINDS = (
     Kind(
         "ports and protocols",
         "NF_TABLES",
-        (VISIBLE.destination_ports([6], [(1, 1), (3, 4)]), VISIBLE.no_opening(), PROTECTED[0].shows_ports()),
+        (
+            VISIBLE.destination_ports([6], [(1, 1), (3, 4)]),
+            VISIBLE.no_opening(),
+            VISIBLE.shows_ports(),
+            transport.neither([6]),
+            transport.protects_transport(),
+            transport.PROTECTED[-1].destination_ports([6], [(1, 1), (3, 4)]),
+        ),
     ),
     Kind("later fragments", "NF_TABLES", (selectors.later_fragment(4), selectors.later_fragment(6))),
     Kind(
