@@ -57,7 +57,8 @@ FAKE = "  service     fake: enforce"
 POISON = f"\x1b]0;title\a\x1b[2K\r\u202e\n{FAKE}"
 
 STATUS = {
-    **{"state": "enforcing", "judged": []},
+    "state": "enforcing",
+    "judged": [],
     **dict.fromkeys(("enforcing", "healthy", "paused", "rolled_back", "daemon"), True),
     "generation": 7,
     "repaired": 1,
