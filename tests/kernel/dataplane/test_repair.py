@@ -234,6 +234,8 @@ def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.Monk
     original = observe.dump_elements
 
     def dumped(connection: Connection, name: str) -> list[memoryview]:
+        if name.startswith("__"):
+            return original(connection, name)  # an anonymous set: part of a rule, which is read each time
         read.append(name)
         original(connection, name)
         return []
