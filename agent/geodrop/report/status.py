@@ -10,7 +10,6 @@ from geodrop.dataplane import capabilities
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
-from geodrop.dataplane.presence import links_of
 from geodrop.dataplane.sample import sample
 from geodrop.errors import DataError
 from geodrop.report.history import as_object, last_failure
@@ -59,6 +58,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     problems, doubtful = store.problems(), False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += covered.problems
+    problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
         differences = _differences(engine, ruleset.paused(intent.paused))
@@ -68,10 +68,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
             differences = ["what is in force is not the ruleset as it stands: it may be paused"]
         problems += differences
         problems += too_old(ruleset.meta, now)
-    links = [
-        tuple(name for name in names if name in covered.judged)
-        for names in links_of(observed.interfaces, engine.exempt() if in_force else ())
-    ]
+    links = covered.links
     checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
     problems += checked.problems
     problems += running.problems if running else ()
