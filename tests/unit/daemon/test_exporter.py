@@ -25,8 +25,15 @@ if TYPE_CHECKING:
 
     from geodrop.daemon.exporter import Exporter
 
-STATUS = {"enforcing": True, "enforcing_expected": True, "healthy": True, "paused": False, "generation": 7}
-STATUS |= {"services": [], "interfaces": []}
+STATUS = {
+    "enforcing": True,
+    "enforcing_expected": True,
+    "healthy": True,
+    "paused": False,
+    "generation": 7,
+    "services": [],
+    "interfaces": [],
+}
 
 
 @pytest.fixture(autouse=True)
