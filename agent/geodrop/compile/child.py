@@ -21,8 +21,8 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
-from geodrop.compile.build import assemble, build, identity
-from geodrop.compile.change import Change, check_order, compare
+from geodrop.compile.build import assemble, build, identity, write
+from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
 from geodrop.compile.privileges import drop_privileges, limit_time
@@ -31,9 +31,10 @@ from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
-from geodrop.ruleset.container import Container, digest_of, open_descriptors, pack
+from geodrop.ruleset.container import Container, digest_of, open_descriptors
 from geodrop.ruleset.explain import SCHEMA, parse_address
-from geodrop.ruleset.model import Input, Ruleset, meta_json
+from geodrop.ruleset.fields import printable
+from geodrop.ruleset.model import Input, Ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -198,7 +199,7 @@ def compile_(request: Request) -> Outcome:
     previous = _previous(request)
     before = previous.ruleset if previous else None
     meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
-    data = pack(meta_json(meta), sections, previous.container.whole if previous else None)
+    data = write(meta, sections, previous.container.whole if previous else None)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
     if before is None:
@@ -249,11 +250,11 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
     """Read the policy and its lists, and say which files these were; prints warnings, raises GeodropError."""
     given = request.content["policy"]
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
-    read = [Input("policy", os.path.basename(given["name"]), hashlib.sha256(text).hexdigest())]
+    read = [Input("policy", printable(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
 
     def read_list(file: str) -> bytes:
         data = _ask_for_list(request.channel, file)
-        read.append(Input("list", file, hashlib.sha256(data).hexdigest()))
+        read.append(Input("list", printable(file), hashlib.sha256(data).hexdigest()))
         return data
 
     policy, warnings = load_policy(text, given["name"], read_list)
@@ -298,7 +299,6 @@ def _open_ruleset(request: Request, name: str) -> Opened:
     """A ruleset by its descriptors: the folder that holds it may be one that only root can enter."""
     opened = open_descriptors(request.ruleset(name), name)
     ruleset = Ruleset.of(opened, name)
-    check_order(ruleset)
     return Opened(opened, ruleset)
 
 

@@ -117,8 +117,8 @@ def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, 
         attempt.change = what
         change = Change(config, store, attempt)
         change.engines.nftables.lost = known.totals
-        ruleset, path = change.kept(digest)
-        change.put(ruleset, path, _where(config, known), config.engine)
+        ruleset = change.kept(digest)
+        change.put(ruleset, _where(config, known), config.engine)
 
 
 def _where(config: Config, known: Known) -> Selection:

@@ -13,20 +13,20 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import DataError, GeodropError
 from geodrop.ruleset import container
+from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, record, text, whole
 from geodrop.state import files
-from geodrop.state.history import History, policies
+from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from geodrop.state.history import Entry
 
@@ -59,6 +59,28 @@ class Intent:
         return now < self.paused
 
 
+def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  # noqa: ANN401 - fields of Intent
+    # Files of versions that knew no other ruleset to go back to have no such key.
+    return Intent(digest=digest, last_good=digest if last_good is None else last_good, **rest)
+
+
+INTENT = record(
+    _intent,
+    ("paused", "why", "last_good", "rolled_back"),
+    others=True,
+    generation=whole(0, MAX_GENERATION),
+    digest=text(64, DIGEST),
+    unloaded=flag,
+    paused=whole(0, LAST_MOMENT),
+    why=text(MAX_TEXT, ANY),
+    last_good=text(64, DIGEST),
+    rolled_back=flag,
+)
+"""What intent.json may say. What a later version added is left out."""
+
+_BOUNDS = Bounds(size=1 << 17, values=100)
+
+
 class Store:
     """One state directory."""
 
@@ -72,7 +94,7 @@ class Store:
 
     def remember(self, intent: Intent) -> None:
         """Write what was asked for; raises PrivilegeError or ApplyError (disk full)."""
-        content = json.dumps(asdict(intent)).encode()
+        content = json.dumps(asdict(intent) | {"why": intent.why[:MAX_TEXT]}).encode()
         files.replace(self._intent_file, lambda file: file.write(content))
 
     @property
@@ -84,21 +106,15 @@ class Store:
         """Where the ruleset of a digest is kept; the file need not exist."""
         return self.rulesets / f"{digest}.ruleset"
 
-    def keep(self, source: Path, digest: str) -> None:
-        """Keep a copy of a ruleset, and of its base, in place of one that is damaged.
+    def keep(self, file: container.Container | None) -> None:
+        """Keep a copy of a ruleset's file, just as it was checked, and of its base; in place of one that is damaged.
 
         Raises PrivilegeError or ApplyError.
         """
-        if self._is_kept(digest):
+        if file is None or file.memory is None or self._is_kept(file.digest):
             return
-        if base := container.base_path(source, self.rulesets):
-            self.keep(Path(base), Path(base).stem)
-
-        def copy(target: IO[bytes]) -> None:
-            with source.open("rb") as file:
-                shutil.copyfileobj(file, target, 1 << 20)
-
-        files.replace(self.ruleset_path(digest), copy)
+        self.keep(file.base)
+        files.replace(self.ruleset_path(file.digest), file.memory.write_to)
 
     def keep_bytes(self, content: bytes, digest: str) -> None:
         """Keep a ruleset that has no file; raises PrivilegeError or ApplyError."""
@@ -164,19 +180,8 @@ class Store:
 
     def _read_intent(self) -> Intent | None:
         try:
-            content = json.loads(self._intent_file.read_bytes())
-            digest = str(content["digest"])
-            return Intent(
-                generation=int(content["generation"]),
-                digest=digest,
-                unloaded=bool(content["unloaded"]),
-                paused=int(content.get("paused", 0)),
-                why=str(content.get("why", "")),
-                # Files of versions that knew no other ruleset to go back to have no such key.
-                last_good=str(content.get("last_good", digest)),
-                rolled_back=bool(content.get("rolled_back", False)),
-            )
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return INTENT(decode(files.read(self._intent_file, _BOUNDS.size), _BOUNDS))
+        except (OSError, Invalid):
             return None
 
 

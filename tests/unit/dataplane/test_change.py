@@ -23,7 +23,7 @@ CALLS = ("open", "fsync", "replace", "ftruncate", "mkdir", "unlink")
 def put(config: Config, path: Path, **asked_for: Any) -> Report | None:  # noqa: ANN401 - fields of Intent
     """One load."""
     with begun(config, by_me("load")) as change:
-        return change.put(Ruleset.open(path), path, Selection(("eth0",)), "auto", **asked_for)
+        return change.put(Ruleset.open(path), Selection(("eth0",)), "auto", **asked_for)
 
 
 def digest_of(path: Path) -> str:
@@ -69,7 +69,7 @@ def test_a_quick_change_may_stand_on_what_is_in_force(kernel: Kernel, rulesets: 
     for number, (quick, path) in enumerate(((False, 0), (True, 1), (True, 1))):
         kernel.differences = [Difference("a map", "this", "that")] if number == 2 else []
         with begun(config, by_me("reload"), quick=quick) as change:
-            assert change.put(Ruleset.open(rulesets[path]), rulesets[path], Selection(("eth0",)), "auto")
+            assert change.put(Ruleset.open(rulesets[path]), Selection(("eth0",)), "auto")
         assert (kernel.kept is not None) == (number == 1)
         if kernel.kept:
             found = kernel.kept(digest_of(rulesets[0]))
@@ -83,7 +83,7 @@ def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> 
     put(config, rulesets[0])
     digest = digest_of(rulesets[0])
     change = Change(config, store := Store(config.state), attempt=None)  # type: ignore[arg-type]
-    assert change.kept(digest)[0].digest == kernel.now.digest
+    assert change.kept(digest).digest == kernel.now.digest
     store.ruleset_path(digest).write_bytes(rulesets[1].read_bytes())
     with pytest.raises(DataError, match="holds another ruleset"):
         change.kept(digest)
