@@ -8,6 +8,7 @@ databases ahead of its task.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import errno
 import hashlib
@@ -21,6 +22,7 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
+from geodrop.compile import seccomp
 from geodrop.compile.build import assemble, build, identity, write
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
@@ -41,6 +43,17 @@ if TYPE_CHECKING:
 
     from geodrop.policy.model import Policy
 
+CODECS = (
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "ascii",
+    "latin-1",
+    "idna",
+    "unicode_escape",
+    "raw_unicode_escape",
+)
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
@@ -94,12 +107,14 @@ class Outcome(NamedTuple):
 
 def main() -> NoReturn:
     """Do the one task asked for, answer, and end; end without a word if nobody asks any more."""
-    # Ctrl-C reaches this process too; only the one that asked has something to say about it.
+    # Whoever interrupts it wants it to end; only the one that asked has something to say about that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A copy, since descriptor 0 will become the task's own. It stays open till then, or what is received would take its
     # place.
     channel = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    warm_up()
     drop_privileges()
+    seccomp.install()
     request = wait(channel)
     if request is None:
         os._exit(0)
@@ -114,6 +129,14 @@ def main() -> NoReturn:
     answer(channel, outcome)
     # At once: there is nothing to tidy up, and freeing what a task leaves behind takes its time.
     os._exit(0)
+
+
+def warm_up() -> None:
+    """Have what Python would only read when it is first used: no file can be opened afterwards."""
+    for name in CODECS:
+        codecs.lookup(name)
+    hashlib.sha256(b"").digest()
+    time.strptime("2000", "%Y")  # imports what it needs when it is called
 
 
 def answer(channel: socket.socket, outcome: Outcome) -> None:

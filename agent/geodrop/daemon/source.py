@@ -84,7 +84,7 @@ class Maker:
         """What a prebuilt ruleset changes; it is loaded even where that cannot be said."""
         if previous is None:
             return None
-        with contextlib.suppress(DataError):
+        with contextlib.suppress(DataError, UnavailableError):
             job = Job("compare", ruleset=descriptors(ruleset.file), previous=descriptors(previous))
             return self._child(job).run(job).change
         return None
@@ -122,7 +122,15 @@ def descriptors(file: Container | None) -> list[int]:
 def _start() -> Child:
     # Where systemd offers its unit, nothing but that will do: a child of ours would have our privileges to lose.
     path = compile_socket()
-    return Child.connect(str(path)) if path.exists() else Child.start()
+    if path.exists():
+        return Child.connect(str(path))
+    if os.geteuid() != 0:
+        # It would have our user, who owns the state directory and may read what we hold in memory.
+        raise UnavailableError(
+            f"there is no {path}, and a daemon that is not root compiles nowhere else",
+            "start it with: systemctl start geodrop-compile.socket, or name a compiled file:  source: {ruleset: FILE}",
+        )
+    return Child.start()
 
 
 def _reason(text: str) -> str:

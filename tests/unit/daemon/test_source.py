@@ -132,6 +132,21 @@ def test_a_child_waits(config: Config, maker: Maker, monkeypatch: pytest.MonkeyP
         maker.make(config)
 
 
+def test_a_daemon_that_is_not_root_compiles_in_its_unit_only(
+    config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the socket of systemd it refuses, with the command that brings it; a compiled file needs none."""
+    monkeypatch.setattr(os, "geteuid", lambda: 998)
+    monkeypatch.setattr(Child, "start", lambda: pytest.fail("a child with the daemon's own user"))
+    with pytest.raises(UnavailableError, match=r"systemctl start geodrop-compile\.socket.*source: \{ruleset:"):
+        maker.make(config)
+    maker.wait(config)
+    assert waiting(maker) is None
+    (tmp_path / "fleet.ruleset").write_bytes(closed())
+    made = maker.make(Config(source=Source(ruleset=str(tmp_path / "fleet.ruleset")), state=tmp_path))
+    assert is_closed(made.ruleset.meta.compiler)
+
+
 def test_no_source() -> None:
     """Only what needs one asks for it."""
     with pytest.raises(ConfigError, match="source"):
