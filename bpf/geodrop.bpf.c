@@ -27,14 +27,17 @@ int geodrop(struct xdp_md *ctx)
 		return XDP_PASS;
 
 	struct packet packet;
-	if (!parse(ctx, &packet))
+	enum parsed parsed = parse(ctx, &packet);
+	if (parsed == PARSED_TOO_DEEP)
+		return judge_too_deep(policy, &packet) ? XDP_DROP : XDP_PASS;
+	if (parsed == PARSED_OTHER)
 		return XDP_PASS;
-	struct selection *selection = select(policy, &packet);
-	__u32 services = selection->services;
-	__u32 single = selection->single;
-	int never_drop = selection->flags & SELECTION_NEVER_DROP;
-	if (selection->flags & SELECTION_LOCAL) {
-		services = narrow(policy, &packet, services);
+	struct selection chosen = select(policy, &packet);
+	__u32 services = chosen.services;
+	__u32 single = chosen.single;
+	int never_drop = chosen.flags & SELECTION_NEVER_DROP;
+	if (chosen.flags & SELECTION_LOCAL) {
+		services = narrow(policy, &packet, chosen);
 		single = NO_SERVICE;
 	}
 	if (!services)

@@ -17,6 +17,18 @@ static __always_inline void count(__u32 pair, __u32 which, const struct packet *
 	}
 }
 
+/* Whether a service drops packets now. */
+static __always_inline int enforces(const struct service *service)
+{
+	int enforced = service->flags & SERVICE_ENFORCE;
+#ifndef GEODROP_NO_CLOCK
+	/* Only where a start was still to come when the policy was loaded: reading the clock costs as much as a lookup. */
+	if (service->starts && bpf_ktime_get_tai_ns() < service->starts)
+		enforced = 0;
+#endif
+	return enforced;
+}
+
 static __always_inline __u32 row_of(void *map, struct policy *policy, __u32 zone, __u32 embedded, __u32 service)
 {
 	__u32 number = ((zone * 2 + embedded) << (policy->row_bits & 7)) | service;
@@ -66,13 +78,23 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 		count(service->pair, COUNT_ACCEPTED, packet);
 		return 0;
 	}
-	int enforced = service->flags & SERVICE_ENFORCE;
-#ifndef GEODROP_NO_CLOCK
-	/* Only where a start was still to come when the policy was loaded: reading the clock costs as much as a lookup. */
-	if (service->starts && bpf_ktime_get_tai_ns() < service->starts)
-		enforced = 0;
-#endif
+	int enforced = enforces(service);
 	count(row >> ROW_PAIR_SHIFT, enforced ? COUNT_DROPPED : COUNT_WOULD_DROP, packet);
+	return enforced;
+}
+
+/*
+ * The answer for a frame of which neither source nor service can be read: it is dropped as soon as any service drops
+ * packets at all. `packet` holds its length, which is counted apart from all services.
+ */
+static __always_inline int judge_too_deep(struct policy *policy, const struct packet *packet)
+{
+	int enforced = 0;
+
+	for (__u32 number = 0; number < MAX_SERVICES; number++)
+		if (number < policy->services)
+			enforced |= enforces(&policy->service[number]);
+	count(policy->too_deep, enforced ? COUNT_DROPPED : COUNT_WOULD_DROP, packet);
 	return enforced;
 }
 

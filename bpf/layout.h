@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raised with every change of a layout or of what a map holds: pins of another version are never reused. */
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 
 #define MAX_SERVICES 16
 #define NO_SERVICE 0xff
@@ -119,17 +119,25 @@ struct service {
 enum selection_flag {
 	SELECTION_NEVER_DROP = 1,
 	SELECTION_LOCAL = 2, /* some of the services take certain local addresses only */
+	SELECTION_EVERY = 4, /* the catch-alls are among them, whatever the others do */
 };
 
 /* Which services take a protocol and port. */
 struct selection {
-	__u16 services; /* a bit each; with SELECTION_LOCAL the catch-alls are still to be added */
+	__u16 services; /* a bit each; with SELECTION_LOCAL alone the catch-alls are still to be added */
 	__u8 single;    /* the only bit that is set, or NO_SERVICE */
 	__u8 flags;
 };
 
 #define MAX_SELECTIONS 256
 #define MAX_LOCAL 256
+
+/* What cannot be read of a packet that is no later fragment: its protocol, or the ports of one that has them. */
+enum unreadable {
+	UNREADABLE_PROTOCOL = 0,
+	UNREADABLE_TCP = 1,
+	UNREADABLE_UDP = 2,
+};
 
 /* From here to the next one: which of the services that name local addresses take a packet sent there. */
 struct local {
@@ -153,10 +161,12 @@ struct policy {
 	struct selection selection[MAX_SELECTIONS];
 	struct local local_ipv4[MAX_LOCAL]; /* ascending; unused ones repeat the last */
 	struct local local_ipv6[MAX_LOCAL];
-	__u8 by_protocol[256]; /* selections for what shows no ports */
+	__u32 too_deep;        /* the counter pair of frames behind too many tags */
+	__u8 by_unreadable[4]; /* selections, by enum unreadable */
+	__u8 by_protocol[256]; /* selections for what has no ports, or is a later fragment */
 	__u8 by_tcp_port[65536];
 	__u8 by_udp_port[65536];
-	__u8 unused[POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 256 - 2 * 65536];
+	__u8 unused[POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
 };
 
 /* The control word, which every packet reads once; 0: nothing is in force. */

@@ -39,8 +39,10 @@ static __always_inline __u32 value_of(void *map, __u64 number, __u64 shift, __u6
 	shift &= 63;
 	number += key >> shift & ((1ULL << bits) - 1);
 	struct segment *segment = segment_of(map, &number);
-	if (!segment)
-		return 0;
+	if (!segment) {
+		*children = MAX_CHILDREN; /* which leads nowhere, and not to the zone of the number 0 */
+		return CHILD;
+	}
 	struct line *line = &segment->lines[number];
 
 	/* The KEY_BITS below `shift`, or all `shift` of them if there are fewer. */

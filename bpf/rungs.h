@@ -24,7 +24,7 @@ static __always_inline int ports_are(const struct packet *packet, __u16 one, __u
 
 static __always_inline int second_rung(const struct packet *packet)
 {
-	__u8 type = packet->type;
+	__u8 type = packet->source_port >> 8;
 
 	if (packet->protocol == IPPROTO_UDP)
 		return packet->shown & SHOWN_PORTS &&

@@ -5,18 +5,30 @@
 
 #include "parse.h"
 
-static __always_inline struct selection *select(struct policy *policy, const struct packet *packet)
+static __always_inline __u32 number_of(struct policy *policy, const struct packet *packet)
 {
-	__u8 number;
-
-	/* Ports that cannot be read take no part, as in later fragments: then the protocol alone counts. */
 	if (packet->shown & SHOWN_PORTS && packet->protocol == IPPROTO_TCP)
-		number = policy->by_tcp_port[packet->dest_port];
-	else if (packet->shown & SHOWN_PORTS && packet->protocol == IPPROTO_UDP)
-		number = policy->by_udp_port[packet->dest_port];
-	else
-		number = policy->by_protocol[packet->protocol];
-	return &policy->selection[number];
+		return policy->by_tcp_port[packet->dest_port];
+	if (packet->shown & SHOWN_PORTS && packet->protocol == IPPROTO_UDP)
+		return policy->by_udp_port[packet->dest_port];
+	if (packet->protocol == PROTOCOL_UNREADABLE)
+		return policy->by_unreadable[UNREADABLE_PROTOCOL];
+	if (packet->protocol == IPPROTO_TCP && !packet->later_fragment)
+		return policy->by_unreadable[UNREADABLE_TCP];
+	if (packet->protocol == IPPROTO_UDP && !packet->later_fragment)
+		return policy->by_unreadable[UNREADABLE_UDP];
+	return policy->by_protocol[packet->protocol & 0xff];
+}
+
+/* Those that take what stands behind an authentication header, and those that take authentication headers. */
+static __always_inline struct selection select(struct policy *policy, const struct packet *packet)
+{
+	struct selection chosen = policy->selection[number_of(policy, packet)];
+	if (packet->authenticated) {
+		chosen.services |= policy->selection[policy->by_protocol[IPPROTO_AH]].services;
+		chosen.flags |= SELECTION_LOCAL; /* the catch-alls depend on both */
+	}
+	return chosen;
 }
 
 static __always_inline int not_after(const struct local *local, __u64 high, __u64 low)
@@ -25,7 +37,7 @@ static __always_inline int not_after(const struct local *local, __u64 high, __u6
 }
 
 /* The services left when those that do not serve the packet's destination are gone, with catch-alls where they apply. */
-static __always_inline __u32 narrow(struct policy *policy, const struct packet *packet, __u32 services)
+static __always_inline __u32 narrow(struct policy *policy, const struct packet *packet, struct selection chosen)
 {
 	struct local *locals = packet->ipv6 ? policy->local_ipv6 : policy->local_ipv4;
 	__u64 at = 0, unknown = packet->dest_high >> 32;
@@ -39,7 +51,10 @@ static __always_inline __u32 narrow(struct policy *policy, const struct packet *
 		FORGET(at, unknown);
 	}
 	BOUND(at, MAX_LOCAL - 1);
-	services &= locals[at].services;
+	__u32 services = chosen.services & locals[at].services;
+	if (chosen.flags & SELECTION_EVERY)
+		return services;
+	services &= ~policy->catch_all;
 	return services & policy->enforced ? services : services | policy->catch_all;
 }
 

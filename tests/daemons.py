@@ -17,6 +17,7 @@ import structlog
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
+from geodrop.daemon.tasks import Tasks
 from geodrop.daemon.worker import Worker
 from tests.cli import TIMEOUT, Done
 
@@ -85,6 +86,10 @@ class Daemon:
         """How many it has open."""
         return len(list((self._proc() / "fd").iterdir()))
 
+    def threads(self) -> int:
+        """How many it has."""
+        return len(list((self._proc() / "task").iterdir()))
+
     def children(self) -> int:
         """How many processes it has started and not waited for."""
         return sum(len(file.read_text().split()) for file in self._proc().glob("task/*/children"))
@@ -122,4 +127,5 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
 
 def parts() -> Parts:
     """What the parts of a daemon work with, in this process."""
-    return Parts(None, Worker("engine"), Worker("compiler"), Notifier(), structlog.get_logger(), Metrics())
+    log, metrics = structlog.get_logger(), Metrics()
+    return Parts(None, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, Tasks(log, metrics))

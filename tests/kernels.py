@@ -16,11 +16,14 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "kernels"
 TESTS = "tests/conformance/test_engines.py", "tests/kernel/dataplane/nftables"
 CHOSEN = "nftables and not xdp and not random"
-MODULES = "nf_tables", "nft_reject_inet", "nft_fib_inet", "veth"
+MODULES = (
+    *("nf_tables", "nft_reject_inet", "nft_fib_inet", "nf_flow_table", "nf_flow_table_inet", "veth"),
+    *("xfrm_user", "ah4", "ah6", "esp4", "esp6"),
+)
 MINUTES = 60
 
 INSIDE = """#!/bin/sh
-export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true PYTHONDONTWRITEBYTECODE=1
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true GEODROP_TEST_IPSEC=true PYTHONDONTWRITEBYTECODE=1
 modprobe -a {modules}
 mkdir -p /run/netns
 cd {root} || exit

@@ -27,6 +27,7 @@ CLONE_NEWNET = 0x4000_0000
 ETH_P_IP = 0x0800
 ETH_P_IPV6 = 0x86DD
 ETH_P_8021Q = 0x8100
+ETH_P_8021AD = 0x88A8
 SOL_PACKET = 263
 PACKET_QDISC_BYPASS = 20
 SIOCGIFHWADDR = 0x8927
@@ -175,12 +176,14 @@ class PacketSender:
             count += 1
         return count
 
-    def send_tagged(self, packet: bytes, vlan: int) -> None:
-        """Send one packet behind an 802.1Q tag: 16 bits of priority (0) and identifier, 16 of the inner protocol."""
+    def send_tagged(self, packet: bytes, tags: Sequence[tuple[int, int]]) -> None:
+        """Send one packet behind VLAN tags, outermost first: each has a type and 16 bits of priority and identifier."""
         interface, packet_type, hardware_type, mac = self._to
         protocol = ETH_P_IP if packet[0] >> 4 == 4 else ETH_P_IPV6
-        tagged = struct.pack("!HH", vlan, protocol) + packet
-        self._socket.sendto(tagged, (interface, ETH_P_8021Q, packet_type, hardware_type, mac))
+        for kind, identifier in reversed(tags):
+            packet = struct.pack("!HH", identifier, protocol) + packet
+            protocol = kind
+        self._socket.sendto(packet, (interface, protocol, packet_type, hardware_type, mac))
 
     def close(self) -> None:
         """Close the socket."""

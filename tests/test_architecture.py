@@ -17,21 +17,23 @@ PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "messages": {"errors"},
-    "document": {"errors"},
+    "text": set(),
+    "messages": {"errors", "text"},
+    "inputs": set(),
+    "document": {"errors", "text"},
     "policy": {"errors", "document"},
     "geo": {"errors", "policy", "document"},
-    "ruleset": {"errors", "policy"},
-    "compile": {"errors", "messages", "document", "policy", "geo", "ruleset"},
-    "state": {"errors", "ruleset"},
+    "ruleset": {"errors", "inputs", "policy"},
+    "compile": {"errors", "text", "inputs", "messages", "document", "policy", "geo", "ruleset"},
+    "state": {"errors", "inputs", "ruleset"},
     "control": {"errors", "state"},
-    "config": {"errors", "document", "state"},
+    "config": {"errors", "inputs", "document", "state"},
     "dataplane": {"errors", "ruleset", "state", "config"},
     "report": {"errors", "ruleset", "state", "config", "dataplane"},
-    "daemon": {"errors", "compile", "control", "ruleset", "state", "config", "dataplane", "report"},
+    "daemon": {"errors", "text", "inputs", "compile", "control", "ruleset", "state", "config", "dataplane", "report"},
     "data": {"errors"},
     "demo": {"errors", "messages", "data", "state"},
-    "cli": {"errors", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"}
+    "cli": {"errors", "text", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"}
     | {"control", "report", "daemon"},
     "__main__": {"cli"},
 }
@@ -48,8 +50,16 @@ LIBRARIES: dict[str, set[str]] = {
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
     "prometheus_client": {"daemon"},
+    "pyroute2": {"dataplane"},
 }
 """Each library and the rooms that may import it."""
+
+PRINTING = {"messages.py", "cli/export.py", "demo", "dataplane/xdp/bcc_child.py", "daemon/log.py"}
+"""Files and rooms that write by themselves: what all else goes through, data, the demo's own, what a child says to its
+parent, and that the log could not be written.
+"""
+
+WRITING = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}
 
 UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
 """What reads databases and policies: never inside a process with privileges."""
@@ -121,6 +131,26 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert room(path) in LIBRARIES[library], f"{path} imports {name}; only {sorted(LIBRARIES[library])} may"
 
 
+def prints(path: Path) -> Iterator[ast.Call]:
+    """Every call that writes something to a terminal but JSON, which escapes what could steer one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            json = all(isinstance(one, ast.Call) and ast.unparse(one.func) == "json.dumps" for one in node.args)
+            if name in {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"} or (
+                name == "print" and not json
+            ):
+                yield node
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_text_for_people_goes_one_way(path: Path) -> None:
+    """Nothing is printed but through `messages`, which lets no text of somebody else's steer a terminal."""
+    inside = path.relative_to(PACKAGE)
+    found = [f"{path}:{node.lineno}" for node in prints(path)]
+    assert not found or {str(inside), inside.parts[0]} & PRINTING, found
+
+
 def test_the_table_has_no_cycle() -> None:
     """The rooms can be put in an order in which each imports only earlier ones."""
     left = dict(ROOMS)
@@ -143,3 +173,46 @@ def test_every_verb_is_covered() -> None:
     """The list above is the list of verbs: a new verb has to be added to it."""
     verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "main", "numbers"}
     assert set(PRIVILEGED) == verbs
+
+
+OPENS_BY_ITSELF = {
+    "inputs.py": "it is what opens",
+    "cli/main.py": "/dev/null, to write to",
+    "compile/sandbox.py": "folders, and /dev/null",
+    "compile/child.py": "a descriptor to write to",
+    "state/files.py": "to write, in our own folder",
+    "state/places.py": "/proc",
+    "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",
+    "state/room.py": "to write, in our own folder",
+    "dataplane/xdp/libbpf_loader.py": "a file of the package",
+    "dataplane/xdp/bcc_loader.py": "files of the package",
+    "dataplane/xdp/bcc_child.py": "files of the package",
+    "dataplane/capabilities.py": "/proc",
+    "dataplane/xdp/memory.py": "/proc",
+    "dataplane/doctor/bpf.py": "/proc",
+    "dataplane/ipsec.py": "/proc",
+    "dataplane/network_events.py": "/proc",
+}
+"""Files that open something without geodrop.inputs, and what that is."""
+
+
+def opens(path: Path) -> bool:
+    """Whether a file calls anything that opens a file by name for reading."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        first = ast.unparse(node.args[0]) if node.args else ""
+        if called in {"open", "os.open", "io.open"} and not first.startswith(("open_regular(", "descriptor")):
+            return True
+        if called.endswith((".read_bytes", ".read_text")) or (called.endswith(".open") and first in {"'r'", "'rb'"}):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_inputs_are_opened_in_one_place(path: Path) -> None:
+    """A FIFO, a device or a file that never ends cannot make anybody wait: what others name is opened by inputs.py."""
+    name = str(path.relative_to(PACKAGE))
+    if room(path) != "demo":
+        assert opens(path) == (name in OPENS_BY_ITSELF), f"{name}: open files by geodrop.inputs"

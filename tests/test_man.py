@@ -41,7 +41,7 @@ services:
 never_drop: {ports: {tcp: [22]}}
 limits: {blast_radius: 5%}
 """,
-    "agent": b"{source: {ruleset: r}, metrics: {listen: '127.0.0.1:1'}}",
+    "agent": b"{source: {ruleset: r}, metrics: {listen: '127.0.0.1:1'}, keep: {count: 1}}",
 }
 """A file of each kind that has every table there is."""
 

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from tests.conformance.frames import encode
@@ -20,7 +21,7 @@ from tests.namespaces import mac_address
 from tests.oracle.packet import Packet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from tests.namespaces import End
 
@@ -63,15 +64,25 @@ class Tally:
 
 
 class Traffic:
-    """Traffic from `sources` to a port, from one end of a veth pair to the other, until the block ends."""
+    """Traffic from `sources` to a port, from one end of a veth pair to the other, until the block ends.
 
-    def __init__(self, sender: End, sink: End, sources: Sequence[str], dport: int = 443) -> None:
+    `ports` are other ports that some of the sources send to.
+    """
+
+    def __init__(
+        self,
+        sender: End,
+        sink: End,
+        sources: Sequence[str],
+        dport: int = 443,
+        ports: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.sources = list(sources)
         self.tallies: dict[str, Tally] = {}
         self._sender, self._sink = sender, sink
         frames = []
         for number, source in enumerate(self.sources, start=1):
-            packet = Packet(source, dport=dport)
+            packet = Packet(source, dport=ports.get(source, dport))
             header = mac_address(sink) + mac_address(sender) + ETHERTYPES[packet.family].to_bytes(2, "big")
             frames.append((header + encode(packet, number)).hex())
         self._command = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
 from geodrop.errors import ConfigError, ConfigFileError
+from geodrop.inputs import read_regular
+from geodrop.state.keep import Keep
 from geodrop.state.places import default_socket, default_state
 
 if TYPE_CHECKING:
@@ -25,8 +28,14 @@ LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
-INTERFACE = re.compile(r"[^\s/:]{1,15}")
-"""dev_valid_name in net/core/dev.c, with room for the patterns of fnmatch."""
+MAX_SIZE = 1 << 20
+"""Bytes of agent.yaml."""
+
+COUNT = re.compile(r"[1-9][0-9]{0,4}")
+SIZES = {"M": 1_000_000, "G": 1_000_000_000}
+SIZE = re.compile(r"([1-9][0-9]{0,5})([MG])")
+INTERFACE = re.compile(r"!?[^\s/:]{1,127}")
+"""dev_valid_name in net/core/dev.c, as long as alternative names may be, with room for the patterns of fnmatch."""
 
 
 SOURCE = {
@@ -41,20 +50,29 @@ METRICS = {
     "textfile": Key("a folder that node_exporter reads"),
 }
 
+KEEP = {
+    "rulesets": Key("for how long, in `h`, `d` or `w` (default: `400d`)"),
+    "count": Key("how many at most (default: `200`)"),
+    "size": Key(
+        "how many bytes of them at most, in `M` or `G` (default: `500M`); whatever it says, what is in force, the "
+        "last good one and the policy before it stay"
+    ),
+}
+
 KEYS = {
     "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
     "loader": Key("who loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
     "interfaces": Key(
-        "where packets are judged, a list of names that may end in `*`. Left out: those with a default route, but no "
-        "loopback, bridge, veth or tunnel"
+        "where packets are judged, a list of names that may end in `*`; `!NAME` is left out. Without any other name: "
+        "those with a default route in any table, but no loopback, bridge, veth or tunnel"
     ),
     "first_boot": Key("`open` (default) or `closed`: as long as there is no ruleset to load"),
     "state": Key("the folder for rulesets and what is remembered (default: `/var/lib/geodrop`)"),
     "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
     "metrics": Key("where metrics are to be had; one of the following", METRICS),
     "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
-    "keep": Key("how long rulesets are kept that are not in force, in `h`, `d` or `w` (default: `400d`)"),
+    "keep": Key("which rulesets are kept that are not in force: for how long, or the following", KEEP),
 }
 """agent.yaml's keys, whole."""
 
@@ -79,7 +97,7 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """agent.yaml, typed. `interfaces` empty means those with a default route; `keep` is in seconds."""
+    """agent.yaml, typed. `interfaces` without a name means those with a default route."""
 
     source: Source | None = None
     engine: str = "auto"
@@ -90,7 +108,7 @@ class Config:
     socket: Path = field(default_factory=default_socket)
     metrics: Metrics = Metrics()
     watch: bool = False
-    keep: int = 400 * UNITS["d"]
+    keep: Keep = field(default_factory=Keep)
 
 
 def load_config(path: str | None) -> Config:
@@ -102,13 +120,15 @@ def load_config(path: str | None) -> Config:
     named = path or os.environ.get("GEODROP_CONFIG")
     at = named or DEFAULT_PATH
     try:
-        data = Path(at).read_bytes()
+        data = read_regular(at, MAX_SIZE)
     except FileNotFoundError:
         if named is None:
             return Config()
         raise ConfigError(f"{at}: no such file", "name another with --config, or leave it out for defaults") from None
-    except OSError as error:
+    except PermissionError as error:
         raise ConfigError(f"{at}: {error.strerror}", "run as root or as a member of group geodrop") from error
+    except OSError as error:
+        raise ConfigError(f"{at}: {error.strerror}", "name a file of YAML that can be read") from error
     # Not imported at the top: most hosts and most verbs have no agent.yaml to read.
     from geodrop.document.tree import read_document  # noqa: PLC0415
 
@@ -139,13 +159,15 @@ class _Reader:
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),
             "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
-            "keep": found.value("keep", self._duration),
         }
+        if "keep" in found.nodes:
+            read["keep"] = self._keep(found.nodes["keep"])
         if "source" in found.nodes:
             read["source"] = self._source(found.nodes["source"])
         if "interfaces" in found.nodes:
             node = found.nodes["interfaces"]
-            read["interfaces"] = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
+            read["interfaces"] = names = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
+            self._check_left_out(node, names)
         if "metrics" in found.nodes:
             read["metrics"] = self._metrics(found.nodes["metrics"])
         return Config(**{name: value for name, value in read.items() if value is not None})  # type: ignore[arg-type]
@@ -160,6 +182,32 @@ class _Reader:
             self._report.error(node.place, "source needs policy and databases, or ruleset alone; write one of the two")
             return None
         return Source(policy, tuple(databases), ruleset)
+
+    def _keep(self, node: Node) -> Keep:
+        from geodrop.document.tree import Scalar  # noqa: PLC0415 - as above
+
+        if isinstance(node, Scalar):
+            # A duration alone is how long.
+            seconds = self._shape.value(self._report, node, "keep of agent.yaml", self._duration)
+            return Keep() if seconds is None else Keep(seconds)
+        found = self._shape.fields(self._report, node, "keep", KEEP)
+        read = {
+            "seconds": found.value("rulesets", self._duration),
+            "count": found.value("count", self._count),
+            "size": found.value("size", self._size),
+        }
+        return Keep(**{name: value for name, value in read.items() if value is not None})
+
+    def _count(self, text: str) -> int:
+        if not COUNT.fullmatch(text):
+            raise self._shape.UnreadableError(f"{shown(text)} is not a number; write 1 to 99999")
+        return int(text)
+
+    def _size(self, text: str) -> int:
+        found = SIZE.fullmatch(text)
+        if not found:
+            raise self._shape.UnreadableError(f"{shown(text)} is not a size; write for instance 500M or 2G")
+        return int(found[1]) * SIZES[found[2]]
 
     def _metrics(self, node: Node) -> Metrics | None:
         found = self._shape.fields(self._report, node, "metrics", METRICS)
@@ -192,9 +240,21 @@ class _Reader:
     def _interface(self, text: str) -> str:
         if not INTERFACE.fullmatch(text):
             raise self._shape.UnreadableError(
-                f"{shown(text)} cannot be an interface's name; write at most 15 characters without space, / or :"
+                f"{shown(text)} cannot be an interface's name; write at most 127 characters without space, / or :"
             )
+        if text.startswith("!") and any(sign in text for sign in "*?["):
+            raise self._shape.UnreadableError(f"{shown(text)} leaves a pattern out; write the names of interfaces")
         return text
+
+    def _check_left_out(self, node: Node, names: tuple[str, ...]) -> None:
+        """A pattern goes to the kernel as it is, for interfaces to come: it cannot spare one."""
+        for name in names:
+            pattern = next((one for one in names if name[0] == "!" and fnmatchcase(name[1:], one)), None)
+            if pattern:
+                self._report.error(
+                    node.place,
+                    f"interfaces has both {name} and {pattern}, which means it; write the names of those to be judged",
+                )
 
     def _duration(self, text: str) -> int:
         found = DURATION.fullmatch(text)

@@ -10,7 +10,7 @@ from tests.oracle.packet import Packet
 
 VERSION = "version: 1\n"
 ACCEPT, DROP = "accept", "drop"
-GRE, AUTHENTICATION = 47, 51
+GRE, ESP, SCTP = 47, 50, 132
 
 WORLD: dict[str, dict[str, Any]] = {
     "1.0.0.0/8": country("CN"),

@@ -7,5 +7,22 @@ counters must say is the oracle's sum over the same packets.
 from tests.conformance.address_cases import EMBEDDED, RUNGS
 from tests.conformance.packet_cases import CONNECTIONS, FRAGMENTS, HEADERS, SECOND_RUNG
 from tests.conformance.service_cases import MODES, REJECT, SCOPE
+from tests.conformance.unreadable_cases import PORTS, PROTOCOLS
+from tests.conformance.walked_cases import AUTHENTICATED, LENGTHS, TAGS
 
-CASES = [*RUNGS, *EMBEDDED, *SCOPE, *MODES, *CONNECTIONS, *FRAGMENTS, *HEADERS, *SECOND_RUNG, *REJECT]
+CASES = [
+    *RUNGS,
+    *EMBEDDED,
+    *SCOPE,
+    *MODES,
+    *CONNECTIONS,
+    *FRAGMENTS,
+    *HEADERS,
+    *SECOND_RUNG,
+    *PROTOCOLS,
+    *PORTS,
+    *AUTHENTICATED,
+    *LENGTHS,
+    *TAGS,
+    *REJECT,
+]

@@ -40,6 +40,9 @@ ENGINES: dict[str, Callable[[Pins], Engine]] = {
 REJECTING = {"nftables", "exported"}
 """Those that can reject, by `Engine.name`."""
 
+ENDED_BY_A_DROP = {"nftables", "exported"}
+"""Those on which a packet that several services judge is counted by none after the one that drops it."""
+
 
 @pytest.fixture(scope="package")
 def wire() -> Iterator[Wire]:

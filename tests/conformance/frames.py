@@ -9,12 +9,21 @@ import itertools
 import struct
 from typing import TYPE_CHECKING
 
-from tests.oracle.packet import ICMP, ICMPV6, TCP, UDP, parsed
+from tests.oracle.packet import (
+    AUTHENTICATION,
+    EXTENSION_BYTES,
+    FRAGMENT,
+    ICMP,
+    ICMPV6,
+    ROUTING,
+    TCP,
+    UDP,
+    parsed,
+)
 
 if TYPE_CHECKING:
     from tests.oracle.packet import Packet
 
-HOP_BY_HOP, ROUTING, FRAGMENT, DESTINATION = 0, 43, 44, 60
 TCP_FLAGS = {"F": 1, "S": 2, "R": 4, "P": 8, "A": 16}
 MORE_FRAGMENTS = 0x2000
 
@@ -23,7 +32,11 @@ def encode(packet: Packet, number: int) -> bytes:
     """The packet on the wire, from the IP header on. `number` goes where it can be read back from every fragment:
     the identification of IPv4 (16 bits), the flow label of IPv6 (20 bits).
     """
-    body = _transport(packet)
+    headers = b"".join(
+        _between(packet, number, header, following)
+        for header, following in itertools.pairwise((*packet.chain, packet.protocol))
+    )
+    body = (headers + _transport(packet))[: packet.kept]
     return _ipv4(packet, number, body) if packet.family == 4 else _ipv6(packet, number, body)
 
 
@@ -38,7 +51,7 @@ def _ipv4(packet: Packet, number: int, body: bytes) -> bytes:
         number,
         offset // 8 | (MORE_FRAGMENTS if more else 0),
         packet.hop_limit,
-        packet.protocol,
+        (*packet.chain, packet.protocol)[0],
         0,
         parsed(packet.source).packed,
         parsed(packet.dest).packed,
@@ -48,28 +61,24 @@ def _ipv4(packet: Packet, number: int, body: bytes) -> bytes:
 
 
 def _ipv6(packet: Packet, number: int, body: bytes) -> bytes:
-    chain = [*packet.extensions]
-    if packet.fragment is not None and FRAGMENT not in chain:
-        chain.append(FRAGMENT)
-    headers = b""
-    for kind, following in itertools.pairwise([*chain, packet.protocol]):
-        headers += _extension(packet, number, kind, following)
     return (
         struct.pack(
             "!IHBB16s16s",
             6 << 28 | number,
-            len(headers) + len(body),
-            chain[0] if chain else packet.protocol,
+            0 if packet.no_length else len(body),
+            (*packet.chain, packet.protocol)[0],
             packet.hop_limit,
             parsed(packet.source).packed,
             parsed(packet.dest).packed,
         )
-        + headers
         + body
     )
 
 
-def _extension(packet: Packet, number: int, kind: int, following: int) -> bytes:
+def _between(packet: Packet, number: int, kind: int, following: int) -> bytes:
+    """A header that stands between the IP header and the transport."""
+    if kind == AUTHENTICATION:
+        return authentication_header(following, packet.authentication or 0)
     if kind == FRAGMENT:
         offset, more = packet.fragment or (0, False)
         return struct.pack("!BBHI", following, 0, offset | more, number)
@@ -78,6 +87,11 @@ def _extension(packet: Packet, number: int, kind: int, following: int) -> bytes:
     # Hop-by-hop and destination options: 16 bytes, one experimental option that may be skipped. Not PadN, of which
     # Linux takes no more than 7 bytes.
     return struct.pack("!BBBB", following, 1, 0x1E, 12) + bytes(12)
+
+
+def authentication_header(following: int, length: int) -> bytes:
+    """RFC 4302: parameters index 0x100, sequence number 1, and a value as long as the length byte says."""
+    return struct.pack("!BBHII", following, length, 0, 0x100, 1).ljust(length * 4 + 8, b"\xa5")[: length * 4 + 8]
 
 
 def _transport(packet: Packet) -> bytes:
@@ -91,6 +105,8 @@ def _transport(packet: Packet) -> bytes:
         header = struct.pack("!HHHH", packet.sport, packet.dport, 8 + len(packet.payload), 0)
     elif packet.protocol in {ICMP, ICMPV6}:
         header = struct.pack("!BBHI", packet.icmp_type, 0, 0, 0)
+    elif packet.protocol in {*EXTENSION_BYTES, AUTHENTICATION}:
+        header = b""
     else:
         header = bytes(8)
     return (header + packet.payload)[: packet.cut]

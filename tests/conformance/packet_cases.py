@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tests.conformance.case import (
     ACCEPT,
-    AUTHENTICATION,
     CATCH_ALL,
     CN,
     DENY_ALL,
@@ -17,8 +16,7 @@ from tests.conformance.case import (
     one,
     service,
 )
-from tests.conformance.frames import DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING
-from tests.oracle.packet import ICMP, ICMPV6, UDP, Packet
+from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, ROUTING, UDP, Packet
 
 CONNECTIONS = [
     Case(
@@ -152,14 +150,6 @@ HEADERS = [
             ],
             *one(CN[1], DROP, extensions=(HOP_BY_HOP,), fragment=(0, True)),
             *one(CN[1], ACCEPT, extensions=(HOP_BY_HOP,), fragment=(64, False), payload=LIKE_443),
-        ],
-    ),
-    Case(
-        "an authentication header is a protocol of its own, whatever it protects",
-        "services:\n" + service(DENY_CN) + service(DENY_CN, "{protocols: [51]}", "ipsec"),
-        [
-            *both(CN, DROP, protocol=AUTHENTICATION, payload=bytes(16) + LIKE_443),
-            *both(US, ACCEPT, protocol=AUTHENTICATION, payload=bytes(16) + LIKE_443),
         ],
     ),
     Case(

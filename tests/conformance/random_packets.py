@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.conformance.case import ASIA, AUTHENTICATION, CN, GRE, NOBODY, RU, SPECIAL, UA, UA_43, US, VERSION, service
-from tests.conformance.frames import DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING
-from tests.oracle.packet import ICMP, ICMPV6, TCP, UDP, Packet
+from tests.conformance.case import ASIA, CN, GRE, NOBODY, RU, SPECIAL, UA, UA_43, US, VERSION, service
+from tests.namespaces import ETH_P_8021AD, ETH_P_8021Q
+from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, ROUTING, TCP, UDP, Packet
 
 if TYPE_CHECKING:
     import random
@@ -27,6 +27,10 @@ ICMP_TYPES = [0, 1, 2, 3, 4, 8, 11, 12, 13, 128, 129, 130, 133, 135, 136, 137, 1
 OPTIONS = [b"", b"", b"\x01\x01\x01\x00", b"\x07\x07\x04" + bytes(4) + b"\x00", b"\x01" * 40]
 CHAINS = [(), (), (HOP_BY_HOP,), (DESTINATION,), (ROUTING, DESTINATION), (HOP_BY_HOP, ROUTING, DESTINATION)]
 FRAGMENTS = [None, None, None, None, (0, True), (0, False), (8, True), (64, False), (65_520, False)]
+
+AUTHENTICATION_LENGTHS = [*range(1, 15), 0, 15, 255, 4, 4, 4]
+CUTS = [0, 1, 3, 4, 8, 13, 14, 16]
+TAGS = [0] * 20 + [1, 2, 3, 8]
 
 _ALL = "default: deny; unknown: deny"
 _NOT_CN = "default: allow; unknown: allow; deny: [CN, 'continent:EU']; allow: [UA]"
@@ -62,16 +66,16 @@ def random_packet(chance: random.Random) -> Packet:
     family = 6 if ":" in source else 4
     fragment = chance.choice(FRAGMENTS)
     chain = chance.choice(CHAINS) if family == 6 else ()
-    if fragment == (0, True) and family == 6 and chance.random() < 0.3:
-        chain = (FRAGMENT, DESTINATION)
-    protocol = chance.choice([TCP, TCP, TCP, UDP, UDP, ICMP if family == 4 else ICMPV6, GRE, AUTHENTICATION])
-    if family == 6 and protocol == AUTHENTICATION and fragment is not None and fragment[0]:
+    if fragment == (0, True) and family == 6 and chance.random() < 0.5:
+        chain = chance.choice([(FRAGMENT, DESTINATION), (FRAGMENT, DESTINATION, ROUTING, DESTINATION)])
+    authentication = chance.choice(AUTHENTICATION_LENGTHS) if chance.random() < 0.2 else None
+    if family == 6 and fragment is not None and fragment[0]:
         # Linux does not tell the protocol of a later fragment that begins with another extension header.
-        fragment = None
+        authentication = None
     return Packet(
         source,
         chance.choice(DESTS[family]),
-        protocol,
+        chance.choice([TCP, TCP, TCP, UDP, UDP, ICMP if family == 4 else ICMPV6, GRE]),
         sport=chance.choice(PORTS),
         dport=chance.choice(PORTS),
         flags=chance.choice(FLAGS),
@@ -80,6 +84,15 @@ def random_packet(chance: random.Random) -> Packet:
         fragment=fragment,
         extensions=chain,
         options=chance.choice(OPTIONS) if family == 4 else b"",
+        authentication=authentication,
         payload=chance.randbytes(chance.choice([16, 24, 40])),
-        cut=chance.choice([8, 16]) if fragment == (0, True) and chance.random() < 0.5 else None,
+        cut=chance.choice(CUTS) if fragment in {None, (0, True)} and chance.random() < 0.3 else None,
+        kept=_kept(chance, chain) if fragment == (0, True) and chance.random() < 0.5 else None,
+        no_length=chain[:1] == (HOP_BY_HOP,) and chance.random() < 0.3,
+        tags=tuple((chance.choice([ETH_P_8021Q, ETH_P_8021AD]), 0) for _ in range(chance.choice(TAGS))),
     )
+
+
+def _kept(chance: random.Random, chain: tuple[int, ...]) -> int:
+    """Where a first fragment ends. Linux looks into hop-by-hop options early: they are whole."""
+    return chance.randrange(16 if chain[:1] == (HOP_BY_HOP,) else 8, 80, 8)

@@ -115,11 +115,6 @@ SCOPE = [
             *one(US[1], ACCEPT, dest="2600:30::9"),
         ],
     ),
-    Case(
-        "priority-tagged frames are packets like any other",
-        "services:\n" + service(DENY_CN),
-        [*both(CN, DROP, vlan=0), *both(US, ACCEPT, vlan=0)],
-    ),
 ]
 
 MODES = [

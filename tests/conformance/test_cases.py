@@ -10,9 +10,9 @@ import pytest
 
 from tests.conformance.case import CN, Case
 from tests.conformance.cases import CASES
-from tests.conformance.frames import HOP_BY_HOP, ROUTING, checksum, encode
+from tests.conformance.frames import checksum, encode
 from tests.oracle.ladder import Oracle
-from tests.oracle.packet import UDP, Packet, judge
+from tests.oracle.packet import AUTHENTICATION, FRAGMENT, HOP_BY_HOP, ROUTING, UDP, Packet, judge
 
 if TYPE_CHECKING:
     from tests.oracle.ladder import Database
@@ -51,3 +51,27 @@ def test_ipv6_frame() -> None:
     assert (hop_by_hop[0], (hop_by_hop[1] + 1) * 8) == (ROUTING, 16)
     assert (routing[0], (routing[1] + 1) * 8) == (UDP, 8)
     assert struct.unpack("!HH", frame[64:68]) == (40_000, 53)
+
+
+def test_a_frame_cut_inside_its_extension_headers() -> None:
+    """The first fragment holds the fragment header and half of what follows; its length says so."""
+    chain = (FRAGMENT, HOP_BY_HOP)
+    frame = encode(Packet(CN[1], extensions=chain, fragment=(0, True), kept=16), 1)
+    assert (len(frame), struct.unpack("!H", frame[4:6])) == (56, (16,))
+    assert struct.unpack("!BBH", frame[40:44]) == (HOP_BY_HOP, 0, 1)
+
+
+def test_an_authentication_header() -> None:
+    """Behind the IP header of either family, as long as its length byte says, and then the ports."""
+    frame = encode(Packet(CN[0], authentication=1), 1)
+    assert (frame[9], frame[20], frame[21]) == (AUTHENTICATION, 6, 1)
+    assert struct.unpack("!HH", frame[32:36]) == (40_000, 443)
+    frame = encode(Packet(CN[1], extensions=(ROUTING,), authentication=14), 1)
+    assert (frame[40], frame[48], frame[49]) == (AUTHENTICATION, 6, 14)
+    assert struct.unpack("!HH", frame[112:116]) == (40_000, 443)
+
+
+def test_no_length() -> None:
+    """The payload is there, its length is not."""
+    frame = encode(Packet(CN[1], extensions=(HOP_BY_HOP,), no_length=True), 1)
+    assert (len(frame), frame[4:6]) == (76, bytes(2))

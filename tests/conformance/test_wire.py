@@ -18,4 +18,4 @@ def test_without_an_engine_everything_arrives() -> None:
     with make_wire() as wire:
         arrived, _, lengths = wire.send(expectations)
     assert [item for item, here in zip(expectations, arrived, strict=True) if not here] == []
-    assert min(lengths) >= 28
+    assert min(lengths) >= 20

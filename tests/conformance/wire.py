@@ -70,10 +70,7 @@ class Wire:
             number = next(self._numbers) if expectation.number is None else expectation.number
             frame = encode(expectation.packet, number)
             sender = self.senders[expectation.via]
-            if expectation.packet.vlan is None:
-                sender.send([frame])
-            else:
-                sender.send_tagged(frame, expectation.packet.vlan)
+            sender.send_tagged(frame, expectation.packet.tags)
             numbers.append((f"{expectation.packet.family}", number))
             lengths.append(len(frame))
         seen = self._seen()

@@ -1,8 +1,12 @@
-"""Judging packets: which services take one, rungs 1 and 2 and `established`, what is counted, and accept or drop."""
+"""Judging packets: which services take one, rungs 1 and 2 and `established`, what is counted, and accept or drop.
+
+What cannot be read of a packet counts against it: it is judged by its source, for every service it might be meant for.
+"""
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import defaultdict
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -15,6 +19,13 @@ if TYPE_CHECKING:
     from tests.oracle.policy import Service
 
 TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
+
+EXTENSION_BYTES = {HOP_BY_HOP: 16, ROUTING: 8, FRAGMENT: 8, DESTINATION: 16}
+"""How long the suite makes the extension headers of IPv6."""
+
+READABLE_AUTHENTICATION = range(1, 15)
+"""Lengths of an authentication header that is walked through, as its second byte has them: 4-byte words less two."""
 
 parsed = functools.cache(ip_address)
 """An address from its text, which takes long: hundreds of thousands of packets have few of them."""
@@ -25,6 +36,9 @@ ICMP_ERRORS = {
 }
 NEIGHBOUR_DISCOVERY = {133, 134, 135, 136, 137}  # RFC 4861
 DHCP_PORTS = {4: {(68, 67), (67, 68)}, 6: {(546, 547), (547, 546)}}  # RFC 2131, RFC 8415
+
+LONGEST = 2**16
+"""No packet here is longer."""
 
 TYPE_END, PORTS_END, TCP_FLAGS_END = 1, 4, 14
 """Bytes of a transport header up to and with ICMP's type, the ports and TCP's flags; fewer do not show them."""
@@ -39,8 +53,11 @@ class Packet:
     """One packet as on the wire. `fragment` is (offset in bytes, more follow).
 
     `extensions` are IPv6 extension headers before the transport header, by number; `options` are bytes of IPv4
-    options. `payload` follows the transport header, or in a later fragment stands for all of it. `cut` leaves only so
-    many bytes of transport header and payload. `vlan` is the identifier of an 802.1Q tag.
+    options. `authentication` puts an authentication header right before the transport header; it is its length byte.
+    `payload` follows the transport header, or stands for all of it: in a later fragment, or where `protocol` is that of
+    an extension header. `cut` leaves only so many bytes of transport header and payload; `kept` only so many of all
+    that follows the IP header, in steps of 8 as fragments are cut. `no_length` writes 0 for the length of an IPv6
+    payload. `tags` are VLAN tags in front, outermost first: type and identifier.
     """
 
     source: str
@@ -54,9 +71,12 @@ class Packet:
     fragment: tuple[int, bool] | None = None
     extensions: tuple[int, ...] = ()
     options: bytes = b""
+    authentication: int | None = None
     payload: bytes = b""
     cut: int | None = None
-    vlan: int | None = None
+    kept: int | None = None
+    no_length: bool = False
+    tags: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.dest:
@@ -73,13 +93,61 @@ class Packet:
         return self.fragment is not None and self.fragment[0] > 0
 
     @property
-    def has_ports(self) -> bool:
-        """Whether there are ports to read."""
-        return self.protocol in {TCP, UDP} and self.shows(PORTS_END)
+    def chain(self) -> tuple[int, ...]:
+        """The headers between the IP header and the transport header, by number."""
+        chain = self.extensions
+        if self.family == 6 and self.fragment is not None and FRAGMENT not in chain:
+            chain = (*chain, FRAGMENT)
+        return chain if self.authentication is None else (*chain, AUTHENTICATION)
 
-    def shows(self, end: int) -> bool:
-        """Whether so many bytes of the transport header are there."""
-        return not self.later_fragment and (self.cut is None or self.cut >= end)
+
+@dataclass(frozen=True)
+class Reading:
+    """What can be read of a packet.
+
+    `protocols` is what it is of: its transport, and an authentication header in front of that; None: unreadable.
+    `shown` is how many bytes of the transport header there are.
+    """
+
+    protocols: frozenset[int] | None = None
+    transport: int | None = None
+    shown: int = 0
+
+    @property
+    def ports(self) -> bool:
+        """Whether there are ports to read."""
+        return self.transport in {TCP, UDP} and self.shown >= PORTS_END
+
+
+UNREADABLE = Reading()
+
+
+def read(packet: Packet) -> Reading:
+    """Walk the headers up to the transport."""
+    headers = (*packet.chain, packet.protocol)
+    if packet.later_fragment:
+        # Of IPv6 it is the fragment header that names what the fragment is of, of IPv4 the IP header.
+        of = headers[headers.index(FRAGMENT) + 1 if packet.family == 6 else 0]
+        return Reading(frozenset({of}), of)
+    left = LONGEST if packet.kept is None else packet.kept
+    for header, following in itertools.pairwise(headers):
+        if header == AUTHENTICATION:
+            size = (packet.authentication or 0) * 4 + 8
+            if (
+                packet.authentication not in READABLE_AUTHENTICATION
+                or following in {*EXTENSION_BYTES, AUTHENTICATION}
+                or left < size
+            ):
+                return UNREADABLE
+        elif left <= 0:
+            return UNREADABLE
+        else:
+            size = EXTENSION_BYTES[header]
+        left -= size
+    if packet.cut is not None:
+        left = min(left, packet.cut)
+    protocols = {packet.protocol} if packet.authentication is None else {packet.protocol, AUTHENTICATION}
+    return Reading(frozenset(protocols), packet.protocol, max(left, 0))
 
 
 @dataclass(frozen=True)
@@ -97,20 +165,28 @@ def judge(oracle: Oracle, packet: Packet) -> Judgement:
     """What becomes of a packet that arrives on a judged interface."""
     counts: list[tuple[str, str | None, str]] = []
     verdict = "accept"
-    for service in takers(oracle, packet):
-        counter, label = _count(oracle, service, packet)
+    reading = read(packet)
+    for service in takers(oracle, packet, reading):
+        counter, label = _count(oracle, service, packet, reading)
         counts.append((service.name, label, counter))
         if counter == "dropped":
             verdict = "drop"
     return Judgement(verdict, tuple(counts))
 
 
-def takers(oracle: Oracle, packet: Packet) -> list[Service]:
-    """The services that take a packet. A catch-all takes it unless an enforced service with a match does."""
-    matching = [service for service in oracle.policy.services if not service.catch_all and _takes(service, packet)]
+def takers(oracle: Oracle, packet: Packet, reading: Reading) -> list[Service]:
+    """The services that take a packet. A catch-all takes it unless an enforced service with a match does; but what
+    cannot be read goes to every service that it might be meant for.
+    """
+    here = [service for service in oracle.policy.services if _is_local(service, packet)]
+    if reading.protocols is None:
+        return here
+    if reading.transport in {TCP, UDP} and not reading.ports and not packet.later_fragment:
+        return [service for service in here if _might_take(service, reading.protocols)]
+    matching = [service for service in here if not service.catch_all and _takes(service, packet, reading)]
     if any(service.enforce for service in matching):
         return matching
-    return matching + [service for service in oracle.policy.services if service.catch_all]
+    return matching + [service for service in here if service.catch_all]
 
 
 def totals(judged: Iterable[tuple[Packet, Judgement, int]]) -> dict[tuple[str, str, str | None, str], tuple[int, int]]:
@@ -123,39 +199,51 @@ def totals(judged: Iterable[tuple[Packet, Judgement, int]]) -> dict[tuple[str, s
     return dict(sums)
 
 
-def _takes(service: Service, packet: Packet) -> bool:
-    if service.addresses and not any(parsed(packet.dest) in network for network in service.addresses):
-        return False
-    if not service.has_ports and not service.protocols:
-        return True
-    if packet.protocol in service.protocols:
+def _is_local(service: Service, packet: Packet) -> bool:
+    return not service.addresses or any(parsed(packet.dest) in network for network in service.addresses)
+
+
+def _takes(service: Service, packet: Packet, reading: Reading) -> bool:
+    if _takes_whole(service, reading.protocols or frozenset()):
         return True
     ports = {TCP: service.tcp, UDP: service.udp}.get(packet.protocol, [])
-    return packet.has_ports and any(packet.dport in chosen for chosen in ports)
+    return reading.ports and any(packet.dport in chosen for chosen in ports)
 
 
-def _count(oracle: Oracle, service: Service, packet: Packet) -> tuple[str, str | None]:
+def _might_take(service: Service, protocols: frozenset[int]) -> bool:
+    """Whether a service takes any packet of these protocols."""
+    with_ports = {TCP} if service.tcp else set()
+    with_ports |= {UDP} if service.udp else set()
+    return _takes_whole(service, protocols) or bool(protocols & with_ports)
+
+
+def _takes_whole(service: Service, protocols: frozenset[int]) -> bool:
+    return (not service.has_ports and not service.protocols) or bool(protocols & service.protocols)
+
+
+def _count(oracle: Oracle, service: Service, packet: Packet, reading: Reading) -> tuple[str, str | None]:
     """The counter, and the counter class where it has one."""
     never = {TCP: oracle.policy.never_tcp, UDP: oracle.policy.never_udp}.get(packet.protocol, [])
     answer = oracle.answer(packet.source, service)
-    if answer.rung == "never-drop" or (packet.has_ports and any(packet.dport in chosen for chosen in never)):
+    if answer.rung == "never-drop" or (reading.ports and any(packet.dport in chosen for chosen in never)):
         return "never_drop", None
-    if _second_rung(packet) or (service.keep and _established(packet)) or not answer.would_drop:
+    if _second_rung(packet, reading) or (service.keep and _established(packet, reading)) or not answer.would_drop:
         return "accepted", None
     return "dropped" if answer.verdict == "drop" else "would_drop", answer.label
 
 
-def _second_rung(packet: Packet) -> bool:
-    if not packet.shows(TYPE_END):
+def _second_rung(packet: Packet, reading: Reading) -> bool:
+    if reading.shown < TYPE_END:
         return False
-    if packet.protocol in ICMP_ERRORS and (packet.family == 4) == (packet.protocol == ICMP):
-        discovery = packet.protocol == ICMPV6 and packet.icmp_type in NEIGHBOUR_DISCOVERY and packet.hop_limit == 255
-        return discovery or packet.icmp_type in ICMP_ERRORS[packet.protocol]
-    return packet.protocol == UDP and packet.has_ports and (packet.sport, packet.dport) in DHCP_PORTS[packet.family]
+    protocol = reading.transport
+    if protocol in ICMP_ERRORS and (packet.family == 4) == (protocol == ICMP):
+        discovery = protocol == ICMPV6 and packet.icmp_type in NEIGHBOUR_DISCOVERY and packet.hop_limit == 255
+        return discovery or packet.icmp_type in ICMP_ERRORS[protocol]
+    return protocol == UDP and reading.ports and (packet.sport, packet.dport) in DHCP_PORTS[packet.family]
 
 
-def _established(packet: Packet) -> bool:
+def _established(packet: Packet, reading: Reading) -> bool:
     """TCP that shows its flags and is no opening; what does not show them is judged."""
-    if packet.protocol != TCP or not packet.shows(TCP_FLAGS_END):
+    if reading.transport != TCP or reading.shown < TCP_FLAGS_END:
         return False
     return not ("S" in packet.flags and "A" not in packet.flags)

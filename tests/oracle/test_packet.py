@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from tests.oracle.ladder import Oracle
-from tests.oracle.packet import Packet, judge, takers, totals
+from tests.oracle.packet import (
+    DESTINATION,
+    FRAGMENT,
+    HOP_BY_HOP,
+    ICMP,
+    ICMPV6,
+    TCP,
+    UDP,
+    Packet,
+    Reading,
+    judge,
+    read,
+    takers,
+    totals,
+)
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 BODY = "{default: deny, unknown: deny"
@@ -23,9 +38,132 @@ services:
 """
 
 
+ALL = f"services: {{all: {BODY}}}}}\n"
+
+
 def oracle(services: str = SERVICES, head: str = "") -> Oracle:
     """No database, so every address is unknown and dropped, unless something before the ladder says otherwise."""
     return Oracle(head + services, [], NOW)
+
+
+def taking(packet: Packet) -> list[str]:
+    """The services that take it, by name."""
+    return [service.name for service in takers(oracle(), packet, read(packet))]
+
+
+CUT: dict[str, Any] = {"extensions": (FRAGMENT, DESTINATION, DESTINATION), "fragment": (0, True)}
+
+
+@pytest.mark.parametrize(
+    ("packet", "reading"),
+    [
+        (Packet("2600::1"), Reading(frozenset({TCP}), TCP, 2**16)),
+        (Packet("2600::1", cut=3), Reading(frozenset({TCP}), TCP, 3)),
+        (Packet("2600::1", protocol=59), Reading(frozenset({59}), 59, 2**16)),
+        # Where the chain of a first fragment ends: behind the fragment header, in an extension header or behind one.
+        (Packet("2600::1", kept=8, **CUT), Reading()),
+        (Packet("2600::1", kept=16, **CUT), Reading()),
+        (Packet("2600::1", kept=24, **CUT), Reading()),
+        (Packet("2600::1", kept=32, **CUT), Reading(frozenset({TCP}), TCP, 0)),
+        (Packet("2600::1", kept=48, **CUT), Reading(frozenset({TCP}), TCP, 8)),
+        (Packet("2600::1", kept=48, cut=2, **CUT), Reading(frozenset({TCP}), TCP, 2)),
+        # Later fragments name what they are of where the stack reads it.
+        (Packet("8.8.8.8", fragment=(8, False)), Reading(frozenset({TCP}), TCP)),
+        (Packet("8.8.8.8", fragment=(8, False), authentication=4), Reading(frozenset({51}), 51)),
+        (Packet("2600::1", extensions=(HOP_BY_HOP,), fragment=(8, True)), Reading(frozenset({TCP}), TCP)),
+        (Packet("2600::1", extensions=(FRAGMENT, DESTINATION), fragment=(8, True)), Reading(frozenset({60}), 60)),
+        # Authentication headers.
+        *[
+            (Packet(source, authentication=length), Reading(frozenset({TCP, 51}), TCP, 2**16 - 8 - 4 * length))
+            for source in ("8.8.8.8", "2600::1")
+            for length in range(1, 15)
+        ],
+        *[(Packet("8.8.8.8", authentication=length), Reading()) for length in (0, 15, 255)],
+        *[(Packet("8.8.8.8", protocol=number, authentication=4), Reading()) for number in (0, 43, 44, 51, 60)],
+        (Packet("8.8.8.8", authentication=4, kept=16), Reading()),
+        (Packet("8.8.8.8", authentication=4, kept=24), Reading(frozenset({TCP, 51}), TCP, 0)),
+        (Packet("2600::1", authentication=4, fragment=(0, True), kept=24), Reading()),
+        (Packet("2600::1", authentication=4, fragment=(0, True), kept=40), Reading(frozenset({TCP, 51}), TCP, 8)),
+    ],
+)
+def test_what_can_be_read(packet: Packet, reading: Reading) -> None:
+    """The walk ends at the transport, at a later fragment, or where the packet does."""
+    assert read(packet) == reading
+
+
+UNREADABLE = Packet("2600::1", kept=24, **CUT)
+
+
+@pytest.mark.parametrize(
+    ("packet", "services"),
+    [
+        # Of no protocol that can be read: all but `edge`, which serves other addresses.
+        (UNREADABLE, ["web", "ping", "keep", "trial", "rest"]),
+        (Packet("8.8.8.8", "20.0.0.1", authentication=0), ["web", "ping", "edge", "keep", "trial", "rest"]),
+        # Of TCP or UDP, with no ports: all that take any of it.
+        (Packet("8.8.8.8", cut=3), ["web", "keep", "trial", "rest"]),
+        (Packet("8.8.8.8", protocol=UDP, cut=0), ["web", "rest"]),
+        (Packet("8.8.8.8", authentication=4, cut=2), ["web", "keep", "trial", "rest"]),
+        # A readable protocol without ports.
+        (Packet("8.8.8.8", protocol=132, cut=0), ["rest"]),
+        (Packet("2600::1", protocol=59), ["rest"]),
+        # By what stands behind the authentication header, or else by that.
+        (Packet("8.8.8.8", authentication=4), ["web", "trial"]),
+        (Packet("8.8.8.8", authentication=4, dport=80), ["rest"]),
+        (Packet("8.8.8.8", protocol=ICMP, icmp_type=8, authentication=4), ["ping"]),
+    ],
+)
+def test_which_services_take_what_cannot_be_read(packet: Packet, services: list[str]) -> None:
+    """Every service that it might be meant for, and a catch-all beside them."""
+    assert taking(packet) == services
+
+
+def test_a_service_for_authentication_headers_takes_them_whatever_is_behind() -> None:
+    """It and the service of the transport judge it, each for itself."""
+    both = oracle(
+        f"services: {{web: {BODY}, match: {{ports: {{tcp: [443]}}}}}}, ipsec: {BODY}, match: {{protocols: [51]}}}}}}"
+    )
+    for packet, services in ((Packet("8.8.8.8", authentication=4), 2), (Packet("8.8.8.8", authentication=4, cut=0), 2)):
+        assert len(judge(both, packet).counts) == services
+    assert [name for name, *_ in judge(both, Packet("8.8.8.8", authentication=4, dport=80)).counts] == ["ipsec"]
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        Packet("2600::1", dport=22, kept=24, **CUT),
+        Packet("2600::1", protocol=ICMPV6, icmp_type=135, hop_limit=255, kept=24, **CUT),
+        Packet("2600::1", protocol=UDP, sport=547, dport=546, kept=24, **CUT),
+        Packet("2600::1", flags="A", kept=24, **CUT),
+        Packet("8.8.8.8", dport=22, cut=2),
+        Packet("8.8.8.8", protocol=UDP, sport=67, dport=68, cut=2),
+        Packet("8.8.8.8", flags="A", cut=2),
+    ],
+)
+def test_nothing_but_a_never_drop_prefix_lets_through_what_cannot_be_read(packet: Packet) -> None:
+    """No never-drop port, control traffic or open connection shows in it."""
+    keep = ALL.replace("}}", ", established: keep}}")
+    assert judge(oracle(keep), packet).verdict == "drop"
+    assert judge(oracle(keep), Packet("10.0.0.1", cut=2)).verdict == "accept"
+    prefixes = 'never_drop: {prefixes: [8.8.8.0/24, "2600::/16"]}\n'
+    assert judge(oracle(keep, prefixes), packet).counts == (("all", None, "never_drop"),)
+
+
+@pytest.mark.parametrize(
+    ("packet", "counter"),
+    [
+        (Packet("8.8.8.8", authentication=4, dport=22), "never_drop"),
+        (Packet("8.8.8.8", authentication=4, protocol=ICMP, icmp_type=3), "accepted"),
+        (Packet("2600::1", authentication=4, protocol=ICMPV6, icmp_type=135, hop_limit=255), "accepted"),
+        (Packet("8.8.8.8", authentication=4, protocol=UDP, sport=67, dport=68), "accepted"),
+        (Packet("8.8.8.8", authentication=4, flags="A"), "accepted"),
+        (Packet("8.8.8.8", authentication=4), "dropped"),
+    ],
+)
+def test_the_rungs_before_the_ladder_read_behind_an_authentication_header(packet: Packet, counter: str) -> None:
+    """As if it were not there."""
+    keep = ALL.replace("}}", ", established: keep}}")
+    assert [count for _, _, count in judge(oracle(keep), packet).counts] == [counter]
 
 
 @pytest.mark.parametrize(
@@ -48,12 +186,7 @@ def oracle(services: str = SERVICES, head: str = "") -> Oracle:
 )
 def test_which_services_take_a_packet(packet: Packet, services: list[str]) -> None:
     """By port, protocol and local address; a catch-all takes what no enforced service with a match takes."""
-    assert [
-        service.name for service in takers(oracle(), Packet(**{**vars(packet), "dest": packet.dest or "8.8.4.4"}))
-    ] == services
-
-
-ALL = f"services: {{all: {BODY}}}}}\n"
+    assert taking(packet) == services
 
 
 @pytest.mark.parametrize(

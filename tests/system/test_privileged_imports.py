@@ -96,19 +96,46 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
     assert {step[0] for step in steps} == set(PRIVILEGED) - others, "the demo only runs the others, the rest is below"
 
 
+def test_a_boot_does_without_pyroute2(host: Geodrop) -> None:
+    """It takes as long to import as all the rest of a boot, which knows no interfaces to ask for."""
+    ruleset = str(host.folder / "boot.ruleset")
+    host.good(
+        "compile", "--policy", str(host.folder / "p.yaml"), "--database", str(host.folder / "d.mmdb"), "-o", ruleset
+    )
+    assert of_pyroute2(modules_after(host, "load", "--engine", "nftables", ruleset)), "or the boot would prove nothing"
+    assert host.namespace is not None
+    host.namespace.run("nft", "delete", "table", "inet", "geodrop")
+    modules = modules_after(host, "load", "--boot")
+    assert host.run("status").code == 0, "it has put nothing in force"
+    assert not of_pyroute2(modules)
+    host.good("unload")
+
+
 def test_neither_does_the_daemon(host: Geodrop) -> None:
-    """From its start through a reload to its end; nor does the command that asks for the reload."""
+    """From its start through a reload to its end; nor does a command that asks it.
+
+    Those wait for the daemon alone: what reads interfaces is imported where they are read.
+    """
     listing = host.folder / "daemon-modules"
     command = host.command("run")
     at = command.index("-m")
     script = REPORT.format(path=str(listing), arguments=command[at + 2 :])
     with running([*command[:at], "-c", script], host.folder) as process:
-        assert not modules_after(host, "reload") & UNTRUSTED_INPUT
+        for verb in ("reload", "status", "pause", "resume", "counters", "verify", "explain", "history"):
+            modules = modules_after(host, verb, *(["1.2.3.4"] if verb == "explain" else []))
+            assert not modules & UNTRUSTED_INPUT, verb
+            assert not of_pyroute2(modules), verb
         process.terminate()
         assert process.wait(TIMEOUT) == 0
     modules = set(listing.read_text().split())
     assert "geodrop.daemon.reload" in modules
+    assert of_pyroute2(modules), "or the commands would prove nothing"
     assert not modules & UNTRUSTED_INPUT
+
+
+def of_pyroute2(modules: set[str]) -> set[str]:
+    """Its modules among them."""
+    return {module for module in modules if module.split(".")[0] == "pyroute2"}
 
 
 @contextlib.contextmanager

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.config import KEYS, METRICS, SOURCE, Config, Metrics, Source, load_config
+from geodrop.config import KEEP, KEYS, METRICS, SOURCE, Config, Metrics, Source, load_config
 from geodrop.document.keys import Keys
 from geodrop.errors import ConfigError, ConfigFileError
+from geodrop.state.keep import Keep
 
 WHOLE = """
 source: {policy: policy.yaml, databases: [/var/lib/GeoIP/GeoLite2-Country.mmdb]}
@@ -39,7 +40,7 @@ def test_whole_file(tmp_path: Path) -> None:
         state=Path("/srv/geodrop"),
         socket=Path("/srv/geodrop.sock"),
         metrics=Metrics(listen=None, textfile="/srv/metrics"),
-        keep=30 * 86_400,
+        keep=Keep(30 * 86_400),
     )
 
 
@@ -47,6 +48,18 @@ def test_whole_file(tmp_path: Path) -> None:
 def test_the_keys_are_those_of_the_model(keys: Keys, model: type[Config | Source | Metrics]) -> None:
     """What is documented and may be written is what is there to be set."""
     assert list(keys) == [field.name for field in fields(model)]
+
+
+def test_what_is_kept(tmp_path: Path) -> None:
+    """A duration alone, or any of its keys; the others stay at their defaults."""
+    assert list(KEEP) == ["rulesets", "count", "size"]
+    for text, expected in (
+        ("2w", Keep(14 * 86_400)),
+        ("{rulesets: 12h, count: 7, size: 2G}", Keep(43_200, 7, 2_000_000_000)),
+        ("{size: 50M}", Keep(size=50_000_000)),
+        ("{}", Keep()),
+    ):
+        assert load_config(write(tmp_path, f"keep: {text}")).keep == expected
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
@@ -76,7 +89,9 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("first_boot: yes", "write one of: open, closed"),
         ("interfaces: eth0", "must be a list; write [eth0]"),
         ("interfaces: ['a b']", "cannot be an interface's name"),
-        ("interfaces: [averyveryverylongname]", "cannot be an interface's name"),
+        ("interfaces: [" + 128 * "a" + "]", "cannot be an interface's name"),
+        ("interfaces: ['!eth*']", "leaves a pattern out; write the names of interfaces"),
+        ("interfaces: ['eth*', '!eth1']", "interfaces has both !eth1 and eth*, which means it"),
         ("source: {policy: p.yaml}", "needs policy and databases, or ruleset alone"),
         ("source: {databases: [d]}", "needs policy and databases, or ruleset alone"),
         ("source: {ruleset: r, policy: p, databases: [d]}", "needs policy and databases, or ruleset alone"),
@@ -84,6 +99,11 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("metrics: {listen: a, socket: b}", "takes one of"),
         ("metrics: {}", "takes one of"),
         ("keep: 400", "not a duration"),
+        ("keep: {rulesets: 400}", 'rulesets of keep: "400" is not a duration'),
+        ("keep: {size: 5T}", "not a size; write for instance 500M or 2G"),
+        ("keep: {count: 0}", "not a number; write 1 to 99999"),
+        ("keep: {bytes: 5G}", "not a key of keep"),
+        ("keep: [400d]", "keep is a list"),
         ("state:", "is empty"),
         ("[1, 2]", "agent.yaml is a list"),
         ("engine: [", "not YAML"),

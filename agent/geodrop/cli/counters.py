@@ -6,7 +6,9 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from geodrop import messages
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -50,16 +52,16 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         for count in counts:
             print(json.dumps(count), flush=True)
         return
-    print(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
+    messages.say(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
     lines = [
         (amount["packets"], amount["bytes"], count, what)
-        for count in counts
+        for count in shown(counts)
         for what in ("dropped", "would_drop", "accepted", "never_drop")
         if (amount := count.get(what)) and amount["packets"]
     ]
     for packets, size, count, what in sorted(lines, key=lambda line: -line[0]):
-        print(
-            f"{count['service']:<14}{count['family']:<8}{label(count):<18}{packets:>12,}{size:>14,}  "
+        messages.say(
+            f"{count['service'] or '-':<14}{count['family'] or '-':<8}{label(count):<18}{packets:>12,}{size:>14,}  "
             f"{what.replace('_', ' ')}",
             flush=True,
         )
@@ -67,5 +69,7 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 def label(count: dict[str, Any]) -> str:
     """What a class is called; `-` for the line of a whole service and family."""
+    if "what" in count:
+        return str(count["what"])
     kind = next((kind for kind in KINDS if kind in count), None)
     return "-" if kind is None else f"list:{count[kind]}" if kind == "list" else str(count[kind])

@@ -17,6 +17,7 @@ from geodrop.control.client import ask
 from geodrop.errors import DataError, UsageError
 from geodrop.ruleset.explain import Explanation
 from geodrop.ruleset.model import Ruleset
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Addresses that the daemon is asked about at once."""
+LONGEST = 100
+"""Characters of an address that it takes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float | None) -> Iterator[dict[str, Any]]:
     while batch := list(islice(asked, BATCH)):
-        answer = ask("explain", {"addresses": batch, "at": at})
+        answer = ask("explain", {"addresses": [_shortened(text) for text in batch], "at": at})
         if answer is None:
             from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
             from geodrop.report.explain import explain_loaded  # noqa: PLC0415
@@ -66,6 +69,11 @@ def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float 
             yield from explain_loaded(load_config(config_path), chain(batch, asked), at)
             return
         yield from answer["data"]
+
+
+def _shortened(text: str) -> str:
+    """What is too long to be an address is answered as none, by its beginning."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def _show(found: Iterable[dict[str, Any]], *, as_json: bool) -> int:
@@ -78,8 +86,14 @@ def _show(found: Iterable[dict[str, Any]], *, as_json: bool) -> int:
         elif "error" in one:
             messages.error(DataError(one["error"], "give a single address, without prefix"))
         else:
-            print(Explanation.of(one).as_text() + _kernel_text(one.get("kernel")))
+            messages.say(describe(one))
     return code
+
+
+def describe(one: dict[str, Any]) -> str:
+    """One answer for a person: a line, and what the kernel says."""
+    one = shown(one)
+    return Explanation.of(one).as_text() + _kernel_text(one.get("kernel"))
 
 
 def _kernel_text(said: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop import messages
 from geodrop.cli.numbers import positive
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -36,21 +37,23 @@ def run(args: argparse.Namespace) -> int:
         for one in objects:
             print(json.dumps(one))
     elif objects:
-        print(f"{'TIME':<22}{'WHAT':<10}{'GENERATION':<12}{'RULESET':<14}{'UID':<7}{'TOOK':>8}  MORE")
+        messages.say(f"{'TIME':<22}{'WHAT':<10}{'GENERATION':<12}{'RULESET':<14}{'UID':<7}{'TOOK':>8}  MORE")
         for one in objects:
-            print(describe(one))
+            messages.say(describe(one))
     return 0
 
 
 def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str, Any]], list[str]]:
     from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
     from geodrop.report.history import read_history  # noqa: PLC0415
+    from geodrop.report.pieces import whole  # noqa: PLC0415
 
-    return read_history(load_config(config_path), count)
+    return whole(read_history(load_config(config_path), count))
 
 
 def describe(one: dict[str, Any]) -> str:
     """One line for a person."""
+    one = shown(one)
     failed = one["outcome"] != "done"
     generation = str(one["generation"] or "-")
     more = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from geodrop.config import ENGINES, load_config
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import load
 from geodrop.state.lock import exclusive
+from geodrop.text import harmless, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -48,16 +48,21 @@ def run(args: argparse.Namespace) -> int:
         messages.warning(f"no interface {name} is there now; {then}")
     if loaded.report and loaded.report.note:
         messages.warning(loaded.report.note)
-    mixed = len({interface.engine for interface in loaded.after.interfaces}) > 1
-    names = ", ".join(one.name + (f" ({one.engine})" if mixed else "") for one in loaded.after.interfaces)
+    for warning in loaded.warnings:
+        messages.warning(warning)
+    # xdp comes first; where it judges, nftables only waits for another interface of that name.
+    engines = {one.name: one.engine for one in reversed(loaded.after.interfaces)}
+    mixed = len(set(engines.values())) > 1
+    names = ", ".join(harmless(name) + (f" ({engines[name]})" if mixed else "") for name in loaded.after.names)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
-        print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
+        same = f"generation {loaded.after.generation} is in force already"
+        messages.say(f"{same} (ruleset {digest}) on {names}; nothing to do")
         return 0
     phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
     known = loaded.before.generation == loaded.after.generation
     change = "" if known else f"{loaded.before.generation} -> "
-    print(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
+    messages.say(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
     return 0
 
 
@@ -65,13 +70,15 @@ def _boot(config: Config) -> int:
     """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on."""
     # Not imported at the top: nobody else needs it, and a boot nothing else.
     from geodrop.dataplane.boot import boot  # noqa: PLC0415
+    from geodrop.state.leftovers import remove_leftovers  # noqa: PLC0415
 
     with exclusive():
         booted = boot(config, by_me("boot"), time.time())
+        remove_leftovers()
     for warning in booted.warnings:
         messages.warning(warning)
     if booted.alarm:
-        messages.warning(messages.paint(booted.text, messages.RED, sys.stderr))
+        messages.warning(booted.text, messages.RED)
     else:
-        print(booted.text)
+        messages.say(shown(booted.text))
     return 0

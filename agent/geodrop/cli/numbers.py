@@ -1,9 +1,11 @@
-"""Numbers and durations on the command line. What they raise argparse turns into a usage error."""
+"""Numbers, durations and reasons on the command line. What they raise argparse turns into a usage error."""
 
 from __future__ import annotations
 
 import argparse
 import re
+
+from geodrop.state.history import MAX_WHY
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _DURATION = re.compile(r"([1-9][0-9]{0,6})([smhdw])")
@@ -22,3 +24,10 @@ def duration(text: str) -> int:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write for instance 90s, 30m, 2h, 3d or 1w")
     return int(found[1]) * SECONDS[found[2]]
+
+
+def reason(text: str) -> str:
+    """What a person writes for the history."""
+    if len(text) > MAX_WHY:
+        raise argparse.ArgumentTypeError(f"{len(text):,} characters are too many; write at most {MAX_WHY:,}")
+    return text

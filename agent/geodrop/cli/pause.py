@@ -6,12 +6,15 @@ import math
 import time
 from typing import TYPE_CHECKING
 
-from geodrop.cli.numbers import duration
+from geodrop import messages
+from geodrop.cli.numbers import duration, reason
 from geodrop.control.client import ask
 from geodrop.state.store import FOREVER
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,14 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="end by itself after this long, such as 30m or 2h (default: not before `geodrop resume`)",
     )
-    parser.add_argument("--why", default="", metavar="TEXT", help="the reason, for status and history")
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for status and history")
 
 
 def run(args: argparse.Namespace) -> int:
     """Pause and say until when."""
     until = end(args.duration, time.time())
     answer = ask("pause", {"until": until, "why": args.why})
-    print(answer["text"] if answer else _without_daemon(args.config, until, args.why))
+    text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config, until, args.why)
+    messages.say(shown(text))
+    for warning in warnings:
+        messages.warning(warning)
     return 0
 
 
@@ -39,11 +45,12 @@ def end(seconds: int | None, now: float) -> int:
     return FOREVER if seconds is None else min(math.ceil(now) + seconds, FOREVER)
 
 
-def _without_daemon(config_path: str | None, until: int, why: str) -> str:
+def _without_daemon(config_path: str | None, until: int, why: str) -> tuple[str, Sequence[str]]:
     from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.change import by_me  # noqa: PLC0415
     from geodrop.dataplane.pause import pause  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
     with exclusive():
-        return pause(load_config(config_path), by_me("pause", why), until).text
+        done = pause(load_config(config_path), by_me("pause", why), until)
+    return done.text, done.warnings

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop import messages
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,15 +20,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Resume and say so; not being paused is no failure."""
     answer = ask("resume")
-    print(answer["text"] if answer else _without_daemon(args.config))
+    text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config)
+    messages.say(shown(text))
+    for warning in warnings:
+        messages.warning(warning)
     return 0
 
 
-def _without_daemon(config_path: str | None) -> str:
+def _without_daemon(config_path: str | None) -> tuple[str, Sequence[str]]:
     from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.change import by_me  # noqa: PLC0415
     from geodrop.dataplane.pause import resume  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
     with exclusive():
-        return resume(load_config(config_path), by_me("resume")).text
+        done = resume(load_config(config_path), by_me("resume"))
+    return done.text, done.warnings

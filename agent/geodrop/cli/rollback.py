@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.cli.numbers import positive
+from geodrop import messages
+from geodrop.cli.numbers import positive, reason
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,22 +21,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--generation", type=positive, metavar="G", help="to the policy that was generation G, see `geodrop history`"
     )
-    parser.add_argument("--why", default="", metavar="TEXT", help="the reason, for the history")
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
 
 
 def run(args: argparse.Namespace) -> int:
     """Roll back and say to what."""
     back = args.count or 1
     answer = ask("rollback", {"back": back, "generation": args.generation, "why": args.why})
-    print(answer["text"] if answer else _without_daemon(args.config, back, args.generation, args.why))
+    if answer:
+        text, warnings = answer["text"], answer["warnings"]
+    else:
+        text, warnings = _without_daemon(args.config, back, args.generation, args.why)
+    messages.say(shown(text))
+    for warning in warnings:
+        messages.warning(warning)
     return 0
 
 
-def _without_daemon(config_path: str | None, back: int, generation: int | None, why: str) -> str:
+def _without_daemon(config_path: str | None, back: int, generation: int | None, why: str) -> tuple[str, Sequence[str]]:
     from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.change import by_me  # noqa: PLC0415
     from geodrop.dataplane.rollback import roll_back  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
     with exclusive():
-        return roll_back(load_config(config_path), by_me("rollback", why), back, generation).text
+        done = roll_back(load_config(config_path), by_me("rollback", why), back, generation)
+    return done.text, done.warnings

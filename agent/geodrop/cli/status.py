@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop import messages
 from geodrop.control.client import ask
 from geodrop.errors import ApplyError, NotEnforcingError
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -22,7 +23,10 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0: in force and healthy; 1: in force, but degraded; 3: nothing in force."""
     answer = ask("status")
     status = answer["data"] if answer else _without_daemon(args.config)
-    print(json.dumps(status) if args.json else describe(status))
+    if args.json:
+        print(json.dumps(status))
+    else:
+        messages.say(describe(status))
     if not status["enforcing"]:
         return NotEnforcingError.exit_code
     return 0 if status["healthy"] else ApplyError.exit_code
@@ -38,6 +42,7 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 
 def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
+    status = shown(status)
     if not status["enforcing"]:
         return "\n".join([messages.paint(f"not enforcing: {_why_not(status)}", messages.RED), *_notes(status)])
     lines = [
@@ -47,7 +52,10 @@ def describe(status: dict[str, Any]) -> str:
     ]
     lines += _notes(status)
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
+    attached = {interface["name"] for interface in status["interfaces"] if interface["engine"] == "xdp"}
     for interface in status["interfaces"]:
+        if interface["engine"] != "xdp" and interface["name"] in attached:
+            continue  # nftables only waits there for another interface of that name
         attach = f", {interface['attach']}" if interface["attach"] else ""
         why = f": {interface['why']}" if "why" in interface else ""
         lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach}){why}")
@@ -69,7 +77,7 @@ def _why_not(status: dict[str, Any]) -> str:
     if status["unloaded"]:
         return "unloaded on request"
     if status["generation"]:
-        return f"generation {status['generation']} judges no interface"
+        return f"generation {status['generation']} judges no interface that is there"
     if status["last_good"]:
         return f"ruleset {status['last_good'][:12]} was in force and is gone from the kernel"
     return "nothing has been loaded"

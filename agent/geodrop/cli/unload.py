@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop import messages
 from geodrop.control.client import ask
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,13 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Unload and say so; nothing to remove is no failure."""
     answer = ask("unload")
-    removed = answer["data"]["removed"] if answer else _without_daemon(args.config)
-    print("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")
+    removed, warnings = (answer["data"]["removed"], answer["warnings"]) if answer else _without_daemon(args.config)
+    messages.say("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")
+    for warning in warnings:
+        messages.warning(warning)
     return 0
 
 
-def _without_daemon(config_path: str | None) -> bool:
+def _without_daemon(config_path: str | None) -> tuple[bool, Sequence[str]]:
     from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.load import unload  # noqa: PLC0415
 
-    return unload(load_config(config_path))
+    done = unload(load_config(config_path))
+    return done.removed, done.warnings

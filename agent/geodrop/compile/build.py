@@ -18,8 +18,9 @@ from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import LineKind
 from geodrop.ruleset import schema
 from geodrop.ruleset.container import meta_of, pack, same_bytes
-from geodrop.ruleset.fields import Invalid, printable
+from geodrop.ruleset.fields import Invalid
 from geodrop.ruleset.model import Input, Meta, Ruleset, ServiceSpec, Target, meta_json
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -92,9 +93,30 @@ def assemble(
     return meta, sections
 
 
+def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
+    """A warning for each line that names a country of which no database has an address.
+
+    Whoever comes from there counts as `unknown`: cut, where an allow list names it and the database has lost it.
+    """
+    known = {region.country for region in region_map.regions}
+    return sorted(
+        {
+            Problem(
+                line.place,
+                f"{line.name}: no loaded database has an address of this country, so its clients count as unknown; "
+                "look whether the database is whole",
+                "warning",
+                _source(policy, line),
+            )
+            for line in _lines(policy)
+            if line.kind is LineKind.COUNTRY and line.name not in known
+        }
+    )
+
+
 def identity(database: Database) -> Input:
     """What a ruleset records of a database."""
-    return Input("database", printable(database.name), database.sha256, database.database_type, database.build_epoch)
+    return Input("database", harmless(database.name), database.sha256, database.database_type, database.build_epoch)
 
 
 def _tables_of(previous: Ruleset | None, sections: Mapping[str, Content], zones: Zones) -> dict[str, memoryview] | None:

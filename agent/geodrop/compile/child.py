@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
 from geodrop.compile import seccomp
-from geodrop.compile.build import assemble, build, identity, write
+from geodrop.compile.build import absent_countries, assemble, build, identity, write
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
@@ -35,8 +35,8 @@ from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
 from geodrop.ruleset.explain import SCHEMA, parse_address
-from geodrop.ruleset.fields import printable
 from geodrop.ruleset.model import Input, Ruleset
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -194,7 +194,7 @@ def do(request: Request) -> Outcome:
     except BrokenPipeError:
         return Outcome(0)
     except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
-        traceback.print_exc()
+        messages.say(traceback.format_exc().rstrip(), sys.stderr)
         return Outcome(EXIT_BUG)
 
 
@@ -208,7 +208,7 @@ def check(request: Request) -> Outcome:
         print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
     else:
         services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        print(f"{policy.file}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
+        messages.say(f"{harmless(policy.file)}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
     return Outcome(0)
 
 
@@ -257,7 +257,8 @@ def explain(request: Request) -> Outcome:
             if options["json"]:
                 print(json.dumps({**explanation.as_json(), "record": record}))
             else:
-                print(explanation.as_text() + (f"\n    database record: {record}" if record else ""))
+                more = f"\n    database record: {harmless(str(record))}" if record else ""
+                messages.say(harmless(explanation.as_text()) + more)
     return Outcome(code)
 
 
@@ -273,16 +274,16 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
     """Read the policy and its lists, and say which files these were; prints warnings, raises GeodropError."""
     given = request.content["policy"]
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
-    read = [Input("policy", printable(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
+    read = [Input("policy", harmless(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
 
     def read_list(file: str) -> bytes:
         data = _ask_for_list(request.channel, file)
-        read.append(Input("list", printable(file), hashlib.sha256(data).hexdigest()))
+        read.append(Input("list", harmless(file), hashlib.sha256(data).hexdigest()))
         return data
 
     policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
-        print(problem, file=sys.stderr)
+        messages.say(str(problem), sys.stderr)
     return policy, read
 
 
@@ -301,7 +302,10 @@ def _read_databases(request: Request) -> Known:
 def _corrected(known: Known, policy: Policy) -> RegionMap:
     for warning in known.warnings:
         messages.warning(warning)
-    return correct(known.region_map, policy.corrections)
+    region_map = correct(known.region_map, policy.corrections)
+    for problem in absent_countries(policy, region_map):
+        messages.say(str(problem), sys.stderr)
+    return region_map
 
 
 def _previous(request: Request) -> Opened | None:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
 from typing import Self
 
 from geodrop.messages import RED, YELLOW, paint
+from geodrop.text import lines
 
 PIECE = 1 << 16
 LONGEST_LINE = 1 << 16
 
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff]")
 _SEVERITIES = {"geodrop: error:": RED, "geodrop: warning:": YELLOW}
 
 
@@ -77,8 +76,8 @@ def _show(source: int, target: int, pipe: int) -> None:
     left = b""
     with contextlib.suppress(OSError):
         while piece := os.read(source, PIECE):
-            *lines, left = (left + piece).split(b"\n")
-            for line in lines:
+            *whole, left = (left + piece).split(b"\n")
+            for line in whole:
                 os.write(target, shown(line) + b"\n")
             if len(left) > LONGEST_LINE:
                 os.write(target, shown(left))
@@ -88,8 +87,8 @@ def _show(source: int, target: int, pipe: int) -> None:
 
 
 def shown(line: bytes) -> bytes:
-    """A line for a terminal: its severity in colour, and ? for what a terminal obeys."""
-    text = _OBEYED.sub("?", line.decode(errors="replace"))
+    """A line for a terminal: its severity in colour, and what a terminal would obey escaped."""
+    text = lines(line.decode(errors="replace"))
     for severity, colour in _SEVERITIES.items():
         if text.startswith(severity):
             text = paint(severity, colour, sys.stderr) + text[len(severity) :]

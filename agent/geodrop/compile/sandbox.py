@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 from geodrop.compile.channel import receive, send
 from geodrop.compile.relay import Relay
 from geodrop.errors import ConfigError, DataError, UnavailableError, UsageError
+from geodrop.inputs import open_regular
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -237,8 +239,7 @@ class Child:
             os.set_blocking(pipe.fileno(), False)
             lines = (pipe.read(PIECE) or b"").decode(errors="replace").split("\n")
             pipe.close()
-            words = "".join(one for one in ([""] + [line for line in lines if line])[-1] if one.isprintable())
-            self._last_words = words[:LONGEST_WORDS]
+            self._last_words = harmless(next(filter(None, reversed(lines)), ""))[:LONGEST_WORDS]
 
     def __enter__(self) -> Self:
         return self
@@ -394,7 +395,7 @@ class _Conversation:
 def open_policy(path: str) -> int:
     """Open a policy for reading; raises ConfigError if it cannot be."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}", "name a policy file that can be read") from error
 
@@ -402,7 +403,7 @@ def open_policy(path: str) -> int:
 def open_database(path: str) -> int:
     """Open a database for reading; raises DataError if it cannot be."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return open_regular(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "name a GeoIP database (.mmdb) that can be read") from error
 
@@ -421,7 +422,7 @@ def open_beneath(folder: int, name: str) -> int:
             inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
             os.close(at)
             at = inner
-        return os.open(last, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        return open_regular(last, folder=at, follow=False)
     finally:
         os.close(at)
 

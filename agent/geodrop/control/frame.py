@@ -51,7 +51,7 @@ def length(header: bytes, limit: int) -> int:
 def decode(body: bytes) -> dict[str, Any]:
     """The message of a frame; raises UnavailableError if it is none, or of another version."""
     try:
-        message = json.loads(body)
+        message = json.loads(body, parse_constant=_refuse)
     # RecursionError: a thousand brackets are valid JSON, too.
     except (ValueError, RecursionError) as error:
         raise UnavailableError(f"a message is not JSON ({error})") from None
@@ -61,3 +61,8 @@ def decode(body: bytes) -> dict[str, Any]:
             "the daemon and this command are of different versions: restart the daemon",
         )
     return message
+
+
+def _refuse(constant: str) -> None:
+    """NaN and Infinity are Python's, and no JSON."""
+    raise ValueError(constant)

@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from geodrop.daemon.worker import READ
+from geodrop.daemon.worker import OWN
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.dataplane.repair import check_share
 from geodrop.dataplane.sample import compare, of_each_denied
@@ -70,17 +70,17 @@ class Audit:
 
     async def _differences(self, part: int) -> list[Difference]:
         config = self._reload.config
-        found = await self._engine.do(partial(check_share, config, part, PARTS), READ)
-        addresses = await self._engine.do(lambda: list(of_each_denied(what_is_loaded(config)[2])), READ)
+        found = await self._engine.do(partial(check_share, config, part, PARTS), OWN)
+        addresses = await self._engine.do(lambda: list(of_each_denied(what_is_loaded(config)[2])), OWN)
         for start in range(0, len(addresses), PIECE):
-            found += await self._engine.do(partial(_judge, config, addresses[start : start + PIECE]), READ)
+            found += await self._engine.do(partial(_judge, config, addresses[start : start + PIECE]), OWN)
         return found
 
     async def _say_old(self) -> None:
         """One line a day about databases that are older than the policy allows."""
         if time.monotonic() - self._said_old < DAY:
             return
-        ruleset = (await self._engine.do(partial(what_is_loaded, self._reload.config), READ))[2]
+        ruleset = (await self._engine.do(partial(what_is_loaded, self._reload.config), OWN))[2]
         for problem in too_old(ruleset.meta, time.time()):
             self._said_old = time.monotonic()
             self._log.warning(problem)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from geodrop.compile.sandbox import Identity
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.errors import GeodropError
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,9 @@ def look(config: Config) -> Seen:
     """The files of `source` as they are now, and the lists that the policy in force names."""
     source = config.source
     if source is None:
+        return {}
+    # What would be loaded may be what somebody has taken away.
+    if Store(config.state).intent().unknown:
         return {}
     names = [name for name in (source.policy, source.ruleset, *source.databases) if name]
     if source.policy:

@@ -1,30 +1,50 @@
 """Where metrics are to be had: HTTP on loopback or on a Unix socket, or a file for node_exporter.
 
-Threads of their own, so that whoever scrapes slowly holds up nobody; what they show is read by the engine's thread.
+Everybody on the machine can connect. So connections are few, each has a limited time, and what they are told is made by
+one thread, one after the other.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
-import socketserver
 import tempfile
-import threading
-from http.server import ThreadingHTTPServer
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
-from prometheus_client.exposition import MetricsHandler, generate_latest
+from prometheus_client.exposition import choose_encoder, generate_latest, make_wsgi_app
+
+from geodrop.daemon.listener import Listener
+from geodrop.daemon.worker import Worker
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from geodrop.config import Metrics as Place
+    from geodrop.daemon.listener import Connection
+    from geodrop.daemon.scrapes import Scrapes
 
 TEXTFILE = "geodrop.prom"
 TEXTFILE_SECONDS = 15.0
-IDLE_SECONDS = 10.0
-"""For a client that says nothing."""
+PLACES = 8
+"""Connections that have asked for nothing so far."""
+ANSWERS = 16
+"""Connections that wait for an answer, or take one."""
+MAX_REQUEST = 8 << 10
+"""Bytes of a request with its headers."""
+REQUEST_SECONDS = 5.0
+"""For a client to make its request, from connecting on."""
+ANSWER_SECONDS = 10.0
+"""For a client to take the answer, and..."""
+ANSWER_MOMENT = 1.0
+"""...when another one wants its place."""
+GOODBYE_SECONDS = 1.0
+"""For a client to close the connection, once it was answered."""
+
+Answer = tuple[str, list[tuple[str, str]], bytes]
+"""Status, headers, body."""
 
 
 class Exporter(Protocol):
@@ -34,81 +54,170 @@ class Exporter(Protocol):
         """Stop."""
 
 
-def open_exporter(place: Place, registry: CollectorRegistry) -> Exporter:
-    """Serve a registry at the place that agent.yaml names; raises OSError."""
+def open_exporter(place: Place, registry: CollectorRegistry, scrapes: Scrapes) -> Exporter:
+    """Serve a registry at the place that agent.yaml names, in the loop that runs; raises OSError."""
     if place.textfile is not None:
-        return _File(place.textfile, registry)
-    server: socketserver.BaseServer
+        return _File(place.textfile, registry, scrapes)
     if place.socket is not None:
-        server = _UnixServer(place.socket, _handler(registry))
-    else:
-        host, _, port = (place.listen or "").rpartition(":")
-        server = _LoopbackServer((host.strip("[]"), int(port)), _handler(registry))
-    return _Http(server)
+        return _Http(_unix(place.socket), registry, scrapes, place.socket)
+    host, _, port = (place.listen or "").rpartition(":")
+    return _Http(_loopback(host.strip("[]"), int(port)), registry, scrapes)
 
 
-def _handler(registry: CollectorRegistry) -> type[MetricsHandler]:
-    class Handler(MetricsHandler):
-        timeout = IDLE_SECONDS
-
-        def address_string(self) -> str:
-            return "a scraper"  # a Unix socket's client has no address
-
-    Handler.registry = registry
-    return Handler
-
-
-class _LoopbackServer(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, address: tuple[str, int], handler: type[MetricsHandler]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        super().__init__(address, handler)
+def _loopback(host: str, port: int) -> socket.socket:
+    channel = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        # A port whose last connections are still closing is free.
+        channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        channel.bind((host, port))
+        # Another process may listen on it all the same; then this is where the kernel says so.
+        channel.listen()
+    except OSError:
+        channel.close()
+        raise
+    return channel
 
 
-class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    daemon_threads = True
-
-    def __init__(self, path: str, handler: type[MetricsHandler]) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        super().__init__(path, handler)
+def _unix(path: str) -> socket.socket:
+    """Readable and writable for its group, in the place of one that a dead daemon left."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+    channel = socket.socket(socket.AF_UNIX)
+    try:
+        # Nobody can connect before listen(2).
+        channel.bind(path)
         os.chmod(path, 0o660)
-        self._path = path
-
-    def server_close(self) -> None:
-        super().server_close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+    except OSError:
+        channel.close()
+        raise
+    return channel
 
 
 class _Http:
-    def __init__(self, server: socketserver.BaseServer) -> None:
-        self._server = server
-        threading.Thread(target=server.serve_forever, name="metrics", daemon=True).start()
+    """As much of HTTP/1.0 as a scrape takes: one request a connection; what it asks for is prometheus_client's part."""
+
+    def __init__(
+        self, channel: socket.socket, registry: CollectorRegistry, scrapes: Scrapes, path: str | None = None
+    ) -> None:
+        self._scrapes, self._path = scrapes, path
+        self._application = make_wsgi_app(registry)
+        self._renderer = Worker("metrics")
+        self._asking = 0
+        self._taking: dict[asyncio.Task[Any], float] = {}
+        """Connections that are being answered, and since when, in that order."""
+        self._listener = Listener(channel, self._serve, places=PLACES)
 
     def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop, and leave no socket behind."""
+        self._listener.close()
+        if self._path:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path)
+
+    async def _serve(self, connection: Connection) -> None:
+        async with asyncio.timeout(REQUEST_SECONDS):
+            request = await _request(connection)
+        if request is None:
+            await _send(connection, ("400 Bad Request", [], b"this is no request for metrics\n"))
+        elif self._asking >= ANSWERS and not self._one_gives_way():
+            await _send(connection, ("503 Service Unavailable", [], b"too many ask at once; try again in a moment\n"))
+        else:
+            connection.asked()
+            self._asking += 1
+            try:
+                await self._serve_metrics(connection, request)
+            finally:
+                self._asking -= 1
+
+    async def _serve_metrics(self, connection: Connection, request: dict[str, str]) -> None:
+        answer = await self._answer(request)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine is run by one
+        self._taking[task] = asyncio.get_running_loop().time()
+        try:
+            await _send(connection, answer)
+        finally:
+            del self._taking[task]
+
+    def _one_gives_way(self) -> bool:
+        """End the connection that has taken longest over its answer; False if each is still within its moment."""
+        for task, since in self._taking.items():
+            if not task.cancelling():
+                late = asyncio.get_running_loop().time() > since + ANSWER_MOMENT
+                return late and task.cancel()
+        return False
+
+    async def _answer(self, request: dict[str, str]) -> Answer:
+        try:
+            choose_encoder(request["HTTP_ACCEPT"])
+        except (ValueError, TypeError):
+            return "400 Bad Request", [], b"the header Accept cannot be understood\n"
+        await self._scrapes.refresh()
+        return await self._renderer.do(partial(self._render, request))
+
+    def _render(self, request: dict[str, str]) -> Answer:
+        """What prometheus_client answers, as the WSGI application that it is (PEP 3333)."""
+        begun: list[Any] = []
+        body = b"".join(self._application(request, lambda *said: begun.extend(said)))
+        status, headers = begun
+        return status, headers, body
+
+
+async def _request(connection: Connection) -> dict[str, str] | None:
+    """A request as WSGI has it; None for what is none."""
+    received = b""
+    while b"\r\n\r\n" not in received and b"\n\n" not in received:
+        if len(received) >= MAX_REQUEST:
+            return None
+        received += await connection.receive(MAX_REQUEST - len(received))
+    first, *lines = received.decode("latin-1").splitlines()
+    method, _, rest = first.partition(" ")
+    target, _, protocol = rest.rpartition(" ")
+    if not method.isalpha() or not target or not protocol.startswith("HTTP/"):
+        return None
+    path, _, query = target.partition("?")
+    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return {
+        "REQUEST_METHOD": method,
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "HTTP_ACCEPT": headers.get("accept", ""),
+        "HTTP_ACCEPT_ENCODING": headers.get("accept-encoding", ""),
+    }
+
+
+async def _send(connection: Connection, answer: Answer) -> None:
+    status, headers, body = answer
+    lines = [f"HTTP/1.0 {status}", *(f"{name}: {value}" for name, value in headers), f"Content-Length: {len(body)}"]
+    head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
+    async with asyncio.timeout(ANSWER_SECONDS):
+        await connection.send(head + body)
+    # Closed with something unread, TCP would tell the client to forget the answer.
+    connection.channel.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(GOODBYE_SECONDS):
+        while True:
+            await connection.receive(MAX_REQUEST)
 
 
 class _File:
     """Written beside and renamed, so that node_exporter never reads half a file."""
 
-    def __init__(self, folder: str, registry: CollectorRegistry) -> None:
-        self._folder = folder
-        self._registry = registry
-        self._closed = threading.Event()
-        self._write()
-        threading.Thread(target=self._keep_writing, name="metrics", daemon=True).start()
+    def __init__(self, folder: str, registry: CollectorRegistry, scrapes: Scrapes) -> None:
+        self._folder, self._registry, self._scrapes = folder, registry, scrapes
+        self._worker = Worker("metrics")
+        tempfile.TemporaryFile(dir=folder).close()  # raises where nothing can be written
+        self._task = asyncio.create_task(self._keep_writing())
 
     def close(self) -> None:
-        self._closed.set()
+        """Write no more."""
+        self._task.cancel()
 
-    def _keep_writing(self) -> None:
-        while not self._closed.wait(TEXTFILE_SECONDS):
+    async def _keep_writing(self) -> None:
+        while True:
+            await self._scrapes.refresh()
             with contextlib.suppress(OSError):
-                self._write()
+                await self._worker.do(self._write)
+            await asyncio.sleep(TEXTFILE_SECONDS)
 
     def _write(self) -> None:
         content = generate_latest(self._registry)

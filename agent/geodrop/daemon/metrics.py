@@ -12,7 +12,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily
 
 from geodrop import __version__
-from geodrop.errors import GeodropError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +30,8 @@ WHOLE = {
     "accepted": "Packets of a service that were let through",
     "never_drop": "Packets of a service let through by a never-drop line alone",
 }
+
+UNREADABLE = "of frames behind more VLAN tags than are read, by what became of them (dropped or would_drop)"
 
 
 class Metrics:
@@ -57,6 +58,9 @@ class Metrics:
         self._repairs = Counter(
             "geodrop_drift_repairs", "Times the kernel was brought back to the ruleset", registry=self.registry
         )
+        self._bugs = Counter(
+            "geodrop_bugs", "Bugs that the daemon has met, by what it was doing", ["task"], registry=self.registry
+        )
         self._audits = Counter(
             "geodrop_audits", "Background audits of the kernel, by result", ["result"], registry=self.registry
         )
@@ -77,6 +81,10 @@ class Metrics:
     def repaired(self) -> None:
         """The kernel differed and does no more."""
         self._repairs.inc()
+
+    def bug(self, task: str) -> None:
+        """Something failed in a way that nobody foresaw."""
+        self._bugs.labels(task).inc()
 
     def audited(self, *, good: bool) -> None:
         """A background audit ended."""
@@ -99,7 +107,7 @@ class Snapshot:
         up = GaugeMetricFamily("geodrop_up", "Whether the kernel could be read")
         try:
             status, counters = self._read()
-        except (GeodropError, OSError):
+        except Exception:  # noqa: BLE001 - whatever keeps it from being read, this is what it means
             up.add_metric([], 0)
             yield up
             return
@@ -150,7 +158,7 @@ def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
                 labels=["service", "family", "kind", "name"],
             )
             for one in objects:
-                if name in one:
+                if name in one and one["service"]:
                     kind = next(kind for kind in ("region", "list", "prefix") if kind in one)
                     family.add_metric([one["service"], one["family"], kind, one[kind]], one[name][unit])
             yield family
@@ -162,3 +170,14 @@ def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
                 if name in one:
                     family.add_metric([one["service"], one["family"]], one[name][unit])
             yield family
+    yield from of_unreadable([one for one in objects if not one["service"]])
+
+
+def of_unreadable(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    """Those of what is counted for no service."""
+    for unit, what in (("packets", "Number"), ("bytes", "Bytes")):
+        family = CounterMetricFamily(f"geodrop_unreadable_{unit}", f"{what} {UNREADABLE}", labels=["verdict"])
+        for one in objects:
+            for name in CLASSES:
+                family.add_metric([name], one[name][unit])
+        yield family

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from geodrop.daemon.log import Logger
     from geodrop.daemon.metrics import Metrics
     from geodrop.daemon.notify import Notifier
+    from geodrop.daemon.tasks import Tasks
     from geodrop.daemon.worker import Worker
 
 
@@ -24,3 +25,4 @@ class Parts:
     notifier: Notifier
     log: Logger
     metrics: Metrics
+    tasks: Tasks

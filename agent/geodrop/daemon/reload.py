@@ -98,7 +98,8 @@ class Reload:
         [uid, *_], self._asked_by = self._asked_by, []
         self._parts.notifier.reloading("reload: reading agent.yaml")
         try:
-            outcome = await self._steps(phase, uid)
+            with self._parts.tasks.failing("reload"):
+                outcome = await self._steps(phase, uid)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.message)
             self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
@@ -120,10 +121,11 @@ class Reload:
         began = time.perf_counter()
         asked = Asked("reload", uid)
         try:
-            wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
-            config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
-            phase("compiling")
-            made = await self._parts.compiler.do(partial(self._maker.make, config))
+            with self._parts.tasks.failing("reload"):
+                wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
+                config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
+                phase("compiling")
+                made = await self._parts.compiler.do(partial(self._maker.make, config))
         except GeodropError as failure:
             # What fails from here on is written down by whoever changes the kernel.
             await self._parts.engine.do(partial(_note, self.config, asked, failure))
@@ -138,6 +140,7 @@ class Reload:
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
+        lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
         warnings = "\n".join([*made.warnings.splitlines(), *lines])
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
@@ -180,4 +183,4 @@ def _note(config: Config, asked: Asked, failure: GeodropError) -> None:
 
 
 def _names(loaded: Loaded) -> str:
-    return ", ".join(interface.name for interface in loaded.after.interfaces)
+    return ", ".join(loaded.after.names)

@@ -20,29 +20,32 @@ from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Reload
 from geodrop.daemon.schedule import Schedule
+from geodrop.daemon.scrapes import Scrapes
 from geodrop.daemon.server import Server
 from geodrop.daemon.source import source_of
-from geodrop.daemon.verbs import Verbs
+from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
+from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.worker import Worker
+from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import apply_file
-from geodrop.errors import ApplyError, DataError, GeodropError, NoInterfaceError
+from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError
+from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
-from geodrop.state.store import Store
+from geodrop.state.store import Store, trust_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
     from typing import Any
 
     from geodrop.config import Config
     from geodrop.daemon.exporter import Exporter
     from geodrop.dataplane.load import Loaded
 
-SCRAPE_SECONDS = 10.0
-"""How long Prometheus waits at most: by its own default it gives up then."""
+SELDOM = 600.0
+"""Seconds between two tries of a first reload that has failed many times."""
 
 STOP_SECONDS = 10.0
 """How long a load that is under way may take to end; cut off, it leaves the old or the new."""
@@ -51,12 +54,14 @@ STOP_SECONDS = 10.0
 def run_daemon(config_path: str | None) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, UnavailableError, and
-    ApplyError where the kernel takes neither what `source` asks for nor what a boot would load.
+    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, and UnavailableError where the
+    kernel cannot be watched. What cannot be put in force is tried again: a restart would mend nothing.
     """
     config = load_config(config_path)
     source_of(config)
     with exclusive(os.path.abspath(config.socket)):
+        remove_leftovers()
+        trust_memory()
         asyncio.run(Daemon(config_path, config).run())
 
 
@@ -65,49 +70,52 @@ class Daemon:
 
     def __init__(self, config_path: str | None, config: Config) -> None:
         self._config = config
-        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), open_log(), Metrics())
+        log, metrics = open_log(), Metrics()
+        self._tasks = Tasks(log, metrics)
+        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, self._tasks)
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._watch = Watch(self._reload, parts)
-        self._tending = (
-            Audit(self._reload, self._watch, parts),
-            Schedule(self._reload, parts),
-            Autoreload(self._reload, parts),
-            self._reload,
-            self._reload.settle,
-            self._watch.tally,
-        )
+        self._tending = {
+            "watch": self._watch.run,
+            "audit": Audit(self._reload, self._watch, parts).run,
+            "schedule": Schedule(self._reload, parts).run,
+            "autoreload": Autoreload(self._reload, parts).run,
+            "compile child": self._reload.run,
+            "settle": self._reload.settle.run,
+            "tally": self._watch.tally.run,
+            "writeback": WriteBack(self._reload, parts).run,
+        }
         verbs = Verbs(self._reload, self._watch, parts)
-        self._server = Server(verbs.answer, parts.log)
+        self._server = Server(verbs.answer, parts.log, kind_of)
         self._metrics = parts.metrics
-        self._snapshot = verbs.snapshot
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._scrapes = Scrapes(verbs.snapshot)
 
     async def run(self) -> None:
-        """Until a signal says stop, or a task fails."""
+        """Until a signal says stop. Raises PrivilegeError where this process may not change the kernel at all."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._callback_failed)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._spawn(self._reload_on_signal()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.once("reload", self._reload_on_signal()))
         # Before anything is loaded: what happens from then on is looked at once that is done.
         self._watch.events.open()
-        await self._server.open(self._config.socket)
-        exporter = self._export(loop)
+        self._server.open(self._config.socket)
+        exporter = self._export()
         try:
-            stopping = self._spawn(stop.wait())
-            self._spawn(self._start())
             if self._notifier.watchdog:
-                self._spawn(self._prove_alive(self._notifier.watchdog / 3))
-            while not stopping.done():
-                done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-                self._tasks -= done
-                for task in done:
-                    task.result()
+                self._tasks.forever("watchdog", partial(self._prove_alive, self._notifier.watchdog / 3))
+            starting, stopping = asyncio.ensure_future(self._start()), asyncio.ensure_future(stop.wait())
+            await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+            await stopping
+            starting.cancel()
         finally:
             self._notifier.stopping()
             self._log.info("stopping; the kernel goes on enforcing")
-            await self._server.close()
+            self._server.close()
             self._watch.events.close()
             if exporter:
                 exporter.close()
@@ -115,30 +123,39 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._engine.do(lambda: None)
+            self._tasks.close()
 
-    def _spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        task = asyncio.ensure_future(work)
-        self._tasks.add(task)
-        return task
+    def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no task has met: callbacks of the loop, and failures that nobody waited for."""
+        error = context.get("exception")
+        if isinstance(error, OSError):
+            self._log.error(context["message"], reason=str(error))
+        elif isinstance(error, Exception) and not isinstance(error, GeodropError):
+            self._tasks.met("the event loop", error)
+        elif error is None:
+            loop.default_exception_handler(context)
 
-    def _export(self, loop: asyncio.AbstractEventLoop) -> Exporter | None:
+    def _export(self) -> Exporter | None:
         """Serve metrics; that they cannot be served is no reason not to enforce."""
-
-        def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
-            return asyncio.run_coroutine_threadsafe(self._snapshot(), loop).result(SCRAPE_SECONDS)
-
-        self._metrics.show(read)
+        self._metrics.show(self._scrapes.last)
         try:
-            return open_exporter(self._config.metrics, self._metrics.registry)
+            return open_exporter(self._config.metrics, self._metrics.registry, self._scrapes)
         except OSError as error:
             self._log.error("metrics cannot be served", reason=error.strerror, metrics=str(self._config.metrics))
             return None
 
     async def _start(self) -> None:
-        """Enforce, and watch over it from then on."""
-        await self._enforce()
-        for part in (self._watch, *self._tending):
-            self._spawn(part.run())
+        """Enforce, and watch over it from then on, however the first went. Raises PrivilegeError."""
+        try:
+            with self._tasks.failing("start"):
+                await self._enforce()
+        except PrivilegeError:
+            raise
+        except GeodropError as failure:
+            self._log.critical("what is in force is left as it is", reason=failure.message)
+            self._notifier.ready(f"degraded: {failure.message}")
+        for name, work in self._tending.items():
+            self._tasks.forever(name, work)
 
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
@@ -147,6 +164,10 @@ class Daemon:
         if store.intent().unloaded:
             self._log.warning("unloaded on request: nothing is enforced until the next reload")
             self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
+            return
+        if store.intent().unknown:
+            await self._fall_back()
+            self._notifier.ready("what was asked for last cannot be read; all is left as it is until the next reload")
             return
         taken = await self._take_over()
         if taken and store.intent().rolled_back:
@@ -161,13 +182,27 @@ class Daemon:
             if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
                 self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
+            if not isinstance(failure, DataError | ConfigError | ProblemsError):
+                self._tasks.once("first reload", self._reload_again())
         self._notifier.ready(said)
+
+    async def _reload_again(self) -> None:
+        """What the first reload lacked may come, such as a bpffs or memory; its inputs were good. Ever more seldom."""
+        pause = FIRST_PAUSE
+        while (last := self._reload.last) and not last.good:
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, SELDOM)
+            intent = Store(self._config.state).intent()
+            if intent.unloaded or intent.rolled_back or last is not self._reload.last:
+                return
+            with contextlib.suppress(GeodropError):
+                await self._reload.ask(lambda _: None)
 
     async def _take_over(self) -> bool:
         """Whether something is in force after it."""
         try:
             loaded = await self._engine.do(partial(take_over, self._config))
-        except (ApplyError, DataError, NoInterfaceError) as failure:
+        except GeodropError as failure:
             self._log.error("the last good ruleset could not be loaded", reason=failure.message)
             return await self._fall_back()
         if loaded is None:

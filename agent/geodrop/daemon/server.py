@@ -1,9 +1,8 @@
 """The control sockets: who may connect, how long a request may take, and that nobody is in another's way.
 
 `control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for those who
-may only read. A connection carries one request. Each socket has a number of places for clients; when all are taken, the
-connection that has waited longest without having made its request gives way to a new one, so that whoever asks at once
-is served whatever else is connected.
+may only read. A connection carries one request. Those who have not asked yet, and those who have, by what they asked
+for, have places of their own at each socket: readers never take those of changes, nor one socket those of the other.
 """
 
 from __future__ import annotations
@@ -15,27 +14,31 @@ import os
 import socket
 import stat
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
+from geodrop.daemon.listener import LEFT, PLACES, Listener
 from geodrop.errors import EXIT_BUG, BusyError, ConfigError, GeodropError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
+    from geodrop.daemon.listener import Connection
     from geodrop.daemon.log import Logger
 
 GROUP_OF_READERS = "geodrop-monitor"
-PLACES = 32
-"""Clients at a time on one socket."""
-BACKLOG = 128
+SHARE = PLACES * 3 // 4
+"""Of the places of one kind, how many one user may have at a socket."""
 REQUEST_SECONDS = 5.0
 """For a client to make its request, from connecting on."""
-ANSWER_SECONDS = 10.0
-"""For a client to take a part of the answer."""
+ANSWER_SECONDS = 20.0
+"""For a client to take the whole answer."""
+LEFT_TO_CHANGES = LEFT // 2
+"""The control socket takes descriptors that other sockets leave."""
 SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module has no name for it
 MAX_GROUPS = 256
 """Python's getsockopt takes no more than 1024 bytes. Who is in more groups is known by its user and first group."""
@@ -72,37 +75,44 @@ class Request:
 
 
 class Server:
-    """Both control sockets. `answer` gives the fields of the last message for a request, or raises GeodropError."""
+    """Both control sockets. `answer` gives the fields of the last message for a request, or raises GeodropError.
 
-    def __init__(self, answer: Callable[[Request], Awaitable[Mapping[str, Any]]], log: Logger) -> None:
-        self._answer = answer
+    `kind_of` sorts requests by their verb: each kind has as many places as another.
+    """
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Awaitable[Mapping[str, Any]]],
+        log: Logger,
+        kind_of: Callable[[str], str] = lambda _: "any",
+    ) -> None:
+        self._answer, self._kind_of = answer, kind_of
         self._log = log
-        self._servers: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._paths: list[Path] = []
 
-    async def open(self, control: Path) -> None:
+    def open(self, control: Path) -> None:
         """Listen. Raises BusyError if somebody answers there, ConfigError if it cannot be made."""
-        await self._listen(control, None, only_reading=False)
+        self._listen(control, None, only_reading=False)
         with contextlib.suppress(KeyError):
             readers = grp.getgrnam(GROUP_OF_READERS).gr_gid
-            await self._listen(control.parent / MONITOR, readers, only_reading=True)
+            self._listen(control.parent / MONITOR, readers, only_reading=True)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Take no more requests, and leave no socket behind."""
-        for server in self._servers:
-            server.close()
+        for listener in self._listeners:
+            listener.close()
         for path in self._paths:
             path.unlink(missing_ok=True)
 
-    async def _listen(self, path: Path, group: int | None, *, only_reading: bool) -> None:
+    def _listen(self, path: Path, group: int | None, *, only_reading: bool) -> None:
         channel = bind(path, group)
         if channel is None:
             self._log.warning("no socket for readers", socket=str(path), group=GROUP_OF_READERS)
             return
         self._paths.append(path)
-        door = _Door(self._answer, self._log, only_reading=only_reading)
-        server = await asyncio.start_unix_server(door.enter, sock=channel, limit=frame.MAX_REQUEST, backlog=BACKLOG)
-        self._servers.append(server)
+        door = _Door(self._answer, self._kind_of, self._log, only_reading=only_reading)
+        self._listeners.append(Listener(channel, door.serve, left=LEFT if only_reading else LEFT_TO_CHANGES))
 
 
 def bind(path: Path, group: int | None) -> socket.socket | None:
@@ -151,56 +161,52 @@ def _remove_stale(path: Path) -> None:
 
 
 class _Door:
-    """One listening socket and the clients that have a place at it."""
+    """One listening socket, and the requests that have a place at it."""
 
     def __init__(
-        self, answer: Callable[[Request], Awaitable[Mapping[str, Any]]], log: Logger, *, only_reading: bool
+        self,
+        answer: Callable[[Request], Awaitable[Mapping[str, Any]]],
+        kind_of: Callable[[str], str],
+        log: Logger,
+        *,
+        only_reading: bool,
     ) -> None:
-        self._answer = answer
+        self._answer, self._kind_of = answer, kind_of
         self._log = log
         self._only_reading = only_reading
-        self._silent: dict[asyncio.Task[Any], None] = {}
-        """Connections without a request so far, in the order in which they came."""
-        self._serving = 0
+        self._taken: Counter[tuple[str, int]] = Counter()
+        """Places by kind and user."""
 
-    async def enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection to its end; whatever the client does, nothing is raised."""
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 - a coroutine is run by one
-        self._silent[task] = None
-        if len(self._silent) > PLACES:
-            next(iter(self._silent)).cancel()
-        try:
-            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, TimeoutError):
-                await self._serve(reader, writer, task)
-        except asyncio.CancelledError:
-            # It gave its place to another, or the daemon stops.
-            pass
-        finally:
-            self._silent.pop(task, None)
-            writer.transport.abort() if writer.transport.get_write_buffer_size() else writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, task: asyncio.Task[Any]) -> None:
-        peer = Peer.of(writer.get_extra_info("socket"))
+    async def serve(self, connection: Connection) -> None:
+        """Serve one connection; raises ConnectionError or TimeoutError where the client leaves, or is too slow."""
+        peer = Peer.of(connection.channel)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
-                message = await _read(reader)
-            del self._silent[task]
-            if self._serving >= PLACES:
-                raise BusyError("too many requests at once", "try again in a moment")
+                message = await _read(connection)
             verb, args = message.get("verb"), message.get("args", {})
             if not isinstance(verb, str) or not isinstance(args, dict):
                 raise UnavailableError("a request has no verb, or no arguments", "upgrade the command")
+            with self._place(self._kind_of(verb), peer.uid):
+                connection.asked()
+                # Progress is dropped rather than kept for a client that does not read.
+                say = lambda text: connection.offer(frame.encode({"progress": text}))  # noqa: E731 - bound to this one
+                outcome = await self._outcome(Request(verb, args, peer, self._only_reading, say))
+                await _write(connection, outcome)
         except GeodropError as failure:
-            await _write(writer, _failure(failure))
-            return
-        self._serving += 1
+            await _write(connection, _failure(failure))
+
+    @contextlib.contextmanager
+    def _place(self, kind: str, uid: int) -> Iterator[None]:
+        """A place for a request; raises BusyError. Root, who may end the daemon as well, may have all of them."""
+        taken = sum(count for (other, _), count in self._taken.items() if other == kind)
+        if taken >= PLACES or (uid and self._taken[kind, uid] >= SHARE):
+            raise BusyError("too many requests at once", "try again in a moment")
+        self._taken[kind, uid] += 1
         try:
-            # Progress is dropped rather than kept for a client that does not read.
-            request = Request(verb, args, peer, self._only_reading, lambda text: _say(writer, text))
-            await _write(writer, await self._outcome(request))
+            yield
         finally:
-            self._serving -= 1
+            self._taken[kind, uid] -= 1
+            self._taken += Counter()  # forgets users who have none
 
     async def _outcome(self, request: Request) -> Mapping[str, Any]:
         try:
@@ -212,27 +218,14 @@ class _Door:
             return {"exit": EXIT_BUG, "error": "the daemon met a bug", "next_step": "see journalctl -u geodrop"}
 
 
-async def _read(reader: asyncio.StreamReader) -> dict[str, Any]:
-    size = frame.length(await reader.readexactly(frame.HEADER.size), frame.MAX_REQUEST)
-    return frame.decode(await reader.readexactly(size))
+async def _read(connection: Connection) -> dict[str, Any]:
+    size = frame.length(await connection.exactly(frame.HEADER.size), frame.MAX_REQUEST)
+    return frame.decode(await connection.exactly(size))
 
 
-async def _write(writer: asyncio.StreamWriter, message: Mapping[str, Any]) -> None:
-    """Raises TimeoutError for a client that takes nothing of it for a while."""
-    view = memoryview(frame.encode(message))
-    for at in range(0, len(view), frame.MAX_REQUEST):
-        writer.write(view[at : at + frame.MAX_REQUEST])
-        async with asyncio.timeout(ANSWER_SECONDS):
-            await writer.drain()
-    # drain() is content with little left; abort() would cut that off.
+async def _write(connection: Connection, message: Mapping[str, Any]) -> None:
     async with asyncio.timeout(ANSWER_SECONDS):
-        writer.close()
-        await writer.wait_closed()
-
-
-def _say(writer: asyncio.StreamWriter, text: str) -> None:
-    if not writer.is_closing() and writer.transport.get_write_buffer_size() == 0:
-        writer.write(frame.encode({"progress": text}))
+        await connection.send(frame.encode(message))
 
 
 def _failure(failure: GeodropError) -> dict[str, Any]:

@@ -40,8 +40,10 @@ class Settle:
             seen = self._changes
             await asyncio.sleep(QUIET)
             if seen == self._changes:
-                self._changed.clear()
                 await self.once()
+            # Not before, so that one which met a bug is begun again with it.
+            if seen == self._changes:
+                self._changed.clear()
 
     async def once(self) -> None:
         """If there is one. If that fails, the thin one judges just as well, and there is time to try again."""

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from geodrop.daemon.worker import READ
+from geodrop.daemon.arguments import ADDRESSES, COUNT, END, FLAG, GENERATION, MOMENT, WHY, checked, optional
+from geodrop.daemon.worker import OWN, READ, VISIT
 from geodrop.dataplane.load import remove_all
 from geodrop.dataplane.pause import pause, resume
 from geodrop.dataplane.rollback import roll_back
 from geodrop.errors import PrivilegeError, UsageError
 from geodrop.report.counters import read_counters
-from geodrop.report.explain import explain_loaded
+from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
 from geodrop.report.status import read_status
 from geodrop.report.verify import read_verify
@@ -22,24 +25,29 @@ from geodrop.state.history import Asked, utc
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from geodrop.daemon.arguments import Argument
     from geodrop.daemon.parts import Parts
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.server import Peer, Request
     from geodrop.daemon.watch.watch import Watch
+    from geodrop.report.pieces import Pieces
+
+T = TypeVar("T")
 
 MAX_ENTRIES = 500
 """Lines of history in an answer, each with its inputs; whoever may read the state directory gets all of them."""
 
-MAX_ADDRESSES = 256
-"""What one question may hold: an answer takes about 0.1 s, in which nothing else is done."""
+CHANGING, READING, LONG = "changing", "reading", "long"
+"""Kinds of verbs: what a LONG one reads takes longer than somebody who changes something should wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A handler gives the fields of the answer; `changes` tells who may ask."""
+    """A handler gives the fields of the answer to a request with these arguments, checked."""
 
     handle: Callable[[Verbs, Request], Awaitable[Mapping[str, Any]]]
-    changes: bool = False
+    kind: str = READING
+    arguments: Mapping[str, Argument] = field(default_factory=dict)
 
 
 class Verbs:
@@ -48,23 +56,26 @@ class Verbs:
     def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
         self._reload = reload
         self._watch = watch
-        self._engine = parts.engine
+        self._engine, self._tasks = parts.engine, parts.tasks
         self._log = parts.log
+        self._reading_long: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """One read that takes long at a time for each user: his next one waits without taking anything."""
 
     async def answer(self, request: Request) -> Mapping[str, Any]:
         """The fields of the answer; raises UsageError, PrivilegeError, and what the verb does."""
         verb = VERBS.get(request.verb)
         if verb is None:
-            raise UsageError(f"this daemon has no verb {request.verb!r}", "restart it, if geodrop was upgraded")
-        if verb.changes:
+            raise UsageError(f"this daemon has no verb {request.verb[:40]!r}", "restart it, if geodrop was upgraded")
+        if verb.kind == CHANGING:
             if request.only_reading or not may_change(request.peer):
                 raise PrivilegeError(f"{request.verb} changes things", "run as root, or as a member of group geodrop")
             self._log.info("asked", verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
-        return await verb.handle(self, request)
+        args = checked(request.verb, verb.arguments, request.args)
+        return await verb.handle(self, replace(request, args=args))
 
-    async def read_status(self) -> dict[str, Any]:
-        """The object of `status --json`."""
-        found = await self._engine.do(partial(read_status, self._reload.config), READ)
+    async def read_status(self, request: Request | None = None) -> dict[str, Any]:
+        """The object of `status --json`, for whoever asks, or for metrics."""
+        found = await self._read(lambda: read_status(self._reload.config), request)
         found["daemon"] = True
         if last := self._reload.last:
             found["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
@@ -72,38 +83,30 @@ class Verbs:
                 found["healthy"] = False
                 found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
         found |= self._watch.as_object()
-        if problems := self._watch.problems():
+        if problems := [*self._watch.problems(), *self._tasks.problems()]:
             found["healthy"] = False
             found["problems"] += problems
         return found
 
     async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The objects of `status --json` and `counters --json`, for metrics."""
-        return await self.read_status(), await self._engine.do(read_counters, READ)
+        return await self.read_status(), await self._read(read_counters)
 
     async def status(self, request: Request) -> Mapping[str, Any]:
         """What is in force, and what the daemon knows beyond it."""
-        del request
-        return {"data": await self.read_status()}
+        return {"data": await self.read_status(request)}
 
     async def counters(self, request: Request) -> Mapping[str, Any]:
         """Totals since the first load."""
-        del request
-        return {"data": await self._engine.do(read_counters, READ)}
+        return {"data": await self._read(read_counters, request)}
 
     async def verify(self, request: Request) -> Mapping[str, Any]:
         """Kernel against ruleset."""
-        full = _argument(request, "full", bool)
-        return {"data": await self._engine.do(partial(read_verify, self._reload.config, full=full), READ)}
+        return {"data": await self._read_long(read_verify(self._reload.config, **request.args), request)}
 
     async def explain(self, request: Request) -> Mapping[str, Any]:
         """A few addresses, of many that a command has."""
-        addresses = _argument(request, "addresses", list)
-        at = _argument(request, "at", (int, float, type(None)))
-        if len(addresses) > MAX_ADDRESSES or not all(isinstance(text, str) for text in addresses):
-            raise UsageError(f"explain takes up to {MAX_ADDRESSES} addresses as text")
-        config = self._reload.config
-        return {"data": await self._engine.do(lambda: list(explain_loaded(config, addresses, at)), READ)}
+        return {"data": await self._read_long(explain_some(self._reload.config, **request.args), request)}
 
     async def reload(self, request: Request) -> Mapping[str, Any]:
         """Policy and databases anew."""
@@ -112,52 +115,67 @@ class Verbs:
 
     async def unload(self, request: Request) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
-        removed = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
+        done = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
         self._watch.tally.forget()
         self._log.warning("unloaded on request: nothing is dropped any more")
-        return {"data": {"removed": removed}}
+        return {"data": {"removed": done.removed}, "warnings": list(done.warnings)}
 
     async def pause(self, request: Request) -> Mapping[str, Any]:
         """Drop nothing until a moment."""
-        until = _argument(request, "until", int)
-        done = await self._engine.do(partial(pause, self._reload.config, _asked(request), until))
+        done = await self._engine.do(partial(pause, self._reload.config, _asked(request), request.args["until"]))
         self._log.warning(done.text)
-        return {"text": done.text}
+        return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
         self._log.info(done.text)
-        return {"text": done.text}
+        return {"text": done.text, "warnings": list(done.warnings)}
 
     async def rollback(self, request: Request) -> Mapping[str, Any]:
         """Go back to a policy that was in force before."""
-        back, generation = _argument(request, "back", int), _argument(request, "generation", (int, type(None)))
+        back, generation = request.args["back"], request.args["generation"]
         job = partial(roll_back, self._reload.config, _asked(request), back, generation, quick=True)
         done = await self._engine.do(job)
         self._reload.settle.soon()
         self._log.warning(done.text)
-        return {"text": done.text}
+        return {"text": done.text, "warnings": list(done.warnings)}
 
     async def history(self, request: Request) -> Mapping[str, Any]:
         """What was in force when."""
-        count = min(_argument(request, "count", int), MAX_ENTRIES)
-        entries, problems = await self._engine.do(partial(read_history, self._reload.config, count), READ)
+        count = min(request.args["count"], MAX_ENTRIES)
+        entries, problems = await self._read_long(read_history(self._reload.config, count), request)
         return {"data": {"entries": entries, "problems": problems}}
+
+    async def _read(self, job: Callable[[], T], request: Request | None = None) -> T:
+        """Read something short, in the turn of whoever asked; without a request for the daemon itself."""
+        if request is None:
+            return await self._engine.do(job, OWN)
+        return await self._engine.read(job, _priority(request), request.peer.uid)
+
+    async def _read_long(self, work: Pieces[T], request: Request) -> T:
+        """The same in many pieces."""
+        async with self._reading_long[request.peer.uid]:
+            return await self._engine.read_long(work, _priority(request), request.peer.uid)
 
 
 VERBS = {
     "status": Verb(Verbs.status),
     "counters": Verb(Verbs.counters),
-    "verify": Verb(Verbs.verify),
-    "explain": Verb(Verbs.explain),
-    "reload": Verb(Verbs.reload, changes=True),
-    "unload": Verb(Verbs.unload, changes=True),
-    "pause": Verb(Verbs.pause, changes=True),
-    "resume": Verb(Verbs.resume, changes=True),
-    "rollback": Verb(Verbs.rollback, changes=True),
-    "history": Verb(Verbs.history),
+    "verify": Verb(Verbs.verify, LONG, {"full": FLAG}),
+    "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
+    "history": Verb(Verbs.history, LONG, {"count": COUNT}),
+    "reload": Verb(Verbs.reload, CHANGING),
+    "unload": Verb(Verbs.unload, CHANGING),
+    "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
+    "resume": Verb(Verbs.resume, CHANGING),
+    "rollback": Verb(Verbs.rollback, CHANGING, {"back": COUNT, "generation": optional(GENERATION), "why": WHY}),
 }
+
+
+def kind_of(verb: str) -> str:
+    """The kind of a verb; whoever asks for one that is not there reads that it is not."""
+    return VERBS[verb].kind if verb in VERBS else READING
 
 
 def may_change(peer: Peer) -> bool:
@@ -165,14 +183,10 @@ def may_change(peer: Peer) -> bool:
     return peer.uid in (0, os.geteuid()) or os.getegid() in peer.groups
 
 
+def _priority(request: Request) -> int:
+    return VISIT if request.only_reading or not may_change(request.peer) else READ
+
+
 def _asked(request: Request) -> Asked:
     """Who asked, for the history."""
-    why = request.args.get("why", "")
-    return Asked(request.verb, request.peer.uid, why=why if isinstance(why, str) else "")
-
-
-def _argument(request: Request, name: str, kind: type | tuple[type, ...]) -> Any:  # noqa: ANN401 - of that kind
-    value = request.args.get(name)
-    if not isinstance(value, kind):
-        raise UsageError(f"{request.verb} was asked with a wrong `{name}`", "upgrade the command")
-    return value
+    return Asked(request.verb, request.peer.uid, why=request.args.get("why", ""))

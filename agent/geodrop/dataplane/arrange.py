@@ -14,8 +14,10 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.assign import assign
-from geodrop.dataplane.engine import Report
-from geodrop.dataplane.xdp.suits import objection
+from geodrop.dataplane.coverage import judged
+from geodrop.dataplane.engine import Interface, Report
+from geodrop.dataplane.network import Network
+from geodrop.dataplane.xdp.suits import objection, unreadable
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.engine import Staged as OnNftables
     from geodrop.dataplane.xdp.staged import Staged as OnXdp
     from geodrop.ruleset.model import Ruleset
+
+IPSEC = "IPsec is in use, and xdp never sees what ESP holds"
 
 
 def arrange(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
@@ -46,19 +50,53 @@ def arrange(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
     """
     with ExitStack() as stack:
         change = _Change(stack, engines, ruleset, generation, kept)
+        unreadable = {} if engine == "nftables" else _unreadable(selection, engine)
         if engine != "nftables":
-            change.stage_xdp(engine)
-        plan = assign(engine, selection, unavailable=change.unavailable)
+            change.stage_xdp(engine, selection)
+        plan = assign(
+            engine, selection, {name: error.message for name, error in unreadable.items()}, change.unavailable
+        )
         # If it is needed whatever may be refused, then before anything is attached: filling takes longer than the rest.
         change.stage_nftables(plan)
         if change.on_xdp:
-            refused = change.on_xdp.attach(plan.xdp)
+            refused = unreadable | change.on_xdp.attach(plan.xdp)
             if engine == "xdp":
                 _all_taken(selection, plan, refused)
             plan = assign(engine, selection, {name: error.message for name, error in refused.items()})
             change.stage_nftables(plan)
+        _nobody_is_left(plan, selection, set(engines.xdp.attached()) if engines.xdp else set())
         change.switch(plan)
     return change.report(plan)
+
+
+def _unreadable(selection: Selection, engine: str) -> dict[str, UnavailableError]:
+    """Interfaces whose packets xdp could not read; a named xdp is refused for the first of them."""
+    found = {link.name: error for link in selection.present if (error := unreadable(link))}
+    if engine == "xdp" and found:
+        raise next(iter(found.values()))
+    return found
+
+
+def _nobody_is_left(plan: Assignment, selection: Selection, attached: set[int]) -> None:
+    """Raises UnavailableError where xdp judges a port of a bridge now, and nobody would from now on.
+
+    nftables meets what arrives on a port at its master, so a rule for the port matches nothing.
+    """
+    network = Network(selection.links)
+    placed = [
+        *(Interface(name, "xdp") for name in plan.xdp),
+        *(Interface(name, "nftables") for name in plan.scope.names),
+    ]
+    left = judged(network, placed, plan.scope.elsewhere)
+    for link in selection.present:
+        if link.index in attached and link.index not in left:
+            master = network.name_of(link.master)
+            why = plan.scope.why.get(link.name, "engine: nftables is asked for")
+            raise UnavailableError(
+                f"nobody would judge {link.name} any more: it is a port of {master}, where alone nftables meets its "
+                f"packets, and xdp is not to judge them ({why}); all is as it was",
+                f"add {master} to `interfaces` in agent.yaml, or leave {link.name} to xdp",
+            )
 
 
 class _Change:
@@ -74,8 +112,11 @@ class _Change:
         self._kept = kept
         self._note = ""
 
-    def stage_xdp(self, engine: str) -> None:
+    def stage_xdp(self, engine: str, selection: Selection) -> None:
         """Fill xdp; if only auto asks for it, say instead why that cannot be."""
+        if engine == "auto" and selection.ipsec is not False:
+            self.unavailable = IPSEC if selection.ipsec else "it cannot be read whether IPsec is in use"
+            return
         if problem := objection(self._ruleset):
             if engine != "auto":
                 raise problem

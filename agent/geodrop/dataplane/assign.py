@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from geodrop.dataplane.interfaces import Selection
-    from geodrop.dataplane.rtnetlink import Link
+    from geodrop.dataplane.network import Link
 
 TO_COME = "for interfaces to come"
-"""Why a pattern, or a name that no interface has, is with nftables while xdp takes the interfaces that are there."""
+"""Why a name or a pattern is with nftables too while xdp takes the interfaces that are there: one that comes in the
+place of another has another number, and no program until somebody attaches it."""
+
+AGGREGATES = frozenset({"bond", "team"})
+"""Kinds of masters that are one interface with their ports: what arrives on a port arrives on the master, all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,9 @@ def assign(
 ) -> Assignment:
     """Give each selected interface to an engine: nftables, xdp, or under auto xdp with nftables for the rest.
 
-    `refused` are interfaces that xdp was tried on in vain, with the reason; `unavailable` is why xdp cannot be tried on
-    any. A VLAN goes with the interface that carries it, if that is selected: XDP programs see frames with their tags.
+    `refused` are interfaces that xdp was tried on and that take none, with the reason; `unavailable` is why xdp cannot
+    be tried on any. A VLAN goes with the interface that carries it, if that is selected: XDP programs see frames with
+    their tags. So does a port with the bond that it is in.
     """
     if engine == "nftables":
         return Assignment((), Scope(selection.names))
@@ -51,15 +56,16 @@ def assign(
     for link in selection.present:
         if (top := carrier[link.index].name) in refused:
             why[link.name] = refused[top]
-    present = {link.name for link in selection.present}
-    why |= {name: TO_COME for name in selection.names if name not in present}
     elsewhere = tuple(link.index for link in selection.present if link.name not in why)
-    return Assignment(taken, Scope(tuple(why), elsewhere if why else (), why))
+    why |= {name: TO_COME for name in selection.names if name not in why}
+    return Assignment(taken, Scope(tuple(why), elsewhere, why))
 
 
 def _carrier(link: Link, selected: Sequence[Link]) -> Link:
-    """The lowest selected interface that a link's frames arrive on: itself, or what it is a VLAN of."""
+    """The selected interface that a link's frames are judged on: itself, what it is a VLAN of, or its bond."""
     for other in selected:
-        if other.index == link.parent:
+        if (link.kind == "vlan" and other.index == link.parent) or (
+            other.kind in AGGREGATES and other.index == link.master
+        ):
             return _carrier(other, selected)
     return link

@@ -8,13 +8,12 @@ Writing comes last, and that it fails is no reason not to enforce: a boot with a
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.interfaces import EVERY, is_pattern
+from geodrop.dataplane.interfaces import meant
 from geodrop.errors import DataError, GeodropError
 from geodrop.ruleset.closed import closed
 from geodrop.ruleset.model import Ruleset
@@ -22,8 +21,6 @@ from geodrop.state.history import DONE, FAILED, Asked, Entry, policies
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from geodrop.config import Config
     from geodrop.dataplane.engine import Observed
 
@@ -53,43 +50,32 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
         return Booted(before, f"generation {before.generation} is in force already; nothing to do")
     if intent.unloaded:
         return Booted(before, "unloaded on request; nothing to do")
-    found, warnings = _readable(store)
+    if intent.unknown and config.first_boot == "open":
+        text = f"nothing is in force: intent.json {intent.unknown}; it may say unloaded or paused. See: geodrop status"
+        return Booted(before, text, tuple(store.problems()), alarm=True)
+    found, warnings = (None, []) if intent.unknown else _readable(store)
     warnings += store.problems()
     last = Entry(now, asked.origin, DONE, asked.uid, intent.generation + 1)
     if found is None and config.first_boot == "open":
         text = "nothing is in force: there is no last good ruleset, and agent.yaml says  first_boot: open"
-        with _noted(warnings):
-            store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
-        return Booted(before, text, tuple(warnings), alarm=True)
+        store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
+        return Booted(before, text, (*warnings, *store.unwritten()), alarm=True)
     ruleset = found or Ruleset.unpack(closed(), "first boot")
-    names = boot_names(config.interfaces)
+    names = meant(config.interfaces, network=None)
     report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
     text = f"generation {last.generation}: ruleset {ruleset.digest[:12]} in force on {', '.join(names)}"
     if not found:
         text += "; there is no last good one, and agent.yaml says  first_boot: closed"
-    with _noted(warnings):
-        if not found:
+        try:
             store.keep_bytes(closed(), ruleset.digest)
-        store.remember(replace(intent, generation=last.generation, digest=ruleset.digest))
-        change = "" if found else "first boot, closed"
-        store.history.append(
-            replace(last, digest=ruleset.digest, seconds=round(sum(report.seconds.values()), 3), change=change)
-        )
-    return Booted(engines.observe(), text, tuple(warnings))
-
-
-def boot_names(configured: tuple[str, ...]) -> tuple[str, ...]:
-    """Names that nftables can match before there are interfaces.
-
-    A pattern with more than one `*` at its end is widened to what it begins with: what it leaves out is judged too,
-    until somebody who can see the interfaces loads again. Narrowed it would leave some unjudged.
-    """
-    names = [_beginning(name) + "*" if is_pattern(name) else name for name in configured]
-    return tuple(dict.fromkeys(names)) or (EVERY,)
-
-
-def _beginning(pattern: str) -> str:
-    return pattern[: min(at for at in (pattern.find(sign) for sign in "*?[") if at >= 0)]
+        except GeodropError as error:
+            warnings.append(f"not written down: {error.message}")
+    if not intent.unknown:
+        store.note(replace(intent, generation=last.generation, digest=ruleset.digest))
+    change = "" if found else "first boot, closed"
+    seconds = round(sum(report.seconds.values()), 3)
+    store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change))
+    return Booted(engines.observe(), text, (*warnings, *store.unwritten()))
 
 
 def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
@@ -107,11 +93,3 @@ def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
             return ruleset, warnings
         warnings.append(f"{path}: holds another ruleset ({ruleset.digest[:12]})")
     return None, warnings
-
-
-@contextmanager
-def _noted(warnings: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except GeodropError as error:
-        warnings.append(f"not written down: {error.message}")

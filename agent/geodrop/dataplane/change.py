@@ -1,8 +1,14 @@
 """Everything around a change of what is in force, in the order that makes every crash harmless.
 
-The ruleset is kept and its generation number spent before the kernel is touched; the intent is written after, and then
-the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that the
-kernel carries. Whoever begins a change holds state.lock.exclusive.
+Of a load or a reload the ruleset is kept and its generation number spent before the kernel is touched; the intent is
+written after, and then the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by
+the digest that the kernel carries. Where the first two cannot be written nothing is changed.
+
+Everything else brings back a ruleset that is kept already (pause, resume, rollback, repair, settle), or takes all away:
+the kernel is changed first. That must work on a full, read-only or failing disk, so nothing waits for it.
+
+Once the kernel has changed, nothing fails any more: what cannot be written is kept elsewhere and told; see
+state.unwritten. Whoever begins a change holds state.lock.exclusive.
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
-from geodrop.errors import DataError, GeodropError, NotEnforcingError
+from geodrop.errors import ApplyError, DataError, NotEnforcingError
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Asked
@@ -30,6 +36,12 @@ if TYPE_CHECKING:
     from geodrop.state.history import Attempt
 
 
+NEW = ("load", "reload")
+"""Origins of changes that bring a ruleset which may be new to the state directory."""
+UNATTENDED = ("boot", "repair", "settle")
+"""Origins of changes that no person asked for."""
+
+
 def by_me(origin: str, why: str = "") -> Asked:
     """A change that the user of this process asked for."""
     return Asked(origin, os.getuid(), why=why)
@@ -40,18 +52,20 @@ def begun(config: Config, asked: Asked, *, quick: bool = False) -> Iterator[Chan
     """One change; how it ends is written into the history. Raises what the body and `History.attempt` do."""
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
-        yield Change(config, store, attempt, quick=quick)
+        yield Change(config, store, attempt, asked.origin, quick=quick)
 
 
 class Change:
     """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
-    A `quick` one may end in a thin generation: for who has it settled afterwards.
+    A `quick` one may end in a thin generation: for who has it settled afterwards. `origin` says which order holds.
     """
 
-    def __init__(self, config: Config, store: Store, attempt: Attempt, *, quick: bool = False) -> None:
+    def __init__(
+        self, config: Config, store: Store, attempt: Attempt, origin: str = "repair", *, quick: bool = False
+    ) -> None:
         self.config, self.store, self.attempt = config, store, attempt
-        self._quick = quick
+        self._quick, self._origin = quick, origin
         self.engines = Engines.here(config.loader)
         self.before = self.engines.observe()
         self.intent = store.intent()
@@ -68,26 +82,29 @@ class Change:
         """Put a ruleset in force, as a new generation unless the kernel holds just that.
 
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
-        put in force. None if nothing had to be done, which `anew` rules out. Raises what `arrange` and the store do,
-        with what was before.
+        put in force. None if nothing had to be done, which `anew` rules out. Raises what `arrange` does, and before a
+        new ruleset is put in force what the store does, with what was before.
         """
+        if self.intent.unknown and self._origin in UNATTENDED:
+            raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
         last_good = self.intent.last_good if is_closed(ruleset.meta.compiler) else ruleset.digest
-        wanted = replace(self.intent, digest=ruleset.digest, last_good=last_good, unloaded=False, **asked_for)
+        known = {"digest": ruleset.digest, "last_good": last_good, "unloaded": False, "unknown": ""}
+        wanted = replace(self.intent, **{**known, **asked_for})
         view = ruleset.paused(wanted.paused)
         holds = self.before.digest == ruleset.digest
         same = holds and not anew and not self.engines.verify(view)
         highest = max(self.intent.generation, self.before.generation)
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)
-        self.store.keep(ruleset.file)
-        if not same:
-            self.store.remember(replace(self.intent, generation=generation))
+        if self._origin in NEW:
+            self.store.keep(ruleset.file)
+            if not same:
+                self.store.remember(replace(self.intent, generation=generation))
         # What is repaired is filled as a whole: what is there is not to be trusted.
         report = arrange(
             self.engines, view, generation, selection, engine, self._find if self._quick and not holds else None
         )
-        with _in_force_though(generation):
-            self.store.remember(replace(wanted, generation=max(highest, generation)))
+        self.store.note(replace(wanted, generation=max(highest, generation)))
         changed = self.engines.observe() != self.before
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
         if self.before.digest != ruleset.digest:
@@ -126,17 +143,7 @@ class Change:
         """
         if not self.before.generation:
             raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
-        names = [interface.name for interface in self.before.interfaces]
+        names = self.before.names
         # Where auto took nftables it said why; without a reason it was meant.
         meant = names and all(one.engine == "nftables" and not one.why for one in self.before.interfaces)
         return select(names or self.config.interfaces), "nftables" if meant else self.config.engine
-
-
-@contextmanager
-def _in_force_though(generation: int) -> Iterator[None]:
-    try:
-        yield
-    except GeodropError as error:
-        error.message = f"generation {generation} is in force, but that could not be written down: {error.message}"
-        error.next_step = f"{error.next_step}, then do this again; until then a reboot brings back the one before"
-        raise

@@ -45,7 +45,7 @@ def cover(config: Config) -> Covered:
     before = change.before
     if not before.generation:
         raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
-    selection = select(config.interfaces)
+    selection = select(config.interfaces, before.names)
     if not selection.names:
         return Covered(before, before)
     ruleset = change.kept(before.digest)

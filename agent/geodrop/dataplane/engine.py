@@ -46,13 +46,18 @@ class Observed:
     digest: str = ""
     interfaces: tuple[Interface, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names and patterns that packets are judged on, each once."""
+        return tuple(dict.fromkeys(interface.name for interface in self.interfaces))
+
 
 @dataclass(frozen=True, slots=True)
 class Count:
     """One line of `counters`: packets and bytes (IP length) of one service and family.
 
     `label` is the region, list or prefix of a counter class; None in the one line a service and family has for
-    `accepted` and `never_drop`.
+    `accepted` and `never_drop`. `service` and `family` are empty in the line of frames of which neither can be read.
     """
 
     service: str

@@ -8,8 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import ipsec
 from geodrop.dataplane.engine import Count, Difference, Observed
 from geodrop.dataplane.interfaces import with_vlans
+from geodrop.dataplane.nftables import flowtables
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.state.places import default_pins
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.dataplane.engine import KernelVerdict, Watched
+    from geodrop.dataplane.nftables.flowtables import Bypass
     from geodrop.dataplane.xdp.engine import XdpEngine
     from geodrop.ruleset.model import Ruleset
 
@@ -97,9 +100,26 @@ class Engines:
         """Compare one of so many parts of the data with the ruleset: of the elements, and of the bytes of tables."""
         return [one for engine, _ in self._in_force() for one in engine.verify_share(ruleset, part, parts)]
 
+    def exempt(self) -> tuple[int, ...]:
+        """Numbers of the interfaces whose packets nftables lets pass for xdp to judge."""
+        try:
+            return self.nftables.exempt()
+        except UnavailableError:
+            return ()
+
+    def bypasses(self) -> list[Bypass]:
+        """Flowtables of others, by which packets come past nftables."""
+        try:
+            return flowtables.read()
+        except UnavailableError:
+            return []
+
     def fingerprint(self) -> tuple[bytes, ...]:
-        """What both engines are made of in the kernel, but for data and counts: while it is equal nobody touched it."""
-        found = []
+        """What both engines are made of in the kernel, but for data and counts: while it is equal nobody touched it.
+
+        And whether IPsec is in use, where that decides which engine judges.
+        """
+        found = [repr(ipsec.in_use()).encode()] if self.xdp else []
         for engine in self._all:
             with suppress(UnavailableError):
                 found.append(engine.fingerprint())
@@ -145,7 +165,7 @@ class Engines:
 
     def _judged_by_neither(self) -> list[Difference]:
         """Interfaces that nftables leaves to xdp, and xdp does not judge."""
-        exempt = set(self.nftables.exempt())
+        exempt = set(self.exempt())
         if not exempt:
             return []
         judged = set(self.xdp.attached()) if self.xdp else set()

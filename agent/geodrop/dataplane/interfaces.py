@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.rtnetlink import default_routes, read_links
+from geodrop.dataplane.network import VRF, read_network
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
-    from geodrop.dataplane.rtnetlink import Link
+    from geodrop.dataplane.network import Link, Network
 
 VIRTUAL = frozenset(
     {"bridge", "veth", "tun", "ipip", "sit", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6tnl", "vti", "vti6"}
-    | {"xfrm", "vxlan", "geneve", "wireguard", "ppp", "bareudp", "gtp", "dummy", "ifb", "nlmon"}
+    | {"xfrm", "vxlan", "geneve", "wireguard", "ppp", "bareudp", "gtp", "dummy", "ifb", "nlmon", VRF}
 )
 """Kinds (IFLA_INFO_KIND, rtnetlink(7)) that are never taken unless named: their packets came in by another interface,
 or from this very host."""
 
 LOOPBACK = "lo"
+
+LEFT_OUT = "!"
+"""How a name begins that is not to be taken; the rest may be an alternative name."""
+
+LONGEST_NAME = 15
+"""Bytes of an interface's own name; longer ones are alternative names, which no rule can match."""
 
 EVERY = "*"
 """The name of every interface but loopback and those of VIRTUAL kinds."""
@@ -30,43 +36,93 @@ EVERY = "*"
 class Selection:
     """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now.
 
-    `present` are the interfaces that are there and meant, VLANs included.
+    `present` are the interfaces that are there and meant, VLANs included; `links` are all that are there, `ipsec` is
+    as in Network.
     """
 
     names: tuple[str, ...]
     absent: tuple[str, ...] = ()
     present: tuple[Link, ...] = ()
+    links: tuple[Link, ...] = ()
+    ipsec: bool | None = False
 
 
-def select(wanted: Sequence[str]) -> Selection:
-    """The interfaces of this network namespace that are meant; nothing wanted means those with a default route."""
-    links = read_links()
-    return resolve(wanted or with_default_route(links, default_routes()), links)
+def select(configured: Sequence[str], held: Collection[str] = ()) -> Selection:
+    """The interfaces of this network namespace that are meant; `held` as for `meant`."""
+    network = read_network()
+    return selected(configured, network, held)
+
+
+def selected(configured: Sequence[str], network: Network, held: Collection[str] = ()) -> Selection:
+    """The same of a network that was read before."""
+    return replace(resolve(meant(configured, network, held), network.links), ipsec=network.ipsec)
+
+
+def meant(configured: Sequence[str], network: Network | None, held: Collection[str] = ()) -> tuple[str, ...]:
+    """The names to judge packets on: those configured, else those with a default route in any table.
+
+    An interface that is judged (`held`) stays so while it is there: its addresses are still reached while the default
+    route is elsewhere for a moment. The boot knows no network: then it is every interface that could be meant later.
+    A pattern with more than one `*` at its end is then widened to what it begins with: what it leaves out is judged
+    too, until somebody who can see the interfaces loads again. Narrowed it would leave some unjudged.
+    """
+    named = tuple(name for name in configured if not name.startswith(LEFT_OUT))
+    if network is None:
+        names = [_beginning(name) + "*" if is_pattern(name) else name for name in named]
+        # An alternative name belongs to an interface that cannot be known yet.
+        known = dict.fromkeys(name if _can_be_matched(name) else EVERY for name in names)
+        return tuple(known) or (EVERY,)
+    return named or tuple(
+        link.name
+        for link in network.links
+        if is_taken_unnamed(link)
+        and not is_left_out(link, configured)
+        and (network.tables(link.index) or link.name in held)
+    )
+
+
+def is_left_out(link: Link, configured: Sequence[str]) -> bool:
+    """Whether an interface is not to be judged, and nobody wants to be told so."""
+    return any(LEFT_OUT + name in configured for name in link.names)
 
 
 def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
-    """Add the VLANs of what is wanted. Patterns other than a trailing `*` can only match what is there now."""
+    """Add the VLANs of what is wanted. Patterns other than a trailing `*` can only match what is there now.
+
+    An alternative name stands for its interface, whose own name is what the kernel matches.
+    """
     names: list[str] = []
     absent: list[str] = []
     found: dict[Link, None] = {}
     for name in wanted:
-        present = [link for link in links if _is_meant(name, link)]
+        present = [link for link in links if is_meant(name, link)]
         if not present:
             absent.append(name)
-        kept = [name] if is_prefix(name) or not is_pattern(name) else [link.name for link in present]
+        if is_prefix(name):
+            kept = [name, *(link.name for link in present if not fnmatchcase(link.name, name))]
+        elif is_pattern(name) or present:
+            kept = [link.name for link in present]
+        else:
+            kept = [name]
         vlans = vlans_of(present, links)
         names += kept + [link.name for link in vlans]
         found |= dict.fromkeys((*present, *vlans))
     # An interface that a prefix already covers needs no rule of its own.
     prefixes = [name for name in names if is_prefix(name) and name != EVERY]
     needed = [name for name in names if is_prefix(name) or not any(fnmatchcase(name, prefix) for prefix in prefixes)]
-    return Selection(tuple(dict.fromkeys(needed)), tuple(absent), tuple(found))
+    return Selection(tuple(dict.fromkeys(filter(_can_be_matched, needed))), tuple(absent), tuple(found), tuple(links))
 
 
-def _is_meant(name: str, link: Link) -> bool:
+def is_meant(name: str, link: Link) -> bool:
+    """Whether a configured name or pattern stands for an interface."""
     if name == EVERY:
-        return link.name != LOOPBACK and link.kind not in VIRTUAL
-    return fnmatchcase(link.name, name)
+        return is_taken_unnamed(link)
+    return any(fnmatchcase(one, name) for one in link.names)
+
+
+def is_taken_unnamed(link: Link) -> bool:
+    """Whether an interface may be judged without being named."""
+    return link.name != LOOPBACK and link.kind not in VIRTUAL
 
 
 def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
@@ -78,14 +134,9 @@ def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
 
 def with_vlans(indexes: Collection[int]) -> set[int]:
     """Numbers of interfaces of this network namespace, and of the VLANs on them."""
-    links = read_links()
+    links = read_network().links
     present = [link for link in links if link.index in indexes]
     return {link.index for link in (*present, *vlans_of(present, links))}
-
-
-def with_default_route(links: Sequence[Link], routes: Collection[int]) -> list[str]:
-    """Those with a default route of either family, which holds no loopback, bridge, veth or tunnel."""
-    return [link.name for link in links if link.index in routes and _is_meant(EVERY, link)]
 
 
 def is_pattern(name: str) -> bool:
@@ -96,3 +147,11 @@ def is_pattern(name: str) -> bool:
 def is_prefix(name: str) -> bool:
     """Whether a name is a plain beginning and `*`, which the kernel can match by itself, for interfaces to come too."""
     return name.endswith("*") and not is_pattern(name[:-1])
+
+
+def _can_be_matched(name: str) -> bool:
+    return len(name.removesuffix("*").encode()) <= LONGEST_NAME
+
+
+def _beginning(pattern: str) -> str:
+    return pattern[: min(at for at in (pattern.find(sign) for sign in "*?[") if at >= 0)]

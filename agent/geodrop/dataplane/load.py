@@ -26,13 +26,23 @@ if TYPE_CHECKING:
 class Loaded:
     """The outcome of a load: `report` is None if the kernel matched already.
 
-    `absent` are interfaces that were named and are not there; their packets are judged once they are.
+    `absent` are interfaces that were named and are not there; their packets are judged once they are. `warnings` say
+    what could not be written down, a line each.
     """
 
     before: Observed
     after: Observed
     report: Report | None
     absent: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """Whether there was anything to remove; `warnings` as for Loaded."""
+
+    removed: bool
+    warnings: tuple[str, ...] = ()
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
@@ -59,7 +69,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     """
     with begun(config, asked, quick=quick) as change:
         ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
-        selected = select(interfaces or config.interfaces)
+        # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
+        held = () if asked.origin == "load" else change.before.names
+        selected = select(interfaces or config.interfaces, held)
         if not selected.names:
             raise NoInterfaceError(
                 "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
@@ -68,25 +80,28 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
         report = change.put(ruleset, selected, engine_name, rolled_back=rolled_back)
-        return Loaded(change.before, change.engines.observe(), report, selected.absent)
+    return Loaded(change.before, change.engines.observe(), report, selected.absent, change.store.unwritten())
 
 
-def unload(config: Config) -> bool:
-    """Remove all that is ours from the kernel and remember that; False if there was nothing. Raises BusyError."""
+def unload(config: Config) -> Unloaded:
+    """Remove all that is ours from the kernel and remember that. Raises BusyError."""
     with exclusive():
         return remove_all(config, by_me("unload"))
 
 
-def remove_all(config: Config, asked: Asked) -> bool:
-    """The same for who holds the lock."""
+def remove_all(config: Config, asked: Asked) -> Unloaded:
+    """The same for who holds the lock.
+
+    The kernel first, whatever the disk is like. After a crash in between, what was asked for before is restored: nobody
+    was told that it is gone.
+    """
     with begun(config, asked) as change:
-        generation = max(change.intent.generation, change.before.generation)
-        # Remembered first: after a crash in between, what should be gone is found and removed, not restored.
-        change.store.remember(replace(change.intent, generation=generation, unloaded=True))
         removed = change.engines.remove()
+        generation = max(change.intent.generation, change.before.generation)
+        change.store.note(replace(change.intent, generation=generation, unloaded=True, unknown=""))
         change.store.retire(change.before.digest)
         change.attempt.made = removed or not change.intent.unloaded
-        return removed
+    return Unloaded(removed, change.store.unwritten())
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:

@@ -21,12 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """What a pause or its end did: `report` is None if the kernel was like that already; `until` 0 means resumed."""
+    """What a pause or its end did: `report` is None if the kernel was like that already; `until` 0 means resumed.
+
+    `warnings` say what could not be written down, a line each.
+    """
 
     before: Observed
     after: Observed
     until: int
     report: Report | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -60,4 +64,4 @@ def _put(config: Config, asked: Asked, until: int) -> Paused:
         ruleset = change.kept(change.before.digest)
         change.attempt.paused = until
         report = change.put(ruleset, selection, engine, paused=until, why=asked.why if until else "")
-        return Paused(change.before, change.engines.observe(), until, report)
+    return Paused(change.before, change.engines.observe(), until, report, change.store.unwritten())

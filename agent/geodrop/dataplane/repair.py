@@ -15,7 +15,7 @@ from geodrop.dataplane.engine import Difference, Observed
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.load import what_is_loaded
-from geodrop.errors import NoInterfaceError, NotEnforcingError
+from geodrop.errors import NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
@@ -51,13 +51,14 @@ class Look:
     """What a look found and what is so after it; `before` is what was in force when it began.
 
     `differences` are what somebody changed, which is repaired. Where packets are judged may have changed without them:
-    interfaces came or went.
+    interfaces came or went. `failure` is what could not be done beside that, and should be tried again.
     """
 
     known: Known
     before: Observed
     differences: tuple[Difference, ...] = ()
     note: str = ""
+    failure: str = ""
 
     @property
     def covered(self) -> bool:
@@ -90,7 +91,8 @@ def look(
         # Read before what it stands for is verified: what changes in between shows at the next look.
         fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
         digest = observed.digest or intent.digest
-        if intent.unloaded or not digest:
+        # Where it is unknown what was asked for, `Store.problems` says so, and all is left as it is.
+        if intent.unknown or intent.unloaded or not digest:
             return Look(Known(fingerprint, observed, intent), before)
         ruleset = Ruleset.open(store.ruleset_path(digest))
         differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
@@ -102,6 +104,9 @@ def look(
             covered = cover(config)
         except NotEnforcingError:
             continue  # taken away since it was verified
+        except (UnavailableError, PrivilegeError) as error:
+            # What is in force is right; it is only not where, or by which engine, it should be.
+            return Look(Known(fingerprint, observed, intent), before, tuple(drift), note, error.message)
         note = note or covered.note
         if not covered.changed:
             return Look(Known(fingerprint, observed, intent), before, tuple(drift), note)
@@ -118,14 +123,21 @@ def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, 
         change = Change(config, store, attempt)
         change.engines.nftables.lost = known.totals
         ruleset = change.kept(digest)
-        change.put(ruleset, _where(config, known), config.engine)
+        selection = _where(config, known)
+        try:
+            change.put(ruleset, selection, config.engine)
+        except (UnavailableError, PrivilegeError):
+            if config.engine != "xdp":
+                raise
+            # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
+            change.put(ruleset, selection, "nftables")
 
 
 def _where(config: Config, known: Known) -> Selection:
     """Where to judge packets: if what agent.yaml selects is gone for now, then where it was before."""
-    selection = select(config.interfaces)
+    selection = select(config.interfaces, known.observed.names)
     if not selection.names:
-        selection = select([one.name for one in known.observed.interfaces])
+        selection = select(known.observed.names)
     if not selection.names:
         raise NoInterfaceError(
             "no interface is selected, so there is none to judge packets on", "name one in agent.yaml"

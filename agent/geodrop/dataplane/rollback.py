@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """`target` is when that policy came in force; `report` is None if it was in force already."""
+    """`target` is when that policy came in force; `report` is None if it was in force already.
+
+    `warnings` say what could not be written down, a line each.
+    """
 
     before: Observed
     after: Observed
     target: Entry
     report: Report | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def text(self) -> str:
@@ -57,7 +61,7 @@ def roll_back(
         change.attempt.target, change.attempt.digest = target.generation, target.digest
         ruleset = change.kept(target.digest)
         report = change.put(ruleset, selection, engine, rolled_back=True)
-        return RolledBack(change.before, change.engines.observe(), target, report)
+    return RolledBack(change.before, change.engines.observe(), target, report, change.store.unwritten())
 
 
 def steps_back(entries: Iterable[Entry], digest: str, back: int) -> Entry:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 Line = tuple[int, int, int, int]
 """struct sock_filter: code, how many lines to skip if true and if false, a number."""
 
-LOAD_WORD, LOAD_HALF, LOAD_BYTE, AND, JUMP_EQUAL, RETURN = 0x20, 0x28, 0x30, 0x54, 0x15, 0x06
+LOAD_WORD, LOAD_HALF, LOAD_BYTE, AND, RETURN = 0x20, 0x28, 0x30, 0x54, 0x06
+JUMP_EQUAL, JUMP_GREATER = 0x15, 0x25
 TAKE: Line = (RETURN, 0, 0, 0xFFFF_FFFF)
 LEAVE: Line = (RETURN, 0, 0, 0)
 SO_ATTACH_FILTER = 26

@@ -123,13 +123,16 @@ def _held_by(module: str) -> Iterator[Namespace]:
                 f"{module} ended before it was ready (exit code {holder.wait()})", "see what it said above"
             )
         lock = Path(json.loads(ready)["lock"])
-        stack.callback(_remove_lock, lock, [folder for folder in lock.parents if not folder.exists()])
+        stack.callback(_remove_files, lock, [folder for folder in lock.parents if not folder.exists()])
         yield Namespace(holder.pid, given, said)
 
 
-def _remove_lock(lock: Path, made: Sequence[Path]) -> None:
-    """Remove the lock file of a namespace and the folders `made` for it, the innermost first, as far as empty."""
-    lock.unlink(missing_ok=True)
+def _remove_files(lock: Path, made: Sequence[Path]) -> None:
+    """Remove the lock of a namespace, what a daemon that was killed left beside it, and the folders `made` for both,
+    the innermost first, as far as empty.
+    """
+    for name in (lock.name, "daemon"):
+        lock.with_name(name).unlink(missing_ok=True)
     with suppress(OSError):
         for folder in made:
             folder.rmdir()

@@ -18,8 +18,14 @@ def read_counters() -> list[dict[str, Any]]:
 
 
 def as_object(count: Count) -> dict[str, Any]:
-    """By class with dropped and would_drop, or the one of a service and family with accepted and never_drop."""
-    shared = {"schema": SCHEMA, "service": count.service, "family": count.family}
+    """By class with dropped and would_drop, or the one of a service and family with accepted and never_drop.
+
+    What is nobody's, since it cannot be read, is counted in an object of its own.
+    """
+    shared = {"schema": SCHEMA, "service": count.service or None, "family": count.family or None}
+    if not count.service:
+        dropped, would_drop = _amount(count.dropped), _amount(count.would_drop)
+        return {**shared, "what": "unreadable", "dropped": dropped, "would_drop": would_drop}
     if count.label is None:
         return {**shared, "accepted": _amount(count.accepted), "never_drop": _amount(count.never_drop)}
     return {

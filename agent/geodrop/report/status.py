@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
@@ -32,8 +33,10 @@ def read_status(config: Config) -> dict[str, Any]:
     observed = engine.observe()
     store = Store(config.state)
     intent, ruleset = store.intent(), loaded_ruleset(config, observed)
-    enforcing = observed.generation > 0 and bool(observed.interfaces)
     problems = store.problems()
+    covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
+    enforcing = bool(covered.judged)
+    problems += covered.problems
     if enforcing and ruleset is None:
         problems.append(f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}: load it again")
     elif enforcing and ruleset is not None:
@@ -70,6 +73,7 @@ def read_status(config: Config) -> dict[str, Any]:
             | ({"why": interface.why} if interface.why else {})
             for interface in observed.interfaces
         ],
+        "judged": list(covered.judged),
         "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
         "services": [
             {

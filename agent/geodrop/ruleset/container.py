@@ -31,8 +31,9 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.errors import DataError
+from geodrop.inputs import open_regular
 from geodrop.ruleset.fields import Bounds, Field, Invalid, anything, decode, mapping, record, text, whole
-from geodrop.ruleset.sealed import NotRegularError, Sealed, open_regular
+from geodrop.ruleset.sealed import Sealed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -156,7 +157,7 @@ def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
     """Where the base of a thin file is, which need not exist; "" if it needs none, or is no ruleset. As `open_file`."""
     try:
-        with open(path, "rb") as file:
+        with open(open_regular(path), "rb") as file:
             header = file.read(HEADER.size)
     except OSError:
         return ""
@@ -196,10 +197,7 @@ def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -
     if identity in _opened:
         _opened[identity] = _opened.pop(identity)
         return _opened[identity]
-    try:
-        memory = Sealed.read(descriptor, MAX_SIZE)
-    except NotRegularError as error:
-        raise DataError(f"{name}: {error}", "name a file that geodrop compile has written") from error
+    memory = Sealed.read(descriptor, MAX_SIZE)
     with open(memory.descriptor, "rb", buffering=0, closefd=False) as file:
         start = _Start.read(file, name)
         found = _fitting(start, base(start.base) if start.base else None, name)

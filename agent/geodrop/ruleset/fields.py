@@ -106,11 +106,6 @@ def shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
 
 
-def printable(value: str) -> str:
-    """A name as `text` takes it: with ? for what a terminal obeys."""
-    return "".join(one if _PRINTABLE.fullmatch(one) else "?" for one in value)
-
-
 def whole(least: int, most: int) -> Field[int]:
     """A whole number."""
 

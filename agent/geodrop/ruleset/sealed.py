@@ -11,16 +11,11 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
-import stat
 from typing import IO, Self
 
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 FIXED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 """With these the content stays as it is."""
-
-
-class NotRegularError(ValueError):
-    """What was opened is a pipe, a device or a folder: it may have no end, or no content."""
 
 
 class Sealed:
@@ -36,18 +31,15 @@ class Sealed:
 
     @classmethod
     def read(cls, file: int, limit: int) -> Self:
-        """Copy an open file, at most `limit` bytes and one; raises OSError, or NotRegularError.
+        """Copy an open file, at most `limit` bytes and one; raises OSError.
 
         The descriptor stays the caller's. Memory that is sealed already is shared, not copied.
         """
-        found = os.fstat(file)
-        if not stat.S_ISREG(found.st_mode):
-            raise NotRegularError("not a regular file")
         if _seals(file) & FIXED == FIXED:
             return cls(os.dup(file))
         memory = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
-            left, at = min(found.st_size, limit + 1), 0
+            left, at = min(os.fstat(file).st_size, limit + 1), 0
             while left and (count := os.sendfile(memory, file, at, left)):
                 at, left = at + count, left - count
             seal(memory)
@@ -71,11 +63,6 @@ class Sealed:
 def seal(memory: int) -> None:
     """Make memory (os.memfd_create) what it is now for ever; raises OSError, EBUSY while somebody maps it to write."""
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEALS)
-
-
-def open_regular(path: str | os.PathLike[str]) -> int:
-    """Open a file for reading without waiting for whoever is at the other end of a pipe; raises OSError."""
-    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
 
 
 def _seals(file: int) -> int:

@@ -7,14 +7,11 @@ name that was not may be gone after a power cut. So whoever reads finds the old 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-import stat
 import tempfile
 from typing import IO, TYPE_CHECKING
 
 from geodrop.errors import ApplyError, PrivilegeError
-from geodrop.ruleset.sealed import open_regular
 from geodrop.state.owner import adopt
 
 if TYPE_CHECKING:
@@ -25,18 +22,6 @@ BESIDE = ".new-"
 """How the names of files begin that are being written. One that is there while nobody writes was left by a crash."""
 
 _PIECE = 1 << 16
-
-
-def read(path: Path, limit: int) -> bytes:
-    """The content of a file; raises OSError, also for one that is larger, or no file but a pipe or a device."""
-    descriptor = open_regular(path)
-    with open(descriptor, "rb", buffering=0) as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        if found.st_size > limit:
-            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
-        return file.read(limit) or b""
 
 
 def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -51,7 +36,8 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                 os.fsync(file.fileno())
                 os.replace(file.name, path)
             except BaseException:
-                with contextlib.suppress(FileNotFoundError):
+                # The failure itself is what matters; `sweep` finds what cannot be removed now.
+                with contextlib.suppress(OSError):
                     os.unlink(file.name)
                 raise
         _sync_folder(path.parent)
@@ -71,7 +57,8 @@ def append(path: Path, line: bytes) -> None:
                 adopt(descriptor, path.parent)
             size = _whole_lines(descriptor)
             try:
-                os.ftruncate(descriptor, size)
+                if os.fstat(descriptor).st_size > size:
+                    os.ftruncate(descriptor, size)
                 _write_all(descriptor, line + b"\n")
                 os.fsync(descriptor)
             except BaseException:

@@ -1,7 +1,8 @@
 """What was in force when, who asked for it, and what failed: history.jsonl, a JSON object a line, oldest first.
 
 A line is appended and synced after each change and each failed attempt, so it never says more than happened. A power
-cut can tear the last line: it is left out. Other lines that cannot be read are left out too, and counted.
+cut can tear the last line: it is left out. Other lines that cannot be read are left out too, and counted. What happened
+has happened: a line that cannot be written is kept in /run (state.unwritten), and is read with the others.
 
 Years of it are tens of megabytes as objects, so who only looks for something goes through it entry by entry.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import time
 from dataclasses import asdict, dataclass, field
@@ -17,6 +19,7 @@ from functools import partial
 from typing import IO, TYPE_CHECKING, Any
 
 from geodrop.errors import GeodropError
+from geodrop.inputs import open_regular
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
     Bounds,
@@ -31,6 +34,8 @@ from geodrop.ruleset.fields import (
     whole,
 )
 from geodrop.state import files
+from geodrop.state.room import Room
+from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -38,14 +43,18 @@ if TYPE_CHECKING:
 
 DONE, FAILED = "done", "failed"
 
+MAX_WHY = 1_000
+"""Characters of what a person may write: it stands in each line, and is shown in each status."""
+MAX_BYTES = 16 << 20
+"""Of the file: some 30,000 changes, which take 0.2 s to go through."""
+MAX_TEXT = 2000
+"""Characters of each text that somebody else chose."""
+
 ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "settle", "schedule")
 """What brings a change about."""
 
 MAX_LINE = 1 << 20
 """Bytes. A line is longer only where it names more inputs than a compile takes, or somebody made it so."""
-
-MAX_TEXT = 1 << 14
-"""Characters of what people and errors say; what is longer is cut off when it is written."""
 
 MAX_GENERATION = 1 << 48
 
@@ -111,31 +120,37 @@ class History:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._unwritten = Unwritten(path.parent)
+        self._room = Room(path.parent)
 
     @contextlib.contextmanager
     def attempt(self, asked: Asked) -> Iterator[Attempt]:
-        """Write down what the body does: that it was `made`, or how it failed.
-
-        Raises ApplyError or PrivilegeError when that cannot be written; the failure of the body comes first.
-        """
+        """Write down what the body does: that it was `made`, or how it failed. Not being able to is no failure."""
         started, attempt = time.monotonic(), Attempt()
         try:
             yield attempt
         except BaseException as error:
-            text = str(error) if isinstance(error, GeodropError) else type(error).__name__
-            with contextlib.suppress(GeodropError):
-                self.append(_entry(asked, attempt, FAILED, started, text))
+            self.append(_entry(asked, attempt, FAILED, started, _said_of(error)))
             raise
         if attempt.made:
-            try:
-                self.append(_entry(asked, attempt, DONE, started))
-            except GeodropError as error:
-                error.message = f"{asked.origin} is done, but could not be written into the history: {error.message}"
-                raise
+            self.append(_entry(asked, attempt, DONE, started))
 
     def append(self, entry: Entry) -> None:
-        """Add an entry; raises PrivilegeError or ApplyError."""
-        files.append(self.path, _line(entry))
+        """Add an entry, after those that could not be written before; or keep it until it can be."""
+        line = _line(entry)
+        try:
+            self._append([*self._unwritten.read().lines, line.decode()])
+        except GeodropError as error:
+            self._unwritten.hold(error, line=line.decode())
+
+    def write_back(self) -> None:
+        """Write what could not be written before, if there is any; raises PrivilegeError or ApplyError."""
+        if lines := self._unwritten.read().lines:
+            self._append(lines)
+
+    def _append(self, lines: Sequence[str]) -> None:
+        self._room.write(lambda: files.append(self.path, "\n".join(lines).encode()))
+        self._unwritten.done(lines=True)
 
     def __iter__(self) -> Iterator[Entry]:
         """All that can be read, oldest first."""
@@ -149,37 +164,45 @@ class History:
         """How many lines cannot be read."""
         return sum(entry is None for entry in self._parsed())
 
-    def prune(self, seconds: int, needed: Collection[str]) -> None:
-        """Forget entries older than this; raises PrivilegeError or ApplyError.
+    def prune(self, seconds: int, needed: Collection[str], limit: int = MAX_BYTES) -> None:
+        """Forget entries older than this, and the oldest beyond `limit` bytes; raises PrivilegeError or ApplyError.
 
         But not where a ruleset that is still needed, given by its digest, was last put in force; and not before the
-        first one is older by an eighth: all is written anew, which must not be so with each change.
+        first one is older by an eighth, or the file longer: all is written anew, which must not be so with each change.
         """
         oldest = time.time() - seconds
         try:
-            with self.path.open("rb") as file:
-                first = next(_lines(file), None)
+            with open(open_regular(self.path), "rb") as file:
+                first, size = next(_lines(file), None), os.fstat(file.fileno()).st_size
         except OSError:
             return
         # A line that is still needed stays, however old it is: only then is more read than the first one.
-        if first and first.time >= oldest - seconds / 8:
+        if first and first.time >= oldest - seconds / 8 and size <= limit:
             return
+        self.write_back()
         entries = self.entries()
         last = {entry.digest: entry for entry in entries if entry.put_in_force and entry.digest in needed}
-        kept = [entry for entry in entries if entry.time >= oldest or last.get(entry.digest) is entry]
+        room = limit - limit // 8
+        kept: list[bytes] = []
+        for entry in reversed(entries):
+            line = _line(entry) + b"\n"
+            room -= len(line)
+            if (entry.time >= oldest and room >= 0) or last.get(entry.digest) is entry:
+                kept.append(line)
         if len(kept) < len(entries):
-            content = b"".join(_line(entry) + b"\n" for entry in kept)
+            content = b"".join(reversed(kept))
             files.replace(self.path, lambda file: file.write(content))
 
     def _parsed(self) -> Iterator[Entry | None]:
         """Each whole line; None for one that cannot be read, and for a file that cannot be."""
         try:
-            with self.path.open("rb") as file:
+            with open(open_regular(self.path), "rb") as file:
                 yield from _lines(file)
         except FileNotFoundError:
-            return
+            pass
         except OSError:
             yield None
+        yield from (_parse(line.encode()) for line in self._unwritten.read().lines)
 
 
 def policies(entries: Iterable[Entry]) -> list[Entry]:
@@ -200,6 +223,11 @@ def policies(entries: Iterable[Entry]) -> list[Entry]:
     return steps
 
 
+def _said_of(error: BaseException) -> str:
+    """What to write down of a failure: its message and next step, or the name of what must be a bug."""
+    return str(error) if isinstance(error, GeodropError) else type(error).__name__
+
+
 def utc(seconds: float) -> str:
     """A moment, in seconds since the epoch, as people write it."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
@@ -214,9 +242,9 @@ def _entry(asked: Asked, attempt: Attempt, outcome: str, started: float, error: 
         generation=attempt.generation,
         digest=attempt.digest,
         seconds=round(time.monotonic() - started, 3),
-        change=attempt.change or asked.change,
-        why=asked.why,
-        error=error,
+        change=(attempt.change or asked.change)[:MAX_TEXT],
+        why=asked.why[:MAX_TEXT],
+        error=error[:MAX_TEXT],
         target=attempt.target,
         paused=attempt.paused,
         inputs=tuple(attempt.inputs),

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def adopt(made: int | str | Path, folder: str | Path) -> None:
+def adopt(made: int | str | Path, folder: int | str | Path) -> None:
     """Give a new file (a descriptor, or a name that is not followed) to a folder's owner and group.
 
     Raises OSError. Nothing happens unless root runs this and the folder is somebody else's.

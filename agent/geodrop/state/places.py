@@ -2,7 +2,8 @@
 
 In the machine's own namespace (that of PID 1) they are in the usual folders; in any other one in a folder named by the
 namespace's cookie, so that tests, demos and a live daemon on one machine never meet. A cookie, unlike the inode of
-/proc/PID/ns/net, is not used again for another namespace before the next boot.
+/proc/PID/ns/net, is not used again for another namespace before the next boot. The state outlives a boot and its
+namespaces do not, so its folder names the boot too.
 """
 
 from __future__ import annotations
@@ -20,12 +21,22 @@ RUN = "/run/geodrop"
 BPFFS = "/sys/fs/bpf"
 OWN_BPFFS = f"{RUN}/bpf"
 """Where systemd/run-geodrop-bpf.mount mounts a bpffs for the daemon, which may not enter /sys/fs/bpf."""
+BOOT = "/proc/sys/kernel/random/boot_id"
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for it
 
 
 def default_state() -> Path:
     """The state directory of this network namespace."""
-    return _path(_apart(STATE))
+    return _path(STATE if _is_machines_own() else f"{STATE}/netns/{_boot()}-{namespace_cookie()}")
+
+
+def states_of_earlier_boots() -> list[Path]:
+    """State directories of network namespaces that went with an earlier boot."""
+    folder = _path(STATE, "netns")
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith(f"{_boot()}-"))
+    except (FileNotFoundError, PermissionError):
+        return []
 
 
 def default_socket() -> Path:
@@ -41,6 +52,16 @@ def compile_socket() -> Path:
 def lock_file() -> str:
     """The lock that whoever changes this namespace's dataplane holds, whatever agent.yaml says of other places."""
     return f"{_apart(RUN)}/lock"
+
+
+def daemon_file() -> str:
+    """Where a daemon says which socket it answers on, for everybody to read. In the lock's folder."""
+    return f"{os.path.dirname(lock_file())}/daemon"
+
+
+def run_folder() -> str:
+    """What is known until the next boot."""
+    return _apart(RUN)
 
 
 def refusal_log() -> Path:
@@ -73,6 +94,12 @@ def _path(*parts: str) -> Path:
 
 def _apart(folder: str) -> str:
     return folder if _is_machines_own() else f"{folder}/netns/{namespace_cookie()}"
+
+
+def _boot() -> str:
+    """The number of this boot, drawn by the kernel: eight of its hexadecimal digits."""
+    with open(BOOT, encoding="ascii") as file:
+        return file.read(8)
 
 
 def _is_machines_own() -> bool:

@@ -4,9 +4,11 @@
                               from another in a few verdicts is thin (ruleset.container) and needs that one
     history.jsonl             every change and every failed attempt; see state.history
     intent.json               what was last asked for: an Intent
+    reserve                   room for the two above on a full disk; see state.room
 
 A damaged file is survived: the intent is found again in the history, the history goes on behind what cannot be read,
-and a ruleset is kept again when it is next loaded. `problems` says what was found.
+and a ruleset is kept again when it is next loaded. What cannot be written is kept elsewhere (state.unwritten).
+`problems` says what was found.
 """
 
 from __future__ import annotations
@@ -15,25 +17,32 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import DataError, GeodropError
+from geodrop.inputs import read_regular
 from geodrop.ruleset import container
 from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, record, text, whole
 from geodrop.state import files
 from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
+from geodrop.state.keep import Kept
+from geodrop.state.room import Room
+from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from geodrop.state.history import Entry
+    from geodrop.state.keep import Keep
 
 FOREVER = 4_102_444_800
 """The year 2100, in seconds since the epoch: until then is until somebody says otherwise."""
 
 MINUTE = 60.0
+MAX_INTENT = 1 << 20
+"""Bytes of intent.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +53,9 @@ class Intent:
     that a boot brings back; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused) services
     only count, because of `why`. `rolled_back`: what is in force is older than what the sources say, and only who
     explicitly asks for those gets them.
+
+    `unknown` says why it cannot be told what was asked for, where files are there that cannot be read: an unload or a
+    pause may be among it, so nothing is restored, ended or forgotten until a person asks for something. Never stored.
     """
 
     generation: int = 0
@@ -53,6 +65,7 @@ class Intent:
     why: str = ""
     last_good: str = ""
     rolled_back: bool = False
+    unknown: str = ""
 
     def paused_at(self, now: float) -> bool:
         """Whether services only count at a moment, in seconds since the epoch."""
@@ -78,7 +91,18 @@ INTENT = record(
 )
 """What intent.json may say. What a later version added is left out."""
 
-_BOUNDS = Bounds(size=1 << 17, values=100)
+_BOUNDS = Bounds(size=MAX_INTENT, values=100)
+_known: dict[str, Intent] | None = None
+"""What this process knows of intents, by the file, if it is their only writer; see `trust_memory`."""
+
+
+def trust_memory() -> None:
+    """From now on a file that cannot be read is what was last read or written: for a daemon, which holds the lock.
+
+    It may have run out of descriptors, or the disk may have begun to fail: no reason to forget a pause.
+    """
+    global _known  # noqa: PLW0603 - what the process knows
+    _known = {}
 
 
 class Store:
@@ -87,15 +111,63 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.history = History(folder / "history.jsonl")
+        self._unwritten = Unwritten(folder)
+        self._room = Room(folder)
 
     def intent(self) -> Intent:
-        """What was last asked for; from the history where the file cannot be read, and nothing where there is none."""
-        return self._read_intent() or recovered(self.history)
+        """What was last asked for; from the history where the file cannot be read, and nothing where there is none.
+
+        Where neither can be read it is `unknown`.
+        """
+        name = str(self._intent_file)
+        try:
+            if held := _parsed(self._unwritten.intent()):
+                return held
+            found, why = self._read_intent(), "it is damaged"
+        except FileNotFoundError:
+            found, why = None, ""
+        except OSError as error:
+            found, why = None, error.strerror or str(error)
+        if found and _known is not None:
+            _known[name] = found
+        return found or (_known or {}).get(name) or self._recovered(why)
 
     def remember(self, intent: Intent) -> None:
         """Write what was asked for; raises PrivilegeError or ApplyError (disk full)."""
-        content = json.dumps(asdict(intent) | {"why": intent.why[:MAX_TEXT]}).encode()
-        files.replace(self._intent_file, lambda file: file.write(content))
+        stored = _stored(intent)
+        self._unwritten.ahead(stored)
+        content = json.dumps(stored).encode()
+        self._room.write(lambda: files.replace(self._intent_file, lambda file: file.write(content)))
+        self._unwritten.done(intent=True)
+        if _known is not None:
+            _known[str(self._intent_file)] = intent
+
+    def note(self, intent: Intent) -> None:
+        """The same after the kernel has changed: what cannot be written is kept until it can be; see `unwritten`."""
+        with suppress(OSError):
+            if self._read_intent() == intent and self._unwritten.read().intent is None:
+                return
+        try:
+            self.remember(intent)
+        except GeodropError as error:
+            self._unwritten.hold(error, intent=_stored(intent))
+            if _known is not None:
+                _known[str(self._intent_file)] = intent
+
+    def unwritten(self) -> tuple[str, ...]:
+        """What could not be written down, a line each, with what follows from it."""
+        return tuple(self._unwritten.warnings())
+
+    def write_back(self) -> None:
+        """Write what could not be written before, and reserve room again; raises PrivilegeError or ApplyError."""
+        if held := _parsed(self._unwritten.read().intent):
+            self.remember(held)
+        self.history.write_back()
+        known = (_known or {}).get(str(self._intent_file))
+        if known and self._file_differs(known):
+            self.remember(known)
+        if self.folder.is_dir():
+            self._room.take()
 
     @property
     def rulesets(self) -> Path:
@@ -126,41 +198,46 @@ class Store:
         Not again within a minute: a file that shows another time is hashed again, and for `prune` that is near enough.
         """
         path = self.ruleset_path(digest)
-        if time.time() - _retired(path) > MINUTE:
+        if time.time() - Kept.of(path).retired > MINUTE:
             with suppress(OSError):
                 os.utime(path)
 
-    def prune(self, seconds: int, needed: set[str]) -> None:
-        """Forget what has not been in force for this long; what cannot be removed is left to the next time.
+    def prune(self, keep: Keep, needed: set[str]) -> None:
+        """Forget rulesets that have not been in force for long, or are too many; what cannot be removed is left.
 
-        Never the needed digests, the last good one, or what `rollback` would go back to.
+        Never the needed digests, the last good one, or what `rollback` would go back to. Never a failure either.
         """
-        files.sweep(self.folder)
-        files.sweep(self.rulesets)
-        oldest = time.time() - seconds
-        kept = list(self.rulesets.glob("*.ruleset"))
-        intent = self.intent()
-        needed = needed | {intent.digest, intent.last_good}
-        old = [path for path in kept if path.stem not in needed and _retired(path) < oldest]
-        # The history is long, and most changes leave nothing to forget.
-        needed |= {step.digest for step in policies(self.history)[-2:]} if old else set()
-        gone = {path for path in old if path.stem not in needed}
-        bases = {container.base_path(path) for path in kept if path not in gone} if gone else set()
-        for path in gone:
-            if str(path) not in bases:
+        with suppress(OSError, GeodropError):
+            files.sweep(self.folder)
+            files.sweep(self.rulesets)
+            intent = self.intent()
+            if not intent.unknown:
+                self._prune(keep, needed | {intent.digest, intent.last_good})
+        self._room.take()
+
+    def _prune(self, keep: Keep, needed: set[str]) -> None:
+        kept = [Kept.of(path) for path in self.rulesets.glob("*.ruleset")]
+        if keep.exceeded(kept, needed, time.time()):
+            # The history is long, and most changes leave nothing to forget.
+            needed |= {step.digest for step in policies(self.history)[-2:]}
+            for path in keep.surplus(kept, needed, time.time()):
                 with suppress(OSError):
                     path.unlink()
-        with suppress(GeodropError):
-            self.history.prune(seconds, needed)
+        self.history.prune(keep.seconds, needed)
 
     def problems(self) -> list[str]:
-        """What is damaged, a line each, with what follows from it."""
-        found = []
+        """What is damaged or could not be written, a line each, with what follows from it."""
+        found = list(self.unwritten())
         if unreadable := self.history.unreadable():
             found.append(f"{self.history.path}: {unreadable} lines cannot be read; they are missing from the history")
         intent = self.intent()
-        # It is missing by right where nothing was ever asked for but in vain.
-        if self._read_intent() is None and (self._intent_file.exists() or intent != Intent()):
+        if intent.unknown:
+            found.append(
+                f"{self._intent_file}: {intent.unknown}, and the history does not tell: it may say unloaded or paused. "
+                "Nothing is restored or repaired until you say what you want: geodrop reload, pause or unload"
+            )
+        # It is missing by right where nothing was ever asked for with success.
+        elif self._file_differs(None) and (self._intent_file.exists() or intent != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
         last_good = intent.last_good
         path = str(self.ruleset_path(last_good))
@@ -179,10 +256,41 @@ class Store:
         return self.folder / "intent.json"
 
     def _read_intent(self) -> Intent | None:
+        """What the file says, None if it is damaged; raises OSError if it cannot be read."""
         try:
-            return INTENT(decode(files.read(self._intent_file, _BOUNDS.size), _BOUNDS))
-        except (OSError, Invalid):
+            return INTENT(decode(read_regular(self._intent_file, _BOUNDS.size), _BOUNDS))
+        except Invalid:
             return None
+
+    def _file_differs(self, intent: Intent | None) -> bool:
+        """Whether the file says anything else, or for None whether it says nothing."""
+        try:
+            found = self._read_intent()
+        except OSError:
+            found = None
+        return found != intent if intent else found is None and self._unwritten.read().intent is None
+
+    def _recovered(self, why: str) -> Intent:
+        """What the history leads to; unknown where that has gaps, or is not there beside a file that cannot be read."""
+        unreadable, intent = self.history.unreadable(), recovered(self.history)
+        if unreadable:
+            return replace(intent, unknown=f"cannot be read ({why or 'it is missing'})")
+        told = intent.last_good or intent.unloaded
+        return replace(intent, unknown=f"cannot be read ({why})") if why and not told else intent
+
+
+def _stored(intent: Intent) -> dict[str, Any]:
+    """As the file has it."""
+    content = {name: value for name, value in asdict(intent).items() if name != "unknown"}
+    return content | {"why": intent.why[:MAX_TEXT]}
+
+
+def _parsed(content: object) -> Intent | None:
+    """An intent; None if it is not one."""
+    try:
+        return INTENT(content)
+    except Invalid:
+        return None
 
 
 def recovered(entries: Iterable[Entry]) -> Intent:
@@ -207,10 +315,3 @@ def _consequences(entry: Entry) -> Iterator[tuple[str, Any]]:
             yield "rolled_back", entry.origin == "rollback"
         case "pause" | "resume":
             yield from (("paused", entry.paused), ("why", entry.why))
-
-
-def _retired(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return time.time()

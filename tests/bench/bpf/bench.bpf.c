@@ -179,7 +179,7 @@ SEC("xdp") int pass_all(struct xdp_md *ctx)
 SEC("xdp") int parse_drop(struct xdp_md *ctx)
 {
 	struct packet packet;
-	if (!parse(ctx, &packet))
+	if (parse(ctx, &packet) != PARSED_PACKET)
 		return XDP_PASS;
 	__u64 seen = packet.source_high ^ packet.source_low ^ packet.dest_port ^ packet.protocol ^ packet.shown;
 	OPAQUE(seen);
@@ -190,7 +190,7 @@ SEC("xdp") int parse_drop(struct xdp_md *ctx)
 SEC("xdp") int trie_drop(struct xdp_md *ctx)
 {
 	struct packet packet;
-	if (!parse(ctx, &packet) || packet.dest_port != 443)
+	if (parse(ctx, &packet) != PARSED_PACKET || packet.dest_port != 443)
 		return XDP_PASS;
 	__u32 found = packet.ipv6 ? trie6_of(packet.source_high, packet.source_low) : trie4_of(packet.source_high);
 	return found ? XDP_DROP : XDP_PASS;

@@ -18,7 +18,8 @@ import structlog
 
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
-from geodrop.daemon.server import PLACES, Request, Server, bind
+from geodrop.daemon.listener import PLACES
+from geodrop.daemon.server import Request, Server, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.daemons import daemon
 
@@ -235,14 +236,14 @@ def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
 
     async def body() -> None:
         server = Server(answer, structlog.get_logger())
-        await server.open(tmp_path / "control.sock")
+        server.open(tmp_path / "control.sock")
         for path in (tmp_path / "control.sock", tmp_path / MONITOR):
             reader, writer = await asyncio.open_unix_connection(path)
             writer.write(STATUS)
             answered = await reader.read()
             assert frame.decode(answered[frame.HEADER.size :])["text"] == "fine"
             writer.close()
-        await server.close()
+        server.close()
         assert not (tmp_path / MONITOR).exists()
 
     asyncio.run(body())

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import itertools
 import os
 import signal
+import struct
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane.arrange import IPSEC, arrange
 from geodrop.dataplane.assign import TO_COME
+from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engine import Interface
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
@@ -22,7 +25,7 @@ from geodrop.dataplane.xdp.engine import XdpEngine
 from geodrop.errors import UnavailableError
 from tests.bpffs import own_pins
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, namespaces
+from tests.namespaces import End, PacketSender, join, mac_address, namespaces
 from tests.oracle.packet import Packet
 from tests.traffic import Traffic
 from tests.worlds import POLICY_CN, POLICY_US, compiled
@@ -48,6 +51,18 @@ class Host:
     def arrange(self, engine: str, *names: str, generation: int = 1) -> Report:
         """What a load does to the kernel: even generations have the second ruleset."""
         return arrange(self.engines, self.ruleset(generation), generation, select(names), engine)
+
+    def placed_first(self) -> dict[str, str]:
+        """Engine by interface, xdp where both are there: nftables then only waits for another of that name."""
+        return {one.name: one.engine for one in reversed(self.engines.observe().interfaces)}
+
+    def coverage(self, *names: str) -> Coverage:
+        """What the status says of these names."""
+        return read_coverage(names, self.engines, self.engines.observe().interfaces)
+
+    def address(self, number: int) -> str:
+        """The hardware address of an interface."""
+        return mac_address(self.wires[number][1]).hex(":")
 
     def ruleset(self, generation: int) -> Ruleset:
         """The one of that generation."""
@@ -97,7 +112,8 @@ def test_auto_falls_back_an_interface_at_a_time(host: Host) -> None:
     """Xdp where it can be, nftables where it is refused, each saying so; a named xdp changes nothing at all."""
     with foreign_program(host, "eth1"):
         host.arrange("auto", "eth0", "eth1")
-        on_xdp, on_nftables = host.engines.observe().interfaces
+        on_xdp, guard, on_nftables = host.engines.observe().interfaces
+        assert guard == Interface("eth0", "nftables", why=TO_COME)
         assert on_xdp == Interface("eth0", "xdp", "native")
         assert (on_nftables.name, on_nftables.engine) == ("eth1", "nftables")
         assert on_nftables.why.startswith("eth1 has an XDP program that is not geodrop's")
@@ -109,11 +125,11 @@ def test_auto_falls_back_an_interface_at_a_time(host: Host) -> None:
         assert host.counted()["accepted"] == 20
         with pytest.raises(UnavailableError, match="eth1 has an XDP program"):
             host.arrange("xdp", "eth0", "eth1", generation=2)
-        assert host.placed() == {"eth0": "xdp", "eth1": "nftables"}
+        assert host.placed_first() == {"eth0": "xdp", "eth1": "nftables"}
         assert host.engines.verify(host.ruleset(1)) == []
-    # Tried again, it goes to xdp; with nothing left to it nftables keeps only its counters.
+    # Tried again, it goes to xdp; nftables only waits for interfaces to come.
     host.arrange("auto", "eth0", "eth1")
-    assert host.placed() == {"eth0": "xdp", "eth1": "xdp"}
+    assert host.placed_first() == {"eth0": "xdp", "eth1": "xdp"}
     assert host.counted()["accepted"] == 20
 
 
@@ -138,6 +154,92 @@ def test_nftables_guards_newcomers_and_counts_nothing_twice(host: Host) -> None:
     assert host.engines.verify(host.ruleset(1)) == []
     host.send(1, "1.1.1.1", 2)
     assert host.counted() == {"accepted": 8, "dropped CN": 12}
+
+
+def test_nftables_guards_exact_names_too(host: Host) -> None:
+    """Of a name that comes again without a daemon: other number, no program, and judged from its first packet."""
+    host.arrange("auto", "eth0", "eth1")
+    assert host.engines.observe().interfaces[2:] == (
+        Interface("eth0", "nftables", why=TO_COME),
+        Interface("eth1", "nftables", why=TO_COME),
+    )
+    host.send(1, "1.1.1.1", 4)
+    host.send(1, "2.2.2.2", 2)
+    host.netns.run("ip", "link", "delete", "eth1")
+    join(*host.wires[1])
+    host.send(1, "1.1.1.1", 3)
+    host.send(1, "2.2.2.2", 1)
+    assert host.counted() == {"accepted": 3, "dropped CN": 7}
+    assert set(host.coverage("eth0", "eth1").judged) == {"eth0", "eth1"}
+    host.arrange("auto", "eth0", "eth1")
+    assert [one.engine for one in host.engines.observe().interfaces] == ["xdp", "xdp", "nftables", "nftables"]
+    host.send(1, "1.1.1.1", 1)
+    assert host.counted() == {"accepted": 3, "dropped CN": 8}
+
+
+def test_a_port_of_a_bridge(host: Host) -> None:
+    """Xdp judges it, since frames come by before the bridge takes them. nftables meets its packets on the bridge.
+
+    A rule for the port drops nothing, which is said; and nothing takes the port from xdp as long as that is so.
+    """
+    host.netns.run("ip", "link", "add", "br0", "type", "bridge")
+    host.netns.run("ip", "link", "set", "br0", "address", host.address(0), "up")
+    host.arrange("nftables", "eth0")
+    host.netns.run("ip", "link", "set", "eth0", "master", "br0")
+    host.send(0, "1.1.1.1", 5)
+    assert host.counted() == {}
+    found = host.coverage("eth0")
+    assert found.judged == ()
+    assert [problem.split(",")[0] for problem in found.problems] == ["interface eth0 is a port of br0 (bridge)"]
+    host.arrange("auto", "eth0")
+    host.send(0, "1.1.1.1", 3)
+    assert host.counted() == {"dropped CN": 3}
+    assert host.coverage("eth0") == Coverage(("eth0", "br0"))
+    with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of br0"):
+        host.arrange("nftables", "eth0", generation=2)
+    host.send(0, "1.1.1.1", 2)
+    assert host.counted() == {"dropped CN": 5}
+    host.arrange("nftables", "eth0", "br0", generation=3)
+    host.send(0, "1.1.1.1", 4)
+    assert host.counted() == {"dropped CN": 9}
+    assert set(host.coverage("eth0", "br0").judged) == {"eth0", "br0"}
+
+
+def test_an_interface_without_ethernet_headers(host: Host) -> None:
+    """Auto gives it to nftables, with the reason, and there its packets are judged; a named xdp is refused."""
+    with open("/dev/net/tun", "r+b", buffering=0) as device:
+        fcntl.ioctl(device, 0x400454CA, struct.pack("16sH", b"tun0", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
+        host.netns.run("ip", "link", "set", "tun0", "up")
+        with pytest.raises(UnavailableError, match="tun0 carries packets without an Ethernet header") as caught:
+            host.arrange("xdp", "eth0", "tun0")
+        assert caught.value.exit_code == 69
+        assert host.engines.observe().generation == 0
+        host.arrange("auto", "eth0", "tun0")
+        placed = {one.name: one for one in host.engines.observe().interfaces if one.why != TO_COME}
+        assert (placed["eth0"].engine, placed["tun0"].engine) == ("xdp", "nftables")
+        assert placed["tun0"].why.startswith("tun0 carries packets without an Ethernet header (tun, type 65534)")
+        sources = ("1.1.1.1", "1.1.1.1", "2.2.2.2")
+        device.writelines(encode(Packet(source, dport=443), number) for number, source in enumerate(sources))
+        assert host.counted() == {"dropped CN": 2, "accepted": 1}
+        assert set(host.coverage("eth0", "tun0").judged) == {"eth0", "tun0"}
+
+
+def test_ipsec_moves_auto_to_nftables(host: Host) -> None:
+    """With the first state, at the next look; with the last one gone xdp is taken again."""
+    host.arrange("auto", "eth0")
+    assert host.placed_first()["eth0"] == "xdp"
+    before = host.engines.fingerprint()
+    ends = ("src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "reqid", "1", "mode", "tunnel")
+    host.netns.run("ip", "xfrm", "state", "allocspi", *ends, "min", "256", "max", "999")
+    assert host.engines.fingerprint() != before, "nothing would make the daemon look"
+    [problem] = host.coverage("eth0").problems
+    assert problem.startswith("IPsec is in use, and xdp, which judges eth0")
+    host.arrange("auto", "eth0")
+    assert host.engines.observe().interfaces == (Interface("eth0", "nftables", why=IPSEC),)
+    assert host.coverage("eth0").problems == ()
+    host.netns.run("ip", "xfrm", "state", "flush")
+    host.arrange("auto", "eth0")
+    assert host.placed_first()["eth0"] == "xdp"
 
 
 def test_a_link_that_is_gone_behind_an_exemption_is_found(host: Host) -> None:

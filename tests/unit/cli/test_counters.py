@@ -13,20 +13,22 @@ COUNTS = [
         Count("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
         Count("api", "ipv6", "list:partners"),
         Count("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
+        Count("", "", None, dropped=(1, 50)),
     )
 ]
 
 
 def test_label() -> None:
     """A person sees what the policy says; `-` stands for a whole service and family."""
-    assert [label(count) for count in COUNTS] == ["-", "CN", "list:partners", "2001:db8::/32"]
+    assert [label(count) for count in COUNTS] == ["-", "CN", "list:partners", "2001:db8::/32", "unreadable"]
 
 
 def test_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """Busiest first, nothing that never happened, within 80 columns."""
     show(COUNTS, as_json=False)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[-1] for line in lines[1:]] == ["accepted", "drop", "dropped", "drop", "dropped"]
+    assert [line.split()[-1] for line in lines[1:]] == ["accepted", "drop", "dropped", "drop", "dropped", "dropped"]
+    assert lines[-1].split()[:3] == ["-", "-", "unreadable"]
     assert "partners" not in "".join(lines)
     assert max(map(len, lines)) <= 80
 

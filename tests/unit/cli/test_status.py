@@ -51,7 +51,7 @@ def test_degraded() -> None:
     ("differs", "why"),
     [
         ({"unloaded": True}, "unloaded on request"),
-        ({}, "generation 42 judges no interface"),
+        ({}, "generation 42 judges no interface that is there"),
         ({"generation": 0}, "ruleset abababababab was in force and is gone from the kernel"),
         ({"generation": 0, "last_good": ""}, "nothing has been loaded"),
     ],

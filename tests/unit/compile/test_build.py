@@ -4,7 +4,7 @@ from ipaddress import ip_address
 import pytest
 
 from geodrop.compile import build as module
-from geodrop.compile.build import build
+from geodrop.compile.build import absent_countries, build
 from geodrop.compile.xdp import Tables, build_tables
 from geodrop.compile.zones import Zones
 from geodrop.errors import PolicyError
@@ -70,6 +70,14 @@ def test_subdivision_that_no_database_carries_is_refused() -> None:
     """A line that could never match is an error at its place, not silence."""
     with pytest.raises(PolicyError, match=r"policy\.yaml:1:1: error: UA-09: no loaded database carries"):
         build(policy(service(deny=["UA-09"])), region_map(), INPUTS)
+
+
+def test_country_without_an_address_is_warned_of() -> None:
+    """An allow list whose country the database has lost cuts its clients off; the line that names it says so."""
+    given = policy(service(allow=["US", "JP"], deny=["UA"]))
+    [problem] = absent_countries(given, region_map())
+    assert str(problem).startswith("policy.yaml:1:1: warning: JP: no loaded database has an address of this country")
+    assert build(given, region_map(), INPUTS)
 
 
 def test_inputs_are_recorded() -> None:

@@ -50,7 +50,7 @@ def test_a_terminal_obeys_nobody() -> None:
             said += os.read(ours, 1000)
     os.close(ours)
     assert process.wait() == 0
-    assert b"out ?[2J\r\n" in said
+    assert b"out \\x1b[2J\r\n" in said
     assert b"\x1b[31mgeodrop: error:\x1b[0m bad" in said
 
 
@@ -70,11 +70,11 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     ("line", "text"),
     [
         (b"plain \xc3\xa4\ttext", "plain ä\ttext"),
-        (b"\x1b]0;title\x07", "?]0;title?"),
-        (b"\xc2\x9b2J \xe2\x80\xae \r", "?2J ? ?"),
+        (b"\x1b]0;title\x07", "\\x1b]0;title\\x07"),
+        (b"\xc2\x9b2J \xe2\x80\xae \r", "\\x9b2J \\u202e \\r"),
         (b"\xff", "\ufffd"),
     ],
 )
 def test_lines_for_a_terminal(line: bytes, text: str) -> None:
-    """Controls of both sets and what turns the direction of a text are shown as ?."""
+    """Controls of both sets and what turns the direction of a text are escaped."""
     assert shown(line).decode() == text

@@ -1,75 +1,234 @@
-"""Metrics at each place that agent.yaml can name."""
+"""Metrics at each place that agent.yaml can name, and what strangers can hold there."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gzip
 import http.client
 import socket
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from geodrop.config import Metrics as Place
-from geodrop.daemon.exporter import open_exporter
+from geodrop.daemon import exporter as module
+from geodrop.daemon import scrapes as scrapes_module
+from geodrop.daemon.exporter import ANSWERS, MAX_REQUEST, PLACES, open_exporter
 from geodrop.daemon.metrics import Metrics
+from geodrop.daemon.scrapes import Scrapes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+    from geodrop.daemon.exporter import Exporter
 
-def scrape(channel: socket.socket) -> str:
-    """GET /metrics on a connected socket."""
+STATUS = {"enforcing": True, "healthy": True, "paused": False, "generation": 7, "services": [], "interfaces": []}
+
+
+@pytest.fixture(autouse=True)
+def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scrapes_module, "INTERVAL", 0.0)
+
+
+@contextlib.contextmanager
+def exporting(place: Place) -> Iterator[None]:
+    """An exporter in a loop of its own, as in the daemon."""
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    opened: list[Exporter | OSError] = []
+
+    async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        return STATUS, []
+
+    async def begin() -> None:
+        metrics, scrapes = Metrics(), Scrapes(read)
+        metrics.show(scrapes.last)
+        try:
+            opened.append(open_exporter(place, metrics.registry, scrapes))
+        except OSError as failure:
+            opened.append(failure)
+        ready.set()
+
+    async def end() -> None:
+        if not isinstance(opened[0], OSError):
+            opened[0].close()
+        # Those that were cancelled end in the next round.
+        await asyncio.sleep(0)
+
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    asyncio.run_coroutine_threadsafe(begin(), loop)
+    assert ready.wait(20)
+    try:
+        if isinstance(opened[0], OSError):
+            raise opened[0]
+        yield
+    finally:
+        asyncio.run_coroutine_threadsafe(end(), loop).result(20)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+        loop.close()
+
+
+def scrape(channel: socket.socket, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
+    """GET /metrics on a connected socket, read."""
     connection = http.client.HTTPConnection("localhost")
     connection.sock = channel
-    with contextlib.closing(connection):
-        connection.request("GET", "/metrics")
-        answer = connection.getresponse()
+    connection.request("GET", "/metrics", headers=headers or {})
+    return connection.getresponse()
+
+
+def text(channel: socket.socket) -> str:
+    """The same, if all is well."""
+    with scrape(channel) as answer:
         assert answer.status == 200
         return answer.read().decode()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """One that nobody has."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.mark.parametrize(("host", "written"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
 def test_http_on_loopback(host: str, written: str) -> None:
     """Prometheus gets the families from either loopback address, and nobody does after the end."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        port = probe.getsockname()[1]
-    exporter = open_exporter(Place(f"{written}:{port}"), Metrics().registry)
-    try:
-        with socket.create_connection((host, port)) as channel:
-            assert "geodrop_reloads_total" in scrape(channel)
-    finally:
-        exporter.close()
+    port = free_port(host)
+    with exporting(Place(f"{written}:{port}")), socket.create_connection((host, port)) as channel:
+        told = text(channel)
+        assert "geodrop_reloads_total" in told
+        assert "geodrop_generation 7.0" in told
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, port))
 
 
 def test_a_port_that_is_taken_is_an_error() -> None:
     """Whoever has the port keeps it; the caller hears of it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        open_exporter(Place(f"127.0.0.1:{taken.getsockname()[1]}"), Metrics().registry)
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):  # noqa: SIM117
+        with exporting(Place(f"127.0.0.1:{taken.getsockname()[1]}")):
+            pytest.fail("two listen")
 
 
-def test_http_on_a_unix_socket(tmp_path: Path) -> None:
-    """The socket is for its group alone, replaces one that a dead daemon left, and goes with the exporter."""
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Where metrics are served on a Unix socket."""
     path = tmp_path / "metrics.sock"
     path.touch()
-    exporter = open_exporter(Place(None, socket=str(path)), Metrics().registry)
-    try:
-        assert path.stat().st_mode & 0o777 == 0o660
-        with socket.socket(socket.AF_UNIX) as channel:
-            channel.connect(str(path))
-            assert "geodrop_reloads_total" in scrape(channel)
-    finally:
-        exporter.close()
+    with exporting(Place(None, socket=str(path))):
+        yield path
     assert not path.exists()
 
 
+def connected(place: Path) -> socket.socket:
+    """A client."""
+    channel = socket.socket(socket.AF_UNIX)
+    channel.settimeout(20)
+    channel.connect(str(place))
+    return channel
+
+
+def test_http_on_a_unix_socket(place: Path) -> None:
+    """The socket is for its group alone, replaces one that a dead daemon left, and goes with the exporter."""
+    assert place.stat().st_mode & 0o777 == 0o660
+    with connected(place) as channel:
+        assert "geodrop_reloads_total" in text(channel)
+
+
+def test_what_prometheus_asks_for(place: Path) -> None:
+    """Its format and its compression are prometheus_client's part."""
+    accept = "application/openmetrics-text;version=1.0.0"
+    with connected(place) as channel:
+        answer = scrape(channel, {"Accept": accept, "Accept-Encoding": "gzip"})
+        assert answer.getheader("Content-Type", "").startswith("application/openmetrics-text")
+        assert gzip.decompress(answer.read()).endswith(b"# EOF\n")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET /metrics HTTP/1.1\r\n\r\n", 200),
+        (b"GET /metrics HTTP/1.0\n\n", 200),
+        (b"POST / HTTP/1.1\r\n\r\n", 405),
+        (b"\0\0\0\x02{}\r\n\r\n", 400),
+        (b"GET\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nX: " + b"x" * MAX_REQUEST, 400),
+        (b"GET / HTTP/1.1\r\nAccept: application/openmetrics-text;version=x.y\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\n\xff\xfe: \xff\r\n\r\n", 200),
+    ],
+)
+def test_requests(place: Path, sent: bytes, status: int) -> None:
+    """Whatever is sent is answered; what is none, or too long, as such."""
+    with connected(place) as channel:
+        channel.sendall(sent)
+        received = b""
+        while piece := channel.recv(1 << 16):
+            received += piece
+    assert int(received.split()[1]) == status
+
+
+def test_half_a_request_gives_way(place: Path) -> None:
+    """However many begin and go on byte by byte: whoever asks is told at once."""
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(place)) for _ in range(4 * PLACES)]
+        for channel in slow:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                channel.sendall(b"GET / HT")
+        with connected(place) as channel:
+            assert "geodrop_generation" in text(channel)
+
+
+def test_a_request_has_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if a byte of it comes now and then."""
+    monkeypatch.setattr(module, "REQUEST_SECONDS", 0.5)
+    with connected(place) as channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        channel.settimeout(0.05)
+        for _ in range(1000):
+            channel.sendall(b"G")
+            with contextlib.suppress(TimeoutError):
+                assert channel.recv(1) == b""
+                return
+        pytest.fail("it may go on for ever")
+
+
+def test_answers_that_nobody_reads_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hold their places for a moment, and then whoever asks next gets one."""
+    monkeypatch.setattr(module, "ANSWER_SECONDS", 1000.0)
+    monkeypatch.setattr(module, "ANSWER_MOMENT", 0.01)
+    monkeypatch.setattr(module, "generate_latest", lambda _: b"")
+    monkeypatch.setattr(module, "make_wsgi_app", lambda _: big)
+
+    def big(_: object, begin: Any) -> list[bytes]:  # noqa: ANN401 - as WSGI has it
+        begin("200 OK", [])
+        return [bytes(8 << 20)]
+
+    path = tmp_path / "metrics.sock"
+    with exporting(Place(None, socket=str(path))), contextlib.ExitStack() as stack:
+        for _ in range(2 * ANSWERS):
+            channel = stack.enter_context(connected(path))
+            channel.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        while True:
+            with connected(path) as channel, scrape(channel) as answer:
+                if answer.status == 200:
+                    assert len(answer.read()) == 8 << 20
+                    return
+                assert answer.status == 503
+
+
 def test_a_file_for_node_exporter(tmp_path: Path) -> None:
-    """The file is there at once, whole and readable by others, with nothing beside it."""
-    exporter = open_exporter(Place(None, textfile=str(tmp_path)), Metrics().registry)
-    exporter.close()
-    [path] = tmp_path.iterdir()
-    assert path.name == "geodrop.prom"
+    """The file is soon there, whole and readable by others, with nothing beside it; a missing folder is an error."""
+    path = tmp_path / "geodrop.prom"
+    with exporting(Place(None, textfile=str(tmp_path))):
+        for _ in range(2000):
+            if path.exists():
+                break
+            threading.Event().wait(0.01)
+    assert [one.name for one in tmp_path.iterdir()] == ["geodrop.prom"]
     assert path.stat().st_mode & 0o777 == 0o644
-    assert "geodrop_reloads_total" in path.read_text()
+    assert "geodrop_generation 7.0" in path.read_text()
+    with pytest.raises(OSError, match="No such file"), exporting(Place(None, textfile=str(tmp_path / "x"))):
+        pytest.fail("served")

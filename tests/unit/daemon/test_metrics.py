@@ -43,6 +43,13 @@ COUNTERS: list[dict[str, Any]] = [
         "accepted": {"packets": 1_000, "bytes": 64_000},
         "never_drop": {"packets": 3, "bytes": 180},
     },
+    {
+        "service": None,
+        "family": None,
+        "what": "unreadable",
+        "dropped": {"packets": 11, "bytes": 990},
+        "would_drop": {"packets": 2, "bytes": 130},
+    },
 ]
 
 
@@ -68,6 +75,9 @@ def test_counters_keep_their_values_and_labels() -> None:
     whole = (("family", "ipv4"), ("service", "api"))
     assert found["geodrop_accepted_packets_total", whole] == 1_000
     assert found["geodrop_never_drop_bytes_total", whole] == 180
+    assert found["geodrop_unreadable_packets_total", (("verdict", "dropped"),)] == 11
+    assert found["geodrop_unreadable_bytes_total", (("verdict", "would_drop"),)] == 130
+    assert sum(value for (name, _), value in found.items() if name == "geodrop_dropped_packets_total") == 7
 
 
 def test_state_is_told() -> None:

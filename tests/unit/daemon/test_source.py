@@ -10,6 +10,7 @@ from geodrop.config import Config, Source
 from geodrop.daemon import source as module
 from geodrop.daemon.source import Maker, descriptors, source_of
 from geodrop.errors import ConfigError, DataError, PolicyError, UnavailableError
+from geodrop.ruleset import container
 from geodrop.ruleset.closed import closed, is_closed
 from geodrop.ruleset.sealed import SEALS
 from geodrop.state.store import Intent, Store
@@ -33,8 +34,9 @@ def maker() -> Maker:
     return Maker()
 
 
-def test_made_and_sealed(config: Config, maker: Maker) -> None:
+def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was made is a ruleset, can no longer be written by anybody, and is gone with the last that holds it."""
+    monkeypatch.setattr(container, "_opened", {})
     before = len(os.listdir("/proc/self/fd"))
     made = maker.make(config)
     assert made.ruleset.meta.services[0].name == "api"

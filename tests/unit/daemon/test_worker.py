@@ -4,8 +4,9 @@ from functools import partial
 
 import pytest
 
-from geodrop.daemon.worker import CHANGE, READ, Worker
+from geodrop.daemon.worker import CHANGE, OWN, READ, REPAIR, VISIT, Worker
 from geodrop.errors import DataError
+from geodrop.report.pieces import Pieces
 
 
 def test_one_thread_in_order() -> None:
@@ -27,19 +28,99 @@ def test_one_thread_in_order() -> None:
     asyncio.run(body())
 
 
-def test_changes_go_before_reads() -> None:
-    """What waits in the queue is overtaken by a change; what runs is not interrupted."""
+def test_what_goes_before_what() -> None:
+    """Repairs, changes, the daemon's own reading, reading of those who may change things, of others: whatever was asked
+    for first. What runs is not interrupted.
+    """
+
+    async def body() -> None:
+        worker = Worker("test")
+        hold = threading.Event()
+        done: list[int] = []
+        running = worker.start(hold.wait)
+        jobs = [
+            worker.start(partial(done.append, priority), priority) for priority in (VISIT, READ, OWN, CHANGE, REPAIR)
+        ]
+        jobs += [worker.start(partial(done.append, priority), priority) for priority in (VISIT, REPAIR)]
+        hold.set()
+        await asyncio.gather(running, *jobs)
+        assert done == [REPAIR, REPAIR, CHANGE, OWN, READ, VISIT, VISIT]
+
+    asyncio.run(body())
+
+
+def pieces(done: list[str], name: str, count: int) -> Pieces[str]:
+    """A reading of so many pieces, each noted."""
+    for _ in range(count):
+        done.append(name)
+        yield
+    return name
+
+
+def test_a_change_waits_for_one_piece() -> None:
+    """Of what is read in pieces only one goes before it, and a repair before both."""
 
     async def body() -> None:
         worker = Worker("test")
         hold = threading.Event()
         done: list[str] = []
         running = worker.start(hold.wait)
-        reads = [worker.start(lambda: done.append("read"), READ) for _ in range(3)]
-        change = worker.start(lambda: done.append("change"), CHANGE)
+        read = asyncio.ensure_future(worker.read_long(pieces(done, "read", 3), READ, 1000))
+        await asyncio.sleep(0)
+
+        async def change() -> None:
+            done.append("asked")
+            await worker.do(lambda: done.append("change"))
+
+        changing = asyncio.ensure_future(change())
+        await asyncio.sleep(0)
         hold.set()
-        await asyncio.gather(running, change, *reads)
-        assert done == ["change", "read", "read", "read"]
+        assert await read == "read"
+        await asyncio.gather(running, changing)
+        assert done == ["asked", "change", "read", "read", "read"]
+
+    asyncio.run(body())
+
+
+def test_each_user_has_his_turn() -> None:
+    """However much one has asked for, another gets every second turn from when he comes; and neither starves."""
+
+    async def body() -> None:
+        worker = Worker("test")
+        hold = threading.Event()
+        done: list[str] = []
+        running = worker.start(hold.wait)
+        asked = [
+            asyncio.ensure_future(worker.read(partial(done.append, name), READ, uid))
+            for name, uid, count in (("much", 1, 30), ("little", 2, 5))
+            for _ in range(count)
+        ]
+        await asyncio.sleep(0)
+        hold.set()
+        await asyncio.gather(running, *asked)
+        assert done == ["much", "little"] * 5 + ["much"] * 25
+        again = [asyncio.ensure_future(worker.read(partial(done.append, name), READ, 2)) for name in ("a", "b")]
+        await asyncio.gather(*again)
+        assert done[-2:] == ["a", "b"]
+
+    asyncio.run(body())
+
+
+def test_what_nobody_waits_for_is_not_read() -> None:
+    """A reader who has left costs nothing more; a change is made all the same."""
+
+    async def body() -> None:
+        worker = Worker("test")
+        hold = threading.Event()
+        done: list[str] = []
+        running = worker.start(hold.wait)
+        jobs = [worker.start(partial(done.append, str(priority)), priority) for priority in (CHANGE, OWN, READ, VISIT)]
+        for job in jobs:
+            job.cancel()
+        hold.set()
+        await running
+        await worker.do(lambda: None, VISIT)
+        assert done == [str(CHANGE)]
 
     asyncio.run(body())
 
@@ -53,9 +134,13 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
         def fail(failure: BaseException) -> None:
             raise failure
 
-        for failure in (DataError("bad"), ZeroDivisionError(), SystemExit(3)):
+        for failure in (DataError("bad"), ZeroDivisionError(), OSError(5, "Input/output error")):
             with pytest.raises(type(failure)):
                 await worker.do(partial(fail, failure))
+        # These would end the loop, the task that waits, or nobody's waiting at all.
+        for ending in (SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(), GeneratorExit()):
+            with pytest.raises(RuntimeError, match=f"{type(ending).__name__} out of a job"):
+                await asyncio.wait_for(worker.do(partial(fail, ending)), 60)
         assert await worker.do(lambda: 7) == 7
 
     asyncio.run(body())

@@ -79,8 +79,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     monkeypatch.setattr(Engines, "here", lambda _="": fake)
     monkeypatch.setattr(change, "arrange", fake.arrange)
     for module in (change, load):
-        monkeypatch.setattr(module, "select", lambda wanted: Selection(tuple(wanted)))
-    monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: tmp_path / "lock")
+        monkeypatch.setattr(module, "select", lambda wanted, _=(): Selection(tuple(wanted)))
+    monkeypatch.setattr("geodrop.state.places.lock_file", lambda: str(tmp_path / "lock"))
+    monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: str(tmp_path / "lock"))
     return fake
 
 

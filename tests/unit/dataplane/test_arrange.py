@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.dataplane.arrange import arrange
-from geodrop.dataplane.interfaces import Selection
-from geodrop.dataplane.rtnetlink import Link
+from geodrop.dataplane.interfaces import Selection, resolve
+from geodrop.dataplane.network import Link
 from geodrop.errors import ApplyError, UnavailableError
 from tests.rulesets import Service, ruleset
 
@@ -25,7 +25,7 @@ TABLES = dataclasses.replace(PLAIN, sections={**PLAIN.sections, "xdp/lines": mem
 REJECTING = dataclasses.replace(
     TABLES, meta=dataclasses.replace(TABLES.meta, services=ruleset(Service("web", action="reject")).meta.services)
 )
-BOTH = Selection(("eth0", "eth1"), (), (Link(2, "eth0"), Link(3, "eth1")))
+BOTH = resolve(["eth0", "eth1"], (Link(2, "eth0"), Link(3, "eth1")))
 PATTERN = dataclasses.replace(BOTH, names=("eth*",))
 
 
@@ -37,6 +37,7 @@ class Fake:
         self.failing: dict[str, Exception] = {}
         self.refused: dict[str, UnavailableError] = {}
         self.seconds, self.note = {"fill": 1.0}, ""
+        self.numbers: tuple[int, ...] = ()
 
     def _do(self, step: str, *what: object) -> None:
         self.log.append(" ".join(map(str, (self.name, step, *what))))
@@ -67,6 +68,10 @@ class Fake:
     def switch(self, to: Any) -> None:  # noqa: ANN401 - names for one engine, a scope for the other
         """To names, or to a scope."""
         self._do("switches", *(to if isinstance(to, tuple) else to.names))
+
+    def attached(self) -> tuple[int, ...]:
+        """What the test says."""
+        return self.numbers
 
     def retire(self) -> None:
         """Judge no more."""
@@ -119,21 +124,67 @@ def test_auto_stages_both_then_switches_both() -> None:
 
 
 def test_a_refused_interface_goes_to_nftables() -> None:
-    """Which is then filled after all, before xdp switches."""
+    """The other stays with xdp, and nftables only guards its name; a named xdp is refused as a whole."""
     both = Both()
     both.xdp.refused = {"eth1": UnavailableError("too large")}
     steps = done(both, TABLES, BOTH, "auto")
     assert steps[1:] == [
-        "xdp attaches eth0 eth1",
         "nft stages 7",
+        "xdp attaches eth0 eth1",
         "xdp switches eth0",
-        "nft switches eth1",
+        "nft switches eth1 eth0",
         "nft finishes",
         "xdp finishes",
     ]
     with pytest.raises(UnavailableError, match="too large"):
         done(both, TABLES, BOTH, "xdp")
     assert both.log[-1] == "xdp undoes"
+
+
+WITH_TUNNEL = resolve(["eth0", "tun0"], (Link(2, "eth0"), Link(3, "tun0", "tun", hardware=65534)))
+
+
+def test_xdp_is_not_tried_where_it_could_not_read() -> None:
+    """On a layer-3 interface auto takes nftables and says why; a named xdp is refused before anything is touched."""
+    both = Both()
+    steps = done(both, TABLES, WITH_TUNNEL, "auto")
+    assert "xdp attaches eth0" in steps
+    assert "nft switches tun0 eth0" in steps
+    with pytest.raises(UnavailableError, match="tun0 carries packets without an Ethernet header") as caught:
+        done(both, TABLES, WITH_TUNNEL, "xdp")
+    assert caught.value.exit_code == 69
+    assert both.log == []
+
+
+@pytest.mark.parametrize("ipsec", [True, None])
+def test_auto_takes_nftables_where_ipsec_is_in_use(ipsec: bool | None) -> None:  # noqa: FBT001
+    """Or where nobody can say. A named xdp stays; the status tells of it."""
+    both = Both()
+    selection = dataclasses.replace(BOTH, ipsec=ipsec)
+    assert "xdp stages 7" not in done(both, TABLES, selection, "auto")
+    assert both.log[-1] == "xdp retires"
+    assert "xdp stages 7" in done(both, TABLES, selection, "xdp")
+
+
+PORT = resolve(["eth0"], (Link(2, "eth0", master=3), Link(3, "br0", "bridge")))
+
+
+def test_no_change_leaves_an_interface_to_nobody() -> None:
+    """A port of a bridge that xdp judges stays with it, where nftables could not: refused, with all as it was."""
+    for rules, engine in ((REJECTING, "auto"), (TABLES, "nftables")):
+        both = Both()
+        both.xdp.numbers = (2,)
+        with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of br0"):
+            done(both, rules, PORT, engine)
+        assert not any("switches" in line for line in both.log)
+    # Where the bridge is judged too, or xdp has not judged the port before, nothing is taken away.
+    both = Both()
+    both.xdp.numbers = (2,)
+    done(both, REJECTING, resolve(["eth0", "br0"], PORT.links), "auto")
+    assert "nft switches eth0 br0" in both.log
+    both.xdp.numbers = ()
+    done(both, REJECTING, PORT, "auto")
+    assert "nft switches eth0" in both.log
 
 
 @pytest.mark.parametrize("rules", [PLAIN, REJECTING])

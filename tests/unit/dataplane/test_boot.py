@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geodrop.config import Config
-from geodrop.dataplane.boot import Booted, boot, boot_names
+from geodrop.dataplane.boot import Booted, boot
 from geodrop.dataplane.engine import Observed
 from geodrop.dataplane.load import load, unload
 from geodrop.dataplane.pause import pause
@@ -139,18 +139,3 @@ def test_first_boot_closed(kernel: Kernel, rulesets: list[Path], config: Config)
         load(str(path), closed, "auto", ["eth0"])
     roll_back(closed, Asked("rollback", 0))
     assert kernel.now.digest == Ruleset.open(rulesets[0]).digest
-
-
-@pytest.mark.parametrize(
-    ("configured", "names"),
-    [
-        ((), ("*",)),
-        (("eth0", "ens*"), ("eth0", "ens*")),
-        (("eth[01]", "eth?", "wan0"), ("eth*", "wan0")),
-        (("*th0",), ("*",)),
-        (("e*0", "eth0"), ("e*", "eth0")),
-    ],
-)
-def test_boot_names(configured: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """What nftables can match by itself: patterns that it cannot are widened, never narrowed."""
-    assert boot_names(configured) == names

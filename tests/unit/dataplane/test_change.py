@@ -1,7 +1,10 @@
+import errno
 import itertools
+import json
 import os
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,17 @@ from geodrop.config import Config
 from geodrop.dataplane.change import Change, begun, by_me
 from geodrop.dataplane.engine import Difference, Interface, Observed, Report
 from geodrop.dataplane.interfaces import Selection
+from geodrop.dataplane.load import remove_all
+from geodrop.dataplane.pause import pause, resume
+from geodrop.dataplane.rollback import roll_back
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
 from geodrop.state.store import FOREVER, Intent, Store
 from tests.unit.dataplane.conftest import Kernel
 
-CALLS = ("open", "fsync", "replace", "ftruncate", "mkdir", "unlink")
+CALLS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "posix_fallocate", "utime")
+"""Every call that changes something on a disk."""
 
 
 def put(config: Config, path: Path, **asked_for: Any) -> Report | None:  # noqa: ANN401 - fields of Intent
@@ -127,61 +134,193 @@ def test_nothing_in_force(kernel: Kernel, config: Config) -> None:
         change.in_place()
 
 
-@pytest.mark.parametrize("call", CALLS)
-def test_any_write_may_fail(kernel: Kernel, rulesets: list[Path], config: Config, call: str) -> None:
-    """Whichever write fails: the old or the new one is in force, its ruleset is kept, and the message says which.
+class Disk:
+    """A disk whose write calls fail, from a given one on or only there; what is only read can be read."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, number: int, passing: int, *, lasting: bool) -> None:
+        self.failed = False
+        self._number, self._left, self._lasting = number, passing, lasting
+        for call in CALLS:
+            patch.setattr(os, call, self._breaking(call, getattr(os, call)))
+
+    def _breaking(self, call: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def broken(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - whatever the call takes
+            if call == "open" and not arguments[1] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+                return real(*arguments, **options)
+            self._left -= 1
+            if self._left == -1 or (self._left < 0 and self._lasting):
+                self.failed = True
+                raise OSError(self._number, os.strerror(self._number))
+            return real(*arguments, **options)
+
+        return broken
+
+
+def each_failure(number: int, *, lasting: bool, attempt: Callable[[], object], check: Callable[[], None]) -> int:
+    """Try something with each write failing in turn, and check after each; gives back how many writes there are."""
+    for passing in itertools.count():
+        with pytest.MonkeyPatch.context() as patch:
+            disk = Disk(patch, number, passing, lasting=lasting)
+            attempt()
+        check()
+        if not disk.failed:
+            return passing
+    raise AssertionError
+
+
+NUMBERS = (errno.ENOSPC, errno.EROFS, errno.EACCES)
+"""For the first there is a reserve; the last is another class of error."""
+faults = pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
+lastings = pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
+
+
+@faults
+@lastings
+def test_any_write_of_a_load_may_fail(
+    kernel: Kernel, rulesets: list[Path], config: Config, number: int, *, lasting: bool
+) -> None:
+    """Whichever write fails: refused with the old one in force, or the new one is in force and known to be.
 
     Doing it again then mends what is missing, with a number that was never given out.
     """
     put(config, rulesets[0])
-    store, after = Store(config.state), 0
-    for passing in itertools.count():
-        path = rulesets[1 + passing % 2]
-        before, told, failed = kernel.now, "", False
-        with pytest.MonkeyPatch.context() as patch:
-            real, left = getattr(os, call), passing
+    store, outcomes, given = Store(config.state), set[str](), set[int]()
+    rounds = itertools.count()
 
-            def broken(*arguments: object, **options: object) -> object:
-                nonlocal left, failed
-                left -= 1
-                if left == -1:
-                    failed = True
-                    raise OSError(28, "No space left on device")
-                return real(*arguments, **options)  # noqa: B023 - used within the round only
+    def attempt() -> None:
+        path = rulesets[1 + next(rounds) % 2]
+        before = kernel.now
+        try:
+            put(config, path)
+        except GeodropError:
+            assert kernel.now == before
+            outcomes.add("refused")
+        else:
+            assert kernel.now.digest == digest_of(path)
+            outcomes.add("done")
 
-            patch.setattr(os, call, broken)
-            try:
-                put(config, path)
-            except GeodropError as error:
-                told = str(error)
-        if not failed:
-            break
+    def check() -> None:
+        assert store.intent().digest == kernel.now.digest
         assert Ruleset.open(store.ruleset_path(kernel.now.digest)).digest == kernel.now.digest
-        if kernel.now != before and told:
-            after += 1
-            assert f"generation {kernel.now.generation} is in force, but" in told or "into the history" in told
-        assert store.intent().generation >= kernel.now.generation or "is in force, but" in told
+        store.write_back()
+        assert store.unwritten() == ()
+        path = rulesets[3 * (len(given) % 2 == 0)]
         put(config, path)
+        assert kernel.now.generation not in given
+        given.add(kernel.now.generation)
         assert store.intent().digest == kernel.now.digest == digest_of(path)
         assert not list(config.state.rglob(f"{files.BESIDE}*"))
-    if call in {"fsync", "open"}:
-        assert after >= 2
+
+    assert each_failure(number, lasting=lasting, attempt=attempt, check=check) > 8
+    assert outcomes == {"refused", "done"}
 
 
-def test_what_could_not_be_written_down_is_told(
-    kernel: Kernel, ruleset: Path, config: Config, monkeypatch: pytest.MonkeyPatch
+@dataclass(frozen=True)
+class Glass:
+    """A verb that must work whatever the disk is like, and what it leads to."""
+
+    ask: Callable[[Config], object]
+    undo: Callable[[Config], object]
+    wanted: Callable[[Intent, Kernel], bool]
+
+
+def repair(config: Config) -> Report | None:
+    """What a look does once somebody has flushed."""
+    digest = Store(config.state).intent().digest
+    with begun(config, by_me("repair")) as change:
+        ruleset = change.kept(digest)
+        return change.put(ruleset, Selection(("eth0",)), "auto", anew=True)
+
+
+GLASS = {
+    "pause": Glass(
+        lambda config: pause(config, by_me("pause"), FOREVER),
+        lambda config: resume(config, by_me("resume")),
+        lambda intent, kernel: intent.paused == FOREVER == kernel.services[0].starts,
+    ),
+    "resume": Glass(
+        lambda config: resume(config, by_me("resume")),
+        lambda config: pause(config, by_me("pause"), FOREVER),
+        lambda intent, kernel: intent.paused == 0 and kernel.services[0].starts != FOREVER,
+    ),
+    "unload": Glass(
+        lambda config: remove_all(config, by_me("unload")),
+        repair,
+        lambda intent, kernel: intent.unloaded and not kernel.now.generation,
+    ),
+    "rollback": Glass(
+        lambda config: roll_back(config, by_me("rollback")),
+        lambda config: put(config, config.state.parent / "1.ruleset", rolled_back=False),
+        lambda intent, kernel: intent.rolled_back and intent.digest == kernel.now.digest,
+    ),
+    "repair": Glass(
+        repair,
+        lambda config: remove_all(config, by_me("unload")),
+        lambda intent, kernel: kernel.now.generation > 0 and intent.digest == kernel.now.digest,
+    ),
+}
+
+
+@pytest.mark.parametrize("verb", GLASS)
+@faults
+@lastings
+def test_break_glass_works_whatever_the_disk_is_like(
+    kernel: Kernel, rulesets: list[Path], config: Config, verb: str, number: int, *, lasting: bool
 ) -> None:
-    """The kernel has changed, so the message does not say that nothing has."""
-    real, calls = Store.remember, itertools.count()
+    """Whichever write fails: the kernel does it, whoever asks next knows, and it is written once it can be."""
+    glass, store = GLASS[verb], Store(config.state)
+    for path in rulesets[:2]:
+        put(config, path)
+    glass.undo(config)
+    wrote = []
 
-    def full(store: Store, intent: Intent) -> None:
-        if next(calls):
-            raise ApplyError("intent.json: No space left on device", "make room")
-        real(store, intent)
+    def check() -> None:
+        assert glass.wanted(store.intent(), kernel)
+        wrote.append(bool(store.unwritten()))
+        told = [entry.origin for entry in store.history]
+        assert told[-1] == verb
+        store.write_back()
+        assert store.unwritten() == ()
+        assert [entry.origin for entry in store.history] == told
+        assert glass.wanted(Store(config.state).intent(), kernel)
+        assert json.loads((config.state / "intent.json").read_bytes())["generation"] == store.intent().generation
+        glass.undo(config)
 
-    monkeypatch.setattr(Store, "remember", full)
-    with pytest.raises(ApplyError, match="generation 1 is in force, but that could not be written down") as caught:
-        put(config, ruleset)
-    assert "make room, then do this again" in caught.value.next_step
-    assert kernel.now.generation == 1
-    assert Store(config.state).history.entries()[0].error.startswith("generation 1 is in force, but")
+    assert each_failure(number, lasting=lasting, attempt=lambda: glass.ask(config), check=check) > 4
+    # Once without room is what the reserve is for.
+    assert any(wrote) == (lasting or number != errno.ENOSPC)
+    assert not wrote[-1]
+
+
+def test_a_load_without_room_is_refused(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
+    """What is new must be found again by the digest that the kernel carries: with the old one in force it says why."""
+    put(config, rulesets[0])
+    before = kernel.now
+    with pytest.MonkeyPatch.context() as patch:
+        Disk(patch, errno.ENOSPC, 0, lasting=True)
+        with pytest.raises(ApplyError, match="No space left on device") as caught:
+            put(config, rulesets[1])
+    assert "make room" in caught.value.next_step
+    assert kernel.now == before
+    assert Store(config.state).intent().digest == before.digest
+
+
+def test_nobody_restores_what_may_have_been_unloaded(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
+    """Where it is not known what was asked for, only a person changes anything; and that makes it known again."""
+    put(config, rulesets[0])
+    store = Store(config.state)
+    remove_all(config, by_me("unload"))
+    for name in ("intent.json", "history.jsonl"):
+        (config.state / name).write_bytes(b"\0\n")
+    assert store.intent().unknown
+    for origin in ("repair", "settle", "boot"):
+        with begun(config, by_me(origin)) as change, pytest.raises(ApplyError, match="may say unloaded or paused"):
+            change.put(Ruleset.open(rulesets[0]), Selection(("eth0",)), "auto")
+    assert not kernel.now.generation
+    assert put(config, rulesets[0])
+    assert not store.intent().unknown
+    (config.state / "intent.json").write_bytes(b"\0")
+    (config.state / "history.jsonl").unlink()
+    assert store.intent().unknown
+    remove_all(config, by_me("unload"))
+    assert store.intent() == replace(store.intent(), unloaded=True, unknown="")

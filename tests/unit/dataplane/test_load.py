@@ -52,10 +52,10 @@ def test_same_ruleset_is_loaded_again_only_where_the_kernel_differs(
 def test_unload_is_remembered_and_load_forgets_it(kernel: Kernel, ruleset: Path, config: Config) -> None:
     """`unload` stays in the intent until the next load; the generation number stays too."""
     module.load(str(ruleset), config, "auto", ["eth0"])
-    assert module.unload(config)
+    assert module.unload(config).removed
     digest = Ruleset.open(ruleset).digest
     assert Store(config.state).intent() == Intent(1, digest, unloaded=True, last_good=digest)
-    assert not module.unload(config)
+    assert not module.unload(config).removed
     module.load(str(ruleset), config, "auto", ["eth0"])
     assert not Store(config.state).intent().unloaded
     assert kernel.now.generation == 2

@@ -8,6 +8,7 @@ COUNTS = [
     Count("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
     Count("api", "ipv6", "list:partners"),
     Count("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
+    Count("", "", None, dropped=(5, 300), would_drop=(6, 360)),
 ]
 
 
@@ -38,6 +39,18 @@ def test_objects_are_the_contract() -> None:
             "would_drop": {"packets": 0, "bytes": 0},
         },
     ]
+
+
+def test_what_cannot_be_read_is_no_services() -> None:
+    """It has an object of its own, which names neither a service nor a family, so that no sum by them takes it in."""
+    assert as_object(COUNTS[-1]) == {
+        "schema": 1,
+        "service": None,
+        "family": None,
+        "what": "unreadable",
+        "dropped": {"packets": 5, "bytes": 300},
+        "would_drop": {"packets": 6, "bytes": 360},
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@ from pathlib import Path
 
 from geodrop.config import Config
 from geodrop.report.history import last_failure, read_history
+from geodrop.report.pieces import whole
 from geodrop.state.history import DONE, FAILED, Entry
 from geodrop.state.store import FOREVER, Store
 
@@ -23,7 +24,7 @@ def config(tmp_path: Path, entries: list[Entry]) -> Config:
 
 def test_newest_first_each_with_its_end(tmp_path: Path) -> None:
     """What was in force ended when the next came, or when all was taken away; what failed ended nothing."""
-    objects, _ = read_history(config(tmp_path, ENTRIES))
+    objects, _ = whole(read_history(config(tmp_path, ENTRIES)))
     assert [(one["origin"], one["until"]) for one in objects] == [
         ("rollback", None),
         ("unload", None),
@@ -35,7 +36,7 @@ def test_newest_first_each_with_its_end(tmp_path: Path) -> None:
 
 def test_each_object_has_every_key(tmp_path: Path) -> None:
     """The value is null where there is nothing to say, so that who reads it need not ask whether a key is there."""
-    objects, _ = read_history(config(tmp_path, ENTRIES), 1)
+    objects, _ = whole(read_history(config(tmp_path, ENTRIES), 1))
     assert objects == [
         {
             "schema": 1,
@@ -62,7 +63,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
     made = config(tmp_path, ENTRIES)
     with (made.state / "history.jsonl").open("ab") as file:
         file.write(b"\0\0\n")
-    objects, problems = read_history(made)
+    objects, problems = whole(read_history(made))
     assert len(objects) == len(ENTRIES)
     assert "1 lines cannot be read" in problems[0]
 

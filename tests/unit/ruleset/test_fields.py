@@ -16,7 +16,6 @@ from geodrop.ruleset.fields import (
     mapping,
     number,
     optional,
-    printable,
     record,
     span,
     text,
@@ -142,9 +141,3 @@ def test_memory_is_bounded_before_it_is_needed() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2 * len(content)
-
-
-def test_names_become_printable() -> None:
-    """As `text` takes them: nothing is left out, so that what differed still shows that it did."""
-    assert printable("a\x1b[2J\n\u202eb.mmdb\udcff") == "a?[2J??b.mmdb?"
-    assert text(20)(printable("a\x1b[2J\n\u202eb.mmdb\udcff"))

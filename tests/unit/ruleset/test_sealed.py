@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.ruleset.sealed import SEALS, NotRegularError, Sealed, open_regular, seal
+from geodrop.inputs import open_regular
+from geodrop.ruleset.sealed import SEALS, Sealed, seal
 
 
 def read(path: Path, limit: int = 1 << 20) -> Sealed:
@@ -56,14 +57,6 @@ def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
     assert len(read(tmp_path / "a", 1000).view) == 1001
     (tmp_path / "b").touch()
     assert len(read(tmp_path / "b").view) == 0
-
-
-def test_pipes_and_devices(tmp_path: Path) -> None:
-    """They are refused, and nobody waits for the other end."""
-    os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/zero")):
-        with pytest.raises(NotRegularError):
-            read(path)
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:

@@ -1,10 +1,10 @@
+import os
 import time
 from pathlib import Path
 
 import pytest
 
-from geodrop.errors import ApplyError, DataError
-from geodrop.state import files
+from geodrop.errors import DataError
 from geodrop.state.history import DONE, FAILED, MAX_LINE, Asked, Entry, History, policies
 
 ASKED = Asked("load", 1000, change="3 regions moved to drop")
@@ -61,18 +61,43 @@ def test_a_bug_is_an_attempt_too(history: History) -> None:
     assert history.entries()[0].error == "ZeroDivisionError"
 
 
-def test_a_full_disk_after_the_change_is_told(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was made stays made: the message says that only the history is missing it; a failure is told first."""
-
-    def full(path: Path, line: bytes) -> None:
-        del line
-        raise ApplyError(f"{path}: No space left on device")
-
-    monkeypatch.setattr(files, "append", full)
-    with pytest.raises(ApplyError, match="load is done, but could not be written into the history"):
+def test_what_cannot_be_written_is_kept(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is done, so nothing fails: its line is read with the others, and written before the next one."""
+    succeed(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
         succeed(history)
-    with pytest.raises(DataError, match="damaged"):
-        fail(history, 8)
+        with pytest.raises(DataError):
+            fail(history, 8)
+    assert [entry.outcome for entry in history] == [DONE, DONE, FAILED]
+    assert len(history.path.read_bytes().splitlines()) == 1
+    succeed(history)
+    assert [entry.outcome for entry in history] == [DONE, DONE, FAILED, DONE]
+    assert len(history.path.read_bytes().splitlines()) == 4
+    history.write_back()
+    assert len(history.entries()) == 4
+
+
+def test_the_file_is_bounded(history: History) -> None:
+    """The oldest lines go, but those that say when a ruleset that is still needed came in force; not at each change."""
+    for number in range(100):
+        history.append(done("load", number + 1, f"d{number}", at=time.time()))
+    size = history.path.stat().st_size
+    history.prune(1000, {"d3"}, limit=size // 2)
+    left = history.entries()
+    assert size // 3 < history.path.stat().st_size <= size // 2
+    assert [entry.digest for entry in left[:2]] == ["d3", f"d{101 - len(left)}"]
+    before = history.path.stat().st_ino
+    history.append(done("load", 101, "d100", at=time.time()))
+    history.prune(1000, {"d3"}, limit=size // 2)
+    assert history.path.stat().st_ino == before
+
+
+def test_texts_are_bounded(history: History) -> None:
+    """Nobody fills the disk by the reason he gives."""
+    with history.attempt(Asked("pause", 0, why="x" * 100_000)) as attempt:
+        attempt.made = True
+    assert len(history.path.read_bytes()) < 3000
 
 
 def test_a_torn_last_line_is_ignored(history: History) -> None:

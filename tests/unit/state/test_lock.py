@@ -1,16 +1,21 @@
+import fcntl
 import multiprocessing
 import os
+import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from geodrop.errors import BusyError
+from geodrop.errors import BusyError, PrivilegeError, UnavailableError
 from geodrop.state import lock
 
 
 @pytest.fixture(autouse=True)
 def _own_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "lock_file", lambda: str(tmp_path / "run" / "lock"))
+    monkeypatch.setattr(lock, "daemon_file", lambda: str(tmp_path / "run" / "daemon"))
 
 
 def test_second_holder_is_told_who_has_it() -> None:
@@ -47,8 +52,8 @@ def test_killed_holder_frees_the_lock() -> None:
         pass
 
 
-def test_a_daemon_is_found_by_its_lock(tmp_path: Path) -> None:
-    """It says where it answers, and a second one is told to ask it; whoever holds the lock next overwrites that."""
+def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
+    """It says where it answers while it holds the lock, and a second one is told to ask it."""
     assert lock.control_socket() == ""
     with lock.exclusive(tmp_path / "c.sock"):
         assert lock.control_socket() == str(tmp_path / "c.sock")
@@ -57,16 +62,122 @@ def test_a_daemon_is_found_by_its_lock(tmp_path: Path) -> None:
             lock.exclusive(),
         ):
             pytest.fail("two holders")
-    assert lock.control_socket() == str(tmp_path / "c.sock"), "it may have died: whoever connects will see"
+        assert lock.control_socket() == str(tmp_path / "c.sock")
+    assert lock.control_socket() == ""
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
+
+
+def test_what_a_killed_daemon_left_goes_with_the_next_holder(tmp_path: Path) -> None:
+    """Until then it may have died: whoever connects will see."""
+    with lock.exclusive():
+        (tmp_path / "run" / "daemon").write_text("pid 1\n/run/c.sock\n")
+        assert lock.control_socket() == "/run/c.sock"
     with lock.exclusive():
         assert lock.control_socket() == ""
 
 
-def test_everybody_may_look_who_has_it(tmp_path: Path) -> None:
-    """Whatever the umask of the service is."""
-    before = os.umask(0o077)
-    try:
+def test_everybody_may_find_the_daemon_and_nobody_else_may_lock(tmp_path: Path) -> None:
+    """Whatever the umask of the service is: who can open the lock can lock it, for reading as well."""
+    for mask in (0o077, 0o000):
+        before = os.umask(mask)
+        try:
+            with lock.exclusive(tmp_path / "c.sock"):
+                found = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()}
+                assert found == {"lock": 0o660, "daemon": 0o644}
+                assert (tmp_path / "run").stat().st_mode & 0o777 == 0o755
+        finally:
+            os.umask(before)
+
+
+def test_a_lock_that_was_open_to_others_is_replaced(tmp_path: Path) -> None:
+    """Somebody may have it open, and would hold the lock for ever; while he does, it says which file to remove."""
+    path = tmp_path / "run" / "lock"
+    path.parent.mkdir()
+    path.touch(0o644)
+    path.chmod(0o644)
+    with path.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(BusyError, match=f"remove {path}"), lock.exclusive():
+            pytest.fail("two holders")
+        fcntl.flock(held, fcntl.LOCK_UN)
         with lock.exclusive():
-            assert (tmp_path / "run" / "lock").stat().st_mode & 0o777 == 0o644
-    finally:
-        os.umask(before)
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with lock.exclusive():
+            pass
+
+
+def test_a_lock_that_was_removed_holds_nobody_up(tmp_path: Path) -> None:
+    """Two are never let in by two files of one name: who has locked a file that lost its name takes the next one."""
+    path = tmp_path / "run" / "lock"
+    with lock.exclusive():
+        path.rename(tmp_path / "old")
+        with lock.exclusive(), pytest.raises(BusyError), lock.exclusive():
+            pytest.fail("two holders")
+
+
+@pytest.mark.parametrize("name", ["lock", "daemon"])
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "second name"])
+def test_nothing_but_a_plain_file_is_opened(tmp_path: Path, name: str, kind: str) -> None:
+    """What somebody put there leads nowhere, nobody waits for it, and what it led to stays as it was."""
+    folder, precious = tmp_path / "run", tmp_path / "precious"
+    folder.mkdir()
+    precious.write_text("precious")
+    path = folder / name
+    match kind:
+        case "link":
+            path.symlink_to(precious)
+        case "fifo":
+            os.mkfifo(path)
+        case "folder":
+            path.mkdir()
+        case _:
+            os.link(precious, path)
+    wrong = pytest.raises(UnavailableError, match=f"{path}: is no plain file")
+    if name == "daemon":
+        with wrong:
+            lock.control_socket()
+    if name == "daemon" and kind != "folder":
+        with lock.exclusive(tmp_path / "c.sock"):
+            assert lock.control_socket() == str(tmp_path / "c.sock")
+    else:
+        with wrong, lock.exclusive():
+            pytest.fail("locked")
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.root
+def test_a_user_without_rights(tmp_path: Path) -> None:
+    """Others cannot take the lock (77), not even to read, and find the daemon all the same."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    code = f"""
+import os
+from geodrop.errors import PrivilegeError
+from geodrop.state import lock
+lock.lock_file, lock.daemon_file = lambda: "{tmp_path}/run/lock", lambda: "{tmp_path}/run/daemon"
+os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+print(lock.control_socket())
+try:
+    os.open("{tmp_path}/run/lock", os.O_RDONLY)
+except PermissionError:
+    print("cannot be opened")
+try:
+    with lock.exclusive(): print("locked")
+except PrivilegeError as failure:
+    print(failure.exit_code)
+"""
+    with lock.exclusive(tmp_path / "c.sock"):
+        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split("\n") == [str(tmp_path / "c.sock"), "cannot be opened", "77", ""]
+
+
+def test_no_right_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so (77)."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("geodrop.state.run_folder.os.mkdir", refuse)
+    with pytest.raises(PrivilegeError, match=str(tmp_path)), lock.exclusive():
+        pytest.fail("locked")

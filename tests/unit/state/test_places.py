@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +37,21 @@ def test_other_namespaces_have_places_of_their_own() -> None:
     for place, root in zip(one, ("/var/lib/geodrop/netns/", "/run/geodrop/netns/", "/run/geodrop/netns/"), strict=True):
         assert place.startswith(root)
     assert not set(one) & set(other)
+
+
+def test_the_state_of_a_namespace_ends_with_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cookies begin anew with each boot: a namespace never finds what another one of an earlier boot has left."""
+    boot = tmp_path / "boot_id"
+    monkeypatch.setattr(places, "BOOT", str(boot))
+    monkeypatch.setattr(places, "STATE", str(tmp_path))
+    monkeypatch.setattr(places, "_is_machines_own", lambda: False)
+    states = []
+    for identity in ("0123abcd-e4d6-4f9a\n", "89ab0123-e4d6-4f9a\n"):
+        boot.write_text(identity)
+        states.append(places.default_state())
+        states[-1].mkdir(parents=True)
+    assert states[0] != states[1]
+    assert places.states_of_earlier_boots() == [states[0]]
 
 
 def test_who_may_not_ask_gets_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 import json
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from geodrop.errors import ApplyError
 from geodrop.ruleset import container
 from geodrop.state.history import DONE, FAILED, Entry
+from geodrop.state.keep import Keep
 from geodrop.state.store import FOREVER, INTENT, Intent, Store
 
 PAST_GOOD = Entry(1.0, "load", DONE, 0, 4, "d4")
@@ -91,24 +93,72 @@ def test_an_intent_is_read_back_whatever_people_write(store: Store) -> None:
     assert store.intent().why.startswith("\x1b[2J\n\u202e\u3042")
 
 
-def test_an_intent_that_is_no_file(store: Store) -> None:
-    """A pipe in its place keeps nobody waiting; one without end is not read."""
-    store.folder.mkdir()
-    os.mkfifo(store.folder / "intent.json")
-    assert store.intent() == Intent()
-    (store.folder / "intent.json").unlink()
-    with (store.folder / "intent.json").open("wb") as file:
-        file.truncate(1 << 40)
-    assert store.intent() == Intent()
-
-
 @pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:60]))
-def test_damaged_intent_counts_as_none(store: Store, content: bytes) -> None:
-    """A torn file must not stop a load: the kernel's own generation number is asked too."""
+def test_damaged_intent_is_not_an_empty_one(store: Store, content: bytes) -> None:
+    """With nothing that tells what it said it may have said unloaded; what a boot or a failure left tells nothing."""
     store.folder.mkdir()
     (store.folder / "intent.json").write_bytes(content)
-    assert store.intent() == Intent()
-    assert "intent.json: cannot be read" in store.problems()[0]
+    assert store.intent() == Intent(unknown="cannot be read (it is damaged)")
+    assert "it may say unloaded or paused" in store.problems()[0]
+    store.history.append(Entry(1.0, "reload", FAILED, 0, 5, "d5"))
+    store.history.append(Entry(2.0, "boot", DONE, 0, 6, "closed"))
+    assert store.intent().unknown
+    store.remember(Intent(7))
+    assert (store.intent(), store.problems()) == (Intent(7), [])
+
+
+@pytest.mark.parametrize("intent", [b"{", None], ids=["damaged", "missing"])
+def test_a_history_with_gaps_does_not_tell(store: Store, intent: bytes | None) -> None:
+    """The line that cannot be read may be the unload."""
+    store.history.append(PAST_GOOD)
+    with store.history.path.open("ab") as file:
+        file.write(b"\0\0\n")
+    if intent is not None:
+        (store.folder / "intent.json").write_bytes(intent)
+    found = store.intent()
+    assert found.unknown
+    assert (found.generation, found.digest) == (4, "d4")
+
+
+def unreadable(patch: pytest.MonkeyPatch, *names: str) -> None:
+    """Files that can be found and not be read, as with a bad block or without descriptors."""
+    real = os.open
+
+    def broken(path: str, *arguments: int, **options: int) -> int:
+        if os.path.basename(path) in names or (not names and str(path).endswith(".json")):
+            raise OSError(5, "Input/output error", path)
+        return real(path, *arguments, **options)
+
+    patch.setattr(os, "open", broken)
+
+
+def test_an_intent_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history tells, if it can be read; else nobody knows, and the message says why."""
+    store.remember(Intent(1, "d1", unloaded=True, last_good="d1"))
+    store.history.append(PAST_GOOD)
+    store.history.append(Entry(5.0, "unload", DONE, 0))
+    unreadable(monkeypatch, "intent.json")
+    assert store.intent() == Intent(4, "d4", unloaded=True, last_good="d4")
+    unreadable(monkeypatch, "history.jsonl")
+    assert store.intent().unknown == "cannot be read (Input/output error)"
+    assert "Input/output error" in "\n".join(store.problems())
+
+
+def test_who_holds_the_lock_remembers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon without descriptors, or whose disk fails, goes by what it read or wrote last, and repairs it."""
+    monkeypatch.setattr("geodrop.state.store._known", {})
+    asked = Intent(1, "d1", paused=FOREVER, last_good="d1")
+    store.remember(asked)
+    with monkeypatch.context() as patch:
+        unreadable(patch)
+        assert Store(store.folder).intent() == asked
+        store.note(replace(asked, paused=0))
+        assert Store(store.folder).intent() == replace(asked, paused=0)
+    (store.folder / "intent.json").write_bytes(b"\0")
+    assert Store(store.folder).intent() == replace(asked, paused=0)
+    store.write_back()
+    assert json.loads((store.folder / "intent.json").read_bytes())["paused"] == 0
+    assert store.unwritten() == ()
 
 
 @pytest.mark.parametrize("content", [*DAMAGED, None], ids=lambda content: repr(content and content[:60]))
@@ -193,7 +243,7 @@ def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
     assert kept(store) == {base.stem, thin.stem}
     age(store, base.stem, 1000)
     store.remember(Intent(1, thin.stem, last_good=thin.stem))
-    store.prune(500, set())
+    store.prune(Keep(500), set())
     assert kept(store) == {base.stem, thin.stem}
     assert store.problems() == []
     store.ruleset_path(base.stem).unlink()
@@ -207,7 +257,7 @@ def test_base_goes_with_the_last_that_needs_it(store: Store, tmp_path: Path) -> 
     store.keep(container.open_file(thin))
     for digest in (base.stem, thin.stem):
         age(store, digest, 1000)
-    store.prune(500, set())
+    store.prune(Keep(500), set())
     assert kept(store) == set()
 
 
@@ -220,7 +270,7 @@ def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:
         store.keep_bytes(b"x", digest)
         if digest != "young":
             age(store, digest, 1000)
-    store.prune(500, {"needed"})
+    store.prune(Keep(500), {"needed"})
     assert kept(store) == {"target", "before", "asked", "good", "needed", "young"}
 
 
@@ -229,9 +279,32 @@ def test_age_counts_from_when_it_ceased_to_be_in_force(store: Store) -> None:
     store.keep_bytes(b"x", "d1")
     age(store, "d1", 1000)
     store.retire("d1")
-    store.prune(500, set())
+    store.prune(Keep(500), set())
     assert kept(store) == {"d1"}
     store.retire("never kept")
+
+
+def test_prune_bounds_count_and_size(store: Store) -> None:
+    """The youngest stay, as many as fit, and what is needed even where that does not fit."""
+    for number in range(6):
+        store.keep_bytes(b"x" * 100, f"d{number}")
+        age(store, f"d{number}", 100 - number)
+    store.remember(Intent(1, "d0", last_good="d0"))
+    store.prune(Keep(count=4), set())
+    assert kept(store) == {"d0", "d3", "d4", "d5"}
+    store.prune(Keep(size=350), set())
+    assert kept(store) == {"d0", "d4", "d5"}
+    store.prune(Keep(size=1), {"d4"})
+    assert kept(store) == {"d0", "d4"}
+
+
+def test_nothing_is_forgotten_while_nobody_knows(store: Store) -> None:
+    """The ruleset that is needed may be any of them."""
+    store.keep_bytes(b"x", "d1")
+    age(store, "d1", 1000)
+    (store.folder / "intent.json").write_bytes(b"\0")
+    store.prune(Keep(500), set())
+    assert kept(store) == {"d1"}
 
 
 def test_prune_sweeps_what_crashes_left(store: Store) -> None:
@@ -239,7 +312,7 @@ def test_prune_sweeps_what_crashes_left(store: Store) -> None:
     store.keep_bytes(b"x", "d1")
     for folder in (store.folder, store.folder / "rulesets"):
         (folder / ".new-abc").write_bytes(b"half")
-    store.prune(500, set())
+    store.prune(Keep(500), set())
     assert not list(store.folder.rglob(".new-*"))
 
 
@@ -254,7 +327,7 @@ def test_what_cannot_be_pruned_is_left(store: Store, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(Path, "unlink", refuse)
     monkeypatch.setattr(os, "fsync", lambda _: refuse(store.folder))
-    store.prune(500, set())
+    store.prune(Keep(500), set())
     assert kept(store) == {"d1"}
     assert store.history.entries() == [PAST_GOOD]
 

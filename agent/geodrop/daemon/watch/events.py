@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.inotify import Inotify
+from geodrop.dataplane.network_events import NetworkEvents
 from geodrop.dataplane.nftables.changes import Changes
-from geodrop.dataplane.rtnetlink import LinkEvents
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from geodrop.dataplane.engine import Difference
     from geodrop.dataplane.nftables.changes import Change
@@ -57,25 +57,45 @@ class Events:
         self._happened = asyncio.Event()
         self._pins = default_pins()
         self._polling: asyncio.TimerHandle | None = None
+        self._pausing: dict[int, asyncio.TimerHandle] = {}
 
     def open(self) -> None:
         """From now on nothing is missed; raises UnavailableError, PrivilegeError or OSError."""
         loop = asyncio.get_running_loop()
         changes = self._stack.enter_context(Changes())
-        links = self._stack.enter_context(LinkEvents())
+        links = self._stack.enter_context(NetworkEvents())
         self._inotify = self._stack.enter_context(Inotify())
         for source, read in (
             (changes, lambda: self._tell(foreign=changes.read())),
             (links, lambda: self._tell(links=True) if links.read() else None),
             (self._inotify, lambda: self._tell() if self._inotify.read() else None),
         ):
-            loop.add_reader(source.fileno(), read)
+            self._listen(source.fileno(), read)
             self._stack.callback(loop.remove_reader, source.fileno())
+
+    def _listen(self, source: int, read: Callable[[], object]) -> None:
+        """Read whenever there is something; where that fails, look at everything, and listen again a little later."""
+        loop = asyncio.get_running_loop()
+
+        def guarded() -> None:
+            read_well = False
+            try:
+                read()
+                read_well = True
+            finally:
+                if not read_well:
+                    # What cannot be read stays readable, and would be tried without a pause. The loop tells of it.
+                    loop.remove_reader(source)
+                    self._pausing[source] = loop.call_later(POLL, self._listen, source, read)
+                    self._tell(links=True)
+
+        loop.add_reader(source, guarded)
 
     def close(self) -> None:
         """Listen no longer."""
-        if self._polling:
-            self._polling.cancel()
+        for timer in (self._polling, *self._pausing.values()):
+            if timer:
+                timer.cancel()
         self._stack.close()
 
     def audited(self, found: Sequence[Difference]) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from geodrop.daemon.worker import READ
+from geodrop.daemon.worker import OWN
 from geodrop.dataplane.engines import Engines
 from geodrop.errors import GeodropError
 
@@ -35,7 +35,7 @@ class Tally:
         while True:
             with contextlib.suppress(GeodropError, OSError):
                 # Nothing is there where somebody has just flushed: that is when the last reading is wanted.
-                self.totals = await self._engine.do(_read, READ) or self.totals
+                self.totals = await self._engine.do(_read, OWN) or self.totals
             await asyncio.sleep(INTERVAL)
 
     def forget(self) -> None:

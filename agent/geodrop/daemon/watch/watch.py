@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
+from geodrop.daemon.worker import REPAIR
 from geodrop.dataplane.repair import Known, look, summary
-from geodrop.errors import GeodropError, NoInterfaceError
+from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
 from geodrop.state.history import Asked
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Watch:
         self.tally = Tally(parts.engine)
         self.failure = ""
         self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
+        self._tasks = parts.tasks
         self._known = Known()
         self._retry = 1.0
 
@@ -68,14 +70,18 @@ class Watch:
         found = tuple(causes.found)
         try:
             # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
-            seen = await self._engine.do(
-                lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found)
-            )
-        except (GeodropError, OSError) as error:
+            with self._tasks.failing("watch"):
+                seen = await self._engine.do(
+                    lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found), REPAIR
+                )
+        except GeodropError as error:
             self._failed(error, causes)
             return
-        self.failure, self._retry = "", 1.0
         self._known = seen.known
+        if seen.failure:
+            self._failed(UnavailableError(seen.failure), causes)
+        else:
+            self.failure, self._retry = "", 1.0
         if seen.differences:
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
@@ -94,9 +100,9 @@ class Watch:
         elif seen.covered:
             self._log.info("interfaces changed", before=_shown(seen.before), now=_shown(seen.known.observed))
 
-    def _failed(self, error: GeodropError | OSError, causes: Causes) -> None:
+    def _failed(self, error: GeodropError, causes: Causes) -> None:
         """Say it once, and try again, ever more seldom, with what was to be done."""
-        text = error.message if isinstance(error, GeodropError) else str(error)
+        text = error.message
         if text != self.failure:
             level = self._log.warning if isinstance(error, NoInterfaceError) else self._log.error
             level("could not look after what is in force", reason=text, culprit=causes.culprit)

@@ -64,7 +64,7 @@ def findings() -> Iterator[Finding]:
     if libbpf.has_tai_clock():
         yield Finding("xdp: clock (tai)", OK, "programs can tell the time")
     else:
-        cost = "auto takes nftables for a policy whose `starts` lies ahead"
+        cost = "auto takes nftables for a policy whose `starts` lies ahead; large MTUs go by generic"
         yield Finding("xdp: clock (tai)", NOTE, "programs cannot tell the time", cost, "Linux 6.1 has it")
     yield _jit()
     yield Finding("xdp: BTF", OK if BTF.exists() else NOTE, str(BTF) if BTF.exists() else "none; not needed")
@@ -79,7 +79,7 @@ def _capabilities() -> Finding:
     return Finding("xdp: capabilities", MISSING, " ".join(lacking), cost, step, STOPS)
 
 
-def _tried(name: str, probe: Callable[[], None], cost: str, stops: tuple[str, ...]) -> Finding:
+def _tried(name: str, probe: Callable[[], object], cost: str, stops: tuple[str, ...]) -> Finding:
     try:
         probe()
     except PrivilegeError as error:

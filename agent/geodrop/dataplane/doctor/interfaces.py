@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, Finding
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
+from geodrop.dataplane.network import VRF
 from geodrop.dataplane.xdp import links
+from geodrop.dataplane.xdp.suits import unreadable
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from geodrop.dataplane.interfaces import Selection
+    from geodrop.dataplane.network import Link
 
 SIOCETHTOOL = 0x8946  # linux/sockios.h
 ETHTOOL_GDRVINFO = 3  # linux/ethtool.h
@@ -39,11 +44,32 @@ def findings(wanted: Sequence[str]) -> Iterator[Finding]:
         cost = "there is nothing to judge packets on"
         yield Finding("interfaces", MISSING, "none holds a default route", cost, step, ("nftables", "xdp"))
     for name in selection.absent:
-        yield Finding(f"interface {name}", NOTE, "not there now", "judged once it comes", "")
+        yield Finding(f"interface {name}", NOTE, "not there now", "judged once it comes", "see: ip link")
+    if selection.ipsec:
+        cost = "xdp never sees what ESP holds: auto takes nftables, everywhere"
+        yield Finding(
+            "interfaces: IPsec", NOTE, "in use: the kernel holds states", cost, "leave engine at auto or nftables"
+        )
     xdp = Engines.here().xdp
     ours = set(xdp.attached()) if xdp else set()
     for link in selection.present:
-        yield _interface(link.name, link.index, ours)
+        yield _refused(link) or _port(link, selection) or _interface(link.name, link.index, ours)
+
+
+def _refused(link: Link) -> Finding | None:
+    error = unreadable(link)
+    if error is None:
+        return None
+    return Finding(f"interface {link.name}", NOTE, error.message, "auto takes nftables here, xdp is refused")
+
+
+def _port(link: Link, selection: Selection) -> Finding | None:
+    """A port of a bridge or bond that is not selected itself."""
+    master = next((one for one in selection.links if one.index == link.master and one.kind != VRF), None)
+    if master is None or master in selection.present:
+        return None
+    found = f"a port of {master.name} ({master.kind}), where nftables meets its packets"
+    return Finding(f"interface {link.name}", NOTE, found, "only xdp judges it", f"name {master.name} in `interfaces`")
 
 
 def _interface(name: str, index: int, ours: set[int]) -> Finding:

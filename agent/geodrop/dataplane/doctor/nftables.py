@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import capabilities
+from geodrop.dataplane.doctor import kinds
 from geodrop.dataplane.doctor.apart import apart
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, Finding, asked
-from geodrop.dataplane.nftables import messages, names, observe, program, uapi, wire
+from geodrop.dataplane.nftables import flowtables, messages, names, observe, program, uapi, wire
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.nftables.uapi import Flag, Message
@@ -28,7 +29,7 @@ def findings() -> Iterator[Finding]:
     else:
         yield Finding("nftables: capabilities", OK, " ".join(capabilities.NFTABLES))
     try:
-        apart(_table)
+        refused = apart(_refused)
     except PrivilegeError as error:
         # Only asked, then: nothing of this namespace is changed by it.
         cost = "the nftables engine cannot be used"
@@ -39,6 +40,12 @@ def findings() -> Iterator[Finding]:
         yield Finding("nftables: nf_tables", MISSING, error.message, "the nftables engine cannot be used", step, STOPS)
         return
     yield Finding("nftables: nf_tables", OK, "an inet table with a chain in prerouting can be made")
+    for name, option, found, cost in refused:
+        step = f"build or load what the kernel lacks: CONFIG_{option}"
+        stops = STOPS if cost == kinds.EVERY_LOAD else ()
+        yield Finding(f"nftables: {name}", MISSING, found, cost, step, stops)
+    if not refused:
+        yield Finding("nftables: rules", OK, f"tried: {', '.join(kind.name for kind in kinds.KINDS)}")
 
 
 def place() -> Finding:
@@ -68,6 +75,15 @@ def before_us() -> Iterator[Finding]:
                 yield Finding("nftables: chains before", NOTE, where, cost, f"nft list table inet {table}")
 
 
-def _table() -> None:
-    with Connection() as connection:
-        connection.transaction([messages.new_table(observe.TABLE_COMMENT), messages.new_chain(program.base_chain())])
+def beside_us() -> Iterator[Finding]:
+    """Flowtables of others, by which forwarded packets of open connections come past prerouting."""
+    for bypass in flowtables.read():
+        where = f"{bypass} takes packets from {', '.join(bypass.interfaces) or 'no interface now'}"
+        cost = "of connections that are open and forwarded nftables sees none there: a new policy does not cut them"
+        step = f"let xdp judge those interfaces, or nft delete flowtable {bypass.family} {bypass.table} {bypass.name}"
+        yield Finding("nftables: flowtables", NOTE, where, cost, step)
+
+
+def _refused() -> list[list[str]]:
+    """Name, option of the kernel, the kernel's words and cost of each kind of rule that cannot be made."""
+    return [[kind.name, kind.option, found, kind.cost] for kind, found in kinds.missing()]

@@ -79,7 +79,8 @@ class Walk:
         """
         sources = {names.service_map(generation, service, family): family for family in (4, 6)}
         found = {}
-        for rule in self._chains[names.generation_chain(generation)].rules:
+        ways = (names.generation_chain(generation), names.way(generation, "readable"))
+        for rule in (rule for way in ways if way in self._chains for rule in self._chains[way].rules):
             match rule.expressions:
                 case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)):
                     # A thin generation asks the maps of its base too.

@@ -1,9 +1,9 @@
 """Names of everything in the table, and back from names to what they stand for. Pure.
 
     g42                     the generation chain: which service takes a packet
-    g42.fragments           the same for later fragments
+    g42.fragments           the same for later fragments; also .unreadable, .portless, .ah ...: see `entry`
     g42-api                 the chain of the service api
-    g42-api.CN.ipv4         chains it leads to: drop what counts as CN; also .accepted, .control, .fragments, .6to4 ...
+    g42-api.CN.ipv4         chains it leads to: drop what counts as CN; also .accepted, .control, .source, .6to4 ...
     g42-api.ipv4            its verdict map; cut in several: g42-api.ipv4.1, g42-api.ipv4.2 ...
     g42-api.never-drop.ipv4 never-drop prefixes alone, for what is let through before the other map is asked
     api.CN.ipv4.dropped     counters, which outlive generations: packets of the counter class CN
@@ -55,9 +55,9 @@ def generation_chain(generation: int) -> str:
     return f"g{generation}"
 
 
-def fragments_chain(generation: int) -> str:
-    """The chain for later fragments."""
-    return f"g{generation}.fragments"
+def way(generation: int, what: str) -> str:
+    """Another chain of a generation, for what is led aside."""
+    return f"g{generation}.{what}"
 
 
 def service_chain(generation: int, service: str, suffix: str = "") -> str:

@@ -46,7 +46,9 @@ class RefusedError(ApplyError):
 
     def __init__(self, number: int, what: str, detail: str = "") -> None:
         reason = os.strerror(number) + (f": {detail}" if detail else "")
-        super().__init__(f"the kernel refused to {what} ({errno.errorcode.get(number, number)}, {reason})")
+        # What a load names it makes itself, so what is not there is a part of nf_tables.
+        step = "see which part of nf_tables this kernel lacks: geodrop doctor" if number == errno.ENOENT else ""
+        super().__init__(f"the kernel refused to {what} ({errno.errorcode.get(number, number)}, {reason})", step)
         self.errno = number
 
 

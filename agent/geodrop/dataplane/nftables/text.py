@@ -264,7 +264,11 @@ _EXTENSION = {
         "frag frag-off", lambda value: str(int.from_bytes(value, "big") >> 3), b"\xff\xf8"
     ),
 }
-_ICMP_TYPE = {1: _Field("icmp type", _number), 58: _Field("icmpv6 type", _number)}
+_FIRST_BYTE = {
+    1: _Field("icmp type", _number),
+    51: _Field("ah nexthdr", _number),
+    58: _Field("icmpv6 type", _number),
+}
 _BASES = {PayloadBase.NETWORK: "nh", PayloadBase.TRANSPORT: "th"}
 
 
@@ -277,7 +281,7 @@ def _field(load: Meta | Payload | ExtensionHeader, protocol: int) -> _Field:
     if place := PLACES.get(load):
         return _Field(f"ip6 saddr & {place.write(_ALL_ONES)}", place.write, place=place)
     key = (load.base, load.offset, load.length)
-    if key == (PayloadBase.TRANSPORT, 0, 1) and protocol in _ICMP_TYPE:
-        return _ICMP_TYPE[protocol]
+    if key == (PayloadBase.TRANSPORT, 0, 1) and protocol in _FIRST_BYTE:
+        return _FIRST_BYTE[protocol]
     raw = f"@{_BASES[load.base]},{8 * load.offset},{8 * load.length}"
     return _PAYLOAD.get(key, _Field(raw, _number))

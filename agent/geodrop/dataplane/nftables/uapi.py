@@ -76,6 +76,22 @@ class Message(IntEnum):
     NEWOBJ = 18
     GETOBJ = 19
     DELOBJ = 20
+    GETFLOWTABLE = 23
+
+
+class Flowtable(IntEnum):
+    """NFTA_FLOWTABLE_*."""
+
+    TABLE = 1
+    NAME = 2
+    HOOK = 3
+
+
+class FlowtableHook(IntEnum):
+    """NFTA_FLOWTABLE_HOOK_DEVS, and of the devices in it NFTA_DEVICE_PREFIX beside NFTA_DEVICE_NAME."""
+
+    PREFIX = 2
+    DEVICES = 3
 
 
 class Generation(IntEnum):
@@ -257,6 +273,7 @@ class CmpOp(IntEnum):
 class KeyType(IntEnum):
     """What nft writes into NFTA_SET_KEY_TYPE, so that it can print elements (nftables, include/datatype.h)."""
 
+    INTEGER = 4
     IPV4_ADDR = 7
     IPV6_ADDR = 8
     INET_PROTO = 12

@@ -41,6 +41,7 @@ class Request:
     body: bytes
     what: str
     joined: bool = False
+    family: int = uapi.NFPROTO_INET
 
     def encode(self, sequence: int, *, acknowledge: bool = False) -> bytes:
         """The whole message, header and family included; `acknowledge` asks for an answer also where all is well."""
@@ -48,7 +49,7 @@ class Request:
         flags = self.flags | uapi.Flag.ACK if acknowledge else self.flags
         length = HEADER.size + NFGENMSG.size + len(self.body)
         header = HEADER.pack(length, kind, flags, sequence, 0)
-        return header + NFGENMSG.pack(uapi.NFPROTO_INET, 0, 0) + self.body
+        return header + NFGENMSG.pack(self.family, 0, 0) + self.body
 
 
 def portions(requests: Iterable[Request], size: int) -> Iterator[Iterator[Request]]:

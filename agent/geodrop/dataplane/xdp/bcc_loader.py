@@ -66,8 +66,9 @@ class BccLoader:
     def load(self, folder: Path, sizes: Sizes) -> None:
         """Make the maps and have the child do the rest."""
         with explained(()), pinned_maps(folder, sizes) as maps:
-            clock = () if libbpf.has_tai_clock() else ("-DGEODROP_NO_CLOCK",)
-            request = {"source": str(self.source), "folder": str(folder), "flags": [*_flags(self.source, maps), *clock]}
+            clock = libbpf.has_tai_clock()
+            flags = _flags(self.source, maps) + ([] if clock else ["-DGEODROP_NO_CLOCK"])
+            request = {"source": str(self.source), "folder": str(folder), "flags": flags, "frags": clock}
             _ask(self.python, request, self.seconds, maps.values())
 
 
@@ -96,7 +97,7 @@ def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iter
     """Have the child do something. Raises what it raises, and ApplyError when it ends otherwise than by answering."""
     try:
         done = subprocess.run(
-            [python, "-I", "-c", CHILD, str(PACKAGES)],
+            [python, "-I", "-c", CHILD, str(PACKAGES), str(os.getpid())],
             input=json.dumps(request).encode(),
             capture_output=True,
             timeout=seconds,

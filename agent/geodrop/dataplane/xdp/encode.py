@@ -25,6 +25,10 @@ def label(service: str, name: str = "") -> str:
     return f"{service}\t{name}"
 
 
+TOO_DEEP = label("", "unreadable")
+"""The one counter pair of no service: of frames behind too many tags neither a source nor a service can be read."""
+
+
 class Clock(NamedTuple):
     """Now, in seconds since the epoch, and how many seconds CLOCK_TAI is ahead of CLOCK_REALTIME."""
 
@@ -71,7 +75,7 @@ def labels_of(ruleset: Ruleset) -> list[str]:
     """Every counter pair that a ruleset needs, in a fixed order."""
     meta = ruleset.meta
     count = len(meta.services)
-    labels = []
+    labels = [TOO_DEEP]
     wire, inside = _row_numbers(ruleset)
     for number, service in enumerate(meta.services):
         used = {*wire[number::count], *inside[number::count]}
@@ -121,6 +125,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
     policy.tai_offset = clock.tai_offset
     for number, service in enumerate(meta.services):
         _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
+    policy.too_deep = pairs[TOO_DEEP]
     _encode_selections(policy, content, ruleset)
     _encode_local(policy, meta.services)
     return Encoded(content, _encode_rows(ruleset, pairs))
@@ -189,6 +194,7 @@ def _row_words(ruleset: Ruleset, service: str, pairs: Mapping[str, int]) -> list
 class _Chosen(NamedTuple):
     services: int
     never_drop: bool
+    every: bool
 
 
 def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset) -> None:
@@ -201,11 +207,11 @@ def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset)
     policy.enforced, policy.catch_all = enforced, catch_all
     numbers: dict[_Chosen, int] = {}
 
-    def number(services: int, *, never_drop: bool = False) -> int:
+    def number(services: int, *, never_drop: bool = False, every: bool = False) -> int:
         local = bool(services & named)
-        if not local and not services & enforced:
+        if every or not (local or services & enforced):
             services |= catch_all
-        chosen = _Chosen(services, never_drop)
+        chosen = _Chosen(services, never_drop, every)
         at = numbers.setdefault(chosen, len(numbers))
         if at >= lay.MAX_SELECTIONS:
             raise UnavailableError(
@@ -215,7 +221,11 @@ def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset)
         selection = policy.selection[at]
         selection.services = services
         selection.single = services.bit_length() - 1 if services.bit_count() == 1 else lay.NO_SERVICE
-        selection.flags = (lay.SELECTION_LOCAL if local else 0) | (lay.SELECTION_NEVER_DROP if never_drop else 0)
+        selection.flags = (
+            (lay.SELECTION_LOCAL if local else 0)
+            | (lay.SELECTION_NEVER_DROP if never_drop else 0)
+            | (lay.SELECTION_EVERY if every else 0)
+        )
         return at
 
     # A protocol that no service names is like any other such one.
@@ -224,12 +234,17 @@ def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset)
         _fill(_bytes_of(content, "by_protocol"), 0, 256, number(_whole(bits, other)))
     for protocol in sorted(named_protocols):
         policy.by_protocol[protocol] = number(_whole(bits, protocol))
+    # What cannot be read counts against the packet, for each service that it might be for.
+    policy.by_unreadable[lay.UNREADABLE_PROTOCOL] = number((1 << len(bits)) - 1, every=True)
+    for unreadable, protocol in ((lay.UNREADABLE_TCP, TCP), (lay.UNREADABLE_UDP, UDP)):
+        by_port = sum(1 << at for at, one in bits if _ports(one, protocol))
+        policy.by_unreadable[unreadable] = number(_whole(bits, protocol) | by_port, every=True)
     for protocol, never, target in (
         (TCP, meta.never_drop_tcp, _bytes_of(content, "by_tcp_port")),
         (UDP, meta.never_drop_udp, _bytes_of(content, "by_udp_port")),
     ):
         whole = _whole(bits, protocol)
-        ranges = [(one.tcp if protocol == TCP else one.udp, 1 << at) for at, one in bits]
+        ranges = [(_ports(one, protocol), 1 << at) for at, one in bits]
         edges = {0, 65536}
         for some, _ in [*ranges, (never, 0)]:
             edges |= {edge for first, last in some for edge in (first, last + 1)}
@@ -259,6 +274,10 @@ def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
         services,
         lambda one: not one.catch_all and (protocol in one.protocols or not (one.tcp or one.udp or one.protocols)),
     )
+
+
+def _ports(service: ServiceSpec, protocol: int) -> Sequence[tuple[int, int]]:
+    return service.tcp if protocol == TCP else service.udp
 
 
 def _mask(services: Iterable[tuple[int, ServiceSpec]], wanted: Callable[[ServiceSpec], bool]) -> int:

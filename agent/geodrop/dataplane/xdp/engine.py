@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from geodrop.dataplane import capabilities
 from geodrop.dataplane.engine import Count, Difference, Interface, KernelVerdict, Observed, Report
-from geodrop.dataplane.xdp import encode, judge, libbpf, links, suits
+from geodrop.dataplane.xdp import encode, judge, libbpf, links, memory, suits
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
 from geodrop.dataplane.xdp.loader import Loader, Sizes
@@ -211,6 +211,9 @@ class XdpEngine:
         counts = []
         for label, four in (totals or {}).items():
             service, _, counted = label.partition("\t")
+            if label == encode.TOO_DEEP:
+                counts.append(Count("", "", None, dropped=four[0], would_drop=four[1]))
+                continue
             for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
                 if counted:
                     counts.append(Count(service, family, counted, dropped=first, would_drop=second))
@@ -285,7 +288,7 @@ class XdpEngine:
                 stack.pop_all()
                 return active, False
         sizes = need.rounded()
-        _check_memory(sizes)
+        memory.check(sizes)
         return Programs.load(self.loader, self.pins.new_set(self._version()), sizes), True
 
     def _fill(self, programs: Programs, ruleset: Ruleset, old: Word, word: Word, content: encode.Encoded) -> None:
@@ -313,19 +316,6 @@ def _existing(patterns: Sequence[str]) -> list[str]:
     if not names:
         raise ApplyError(f"no interface matches {', '.join(patterns)}", "name another with --interface")
     return names
-
-
-def _check_memory(sizes: Sizes) -> None:
-    """Refuse what would leave the machine without memory: two generations at once must fit what is available."""
-    cpus = libbpf.possible_cpus()
-    needed = 2 * sizes.memory(cpus)
-    available = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > available:
-        raise UnavailableError(
-            f"two generations need {needed / 1e6:,.0f} MB of kernel memory with counters for {cpus} CPUs, "
-            f"{available / 1e6:,.0f} MB are free",
-            "use --engine nftables, or a smaller policy",
-        )
 
 
 def _try(programs: Programs, ruleset: Ruleset, word: Word, count: int) -> None:

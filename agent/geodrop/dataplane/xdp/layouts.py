@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
 
@@ -24,8 +24,11 @@ SERVICE_KEEP = 2
 
 SELECTION_NEVER_DROP = 1
 SELECTION_LOCAL = 2
+SELECTION_EVERY = 4
 MAX_SELECTIONS = 256
 MAX_LOCAL = 256
+
+UNREADABLE_PROTOCOL, UNREADABLE_TCP, UNREADABLE_UDP = range(3)
 
 CONTROL_TABLES = 1
 CONTROL_POLICY = 2
@@ -71,13 +74,15 @@ class Policy(Structure):
         ("selection", Selection * MAX_SELECTIONS),
         ("local_ipv4", Local * MAX_LOCAL),
         ("local_ipv6", Local * MAX_LOCAL),
+        ("too_deep", c_uint32),
+        ("by_unreadable", c_uint8 * 4),
         ("by_protocol", c_uint8 * 256),
         ("by_tcp_port", c_uint8 * 65536),
         ("by_udp_port", c_uint8 * 65536),
         (
             "unused",
             c_uint8
-            * (POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 256 - 2 * 65536),
+            * (POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536),
         ),
     )
 

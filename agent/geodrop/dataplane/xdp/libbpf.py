@@ -9,6 +9,7 @@ import ctypes
 import functools
 import mmap
 import os
+from contextlib import ExitStack
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -350,9 +351,19 @@ def run_program(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, by
 
 
 def wait_for_readers() -> None:
-    """Return when every program that was running has ended: membarrier's global form is the kernel's grace period."""
-    if LIBC.syscall(MEMBARRIER[os.uname().machine], MEMBARRIER_GLOBAL, 0, 0) != 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "membarrier")
+    """Return when every program that was running has ended: membarrier's global form is the kernel's grace period.
+
+    A kernel booted with nohz_full= refuses that form (EINVAL), and a filter of system calls may (EPERM). Setting a slot
+    of a map of maps by system call waits for the same grace period, and interrupts no isolated CPU for it.
+    """
+    if LIBC.syscall(MEMBARRIER[os.uname().machine], MEMBARRIER_GLOBAL, 0, 0) == 0:
+        return
+    with ExitStack() as stack:
+        inner = create_map(ARRAY, "geodrop_grace", 4, 1)
+        stack.callback(os.close, inner)
+        outer = create_map(ARRAY_OF_MAPS, "geodrop_grace", 4, 1, inner)
+        stack.callback(os.close, outer)
+        write_element(outer, 0, inner.to_bytes(4, "little"))
 
 
 def possible_cpus() -> int:

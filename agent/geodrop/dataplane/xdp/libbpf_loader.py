@@ -38,7 +38,7 @@ class LibbpfLoader:
     def load(self, folder: Path, sizes: Sizes) -> None:
         """Open the object, give it the maps, load and pin its programs."""
         with libbpf.Log() as log, explained(log.lines), pinned_maps(folder, sizes) as maps:
-            with_frags_first(functools.partial(self._load, folder, maps))
+            with_frags_first(functools.partial(self._load, folder, maps), readable=libbpf.has_tai_clock())
 
     def _load(self, folder: Path, maps: Mapping[str, int], flags: int) -> None:
         library = libbpf.library()

@@ -65,11 +65,16 @@ class Loader(Protocol):
         """
 
 
-def with_frags_first(load: Callable[[int], None]) -> None:
+def with_frags_first(load: Callable[[int], None], *, readable: bool) -> None:
     """Load with the flag `xdp.frags`, for jumbo frames; without where that fails: Linux before 5.18 does not know it.
 
+    Without, too, for the program that cannot read frames in several buffers (bpf/parse.h: the one without a clock). The
+    kernel then hands it none: it refuses to attach it where there are some, or puts each of them together.
     Raises the OSError of the last attempt.
     """
+    if not readable:
+        load(0)
+        return
     try:
         load(libbpf.HAS_FRAGS)
     except OSError as error:

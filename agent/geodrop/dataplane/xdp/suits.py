@@ -1,13 +1,15 @@
-"""Whether a ruleset is one for the XDP program: found out before the kernel is touched."""
+"""Whether a ruleset, and an interface, is one for the XDP program: found out before the kernel is touched."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.network import ETHERNET, LOOPBACK_TYPE, VRF
 from geodrop.dataplane.xdp import layouts as lay
-from geodrop.errors import ConfigError, DataError
+from geodrop.errors import ConfigError, DataError, UnavailableError
 
 if TYPE_CHECKING:
+    from geodrop.dataplane.network import Link
     from geodrop.ruleset.model import Ruleset
 
 ENTRY_BYTES = 8  # struct entry of bpf/layout.h
@@ -25,6 +27,21 @@ def objection(ruleset: Ruleset) -> ConfigError | None:
             )
     if not ruleset.has_xdp:
         return ConfigError(f"the ruleset has no tables for xdp: {ruleset.xdp_limit}", "load it with --engine nftables")
+    return None
+
+
+def unreadable(link: Link) -> UnavailableError | None:
+    """Why the program could not read what arrives on an interface: it looks for an Ethernet header first."""
+    step = "take engine auto or nftables for it"
+    if link.kind == VRF:
+        return UnavailableError(f"{link.name} is a VRF, whose packets reach no XDP program", step)
+    if link.hardware not in (ETHERNET, LOOPBACK_TYPE):
+        kind = link.kind or "its driver"
+        return UnavailableError(
+            f"{link.name} carries packets without an Ethernet header ({kind}, type {link.hardware}), which xdp cannot "
+            "read",
+            step,
+        )
     return None
 
 

@@ -137,12 +137,15 @@ def test_a_selection_that_changes_with_interfaces(edge: Edge) -> None:
 
 
 def test_default_routes(edge: Edge) -> None:
-    """Without `interfaces` rules follow the default route, and stay where they are while there is none."""
+    """Without `interfaces` rules follow default routes of all tables; what is judged stays so while it is there.
+
+    So it is while the route is elsewhere for a moment: the addresses are still reached.
+    """
     path = edge.host.folder / "agent.yaml"
     path.write_text(path.read_text().replace('interfaces: ["eth*"]\n', ""))
     run = edge.host.netns.run
     edge.plug(0)
-    for name in ("up0", "up1"):
+    for name in ("up0", "up1", "up2"):
         # Of the kinds that are taken without being named, the one that needs no hardware.
         run("ip", "link", "add", "link", "eth0", "name", name, "type", "macvlan")
         run("ip", "link", "set", name, "up")
@@ -150,11 +153,15 @@ def test_default_routes(edge: Edge) -> None:
     with daemon(edge.geodrop):
         assert edge.interfaces() == {("up0", "nftables")}
         run("ip", "route", "replace", "default", "dev", "up1")
-        edge.until(lambda status: status["interfaces"][0]["name"] == "up1")
+        edge.until(lambda status: status["judged"] == ["up0", "up1"])
+        run("ip", "route", "add", "default", "dev", "up2", "table", "100")
+        edge.until(lambda status: status["judged"] == ["up0", "up1", "up2"])
+        run("ip", "link", "delete", "up2")
+        edge.until(lambda status: status["judged"] == ["up0", "up1"])
         run("ip", "route", "delete", "default")
         run("nft", "flush", "ruleset")
         status = edge.until(lambda status: status["repaired"] == 1)
-        assert [one["name"] for one in status["interfaces"]] == ["up1"]
+        assert [one["name"] for one in status["interfaces"]] == ["up0", "up1"]
 
 
 def test_xdp_what_is_unpinned_detached_or_gone(xdp_edge: Edge, capsys: pytest.CaptureFixture[str]) -> None:

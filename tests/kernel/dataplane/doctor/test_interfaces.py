@@ -33,3 +33,21 @@ def test_driver_mtu_and_whose_program(netns: Namespace, tmp_path: Path) -> None:
         assert "is somebody else's" in found.found
         assert found.stops == ()
         theirs.remove()
+
+
+def test_what_an_engine_cannot_judge(netns: Namespace) -> None:
+    """A layer-3 interface is no place for xdp, a port of a bridge none for nftables; IPsec moves auto to nftables."""
+    netns.run("ip", "tuntap", "add", "tun0", "mode", "tun")
+    netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
+    netns.run("ip", "link", "add", "br0", "type", "bridge")
+    netns.run("ip", "link", "set", "eth0", "master", "br0")
+    found = {finding.name: finding for finding in interfaces.findings(["eth0", "tun0"])}
+    assert found["interface tun0"].status == found["interface eth0"].status == NOTE
+    assert found["interface tun0"].found.startswith("tun0 carries packets without an Ethernet header")
+    assert found["interface eth0"].found == "a port of br0 (bridge), where nftables meets its packets"
+    assert "interfaces: IPsec" not in found
+    ends = ("src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp", "reqid", "1", "mode", "tunnel")
+    netns.run("ip", "xfrm", "state", "allocspi", *ends, "min", "256", "max", "999")
+    found = {finding.name: finding for finding in interfaces.findings(["eth0", "br0"])}
+    assert found["interface eth0"].status == OK
+    assert found["interfaces: IPsec"].status == NOTE

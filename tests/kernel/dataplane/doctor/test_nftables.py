@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
+
+import pytest
 
 from geodrop.dataplane.doctor import nftables
 from geodrop.dataplane.doctor.finding import MISSING, OK
+from geodrop.dataplane.doctor.nftables import STOPS
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.nftables.netlink import Connection, RefusedError
 from tests.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Iterable
 
+    from geodrop.dataplane.nftables.wire import Request
     from tests.namespaces import Namespace
 
 
 def test_here_everything_is_there(netns: Namespace) -> None:
     """This kernel has it all, and the namespace is as empty as before."""
     found = {finding.name: finding.status for finding in nftables.findings()}
-    names = ("capabilities", "nf_tables")
+    names = ("capabilities", "nf_tables", "rules")
     assert found == {f"nftables: {name}": OK for name in names}
     assert netns.run("nft", "list", "ruleset") == ""
+
+
+@pytest.mark.parametrize(
+    ("expression", "cost", "stops"),
+    [("objref", "the nftables engine cannot be used", STOPS), ("reject", "`action: reject` cannot be loaded", ())],
+)
+def test_a_kernel_that_lacks_a_kind_of_rule(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch, expression: str, cost: str, stops: tuple[str, ...]
+) -> None:
+    """The kernel answers and yet refuses a rule: what every load needs stops the engine, the rest costs a feature."""
+    del netns
+    whole = Connection.transaction
+
+    def lacking(connection: Connection, requests: Iterable[Request]) -> None:
+        requests = list(requests)
+        if any(expression.encode() + b"\0" in request.body for request in requests):
+            raise RefusedError(errno.ENOENT, "add rule 1 to chain tried")
+        whole(connection, requests)
+
+    monkeypatch.setattr(Connection, "transaction", lacking)
+    [finding] = [one for one in nftables.findings() if one.status == MISSING]
+    assert finding.stops == stops
+    assert cost in finding.cost
+    assert "CONFIG_NFT_" in finding.next_step
+    assert "ENOENT" in finding.found
 
 
 def test_whose_the_table_is(netns: Namespace) -> None:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp import libbpf
 from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.dataplane.xdp.judge import keys
 from geodrop.dataplane.xdp.programs import Programs
 from geodrop.errors import ApplyError, UnavailableError
 from tests.bench.generator import Generator
 from tests.bpffs import own_pins
+from tests.conformance.frames import encode
+from tests.kernel.dataplane.xdp.judging import PASS, framed
+from tests.oracle.packet import Packet
 
 if TYPE_CHECKING:
     from geodrop.dataplane.xdp.pins import Pins
@@ -108,4 +114,29 @@ def test_verify_finds_what_was_changed(ends: tuple[End, End], rulesets: list[Rul
                     memory[100_000] = kept
                 os.close(fd)
         assert engine.verify(rulesets[0]) == []
+        engine.remove()
+
+
+def test_tables_that_lead_nowhere_name_no_zone(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
+    """Not zone 0, whatever that is: a way out of the tables, which only whoever overwrites them can make, ends there.
+
+    Then nobody is dropped, since never-drop prefixes are not to be found either; `verify` says what is wrong.
+    """
+    more, no_zone, root = 0x8000_0000, 0xFFFF, 0x0101
+    line_past_all, line = struct.pack("=I", more | 0x07FF_FFFF), 0
+    with ends[1].namespace.entered():
+        engine = XdpEngine(pins=pins)
+        engine.apply(rulesets[0], 1, ["eth0"])
+        with Programs.open(pins.sets()[0]) as programs:
+            slot = programs.word().tables
+            fd = libbpf.get(str(programs.folder / f"tables{slot}"))
+            with libbpf.map_memory(fd, 2 * lay.SEGMENT_BYTES) as memory:
+                for word in (line_past_all, struct.pack("=I", more | line)):
+                    memory[4 * root : 4 * root + 4] = word
+                    memory[lay.SEGMENT_BYTES : lay.SEGMENT_BYTES + lay.LINE_BYTES] = line_past_all * 16
+                    assert programs.ask(slot, [keys(4, int(ip_address("1.1.1.1")))]) == [no_zone]
+                    frame = framed(encode(Packet("1.1.1.1"), 1))
+                    assert libbpf.run_program(programs.fds["geodrop"], frame)[0] == PASS
+            os.close(fd)
+        assert engine.verify(rulesets[0]) != []
         engine.remove()

@@ -42,7 +42,7 @@ def test_other_counters_are_not_ours(name: str) -> None:
 def test_chains_and_maps() -> None:
     """The layout that the runbook shows."""
     assert names.generation_chain(42) == "g42"
-    assert names.fragments_chain(42) == "g42.fragments"
+    assert names.way(42, "fragments") == "g42.fragments"
     assert names.service_chain(42, "api") == "g42-api"
     assert names.service_chain(42, "api", "list:partners") == "g42-api.list_partners"
     assert names.service_map(42, "api", 4) == "g42-api.ipv4"
@@ -56,7 +56,7 @@ def test_everything_of_a_generation_is_known_by_its_name(generation: int, servic
     """That is how leftovers are found."""
     for name in (
         names.generation_chain(generation),
-        names.fragments_chain(generation),
+        names.way(generation, service),
         names.service_chain(generation, service, label),
         names.service_map(generation, service, 4),
         names.never_drop_map(generation, service, 6),

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from geodrop.dataplane import rung2
-from geodrop.dataplane.nftables import lookups, selectors, text
+from geodrop.dataplane.nftables import lookups, selectors, taken, text
 from geodrop.dataplane.nftables.expressions import (
     ACCEPT,
     DROP,
@@ -26,6 +26,7 @@ from geodrop.dataplane.nftables.expressions import (
 )
 from geodrop.dataplane.nftables.lookups import Shard
 from geodrop.dataplane.nftables.model import Content, Rule
+from geodrop.dataplane.nftables.transport import VISIBLE, Transport, neither, protects_transport
 from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, RejectType
 from geodrop.errors import DataError
 from geodrop.ruleset.model import Embedding
@@ -48,21 +49,28 @@ def written(*expressions: Expression, comment: str = "") -> str:
         (selectors.later_fragment(4), "meta nfproto ipv4 ip frag-off & 8191 != 0"),
         (selectors.later_fragment(6), "meta nfproto ipv6 frag frag-off != 0"),
         (selectors.before(1_720_483_200), "meta time < 1720483200"),
-        (selectors.protocols([58, 1]), "meta l4proto { 1, 58 }"),
-        (selectors.destination_ports([6], [(443, 443)]), "meta l4proto 6 th dport 443"),
+        (VISIBLE.protocols([58, 1]), "meta l4proto { 1, 58 }"),
+        (VISIBLE.destination_ports([6], [(443, 443)]), "meta l4proto 6 th dport 443"),
         (
-            selectors.destination_ports([6, 17], [(53, 53), (8000, 8099)]),
+            VISIBLE.destination_ports([6, 17], [(53, 53), (8000, 8099)]),
             "meta l4proto { 6, 17 } th dport { 53, 8000-8099 }",
         ),
-        (selectors.destination_ports([6], [(8000, 8099)]), "meta l4proto 6 th dport 8000-8099"),
-        (selectors.dhcp(4, 68, 67), "meta nfproto ipv4 meta l4proto 17 th sport 68 th dport 67"),
-        (selectors.icmp_errors(), "meta nfproto ipv4 meta l4proto 1 icmp type { 3, 11, 12 }"),
-        (selectors.icmpv6_errors(), "meta nfproto ipv6 meta l4proto 58 icmpv6 type 1-4"),
+        (VISIBLE.destination_ports([6], [(8000, 8099)]), "meta l4proto 6 th dport 8000-8099"),
+        (VISIBLE.dhcp(4, 68, 67), "meta nfproto ipv4 meta l4proto 17 th sport 68 th dport 67"),
+        (VISIBLE.icmp_errors(), "meta nfproto ipv4 meta l4proto 1 icmp type { 3, 11, 12 }"),
+        (VISIBLE.icmpv6_errors(), "meta nfproto ipv6 meta l4proto 58 icmpv6 type 1-4"),
         (
-            selectors.neighbour_discovery(),
+            VISIBLE.neighbour_discovery(),
             "meta nfproto ipv6 meta l4proto 58 icmpv6 type 133-137 ip6 hoplimit 255",
         ),
-        (selectors.no_opening(), "meta l4proto 6 tcp flags & (syn | ack) != syn"),
+        (
+            protects_transport(),
+            "meta l4proto 51 ah nexthdr { 1-42, 45-50, 52-59, 61-255 }",
+        ),
+        (Transport(4).destination_ports([6], [(443, 443)]), "@th,0,8 6 @th,8,8 4 @th,208,16 443"),
+        (Transport(4).shows_ports(), "@th,8,8 4 @th,208,16 >= 0"),
+        (neither([51, 6]), "meta l4proto != 51 meta l4proto != 6"),
+        (VISIBLE.no_opening(), "meta l4proto 6 tcp flags & (syn | ack) != syn"),
     ],
     ids=str,
 )
@@ -74,18 +82,18 @@ def test_selectors(selector: tuple[Expression, ...], expected: str) -> None:
 def test_local_addresses() -> None:
     """A prefix, a single address, and several of them."""
     [spec] = ruleset(Service("api", addresses=("192.0.2.0/28", "192.0.2.77/32", "2001:db8::/32"))).meta.services
-    assert [written(*selector) for selector in selectors.of_service(spec)] == [
+    assert [written(*selector) for selector in taken.of_service(spec)] == [
         "meta nfproto ipv4 ip daddr { 192.0.2.0-192.0.2.15, 192.0.2.77 }",
         "meta nfproto ipv6 ip6 daddr & ffff:ffff:: == 2001:db8::",
     ]
     [single] = ruleset(Service("api", addresses=("192.0.2.77/32",))).meta.services
-    assert written(*selectors.of_service(single)[0]) == "meta nfproto ipv4 ip daddr 192.0.2.77"
+    assert written(*taken.of_service(single)[0]) == "meta nfproto ipv4 ip daddr 192.0.2.77"
 
 
 def test_fragments_of_a_protocol() -> None:
     """By the fragment header, which says what it is part of."""
     [spec] = ruleset(Service("api", protocols=(rung2.UDP,))).meta.services
-    _, ipv6 = selectors.of_later_fragments(spec)
+    _, ipv6 = taken.of_later_fragments(spec)
     assert written(*ipv6) == "meta nfproto ipv6 frag nexthdr 17"
 
 

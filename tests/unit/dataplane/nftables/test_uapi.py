@@ -83,6 +83,7 @@ def test_enumerations() -> None:
         assert verdicts[int(verdict)] in {f"NF_{verdict.name}", f"NFT_{verdict.name}"}
     assert nftsocket.Regs.NFT_REG_1.value == uapi.NFT_REG_1
     for key_type, theirs in {
+        uapi.KeyType.INTEGER: nftsocket.DATA_TYPE_INTEGER,
         uapi.KeyType.IPV4_ADDR: nftsocket.DATA_TYPE_IPADDR,
         uapi.KeyType.IPV6_ADDR: nftsocket.DATA_TYPE_IP6ADDR,
         uapi.KeyType.INET_PROTO: nftsocket.DATA_TYPE_INET_PROTOCOL,

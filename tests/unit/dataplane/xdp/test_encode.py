@@ -59,6 +59,43 @@ def test_local_addresses_cut_each_family() -> None:
     assert chosen(policy, 6, 443).flags & lay.SELECTION_LOCAL
 
 
+def unread(policy: lay.Policy) -> list[tuple[int, int]]:
+    """What a packet is led to whose protocol cannot be read, or the ports of whose TCP or UDP: services and flags."""
+    some = [policy.selection[policy.by_unreadable[number]] for number in range(3)]
+    return [(one.services, one.flags) for one in some]
+
+
+def test_what_cannot_be_read_leads_to_every_service_that_it_might_be_for() -> None:
+    """Enforced, in monitor and catch-all alike; without ports to each that takes any of the protocol."""
+    policy = encoded(
+        Service("web", tcp=[(443, 443)]),
+        Service("dns", udp=[(53, 53)]),
+        Service("ping", protocols=[1, 58]),
+        Service("whole", protocols=[17]),
+        Service("trial", tcp=[(22, 22)], mode="monitor"),
+        Service("rest"),
+    )
+    every = lay.SELECTION_EVERY
+    assert unread(policy) == [(0b111111, every), (0b110001, every), (0b101010, every)]
+    # A later fragment of TCP is as before: the first one has decided.
+    assert chosen(policy, 6).services == 0b100000
+
+
+def test_what_cannot_be_read_is_for_services_of_its_destination() -> None:
+    """Local addresses narrow those services down as they do others."""
+    policy = encoded(Service("edge", tcp=[(443, 443)], addresses=["203.0.113.0/28"]), Service("rest"))
+    local, every = lay.SELECTION_LOCAL, lay.SELECTION_EVERY
+    assert unread(policy) == [(0b11, local | every), (0b11, local | every), (0b10, every)]
+
+
+def test_frames_behind_too_many_tags_have_a_counter_pair() -> None:
+    """It is no service's, and every ruleset has it."""
+    made = ruleset(Service("web", tcp=[(443, 443)]))
+    assert encode.labels_of(made).count(encode.TOO_DEEP) == 1
+    at = encode.labels_of(made).index(encode.TOO_DEEP)
+    assert encoded(Service("web", tcp=[(443, 443)])).too_deep == at
+
+
 def test_starts_to_come_and_starts_gone_by() -> None:
     """A start in the future is written in the kernel's clock, one in the past needs no clock."""
     policy = encoded(
@@ -74,8 +111,9 @@ def test_ports_that_are_none_write_nothing(ports: tuple[int, int]) -> None:
     """Whoever lets such numbers through elsewhere: nothing is written beside the tables of ports."""
     made = ruleset(Service("api", tcp=[(443, 443)]))
     api = replace(made.meta.services[0], tcp=(ports,))
+    pairs = {label: number for number, label in enumerate(encode.labels_of(made))}
     with pytest.raises(ValueError, match="is no part of"):
-        encode.encode_policy(replace(made, meta=replace(made.meta, services=(api,))), 7, {"api\t": 0}, CLOCK, bytes(32))
+        encode.encode_policy(replace(made, meta=replace(made.meta, services=(api,))), 7, pairs, CLOCK, bytes(32))
 
 
 def test_every_protocol_may_be_named() -> None:

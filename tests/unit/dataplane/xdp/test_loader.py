@@ -49,10 +49,17 @@ def test_a_kernel_without_frags_gets_a_second_chance(refused: int | None, tried:
 
     if refused in (errno.EPERM, errno.ENOMEM):
         with pytest.raises(OSError, match=os.strerror(refused)):
-            with_frags_first(load)
+            with_frags_first(load, readable=True)
     else:
-        with_frags_first(load)
+        with_frags_first(load, readable=True)
     assert flags == tried
+
+
+def test_a_program_that_cannot_read_several_buffers_is_given_none() -> None:
+    """The kernel must not hand it what it could only pass unread."""
+    flags: list[int] = []
+    with_frags_first(flags.append, readable=False)
+    assert flags == [0]
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.dataplane.network import Link
 from geodrop.dataplane.xdp import layouts as lay
 from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.dataplane.xdp.suits import check, objection
+from geodrop.dataplane.xdp.suits import check, objection, unreadable
 from geodrop.errors import ConfigError, DataError
 from tests.rulesets import Service, ruleset
 
@@ -69,3 +70,33 @@ def test_the_engine_itself_refuses() -> None:
     assert caught.value.exit_code == 78
     with pytest.raises(ConfigError, match="no tables for xdp: compiled without; load it with --engine nftables"):
         engine.apply(PLAIN, 1, ["lo"])
+
+
+@pytest.mark.parametrize(
+    ("link", "readable"),
+    [
+        (Link(1, "lo", hardware=772), True),
+        (Link(2, "eth0"), True),
+        (Link(2, "eth0.7", "vlan", 2), True),
+        (Link(3, "tap0", "tun"), True),
+        (Link(3, "gre1", "gretap"), True),
+        (Link(3, "tun0", "tun", hardware=65534), False),
+        (Link(3, "wg0", "wireguard", hardware=65534), False),
+        (Link(3, "tunl0", "ipip", hardware=768), False),
+        (Link(3, "gre0", "gre", hardware=778), False),
+        (Link(3, "sit0", "sit", hardware=776), False),
+        (Link(3, "ppp0", "ppp", hardware=512), False),
+        (Link(3, "wwan0", "", hardware=519), False),
+        (Link(3, "ib0", "", hardware=32), False),
+        (Link(3, "ipsec0", "xfrm", hardware=65534), False),
+        (Link(3, "blue", "vrf"), False),
+    ],
+    ids=lambda value: value.name if isinstance(value, Link) else "",
+)
+def test_xdp_reads_only_what_begins_with_an_ethernet_header(link: Link, readable: bool) -> None:  # noqa: FBT001
+    """Elsewhere the program would take the IP header for the addresses of a frame, and let everything pass."""
+    error = unreadable(link)
+    assert (error is None) is readable
+    if error:
+        assert error.exit_code == 69
+        assert link.name in error.message

@@ -1,0 +1,80 @@
+"""What a request may say: the range of each argument. A handler gets what was checked here, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geodrop.errors import UsageError
+from geodrop.state.history import MAX_WHY
+from geodrop.state.store import FOREVER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+MAX_ADDRESSES = 256
+MAX_ADDRESS = 100
+"""Characters; a longer one is none, whatever it is."""
+MAX_COUNT = 1 << 30
+MAX_GENERATION = 1 << 53
+"""What JSON's numbers hold exactly everywhere."""
+YEAR_1, YEAR_9999 = -62_135_596_800, 253_402_300_799
+"""In seconds since the epoch."""
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """`what` it has to be, for a person, and whether a value is that; `default` where a request may leave it out."""
+
+    what: str
+    takes: Callable[[Any], bool]
+    default: object = REQUIRED
+
+
+def number(low: int, high: int) -> Argument:
+    """A whole number within a range."""
+    return Argument(
+        f"a whole number from {low:,} to {high:,}",
+        lambda value: type(value) is int and low <= value <= high,  # bool is an int as well
+    )
+
+
+def optional(argument: Argument) -> Argument:
+    """The same, or null."""
+    return Argument(f"null or {argument.what}", lambda value: value is None or argument.takes(value), None)
+
+
+FLAG = Argument("true or false", lambda value: isinstance(value, bool))
+WHY = Argument(
+    f"text of at most {MAX_WHY:,} characters", lambda value: isinstance(value, str) and len(value) <= MAX_WHY, ""
+)
+COUNT = number(1, MAX_COUNT)
+GENERATION = number(1, MAX_GENERATION)
+END = number(1, FOREVER)
+"""When something ends, in seconds since the epoch."""
+MOMENT = Argument(
+    "a time in seconds since the epoch, of the years 1 to 9999",
+    lambda value: type(value) in (int, float) and YEAR_1 <= value <= YEAR_9999,  # not a number is in no range
+)
+ADDRESSES = Argument(
+    f"a list of at most {MAX_ADDRESSES} texts of at most {MAX_ADDRESS} characters",
+    lambda value: (
+        isinstance(value, list)
+        and len(value) <= MAX_ADDRESSES
+        and all(isinstance(text, str) and len(text) <= MAX_ADDRESS for text in value)
+    ),
+)
+
+
+def checked(verb: str, arguments: Mapping[str, Argument], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a verb; raises UsageError for one that is unknown, missing or out of its range."""
+    for name in given:
+        if name not in arguments:
+            raise UsageError(f"{verb} takes no `{name[:MAX_ADDRESS]}`", "restart the daemon, if geodrop was upgraded")
+    found = {name: given.get(name, argument.default) for name, argument in arguments.items()}
+    for name, value in found.items():
+        if not arguments[name].takes(value):
+            raise UsageError(f"{verb}: `{name}` has to be {arguments[name].what}", "correct it, or upgrade the command")
+    return found

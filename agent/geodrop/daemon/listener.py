@@ -1,0 +1,170 @@
+"""A socket that strangers connect to, served in the event loop: a few at a time, so that nobody is in another's way.
+
+A connection holds a place until it has asked for something. When all are taken, the one that has waited longest gives
+way to the next, though not before it had a moment to ask: so whoever asks at once is served whatever else is connected,
+and a crowd that connects again and again costs no more than the moments allow. Others wait in the kernel's queue.
+
+A connection is accepted only while descriptors are left for what the daemon has to do: the kernel gives the lowest
+free number, so a high one means that few are left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Awaitable, Callable
+
+PLACES = 32
+BACKLOG = 128
+"""Connections that the kernel keeps until they are accepted."""
+MOMENT = 0.05
+"""Seconds in which a connection may ask before it has to give way."""
+AT_ONCE = 8
+"""Connections accepted before others have their turn."""
+LEFT = 64
+"""Descriptors that are left for the kernel's sockets, maps and files: a load of both engines takes about half of it."""
+REST = 0.1
+"""Seconds to wait when there is no descriptor to be had."""
+
+
+class Connection:
+    """A client. `asked` is to be called once it has made its request."""
+
+    def __init__(self, channel: socket.socket, asked: Callable[[], None]) -> None:
+        self.channel, self.asked = channel, asked
+        self._loop = asyncio.get_running_loop()
+        self._cut = False
+
+    async def receive(self, size: int) -> bytes:
+        """Up to `size` bytes, at least one; raises ConnectionError at the end."""
+        piece = await self._loop.sock_recv(self.channel, size)
+        if not piece:
+            raise ConnectionResetError("the client has ended the connection")
+        return piece
+
+    async def exactly(self, size: int) -> bytes:
+        """So many bytes; raises ConnectionError if the end comes before."""
+        received = bytearray()
+        while len(received) < size:
+            received += await self.receive(size - len(received))
+        return bytes(received)
+
+    async def send(self, content: bytes) -> None:
+        """All of it; raises ConnectionError. How long a client may take for it is the caller's part."""
+        if self._cut:
+            raise ConnectionAbortedError("the client took a part of a message")
+        await self._loop.sock_sendall(self.channel, content)
+
+    def offer(self, content: bytes) -> None:
+        """Send it if there is room at once, and forget it otherwise."""
+        with contextlib.suppress(OSError):
+            self._cut = self._cut or 0 < self.channel.send(content) < len(content)
+
+
+class Listener:
+    """Serves a bound socket until it is closed, for the loop that runs. `serve` handles a connection to its end.
+
+    `left` descriptors are kept free; the places of those who have asked are counted by `serve`.
+    """
+
+    def __init__(
+        self,
+        channel: socket.socket,
+        serve: Callable[[Connection], Awaitable[None]],
+        *,
+        places: int = PLACES,
+        left: int = LEFT,
+    ) -> None:
+        self._channel, self._serve, self._places, self._left = channel, serve, places, left
+        self._loop = asyncio.get_running_loop()
+        self._silent: dict[asyncio.Task[None], float] = {}
+        """Connections that have asked for nothing so far, and since when, in the order in which they came."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._resting: asyncio.TimerHandle | None = None
+        channel.settimeout(0)
+        channel.listen(BACKLOG)
+        self._loop.add_reader(channel, self._accept)
+
+    def close(self) -> None:
+        """Accept no more, and end those that are connected."""
+        if self._resting:
+            self._resting.cancel()
+        self._loop.remove_reader(self._channel)
+        self._channel.close()
+        for task in self._tasks:
+            task.cancel()
+
+    def _accept(self) -> None:
+        for _ in range(AT_ONCE):
+            if len(self._silent) >= self._places or self._few_are_left():
+                # What one gives back is there once it is gone, in the loop's next round.
+                self._make_one_give_way()
+                return
+            try:
+                client, _ = self._channel.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError:  # ENFILE, ENOMEM: those who wait in the kernel's queue go on waiting
+                self._rest(REST)
+                return
+            self._begin(client)
+
+    def _few_are_left(self) -> bool:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        try:
+            lowest = os.dup(self._channel.fileno())
+        except OSError:
+            return True
+        os.close(lowest)
+        return lowest >= limit - min(self._left, limit // 4)
+
+    def _begin(self, client: socket.socket) -> None:
+        client.settimeout(0)
+
+        def asked() -> None:
+            self._silent.pop(task, None)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._silent.pop(task, None)
+            self._tasks.discard(task)
+            # Also for a task that was cancelled before it began.
+            client.close()
+            if not task.cancelled():
+                task.result()
+
+        task = self._loop.create_task(self._until_its_end(Connection(client, asked)))
+        self._silent[task] = self._loop.time()
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    async def _until_its_end(self, connection: Connection) -> None:
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            await self._serve(connection)
+
+    def _make_one_give_way(self) -> None:
+        """End the connection that has waited longest, or rest until it had its moment, or until one has gone."""
+        for task, since in self._silent.items():
+            if not task.cancelling():
+                left = since + MOMENT - self._loop.time()
+                if left <= 0:
+                    task.cancel()
+                else:
+                    self._rest(left)
+                return
+        if not self._silent:
+            self._rest(REST)
+
+    def _rest(self, seconds: float) -> None:
+        if self._resting is None:
+            self._loop.remove_reader(self._channel)
+            self._resting = self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._resting = None
+        self._loop.add_reader(self._channel, self._accept)

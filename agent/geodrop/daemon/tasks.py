@@ -1,0 +1,116 @@
+"""The daemon's tasks. A bug in one is recorded and shown; it ends neither the task nor the daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from geodrop.errors import ApplyError, BugError, GeodropError
+from geodrop.state.history import utc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator
+
+    from geodrop.daemon.log import Logger
+    from geodrop.daemon.metrics import Metrics
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds until a task that has failed is begun again: the first time, and after many times in a row."""
+SHOWN = 3600.0
+"""Seconds for which status tells of a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bug:
+    """The last one of a task, and how many there were. Moments are of the clock that only goes forward."""
+
+    moment: float
+    logged: float
+    text: str
+    count: int
+
+
+class Tasks:
+    """Starts what runs beside everything else. Only for the loop of the daemon."""
+
+    def __init__(self, log: Logger, metrics: Metrics) -> None:
+        self._log, self._metrics = log, metrics
+        self._running: set[asyncio.Task[Any]] = set()
+        self._bugs: dict[str, Bug] = {}
+
+    def once(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Have it done; how it ends is known by the log and the status."""
+        task = asyncio.ensure_future(self._guarded(name, work))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    def forever(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        """Have it done until the daemon stops: begun again, ever later, whenever it fails."""
+        self.once(name, self._again(name, work))
+
+    def problems(self) -> list[str]:
+        """What has failed lately, a line each."""
+        now = time.monotonic()
+        return [
+            f"the daemon met a bug in {name}: {bug.text}, {bug.count} times since it started, "
+            f"last {utc(time.time() - now + bug.moment)}; please report it with its traceback: journalctl -u geodrop"
+            for name, bug in self._bugs.items()
+            if now - bug.moment < SHOWN
+        ]
+
+    def met(self, name: str, error: Exception) -> None:
+        """Record a bug: counted, in the status, and with its traceback in the log; the same one once a minute."""
+        now, before = time.monotonic(), self._bugs.get(name)
+        # Its own text may be anything, and long.
+        text = f"{type(error).__name__}: {error}"[:200].rstrip(": ")
+        silent = before is not None and before.text == text and now - before.logged < LONGEST_PAUSE
+        logged = before.logged if before and silent else now
+        self._bugs[name] = Bug(now, logged, text, before.count + 1 if before else 1)
+        self._metrics.bug(name)
+        if not silent:
+            self._log.error("a bug; please report it", task=name, exc_info=error)
+
+    @contextlib.contextmanager
+    def failing(self, name: str) -> Iterator[None]:
+        """Whatever goes wrong inside is a failure with an exit code: a bug is recorded and raised as BugError.
+
+        What the system refuses, such as a descriptor, is no bug: ApplyError.
+        """
+        try:
+            yield
+        except GeodropError:
+            raise
+        except OSError as error:
+            raise ApplyError(f"the system refused: {error}", "free what it lacks, and try again") from error
+        except Exception as error:
+            self.met(name, error)
+            text = f"a bug in the daemon ({type(error).__name__}); nothing else has changed"
+            raise BugError(text, "report it with the traceback: journalctl -u geodrop") from error
+
+    def close(self) -> None:
+        """End them all."""
+        for task in list(self._running):
+            task.cancel()
+
+    async def _guarded(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
+        try:
+            with self.failing(name):
+                await work
+        except BugError:
+            return  # told already
+        except GeodropError as failure:
+            self._log.error(f"{name} failed", reason=failure.message)
+
+    async def _again(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            began = time.monotonic()
+            await self._guarded(name, work())
+            if time.monotonic() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)

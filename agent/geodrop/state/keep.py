@@ -1,0 +1,69 @@
+"""Which rulesets are kept that are not in force: as long as they are young, few and small enough."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from geodrop.ruleset import container
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from pathlib import Path
+
+DAY = 86_400
+
+
+class Kept(NamedTuple):
+    """A ruleset in the state directory: its size in bytes, and when it ceased to be in force, since the epoch."""
+
+    path: Path
+    size: int
+    retired: float
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """One that is gone meanwhile takes no room."""
+        try:
+            found = path.stat()
+        except OSError:
+            return cls(path, 0, time.time())
+        return cls(path, found.st_size, found.st_mtime)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """agent.yaml's `keep`: for how many seconds, how many, and how many bytes of them."""
+
+    seconds: int = 400 * DAY
+    count: int = 200
+    size: int = 500_000_000
+
+    def exceeded(self, kept: Sequence[Kept], needed: Collection[str], now: float) -> bool:
+        """Whether some may have to go."""
+        return (
+            len(kept) > self.count
+            or sum(one.size for one in kept) > self.size
+            or any(one.retired < now - self.seconds and one.path.stem not in needed for one in kept)
+        )
+
+    def surplus(self, kept: Sequence[Kept], needed: Collection[str], now: float) -> list[Path]:
+        """What has to go: the oldest of what is not needed. A base stays as long as one that stays is based on it."""
+        by_path = {str(one.path): one for one in kept}
+        stay: dict[str, Kept] = {}
+
+        def with_base(one: Kept) -> dict[str, Kept]:
+            base = by_path.get(container.base_path(one.path))
+            return {str(found.path): found for found in (one, base) if found}
+
+        for one in kept:
+            if one.path.stem in needed:
+                stay |= with_base(one)
+        for one in sorted(kept, key=lambda one: one.retired, reverse=True):
+            more = stay | with_base(one)
+            size = sum(found.size for found in more.values())
+            if one.retired < now - self.seconds or len(more) > self.count or size > self.size:
+                break
+            stay = more
+        return [one.path for one in kept if str(one.path) not in stay]

@@ -1,0 +1,185 @@
+"""What could not be written into the state directory, kept in /run until it can be.
+
+A full or read-only disk must not stop a pause, an unload, a rollback or a repair: the kernel is changed, and what was
+asked for is kept here. Whoever reads the state directory takes this for what it says last. It is gone with the next
+boot, and so is the kernel's state. Where /run cannot be written either, the process itself keeps it while it lives.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import time
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geodrop.errors import GeodropError
+from geodrop.inputs import read_regular
+from geodrop.ruleset.fields import (
+    LAST_MOMENT,
+    Bounds,
+    Invalid,
+    anything,
+    decode,
+    listing,
+    mapping,
+    number,
+    optional,
+    record,
+    text,
+    whole,
+)
+from geodrop.state import files
+from geodrop.state.places import run_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+MAX_LINES = 3 << 20
+"""Bytes of lines of the history that are kept; beyond that the oldest are lost, and counted."""
+MAX_SIZE = 8 << 20
+"""Bytes of the file, in which every quotation mark of a line takes two."""
+
+NEXT_STEPS = {
+    errno.ENOSPC: "make room there",
+    errno.EDQUOT: "raise the quota, or make room there",
+    errno.EROFS: "mount it for writing again",
+    errno.EACCES: "give it to the user of the daemon",
+    errno.EPERM: "give it to the user of the daemon",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is not written yet: why and since when, the last intent as it is stored, and lines of the history.
+
+    `lost`: lines that there was no place for. `in_memory`: no other process will know.
+    """
+
+    reason: str = ""
+    number: int = 0
+    since: float = 0.0
+    intent: Mapping[str, Any] | None = None
+    lines: tuple[str, ...] = ()
+    lost: int = 0
+    in_memory: bool = False
+
+
+NOTHING = Held()
+
+_ANY = re.compile(".*", re.DOTALL)
+HELD = record(
+    Held,
+    others=True,
+    reason=text(1 << 20, _ANY),
+    number=whole(0, 4_095),
+    since=number(0, LAST_MOMENT),
+    intent=optional(mapping(text(64, _ANY), anything, 100)),
+    lines=listing(text(MAX_LINES, _ANY), MAX_LINES),
+    lost=whole(0, 1 << 48),
+)
+BOUNDS = Bounds(MAX_SIZE, 1_000_000)
+"""What such a file may say, and how much of it. What an intent and a line may say is for whoever reads them."""
+
+_in_memory: dict[str, Held] = {}
+"""What this process keeps since /run could not be written, by the name of the file."""
+
+
+class Unwritten:
+    """What could not be written into one state directory. Whoever writes holds state.lock.exclusive."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self) -> Held:
+        """NOTHING where all is written, or what is here cannot be read."""
+        try:
+            return self._read()
+        except OSError:
+            return NOTHING
+
+    def intent(self) -> Mapping[str, Any] | None:
+        """The intent that is not written yet; raises OSError where that cannot be told."""
+        return self._read().intent
+
+    def _read(self) -> Held:
+        name = self._name()
+        if name in _in_memory:
+            return _in_memory[name]
+        try:
+            return HELD(decode(read_regular(name, BOUNDS.size, follow=False), BOUNDS))
+        except (FileNotFoundError, Invalid):
+            return NOTHING
+
+    def hold(self, error: GeodropError, intent: Mapping[str, Any] | None = None, line: str = "") -> None:
+        """Keep what could not be written, and why."""
+        held = self.read()
+        lines = [*held.lines, *([line] if line else [])]
+        lost = held.lost
+        while sum(map(len, lines)) > MAX_LINES:
+            del lines[0]
+            lost += 1
+        cause = error.__cause__
+        self._write(
+            replace(
+                held,
+                reason=error.message,
+                number=(cause.errno or 0) if isinstance(cause, OSError) else 0,
+                since=held.since or time.time(),
+                intent=held.intent if intent is None else intent,
+                lines=tuple(lines),
+                lost=lost,
+            )
+        )
+
+    def ahead(self, intent: Mapping[str, Any]) -> None:
+        """A newer intent is about to be written: where an older one is kept here, this one takes its place first."""
+        held = self.read()
+        if held.intent is not None:
+            self._write(replace(held, intent=intent))
+
+    def done(self, *, intent: bool = False, lines: bool = False) -> None:
+        """This much is written now."""
+        held = self.read()
+        if held is NOTHING:
+            return
+        left = replace(held, intent=None if intent else held.intent, lines=() if lines else held.lines)
+        if left.intent is None and not left.lines:
+            _in_memory.pop(self._name(), None)
+            with suppress(OSError):
+                os.unlink(self._name())
+        elif left != held:
+            self._write(left)
+
+    def warnings(self) -> list[str]:
+        """What follows from it, a line; none where all is written."""
+        held = self.read()
+        if held is NOTHING:
+            return []
+        what = "what was asked for last" if held.intent is not None else f"{len(held.lines)} lines of the history"
+        until = "this process ends" if held.in_memory else "the next boot"
+        line = f"not written down: {held.reason}; {what} will be known until {until} and no longer"
+        if held.intent is not None:
+            line += ", which then goes by what was asked for before"
+        lost = f"; {held.lost} lines of the history are lost" if held.lost else ""
+        return [f"{line}{lost}: {NEXT_STEPS.get(held.number, 'look at the disk')}"]
+
+    def _write(self, held: Held) -> None:
+        name = self._name()
+        content = json.dumps(asdict(replace(held, in_memory=False))).encode()
+        try:
+            files.replace(Path(name), lambda file: file.write(content))
+        except GeodropError:
+            _in_memory[name] = replace(held, in_memory=True)
+        else:
+            _in_memory.pop(name, None)
+
+    def _name(self) -> str:
+        """Apart for each network namespace and each state directory."""
+        digest = hashlib.sha256(os.fsencode(os.path.abspath(self._folder))).hexdigest()
+        return f"{run_folder()}/unwritten-{digest[:16]}.json"

@@ -1,0 +1,105 @@
+"""What the oracle says of a delivery, the datagram as the stack put it together, and of a frame on its way there."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow, untagged
+from tests.conformance.fuzz.sides import DENIED, SAMPLE, text
+from tests.namespaces import ETH_P_IP, ETH_P_IPV6
+from tests.oracle.packet import AUTHENTICATION, EXTENSION_BYTES, FRAGMENT, ICMP, ICMPV6, TCP, UDP, Packet, judge
+
+if TYPE_CHECKING:
+    from tests.conformance.fuzz.ears import Delivery
+    from tests.oracle.ladder import Oracle
+
+_WHOLE = 20
+"""Of a transport header with so many bytes every field is there that a verdict depends on."""
+
+_SHORTEST = {4: 20, 6: 40}
+"""What a header of IP takes."""
+
+_FLAGS = {0x01: "F", 0x02: "S", 0x04: "R", 0x08: "P", 0x10: "A"}
+
+
+def is_denied(oracle: Oracle, delivery: Delivery) -> bool:
+    """Whether a service takes what a socket read, and drops it from the denied side."""
+    packet = as_packet(delivery.dest, delivery.protocol, delivery.hop_limit, delivery.data)
+    return _verdict(oracle, packet) == "drop"
+
+
+def passes(oracle: Oracle, frame: bytes) -> bool:
+    """Whether a frame is of no service that would drop it from the denied side, and nothing in it is unreadable."""
+    packet = from_frame(frame)
+    return packet is not None and _verdict(oracle, packet) == "accept"
+
+
+@functools.lru_cache(maxsize=100_000)
+def _verdict(oracle: Oracle, packet: Packet) -> str:
+    return judge(oracle, packet).verdict
+
+
+def as_packet(dest: str, protocol: int, hop_limit: int, data: bytes) -> Packet:
+    """A packet of the oracle's from the denied side, with what these bytes behind its headers show."""
+    authentication, kept = None, None
+    if protocol == AUTHENTICATION:
+        # Cut before its length can be read is as cut off as cut behind it.
+        protocol, authentication = (data[0], data[1]) if len(data) > 1 else (TCP, 0)
+        kept = len(data)
+        data = data[4 * authentication + 8 :]
+    cut = len(data) if len(data) < _WHOLE else None
+    data = data.ljust(_WHOLE, b"\0")
+    return Packet(
+        SAMPLE[DENIED][6 if ":" in dest else 4],
+        dest,
+        protocol,
+        sport=int.from_bytes(data[:2], "big") if protocol in {TCP, UDP} else 0,
+        dport=int.from_bytes(data[2:4], "big") if protocol in {TCP, UDP} else 0,
+        flags="".join(name for bit, name in _FLAGS.items() if data[13] & bit) if protocol == TCP else "",
+        icmp_type=data[0] if protocol in {ICMP, ICMPV6} else 0,
+        hop_limit=hop_limit,
+        authentication=authentication,
+        cut=cut if protocol in {TCP, UDP, ICMP, ICMPV6} else None,
+        kept=kept,
+    )
+
+
+def from_frame(frame: bytes) -> Packet | None:
+    """A packet that the oracle judges like this frame: the rules for what can be read, once more, from the bytes.
+
+    None: it is unreadable, to one engine if not to both.
+    """
+    packet = untagged(frame)[2:]
+    family = {ETH_P_IP: 4, ETH_P_IPV6: 6}.get(int.from_bytes(untagged(frame)[:2], "big"))
+    if family is None or len(packet) < _SHORTEST[family] or packet[0] >> 4 != family:
+        return None
+    if is_behind_too_many_tags([frame]) or is_hollow([frame]):
+        return None
+    return _from_ipv4(packet) if family == 4 else _from_ipv6(packet)
+
+
+def _from_ipv4(packet: bytes) -> Packet:
+    start, length = 4 * (packet[0] & 15), int.from_bytes(packet[2:4], "big")
+    dest, protocol, data = text(packet[16:20]), packet[9], packet[start : length or None]
+    if int.from_bytes(packet[6:8], "big") & 0x1FFF:
+        return replace(as_packet(dest, protocol, packet[8], b""), fragment=(8, True), authentication=None)
+    return as_packet(dest, protocol, packet[8], data)
+
+
+def _from_ipv6(packet: bytes) -> Packet | None:
+    length, following, at = int.from_bytes(packet[4:6], "big"), packet[6], 0
+    dest, data = text(packet[24:40]), packet[40 : 40 + length if length else None]
+    while following in EXTENSION_BYTES:
+        header = data[at : at + 8]
+        if len(header) < 8:
+            return None
+        kind, following = following, header[0]
+        if kind != FRAGMENT:
+            at += 8 * header[1] + 8
+            continue
+        if int.from_bytes(header[2:4], "big") & 0xFFF8:
+            return replace(as_packet(dest, TCP, packet[7], b""), protocol=following, fragment=(8, True))
+        at += 8
+    return as_packet(dest, following, packet[7], data[at:])

@@ -1,0 +1,22 @@
+"""Nothing that a unit test leaves unwritten is kept where a daemon of this machine would find it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.state import unwritten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder in the place of /run/geodrop; state directories are told apart in it."""
+    folder = tmp_path_factory.mktemp("run")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(unwritten, "run_folder", lambda: str(folder))
+        yield folder

@@ -1,0 +1,83 @@
+from typing import Any
+
+import pytest
+
+from geodrop.daemon.arguments import Argument, checked
+from geodrop.daemon.verbs import VERBS
+from geodrop.errors import UsageError
+from geodrop.state.history import MAX_WHY
+from geodrop.state.store import FOREVER
+
+GOOD: dict[str, dict[str, Any]] = {
+    "verify": {"full": True},
+    "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5},
+    "history": {"count": 1},
+    "pause": {"until": FOREVER, "why": "x" * MAX_WHY},
+    "rollback": {"back": 1, "generation": None, "why": ""},
+}
+
+NEVER: list[object] = [
+    float("nan"),
+    float("inf"),
+    -float("inf"),
+    -1,
+    10**30,
+    "x" * (MAX_WHY + 1),
+    {},
+    [1],
+    ["x" * 101],
+    [None],
+]
+"""What no argument may be."""
+
+WRONG: dict[tuple[str, str], list[object]] = {
+    ("verify", "full"): [None, 0, 1, "yes"],
+    ("explain", "addresses"): [None, "1.1.1.1", ["1.1.1.1"] * 257],
+    ("explain", "at"): ["now", True, 1e308, -1e12],
+    ("history", "count"): [None, 0, -5, True, 1.0, 1 << 31],
+    ("pause", "until"): [None, 0, True, 1.5, FOREVER + 1, 30_000_000_000],
+    ("pause", "why"): [None, 5],
+    ("rollback", "back"): [None, 0, True, 1.0],
+    ("rollback", "generation"): [0, True, 1 << 60],
+    ("rollback", "why"): [None, 5],
+}
+
+
+def test_every_verb_is_here() -> None:
+    """A new argument has to be added to the lists above."""
+    assert {(verb, name) for verb, one in VERBS.items() for name in one.arguments} == WRONG.keys()
+    assert {verb for verb, one in VERBS.items() if one.arguments} == GOOD.keys()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_in_range_is_taken(verb: str) -> None:
+    """As it was given; what may be left out has a default."""
+    good = GOOD.get(verb, {})
+    assert checked(verb, VERBS[verb].arguments, good) == good
+    optional = {"why", "at", "generation"}
+    short = {name: value for name, value in good.items() if name not in optional}
+    assert checked(verb, VERBS[verb].arguments, short).keys() == good.keys()
+
+
+@pytest.mark.parametrize(("verb", "name"), WRONG)
+def test_what_is_not_is_refused(verb: str, name: str) -> None:
+    """With the verb, the argument and its range (2)."""
+    for value in [*WRONG[verb, name], *NEVER]:
+        if name == "at" and value == -1:
+            continue  # the last second of 1969
+        with pytest.raises(UsageError, match=f"{verb}: `{name}` has to be .+"):
+            checked(verb, VERBS[verb].arguments, {**GOOD[verb], name: value})
+
+
+def test_a_missing_or_unknown_argument_is_refused() -> None:
+    """The command is of another version, or somebody plays."""
+    with pytest.raises(UsageError, match="verify: `full` has to be"):
+        checked("verify", VERBS["verify"].arguments, {})
+    with pytest.raises(UsageError, match="status takes no `full`"):
+        checked("status", VERBS["status"].arguments, {"full": True})
+
+
+def test_an_argument_may_be_left_out_only_with_a_default() -> None:
+    """One that none was given for is asked for."""
+    with pytest.raises(UsageError):
+        checked("x", {"a": Argument("a flag", lambda value: value is True)}, {})

@@ -1,0 +1,214 @@
+"""A bug in any task of the daemon is recorded and shown; the task and the daemon go on."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Self
+
+import pytest
+import structlog
+from prometheus_client import generate_latest
+from structlog.testing import capture_logs
+
+from geodrop.config import Config
+from geodrop.daemon import audit, autoreload, reload, run, settle, tasks, writeback
+from geodrop.daemon.metrics import Metrics
+from geodrop.daemon.run import Daemon
+from geodrop.daemon.schedule import Schedule
+from geodrop.daemon.tasks import Tasks
+from geodrop.daemon.watch import tally, watch
+from geodrop.errors import ApplyError, BugError, DataError
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+PATIENCE = 60.0
+
+
+def made() -> Tasks:
+    """Those of a daemon without anything else."""
+    return Tasks(structlog.get_logger(), Metrics())
+
+
+class Buggy:
+    """Something that raises what nobody foresaw, and tells when it was called as often as a test wants."""
+
+    def __init__(self, wanted: int) -> None:
+        self._left, self._loop = wanted, asyncio.get_running_loop()
+        self.called = asyncio.Event()
+
+    def call(self, *_: object, **__: object) -> None:
+        """A round of the task."""
+        self._left -= 1
+        if self._left <= 0:
+            self._loop.call_soon_threadsafe(self.called.set)
+        raise ZeroDivisionError("a test's bug")
+
+
+PLACES: dict[str, tuple[object, str]] = {
+    "watch": (watch, "look"),
+    "audit": (audit, "what_is_loaded"),
+    "schedule": (Schedule, "once"),
+    "autoreload": (autoreload, "look"),
+    "settle": (settle, "settle"),
+    "tally": (tally, "_read"),
+    "writeback": (writeback.WriteBack, "once"),
+}
+"""For each task of the daemon something that it does in each round."""
+
+
+def daemon(folder: Path) -> Daemon:
+    """One that was not started."""
+    return Daemon(None, Config(state=folder / "state", socket=folder / "control.sock", watch=True))
+
+
+def test_every_task_is_known_here(tmp_path: Path) -> None:
+    """A new task has to be added to the table."""
+    assert set(daemon(tmp_path)._tending) == set(PLACES)
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is begun again, three times here; the bug is in the log with its traceback, in metrics and status."""
+    for module in (audit, autoreload, settle, tally, writeback, watch, run):
+        for pause in ("INTERVAL", "QUIET", "RETRY", "PAUSE"):
+            if hasattr(module, pause):
+                monkeypatch.setattr(module, pause, 0.01)
+    monkeypatch.setattr(tasks, "FIRST_PAUSE", 0.01)
+
+    async def body() -> tuple[Daemon, list[str]]:
+        tested, buggy = daemon(tmp_path), Buggy(3)
+        monkeypatch.setattr(*PLACES[name], buggy.call)
+        if name == "watch":
+            tested._watch._retry = 0.01
+            # They were not opened.
+            monkeypatch.setattr(tested._watch.events, "_watch_pins", lambda: None)
+        tested._tasks.forever(name, tested._tending[name])
+        async with asyncio.timeout(PATIENCE):
+            await buggy.called.wait()
+        tested._tasks.close()
+        return tested, tested._tasks.problems()
+
+    monkeypatch.setattr(run, "open_log", structlog.get_logger)
+    with capture_logs() as logged:
+        tested, [problem] = asyncio.run(body())
+    assert f"a bug in {name}: ZeroDivisionError: a test's bug" in problem
+    assert [isinstance(one["exc_info"], ZeroDivisionError) for one in logged if "exc_info" in one] == [True]
+    counted = generate_latest(tested._metrics.registry).decode()
+    assert f'geodrop_bugs_total{{task="{name}"}}' in counted
+
+
+def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While compiling or loading: the exit code of a bug, in status and history; the next reload is as any other."""
+
+    async def body() -> None:
+        tested = daemon(tmp_path)
+        for place, wanted in (("load_config", BugError), ("apply_file", BugError), ("apply_file", ApplyError)):
+            with monkeypatch.context() as patch:
+                if place == "apply_file":
+                    patch.setattr(reload, "load_config", lambda _: tested._config)
+                    patch.setattr(tested._reload._maker, "ruleset_file", lambda _: Opened())
+                failure = (
+                    ZeroDivisionError("a test's bug") if wanted is BugError else OSError(24, "Too many open files")
+                )
+                patch.setattr(reload, place, raising(failure))
+                with pytest.raises(wanted):
+                    await tested._reload.ask(lambda _: None)
+            assert tested._reload.last is not None
+            assert not tested._reload.last.good
+        with pytest.raises(DataError):
+            await tested._reload.ask(lambda _: None)
+        tested._reload.close()
+
+    with capture_logs():
+        monkeypatch.setenv("GEODROP_CONFIG", str(tmp_path / "agent.yaml"))
+        (tmp_path / "agent.yaml").write_text(f"source: {{ruleset: none}}\nstate: {tmp_path / 'state'}\n")
+        asyncio.run(body())
+    told = [entry.error for entry in Store(tmp_path / "state").history]
+    assert "a bug in the daemon (ZeroDivisionError)" in told[0]
+
+
+class Opened:
+    """A ruleset file of which nothing is read."""
+
+    path, warnings, change = "none", "", None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to close."""
+
+
+def raising(failure: Exception) -> Callable[..., None]:
+    """A function that does nothing else."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    return fail
+
+
+def test_the_same_bug_does_not_fill_the_log() -> None:
+    """It is told with its traceback once a minute, and counted each time."""
+    with capture_logs() as logged:
+        tested = made()
+        for _ in range(1000):
+            tested.met("watch", ZeroDivisionError("one"))
+        tested.met("watch", ZeroDivisionError("another"))
+    assert len(logged) == 2
+    assert "1001 times" in tested.problems()[0]
+
+
+def test_problems_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has not happened for long is in the log, and no longer in the status."""
+    tested = made()
+    with capture_logs():
+        tested.met("watch", ZeroDivisionError("one"))
+    monkeypatch.setattr(tasks, "SHOWN", 0.0)
+    assert tested.problems() == []
+
+
+def test_a_failure_that_is_none_of_ours_ends_nothing_either() -> None:
+    """A task that stops is begun again, whatever stopped it, and what the system refuses is no bug."""
+
+    async def body() -> list[str]:
+        tested, buggy = made(), asyncio.Event()
+        failures = [DataError("damaged"), OSError(24, "Too many open files"), None]
+
+        async def work() -> None:
+            if not failures:
+                buggy.set()
+                await asyncio.Event().wait()
+            elif failure := failures.pop(0):
+                raise failure
+
+        tested.forever("x", work)
+        await asyncio.wait_for(buggy.wait(), PATIENCE)
+        tested.close()
+        return tested.problems()
+
+    with capture_logs() as logged, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tasks, "FIRST_PAUSE", 0.01)
+        assert asyncio.run(body()) == []
+    assert ["damaged" in str(one) or "Too many open files" in str(one) for one in logged] == [True, True]
+
+
+def test_callbacks_of_the_loop(tmp_path: Path) -> None:
+    """A bug in one is recorded as well; what the system refuses, and what was told already, is none."""
+
+    async def body() -> list[str]:
+        tested = daemon(tmp_path)
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(tested._callback_failed)
+        for failure in (DataError("told already"), OSError(24, "Too many open files"), ZeroDivisionError("a bug")):
+            loop.call_soon(raising(failure))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        return tested._tasks.problems()
+
+    with capture_logs():
+        [problem] = asyncio.run(body())
+    assert "a bug in the event loop: ZeroDivisionError: a bug, 1 times" in problem

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.state import leftovers, places
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_only_states_of_earlier_boots_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this boot's namespaces keep stays, and so does the machine's own state."""
+    boot = tmp_path / "boot_id"
+    boot.write_text("0123abcd-e4d6-4f9a\n")
+    monkeypatch.setattr(places, "BOOT", str(boot))
+    monkeypatch.setattr(places, "STATE", str(tmp_path))
+    names = ("0123abcd-7", "89ab0123-7", "4711")
+    for name in names:
+        (tmp_path / "netns" / name / "rulesets").mkdir(parents=True)
+        (tmp_path / "netns" / name / "intent.json").write_text("{}")
+    (tmp_path / "intent.json").write_text("{}")
+    leftovers.remove_leftovers()
+    assert {path.name for path in (tmp_path / "netns").iterdir()} == {"0123abcd-7"}
+    assert (tmp_path / "netns/0123abcd-7/intent.json").exists()
+    assert (tmp_path / "intent.json").exists()
+
+
+def test_where_there_are_none_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host without namespaces of its own has no such folder."""
+    monkeypatch.setattr(places, "STATE", str(tmp_path / "none"))
+    leftovers.remove_leftovers()
+    assert list(tmp_path.iterdir()) == []
