@@ -175,7 +175,7 @@ class Fuzzer:
         if ruleset.has_xdp:
             pairs = {label: number for number, label in enumerate(encode.labels_of(ruleset))}
             try:
-                encode.encode_policy(paused, 1, pairs, encode.Clock(time.time(), 37), encode.tables_digest(ruleset))
+                encode.encode_policy(paused, 1, pairs, encode.Clock(37, time.time()), encode.tables_digest(ruleset))
             except UnavailableError:
                 return "too much for xdp"
         return "opened"

@@ -194,6 +194,7 @@ OPENS_BY_ITSELF = {
     "dataplane/doctor/bpf.py": "/proc",
     "dataplane/ipsec.py": "/proc",
     "dataplane/network_events.py": "/proc",
+    "dataplane/nftables/changes.py": "/proc",
 }
 """Files that open something without geodrop.inputs, and what that is."""
 

@@ -43,9 +43,6 @@ def run(args: argparse.Namespace) -> int:
         return _boot(config)
     engine = args.engine or config.engine
     loaded = load(args.ruleset, config, engine, args.interface)
-    then = "load again once it is" if engine == "xdp" else "its packets are judged once it is"
-    for name in loaded.absent:
-        messages.warning(f"no interface {name} is there now; {then}")
     if loaded.report and loaded.report.note:
         messages.warning(loaded.report.note)
     for warning in loaded.warnings:

@@ -17,10 +17,11 @@ from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict, Watched
     from geodrop.dataplane.nftables.flowtables import Bypass
+    from geodrop.dataplane.probes import Probe
     from geodrop.dataplane.xdp.engine import XdpEngine
     from geodrop.ruleset.model import Ruleset
 
@@ -125,6 +126,12 @@ class Engines:
                 found.append(engine.fingerprint())
         return tuple(found)
 
+    def last_commit(self) -> int:
+        """The number of the last transaction of nf_tables, whoever made it; 0 where there is none."""
+        with suppress(UnavailableError):
+            return self.nftables.last_commit()
+        return 0
+
     def counters(self) -> list[Count]:
         """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
 
@@ -157,6 +164,12 @@ class Engines:
             [_agreed(one, other) for one, other in zip(of_xdp, of_nftables, strict=True)]
             for of_xdp, of_nftables in zip(*answers, strict=True)
         ]
+
+    def trace(self, probes: Sequence[Probe], on_nftables: Iterable[str]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the link that it arrives on; on others xdp judges first."""
+        found = self.xdp.trace(probes) if self.xdp else {}
+        links = {number: name for number, name in socket.if_nameindex() if name in set(on_nftables) - found.keys()}
+        return found | (self.nftables.trace(probes, links) if links else {})
 
     def remove(self) -> bool:
         """Remove all that is ours, from both."""

@@ -178,12 +178,19 @@ class Store:
         """Where the ruleset of a digest is kept; the file need not exist."""
         return self.rulesets / f"{digest}.ruleset"
 
+    def is_kept(self, digest: str) -> bool:
+        """Whether the ruleset of a digest is there, whole."""
+        try:
+            return container.open_file(self.ruleset_path(digest)).digest == digest
+        except DataError:
+            return False
+
     def keep(self, file: container.Container | None) -> None:
         """Keep a copy of a ruleset's file, just as it was checked, and of its base; in place of one that is damaged.
 
         Raises PrivilegeError or ApplyError.
         """
-        if file is None or file.memory is None or self._is_kept(file.digest):
+        if file is None or file.memory is None or self.is_kept(file.digest):
             return
         self.keep(file.base)
         files.replace(self.ruleset_path(file.digest), file.memory.write_to)
@@ -227,9 +234,7 @@ class Store:
 
     def problems(self) -> list[str]:
         """What is damaged or could not be written, a line each, with what follows from it."""
-        found = list(self.unwritten())
-        if unreadable := self.history.unreadable():
-            found.append(f"{self.history.path}: {unreadable} lines cannot be read; they are missing from the history")
+        found = [*self.unwritten(), *self.history.problems()]
         intent = self.intent()
         if intent.unknown:
             found.append(
@@ -244,12 +249,6 @@ class Store:
         missing = [file for file in (path, container.base_path(path)) if file and not os.path.exists(file)]
         found += [f"{file}: the last good ruleset is missing: load it again" for file in missing if last_good]
         return found
-
-    def _is_kept(self, digest: str) -> bool:
-        try:
-            return container.open_file(self.ruleset_path(digest)).digest == digest
-        except DataError:
-            return False
 
     @property
     def _intent_file(self) -> Path:

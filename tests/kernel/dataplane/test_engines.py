@@ -194,7 +194,7 @@ def test_a_port_of_a_bridge(host: Host) -> None:
     host.arrange("auto", "eth0")
     host.send(0, "1.1.1.1", 3)
     assert host.counted() == {"dropped CN": 3}
-    assert host.coverage("eth0") == Coverage(("eth0", "br0"))
+    assert host.coverage("eth0") == Coverage(("eth0", "br0"), (), (("eth0",), ()))
     with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of br0"):
         host.arrange("nftables", "eth0", generation=2)
     host.send(0, "1.1.1.1", 2)

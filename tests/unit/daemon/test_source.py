@@ -37,6 +37,7 @@ def maker() -> Maker:
 def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was made is a ruleset, can no longer be written by anybody, and is gone with the last that holds it."""
     monkeypatch.setattr(container, "_opened", {})
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
     made = maker.make(config)
     assert made.ruleset.meta.services[0].name == "api"

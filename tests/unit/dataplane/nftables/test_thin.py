@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000
 WEB = ((443, 443),)
 MAPS = ("g1-api.ipv4", "g1-api.ipv6")
-BASE = Base(1, "", NOW, MAPS)
+BASE = Base(1, "", MAPS)
 
 ipv4 = st.dictionaries(st.integers(0, 255).map(lambda n: f"{n}.0.0.0/8"), st.sampled_from(["CN", "RU"]), max_size=30)
 ipv6 = st.dictionaries(
@@ -68,7 +68,7 @@ def test_laid_over_the_old_it_is_the_new(
         moved = thin.moved(old, new, BASE)
     assert moved is not None
     before, after = (program.build(one, number, (), NOW) for one, number in ((old, 1), (new, 2)))
-    laid = program.build(new, 2, (), NOW, Base(1, "", NOW, MAPS, moved))
+    laid = program.build(new, 2, (), NOW, Base(1, "", MAPS, moved))
     for family, map_ in zip((4, 6), laid.maps, strict=True):
         addresses = [bytes([n]) + bytes(3 if family == 4 else 15) for n in range(256)]
         wanted = said_by(after, family, "g2", addresses)
@@ -102,7 +102,7 @@ def test_when_it_is_not_worth_it() -> None:
         assert [len(content) for content in found.values()] == [1, 0]
         assert thin.moved(of({"1.0.0.0/24": "CN"}), of({"1.0.0.0/24": "CN", "2.0.0.0/24": "RU"}), BASE) is None
         assert thin.moved(of(many), of(dict.fromkeys(many, "RU")), BASE) is None
-    assert thin.moved(of(many), of(more), Base(1, "", NOW, ("g1-api.ipv4.1", "g1-api.ipv4.2"))) is None
+    assert thin.moved(of(many), of(more), Base(1, "", ("g1-api.ipv4.1", "g1-api.ipv4.2"))) is None
     assert thin.moved(ruleset(Service("web", many, tcp=WEB)), of(more), BASE) is None
 
 
