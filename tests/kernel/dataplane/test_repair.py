@@ -4,10 +4,12 @@ import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from geodrop.config import Config
+from geodrop.dataplane.change import Change
 from geodrop.dataplane.engine import Difference
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import load, unload, what_is_loaded
@@ -167,6 +169,27 @@ def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypa
     netns.run("nft", "flush", "chain", "inet", "geodrop", "prerouting")
     assert look(config, held.known, ASKED).known.observed.generation == 2
     assert "theirs" not in netns.run("nft", "list", "table", "inet", "geodrop")
+
+
+def test_who_fights_is_not_taken_for_what_lasts(
+    config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who does the same again while it is repaired has done it: it is repaired again at once, and the next."""
+    known = look(config, Known(), ASKED).known
+    put = Change.put
+    fights = iter([True])
+
+    def fought(self: Change, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Change.put
+        report = put(self, *arguments, **options)
+        if next(fights, False):
+            netns.run("nft", "flush", "ruleset")
+        return report
+
+    monkeypatch.setattr(Change, "put", fought)
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    assert seen.known.lasting == ()
+    assert seen.known.observed.generation == 3
 
 
 def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace) -> None:

@@ -76,9 +76,7 @@ class Service:
         first = tuple(self._before_maps(names.service_chain(generation, service.name, "source")))
         self._looks_up_at_entry = by_port and not (first or cut or self._monitor)
         # A rule that asks a map costs each load: only where the service's own chain cannot be used is there another.
-        apart = (
-            self._looks_up_at_entry or any(self._control(service, VISIBLE)) or bool(taken.of_later_fragments(service))
-        )
+        apart = self._looks_up_at_entry or bool(first)
         self._source = self._put("source", by_source) if apart else name
         rules = (self._rest,) if self._looks_up_at_entry else (*first, *by_source)
         self._chains[name] = Chain(name, self._comment(), rules)

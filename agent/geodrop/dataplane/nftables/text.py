@@ -248,6 +248,7 @@ _META = {
 }
 _PAYLOAD = {
     (PayloadBase.NETWORK, 6, 2): _Field("ip frag-off", _number),
+    (PayloadBase.NETWORK, 6, 1): _Field("ip6 nexthdr", _number),
     (PayloadBase.NETWORK, 7, 1): _Field("ip6 hoplimit", _number),
     (PayloadBase.NETWORK, 12, 4): _Field("ip saddr", _address),
     (PayloadBase.NETWORK, 16, 4): _Field("ip daddr", _address),
@@ -259,6 +260,7 @@ _PAYLOAD = {
 }
 _FRAGMENT = 44
 _EXTENSION = {
+    ExtensionHeader(0, 0, 1): _Field("hbh nexthdr", _number),
     ExtensionHeader(_FRAGMENT, 0, 1): _Field("frag nexthdr", _number),
     ExtensionHeader(_FRAGMENT, 2, 2): _Field(
         "frag frag-off", lambda value: str(int.from_bytes(value, "big") >> 3), b"\xff\xf8"
