@@ -130,3 +130,11 @@ def test_a_map_is_filled_by_name() -> None:
     assert wire.text(wire.parse(body(request))[uapi.Elements.SET]) == "g1-api.ipv4"
     assert messages.read_elements(body(request))
     assert not request.joined
+
+
+def test_maps_of_raw_payload_say_so_as_nft_does() -> None:
+    """What nft 1.0.6 itself notes of `typeof @nh,80,32 : verdict`; without it, it would not read back what it lists."""
+    noted = "0326000407000000011e00040000000001040000000002040200000003045000000004042000000004080004010000000100"
+    made = messages.new_map(MapHeader("g1-api.inside", "", KeyType.INTEGER)).body
+    assert bytes.fromhex(noted) in bytes(made)
+    assert bytes.fromhex(noted) not in bytes(messages.new_map(MapHeader("g1-api.ipv4", "", KeyType.IPV4_ADDR)).body)
