@@ -12,7 +12,7 @@ static __always_inline void count(__u32 pair, __u32 which, const struct packet *
 	__u32 key = pair * 4 + packet->ipv6 * 2 + which;
 	struct counter *counter = LOOKUP(counters, key);
 	if (counter) {
-		counter->packets++;
+		counter->packets += packet->counted;
 		counter->bytes += packet->bytes;
 	}
 }
@@ -22,7 +22,7 @@ static __always_inline int enforces(const struct service *service)
 {
 	int enforced = service->flags & SERVICE_ENFORCE;
 #ifndef GEODROP_NO_CLOCK
-	/* Only where a start was still to come when the policy was loaded: reading the clock costs as much as a lookup. */
+	/* Only where the policy has a start, or was paused: reading the clock costs as much as a lookup. */
 	if (service->starts && bpf_ktime_get_tai_ns() < service->starts)
 		enforced = 0;
 #endif

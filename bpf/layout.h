@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raised with every change of a layout or of what a map holds: pins of another version are never reused. */
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 
 #define MAX_SERVICES 16
 #define NO_SERVICE 0xff
@@ -111,7 +111,7 @@ enum service_flag {
 };
 
 struct service {
-	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: has started */
+	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: not by the clock */
 	__u32 flags;
 	__u32 pair; /* counters of what it accepts */
 };
@@ -156,7 +156,7 @@ struct policy {
 	__u32 row_bits;
 	__u16 enforced;   /* services with a match and mode: enforce, a bit each */
 	__u16 catch_all;
-	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` was written */
+	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` were written; 0 without one */
 	struct service service[MAX_SERVICES];
 	struct selection selection[MAX_SELECTIONS];
 	struct local local_ipv4[MAX_LOCAL]; /* ascending; unused ones repeat the last */
@@ -191,6 +191,9 @@ struct counter {
 	__u64 packets;
 	__u64 bytes;
 };
+
+/* Metadata in front of a frame that is a test run of ours: it is judged like any other, and counted nowhere. */
+#define PROBE_MARK 0x67656f64
 
 /* One question of the trial program, answered in place. */
 struct question {

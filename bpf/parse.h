@@ -61,6 +61,7 @@ struct packet {
 	__u8 hop_limit;
 	__u8 shown;
 	__u8 flags; /* of TCP */
+	__u8 counted; /* 1; 0: a test run of ours */
 };
 
 struct vlan_tag {

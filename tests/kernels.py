@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "build" / "kernels"
 TESTS = "tests/conformance/test_engines.py", "tests/kernel/dataplane/nftables"
 CHOSEN = "nftables and not xdp and not random"
-MODULES = "nf_tables", "nft_reject_inet", "nft_fib_inet", "veth", "xfrm_user", "ah4", "ah6", "esp4", "esp6"
+MODULES = (
+    *("nf_tables", "nft_reject_inet", "nft_fib_inet", "nf_flow_table", "nf_flow_table_inet", "veth"),
+    *("xfrm_user", "ah4", "ah6", "esp4", "esp6"),
+)
 MINUTES = 60
 
 INSIDE = """#!/bin/sh

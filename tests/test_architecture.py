@@ -17,22 +17,23 @@ PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
-    "messages": {"errors"},
+    "text": set(),
+    "messages": {"errors", "text"},
     "inputs": set(),
-    "document": {"errors"},
+    "document": {"errors", "text"},
     "policy": {"errors", "document"},
     "geo": {"errors", "policy", "document"},
     "ruleset": {"errors", "inputs", "policy"},
-    "compile": {"errors", "inputs", "messages", "document", "policy", "geo", "ruleset"},
+    "compile": {"errors", "text", "inputs", "messages", "document", "policy", "geo", "ruleset"},
     "state": {"errors", "inputs", "ruleset"},
     "control": {"errors", "state"},
     "config": {"errors", "inputs", "document", "state"},
     "dataplane": {"errors", "ruleset", "state", "config"},
     "report": {"errors", "ruleset", "state", "config", "dataplane"},
-    "daemon": {"errors", "inputs", "compile", "control", "ruleset", "state", "config", "dataplane", "report"},
+    "daemon": {"errors", "text", "inputs", "compile", "control", "ruleset", "state", "config", "dataplane", "report"},
     "data": {"errors"},
     "demo": {"errors", "messages", "data", "state"},
-    "cli": {"errors", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"}
+    "cli": {"errors", "text", "messages", "policy", "ruleset", "compile", "state", "config", "dataplane", "demo"}
     | {"control", "report", "daemon"},
     "__main__": {"cli"},
 }
@@ -52,6 +53,13 @@ LIBRARIES: dict[str, set[str]] = {
     "pyroute2": {"dataplane"},
 }
 """Each library and the rooms that may import it."""
+
+PRINTING = {"messages.py", "cli/export.py", "demo", "dataplane/xdp/bcc_child.py", "daemon/log.py"}
+"""Files and rooms that write by themselves: what all else goes through, data, the demo's own, what a child says to its
+parent, and that the log could not be written.
+"""
+
+WRITING = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}
 
 UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
 """What reads databases and policies: never inside a process with privileges."""
@@ -123,6 +131,26 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
         assert room(path) in LIBRARIES[library], f"{path} imports {name}; only {sorted(LIBRARIES[library])} may"
 
 
+def prints(path: Path) -> Iterator[ast.Call]:
+    """Every call that writes something to a terminal but JSON, which escapes what could steer one."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            json = all(isinstance(one, ast.Call) and ast.unparse(one.func) == "json.dumps" for one in node.args)
+            if name in {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"} or (
+                name == "print" and not json
+            ):
+                yield node
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_text_for_people_goes_one_way(path: Path) -> None:
+    """Nothing is printed but through `messages`, which lets no text of somebody else's steer a terminal."""
+    inside = path.relative_to(PACKAGE)
+    found = [f"{path}:{node.lineno}" for node in prints(path)]
+    assert not found or {str(inside), inside.parts[0]} & PRINTING, found
+
+
 def test_the_table_has_no_cycle() -> None:
     """The rooms can be put in an order in which each imports only earlier ones."""
     left = dict(ROOMS)
@@ -162,6 +190,9 @@ OPENS_BY_ITSELF = {
     "dataplane/capabilities.py": "/proc",
     "dataplane/xdp/memory.py": "/proc",
     "dataplane/doctor/bpf.py": "/proc",
+    "dataplane/ipsec.py": "/proc",
+    "dataplane/network_events.py": "/proc",
+    "dataplane/nftables/changes.py": "/proc",
 }
 """Files that open something without geodrop.inputs, and what that is."""
 

@@ -42,7 +42,7 @@ class ProblemsError(GeodropError):
 
 
 class ApplyError(GeodropError):
-    """It failed, and what was in force before still is. `verify`: a difference. `status`: in force, but degraded."""
+    """It failed, and what was in force before still is. `verify`: a difference. `status`: degraded, or paused."""
 
     exit_code = 1
 
@@ -54,7 +54,7 @@ class UsageError(GeodropError):
 
 
 class NotEnforcingError(GeodropError):
-    """Nothing is in force."""
+    """Nothing is in force. `status`: not enforcing, though the policy wants packets dropped."""
 
     exit_code = 3
 

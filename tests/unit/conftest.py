@@ -18,5 +18,5 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in the place of /run/geodrop; state directories are told apart in it."""
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unwritten, "run_folder", lambda: str(folder))
+        patch.setattr(unwritten, "until_boot", lambda: str(folder))
         yield folder

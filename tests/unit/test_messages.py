@@ -39,3 +39,30 @@ def test_problems_keep_their_form(kind: type[PolicyError | ListError], capsys: p
     problem = Problem(Place("p.yaml", 3, 5), "unknown key", source="  engin: x")
     messages.error(kind([problem]))
     assert capsys.readouterr().err == "p.yaml:3:5: error: unknown key\n      engin: x\n        ^\n"
+
+
+def test_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a failure, a warning, what comes ready to print, and what a command says; lines that are ours begin a line."""
+    messages.error(DataError("f\x1b[2K: bad\ngeodrop: warning: fake", "copy\r it"))
+    messages.error(DataError("", printed="p.yaml:1:1: error: \x1b]0;title\x07\n\tx"))
+    messages.warning("old\x9b31m\ngeodrop: error: fake")
+    messages.say("a\x1b[31mb\x1b[0m\u202e")
+    out, err = capsys.readouterr()
+    assert err == (
+        "geodrop: error: f\\x1b[2K: bad\n    | geodrop: warning: fake; copy\\r it\n"
+        "p.yaml:1:1: error: \\x1b]0;title\\x07\n\tx\n"
+        "geodrop: warning: old\\x9b31m\n    | geodrop: error: fake\n"
+    )
+    assert out == "a\\x1b[31mb\\x1b[0m\\u202e\n"
+
+
+def test_only_our_own_paint_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Colours that we use are colours, and nothing else is anything but text."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    stream = Terminal()
+    messages.say(messages.paint("x", messages.RED, stream) + "\x1b[2J\x1b[5m", stream)
+    assert stream.getvalue() == "\x1b[31mx\x1b[0m\\x1b[2J\\x1b[5m\n"
+    stream = Terminal()
+    monkeypatch.setattr("sys.stderr", stream)
+    messages.warning("nothing is in force\x1b[31m", messages.RED)
+    assert stream.getvalue() == "\x1b[33mgeodrop: warning:\x1b[0m \x1b[31mnothing is in force\\x1b[31m\x1b[0m\n"

@@ -7,9 +7,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop import messages
 from geodrop.compile import sandbox
 from geodrop.errors import DataError
 from geodrop.ruleset.model import Ruleset
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     finally:
         os.close(descriptor)
         Path(name).unlink(missing_ok=True)
-    print(describe(args.output, ruleset, size))
+    messages.say(describe(args.output, ruleset, size))
     return 0
 
 
@@ -61,6 +63,6 @@ def describe(name: str, ruleset: Ruleset, size: int) -> str:
         for family in (4, 6)
     ]
     return (
-        f"{name}: ruleset {ruleset.digest[:12]}, {len(ruleset.meta.zones):,} zones, "
+        f"{harmless(name)}: ruleset {ruleset.digest[:12]}, {len(ruleset.meta.zones):,} zones, "
         f"nftables intervals {counts[0]:,} IPv4 and {counts[1]:,} IPv6, {size / 1e6:.1f} MB"
     )

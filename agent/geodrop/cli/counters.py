@@ -6,7 +6,9 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
+from geodrop import messages
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -50,15 +52,15 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         for count in counts:
             print(json.dumps(count), flush=True)
         return
-    print(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
+    messages.say(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
     lines = [
         (amount["packets"], amount["bytes"], count, what)
-        for count in counts
+        for count in shown(counts)
         for what in ("dropped", "would_drop", "accepted", "never_drop")
         if (amount := count.get(what)) and amount["packets"]
     ]
     for packets, size, count, what in sorted(lines, key=lambda line: -line[0]):
-        print(
+        messages.say(
             f"{count['service'] or '-':<14}{count['family'] or '-':<8}{label(count):<18}{packets:>12,}{size:>14,}  "
             f"{what.replace('_', ' ')}",
             flush=True,

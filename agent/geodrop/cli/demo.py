@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from geodrop import messages
 from geodrop.demo.network import check_host
 from geodrop.demo.story import play
 
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="geodrop-demo-") as folder:
             play(Path(folder))
-        print("Removed: both namespaces, all that was loaded in them, and every file.")
+        messages.say("Removed: both namespaces, all that was loaded in them, and every file.")
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

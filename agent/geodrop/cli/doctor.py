@@ -12,6 +12,7 @@ from geodrop.config import load_config
 from geodrop.dataplane.doctor import bpf, host, interfaces, nftables
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, able
 from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.text import MARGIN, harmless, lines
 
 if TYPE_CHECKING:
     import argparse
@@ -41,10 +42,10 @@ def run(args: argparse.Namespace) -> int:
         found = [asdict(finding) for finding in findings]
         print(json.dumps({"schema": SCHEMA, "engine": config.engine, "can_enforce": can, "findings": found}))
     else:
-        print("\n".join(describe(finding) for finding in findings))
+        messages.say("\n".join(describe(finding) for finding in findings))
         verdict = "can enforce here" if can else "cannot enforce here"
         colour = messages.GREEN if can else messages.RED
-        print(messages.paint(f"geodrop {verdict} with engine {config.engine}", colour))
+        messages.say(messages.paint(f"geodrop {verdict} with engine {config.engine}", colour))
     return 0 if can else UnavailableError.exit_code
 
 
@@ -52,4 +53,4 @@ def describe(finding: Finding) -> str:
     """One line: ok or missing, what was found, what that costs, the next step."""
     status = messages.paint(f"{finding.status:<8}", COLOURS[finding.status])
     text = "; ".join(filter(None, (finding.found, finding.cost, finding.next_step)))
-    return f"{status} {finding.name:<30} {text}"
+    return f"{status} {harmless(finding.name):<30} {lines(text, MARGIN)}"

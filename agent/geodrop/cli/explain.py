@@ -17,6 +17,7 @@ from geodrop.control.client import ask
 from geodrop.errors import DataError, UsageError
 from geodrop.ruleset.explain import Explanation
 from geodrop.ruleset.model import Ruleset
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -84,8 +85,14 @@ def _show(found: Iterable[dict[str, Any]], *, as_json: bool) -> int:
         elif "error" in one:
             messages.error(DataError(one["error"], "give a single address, without prefix"))
         else:
-            print(Explanation.of(one).as_text() + _kernel_text(one.get("kernel")))
+            messages.say(describe(one))
     return code
+
+
+def describe(one: dict[str, Any]) -> str:
+    """One answer for a person: a line, and what the kernel says."""
+    one = shown(one)
+    return Explanation.of(one).as_text() + _kernel_text(one.get("kernel"))
 
 
 def _kernel_text(said: dict[str, Any] | None) -> str:

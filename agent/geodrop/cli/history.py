@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop import messages
 from geodrop.cli.numbers import positive
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -36,9 +37,9 @@ def run(args: argparse.Namespace) -> int:
         for one in objects:
             print(json.dumps(one))
     elif objects:
-        print(f"{'TIME':<22}{'WHAT':<10}{'GENERATION':<12}{'RULESET':<14}{'UID':<7}{'TOOK':>8}  MORE")
+        messages.say(f"{'TIME':<22}{'WHAT':<10}{'GENERATION':<12}{'RULESET':<14}{'UID':<7}{'TOOK':>8}  MORE")
         for one in objects:
-            print(describe(one))
+            messages.say(describe(one))
     return 0
 
 
@@ -52,6 +53,7 @@ def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str,
 
 def describe(one: dict[str, Any]) -> str:
     """One line for a person."""
+    one = shown(one)
     failed = one["outcome"] != "done"
     generation = str(one["generation"] or "-")
     more = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from geodrop.config import ENGINES, load_config
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import load
 from geodrop.state.lock import exclusive
+from geodrop.text import harmless, shown
 
 if TYPE_CHECKING:
     import argparse
@@ -43,9 +43,6 @@ def run(args: argparse.Namespace) -> int:
         return _boot(config)
     engine = args.engine or config.engine
     loaded = load(args.ruleset, config, engine, args.interface)
-    then = "load again once it is" if engine == "xdp" else "its packets are judged once it is"
-    for name in loaded.absent:
-        messages.warning(f"no interface {name} is there now; {then}")
     if loaded.report and loaded.report.note:
         messages.warning(loaded.report.note)
     for warning in loaded.warnings:
@@ -53,15 +50,16 @@ def run(args: argparse.Namespace) -> int:
     # xdp comes first; where it judges, nftables only waits for another interface of that name.
     engines = {one.name: one.engine for one in reversed(loaded.after.interfaces)}
     mixed = len(set(engines.values())) > 1
-    names = ", ".join(name + (f" ({engines[name]})" if mixed else "") for name in loaded.after.names)
+    names = ", ".join(harmless(name) + (f" ({engines[name]})" if mixed else "") for name in loaded.after.names)
     digest = loaded.after.digest[:12]
     if loaded.report is None:
-        print(f"generation {loaded.after.generation} is in force already (ruleset {digest}) on {names}; nothing to do")
+        same = f"generation {loaded.after.generation} is in force already"
+        messages.say(f"{same} (ruleset {digest}) on {names}; nothing to do")
         return 0
     phases = ", ".join(f"{phase} {seconds * 1e3:.0f} ms" for phase, seconds in loaded.report.seconds.items())
     known = loaded.before.generation == loaded.after.generation
     change = "" if known else f"{loaded.before.generation} -> "
-    print(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
+    messages.say(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
     return 0
 
 
@@ -77,7 +75,7 @@ def _boot(config: Config) -> int:
     for warning in booted.warnings:
         messages.warning(warning)
     if booted.alarm:
-        messages.warning(messages.paint(booted.text, messages.RED, sys.stderr))
+        messages.warning(booted.text, messages.RED)
     else:
-        print(booted.text)
+        messages.say(shown(booted.text))
     return 0

@@ -61,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception:  # noqa: BLE001 - a bug: the one place that catches all, because the contract gives it a code
         import traceback  # noqa: PLC0415 - takes longer to import than a reload to be asked for
 
-        traceback.print_exc()
-        print("geodrop: this is a bug; please report it with the lines above", file=sys.stderr)
+        messages.say(traceback.format_exc().rstrip(), sys.stderr)
+        messages.say("geodrop: this is a bug; please report it with the lines above", sys.stderr)
         return EXIT_BUG
     return int(code)
 

@@ -10,6 +10,7 @@ from geodrop import messages
 from geodrop.cli.numbers import duration, reason
 from geodrop.control.client import ask
 from geodrop.state.store import FOREVER
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     until = end(args.duration, time.time())
     answer = ask("pause", {"until": until, "why": args.why})
     text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config, until, args.why)
-    print(text)
+    messages.say(shown(text))
     for warning in warnings:
         messages.warning(warning)
     return 0

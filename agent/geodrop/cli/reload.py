@@ -6,8 +6,10 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from geodrop import messages
 from geodrop.control.client import ask
 from geodrop.errors import UnavailableError
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -24,10 +26,13 @@ def run(args: argparse.Namespace) -> int:
     if answer is None:
         raise UnavailableError("no daemon runs here", "start it: systemctl start geodrop; or: geodrop load FILE")
     if warnings := answer.get("warnings"):
-        print(warnings, file=sys.stderr)
-    print(json.dumps(answer["data"]) if args.json else answer["text"])
+        messages.say(warnings, sys.stderr)
+    if args.json:
+        print(json.dumps(answer["data"]))
+    else:
+        messages.say(shown(answer["text"]))
     return 0
 
 
 def _show(phase: str) -> None:
-    print(f"{phase} ...", file=sys.stderr)
+    messages.say(f"{shown(phase)} ...", sys.stderr)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     """Resume and say so; not being paused is no failure."""
     answer = ask("resume")
     text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config)
-    print(text)
+    messages.say(shown(text))
     for warning in warnings:
         messages.warning(warning)
     return 0

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from geodrop import messages
 from geodrop.cli.numbers import positive, reason
 from geodrop.control.client import ask
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         text, warnings = answer["text"], answer["warnings"]
     else:
         text, warnings = _without_daemon(args.config, back, args.generation, args.why)
-    print(text)
+    messages.say(shown(text))
     for warning in warnings:
         messages.warning(warning)
     return 0

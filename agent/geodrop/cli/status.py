@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.control.client import ask
-from geodrop.errors import ApplyError, NotEnforcingError
+from geodrop.report.state import State, exit_code
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
+
+_COLOURS = {State.ENFORCING: messages.GREEN, State.MONITORING: messages.GREEN, State.NOT_ENFORCING: messages.RED}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,13 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0: in force and healthy; 1: in force, but degraded; 3: nothing in force."""
+    """Exit code 0: as the policy asks; 1: degraded or paused; 3: a denied packet passes that should not."""
     answer = ask("status")
     status = answer["data"] if answer else _without_daemon(args.config)
-    print(json.dumps(status) if args.json else describe(status))
-    if not status["enforcing"]:
-        return NotEnforcingError.exit_code
-    return 0 if status["healthy"] else ApplyError.exit_code
+    if args.json:
+        print(json.dumps(status))
+    else:
+        messages.say(describe(status))
+    return exit_code(State(status["state"]), healthy=status["healthy"])
 
 
 def _without_daemon(config_path: str | None) -> dict[str, Any]:
@@ -38,14 +42,12 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 
 def describe(status: dict[str, Any]) -> str:
     """The same for a person."""
-    if not status["enforcing"]:
-        return "\n".join([messages.paint(f"not enforcing: {_why_not(status)}", messages.RED), *_notes(status)])
-    lines = [
-        messages.paint("enforcing", messages.GREEN)
-        if status["healthy"]
-        else messages.paint("enforcing, but degraded", messages.YELLOW)
-    ]
-    lines += _notes(status)
+    status = shown(status)
+    state = State(status["state"])
+    colour = _COLOURS.get(state, messages.YELLOW)
+    if state is State.NOT_ENFORCING:
+        return "\n".join([messages.paint(f"{state}: {_why_not(status)}", colour), *_notes(status)])
+    lines = [messages.paint(state, colour), *_notes(status)]
     lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
     attached = {interface["name"] for interface in status["interfaces"] if interface["engine"] == "xdp"}
     for interface in status["interfaces"]:
@@ -64,7 +66,7 @@ def describe(status: dict[str, Any]) -> str:
         lines.append(
             f"  repaired    {status['repaired']} times, last {last['time']}: {last['what']}; by {last['culprit']}"
         )
-    lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel enforces without it'}")
+    lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel judges without it'}")
     return "\n".join(lines)
 
 
@@ -72,7 +74,11 @@ def _why_not(status: dict[str, Any]) -> str:
     if status["unloaded"]:
         return "unloaded on request"
     if status["generation"]:
-        return f"generation {status['generation']} judges no interface that is there"
+        number, names = status["generation"], [interface["name"] for interface in status["interfaces"]]
+        if not status["judged"]:
+            waiting = f" ({', '.join(dict.fromkeys(names))})" if names else ""
+            return f"generation {number} judges no interface that is there{waiting}"
+        return f"generation {number} is in force, and a denied source passes"
     if status["last_good"]:
         return f"ruleset {status['last_good'][:12]} was in force and is gone from the kernel"
     return "nothing has been loaded"

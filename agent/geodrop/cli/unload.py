@@ -20,7 +20,7 @@ def run(args: argparse.Namespace) -> int:
     """Unload and say so; nothing to remove is no failure."""
     answer = ask("unload")
     removed, warnings = (answer["data"]["removed"], answer["warnings"]) if answer else _without_daemon(args.config)
-    print("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")
+    messages.say("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")
     for warning in warnings:
         messages.warning(warning)
     return 0

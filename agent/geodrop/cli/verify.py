@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from geodrop import messages
 from geodrop.control.client import ask
 from geodrop.errors import ApplyError
+from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
@@ -26,12 +28,16 @@ def run(args: argparse.Namespace) -> int:
     """Exit code 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
     answer = ask("verify", {"full": args.full})
     found = answer["data"] if answer else _without_daemon(args.config, full=args.full)
-    print(json.dumps(found) if args.json else describe(found))
+    if args.json:
+        print(json.dumps(found))
+    else:
+        messages.say(describe(found))
     return 0 if found["agrees"] else ApplyError.exit_code
 
 
 def describe(found: dict[str, Any]) -> str:
     """The same for a person: each difference on a line, or how much was compared."""
+    found = shown(found)
     if not found["agrees"]:
         return "\n".join(
             f"{one['where']}: expected {one['expected']}, found {one['found']}" for one in found["differences"]

@@ -34,6 +34,7 @@ from geodrop.policy.parse import load_policy
 from geodrop.ruleset.container import Container, digest_of, open_descriptors, pack
 from geodrop.ruleset.explain import SCHEMA, parse_address
 from geodrop.ruleset.model import Input, Ruleset, meta_json
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -170,7 +171,7 @@ def do(request: Request) -> Outcome:
     except BrokenPipeError:
         return Outcome(0)
     except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
-        traceback.print_exc()
+        messages.say(traceback.format_exc().rstrip(), sys.stderr)
         return Outcome(EXIT_BUG)
 
 
@@ -184,7 +185,7 @@ def check(request: Request) -> Outcome:
         print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
     else:
         services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        print(f"{policy.file}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
+        messages.say(f"{harmless(policy.file)}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
     return Outcome(0)
 
 
@@ -233,7 +234,8 @@ def explain(request: Request) -> Outcome:
             if options["json"]:
                 print(json.dumps({**explanation.as_json(), "record": record}))
             else:
-                print(explanation.as_text() + (f"\n    database record: {record}" if record else ""))
+                more = f"\n    database record: {harmless(str(record))}" if record else ""
+                messages.say(harmless(explanation.as_text()) + more)
     return Outcome(code)
 
 
@@ -258,7 +260,7 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
 
     policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
-        print(problem, file=sys.stderr)
+        messages.say(str(problem), sys.stderr)
     return policy, read
 
 
@@ -279,7 +281,7 @@ def _corrected(known: Known, policy: Policy) -> RegionMap:
         messages.warning(warning)
     region_map = correct(known.region_map, policy.corrections)
     for problem in absent_countries(policy, region_map):
-        print(problem, file=sys.stderr)
+        messages.say(str(problem), sys.stderr)
     return region_map
 
 

@@ -50,6 +50,9 @@ Answer = tuple[str, list[tuple[str, str]], bytes]
 class Exporter(Protocol):
     """Serves until it is closed."""
 
+    async def serve(self) -> None:
+        """Do what there is to do without being asked; does not end by itself."""
+
     def close(self) -> None:
         """Stop."""
 
@@ -106,6 +109,10 @@ class _Http:
         self._taking: dict[asyncio.Task[Any], float] = {}
         """Connections that are being answered, and since when, in that order."""
         self._listener = Listener(channel, self._serve, places=PLACES)
+
+    async def serve(self) -> None:
+        """Nothing: whoever connects is served by the loop."""
+        await asyncio.Event().wait()
 
     def close(self) -> None:
         """Stop, and leave no socket behind."""
@@ -206,13 +213,12 @@ class _File:
         self._folder, self._registry, self._scrapes = folder, registry, scrapes
         self._worker = Worker("metrics")
         tempfile.TemporaryFile(dir=folder).close()  # raises where nothing can be written
-        self._task = asyncio.create_task(self._keep_writing())
 
     def close(self) -> None:
-        """Write no more."""
-        self._task.cancel()
+        """Nothing is open."""
 
-    async def _keep_writing(self) -> None:
+    async def serve(self) -> None:
+        """Write again and again; a disk that takes nothing now may do so later."""
         while True:
             await self._scrapes.refresh()
             with contextlib.suppress(OSError):

@@ -2,6 +2,8 @@
 
 The journal's native protocol is one datagram an entry (systemd.io/JOURNAL_NATIVE_PROTOCOL): `KEY=value` and a newline,
 or for values with newlines in them the key, a newline, the length as uint64 little-endian, the value and a newline.
+
+MESSAGE is what people read, and harmless; the fields say what it was, exactly.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
+
+from geodrop.text import MARGIN, harmless, lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +38,7 @@ def open_log() -> Logger:
         factory = lambda *_: _Journal(journal)  # noqa: E731 - what structlog calls a factory
     else:
         processors += [structlog.processors.TimeStamper("iso"), structlog.processors.format_exc_info]
+        processors.append(lambda _logger, _method, event: _harmless(event))
         if sys.stderr.isatty():
             processors.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR")))
         else:
@@ -51,15 +56,21 @@ def open_log() -> Logger:
     return log
 
 
+def _harmless(event: Mapping[str, Any]) -> dict[str, Any]:
+    """An event of which no text steers a terminal, or begins a line as if it were another event."""
+    return {name: lines(value, MARGIN) if isinstance(value, str) else value for name, value in event.items()}
+
+
 def entry(event: Mapping[str, Any]) -> bytes:
     """One datagram for the journal: the event as MESSAGE with its fields behind, and each as GEODROP_NAME."""
     level, text = event["level"], str(event["event"])
     named = {key: value for key, value in event.items() if key not in ("level", "event", "exc_info")}
     if event.get("exc_info"):
         named["traceback"] = structlog.processors.format_exc_info(None, "", dict(event)).get("exception", "")
-    shown = [f"{key}={value}" for key, value in named.items() if key != "traceback" and "\n" not in str(value)]
+    texts = {key: str(value) for key, value in named.items() if key != "traceback"}
+    short = [f"{key}={harmless(value)}" for key, value in texts.items() if "\n" not in value]
     fields = {
-        "MESSAGE": " ".join([text, *shown]),
+        "MESSAGE": " ".join([lines(text, MARGIN), *short]),
         "PRIORITY": str(PRIORITIES[level]),
         "SYSLOG_IDENTIFIER": "geodrop",
         "GEODROP_EVENT": text,

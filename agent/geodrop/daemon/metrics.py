@@ -120,7 +120,8 @@ class Snapshot:
 def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     """The families of `status --json`."""
     for name, help_ in (
-        ("enforcing", "Whether packets are judged"),
+        ("enforcing", "Whether packets from denied regions are dropped: 0 while paused, monitoring or not in force"),
+        ("enforcing_expected", "Whether they should be: 0 where the policy asks for monitor everywhere, or for later"),
         ("healthy", "Whether kernel, ruleset and daemon agree"),
         ("paused", "Whether enforcement is paused"),
     ):
@@ -134,11 +135,21 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     yield mode
     judged = GaugeMetricFamily(
         "geodrop_interface_judged",
-        "Where packets are judged, and by which engine",
+        "Where packets are judged, and by which engine; 0: a name or pattern that no interface has",
         labels=["interface", "engine", "attach"],
     )
+    series = {
+        (name, interface["engine"], interface["attach"] or ""): 1.0
+        for interface in status["interfaces"]
+        for name in interface["links"]
+    }
+    judged_names = {name for name, _, _ in series}
+    # A rule beside a link of the same name only waits for another one.
     for interface in status["interfaces"]:
-        judged.add_metric([interface["name"], interface["engine"], interface["attach"] or ""], 1)
+        if not interface["links"] and interface["name"] not in judged_names:
+            series[interface["name"], interface["engine"], interface["attach"] or ""] = 0.0
+    for labels, there in series.items():
+        judged.add_metric(labels, there)
     yield judged
     built = GaugeMetricFamily(
         "geodrop_database_build_timestamp_seconds", "Build epoch of each database in force", labels=["database"]

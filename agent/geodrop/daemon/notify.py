@@ -1,4 +1,7 @@
-"""What systemd is told: sd_notify(3), one datagram a message. Without systemd nothing is said."""
+"""What systemd is told: sd_notify(3), one datagram a message. Without systemd nothing is said.
+
+A message is a list of assignments, a line each: a text of somebody else's must not bring one of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import contextlib
 import os
 import socket
 import time
+
+from geodrop.text import harmless
 
 SECONDS = 1.0
 """How long to wait while systemd has no room for another message, as when it executes itself anew."""
@@ -25,21 +30,21 @@ class Notifier:
 
     def status(self, text: str) -> None:
         """What `systemctl status` shows."""
-        self._say(f"STATUS={text}")
+        self._say(f"STATUS={harmless(text)}")
 
     def ready(self, text: str) -> None:
         """The start is over: what is wanted is in force."""
         self._ready = True
-        self._say(f"READY=1\nSTATUS={text}")
+        self._say(f"READY=1\nSTATUS={harmless(text)}")
 
     def reloading(self, text: str) -> None:
         """A reload begins; the one of the start is part of that. systemd 253 and later tells them by the clock."""
         begins = f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n" if self._ready else ""
-        self._say(f"{begins}STATUS={text}")
+        self._say(f"{begins}STATUS={harmless(text)}")
 
     def reloaded(self, text: str) -> None:
         """It is over, well or not."""
-        self._say(f"READY=1\nSTATUS={text}" if self._ready else f"STATUS={text}")
+        self._say(f"READY=1\nSTATUS={harmless(text)}" if self._ready else f"STATUS={harmless(text)}")
 
     def stopping(self) -> None:
         """The daemon stops; the kernel goes on."""

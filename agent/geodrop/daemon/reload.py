@@ -14,6 +14,7 @@ from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.settle import Settle
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.load import apply_file
+from geodrop.dataplane.moves import moves
 from geodrop.errors import GeodropError
 from geodrop.state.history import Asked
 from geodrop.state.store import Store
@@ -127,7 +128,6 @@ class Reload:
             opened.__exit__(None, None, None)
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
-        lines += [f"geodrop: warning: no interface {name} is there now" for name in loaded.absent]
         lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
         warnings = "\n".join([*made.warnings.splitlines(), *lines])
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
@@ -145,6 +145,7 @@ def outcome(
 ) -> Outcome:
     """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
     before, after = loaded.before.generation, loaded.after.generation
+    moved = moves(loaded.before, loaded.after) if before else ""
     data = {
         "schema": SCHEMA,
         "changed": loaded.report is not None,
@@ -153,10 +154,15 @@ def outcome(
         "digest": loaded.after.digest,
         "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
         "change": change,
+        "moved": moved,
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         text = f"generation {after}: unchanged (ruleset {digest}), nothing to do"
+    elif loaded.before.digest == loaded.after.digest:
+        number = f"{after}" if before == after else f"{before} -> {after}"
+        what = f"ruleset {digest} as before, {moved or 'loaded again, since the kernel differed'}"
+        text = f"generation {number}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     else:
         # From nothing, everything is a change: what is in force says more.
         what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"

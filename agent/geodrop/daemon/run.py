@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geodrop.config import Config
-    from geodrop.daemon.exporter import Exporter
     from geodrop.dataplane.load import Loaded
 
 SELDOM = 600.0
@@ -88,7 +87,7 @@ class Daemon:
         verbs = Verbs(self._reload, self._watch, parts)
         self._server = Server(verbs.answer, parts.log, kind_of)
         self._metrics = parts.metrics
-        self._scrapes = Scrapes(verbs.snapshot)
+        self._verbs, self._scrapes = verbs, Scrapes(self._read_metrics)
 
     async def run(self) -> None:
         """Until a signal says stop. Raises PrivilegeError where this process may not change the kernel at all."""
@@ -101,8 +100,9 @@ class Daemon:
         # Before anything is loaded: what happens from then on is looked at once that is done.
         self._watch.events.open()
         self._server.open(self._config.socket)
-        exporter = self._export()
+        self._metrics.show(self._scrapes.last)
         try:
+            self._tasks.forever("metrics", self._serve_metrics)
             if self._notifier.watchdog:
                 self._tasks.forever("watchdog", partial(self._prove_alive, self._notifier.watchdog / 3))
             starting, stopping = asyncio.ensure_future(self._start()), asyncio.ensure_future(stop.wait())
@@ -116,8 +116,6 @@ class Daemon:
             self._log.info("stopping; the kernel goes on enforcing")
             self._server.close()
             self._watch.events.close()
-            if exporter:
-                exporter.close()
             self._reload.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
@@ -134,14 +132,22 @@ class Daemon:
         elif error is None:
             loop.default_exception_handler(context)
 
-    def _export(self) -> Exporter | None:
-        """Serve metrics; that they cannot be served is no reason not to enforce."""
-        self._metrics.show(self._scrapes.last)
+    async def _serve_metrics(self) -> None:
+        """Serve metrics; that they cannot be served is no reason not to enforce, and is tried again."""
+        place = self._config.metrics
         try:
-            return open_exporter(self._config.metrics, self._metrics.registry, self._scrapes)
+            exporter = open_exporter(place, self._metrics.registry, self._scrapes)
         except OSError as error:
-            self._log.error("metrics cannot be served", reason=error.strerror, metrics=str(self._config.metrics))
-            return None
+            raise ConfigError(f"metrics cannot be served: {error.strerror}", "see `metrics` in agent.yaml") from error
+        try:
+            await exporter.serve()
+        finally:
+            exporter.close()
+
+    async def _read_metrics(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """What they are made of; a bug there shows as a kernel that cannot be read."""
+        with self._tasks.failing("metrics"):
+            return await self._verbs.snapshot()
 
     async def _start(self) -> None:
         """Enforce, and watch over it from then on, however the first went. Raises PrivilegeError."""

@@ -40,6 +40,8 @@ class Tasks:
         self._log, self._metrics = log, metrics
         self._running: set[asyncio.Task[Any]] = set()
         self._bugs: dict[str, Bug] = {}
+        self._told: dict[str, str] = {}
+        """The last failure of each task that was no bug: the same one is told once."""
 
     def once(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Have it done; how it ends is known by the log and the status."""
@@ -103,7 +105,9 @@ class Tasks:
         except BugError:
             return  # told already
         except GeodropError as failure:
-            self._log.error(f"{name} failed", reason=failure.message)
+            if self._told.get(name) != failure.message:
+                self._log.error(f"{name} failed", reason=failure.message)
+            self._told[name] = failure.message
 
     async def _again(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         pause = FIRST_PAUSE

@@ -18,7 +18,7 @@ from geodrop.errors import PrivilegeError, UsageError
 from geodrop.report.counters import read_counters
 from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
-from geodrop.report.status import read_status
+from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
 from geodrop.state.history import Asked, utc
 
@@ -75,18 +75,14 @@ class Verbs:
 
     async def read_status(self, request: Request | None = None) -> dict[str, Any]:
         """The object of `status --json`, for whoever asks, or for metrics."""
-        found = await self._read(lambda: read_status(self._reload.config), request)
-        found["daemon"] = True
+        problems = [*self._watch.problems(), *self._tasks.problems()]
+        fields = self._watch.as_object()
         if last := self._reload.last:
-            found["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
+            fields["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
             if not last.good:
-                found["healthy"] = False
-                found["problems"].append(f"the reload of {utc(last.time)} failed: {last.text}")
-        found |= self._watch.as_object()
-        if problems := [*self._watch.problems(), *self._tasks.problems()]:
-            found["healthy"] = False
-            found["problems"] += problems
-        return found
+                problems.insert(0, f"the reload of {utc(last.time)} failed: {last.text}")
+        running = Running(fields, tuple(problems))
+        return await self._read(lambda: read_status(self._reload.config, running), request)
 
     async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The objects of `status --json` and `counters --json`, for metrics."""

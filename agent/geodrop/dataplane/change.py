@@ -1,11 +1,11 @@
 """Everything around a change of what is in force, in the order that makes every crash harmless.
 
-Of a load or a reload the ruleset is kept and its generation number spent before the kernel is touched; the intent is
-written after, and then the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by
-the digest that the kernel carries. Where the first two cannot be written nothing is changed.
+A ruleset that is new is kept and its generation number spent before the kernel is touched; the intent is written after,
+and then the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that
+the kernel carries. Where the first two cannot be written nothing is changed.
 
-Everything else brings back a ruleset that is kept already (pause, resume, rollback, repair, settle), or takes all away:
-the kernel is changed first. That must work on a full, read-only or failing disk, so nothing waits for it.
+What brings back a ruleset that is kept already (pause, resume, rollback, repair, settle, a load of it), or takes all
+away, changes the kernel first. That must work on a full, read-only or failing disk, so nothing waits for it.
 
 Once the kernel has changed, nothing fails any more: what cannot be written is kept elsewhere and told; see
 state.unwritten. Whoever begins a change holds state.lock.exclusive.
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
+from geodrop.dataplane.moves import moves
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.model import Ruleset
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from geodrop.state.history import Attempt
 
 
-NEW = ("load", "reload")
-"""Origins of changes that bring a ruleset which may be new to the state directory."""
 UNATTENDED = ("boot", "repair", "settle")
 """Origins of changes that no person asked for."""
 
@@ -59,7 +58,7 @@ def begun(config: Config, asked: Asked, *, quick: bool = False) -> Iterator[Chan
 class Change:
     """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
-    A `quick` one may end in a thin generation: for who has it settled afterwards. `origin` says which order holds.
+    A `quick` one may end in a thin generation: for who has it settled afterwards. `origin` is one of state.history's.
     """
 
     def __init__(
@@ -98,7 +97,7 @@ class Change:
         highest = max(self.intent.generation, self.before.generation)
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)
-        if self._origin in NEW:
+        if not self.store.is_kept(ruleset.digest):
             self.store.keep(source, ruleset.digest)
             if not same:
                 self.store.remember(replace(self.intent, generation=generation))
@@ -107,7 +106,10 @@ class Change:
             self.engines, view, generation, selection, engine, self._find if self._quick and not holds else None
         )
         self.store.note(replace(wanted, generation=max(highest, generation)))
-        changed = self.engines.observe() != self.before
+        after = self.engines.observe()
+        changed = after != self.before
+        if holds and not self.attempt.change:
+            self.attempt.change = moves(self.before, after)
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
         if self.before.digest != ruleset.digest:
             self.store.retire(self.before.digest)

@@ -32,11 +32,13 @@ _RELOAD = "geodrop reload"
 class Coverage:
     """`judged` are the interfaces that are there and whose packets are judged, `problems` what should be and is not.
 
-    Without any that is judged nothing is enforced, whatever rules there are.
+    Without any that is judged nothing is enforced, whatever rules there are. `links` are those that each interface in
+    force judges, in the same order: none where it waits for one to come.
     """
 
     judged: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    links: tuple[tuple[str, ...], ...] = ()
 
 
 def read_coverage(configured: Sequence[str], engines: Engines, interfaces: Sequence[Interface]) -> Coverage:
@@ -52,9 +54,11 @@ def coverage(
     configured: Sequence[str], network: Network, interfaces: Sequence[Interface], exempt: Collection[int]
 ) -> Coverage:
     """`exempt` are numbers of interfaces whose packets nftables lets pass, since xdp judges them."""
-    by = judged(network, interfaces, exempt)
+    judging = _Judging(network, interfaces, exempt)
+    by = judging.all()
     names = tuple(link.name for link in network.links if link.index in by)
-    return Coverage(names, tuple(_problems(configured, network, interfaces, by)))
+    links = tuple(judging.by(interface) for interface in interfaces)
+    return Coverage(names, tuple(_problems(configured, network, interfaces, by)), links)
 
 
 def _bypasses(found: Sequence[Bypass], names: Sequence[str]) -> Iterator[str]:
@@ -82,6 +86,14 @@ class _Judging:
     def all(self) -> set[int]:
         return {index for index, link in self._links.items() if self._is_judged(link)}
 
+    def by(self, interface: Interface) -> tuple[str, ...]:
+        """Names of the interfaces that one in force judges by itself."""
+        if interface.engine == "xdp":
+            found = [link for link in self._links.values() if link.name == interface.name and not unreadable(link)]
+        else:
+            found = [link for link in self._links.values() if _matches(interface.name, link) and self._reaches(link)]
+        return tuple(link.name for link in found)
+
     def _is_judged(self, link: Link) -> bool:
         if self._by_xdp(link) or self._by_nftables(link):
             return True
@@ -99,8 +111,11 @@ class _Judging:
         return (link.name in self._attached and not unreadable(link)) or (carrier is not None and self._by_xdp(carrier))
 
     def _by_nftables(self, link: Link) -> bool:
-        matched = any(_matches(name, link) for name in self._rules)
-        return matched and link.index not in self._exempt and self._master(link) is None
+        return self._reaches(link) and any(_matches(name, link) for name in self._rules)
+
+    def _reaches(self, link: Link) -> bool:
+        """Whether nftables meets packets under the name of an interface, and does not let them pass for xdp."""
+        return link.index not in self._exempt and self._master(link) is None
 
     def _master(self, link: Link) -> Link | None:
         """What an interface hands its packets to before nftables sees them; a VRF shows them under the port's name."""
@@ -128,8 +143,8 @@ def _problems(
     for name in selection.absent:
         if not is_pattern(name):
             yield (
-                f"no interface {name} is there, which agent.yaml names: mistyped, renamed, or in another network "
-                f"namespace; next: ip link, correct `interfaces`, then {_RELOAD}"
+                f"no interface {name} is there: mistyped, renamed, or in another network namespace; next: ip link, "
+                f"correct `interfaces` in agent.yaml, then {_RELOAD}"
             )
     chosen = {link.index for link in selection.present}
     for link in network.links:

@@ -71,11 +71,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One way in which the kernel differs from a ruleset: where, what should be there, what is."""
+    """One way in which the kernel differs from a ruleset: where, what should be there, what is.
+
+    `surplus`: it is something more that nothing of ours leads to, and can be taken away without loading anything.
+    """
 
     where: str
     expected: str
     found: str
+    surplus: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,22 +17,30 @@ from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict, Watched
     from geodrop.dataplane.nftables.flowtables import Bypass
+    from geodrop.dataplane.probes import Probe
     from geodrop.dataplane.xdp.engine import XdpEngine
+    from geodrop.dataplane.xdp.unread import Unread
     from geodrop.ruleset.model import Ruleset
 
 
 class Engines:
-    """The Engine protocol, but for `apply`: `arrange` changes both. `xdp` is None where nothing of it is there."""
+    """The Engine protocol, but for `apply`: `arrange` changes both.
+
+    `xdp` is None where nothing of it is there, or what is there is `unread`: then nftables alone is read and changed.
+    """
 
     name = "auto"
 
-    def __init__(self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf") -> None:
+    def __init__(
+        self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf", unread: Unread | None = None
+    ) -> None:
         self.nftables = nftables
         self.xdp = xdp
+        self.unread = unread
         self._loader = loader
 
     @classmethod
@@ -41,12 +49,24 @@ class Engines:
 
         Who loads the program matters to who changes something; what is pinned reads the same.
         """
-        return cls(NftablesEngine(), make_xdp(loader) if os.path.exists(default_pins()) else None, loader)
+        xdp = make_xdp(loader) if os.path.exists(default_pins()) else None
+        unread = xdp.unread() if xdp else None
+        return cls(NftablesEngine(), None if unread else xdp, loader, unread)
 
     def with_xdp(self) -> XdpEngine:
-        """The xdp engine, brought into use if it was not."""
-        self.xdp = self.xdp or make_xdp(self._loader)
-        return self.xdp
+        """The xdp engine, brought into use if it was not. What cannot be read is left to its probe to refuse."""
+        xdp = self.xdp or make_xdp(self._loader)
+        if not self.unread:
+            self.xdp = xdp
+        return xdp
+
+    def retire_xdp(self) -> str:
+        """Leave nothing to xdp, once nftables judges; says what could not be done."""
+        if self.unread:
+            return self.unread.release()
+        if self.xdp:
+            self.xdp.retire()
+        return ""
 
     @property
     def _all(self) -> list[Watched]:
@@ -125,6 +145,12 @@ class Engines:
                 found.append(engine.fingerprint())
         return tuple(found)
 
+    def last_commit(self) -> int:
+        """The number of the last transaction of nf_tables, whoever made it; 0 where there is none."""
+        with suppress(UnavailableError):
+            return self.nftables.last_commit()
+        return 0
+
     def counters(self) -> list[Count]:
         """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
 
@@ -158,10 +184,16 @@ class Engines:
             for of_xdp, of_nftables in zip(*answers, strict=True)
         ]
 
+    def trace(self, probes: Sequence[Probe], on_nftables: Iterable[str]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the link that it arrives on; on others xdp judges first."""
+        found = self.xdp.trace(probes) if self.xdp else {}
+        links = {number: name for number, name in socket.if_nameindex() if name in set(on_nftables) - found.keys()}
+        return found | (self.nftables.trace(probes, links) if links else {})
+
     def remove(self) -> bool:
         """Remove all that is ours, from both."""
         removed = [engine.remove() for engine in self._all]
-        return any(removed)
+        return any([*removed, self.unread is not None and self.unread.remove()])
 
     def _judged_by_neither(self) -> list[Difference]:
         """Interfaces that nftables leaves to xdp, and xdp does not judge."""

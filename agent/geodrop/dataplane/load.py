@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.change import begun, by_me
+from geodrop.dataplane.coverage import read_coverage
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.interfaces import select
+from geodrop.dataplane.interfaces import is_pattern, select
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
@@ -27,14 +28,12 @@ if TYPE_CHECKING:
 class Loaded:
     """The outcome of a load: `report` is None if the kernel matched already.
 
-    `absent` are interfaces that were named and are not there; their packets are judged once they are. `warnings` say
-    what could not be written down, a line each.
+    `warnings` say what could not be written down, and where packets are not judged that should be, a line each.
     """
 
     before: Observed
     after: Observed
     report: Report | None
-    absent: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -64,7 +63,8 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
         ruleset = Ruleset.open(path, change.store.rulesets)
         # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
         held = () if asked.origin == "load" else change.before.names
-        selected = select(interfaces or config.interfaces, held)
+        names = interfaces or config.interfaces
+        selected = select(names, held)
         if not selected.names:
             raise NoInterfaceError(
                 "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
@@ -73,7 +73,10 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
         report = change.put(ruleset, Path(path), selected, engine_name, rolled_back=rolled_back)
-    return Loaded(change.before, change.engines.observe(), report, selected.absent, change.store.unwritten())
+    after = change.engines.observe()
+    waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
+    problems = read_coverage(names, change.engines, after.interfaces).problems
+    return Loaded(change.before, after, report, (*change.store.unwritten(), *waiting, *problems))
 
 
 def unload(config: Config) -> Unloaded:

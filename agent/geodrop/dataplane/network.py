@@ -1,7 +1,6 @@
 """What this network namespace is made of: interfaces, default routes, and whether IPsec is in use. Plain values.
 
-Everybody may import them; what asks the kernel (dataplane/rtnl.py) is imported by whoever asks, since pyroute2 takes
-longer to import than a load takes.
+Everybody may import them; what asks the kernel (dataplane/rtnl.py), and brings pyroute2, is imported by whoever asks.
 """
 
 from __future__ import annotations

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from pyroute2.netlink.rtnl import RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK, RTM_NEWROUTE
-
 from geodrop.dataplane import rtnl, socket_filter
 from geodrop.dataplane.network import LONGEST_DEFAULT, is_default
+from geodrop.dataplane.pyroute2_messages import RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK, RTM_NEWROUTE
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:

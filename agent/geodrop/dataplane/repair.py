@@ -5,6 +5,7 @@ A look costs one read of the table as the kernel tells it, and nothing more whil
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from geodrop.state.history import Asked
     from geodrop.state.store import Intent
 
+_NUMBERS = re.compile(r"\bg[0-9]+(?=[-. ,]|$)|\bgeneration [0-9]+")
+
 PASSES = 3
 """How often one look repairs and looks again, while somebody changes things meanwhile."""
 
@@ -37,13 +40,15 @@ class Known:
     """What was right when it was last looked at: what the kernel said of it, byte for byte, what that means, and what
     had been asked for: where a load has come in between, a kernel that is as empty as before is not right any more.
 
-    `totals` are what nftables' counters go on from if they are gone: packets and bytes, by their names.
+    `totals` are what nftables' counters go on from if they are gone: packets and bytes, by their names. `lasting` are
+    differences that were there again right after they were repaired, with nobody having committed anything.
     """
 
     fingerprint: tuple[bytes, ...] = ()
     observed: Observed = field(default_factory=Observed)
     intent: Intent | None = None
     totals: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    lasting: tuple[Difference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,26 +71,30 @@ class Look:
         return self.before.interfaces != self.known.observed.interfaces
 
 
-def look(
+def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
     config: Config,
     known: Known,
     asked: Asked | None,
     *,
     links_changed: bool = False,
     found: Sequence[Difference] = (),
+    again: bool = False,
 ) -> Look:
     """Look whether all is as it should be, and repair it; what `unload` took away is left away.
 
-    A ruleset that is gone or differs is loaded anew, as a new generation; links and rules that lead to it are set
-    again. `found` is what somebody else found to differ. The history tells of it as `asked`; None: not this time. For
-    who holds the lock. Raises DataError where the ruleset is not kept, and what a load does, with all as it was found.
+    A ruleset that is gone or differs is loaded anew, as a new generation; what is in our table beside it is taken away;
+    links and rules that lead to it are set again. `found` is what somebody else found to differ. What no repair lasts
+    against is left alone, unless something else is wrong too or it is tried `again`. The history tells of it as
+    `asked`; None: not this time. For who holds the lock. Raises DataError where the ruleset is not kept, and what a
+    load does, with all as it was found.
     """
-    as_before = not (links_changed or found) and Store(config.state).intent() == known.intent
+    as_before = not (links_changed or found or again) and Store(config.state).intent() == known.intent
     if as_before and Engines.here().fingerprint() == known.fingerprint:
         return Look(known, known.observed)
     before = Engines.here().observe()
     drift: list[Difference] = []
     note = ""
+    tried = _Tried(() if again else known.lasting)
     for _ in range(PASSES):
         engines, store = Engines.here(), Store(config.state)
         # Read before what it stands for is verified: what changes in between shows at the next look.
@@ -94,10 +103,14 @@ def look(
         # Where it is unknown what was asked for, `Store.problems` says so, and all is left as it is.
         if intent.unknown or intent.unloaded or not digest:
             return Look(Known(fingerprint, observed, intent), before)
-        ruleset = Ruleset.open(store.ruleset_path(digest))
-        differences = engines.verify(ruleset.paused(intent.paused), full=False) or list(found)
+        ruleset = Ruleset.open(store.ruleset_path(digest)).paused(intent.paused)
+        differences = engines.verify(ruleset, full=False) or list(found)
+        if differences and tried.lasts(differences, engines):
+            state = Known(fingerprint, observed, intent, lasting=tuple(differences))
+            return Look(state, before, tuple(drift), note)
         if differences:
-            _load_again(config, known, digest, asked, summary(differences))
+            _repair(config, known, engines, ruleset, differences, asked)
+            tried = _Tried(differences, engines.last_commit())
             drift, found = drift or differences, ()
             continue
         try:
@@ -116,21 +129,54 @@ def look(
     return Look(Known(observed=Engines.here().observe()), before, tuple(drift), note)
 
 
-def _load_again(config: Config, known: Known, digest: str, asked: Asked | None, what: str) -> None:
+class _Tried:
+    """Differences that were repaired, and the number of the kernel's last commit then; None: at an earlier look."""
+
+    def __init__(self, differences: Sequence[Difference], commit: int | None = None) -> None:
+        self._differences, self._commit = _without_numbers(differences), commit
+
+    def lasts(self, differences: Sequence[Difference], engines: Engines) -> bool:
+        """Whether these are the same, or some of them, and nobody has brought them about since."""
+        same = _without_numbers(differences) <= self._differences
+        return same and (self._commit is None or engines.last_commit() == self._commit)
+
+
+def _without_numbers(differences: Sequence[Difference]) -> set[tuple[str, str, str]]:
+    """What differs, whatever the generation's number is meanwhile."""
+    return {(unnumbered(one.where), unnumbered(one.expected), unnumbered(one.found)) for one in differences}
+
+
+def unnumbered(text: str) -> str:
+    """What is said of a difference, without the number of a generation: that is another one after each repair."""
+    return _NUMBERS.sub("", text)
+
+
+def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it, and for whom
+    config: Config,
+    known: Known,
+    engines: Engines,
+    ruleset: Ruleset,
+    differences: Sequence[Difference],
+    asked: Asked | None,
+) -> None:
     store = Store(config.state)
     with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
-        attempt.change = what
+        attempt.change = summary(differences)
+        if all(one.surplus for one in differences):
+            engines.nftables.sweep(ruleset)
+            attempt.made = True
+            return
         change = Change(config, store, attempt)
         change.engines.nftables.lost = known.totals
-        ruleset, path = change.kept(digest)
+        kept, path = change.kept(ruleset.digest)
         selection = _where(config, known)
         try:
-            change.put(ruleset, path, selection, config.engine)
+            change.put(kept, path, selection, config.engine)
         except (UnavailableError, PrivilegeError):
             if config.engine != "xdp":
                 raise
             # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
-            change.put(ruleset, path, selection, "nftables")
+            change.put(kept, path, selection, "nftables")
 
 
 def _where(config: Config, known: Known) -> Selection:

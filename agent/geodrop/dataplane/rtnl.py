@@ -12,18 +12,14 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from pyroute2.netlink import nlmsg
-from pyroute2.netlink.rtnl import RTM_GETLINK, RTM_GETROUTE
-from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-from pyroute2.netlink.rtnl.rtmsg import rtmsg
-
 from geodrop.dataplane.network import Link, Route, is_default
+from geodrop.dataplane.pyroute2_messages import RTM_GETLINK, RTM_GETROUTE, ifinfmsg, nlmsg, rtmsg
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pyroute2.netlink import nlmsg_base
+    from geodrop.dataplane.pyroute2_messages import nlmsg_base
 
     Wanted = Callable[[memoryview], bool]
 

@@ -6,6 +6,8 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from geodrop.text import harmless
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -31,7 +33,7 @@ class Place:
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}"
+        return f"{harmless(self.file)}:{self.line}:{self.column}"
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -122,4 +124,4 @@ def shown(text: str) -> str:
 def clean(text: str) -> str:
     """The same without the quotes."""
     short = text if len(text) <= 60 else text[:57] + "..."
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in short)
+    return harmless(short)

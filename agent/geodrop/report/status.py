@@ -1,61 +1,101 @@
-"""What is in force, and whether it is healthy."""
+"""What is in force, and whether it is healthy: facts from the kernel and the state directory, and the word for them."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from geodrop.dataplane import capabilities
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
+from geodrop.errors import DataError
 from geodrop.report.history import as_object, last_failure
+from geodrop.report.observed import observe
+from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
+from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import utc
+from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
-    from geodrop.config import Config
+    from collections.abc import Mapping
 
-SCHEMA = 1
+    from geodrop.config import Config
+    from geodrop.dataplane.engine import Observed
+    from geodrop.state.store import Intent
+
+SCHEMA = 2
 SAMPLE = 20
 """Boundaries a family that every `status` asks the kernel about; `verify` asks about more."""
 
 
-def read_status(config: Config) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What a daemon knows beyond kernel and state directory: fields of the object, and what is wrong, a line each."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+def read_status(config: Config, running: Running | None = None) -> dict[str, Any]:
     """The object of `status --json`: read back from the kernel, then held against the ruleset it names.
 
-    Without a daemon; one that runs adds what it knows. Raises PrivilegeError, UnavailableError.
+    `running` is what the daemon adds that is asked; without one the status is read by the command itself. Raises
+    PrivilegeError, UnavailableError.
     """
+    now = time.time()
     engine = Engines.here()
     observed = engine.observe()
+    in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
-    intent, ruleset = store.intent(), loaded_ruleset(config, observed)
-    problems = store.problems()
+    intent = store.intent()
+    problems, doubtful = store.problems(), False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
-    enforcing = bool(covered.judged)
     problems += covered.problems
-    if enforcing and ruleset is None:
-        problems.append(f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}: load it again")
-    elif enforcing and ruleset is not None:
-        if is_closed(ruleset.meta.compiler):
-            problems.append("no policy was ever loaded: nothing new is let in (first_boot: closed)")
-        view = ruleset.paused(intent.paused)
-        differences = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
-        problems += [f"{one.where}: expected {one.expected}, found {one.found}" for one in differences]
-        problems += too_old(ruleset.meta, time.time())
-    services = ruleset.meta.services if ruleset and enforcing else ()
-    inputs = ruleset.meta.inputs if ruleset and enforcing else ()
-    now = time.time()
+    problems += [engine.unread.problem] if engine.unread else []
+    ruleset = _in_force(config, observed, problems) if in_force else None
+    if ruleset is not None:
+        differences = _differences(engine, ruleset.paused(intent.paused))
+        if intent.unknown and differences:
+            # What differs may be the pause that nobody can read of.
+            doubtful = True
+            differences = ["what is in force is not the ruleset as it stands: it may be paused"]
+        problems += differences
+        problems += too_old(ruleset.meta, now)
+    links = covered.links
+    checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
+    problems += checked.problems
+    problems += running.problems if running else ()
+    problems += _unable(observed) if running else _unattended(observed, intent)
     paused, failure = intent.paused_at(now), last_failure(store.history)
+    wanted = ruleset or _asked_for(store, intent)
+    asked = wanted is None or asked_to_drop(wanted.meta.services, now)
+    facts = Facts(
+        in_force=in_force,
+        reached=bool(covered.judged),
+        asked=asked,
+        paused=paused,
+        leaks=checked.leaks,
+        problems=bool(problems),
+    )
+    state = state_of(facts)
+    services = ruleset.meta.services if ruleset else ()
+    inputs = ruleset.meta.inputs if ruleset else ()
     return {
         "schema": SCHEMA,
-        "enforcing": enforcing,
-        "healthy": enforcing and not problems,
+        "state": state,
+        "enforcing": state.enforcing,
+        "enforcing_expected": asked,
+        "healthy": facts.in_force and facts.reached and not facts.leaks and not problems,
         "problems": problems,
-        "daemon": False,
+        "observed": checked.data,
+        "daemon": running is not None,
         "last_reload": None,
         "repaired": 0,
         "repairs": [],
@@ -69,9 +109,9 @@ def read_status(config: Config) -> dict[str, Any]:
         "rolled_back": intent.rolled_back,
         "last_failure": as_object(failure, None) if failure else None,
         "interfaces": [
-            {"name": interface.name, "engine": interface.engine, "attach": interface.attach}
+            {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}
             | ({"why": interface.why} if interface.why else {})
-            for interface in observed.interfaces
+            for interface, present in zip(observed.interfaces, links, strict=True)
         ],
         "judged": list(covered.judged),
         "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
@@ -79,9 +119,56 @@ def read_status(config: Config) -> dict[str, Any]:
             {
                 "name": service.name,
                 "mode": service.mode,
-                "effective": effective_mode(service, now, paused=paused),
+                "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc(service.starts),
             }
             for service in services
         ],
+        **(running.fields if running else {}),
     }
+
+
+def _in_force(config: Config, observed: Observed, problems: list[str]) -> Ruleset | None:
+    """The ruleset that the kernel names; what is wrong with it is added to the problems."""
+    try:
+        ruleset = loaded_ruleset(config, observed)
+    except DataError as error:
+        problems.append(f"the ruleset in force cannot be compared with: {error.message}; next: geodrop reload")
+        return None
+    if ruleset is None:
+        problems.append(
+            f"the ruleset in force ({observed.digest[:12] or 'unknown'}) is not in {config.state}: load it again"
+        )
+    elif is_closed(ruleset.meta.compiler):
+        problems.append("no policy was ever loaded: nothing new is let in (first_boot: closed)")
+    return ruleset
+
+
+def _differences(engine: Engines, view: Ruleset) -> list[str]:
+    found = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
+    return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
+
+
+def _asked_for(store: Store, intent: Intent) -> Ruleset | None:
+    """The ruleset that should be in force where none is; None if that is not known."""
+    try:
+        return Ruleset.open(store.ruleset_path(intent.digest)) if intent.digest else None
+    except DataError:
+        return None
+
+
+def _unable(observed: Observed) -> list[str]:
+    """What keeps this process, the daemon, from repairing what is in force."""
+    xdp = any(interface.engine == "xdp" for interface in observed.interfaces)
+    lacking = capabilities.missing(capabilities.XDP if xdp else capabilities.NFTABLES)
+    if not lacking:
+        return []
+    extra = ", and with xdp in force: make install XDP=1" if xdp else ""
+    return [f"the daemon may not repair what is in force: {', '.join(lacking)} missing; next: see its unit{extra}"]
+
+
+def _unattended(observed: Observed, intent: Intent) -> list[str]:
+    """That a daemon ran here since boot, and none does now: what is in force stays, and nobody looks after it."""
+    if intent.unloaded or not observed.generation or not control_socket():
+        return []
+    return ["no daemon runs any more, so nothing is repaired; next: systemctl start geodrop (journalctl -u geodrop)"]

@@ -141,8 +141,20 @@ class History:
         return list(self)
 
     def unreadable(self) -> int:
-        """How many lines cannot be read."""
+        """How many lines cannot be read; one, if none of them can."""
         return sum(entry is None for entry in self._parsed())
+
+    def problems(self) -> list[str]:
+        """What cannot be read, a line."""
+        count = self.unreadable()
+        if not count:
+            return []
+        try:
+            os.close(open_regular(self.path))
+        except OSError as error:
+            return [f"{self.path}: cannot be read ({error.strerror}); `rollback` knows nothing to go back to"]
+        lines = "line" if count == 1 else "lines"
+        return [f"{self.path}: {count} {lines} cannot be read, and missing from the history"]
 
     def prune(self, seconds: int, needed: Collection[str], limit: int = MAX_BYTES) -> None:
         """Forget entries older than this, and the oldest beyond `limit` bytes; raises PrivilegeError or ApplyError.

@@ -37,16 +37,25 @@ def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
         descriptor = _locked(lock, folder)
         try:
             holder = f"pid {os.getpid()}\n{os.fspath(control)}\n".encode().ljust(LENGTH)
-            os.pwrite(descriptor, holder, 0)
-            run_folder.remove(daemon, folder)
-            if control:
-                run_folder.replace(daemon, holder, folder, READABLE)
+            _name_holder(descriptor, holder, folder, daemon if control else "")
             try:
                 yield
             finally:
                 run_folder.remove(daemon, folder)
         finally:
             os.close(descriptor)
+
+
+def _name_holder(lock: int, holder: bytes, folder: int, daemon: str) -> None:
+    """Say who has it. Where /run takes nothing, a command does without; a daemon could not be found."""
+    try:
+        os.pwrite(lock, holder, 0)
+        run_folder.remove(daemon_file(), folder)
+        if daemon:
+            run_folder.replace(daemon, holder, folder, READABLE)
+    except OSError as error:
+        if daemon:
+            raise UnavailableError(f"{daemon}: {error.strerror}", "make room there") from error
 
 
 def control_socket() -> str:

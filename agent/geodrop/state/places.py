@@ -59,8 +59,8 @@ def daemon_file() -> str:
     return f"{os.path.dirname(lock_file())}/daemon"
 
 
-def run_folder() -> str:
-    """What is known until the next boot."""
+def until_boot() -> str:
+    """The folder for what is known until the next boot."""
     return _apart(RUN)
 
 

@@ -75,7 +75,8 @@ def replace(path: str, content: bytes, folder: int, mode: int) -> None:
     remove(beside, folder)
     descriptor = opened(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder, mode=mode)
     try:
-        os.write(descriptor, content)
+        while content:
+            content = content[os.write(descriptor, content) :]
     finally:
         os.close(descriptor)
     os.replace(os.path.basename(beside), os.path.basename(path), src_dir_fd=folder, dst_dir_fd=folder)

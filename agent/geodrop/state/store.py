@@ -158,12 +158,19 @@ class Store:
         """Where the ruleset of a digest is kept; the file need not exist."""
         return self.rulesets / f"{digest}.ruleset"
 
+    def is_kept(self, digest: str) -> bool:
+        """Whether the ruleset of a digest is there, whole."""
+        try:
+            return container.open_file(self.ruleset_path(digest)).digest == digest
+        except DataError:
+            return False
+
     def keep(self, source: Path, digest: str) -> None:
         """Keep a copy of a ruleset, and of its base, in place of one that is damaged.
 
         Raises PrivilegeError or ApplyError.
         """
-        if self._is_kept(digest):
+        if self.is_kept(digest):
             return
         if base := container.base_path(source, self.rulesets):
             self.keep(Path(base), Path(base).stem)
@@ -213,9 +220,7 @@ class Store:
 
     def problems(self) -> list[str]:
         """What is damaged or could not be written, a line each, with what follows from it."""
-        found = list(self.unwritten())
-        if unreadable := self.history.unreadable():
-            found.append(f"{self.history.path}: {unreadable} lines cannot be read; they are missing from the history")
+        found = [*self.unwritten(), *self.history.problems()]
         intent = self.intent()
         if intent.unknown:
             found.append(
@@ -230,12 +235,6 @@ class Store:
         missing = [file for file in (path, container.base_path(path)) if file and not os.path.exists(file)]
         found += [f"{file}: the last good ruleset is missing: load it again" for file in missing if last_good]
         return found
-
-    def _is_kept(self, digest: str) -> bool:
-        try:
-            return container.open_file(self.ruleset_path(digest)).digest == digest
-        except DataError:
-            return False
 
     @property
     def _intent_file(self) -> Path:

@@ -14,16 +14,16 @@ import os
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import GeodropError
 from geodrop.inputs import read_regular
-from geodrop.state import files
-from geodrop.state.places import run_folder
+from geodrop.state import run_folder
+from geodrop.state.places import until_boot
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 MAX_LINES = 3 << 20
 """Bytes of lines of the history that are kept; beyond that the oldest are lost, and counted."""
@@ -107,7 +107,8 @@ class Unwritten:
         self._write(
             replace(
                 held,
-                reason=error.message,
+                # What keeps the intent from being written matters most.
+                reason=error.message if intent is not None or not held.reason else held.reason,
                 number=(cause.errno or 0) if isinstance(cause, OSError) else 0,
                 since=held.since or time.time(),
                 intent=held.intent if intent is None else intent,
@@ -152,8 +153,9 @@ class Unwritten:
         name = self._name()
         content = json.dumps(asdict(replace(held, in_memory=False))).encode()
         try:
-            files.replace(Path(name), lambda file: file.write(content))
-        except GeodropError:
+            with run_folder.entered(os.path.dirname(name)) as folder:
+                run_folder.replace(name, content, folder, 0o600)
+        except (GeodropError, OSError):
             _in_memory[name] = replace(held, in_memory=True)
         else:
             _in_memory.pop(name, None)
@@ -161,4 +163,4 @@ class Unwritten:
     def _name(self) -> str:
         """Apart for each network namespace and each state directory."""
         digest = hashlib.sha256(os.fsencode(os.path.abspath(self._folder))).hexdigest()
-        return f"{run_folder()}/unwritten-{digest[:16]}.json"
+        return f"{until_boot()}/unwritten-{digest[:16]}.json"

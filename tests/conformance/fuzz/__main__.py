@@ -1,6 +1,6 @@
 """`make fuzz`: SHAPES random shapes (100,000) under each policy, on each engine, from SEED (a new one if not given).
 
-NUMBER tries one shape of the seed alone.
+NUMBER tries one shape of the seed alone; arguments are engines, by their names in the suite.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from tests.conformance.fuzz.findings import Random, written_down
 from tests.conformance.fuzz.policies import MAIN, POLICIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-ENGINES = ("nftables", "xdp-native", "xdp-generic")
+ENGINES = ["nftables", "xdp-native", "xdp-generic"]
 
 SHAPES = 100_000
 
@@ -32,23 +32,23 @@ SHOWN = 3
 """Findings of one kind that are shown in full."""
 
 
-def main() -> int:
+def main(engines: Sequence[str]) -> int:
     """Try everything; the exit code says whether anything was found."""
     seed = os.environ.get("SEED") or secrets.token_hex(4)
     shapes = int(os.environ.get("SHAPES") or SHAPES)
     only = os.environ.get("NUMBER")
     numbers = range(int(only), int(only) + 1) if only else range(1, shapes + 1)
     print(
-        f"SEED={seed}, {len(numbers)} shapes under each of {len(POLICIES)} policies on {', '.join(ENGINES)}", flush=True
+        f"SEED={seed}, {len(numbers)} shapes under each of {len(POLICIES)} policies on {', '.join(engines)}", flush=True
     )
     found = False
     with tempfile.TemporaryDirectory() as folder:
-        with campaign(ENGINES, Path(folder)) as running:
+        with campaign(engines, Path(folder)) as running:
             for policy in POLICIES:
                 started = time.monotonic()
                 result = running.run(policy, [*written_down(policy), *_random(seed, numbers)])
                 found |= _report(policy, result, time.monotonic() - started)
-        with campaign(ENGINES, Path(folder), tracked=True) as running:
+        with campaign(engines, Path(folder), tracked=True) as running:
             started = time.monotonic()
             result = running.run(MAIN, _random(seed, numbers[::TRACKED]))
             found |= _report(f"{MAIN}, connections tracked", result, time.monotonic() - started)
@@ -73,4 +73,4 @@ def _report(what: str, result: Result, seconds: float) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or ENGINES))

@@ -42,14 +42,20 @@ def chain(chance: random.Random, *, large: bool) -> list[Header]:
         headers.append(_options(chance, HOP_BY_HOP, large=large))
     count = chance.choice([0, 0, 0, 1, 1, 2, 3, 5, 12, *([60, 190] if large else [])])
     headers += [_any(chance, large=large) for _ in range(count)]
-    if chance.random() < 0.06:
-        headers.append(authentication(chance))
+    headers += authentications(chance)
     if chance.random() < 0.03:
         chance.shuffle(headers)
     return headers
 
 
-def authentication(chance: random.Random) -> Header:
+def authentications(chance: random.Random) -> list[Header]:
+    """Authentication headers, most often none, and now and then one in another."""
+    if chance.random() >= 0.06:
+        return []
+    return [_authentication(chance) for _ in range(chance.choice([1, 1, 1, 1, 2]))]
+
+
+def _authentication(chance: random.Random) -> Header:
     """An authentication header, most often of a length that is in use."""
     length = chance.choice([*range(1, 15), 4, 4, 4, 0, 15, 20, 255])
     return AUTHENTICATION, authentication_header(0, length)[1:]
@@ -72,7 +78,7 @@ def _any(chance: random.Random, *, large: bool) -> Header:
         return FRAGMENT, struct.pack(
             "!BHI", chance.choice([0, 0, 0, 255]), chance.choice([0, 0, 0, 2, 6]), chance.getrandbits(32)
         )
-    return authentication(chance) if kind == AUTHENTICATION else _options(chance, kind, large=large)
+    return _authentication(chance) if kind == AUTHENTICATION else _options(chance, kind, large=large)
 
 
 def _routing(chance: random.Random) -> Header:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.conformance.fuzz.fragments import pieces
-from tests.conformance.fuzz.headers import authentication, chain, ipv4_options, joined
+from tests.conformance.fuzz.headers import authentications, chain, ipv4_options, joined
 from tests.conformance.fuzz.packets import Ipv4, ipv4_place, ipv6_fragment, ipv6_packet
 from tests.conformance.fuzz.sides import EMBEDDINGS, LOCAL
 from tests.conformance.fuzz.transports import transport
@@ -41,8 +41,8 @@ def shape(seed: str, number: int, origin: Origin) -> list[bytes]:
 
 def _ipv4(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
     protocol, body = transport(chance, source, dest)
-    first, between = joined([authentication(chance)] if chance.random() < 0.06 else [], protocol)
-    body = between + body
+    first, between = joined(authentications(chance), protocol)
+    body = _short(chance, between + body)
     header = Ipv4(
         source + dest,
         first,
@@ -61,6 +61,11 @@ def _ipv4(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
     if kind < 0.55:
         header = replace(header, fragment=chance.choice([0x4000, 0x8000, 0x2000, 0xC000]))
     return [header.packet(body)]
+
+
+def _short(chance: random.Random, body: bytes) -> bytes:
+    """Now and then cut off, wherever that is, with lengths that say so."""
+    return body[: chance.randrange(len(body) + 1)] if chance.random() < 0.02 else body
 
 
 def _lying(chance: random.Random, header: Ipv4, size: int) -> Ipv4:
@@ -82,7 +87,8 @@ def _ipv6(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
     before = chain(chance, large=large)
     lies = chance.random() < 0.04
     if chance.random() < 0.45:
-        headers = joined(before, protocol)
+        first, between = joined(before, protocol)
+        headers, body = (first, b""), _short(chance, between + body)
         return [ipv6_packet(addresses, hops, headers, body, _length(chance, headers, len(body), lies=lies))]
     first, between = joined(chain(chance, large=large), protocol)
     if chance.random() < 0.5:
@@ -90,6 +96,8 @@ def _ipv6(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
     identifier = chance.getrandbits(32)
     packets = []
     for piece in pieces(chance, between + body, first):
+        if chance.random() < 0.05:  # what stands before a fragment need not be the same for all of them
+            before = chain(chance, large=False)
         headers = ipv6_fragment(before, piece, identifier)
         length = _length(chance, headers, len(piece.data), lies=lies)
         packets.append(ipv6_packet(addresses, hops, headers, piece.data, length))

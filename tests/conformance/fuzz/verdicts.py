@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow, untagged
@@ -84,7 +83,7 @@ def _from_ipv4(packet: bytes) -> Packet:
     start, length = 4 * (packet[0] & 15), int.from_bytes(packet[2:4], "big")
     dest, protocol, data = text(packet[16:20]), packet[9], packet[start : length or None]
     if int.from_bytes(packet[6:8], "big") & 0x1FFF:
-        return replace(as_packet(dest, protocol, packet[8], b""), fragment=(8, True), authentication=None)
+        return _later_fragment(dest, protocol, packet[8])
     return as_packet(dest, protocol, packet[8], data)
 
 
@@ -100,6 +99,11 @@ def _from_ipv6(packet: bytes) -> Packet | None:
             at += 8 * header[1] + 8
             continue
         if int.from_bytes(header[2:4], "big") & 0xFFF8:
-            return replace(as_packet(dest, TCP, packet[7], b""), protocol=following, fragment=(8, True))
+            return _later_fragment(dest, following, packet[7])
         at += 8
     return as_packet(dest, following, packet[7], data[at:])
+
+
+def _later_fragment(dest: str, protocol: int, hop_limit: int) -> Packet:
+    source = SAMPLE[DENIED][6 if ":" in dest else 4]
+    return Packet(source, dest, protocol, hop_limit=hop_limit, fragment=(8, True))

@@ -33,7 +33,7 @@ def test_other_interfaces_are_another_load(host: Host) -> None:
     """The same ruleset on other interfaces is a change; a name that is not there is told, and taken."""
     host.geodrop.good(*LOAD, host.cn)
     done = host.geodrop.good(*LOAD, "--interface", "eth7", host.cn)
-    assert "no interface eth7 is there now" in done.err
+    assert "no interface eth7 is there: mistyped, renamed" in done.err
     names = [one["name"] for one in host.geodrop.good("status", "--json").json["interfaces"]]
     assert names == ["eth7", "lo"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.conformance.frames import encode
+from tests.kernel.cli.conftest import POLICY
 from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
 
@@ -51,7 +53,7 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
     said = geodrop.good("pause", "--why", "checkout is down").out
     assert said == "generation 1 -> 2: paused until resume: nothing is dropped, all is counted\n"
     assert send() == (0, 10)
-    status = geodrop.good("status", "--json").json
+    status = geodrop.run("status", "--json").json
     assert (status["paused"], status["paused_until"], status["paused_why"]) == (True, None, "checkout is down")
     assert [(one["mode"], one["effective"], one["starts"]) for one in status["services"]] == [
         ("enforce", "monitor", None)
@@ -65,14 +67,14 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
     assert send() == (0, 10)
     assert "resumed: services drop again" in geodrop.good("resume").out
     assert send() == (10, 0)
-    assert geodrop.good("status", "--json").json["paused"] is False
+    assert geodrop.run("status", "--json").json["paused"] is False
 
 
 def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]]) -> None:
     """By the kernel's clock: no process runs, and what is in force is still right for `verify` and a load."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("pause", "--for", "8s")
-    until = host.geodrop.good("status", "--json").json
+    until = host.geodrop.run("status", "--json").json
     assert until["paused_until"] is not None
     paused = send()
     if time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < until["paused_until"]:
@@ -80,11 +82,44 @@ def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]])
     while time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()) < until["paused_until"]:
         time.sleep(0.1)
     assert send() == (10, 0)
-    status = host.geodrop.good("status", "--json").json
+    status = host.geodrop.run("status", "--json").json
     assert (status["paused"], status["healthy"], status["services"][0]["effective"]) == (False, True, "enforce")
     assert "nothing to do" in host.geodrop.good(*LOAD, host.cn).out
     host.geodrop.good(*LOAD, host.ru)
     assert host.geodrop.good("verify", "--full").code == 0
+
+
+@pytest.mark.parametrize("wrong", [30 * 86_400, -50 * 365 * 86_400], ids=["ahead", "behind"])
+def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]], wrong: int) -> None:
+    """A real-time clock that is a month ahead, or at 1970, until the network sets it right: the pause still holds, and
+    what had started long ago drops. The machine's own clock is left alone: the command is told another time.
+    """
+    geodrop = host.geodrop
+    script = f"import sys, time; right = time.time; time.time = lambda: right() + {wrong}; "
+    script += "from geodrop.cli.main import main; sys.exit(main(sys.argv[1:]))"
+
+    def boot() -> None:
+        host.netns.run("nft", "delete", "table", "inet", "geodrop")
+        command = geodrop.command("load", "--boot")
+        at = command.index("-m")
+        subprocess.run([*command[:at], "-c", script, *command[at + 2 :]], check=True, capture_output=True)
+
+    geodrop.good(*LOAD, host.cn)
+    geodrop.good("pause", "--for", "2h")
+    config = geodrop.folder / "agent.yaml"
+    config.write_text(config.read_text() + "interfaces: [eth0]\n")
+    boot()
+    assert send() == (0, 10)
+    status = geodrop.run("status", "--json").json
+    assert (status["state"], status["problems"]) == ("paused", [])
+    assert geodrop.good("verify", "--full").code == 0
+    geodrop.good("resume")
+    policy = POLICY + "    starts: 2024-01-01T00:00:00Z\n"
+    started = geodrop.compile(policy, geodrop.folder / "country.mmdb", name="started")
+    geodrop.good(*LOAD, str(started))
+    boot()
+    assert send() == (10, 0)
+    assert geodrop.run("status", "--json").json["state"] == "enforcing"
 
 
 def test_nothing_to_pause(host: Host) -> None:

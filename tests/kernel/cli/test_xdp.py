@@ -39,13 +39,15 @@ def test_from_load_to_unload(xdp: Host) -> None:
     """Every verb that reads the kernel reads the xdp engine while that is in force, and nothing is left of it."""
     geodrop = xdp.geodrop
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
-    status = geodrop.good("status", "--json").json
-    assert status["interfaces"] == [{"name": "eth0", "engine": "xdp", "attach": "native"}]
+    status = geodrop.run("status", "--json").json
+    assert status["interfaces"] == [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}]
     assert status["healthy"] is True
     assert "the kernel matches" in geodrop.good("verify", "--full").out
     answers = geodrop.good("explain", "--json", "1.0.0.1", "2.0.0.1").json_lines
     assert [answer["kernel"]["verdict"] for answer in answers] == ["drop", "accept"]
-    assert {count["service"] for count in geodrop.good("counters", "--json").json_lines} == {"api"}
+    counts = geodrop.good("counters", "--json").json_lines
+    assert {count["service"] for count in counts if "what" not in count} == {"api"}
+    assert [(count["service"], count["what"]) for count in counts if "what" in count] == [(None, "unreadable")]
     assert geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.ru).out.startswith("generation 1 -> 2: ")
     assert "unloaded" in geodrop.good("unload").out
     assert geodrop.run("status").code == 3
@@ -56,10 +58,10 @@ def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
     """A pattern has both engines: xdp on what is there, nftables for what may come; status says so in both forms."""
     geodrop = xdp.geodrop
     assert "on eth0 (xdp), eth* (nftables)" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
-    status = geodrop.good("status", "--json").json
+    status = geodrop.run("status", "--json").json
     assert status["interfaces"] == [
-        {"name": "eth0", "engine": "xdp", "attach": "native"},
-        {"name": "eth*", "engine": "nftables", "attach": None, "why": "for interfaces to come"},
+        {"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]},
+        {"name": "eth*", "engine": "nftables", "attach": None, "links": [], "why": "for interfaces to come"},
     ]
     assert "eth* (nftables): for interfaces to come" in geodrop.good("status").out
     assert geodrop.good("verify", "--full").code == 0
@@ -67,6 +69,8 @@ def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
     # The same ruleset and generation, in another place.
     moved = geodrop.good("load", "--interface", "eth*", "--engine", "nftables", xdp.cn).out
     assert moved.startswith("generation 1: ruleset")
+    [entry] = geodrop.good("history", "-n", "1", "--json").json_lines
+    assert entry["change"] == "eth0 from xdp (native) to nftables"
     assert "xdp" not in xdp.netns.run("ip", "link", "show", "eth0")
 
 
@@ -77,7 +81,7 @@ def test_engines_follow_each_other(xdp: Host) -> None:
         [("nftables", "nftables"), ("auto", "xdp"), ("nftables", "nftables")], 1
     ):
         geodrop.good("load", "--engine", engine, "--interface", "eth0", xdp.cn if number % 2 else xdp.ru)
-        status = geodrop.good("status", "--json").json
+        status = geodrop.run("status", "--json").json
         assert (status["generation"], status["interfaces"][0]["engine"]) == (number, expected)
         assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
         # nftables stays beside xdp under auto, for another eth0 to come; what this one brings it lets pass.
@@ -93,12 +97,12 @@ def test_a_pause_and_its_end(xdp: Host) -> None:
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
     for options, verdict in ((("pause",), "accept"), (("resume",), "drop"), (("pause", "--for", "1s"), "drop")):
         geodrop.good(*options)
-        if until := geodrop.good("status", "--json").json["paused_until"]:
+        if until := geodrop.run("status", "--json").json["paused_until"]:
             time.sleep(max(0.0, datetime.fromisoformat(until).timestamp() - time.time()))
         answer = geodrop.good("explain", "--json", "1.0.0.1").json
         assert (answer["verdict"], answer["kernel"]["verdict"]) == (verdict, verdict)
         assert geodrop.good("verify", "--full").code == 0
-        assert geodrop.good("status", "--json").json["interfaces"][0]["engine"] == "xdp"
+        assert geodrop.run("status", "--json").json["interfaces"][0]["engine"] == "xdp"
 
 
 def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
@@ -118,10 +122,10 @@ def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
     config.write_text(auto + "engine: xdp\n")
     done = pause()
     assert (done.returncode, "cannot tell the time" in done.stderr) == (69, True)
-    assert geodrop.good("status", "--json").json["paused"] is False
+    assert geodrop.run("status", "--json").json["paused"] is False
     config.write_text(auto)
     assert pause().returncode == 0
-    status = geodrop.good("status", "--json").json
+    status = geodrop.run("status", "--json").json
     assert (status["paused"], status["healthy"]) == (True, True)
     assert {one["engine"] for one in status["interfaces"]} == {"nftables"}
 
@@ -140,7 +144,7 @@ def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
     command = [*command[: command.index("-m")], "-c", call]
     for changed in ("True\n", "False\n"):
         assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == changed
-    status = geodrop.good("status", "--json").json
+    status = geodrop.run("status", "--json").json
     assert [(one["name"], one["engine"]) for one in status["interfaces"]] == [("eth0", "xdp"), ("eth1", "xdp")]
     assert (status["generation"], status["paused"], status["healthy"]) == (2, True, True)
 
@@ -152,7 +156,7 @@ def test_the_loader_of_agent_yaml(xdp: Host) -> None:
     with (geodrop.folder / "agent.yaml").open("a") as config:
         config.write("loader: bcc\n")
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
-    assert geodrop.good("status", "--json").json["healthy"] is True
+    assert geodrop.run("status", "--json").json["healthy"] is True
     pinned = subprocess.run([*geodrop.before, "find", "/sys/fs/bpf"], capture_output=True, text=True, check=True).stdout
     assert f"set-1-{LAYOUT}{BccLoader().version()}/geodrop_ask" in pinned
 
@@ -169,7 +173,7 @@ def test_loads_at_once(xdp: Host) -> None:
     assert {code for _, code in done} <= {0, 75}, done
     assert 0 in {code for _, code in done}
     assert all("is changing the dataplane" in words for words, code in done if code == 75)
-    status = geodrop.good("status", "--json").json
+    status = geodrop.run("status", "--json").json
     assert status["healthy"] is True
     assert status["generation"] <= sum(code == 0 for _, code in done)
     assert "the kernel matches" in geodrop.good("verify", "--full").out

@@ -124,13 +124,23 @@ def test_prebuilt_ruleset(host: Host) -> None:
 
 
 def test_agent_yaml_is_read_again(host: Host, running: Daemon) -> None:
-    """Interfaces of an edited agent.yaml count at once; what only the start can take over is told."""
+    """Interfaces of an edited agent.yaml count at once, and answer, status and history say which came; what only the
+    start can take over is told.
+    """
     del running
     host.agent(more="metrics: {listen: 127.0.0.1:9999}\n")
     agent = (host.folder / "agent.yaml").read_text()
     (host.folder / "agent.yaml").write_text(agent.replace("[lo]", '[lo, "eth*"]'))
     done = host.geodrop.good("reload")
     assert "metrics is taken over at the next start" in done.err
+    digest = host.geodrop.good("status", "--json").json["digest"][:12]
+    assert done.out.startswith(
+        f"generation 1: ruleset {digest} as before, eth* now judged by nftables, once it is there, "
+    )
+    assert (
+        host.geodrop.good("history", "-n", "1", "--json").json["change"]
+        == "eth* now judged by nftables, once it is there"
+    )
     assert {one["name"] for one in host.geodrop.good("status", "--json").json["interfaces"]} == {"lo", "eth*"}
 
 

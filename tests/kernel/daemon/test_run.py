@@ -39,8 +39,10 @@ def test_what_ends_it_changes_nothing(host: Host, running: Daemon, number: signa
     code = running.end(number)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
     assert host.table() == before
-    status = host.geodrop.good("status", "--json").json
-    assert (status["enforcing"], status["daemon"]) == (True, False)
+    status = host.geodrop.run("status", "--json").json
+    assert (status["state"], status["daemon"]) == ("enforcing, but degraded", False)
+    [problem] = status["problems"]
+    assert problem.startswith("no daemon runs any more, so nothing is repaired; next: ")
     assert running.control.exists() == (number == signal.SIGKILL)
 
 

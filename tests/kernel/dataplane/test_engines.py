@@ -194,7 +194,7 @@ def test_a_port_of_a_bridge(host: Host) -> None:
     host.arrange("auto", "eth0")
     host.send(0, "1.1.1.1", 3)
     assert host.counted() == {"dropped CN": 3}
-    assert host.coverage("eth0") == Coverage(("eth0", "br0"))
+    assert host.coverage("eth0") == Coverage(("eth0", "br0"), (), (("eth0",), ()))
     with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of br0"):
         host.arrange("nftables", "eth0", generation=2)
     host.send(0, "1.1.1.1", 2)
@@ -279,13 +279,16 @@ def test_a_crash_leaves_old_or_new_on_each_interface(host: Host) -> None:
     seen = set()
     for number in range(20):
         generation = 2 * number + 1
+        started = time.monotonic()
         host.arrange("auto" if number % 2 else "nftables", "eth*", generation=generation)
+        took = time.monotonic() - started
         child = os.fork()
         if child == 0:
             with contextlib.suppress(BaseException):
                 host.arrange("nftables" if number % 4 > 1 else "auto", "eth*", generation=generation + 1)
             os._exit(0)
-        time.sleep(0.003 * number)
+        # From its first moment to well after its end, however fast the machine is just now.
+        time.sleep(took * number / 8)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

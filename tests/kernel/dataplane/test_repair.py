@@ -1,5 +1,6 @@
 """A look: nothing where nothing happened, one repair where something did, and never a wrong state taken for right."""
 
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import load, unload, what_is_loaded
 from geodrop.dataplane.nftables import observe
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.nftables.model import Snapshot
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.repair import Known, check_share, look
 from geodrop.errors import DataError
@@ -82,6 +84,91 @@ def test_what_is_gone_is_loaded_again(config: Config, netns: Namespace) -> None:
     assert origins(config) == ["load", "repair"]
 
 
+SURPLUS = {
+    "chain": "add chain inet geodrop theirs",
+    "chain named like ours": "add chain inet geodrop g1-theirs",
+    "hook": "add chain inet geodrop theirs { type filter hook input priority 0; policy drop; }",
+    "rules": "add chain inet geodrop theirs\nadd rule inet geodrop theirs ip saddr { 192.0.2.1, 192.0.2.7 } accept",
+    "set": "add set inet geodrop theirs { type ipv4_addr; }",
+    "set in use": "add set inet geodrop theirs { type ipv4_addr; }\nadd chain inet geodrop one\n"
+    "add rule inet geodrop one ip saddr @theirs accept",
+    "map": "add map inet geodrop theirs { type ipv4_addr : verdict; }",
+    "map to a chain": "add chain inet geodrop one\nadd map inet geodrop theirs { type ipv4_addr : verdict; "
+    "elements = { 192.0.2.1 : goto one }; }",
+    "counter": "add counter inet geodrop theirs",
+    "quota": "add quota inet geodrop theirs { over 1 mbytes; }",
+    "limit in use": "add limit inet geodrop theirs { rate 1/second; }\nadd chain inet geodrop one\n"
+    'add rule inet geodrop one limit name "theirs" drop',
+}
+IN_OURS = {
+    "rule in our hook": "insert rule inet geodrop prerouting accept",
+    "rule in a chain": "insert rule inet geodrop g1 accept",
+    "rule with a set": "add set inet geodrop theirs { type ipv4_addr; }\n"
+    "insert rule inet geodrop g1 ip saddr @theirs accept",
+    "rule to a chain": "add chain inet geodrop theirs\ninsert rule inet geodrop g1 jump theirs",
+}
+"""What somebody may put into our table, with commands for `nft -f`."""
+
+
+@pytest.mark.parametrize("name", [*SURPLUS, *IN_OURS])
+def test_what_others_put_into_our_table_is_taken_away(config: Config, netns: Namespace, name: str) -> None:
+    """Beside what is ours: without a new generation. In it: with one. Both in one repair, and nothing of it is left."""
+    known = look(config, Known(), ASKED).known
+    netns.nft({**SURPLUS, **IN_OURS}[name] + "\n")
+    seen = look(config, known, ASKED)
+    assert seen.differences
+    assert seen.known.lasting == ()
+    assert seen.known.observed.generation == (1 if name in SURPLUS else 2)
+    assert "theirs" not in (table := netns.run("nft", "list", "table", "inet", "geodrop"))
+    assert "chain one" not in table
+    assert look(config, seen.known, ASKED).known is seen.known
+    entry = Store(config.state).history.entries()[-1]
+    assert (entry.origin, entry.why) == ("repair", "nft (process 5)")
+    assert entry.change
+
+
+def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -> None:
+    """The kernel refuses: they are constant, and rules use them. So what was compared at the load stays so."""
+    with Connection() as connection:
+        [name, *_] = (observe.read(connection) or Snapshot("", 0, {}, {}, (), {})).maps
+    done = subprocess.run(
+        [
+            "nsenter",
+            f"--net=/run/netns/{netns.name}",
+            "nft",
+            f"add element inet geodrop {name} {{ 192.0.2.1 : accept }}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "busy" in done.stderr
+    assert look(config, Known(), ASKED).differences == ()
+
+
+def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One try a look, and none while nothing else happens; whatever else is wrong is repaired all the same."""
+    known = look(config, Known(), ASKED).known
+    tries: list[None] = []
+    monkeypatch.setattr(NftablesEngine, "sweep", lambda *_: tries.append(None))
+    netns.nft("add chain inet geodrop theirs\n")
+    seen = look(config, known, ASKED)
+    assert [one.where for one in seen.known.lasting] == ["chain theirs"]
+    assert len(tries) == 1
+    assert seen.differences
+    netns.nft("add table ip others\n")
+    netns.nft('add chain inet geodrop theirs { comment "again"; }\n')
+    held = look(config, seen.known, ASKED, links_changed=True)
+    assert (held.differences, len(tries)) == ((), 1)
+    assert [one.where for one in held.known.lasting] == ["chain theirs"]
+    look(config, held.known, ASKED, again=True)
+    assert len(tries) == 2
+    netns.run("nft", "flush", "chain", "inet", "geodrop", "prerouting")
+    assert look(config, held.known, ASKED).known.observed.generation == 2
+    assert "theirs" not in netns.run("nft", "list", "table", "inet", "geodrop")
+
+
 def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace) -> None:
     """Somebody took one of two interfaces out of the hook: both are judged again."""
     both = Config(engine="nftables", interfaces=("eth*", "wan*"), state=config.state)
@@ -147,9 +234,8 @@ def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.Monk
     original = observe.dump_elements
 
     def dumped(connection: Connection, name: str) -> list[memoryview]:
-        elements = original(connection, name)
-        if name.startswith("__set"):  # one inside a rule
-            return elements
+        if name.startswith("__"):
+            return original(connection, name)  # an anonymous set: part of a rule, which is read each time
         read.append(name)
         return []
 

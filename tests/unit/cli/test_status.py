@@ -3,8 +3,10 @@ from typing import Any
 import pytest
 
 from geodrop.cli.status import describe
+from geodrop.report.state import State
 
 GOOD = {
+    "state": "enforcing",
     "enforcing": True,
     "healthy": True,
     "problems": [],
@@ -21,7 +23,8 @@ GOOD = {
     "repairs": [],
     "daemon": False,
     "last_failure": None,
-    "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
+    "judged": ["eth0"],
+    "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
     "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
 }
 
@@ -34,6 +37,12 @@ def test_in_force() -> None:
         assert part in text
 
 
+@pytest.mark.parametrize("state", list(State))
+def test_the_first_word_is_the_state(state: State) -> None:
+    """Whatever follows: the text begins with the word that --json has too."""
+    assert describe({**GOOD, "state": str(state)}).splitlines()[0].partition(":")[0] == state
+
+
 def test_repaired() -> None:
     """How often, and who was the last."""
     repair = {"time": "2030-01-01T00:00:00Z", "what": "table gone", "culprit": "nft (process 7)"}
@@ -43,7 +52,7 @@ def test_repaired() -> None:
 
 def test_degraded() -> None:
     """What is wrong stands first."""
-    text = describe({**GOOD, "healthy": False, "problems": ["chain g42: expected 3 rules, found 2"]})
+    text = describe({**GOOD, "state": "enforcing, but degraded", "problems": ["chain g42: expected 3 rules, found 2"]})
     assert text.splitlines()[:2] == ["enforcing, but degraded", "  problem     chain g42: expected 3 rules, found 2"]
 
 
@@ -51,21 +60,31 @@ def test_degraded() -> None:
     ("differs", "why"),
     [
         ({"unloaded": True}, "unloaded on request"),
-        ({}, "generation 42 judges no interface that is there"),
+        ({"judged": []}, "generation 42 judges no interface that is there (eth0)"),
+        ({"judged": [], "interfaces": []}, "generation 42 judges no interface that is there"),
+        ({}, "generation 42 is in force, and a denied source passes"),
         ({"generation": 0}, "ruleset abababababab was in force and is gone from the kernel"),
         ({"generation": 0, "last_good": ""}, "nothing has been loaded"),
     ],
 )
 def test_nothing_in_force(differs: dict[str, Any], why: str) -> None:
     """It is told apart whether somebody wanted that, and what there was."""
-    assert describe({**GOOD, "enforcing": False, **differs}) == f"not enforcing: {why}"
+    assert describe({**GOOD, "state": "not enforcing", **differs}) == f"not enforcing: {why}"
 
 
 def test_what_is_out_of_the_ordinary() -> None:
     """A pause with its end and reason, a rollback, and what was asked for since in vain."""
     failure = {"origin": "reload", "time": "2026-01-01T00:00:00Z", "error": "policy.yaml:3:1: error: no"}
-    odd = {**GOOD, "paused": True, "paused_why": "incident", "rolled_back": True, "last_failure": failure}
+    odd = {
+        **GOOD,
+        "state": "paused",
+        "paused": True,
+        "paused_why": "incident",
+        "rolled_back": True,
+        "last_failure": failure,
+    }
     lines = describe(odd).splitlines()
+    assert lines[0] == "paused"
     assert lines[1:4] == [
         "  paused      until resume: incident; nothing is dropped",
         "  rolled back until the next reload",
@@ -80,10 +99,10 @@ def test_daemon_and_its_last_reload() -> None:
     text = describe({**GOOD, "daemon": True, "last_reload": last})
     assert "  reload      2026-01-02T03:04:05Z: generation 41 -> 42: 3 regions moved to drop\n" in text
     assert text.endswith("  daemon      running")
-    assert "the kernel enforces without it" in describe(GOOD)
+    assert "the kernel judges without it" in describe(GOOD)
 
 
 def test_nothing_in_force_and_why() -> None:
     """A policy that was refused at the first start stands below."""
-    text = describe({**GOOD, "enforcing": False, "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
+    text = describe({**GOOD, "state": "not enforcing", "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
     assert text.endswith("  problem     p.yaml:2:1: error: bad")

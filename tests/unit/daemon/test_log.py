@@ -36,6 +36,13 @@ def test_entry() -> None:
     }
 
 
+def test_what_others_wrote_steers_nothing() -> None:
+    """The message, which people read in a terminal, is harmless; the fields say what it was."""
+    found = fields(entry({"level": "info", "event": "a\x1b[2K\nb", "culprit": "x\x1b]0;t\x07\u202e"}))
+    assert found["MESSAGE"] == "a\\x1b[2K\n    | b culprit=x\\x1b]0;t\\x07\\u202e"
+    assert found["GEODROP_CULPRIT"] == "x\x1b]0;t\x07\u202e"
+
+
 def test_entry_is_bounded() -> None:
     """A long text, which others may have written, does not cost the whole entry."""
     assert len(entry({"level": "info", "event": "e", "reason": "x" * 10_000_000})) < 3 * MAX_FIELD
@@ -71,8 +78,13 @@ def test_to_a_file(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     try:
         log.info("reload done", outcome="generation 1 -> 2", quick=True)
         log.debug("unseen")
+        log.info("repaired", culprit="\x1b[2K\r\nlevel=info event=fake")
     finally:
         structlog.reset_defaults()
-    line = capfd.readouterr().err
+    line, repaired, *rest = capfd.readouterr().err.splitlines(keepends=True)
+    assert repaired.isascii()
+    assert repaired[:-1].isprintable()
+    assert "x1b[2K" in repaired
+    assert rest == []
     assert line.startswith("timestamp=")
     assert line.endswith('level=info event="reload done" outcome="generation 1 -> 2" quick=true\n')

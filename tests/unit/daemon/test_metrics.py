@@ -12,10 +12,17 @@ from geodrop.errors import UnavailableError
 
 STATUS: dict[str, Any] = {
     "enforcing": True,
+    "enforcing_expected": True,
     "healthy": False,
     "paused": False,
     "generation": 42,
-    "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native"}],
+    "interfaces": [
+        {"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]},
+        {"name": "eth0", "engine": "nftables", "attach": None, "links": []},
+        {"name": "wan*", "engine": "nftables", "attach": None, "links": ["wan0", "wan1"]},
+        {"name": "*", "engine": "nftables", "attach": None, "links": ["wan0"]},
+        {"name": "eth7", "engine": "nftables", "attach": None, "links": []},
+    ],
     "services": [
         {"name": "api", "mode": "enforce", "effective": "enforce"},
         {"name": "new", "mode": "enforce", "effective": "monitor"},
@@ -91,7 +98,14 @@ def test_state_is_told() -> None:
     assert found["geodrop_healthy", ()] == 0
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
-    assert found["geodrop_interface_judged", (("attach", "native"), ("engine", "xdp"), ("interface", "eth0"))] == 1
+    judged = {labels: value for (name, labels), value in found.items() if name == "geodrop_interface_judged"}
+    on_nftables = (("attach", ""), ("engine", "nftables"))
+    assert judged == {
+        (("attach", "native"), ("engine", "xdp"), ("interface", "eth0")): 1,
+        (*on_nftables, ("interface", "wan0")): 1,
+        (*on_nftables, ("interface", "wan1")): 1,
+        (*on_nftables, ("interface", "eth7")): 0,  # never 1 for a name that no interface has
+    }
     assert found["geodrop_database_build_timestamp_seconds", (("database", "country.mmdb"),)] == 1_780_000_000
 
 

@@ -43,6 +43,16 @@ def test_messages(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch) -> No
             assert systemd.recv(4096).decode() == message
 
 
+def test_a_text_is_one_assignment(systemd: socket.socket) -> None:
+    """What a compile child says comes to systemd as a text, and sets nothing else."""
+    with systemd:
+        notifier = Notifier()
+        for say in (notifier.status, notifier.ready, notifier.reloading, notifier.reloaded):
+            say("degraded: x\nMAINPID=1\r\nWATCHDOG=trigger")
+            assigned = [line.partition("=")[0] for line in systemd.recv(4096).decode().splitlines()]
+            assert set(assigned) <= {"STATUS", "READY", "RELOADING", "MONOTONIC_USEC"}
+
+
 def test_abstract_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """An address with @ is one in the abstract namespace."""
     name = f"geodrop-test-{os.getpid()}"

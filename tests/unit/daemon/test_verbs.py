@@ -11,6 +11,7 @@ from geodrop.daemon.verbs import CHANGING, VERBS, Verbs, may_change
 from geodrop.daemon.watch.watch import Watch
 from geodrop.errors import PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
+from geodrop.report.status import Running
 from tests.daemons import parts
 
 ROOT = Peer(1, 0, frozenset({0}))
@@ -60,15 +61,14 @@ def test_every_other_verb_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     """Status tells when and why, until a good one; a good one is told as well."""
 
-    def healthy(_: Config) -> dict[str, Any]:
-        return {"healthy": True, "problems": [], "daemon": False, "last_reload": None}
+    def told(_: Config, running: Running) -> dict[str, Any]:
+        return {**running.fields, "problems": list(running.problems)}
 
-    monkeypatch.setattr("geodrop.daemon.verbs.read_status", healthy)
+    monkeypatch.setattr("geodrop.daemon.verbs.read_status", told)
     found = ask("status", last=Last(0.0, good=False, text="p.yaml:1:1: error: bad"))["data"]
-    assert (found["healthy"], found["daemon"]) == (False, True)
     assert found["problems"] == ["the reload of 1970-01-01T00:00:00Z failed: p.yaml:1:1: error: bad"]
     found = ask("status", last=Last(0.0, good=True, text="generation 1 -> 2"))["data"]
-    assert (found["healthy"], found["problems"]) == (True, [])
+    assert found["problems"] == []
     assert found["last_reload"] == {"time": "1970-01-01T00:00:00Z", "good": True, "text": "generation 1 -> 2"}
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from geodrop.config import Config
 from geodrop.dataplane import change, load
+from geodrop.dataplane.coverage import Coverage
 from geodrop.dataplane.engine import Difference, Interface, Observed, Report
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import Selection
@@ -78,6 +79,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     fake = Kernel()
     monkeypatch.setattr(Engines, "here", lambda _="": fake)
     monkeypatch.setattr(change, "arrange", fake.arrange)
+    monkeypatch.setattr(load, "read_coverage", lambda *_: Coverage(()))
     for module in (change, load):
         monkeypatch.setattr(module, "select", lambda wanted, _=(): Selection(tuple(wanted)))
     monkeypatch.setattr("geodrop.state.places.lock_file", lambda: str(tmp_path / "lock"))

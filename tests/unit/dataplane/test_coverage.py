@@ -68,6 +68,13 @@ def test_judged(
     assert set(coverage((), Network(links), interfaces, exempt).judged) == expected
 
 
+def test_what_each_interface_in_force_judges() -> None:
+    """In their order; nothing where it waits for one to come, or where nftables never meets its packets."""
+    network = Network((LO, ETH0, ETH1, PORT, BRIDGE))
+    interfaces = [*on_xdp("eth0"), *on_nftables("eth*", "eth2", "br0", "wan0", "*")]
+    assert coverage((), network, interfaces, (2,)).links == (("eth0",), ("eth1",), (), ("br0",), (), ("eth1",))
+
+
 MAIN, OTHER = Route(2, 254, (2,)), Route(2, 100, (3,))
 
 
@@ -75,7 +82,7 @@ MAIN, OTHER = Route(2, 254, (2,)), Route(2, 100, (3,))
     ("configured", "links", "routes", "interfaces", "said"),
     [
         (("eth0",), (ETH0,), (MAIN,), on_nftables("eth0"), ()),
-        (("eht0",), (ETH0,), (), on_nftables("eht0"), ("no interface eht0 is there, which agent.yaml names",)),
+        (("eht0",), (ETH0,), (), on_nftables("eht0"), ("no interface eht0 is there: mistyped, renamed",)),
         # A pattern may match nothing for now; a name may be an alternative one.
         (("eth0", "wlan*"), (ETH0,), (), on_nftables("eth0", "wlan*"), ()),
         (("wan",), (Link(2, "eth0", altnames=("wan",)),), (), on_nftables("eth0"), ()),

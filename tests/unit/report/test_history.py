@@ -65,7 +65,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         file.write(b"\0\0\n")
     objects, problems = whole(read_history(made))
     assert len(objects) == len(ENTRIES)
-    assert "1 lines cannot be read" in problems[0]
+    assert "1 line cannot be read" in problems[0]
 
 
 def test_last_failure() -> None:

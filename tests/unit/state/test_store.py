@@ -170,7 +170,7 @@ def test_damaged_history_is_told(store: Store) -> None:
     """Everything else goes on."""
     store.remember(Intent(1))
     (store.folder / "history.jsonl").write_bytes(b"\0\0\0\n\n")
-    assert "2 lines cannot be read" in store.problems()[0]
+    assert "2 lines cannot be read, and missing" in store.problems()[0]
     assert store.intent() == Intent(1)
 
 

@@ -53,7 +53,7 @@ def test_another_process_knows(held: Unwritten, tmp_path: Path) -> None:
 def test_where_nothing_can_be_written_the_process_remembers(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
     """And says that nobody else will; once /run can be written again everybody knows."""
     with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
+        patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
         held.hold(FULL, intent={"generation": 1})
     assert held.read().intent == {"generation": 1}
     assert "until this process ends and no longer" in held.warnings()[0]

@@ -1,4 +1,4 @@
-"""Everything that tells the daemon to look: foreign commits to nf_tables, interfaces, default routes, pins.
+"""Everything that tells the daemon to look: foreign commits to nf_tables, interfaces, default routes, pins, the clock.
 
 Of XDP links the kernel tells little: a pin that is removed is an event of its folder, but a link that is detached
 through bpf(2), or given another program, is none at all. For those the daemon looks again every second, while there
@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.clock import ClockSteps
 from geodrop.dataplane.inotify import Inotify
 from geodrop.dataplane.network_events import NetworkEvents
 from geodrop.dataplane.nftables.changes import Changes
@@ -33,11 +34,13 @@ POLL = 1.0
 class Causes:
     """Why to look; empty ones are reason enough if they were asked for.
 
-    `found` is what an audit has found, `since` when the first of it happened, by time.monotonic().
+    `found` is what an audit has found, `since` when the first of it happened, by time.monotonic(). `again`: all of it
+    is to be looked at, and tried that was left for later.
     """
 
     foreign: list[Change] = field(default_factory=list)
     links: bool = False
+    again: bool = False
     found: list[Difference] = field(default_factory=list)
     since: float = 0.0
 
@@ -65,10 +68,13 @@ class Events:
         changes = self._stack.enter_context(Changes())
         links = self._stack.enter_context(NetworkEvents())
         self._inotify = self._stack.enter_context(Inotify())
+        steps = self._stack.enter_context(ClockSteps())
         for source, read in (
             (changes, lambda: self._tell(foreign=changes.read())),
             (links, lambda: self._tell(links=True) if links.read() else None),
             (self._inotify, lambda: self._tell() if self._inotify.read() else None),
+            # What is in force did not change, but what it should be by the clock of now may have.
+            (steps, lambda: self._tell(again=True) if steps.read() else None),
         ):
             self._listen(source.fileno(), read)
             self._stack.callback(loop.remove_reader, source.fileno())
@@ -103,6 +109,10 @@ class Events:
         self._causes.found += found
         self._tell()
 
+    def again(self) -> None:
+        """Have a look at all of it, whatever has or has not happened."""
+        self._tell(again=True)
+
     async def wait(self) -> Causes:
         """The causes since the last call, once there are any. What is pinned by then is watched from then on."""
         self._watch_pins()
@@ -111,9 +121,10 @@ class Events:
         causes, self._causes = self._causes, Causes()
         return causes
 
-    def _tell(self, foreign: Sequence[Change] = (), *, links: bool = False) -> None:
+    def _tell(self, foreign: Sequence[Change] = (), *, links: bool = False, again: bool = False) -> None:
         self._causes.foreign += foreign
         self._causes.links = self._causes.links or links
+        self._causes.again = self._causes.again or again
         self._causes.since = self._causes.since or time.monotonic()
         self._happened.set()
 

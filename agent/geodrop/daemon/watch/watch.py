@@ -10,13 +10,15 @@ import asyncio
 import os
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.daemon.watch.events import Causes, Events
+from geodrop.daemon.watch.lasting import Lasting
 from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
 from geodrop.daemon.worker import REPAIR
-from geodrop.dataplane.repair import Known, look, summary
+from geodrop.dataplane.repair import Known, Look, look, summary
 from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
 from geodrop.state.history import Asked
 
@@ -36,12 +38,14 @@ class Watch:
     def __init__(self, reload: Reload, parts: Parts) -> None:
         self.events = Events()
         self.repairs = Repairs()
+        self.lasting = Lasting()
         self.tally = Tally(parts.engine)
         self.failure = ""
         self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
         self._tasks = parts.tasks
         self._known = Known()
         self._retry = 1.0
+        self._later: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
         """Look once, and then again after whatever happened."""
@@ -60,7 +64,7 @@ class Watch:
 
     def problems(self) -> list[str]:
         """What is wrong now, a line each."""
-        found = self.repairs.problems(time.monotonic())
+        found = [*self.lasting.problems(), *self.repairs.problems(time.monotonic())]
         return [f"not as it should be, and not repaired: {self.failure}", *found] if self.failure else found
 
     async def _look(self, causes: Causes) -> None:
@@ -70,10 +74,9 @@ class Watch:
         found = tuple(causes.found)
         try:
             # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
+            job = partial(look, known=known, asked=asked, links_changed=causes.links, found=found, again=causes.again)
             with self._tasks.failing("watch"):
-                seen = await self._engine.do(
-                    lambda: look(self._reload.config, known, asked, links_changed=causes.links, found=found), REPAIR
-                )
+                seen = await self._engine.do(lambda: job(self._reload.config), REPAIR)
         except GeodropError as error:
             self._failed(error, causes)
             return
@@ -82,6 +85,8 @@ class Watch:
             self._failed(UnavailableError(seen.failure), causes)
         else:
             self.failure, self._retry = "", 1.0
+        if self._lasts(seen, causes):
+            return
         if seen.differences:
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
@@ -99,6 +104,22 @@ class Watch:
                 )
         elif seen.covered:
             self._log.info("interfaces changed", before=_shown(seen.before), now=_shown(seen.known.observed))
+
+    def _lasts(self, seen: Look, causes: Causes) -> bool:
+        """Whether something is wrong that no repair lasts against; sees to it that it is tried again some time."""
+        lasting = seen.known.lasting
+        if not lasting:
+            self.lasting.gone()
+        elif seen.differences:
+            what = summary(lasting)
+            delay = self.lasting.tried(what, causes.culprit, time.time())
+            self._log.error(
+                "a repair did not last", what=what, culprit=self.lasting.culprit, tries=self.lasting.tries, again=delay
+            )
+            if self._later:
+                self._later.cancel()
+            self._later = asyncio.get_running_loop().call_later(delay, self.events.again)
+        return bool(lasting)
 
     def _failed(self, error: GeodropError, causes: Causes) -> None:
         """Say it once, and try again, ever more seldom, with what was to be done."""

@@ -33,7 +33,7 @@ def found(before: Snapshot, current: InForce, ruleset: Ruleset, kept: Kept) -> B
     if base is None or old is None:
         return None
     # What elements of the base lead to must do what they do in this ruleset: services may have other modes now.
-    for chain in program.build(ruleset, current.generation, (), base.loaded, base).either:
+    for chain in program.build(ruleset, current.generation, (), 0, base).either:
         if names.generation_of(chain.name) == base.generation and before.chains.get(chain.name, chain) != chain:
             return None
     differing = thin.moved(old, ruleset, base)
@@ -77,7 +77,7 @@ def _of(snapshot: Snapshot, generation: int) -> Base | None:
     """A generation that is there; None if somebody changed what it says of itself."""
     chain = snapshot.chains.get(names.generation_chain(generation))
     stamp = Stamp.parse(chain.comment) if chain else None
-    return Base(generation, stamp.digest, stamp.loaded, snapshot.maps.keys()) if stamp else None
+    return Base(generation, stamp.digest, snapshot.maps.keys()) if stamp else None
 
 
 def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[str]:

@@ -15,11 +15,13 @@ import select
 import socket
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from geodrop.dataplane import socket_filter
-from geodrop.dataplane.nftables import uapi, wire
-from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK
+from geodrop.dataplane.nftables import messages, uapi, wire
+from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK, Connection
+from geodrop.errors import GeodropError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,28 +33,51 @@ _TYPE_AT, _PORT_AT = 4, 12  # in struct nlmsghdr
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One commit: the process that made it, by number and name (as `comm`, 15 bytes). 0 and "": events were lost."""
+    """One commit: the process that made it, by number and name (as `comm`, 15 bytes). 0 and "": events were lost.
+
+    `user` is whose process it is, by number; None if it has ended before that could be asked.
+    """
 
     process: int = 0
     name: str = ""
+    user: int | None = None
 
     @property
     def culprit(self) -> str:
         """For people."""
-        return f"{self.name} (process {self.process})" if self.process else "somebody"
+        user = "" if self.user is None else f", user {self.user}"
+        return f"{self.name} (process {self.process}{user})" if self.process else "somebody"
 
 
 _listening: set[Changes] = set()
 """Listeners of this process."""
 
 
+def last_commit(connection: Connection) -> int:
+    """The number of the last transaction in the network namespace, whoever made it."""
+    [answer] = connection.ask([messages.get_generation()])
+    return messages.read_generation(answer) if answer is not None else 0
+
+
+def _others_committed(connection: Connection, before: int) -> bool:
+    """Whether anybody else has since the kernel's count was ahead of this process's own by `before`, or may have."""
+    try:
+        return (last_commit(connection) - Connection.committed - before) % (1 << 32) != 0
+    except GeodropError:
+        return True
+
+
 @contextmanager
-def unheard() -> Iterator[None]:
+def unheard(connection: Connection) -> Iterator[None]:
     """Fill without listening: for whoever is in the group the kernel writes a message for each element, whatever a
     filter does to it then, and a fill takes half as long again. Whoever left is told afterwards that something may have
-    happened.
+    happened, unless the kernel has counted no commit but those of this process.
     """
     left = list(_listening)
+    if not left:
+        yield
+        return
+    before = last_commit(connection) - Connection.committed
     # OSError: one was closed meanwhile.
     for listener in left:
         with suppress(OSError):
@@ -63,6 +88,10 @@ def unheard() -> Iterator[None]:
         for listener in left:
             with suppress(OSError):
                 listener.join()
+        if _others_committed(connection, before):
+            for listener in left:
+                with suppress(OSError):
+                    listener.miss()
 
 
 class Changes:
@@ -103,8 +132,11 @@ class Changes:
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_DROP_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
 
     def join(self) -> None:
-        """Hear again; what happened meanwhile is a nameless change."""
+        """Hear again. From any thread."""
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+
+    def miss(self) -> None:
+        """Be told of a nameless change: something happened while nobody heard. From any thread."""
         os.eventfd_write(self._missed, 1)
 
     def read(self) -> list[Change]:
@@ -132,7 +164,18 @@ def _change(body: memoryview) -> Change:
     found = wire.parse(body[wire.NFGENMSG.size :])
     process = found.get(uapi.Generation.PROC_PID)
     name = found.get(uapi.Generation.PROC_NAME)
-    return Change(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
+    return _made_by(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
+
+
+def _made_by(process: int, name: str) -> Change:
+    """With the user, where the process is still there and has the same name: numbers are given out again."""
+    folder = Path(f"/proc/{process}")
+    try:
+        user = folder.stat().st_uid
+        there = (folder / "comm").read_text(errors="replace").rstrip("\n")
+    except OSError:
+        return Change(process, name)
+    return Change(process, name, user if there == name else None)
 
 
 def _only_foreign_commits() -> list[socket_filter.Line]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Difference
 from geodrop.dataplane.nftables import elements, expressions, names, thin
+from geodrop.dataplane.nftables.model import Surplus
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -21,14 +22,34 @@ EXPLAINED = 20
 
 def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Difference]:
     """Compare all but the elements of maps, and that there is nothing more than what should be."""
-    chains = {chain.name: chain for chain in (base, *program.chains)}
+    more = surplus(program, snapshot)
     return [
         *generation(program, snapshot),
         *chain_differences(base, snapshot.chains.get(base.name)),
-        *(Difference(f"chain {name}", ABSENT, "a chain") for name in _others(program, snapshot.chains, chains)),
-        *(Difference(f"map {name}", ABSENT, "a map") for name in _strangers(program, snapshot)),
+        *(Difference(f"chain {name}", ABSENT, "a chain", surplus=True) for name in more.chains),
+        *(
+            Difference(f"{what} {name}", ABSENT, f"a {what}", surplus=True)
+            for what, found in (
+                ("map", [name for name in more.sets if name in snapshot.maps]),
+                ("set", [name for name in more.sets if name not in snapshot.maps]),
+                ("named object", [name for _, name in more.objects]),
+                ("flowtable", more.flowtables),
+            )
+            for name in found
+        ),
         *flags(snapshot.flags),
     ]
+
+
+def surplus(program: Program, snapshot: Snapshot) -> Surplus:
+    """What is there beyond the base chain and a generation, with what that stands on."""
+    maps = {map_.header.name for map_ in program.maps}
+    return Surplus(
+        tuple(_others(program, snapshot.chains, {names.BASE, *(chain.name for chain in program.chains)})),
+        tuple(_others(program, (*snapshot.maps, *snapshot.sets), maps)),
+        snapshot.objects,
+        snapshot.flowtables,
+    )
 
 
 def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
@@ -136,10 +157,6 @@ def _decoded(lists: Sequence[memoryview], width: int) -> dict[tuple[int, int], s
 def _interval(first: int, last: int, width: int) -> str:
     make = ipaddress.IPv4Address if width == 4 else ipaddress.IPv6Address
     return str(make(first)) if first == last else f"{make(first)}-{make(last)}"
-
-
-def _strangers(program: Program, snapshot: Snapshot) -> Iterator[str]:
-    return _others(program, (*snapshot.maps, *snapshot.sets), {map_.header.name for map_ in program.maps})
 
 
 def _others(program: Program, there: Iterable[str], ours: Container[str]) -> Iterator[str]:

@@ -13,10 +13,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
-from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program
-from geodrop.dataplane.nftables.changes import unheard
+from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program, uapi
+from geodrop.dataplane.nftables.changes import last_commit, unheard
 from geodrop.dataplane.nftables.judge import Walk
+from geodrop.dataplane.nftables.model import Surplus
 from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.trace import Trace
 from geodrop.dataplane.nftables.wire import portions
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
     from geodrop.dataplane.nftables.observe import InForce
     from geodrop.dataplane.nftables.wire import Request
+    from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
     Totals = Mapping[str, tuple[int, int]]
@@ -104,7 +107,7 @@ class NftablesEngine:
             stays = _standing(current)
             base = None
             if not known:
-                with _timed(seconds, "fill"), unheard():
+                with _timed(seconds, "fill"), unheard(connection):
                     base = bases.found(before, current, ruleset, kept) if before and current and kept else None
                     new = program.build(ruleset, generation, (), int(self._clock()), base)
                     if before:
@@ -160,6 +163,22 @@ class NftablesEngine:
                     differences += bases.content(connection, map_)
             return differences
 
+    def sweep(self, ruleset: Ruleset) -> None:
+        """Take away what is in our table and should not be, and nothing else; raises ApplyError if that cannot be."""
+        with Connection() as connection:
+            snapshot = observe.read(connection)
+            found = observe.in_force(snapshot)
+            if snapshot is None or found is None or found.stamp is None:
+                return
+            base, _ = bases.in_force(snapshot, found)
+            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base)
+            _take_away(connection, compare.surplus(expected, snapshot), snapshot)
+
+    def last_commit(self) -> int:
+        """The number of the last transaction of anybody; while it stays the same, so does all of nf_tables."""
+        with Connection() as connection:
+            return last_commit(connection)
+
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
         """Compare the elements of one of so many parts of the maps."""
         with Connection() as connection:
@@ -214,6 +233,19 @@ class NftablesEngine:
                 for address in addresses
             ]
 
+    def trace(self, probes: Sequence[Probe], links: Mapping[int, str]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the link that it arrives on; `links` are names by number."""
+        found: dict[str, list[str]] = {name: [] for name in links.values()}
+        with Connection() as connection:
+            if (snapshot := observe.read(connection)) is None:
+                return {name: ["accept"] * len(probes) for name in found}
+            dormant = snapshot.flags & uapi.NFT_TABLE_F_DORMANT
+            for probe in probes:
+                walk = Trace(connection, snapshot, probe, self._clock())
+                for number, name in links.items():
+                    found[name].append("accept" if dormant else walk.verdict(number, name))
+        return found
+
     def exempt(self) -> tuple[int, ...]:
         """Numbers of the interfaces whose packets are let pass, since xdp has judged them."""
         with Connection() as connection:
@@ -252,19 +284,19 @@ class NftablesEngine:
         _raise([*compare.chain_differences(base, observe.read_base(connection)), *compare.flags(flags)])
 
     def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
-        """Delete all generations but these. What cannot be deleted is left to the next `apply`; says what."""
-        chains = [name for name in snapshot.chains if names.generation_of(name) not in {None, *kept}]
-        maps = [name for name in snapshot.maps if names.generation_of(name) not in {None, *kept}]
-        return self._delete(connection, chains, maps)
+        """Delete all but these generations and the base chain, whoever made it.
 
-    def _delete(self, connection: Connection, chains: Sequence[str], maps: Sequence[str]) -> str:
-        if not chains and not maps:
-            return ""
-        expressions.forget()
+        What cannot be deleted is left to the next `apply`; says what.
+        """
+        chains = [name for name in snapshot.chains if name != names.BASE and names.generation_of(name) not in kept]
+        sets = [name for name in (*snapshot.maps, *snapshot.sets) if names.generation_of(name) not in kept]
+        return self._delete(
+            connection, Surplus(tuple(chains), tuple(sets), snapshot.objects, snapshot.flowtables), snapshot
+        )
+
+    def _delete(self, connection: Connection, surplus: Surplus, snapshot: Snapshot) -> str:
         try:
-            connection.transaction(itertools.chain(map(messages.delete_rules, chains), map(messages.delete_set, maps)))
-            # Apart from the maps: kernels before 6.4 let go of the chains that elements lead to after the transaction.
-            connection.transaction(map(messages.delete_chain, chains))
+            _take_away(connection, surplus, snapshot)
         except ApplyError as error:
             return f"left for the next load to delete: {error.message}"
         return ""
@@ -281,7 +313,7 @@ class NftablesEngine:
                 return
             chains = [name for name in now.chains if names.generation_of(name) == new.generation]
             maps = [name for name in now.maps if names.generation_of(name) == new.generation]
-            self._delete(connection, chains, maps)
+            self._delete(connection, Surplus(tuple(chains), tuple(maps)), now)
             made = [name for name in new.counters if name in now.counters and name not in before.counters]
             connection.transaction(map(messages.delete_counter, made))
 
@@ -295,6 +327,29 @@ class NftablesEngine:
         else:
             requests.append(messages.delete_chain(names.BASE))
         connection.transaction(requests)
+
+
+def _take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> None:
+    """Delete it. A chain that the kernel calls goes with its rules: without them its policy alone would judge."""
+    if not surplus:
+        return
+    expressions.forget()
+    called = [name for name in surplus.chains if snapshot.chains[name].hook]
+    connection.transaction(
+        itertools.chain(
+            map(messages.delete_rules, surplus.chains),
+            map(messages.delete_chain, called),
+            map(messages.delete_set, surplus.sets),
+        )
+    )
+    # Apart from what uses them: kernels before 6.4 let go of the chains that elements lead to after the transaction.
+    connection.transaction(
+        itertools.chain(
+            (messages.delete_chain(name) for name in surplus.chains if name not in called),
+            itertools.starmap(messages.delete_object, surplus.objects),
+            map(messages.delete_flowtable, surplus.flowtables),
+        )
+    )
 
 
 def _standing(current: InForce | None) -> set[int]:

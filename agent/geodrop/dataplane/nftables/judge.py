@@ -20,6 +20,7 @@ from geodrop.dataplane.nftables.expressions import (
     Count,
     HostToNetwork,
     Meta,
+    OneOf,
     Payload,
     Reject,
     Verdict,
@@ -55,6 +56,7 @@ class Walk:
         offset = selectors.SOURCE[source.version].offset
         self._header = bytes(offset) + source.packed
         self._source_at = offset
+        self._transport = b""
         family = uapi.NFPROTO_IPV4 if source.version == 4 else uapi.NFPROTO_IPV6
         self._known: Mapping[Expression, bytes] = {
             Meta(MetaKey.NFPROTO): bytes([family]),
@@ -102,32 +104,42 @@ class Walk:
                 return inner
         return VerdictCode.RETURN
 
-    def _rule(self, rule: Rule) -> Verdict | None:  # noqa: C901 - one case an expression
+    def _rule(self, rule: Rule) -> Verdict | None:
         """The verdict of a rule, None if it does not apply."""
         loaded = b""
         for part in rule.expressions:
             match part:
-                case _ if part in self._known:
-                    loaded = self._known[part]
-                case Payload(PayloadBase.NETWORK, offset, length) if self._in_source(offset, length):
-                    loaded = self._header[offset : offset + length]
-                case HostToNetwork():
-                    loaded = loaded[::-1]
-                case Bitwise(mask, xor):
-                    loaded = bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
-                case Cmp(op, value):
-                    if not _COMPARE[op](loaded, value):
-                        return None
-                case Count(name):
-                    self._counter = names.counter(name)
-                case VerdictMap(name):
-                    return self._lookup(name, loaded)
                 case Verdict():
                     return part
                 case Reject():
                     return DROP
+                case VerdictMap(name):
+                    return self._lookup(name, loaded)
+                case Count(name):
+                    self._counter = names.counter(name)
+                case Cmp() | OneOf():
+                    if not _goes_on(part, loaded):
+                        return None
                 case _:
-                    return None
+                    value = self._load(part, loaded)
+                    if value is None:
+                        return None
+                    loaded = value
+        return None
+
+    def _load(self, part: Expression, loaded: bytes) -> bytes | None:
+        """What an expression loads, or makes of what was loaded; None if that is not known of the packet."""
+        match part:
+            case _ if part in self._known:
+                return self._known[part]
+            case Payload(PayloadBase.NETWORK, offset, length) if self._in_source(offset, length):
+                return self._header[offset : offset + length]
+            case Payload(PayloadBase.TRANSPORT, offset, length) if offset + length <= len(self._transport):
+                return self._transport[offset : offset + length]
+            case HostToNetwork():
+                return loaded[::-1]
+            case Bitwise(mask, xor):
+                return bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
         return None
 
     def _in_source(self, offset: int, length: int) -> bool:
@@ -148,6 +160,13 @@ class Walk:
         self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")
         self._target = verdict.chain if verdict else ""
         return verdict
+
+
+def _goes_on(part: Cmp | OneOf, loaded: bytes) -> bool:
+    if isinstance(part, Cmp):
+        return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
+    number = int.from_bytes(loaded, "big")
+    return any(first <= number <= last for first, last in part.choice.ranges)
 
 
 def _element(answer: memoryview) -> tuple[bytes, bool, Verdict | None]:

@@ -31,6 +31,7 @@ _TABLE_ATTRIBUTE = {
     Message.GETRULE: uapi.Rule.TABLE,
     Message.GETSET: uapi.Set.TABLE,
     Message.GETOBJ: uapi.Object.TABLE,
+    Message.GETFLOWTABLE: uapi.Flowtable.TABLE,
 }
 
 _ANONYMOUS = "__set%d"
@@ -182,7 +183,19 @@ def delete_set(name: str) -> Request:
 
 def delete_counter(name: str) -> Request:
     """Remove a counter that no rule uses."""
-    return Request(Message.DELOBJ, Flag.REQUEST, _object(name), f"delete counter {name}")
+    return delete_object(uapi.NFT_OBJECT_COUNTER, name)
+
+
+def delete_object(kind: int, name: str) -> Request:
+    """Remove a counter, quota, limit or whatever else has a name and that no rule uses."""
+    what = "counter" if kind == uapi.NFT_OBJECT_COUNTER else "object"
+    return Request(Message.DELOBJ, Flag.REQUEST, _object(name, kind), f"delete {what} {name}")
+
+
+def delete_flowtable(name: str) -> Request:
+    """Remove a flowtable that no rule uses."""
+    body = wire.string(uapi.Flowtable.TABLE, TABLE) + wire.string(uapi.Flowtable.NAME, name)
+    return Request(Message.DELFLOWTABLE, Flag.REQUEST, body, f"delete flowtable {name}")
 
 
 # --- reading --------------------------------------------------------------------------------------------------------
@@ -207,11 +220,15 @@ def get_table() -> Request:
 
 
 def dump(kind: Message, what: str) -> Request:
-    """Ask for all chains, rules, sets or counters of the table. The kernel dumps chains of other tables along."""
+    """Ask for all chains, rules, sets, objects or flowtables of the table. Chains of other tables come along."""
     body = wire.string(_TABLE_ATTRIBUTE[kind], TABLE)
-    if kind is Message.GETOBJ:
-        body += wire.be32(uapi.Object.TYPE, uapi.NFT_OBJECT_COUNTER)
     return Request(kind, Flag.REQUEST | Flag.DUMP, body, f"read the {what} of table inet {TABLE}")
+
+
+def dump_counters() -> Request:
+    """Ask for all counters of the table."""
+    body = wire.string(uapi.Object.TABLE, TABLE) + wire.be32(uapi.Object.TYPE, uapi.NFT_OBJECT_COUNTER)
+    return Request(Message.GETOBJ, Flag.REQUEST | Flag.DUMP, body, f"read the counters of table inet {TABLE}")
 
 
 def dump_rules(chain: str) -> Request:
@@ -279,6 +296,17 @@ def read_map(found: Mapping[int, memoryview]) -> MapHeader | None:
     return MapHeader(wire.text(found[uapi.Set.NAME]), comment, KeyType(key))
 
 
+def read_object(data: memoryview) -> tuple[int, str]:
+    """Read an answer to `dump` of objects: type and name."""
+    found = wire.parse(data)
+    return wire.number_in(found, uapi.Object.TYPE), wire.text(found[uapi.Object.NAME])
+
+
+def read_generation(data: memoryview) -> int:
+    """Read the answer to `get_generation`: the number of the last transaction, whoever made it."""
+    return wire.number_in(wire.parse(data), uapi.Generation.ID)
+
+
 def read_counter(data: memoryview) -> tuple[str, tuple[int, int]]:
     """Read an answer to `dump` of counters: name, packets and bytes."""
     found = wire.parse(data)
@@ -317,9 +345,7 @@ def _elements(name: str, items: bytes, what: str, more: bytes = b"") -> Request:
     return Request(Message.NEWSETELEM, Flag.REQUEST | Flag.CREATE, body, what)
 
 
-def _object(name: str) -> bytes:
+def _object(name: str, kind: int = uapi.NFT_OBJECT_COUNTER) -> bytes:
     return (
-        wire.string(uapi.Object.TABLE, TABLE)
-        + wire.string(uapi.Object.NAME, name)
-        + wire.be32(uapi.Object.TYPE, uapi.NFT_OBJECT_COUNTER)
+        wire.string(uapi.Object.TABLE, TABLE) + wire.string(uapi.Object.NAME, name) + wire.be32(uapi.Object.TYPE, kind)
     )

@@ -141,8 +141,25 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True)
+class Surplus:
+    """What is in the table and should not be, by name: nothing of ours leads there. `objects` have their type."""
+
+    chains: tuple[str, ...] = ()
+    sets: tuple[str, ...] = ()
+    objects: tuple[tuple[int, str], ...] = ()
+    flowtables: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.chains or self.sets or self.objects or self.flowtables)
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A table as it was read back, elements of maps left out. `sets` names what is no map of geodrop's making."""
+    """A table as it was read back, elements of maps left out.
+
+    `sets`, `objects` (type and name) and `flowtables` are what is no map and no counter of geodrop's making; anonymous
+    sets go with their rules and are left out.
+    """
 
     comment: str
     flags: int
@@ -150,3 +167,5 @@ class Snapshot:
     maps: Mapping[str, MapHeader]
     sets: tuple[str, ...]
     counters: Mapping[str, tuple[int, int]]
+    objects: tuple[tuple[int, str], ...] = ()
+    flowtables: tuple[str, ...] = ()

@@ -13,7 +13,7 @@ import queue
 import socket
 import struct
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 from geodrop.dataplane.nftables import uapi, wire
 from geodrop.dataplane.nftables.uapi import Flag
@@ -56,8 +56,10 @@ class Connection:
     """A netlink socket in the network namespace of the calling thread.
 
     Raises UnavailableError where there is no nf_tables, PrivilegeError without CAP_NET_ADMIN, and RefusedError for
-    everything else. `capacity` is the largest transaction in bytes.
+    everything else. `capacity` is the largest transaction in bytes, `committed` how many this process has made.
     """
+
+    committed: ClassVar[int] = 0
 
     def __init__(self) -> None:
         try:
@@ -109,6 +111,7 @@ class Connection:
         pieces.append(b"".join(pending))
         self._send(pieces, whats[0])
         self._check(first, whats)
+        Connection.committed += 1
 
     def dump(self, request: Request) -> list[memoryview]:
         """The answers to a dump, without headers. Repeated from the start if the kernel's ruleset changed meanwhile."""

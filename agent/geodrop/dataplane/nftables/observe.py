@@ -74,7 +74,14 @@ def read(connection: Connection) -> Snapshot | None:
             name = wire.text(found[uapi.Chain.NAME])
             chains[name] = messages.read_chain(found, rules.get(name, ()))
     comment, flags = table
-    return Snapshot(comment, flags, chains, maps, tuple(others), counters(connection))
+    counted, objects = {}, []
+    for answer in connection.dump(messages.dump(Message.GETOBJ, "objects")):
+        kind, name = messages.read_object(answer)
+        if kind == uapi.NFT_OBJECT_COUNTER and names.counter(name):
+            counted[name] = messages.read_counter(answer)[1]
+        else:
+            objects.append((kind, name))
+    return Snapshot(comment, flags, chains, maps, tuple(others), counted, tuple(objects), _flowtables(connection))
 
 
 def fingerprint(connection: Connection) -> bytes:
@@ -87,6 +94,9 @@ def fingerprint(connection: Connection) -> bytes:
     if table is None:
         return b""
     said = hashlib.blake2b(table)
+    # Objects but for their counts.
+    said.update(repr([*map(messages.read_object, connection.dump(messages.dump(Message.GETOBJ, "objects")))]).encode())
+    said.update(repr(_flowtables(connection)).encode())
     for kind, what in ((Message.GETSET, "maps"), (Message.GETRULE, "rules"), (Message.GETCHAIN, "chains")):
         for answer in connection.dump(messages.dump(kind, what)):
             # Chains of all tables come; the name of theirs is the first attribute of each of these messages.
@@ -107,7 +117,7 @@ def read_base(connection: Connection) -> Chain | None:
 
 def counters(connection: Connection) -> dict[str, tuple[int, int]]:
     """Packets and bytes of all named counters."""
-    return dict(map(messages.read_counter, connection.dump(messages.dump(Message.GETOBJ, "counters"))))
+    return dict(map(messages.read_counter, connection.dump(messages.dump_counters())))
 
 
 def dump_elements(connection: Connection, name: str) -> list[memoryview]:
@@ -151,8 +161,20 @@ def _base(snapshot: Snapshot, generation: int) -> int | None:
     return None
 
 
+def _flowtables(connection: Connection) -> tuple[str, ...]:
+    """Names of the table's flowtables; none where the kernel knows none."""
+    try:
+        answers = connection.dump(messages.dump(Message.GETFLOWTABLE, "flowtables"))
+    except UnavailableError:
+        return ()
+    found = map(wire.parse, answers)
+    return tuple(
+        wire.text(one[uapi.Flowtable.NAME]) for one in found if wire.text(one[uapi.Flowtable.TABLE]) == names.TABLE
+    )
+
+
 def _read_sets(connection: Connection) -> tuple[dict[str, MapHeader], dict[str, Choice], list[str]]:
-    """Our maps, the anonymous sets inside rules, and the names of what is neither."""
+    """Our maps, the anonymous sets inside rules, and the names of what is neither and has a name of its own."""
     maps, choices, others = {}, {}, []
     for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
         found = wire.parse(answer)
@@ -161,7 +183,7 @@ def _read_sets(connection: Connection) -> tuple[dict[str, MapHeader], dict[str, 
             maps[name] = header
         elif choice := _read_choice(connection, name, found):
             choices[name] = choice
-        else:
+        elif SetFlag.ANONYMOUS not in SetFlag(wire.number_in(found, uapi.Set.FLAGS)):
             others.append(name)
     return maps, choices, others
 

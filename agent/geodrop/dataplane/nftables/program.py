@@ -47,12 +47,12 @@ BASE_COMMENT = "packets that arrive on these interfaces are judged by one genera
 
 
 def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int, base: Base | None = None) -> Program:
-    """Everything of one generation; `now`, in seconds since the epoch, tells which `starts` still lie ahead.
+    """Everything of one generation; `now`, in seconds since the epoch, is when it says that it was loaded.
 
-    With a base the generation is a thin one.
+    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is a thin one.
     """
     specs = entry.ordered(ruleset.meta.services)
-    services = [Service(ruleset, generation, spec, now, base) for spec in specs]
+    services = [Service(ruleset, generation, spec, base) for spec in specs]
     chains = entry.chains(generation, str(Stamp(generation, ruleset.digest, now)), services)
     chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
@@ -62,8 +62,8 @@ def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int
     either = [
         chain
         for spec in specs
-        for number, loaded in ((generation, now), (base.generation, base.loaded))
-        for chain in Service(ruleset, number, spec, loaded).led_to()
+        for number in (generation, base.generation)
+        for chain in Service(ruleset, number, spec).led_to()
     ]
     counters = _counters(chains)
     if base.moved is None:

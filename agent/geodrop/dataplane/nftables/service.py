@@ -46,14 +46,13 @@ _SPACES = {Space.IPV4: "IPv4", Space.INSIDE: "IPv4 inside IPv6", Space.IPV6: "IP
 class Service:
     """The chains and maps of one service: its own chain first, then what that leads to."""
 
-    def __init__(
-        self, ruleset: Ruleset, generation: int, service: ServiceSpec, now: int, base: Base | None = None
-    ) -> None:
+    def __init__(self, ruleset: Ruleset, generation: int, service: ServiceSpec, base: Base | None = None) -> None:
         self._meta = ruleset.meta
         self._generation = generation
         self._service = service
         self._monitor = service.mode == "monitor"
-        self._ahead = service.starts if service.starts and service.starts > now and not self._monitor else None
+        # Always by the kernel's clock, however long ago it was: what sets the clock back makes it lie ahead again.
+        self._starts = None if self._monitor else service.starts
         # Whoever takes authentication headers takes what they protect, whatever that is.
         takes_headers = taken.takes_whole(service, AUTHENTICATION)
         self._inside = replace(service, tcp=(), udp=(), protocols=()) if takes_headers else service
@@ -291,9 +290,9 @@ class Service:
         if self._monitor:
             yield self._leave_one("would_drop", RETURN, family, label)
             return
-        if self._ahead:
-            ahead = selectors.before(self._ahead)
-            yield self._leave_one("would_drop", RETURN, family, label, ahead, f"until {utc(self._ahead)}")
+        if self._starts:
+            ahead = selectors.before(self._starts)
+            yield self._leave_one("would_drop", RETURN, family, label, ahead, f"until {utc(self._starts)}")
         yield self._leave_one("dropped", self._refusal(), family, label)
 
     def _refusal(self) -> Verdict:
@@ -329,8 +328,8 @@ class Service:
 
     def _comment(self) -> str:
         effect = self._service.mode
-        if self._ahead:
-            effect += f" from {utc(self._ahead)}"
+        if self._starts:
+            effect += f" from {utc(self._starts)}"
         return f"service {self._service.name}, {effect}"
 
 

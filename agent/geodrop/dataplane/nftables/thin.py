@@ -39,16 +39,15 @@ SMALLEST = 1000
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The generation that another one stands on: its ruleset's digest, when it was loaded, what maps there are.
+    """The generation that another one stands on: its ruleset's digest, and what maps there are.
 
-    `loaded` is in seconds since the epoch. `moved` has what differs, by the name of the base's map; one number more
+    `moved` has what differs, by the name of the base's map; one number more
     than the service has targets stands there for "in no map". None where only what both hold together is known, as for
     who reads them back.
     """
 
     generation: int
     digest: str
-    loaded: int
     maps: Collection[str]
     moved: Mapping[str, Content] | None = None
 

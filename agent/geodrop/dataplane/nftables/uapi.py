@@ -77,6 +77,7 @@ class Message(IntEnum):
     GETOBJ = 19
     DELOBJ = 20
     GETFLOWTABLE = 23
+    DELFLOWTABLE = 24
 
 
 class Flowtable(IntEnum):

@@ -26,9 +26,11 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Answer one request; an empty one asks for bcc's version."""
+    """Answer one request; an empty one asks for bcc's version. The second argument is the process that asks."""
     # Whoever asked may be killed: then nobody is left to remove what this would still pin.
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(sys.argv[2]):
+        sys.exit("whoever asked has ended already")
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     sys.tracebacklimit = 0  # of bcc's exceptions the text is enough

@@ -97,7 +97,7 @@ def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iter
     """Have the child do something. Raises what it raises, and ApplyError when it ends otherwise than by answering."""
     try:
         done = subprocess.run(
-            [python, "-I", "-c", CHILD, str(PACKAGES)],
+            [python, "-I", "-c", CHILD, str(PACKAGES), str(os.getpid())],
             input=json.dumps(request).encode(),
             capture_output=True,
             timeout=seconds,

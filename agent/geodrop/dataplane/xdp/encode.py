@@ -30,10 +30,12 @@ TOO_DEEP = label("", "unreadable")
 
 
 class Clock(NamedTuple):
-    """Now, in seconds since the epoch, and how many seconds CLOCK_TAI is ahead of CLOCK_REALTIME."""
+    """How many seconds CLOCK_TAI is ahead of CLOCK_REALTIME; and now, in seconds since the epoch, where programs cannot
+    tell the time: there a start that has passed is left out, and the clock must not be set back behind it.
+    """
 
-    now: float
     tai_offset: int
+    now: float | None = None
 
 
 class Encoded(NamedTuple):
@@ -122,9 +124,10 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
     policy.version = lay.LAYOUT_VERSION
     policy.zones, policy.services = len(meta.zones), len(meta.services)
     policy.row_bits = _row_bits(ruleset)
-    policy.tai_offset = clock.tai_offset
     for number, service in enumerate(meta.services):
         _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
+        if policy.service[number].starts:
+            policy.tai_offset = clock.tai_offset
     policy.too_deep = pairs[TOO_DEEP]
     _encode_selections(policy, content, ruleset)
     _encode_local(policy, meta.services)
@@ -132,7 +135,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
 
 
 def future_starts(ruleset: Ruleset, now: float) -> bool:
-    """Whether the program would need the kernel's clock."""
+    """Whether the program needs the kernel's clock, even if that will never be set back."""
     return any(
         service.mode == "enforce" and service.starts is not None and service.starts > now
         for service in ruleset.meta.services
@@ -148,7 +151,7 @@ def _encode_service(target: lay.Service, service: ServiceSpec, pair: int, clock:
         lay.SERVICE_KEEP if service.established == "keep" else 0
     )
     target.pair = pair
-    if service.starts is not None and service.starts > clock.now:
+    if service.starts is not None and (clock.now is None or service.starts > clock.now):
         target.starts = (service.starts + clock.tai_offset) * NANOSECONDS
 
 

@@ -19,11 +19,14 @@ from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Totals, Word
 from geodrop.dataplane.xdp.staged import Staged, discard
+from geodrop.dataplane.xdp.trace import trace
+from geodrop.dataplane.xdp.unread import Unread, unread
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
 TRIALS = 1_000
@@ -72,6 +75,10 @@ class XdpEngine:
                 f"this kernel has no mmap-able BPF arrays ({error.strerror})", "use --engine nftables"
             ) from error
 
+    def unread(self) -> Unread | None:
+        """What is pinned, if this process cannot read it."""
+        return unread(self.pins)
+
     def observe(self) -> Observed:
         """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
 
@@ -110,8 +117,8 @@ class XdpEngine:
         """
         started = time.perf_counter()
         suits.check(ruleset)
-        clock = encode.Clock(time.time(), round(time.clock_gettime(time.CLOCK_TAI) - time.time()))
-        if encode.future_starts(ruleset, clock.now) and not libbpf.has_tai_clock():
+        clock = present_clock()
+        if clock.now is not None and encode.future_starts(ruleset, clock.now):
             raise UnavailableError(
                 "a service `starts` in the future, and this kernel's XDP programs cannot tell the time (Linux 6.1 can)",
                 "use --engine nftables",
@@ -165,15 +172,17 @@ class XdpEngine:
             head = programs.head(word.policy)
             tables = programs.tables_differ(word.tables, ruleset) if full else []
             differences = [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
-            # The clock's place in the ruleset is taken from the map: what is checked is all the rest.
-            clock = encode.Clock(0.0, head.tai_offset)
+            clock = present_clock()
             pairs = programs.labels()
             missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
             if missing:
                 return [*differences, Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
             expected = encode.encode_policy(ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset))
-            judge.forgive_past_starts(expected.policy, head, time.time())
-            if programs.policy_differs(word.policy, expected):
+            offset = lay.Policy.from_buffer_copy(expected.policy).tai_offset
+            if head.tai_offset != offset:
+                told = f"starts by CLOCK_TAI {offset} s ahead"
+                differences.append(Difference("policy map", told, f"{head.tai_offset} s ahead"))
+            elif programs.policy_differs(word.policy, expected):
                 differences.append(Difference("policy map", "as in the ruleset", "different"))
             number = libbpf.program_info(programs.fds["geodrop"]).id
             differences += self._links_lost()
@@ -228,6 +237,10 @@ class XdpEngine:
             return [[] for _ in addresses]
         with active as programs:
             return judge.judge(programs, ruleset, addresses, time.time())
+
+    def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the interface that it arrives on."""
+        return trace(self.pins, probes, LAYOUT)
 
     def attached(self) -> tuple[int, ...]:
         """Numbers of the interfaces that a link holds a program on."""
@@ -302,6 +315,12 @@ class XdpEngine:
         except BaseException:
             discard(programs, old, word)
             raise
+
+
+def present_clock() -> encode.Clock:
+    """The clock of now, as a program reads it or as it has to be read for one that cannot."""
+    offset = round(time.clock_gettime(time.CLOCK_TAI) - time.clock_gettime(time.CLOCK_REALTIME))
+    return encode.Clock(offset, None if libbpf.has_tai_clock() else time.time())
 
 
 def _holds(programs: Programs, word: Word, ruleset: Ruleset, generation: int) -> bool:

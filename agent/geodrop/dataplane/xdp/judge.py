@@ -67,16 +67,6 @@ def started(head: lay.Policy, number: int, now: float) -> bool:
     return bool(head.service[number].starts <= (now + head.tai_offset) * NANOSECONDS)
 
 
-def forgive_past_starts(expected: bytearray, found: lay.Policy, now: float) -> None:
-    """A start that was to come when the policy was loaded and has passed since may be in the map or not."""
-    policy = lay.Policy.from_buffer(expected)
-    for number in range(policy.services):
-        both = (policy.service[number].starts, found.service[number].starts)
-        if 0 in both and max(both) <= (now + found.tai_offset) * NANOSECONDS:
-            policy.service[number].starts = found.service[number].starts
-    del policy
-
-
 def _embedded(ruleset: Ruleset, zone: int, address: int) -> int:
     """The IPv4 address that an address of a zone holds, or 0."""
     embedding = ruleset.meta.zones[zone].embedding

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
+PROBE_MARK = 0x67656F64
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
 

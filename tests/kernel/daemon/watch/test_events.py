@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -60,6 +61,41 @@ def test_audits(netns: Namespace) -> None:
     causes = after(lambda events: events.audited([found]))
     assert causes is not None
     assert causes.found == [found]
+
+
+def test_a_clock_that_is_set(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it is looked at, whatever else has not happened. The clock itself is left alone."""
+    del netns
+    clock = Stepped()
+    monkeypatch.setattr("geodrop.daemon.watch.events.ClockSteps", lambda: clock)
+    causes = after(lambda _: clock.step())
+    assert causes is not None
+    assert causes.again
+
+
+class Stepped:
+    """In the place of ClockSteps."""
+
+    def __init__(self) -> None:
+        self._event = os.eventfd(0, os.EFD_NONBLOCK)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._event)
+
+    def fileno(self) -> int:
+        """Readable once it was stepped."""
+        return self._event
+
+    def read(self) -> bool:
+        """As ClockSteps does."""
+        return os.eventfd_read(self._event) > 0
+
+    def step(self) -> None:
+        """Somebody set the clock."""
+        os.eventfd_write(self._event, 1)
 
 
 def test_silence(netns: Namespace) -> None:

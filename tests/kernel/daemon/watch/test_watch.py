@@ -96,6 +96,30 @@ def test_somebody_who_fights(edge: Edge) -> None:
     assert leaked.passed < leaked.sent
 
 
+def test_what_others_put_into_our_table(edge: Edge) -> None:
+    """A chain that drops everything is taken away again, once: no new generation, and status is well, with who it was.
+
+    Neither taking it away nor what others do afterwards makes for another repair.
+    """
+    with watched(edge) as (running, ends), edge.probing(ends) as probes:
+        edge.until(lambda status: status["healthy"])
+        edge.host.netns.nft("add chain inet geodrop theirs { type filter hook input priority 0; policy drop; }\n")
+        status = edge.until(lambda status: status["repaired"] == 1)
+        [repair] = status["repairs"]
+        assert "chain theirs" in repair["what"]
+        assert repair["culprit"].startswith("nft (process ")
+        for number in range(20):
+            edge.host.netns.nft(f"add table ip others{number}\n")
+        edge.geodrop.good("reload")
+        status = edge.status()
+        assert (status["generation"], status["repaired"], status["healthy"]) == (1, 1, True)
+        assert running.log.count("repaired what somebody changed") == 1
+        since = time.monotonic()
+        time.sleep(0.2)
+        outcome = probes.outcome(ALLOWED, since)
+        assert outcome.passed == outcome.sent > 0
+
+
 def test_what_was_unloaded_stays_away(edge: Edge) -> None:
     """Neither a foreign commit nor a new interface brings back what was taken away on purpose."""
     with watched(edge):

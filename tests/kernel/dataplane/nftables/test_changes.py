@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import socket
-from typing import TYPE_CHECKING
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Self
 
 import pytest
 
@@ -17,8 +20,44 @@ if TYPE_CHECKING:
     from tests.namespaces import Namespace
 
 
+class Foreigner:
+    """Another program that commits to nf_tables and lives on; entered, it is in a namespace."""
+
+    COMMIT = """
+import sys
+from geodrop.dataplane.nftables import messages, netlink
+netlink.OWN_PORTS = 0  # as the kernel gives them out
+for _ in sys.stdin:
+    with netlink.Connection() as connection:
+        connection.transaction([messages.new_table("theirs")])
+    print(flush=True)
+"""
+
+    def __init__(self, netns: Namespace) -> None:
+        command = ["nsenter", f"--net=/run/netns/{netns.name}", sys.executable, "-c", self.COMMIT]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
+    def commit(self) -> None:
+        """Make a table, and return when that is done."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "\n"
+
+
 def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
-    """`nft` is named, however many messages its commit has."""
+    """`nft` is named, however many messages its commit has; with its user, if it has not ended by then."""
     with Changes() as changes:
         netns.nft("table ip theirs { chain one { }\n set two { type ipv4_addr; elements = { 192.0.2.1 } }\n }\n")
         assert select.select([changes], [], [], 5)[0]
@@ -27,6 +66,11 @@ def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
         assert change.process > 0
         assert str(change.process) in change.culprit
         assert changes.read() == []
+        with Foreigner(netns) as process:
+            process.commit()
+            [change] = changes.read()
+            assert (change.process, change.user) == (process.pid, os.getuid())
+            assert change.culprit == f"{change.name} (process {process.pid}, user {os.getuid()})"
 
 
 def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
@@ -41,9 +85,9 @@ def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
 
 
 def test_a_fill_is_not_heard_but_not_forgotten(netns: Namespace) -> None:
-    """Who stops listening for a fill is told afterwards that something may have happened, and hears again."""
-    with Changes() as changes:
-        with unheard():
+    """Who stops listening for a fill is told afterwards that somebody did something, and hears again."""
+    with Changes() as changes, Connection() as connection:
+        with unheard(connection):
             netns.nft("add table ip theirs\n")
             assert not select.select([changes], [], [], 0.1)[0]
         assert select.select([changes], [], [], 5)[0]
@@ -51,8 +95,20 @@ def test_a_fill_is_not_heard_but_not_forgotten(netns: Namespace) -> None:
         assert changes.read() == []
         netns.nft("add table ip others\n")
         assert [change.name for change in changes.read()] == ["nft"]
-    with unheard():
+    with Connection() as connection, unheard(connection):
         netns.nft("add table ip after\n")
+
+
+@pytest.mark.usefixtures("netns")
+def test_a_fill_of_our_own_wakes_nobody() -> None:
+    """However many commits it has: the kernel's own count says that there were no others."""
+    with Changes() as changes, Connection() as connection:
+        with unheard(connection):
+            for _ in range(3):
+                connection.transaction([messages.new_table("ours")])
+                connection.transaction([messages.delete_table()])
+        assert not select.select([changes], [], [], 0)[0]
+        assert changes.read() == []
 
 
 def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:

@@ -328,7 +328,7 @@ def test_what_cannot_be_deleted_is_left_for_later(
         (["add", "rule", "inet", "geodrop", "g1", "accept"], "chain g1, rule"),
         (["insert", "rule", "inet", "geodrop", "prerouting", "accept"], "chain prerouting, rule 1"),
         (["add", "chain", "inet", "geodrop", "mine"], "chain mine"),
-        (["add", "set", "inet", "geodrop", "mine", "{ type ipv4_addr; }"], "map mine"),
+        (["add", "set", "inet", "geodrop", "mine", "{ type ipv4_addr; }"], "set mine"),
         (["add", "table", "inet", "geodrop", "{ flags dormant; }"], "table inet geodrop"),
         (["add", "chain", "inet", "geodrop", "prerouting", "{ policy drop; }"], "chain prerouting"),
         (["flush", "chain", "inet", "geodrop", "prerouting"], "table inet geodrop"),

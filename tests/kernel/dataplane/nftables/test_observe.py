@@ -52,6 +52,8 @@ def test_what_others_put_into_the_table_is_seen(netns: Namespace) -> None:
         table inet geodrop {
             map strange { type inet_service : mark; flags timeout; elements = { 22 timeout 1h : 7 }; }
             set plain { type ether_addr; }
+            counter theirs { }
+            quota much { over 1 mbytes; }
             chain other {
                 tcp dport != { 22, 80 } ct state new limit rate 5/second drop
                 ip saddr . tcp dport { 192.0.2.1 . 22 } reject
@@ -64,8 +66,10 @@ def test_what_others_put_into_the_table_is_seen(netns: Namespace) -> None:
     )
     snapshot = read()
     assert snapshot is not None
-    # Anonymous maps count as foreign too: the rules of geodrop lead to named ones.
-    assert {"strange", "plain", "__map0", "__map1"} <= set(snapshot.sets)
+    # Anonymous ones are part of the rules that use them, and go with these.
+    assert set(snapshot.sets) == {"strange", "plain"}
+    assert set(snapshot.objects) == {(1, "theirs"), (2, "much")}  # NFT_OBJECT_COUNTER and _QUOTA
+    assert snapshot.flowtables == ()
     rules = snapshot.chains["other"].rules
     assert len(rules) == 5
     assert all(any(isinstance(part, Other) for part in rule.expressions) for rule in rules[:3])

@@ -7,7 +7,7 @@ import pytest
 
 from geodrop.dataplane.nftables import compare, elements, program
 from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, goto
-from geodrop.dataplane.nftables.model import Chain, Content, Map, MapHeader, Program, Rule, Snapshot
+from geodrop.dataplane.nftables.model import Chain, Content, Map, MapHeader, Program, Rule, Snapshot, Surplus
 from geodrop.dataplane.nftables.uapi import KeyType
 from tests.rulesets import Service, ruleset
 
@@ -78,11 +78,26 @@ def test_differences_beside_the_chains() -> None:
     assert wheres(replace(loaded(), maps=others)) == ["map g7-api.ipv4"]
     assert wheres(replace(loaded(), maps={})) == ["map g7-api.ipv4", "map g7-api.ipv6"]
     assert wheres(replace(loaded(), maps={**loaded().maps, "x": header})) == ["map x"]
-    assert wheres(replace(loaded(), sets=("mine",))) == ["map mine"]
+    assert wheres(replace(loaded(), sets=("mine",))) == ["set mine"]
+    assert wheres(replace(loaded(), objects=((2, "mine"),))) == ["named object mine"]
+    assert wheres(replace(loaded(), flowtables=("mine",))) == ["flowtable mine"]
     assert wheres(replace(loaded(), flags=1)) == ["table inet geodrop"]
     counters = dict(loaded().counters)
     del counters["api.CN.ipv4.dropped"]
     assert wheres(replace(loaded(), counters=counters)) == ["counter api.CN.ipv4.dropped"]
+
+
+def test_surplus_is_told_from_what_differs() -> None:
+    """What can be taken away without loading anything is marked, and nothing else is."""
+    more = replace(loaded(), sets=("one",), objects=((2, "two"),), flowtables=("three",))
+    more = replace(more, chains={**more.chains, "four": Chain("four", "", ())})
+    found = compare.structure(BUILT, BASE, more)
+    assert len(found) == 4
+    assert all(difference.surplus for difference in found)
+    assert compare.surplus(BUILT, more) == Surplus(("four",), ("one",), ((2, "two"),), ("three",))
+    assert not compare.surplus(BUILT, loaded())
+    [hook] = compare.structure(BUILT, BASE, changed(BASE.name, replace(BASE, hook=None)))
+    assert not hook.surplus
 
 
 def test_counters_of_services_that_are_gone_may_stay() -> None:

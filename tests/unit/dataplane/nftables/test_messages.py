@@ -138,3 +138,21 @@ def test_maps_of_raw_payload_say_so_as_nft_does() -> None:
     made = messages.new_map(MapHeader("g1-api.inside", "", KeyType.INTEGER)).body
     assert bytes.fromhex(noted) in bytes(made)
     assert bytes.fromhex(noted) not in bytes(messages.new_map(MapHeader("g1-api.ipv4", "", KeyType.IPV4_ADDR)).body)
+
+
+def test_what_others_made_is_named_as_it_is_removed() -> None:
+    """An object is told by type and name, a flowtable by its name; both are asked to go under these."""
+    quota = messages.delete_object(2, "theirs")
+    assert messages.read_object(body(quota)) == (2, "theirs")
+    assert messages.read_object(body(messages.new_counter("a.ipv4.accepted"))) == (1, "a.ipv4.accepted")
+    flowtable = messages.delete_flowtable("theirs")
+    assert (quota.kind, flowtable.kind) == (uapi.Message.DELOBJ, uapi.Message.DELFLOWTABLE)
+    found = wire.parse(body(flowtable))
+    assert wire.text(found[uapi.Flowtable.TABLE]) == "geodrop"
+    assert wire.text(found[uapi.Flowtable.NAME]) == "theirs"
+
+
+def test_the_number_of_the_last_commit() -> None:
+    """As the kernel tells it, in network byte order."""
+    answer = memoryview(wire.be32(uapi.Generation.ID, 4711) + wire.be32(uapi.Generation.PROC_PID, 1))
+    assert messages.read_generation(answer) == 4711

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from geodrop.dataplane.engine import Scope
 from geodrop.dataplane.nftables import names, program, selectors
 from geodrop.dataplane.nftables.expressions import ACCEPT, Count, VerdictMap, goto
@@ -25,6 +27,17 @@ def test_everything_carries_its_generation() -> None:
     built = program.build(EVERYTHING, 7, ["eth0"], NOW)
     assert {names.generation_of(name) for name in chains(built)} == {7}
     assert {names.generation_of(map_.header.name) for map_ in built.maps} == {7}
+
+
+def test_nothing_but_the_stamp_depends_on_the_clock_of_the_load() -> None:
+    """A host whose clock is a month ahead at boot, or at 1970, loads the same rules: the clock may be set right."""
+    right, ahead, behind = (program.build(EVERYTHING, 7, ["eth0"], now) for now in (NOW, NOW + 30 * 86_400, 0))
+    for wrong in (ahead, behind):
+        stamped = chains(wrong)["g7"]
+        assert stamped.comment != chains(right)["g7"].comment
+        same = replace(stamped, comment=chains(right)["g7"].comment)
+        assert {**chains(wrong), "g7": same} == chains(right)
+        assert (wrong.maps, wrong.counters, wrong.switch) == (right.maps, right.counters, right.switch)
 
 
 def test_the_switch() -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NOW = 1_800_000_000
 WEB = ((443, 443),)
 MAPS = ("g1-api.ipv4", "g1-api.inside", "g1-api.ipv6")
-BASE = Base(1, "", NOW, MAPS)
+BASE = Base(1, "", MAPS)
 
 ipv4 = st.dictionaries(st.integers(0, 255).map(lambda n: f"{n}.0.0.0/8"), st.sampled_from(["CN", "RU"]), max_size=30)
 ipv6 = st.dictionaries(
@@ -67,7 +67,7 @@ def test_laid_over_the_old_it_is_the_new(
     """At every address; and what is sent is sorted, disjoint, and says nothing that the old map says already."""
     old, new = of(old4, old6), of(new4, new6)
     before, after = (program.build(one, number, (), NOW) for one, number in ((old, 1), (new, 2)))
-    base = Base(1, "", NOW, [map_.header.name for map_ in before.maps])
+    base = Base(1, "", [map_.header.name for map_ in before.maps])
     with mock.patch.multiple(thin, LARGEST=0, SMALLEST=0):
         moved = thin.moved(old, new, base)
     assert (moved is None) is (not before.maps)
@@ -107,7 +107,7 @@ def test_when_it_is_not_worth_it() -> None:
         assert [len(content) for content in found.values()] == [1, 1, 0]
         assert thin.moved(of({"1.0.0.0/24": "CN"}), of({"1.0.0.0/24": "CN", "2.0.0.0/24": "RU"}), BASE) is None
         assert thin.moved(of(many), of(dict.fromkeys(many, "RU")), BASE) is None
-    assert thin.moved(of(many), of(more), Base(1, "", NOW, ("g1-api.ipv4.1", "g1-api.ipv4.2"))) is None
+    assert thin.moved(of(many), of(more), Base(1, "", ("g1-api.ipv4.1", "g1-api.ipv4.2"))) is None
     assert thin.moved(ruleset(Service("web", many, tcp=WEB)), of(more), BASE) is None
 
 

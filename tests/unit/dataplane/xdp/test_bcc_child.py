@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -25,10 +26,11 @@ __version__ = "0.99"
 """
 
 
-def ask(bcc: str | None, request: object, folder: Path) -> subprocess.CompletedProcess[str]:
+def ask(bcc: str | None, request: object, folder: Path, parent: int | None = None) -> subprocess.CompletedProcess[str]:
     """Run the child with a package of that content in the place of bcc; None: with none at all."""
     (folder / "bcc.py").write_text("raise ImportError('no bcc here')" if bcc is None else bcc)
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(folder)!r}); {CHILD}", str(PACKAGES)]
+    command.append(str(parent or os.getpid()))
     return subprocess.run(command, input=json.dumps(request), text=True, capture_output=True, check=False)
 
 
@@ -38,6 +40,13 @@ def test_what_bcc_prints_is_no_answer(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {"bcc": "0.99"}
     assert "printed" in done.stderr
     assert "written" in done.stderr
+
+
+def test_nothing_is_built_for_who_has_ended(tmp_path: Path) -> None:
+    """Killed before the child could ask for the signal: it would pin what nobody removes."""
+    done = ask(BCC, {}, tmp_path, parent=os.getppid())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has ended already" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,16 @@ from geodrop.dataplane.xdp import layouts as lay
 from geodrop.errors import UnavailableError
 from tests.rulesets import Service, ruleset
 
-CLOCK = encode.Clock(1_000.0, 37)
+CLOCK = encode.Clock(37)
+BLIND = encode.Clock(37, 1_000.0)
+"""Where programs cannot tell the time."""
 
 
-def encoded(*services: Service) -> lay.Policy:
+def encoded(*services: Service, clock: encode.Clock = CLOCK) -> lay.Policy:
     """The policy element of some services."""
     made = ruleset(*services)
     pairs = {label: number for number, label in enumerate(encode.labels_of(made))}
-    return lay.Policy.from_buffer_copy(encode.encode_policy(made, 7, pairs, CLOCK, bytes(32)).policy)
+    return lay.Policy.from_buffer_copy(encode.encode_policy(made, 7, pairs, clock, bytes(32)).policy)
 
 
 def chosen(policy: lay.Policy, protocol: int, port: int | None = None) -> Any:  # noqa: ANN401 - a lay.Selection
@@ -97,13 +99,24 @@ def test_frames_behind_too_many_tags_have_a_counter_pair() -> None:
 
 
 def test_starts_to_come_and_starts_gone_by() -> None:
-    """A start in the future is written in the kernel's clock, one in the past needs no clock."""
-    policy = encoded(
-        Service("later", tcp=[(1, 1)], starts=2_000), Service("now", tcp=[(2, 2)], starts=999, established="keep")
+    """Both are written in the kernel's clock, which may be set; only programs without one need not wait any more."""
+    services = (
+        Service("later", tcp=[(1, 1)], starts=2_000),
+        Service("now", tcp=[(2, 2)], starts=999, established="keep"),
     )
+    policy = encoded(*services)
     assert policy.service[0].starts == (2_000 + 37) * 1_000_000_000
-    assert policy.service[1].starts == 0
+    assert policy.service[1].starts == (999 + 37) * 1_000_000_000
     assert policy.service[1].flags == lay.SERVICE_ENFORCE | lay.SERVICE_KEEP
+    assert policy.tai_offset == 37
+    blind = encoded(*services, clock=BLIND)
+    assert (blind.service[0].starts, blind.service[1].starts) == (policy.service[0].starts, 0)
+
+
+def test_without_a_start_the_clock_makes_no_difference() -> None:
+    """A leap second, or a daemon that tells the kernel of TAI only later, changes no byte of such a policy."""
+    service = Service("api", tcp=[(1, 1)])
+    assert bytes(encoded(service)) == bytes(encoded(service, clock=encode.Clock(0)))
 
 
 @pytest.mark.parametrize("ports", [(443, 65536), (443, 30_000_000), (-5, 443), (-40_000_000, 443)])

@@ -1,4 +1,4 @@
-"""Addresses as keys, and starts that pass while a policy is loaded."""
+"""Addresses as keys, and when starts take effect."""
 
 from __future__ import annotations
 
@@ -23,14 +23,3 @@ def test_a_start_takes_effect_by_the_kernels_clock() -> None:
     assert not judge.started(policy, 0, 999.9)
     assert judge.started(policy, 0, 1_000.0)
     assert judge.started(policy, 1, 0.0)
-
-
-def test_only_a_start_that_has_passed_is_forgiven() -> None:
-    """One that is missing before its time is a difference."""
-    for now, forgiven in ((999.0, False), (1_001.0, True)):
-        found = lay.Policy(services=1)
-        expected = lay.Policy(services=1)
-        expected.service[0].starts = 1_000 * SECOND
-        content = bytearray(bytes(expected))
-        judge.forgive_past_starts(content, found, now)
-        assert (lay.Policy.from_buffer_copy(content).service[0].starts == 0) is forgiven

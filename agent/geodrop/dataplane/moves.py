@@ -1,0 +1,43 @@
+"""Where packets are judged now and were not before, in one line for people: a change that is none of the ruleset's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.presence import links_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geodrop.dataplane.engine import Interface, Observed
+
+
+def moves(before: Observed, after: Observed) -> str:
+    """`eth0 from nftables to xdp (native), eth1 now judged by nftables`; empty if every link is where it was."""
+    return difference(judges(before), judges(after)) if before.interfaces != after.interfaces else ""
+
+
+def judges(observed: Observed) -> dict[str, str]:
+    """Who judges each link that is there, by its name; and who waits for what is not."""
+    found: dict[str, str] = {}
+    # Last the first: what xdp judges is judged by it, whatever rule of nftables would match there too.
+    for interface, links in reversed([*zip(observed.interfaces, links_of(observed.interfaces, ()), strict=True)]):
+        found |= dict.fromkeys(links, _where(interface)) or {interface.name: f"{_where(interface)}, once it is there"}
+    return found
+
+
+def difference(was: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """The same of what `judges` gave. Pure."""
+    found = []
+    for name in sorted(was.keys() | now.keys()):
+        if name not in now:
+            found.append(f"{name} no longer judged")
+        elif name not in was:
+            found.append(f"{name} now judged by {now[name]}")
+        elif was[name] != now[name]:
+            found.append(f"{name} from {was[name]} to {now[name]}")
+    return ", ".join(found)
+
+
+def _where(interface: Interface) -> str:
+    return f"{interface.engine} ({interface.attach})" if interface.attach else interface.engine

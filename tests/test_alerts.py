@@ -1,0 +1,114 @@
+"""The alerts in deploy/prometheus: what they ask for is told, and they fire where they should and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import operator
+import re
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from geodrop.daemon.metrics import Metrics, of_status
+from geodrop.report.state import Facts, state_of
+
+ROOT = Path(__file__).parents[1]
+RULES: list[dict[str, Any]] = [
+    rule
+    for path in sorted((ROOT / "deploy" / "prometheus").glob("*.yml"))
+    for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]
+    for rule in group["rules"]
+]
+BY_NAME = {rule["alert"]: rule for rule in RULES}
+COUNT = {"packets": 1, "bytes": 60}
+
+
+def status(facts: Facts) -> dict[str, Any]:
+    """As much of `status --json` as metrics read."""
+    state = state_of(facts)
+    return {
+        "enforcing": state.enforcing,
+        "enforcing_expected": facts.asked,
+        "healthy": facts.in_force and facts.reached and not facts.leaks and not facts.problems,
+        "paused": facts.paused,
+        "generation": int(facts.in_force),
+        "interfaces": [{"name": "eth0", "engine": "nftables", "attach": None, "links": ["eth0"]}],
+        "services": [{"name": "api", "mode": "enforce", "effective": "enforce"}],
+        "databases": [{"name": "country.mmdb", "built": 1}],
+    }
+
+
+COMPARE = {ast.Lt: operator.lt, ast.Gt: operator.gt, ast.Eq: operator.eq}
+
+
+def holds(node: ast.AST, values: dict[str, float]) -> float:
+    """An expression of comparisons, which means in Python what it means in PromQL where each name is one series."""
+    match node:
+        case ast.Expression(body):
+            return holds(body, values)
+        case ast.BoolOp(ast.And(), parts):
+            return all(holds(part, values) for part in parts)
+        case ast.Compare(left, [op], [right]):
+            return bool(COMPARE[type(op)](holds(left, values), holds(right, values)))
+        case ast.Name(name):
+            return values[name]
+        case ast.Constant(value):
+            return float(str(value))
+    raise AssertionError(ast.dump(node))
+
+
+EVERY = [Facts(*values) for values in itertools.product((False, True), repeat=len(fields(Facts)))]
+"""Every combination of facts."""
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_every_metric_exists(rule: dict[str, Any]) -> None:
+    """An alert on a name that nothing has never fires."""
+    metrics = Metrics()
+    shared = {"service": "api", "family": "ipv4"}
+    counters = [
+        {**shared, "region": "CN", "dropped": COUNT, "would_drop": COUNT},
+        {**shared, "accepted": COUNT, "never_drop": COUNT},
+    ]
+    metrics.show(lambda: (status(EVERY[-1]), counters))
+    text = generate_latest(metrics.registry).decode()
+    told = {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
+    named = set(re.findall(r"geodrop_\w+", rule["expr"]))
+    assert named
+    assert named <= told
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+def test_every_alert_leads_somewhere(rule: dict[str, Any]) -> None:
+    """How loud it is, for how long it must hold, and a heading of the runbook."""
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert re.fullmatch(r"\d+[mh]", rule["for"])
+    page, _, heading = rule["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^## (.+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
+    assert heading in {re.sub(r"[^a-z -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+@pytest.mark.parametrize("facts", EVERY, ids=str)
+def test_who_is_woken(facts: Facts) -> None:
+    """Somebody, exactly where the policy wants drops, nobody has paused, and a denied packet passes."""
+    values = {
+        sample.name: sample.value
+        for family in of_status(status(facts))
+        for sample in family.samples
+        if not sample.labels
+    }
+
+    def fires(name: str) -> bool:
+        return bool(holds(ast.parse(BY_NAME[name]["expr"], mode="eval"), values))
+
+    passes = not facts.in_force or not facts.reached or facts.leaks
+    assert fires("GeodropNotEnforcing") == (facts.asked and not facts.paused and passes)
+    assert fires("GeodropPaused") == facts.paused
+    if fires("GeodropNotEnforcing"):
+        assert fires("GeodropDegraded")

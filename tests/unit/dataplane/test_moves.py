@@ -1,0 +1,33 @@
+"""What is said of links that change hands."""
+
+from __future__ import annotations
+
+import pytest
+
+from geodrop.dataplane.engine import Interface, Observed
+from geodrop.dataplane.moves import moves
+
+NFT, OTHER, GUARD = (Interface(name, "nftables") for name in ("eth0", "eth1", "eth*"))
+NATIVE, GENERIC = Interface("eth0", "xdp", "native"), Interface("eth0", "xdp", "generic")
+TO_COME = Interface("wan*", "nftables")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ([NFT], [NFT], ""),
+        ([NFT], [NATIVE], "eth0 from nftables to xdp (native)"),
+        ([NATIVE], [GENERIC], "eth0 from xdp (native) to xdp (generic)"),
+        ([NFT], [NFT, OTHER], "eth1 now judged by nftables"),
+        ([NFT, OTHER], [NATIVE], "eth0 from nftables to xdp (native), eth1 no longer judged"),
+        ([Interface("eth0", "nftables", why="busy")], [NFT], ""),
+        # A pattern judges the links that match it, but for those that xdp has.
+        ([NATIVE, GUARD], [GUARD], "eth0 from xdp (native) to nftables"),
+        ([NATIVE, OTHER], [NATIVE, GUARD], ""),
+        ([NFT], [NFT, TO_COME], "wan* now judged by nftables, once it is there"),
+    ],
+)
+def test_each_move(monkeypatch: pytest.MonkeyPatch, before: list[Interface], after: list[Interface], said: str) -> None:
+    """Arrivals, departures and changes of engine or attachment; another reason for the same place is no move."""
+    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (3, "eth1")])
+    assert moves(Observed(1, "", tuple(before)), Observed(1, "", tuple(after))) == said

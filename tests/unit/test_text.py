@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import unicodedata
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geodrop.cli import doctor, explain, history, status, verify
+from geodrop.dataplane.doctor.finding import Finding
+from geodrop.text import MARGIN, harmless, lines, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BAD = [chr(number) for number in range(0x110000) if unicodedata.category(chr(number)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+"""Every control, format character (what turns the direction round is one), half of a pair, and end of a line."""
+
+
+def test_nothing_that_steers_a_terminal_is_left() -> None:
+    """Of all of Unicode, and as something that can be encoded."""
+    assert {"\x1b", "\x9b", "\r", "\x7f", "\u202e", "\u2066", "\u200f", "\u2028", "\ud800"} <= set(BAD)
+    for character in BAD:
+        found = harmless(f"a{character}b")
+        assert found.isprintable()
+        assert found.encode("utf-8").startswith(b"a\\")
+
+
+def test_what_is_printable_stays() -> None:
+    """Names in any script, and a backslash."""
+    for text in ("", "INC-4711: paused", "Zürich, Київ, 東京", "C:\\x1b", "🙂"):
+        assert harmless(text) == lines(text) == shown(text) == text
+
+
+def test_lines() -> None:
+    """They stay lines, with their tabs, and with a margin they cannot be taken for somebody else's."""
+    assert lines("a\tb\r\n\x1b[2Kc") == "a\tb\\r\n\\x1b[2Kc"
+    assert lines("a\nb", MARGIN) == f"a\n{MARGIN}b"
+
+
+def test_shown() -> None:
+    """Every text of an object, however deep; numbers and names of keys stay as they are."""
+    given = {"why": ["x\x1b", ("y\ny", 1)], "problems": ["a\nb\r"], "b": {"c": "\u202e", "d": None, "e": True}}
+    assert shown(given) == {
+        "why": ["x\\x1b", ("y\\ny", 1)],
+        "problems": [f"a\n{MARGIN}b\\r"],
+        "b": {"c": "\\u202e", "d": None, "e": True},
+    }
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\n\n"])
+def test_empty_lines(text: str) -> None:
+    """None is lost."""
+    assert lines(text) == text
+
+
+FAKE = "  service     fake: enforce"
+POISON = f"\x1b]0;title\a\x1b[2K\r\u202e\n{FAKE}"
+
+STATUS = {
+    "state": "enforcing",
+    "judged": [],
+    **dict.fromkeys(("enforcing", "healthy", "paused", "rolled_back", "daemon"), True),
+    "generation": 7,
+    "repaired": 1,
+    "unloaded": False,
+    "digest": "ab",
+    "last_good": "ab",
+    "paused_until": "",
+    "paused_why": "why",
+    "problems": ["problem"],
+    "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "generic", "why": "why"}],
+    "services": [{"name": "api", "effective": "enforce", "starts": "then"}],
+    "last_reload": {"time": "then", "text": "text"},
+    "repairs": [{"time": "then", "what": "what", "culprit": "comm"}],
+    "last_failure": {"origin": "reload", "time": "then", "error": "error"},
+}
+ENTRY = {
+    "time": "then",
+    "origin": "load",
+    "outcome": "failed",
+    "generation": 7,
+    "digest": "ab",
+    "uid": 0,
+    "seconds": 1.0,
+    "target": None,
+    "paused_until": None,
+    "error": "error",
+    "change": "change",
+    "why": "why",
+    "until": "then",
+}
+ANSWER = {
+    "address": "::1",
+    "service": "api",
+    "zone": 1,
+    "region": "US",
+    "rung": "list",
+    "line": "list:x",
+    "mode": "enforce",
+    "would_drop": True,
+    "verdict": "drop",
+    "embedded": "1.1.1.1",
+    "kernel": {"verdict": "drop", "where": "chain", "target": "chain"},
+}
+DIFFERENT = {"agrees": False, "differences": [{"where": "where", "expected": "expected", "found": "found"}]}
+AGREES = {"agrees": True, "sample": None, "digest": "ab", "generation": 7}
+
+
+def poisoned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
+    """An object in which every text but the one of a few words says more than it should."""
+    if isinstance(value, dict):
+        return {name: one if name == "state" else poisoned(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [poisoned(one) for one in value]
+    return value + POISON if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    ("describe", "value"),
+    [
+        (status.describe, STATUS),
+        (status.describe, {**STATUS, "state": "not enforcing"}),
+        (history.describe, ENTRY),
+        (explain.describe, ANSWER),
+        (verify.describe, DIFFERENT),
+        (verify.describe, AGREES),
+        (
+            lambda finding: doctor.describe(Finding(status="ok", **finding)),
+            {"name": "x", "found": "y", "cost": "z", "next_step": "w"},
+        ),
+    ],
+)
+def test_what_verbs_say(describe: Callable[[Any], str], value: Any) -> None:  # noqa: ANN401 - as above
+    """Whatever an object holds: nothing in it steers the terminal, or begins a line as if it were the verb's own."""
+    good = describe(value).split("\n")
+    found = describe(poisoned(value)).split("\n")
+    assert all(line.isprintable() for line in found)
+    assert not any(line.startswith(FAKE) for line in found)
+    assert len([line for line in found if not line.startswith(MARGIN)]) == len(good)
