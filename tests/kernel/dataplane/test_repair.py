@@ -260,11 +260,10 @@ def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.Monk
         if name.startswith("__"):
             return original(connection, name)  # an anonymous set: part of a rule, which is read each time
         read.append(name)
-        original(connection, name)
         return []
 
     monkeypatch.setattr(observe, "dump_elements", dumped)
     differences = [one for part in range(60) for one in NftablesEngine().verify_share(ruleset, part, 60)]
     assert sorted(read) == sorted(set(read))
-    assert len(read) == 2
+    assert len(read) == 3
     assert {one.where.split(",")[0] for one in differences} == {f"map {name}" for name in read}
