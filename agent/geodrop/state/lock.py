@@ -2,7 +2,7 @@
 
 Whoever can open a file can lock it, so the lock is for its owner and group alone. Beside it a daemon, which holds the
 lock for its whole life, writes a file that everybody may read: which process it is, and the socket it answers on. So
-nobody has to read agent.yaml to find it. It stays when the daemon ends, until somebody else takes the lock.
+nobody has to read agent.yaml to find it. Who takes the lock after a daemon that was killed removes what it left.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
         descriptor = _locked(lock, folder)
         try:
             holder = f"pid {os.getpid()}\n{os.fspath(control)}\n".encode().ljust(LENGTH)
-            # What a daemon writes stays when it ends: that nobody repairs any more is told by it.
             _name_holder(descriptor, holder, folder, daemon if control else "")
-            yield
+            try:
+                yield
+            finally:
+                run_folder.remove(daemon, folder)
         finally:
             os.close(descriptor)
 
@@ -57,8 +59,7 @@ def _name_holder(lock: int, holder: bytes, folder: int, daemon: str) -> None:
 
 
 def control_socket() -> str:
-    """Where the daemon of this network namespace answers, or answered before it ended; "" if there was none, or
-    somebody has taken the lock since.
+    """Where the daemon of this network namespace answers, or answered before it was killed; "" if there was none.
 
     Raises UnavailableError where something else has the place of the file that says so.
     """

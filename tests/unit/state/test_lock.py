@@ -63,17 +63,17 @@ def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
         ):
             pytest.fail("two holders")
         assert lock.control_socket() == str(tmp_path / "c.sock")
-    # That one ran, and has ended, is told by it.
-    assert lock.control_socket() == str(tmp_path / "c.sock")
+    assert lock.control_socket() == ""
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
 
 
-def test_what_a_daemon_left_goes_with_the_next_holder(tmp_path: Path) -> None:
-    """Until then it may have ended: whoever connects will see."""
-    with lock.exclusive(tmp_path / "c.sock"):
-        pass
+def test_what_a_killed_daemon_left_goes_with_the_next_holder(tmp_path: Path) -> None:
+    """Until then it may have died: whoever connects will see."""
+    with lock.exclusive():
+        (tmp_path / "run" / "daemon").write_text("pid 1\n/run/c.sock\n")
+        assert lock.control_socket() == "/run/c.sock"
     with lock.exclusive():
         assert lock.control_socket() == ""
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
 
 
 def test_everybody_may_find_the_daemon_and_nobody_else_may_lock(tmp_path: Path) -> None:
