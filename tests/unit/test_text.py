@@ -57,6 +57,8 @@ FAKE = "  service     fake: enforce"
 POISON = f"\x1b]0;title\a\x1b[2K\r\u202e\n{FAKE}"
 
 STATUS = {
+    "state": "enforcing",
+    "judged": [],
     **dict.fromkeys(("enforcing", "healthy", "paused", "rolled_back", "daemon"), True),
     "generation": 7,
     "repaired": 1,
@@ -105,9 +107,9 @@ AGREES = {"agrees": True, "sample": None, "digest": "ab", "generation": 7}
 
 
 def poisoned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
-    """An object in which every text says more than it should."""
+    """An object in which every text but the one of a few words says more than it should."""
     if isinstance(value, dict):
-        return {name: poisoned(one) for name, one in value.items()}
+        return {name: one if name == "state" else poisoned(one) for name, one in value.items()}
     if isinstance(value, list):
         return [poisoned(one) for one in value]
     return value + POISON if isinstance(value, str) else value
@@ -117,7 +119,7 @@ def poisoned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
     ("describe", "value"),
     [
         (status.describe, STATUS),
-        (status.describe, {**STATUS, "enforcing": False}),
+        (status.describe, {**STATUS, "state": "not enforcing"}),
         (history.describe, ENTRY),
         (explain.describe, ANSWER),
         (verify.describe, DIFFERENT),

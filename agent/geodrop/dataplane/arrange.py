@@ -156,14 +156,15 @@ class _Change:
 
     def report(self, plan: Assignment) -> Report:
         """Retire xdp if nothing is left to it, and say what was done."""
-        if self._engines.xdp and not plan.xdp:
-            self._engines.xdp.retire()
+        unreleased = "" if plan.xdp else self._engines.retire_xdp()
         done = [one for one in (self.on_xdp if plan.xdp else None, self._on_nftables) if one]
         seconds: dict[str, float] = {}
         for one in done:
             for phase, spent in one.seconds.items():
                 seconds[phase] = seconds.get(phase, 0.0) + spent
-        return Report(self._generation, seconds, "; ".join(filter(None, (self._note, *(one.note for one in done)))))
+        return Report(
+            self._generation, seconds, "; ".join(filter(None, (self._note, unreleased, *(one.note for one in done))))
+        )
 
 
 def _all_taken(selection: Selection, plan: Assignment, refused: dict[str, UnavailableError]) -> None:

@@ -23,17 +23,24 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.flowtables import Bypass
     from geodrop.dataplane.probes import Probe
     from geodrop.dataplane.xdp.engine import XdpEngine
+    from geodrop.dataplane.xdp.unread import Unread
     from geodrop.ruleset.model import Ruleset
 
 
 class Engines:
-    """The Engine protocol, but for `apply`: `arrange` changes both. `xdp` is None where nothing of it is there."""
+    """The Engine protocol, but for `apply`: `arrange` changes both.
+
+    `xdp` is None where nothing of it is there, or what is there is `unread`: then nftables alone is read and changed.
+    """
 
     name = "auto"
 
-    def __init__(self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf") -> None:
+    def __init__(
+        self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf", unread: Unread | None = None
+    ) -> None:
         self.nftables = nftables
         self.xdp = xdp
+        self.unread = unread
         self._loader = loader
 
     @classmethod
@@ -42,12 +49,24 @@ class Engines:
 
         Who loads the program matters to who changes something; what is pinned reads the same.
         """
-        return cls(NftablesEngine(), make_xdp(loader) if os.path.exists(default_pins()) else None, loader)
+        xdp = make_xdp(loader) if os.path.exists(default_pins()) else None
+        unread = xdp.unread() if xdp else None
+        return cls(NftablesEngine(), None if unread else xdp, loader, unread)
 
     def with_xdp(self) -> XdpEngine:
-        """The xdp engine, brought into use if it was not."""
-        self.xdp = self.xdp or make_xdp(self._loader)
-        return self.xdp
+        """The xdp engine, brought into use if it was not. What cannot be read is left to its probe to refuse."""
+        xdp = self.xdp or make_xdp(self._loader)
+        if not self.unread:
+            self.xdp = xdp
+        return xdp
+
+    def retire_xdp(self) -> str:
+        """Leave nothing to xdp, once nftables judges; says what could not be done."""
+        if self.unread:
+            return self.unread.release()
+        if self.xdp:
+            self.xdp.retire()
+        return ""
 
     @property
     def _all(self) -> list[Watched]:
@@ -126,10 +145,10 @@ class Engines:
                 found.append(engine.fingerprint())
         return tuple(found)
 
-    def last_commit(self) -> int:
-        """The number of the last transaction of nf_tables, whoever made it; 0 where there is none."""
+    def foreign_commits(self) -> int:
+        """While it stays the same, nobody but this process has committed anything to nf_tables, if there is one."""
         with suppress(UnavailableError):
-            return self.nftables.last_commit()
+            return self.nftables.foreign_commits()
         return 0
 
     def counters(self) -> list[Count]:
@@ -174,7 +193,7 @@ class Engines:
     def remove(self) -> bool:
         """Remove all that is ours, from both."""
         removed = [engine.remove() for engine in self._all]
-        return any(removed)
+        return any([*removed, self.unread is not None and self.unread.remove()])
 
     def _judged_by_neither(self) -> list[Difference]:
         """Interfaces that nftables leaves to xdp, and xdp does not judge."""

@@ -279,13 +279,16 @@ def test_a_crash_leaves_old_or_new_on_each_interface(host: Host) -> None:
     seen = set()
     for number in range(20):
         generation = 2 * number + 1
+        started = time.monotonic()
         host.arrange("auto" if number % 2 else "nftables", "eth*", generation=generation)
+        took = time.monotonic() - started
         child = os.fork()
         if child == 0:
             with contextlib.suppress(BaseException):
                 host.arrange("nftables" if number % 4 > 1 else "auto", "eth*", generation=generation + 1)
             os._exit(0)
-        time.sleep(0.003 * number)
+        # From its first moment to well after its end, however fast the machine is just now.
+        time.sleep(took * number / 8)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)

@@ -20,6 +20,7 @@ from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Totals, Word
 from geodrop.dataplane.xdp.staged import Staged, discard
 from geodrop.dataplane.xdp.trace import trace
+from geodrop.dataplane.xdp.unread import Unread, unread
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
@@ -73,6 +74,10 @@ class XdpEngine:
             raise UnavailableError(
                 f"this kernel has no mmap-able BPF arrays ({error.strerror})", "use --engine nftables"
             ) from error
+
+    def unread(self) -> Unread | None:
+        """What is pinned, if this process cannot read it."""
+        return unread(self.pins)
 
     def observe(self) -> Observed:
         """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
