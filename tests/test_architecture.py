@@ -179,6 +179,8 @@ OPENS_BY_ITSELF = {
     "inputs.py": "it is what opens",
     "cli/main.py": "/dev/null, to write to",
     "compile/sandbox.py": "folders, and /dev/null",
+    "compile/relay.py": "/dev/null",
+    "ruleset/container.py": "sealed memory, by its descriptor",
     "compile/child.py": "a descriptor to write to",
     "state/files.py": "to write, in our own folder",
     "state/places.py": "/proc",

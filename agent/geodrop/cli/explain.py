@@ -49,7 +49,8 @@ def run(args: argparse.Namespace) -> int:
         from geodrop.compile import sandbox  # noqa: PLC0415 - each way of answering imports its own
 
         options = {"addresses": addresses, "json": args.json, "at": at}
-        return sandbox.run(sandbox.Job("explain", args.policy, args.database, options=options), timeout=None)
+        job = sandbox.Job("explain", args.policy, args.database, options=options)
+        return sandbox.run(job, timeout=None, reads=not addresses)
     asked = addresses or (text for line in sys.stdin if (text := line.strip()))
     if args.ruleset:
         from geodrop.report.explain import explain_by  # noqa: PLC0415 - as above

@@ -12,12 +12,15 @@ from geodrop.compile.rows import build_rows
 from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
 from geodrop.document.problems import Problem
-from geodrop.errors import PolicyError
+from geodrop.errors import DataError, PolicyError
 from geodrop.geo.world import regions
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import LineKind
-from geodrop.ruleset.container import pack, same_bytes
+from geodrop.ruleset import schema
+from geodrop.ruleset.container import meta_of, pack, same_bytes
+from geodrop.ruleset.fields import Invalid
 from geodrop.ruleset.model import Input, Meta, Ruleset, ServiceSpec, Target, meta_json
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
     from geodrop.geo.database import Database
     from geodrop.geo.world import RegionMap
     from geodrop.policy.model import Line, Policy, Service
-    from geodrop.ruleset.container import Content
+    from geodrop.ruleset.container import Container, Content
 
 
 CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
@@ -44,8 +47,19 @@ def compile_ruleset(policy: Policy, databases: Sequence[Database], inputs: Itera
 
 def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
     """The same from a region map, for a caller that needs the map too."""
-    meta, sections = assemble(policy, region_map, inputs)
-    return pack(meta_json(meta), sections)
+    return write(*assemble(policy, region_map, inputs))
+
+
+def write(meta: Meta, sections: Mapping[str, Content], base: Container | None = None) -> bytes:
+    """The bytes of the file, thin where that is worth it; raises DataError for what no host would take."""
+    data = pack(meta_json(meta), sections, base)
+    try:
+        schema.meta_of(meta_of(data))
+    except Invalid as invalid:
+        raise DataError(
+            f"the ruleset would be refused wherever it is loaded ({invalid})", "make the policy smaller"
+        ) from invalid
+    return data
 
 
 def assemble(
@@ -102,7 +116,7 @@ def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
 
 def identity(database: Database) -> Input:
     """What a ruleset records of a database."""
-    return Input("database", database.name, database.sha256, database.database_type, database.build_epoch)
+    return Input("database", harmless(database.name), database.sha256, database.database_type, database.build_epoch)
 
 
 def _tables_of(previous: Ruleset | None, sections: Mapping[str, Content], zones: Zones) -> dict[str, memoryview] | None:

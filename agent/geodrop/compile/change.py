@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from geodrop.errors import DataError
 from geodrop.geo.partition import DTYPE, Partition, combine
 from geodrop.policy.model import Rung
 from geodrop.ruleset.model import NO_CLASS
@@ -133,17 +132,8 @@ class Change:
         return "nothing changed" if self.same_ruleset else "nothing that is dropped changed"
 
 
-def check_order(ruleset: Ruleset) -> None:
-    """Raise DataError if addresses are not ascending, which the digest of a file cannot tell."""
-    for family in FAMILIES:
-        high, low = _halves(_Side(ruleset).partition(family).starts)
-        if not ((high[1:] > high[:-1]) | ((high[1:] == high[:-1]) & (low[1:] > low[:-1]))).all():
-            name = f"ipv{family}/starts"
-            raise DataError(f"ruleset {ruleset.digest[:12]}: damaged ({name})", "compile it again")
-
-
 def compare(old: Ruleset, new: Ruleset) -> Change:
-    """What `new` changes against `old`. What comes from a file goes through `check_order` first."""
+    """What `new` changes against `old`."""
     one, other = _Side(old), _Side(new)
     names = dict.fromkeys([*other.services, *one.services])
     dropped = {family: _Dropped(one, other, family) for family in FAMILIES}

@@ -8,6 +8,7 @@ databases ahead of its task.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import errno
 import hashlib
@@ -21,8 +22,9 @@ import traceback
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
-from geodrop.compile.build import absent_countries, assemble, build, identity
-from geodrop.compile.change import Change, check_order, compare
+from geodrop.compile import seccomp
+from geodrop.compile.build import absent_countries, assemble, build, identity, write
+from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
 from geodrop.compile.privileges import drop_privileges, limit_time
@@ -31,9 +33,9 @@ from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
-from geodrop.ruleset.container import Container, digest_of, open_descriptors, pack
+from geodrop.ruleset.container import Container, digest_of, open_descriptors
 from geodrop.ruleset.explain import SCHEMA, parse_address
-from geodrop.ruleset.model import Input, Ruleset, meta_json
+from geodrop.ruleset.model import Input, Ruleset
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -41,6 +43,17 @@ if TYPE_CHECKING:
 
     from geodrop.policy.model import Policy
 
+CODECS = (
+    "utf-8",
+    "utf-8-sig",
+    "utf-16",
+    "utf-16-le",
+    "ascii",
+    "latin-1",
+    "idna",
+    "unicode_escape",
+    "raw_unicode_escape",
+)
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
@@ -94,12 +107,14 @@ class Outcome(NamedTuple):
 
 def main() -> NoReturn:
     """Do the one task asked for, answer, and end; end without a word if nobody asks any more."""
-    # Ctrl-C reaches this process too; only the one that asked has something to say about it.
+    # Whoever interrupts it wants it to end; only the one that asked has something to say about that.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A copy, since descriptor 0 will become the task's own. It stays open till then, or what is received would take its
     # place.
     channel = socket.socket(fileno=os.dup(int(sys.argv[1])))
+    warm_up()
     drop_privileges()
+    seccomp.install()
     request = wait(channel)
     if request is None:
         os._exit(0)
@@ -114,6 +129,14 @@ def main() -> NoReturn:
     answer(channel, outcome)
     # At once: there is nothing to tidy up, and freeing what a task leaves behind takes its time.
     os._exit(0)
+
+
+def warm_up() -> None:
+    """Have what Python would only read when it is first used: no file can be opened afterwards."""
+    for name in CODECS:
+        codecs.lookup(name)
+    hashlib.sha256(b"").digest()
+    time.strptime("2000", "%Y")  # imports what it needs when it is called
 
 
 def answer(channel: socket.socket, outcome: Outcome) -> None:
@@ -199,7 +222,7 @@ def compile_(request: Request) -> Outcome:
     previous = _previous(request)
     before = previous.ruleset if previous else None
     meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
-    data = pack(meta_json(meta), sections, previous.container.whole if previous else None)
+    data = write(meta, sections, previous.container.whole if previous else None)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
     if before is None:
@@ -251,11 +274,11 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
     """Read the policy and its lists, and say which files these were; prints warnings, raises GeodropError."""
     given = request.content["policy"]
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
-    read = [Input("policy", os.path.basename(given["name"]), hashlib.sha256(text).hexdigest())]
+    read = [Input("policy", harmless(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
 
     def read_list(file: str) -> bytes:
         data = _ask_for_list(request.channel, file)
-        read.append(Input("list", file, hashlib.sha256(data).hexdigest()))
+        read.append(Input("list", harmless(file), hashlib.sha256(data).hexdigest()))
         return data
 
     policy, warnings = load_policy(text, given["name"], read_list)
@@ -303,7 +326,6 @@ def _open_ruleset(request: Request, name: str) -> Opened:
     """A ruleset by its descriptors: the folder that holds it may be one that only root can enter."""
     opened = open_descriptors(request.ruleset(name), name)
     ruleset = Ruleset.of(opened, name)
-    check_order(ruleset)
     return Opened(opened, ruleset)
 
 

@@ -6,6 +6,7 @@ import ctypes
 import errno
 import os
 import resource
+import signal
 
 NOBODY = 65534
 CPU_SECONDS = 300
@@ -20,6 +21,7 @@ LIMITS = {
 }
 
 # linux/prctl.h
+PR_SET_PDEATHSIG = 1
 PR_CAPBSET_DROP = 24
 PR_SET_NO_NEW_PRIVS = 38
 PR_CAP_AMBIENT = 47
@@ -48,6 +50,8 @@ def drop_privileges() -> None:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
+    # Not before: who becomes somebody else loses it. Whoever started us is gone with the terminal, or was killed.
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     # struct __user_cap_header_struct {version, pid}; twice {effective, permitted, inheritable}, 32 bits each.
     header, sets = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()

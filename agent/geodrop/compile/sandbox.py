@@ -23,8 +23,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from geodrop.compile.channel import receive, send
+from geodrop.compile.relay import Relay
 from geodrop.errors import ConfigError, DataError, UnavailableError, UsageError
 from geodrop.inputs import open_regular
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,10 +42,10 @@ MAX_TEXT = 1 << 18
 PIECE, PIECES = 1 << 16, 16
 """What is taken from the pipe at once, in bytes, and how often; a pipe holds one piece."""
 
+LONGEST_WORDS = 300
+
 GRACE = 0.2
 """Seconds that a child has to end by itself before it is killed."""
-
-STANDARD_STREAMS = (0, 1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Job:
     """What a child is asked to do: a task of `compile.child` and its inputs.
 
     `policy` and `databases` are paths, opened here. `output` is a descriptor to write the ruleset to; `ruleset` and
-    `previous` are descriptors of ruleset files. `options` are the task's own.
+    `previous` are descriptors of sealed memory (ruleset.sealed) with rulesets. `options` are the task's own.
     """
 
     task: str
@@ -91,10 +93,13 @@ class Identity(NamedTuple):
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def run(job: Job, timeout: float | None = TIMEOUT) -> int:
-    """Do a job in a child that shares our standard streams; returns its exit code. Raises as `Child.run`."""
-    with Child.start() as child:
-        return child.run(job, STANDARD_STREAMS, timeout).exit
+def run(job: Job, timeout: float | None = TIMEOUT, *, reads: bool = False) -> int:
+    """Do a job in a child whose streams are relayed to ours (its input if it `reads`); returns its exit code.
+
+    Raises as `Child.run`.
+    """
+    with Relay(reads=reads) as relay, Child.start() as child:
+        return child.run(job, relay.streams, timeout, asked=relay.hand_over).exit
 
 
 class Child:
@@ -107,6 +112,7 @@ class Child:
         self._channel = channel
         self._process = process
         self._prepared: tuple[Identity, ...] | None = None
+        self._last_words = ""
 
     @classmethod
     def start(cls) -> Self:
@@ -119,7 +125,10 @@ class Child:
                     [sys.executable, "-P", "-m", "geodrop.compile.child", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
                     env=_environment(),
+                    start_new_session=True,  # without a terminal that it could open or signal
                 )
             except OSError as error:
                 ours.close()
@@ -166,8 +175,15 @@ class Child:
         except OSError:
             return False
 
-    def run(self, job: Job, streams: Sequence[int] | None = None, timeout: float | None = TIMEOUT) -> Answer:
-        """Do the job; afterwards the child has ended. `streams`: descriptors for its stdin, stdout and stderr.
+    def run(
+        self,
+        job: Job,
+        streams: Sequence[int] | None = None,
+        timeout: float | None = TIMEOUT,
+        asked: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """Do the job; afterwards the child has ended. `streams`: descriptors for its stdin, stdout and stderr, which
+        are not needed here any more once it has `asked`.
 
         Raises ConfigError for a policy and DataError for a database that cannot be opened; DataError too for a child
         that dies, breaks the rules of the channel, or takes longer than `timeout` seconds.
@@ -183,6 +199,7 @@ class Child:
             try:
                 conversation.ask(request, given.descriptors)
                 conversation.close_streams()
+                asked()
                 last = conversation.serve(given.folder)
             except (OSError, ValueError) as failure:
                 self._raise(failure)
@@ -198,6 +215,8 @@ class Child:
             raise DataError(f"the compile process broke the rules ({failure})", next_step) from failure
         code = self.close()
         how = f" (signal {-code})" if code is not None and code < 0 else ""
+        if self._last_words:
+            raise UnavailableError(f"the compile process could not start: {self._last_words}") from failure
         raise DataError(f"the compile process died{how} while reading the inputs", next_step) from failure
 
     def close(self) -> int | None:
@@ -211,6 +230,16 @@ class Child:
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
+        finally:
+            self._hear_last_words()
+
+    def _hear_last_words(self) -> None:
+        """What a process of ours said before it had streams of its job: why it could not start, a line of it."""
+        if self._process and (pipe := self._process.stderr) and not pipe.closed:
+            os.set_blocking(pipe.fileno(), False)
+            lines = (pipe.read(PIECE) or b"").decode(errors="replace").split("\n")
+            pipe.close()
+            self._last_words = harmless(next(filter(None, reversed(lines)), ""))[:LONGEST_WORDS]
 
     def __enter__(self) -> Self:
         return self

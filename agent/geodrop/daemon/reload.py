@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from contextlib import suppress
@@ -25,8 +26,12 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.daemon.parts import Parts
     from geodrop.dataplane.load import Loaded
+    from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
+REFRESH = 600.0
+"""Seconds; a child that has gone is missed by a reload within them, which then waits for a new one's imports."""
+
 FIXED = ("state", "socket", "metrics")
 """Keys of agent.yaml that are read at the start of the daemon and not again."""
 
@@ -72,6 +77,15 @@ class Reload:
         self._asked_by.append(os.getuid() if uid is None else uid)
         return await self._coalesced.ask(say)
 
+    async def run(self) -> None:
+        """For as long as the daemon lives: have a compile child at hand whose databases are those of now.
+
+        Its unit ends it after half an hour, so that one which an input has taken over does not hold a place for ever.
+        """
+        while True:
+            await asyncio.sleep(REFRESH)
+            self._parts.compiler.start(partial(self._maker.wait, self.config))
+
     def close(self) -> None:
         """Let the waiting compile child go."""
         self._maker.close()
@@ -112,8 +126,7 @@ class Reload:
                 wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
                 config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
                 phase("compiling")
-                opened = self._maker.ruleset_file(config)
-                made = await self._parts.compiler.do(opened.__enter__)
+                made = await self._parts.compiler.do(partial(self._maker.make, config))
         except GeodropError as failure:
             # What fails from here on is written down by whoever changes the kernel.
             await self._parts.engine.do(partial(_note, self.config, asked, failure))
@@ -122,10 +135,9 @@ class Reload:
         try:
             phase("loading")
             asked = replace(asked, change=made.change["text"] if made.change else "")
-            loaded = await self._parts.engine.do(partial(self._apply, made.path, config, asked))
+            loaded = await self._parts.engine.do(partial(self._apply, made.ruleset, config, asked))
         finally:
             self.settle.soon()
-            opened.__exit__(None, None, None)
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
@@ -133,9 +145,9 @@ class Reload:
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
-    def _apply(self, path: str, config: Config, asked: Asked) -> Loaded:
+    def _apply(self, ruleset: Ruleset, config: Config, asked: Asked) -> Loaded:
         """On the engine's thread, so that whatever is done there next goes by the agent.yaml that is in force."""
-        loaded = apply_file(path, config, config.engine, (), asked, quick=True)
+        loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
         self.config = config
         return loaded
 

@@ -80,6 +80,7 @@ class Daemon:
             "audit": Audit(self._reload, self._watch, parts).run,
             "schedule": Schedule(self._reload, parts).run,
             "autoreload": Autoreload(self._reload, parts).run,
+            "compile child": self._reload.run,
             "settle": self._reload.settle.run,
             "tally": self._watch.tally.run,
             "writeback": WriteBack(self._reload, parts).run,

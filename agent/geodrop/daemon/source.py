@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
 from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
-from geodrop.inputs import open_regular
-from geodrop.ruleset.container import base_path
+from geodrop.ruleset.container import open_file
+from geodrop.ruleset.model import Ruleset
+from geodrop.ruleset.sealed import seal
 from geodrop.state.places import compile_socket
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from geodrop.config import Config, Source
-
-SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
+    from geodrop.ruleset.container import Container
 
 
 class Made(NamedTuple):
-    """A ruleset file to load, what the compiler warned of, and what it changes (compile.change), if that is known."""
+    """A ruleset to load, what the compiler warned of, and what it changes (compile.change), if that is known."""
 
-    path: str
+    ruleset: Ruleset
     warnings: str = ""
     change: dict[str, Any] | None = None
 
@@ -46,28 +43,31 @@ class Maker:
     def __init__(self) -> None:
         self._waiting: Child | None = None
 
-    @contextlib.contextmanager
-    def ruleset_file(self, config: Config) -> Iterator[Made]:
-        """The file, which is there until the body ends.
+    def make(self, config: Config) -> Made:
+        """The ruleset, read once and checked, in memory that nobody can change any more.
 
         Raises ConfigError, DataError, UnavailableError, and whatever the compile child reports, with its lines.
         """
-        source = source_of(config)
-        with contextlib.ExitStack() as stack:
-            previous = _previous(config, stack)
-            if source.ruleset is not None:
-                yield Made(source.ruleset, change=self._compare(source.ruleset, previous, Store(config.state)))
-                return
-            # In memory, and sealed: the child writes it, and could go on writing after its digest was checked.
-            output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-            stack.callback(os.close, output)
-            job = Job("compile", source.policy, source.databases, output, previous=previous)
+        source, rulesets = source_of(config), Store(config.state).rulesets
+        previous, warnings = _previous(config)
+        if source.ruleset is not None:
+            ruleset = Ruleset.open(source.ruleset, rulesets)
+            return Made(ruleset, warnings, self._compare(ruleset, previous))
+        # In memory, and sealed: the child writes it, and could go on writing after its digest was checked.
+        output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        try:
+            job = Job("compile", source.policy, source.databases, output, previous=descriptors(previous))
             answer = self._child(job).run(job)
-            text = answer.text.rstrip()
+            text = warnings + answer.text.rstrip()
             if answer.exit:
                 raise failure_of(answer.exit, _reason(text), printed=text)
-            fcntl.fcntl(output, fcntl.F_ADD_SEALS, SEALS)
-            yield Made(f"/proc/self/fd/{output}", text, answer.change)
+            try:
+                seal(output)
+            except OSError as error:
+                raise DataError("the compile process would not let go of what it wrote", "try again") from error
+            return Made(Ruleset.open(f"/proc/self/fd/{output}", rulesets), text, answer.change)
+        finally:
+            os.close(output)
 
     def wait(self, config: Config) -> None:
         """Have a child ready for the next request, its inputs read; if it cannot be, that shows then."""
@@ -75,17 +75,17 @@ class Maker:
         if source is None or (self._waiting and self._waiting.is_fit(source.databases)):
             return
         self.close()
-        with contextlib.ExitStack() as stack, contextlib.suppress(UnavailableError, DataError):
+        previous, _ = _previous(config)
+        with contextlib.suppress(UnavailableError, DataError):
             self._waiting = _start()
-            self._waiting.prepare(source.databases, _previous(config, stack))
+            self._waiting.prepare(source.databases, descriptors(previous))
 
-    def _compare(self, path: str, previous: list[int], store: Store) -> dict[str, Any] | None:
+    def _compare(self, ruleset: Ruleset, previous: Container | None) -> dict[str, Any] | None:
         """What a prebuilt ruleset changes; it is loaded even where that cannot be said."""
-        if not previous:
+        if previous is None:
             return None
-        with contextlib.suppress(OSError, DataError), contextlib.ExitStack() as stack:
-            ruleset = [_opened(file, stack) for file in (path, base_path(path, store.rulesets)) if file]
-            job = Job("compare", ruleset=ruleset, previous=previous)
+        with contextlib.suppress(DataError, UnavailableError):
+            job = Job("compare", ruleset=descriptors(ruleset.file), previous=descriptors(previous))
             return self._child(job).run(job).change
         return None
 
@@ -102,25 +102,35 @@ class Maker:
         return child or _start()
 
 
-def _previous(config: Config, stack: contextlib.ExitStack) -> list[int]:
-    """The ruleset that was asked for last, and its base if it is thin, open until the stack is closed; or nothing."""
+def _previous(config: Config) -> tuple[Container | None, str]:
+    """The ruleset that was asked for last, to compare with, where there is one; and a warning where it is damaged."""
     store = Store(config.state)
     path = store.ruleset_path(store.intent().digest)
-    with contextlib.suppress(FileNotFoundError):
-        return [_opened(file, stack) for file in (str(path), base_path(path)) if file]
-    return []
+    if not path.exists():
+        return None, ""
+    try:
+        return open_file(path), ""
+    except DataError as failure:
+        return None, f"geodrop: warning: what changes cannot be said: {failure.message}\n"
 
 
-def _opened(path: str, stack: contextlib.ExitStack) -> int:
-    descriptor = open_regular(path)
-    stack.callback(os.close, descriptor)
-    return descriptor
+def descriptors(file: Container | None) -> list[int]:
+    """What holds a ruleset, for a child: its file's memory, and its base's where it is thin."""
+    return [memory.descriptor for memory in file.memories()] if file else []
 
 
 def _start() -> Child:
     # Where systemd offers its unit, nothing but that will do: a child of ours would have our privileges to lose.
     path = compile_socket()
-    return Child.connect(str(path)) if path.exists() else Child.start()
+    if path.exists():
+        return Child.connect(str(path))
+    if os.geteuid() != 0:
+        # It would have our user, who owns the state directory and may read what we hold in memory.
+        raise UnavailableError(
+            f"there is no {path}, and a daemon that is not root compiles nowhere else",
+            "start it with: systemctl start geodrop-compile.socket, or name a compiled file:  source: {ruleset: FILE}",
+        )
+    return Child.start()
 
 
 def _reason(text: str) -> str:

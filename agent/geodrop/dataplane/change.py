@@ -30,7 +30,6 @@ from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from geodrop.config import Config
     from geodrop.dataplane.engine import Report
@@ -73,14 +72,13 @@ class Change:
     def put(
         self,
         ruleset: Ruleset,
-        source: Path,
         selection: Selection,
         engine: str,
         *,
         anew: bool = False,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent
     ) -> Report | None:
-        """Put a ruleset in force, as a new generation unless the kernel holds just that; `source` is its file.
+        """Put a ruleset in force, as a new generation unless the kernel holds just that.
 
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
         put in force. None if nothing had to be done, which `anew` rules out. Raises what `arrange` does, and before a
@@ -98,7 +96,7 @@ class Change:
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)
         if not self.store.is_kept(ruleset.digest):
-            self.store.keep(source, ruleset.digest)
+            self.store.keep(ruleset.file)
             if not same:
                 self.store.remember(replace(self.intent, generation=generation))
         # What is repaired is filled as a whole: what is there is not to be trusted.
@@ -121,8 +119,8 @@ class Change:
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
         self.attempt.inputs = tuple(asdict(item) for item in ruleset.meta.inputs)
 
-    def kept(self, digest: str) -> tuple[Ruleset, Path]:
-        """A ruleset that was loaded before, and its file; raises DataError if it is no longer there or is damaged."""
+    def kept(self, digest: str) -> Ruleset:
+        """A ruleset that was loaded before; raises DataError if it is no longer there or is damaged."""
         path = self.store.ruleset_path(digest)
         if not path.exists():
             raise DataError(
@@ -132,11 +130,11 @@ class Change:
         ruleset = Ruleset.open(path)
         if ruleset.digest != digest:
             raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
-        return ruleset, path
+        return ruleset
 
     def _find(self, digest: str) -> Ruleset | None:
         try:
-            return self.kept(digest)[0]
+            return self.kept(digest)
         except DataError:
             return None
 

@@ -48,7 +48,7 @@ def cover(config: Config) -> Covered:
     selection = select(config.interfaces, before.names)
     if not selection.names:
         return Covered(before, before)
-    ruleset, _ = change.kept(before.digest)
+    ruleset = change.kept(before.digest)
     view = ruleset.paused(change.intent.paused)
     report = arrange(change.engines, view, before.generation, selection, config.engine)
     return Covered(before, change.engines.observe(), report.note)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.change import begun, by_me
@@ -52,15 +51,23 @@ def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str])
 
 
 def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
-    path: str, config: Config, engine_name: str, interfaces: Sequence[str], asked: Asked, *, quick: bool = False
+    source: str | Ruleset,
+    config: Config,
+    engine_name: str,
+    interfaces: Sequence[str],
+    asked: Asked,
+    *,
+    quick: bool = False,
 ) -> Loaded:
-    """The same for who holds the lock; `quick` as for Change. Who loads or reloads by name leaves a rollback behind.
+    """The same for who holds the lock, from a file or what was read of one; `quick` as for Change.
+
+    Who loads or reloads by name leaves a rollback behind.
 
     Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
     with the old generation still in force.
     """
     with begun(config, asked, quick=quick) as change:
-        ruleset = Ruleset.open(path, change.store.rulesets)
+        ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
         # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
         held = () if asked.origin == "load" else change.before.names
         names = interfaces or config.interfaces
@@ -72,7 +79,7 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
-        report = change.put(ruleset, Path(path), selected, engine_name, rolled_back=rolled_back)
+        report = change.put(ruleset, selected, engine_name, rolled_back=rolled_back)
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems

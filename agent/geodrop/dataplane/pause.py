@@ -61,7 +61,7 @@ def resume(config: Config, asked: Asked) -> Paused:
 def _put(config: Config, asked: Asked, until: int) -> Paused:
     with begun(config, asked) as change:
         selection, engine = change.in_place()
-        ruleset, path = change.kept(change.before.digest)
+        ruleset = change.kept(change.before.digest)
         change.attempt.paused = until
-        report = change.put(ruleset, path, selection, engine, paused=until, why=asked.why if until else "")
+        report = change.put(ruleset, selection, engine, paused=until, why=asked.why if until else "")
     return Paused(change.before, change.engines.observe(), until, report, change.store.unwritten())

@@ -168,15 +168,15 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
             return
         change = Change(config, store, attempt)
         change.engines.nftables.lost = known.totals
-        kept, path = change.kept(ruleset.digest)
+        kept = change.kept(ruleset.digest)
         selection = _where(config, known)
         try:
-            change.put(kept, path, selection, config.engine)
+            change.put(kept, selection, config.engine)
         except (UnavailableError, PrivilegeError):
             if config.engine != "xdp":
                 raise
             # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
-            change.put(kept, path, selection, "nftables")
+            change.put(kept, selection, "nftables")
 
 
 def _where(config: Config, known: Known) -> Selection:

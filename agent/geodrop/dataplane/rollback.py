@@ -59,8 +59,8 @@ def roll_back(
         else:
             target = with_generation(entries, generation)
         change.attempt.target, change.attempt.digest = target.generation, target.digest
-        ruleset, path = change.kept(target.digest)
-        report = change.put(ruleset, path, selection, engine, rolled_back=True)
+        ruleset = change.kept(target.digest)
+        report = change.put(ruleset, selection, engine, rolled_back=True)
     return RolledBack(change.before, change.engines.observe(), target, report, change.store.unwritten())
 
 

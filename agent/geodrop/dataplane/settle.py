@@ -26,6 +26,6 @@ def settle(config: Config) -> Observed | None:
         return None
     with begun(config, Asked("settle", os.geteuid(), change="maps made whole again")) as change:
         selection, engine = change.in_place()
-        ruleset, path = change.kept(change.before.digest)
-        change.put(ruleset, path, selection, engine, anew=True)
+        ruleset = change.kept(change.before.digest)
+        change.put(ruleset, selection, engine, anew=True)
         return change.engines.observe()

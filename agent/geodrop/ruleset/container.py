@@ -10,8 +10,8 @@ r"""The ruleset file: a header, a JSON part and binary sections, all of it under
     ...     ...   the sections in order of their names, each at a multiple of 64 from the start of the file, zero bytes
                   between, nothing behind the last
 
-Sections are read in place from a mapped file. The version stands outside the digest so that a newer file is
-recognised as newer, not as damaged.
+A file is read once, into sealed memory (ruleset.sealed), and checked and used only there. The version stands outside
+the digest so that a newer file is recognised as newer, not as damaged.
 
 A *thin* file leaves out each section that its base has under the same name with the same SHA-256. The base lies beside
 it as BASE.ruleset and is not thin. The digest is that of the whole ruleset either way. So a change of a few verdicts is
@@ -23,8 +23,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import mmap
 import os
+import re
 import struct
 import time
 from dataclasses import dataclass
@@ -32,9 +32,11 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.errors import DataError
 from geodrop.inputs import open_regular
+from geodrop.ruleset.fields import Bounds, Field, Invalid, anything, decode, mapping, record, text, whole
+from geodrop.ruleset.sealed import Sealed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     Content = bytes | memoryview
 
@@ -51,10 +53,17 @@ THIN = 4
 SETTLED = 1.0
 """Seconds after which a file that is written to again is sure to show another time."""
 
-_verified: dict[tuple[int, ...], None] = {}
-"""Files whose sections this process has found right, by what tells them from every other; see `_identity`."""
+BOUNDS = Bounds(size=24 << 20, values=2_000_000)
+"""Of the JSON part: 160 MB of memory at most. The bundled database's has 30 KB and 3,000 values."""
 
-MAX_VERIFIED = 16
+_opened: dict[tuple[int, ...], Container] = {}
+"""Files that this process has read and found right, by what tells them from every other; see `_identity`."""
+
+MAX_SECTIONS = 8_192
+MAX_OPENED = 2
+"""The one in force, and its base where it is thin: 26 MB together where all the world's addresses are in it."""
+
+NEXT_STEP = "copy or compile it again"
 
 
 class Section(NamedTuple):
@@ -66,18 +75,26 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A verified file: `meta` decoded, `sections` as read-only views, `digest` as hex; `base` is that of a thin one."""
+    """A verified file: `meta` decoded, `sections` as read-only views, `digest` as hex; `base` is that of a thin one.
+
+    `memory` is what the file itself held, None for one that never was a file.
+    """
 
     digest: str
-    meta: Mapping[str, Any]
+    meta: object
     sections: Mapping[str, memoryview]
     table: Mapping[str, Section]
     base: Container | None = None
+    memory: Sealed | None = None
 
     @property
     def whole(self) -> Container:
         """The file that has every section, which another may have for its base."""
         return self.base or self
+
+    def memories(self) -> Iterator[Sealed]:
+        """What was read: the file, and its base where it is thin; nothing for one that never was a file."""
+        yield from (one.memory for one in (self, self.base) if one and one.memory)
 
 
 def pack(meta: Mapping[str, Any], sections: Mapping[str, Content], base: Container | None = None) -> bytes:
@@ -87,14 +104,14 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, Content], base: Contain
     """
     table = {name: _described(name, sections[name], base) for name in sorted(sections)}
     content = {"meta": meta, "sections": table}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    written = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     own = _own(table, base)
     if base and THIN * sum(table[name].length for name in own) > sum(section.length for section in table.values()):
         base, own = None, list(table)
     reference = bytes.fromhex(base.digest) if base else NO_BASE
-    parts = [HEADER.pack(MAGIC, VERSION, hashlib.sha256(text).digest(), len(text), reference), text]
-    end = HEADER.size + len(text)
-    for name, start, stop in _places(table, own, len(text)):
+    parts = [HEADER.pack(MAGIC, VERSION, hashlib.sha256(written).digest(), len(written), reference), written]
+    end = HEADER.size + len(written)
+    for name, start, stop in _places(table, own, len(written)):
         parts += [bytes(start - end), bytes(sections[name])]
         end = stop
     return b"".join(parts)
@@ -104,6 +121,12 @@ def digest_of(data: bytes) -> str:
     """The digest that `pack` has put into a file, as hex."""
     digest: bytes = HEADER.unpack_from(data)[2]
     return digest.hex()
+
+
+def meta_of(data: bytes) -> object:
+    """What the JSON part says in a file that `pack` has made, as a reader will get it; raises Invalid."""
+    length: int = HEADER.unpack_from(data)[3]
+    return CONTENT(decode(data[HEADER.size : HEADER.size + length], BOUNDS))[0]
 
 
 def unpack(data: Content, name: str, base: Container | None = None) -> Container:
@@ -116,33 +139,19 @@ def unpack(data: Content, name: str, base: Container | None = None) -> Container
 
 
 def open_file(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Container:
-    """Check a file and map it; raises DataError. The base of a thin one is beside it, or else in `folder`."""
-    name = os.fspath(path)
-    base_name = base_path(path, folder)
-    try:
-        base = None
-        if base_name:
-            with open(open_regular(base_name), "rb", buffering=0) as base_file:
-                base = _map(base_file, base_name, None)
-        with open(open_regular(path), "rb", buffering=0) as file:
-            return _map(file, name, base)
-    except OSError as error:
-        missing = error.filename or name
-        raise DataError(f"{missing}: {error.strerror}", "compile one with: geodrop compile") from error
+    """Read a file and check it; raises DataError. The base of a thin one is beside it, or else in `folder`."""
+    return _open_path(path, lambda reference: _open_path(_base_path(path, folder, reference), _no_base))
 
 
 def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
     """The same for one that is open, followed by its base if it is thin; they stay open."""
-    base = None
+    if not descriptors:
+        raise DataError(f"{name}: missing", "compile it again")
+    own, *others = descriptors
     try:
-        for descriptor in reversed(descriptors):
-            with open(descriptor, "rb", buffering=0, closefd=False) as file:
-                base = _map(file, name, base)
+        return _read(own, name, lambda _: _read(others[0], name, _no_base) if others else None)
     except OSError as error:
         raise DataError(f"{name}: {error.strerror}", "compile it again") from error
-    if base is None:
-        raise DataError(f"{name}: missing", "compile it again")
-    return base
 
 
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
@@ -153,26 +162,50 @@ def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | Non
     except OSError:
         return ""
     reference = HEADER.unpack(header)[4] if len(header) == HEADER.size else NO_BASE
-    if reference == NO_BASE:
-        return ""
-    name = f"{reference.hex()}.ruleset"
+    return "" if reference == NO_BASE else _base_path(path, folder, reference.hex())
+
+
+def _open_path(path: str | os.PathLike[str], base: Callable[[str], Container | None]) -> Container:
+    name = os.fspath(path)
+    try:
+        descriptor = open_regular(path)
+        try:
+            return _read(descriptor, name, base)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise DataError(f"{name}: {error.strerror}", "compile one with: geodrop compile") from error
+
+
+def _no_base(_: str) -> None:
+    """A base has none itself."""
+
+
+def _base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None, reference: str) -> str:
+    name = f"{reference}.ruleset"
     beside = os.path.join(os.path.dirname(path), name)
     return beside if folder is None or os.path.exists(beside) else os.path.join(folder, name)
 
 
-def _map(file: IO[bytes], name: str, base: Container | None) -> Container:
-    """Check and map an open file.
+def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -> Container:
+    """Read an open file, and through `base` the one that it needs, and check both; raises DataError and OSError.
 
-    Digests are taken by reading, not through the mapping: what is only hashed then never counts as our memory. A file
+    Digests are taken by reading, not through a mapping: what is only hashed then never counts as our memory. A file
     that this process has found right, and that nobody has touched since, is not read again.
     """
-    start = _Start.read(file, name)
-    base = _fitting(start, base, name)
-    identity = _identity(file)
-    if identity not in _verified:
-        _check_sections(file, start, base, name)
-        _remember(identity)
-    return _open(memoryview(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)), start, base)
+    identity = _identity(descriptor)
+    if identity in _opened:
+        _opened[identity] = _opened.pop(identity)
+        return _opened[identity]
+    memory = Sealed.read(descriptor, MAX_SIZE)
+    with open(memory.descriptor, "rb", buffering=0, closefd=False) as file:
+        start = _Start.read(file, name)
+        found = _fitting(start, base(start.base) if start.base else None, name)
+        _check_sections(file, start, found, name)
+    opened = _open(memory.view, start, found, memory)
+    if _identity(descriptor) == identity:
+        _remember(identity, opened)
+    return opened
 
 
 def _fitting(start: _Start, base: Container | None, name: str) -> Container | None:
@@ -190,7 +223,7 @@ class _Start(NamedTuple):
     digest: str
     base: str
     length: int
-    meta: Mapping[str, Any]
+    meta: object
     table: Mapping[str, Section]
     size: int
 
@@ -199,20 +232,18 @@ class _Start(NamedTuple):
         """Raises DataError. What is inside is what some geodrop wrote; it is checked all the same: root reads this."""
         size = file.seek(0, os.SEEK_END)
         if size > MAX_SIZE:
-            raise DataError(f"{name}: larger than any ruleset ({size} bytes)", "compile it again")
+            raise DataError(f"{name}: larger than any ruleset ({size:,} bytes)", NEXT_STEP)
         file.seek(0)
         digest, length, reference = _header(file.read(HEADER.size), name)
-        text = file.read(length) if length <= size else b""
-        if hashlib.sha256(text).digest() != digest:
+        if length > BOUNDS.size:
+            raise DataError(f"{name}: {length:,} bytes of JSON, {BOUNDS.size:,} is the most", NEXT_STEP)
+        content = file.read(length) if length <= size else b""
+        if hashlib.sha256(content).digest() != digest:
             raise _altered(name)
         try:
-            content = json.loads(text)
-            table = {section: Section(*described) for section, described in content["sections"].items()}
-            if not all(0 <= one.length <= MAX_SIZE for one in table.values()):
-                raise ValueError("a section's length")
-            meta = content["meta"]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise DataError(f"{name}: damaged ruleset ({error})", "compile it again") from error
+            meta, table = CONTENT(decode(content, BOUNDS))
+        except Invalid as invalid:
+            raise DataError(f"{name}: damaged ruleset ({invalid})", "compile it again") from invalid
         base = "" if reference == NO_BASE else reference.hex()
         return cls(digest.hex(), base, length, meta, table, size)
 
@@ -231,7 +262,7 @@ def _header(header: bytes, name: str) -> tuple[bytes, int, bytes]:
 
 
 def _altered(name: str) -> DataError:
-    return DataError(f"{name}: cut off or altered (its digest does not match)", "copy or compile it again")
+    return DataError(f"{name}: cut off or altered (its digest does not match)", NEXT_STEP)
 
 
 def _check_sections(file: IO[bytes], start: _Start, base: Container | None, name: str) -> None:
@@ -252,11 +283,11 @@ def _check_sections(file: IO[bytes], start: _Start, base: Container | None, name
         raise _altered(name)
 
 
-def _open(view: memoryview, start: _Start, base: Container | None) -> Container:
+def _open(view: memoryview, start: _Start, base: Container | None, memory: Sealed | None = None) -> Container:
     sections = {name: base.sections[name] for name in start.table if base and name in base.table}
     for name, first, stop in _places(start.table, _own(start.table, base), start.length):
         sections[name] = view[first:stop].toreadonly()
-    return Container(start.digest, start.meta, sections, start.table, base)
+    return Container(start.digest, start.meta, sections, start.table, base, memory)
 
 
 def _described(name: str, content: Content, base: Container | None) -> Section:
@@ -289,15 +320,33 @@ def _places(table: Mapping[str, Section], own: list[str], length: int) -> Iterat
         yield name, start, stop
 
 
-def _identity(file: IO[bytes]) -> tuple[int, ...]:
+def _identity(descriptor: int) -> tuple[int, ...]:
     """What differs for another file, and for this one once it was written to."""
-    found = os.fstat(file.fileno())
+    found = os.fstat(descriptor)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _remember(identity: tuple[int, ...]) -> None:
+def _remember(identity: tuple[int, ...], opened: Container) -> None:
     # Time moves in ticks: of a file that has just been written the next write may leave all of this the same.
     if identity[-1] / 1e9 < time.time() - SETTLED:
-        while len(_verified) >= MAX_VERIFIED:
-            del _verified[next(iter(_verified))]
-        _verified[identity] = None
+        while len(_opened) >= MAX_OPENED:
+            del _opened[next(iter(_opened))]
+        _opened[identity] = opened
+
+
+def _content(meta: object, sections: Mapping[str, Section]) -> tuple[object, Mapping[str, Section]]:
+    return meta, sections
+
+
+def _section(value: object) -> Section:
+    if type(value) is not list or len(value) != 2:
+        raise Invalid("is no length and SHA-256")
+    return Section(_LENGTH(value[0]), _SHA256(value[1]))
+
+
+_LENGTH = whole(0, MAX_SIZE)
+_SHA256 = text(64, re.compile("[0-9a-f]{64}"))
+CONTENT: Field[tuple[object, Mapping[str, Section]]] = record(
+    _content, meta=anything, sections=mapping(text(64, re.compile("[a-z0-9_/-]+")), _section, MAX_SECTIONS)
+)
+"""The JSON part, but for what ruleset.schema says of it."""

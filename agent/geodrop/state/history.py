@@ -12,12 +12,27 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
 from geodrop.errors import GeodropError
 from geodrop.inputs import open_regular
+from geodrop.ruleset.fields import (
+    LAST_MOMENT,
+    Bounds,
+    Field,
+    Invalid,
+    decode,
+    listing,
+    number,
+    optional,
+    record,
+    text,
+    whole,
+)
 from geodrop.state import files
 from geodrop.state.room import Room
 from geodrop.state.unwritten import Unwritten
@@ -37,6 +52,11 @@ MAX_TEXT = 2000
 
 ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "settle", "schedule")
 """What brings a change about."""
+
+MAX_LINE = 1 << 20
+"""Bytes. A line is longer only where it names more inputs than a compile takes, or somebody made it so."""
+
+MAX_GENERATION = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +185,7 @@ class History:
         oldest = time.time() - seconds
         try:
             with open(open_regular(self.path), "rb") as file:
-                first, size = _parse(file.readline()), os.fstat(file.fileno()).st_size
+                first, size = next(_lines(file), None), os.fstat(file.fileno()).st_size
         except OSError:
             return
         # A line that is still needed stays, however old it is: only then is more read than the first one.
@@ -189,7 +209,7 @@ class History:
         """Each whole line; None for one that cannot be read, and for a file that cannot be."""
         try:
             with open(open_regular(self.path), "rb") as file:
-                yield from (_parse(line) for line in file if line.endswith(b"\n"))
+                yield from _lines(file)
         except FileNotFoundError:
             pass
         except OSError:
@@ -245,27 +265,65 @@ def _entry(asked: Asked, attempt: Attempt, outcome: str, started: float, error: 
 
 def _line(entry: Entry) -> bytes:
     content = {name: value for name, value in asdict(entry).items() if value not in ("", 0, ())}
-    return json.dumps(content, separators=(",", ":")).encode()
+    content |= {name: content[name][:MAX_TEXT] for name in ("change", "why", "error") if name in content}
+    line = json.dumps(content, separators=(",", ":")).encode()
+    return line if len(line) < MAX_LINE else json.dumps(content | {"inputs": ()}, separators=(",", ":")).encode()
+
+
+def _lines(file: IO[bytes]) -> Iterator[Entry | None]:
+    """Each whole line, None for one that cannot be read; never more of one than a line may have."""
+    while line := file.readline(MAX_LINE):
+        whole_line = line
+        while line and not line.endswith(b"\n"):
+            line = file.readline(MAX_LINE)
+        # The last one, without an end, was cut off by a crash.
+        if line:
+            yield _parse(whole_line)
+
+
+ANY = re.compile(".*", re.DOTALL)
+DIGEST = re.compile("[0-9a-z]*")  # it names a file
+
+_WORD = text(32, re.compile("[a-z-]+"))
+_TEXT = text(MAX_TEXT, ANY)
+_GENERATION = whole(0, MAX_GENERATION)
+_MOMENT = whole(0, LAST_MOMENT)
+_INPUT: Field[dict[str, Any]] = record(
+    dict,
+    ("kind", "name", "sha256", "database_type", "build_epoch"),
+    others=True,
+    kind=_WORD,
+    name=text(4_096, ANY),
+    sha256=text(64, DIGEST),
+    database_type=optional(text(1_024, ANY)),
+    build_epoch=optional(_MOMENT),
+)
+ENTRY = record(
+    partial(Entry, uid=0),
+    ("uid", "generation", "digest", "seconds", "change", "why", "error", "target", "paused", "inputs"),
+    others=True,
+    time=number(0, LAST_MOMENT),
+    origin=_WORD,
+    outcome=_WORD,
+    uid=whole(0, (1 << 32) - 1),
+    generation=_GENERATION,
+    digest=text(64, DIGEST),
+    seconds=number(0, LAST_MOMENT),
+    change=_TEXT,
+    why=_TEXT,
+    error=_TEXT,
+    target=_GENERATION,
+    paused=_MOMENT,
+    inputs=listing(_INPUT, 2_048),
+)
+"""What a line may say. What a later version added is left out."""
+
+_BOUNDS = Bounds(MAX_LINE, 20_000)
 
 
 def _parse(line: bytes) -> Entry | None:
-    """An entry; None if it is not one. What a later version added is left out."""
+    """An entry; None if it is not one."""
     try:
-        content = json.loads(line)
-        return Entry(
-            time=float(content["time"]),
-            origin=str(content["origin"]),
-            outcome=str(content["outcome"]),
-            uid=int(content.get("uid", 0)),
-            generation=int(content.get("generation", 0)),
-            digest=str(content.get("digest", "")),
-            seconds=float(content.get("seconds", 0.0)),
-            change=str(content.get("change", "")),
-            why=str(content.get("why", "")),
-            error=str(content.get("error", "")),
-            target=int(content.get("target", 0)),
-            paused=int(content.get("paused", 0)),
-            inputs=tuple(dict(item) for item in content.get("inputs", ())),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return ENTRY(decode(line, _BOUNDS))
+    except Invalid:
         return None

@@ -15,24 +15,24 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import DataError, GeodropError
-from geodrop.inputs import open_regular, read_regular
+from geodrop.inputs import read_regular
 from geodrop.ruleset import container
+from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, record, text, whole
 from geodrop.state import files
-from geodrop.state.history import History, policies
+from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
 from geodrop.state.keep import Kept
 from geodrop.state.room import Room
 from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from geodrop.state.history import Entry
     from geodrop.state.keep import Keep
@@ -72,6 +72,26 @@ class Intent:
         return now < self.paused
 
 
+def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  # noqa: ANN401 - fields of Intent
+    # Files of versions that knew no other ruleset to go back to have no such key.
+    return Intent(digest=digest, last_good=digest if last_good is None else last_good, **rest)
+
+
+INTENT = record(
+    _intent,
+    ("paused", "why", "last_good", "rolled_back"),
+    others=True,
+    generation=whole(0, MAX_GENERATION),
+    digest=text(64, DIGEST),
+    unloaded=flag,
+    paused=whole(0, LAST_MOMENT),
+    why=text(MAX_TEXT, ANY),
+    last_good=text(64, DIGEST),
+    rolled_back=flag,
+)
+"""What intent.json may say. What a later version added is left out."""
+
+_BOUNDS = Bounds(size=MAX_INTENT, values=100)
 _known: dict[str, Intent] | None = None
 """What this process knows of intents, by the file, if it is their only writer; see `trust_memory`."""
 
@@ -165,21 +185,15 @@ class Store:
         except DataError:
             return False
 
-    def keep(self, source: Path, digest: str) -> None:
-        """Keep a copy of a ruleset, and of its base, in place of one that is damaged.
+    def keep(self, file: container.Container | None) -> None:
+        """Keep a copy of a ruleset's file, just as it was checked, and of its base; in place of one that is damaged.
 
         Raises PrivilegeError or ApplyError.
         """
-        if self.is_kept(digest):
+        if file is None or file.memory is None or self.is_kept(file.digest):
             return
-        if base := container.base_path(source, self.rulesets):
-            self.keep(Path(base), Path(base).stem)
-
-        def copy(target: IO[bytes]) -> None:
-            with open(open_regular(source), "rb") as file:
-                shutil.copyfileobj(file, target, 1 << 20)
-
-        files.replace(self.ruleset_path(digest), copy)
+        self.keep(file.base)
+        files.replace(self.ruleset_path(file.digest), file.memory.write_to)
 
     def keep_bytes(self, content: bytes, digest: str) -> None:
         """Keep a ruleset that has no file; raises PrivilegeError or ApplyError."""
@@ -243,8 +257,8 @@ class Store:
     def _read_intent(self) -> Intent | None:
         """What the file says, None if it is damaged; raises OSError if it cannot be read."""
         try:
-            return _parsed(json.loads(read_regular(self._intent_file, MAX_INTENT)))
-        except (ValueError, RecursionError):
+            return INTENT(decode(read_regular(self._intent_file, _BOUNDS.size), _BOUNDS))
+        except Invalid:
             return None
 
     def _file_differs(self, intent: Intent | None) -> bool:
@@ -266,24 +280,15 @@ class Store:
 
 def _stored(intent: Intent) -> dict[str, Any]:
     """As the file has it."""
-    return {name: value for name, value in asdict(intent).items() if name != "unknown"}
+    content = {name: value for name, value in asdict(intent).items() if name != "unknown"}
+    return content | {"why": intent.why[:MAX_TEXT]}
 
 
-def _parsed(content: Any) -> Intent | None:  # noqa: ANN401 - whatever JSON holds
+def _parsed(content: object) -> Intent | None:
     """An intent; None if it is not one."""
     try:
-        digest = str(content["digest"])
-        return Intent(
-            generation=int(content["generation"]),
-            digest=digest,
-            unloaded=bool(content["unloaded"]),
-            paused=int(content.get("paused", 0)),
-            why=str(content.get("why", "")),
-            # Files of versions that knew no other ruleset to go back to have no such key.
-            last_good=str(content.get("last_good", digest)),
-            rolled_back=bool(content.get("rolled_back", False)),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
+        return INTENT(content)
+    except Invalid:
         return None
 
 

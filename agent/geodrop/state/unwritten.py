@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import GeodropError
 from geodrop.inputs import read_regular
+from geodrop.ruleset.fields import (
+    LAST_MOMENT,
+    Bounds,
+    Invalid,
+    anything,
+    decode,
+    listing,
+    mapping,
+    number,
+    optional,
+    record,
+    text,
+    whole,
+)
 from geodrop.state import run_folder
 from geodrop.state.places import until_boot
 
@@ -57,6 +72,20 @@ class Held:
 
 NOTHING = Held()
 
+_ANY = re.compile(".*", re.DOTALL)
+HELD = record(
+    Held,
+    others=True,
+    reason=text(1 << 20, _ANY),
+    number=whole(0, 4_095),
+    since=number(0, LAST_MOMENT),
+    intent=optional(mapping(text(64, _ANY), anything, 100)),
+    lines=listing(text(MAX_LINES, _ANY), MAX_LINES),
+    lost=whole(0, 1 << 48),
+)
+BOUNDS = Bounds(MAX_SIZE, 1_000_000)
+"""What such a file may say, and how much of it. What an intent and a line may say is for whoever reads them."""
+
 _in_memory: dict[str, Held] = {}
 """What this process keeps since /run could not be written, by the name of the file."""
 
@@ -83,16 +112,8 @@ class Unwritten:
         if name in _in_memory:
             return _in_memory[name]
         try:
-            content = json.loads(read_regular(name, MAX_SIZE, follow=False))
-            return Held(
-                reason=str(content["reason"]),
-                number=int(content["number"]),
-                since=float(content["since"]),
-                intent=None if content["intent"] is None else dict(content["intent"]),
-                lines=tuple(map(str, content["lines"])),
-                lost=int(content["lost"]),
-            )
-        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            return HELD(decode(read_regular(name, BOUNDS.size, follow=False), BOUNDS))
+        except (FileNotFoundError, Invalid):
             return NOTHING
 
     def hold(self, error: GeodropError, intent: Mapping[str, Any] | None = None, line: str = "") -> None:

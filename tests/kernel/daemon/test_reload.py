@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.control import frame
+from geodrop.ruleset.container import MAX_OPENED
 from tests.cli import TIMEOUT
 from tests.daemons import Daemon, daemon, together
 
@@ -158,17 +159,17 @@ def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:
 
 def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
     """After reloads, good and bad, the daemon has no more descriptors than after the first, once it is at rest: some
-    sockets are closed a moment later.
+    sockets are closed a moment later. Rulesets that it has at hand have two each.
     """
     host.deny("RU")
     host.geodrop.good("reload")
     running.wait_for("STATUS=generation 1 -> 2")
     before = running.descriptors()
-    for regions in (["CN"], ["RU"], ["nowhere"], ["US"]):
+    for regions in (["CN"], ["RU"], ["nowhere"], ["US"]) * 2:
         host.deny(*regions)
         host.geodrop.run("reload")
     deadline = time.monotonic() + TIMEOUT
-    while running.descriptors() > before + 1:
+    while running.descriptors() > before + 1 + 2 * MAX_OPENED:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 

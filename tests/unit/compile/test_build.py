@@ -14,7 +14,7 @@ from geodrop.ruleset.explain import explain
 from geodrop.ruleset.model import Input, Ruleset, meta_json
 from tests.unit.compile.worlds import policy, region_map, service
 
-INPUTS = [Input("policy", "policy.yaml", "00")]
+INPUTS = [Input("policy", "policy.yaml", "00" * 32)]
 
 
 def verdicts(given: Policy, *addresses: str) -> list[str]:

@@ -17,7 +17,9 @@ from geodrop.compile.change import Change, Moved, ServiceChange
 from geodrop.compile.channel import receive
 from geodrop.compile.sandbox import Answer, Child, Job
 from geodrop.errors import ConfigError, DataError, PolicyError
+from geodrop.ruleset.container import Container, open_file
 from geodrop.ruleset.model import Ruleset
+from geodrop.ruleset.sealed import seal
 from tests.databases import country, write_database
 
 POLICY = """
@@ -183,35 +185,57 @@ def test_database_replaced_meanwhile_is_read_anew(inputs: Path, tmp_path: Path) 
     assert recorded.sha256 == hashlib.sha256(database.read_bytes()).hexdigest()
 
 
+def memories(path: Path) -> list[int]:
+    """What holds a file, and what it is based on, as a daemon hands it over; open till the test ends."""
+    opened = open_file(path)
+    HELD.append(opened)
+    return [memory.descriptor for memory in opened.memories()]
+
+
+HELD: list[Container] = []
+
+
 def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None:
     """A compile says what changes, and two rulesets that are there can be compared without their inputs."""
     assert compile_to(tmp_path / "old", inputs) == 0
+    old = tmp_path / f"{open_file(tmp_path / 'old').digest}.ruleset"
+    (tmp_path / "old").rename(old)
     (inputs / "policy.yaml").write_text(POLICY.replace("[CN, ", "["))
-    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
-        with Child.start() as child:
-            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[old.fileno()]))
-        assert answer.change is not None
-        assert answer.change["text"] == "1 region moved to accept, +0 -2 prefixes"
-        assert answer.change["services"]["api"]["to_accept"] == {"regions": ["CN"], "lines": []}
-        with Child.start() as child:
-            files = [new.fileno(), old.fileno()]  # it is thin, and what it is based on is the old one
-            again = child.run(Job("compare", ruleset=files, previous=[old.fileno()]))
+    with (tmp_path / "new").open("w+b") as new, Child.start() as child:
+        answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=memories(old)))
+    assert answer.change is not None
+    assert answer.change["text"] == "1 region moved to accept, +0 -2 prefixes"
+    assert answer.change["services"]["api"]["to_accept"] == {"regions": ["CN"], "lines": []}
+    assert len(memories(tmp_path / "new")) == 2, "it is thin, and what it is based on is the old one"
+    with Child.start() as child:
+        again = child.run(Job("compare", ruleset=memories(tmp_path / "new"), previous=memories(old)))
     assert again == Answer(0, "", answer.change)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
 def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: bytes) -> None:
     """It cannot be compared with, but never keeps a good policy from being compiled."""
-    (tmp_path / "old").write_bytes(content)
-    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new:
-        with Child.start() as child:
-            answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[old.fileno()]))
-        assert (answer.exit, answer.change) == (0, None)
-        assert "warning: what changes cannot be said: " in answer.text
-        with Child.start() as child:
-            answer = child.run(Job("compare", ruleset=[new.fileno()], previous=[old.fileno()]))
+    memory = os.memfd_create("old", os.MFD_ALLOW_SEALING)
+    os.write(memory, content)
+    seal(memory)
+    with (tmp_path / "new").open("w+b") as new, Child.start() as child:
+        answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[memory]))
+    assert (answer.exit, answer.change) == (0, None)
+    assert "warning: what changes cannot be said: " in answer.text
+    with Child.start() as child:
+        answer = child.run(Job("compare", ruleset=memories(tmp_path / "new"), previous=[memory]))
+    os.close(memory)
     assert answer.exit == DataError.exit_code
     assert "previous" in answer.text
+
+
+def test_a_previous_ruleset_that_is_not_sealed(inputs: Path, tmp_path: Path) -> None:
+    """The child has no memory to copy it to, and says so."""
+    assert compile_to(tmp_path / "old", inputs) == 0
+    with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new, Child.start() as child:
+        answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[old.fileno()]))
+    assert (answer.exit, answer.change) == (0, None)
+    assert "what changes cannot be said: previous: Operation not permitted" in answer.text
 
 
 def test_change_too_long_for_one_message() -> None:
@@ -245,6 +269,7 @@ def test_nobody_asks() -> None:
     assert child._process
     assert child._process.wait(30) == 0
     assert not child.is_fit([])
+    child.close()
 
 
 def test_reader_that_has_seen_enough(inputs: Path) -> None:

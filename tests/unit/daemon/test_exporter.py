@@ -27,14 +27,15 @@ if TYPE_CHECKING:
 
     from geodrop.daemon.exporter import Exporter
 
-STATUS: dict[str, Any] = {
+STATUS = {
     "enforcing": True,
     "enforcing_expected": True,
     "healthy": True,
     "paused": False,
     "generation": 7,
+    "services": [],
+    "interfaces": [],
 }
-STATUS |= {"services": [], "interfaces": []}
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,6 @@ def exporting(place: Place) -> Iterator[None]:
     """An exporter in a loop of its own, as in the daemon."""
     ready, loop = threading.Event(), asyncio.new_event_loop()
     opened: list[Exporter | OSError] = []
-    serving: list[asyncio.Future[None]] = []
 
     async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         return STATUS, []
@@ -56,15 +56,13 @@ def exporting(place: Place) -> Iterator[None]:
         metrics, scrapes = Metrics(), Scrapes(read)
         metrics.show(scrapes.last)
         try:
-            opened.append(exporter := open_exporter(place, metrics.registry, scrapes))
-            serving.append(asyncio.ensure_future(exporter.serve()))
+            opened.append(open_exporter(place, metrics.registry, scrapes))
         except OSError as failure:
             opened.append(failure)
         ready.set()
 
     async def end() -> None:
         if not isinstance(opened[0], OSError):
-            serving[0].cancel()
             opened[0].close()
             # What stops may have something to write.
             await asyncio.wait(serving)

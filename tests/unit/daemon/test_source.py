@@ -1,4 +1,5 @@
 import fcntl
+import gc
 import os
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import pytest
 from geodrop.compile.sandbox import Child
 from geodrop.config import Config, Source
 from geodrop.daemon import source as module
-from geodrop.daemon.source import SEALS, Maker, source_of
+from geodrop.daemon.source import Maker, descriptors, source_of
 from geodrop.errors import ConfigError, DataError, PolicyError, UnavailableError
-from geodrop.ruleset.model import Ruleset
+from geodrop.ruleset import container
+from geodrop.ruleset.closed import closed, is_closed
+from geodrop.ruleset.sealed import SEALS
 from geodrop.state.store import Intent, Store
 from tests.databases import country, write_database
 
@@ -31,61 +34,78 @@ def maker() -> Maker:
     return Maker()
 
 
-def test_made_and_sealed(config: Config, maker: Maker) -> None:
-    """The file is a ruleset, can no longer be written by anybody, and is gone afterwards."""
+def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was made is a ruleset, can no longer be written by anybody, and is gone with the last that holds it."""
+    monkeypatch.setattr(container, "_opened", {})
+    gc.collect()
     before = len(os.listdir("/proc/self/fd"))
-    with maker.ruleset_file(config) as made:
-        assert Ruleset.open(made.path).meta.services[0].name == "api"
-        with open(made.path, "r+b") as file:
-            assert fcntl.fcntl(file, fcntl.F_GET_SEALS) == SEALS
-            with pytest.raises(PermissionError):
-                file.truncate(0)
+    made = maker.make(config)
+    assert made.ruleset.meta.services[0].name == "api"
+    [memory] = descriptors(made.ruleset.file)
+    assert fcntl.fcntl(memory, fcntl.F_GET_SEALS) == SEALS
+    with pytest.raises(PermissionError), open(f"/proc/self/fd/{memory}", "r+b") as file:
+        file.truncate(0)
+    del made
+    gc.collect()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:
     """Against the ruleset that was asked for last, for a policy and for a prebuilt file alike."""
     store = Store(config.state)
-    with maker.ruleset_file(config) as made:
-        assert made.change is None
-        first = Ruleset.open(made.path).digest
-        store.keep(Path(made.path), first)
-    store.remember(Intent(1, first))
+    first = maker.make(config)
+    assert first.change is None
+    store.keep(first.ruleset.file)
+    store.remember(Intent(1, first.ruleset.digest))
     (tmp_path / "p.yaml").write_text(POLICY.replace("[CN]", "[CN, RU]"))
+    second = maker.make(config)
+    assert second.change
+    assert second.change["text"] == "1 region moved to drop, +1 -0 prefixes"
     prebuilt = tmp_path / "fleet.ruleset"
-    with maker.ruleset_file(config) as made:
-        assert made.change
-        assert made.change["text"] == "1 region moved to drop, +1 -0 prefixes"
-        prebuilt.write_bytes(Path(made.path).read_bytes())
-        text = made.change["text"]
-    with maker.ruleset_file(Config(source=Source(ruleset=str(prebuilt)), state=config.state)) as made:
-        assert made.change
-        assert (made.path, made.change["text"]) == (str(prebuilt), text)
+    with prebuilt.open("wb") as file:
+        assert second.ruleset.file
+        assert second.ruleset.file.memory
+        second.ruleset.file.memory.write_to(file)
+    third = maker.make(Config(source=Source(ruleset=str(prebuilt)), state=config.state))
+    assert third.change
+    assert (third.ruleset.digest, third.change["text"]) == (second.ruleset.digest, second.change["text"])
+
+
+def test_a_damaged_one_before_is_no_hindrance(config: Config, maker: Maker) -> None:
+    """What changes cannot be said then, and that is said."""
+    store = Store(config.state)
+    store.remember(Intent(1, "d1"))
+    store.keep_bytes(b"nonsense", "d1")
+    made = maker.make(config)
+    assert made.change is None
+    assert "what changes cannot be said" in made.warnings
 
 
 def test_a_prebuilt_file_needs_no_compiler(tmp_path: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even where it is damaged, or no child can be started: whether it is good is seen when it is loaded."""
+    """Where no child can be started it is loaded all the same; only what it changes cannot be said."""
 
     def fail() -> None:
         raise UnavailableError("no child")
 
     monkeypatch.setattr(module, "_start", fail)
-    config = Config(source=Source(ruleset=str(tmp_path / "none")), state=tmp_path)
-    with maker.ruleset_file(config) as made:
-        assert made == (str(tmp_path / "none"), "", None)
+    (tmp_path / "fleet.ruleset").write_bytes(closed())
+    made = maker.make(Config(source=Source(ruleset=str(tmp_path / "fleet.ruleset")), state=tmp_path))
+    assert is_closed(made.ruleset.meta.compiler)
+    with pytest.raises(DataError, match="none: No such file"):
+        maker.make(Config(source=Source(ruleset=str(tmp_path / "none")), state=tmp_path))
 
 
 def test_failures_keep_code_and_lines(config: Config, maker: Maker, tmp_path: Path) -> None:
     """A policy that is wrong is 78 with the compiler's own lines, a database 65."""
     (tmp_path / "p.yaml").write_text(POLICY.replace("CN", "QQ"))
-    with pytest.raises(ConfigError, match=r"p.yaml:3:.*QQ") as caught, maker.ruleset_file(config):
-        pytest.fail("made of nothing")
+    with pytest.raises(ConfigError, match=r"p.yaml:3:.*QQ") as caught:
+        maker.make(config)
     assert caught.value.exit_code == PolicyError.exit_code
     assert caught.value.printed.count("\n") >= 2
     (tmp_path / "p.yaml").write_text(POLICY)
     (tmp_path / "d.mmdb").write_bytes(b"nonsense")
-    with pytest.raises(DataError, match=r"d\.mmdb"), maker.ruleset_file(config):
-        pytest.fail("made of nothing")
+    with pytest.raises(DataError, match=r"d\.mmdb"):
+        maker.make(config)
 
 
 def waiting(maker: Maker) -> Child | None:
@@ -100,20 +120,34 @@ def test_a_child_waits(config: Config, maker: Maker, monkeypatch: pytest.MonkeyP
     assert first
     maker.wait(config)
     assert waiting(maker) is first
-    with maker.ruleset_file(config):
-        assert waiting(maker) is None
+    maker.make(config)
+    assert waiting(maker) is None
     maker.wait(config)
     second = waiting(maker)
     assert second
     second.close()
-    with maker.ruleset_file(config) as made:
-        assert Ruleset.open(made.path).digest
+    assert maker.make(config).ruleset.digest
     maker.wait(config)
     maker.close()
     monkeypatch.setattr(module, "compile_socket", lambda: Path("/"))
     maker.wait(config)
-    with pytest.raises(UnavailableError, match=r"geodrop-compile\.socket"), maker.ruleset_file(config):
-        pytest.fail("made by a child with our privileges")
+    with pytest.raises(UnavailableError, match=r"geodrop-compile\.socket"):
+        maker.make(config)
+
+
+def test_a_daemon_that_is_not_root_compiles_in_its_unit_only(
+    config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the socket of systemd it refuses, with the command that brings it; a compiled file needs none."""
+    monkeypatch.setattr(os, "geteuid", lambda: 998)
+    monkeypatch.setattr(Child, "start", lambda: pytest.fail("a child with the daemon's own user"))
+    with pytest.raises(UnavailableError, match=r"systemctl start geodrop-compile\.socket.*source: \{ruleset:"):
+        maker.make(config)
+    maker.wait(config)
+    assert waiting(maker) is None
+    (tmp_path / "fleet.ruleset").write_bytes(closed())
+    made = maker.make(Config(source=Source(ruleset=str(tmp_path / "fleet.ruleset")), state=tmp_path))
+    assert is_closed(made.ruleset.meta.compiler)
 
 
 def test_no_source() -> None:

@@ -30,7 +30,7 @@ CALLS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "p
 def put(config: Config, path: Path, **asked_for: Any) -> Report | None:  # noqa: ANN401 - fields of Intent
     """One load."""
     with begun(config, by_me("load")) as change:
-        return change.put(Ruleset.open(path), path, Selection(("eth0",)), "auto", **asked_for)
+        return change.put(Ruleset.open(path), Selection(("eth0",)), "auto", **asked_for)
 
 
 def digest_of(path: Path) -> str:
@@ -76,7 +76,7 @@ def test_a_quick_change_may_stand_on_what_is_in_force(kernel: Kernel, rulesets: 
     for number, (quick, path) in enumerate(((False, 0), (True, 1), (True, 1))):
         kernel.differences = [Difference("a map", "this", "that")] if number == 2 else []
         with begun(config, by_me("reload"), quick=quick) as change:
-            assert change.put(Ruleset.open(rulesets[path]), rulesets[path], Selection(("eth0",)), "auto")
+            assert change.put(Ruleset.open(rulesets[path]), Selection(("eth0",)), "auto")
         assert (kernel.kept is not None) == (number == 1)
         if kernel.kept:
             found = kernel.kept(digest_of(rulesets[0]))
@@ -90,7 +90,7 @@ def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> 
     put(config, rulesets[0])
     digest = digest_of(rulesets[0])
     change = Change(config, store := Store(config.state), attempt=None)  # type: ignore[arg-type]
-    assert change.kept(digest)[0].digest == kernel.now.digest
+    assert change.kept(digest).digest == kernel.now.digest
     store.ruleset_path(digest).write_bytes(rulesets[1].read_bytes())
     with pytest.raises(DataError, match="holds another ruleset"):
         change.kept(digest)
@@ -228,8 +228,8 @@ def repair(config: Config) -> Report | None:
     """What a look does once somebody has flushed."""
     digest = Store(config.state).intent().digest
     with begun(config, by_me("repair")) as change:
-        ruleset, path = change.kept(digest)
-        return change.put(ruleset, path, Selection(("eth0",)), "auto", anew=True)
+        ruleset = change.kept(digest)
+        return change.put(ruleset, Selection(("eth0",)), "auto", anew=True)
 
 
 GLASS = {
@@ -315,7 +315,7 @@ def test_nobody_restores_what_may_have_been_unloaded(kernel: Kernel, rulesets: l
     assert store.intent().unknown
     for origin in ("repair", "settle", "boot"):
         with begun(config, by_me(origin)) as change, pytest.raises(ApplyError, match="may say unloaded or paused"):
-            change.put(Ruleset.open(rulesets[0]), rulesets[0], Selection(("eth0",)), "auto")
+            change.put(Ruleset.open(rulesets[0]), Selection(("eth0",)), "auto")
     assert not kernel.now.generation
     assert put(config, rulesets[0])
     assert not store.intent().unknown

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 import struct
 import time
 from pathlib import Path
@@ -155,6 +156,61 @@ def test_settled_file_is_read_once(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match="altered"):
         container.open_file(path)
+
+
+def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
+    """Written over in place after each read of ours: what was opened stays what it was, or is refused; never a mix."""
+    path = tmp_path / "a.ruleset"
+    old, new = container.pack(META, SECTIONS), container.pack(META, OTHER)
+    digests = {container.digest_of(old), container.digest_of(new)}
+    refused = 0
+    for at in range(0, len(old), 16):
+        path.write_bytes(new[:at] + old[at:])
+        try:
+            opened = container.open_file(path)
+        except DataError:
+            refused += 1
+            continue
+        path.write_bytes(b"")
+        assert opened.digest in digests
+        assert b"".join(map(bytes, opened.sections.values())) in {
+            b"".join(one[name] for name in opened.sections) for one in (SECTIONS, OTHER)
+        }
+    assert refused
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    """A pipe that nobody writes to, a device without an end, a folder."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        with pytest.raises(DataError, match="not a regular file"):
+            container.open_file(path)
+
+
+def test_a_base_that_names_itself(tmp_path: Path) -> None:
+    """A thin file whose base is thin, and leads back to it, is refused."""
+    thin, base = thin_file(tmp_path)
+    for path in (base, thin):
+        content = bytearray(thin.read_bytes())
+        content[48:80] = bytes.fromhex(base.stem)
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="based on"):
+        container.open_file(thin)
+
+
+def test_a_json_part_without_end(tmp_path: Path) -> None:
+    """Its length is looked at before it is read, and what it holds before it is made."""
+    header = container.HEADER.pack(
+        container.MAGIC, container.VERSION, bytes(32), container.BOUNDS.size + 1, container.NO_BASE
+    )
+    with (tmp_path / "large").open("wb") as file:
+        file.write(header)
+        file.truncate(container.BOUNDS.size + 200)
+    with pytest.raises(DataError, match="bytes of JSON"):
+        container.open_file(tmp_path / "large")
+    (tmp_path / "many").write_bytes(container.pack({"bomb": [{}] * container.BOUNDS.values}, {}))
+    with pytest.raises(DataError, match="values"):
+        container.open_file(tmp_path / "many")
 
 
 def test_missing_and_empty_files_are_data_errors(tmp_path: Path) -> None:

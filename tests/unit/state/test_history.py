@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from geodrop.errors import DataError
-from geodrop.state.history import DONE, FAILED, Asked, Entry, History, policies
+from geodrop.state.history import DONE, FAILED, MAX_LINE, Asked, Entry, History, policies
 
 ASKED = Asked("load", 1000, change="3 regions moved to drop")
 
@@ -124,6 +124,60 @@ def test_a_damaged_line_is_counted_and_passed_over(history: History, line: bytes
     history.append(done("load", 2, "b"))
     assert [entry.generation for entry in history] == [1, 2]
     assert history.unreadable() == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("1.5", "1e19"),
+        ("1.5", "1e999"),
+        ("1.5", "NaN"),
+        ("1.5", "-1"),
+        ("1.5", "true"),
+        ("7", "1" * 5000),
+        ("7", "1e2"),
+        ("7", "[" * 10_000),
+        ("0", "-5"),
+        ("0", "1" + "0" * 20),
+        ('"d7"', '"../../passwd"'),
+        ('"load"', '"\\u001b[2J"'),
+        ('"load"', "null"),
+        ("[]", '[{"build_epoch": 1e300}]'),
+        ("[]", "[[]]"),
+        ("[]", "[" + "{}," * 100_000 + "{}]"),
+        ("{", '{"time": 2, '),
+    ],
+    ids=lambda change: repr(change)[:50],
+)
+def test_a_line_out_of_bounds_is_passed_over(history: History, change: tuple[str, str]) -> None:
+    """Numbers that no clock and no counter shows, texts that are none: as damage, never as what breaks a reader."""
+    line = (
+        '{"time": 1.5, "origin": "load", "outcome": "done", "generation": 7, "digest": "d7", "paused": 0, "inputs": []}'
+    )
+    history.path.parent.mkdir()
+    history.path.write_text(f"{line}\n{line.replace(*change)}\n{line}\n")
+    assert [entry.generation for entry in history] == [7, 7]
+    assert history.unreadable() == 1
+
+
+def test_a_line_without_end(history: History) -> None:
+    """It is one line that cannot be read; no more of it is held than of any other."""
+    succeed(history)
+    with history.path.open("ab") as file:
+        file.write(b"x" * (MAX_LINE + 5) + b"\n")
+    succeed(history)
+    assert len(history.entries()) == 2
+    assert history.unreadable() == 1
+
+
+def test_what_is_written_can_be_read(history: History) -> None:
+    """Whatever people and errors say, and however much went into a ruleset."""
+    inputs = tuple({"kind": "list", "name": "\u3042" * 4_000, "sha256": "ab"} for _ in range(2_000))
+    with history.attempt(Asked("pause", 0, why="\x1b\n" * 100_000)) as attempt:
+        attempt.made, attempt.generation, attempt.inputs = True, 3, inputs
+    [entry] = history.entries()
+    assert (entry.generation, entry.why[:2], entry.inputs) == (3, "\x1b\n", ())
+    assert history.unreadable() == 0
 
 
 def test_what_a_later_version_adds_is_passed_over(history: History) -> None:

@@ -10,7 +10,7 @@ from geodrop.errors import ApplyError
 from geodrop.ruleset import container
 from geodrop.state.history import DONE, FAILED, Entry
 from geodrop.state.keep import Keep
-from geodrop.state.store import FOREVER, Intent, Store
+from geodrop.state.store import FOREVER, INTENT, Intent, Store
 
 PAST_GOOD = Entry(1.0, "load", DONE, 0, 4, "d4")
 
@@ -61,10 +61,39 @@ def test_a_pause_ends_by_the_clock() -> None:
     assert not intent.paused_at(100)
 
 
-DAMAGED = [b"", b"{", b"[]", b"7", b'{"generation": "x"}', b"\xff", b"\0" * 80]
+GOOD = '{"generation": 3, "digest": "ab", "unloaded": false, "paused": 0, "why": "", "last_good": "ab"}'
+OUT_OF_BOUNDS = [
+    GOOD.replace(*change).encode()
+    for change in (
+        ("3", "1e999"),
+        ("3", "NaN"),
+        ("3", "1" * 5000),
+        ("3", "-1"),
+        ("3", "[" * 5000),
+        ("3", "true"),
+        ('"ab"', '"../../../etc/passwd"'),
+        ("0", "1" + "0" * 30),
+        ("false", "0"),
+        ("{", '{"paused": 1, '),
+        ('""', f'"{"x" * (1 << 18)}"'),
+    )
+]
+DAMAGED = [b"", b"{", b"[]", b"7", b'{"generation": "x"}', b"\xff", b"\0" * 80, *OUT_OF_BOUNDS]
 
 
-@pytest.mark.parametrize("content", DAMAGED, ids=repr)
+def test_what_damages_an_intent() -> None:
+    """It is good but for the one thing that each case changes."""
+    assert INTENT(json.loads(GOOD)) == Intent(3, "ab", last_good="ab")
+
+
+def test_an_intent_is_read_back_whatever_people_write(store: Store) -> None:
+    """Why a pause was made is theirs to say; too much of it is cut off, and what was asked for stays."""
+    store.remember(Intent(1, "ab", paused=5, why="\x1b[2J\n\u202e" + "\u3042" * 100_000))
+    assert store.intent().paused == 5
+    assert store.intent().why.startswith("\x1b[2J\n\u202e\u3042")
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:60]))
 def test_damaged_intent_is_not_an_empty_one(store: Store, content: bytes) -> None:
     """With nothing that tells what it said it may have said unloaded; what a boot or a failure left tells nothing."""
     store.folder.mkdir()
@@ -132,7 +161,7 @@ def test_who_holds_the_lock_remembers(store: Store, monkeypatch: pytest.MonkeyPa
     assert store.unwritten() == ()
 
 
-@pytest.mark.parametrize("content", [*DAMAGED, None], ids=repr)
+@pytest.mark.parametrize("content", [*DAMAGED, None], ids=lambda content: repr(content and content[:60]))
 def test_damaged_intent_is_recovered(store: Store, content: bytes | None) -> None:
     """The history says what was asked for: rulesets, a pause, an unload; and the damage is told."""
     entries = [
@@ -191,27 +220,26 @@ def packed(folder: Path, content: bytes = b"one", base: Path | None = None) -> P
     return path
 
 
-def test_kept_ruleset_is_a_copy(store: Store, tmp_path: Path) -> None:
-    """The kept ruleset does not change when the operator's file does, and a damaged copy is made good."""
+def test_kept_ruleset_is_what_was_read(store: Store, tmp_path: Path) -> None:
+    """Whatever has become of the operator's file since it was checked; and a damaged copy is made good."""
     source = packed(tmp_path)
-    content, digest = source.read_bytes(), source.stem
-    store.keep(source, digest)
+    content, opened = source.read_bytes(), container.open_file(source)
     source.write_bytes(b"two")
-    store.keep(source, digest)
-    assert store.ruleset_path(digest).read_bytes() == content
-    source.write_bytes(content)
-    store.ruleset_path(digest).write_bytes(content[:-1])
-    store.keep(source, digest)
-    assert store.ruleset_path(digest).read_bytes() == content
-    store.keep(store.ruleset_path(digest), digest)
-    assert store.ruleset_path(digest).read_bytes() == content
+    path = store.ruleset_path(opened.digest)
+    store.keep(opened)
+    assert path.read_bytes() == content
+    path.write_bytes(content[:-1])
+    store.keep(opened)
+    assert path.read_bytes() == content
+    store.keep(container.open_file(path))
+    assert path.read_bytes() == content
 
 
 def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
     """A thin ruleset brings its base; that is never pruned before it, and missed if somebody takes it."""
     base = packed(tmp_path)
     thin = packed(tmp_path, b"two", base)
-    store.keep(thin, thin.stem)
+    store.keep(container.open_file(thin))
     assert kept(store) == {base.stem, thin.stem}
     age(store, base.stem, 1000)
     store.remember(Intent(1, thin.stem, last_good=thin.stem))
@@ -226,7 +254,7 @@ def test_base_goes_with_the_last_that_needs_it(store: Store, tmp_path: Path) -> 
     """Once nothing is based on it, it is as any other."""
     base = packed(tmp_path)
     thin = packed(tmp_path, b"two", base)
-    store.keep(thin, thin.stem)
+    store.keep(container.open_file(thin))
     for digest in (base.stem, thin.stem):
         age(store, digest, 1000)
     store.prune(Keep(500), set())

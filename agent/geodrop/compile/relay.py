@@ -1,0 +1,95 @@
+"""The streams of the one who asked, passed on to a child that only ever sees pipes.
+
+A terminal in the hands of a child that an input has taken over is a keyboard (TIOCSTI) and a screen that lies. So it
+gets pipes, and what it says reaches a terminal as lines of text, without what a terminal obeys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from typing import Self
+
+from geodrop.messages import RED, YELLOW, paint
+from geodrop.text import lines
+
+PIECE = 1 << 16
+LONGEST_LINE = 1 << 16
+
+_SEVERITIES = {"geodrop: error:": RED, "geodrop: warning:": YELLOW}
+
+
+class Relay:
+    """Pipes in the place of standard input, output and error; `streams` are the child's ends, in that order.
+
+    Use it as a context: at its end everything that the child has said is passed on. Closed before are the child's ends,
+    by `hand_over`.
+    """
+
+    def __init__(self, *, reads: bool) -> None:
+        """`reads`: whether it is to have our standard input; what somebody types is else left for others."""
+        self.streams: list[int] = []
+        self._speaking: list[threading.Thread] = []
+        if reads:
+            end, given = os.pipe2(os.O_CLOEXEC)
+            threading.Thread(target=_pass_on, args=(0, given, given), daemon=True).start()
+        else:
+            end = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        self.streams.append(end)
+        for target in (1, 2):
+            source, end = os.pipe2(os.O_CLOEXEC)
+            self.streams.append(end)
+            work = _show if os.isatty(target) else _pass_on
+            self._speaking.append(threading.Thread(target=work, args=(source, target, source), daemon=True))
+
+    def __enter__(self) -> Self:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for thread in self._speaking:
+            thread.start()
+        return self
+
+    def hand_over(self) -> None:
+        """Close the ends that only the child is to hold."""
+        while self.streams:
+            os.close(self.streams.pop())
+
+    def __exit__(self, *_: object) -> None:
+        self.hand_over()
+        for thread in self._speaking:
+            thread.join()
+
+
+def _pass_on(source: int, target: int, pipe: int) -> None:
+    """Copy until one side ends; then close the pipe, which is one of the two."""
+    with contextlib.suppress(OSError):
+        while piece := os.read(source, PIECE):
+            while piece:
+                piece = piece[os.write(target, piece) :]
+    os.close(pipe)
+
+
+def _show(source: int, target: int, pipe: int) -> None:
+    """The same for a terminal: in whole lines, so that no character is cut in two."""
+    left = b""
+    with contextlib.suppress(OSError):
+        while piece := os.read(source, PIECE):
+            *whole, left = (left + piece).split(b"\n")
+            for line in whole:
+                os.write(target, shown(line) + b"\n")
+            if len(left) > LONGEST_LINE:
+                os.write(target, shown(left))
+                left = b""
+        os.write(target, shown(left))
+    os.close(pipe)
+
+
+def shown(line: bytes) -> bytes:
+    """A line for a terminal: its severity in colour, and what a terminal would obey escaped."""
+    text = lines(line.decode(errors="replace"))
+    for severity, colour in _SEVERITIES.items():
+        if text.startswith(severity):
+            text = paint(severity, colour, sys.stderr) + text[len(severity) :]
+    return text.encode(errors="replace")

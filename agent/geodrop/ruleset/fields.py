@@ -1,0 +1,251 @@
+"""What a JSON file may say, as a description that decodes it and checks every bound on the way.
+
+    INPUT = record(Input, kind=choice("policy", "list"), name=text(255), build_epoch=optional(whole(0, LAST)))
+    INPUT(decode(content, Bounds(1 << 16, 1_000)))
+
+A field takes what `json` made of a value and gives what the program uses, or raises Invalid, which says where. So a
+file that somebody made to harm ends here: as too large before it is taken apart, or at the first value out of bounds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+T = TypeVar("T")
+Record = TypeVar("Record")
+
+Field = Callable[[object], T]
+"""Decodes one value; raises Invalid."""
+
+LAST_MOMENT = 9_214_646_400
+"""2262-01-01 in seconds since the epoch: in nanoseconds, as kernels count, 64 bits with a sign end that year."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_INNERMOST = re.compile(rb"[\[{][^\[\]{}]*+[\]}]")
+_LONG_NUMBER = re.compile(rb"[0-9.+\-eE]{40}")
+_SHOWN = 40
+
+MAX_DEPTH = 12
+"""The ports of a service lie in the seventh list or object."""
+
+_PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]*")
+
+
+class Bounds(NamedTuple):
+    """How many bytes a JSON text may have, and how many values, which are what it needs memory for."""
+
+    size: int
+    values: int
+
+
+class Invalid(ValueError):  # noqa: N818 - what a field raises is read as a fact about a value
+    """`what` is wrong, and `place` is the way to it: services[2].tcp[0]."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+        self.place = ""
+
+    def inside(self, step: str) -> Invalid:
+        """The same, seen from one level up."""
+        self.place = step + ("." if self.place and not self.place.startswith("[") else "") + self.place
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.what}" if self.place else self.what
+
+
+def decode(content: bytes, bounds: Bounds) -> object:
+    """What a JSON text says, as dictionaries, lists and scalars; raises Invalid.
+
+    How much memory it takes is known before anything is made of it: strings are set aside, and what is left has a sign
+    for each value. Keys that are there twice, numbers that are none (NaN) and deep nesting are refused.
+    """
+    if len(content) > bounds.size:
+        raise Invalid(f"{len(content):,} bytes of JSON, {bounds.size:,} is the most")
+    bare = _STRING.sub(b"", content)
+    if (values := sum(map(bare.count, (b",", b"[", b"{")))) > bounds.values:
+        raise Invalid(f"{values:,} values, {bounds.values:,} is the most")
+    if found := _LONG_NUMBER.search(bare):
+        raise Invalid(f"a number of more than {len(found[0]) - 1} digits")
+    for _ in range(MAX_DEPTH):
+        bare = _INNERMOST.sub(b"", bare)
+    if b"[" in bare or b"{" in bare:
+        raise Invalid(f"no JSON, or more than {MAX_DEPTH} lists and objects inside each other")
+    try:
+        return json.loads(content, object_pairs_hook=_object, parse_constant=_constant)
+    except Invalid:
+        raise
+    except ValueError as error:
+        raise Invalid(f"no JSON ({error})") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise Invalid(f"the key {shown(next(name for name in names if names.count(name) > 1))} twice")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise Invalid(f"{name}, which is no number")
+
+
+def shown(value: object) -> str:
+    """A value for a message: short, and without anything that a terminal obeys."""
+    if isinstance(value, dict | list):
+        return "a list" if isinstance(value, list) else "an object"
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def whole(least: int, most: int) -> Field[int]:
+    """A whole number."""
+
+    def field(value: object) -> int:
+        if type(value) is not int or not least <= value <= most:
+            raise Invalid(f"{shown(value)} is no whole number from {least} to {most}")
+        return value
+
+    return field
+
+
+def number(least: float, most: float) -> Field[float]:
+    """A number, whole or not."""
+
+    def field(value: object) -> float:
+        if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
+            raise Invalid(f"{shown(value)} is no number from {least:g} to {most:g}")
+        return float(value)  # type: ignore[arg-type]
+
+    return field
+
+
+def text(most: int, form: re.Pattern[str] = _PRINTABLE) -> Field[str]:
+    """A text of at most so many characters, all of a form; without one, nothing that a terminal obeys."""
+
+    def field(value: object) -> str:
+        if type(value) is not str:
+            raise Invalid(f"{shown(value)} is no text")
+        if len(value) > most:
+            raise Invalid(f"a text of {len(value):,} characters, {most:,} is the most")
+        if not form.fullmatch(value):
+            raise Invalid(f"{shown(value)} is not what can stand here")
+        return value
+
+    return field
+
+
+def choice(*known: str) -> Field[str]:
+    """One of some words."""
+    words = {word: word for word in known}
+
+    def field(value: object) -> str:
+        if type(value) is not str or value not in words:
+            raise Invalid(f"{shown(value)} is none of {', '.join(word or 'nothing' for word in known)}")
+        return words[value]
+
+    return field
+
+
+def flag(value: object) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise Invalid(f"{shown(value)} is neither true nor false")
+    return value
+
+
+def optional(field: Field[T]) -> Field[T | None]:
+    """A value or null."""
+    return lambda value: None if value is None else field(value)
+
+
+def listing(field: Field[T], most: int, least: int = 0) -> Field[tuple[T, ...]]:
+    """A list of values."""
+
+    def decode_all(value: object) -> tuple[T, ...]:
+        if type(value) is not list:
+            raise Invalid(f"{shown(value)} is no list")
+        if not least <= len(value) <= most:
+            raise Invalid(f"{len(value):,} of them, not {least} to {most:,}")
+        decoded: list[T] = []
+        try:
+            decoded.extend(map(field, value))
+        except Invalid as invalid:
+            raise invalid.inside(f"[{len(decoded)}]") from None
+        return tuple(decoded)
+
+    return decode_all
+
+
+def mapping(key: Field[str], field: Field[T], most: int) -> Field[dict[str, T]]:
+    """An object whose keys are data."""
+
+    def decode_all(value: object) -> dict[str, T]:
+        if type(value) is not dict:
+            raise Invalid(f"{shown(value)} is no object")
+        if len(value) > most:
+            raise Invalid(f"{len(value):,} of them, {most:,} is the most")
+        decoded = {}
+        for name, content in value.items():
+            try:
+                decoded[key(name)] = field(content)
+            except Invalid as invalid:
+                raise invalid.inside(shown(name)) from None
+        return decoded
+
+    return decode_all
+
+
+def anything(value: object) -> object:
+    """Whatever stands there: for somebody else to look at."""
+    return value
+
+
+def span(least: int, most: int) -> Field[tuple[int, int]]:
+    """Two whole numbers, first and last."""
+    ends = listing(whole(least, most), 2, 2)
+
+    def field(value: object) -> tuple[int, int]:
+        first, last = ends(value)
+        if first > last:
+            raise Invalid(f"{first} to {last} runs backwards")
+        return first, last
+
+    return field
+
+
+def record(
+    make: Callable[..., Record], optional_keys: Sequence[str] = (), *, others: bool = False, **fields: Field[Any]
+) -> Field[Record]:
+    """An object with these keys, given to `make` by name; without the `optional_keys` where it has none of them.
+
+    `others`: keys that are not known are left out, as what a later version added; else they are refused.
+    """
+    wanted, left_out = set(fields), set(optional_keys)
+
+    def field(value: object) -> Record:
+        if type(value) is not dict:
+            raise Invalid(f"{shown(value)} is no object")
+        if value.keys() != wanted:
+            if missing := sorted(wanted - left_out - value.keys()):
+                raise Invalid(f"has no {missing[0]}")
+            if not others and (unknown := value.keys() - wanted):
+                raise Invalid(f"has a key {shown(min(unknown))} that nothing reads")
+        decoded = {}
+        for name, decode_one in fields.items():
+            if name in value:
+                try:
+                    decoded[name] = decode_one(value[name])
+                except Invalid as invalid:
+                    raise invalid.inside(name) from None
+        return make(**decoded)
+
+    return field

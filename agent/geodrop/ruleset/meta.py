@@ -1,0 +1,128 @@
+"""What the JSON part of a ruleset holds: services, zones, rows and what they point at, as typed records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+MAX_ZONES = 32_767
+MAX_CLASSES = 1_024
+NO_CLASS = -1
+
+
+class Embedding(StrEnum):
+    """The ways an IPv6 address can hold an IPv4 one."""
+
+    SIXTOFOUR = "6to4"  # 2002::/16, bits 16-47 (RFC 3056)
+    TEREDO = "teredo"  # 2001::/32, the client's address inverted in bits 96-127 (RFC 4380)
+    NAT64 = "nat64"  # 64:ff9b::/96, bits 96-127 (RFC 6052)
+    MAPPED = "mapped"  # ::ffff:0:0/96, bits 96-127 (RFC 4291)
+
+    def extract(self, address: int) -> int:
+        """The IPv4 address inside the IPv6 one, both as integers."""
+        if self is Embedding.SIXTOFOUR:
+            return address >> 80 & 0xFFFF_FFFF
+        low = address & 0xFFFF_FFFF
+        return low ^ 0xFFFF_FFFF if self is Embedding.TEREDO else low
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What a zone means for a service.
+
+    `verdict` is "accept", "drop", or "embedded": look the embedded IPv4 address up and take its embedded row.
+    `klass` is the number of the counter class. `line` is the line of the policy that decides.
+    """
+
+    verdict: str
+    rung: str
+    line: str
+    klass: int = NO_CLASS
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """A class of addresses that the policy cannot tell apart; `region` is None where no service asks for it."""
+
+    region: str | None = None
+    special: bool = False
+    embedding: str | None = None
+    never_drop: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where an nftables map element leads, for one service.
+
+    kind "drop": count under `klass` and drop. "never-drop" and "special": accept on the wire (counted as never_drop
+    or accepted); embedded in IPv6 count under `klass` and drop, or accept where `klass` is NO_CLASS. "embedded": look
+    the embedded address up in the IPv4 map, by `embedding`.
+    """
+
+    kind: str
+    klass: int = NO_CLASS
+    embedding: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
+
+    `action` is "drop" or "reject".
+    """
+
+    name: str
+    mode: str
+    starts: int | None
+    established: str
+    catch_all: bool
+    tcp: tuple[tuple[int, int], ...]
+    udp: tuple[tuple[int, int], ...]
+    protocols: tuple[int, ...]
+    addresses: tuple[str, ...]
+    targets: tuple[Target, ...] = ()
+    action: str = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders."""
+
+    kind: str
+    name: str
+    sha256: str
+    database_type: str | None = None
+    build_epoch: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The JSON part. `database_age` is how old a database may be before somebody is told, in seconds."""
+
+    compiler: str
+    policy: str
+    inputs: tuple[Input, ...]
+    services: tuple[ServiceSpec, ...]
+    never_drop_tcp: tuple[tuple[int, int], ...]
+    never_drop_udp: tuple[tuple[int, int], ...]
+    classes: tuple[str, ...]
+    zones: tuple[Zone, ...]
+    rows: tuple[Row, ...]
+    database_age: int | None = None
+
+
+def meta_json(meta: Meta) -> dict[str, Any]:
+    """The JSON form of the meta part; `schema.meta_of` is its inverse."""
+    services = [_fields(service) | {"targets": [*map(_fields, service.targets)]} for service in meta.services]
+    return _fields(meta) | {
+        "inputs": [*map(_fields, meta.inputs)],
+        "services": services,
+        "zones": [*map(_fields, meta.zones)],
+        "rows": [*map(_fields, meta.rows)],
+    }
+
+
+def _fields(record: Meta | ServiceSpec | Target | Input | Zone | Row) -> dict[str, Any]:
+    """One level of it: dataclasses.asdict copies every string and number, which takes several times as long."""
+    return {name: getattr(record, name) for name in record.__slots__}

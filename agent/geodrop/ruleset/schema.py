@@ -1,0 +1,335 @@
+"""What a ruleset file may say: every number, text and list of its JSON part with its bounds, and every section.
+
+Whoever may write a ruleset decides who is dropped; more than that it must not be able to do. A number out of bounds is
+damage, found here and named with its place, and never something that an engine finds by what breaks.
+"""
+
+from __future__ import annotations
+
+import re
+from array import array
+from functools import lru_cache
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Literal
+
+from geodrop.policy.model import Action, Established, Mode, Rung
+from geodrop.ruleset.fields import (
+    LAST_MOMENT,
+    Field,
+    Invalid,
+    choice,
+    flag,
+    listing,
+    optional,
+    record,
+    shown,
+    span,
+    text,
+    whole,
+)
+from geodrop.ruleset.meta import (
+    MAX_CLASSES,
+    MAX_ZONES,
+    NO_CLASS,
+    Embedding,
+    Input,
+    Meta,
+    Row,
+    ServiceSpec,
+    Target,
+    Zone,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    Order = Literal["little", "big"]
+
+MAX_SERVICES = 1_000
+MAX_NUMBERS = 1 << 16
+"""What a section numbers with 16 bits."""
+MAX_TARGETS = 3 * MAX_CLASSES
+MAX_INPUTS = 2_048
+
+# bpf/layout.h and compile/xdp.py; a test compares them.
+ROOT_BYTES, ENTRY_BYTES, LINE_BYTES, DIGEST_BYTES = 4 << 16, 8, 64, 32
+MAX_CHILDREN, MAX_LINES = 7 << 16, 1 << 21
+MORE, WORD_LINE = 0x8000_0000, (1 << 27) - 1
+
+MAX_LIMIT = 200
+CHUNK = 4_096
+WIDTH = {4: 4, 6: 16}
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+_NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
+_WORD = re.compile(r"[A-Za-z0-9:._/-]+")
+_POLICY = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]*")
+
+
+def _network(value: object) -> str:
+    try:
+        if type(value) is str and str(ip_network(value)) == value:
+            return value
+    except ValueError:
+        pass
+    raise Invalid(f"{shown(value)} is no prefix")
+
+
+def _ports(value: object) -> tuple[tuple[int, int], ...]:
+    ranges = _RANGES(value)
+    for at in range(1, len(ranges)):
+        if ranges[at - 1][1] >= ranges[at][0]:
+            raise Invalid("is not behind the range before it").inside(f"[{at}]")
+    return ranges
+
+
+_RANGES = listing(span(0, 65_535), 1 << 15)
+_CLASS = whole(NO_CLASS, MAX_CLASSES - 1)
+_EMBEDDING: Field[str | None] = optional(choice(*Embedding))
+_MOMENT = whole(0, LAST_MOMENT)
+
+_TARGET = record(Target, kind=choice("drop", "never-drop", "special", "embedded"), klass=_CLASS, embedding=_EMBEDDING)
+
+_SERVICE = record(
+    ServiceSpec,
+    name=text(32, _NAME),
+    mode=choice(*Mode),
+    starts=optional(_MOMENT),
+    established=choice(*Established),
+    catch_all=flag,
+    tcp=_ports,
+    udp=_ports,
+    protocols=listing(whole(0, 255), 256),
+    addresses=listing(_network, MAX_NUMBERS),
+    targets=listing(_TARGET, MAX_TARGETS),
+    action=choice(*Action),
+)
+
+META = record(
+    Meta,
+    compiler=text(64),
+    policy=text(1 << 20, _POLICY),
+    inputs=listing(
+        record(
+            Input,
+            kind=choice("policy", "database", "list"),
+            name=text(4_096),
+            sha256=text(64, _SHA256),
+            database_type=optional(text(1_024)),
+            build_epoch=optional(_MOMENT),
+        ),
+        MAX_INPUTS,
+    ),
+    services=listing(_SERVICE, MAX_SERVICES),
+    never_drop_tcp=_ports,
+    never_drop_udp=_ports,
+    classes=listing(text(64, _WORD), MAX_CLASSES),
+    zones=listing(
+        record(
+            Zone,
+            region=optional(text(32, _WORD)),
+            special=flag,
+            embedding=_EMBEDDING,
+            never_drop=optional(_network),
+        ),
+        MAX_ZONES,
+    ),
+    rows=listing(
+        record(
+            Row,
+            verdict=choice("accept", "drop", "embedded"),
+            rung=choice(*Rung, ""),
+            line=text(256),
+            klass=_CLASS,
+        ),
+        MAX_NUMBERS,
+    ),
+    database_age=optional(whole(0, LAST_MOMENT)),
+)
+
+
+def meta_of(content: object) -> Meta:
+    """The JSON part, typed; what its parts say of each other fits too. Raises Invalid."""
+    meta = META(content)
+    _distinct("services", (service.name for service in meta.services))
+    _distinct("classes", meta.classes)
+    for number, row in enumerate(meta.rows):
+        _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
+    for at, service in enumerate(meta.services):
+        for number, target in enumerate(service.targets):
+            place = f"services[{at}].targets[{number}]"
+            _check_class(place, target.klass, meta, counts=target.kind == "drop")
+            if (target.kind == "embedded") != (target.embedding is not None):
+                raise Invalid("embeds, or does not, against its kind").inside(place)
+    return meta
+
+
+def _distinct(name: str, found: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for at, one in enumerate(found):
+        if one in seen:
+            raise Invalid(f"{shown(one)} is there twice").inside(f"{name}[{at}]")
+        seen.add(one)
+
+
+def _check_class(place: str, klass: int, meta: Meta, *, counts: bool) -> None:
+    if not (0 if counts else NO_CLASS) <= klass < len(meta.classes):
+        raise Invalid(f"{klass} numbers no counter class").inside(f"{place}.klass")
+
+
+def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mapping[str, str]) -> None:
+    """That there are just the sections that the JSON part needs, and that every number in them points at something.
+
+    Raises Invalid. `hashes` are their SHA-256: what this process has found right under one of them is not gone through
+    again. The lines of the xdp tables are the exception: what one of them means shows only on the way to it, so the
+    program bounds what it reads there with each packet (bpf/lookup.h).
+    """
+    checks = _Sections(sections, hashes)
+    zones, services = len(meta.zones), len(meta.services)
+    for family, width in WIDTH.items():
+        checks.check(_numbers, f"ipv{family}/zones", bounds=(zones,))
+        count = len(sections[f"ipv{family}/zones"]) // 2
+        checks.check(_boundaries, f"ipv{family}/starts", bounds=(width, count))
+    for name in ("rows", "rows_embedded"):
+        checks.check(_numbers, name, bounds=(len(meta.rows), zones * services))
+    for service in meta.services:
+        for family, width in WIDTH.items():
+            prefix = f"nft/{service.name}/ipv{family}"
+            checks.check(_numbers, f"{prefix}/targets", bounds=(len(service.targets),))
+            count = len(sections[f"{prefix}/targets"]) // 2
+            checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
+    if "xdp/limit" in sections:
+        checks.check(_line_of_text, "xdp/limit")
+    elif "xdp/lines" in sections:
+        checks.check(_lines, "xdp/lines")
+        count = len(sections["xdp/lines"]) // LINE_BYTES
+        for family in WIDTH:
+            checks.check(_root, f"xdp/ipv{family}", bounds=(count, zones))
+        checks.check(_children, "xdp/children", bounds=(count,))
+        checks.check(_digest, "xdp/digest")
+    if unknown := sections.keys() - checks.taken:
+        raise Invalid("is a section that nothing reads").inside(shown(min(unknown)))
+
+
+_right: dict[tuple[object, ...], None] = {}
+"""What was found right: a check, its bounds, and the SHA-256 of what it was about."""
+
+MAX_RIGHT = 1_024
+
+
+class _Sections:
+    """Checks sections, each once; `taken` are the names of those that were."""
+
+    def __init__(self, sections: Mapping[str, memoryview], hashes: Mapping[str, str]) -> None:
+        self._sections, self._hashes = sections, hashes
+        self.taken: set[str] = set()
+
+    def check(self, check: Callable[..., None], *names: str, bounds: tuple[int, ...] = ()) -> None:
+        """Raises Invalid with the place, which is that of the first section."""
+        for name in names:
+            if name not in self._sections:
+                raise Invalid("is missing").inside(name)
+        self.taken.update(names)
+        key = (check, *bounds, *(self._hashes[name] for name in names))
+        if key in _right:
+            return
+        try:
+            check(*(self._sections[name] for name in names), *bounds)
+        except Invalid as invalid:
+            raise invalid.inside(names[0]) from None
+        while len(_right) >= MAX_RIGHT:
+            del _right[next(iter(_right))]
+        _right[key] = None
+
+
+def _numbers(section: memoryview, limit: int, count: int | None = None) -> None:
+    """16-bit numbers below a limit."""
+    if len(section) % 2 or (count is not None and len(section) != 2 * count):
+        raise Invalid(f"{len(section):,} bytes" + ("" if count is None else f", not {2 * count:,}"))
+    if not all_below(limit, section):
+        raise Invalid(f"a number is not below {limit:,}")
+
+
+def _boundaries(starts: memoryview, width: int, count: int) -> None:
+    """The first addresses of intervals that cover a family."""
+    if len(starts) != count * width or not count:
+        raise Invalid(f"{len(starts):,} bytes for {count:,} intervals")
+    order: Order = "little" if width == WIDTH[4] else "big"
+    if any(starts[:width]) or not below(starts[: len(starts) - width], starts[width:], width, order):
+        raise Invalid("addresses are not ascending from 0")
+
+
+def _intervals(ends: memoryview, starts: memoryview, width: int, count: int) -> None:
+    """An nftables map: intervals in order, none inside another; only the last may end where the family does."""
+    if not len(starts) == len(ends) == count * width:
+        raise Invalid(f"{len(ends):,} bytes, and {len(starts):,} of starts, for {count:,} intervals")
+    # The end of the family is written as zeroes, and nothing comes after it.
+    whole = len(ends) - (width if count and not any(ends[-width:]) else 0)
+    if not below(starts[:whole], ends[:whole], width, "big"):
+        raise Invalid("an interval ends before it starts")
+    if count and not below(ends[: len(ends) - width], starts[width:], width, "big", strictly=False):
+        raise Invalid("an interval starts before the one in front of it ends")
+
+
+def _line_of_text(section: memoryview) -> None:
+    if len(section) > MAX_LIMIT or not bytes(section).isascii() or not bytes(section).decode().isprintable():
+        raise Invalid("is no line of text")
+
+
+def _lines(section: memoryview) -> None:
+    if len(section) % LINE_BYTES or not 0 < len(section) <= MAX_LINES * LINE_BYTES:
+        raise Invalid(f"{len(section):,} bytes are no lines, or too many")
+
+
+def _root(section: memoryview, lines: int, zones: int) -> None:
+    """A word for each upper half's first bits: a zone, or where it goes on."""
+    if len(section) != ROOT_BYTES:
+        raise Invalid(f"{len(section):,} bytes, not {ROOT_BYTES:,}")
+    if not all(word & WORD_LINE < lines if word & MORE else word < zones for word in set(section.cast("I"))):
+        raise Invalid("a word leads nowhere")
+
+
+def _children(section: memoryview, lines: int) -> None:
+    if len(section) % ENTRY_BYTES or len(section) > MAX_CHILDREN * ENTRY_BYTES:
+        raise Invalid(f"{len(section):,} bytes are no entries, or too many")
+    if max(array("I", bytes(section))[::2], default=-1) >= lines:
+        raise Invalid("an entry leads nowhere")
+
+
+def _digest(section: memoryview) -> None:
+    if len(section) != DIGEST_BYTES:
+        raise Invalid(f"{len(section):,} bytes, not {DIGEST_BYTES}")
+
+
+def all_below(limit: int, section: memoryview) -> bool:
+    """Whether every uint16 of a section is below a limit.
+
+    As a match of text where that is possible (below the surrogates): no number becomes an object.
+    """
+    if not 0 < limit < 0xD800:
+        return max(section.cast("H"), default=-1) < limit
+    found = section.tobytes().decode("utf-16-le", "surrogatepass")
+    return re.fullmatch(f"[\0-{re.escape(chr(limit - 1))}]*", found) is not None
+
+
+def below(before: memoryview, after: memoryview, width: int, order: Order, *, strictly: bool = True) -> bool:
+    """Whether each address of a section, of so many bytes, is below the one at the same place in the other.
+
+    A chunk of addresses is one long number, so that a subtraction compares all: where it borrows from the next address,
+    one was not greater.
+    """
+    for at in range(0, len(before), CHUNK * width):
+        low = int.from_bytes(before[at : at + CHUNK * width], order)
+        high = int.from_bytes(after[at : at + CHUNK * width], order)
+        ones = _ones(width, min(len(before) - at, CHUNK * width) // width)
+        least = high - ones if strictly else high
+        left = least - low
+        if least < 0 or left < 0 or ((least ^ low ^ left) | (strictly and high ^ ones ^ least)) & ones:
+            return False
+    return True
+
+
+@lru_cache(4)
+def _ones(width: int, count: int) -> int:
+    """A 1 in each of so many addresses."""
+    return int.from_bytes((b"\1" + bytes(width - 1)) * count, "little")

@@ -1,0 +1,35 @@
+"""What every unit of ours is bounded by, so that a fault in one takes nothing else with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+UNITS = Path(__file__).parents[1] / "systemd"
+BOUNDS = ("MemoryMax", "TasksMax", "LimitNOFILE", "NoNewPrivileges", "SystemCallFilter", "RestrictAddressFamilies")
+
+
+def directives(name: str) -> dict[str, str]:
+    """What a unit file says, the last of each key."""
+    lines = (UNITS / name).read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in UNITS.glob("*.service")))
+def test_every_service_is_bounded(name: str) -> None:
+    """In memory, tasks, descriptors and calls; a new unit has to be, too."""
+    assert set(BOUNDS) <= directives(name).keys()
+
+
+def test_limits_never_slow_down_the_break_glass() -> None:
+    """MemoryHigh= would; and a process that was ended is started again."""
+    daemon = directives("geodrop.service")
+    assert "MemoryHigh" not in daemon
+    assert daemon["Restart"] == "always"
+
+
+def test_a_compile_ends() -> None:
+    """Whatever it does: within half an hour, and there are places for others until then."""
+    assert directives("geodrop-compile@.service")["RuntimeMaxSec"] == "30min"
+    assert int(directives("geodrop-compile.socket")["MaxConnections"]) > 4
