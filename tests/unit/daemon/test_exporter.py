@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from geodrop.daemon.exporter import Exporter
 
-STATUS = {
+STATUS: dict[str, Any] = {
     "enforcing": True,
     "enforcing_expected": True,
     "healthy": True,
@@ -48,6 +48,7 @@ def exporting(place: Place) -> Iterator[None]:
     """An exporter in a loop of its own, as in the daemon."""
     ready, loop = threading.Event(), asyncio.new_event_loop()
     opened: list[Exporter | OSError] = []
+    serving: list[asyncio.Future[None]] = []
 
     async def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         return STATUS, []
@@ -56,13 +57,15 @@ def exporting(place: Place) -> Iterator[None]:
         metrics, scrapes = Metrics(), Scrapes(read)
         metrics.show(scrapes.last)
         try:
-            opened.append(open_exporter(place, metrics.registry, scrapes))
+            opened.append(exporter := open_exporter(place, metrics.registry, scrapes))
+            serving.append(asyncio.ensure_future(exporter.serve()))
         except OSError as failure:
             opened.append(failure)
         ready.set()
 
     async def end() -> None:
         if not isinstance(opened[0], OSError):
+            serving[0].cancel()
             opened[0].close()
             # What stops may have something to write.
             await asyncio.wait(serving)
