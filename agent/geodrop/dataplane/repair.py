@@ -6,6 +6,7 @@ A look costs one read of the table as the kernel tells it, and nothing more whil
 from __future__ import annotations
 
 import re
+import socket
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -213,6 +214,12 @@ def _same_load(before: Observed, known: Observed) -> bool:
 
 
 def _moved(known: Observed, before: Observed) -> list[Difference]:
-    """Interfaces that somebody took out of force since they were last seen to be in it."""
-    gone = [one for one in known.interfaces if one not in before.interfaces]
+    """Interfaces that somebody took out of force since they were last seen to be in it.
+
+    A program that went with its interface was taken by nobody. What is there is read after what is in force.
+    """
+    there = {name for _, name in socket.if_nameindex()}
+    gone = [
+        one for one in known.interfaces if one not in before.interfaces and (one.engine != "xdp" or one.name in there)
+    ]
     return [Difference(f"interface {one.name}", f"judged by {one.engine}", "not judged by it") for one in gone]

@@ -20,7 +20,7 @@ from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import utc
-from geodrop.state.lock import control_socket
+from geodrop.state.lock import had_daemon
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ class Running:
     problems: tuple[str, ...] = ()
 
 
-def read_status(config: Config, running: Running | None = None) -> dict[str, Any]:
+def read_status(config: Config, running: Running | None = None, doubt: str = "") -> dict[str, Any]:
     """The object of `status --json`: read back from the kernel, then held against the ruleset it names.
 
-    `running` is what the daemon adds that is asked; without one the status is read by the command itself. Raises
+    `running` is what the daemon adds that is asked; without one the status is read by the command itself.
+    `doubt` is a problem that is known already: what was assumed in the place of agent.yaml. Raises
     PrivilegeError, UnavailableError.
     """
     now = time.time()
@@ -55,7 +56,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
     intent = store.intent()
-    problems, doubtful = store.problems(), False
+    problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += covered.problems
     problems += [engine.unread.problem] if engine.unread else []
@@ -172,6 +173,6 @@ def _unattended(observed: Observed, store: Store) -> list[str]:
 
     One that was killed has left behind where it answered; one that was stopped, or did not start, is in the history.
     """
-    if not observed.generation or not (control_socket() or by_a_daemon(store.history)):
+    if not observed.generation or not (had_daemon() or by_a_daemon(store.history)):
         return []
     return ["no daemon runs any more, so nothing is repaired; next: systemctl start geodrop (journalctl -u geodrop)"]
