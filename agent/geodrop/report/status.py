@@ -12,7 +12,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import DataError
-from geodrop.report.history import as_object, last_failure
+from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
@@ -20,7 +20,7 @@ from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import utc
-from geodrop.state.lock import had_daemon
+from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
     problems += checked.problems
     problems += running.problems if running else ()
-    problems += _unable(observed) if running else _unattended(observed, intent)
+    problems += _unable(observed) if running else _unattended(observed, store)
     paused, failure = intent.paused_at(now), last_failure(store.history)
     wanted = ruleset or _asked_for(store, intent)
     asked = wanted is None or asked_to_drop(wanted.meta.services, now)
@@ -168,8 +168,11 @@ def _unable(observed: Observed) -> list[str]:
     return [f"the daemon may not repair what is in force: {', '.join(lacking)} missing; next: see its unit{extra}"]
 
 
-def _unattended(observed: Observed, intent: Intent) -> list[str]:
-    """That a daemon ran here since boot, and none does now: what is in force stays, and nobody looks after it."""
-    if intent.unloaded or not observed.generation or not had_daemon():
+def _unattended(observed: Observed, store: Store) -> list[str]:
+    """That a daemon looked after what is in force, and none does now: it stays, and nobody repairs it.
+
+    One that was killed has left behind where it answered; one that was stopped, or did not start, is in the history.
+    """
+    if not observed.generation or not (control_socket() or by_a_daemon(store.history)):
         return []
     return ["no daemon runs any more, so nothing is repaired; next: systemctl start geodrop (journalctl -u geodrop)"]

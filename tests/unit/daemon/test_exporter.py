@@ -33,9 +33,8 @@ STATUS: dict[str, Any] = {
     "healthy": True,
     "paused": False,
     "generation": 7,
-    "services": [],
-    "interfaces": [],
 }
+STATUS |= {"services": [], "interfaces": []}
 
 
 @pytest.fixture(autouse=True)

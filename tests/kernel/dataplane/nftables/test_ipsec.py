@@ -53,7 +53,8 @@ def hosts() -> Iterator[tuple[Namespace, Namespace]]:
 def protect(host: Namespace, protocol: str, source: str, *, outgoing: bool) -> None:
     """Give a host the keys for packets from a source to the server, and to the sender the rule to use them."""
     to = SERVER[ip_address(source).version]
-    ends = ("src", source, "dst", to, "proto", protocol, "spi", "0x100", "mode", "transport")
+    number = "0x100" if source in DENIED else "0x101"
+    ends = ("src", source, "dst", to, "proto", protocol, "spi", number, "mode", "transport")
     try:
         host.run("ip", "xfrm", "state", "add", *ends, *KEYS[protocol])
     except RuntimeError as error:
