@@ -20,7 +20,7 @@ from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import utc
-from geodrop.state.lock import had_daemon
+from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     problems += checked.problems
     problems += running.problems if running else ()
     problems += _unable(observed) if running else _unattended(observed, store)
-    paused, failure = intent.paused_at(now), last_failure(store.history)
+    paused, failure = intent.paused_at(now), last_failure(store.history.recent())
     wanted = ruleset or _asked_for(store, intent)
     asked = wanted is None or asked_to_drop(wanted.meta.services, now)
     facts = Facts(
@@ -173,6 +173,6 @@ def _unattended(observed: Observed, store: Store) -> list[str]:
 
     One that was killed has left behind where it answered; one that was stopped, or did not start, is in the history.
     """
-    if not observed.generation or not (had_daemon() or by_a_daemon(store.history)):
+    if not observed.generation or not (control_socket() or by_a_daemon(store.history.recent())):
         return []
     return ["no daemon runs any more, so nothing is repaired; next: systemctl start geodrop (journalctl -u geodrop)"]

@@ -62,11 +62,6 @@ def control_socket() -> str:
     return _daemon()[0]
 
 
-def had_daemon() -> bool:
-    """Whether one runs, or ran since the last boot."""
-    return any(_daemon()[:2])
-
-
 def last_state() -> str:
     """The state directory of the daemon that runs, or ran last since the last boot; "" if that is not known.
 

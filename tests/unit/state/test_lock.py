@@ -55,7 +55,6 @@ def test_killed_holder_frees_the_lock() -> None:
 def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
     """It says where it answers while it holds the lock, and a second one is told to ask it."""
     assert lock.control_socket() == ""
-    assert not lock.had_daemon()
     with lock.exclusive(tmp_path / "c.sock", tmp_path):
         assert lock.control_socket() == str(tmp_path / "c.sock")
         with (
@@ -75,7 +74,7 @@ def test_where_its_state_is_stays_known(tmp_path: Path) -> None:
     with lock.exclusive(tmp_path / "c.sock", tmp_path / "one"):
         pass
     for _ in range(2):
-        assert (lock.last_state(), lock.had_daemon()) == (str(tmp_path / "one"), True)
+        assert lock.last_state() == str(tmp_path / "one")
         with lock.exclusive():
             assert lock.last_state() == str(tmp_path / "one")
     with lock.exclusive(tmp_path / "c.sock", tmp_path / "two"):
