@@ -242,12 +242,13 @@ static __always_inline int parse_ipv4(struct frame *frame, __u64 offset, struct 
 static __always_inline __u64 walk_extensions(struct frame *frame, __u64 offset, __u64 limit, struct packet *packet)
 {
 	__u32 next = packet->protocol;
-	int before_fragment = next == IPPROTO_HOPOPTS;
+	__u64 before_fragment = next == IPPROTO_HOPOPTS; /* so many headers may be */
 	const void *found;
 	const __u8 *header;
 
 	packet->protocol = PROTOCOL_UNREADABLE;
-	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+	FORGET(before_fragment, limit);
+	for (__u64 i = 0; i < MAX_EXTENSIONS; i++) {
 		if (!is_extension(next)) {
 			packet->protocol = next;
 			break;
@@ -268,6 +269,7 @@ static __always_inline __u64 walk_extensions(struct frame *frame, __u64 offset, 
 			if (i > before_fragment)
 				break;
 			before_fragment = MAX_EXTENSIONS; /* behind the first one there may be others */
+			FORGET(before_fragment, limit);
 			length = 8;
 		}
 		offset += length;
