@@ -50,7 +50,7 @@ METRICS = {
     "listen": Key("a loopback address and port (default: `127.0.0.1:9817`)"),
     "socket": Key("a Unix socket"),
     "textfile": Key(
-        "a folder that node_exporter reads: geodrop.prom there says when it was written, and at a stop that nobody writes it"
+        "a folder that node_exporter reads; geodrop.prom says when it was written, or that the daemon has stopped"
     ),
 }
 
