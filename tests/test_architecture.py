@@ -186,6 +186,8 @@ OPENS_BY_ITSELF = {
     "state/places.py": "/proc",
     "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",
     "state/room.py": "to write, in our own folder",
+    "state/leftovers.py": "a folder of ours",
+    "daemon/socket_file.py": "a socket of ours",
     "dataplane/xdp/libbpf_loader.py": "a file of the package",
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",
