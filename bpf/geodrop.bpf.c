@@ -84,6 +84,7 @@ int geodrop_ask(struct xdp_md *ctx)
 	if ((void *)(asked + 1) > (void *)(long)ctx->data_end)
 		return XDP_ABORTED;
 	__u32 slot = asked->tables & 1;
+	asked->tables = LAYOUT_VERSION;
 	void *in_tables = LOOKUP(tables, slot);
 	if (!in_tables)
 		return XDP_ABORTED;

@@ -206,7 +206,7 @@ struct question {
 #define MAX_QUESTIONS 16
 
 struct questions {
-	__u32 tables; /* which of the two tables maps */
+	__u32 tables; /* which of the two tables maps; answered with LAYOUT_VERSION, whatever the slot holds */
 	__u32 count;
 	struct question question[MAX_QUESTIONS];
 };

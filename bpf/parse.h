@@ -235,16 +235,20 @@ static __always_inline int parse_ipv4(struct frame *frame, __u64 offset, struct 
 /*
  * Walks the extension headers as the kernel's ipv6_find_hdr does for nftables: it ends at an authentication header,
  * at a later fragment (whose next header counts if that is no extension again) and at what is no extension. Returns
- * where the walk ended, with the protocol in `packet`: PROTOCOL_UNREADABLE where a header that matters is not there.
+ * where the walk ended, with the protocol in `packet`: PROTOCOL_UNREADABLE where a header that matters is not there, or
+ * a fragment header is where connection tracking goes wrong over it (nf_ct_frag6_gather moves the transport header
+ * behind it, but the input path goes on with the number of the first extension header).
  */
 static __always_inline __u64 walk_extensions(struct frame *frame, __u64 offset, __u64 limit, struct packet *packet)
 {
 	__u32 next = packet->protocol;
+	__u64 before_fragment = next == IPPROTO_HOPOPTS; /* so many headers may be */
 	const void *found;
 	const __u8 *header;
 
 	packet->protocol = PROTOCOL_UNREADABLE;
-	for (int i = 0; i < MAX_EXTENSIONS; i++) {
+	FORGET(before_fragment, limit);
+	for (__u64 i = 0; i < MAX_EXTENSIONS; i++) {
 		if (!is_extension(next)) {
 			packet->protocol = next;
 			break;
@@ -261,6 +265,11 @@ static __always_inline __u64 walk_extensions(struct frame *frame, __u64 offset, 
 				packet->protocol = next;
 				break;
 			}
+			/* Behind others than hop-by-hop options it may be lost, and what follows read as the first of them. */
+			if (i > before_fragment)
+				break;
+			before_fragment = MAX_EXTENSIONS; /* behind the first one there may be others */
+			FORGET(before_fragment, limit);
 			length = 8;
 		}
 		offset += length;

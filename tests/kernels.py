@@ -53,6 +53,8 @@ def main() -> int:
     [kernel] = (root / "boot").glob("vmlinuz-*")
     out = FOLDER / "out"
     out.mkdir(exist_ok=True)
+    # The machine mounts the modules there, in this one's folders; without a kernel package there is no such place.
+    Path("/lib/modules").mkdir(exist_ok=True)
     said, script = out / "said.txt", out / "inside.sh"
     said.unlink(missing_ok=True)
     words = {

@@ -48,7 +48,7 @@ COMPARE = {ast.Lt: operator.lt, ast.Gt: operator.gt, ast.Eq: operator.eq}
 
 
 def holds(node: ast.AST, values: dict[str, float]) -> float:
-    """An expression of comparisons, which means in Python what it means in PromQL where each name is one series."""
+    """An expression that means in Python what it means in PromQL, where each name is one series."""
     match node:
         case ast.Expression(body):
             return holds(body, values)
@@ -56,6 +56,12 @@ def holds(node: ast.AST, values: dict[str, float]) -> float:
             return all(holds(part, values) for part in parts)
         case ast.Compare(left, [op], [right]):
             return bool(COMPARE[type(op)](holds(left, values), holds(right, values)))
+        case ast.BinOp(left, ast.Sub(), right):
+            return holds(left, values) - holds(right, values)
+        case ast.Call(ast.Name("abs"), [value]):
+            return abs(holds(value, values))
+        case ast.Call(ast.Name("time"), []):
+            return values["time"]
         case ast.Name(name):
             return values[name]
         case ast.Constant(value):
@@ -112,3 +118,14 @@ def test_who_is_woken(facts: Facts) -> None:
     assert fires("GeodropPaused") == facts.paused
     if fires("GeodropNotEnforcing"):
         assert fires("GeodropDegraded")
+
+
+@pytest.mark.parametrize(("age", "fires"), [(0, False), (60, False), (121, True), (86_400, True), (-121, True)])
+def test_old_metrics_wake_somebody(age: int, fires: bool) -> None:  # noqa: FBT001 - a table
+    """What nobody writes any more does, whatever it says; a minute between two scrapes does not."""
+    metrics = Metrics()
+    metrics.show(lambda: (status(EVERY[-1]), []))
+    written = metrics.registry.get_sample_value("geodrop_written_timestamp_seconds")
+    assert written is not None
+    values = {"geodrop_written_timestamp_seconds": written, "time": written + age}
+    assert bool(holds(ast.parse(BY_NAME["GeodropStale"]["expr"], mode="eval"), values)) == fires

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
-from geodrop.errors import ConfigError, ConfigFileError
+from geodrop.errors import ConfigError, ConfigFileError, UnavailableError
 from geodrop.inputs import read_regular
 from geodrop.state.keep import Keep
+from geodrop.state.lock import last_state
 from geodrop.state.places import default_socket, default_state
 
 if TYPE_CHECKING:
@@ -137,6 +139,26 @@ def load_config(path: str | None) -> Config:
     if report.failed:
         raise ConfigFileError(report.problems())
     return config
+
+
+def load_config_or_assume(path: str | None) -> tuple[Config, str]:
+    """The same for what must work whatever agent.yaml is like: to look, and to break the glass.
+
+    Where it is damaged or cannot be read, its defaults, with the state where the last daemon had it and nothing
+    forgotten, and a line that says so. Raises ConfigError where `path` names no file: that is a slip of the pen.
+    """
+    try:
+        return load_config(path), ""
+    except ConfigError as error:
+        if path and not os.path.lexists(path):
+            raise
+        state, where = default_state(), "its usual place"
+        with suppress(UnavailableError):
+            if last := last_state():
+                state, where = Path(last), "that of the last daemon"
+        said = error.message.splitlines()[0]
+        doubt = f"without agent.yaml, which cannot be used ({said}): state in {state}, {where}; all else by default"
+        return Config(state=state, keep=Keep.everything()), doubt
 
 
 class _Reader:

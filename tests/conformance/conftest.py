@@ -14,6 +14,7 @@ from tests.bcc import require_bcc
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
+from tests.conformance.saved import SavedEngine
 from tests.conformance.thin import ThinEngine
 from tests.conformance.wire import Wire, make_wire
 from tests.databases import write_database
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 ENGINES: dict[str, Callable[[Pins], Engine]] = {
     "exported": lambda _: ExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
+    "nftables-saved": lambda _: SavedEngine(),
     "nftables-thin": lambda _: ThinEngine(),
     "xdp-bcc": lambda pins: XdpEngine(BccLoader(), pins=pins, attach=("native",)),
     "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),

@@ -50,6 +50,17 @@ CUT: list[dict[str, Any]] = [
 ]
 """First fragments that end before the header that their last one names. Linux puts such a packet together."""
 
+BEHIND: list[dict[str, Any]] = [
+    {"extensions": (DESTINATION,), "fragment": (0, True)},
+    {"extensions": (ROUTING,), "fragment": (0, True), "protocol": NO_NEXT_HEADER},
+    {"extensions": (HOP_BY_HOP, DESTINATION), "fragment": (0, True), "protocol": GRE},
+    {"extensions": (DESTINATION, FRAGMENT, DESTINATION), "fragment": (0, True)},
+    {"extensions": (DESTINATION, FRAGMENT)},
+]
+"""Fragment headers behind others than hop-by-hop options. Where Linux tracks connections, it puts such packets together
+and reads what follows as the kind of their first header: a destination option, whatever the fragment header says.
+"""
+
 NO_PROTOCOL: list[dict[str, Any]] = [
     {"authentication": 0},
     {"authentication": 15},
@@ -69,8 +80,8 @@ NO_PROTOCOL: list[dict[str, Any]] = [
 
 def unreadable(sources: tuple[str, str], verdict: str, **fields: Any) -> list[Expectation]:  # noqa: ANN401 - Packet's own
     """Packets of every kind whose protocol cannot be read, in both families as far as there are."""
-    cut = [e for shape in CUT for e in one(sources[1], verdict, **{**shape, **fields})]
-    return cut + [e for shape in NO_PROTOCOL for e in both(sources, verdict, **{**fields, **shape})]
+    ipv6 = [e for shape in (*CUT, *BEHIND) for e in one(sources[1], verdict, **{**shape, **fields})]
+    return ipv6 + [e for shape in NO_PROTOCOL for e in both(sources, verdict, **{**fields, **shape})]
 
 
 PROTOCOLS = [
@@ -228,6 +239,7 @@ PROTOCOLS = [
         [
             *one(CN[1], ACCEPT, extensions=(FRAGMENT, DESTINATION, DESTINATION), fragment=(8, True)),
             *one(CN[1], ACCEPT, extensions=(HOP_BY_HOP, FRAGMENT, ROUTING), fragment=(16, False)),
+            *one(CN[1], ACCEPT, extensions=(DESTINATION, ROUTING), fragment=(16, False)),
             *one(CN[0], ACCEPT, authentication=4, fragment=(64, False)),
             *one(CN[0], ACCEPT, protocol=UDP, fragment=(8, False), payload=bytes(8)),
         ],

@@ -130,7 +130,7 @@ def read(packet: Packet) -> Reading:
         of = headers[headers.index(FRAGMENT) + 1 if packet.family == 6 else 0]
         return Reading(frozenset({of}), of)
     left = LONGEST if packet.kept is None else packet.kept
-    for header, following in itertools.pairwise(headers):
+    for at, (header, following) in enumerate(itertools.pairwise(headers)):
         if header == AUTHENTICATION:
             size = (packet.authentication or 0) * 4 + 8
             if (
@@ -139,7 +139,9 @@ def read(packet: Packet) -> Reading:
                 or left < size
             ):
                 return UNREADABLE
-        elif left <= 0:
+        elif left <= 0 or (header == FRAGMENT and at > (headers[0] == HOP_BY_HOP) and FRAGMENT not in headers[:at]):
+            # Where connections are tracked, Linux puts a packet together and loses the fragment header behind others
+            # than hop-by-hop options: what follows is read as the first header's kind.
             return UNREADABLE
         else:
             size = EXTENSION_BYTES[header]

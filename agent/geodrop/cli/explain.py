@@ -63,10 +63,10 @@ def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float 
     while batch := list(islice(asked, BATCH)):
         answer = ask("explain", {"addresses": [_shortened(text) for text in batch], "at": at})
         if answer is None:
-            from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+            from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
             from geodrop.report.explain import explain_loaded  # noqa: PLC0415
 
-            yield from explain_loaded(load_config(config_path), chain(batch, asked), at)
+            yield from explain_loaded(config_or_assumed(config_path), chain(batch, asked), at)
             return
         yield from answer["data"]
 

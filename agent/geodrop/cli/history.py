@@ -44,11 +44,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str, Any]], list[str]]:
-    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.report.history import read_history  # noqa: PLC0415
     from geodrop.report.pieces import whole  # noqa: PLC0415
 
-    return whole(read_history(load_config(config_path), count))
+    return whole(read_history(config_or_assumed(config_path), count))
 
 
 def describe(one: dict[str, Any]) -> str:

@@ -46,11 +46,12 @@ def end(seconds: int | None, now: float) -> int:
 
 
 def _without_daemon(config_path: str | None, until: int, why: str) -> tuple[str, Sequence[str]]:
-    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.change import by_me  # noqa: PLC0415
     from geodrop.dataplane.pause import pause  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
+    config = config_or_assumed(config_path)
     with exclusive():
-        done = pause(load_config(config_path), by_me("pause", why), until)
+        done = pause(config, by_me("pause", why), until)
     return done.text, done.warnings

@@ -34,10 +34,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _without_daemon(config_path: str | None) -> dict[str, Any]:
     # Imported here, since all of it is in the daemon already if one runs; so in the other verbs.
-    from geodrop.config import load_config  # noqa: PLC0415
+    from geodrop.config import load_config_or_assume  # noqa: PLC0415
     from geodrop.report.status import read_status  # noqa: PLC0415
 
-    return read_status(load_config(config_path))
+    config, doubt = load_config_or_assume(config_path)
+    return read_status(config, doubt=doubt)
 
 
 def describe(status: dict[str, Any]) -> str:

@@ -27,8 +27,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _without_daemon(config_path: str | None) -> tuple[bool, Sequence[str]]:
-    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.load import unload  # noqa: PLC0415
 
-    done = unload(load_config(config_path))
+    done = unload(config_or_assumed(config_path))
     return done.removed, done.warnings

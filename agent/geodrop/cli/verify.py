@@ -47,8 +47,8 @@ def describe(found: dict[str, Any]) -> str:
 
 
 def _without_daemon(config_path: str | None, *, full: bool) -> dict[str, Any]:
-    from geodrop.config import load_config  # noqa: PLC0415 - see cli/status.py
+    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.report.pieces import whole  # noqa: PLC0415
     from geodrop.report.verify import read_verify  # noqa: PLC0415
 
-    return whole(read_verify(load_config(config_path), full=full))
+    return whole(read_verify(config_or_assumed(config_path), full=full))

@@ -327,7 +327,7 @@ class _Conversation:
             message = self._next()
             if "list" in message:
                 self._give(folder, message["list"])
-            elif type(message.get("exit")) is int and isinstance(message.get("change"), dict | None):
+            elif type(message.get("exit")) is int and _is_change(message.get("change")):
                 return message
             else:
                 raise ValueError("a message that means nothing")
@@ -431,3 +431,8 @@ def _environment() -> dict[str, str]:
     # One thread: numpy's linear algebra would start a pool that nothing here uses and the limits forbid.
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "NO_COLOR", "TERM", "LANG") if name in os.environ}
     return {**kept, "OPENBLAS_NUM_THREADS": "1"}
+
+
+def _is_change(value: object) -> bool:
+    """Whether a child that something has taken over says what changes in the form that is relied on; None: nothing."""
+    return value is None or (isinstance(value, dict) and isinstance(value.get("text"), str))

@@ -14,15 +14,16 @@ import tempfile
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, generate_latest, make_wsgi_app
 
 from geodrop.daemon import socket_file
 from geodrop.daemon.listener import Listener
+from geodrop.daemon.metrics import Snapshot
 from geodrop.daemon.worker import Worker
+from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from prometheus_client import CollectorRegistry
-
     from geodrop.config import Metrics as Place
     from geodrop.daemon.listener import Connection
     from geodrop.daemon.scrapes import Scrapes
@@ -194,7 +195,7 @@ async def _send(connection: Connection, answer: Answer) -> None:
 
 
 class _File:
-    """Written beside and renamed, so that node_exporter never reads half a file."""
+    """A file that node_exporter shows for as long as it is there; at the end it says that nobody writes it any more."""
 
     def __init__(self, folder: str, registry: CollectorRegistry, scrapes: Scrapes) -> None:
         self._folder, self._registry, self._scrapes = folder, registry, scrapes
@@ -206,14 +207,26 @@ class _File:
 
     async def serve(self) -> None:
         """Write again and again; a disk that takes nothing now may do so later."""
-        while True:
-            await self._scrapes.refresh()
+        try:
+            while True:
+                await self._scrapes.refresh()
+                with contextlib.suppress(OSError):
+                    await self._worker.do(partial(self._write, self._registry))
+                await asyncio.sleep(TEXTFILE_SECONDS)
+        finally:
+            # Behind a write that is under way. Without the file this host would just be gone from Prometheus.
+            stopped = CollectorRegistry()
+            stopped.register(Snapshot(_stopped))
             with contextlib.suppress(OSError):
-                await self._worker.do(self._write)
-            await asyncio.sleep(TEXTFILE_SECONDS)
+                await self._worker.do(partial(self._write, stopped))
 
-    def _write(self) -> None:
-        content = generate_latest(self._registry)
+    def _write(self, registry: CollectorRegistry) -> None:
+        """Beside the file and renamed, so that nobody reads half of it.
+
+        Not with prometheus_client's write_to_textfile: its file has the mode that the umask leaves, which is for nobody
+        else under systemd, and the name beside it can be known and may be somebody's link to another file.
+        """
+        content = generate_latest(registry)
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{TEXTFILE}.", delete=False) as file:
             try:
                 file.write(content)
@@ -222,3 +235,7 @@ class _File:
             except BaseException:
                 os.unlink(file.name)
                 raise
+
+
+def _stopped() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    raise UnavailableError("the daemon has stopped")

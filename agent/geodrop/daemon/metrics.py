@@ -6,6 +6,7 @@ Labels are bounded by the policy: services, at most 1,024 regions and lists, int
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -102,8 +103,10 @@ class Snapshot:
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All families; but for the first two none, where the kernel cannot be read."""
+        """All families; but for the first three none, where the kernel cannot be read."""
         yield InfoMetricFamily("geodrop_build", "This daemon", {"version": __version__})
+        # node_exporter goes on showing a file that nobody writes any more.
+        yield GaugeMetricFamily("geodrop_written_timestamp_seconds", "When these metrics were made", value=time.time())
         up = GaugeMetricFamily("geodrop_up", "Whether the kernel could be read")
         try:
             status, counters = self._read()

@@ -58,7 +58,7 @@ def run_daemon(config_path: str | None) -> None:
     """
     config = load_config(config_path)
     source_of(config)
-    with exclusive(os.path.abspath(config.socket)):
+    with exclusive(os.path.abspath(config.socket), os.path.abspath(config.state)):
         remove_leftovers()
         trust_memory()
         asyncio.run(Daemon(config_path, config).run())

@@ -10,6 +10,7 @@ puts both engines back; a crash leaves the old or the new one on each interface,
 
 from __future__ import annotations
 
+import errno
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from geodrop.dataplane.assign import assign
 from geodrop.dataplane.coverage import judged
 from geodrop.dataplane.engine import Interface, Report
 from geodrop.dataplane.network import Network
+from geodrop.dataplane.nftables.netlink import RefusedError
 from geodrop.dataplane.xdp.suits import objection, unreadable
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
@@ -138,8 +140,10 @@ class _Change:
         staged = self._engines.nftables.staged(self._ruleset, self._generation, self._kept)
         try:
             self._on_nftables = self._stack.enter_context(staged)
-        except UnavailableError as error:
-            if not plan.xdp or not plan.only_guards:
+        except (UnavailableError, RefusedError) as error:
+            # What a load names it makes itself: where it is not there (ENOENT), the kernel lacks that kind of rule.
+            lacks = isinstance(error, UnavailableError) or error.errno == errno.ENOENT
+            if not lacks or not plan.xdp or not plan.only_guards:
                 raise
             self._note = f"nothing guards {', '.join(plan.scope.names)} until the next load: {error.message}"
 

@@ -145,10 +145,10 @@ class Engines:
                 found.append(engine.fingerprint())
         return tuple(found)
 
-    def last_commit(self) -> int:
-        """The number of the last transaction of nf_tables, whoever made it; 0 where there is none."""
+    def foreign_commits(self) -> int:
+        """While it stays the same, nobody but this process has committed anything to nf_tables, if there is one."""
         with suppress(UnavailableError):
-            return self.nftables.last_commit()
+            return self.nftables.foreign_commits()
         return 0
 
     def counters(self) -> list[Count]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.presence import links_of
+from geodrop.dataplane.coverage import coverage
+from geodrop.dataplane.network import Network, read_network
+from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,15 +16,24 @@ if TYPE_CHECKING:
 
 def moves(before: Observed, after: Observed) -> str:
     """`eth0 from nftables to xdp (native), eth1 now judged by nftables`; empty if every link is where it was."""
-    return difference(judges(before), judges(after)) if before.interfaces != after.interfaces else ""
+    if before.interfaces == after.interfaces:
+        return ""
+    try:
+        network = read_network()
+    except UnavailableError:
+        network = Network(())  # by names alone: the change is made, and nothing may fail any more
+    return difference(judges(before, network), judges(after, network))
 
 
-def judges(observed: Observed) -> dict[str, str]:
+def judges(observed: Observed, network: Network) -> dict[str, str]:
     """Who judges each link that is there, by its name; and who waits for what is not."""
     found: dict[str, str] = {}
     # Last the first: what xdp judges is judged by it, whatever rule of nftables would match there too.
-    for interface, links in reversed([*zip(observed.interfaces, links_of(observed.interfaces, ()), strict=True)]):
-        found |= dict.fromkeys(links, _where(interface)) or {interface.name: f"{_where(interface)}, once it is there"}
+    links_of = coverage((), network, observed.interfaces, ()).links
+    for interface, links in reversed([*zip(observed.interfaces, links_of, strict=True)]):
+        # A program that is observed has its interface, though it may go in the next moment.
+        waits = "" if interface.engine == "xdp" else ", once it is there"
+        found |= dict.fromkeys(links, _where(interface)) or {interface.name: f"{_where(interface)}{waits}"}
     return found
 
 

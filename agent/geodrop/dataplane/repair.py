@@ -6,6 +6,7 @@ A look costs one read of the table as the kernel tells it, and nothing more whil
 from __future__ import annotations
 
 import re
+import socket
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -109,8 +110,9 @@ def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
             state = Known(fingerprint, observed, intent, lasting=tuple(differences))
             return Look(state, before, tuple(drift), note)
         if differences:
+            # Counted before the repair: whoever commits while it is under way has brought about what is found after it.
+            tried = _Tried(differences, engines.foreign_commits())
             _repair(config, known, engines, ruleset, differences, asked)
-            tried = _Tried(differences, engines.last_commit())
             drift, found = drift or differences, ()
             continue
         try:
@@ -130,15 +132,15 @@ def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
 
 
 class _Tried:
-    """Differences that were repaired, and the number of the kernel's last commit then; None: at an earlier look."""
+    """Differences that are repaired, and how many commits of others there had been; None: at an earlier look."""
 
-    def __init__(self, differences: Sequence[Difference], commit: int | None = None) -> None:
-        self._differences, self._commit = _without_numbers(differences), commit
+    def __init__(self, differences: Sequence[Difference], commits: int | None = None) -> None:
+        self._differences, self._commits = _without_numbers(differences), commits
 
     def lasts(self, differences: Sequence[Difference], engines: Engines) -> bool:
         """Whether these are the same, or some of them, and nobody has brought them about since."""
         same = _without_numbers(differences) <= self._differences
-        return same and (self._commit is None or engines.last_commit() == self._commit)
+        return same and (self._commits is None or engines.foreign_commits() == self._commits)
 
 
 def _without_numbers(differences: Sequence[Difference]) -> set[tuple[str, str, str]]:
@@ -212,6 +214,12 @@ def _same_load(before: Observed, known: Observed) -> bool:
 
 
 def _moved(known: Observed, before: Observed) -> list[Difference]:
-    """Interfaces that somebody took out of force since they were last seen to be in it."""
-    gone = [one for one in known.interfaces if one not in before.interfaces]
+    """Interfaces that somebody took out of force since they were last seen to be in it.
+
+    A program that went with its interface was taken by nobody. What is there is read after what is in force.
+    """
+    there = {name for _, name in socket.if_nameindex()}
+    gone = [
+        one for one in known.interfaces if one not in before.interfaces and (one.engine != "xdp" or one.name in there)
+    ]
     return [Difference(f"interface {one.name}", f"judged by {one.engine}", "not judged by it") for one in gone]

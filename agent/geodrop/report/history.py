@@ -66,6 +66,16 @@ def last_failure(entries: Iterable[Entry]) -> Entry | None:
     return next((entry for entry in deque(entries, maxlen=1) if entry.outcome != DONE), None)
 
 
+def by_a_daemon(entries: Iterable[Entry]) -> bool:
+    """Whether what is in force was last put there, or mended, by a daemon, and not by a load by hand. What either does
+    through a pause, a rollback or a boot does not tell.
+    """
+    telling = (
+        one.origin for one in entries if one.put_in_force and one.origin in {"load", "reload", "repair", "settle"}
+    )
+    return next(iter(deque(telling, maxlen=1)), "load") != "load"
+
+
 def _replaces(entry: Entry) -> bool:
     """Whether nothing from before is in force any more."""
     return entry.put_in_force or (entry.outcome == DONE and entry.origin == "unload")

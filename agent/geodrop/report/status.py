@@ -12,7 +12,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import DataError
-from geodrop.report.history import as_object, last_failure
+from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
@@ -43,10 +43,11 @@ class Running:
     problems: tuple[str, ...] = ()
 
 
-def read_status(config: Config, running: Running | None = None) -> dict[str, Any]:
+def read_status(config: Config, running: Running | None = None, doubt: str = "") -> dict[str, Any]:
     """The object of `status --json`: read back from the kernel, then held against the ruleset it names.
 
-    `running` is what the daemon adds that is asked; without one the status is read by the command itself. Raises
+    `running` is what the daemon adds that is asked; without one the status is read by the command itself.
+    `doubt` is a problem that is known already: what was assumed in the place of agent.yaml. Raises
     PrivilegeError, UnavailableError.
     """
     now = time.time()
@@ -55,7 +56,7 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
     intent = store.intent()
-    problems, doubtful = store.problems(), False
+    problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += covered.problems
     problems += [engine.unread.problem] if engine.unread else []
@@ -72,8 +73,8 @@ def read_status(config: Config, running: Running | None = None) -> dict[str, Any
     checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
     problems += checked.problems
     problems += running.problems if running else ()
-    problems += _unable(observed) if running else _unattended(observed, intent)
-    paused, failure = intent.paused_at(now), last_failure(store.history)
+    problems += _unable(observed) if running else _unattended(observed, store)
+    paused, failure = intent.paused_at(now), last_failure(store.history.recent())
     wanted = ruleset or _asked_for(store, intent)
     asked = wanted is None or asked_to_drop(wanted.meta.services, now)
     facts = Facts(
@@ -167,8 +168,11 @@ def _unable(observed: Observed) -> list[str]:
     return [f"the daemon may not repair what is in force: {', '.join(lacking)} missing; next: see its unit{extra}"]
 
 
-def _unattended(observed: Observed, intent: Intent) -> list[str]:
-    """That a daemon ran here since boot, and none does now: what is in force stays, and nobody looks after it."""
-    if intent.unloaded or not observed.generation or not control_socket():
+def _unattended(observed: Observed, store: Store) -> list[str]:
+    """That a daemon looked after what is in force, and none does now: it stays, and nobody repairs it.
+
+    One that was killed has left behind where it answered; one that was stopped, or did not start, is in the history.
+    """
+    if not observed.generation or not (control_socket() or by_a_daemon(store.history.recent())):
         return []
     return ["no daemon runs any more, so nothing is repaired; next: systemctl start geodrop (journalctl -u geodrop)"]

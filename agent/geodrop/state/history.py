@@ -16,6 +16,7 @@ import re
 import time
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any
 
 from geodrop.errors import GeodropError
@@ -40,6 +41,9 @@ from geodrop.state.unwritten import Unwritten
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
+
+Glance = tuple[int, tuple["Entry", ...]]
+"""How many lines cannot be read, and the last entry of each kind."""
 
 DONE, FAILED = "done", "failed"
 
@@ -160,9 +164,31 @@ class History:
         """The same, all at once."""
         return list(self)
 
+    def recent(self) -> tuple[Entry, ...]:
+        """The last entry of each origin that put something in force, and the last that did not; the newest last."""
+        return self._glance()[1]
+
     def unreadable(self) -> int:
         """How many lines cannot be read; one, if none of them can."""
-        return sum(entry is None for entry in self._parsed())
+        return self._glance()[0]
+
+    def _glance(self) -> Glance:
+        """What each status and each scrape asks for: as long as the file is the same it is gone through once."""
+        held = self._unwritten.read().lines
+        unwritten = [_parse(line.encode()) for line in held]
+        try:
+            with open(open_regular(self.path), "rb") as file:
+                found = os.fstat(file.fileno())
+                file_is = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns, *held)
+                if (glance := _glanced.get(file_is)) is None:
+                    glance = _condensed(chain(_lines(file), unwritten))
+                    _glanced.clear()
+                    _glanced[file_is] = glance
+                return glance
+        except FileNotFoundError:
+            return _condensed(unwritten)
+        except OSError:
+            return _condensed([None, *unwritten])
 
     def problems(self) -> list[str]:
         """What cannot be read, a line."""
@@ -215,6 +241,22 @@ class History:
         except OSError:
             yield None
         yield from (_parse(line.encode()) for line in self._unwritten.read().lines)
+
+
+_glanced: dict[tuple[object, ...], Glance] = {}
+"""The last file that was gone through, by what tells it from every other, and what was found."""
+
+
+def _condensed(entries: Iterable[Entry | None]) -> Glance:
+    unreadable, last = 0, dict[tuple[str, bool], Entry]()
+    for entry in entries:
+        if entry is None:
+            unreadable += 1
+            continue
+        key = entry.origin, entry.put_in_force
+        last.pop(key, None)  # the newest goes to the end
+        last[key] = entry
+    return unreadable, tuple(last.values())
 
 
 def policies(entries: Iterable[Entry]) -> list[Entry]:

@@ -1,8 +1,9 @@
 """One changer at a time, a network namespace each; and how a daemon is found.
 
 Whoever can open a file can lock it, so the lock is for its owner and group alone. Beside it a daemon, which holds the
-lock for its whole life, writes a file that everybody may read: which process it is, and the socket it answers on. So
-nobody has to read agent.yaml to find it. Who takes the lock after a daemon that was killed removes what it left.
+lock for its whole life, writes a file that everybody may read: which process it is, the socket it answers on and where
+its state is. So nobody has to read agent.yaml to find either. The file stays until the next boot, but for the socket:
+that goes with the daemon, or with who takes the lock after one that was killed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.errors import BusyError, PrivilegeError, UnavailableError
@@ -21,41 +22,36 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LENGTH = 256  # sun_path in sys/un.h has 108
+LONGEST = LENGTH + 4096  # with PATH_MAX in linux/limits.h
 MODE, READABLE = 0o660, 0o644
 TRIES = 100
 
 
 @contextmanager
-def exclusive(control: str | os.PathLike[str] = "") -> Iterator[None]:
-    """Hold the lock; a daemon names the `control` socket it will answer on.
+def exclusive(control: str | os.PathLike[str] = "", state: str | os.PathLike[str] = "") -> Iterator[None]:
+    """Hold the lock; a daemon names the `control` socket it will answer on, and its state directory.
 
     Raises BusyError at once, naming the process that has it, PrivilegeError if this one may not, and UnavailableError
     where something else has the lock's place. The kernel gives the lock back when its holder ends, however it ends.
     """
-    lock, daemon = lock_file(), daemon_file()
+    lock = lock_file()
     with run_folder.entered(os.path.dirname(lock)) as folder:
         descriptor = _locked(lock, folder)
         try:
-            holder = f"pid {os.getpid()}\n{os.fspath(control)}\n".encode().ljust(LENGTH)
-            _name_holder(descriptor, holder, folder, daemon if control else "")
+            holder = f"pid {os.getpid()}\n{os.fspath(control)}\n"
+            if control:
+                _say_where(folder, f"{holder}{os.fspath(state)}\n")
+            else:
+                _gone(folder)
+            # Where /run takes nothing, nobody is told who has it.
+            with suppress(OSError):
+                os.pwrite(descriptor, holder.encode().ljust(LENGTH), 0)
             try:
                 yield
             finally:
-                run_folder.remove(daemon, folder)
+                _gone(folder)
         finally:
             os.close(descriptor)
-
-
-def _name_holder(lock: int, holder: bytes, folder: int, daemon: str) -> None:
-    """Say who has it. Where /run takes nothing, a command does without; a daemon could not be found."""
-    try:
-        os.pwrite(lock, holder, 0)
-        run_folder.remove(daemon_file(), folder)
-        if daemon:
-            run_folder.replace(daemon, holder, folder, READABLE)
-    except OSError as error:
-        if daemon:
-            raise UnavailableError(f"{daemon}: {error.strerror}", "make room there") from error
 
 
 def control_socket() -> str:
@@ -63,14 +59,54 @@ def control_socket() -> str:
 
     Raises UnavailableError where something else has the place of the file that says so.
     """
+    return _daemon()[0]
+
+
+def last_state() -> str:
+    """The state directory of the daemon that runs, or ran last since the last boot; "" if that is not known.
+
+    Whoever has taken over the user of a daemon that is not root may name none but a folder of that user.
+    """
+    _, state, owner = _daemon()
+    try:
+        known = state and (owner == 0 or os.stat(state).st_uid == owner)
+    except OSError:
+        return ""
+    return state if known else ""
+
+
+def _daemon() -> tuple[str, str, int]:
+    """What the daemon's file says, socket and state directory, and the user whose file it is."""
     try:
         descriptor = run_folder.opened(daemon_file(), os.O_RDONLY)
     except (FileNotFoundError, PermissionError):
-        return ""
+        return "", "", -1
     try:
-        return _lines(os.pread(descriptor, LENGTH, 0))[1]
+        content, owner = os.pread(descriptor, LONGEST, 0), os.fstat(descriptor).st_uid
     finally:
         os.close(descriptor)
+    _, control, state, *_ = [*content.decode(errors="surrogateescape").split("\n"), "", "", ""]
+    return control.strip(), state, owner
+
+
+def _say_where(folder: int, said: str) -> None:
+    """Write the daemon's file: without it a daemon could not be found."""
+    try:
+        run_folder.remove(daemon_file(), folder)
+        run_folder.replace(daemon_file(), said.encode(errors="surrogateescape"), folder, READABLE)
+    except OSError as error:
+        raise UnavailableError(f"{daemon_file()}: {error.strerror}", "make room there") from error
+
+
+def _gone(folder: int) -> None:
+    """Leave nothing in the daemon's file but where its state is; the file goes where not even that can be written."""
+    try:
+        control, state, _ = _daemon()
+        if control:
+            run_folder.replace(daemon_file(), f"\n\n{state}\n".encode(errors="surrogateescape"), folder, READABLE)
+    except (OSError, UnavailableError):
+        with suppress(OSError):
+            run_folder.remove(daemon_file(), folder)
 
 
 def _locked(path: str, folder: int) -> int:

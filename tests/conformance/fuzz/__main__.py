@@ -50,7 +50,7 @@ def main(engines: Sequence[str]) -> int:
                 found |= _report(policy, result, time.monotonic() - started)
         with campaign(engines, Path(folder), tracked=True) as running:
             started = time.monotonic()
-            result = running.run(MAIN, _random(seed, numbers[::TRACKED]))
+            result = running.run(MAIN, [*written_down(MAIN), *_random(seed, numbers[::TRACKED])])
             found |= _report(f"{MAIN}, connections tracked", result, time.monotonic() - started)
     return 1 if found else 0
 

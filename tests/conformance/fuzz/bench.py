@@ -29,7 +29,7 @@ from tests.namespaces import PACKET_QDISC_BYPASS, SOL_PACKET, End, Namespace, jo
 from tests.oracle.packet import UDP, parsed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     Heard = dict[Origin, set[Delivery]]
 
@@ -64,6 +64,11 @@ _SETTINGS = {
     "ipv6/conf/eth0/accept_ra": 0,
 }
 
+
+_TRACKED_SETTINGS = {
+    "netfilter/nf_conntrack_frag6_high_thresh": 1 << 30,
+    "netfilter/nf_conntrack_frag6_low_thresh": 1 << 29,
+}
 
 _TRACKING = """
 table inet tracking {
@@ -129,6 +134,7 @@ def bench(names: Sequence[str], *, tracked: bool = False) -> Iterator[dict[str, 
         }
         for server in servers.values() if tracked else ():
             server.namespace.nft(_TRACKING)
+            _set(server.namespace, _TRACKED_SETTINGS)
         yield servers
 
 
@@ -142,9 +148,7 @@ def _server(client: Namespace, namespace: Namespace, name: str, number: int) -> 
     client.run("ip", "link", "set", near.name, "mtu", str(MTU))
     namespace.run("ip", "link", "set", INTERFACE, "mtu", str(MTU), "address", _SERVER_MAC)
     gateway_mac = mac_address(near)
-    with namespace.entered():
-        for setting, value in _SETTINGS.items():
-            Path("/proc/sys/net", setting).write_text(str(value), encoding="ascii")
+    _set(namespace, _SETTINGS)
     for gateway, _ in _GATEWAYS.values():
         namespace.run(
             "ip", "neigh", "add", gateway, "lladdr", gateway_mac.hex(":"), "dev", INTERFACE, "nud", "permanent"
@@ -159,6 +163,12 @@ def _server(client: Namespace, namespace: Namespace, name: str, number: int) -> 
             wire.bind((near.name, 0))
         wire.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
         yield Server(name, namespace, ears, wire, bytes.fromhex(_SERVER_MAC.replace(":", "")) + gateway_mac)
+
+
+def _set(namespace: Namespace, settings: Mapping[str, int]) -> None:
+    with namespace.entered():
+        for setting, value in settings.items():
+            Path("/proc/sys/net", setting).write_text(str(value), encoding="ascii")
 
 
 def _wait_for_addresses(namespace: Namespace) -> None:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.root
 ENGINES = ("nftables", "xdp-native", "xdp-generic")
 
 SHAPES = {policy: 3000 if policy == MAIN else 1000 for policy in POLICIES}
-TRACKED = 1000
+TRACKED = 2000
 FEW = 200
 
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
@@ -51,7 +51,8 @@ def test_where_connections_are_tracked(tmp_path: Path) -> None:
     """There fragments are put together before any table but ours sees them, and by other rules."""
     require()
     with campaign(ENGINES, tmp_path, tracked=True) as tracked:
-        check(tracked.run(MAIN, [Random(SEED, number) for number in range(1, TRACKED + 1)]))
+        shapes = [Random(SEED, number) for number in range(1, TRACKED + 1)]
+        check(tracked.run(MAIN, [*written_down(MAIN), *shapes]))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow, untagged
 from tests.conformance.fuzz.sides import DENIED, SAMPLE, text
 from tests.namespaces import ETH_P_IP, ETH_P_IPV6
-from tests.oracle.packet import AUTHENTICATION, EXTENSION_BYTES, FRAGMENT, ICMP, ICMPV6, TCP, UDP, Packet, judge
+from tests.oracle.packet import (
+    AUTHENTICATION,
+    EXTENSION_BYTES,
+    FRAGMENT,
+    HOP_BY_HOP,
+    ICMP,
+    ICMPV6,
+    TCP,
+    UDP,
+    Packet,
+    judge,
+)
 
 if TYPE_CHECKING:
     from tests.conformance.fuzz.ears import Delivery
@@ -89,17 +100,21 @@ def _from_ipv4(packet: bytes) -> Packet:
 
 def _from_ipv6(packet: bytes) -> Packet | None:
     length, following, at = int.from_bytes(packet[4:6], "big"), packet[6], 0
+    before: list[int] = []
     dest, data = text(packet[24:40]), packet[40 : 40 + length if length else None]
     while following in EXTENSION_BYTES:
         header = data[at : at + 8]
         if len(header) < 8:
             return None
         kind, following = following, header[0]
+        before.append(kind)
         if kind != FRAGMENT:
             at += 8 * header[1] + 8
             continue
         if int.from_bytes(header[2:4], "big") & 0xFFF8:
             return _later_fragment(dest, following, packet[7])
+        if before.count(FRAGMENT) == 1 and before not in ([FRAGMENT], [HOP_BY_HOP, FRAGMENT]):
+            return None
         at += 8
     return as_packet(dest, following, packet[7], data[at:])
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import http.client
 import re
+import signal
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from tests.daemons import daemon
@@ -67,3 +69,34 @@ def test_a_taken_port_does_not_stop_the_daemon(host: Host) -> None:
     with taken, daemon(host.geodrop) as running:
         assert host.drops("1.0.0.1")
     assert "metrics cannot be served" in running.log
+
+
+def test_a_textfile_tells_when_it_was_written_and_that_the_daemon_has_stopped(host: Host) -> None:
+    """Killed, a daemon leaves what it wrote, with the time of it; one that stops leaves nothing but that it is gone."""
+    path = host.folder / "geodrop.prom"
+    host.agent(more=f"metrics: {{textfile: {host.folder}}}\n")
+
+    def written() -> float:
+        [found] = re.findall(r"^geodrop_written_timestamp_seconds (\S+)$", path.read_text(), re.MULTILINE)
+        return float(found)
+
+    def wait_for(text: str) -> None:
+        for _ in range(6000):
+            if path.exists() and text in path.read_text():
+                return
+            time.sleep(0.01)
+        raise AssertionError(path.read_text() if path.exists() else "there is no file")
+
+    began = time.time()
+    with daemon(host.geodrop) as running:
+        wait_for("geodrop_enforcing 1.0")
+        running.end(signal.SIGKILL)
+    left = written()
+    assert began <= left <= time.time()
+    with daemon(host.geodrop) as running:
+        wait_for("geodrop_enforcing 1.0")
+        assert running.end() == 0
+    content = path.read_text()
+    assert "geodrop_up 0.0" in content
+    assert "geodrop_enforcing" not in content
+    assert written() > left

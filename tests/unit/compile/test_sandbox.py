@@ -96,6 +96,7 @@ def says(data: bytes, times: int = 1) -> Peer:
         (says(b'{"exit": true}'), "broke the rules.*means nothing"),
         (says(b'{"exit": "0"}'), "broke the rules.*means nothing"),
         (says(b'{"exit": 0, "change": [1]}'), "broke the rules.*means nothing"),
+        (says(b'{"exit": 0, "change": {"text": 1}}'), "broke the rules.*means nothing"),
         (says(b'{"list": "' + b"x" * MAX_MESSAGE + b'"}'), "broke the rules.*too long"),
         (says(b'{"list": ["a"]}', times=1), "died"),
         (says(FINAL, times=0), "died"),

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gzip
 import http.client
+import os
+import re
 import socket
 import struct
 import threading
@@ -66,6 +68,8 @@ def exporting(place: Place) -> Iterator[None]:
         if not isinstance(opened[0], OSError):
             serving[0].cancel()
             opened[0].close()
+            # What stops may have something to write.
+            await asyncio.wait(serving)
         # Those that were cancelled end in the next round.
         await asyncio.sleep(0)
 
@@ -243,16 +247,40 @@ def test_answers_that_nobody_reads_give_way(tmp_path: Path, monkeypatch: pytest.
 def test_a_file_for_node_exporter(tmp_path: Path) -> None:
     """The file is soon there, whole and readable by others, with nothing beside it; a missing folder is an error."""
     path = tmp_path / "geodrop.prom"
+    mask = os.umask(0o077)  # as the unit has it
+    try:
+        with exporting(Place(None, textfile=str(tmp_path))):
+            for _ in range(2000):
+                if path.exists():
+                    break
+                threading.Event().wait(0.01)
+            assert [one.name for one in tmp_path.iterdir()] == ["geodrop.prom"]
+            assert path.stat().st_mode & 0o777 == 0o644
+            content = path.read_text()
+    finally:
+        os.umask(mask)
+    assert "geodrop_generation 7.0" in content
+    assert "geodrop_up 1.0" in content
+    [written] = re.findall(r"^geodrop_written_timestamp_seconds (\S+)$", content, re.MULTILINE)
+    assert path.stat().st_mtime - 60 < float(written) < path.stat().st_mtime + 60
+    with pytest.raises(OSError, match="No such file"), exporting(Place(None, textfile=str(tmp_path / "x"))):
+        pytest.fail("served")
+
+
+def test_a_file_says_that_nobody_writes_it_any_more(tmp_path: Path) -> None:
+    """Once the exporter has stopped: nothing can be read, and no old claim is left, such as that of enforcing."""
+    path = tmp_path / "geodrop.prom"
     with exporting(Place(None, textfile=str(tmp_path))):
         for _ in range(2000):
             if path.exists():
                 break
             threading.Event().wait(0.01)
-    assert [one.name for one in tmp_path.iterdir()] == ["geodrop.prom"]
+    content = path.read_text()
+    assert "geodrop_up 0.0" in content
+    assert "geodrop_written_timestamp_seconds" in content
+    assert "geodrop_enforcing" not in content
     assert path.stat().st_mode & 0o777 == 0o644
-    assert "geodrop_generation 7.0" in path.read_text()
-    with pytest.raises(OSError, match="No such file"), exporting(Place(None, textfile=str(tmp_path / "x"))):
-        pytest.fail("served")
+    assert [one.name for one in tmp_path.iterdir()] == ["geodrop.prom"]
 
 
 def test_a_client_that_resets_is_no_failure() -> None:

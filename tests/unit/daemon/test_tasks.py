@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -15,10 +15,13 @@ from geodrop.daemon import audit, autoreload, reload, run, settle, tasks, writeb
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.run import Daemon
 from geodrop.daemon.schedule import Schedule
+from geodrop.daemon.source import Made
 from geodrop.daemon.tasks import Tasks
 from geodrop.daemon.watch import tally, watch
+from geodrop.daemon.worker import Worker
 from geodrop.errors import ApplyError, BugError, DataError
 from geodrop.state.store import Store
+from tests.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +58,7 @@ PLACES: dict[str, tuple[object, str]] = {
     "settle": (settle, "settle"),
     "tally": (tally, "_read"),
     "writeback": (writeback.WriteBack, "once"),
+    "compile child": (Worker, "start"),
 }
 """For each task of the daemon something that it does in each round."""
 
@@ -72,8 +76,8 @@ def test_every_task_is_known_here(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PLACES)
 def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is begun again, three times here; the bug is in the log with its traceback, in metrics and status."""
-    for module in (audit, autoreload, settle, tally, writeback, watch, run):
-        for pause in ("INTERVAL", "QUIET", "RETRY", "PAUSE"):
+    for module in (audit, autoreload, reload, settle, tally, writeback, watch, run):
+        for pause in ("INTERVAL", "QUIET", "RETRY", "PAUSE", "REFRESH"):
             if hasattr(module, pause):
                 monkeypatch.setattr(module, pause, 0.01)
     monkeypatch.setattr(tasks, "FIRST_PAUSE", 0.01)
@@ -104,12 +108,12 @@ def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """While compiling or loading: the exit code of a bug, in status and history; the next reload is as any other."""
 
     async def body() -> None:
-        tested = daemon(tmp_path)
+        tested, given = daemon(tmp_path), ruleset(Service("api"))
         for place, wanted in (("load_config", BugError), ("apply_file", BugError), ("apply_file", ApplyError)):
             with monkeypatch.context() as patch:
                 if place == "apply_file":
                     patch.setattr(reload, "load_config", lambda _: tested._config)
-                    patch.setattr(tested._reload._maker, "ruleset_file", lambda _: Opened())
+                    patch.setattr(tested._reload._maker, "make", lambda _: Made(given))
                 failure = (
                     ZeroDivisionError("a test's bug") if wanted is BugError else OSError(24, "Too many open files")
                 )
@@ -128,18 +132,6 @@ def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         asyncio.run(body())
     told = [entry.error for entry in Store(tmp_path / "state").history]
     assert "a bug in the daemon (ZeroDivisionError)" in told[0]
-
-
-class Opened:
-    """A ruleset file of which nothing is read."""
-
-    path, warnings, change = "none", "", None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to close."""
 
 
 def raising(failure: Exception) -> Callable[..., None]:

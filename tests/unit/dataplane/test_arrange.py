@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.interfaces import Selection, resolve
 from geodrop.dataplane.network import Link
+from geodrop.dataplane.nftables.netlink import RefusedError
 from geodrop.errors import ApplyError, UnavailableError
 from tests.rulesets import Service, ruleset
 
@@ -88,6 +90,11 @@ class Both:
     def with_xdp(self) -> Fake:
         """It is in use already."""
         return self.xdp
+
+    def retire_xdp(self) -> str:
+        """Nothing keeps it from that."""
+        self.xdp.retire()
+        return ""
 
 
 def done(both: Both, rules: Ruleset, selection: Selection, engine: str) -> list[str]:
@@ -225,6 +232,23 @@ def test_a_guard_that_cannot_be_had_is_done_without() -> None:
     both.xdp.refused = {"eth1": UnavailableError("too large")}
     with pytest.raises(UnavailableError, match="no nf_tables"):
         done(both, TABLES, PATTERN, "auto")
+
+
+def test_a_guard_of_rules_that_the_kernel_lacks_is_done_without() -> None:
+    """A kernel with nf_tables and without a kind of rule (ENOENT) is none that can guard; xdp judges what is there.
+    What it refuses for another reason, such as memory, fails the load: there the guard can be had.
+    """
+    both = Both()
+    both.nftables.failing = {"stages": RefusedError(errno.ENOENT, "add rule 1 to chain g7")}
+    report = arrange(both, TABLES, 7, PATTERN, "auto")  # type: ignore[arg-type]  # as above
+    assert report.note.startswith("nothing guards eth* until the next load: the kernel refused to add rule 1 ")
+    assert "xdp switches eth0 eth1" in both.log
+    both.nftables.failing = {"stages": RefusedError(errno.ENOMEM, "add rule 1 to chain g7")}
+    with pytest.raises(RefusedError, match="ENOMEM"):
+        done(both, TABLES, PATTERN, "auto")
+    both.nftables.failing = {"stages": RefusedError(errno.ENOENT, "add rule 1 to chain g7")}
+    with pytest.raises(RefusedError, match="ENOENT"):
+        done(both, REJECTING, PATTERN, "auto")
 
 
 def test_named_xdp_needs_an_interface() -> None:

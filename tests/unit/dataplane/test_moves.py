@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from geodrop.dataplane import moves as module
 from geodrop.dataplane.engine import Interface, Observed
 from geodrop.dataplane.moves import moves
+from geodrop.dataplane.network import Link, Network
+from geodrop.errors import UnavailableError
 
 NFT, OTHER, GUARD = (Interface(name, "nftables") for name in ("eth0", "eth1", "eth*"))
 NATIVE, GENERIC = Interface("eth0", "xdp", "native"), Interface("eth0", "xdp", "generic")
@@ -29,5 +32,18 @@ TO_COME = Interface("wan*", "nftables")
 )
 def test_each_move(monkeypatch: pytest.MonkeyPatch, before: list[Interface], after: list[Interface], said: str) -> None:
     """Arrivals, departures and changes of engine or attachment; another reason for the same place is no move."""
-    monkeypatch.setattr("socket.if_nameindex", lambda: [(1, "lo"), (2, "eth0"), (3, "eth1")])
+    there = Network((Link(1, "lo", hardware=772), Link(2, "eth0"), Link(3, "eth1")))
+    monkeypatch.setattr(module, "read_network", lambda: there)
     assert moves(Observed(1, "", tuple(before)), Observed(1, "", tuple(after))) == said
+
+
+def test_a_network_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The change is made by then, so it fails for nothing: names are all that is said."""
+
+    def refuse() -> Network:
+        raise UnavailableError("interfaces keep changing")
+
+    monkeypatch.setattr(module, "read_network", refuse)
+    assert moves(Observed(1, "", (NATIVE,)), Observed(1, "", (OTHER,))) == (
+        "eth0 no longer judged, eth1 now judged by nftables, once it is there"
+    )

@@ -1,7 +1,9 @@
 from pathlib import Path
 
+import pytest
+
 from geodrop.config import Config
-from geodrop.report.history import last_failure, read_history
+from geodrop.report.history import by_a_daemon, last_failure, read_history
 from geodrop.report.pieces import whole
 from geodrop.state.history import DONE, FAILED, Entry
 from geodrop.state.store import FOREVER, Store
@@ -73,3 +75,20 @@ def test_last_failure() -> None:
     assert last_failure(ENTRIES[:2]) == ENTRIES[1]
     assert last_failure(ENTRIES[:3]) is None
     assert last_failure([]) is None
+
+
+@pytest.mark.parametrize(
+    ("origins", "found"),
+    [
+        ([], False),
+        (["load"], False),
+        (["load", "reload"], True),
+        (["reload", "repair", "boot", "pause", "rollback"], True),
+        (["reload", "load", "boot"], False),
+        (["load", "settle"], True),
+    ],
+)
+def test_whether_a_daemon_looked_after_it(origins: list[str], found: bool) -> None:  # noqa: FBT001 - a case
+    """Who loads by hand takes over; a boot, a pause and a rollback leave it as it was. What failed tells nothing."""
+    entries = [Entry(float(at), origin, DONE, 0, at + 1, "a") for at, origin in enumerate(origins)]
+    assert by_a_daemon([*entries, Entry(9.0, "reload", FAILED, 0, 9, "b")]) is found

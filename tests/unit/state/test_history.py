@@ -1,10 +1,13 @@
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from geodrop.errors import DataError
+from geodrop.state import history as module
 from geodrop.state.history import DONE, FAILED, MAX_LINE, Asked, Entry, History, policies
 
 ASKED = Asked("load", 1000, change="3 regions moved to drop")
@@ -238,3 +241,35 @@ def test_nothing_to_prune(history: History) -> None:
 def test_steps_of_rollback(entries: list[Entry], steps: list[str]) -> None:
     """One a policy, in the order they came in force; see each case."""
     assert [step.digest for step in policies(entries)] == list(steps)
+
+
+def test_a_history_is_gone_through_once(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By all that a status asks of it, and by the next one, until a line is added, also one that could not be written;
+    the last of each kind are known, whatever came behind them.
+    """
+    for number in range(1, 40):
+        history.append(done("reload" if number % 2 else "pause", number, "a"))
+    went: list[int] = []
+    lines = module._lines
+
+    def counted(file: IO[bytes]) -> Iterator[Entry | None]:
+        went.append(1)
+        return lines(file)
+
+    monkeypatch.setattr(module, "_lines", counted)
+    for _ in range(3):
+        assert [entry.generation for entry in history.recent()] == [38, 39]
+        assert history.problems() == []
+    assert len(went) == 1
+    history.append(Entry(1.0, "reload", FAILED, 0, 40, error="bad"))
+    assert [(entry.generation, entry.outcome) for entry in History(history.path).recent()][1:] == [
+        (39, DONE),
+        (40, FAILED),
+    ]
+    assert len(went) == 2
+    with history.path.open("ab") as file:
+        file.write(b"damage\n")
+    assert history.unreadable() == History(history.path).unreadable() == 1
+    assert len(went) == 3
+    history.path.unlink()
+    assert (history.recent(), history.unreadable()) == ((), 0)

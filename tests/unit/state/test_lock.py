@@ -55,7 +55,7 @@ def test_killed_holder_frees_the_lock() -> None:
 def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
     """It says where it answers while it holds the lock, and a second one is told to ask it."""
     assert lock.control_socket() == ""
-    with lock.exclusive(tmp_path / "c.sock"):
+    with lock.exclusive(tmp_path / "c.sock", tmp_path):
         assert lock.control_socket() == str(tmp_path / "c.sock")
         with (
             pytest.raises(BusyError, match=f"daemon .pid {os.getpid()}. has the dataplane; .*geodrop reload"),
@@ -64,16 +64,45 @@ def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
             pytest.fail("two holders")
         assert lock.control_socket() == str(tmp_path / "c.sock")
     assert lock.control_socket() == ""
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"lock", "daemon"}
 
 
-def test_what_a_killed_daemon_left_goes_with_the_next_holder(tmp_path: Path) -> None:
+def test_where_its_state_is_stays_known(tmp_path: Path) -> None:
+    """After a daemon that stopped or was killed, whoever had the lock since; the next one replaces it."""
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    with lock.exclusive(tmp_path / "c.sock", tmp_path / "one"):
+        pass
+    for _ in range(2):
+        assert lock.last_state() == str(tmp_path / "one")
+        with lock.exclusive():
+            assert lock.last_state() == str(tmp_path / "one")
+    with lock.exclusive(tmp_path / "c.sock", tmp_path / "two"):
+        assert lock.last_state() == str(tmp_path / "two")
+
+
+def test_a_killed_daemon_answers_nowhere_once_somebody_has_the_lock(tmp_path: Path) -> None:
     """Until then it may have died: whoever connects will see."""
     with lock.exclusive():
-        (tmp_path / "run" / "daemon").write_text("pid 1\n/run/c.sock\n")
+        (tmp_path / "run" / "daemon").write_text(f"pid 1\n/run/c.sock\n{tmp_path}\n")
         assert lock.control_socket() == "/run/c.sock"
     with lock.exclusive():
         assert lock.control_socket() == ""
+        assert lock.last_state() == str(tmp_path)
+
+
+@pytest.mark.root
+def test_a_user_names_no_folder_of_somebody_else(tmp_path: Path) -> None:
+    """Root goes where the daemon's file says: whoever has taken over the daemon's user leads it to none but his own."""
+    own, other = tmp_path / "own", tmp_path / "other"
+    for folder in (own, other, tmp_path / "run"):
+        folder.mkdir()
+    os.chown(own, 65534, 65534)
+    path = tmp_path / "run" / "daemon"
+    for state, known in ((own, str(own)), (other, ""), (tmp_path / "nowhere", "")):
+        path.write_text(f"pid 1\n/run/c.sock\n{state}\n")
+        os.chown(path, 65534, 65534)
+        assert lock.last_state() == known
 
 
 def test_everybody_may_find_the_daemon_and_nobody_else_may_lock(tmp_path: Path) -> None:

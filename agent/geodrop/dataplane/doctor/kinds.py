@@ -22,7 +22,7 @@ from geodrop.dataplane.nftables.expressions import (
     goto,
     jump,
 )
-from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule
+from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.nftables.transport import VISIBLE
 from geodrop.errors import ApplyError, UnavailableError
@@ -58,12 +58,12 @@ class Kind:
         yield from messages.new_rules(CHAIN, map(Rule, self.rules), itertools.count(1))
 
 
-def _map(family: int) -> Map:
+def _map(space: Space) -> Map:
     """A verdict map with one interval."""
-    width = WIDTH[family]
+    width = WIDTH[space.family]
     first, behind = (memoryview(bytes(width - 1) + bytes([last])) for last in (1, 3))
     content = Content(width, first, behind, memoryview(array("H", [0])), (goto(TARGET),))
-    return Map(MapHeader(f"ipv{family}", "", lookups.KEY[family]), content)
+    return Map(MapHeader(space.value, "", lookups.KEY[space]), content)
 
 
 def _lookup(family: int) -> tuple[Expression, ...]:
@@ -100,9 +100,9 @@ KINDS = (
         (
             _lookup(4),
             _lookup(6),
-            *(rule.expressions for one in Embedding for rule in lookups.embedded_rules(one, [lookups.Shard("ipv4")])),
+            *(rule.expressions for one in Embedding for rule in lookups.embedded_rules(one, [lookups.Shard("inside")])),
         ),
-        maps=(_map(4), _map(6)),
+        maps=tuple(map(_map, Space)),
     ),
     Kind(
         "kinds of interfaces",

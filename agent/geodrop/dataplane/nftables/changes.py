@@ -59,10 +59,17 @@ def last_commit(connection: Connection) -> int:
     return messages.read_generation(answer) if answer is not None else 0
 
 
+def foreign_commits(connection: Connection) -> int:
+    """By how much the kernel's count of commits is ahead of this process's own: the same twice means that nobody else
+    has committed anything in between.
+    """
+    return (last_commit(connection) - Connection.committed) % (1 << 32)
+
+
 def _others_committed(connection: Connection, before: int) -> bool:
-    """Whether anybody else has since the kernel's count was ahead of this process's own by `before`, or may have."""
+    """Whether anybody else has since `foreign_commits` was this, or may have."""
     try:
-        return (last_commit(connection) - Connection.committed - before) % (1 << 32) != 0
+        return foreign_commits(connection) != before
     except GeodropError:
         return True
 
@@ -77,7 +84,7 @@ def unheard(connection: Connection) -> Iterator[None]:
     if not left:
         yield
         return
-    before = last_commit(connection) - Connection.committed
+    before = foreign_commits(connection)
     # OSError: one was closed meanwhile.
     for listener in left:
         with suppress(OSError):

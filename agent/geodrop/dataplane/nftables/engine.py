@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program, uapi
-from geodrop.dataplane.nftables.changes import last_commit, unheard
+from geodrop.dataplane.nftables.changes import foreign_commits, unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.model import Surplus
 from geodrop.dataplane.nftables.netlink import Connection
@@ -174,10 +174,10 @@ class NftablesEngine:
             expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base)
             _take_away(connection, compare.surplus(expected, snapshot), snapshot)
 
-    def last_commit(self) -> int:
-        """The number of the last transaction of anybody; while it stays the same, so does all of nf_tables."""
+    def foreign_commits(self) -> int:
+        """While it stays the same, nobody but this process has committed anything to nf_tables."""
         with Connection() as connection:
-            return last_commit(connection)
+            return foreign_commits(connection)
 
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
         """Compare the elements of one of so many parts of the maps."""

@@ -4,6 +4,7 @@
                     else -> g42-api; services in monitor are jumped to and come back
     g42.readable    the rest of g42, where packets that cannot be read, or hold an authentication header, are led
                     aside in the middle of it
+    g42.fragmented  a fragment header of IPv6: of a later fragment, or where it must be; else unreadable
     g42.fragments   later fragments, which have no ports though the kernel reads their data as such
     g42.unreadable  no protocol can be read: judged by its source for every service at this local address
     g42.portless    TCP or UDP without ports: the same for each service that takes any packet of the protocol
@@ -23,7 +24,6 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.nftables import names, selectors, taken, transport
 from geodrop.dataplane.nftables.expressions import ACCEPT, RETURN, Verdict, goto, jump
 from geodrop.dataplane.nftables.model import Chain, Rule
-from geodrop.dataplane.nftables.service import FAMILIES
 from geodrop.dataplane.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE
 
 if TYPE_CHECKING:
@@ -120,8 +120,19 @@ class _Ways:
             # The fragment header is behind an authentication header, where none is read.
             selector = (*selectors.family(6), *_AUTHENTICATED)
             rules.insert(0, Rule((*selector, goto(self._unreadable())), "no protocol that can be read"))
-        verdict = goto(self._put("fragments", "later fragments have no ports", rules)) if rules else ACCEPT
-        return [Rule((*selectors.later_fragment(family), verdict), "later fragments") for family in FAMILIES]
+        later = self._put("fragments", "later fragments have no ports", rules) if rules else ""
+        ipv4 = Rule((*selectors.later_fragment(4), goto(later) if later else ACCEPT), "later fragments")
+        # Where connections are tracked, Linux puts an IPv6 packet together and loses a fragment header that stands
+        # behind others than hop-by-hop options: what follows it is then read as the first header's kind.
+        header = [
+            *([Rule((*selectors.later_fragment(6), jump(later)), "later fragments")] if later else []),
+            # Services hand back what they let through; the rules behind would judge it again.
+            Rule((*selectors.later_fragment(6), ACCEPT), "later fragments"),
+            *(Rule((*one, RETURN)) for one in selectors.fragmented_in_place()),
+            Rule((goto(self._unreadable()),), "not what the kernel may take it for"),
+        ]
+        fragmented = self._put("fragmented", "a fragment header of IPv6", header)
+        return [ipv4, Rule((*selectors.fragmented(), jump(fragmented)), "fragments, later ones and others")]
 
     def _unreadable(self) -> str:
         rules = [rule for one in sorted(self._services, key=lambda one: not one.monitor) for rule in one.by_source()]

@@ -1,7 +1,7 @@
 """A ruleset as a table of its own in nft text: what the engine would load, enforced by stock nft. Pure.
 
-The rules are those of `program`, so the verdicts and counters are too. What differs is the table's name, that it is
-loaded in one transaction, and how IPv4 addresses inside IPv6 ones are looked up (see `text`).
+The rules and maps are those of `program`, so the verdicts and counters are too. What differs is the table's name, and
+that it is loaded in one transaction.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ from geodrop.dataplane.nftables import program, text
 from geodrop.dataplane.nftables.expressions import Cmp, Meta, goto
 from geodrop.dataplane.nftables.model import Rule
 from geodrop.dataplane.nftables.names import generation_chain
-from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey
+from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from geodrop.dataplane.nftables.model import Chain, Map
-    from geodrop.dataplane.nftables.text import Place
     from geodrop.ruleset.model import Ruleset
 
 TABLE = "geodrop_export"
@@ -32,7 +31,6 @@ _EVERYWHERE = Rule(
     (Meta(MetaKey.IIFNAME), Cmp(CmpOp.NEQ, b"lo".ljust(16, b"\0")), goto(generation_chain(GENERATION))),
     "every interface but loopback",
 )
-_KEYS = {KeyType.IPV4_ADDR: "ipv4_addr", KeyType.IPV6_ADDR: "ipv6_addr"}
 
 
 def nft(ruleset: Ruleset, interfaces: Sequence[str] = ()) -> Iterator[str]:
@@ -50,12 +48,8 @@ def nft(ruleset: Ruleset, interfaces: Sequence[str] = ()) -> Iterator[str]:
     yield _chain(program.base_chain(built.switch or (_EVERYWHERE,)))
     yield from map(_chain, (replace(entry, comment=f"ruleset {ruleset.digest}"), *others))
     yield "\n" + "".join(f"  counter {text.identifier(name)} {{ }}\n" for name in built.counters)
-    inside = {found for chain in built.chains for rule in chain.rules for found in text.looked_up(rule)}
     for map_ in built.maps:
         yield from _map(map_)
-        for name, place in sorted(inside, key=str):
-            if name == map_.header.name:
-                yield from _map(map_, place)
     yield "}\n"
 
 
@@ -85,15 +79,11 @@ def _chain(chain: Chain) -> str:
     return "\n".join((*lines, "  }\n"))
 
 
-def _map(map_: Map, place: Place | None = None) -> Iterator[str]:
-    """A map; with a place, the copy of a map of IPv4 for addresses that stand there in IPv6 ones."""
+def _map(map_: Map) -> Iterator[str]:
     header = map_.header
-    name, key, comment = header.name, _KEYS[header.key], header.comment
-    if place:
-        name, key, comment = place.map_name(name), _KEYS[KeyType.IPV6_ADDR], f"{comment} inside IPv6 ({place.name})"
     yield (
-        f"\n  map {text.identifier(name)} {{\n    {text.comment(comment)}\n    type {key} : verdict\n"
-        "    flags interval\n    elements = {\n"
+        f"\n  map {text.identifier(header.name)} {{\n    {text.comment(header.comment)}\n"
+        f"    {text.key(header.key)} : verdict\n    flags interval\n    elements = {{\n"
     )
-    yield from text.elements(map_.content, place)
+    yield from text.elements(map_.content, header.key)
     yield "    }\n  }\n"

@@ -26,7 +26,7 @@ from geodrop.dataplane.nftables.expressions import (
     Verdict,
     VerdictMap,
 )
-from geodrop.dataplane.nftables.model import Rule
+from geodrop.dataplane.nftables.model import Rule, Space
 from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Walk:
 
         A packet comes through one of them; it is enough to walk one for each map.
         """
-        sources = {names.service_map(generation, service, family): family for family in (4, 6)}
+        sources = {names.service_map(generation, service, space): space.family for space in (Space.IPV4, Space.IPV6)}
         found = {}
         ways = (names.generation_chain(generation), names.way(generation, "readable"))
         for rule in (rule for way in ways if way in self._chains for rule in self._chains[way].rules):

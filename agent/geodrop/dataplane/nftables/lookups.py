@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.nftables.expressions import Bitwise, Cmp, Payload, VerdictMap
-from geodrop.dataplane.nftables.model import Map, MapHeader, Rule
+from geodrop.dataplane.nftables.model import Map, MapHeader, Rule, Space
 from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, PayloadBase
 from geodrop.ruleset.model import Embedding
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 MAX_INTERVALS = 80_000
 """Of one map: dumping 81,000 takes 0.2 s."""
 
-KEY = {4: KeyType.IPV4_ADDR, 6: KeyType.IPV6_ADDR}
+KEY = {Space.IPV4: KeyType.IPV4_ADDR, Space.INSIDE: KeyType.INTEGER, Space.IPV6: KeyType.IPV6_ADDR}
+"""nft reads no lookup of raw payload in a map of addresses, though it lists one. So there is a map of raw payload."""
+
 _ALL_ONES = b"\xff" * 4
 
 CLIENT = {
@@ -33,6 +35,9 @@ CLIENT = {
     Embedding.MAPPED: Payload(PayloadBase.NETWORK, 8 + 12, 4),
 }
 """Where the IPv4 address stands, from the IPv6 header on (its source address begins at byte 8); see model.Embedding."""
+
+INSIDE_KEY = CLIENT[Embedding.SIXTOFOUR]
+"""What nft takes the keys of `Space.INSIDE` for. All that it compares of raw payload is the length."""
 
 EMBEDDED = {
     Embedding.SIXTOFOUR: "6to4",
@@ -51,7 +56,7 @@ class Shard:
     bounds: tuple[bytes, bytes] | None = None
 
 
-def cut(content: Content, name: str, comment: str) -> list[tuple[Shard, Map]]:
+def cut(content: Content, name: str, comment: str, key: KeyType) -> list[tuple[Shard, Map]]:
     """The map of that name, in several parts if it is large; none if it has no intervals."""
     if not len(content):
         return []
@@ -64,7 +69,7 @@ def cut(content: Content, name: str, comment: str) -> list[tuple[Shard, Map]]:
         if count > 1:
             shard = Shard(f"{name}.{number + 1}", _bounds(part))
             text = f"{comment}, part {number + 1} of {count}"
-        cuts.append((shard, Map(MapHeader(shard.name, text, KEY[4 if content.width == 4 else 6]), part)))
+        cuts.append((shard, Map(MapHeader(shard.name, text, key), part)))
     return cuts
 
 
@@ -86,7 +91,7 @@ def rules(
 
 
 def embedded_rules(embedding: Embedding, shards: Sequence[Shard]) -> tuple[Rule, ...]:
-    """Look the IPv4 address inside an IPv6 source up in the maps of IPv4."""
+    """Look the IPv4 address inside an IPv6 source up in the maps for that."""
     # A Teredo server inverts the client's address, so that NATs on the way do not translate it (RFC 4380, 4).
     return rules((), CLIENT[embedding], shards, inverted=embedding is Embedding.TEREDO)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.nftables import elements, expressions, uapi, wire
 from geodrop.dataplane.nftables.expressions import OneOf
+from geodrop.dataplane.nftables.lookups import INSIDE_KEY
 from geodrop.dataplane.nftables.model import Chain, Hook, MapHeader, Rule
 from geodrop.dataplane.nftables.names import BASE, TABLE
 from geodrop.dataplane.nftables.uapi import Flag, KeyType, Message, SetFlag
@@ -19,11 +20,11 @@ from geodrop.dataplane.nftables.wire import Request
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from geodrop.dataplane.nftables.expressions import Choice
+    from geodrop.dataplane.nftables.expressions import Choice, Payload
     from geodrop.dataplane.nftables.model import Map
 
 _NEW = Flag.REQUEST | Flag.CREATE | Flag.EXCL
-KEY_LENGTH = {KeyType.IPV4_ADDR: 4, KeyType.IPV6_ADDR: 16}
+KEY_LENGTH = {KeyType.IPV4_ADDR: 4, KeyType.IPV6_ADDR: 16, KeyType.INTEGER: 4}
 _MAP_FLAGS = SetFlag.INTERVAL | SetFlag.MAP | SetFlag.CONSTANT
 _TABLE_ATTRIBUTE = {
     Message.GETCHAIN: uapi.Chain.TABLE,
@@ -39,6 +40,28 @@ _ANONYMOUS = "__set%d"
 # How nft learns to print keys: type, length, and the order of bytes as a number of the host's (libnftnl, udata.h).
 _BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
 _HOST_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_HOST_ENDIAN)
+
+
+def _described(kind: int, *attributes: tuple[int, int]) -> bytes:
+    """An expression as nft notes it: what kind it is, and numbers that say which."""
+    numbers = b"".join(struct.pack("=BBI", name, 4, number) for name, number in attributes)
+    return struct.pack("=BBIBB", 0, 4, kind, 1, len(numbers)) + numbers
+
+
+def _typeof(key: Payload) -> bytes:
+    """That keys are bytes of a packet as they are, and elements verdicts: nft reads back what it lists of them."""
+    bits = (uapi.UDATA_PAYLOAD_OFFSET, 8 * key.offset), (uapi.UDATA_PAYLOAD_LEN, 8 * key.length)
+    where = (uapi.UDATA_PAYLOAD_DESC, 0), (uapi.UDATA_PAYLOAD_TYPE, 0), (uapi.UDATA_PAYLOAD_BASE, key.base + 1), *bits
+    payload, verdict = _described(uapi.UDATA_EXPR_PAYLOAD, *where), _described(uapi.UDATA_EXPR_VERDICT)
+    return b"".join(
+        (
+            bytes((uapi.UDATA_SET_KEY_TYPEOF, len(payload))) + payload,
+            bytes((uapi.UDATA_SET_DATA_TYPEOF, len(verdict))) + verdict,
+        )
+    )
+
+
+_TYPEOF = {KeyType.INTEGER: _typeof(INSIDE_KEY)}
 
 
 # --- making ---------------------------------------------------------------------------------------------------------
@@ -108,7 +131,10 @@ def new_map(header: MapHeader) -> Request:
         + wire.be32(uapi.Set.DATA_TYPE, uapi.NFT_DATA_VERDICT)
         + wire.be32(uapi.Set.DATA_LEN, 0)
         + wire.be32(uapi.Set.ID, 0)
-        + wire.attribute(uapi.Set.USERDATA, _BIG_ENDIAN_KEYS + bytes((uapi.UDATA_SET_COMMENT, len(encoded))) + encoded)
+        + wire.attribute(
+            uapi.Set.USERDATA,
+            _BIG_ENDIAN_KEYS + _TYPEOF.get(header.key, b"") + bytes((uapi.UDATA_SET_COMMENT, len(encoded))) + encoded,
+        )
     )
     return Request(Message.NEWSET, _NEW, body, f"create map {header.name}")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,19 @@ if TYPE_CHECKING:
 
 WIDTH = {4: 4, 6: 16}
 """Bytes of an address, by family."""
+
+
+class Space(Enum):
+    """What the addresses of a map are. An IPv4 address inside an IPv6 one has a map of its own (see `lookups`)."""
+
+    IPV4 = "ipv4"
+    INSIDE = "inside"
+    IPV6 = "ipv6"
+
+    @property
+    def family(self) -> int:
+        """That of the address which is looked up."""
+        return 6 if self is Space.IPV6 else 4
 
 
 @dataclass(frozen=True, slots=True)

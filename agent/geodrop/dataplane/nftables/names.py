@@ -5,6 +5,7 @@
     g42-api                 the chain of the service api
     g42-api.CN.ipv4         chains it leads to: drop what counts as CN; also .accepted, .control, .source, .6to4 ...
     g42-api.ipv4            its verdict map; cut in several: g42-api.ipv4.1, g42-api.ipv4.2 ...
+    g42-api.inside          the IPv4 map once more, for addresses inside IPv6 ones
     g42-api.never-drop.ipv4 never-drop prefixes alone, for what is let through before the other map is asked
     api.CN.ipv4.dropped     counters, which outlive generations: packets of the counter class CN
     api.ipv4.accepted       counters of the whole service
@@ -17,6 +18,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from geodrop.dataplane.nftables.model import Space
 
 TABLE = "geodrop"
 BASE = "prerouting"
@@ -65,19 +70,14 @@ def service_chain(generation: int, service: str, suffix: str = "") -> str:
     return f"g{generation}-{service}" + (f".{_plain(suffix)}" if suffix else "")
 
 
-def service_map(generation: int, service: str, family: int) -> str:
+def service_map(generation: int, service: str, space: Space) -> str:
     """A service's map."""
-    return f"g{generation}-{service}.ipv{family}"
+    return f"g{generation}-{service}.{space.value}"
 
 
 def never_drop_map(generation: int, service: str, family: int) -> str:
     """The map of the never-drop prefixes alone."""
     return f"g{generation}-{service}.never-drop.ipv{family}"
-
-
-def either(kind: str, label: str | None) -> str:
-    """The suffix of a chain that does one thing with IPv4 packets and another with IPv4 addresses inside IPv6."""
-    return f"{kind}-else-{label or 'accepted'}"
 
 
 def generation_of(name: str) -> int | None:

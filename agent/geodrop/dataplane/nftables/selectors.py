@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 SOURCE = {4: Payload(PayloadBase.NETWORK, 12, 4), 6: Payload(PayloadBase.NETWORK, 8, 16)}
 """The source address, by family."""
 
-FRAGMENT = 44
-"""The extension header of IPv6."""
+HOP_BY_HOP, FRAGMENT = 0, 44
+"""Extension headers of IPv6."""
 
 _NFPROTO = {4: uapi.NFPROTO_IPV4, 6: uapi.NFPROTO_IPV6}
 _FRAGMENT_OFFSET: dict[int, tuple[Expression, bytes]] = {
@@ -93,6 +93,18 @@ def later_fragment(version: int) -> Selector:
     """Fragments that do not hold the transport header: their offset, behind or before some flags, is not zero."""
     load, mask = _FRAGMENT_OFFSET[version]
     return (*family(version), load, Bitwise(mask, bytes(2)), Cmp(CmpOp.NEQ, bytes(2)))
+
+
+def fragmented() -> Selector:
+    """IPv6 packets with a fragment header, wherever that is."""
+    return (*family(6), ExtensionHeader(FRAGMENT, 0, 1), Cmp(CmpOp.GTE, b"\0"))
+
+
+def fragmented_in_place() -> tuple[Selector, Selector]:
+    """Those of them in which nothing stands before it, or nothing but hop-by-hop options."""
+    first, second = Payload(PayloadBase.NETWORK, 6, 1), ExtensionHeader(HOP_BY_HOP, 0, 1)
+    is_fragment = Cmp(CmpOp.EQ, bytes([FRAGMENT]))
+    return (first, is_fragment), (first, Cmp(CmpOp.EQ, bytes([HOP_BY_HOP])), second, is_fragment)
 
 
 def before(seconds: int) -> Selector:

@@ -21,7 +21,7 @@ from geodrop.dataplane import rung2
 from geodrop.dataplane.nftables import lookups, names, selectors, taken
 from geodrop.dataplane.nftables.expressions import ACCEPT, DROP, PROHIBITED, RESET, RETURN, Count, Verdict, goto, jump
 from geodrop.dataplane.nftables.lookups import KEY, Shard
-from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule
+from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.dataplane.nftables.stamp import utc
 from geodrop.dataplane.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE, protects
 from geodrop.errors import DataError
@@ -34,9 +34,13 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.selectors import Selector
     from geodrop.dataplane.nftables.thin import Base
     from geodrop.dataplane.nftables.transport import Transport
+    from geodrop.dataplane.nftables.uapi import KeyType
     from geodrop.ruleset.model import Ruleset, ServiceSpec, Target
 
 FAMILIES = (4, 6)
+
+_ON_THE_WIRE = {4: Space.IPV4, 6: Space.IPV6}
+_SPACES = {Space.IPV4: "IPv4", Space.INSIDE: "IPv4 inside IPv6", Space.IPV6: "IPv6"}
 
 
 class Service:
@@ -53,32 +57,34 @@ class Service:
         takes_headers = taken.takes_whole(service, AUTHENTICATION)
         self._inside = replace(service, tcp=(), udp=(), protocols=()) if takes_headers else service
         self._chains: dict[str, Chain] = {}
-        self._shards: dict[int, list[Shard]] = {4: [], 6: []}
-        self._spared: dict[int, list[Shard]] = {4: [], 6: []}
+        self._shards: dict[Space, list[Shard]] = {space: [] for space in Space}
+        self._spared: dict[Space, list[Shard]] = {space: [] for space in Space}
         self.maps: list[Map] = []
         name = self._put("", ())
         self._accepted = self._put("accepted", self._leave("accepted"))
-        for family in FAMILIES:  # IPv4 first: chains for embedded addresses look into its maps
-            whole = self._columns(ruleset, family)
-            map_name = names.service_map(generation, service.name, family)
-            comment = f"service {service.name}, IPv{family}"
-            if base and (below := base.map_below(service.name, family)):
-                self._shards[family] = [Shard(map_name), Shard(below)]
-                header = MapHeader(map_name, f"{comment}: what differs from {below}", KEY[family])
+        embeds = any(target.kind == "embedded" for target in service.targets)
+        for space in Space:  # IPv6 last: chains for embedded addresses look into the map for those
+            if space is Space.INSIDE and not embeds:
+                continue
+            whole = self._columns(ruleset, space.family)
+            map_name = names.service_map(generation, service.name, space)
+            comment = f"service {service.name}, {_SPACES[space]}"
+            if base and (below := base.map_below(service.name, space)):
+                self._shards[space] = [Shard(map_name), Shard(below)]
+                header = MapHeader(map_name, f"{comment}: what differs from {below}", KEY[space])
                 content = whole if base.moved is None else base.moved[below]
-                self.maps.append(Map(header, self._with_verdicts(content, family), below))
+                self.maps.append(Map(header, self._with_verdicts(content, space), below))
             else:
-                self._shards[family] = self._cut(self._with_verdicts(whole, family), map_name, comment)
-            self._never_drop_prefixes(whole, family)
+                self._shards[space] = self._cut(self._with_verdicts(whole, space), map_name, comment, KEY[space])
+            if space is not Space.INSIDE:
+                self._never_drop_prefixes(whole, space)
         by_source = (*self._look_up(self._shards), self._rest)
         by_port = bool(service.tcp or service.udp) and not service.protocols
         cut = any(shard.bounds for shards in self._shards.values() for shard in shards)
         first = tuple(self._before_maps(names.service_chain(generation, service.name, "source")))
         self._looks_up_at_entry = by_port and not (first or cut or self._monitor)
         # A rule that asks a map costs each load: only where the service's own chain cannot be used is there another.
-        apart = (
-            self._looks_up_at_entry or any(self._control(service, VISIBLE)) or bool(taken.of_later_fragments(service))
-        )
+        apart = self._looks_up_at_entry or bool(first)
         self._source = self._put("source", by_source) if apart else name
         rules = (self._rest,) if self._looks_up_at_entry else (*first, *by_source)
         self._chains[name] = Chain(name, self._comment(), rules)
@@ -114,7 +120,7 @@ class Service:
             direct = [
                 rule
                 for family, selector in taken.of_service_by_family(self._service)
-                for rule in lookups.rules(selector, selectors.SOURCE[family], self._shards[family])
+                for rule in lookups.rules(selector, selectors.SOURCE[family], self._shards[_ON_THE_WIRE[family]])
             ]
             rules = [*(replace(rule, comment=self._comment()) for rule in direct), *rules]
         return rules
@@ -158,18 +164,18 @@ class Service:
     def _rest(self) -> Rule:
         return Rule((goto(self._accepted),))
 
-    def _look_up(self, shards: Mapping[int, Sequence[Shard]]) -> Iterator[Rule]:
-        for family in FAMILIES:
-            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], shards[family])
+    def _look_up(self, shards: Mapping[Space, Sequence[Shard]]) -> Iterator[Rule]:
+        for family, space in _ON_THE_WIRE.items():
+            yield from lookups.rules(selectors.family(family), selectors.SOURCE[family], shards[space])
 
-    def _cut(self, content: Content, name: str, comment: str) -> list[Shard]:
-        cuts = lookups.cut(content, name, comment)
+    def _cut(self, content: Content, name: str, comment: str, key: KeyType) -> list[Shard]:
+        cuts = lookups.cut(content, name, comment, key)
         self.maps += [map_ for _, map_ in cuts]
         return [shard for shard, _ in cuts]
 
     def led_to(self) -> Iterator[Chain]:
         """The chains that elements of its maps lead to, and those that they go on to; but for what asks maps again."""
-        asking = {self._lead(one, 6) for one in self._service.targets if one.kind == "embedded"}
+        asking = {self._lead(one, Space.IPV6) for one in self._service.targets if one.kind == "embedded"}
         todo = [verdict.chain for map_ in self.maps for verdict in map_.content.verdicts]
         seen: set[str] = asking | {""}
         while todo:
@@ -179,14 +185,15 @@ class Service:
                 parts = (part for rule in chain.rules for part in rule.expressions)
                 todo += [part.chain for part in parts if isinstance(part, Verdict)]
 
-    def _never_drop_prefixes(self, content: Content, family: int) -> None:
+    def _never_drop_prefixes(self, content: Content, space: Space) -> None:
         """A map of their own, for packets that are let through before the large one is asked: rung 1 counts first."""
         numbers = {number for number, target in enumerate(self._service.targets) if target.kind == "never-drop"}
         if numbers and (_keeps(self._inside) or any(self._control(self._inside, VISIBLE))):
-            name = names.never_drop_map(self._generation, self._service.name, family)
+            name = names.never_drop_map(self._generation, self._service.name, space.family)
             verdicts = (goto(self._never_drop()),) * len(self._service.targets)
             only = replace(content.only(numbers), verdicts=verdicts)
-            self._spared[family] = self._cut(only, name, f"service {self._service.name}, never-drop, IPv{family}")
+            comment = f"service {self._service.name}, never-drop, {_SPACES[space]}"
+            self._spared[space] = self._cut(only, name, comment, KEY[space])
 
     def _before_maps(self, source: str) -> Iterator[Rule]:
         """What is judged by more than the source; left out where the service takes no such packets."""
@@ -240,62 +247,51 @@ class Service:
         starts, ends = ruleset.sections[f"{section}/starts"], ruleset.sections[f"{section}/ends"]
         return Content(WIDTH[family], starts, ends, ruleset.sections[f"{section}/targets"].cast("H"), ())
 
-    def _with_verdicts(self, content: Content, family: int) -> Content:
+    def _with_verdicts(self, content: Content, space: Space) -> Content:
         """With the chains that its elements lead to, which are made. One number more means: in no map."""
         present = set(content.targets)
         # A verdict for each number, also of targets that only the other family has.
         verdicts = [
-            goto(self._lead(target, family)) if number in present else ACCEPT
+            goto(self._lead(target, space)) if number in present else RETURN
             for number, target in enumerate(self._service.targets)
         ]
         return replace(content, verdicts=(*verdicts, goto(self._accepted)))
 
-    def _lead(self, target: Target, family: int) -> str:
-        """The chain that an element of a family's map leads to; made if it is not there yet."""
-        match target.kind, family:
+    def _lead(self, target: Target, space: Space) -> str:
+        """The chain that an element of a map leads to; made if it is not there yet."""
+        match target.kind, space:
             case "drop", _:
-                return self._deny(target.klass, family)
-            case "never-drop", 6:
+                return self._deny(target.klass, space)
+            case (("never-drop" | "special"), Space.INSIDE):
+                # Neither counts for an address inside another one.
+                return self._accepted if target.klass == NO_CLASS else self._deny(target.klass, space)
+            case "never-drop", _:
                 return self._never_drop()
-            case "special", 6:
+            case "special", _:
                 return self._accepted
-            case ("never-drop" | "special") as kind, _:
-                # One element speaks for the address on the wire and for the same address inside IPv6.
-                wire = self._never_drop() if kind == "never-drop" else self._accepted
-                inside = self._accepted if target.klass == NO_CLASS else self._deny(target.klass, 6)
-                either = (Rule((*selectors.family(4), goto(wire))), Rule((goto(inside),)))
-                return self._put(names.either(kind, self._label(target.klass)), either)
-            case "embedded", 6 if target.embedding:
+            case "embedded", Space.IPV6 if target.embedding:
                 embedding = Embedding(target.embedding)
-                rules = lookups.embedded_rules(embedding, self._shards[4])
+                rules = lookups.embedded_rules(embedding, self._shards[Space.INSIDE])
                 return self._put(lookups.EMBEDDED[embedding], (*rules, self._rest))
-        raise DataError(f"damaged ruleset (an IPv{family} interval leads to {target})", "compile it again")
+        raise DataError(f"damaged ruleset (an {_SPACES[space]} interval leads to {target})", "compile it again")
 
     def _never_drop(self) -> str:
         """The chain that counts what is never dropped."""
         return self._put("never-drop", self._leave("never_drop"))
 
-    def _deny(self, klass: int, family: int) -> str:
-        """The chain that drops what counts under a class; or counts what it would drop.
+    def _deny(self, klass: int, space: Space) -> str:
+        """The chain that drops what counts under a class; or counts what it would drop, by the family of the packet."""
+        label, family = self._label(klass), 4 if space is Space.IPV4 else 6
+        return self._put(f"{label}.ipv{family}", tuple(self._denials(label, family)))
 
-        Elements of the IPv6 map only ever see IPv6; those of the IPv4 map also IPv4 addresses inside it, which go on to
-        the chain of IPv6. A chain for each spares either a rule that does not apply.
-        """
-        label = self._label(klass)
-        ipv6 = self._put(f"{label}.ipv6", tuple(self._denials(label, 6)))
-        if family == 6:
-            return ipv6
-        ipv4 = (*self._denials(label, 4, selectors.family(4)), Rule((goto(ipv6),), "inside IPv6"))
-        return self._put(f"{label}.ipv4", ipv4)
-
-    def _denials(self, label: str | None, family: int, selector: Sequence[Expression] = ()) -> Iterator[Rule]:
+    def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
         if self._monitor:
-            yield self._leave_one("would_drop", RETURN, family, label, selector)
+            yield self._leave_one("would_drop", RETURN, family, label)
             return
         if self._starts:
-            ahead = (*selector, *selectors.before(self._starts))
+            ahead = selectors.before(self._starts)
             yield self._leave_one("would_drop", RETURN, family, label, ahead, f"until {utc(self._starts)}")
-        yield self._leave_one("dropped", self._refusal(), family, label, selector)
+        yield self._leave_one("dropped", self._refusal(), family, label)
 
     def _refusal(self) -> Verdict:
         """What is not let through is dropped; or goes where its sender is told: TCP by a reset, the rest by ICMP."""

@@ -2,10 +2,6 @@
 
 Nothing goes into the text unchecked: nft takes an unknown word for a host and asks DNS, and a quote or a line break
 would begin something else. Names must look like names, comments like comments; everything else is written from numbers.
-
-nft takes a lookup of raw payload, which is how the engine finds an IPv4 address inside an IPv6 one, for one of an
-integer, and refuses it in a map of addresses. So such a lookup becomes one of the masked source address, in a map of
-its own whose keys are those of IPv4 moved to where they stand in IPv6 (`Place`).
 """
 
 from __future__ import annotations
@@ -15,7 +11,7 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import lookups, uapi
+from geodrop.dataplane.nftables import uapi
 from geodrop.dataplane.nftables.expressions import (
     PROHIBITED,
     RESET,
@@ -31,9 +27,9 @@ from geodrop.dataplane.nftables.expressions import (
     Verdict,
     VerdictMap,
 )
-from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
+from geodrop.dataplane.nftables.lookups import INSIDE_KEY
+from geodrop.dataplane.nftables.uapi import CmpOp, KeyType, MetaKey, PayloadBase, VerdictCode
 from geodrop.errors import DataError
-from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,28 +47,10 @@ _REJECTS = {RESET: "reject with tcp reset", PROHIBITED: "reject with icmpx type 
 _FAMILIES = {uapi.NFPROTO_IPV4: "ipv4", uapi.NFPROTO_IPV6: "ipv6"}
 _FLAGS = ("fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr")
 _CHUNK = 1000
-_ALL_ONES = b"\xff" * 4
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where IPv6 addresses hold an IPv4 one: how many bits from the right. `name` tells its maps apart."""
-
-    name: str
-    shift: int
-
-    def write(self, address: bytes) -> str:
-        """An IPv4 address there, in an IPv6 one that is zero otherwise."""
-        return socket.inet_ntop(socket.AF_INET6, (int.from_bytes(address, "big") << self.shift).to_bytes(16, "big"))
-
-    def map_name(self, name: str) -> str:
-        """The copy of a map of IPv4 for this place."""
-        return f"{name}.{self.name}"
-
-
-PLACES = {
-    lookups.CLIENT[Embedding.SIXTOFOUR]: Place("6to4", 80),
-    lookups.CLIENT[Embedding.NAT64]: Place("low", 0),  # also Teredo, which inverts it, and mapped
+_KEYS = {
+    KeyType.IPV4_ADDR: "type ipv4_addr",
+    KeyType.IPV6_ADDR: "type ipv6_addr",
+    KeyType.INTEGER: f"typeof @nh,{8 * INSIDE_KEY.offset},{8 * INSIDE_KEY.length}",
 }
 
 
@@ -121,29 +99,16 @@ def rule(given: Rule) -> str:
             case OneOf(choice) if field:
                 words.append(field.is_in(field.choice(choice)))
             case VerdictMap(name) if field:
-                found = field.place.map_name(name) if field.place else name
-                words.append(f"{field.text} vmap @{identifier(found)}")
+                words.append(f"{field.text} vmap @{identifier(name)}")
             case _:
                 words.append(_statement(part))
         part = following
     return " ".join(filter(None, (*words, comment(given.comment))))
 
 
-def looked_up(given: Rule) -> Iterator[tuple[str, Place]]:
-    """The maps of IPv4 that a rule asks about addresses inside IPv6 ones, and where those stand."""
-    place = None
-    for part in given.expressions:
-        match part:
-            case Payload():
-                place = PLACES.get(part)
-            case VerdictMap(name) if place:
-                yield name, place
-
-
-def elements(content: Content, place: Place | None = None) -> Iterator[str]:
-    """The elements of a map, a thousand at a time, each behind a comma; moved to their place inside IPv6."""
-    family = socket.AF_INET if content.width == 4 else socket.AF_INET6
-    write = place.write if place else lambda address: socket.inet_ntop(family, address)
+def elements(content: Content, key: KeyType) -> Iterator[str]:
+    """The elements of a map, a thousand at a time, each behind a comma."""
+    write = _number if key is KeyType.INTEGER else _address
     ends = [verdict(one) for one in content.verdicts]
     for first in range(0, len(content), _CHUNK):
         part = content.part(first, first + _CHUNK)
@@ -151,6 +116,11 @@ def elements(content: Content, place: Place | None = None) -> Iterator[str]:
             f"{interval} : {ends[target]},\n"
             for interval, target in zip(_intervals(part, write), part.targets, strict=True)
         )
+
+
+def key(given: KeyType) -> str:
+    """What the keys of a map are."""
+    return _KEYS[given]
 
 
 def verdict(given: Verdict) -> str:
@@ -187,7 +157,6 @@ class _Field:
     text: str
     write: Callable[[bytes], str]
     implied: bytes = b""
-    place: Place | None = None
 
     def masked(self, mask: bytes, xor: bytes) -> _Field:
         """The same with some bits taken and some turned over."""
@@ -248,6 +217,7 @@ _META = {
 }
 _PAYLOAD = {
     (PayloadBase.NETWORK, 6, 2): _Field("ip frag-off", _number),
+    (PayloadBase.NETWORK, 6, 1): _Field("ip6 nexthdr", _number),
     (PayloadBase.NETWORK, 7, 1): _Field("ip6 hoplimit", _number),
     (PayloadBase.NETWORK, 12, 4): _Field("ip saddr", _address),
     (PayloadBase.NETWORK, 16, 4): _Field("ip daddr", _address),
@@ -259,6 +229,7 @@ _PAYLOAD = {
 }
 _FRAGMENT = 44
 _EXTENSION = {
+    ExtensionHeader(0, 0, 1): _Field("hbh nexthdr", _number),
     ExtensionHeader(_FRAGMENT, 0, 1): _Field("frag nexthdr", _number),
     ExtensionHeader(_FRAGMENT, 2, 2): _Field(
         "frag frag-off", lambda value: str(int.from_bytes(value, "big") >> 3), b"\xff\xf8"
@@ -278,8 +249,6 @@ def _field(load: Meta | Payload | ExtensionHeader, protocol: int) -> _Field:
         return _META[load.key]
     if isinstance(load, ExtensionHeader):
         return _EXTENSION[load]
-    if place := PLACES.get(load):
-        return _Field(f"ip6 saddr & {place.write(_ALL_ONES)}", place.write, place=place)
     key = (load.base, load.offset, load.length)
     if key == (PayloadBase.TRANSPORT, 0, 1) and protocol in _FIRST_BYTE:
         return _FIRST_BYTE[protocol]

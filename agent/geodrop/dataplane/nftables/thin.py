@@ -19,7 +19,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop.dataplane.nftables import lookups, names
-from geodrop.dataplane.nftables.model import WIDTH, Content
+from geodrop.dataplane.nftables.model import WIDTH, Content, Space
 from geodrop.ruleset.model import NO_CLASS
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class Base:
     maps: Collection[str]
     moved: Mapping[str, Content] | None = None
 
-    def map_below(self, service: str, family: int) -> str:
+    def map_below(self, service: str, space: Space) -> str:
         """The base's map of a service; empty if it has none, or several."""
-        name = names.service_map(self.generation, service, family)
+        name = names.service_map(self.generation, service, space)
         return name if name in self.maps else ""
 
 
@@ -68,11 +68,14 @@ def moved(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | Non
     if sum(len(section) for name, section in new.sections.items() if name.endswith("/targets")) < 2 * SMALLEST:
         return None
     for service in new.meta.services:
-        for family in WIDTH:
-            if below := base.map_below(service.name, family):
+        differing: dict[int, Content | None] = {}
+        for space in Space:
+            if below := base.map_below(service.name, space):
                 if service.name not in before:
                     return None
-                content = _moved(old, before[service.name], new, service, family)
+                if space.family not in differing:
+                    differing[space.family] = _moved(old, before[service.name], new, service, space.family)
+                content = differing[space.family]
                 if content is None:
                     return None
                 found[below] = content

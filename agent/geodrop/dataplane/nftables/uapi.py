@@ -287,5 +287,8 @@ class KeyType(IntEnum):
 NFT_DATA_VERDICT = 0xFFFFFF00
 UDATA_COMMENT = 0  # of tables, chains, rules and objects (libnftnl, libnftnl/udata.h)
 UDATA_SET_KEYBYTEORDER = 0
+UDATA_SET_KEY_TYPEOF, UDATA_SET_DATA_TYPEOF = 3, 4  # of maps: an expression, for nft to list and to check lookups by
+UDATA_EXPR_VERDICT, UDATA_EXPR_PAYLOAD = 1, 7  # nftables, include/expression.h
+UDATA_PAYLOAD_DESC, UDATA_PAYLOAD_TYPE, UDATA_PAYLOAD_BASE, UDATA_PAYLOAD_OFFSET, UDATA_PAYLOAD_LEN = range(5)
 UDATA_SET_COMMENT = 7
 UDATA_HOST_ENDIAN, UDATA_BIG_ENDIAN = 1, 2  # nftables, include/datatype.h

@@ -272,9 +272,13 @@ class XdpEngine:
 
     def _links_lost(self) -> list[Difference]:
         """Interfaces that are there and whose link was detached behind our back: a pin that holds nothing."""
+        lost = set(self.pins.link_indexes()) - set(self.attached())
+        # Read last: a link that went with its interface was detached by nobody.
         there = dict(socket.if_nameindex())
-        lost = set(self.pins.link_indexes()) & there.keys() - set(self.attached())
-        return [Difference(f"interface {there[number]}", "a link", "one that somebody detached") for number in lost]
+        return [
+            Difference(f"interface {there[number]}", "a link", "one that somebody detached")
+            for number in lost & there.keys()
+        ]
 
     def _version(self) -> str:
         """Names program and layout: a set of another one is never filled, only replaced."""

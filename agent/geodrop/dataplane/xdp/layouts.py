@@ -101,6 +101,6 @@ class Question(Structure):
 
 
 class Questions(Structure):
-    """What the asking program is given as its frame, and answers in place."""
+    """What the asking program is given as its frame, and answers in place: `tables` with its LAYOUT_VERSION."""
 
     _fields_ = (("tables", c_uint32), ("count", c_uint32), ("question", Question * MAX_QUESTIONS))

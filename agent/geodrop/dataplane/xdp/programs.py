@@ -21,7 +21,7 @@ from geodrop.dataplane.xdp import libbpf
 from geodrop.dataplane.xdp.encode import Encoded, table_parts
 from geodrop.dataplane.xdp.loader import MAPS, PROGRAMS, Loader, Sizes
 from geodrop.dataplane.xdp.pins import remove_set, repin
-from geodrop.errors import ApplyError
+from geodrop.errors import ApplyError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,9 +101,13 @@ class Programs:
 
     @classmethod
     def load(cls, loader: Loader, folder: Path, sizes: Sizes) -> Programs:
-        """Load a program into an empty folder; removes the folder again if that fails."""
+        """Load a program into an empty folder; removes the folder again if that fails.
+
+        Raises what the loader does, and UnavailableError for a program that is older or newer than this code.
+        """
         try:
             loader.load(folder, sizes)
+            _check_layout(loader, folder)
             for name, size, entries in (
                 ("labels", LABEL_BYTES, sizes.pairs),
                 ("carried", ctypes.sizeof(lay.Counter), sizes.pairs * 4),
@@ -328,6 +332,20 @@ class Programs:
             return libbpf.map_memory(fd, size, writable=False)
 
 
+def _check_layout(loader: Loader, folder: Path) -> None:
+    """Ask the loaded program itself, whoever built it: of another layout it would pass what it cannot make sense of."""
+    asked = bytes(ctypes.sizeof(lay.Questions))
+    with _closing(libbpf.get(f"{folder}/geodrop_ask")) as fd:
+        _, answer, _ = libbpf.run_program(fd, asked)
+    found = lay.Questions.from_buffer_copy(answer).tables if len(answer) == len(asked) else 0
+    if found != lay.LAYOUT_VERSION:
+        raise UnavailableError(
+            f"the XDP program of loader {loader.name} is of another version than this geodrop (layout "
+            f"{found or 'unknown'}, not {lay.LAYOUT_VERSION})",
+            "install geodrop again (in a checkout: make setup)",
+        )
+
+
 def _written(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
     """Write, read back, and say whether the two agree."""
     for start in range(0, len(content), PIECE):
@@ -348,9 +366,9 @@ def _holds(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
 
 
 @contextmanager
-def _closing(fd: int) -> Iterator[None]:
+def _closing(fd: int) -> Iterator[int]:
     try:
-        yield
+        yield fd
     finally:
         os.close(fd)
 

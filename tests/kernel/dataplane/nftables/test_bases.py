@@ -81,8 +81,9 @@ def test_another_content_shows(engine: NftablesEngine) -> None:
     load(engine, SECOND, 2)
     other = ruleset(Service("api", {**MANY, "2.0.0.0/9": "RU", "2400::/20": "RU"}, tcp=WEB))
     assert [one.where for one in engine.verify_share(other, 0, 1)] == [
-        "map g2-api.ipv4 over g1-api.ipv4, 2.0.0.0-2.127.255.255",
-        "map g2-api.ipv4 over g1-api.ipv4, 2.0.0.0-2.255.255.255",
+        f"map g2-api.{space} over g1-api.{space}, 2.0.0.0-2.{last}.255.255"
+        for space in ("ipv4", "inside")
+        for last in (127, 255)
     ]
 
 

@@ -376,7 +376,8 @@ def test_large_maps_in_shards(engine: NftablesEngine, netns: Namespace, monkeypa
     rules = ruleset(Service("api", {**denied, "2002::/16": "6to4", "2001::/32": "teredo"}, tcp=((443, 443),)))
     engine.apply(rules, 1, ["eth0"])
     assert engine.verify(rules) == []
-    assert table_names(netns, "map") == {"g1-api.ipv6", *(f"g1-api.ipv4.{number}" for number in range(1, 5))}
+    parts = {f"g1-api.{space}.{number}" for space in ("ipv4", "inside") for number in range(1, 5)}
+    assert table_names(netns, "map") == {"g1-api.ipv6", *parts}
     assert "ip saddr 26.0.0.0-50.128.255.255 ip saddr vmap @g1-api.ipv4.2" in listed(netns)
     addresses = ["1.0.0.1", "50.128.255.255", "51.1.0.0", "100.128.3.4", "2002:3300:0001::1", "2001::cd7f:fffe"]
     drops = [judged[0].verdict for judged in engine.judge(rules, addresses)]
@@ -398,9 +399,10 @@ def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
         "tcp flags != syn / syn,ack goto g42-api.open",
         "ip saddr vmap @g42-api.ipv4",
         "ip6 saddr vmap @g42-api.ipv6",
-        'meta nfproto ipv4 counter name "api.CN.ipv4.dropped" drop',
-        "@nh,80,32 vmap @g42-api.ipv4",
+        'counter name "api.CN.ipv4.dropped" drop',
+        "@nh,80,32 vmap @g42-api.inside",
         "type ipv4_addr : verdict",
+        "typeof @nh,80,32 : verdict",
     ):
         assert line in text
     elements = netns.run("nft", "list", "map", "inet", "geodrop", "g42-api.ipv4")

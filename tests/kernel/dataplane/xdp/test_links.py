@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from geodrop.dataplane.xdp.pins import Pins
     from geodrop.ruleset.model import Ruleset
     from tests.namespaces import Namespace
 
@@ -186,3 +188,21 @@ def test_pins_of_another_version_are_replaced_under_traffic(host: Host, what: st
         after = traffic.passed()["1.1.1.1"]
     assert after == before
     assert traffic.tallies["2.2.2.2"].passed > 0.99 * traffic.tallies["2.2.2.2"].sent
+
+
+def test_an_interface_that_goes_while_it_is_looked_at(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its link went with it, and nobody detached it. One that somebody did detach is told of."""
+    host.engine.apply(host.rulesets[0], 1, ["eth*"])
+    seen = links.observe
+
+    def going(pins: Pins) -> list[links.Link]:
+        if "eth1" in [name for _, name in socket.if_nameindex()]:
+            host.netns.run("ip", "link", "delete", "eth1")
+        return seen(pins)
+
+    monkeypatch.setattr(links, "observe", going)
+    assert host.engine.verify(host.rulesets[0], full=False) == []
+    monkeypatch.undo()
+    libbpf.detach_link(libbpf.get(str(host.engine.pins.links / str(socket.if_nametoindex("eth0")))))
+    [difference] = host.engine.verify(host.rulesets[0], full=False)
+    assert (difference.where, difference.found) == ("interface eth0", "one that somebody detached")

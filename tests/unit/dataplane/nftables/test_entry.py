@@ -21,7 +21,18 @@ def test_later_fragments_meet_no_rule_that_reads_a_header() -> None:
             assert not (isinstance(part, Payload) and part.base is PayloadBase.TRANSPORT)
     first, second = chains(built)["g7"].rules[:2]
     assert first.expressions == (*selectors.later_fragment(4), goto("g7.fragments"))
-    assert second.expressions == (*selectors.later_fragment(6), goto("g7.fragments"))
+    assert second.expressions == (*selectors.fragmented(), jump("g7.fragmented"))
+
+
+def test_a_fragment_header_of_ipv6() -> None:
+    """Of a later fragment, or where it must be; behind anything else but hop-by-hop options nothing is believed."""
+    built = program.build(ruleset(Service("rest", DENIED)), 7, ["eth0"], NOW)
+    assert [text(rule.expressions) for rule in chains(built)["g7.fragmented"].rules] == [
+        text((*selectors.later_fragment(6), jump("g7.fragments"))),
+        text((*selectors.later_fragment(6), ACCEPT)),
+        *(text((*one, RETURN)) for one in selectors.fragmented_in_place()),
+        "goto g7.unreadable",
+    ]
 
 
 def test_later_fragments_pass_where_every_service_has_ports() -> None:
@@ -100,7 +111,8 @@ def test_nothing_is_led_aside_where_whoever_judges_takes_everything() -> None:
         jump("g7-trial"),
         goto("g7-rest"),
     ]
-    assert not {"g7.unreadable", "g7.portless", "g7.readable"} & set(chains(built))
+    assert not {"g7.portless", "g7.readable"} & set(chains(built))
+    assert {chain for chain, part in parts(built) if part == goto("g7.unreadable")} == {"g7.fragmented"}
 
 
 def test_a_service_that_takes_authentication_headers_leaves_none_to_a_catch_all() -> None:

@@ -68,12 +68,14 @@ def test_starts_is_left_to_the_kernels_clock() -> None:
 
 
 def test_maps_for_addresses_inside_ipv6() -> None:
-    """A copy of the IPv4 map for each place they can stand in, only for a service that needs it."""
+    """A copy of the IPv4 map as numbers, only for a service that needs it; it leads to the chains of IPv6."""
     text = exported()
     maps = re.findall(r"^  map (\S+) \{$", text, re.MULTILINE)
-    assert maps == ["g0-api.ipv4", "g0-api.ipv4.6to4", "g0-api.ipv4.low", "g0-api.ipv6", "g0-rest.ipv4"]
-    assert "0:100:100::-0:100:1ff:: : goto g0-api.CN.ipv4," in block(text, "map g0-api.ipv4.6to4")
-    assert "::9.9.9.0-::9.9.9.255 : goto g0-api.never-drop-else-CN," in block(text, "map g0-api.ipv4.low")
+    assert maps == ["g0-api.ipv4", "g0-api.inside", "g0-api.ipv6", "g0-rest.ipv4"]
+    assert "    typeof @nh,80,32 : verdict\n" in block(text, "map g0-api.inside")
+    assert "16777472-16777727 : goto g0-api.CN.ipv6," in block(text, "map g0-api.inside")
+    assert "151587072-151587327 : goto g0-api.CN.ipv6," in block(text, "map g0-api.inside")
+    assert "9.9.9.0-9.9.9.255 : goto g0-api.never-drop," in block(text, "map g0-api.ipv4")
 
 
 def test_every_counter_of_the_live_table() -> None:

@@ -48,7 +48,7 @@ def looked_up(rules: tuple[Rule, ...], header: bytes) -> list[tuple[str, bytes]]
 
 def test_a_small_map_stays_whole() -> None:
     """Its name says service and family, and the rule asks for no range."""
-    [(shard, map_)] = lookups.cut(content([10], [20]), "g42-api.ipv4", "service api, IPv4")
+    [(shard, map_)] = lookups.cut(content([10], [20]), "g42-api.ipv4", "service api, IPv4", KeyType.IPV4_ADDR)
     assert shard == Shard("g42-api.ipv4")
     assert (map_.header.name, map_.header.key) == ("g42-api.ipv4", KeyType.IPV4_ADDR)
     assert map_.header.comment == "service api, IPv4"
@@ -56,7 +56,7 @@ def test_a_small_map_stays_whole() -> None:
 
 def test_no_intervals_no_map() -> None:
     """Nor a rule that looks anything up."""
-    assert lookups.cut(content([], []), "g42-api.ipv4", "") == []
+    assert lookups.cut(content([], []), "g42-api.ipv4", "", KeyType.IPV4_ADDR) == []
 
 
 def test_a_large_map_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,7 +64,7 @@ def test_a_large_map_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lookups, "MAX_INTERVALS", 3)
     starts = [100 * number for number in range(1, 8)]
     ends = [start + 50 for start in starts[:-1]] + [0]  # the last reaches to the end of the family
-    cuts = lookups.cut(content(starts, ends), "g42-api.ipv4", "service api, IPv4")
+    cuts = lookups.cut(content(starts, ends), "g42-api.ipv4", "service api, IPv4", KeyType.IPV4_ADDR)
     assert [map_.header.name for _, map_ in cuts] == ["g42-api.ipv4.1", "g42-api.ipv4.2", "g42-api.ipv4.3"]
     assert cuts[1][1].header.comment == "service api, IPv4, part 2 of 3"
     assert b"".join(bytes(map_.content.starts) for _, map_ in cuts) == struct.pack(">7I", *starts)

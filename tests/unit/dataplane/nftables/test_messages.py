@@ -132,6 +132,14 @@ def test_a_map_is_filled_by_name() -> None:
     assert not request.joined
 
 
+def test_maps_of_raw_payload_say_so_as_nft_does() -> None:
+    """What nft 1.0.6 itself notes of `typeof @nh,80,32 : verdict`; without it, it would not read back what it lists."""
+    noted = "0326000407000000011e00040000000001040000000002040200000003045000000004042000000004080004010000000100"
+    made = messages.new_map(MapHeader("g1-api.inside", "", KeyType.INTEGER)).body
+    assert bytes.fromhex(noted) in bytes(made)
+    assert bytes.fromhex(noted) not in bytes(messages.new_map(MapHeader("g1-api.ipv4", "", KeyType.IPV4_ADDR)).body)
+
+
 def test_what_others_made_is_named_as_it_is_removed() -> None:
     """An object is told by type and name, a flowtable by its name; both are asked to go under these."""
     quota = messages.delete_object(2, "theirs")

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodrop.dataplane.nftables import names
+from geodrop.dataplane.nftables.model import Space
 from geodrop.dataplane.nftables.names import CounterName
 
 services = st.from_regex(r"[a-z][a-z0-9_-]{0,31}", fullmatch=True)
@@ -45,10 +46,12 @@ def test_chains_and_maps() -> None:
     assert names.way(42, "fragments") == "g42.fragments"
     assert names.service_chain(42, "api") == "g42-api"
     assert names.service_chain(42, "api", "list:partners") == "g42-api.list_partners"
-    assert names.service_map(42, "api", 4) == "g42-api.ipv4"
+    assert [names.service_map(42, "api", space) for space in Space] == [
+        "g42-api.ipv4",
+        "g42-api.inside",
+        "g42-api.ipv6",
+    ]
     assert names.never_drop_map(42, "api", 6) == "g42-api.never-drop.ipv6"
-    assert names.either("special", None) == "special-else-accepted"
-    assert names.either("never-drop", "CN") == "never-drop-else-CN"
 
 
 @given(st.integers(0, 10**9), services, labels)
@@ -58,7 +61,7 @@ def test_everything_of_a_generation_is_known_by_its_name(generation: int, servic
         names.generation_chain(generation),
         names.way(generation, service),
         names.service_chain(generation, service, label),
-        names.service_map(generation, service, 4),
+        names.service_map(generation, service, Space.INSIDE),
         names.never_drop_map(generation, service, 6),
     ):
         assert names.generation_of(name) == generation

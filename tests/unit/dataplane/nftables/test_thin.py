@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 from unittest import mock
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from geodrop.dataplane.nftables import program, thin
 from geodrop.dataplane.nftables.expressions import goto
 from geodrop.dataplane.nftables.lookups import KEY
-from geodrop.dataplane.nftables.model import Map, MapHeader
+from geodrop.dataplane.nftables.model import Map, MapHeader, Space
 from geodrop.dataplane.nftables.thin import Base
 from tests.rulesets import Service, ruleset
 
@@ -21,11 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from geodrop.dataplane.nftables.model import Content, Program
+    from geodrop.dataplane.nftables.uapi import KeyType
     from geodrop.ruleset.model import Ruleset
 
 NOW = 1_800_000_000
 WEB = ((443, 443),)
-MAPS = ("g1-api.ipv4", "g1-api.ipv6")
+MAPS = ("g1-api.ipv4", "g1-api.inside", "g1-api.ipv6")
 BASE = Base(1, "", MAPS)
 
 ipv4 = st.dictionaries(st.integers(0, 255).map(lambda n: f"{n}.0.0.0/8"), st.sampled_from(["CN", "RU"]), max_size=30)
@@ -63,16 +65,19 @@ def test_laid_over_the_old_it_is_the_new(
     old4: dict[str, str], old6: dict[str, str], new4: dict[str, str], new6: dict[str, str]
 ) -> None:
     """At every address; and what is sent is sorted, disjoint, and says nothing that the old map says already."""
-    with mock.patch.multiple(thin, LARGEST=0, SMALLEST=0):
-        old, new = of(old4, old6), of(new4, new6)
-        moved = thin.moved(old, new, BASE)
-    assert moved is not None
+    old, new = of(old4, old6), of(new4, new6)
     before, after = (program.build(one, number, (), NOW) for one, number in ((old, 1), (new, 2)))
-    laid = program.build(new, 2, (), NOW, Base(1, "", MAPS, moved))
-    for family, map_ in zip((4, 6), laid.maps, strict=True):
-        addresses = [bytes([n]) + bytes(3 if family == 4 else 15) for n in range(256)]
-        wanted = said_by(after, family, "g2", addresses)
-        below = said_by(before, family, "g1", addresses)
+    base = Base(1, "", [map_.header.name for map_ in before.maps])
+    with mock.patch.multiple(thin, LARGEST=0, SMALLEST=0):
+        moved = thin.moved(old, new, base)
+    assert (moved is None) is (not before.maps)
+    laid = program.build(new, 2, (), NOW, replace(base, moved=moved) if moved else None)
+    held = {map_.header.key: map_ for map_ in laid.maps if map_.below}
+    assert {map_.below for map_ in held.values()} <= set(base.maps)
+    for key, map_ in held.items():
+        addresses = [bytes([n]) + bytes(map_.content.width - 1) for n in range(256)]
+        wanted = said_by(after, key, "g2", addresses)
+        below = said_by(before, key, "g1", addresses)
         above = said(map_.content, "g2", addresses)
         in_no_map = "goto g?-api.accepted"
         together = [one or two for one, two in zip(above, below, strict=True)]
@@ -84,10 +89,10 @@ def test_laid_over_the_old_it_is_the_new(
         assert starts == sorted(set(starts))
 
 
-def said_by(built: Program, family: int, name: str, addresses: list[bytes]) -> list[str | None]:
-    """The same for the map of a family, which is missing where it would be empty."""
+def said_by(built: Program, key: KeyType, name: str, addresses: list[bytes]) -> list[str | None]:
+    """The same for the map with such keys, which is missing where it would be empty."""
     for map_ in built.maps:
-        if map_.header.key is KEY[family]:
+        if map_.header.key is key:
             return said(map_.content, name, addresses)
     return [None] * len(addresses)
 
@@ -99,7 +104,7 @@ def test_when_it_is_not_worth_it() -> None:
     with mock.patch.multiple(thin, LARGEST=4, SMALLEST=1000):
         found = thin.moved(of(many), of(more), BASE)
         assert found is not None
-        assert [len(content) for content in found.values()] == [1, 0]
+        assert [len(content) for content in found.values()] == [1, 1, 0]
         assert thin.moved(of({"1.0.0.0/24": "CN"}), of({"1.0.0.0/24": "CN", "2.0.0.0/24": "RU"}), BASE) is None
         assert thin.moved(of(many), of(dict.fromkeys(many, "RU")), BASE) is None
     assert thin.moved(of(many), of(more), Base(1, "", ("g1-api.ipv4.1", "g1-api.ipv4.2"))) is None
@@ -109,7 +114,7 @@ def test_when_it_is_not_worth_it() -> None:
 def test_chains_of_the_base() -> None:
     """They stand in the generation's place, but for those that ask the base's maps."""
     content = program.build(of({"1.0.0.0/24": "CN"}), 7, (), NOW).maps[0].content
-    map_ = Map(MapHeader("g7-api.ipv4", "", KEY[4]), content, "g3-api.ipv4")
+    map_ = Map(MapHeader("g7-api.ipv4", "", KEY[Space.IPV4]), content, "g3-api.ipv4")
     assert thin.in_its_place("goto g3-api.CN.ipv4", map_) == "goto g7-api.CN.ipv4"
     assert thin.in_its_place("goto g3-api.teredo", map_) == "goto g3-api.teredo"
     assert thin.in_its_place("goto g33-api.CN.ipv4", map_) == "goto g33-api.CN.ipv4"

@@ -1,0 +1,82 @@
+"""Break glass with a dead daemon and an agent.yaml that nobody can use: each verb works, and says what it went by."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.daemons import daemon
+
+if TYPE_CHECKING:
+    from tests.kernel.daemon.conftest import Host
+
+
+def damage(host: Host, how: str) -> None:
+    """Make agent.yaml unusable."""
+    path = host.folder / "agent.yaml"
+    match how:
+        case "torn":
+            path.write_text(path.read_text()[:-1] + "\ninterfaces: [lo\nengine")
+        case "not text":
+            path.write_bytes(b"\xff\xfe\0\0" * 100)
+        case _:
+            path.unlink()
+            os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "number"), [("torn", signal.SIGKILL), ("not text", signal.SIGTERM), ("no file", signal.SIGKILL)]
+)
+def test_the_glass_can_be_broken_without_agent_yaml(host: Host, how: str, number: signal.Signals) -> None:
+    """`status`, `pause`, `resume`, `rollback` and `unload` find the state where the last daemon had it, also after each
+    other; `history`, `verify` and `explain` as well. All warn, and what was asked for is known when it is mended.
+    """
+    geodrop = host.geodrop
+    with daemon(geodrop) as running:
+        host.deny("RU")
+        geodrop.good("reload")
+        running.end(number)
+    good = (host.folder / "agent.yaml").read_text()
+    damage(host, how)
+    said = f"state in {host.folder / 'state'}, that of the last daemon"
+
+    def works(*command: str, code: int = 0) -> None:
+        done = geodrop.run(*command)
+        assert done.code == code, done.err
+        assert said in done.err
+
+    status = geodrop.run("status", "--json")
+    assert (status.code, status.json["state"]) == (1, "enforcing, but degraded")
+    assert said in status.json["problems"][0]
+    works("verify")
+    assert host.drops("2.0.0.1")
+    assert not host.drops("1.0.0.1")
+    works("pause", "--why", "INC-1")
+    assert geodrop.run("status", "--json").json["state"] == "paused"
+    works("resume")
+    assert host.drops("2.0.0.1")
+    works("rollback")
+    assert host.drops("1.0.0.1")
+    works("history")
+    works("unload")
+    assert "geodrop" not in host.table()
+    (host.folder / "agent.yaml").unlink()
+    (host.folder / "agent.yaml").write_text(good)
+    assert geodrop.run("status", "--json").json["unloaded"] is True
+    origins = [one["origin"] for one in geodrop.good("history", "--json").json_lines]
+    assert origins[:4] == ["unload", "rollback", "resume", "pause"]
+
+
+def test_a_name_that_is_no_file_is_a_slip(host: Host) -> None:
+    """Nothing is assumed in its place: 78, and nothing is changed."""
+    nowhere = str(host.folder / "nowhere.yaml")
+    with daemon(host.geodrop) as running:
+        running.end()
+    before = host.table()
+    for verb in ("status", "pause", "resume", "rollback", "unload"):
+        done = host.geodrop.run("--config", nowhere, verb)
+        assert (done.code, nowhere in done.err) == (78, True)
+    assert host.table() == before
