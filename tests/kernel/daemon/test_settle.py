@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ def generations(host: Host) -> set[str]:
     """The generations that there are chains of."""
     words = host.netns.run("nft", "-t", "list", "table", "inet", "geodrop").split()
     names = [words[at + 1] for at, word in enumerate(words) if word == "chain"]
-    return {name.partition("-")[0] for name in names if name.startswith("g")}
+    return {re.split("[-.]", name)[0] for name in names if name.startswith("g")}
 
 
 def settled(host: Host) -> set[str]:
