@@ -186,6 +186,8 @@ OPENS_BY_ITSELF = {
     "state/places.py": "/proc",
     "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",
     "state/room.py": "to write, in our own folder",
+    "state/leftovers.py": "a folder of ours",
+    "daemon/socket_file.py": "a socket of ours",
     "dataplane/xdp/libbpf_loader.py": "a file of the package",
     "dataplane/xdp/bcc_loader.py": "files of the package",
     "dataplane/xdp/bcc_child.py": "files of the package",
@@ -219,3 +221,10 @@ def test_inputs_are_opened_in_one_place(path: Path) -> None:
     name = str(path.relative_to(PACKAGE))
     if room(path) != "demo":
         assert opens(path) == (name in OPENS_BY_ITSELF), f"{name}: open files by geodrop.inputs"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_kept_rulesets_are_opened_by_digest(path: Path) -> None:
+    """What has the name of a digest may be another file: `Store.ruleset` looks."""
+    if path.relative_to(PACKAGE) != Path("state/store.py"):
+        assert "Ruleset.open(store.ruleset_path" not in path.read_text(), "use Store.ruleset"

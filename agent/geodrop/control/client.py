@@ -21,6 +21,9 @@ folder of its own, which the unit's tmpfiles give to their group: the daemon has
 PATIENCE = 600.0
 """Seconds without a word after which the daemon is given up: no compile may take half of that."""
 
+_TEXTS = ("progress", "error", "next_step", "printed", "text")
+"""What has to be text wherever it is in an answer."""
+
 
 def ask(
     verb: str, args: Mapping[str, Any] | None = None, progress: Callable[[str], None] | None = None
@@ -79,8 +82,14 @@ def _connect(control: str) -> socket.socket | None:
 
 
 def _receive(channel: socket.socket) -> dict[str, Any]:
+    """The next message; raises UnavailableError for one that is none of a daemon's."""
     size = frame.length(_exactly(channel, frame.HEADER.size), frame.MAX_ANSWER)
-    return frame.decode(_exactly(channel, size))
+    message = frame.decode(_exactly(channel, size))
+    wanted = ("progress",) if "exit" not in message else ("error",) if message.get("exit") else ()
+    fits = type(message.get("exit", 0)) is int and all(name in message for name in wanted)
+    if not fits or not all(isinstance(message.get(name, ""), str) for name in _TEXTS):
+        raise UnavailableError("an answer is none of geodrop's daemon", "see what runs there: systemctl status geodrop")
+    return message
 
 
 def _exactly(channel: socket.socket, size: int) -> bytes:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder, generate_latest, make_wsgi_app
 
+from geodrop.daemon import socket_file
 from geodrop.daemon.listener import Listener
 from geodrop.daemon.metrics import Snapshot
 from geodrop.daemon.worker import Worker
@@ -63,7 +64,7 @@ def open_exporter(place: Place, registry: CollectorRegistry, scrapes: Scrapes) -
     if place.textfile is not None:
         return _File(place.textfile, registry, scrapes)
     if place.socket is not None:
-        return _Http(_unix(place.socket), registry, scrapes, place.socket)
+        return _Http(socket_file.bind(place.socket), registry, scrapes, place.socket)
     host, _, port = (place.listen or "").rpartition(":")
     return _Http(_loopback(host.strip("[]"), int(port)), registry, scrapes)
 
@@ -76,21 +77,6 @@ def _loopback(host: str, port: int) -> socket.socket:
         channel.bind((host, port))
         # Another process may listen on it all the same; then this is where the kernel says so.
         channel.listen()
-    except OSError:
-        channel.close()
-        raise
-    return channel
-
-
-def _unix(path: str) -> socket.socket:
-    """Readable and writable for its group, in the place of one that a dead daemon left."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    channel = socket.socket(socket.AF_UNIX)
-    try:
-        # Nobody can connect before listen(2).
-        channel.bind(path)
-        os.chmod(path, 0o660)
     except OSError:
         channel.close()
         raise
@@ -201,7 +187,8 @@ async def _send(connection: Connection, answer: Answer) -> None:
     async with asyncio.timeout(ANSWER_SECONDS):
         await connection.send(head + body)
     # Closed with something unread, TCP would tell the client to forget the answer.
-    connection.channel.shutdown(socket.SHUT_WR)
+    with contextlib.suppress(OSError):  # it has reset the connection
+        connection.channel.shutdown(socket.SHUT_WR)
     async with asyncio.timeout(GOODBYE_SECONDS):
         while True:
             await connection.receive(MAX_REQUEST)

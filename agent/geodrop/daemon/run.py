@@ -247,5 +247,5 @@ def take_over(config: Config) -> Loaded | None:
     """
     store = Store(config.state)
     digests = (Engines.here().observe().digest, store.intent().digest)
-    path = next((path for digest in digests if digest and (path := store.ruleset_path(digest)).exists()), None)
-    return apply_file(str(path), config, config.engine, (), by_me("repair")) if path else None
+    digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
+    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair")) if digest else None

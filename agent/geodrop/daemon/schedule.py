@@ -15,7 +15,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from geodrop.errors import DataError, GeodropError
-from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import DONE, Entry, utc
 from geodrop.state.store import Store
 
@@ -94,7 +93,7 @@ def _starts_before(store: Store, moment: int) -> Starts:
 
 def _starts(store: Store, digest: str) -> Starts:
     try:
-        services = Ruleset.open(store.ruleset_path(digest)).meta.services
+        services = store.ruleset(digest).meta.services
     except (DataError, OSError):
         return {}  # never loaded, or forgotten
     return {one.name: one.starts for one in services if one.starts is not None and one.mode == "enforce"}

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import grp
-import os
 import socket
-import stat
 import struct
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
+from geodrop.daemon import socket_file
 from geodrop.daemon.listener import LEFT, PLACES, Listener
 from geodrop.errors import EXIT_BUG, BusyError, ConfigError, GeodropError, PrivilegeError, UnavailableError
 
@@ -116,48 +116,19 @@ class Server:
 
 
 def bind(path: Path, group: int | None) -> socket.socket | None:
-    """A socket in the place of one that a dead daemon left; readable and writable for its group, and nobody else.
-
-    Raises BusyError, ConfigError. None if it may not be given to that group.
-    """
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    """A control socket; raises BusyError, PrivilegeError, ConfigError. None if it may not be given to that group."""
     try:
-        _remove_stale(path)
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # Nobody can connect before listen(2).
-        channel.bind(str(path))
-        os.chmod(path, 0o660)
-        if group is not None and os.stat(path).st_gid != group:
-            os.chown(path, -1, group)
+        return socket_file.bind(str(path), group)
     except PermissionError as error:
-        channel.close()
         if group is None:
             raise PrivilegeError(f"{path}: {error.strerror}", "run as root, or give its folder to this user") from error
         path.unlink(missing_ok=True)
         return None
     except OSError as error:
-        channel.close()
+        if error.errno == errno.EADDRINUSE:
+            raise BusyError(f"somebody answers on {path} already", "name another `socket` in agent.yaml") from error
         raise ConfigError(f"{path}: {error.strerror or error}", "name another `socket` in agent.yaml") from error
-    except GeodropError:
-        channel.close()
-        raise
-    return channel
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise ConfigError(f"{path} is no socket", "name another `socket` in agent.yaml, or move that file away")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink(missing_ok=True)
-            return
-    raise BusyError(f"somebody answers on {path} already", "name another `socket` in agent.yaml")
 
 
 class _Door:

@@ -9,7 +9,6 @@ Writing comes last, and that it fails is no reason not to enforce: a boot with a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engines import Engines
@@ -81,15 +80,10 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
 def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
     """The last good ruleset, or the newest before it that is whole; and what is wrong with those in front of it."""
     digests = [store.intent().last_good, *(step.digest for step in reversed(policies(store.history)))]
-    warnings = []
+    warnings: list[str] = []
     for digest in dict.fromkeys(filter(None, digests)):
-        path = Path(store.ruleset_path(digest))
         try:
-            ruleset = Ruleset.open(path)
+            return store.ruleset(digest), warnings
         except DataError as error:
             warnings.append(error.message)
-            continue
-        if ruleset.digest == digest:
-            return ruleset, warnings
-        warnings.append(f"{path}: holds another ruleset ({ruleset.digest[:12]})")
     return None, warnings

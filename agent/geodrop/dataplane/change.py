@@ -24,7 +24,6 @@ from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.moves import moves
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
 from geodrop.ruleset.closed import is_closed
-from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Asked
 from geodrop.state.store import Store
 
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.dataplane.engine import Report
     from geodrop.dataplane.interfaces import Selection
+    from geodrop.ruleset.model import Ruleset
     from geodrop.state.history import Attempt
 
 
@@ -121,16 +121,12 @@ class Change:
 
     def kept(self, digest: str) -> Ruleset:
         """A ruleset that was loaded before; raises DataError if it is no longer there or is damaged."""
-        path = self.store.ruleset_path(digest)
-        if not path.exists():
+        if not self.store.ruleset_path(digest).exists():
             raise DataError(
                 f"ruleset {digest[:12]} is not in {self.config.state} any more",
                 "compile and load it again; `keep` in agent.yaml says how long rulesets are kept",
             )
-        ruleset = Ruleset.open(path)
-        if ruleset.digest != digest:
-            raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
-        return ruleset
+        return self.store.ruleset(digest)
 
     def _find(self, digest: str) -> Ruleset | None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -109,8 +108,9 @@ def remove_all(config: Config, asked: Asked) -> Unloaded:
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
     """The ruleset that the kernel says it holds, if the state directory has it."""
-    path = Store(config.state).ruleset_path(observed.digest)
-    return Ruleset.open(path) if observed.digest and os.path.exists(path) else None
+    store = Store(config.state)
+    kept = observed.digest and store.ruleset_path(observed.digest).exists()
+    return store.ruleset(observed.digest) if kept else None
 
 
 def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:

@@ -18,7 +18,6 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.errors import NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
-from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.dataplane.interfaces import Selection
+    from geodrop.ruleset.model import Ruleset
     from geodrop.state.history import Asked
     from geodrop.state.store import Intent
 
@@ -104,7 +104,7 @@ def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
         # Where it is unknown what was asked for, `Store.problems` says so, and all is left as it is.
         if intent.unknown or intent.unloaded or not digest:
             return Look(Known(fingerprint, observed, intent), before)
-        ruleset = Ruleset.open(store.ruleset_path(digest)).paused(intent.paused)
+        ruleset = store.ruleset(digest).paused(intent.paused)
         differences = engines.verify(ruleset, full=False) or list(found)
         if differences and tried.lasts(differences, engines):
             state = Known(fingerprint, observed, intent, lasting=tuple(differences))

@@ -18,7 +18,6 @@ from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
-from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import utc
 from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.dataplane.engine import Observed
+    from geodrop.ruleset.model import Ruleset
     from geodrop.state.store import Intent
 
 SCHEMA = 2
@@ -153,7 +153,7 @@ def _differences(engine: Engines, view: Ruleset) -> list[str]:
 def _asked_for(store: Store, intent: Intent) -> Ruleset | None:
     """The ruleset that should be in force where none is; None if that is not known."""
     try:
-        return Ruleset.open(store.ruleset_path(intent.digest)) if intent.digest else None
+        return store.ruleset(intent.digest) if intent.digest else None
     except DataError:
         return None
 

@@ -2,6 +2,8 @@
 
 A new content is written beside the old one and synced before it takes the name; then the folder is synced, since a
 name that was not may be gone after a power cut. So whoever reads finds the old content or the new.
+
+Root writes here too, in folders of the daemon's user. What that user puts in a folder's place does not lead elsewhere.
 """
 
 from __future__ import annotations
@@ -9,14 +11,15 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from geodrop.errors import ApplyError, PrivilegeError
+from geodrop.errors import ApplyError, GeodropError, PrivilegeError
+from geodrop.state import run_folder
 from geodrop.state.owner import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 BESIDE = ".new-"
 """How the names of files begin that are being written. One that is there while nobody writes was left by a crash."""
@@ -28,19 +31,20 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Give a file the content that `write` writes; raises PrivilegeError, or ApplyError with the old content there."""
     with _readable_failures(path):
         make_folder(path.parent)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=BESIDE, delete=False) as file:
-            try:
-                adopt(file.fileno(), path.parent)
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-                os.replace(file.name, path)
-            except BaseException:
-                # The failure itself is what matters; `sweep` finds what cannot be removed now.
-                with contextlib.suppress(OSError):
-                    os.unlink(file.name)
-                raise
-        _sync_folder(path.parent)
+        with _entered(path.parent) as folder:
+            with tempfile.NamedTemporaryFile(dir=folder, prefix=BESIDE, delete=False) as file:
+                try:
+                    adopt(file.fileno(), folder)
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                    os.replace(file.name, folder / path.name)
+                except BaseException:
+                    # The failure itself is what matters; `sweep` finds what cannot be removed now.
+                    with contextlib.suppress(OSError):
+                        os.unlink(file.name)
+                    raise
+            _sync_folder(folder)
 
 
 def append(path: Path, line: bytes) -> None:
@@ -50,25 +54,31 @@ def append(path: Path, line: bytes) -> None:
     """
     with _readable_failures(path):
         make_folder(path.parent)
-        new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
-        try:
-            if new:
-                adopt(descriptor, path.parent)
-            size = _whole_lines(descriptor)
+        with _entered(path.parent) as folder:
+            name = folder / path.name
+            new = not name.exists()
+            descriptor = os.open(name, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o640)
             try:
-                if os.fstat(descriptor).st_size > size:
-                    os.ftruncate(descriptor, size)
-                _write_all(descriptor, line + b"\n")
-                os.fsync(descriptor)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(descriptor, size)
-                raise
-        finally:
-            os.close(descriptor)
-        if new:
-            _sync_folder(path.parent)
+                if new:
+                    adopt(descriptor, folder)
+                _append(descriptor, line)
+            finally:
+                os.close(descriptor)
+            if new:
+                _sync_folder(folder)
+
+
+def _append(descriptor: int, line: bytes) -> None:
+    size = _whole_lines(descriptor)
+    try:
+        if os.fstat(descriptor).st_size > size:
+            os.ftruncate(descriptor, size)
+        _write_all(descriptor, line + b"\n")
+        os.fsync(descriptor)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.ftruncate(descriptor, size)
+        raise
 
 
 def make_folder(folder: Path) -> None:
@@ -82,10 +92,14 @@ def make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what crashes left behind. For who holds the lock: then nobody else is writing."""
-    for path in folder.glob(f"{BESIDE}*"):
-        with contextlib.suppress(OSError):
-            path.unlink()
+    """Remove what crashes left behind; for who holds the lock: then nobody else is writing. Raises OSError."""
+    if not folder.is_dir():
+        return
+    with _entered(folder) as entered:
+        for name in os.listdir(entered):
+            if name.startswith(BESIDE):
+                with contextlib.suppress(OSError):
+                    os.unlink(entered / name)
 
 
 def _whole_lines(descriptor: int) -> int:
@@ -103,6 +117,17 @@ def _whole_lines(descriptor: int) -> int:
 def _write_all(descriptor: int, content: bytes) -> None:
     while content:
         content = content[os.write(descriptor, content) :]
+
+
+@contextlib.contextmanager
+def _entered(folder: Path) -> Iterator[Path]:
+    """A name for the folder that stays its own, whoever may rename what is above it; raises OSError."""
+    with contextlib.ExitStack() as stack:
+        try:
+            descriptor = stack.enter_context(run_folder.entered(os.path.abspath(folder)))
+        except GeodropError as error:
+            raise error.__cause__ or error from None
+        yield Path(f"/proc/self/fd/{descriptor}")
 
 
 def _sync_folder(folder: Path) -> None:

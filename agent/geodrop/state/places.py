@@ -27,16 +27,17 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for 
 
 def default_state() -> Path:
     """The state directory of this network namespace."""
-    return _path(STATE if _is_machines_own() else f"{STATE}/netns/{_boot()}-{namespace_cookie()}")
+    return _path(STATE if _is_machines_own() else f"{states_of_namespaces()}/{_boot()}-{namespace_cookie()}")
 
 
-def states_of_earlier_boots() -> list[Path]:
-    """State directories of network namespaces that went with an earlier boot."""
-    folder = _path(STATE, "netns")
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith(f"{_boot()}-"))
-    except (FileNotFoundError, PermissionError):
-        return []
+def states_of_namespaces() -> str:
+    """The folder of the state directories of network namespaces other than the machine's own."""
+    return f"{STATE}/netns"
+
+
+def is_of_earlier_boot(name: str) -> bool:
+    """Whether a state directory in that folder is of a network namespace that went with an earlier boot."""
+    return not name.startswith(f"{_boot()}-")
 
 
 def default_socket() -> Path:

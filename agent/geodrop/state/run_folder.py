@@ -105,10 +105,15 @@ def _below(above: int, name: str) -> int:
     try:
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | _FOLDER, dir_fd=above)
     except NotADirectoryError:
-        # O_NOFOLLOW: a link is no folder.
-        if os.stat(name, dir_fd=above, follow_symlinks=False).st_uid not in {0, os.geteuid()}:
-            raise
-        return os.open(name, os.O_PATH | _FOLDER, dir_fd=above)
+        # O_NOFOLLOW: a link is no folder. Where it leads is read from the very link that was looked at.
+        link = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        try:
+            if os.fstat(link).st_uid not in {0, os.geteuid()}:
+                raise
+            target = os.readlink("", dir_fd=link)
+        finally:
+            os.close(link)
+        return os.open(target, os.O_PATH | _FOLDER, dir_fd=above)
     except FileNotFoundError:
         with suppress(FileExistsError):
             os.mkdir(name, 0o755, dir_fd=above)

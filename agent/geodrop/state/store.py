@@ -24,6 +24,7 @@ from geodrop.errors import DataError, GeodropError
 from geodrop.inputs import read_regular
 from geodrop.ruleset import container
 from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, record, text, whole
+from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
 from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
 from geodrop.state.keep import Kept
@@ -177,6 +178,14 @@ class Store:
     def ruleset_path(self, digest: str) -> Path:
         """Where the ruleset of a digest is kept; the file need not exist."""
         return self.rulesets / f"{digest}.ruleset"
+
+    def ruleset(self, digest: str) -> Ruleset:
+        """The ruleset of a digest; raises DataError, also where the file of its name holds another one."""
+        path = self.ruleset_path(digest)
+        ruleset = Ruleset.open(path)
+        if ruleset.digest != digest:
+            raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
+        return ruleset
 
     def is_kept(self, digest: str) -> bool:
         """Whether the ruleset of a digest is there, whole."""

@@ -205,7 +205,7 @@ def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
         channel.close()
     path.unlink()
     path.write_text("precious")
-    with pytest.raises(ConfigError, match="no socket"):
+    with pytest.raises(ConfigError, match="is no socket"):
         bind(path, None)
     assert path.read_text() == "precious"
     with pytest.raises(ConfigError):

@@ -83,6 +83,27 @@ def test_a_daemon_that_breaks_off(control: Path, daemons: list[Daemon], answer: 
         client.ask("status")
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {},
+        {"exit": "0"},
+        {"exit": True},
+        {"exit": 1},
+        {"progress": 1},
+        {"exit": 0, "text": ["a"]},
+        {"exit": 1, "error": ["a"]},
+        {"exit": 1, "error": "a", "next_step": {}},
+        {"exit": 1, "error": "a", "printed": 1},
+    ],
+)
+def test_what_is_no_answer(control: Path, daemons: list[Daemon], answer: dict[str, object]) -> None:
+    """Whoever has taken the daemon over has root's commands say so, and no traceback."""
+    daemons.append(Daemon(control, frame.encode(answer)))
+    with pytest.raises(UnavailableError, match="none of geodrop's daemon"):
+        client.ask("status")
+
+
 def test_no_daemon(control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """None was ever there, its socket is gone, or it died and left its socket: all the same, nobody runs."""
     assert client.ask("status") is None

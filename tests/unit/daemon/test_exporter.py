@@ -9,6 +9,7 @@ import http.client
 import os
 import re
 import socket
+import struct
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from geodrop.config import Metrics as Place
 from geodrop.daemon import exporter as module
 from geodrop.daemon import scrapes as scrapes_module
 from geodrop.daemon.exporter import ANSWERS, MAX_REQUEST, PLACES, open_exporter
+from geodrop.daemon.listener import Connection
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.scrapes import Scrapes
 
@@ -132,10 +134,19 @@ def test_a_port_that_is_taken_is_an_error() -> None:
 def place(tmp_path: Path) -> Iterator[Path]:
     """Where metrics are served on a Unix socket."""
     path = tmp_path / "metrics.sock"
-    path.touch()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
     with exporting(Place(None, socket=str(path))):
         yield path
     assert not path.exists()
+
+
+def test_a_file_in_the_sockets_place_stays(tmp_path: Path) -> None:
+    """A mistyped name in agent.yaml removes nothing."""
+    (tmp_path / "policy.yaml").write_text("precious")
+    with pytest.raises(OSError, match="is no socket"), exporting(Place(None, socket=str(tmp_path / "policy.yaml"))):
+        pytest.fail("it is served")
+    assert (tmp_path / "policy.yaml").read_text() == "precious"
 
 
 def connected(place: Path) -> socket.socket:
@@ -270,3 +281,24 @@ def test_a_file_says_that_nobody_writes_it_any_more(tmp_path: Path) -> None:
     assert "geodrop_enforcing" not in content
     assert path.stat().st_mode & 0o777 == 0o644
     assert [one.name for one in tmp_path.iterdir()] == ["geodrop.prom"]
+
+
+def test_a_client_that_resets_is_no_failure() -> None:
+    """It took the answer and broke off before we ended it: nobody on the machine can fill the log by that."""
+
+    class Resetting(Connection):
+        async def send(self, content: bytes) -> None:
+            await super().send(content)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+
+    async def answer() -> None:
+        with pytest.raises(ConnectionError):
+            await module._send(Resetting(served, lambda: None), ("200 OK", [], b"fine\n"))
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = socket.create_connection(listening.getsockname())
+        served, _ = listening.accept()
+    served.settimeout(0)
+    with served:
+        asyncio.run(answer())

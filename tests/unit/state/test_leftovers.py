@@ -32,3 +32,20 @@ def test_where_there_are_none_nothing_happens(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(places, "STATE", str(tmp_path / "none"))
     leftovers.remove_leftovers()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_no_link_leads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever owns the state directory cannot have root, who cleans up in it, remove what is not there."""
+    precious = tmp_path / "home" / "somebody" / "letter"
+    precious.parent.mkdir(parents=True)
+    precious.touch()
+    state = tmp_path / "state"
+    state.mkdir()
+    monkeypatch.setattr(places, "STATE", str(state))
+    (state / "netns").symlink_to(tmp_path / "home")
+    leftovers.remove_leftovers()
+    (state / "netns").unlink()
+    (state / "netns").mkdir()
+    (state / "netns" / "89ab0123-7").symlink_to(precious.parent)
+    leftovers.remove_leftovers()
+    assert precious.exists()

@@ -50,3 +50,18 @@ def test_root_writes_through_no_link(folder: Path, tmp_path_factory: pytest.Temp
     with pytest.raises(ApplyError, match="history"):
         files.append(folder / "history", b"new")
     assert target.read_bytes() == b"old"
+
+
+def test_root_works_in_no_folder_that_a_link_leads_to(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Neither writes, nor adds a line, nor removes what it takes for leftovers of a crash."""
+    elsewhere = tmp_path_factory.mktemp("roots")
+    (elsewhere / f"{files.BESIDE}1").touch()
+    (folder / "rulesets").symlink_to(elsewhere)
+    os.chown(folder / "rulesets", SOMEBODY, SOMEBODY, follow_symlinks=False)
+    with pytest.raises(ApplyError, match="rulesets"):
+        files.replace(folder / "rulesets" / "file", lambda file: file.write(b"1"))
+    with pytest.raises(ApplyError, match="rulesets"):
+        files.append(folder / "rulesets" / "file", b"1")
+    with pytest.raises(OSError, match="Not a directory"):
+        files.sweep(folder / "rulesets")
+    assert [path.name for path in elsewhere.iterdir()] == [f"{files.BESIDE}1"]

@@ -51,7 +51,7 @@ def test_the_state_of_a_namespace_ends_with_the_boot(tmp_path: Path, monkeypatch
         states.append(places.default_state())
         states[-1].mkdir(parents=True)
     assert states[0] != states[1]
-    assert places.states_of_earlier_boots() == [states[0]]
+    assert [places.is_of_earlier_boot(state.name) for state in states] == [True, False]
 
 
 def test_who_may_not_ask_gets_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.errors import ApplyError
+from geodrop.errors import ApplyError, DataError
 from geodrop.ruleset import container
+from geodrop.ruleset.closed import closed
 from geodrop.state.history import DONE, FAILED, Entry
 from geodrop.state.keep import Keep
 from geodrop.state.store import FOREVER, INTENT, Intent, Store
@@ -233,6 +234,19 @@ def test_kept_ruleset_is_what_was_read(store: Store, tmp_path: Path) -> None:
     assert path.read_bytes() == content
     store.keep(container.open_file(path))
     assert path.read_bytes() == content
+
+
+def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
+    """A file that was swapped, though whole, is not what was in force under that digest."""
+    content = closed()
+    digest = container.digest_of(content)
+    store.keep_bytes(content, digest)
+    assert store.ruleset(digest).digest == digest
+    store.keep_bytes(content, "ab" * 32)
+    with pytest.raises(DataError, match="holds another ruleset"):
+        store.ruleset("ab" * 32)
+    with pytest.raises(DataError):
+        store.ruleset("cd" * 32)
 
 
 def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
