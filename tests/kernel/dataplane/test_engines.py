@@ -271,7 +271,9 @@ def test_moving_under_traffic_leaks_nothing_and_keeps_the_totals(host: Host) -> 
     assert after == before
     assert traffic.tallies["2.2.2.2"].passed > 0.99 * traffic.tallies["2.2.2.2"].sent
     for earlier, later in itertools.pairwise(totals):
-        assert all(later[key] > count for key, count in earlier.items())
+        # On a busy machine no packet may have been sent between two looks.
+        assert all(later[key] >= count for key, count in earlier.items())
+    assert all(totals[-1][key] > count for key, count in totals[0].items())
 
 
 def test_a_crash_leaves_old_or_new_on_each_interface(host: Host) -> None:
