@@ -34,7 +34,33 @@ def test_example_agent_yaml_is_good(tmp_path: Path) -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    """Every relative link of the pages and the README names a file."""
-    for page in (*DOCS.rglob("*.md"), DOCS.parent / "README.md"):
+    """Every relative link of a page names a file."""
+    for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_each_promise_of_security_names_its_tests() -> None:
+    """Each row of each table, by whole paths of files that are there and hold tests or the cases of one."""
+    page = (DOCS.parent / "SECURITY.md").read_text(encoding="utf-8")
+    rows = [row for row in re.findall(r"^\|(.+)\|$", page, re.MULTILINE) if not row.startswith("---")]
+    headings = [row for row in rows if row.rstrip().endswith("| test")]
+    assert len(headings) == len(re.findall(r"^\|---", page, re.MULTILINE))
+    for row in rows:
+        named = re.findall(r"`(tests/[^`]+)`", row.rpartition("|")[2])
+        assert named or row in headings, row
+        for path in named:
+            content = (DOCS.parent / path).read_text(encoding="utf-8")
+            assert "def test_" in content or path.endswith("_cases.py"), path
+    for name in re.findall(r"[\w/]*test_\w+\.py", page):
+        assert name.startswith("tests/"), f"{name}: write the whole path"
+
+
+def test_decisions_are_named_by_their_numbers() -> None:
+    """A link that says `decision 14`, or just the number, leads to that record, which bears the number itself."""
+    for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        for number, target in re.findall(r"\[(?:[Dd]ecision )?(\d+)\]\(([^)]+)\)", text):
+            assert Path(target).name.startswith(f"{int(number):04d}-"), f"{page.name}: {number} leads to {target}"
+    for record in (DOCS / "decisions").glob("*.md"):
+        assert record.read_text(encoding="utf-8").startswith(f"# {int(record.name[:4])}. "), record.name

@@ -49,7 +49,9 @@ SOURCE = {
 METRICS = {
     "listen": Key("a loopback address and port (default: `127.0.0.1:9817`)"),
     "socket": Key("a Unix socket"),
-    "textfile": Key("a folder that node_exporter reads"),
+    "textfile": Key(
+        "a folder that node_exporter reads; geodrop.prom says when it was written, or that the daemon has stopped"
+    ),
 }
 
 KEEP = {

@@ -31,6 +31,11 @@ class GeodropError(Exception):
     def __str__(self) -> str:
         return f"{self.message}; {self.next_step}" if self.next_step else self.message
 
+    @property
+    def problem(self) -> str:
+        """As a line of `status` says it."""
+        return f"{self.message}; next: {self.next_step}" if self.next_step else self.message
+
 
 class ProblemsError(GeodropError):
     """A file is wrong; carries every problem found, in file order, each with its place."""

@@ -52,6 +52,8 @@ POLICY = (REPOSITORY / "deploy/policies/deny-list.yaml").read_text(encoding="utf
 assert "deny: [CN," in POLICY
 JAPAN_DENIED = POLICY.replace("deny: [CN,", "deny: [JP, CN,")
 
+SCRAPE = "import urllib.request as it; print(it.urlopen('http://127.0.0.1:9817/metrics').read().decode())"
+
 SECONDS = 30.0
 """For anything that is waited for; machines are slow now and then, and the table at the end tells how long it took."""
 
@@ -138,6 +140,30 @@ class Edge:
         """The object of `status --json`."""
         found: dict[str, Any] = json.loads(self.geodrop("status", "--json").stdout)
         return found
+
+    def word(self) -> tuple[str, int]:
+        """The first word of `status`, and its exit code."""
+        done = self.geodrop("status", "--json")
+        return json.loads(done.stdout)["state"], done.returncode
+
+    def problem(self, text: str) -> str:
+        """The first problem line of `status` that has a text in it; "" where none has."""
+        return next((line for line in self.status()["problems"] if text in line), "")
+
+    def wait_for_health(self) -> None:
+        """Wait until nothing is wrong any more, and packets are judged by the policy."""
+        self.wait_for("health", lambda: self.word() == ("enforcing", 0))
+
+    def told(self, count: int) -> list[str]:
+        """What the last entries of the history are of, the newest last."""
+        lines = self.machine.run("geodrop", "history", "--json", "-n", str(count)).splitlines()
+        return [json.loads(line)["origin"] for line in reversed(lines)]
+
+    def metrics(self) -> dict[str, float]:
+        """What a scrape on the host gives: the series without labels."""
+        lines = self.machine.run("/usr/bin/python3", "-c", SCRAPE).splitlines()
+        plain = [line.split() for line in lines if line and line[0] != "#" and "{" not in line]
+        return {name: float(value) for name, value in plain}
 
     def policy(self, text: str) -> None:
         """Write the policy; nothing is reloaded."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.edge import ALLOWED, DENIED, JAPAN_DENIED, POLICY, SWITCHED
+from tests.system.edge import AGENT, ALLOWED, DENIED, JAPAN_DENIED, POLICY, SWITCHED
 
 if TYPE_CHECKING:
     from tests.system.edge import Edge
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 OFFLINE = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_CONFIG_FILE=/dev/null"
+PINS = "/run/geodrop/bpf/geodrop"
 
 
 def test_the_drop_in_moves_a_running_host_to_xdp(host: Edge) -> None:
     """`install.sh --xdp` on a host in service: xdp takes over from nftables without a gap."""
     assert not _on_xdp(host)
     with host.watched(DENIED, ALLOWED + SWITCHED):
-        host.machine.run("sh", "-c", f"{OFFLINE} /root/geodrop/deploy/install.sh --xdp /root/wheels/geodrop-*.whl")
+        _install_xdp(host)
     assert host.status()["healthy"], host.status()["problems"]
     assert _on_xdp(host), host.status()["interfaces"]
     assert "prog/xdp" in host.machine.run("ip", "link", "show", "eth0")
@@ -87,6 +89,68 @@ def test_a_new_interface_is_taken_over_by_xdp(host: Edge) -> None:
         host.machine.run("sh", "/etc/test-network.sh")
         host.wait_for("xdp on the new one", lambda: _on_xdp(host))
     host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
+def test_without_the_drop_in_nftables_takes_over(host: Edge) -> None:
+    """It is taken away while xdp judges: the daemon may not use bpf(2) any more, judges on nftables and lets go of the
+    links. What xdp has counted is named until root removes it.
+    """
+    assert _on_xdp(host)
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        _take_away_the_drop_in(host)
+        host.wait_for("nftables", lambda: _engines(host) == {"nftables"})
+    assert "xdp" not in host.machine.run("ip", "link", "show", "eth0")
+    assert host.machine.run("find", f"{PINS}/links", "-type", "f") == ""
+    assert host.show("geodrop.service", "NRestarts") == "0"
+    assert host.word() == ("enforcing, but degraded", 1)
+    [problem] = host.status()["problems"]
+    assert f"rm -r {PINS}" in problem
+    host.assert_now(DENIED, ALLOWED + SWITCHED)
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        host.machine.run("rm", "-r", PINS)
+        host.wait_for_health()
+
+
+def test_the_drop_in_comes_back(host: Edge) -> None:
+    """As `make install XDP=1` does it: xdp takes over, without a gap."""
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        _install_xdp(host)
+        host.wait_for("xdp", lambda: _on_xdp(host))
+    host.wait_for_health()
+
+
+def test_back_to_nftables_by_the_runbook(host: Edge) -> None:
+    """`engine: nftables` first, then the drop-in: the links are detached by the reload; a boot is healthy by itself."""
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        host.agent(AGENT + "engine: nftables\n")
+        assert host.geodrop("reload").returncode == 0
+        assert _engines(host) == {"nftables"}
+        assert "xdp" not in host.machine.run("ip", "link", "show", "eth0")
+        host.wait_for_health()
+        _take_away_the_drop_in(host)
+    assert host.show("geodrop.service", "NRestarts") == "0"
+    assert host.word()[0].startswith("enforcing")
+    host.power_off()
+    began = time.monotonic()
+    host.power_on()
+    host.assert_in_force(began, time.monotonic(), DENIED, ())
+    host.wait_for_health()
+    assert _engines(host) == {"nftables"}
+    host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
+def _install_xdp(host: Edge) -> None:
+    host.machine.run("sh", "-c", f"{OFFLINE} /root/geodrop/deploy/install.sh --xdp /root/wheels/geodrop-*.whl")
+
+
+def _take_away_the_drop_in(host: Edge) -> None:
+    host.machine.run("rm", "-r", "/usr/local/lib/systemd/system/geodrop.service.d")
+    host.machine.run("systemctl", "daemon-reload")
+    host.machine.run("systemctl", "restart", "geodrop")
+
+
+def _engines(host: Edge) -> set[str]:
+    return {one["engine"] for one in host.status()["interfaces"]}
 
 
 def _on_xdp(host: Edge) -> bool:

@@ -34,6 +34,8 @@ def test_next_step_is_part_of_the_text() -> None:
     """What to do next follows what is wrong."""
     assert str(errors.DataError("f: cut off", "copy it again")) == "f: cut off; copy it again"
     assert str(errors.DataError("f: cut off")) == "f: cut off"
+    assert errors.DataError("f: cut off", "copy it again").problem == "f: cut off; next: copy it again"
+    assert errors.DataError("f: cut off").problem == "f: cut off"
 
 
 def test_a_failure_of_another_process_keeps_its_code() -> None:

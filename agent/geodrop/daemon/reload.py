@@ -102,7 +102,7 @@ class Reload:
             with self._parts.tasks.failing("reload"):
                 outcome = await self._steps(phase, uid)
         except GeodropError as failure:
-            self.last = Last(time.time(), good=False, text=failure.message)
+            self.last = Last(time.time(), good=False, text=failure.problem)
             self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
             said = "reload failed; what was in force still is"
             self._parts.log.error(said, reason=failure.message, code=failure.exit_code)  # noqa: TRY400 - no bug

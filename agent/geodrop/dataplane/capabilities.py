@@ -45,7 +45,9 @@ def missing(needed: Iterable[str]) -> list[str]:
 def require(needed: Iterable[str]) -> None:
     """Raises PrivilegeError, naming each that is missing and what it costs."""
     if lacking := missing(needed):
+        of_xdp = CONTAINED.intersection(lacking)
+        # For a unit these are not enough: the drop-in brings the rest.
+        step = "make install XDP=1" if of_xdp else f"give the unit AmbientCapabilities={' '.join(lacking)}"
         raise PrivilegeError(
-            "; ".join(f"{name} is missing: {COSTS[name]}" for name in lacking),
-            f"run it as root, or give the unit AmbientCapabilities={' '.join(lacking)}",
+            "; ".join(f"{name} is missing: {COSTS[name]}" for name in lacking), f"run it as root, or {step}"
         )

@@ -121,7 +121,7 @@ def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
             continue  # taken away since it was verified
         except (UnavailableError, PrivilegeError) as error:
             # What is in force is right; it is only not where, or by which engine, it should be.
-            return Look(Known(fingerprint, observed, intent), before, tuple(drift), note, error.message)
+            return Look(Known(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
         note = note or covered.note
         if not covered.changed:
             return Look(Known(fingerprint, observed, intent), before, tuple(drift), note)

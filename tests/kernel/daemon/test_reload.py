@@ -48,6 +48,8 @@ BAD = {
     "no source": ("agent.yaml", "keep: 5d\n", 78, "no `source`"),
 }
 
+NEXT_STEPS = {"no source": "; next: write  source: {"}
+
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad(host: Host, running: Daemon, name: str) -> None:
@@ -67,6 +69,7 @@ def test_bad(host: Host, running: Daemon, name: str) -> None:
     assert status.code == 1
     assert (status.json["enforcing"], status.json["last_reload"]["good"]) == (True, False)
     assert message in status.json["problems"][0]
+    assert NEXT_STEPS.get(name, "") in status.json["problems"][0]
     assert "STATUS=reload failed" in running.wait_for("READY=1")
     path.write_bytes(good)
     host.geodrop.good("reload")

@@ -29,7 +29,7 @@ def test_effective_is_what_the_kernel_says(given: str, found: str) -> None:
 
 
 def test_what_is_missing_is_named_with_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """77, each by name, with the line for the unit."""
+    """77, each by name, with the line for the unit, or with what xdp takes beside it."""
     monkeypatch.setattr(capabilities, "effective", lambda: frozenset({"CAP_BPF"}))
     capabilities.require(["CAP_BPF"])
     with pytest.raises(PrivilegeError) as caught:
@@ -37,4 +37,7 @@ def test_what_is_missing_is_named_with_its_cost(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.exit_code == 77
     assert "CAP_NET_ADMIN is missing: no rule can be changed" in caught.value.message
     assert "CAP_PERFMON is missing: the verifier refuses" in caught.value.message
-    assert caught.value.next_step.endswith("AmbientCapabilities=CAP_NET_ADMIN CAP_PERFMON")
+    assert caught.value.next_step.endswith("make install XDP=1")
+    with pytest.raises(PrivilegeError) as caught:
+        capabilities.require(capabilities.NFTABLES)
+    assert caught.value.next_step.endswith("AmbientCapabilities=CAP_NET_ADMIN")

@@ -123,7 +123,7 @@ class Watch:
 
     def _failed(self, error: GeodropError, causes: Causes) -> None:
         """Say it once, and try again, ever more seldom, with what was to be done."""
-        text = error.message
+        text = error.problem
         if text != self.failure:
             level = self._log.warning if isinstance(error, NoInterfaceError) else self._log.error
             level("could not look after what is in force", reason=text, culprit=causes.culprit)
