@@ -230,6 +230,7 @@ class _File:
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{TEXTFILE}.", delete=False) as file:
             try:
                 file.write(content)
+                file.flush()
                 os.fchmod(file.fileno(), 0o644)
                 os.replace(file.name, os.path.join(self._folder, TEXTFILE))
             except BaseException:

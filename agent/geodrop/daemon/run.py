@@ -121,7 +121,7 @@ class Daemon:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
                     await self._engine.do(lambda: None)
-            self._tasks.close()
+            await self._tasks.close()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What no task has met: callbacks of the loop, and failures that nobody waited for."""

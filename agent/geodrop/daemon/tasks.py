@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from geodrop.daemon.log import Logger
     from geodrop.daemon.metrics import Metrics
 
+LAST_SECONDS = 5.0
+"""For what tasks do at their end; with what else a stop waits for it is less than systemd gives."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a task that has failed is begun again: the first time, and after many times in a row."""
 SHOWN = 3600.0
@@ -93,10 +95,12 @@ class Tasks:
             text = f"a bug in the daemon ({type(error).__name__}); nothing else has changed"
             raise BugError(text, "report it with the traceback: journalctl -u geodrop") from error
 
-    def close(self) -> None:
-        """End them all."""
-        for task in list(self._running):
-            task.cancel()
+    async def close(self, seconds: float = LAST_SECONDS) -> None:
+        """End them all, and wait so long for what they have to do at their end."""
+        if running := list(self._running):
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=seconds)
 
     async def _guarded(self, name: str, work: Coroutine[Any, Any, Any]) -> None:
         try:

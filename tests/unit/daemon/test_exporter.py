@@ -283,6 +283,27 @@ def test_a_file_says_that_nobody_writes_it_any_more(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["geodrop.prom"]
 
 
+def test_a_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever reads it at that moment, or after the daemon was killed right then, has all of it."""
+    real, seen = os.replace, []
+
+    def replace(source: str, target: str) -> None:
+        with open(source, encoding="utf-8") as file:
+            seen.append(file.read())
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", replace)
+    with exporting(Place(None, textfile=str(tmp_path))):
+        pass
+    # The last one is short, and would wait in a buffer.
+    for _ in range(2000):
+        if seen and "geodrop_up 0.0" in seen[-1]:
+            break
+        threading.Event().wait(0.01)
+    assert all(content.endswith("\n") for content in seen)
+    assert "geodrop_up 0.0" in seen[-1]
+
+
 def test_a_client_that_resets_is_no_failure() -> None:
     """It took the answer and broke off before we ended it: nobody on the machine can fill the log by that."""
 

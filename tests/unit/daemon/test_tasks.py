@@ -92,7 +92,7 @@ def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         tested._tasks.forever(name, tested._tending[name])
         async with asyncio.timeout(PATIENCE):
             await buggy.called.wait()
-        tested._tasks.close()
+        await tested._tasks.close()
         return tested, tested._tasks.problems()
 
     monkeypatch.setattr(run, "open_log", structlog.get_logger)
@@ -179,7 +179,7 @@ def test_a_failure_that_is_none_of_ours_ends_nothing_either() -> None:
 
         tested.forever("x", work)
         await asyncio.wait_for(buggy.wait(), PATIENCE)
-        tested.close()
+        await tested.close()
         return tested.problems()
 
     with capture_logs() as logged, pytest.MonkeyPatch.context() as patch:
@@ -204,3 +204,26 @@ def test_callbacks_of_the_loop(tmp_path: Path) -> None:
     with capture_logs():
         [problem] = asyncio.run(body())
     assert "a bug in the event loop: ZeroDivisionError: a bug, 1 times" in problem
+
+
+def test_what_a_task_does_at_its_end_is_waited_for() -> None:
+    """Such as the last word in a file; what follows, the end of the loop, would cut it off. But not for ever."""
+
+    async def body() -> list[str]:
+        said: list[str] = []
+
+        async def last_word(seconds: float) -> None:
+            try:
+                await asyncio.sleep(PATIENCE)
+            finally:
+                await asyncio.sleep(seconds)
+                said.append("done")
+
+        tested = made()
+        for seconds in (0.05, PATIENCE):
+            tested.once("one", last_word(seconds))
+        await asyncio.sleep(0)
+        await tested.close(1.0)
+        return said
+
+    assert asyncio.run(body()) == ["done"]
