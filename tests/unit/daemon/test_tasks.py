@@ -89,6 +89,7 @@ def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.Monke
             tested._watch._retry = 0.01
             # They were not opened.
             monkeypatch.setattr(tested._watch.events, "_watch_pins", lambda: None)
+            monkeypatch.setattr(tested._watch.events, "forget_pins", lambda: None)
         tested._tasks.forever(name, tested._tending[name])
         async with asyncio.timeout(PATIENCE):
             await buggy.called.wait()

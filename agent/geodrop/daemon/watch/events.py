@@ -35,7 +35,7 @@ class Causes:
     """Why to look; empty ones are reason enough if they were asked for.
 
     `found` is what an audit has found, `since` when the first of it happened, by time.monotonic(). `again`: all of it
-    is to be looked at, and tried that was left for later.
+    is to be looked at, and tried that was left for later. `only_pins`: nothing but pins came or went.
     """
 
     foreign: list[Change] = field(default_factory=list)
@@ -43,6 +43,7 @@ class Causes:
     again: bool = False
     found: list[Difference] = field(default_factory=list)
     since: float = 0.0
+    only_pins: bool = True
 
     @property
     def culprit(self) -> str:
@@ -72,7 +73,7 @@ class Events:
         for source, read in (
             (changes, lambda: self._tell(foreign=changes.read())),
             (links, lambda: self._tell(links=True) if links.read() else None),
-            (self._inotify, lambda: self._tell() if self._inotify.read() else None),
+            (self._inotify, lambda: self._tell(pins=True) if self._inotify.read() else None),
             # What is in force did not change, but what it should be by the clock of now may have.
             (steps, lambda: self._tell(again=True) if steps.read() else None),
         ):
@@ -121,7 +122,20 @@ class Events:
         causes, self._causes = self._causes, Causes()
         return causes
 
-    def _tell(self, foreign: Sequence[Change] = (), *, links: bool = False, again: bool = False) -> None:
+    def forget_pins(self) -> None:
+        """Take what happened to pins so far for our own doing, such as a try that failed and cleaned up after itself.
+
+        Else each try would bring about the next one at once.
+        """
+        self._inotify.read()
+        if self._happened.is_set() and self._causes.only_pins:
+            self._happened.clear()
+            self._causes = Causes()
+
+    def _tell(
+        self, foreign: Sequence[Change] = (), *, links: bool = False, again: bool = False, pins: bool = False
+    ) -> None:
+        self._causes.only_pins = self._causes.only_pins and pins
         self._causes.foreign += foreign
         self._causes.links = self._causes.links or links
         self._causes.again = self._causes.again or again

@@ -129,6 +129,7 @@ class Watch:
             level("could not look after what is in force", reason=text, culprit=causes.culprit)
         self.failure = text
         asyncio.get_running_loop().call_later(self._retry, self.events.audited, causes.found)
+        self.events.forget_pins()
         self._known = Known(observed=self._known.observed)
         self._retry = min(2 * self._retry, RETRY)
 

@@ -14,6 +14,7 @@ from geodrop.dataplane.nftables.changes import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.namespaces import Namespace
 
@@ -52,6 +53,35 @@ def test_interfaces(netns: Namespace) -> None:
     causes = after(lambda _: netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0"))
     assert causes is not None
     assert causes.links
+
+
+def test_pins_of_a_try_that_failed_are_our_own(
+    netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A try that pins something and takes it away again brings about no look; what else happened meanwhile does."""
+    monkeypatch.setattr("geodrop.daemon.watch.events.default_pins", lambda: tmp_path)
+
+    def pin_and_unpin(events: Events) -> None:
+        events._watch_pins()
+        (tmp_path / "set-1-05").mkdir()
+        (tmp_path / "set-1-05").rmdir()
+
+    def then_forget(events: Events) -> None:
+        pin_and_unpin(events)
+        events.forget_pins()
+
+    def with_an_audit(events: Events) -> None:
+        events.audited(())
+        then_forget(events)
+
+    del netns
+    causes = after(pin_and_unpin)
+    assert causes is not None
+    assert causes.only_pins
+    assert after(then_forget) is None
+    causes = after(with_an_audit)
+    assert causes is not None
+    assert not causes.only_pins
 
 
 def test_audits(netns: Namespace) -> None:
