@@ -72,7 +72,7 @@ def _pass_on(source: int, target: int, pipe: int) -> None:
 
 
 def _show(source: int, target: int, pipe: int) -> None:
-    """The same for a terminal: in whole lines, so that no character is cut in two."""
+    """Pass on to a terminal what a pipe says: in whole lines, so that no character is cut in two."""
     left = b""
     with contextlib.suppress(OSError):
         while piece := os.read(source, PIECE):

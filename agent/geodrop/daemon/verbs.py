@@ -150,7 +150,7 @@ class Verbs:
         return await self._engine.read(job, _priority(request), request.peer.uid)
 
     async def _read_long(self, work: Pieces[T], request: Request) -> T:
-        """The same in many pieces."""
+        """Read something long, piece by piece, in the turn of whoever asked; of one user one such reading at a time."""
         async with self._reading_long[request.peer.uid]:
             return await self._engine.read_long(work, _priority(request), request.peer.uid)
 

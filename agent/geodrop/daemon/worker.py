@@ -54,7 +54,7 @@ class Worker:
         return done[0]
 
     def start(self, job: Callable[[], T], priority: int = CHANGE, turn: int = 0) -> asyncio.Future[T]:
-        """The same for who may not want to wait. Of one priority the lowest `turn` goes first.
+        """Queue a job; the caller may wait for its outcome or not. Of one priority the lowest `turn` goes first.
 
         What only reads is left out if nobody waits for it any more.
         """

@@ -53,7 +53,7 @@ class Invalid(ValueError):  # noqa: N818 - what a field raises is read as a fact
         self.place = ""
 
     def inside(self, step: str) -> Invalid:
-        """The same, seen from one level up."""
+        """This error, with one more step in front of its place."""
         self.place = step + ("." if self.place and not self.place.startswith("[") else "") + self.place
         return self
 

@@ -92,7 +92,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what crashes left behind; for who holds the lock: then nobody else is writing. Raises OSError."""
+    """Remove what crashes left behind; the caller holds the lock, so nobody else is writing. Raises OSError."""
     if not folder.is_dir():
         return
     with _entered(folder) as entered:

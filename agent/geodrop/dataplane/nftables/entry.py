@@ -14,7 +14,7 @@ A key that cannot be read ends a rule, and nothing says "cannot be read". So rul
 on; what is left could not be read.
 
 Where several services judge a packet, those in monitor come first. The first of the others that drops it ends its way:
-the next would drop it too, or count in vain.
+the next would drop it too, or count a packet that is dropped already.
 """
 
 from __future__ import annotations
