@@ -81,6 +81,8 @@ class Verbs:
             fields["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
             if not last.good:
                 problems.insert(0, f"the reload of {utc(last.time)} failed: {last.text}")
+        elif self._reload.doubt:
+            problems.insert(0, self._reload.doubt)
         running = Running(fields, tuple(problems))
         return await self._read(lambda: read_status(self._reload.config, running), request)
 

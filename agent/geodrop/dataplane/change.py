@@ -74,6 +74,7 @@ class Change:
         ruleset: Ruleset,
         selection: Selection,
         engine: str,
+        /,
         *,
         anew: bool = False,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent

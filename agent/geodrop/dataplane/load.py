@@ -12,6 +12,7 @@ from geodrop.dataplane.interfaces import is_pattern, select
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
+from geodrop.state.names import storable
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -78,7 +79,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
-        report = change.put(ruleset, selected, engine_name, rolled_back=rolled_back)
+        report = change.put(
+            ruleset, selected, engine_name, rolled_back=rolled_back, interfaces=storable(names), engine=engine_name
+        )
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems
