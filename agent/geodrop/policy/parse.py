@@ -33,7 +33,7 @@ LIST = {
     "prefixes": Key("prefixes and addresses"),
     "file": Key(
         "a file in the policy's folder or below: a prefix, range or address a line, `#` for comments. A range counts "
-        "as its prefixes"
+        "as its prefixes. Links are followed, as long as they are relative and stay in the folder"
     ),
     "asn": Key("not supported yet"),
     "traits": Key("not supported yet"),

@@ -71,12 +71,26 @@ def test_inputs_come_as_descriptors(inputs: Path, tmp_path: Path) -> None:
 
 
 def test_list_outside_the_folder_is_refused(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A link in the policy's folder leads nowhere."""
+    """A link that leads out of the policy's folder is not followed, and the message says so."""
     (inputs / "lists" / "bad.txt").unlink()
     (tmp_path / "elsewhere.txt").write_text("8.8.8.0/24\n")
-    (inputs / "lists" / "bad.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (inputs / "lists" / "bad.txt").symlink_to("../../elsewhere.txt")
     assert compile_to(tmp_path / "out", inputs) == DataError.exit_code
-    assert "lists/bad.txt" in capfd.readouterr().err
+    assert "lists/bad.txt: leads out of the folder (links in it must be relative)" in capfd.readouterr().err
+
+
+def test_a_policy_mounted_from_a_config_map(inputs: Path, tmp_path: Path) -> None:
+    """Policy and list may both be links by way of `..data`, as Kubernetes mounts them: the list is read."""
+    mounted = tmp_path / "mounted"
+    (mounted / "..2026_11_28").mkdir(parents=True)
+    (mounted / "..2026_11_28" / "policy.yaml").write_text(POLICY.replace("lists/bad.txt", "bad.txt"))
+    (mounted / "..2026_11_28" / "bad.txt").write_text("8.8.8.0/24\n")
+    (mounted / "..data").symlink_to("..2026_11_28")
+    for name in ("policy.yaml", "bad.txt"):
+        (mounted / name).symlink_to(f"..data/{name}")
+    (inputs / "country.mmdb").rename(mounted / "country.mmdb")
+    assert compile_to(tmp_path / "out", mounted) == 0
+    assert Ruleset.open(tmp_path / "out").meta.inputs[1].name == "bad.txt"
 
 
 def test_missing_inputs(inputs: Path, tmp_path: Path) -> None:
