@@ -108,7 +108,9 @@ def _check_everything(
 
 
 def _check_nobody(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
-    """What `allow` leads to is nothing: nobody gets in."""
+    """What `allow` leads to is nothing: nobody gets in. Two verdicts and no line beside them say just that."""
+    if service.unknown is Verdict.DROP and not origins.services[service.name].values.keys() & {"allow", "deny"}:
+        return
     for _, member in open_groups(policy.groups, service.allow):
         if member.kind is not LineKind.LIST or policy.lists[member.name].prefixes:
             return

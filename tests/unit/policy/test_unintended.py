@@ -140,6 +140,11 @@ def test_somebody_is_allowed() -> None:
         assert said(text) == []
 
 
+def test_a_closed_service_is_meant() -> None:
+    """Both verdicts deny and no line is written: that reads as what it does."""
+    assert said(api("mode: enforce", default="deny").replace("unknown: allow", "unknown: deny")) == []
+
+
 TCP, UDP = "its own TCP connections", "its DNS queries"
 
 
