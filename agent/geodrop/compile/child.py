@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
@@ -27,6 +28,7 @@ from geodrop.compile.build import absent_countries, assemble, build, identity, w
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
+from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
 from geodrop.compile.sandbox import Identity
 from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
@@ -201,6 +203,7 @@ def do(request: Request) -> Outcome:
 def check(request: Request) -> Outcome:
     """Validate the policy; the databases are not asked for."""
     policy, read = read_policy(request)
+    _warn_of_lists(policy, _previous(request))
     names = [service.name for service in policy.services]
     lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
     if request.content["options"]["json"]:
@@ -220,6 +223,7 @@ def compile_(request: Request) -> Outcome:
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
     previous = _previous(request)
+    _warn_of_lists(policy, previous)
     before = previous.ruleset if previous else None
     meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
     data = write(meta, sections, previous.container.whole if previous else None)
@@ -284,7 +288,13 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
     policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
         messages.say(str(problem), sys.stderr)
-    return policy, read
+    counts = {harmless(entry.file): len(entry.prefixes) for entry in policy.lists.values() if entry.file}
+    return policy, [replace(one, prefixes=counts.get(one.name)) if one.kind == "list" else one for one in read]
+
+
+def _warn_of_lists(policy: Policy, previous: Opened | None) -> None:
+    for problem in shrunken(policy, previous.ruleset.meta.inputs) if previous else ():
+        messages.say(str(problem), sys.stderr)
 
 
 def _files(request: Request) -> list[Identity]:

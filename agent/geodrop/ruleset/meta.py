@@ -87,13 +87,17 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders."""
+    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders.
+
+    A list has its name as in the policy, and `prefixes` of it, ranges counted as theirs.
+    """
 
     kind: str
     name: str
     sha256: str
     database_type: str | None = None
     build_epoch: int | None = None
+    prefixes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

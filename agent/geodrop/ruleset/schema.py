@@ -112,11 +112,13 @@ META = record(
     inputs=listing(
         record(
             Input,
+            ("prefixes",),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
             database_type=optional(text(1_024)),
             build_epoch=optional(_MOMENT),
+            prefixes=optional(whole(0, (1 << 32) - 1)),
         ),
         MAX_INPUTS,
     ),
