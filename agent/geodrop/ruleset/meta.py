@@ -32,13 +32,15 @@ class Row:
     """What a zone means for a service.
 
     `verdict` is "accept", "drop", or "embedded": look the embedded IPv4 address up and take its embedded row.
-    `klass` is the number of the counter class. `line` is the line of the policy that decides.
+    `klass` is the number of the counter class. `line` is the line of the policy that decides, and `at` its number in
+    the file, from 1; 0 where no line says so.
     """
 
     verdict: str
     rung: str
     line: str
     klass: int = NO_CLASS
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,11 @@ class Meta:
     zones: tuple[Zone, ...]
     rows: tuple[Row, ...]
     database_age: int | None = None
+
+    @property
+    def policy_name(self) -> str:
+        """The name of the policy's file, without folders."""
+        return next((one.name for one in self.inputs if one.kind == "policy"), "policy.yaml")
 
 
 def meta_json(meta: Meta) -> dict[str, Any]:

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     Order = Literal["little", "big"]
 
+MAX_POLICY = 1 << 20
+"""Characters, and so lines."""
 MAX_SERVICES = 1_000
 MAX_NUMBERS = 1 << 16
 """What a section numbers with 16 bits."""
@@ -108,7 +110,7 @@ _SERVICE = record(
 META = record(
     Meta,
     compiler=text(64),
-    policy=text(1 << 20, _POLICY),
+    policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
@@ -143,6 +145,7 @@ META = record(
             rung=choice(*Rung, ""),
             line=text(256),
             klass=_CLASS,
+            at=whole(0, MAX_POLICY),
         ),
         MAX_NUMBERS,
     ),
