@@ -37,7 +37,7 @@ from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
-from geodrop.ruleset.explain import SCHEMA, not_answered
+from geodrop.ruleset.explain import not_answered
 from geodrop.ruleset.explained import told
 from geodrop.ruleset.model import Input, Ruleset
 from geodrop.text import harmless
@@ -60,6 +60,9 @@ CODECS = (
 )
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
+
+SCHEMA = 1
+"""Of the object of `check --json`."""
 
 
 class Known(NamedTuple):
