@@ -70,7 +70,11 @@ STATUS = {
     "problems": ["problem"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "generic", "why": "why"}],
     "services": [{"name": "api", "effective": "enforce", "starts": "then"}],
-    "last_reload": {"time": "then", "text": "text"},
+    "since": "then",
+    "policy": {"name": "policy.yaml", "sha256": "ab"},
+    "databases": [{"name": "country.mmdb", "built": 1}],
+    "dropped": {"packets": 1, "seconds": 60},
+    "last_reload": {"time": "then", "good": True, "text": "text"},
     "repairs": [{"time": "then", "what": "what", "culprit": "comm"}],
     "last_failure": {"origin": "reload", "time": "then", "error": "error"},
 }
