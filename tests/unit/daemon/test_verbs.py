@@ -21,7 +21,13 @@ READING = {"status", "counters", "verify", "explain", "history"}
 
 
 def ask(
-    verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last | None = None, doubt: str = "", **args: Any
+    verb: str,
+    peer: Peer = ROOT,
+    *,
+    only_reading: bool = False,
+    last: Last | None = None,
+    doubt: str = "",
+    **args: Any,  # noqa: ANN401 - as the verb has it
 ) -> Any:  # noqa: ANN401 - as the verb has it
     """What the daemon answers to a request, nothing being loaded."""
 
