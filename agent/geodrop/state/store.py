@@ -240,8 +240,8 @@ class Store:
         Not again within a minute: a file that shows another time is hashed again, and for `prune` that is near enough.
         """
         path = self.ruleset_path(digest)
-        if time.time() - Kept.of(path).retired > MINUTE:
-            with suppress(OSError):
+        with suppress(OSError):
+            if time.time() - Kept.of(path).retired > MINUTE:
                 os.utime(path)
 
     def prune(self, keep: Keep, needed: set[str]) -> None:
@@ -280,10 +280,17 @@ class Store:
         elif self._file_differs(None) and (self._intent_file.exists() or intent != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
         last_good = intent.last_good
-        path = str(self.ruleset_path(last_good))
-        missing = [file for file in (path, container.base_path(path)) if file and not os.path.exists(file)]
-        found += [f"{file}: the last good ruleset is missing: load it again" for file in missing if last_good]
-        return found
+        return [*found, *self._lacking(str(self.ruleset_path(last_good)))] if last_good else found
+
+    @staticmethod
+    def _lacking(path: str) -> list[str]:
+        """What is wrong with the files of the last good ruleset, as far as it shows without reading them."""
+        try:
+            files_of_it = [file for file in (path, container.base_path(path)) if file]
+            missing = [file for file in files_of_it if not os.path.exists(file)]
+        except OSError as error:
+            return [f"{path}: the last good ruleset cannot be read ({error.strerror}): look at the disk"]
+        return [f"{file}: the last good ruleset is missing: load it again" for file in missing]
 
     @property
     def _intent_file(self) -> Path:
