@@ -96,11 +96,12 @@ test-system: setup ## the walk of the service over machines of both releases: De
 		$(AS_ROOT) env CI=true GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest tests/system/test_service*.py || exit 1; \
 	done
 
-test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE: another
+test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE[/RELEASE]: another
 	$(call os_packages,\
 		need qemu-system-x86 command -v qemu-system-x86_64; \
 		need busybox-static command -v busybox; \
 		need wireguard-tools command -v wg; \
+		need conntrack command -v conntrack; \
 		need kmod command -v depmod;)
 	@[ -x build/kernels/virtme/bin/virtme-run ] || { $(SYSTEM_PYTHON) -m venv build/kernels/virtme \
 		&& build/kernels/virtme/bin/pip install --quiet --require-hashes -r requirements/kernels.txt; }

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 DENIED, ALLOWED = "1.0.0.9", "3.0.0.9"
 ADDRESS = "198.18.0.1"
-MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 300"
-PATIENCE = 10.0
+MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 3600"
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
