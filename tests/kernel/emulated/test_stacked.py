@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.errors import UnavailableError
-from tests.emulated import DROPPED, UNJUDGED
+from tests.emulated import COUNT, DROPPED, UNJUDGED
 from tests.namespaces import End, PacketSender
 
 if TYPE_CHECKING:
@@ -93,6 +93,9 @@ def test_a_vrf(host: Host) -> None:
     assert host.why("vrf0").startswith("vrf0 is a VRF")
     assert host.meet(pair) == DROPPED
     host.arrange("nftables", "vrf0", "wan0", generation=2)
+    # What passes under the port's name comes by again under the VRF's, and is counted there too.
+    met = host.meet(pair)
+    assert (met.denied, met.allowed, met.counted["dropped CN"]) == (0, COUNT, COUNT)
 
 
 def bond(host: Host) -> list[tuple[End, End]]:
