@@ -88,6 +88,8 @@ def _why_not(status: dict[str, Any]) -> str:
 def _notes(status: dict[str, Any]) -> list[str]:
     """What is out of the ordinary."""
     lines = [f"  problem     {problem}" for problem in status["problems"]]
+    if change := status["change"]:
+        lines.append(f"  change      under way for {change['seconds']:.0f} s: {change['origin']}")
     if status["paused"]:
         why = f": {status['paused_why']}" if status["paused_why"] else ""
         lines.append(f"  paused      until {status['paused_until'] or 'resume'}{why}; nothing is dropped")

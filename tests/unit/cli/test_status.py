@@ -22,6 +22,7 @@ GOOD = {
     "repaired": 0,
     "repairs": [],
     "daemon": False,
+    "change": None,
     "last_failure": None,
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
@@ -106,3 +107,10 @@ def test_nothing_in_force_and_why() -> None:
     """A policy that was refused at the first start stands below."""
     text = describe({**GOOD, "state": "not enforcing", "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
     assert text.endswith("  problem     p.yaml:2:1: error: bad")
+
+
+def test_a_change_that_is_under_way() -> None:
+    """It is told with its age, whatever is in force meanwhile."""
+    change = {"origin": "reload", "since": "2026-01-01T00:00:00Z", "seconds": 3.14}
+    for state in ("enforcing", "not enforcing"):
+        assert "  change      under way for 3 s: reload" in describe({**GOOD, "state": state, "change": change})
