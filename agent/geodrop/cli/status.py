@@ -113,6 +113,8 @@ def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
     """What is out of the ordinary."""
     for problem in status["problems"]:
         yield "problem", problem, messages.RED
+    if change := status["change"]:
+        yield "change", f"under way for {change['seconds']:.0f} s: {change['origin']}", None
     if status["paused"]:
         why = f": {status['paused_why']}" if status["paused_why"] else ""
         yield "paused", f"until {status['paused_until'] or 'resume'}{why}; nothing is dropped", messages.YELLOW

@@ -26,7 +26,6 @@ from geodrop.daemon.source import source_of
 from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
 from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
-from geodrop.daemon.worker import Worker
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
@@ -76,7 +75,7 @@ class Daemon:
         self._config = config
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
-        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, self._tasks)
+        parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._reload.doubt = doubt

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.change import begun, by_me
 from geodrop.dataplane.coverage import read_coverage
 from geodrop.dataplane.engines import Engines
@@ -101,9 +102,11 @@ def remove_all(config: Config, asked: Asked) -> Unloaded:
     was told that it is gone.
     """
     with begun(config, asked) as change:
-        removed = change.engines.remove()
         generation = max(change.intent.generation, change.before.generation)
-        change.store.note(replace(change.intent, generation=generation, unloaded=True, unknown=""))
+        wanted = replace(change.intent, generation=generation, unloaded=True, unknown="")
+        with underway.making(asked.origin, 0, wanted):
+            removed = change.engines.remove()
+            change.store.note(wanted)
         change.store.retire(change.before.digest)
         change.attempt.made = removed or not change.intent.unloaded
     return Unloaded(removed, change.store.unwritten())
@@ -130,4 +133,4 @@ def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
         raise DataError(
             f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
         )
-    return engine, observed, ruleset.paused(Store(config.state).intent().paused)
+    return engine, observed, ruleset.paused(underway.intent(Store(config.state), observed).paused)

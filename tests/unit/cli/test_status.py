@@ -28,6 +28,7 @@ GOOD = {
     "repaired": 0,
     "repairs": [],
     "daemon": False,
+    "change": None,
     "last_failure": None,
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
@@ -164,3 +165,10 @@ def test_words_are_wrapped_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert " ".join(problem.split()) in " ".join(" ".join(lines).split())
     monkeypatch.delenv("NO_COLOR")
     assert describe(status).splitlines()[1].startswith("\x1b[31m  problem\x1b[0m     ")
+
+
+def test_a_change_that_is_under_way() -> None:
+    """It is told with its age, whatever is in force meanwhile."""
+    change = {"origin": "reload", "since": "2026-01-01T00:00:00Z", "seconds": 3.14}
+    for state in ("enforcing", "not enforcing"):
+        assert "  change      under way for 3 s: reload" in describe({**GOOD, "state": state, "change": change})
