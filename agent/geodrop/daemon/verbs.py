@@ -119,12 +119,14 @@ class Verbs:
     async def pause(self, request: Request) -> Mapping[str, Any]:
         """Drop nothing until a moment."""
         done = await self._engine.do(partial(pause, self._reload.config, _asked(request), request.args["until"]))
+        self._reload.settle.soon()
         self._log.warning(done.text)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
+        self._reload.settle.soon()
         self._log.info(done.text)
         return {"text": done.text, "warnings": list(done.warnings)}
 
