@@ -124,12 +124,14 @@ class Verbs:
         """Drop nothing until a moment."""
         until = request.args["until"]
         done = await self._at_once(lambda: pause(self._reload.config, _asked(request), until), PAUSE, "pause")
+        self._reload.settle.soon()
         self._log.warning(done.text)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
+        self._reload.settle.soon()
         self._log.info(done.text)
         return {"text": done.text, "warnings": list(done.warnings)}
 

@@ -10,6 +10,7 @@ from geodrop.dataplane.change import begun, by_me
 from geodrop.dataplane.coverage import read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import is_pattern, select
+from geodrop.dataplane.regions import warnings_of_regions
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
@@ -48,7 +49,8 @@ class Unloaded:
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
     """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
     with exclusive():
-        return apply_file(path, config, engine_name, interfaces, by_me("load"))
+        loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
+        return replace(loaded, warnings=(*loaded.warnings, *warnings_of_regions(config)))
 
 
 def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
