@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -45,6 +46,10 @@ if TYPE_CHECKING:
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
 
+GIVES_WAY = 0.001
+"""Seconds that a thread which computes goes on while another one waits: `status` takes hundreds of answers from the
+kernel, and while a load is encoded each would wait for the 0.005 that are Python's own."""
+
 STOP_SECONDS = 10.0
 """How long a load that is under way may take to end; cut off, it leaves the old or the new."""
 
@@ -65,6 +70,7 @@ def run_daemon(config_path: str | None) -> None:
     with exclusive(os.path.abspath(config.socket), os.path.abspath(config.state)):
         remove_leftovers()
         trust_memory()
+        sys.setswitchinterval(GIVES_WAY)
         asyncio.run(Daemon(config_path, config, doubt).run())
 
 
