@@ -35,8 +35,10 @@ from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
+from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
-from geodrop.ruleset.explain import SCHEMA, parse_address
+from geodrop.ruleset.explain import not_answered
+from geodrop.ruleset.explained import told
 from geodrop.ruleset.model import Input, Ruleset
 from geodrop.text import harmless
 
@@ -58,6 +60,9 @@ CODECS = (
 )
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
+
+SCHEMA = 1
+"""Of the object of `check --json`."""
 
 
 class Known(NamedTuple):
@@ -249,21 +254,33 @@ def explain(request: Request) -> Outcome:
     ruleset = Ruleset.unpack(build(policy, region_map, [*read, *known.sources]), policy.file)
     options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
+    texts = options["addresses"] or _lines(sys.stdin)
+    several = len(options["addresses"]) != 1
     code = 0
-    for text in options["addresses"] or _lines(sys.stdin):
+    for text in texts:
         try:
-            address = parse_address(text)
+            answers = _explained(ruleset, region_map, text, now)
         except DataError as failure:
             code = failure.exit_code
             _print_bad(text, failure, as_json=options["json"])
             continue
-        for explanation, record in explain_with_databases(ruleset, region_map, address, now):
-            if options["json"]:
-                print(json.dumps({**explanation.as_json(), "record": record}))
-            else:
-                more = f"\n    database record: {harmless(str(record))}" if record else ""
-                messages.say(harmless(explanation.as_text()) + more)
+        if options["json"]:
+            for answer in answers:
+                print(json.dumps(answer))
+        else:
+            for line in told(answers, several=several, verbose=options["verbose"]):
+                messages.say(harmless(line))
     return Outcome(code)
+
+
+def _explained(ruleset: Ruleset, region_map: RegionMap, text: str, now: float) -> list[dict[str, Any]]:
+    """The objects of `explain --json` for what was asked about; raises DataError where that is nothing."""
+    asked = parse(text)
+    return [
+        {**explanation.as_json(asked, piece), "record": record}
+        for piece in pieces(ruleset, asked)
+        for explanation, record in explain_with_databases(ruleset, region_map, piece.address, now)
+    ]
 
 
 TASKS: dict[str, Callable[[Request], Outcome]] = {
@@ -371,7 +388,7 @@ def _lines(stream: Iterable[str]) -> Iterable[str]:
 
 def _print_bad(text: str, failure: DataError, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"schema": SCHEMA, "address": text, "error": failure.message}))
+        print(json.dumps(not_answered(text, failure)))
     else:
         messages.error(failure)
 

@@ -19,7 +19,7 @@ from geodrop.policy.listfile import read_list_file
 from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
 from geodrop.policy.origins import Origins
 from geodrop.policy.services import KEYS as SERVICE
-from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_prefixes, parse_service
+from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_prefixes, parse_service, placed_prefixes
 from geodrop.policy.special import embedded_inside, special_inside
 
 if TYPE_CHECKING:
@@ -222,16 +222,16 @@ class _Parser:
         if "never_drop" not in given:
             return NEVER_DROP
         parts = shape.fields(self.report, given["never_drop"], "never_drop", NEVER)
-        prefixes: tuple[Network, ...] = ()
+        prefixes: dict[Network, int] = {}
         ports = Ports()
         if "prefixes" in parts.nodes:
-            prefixes = parse_prefixes(self.report, parts.nodes["prefixes"], "prefixes of never_drop")
+            prefixes = placed_prefixes(self.report, parts.nodes["prefixes"], "prefixes of never_drop")
         if "ports" in parts.nodes:
             ports = parse_ports(self.report, parts.nodes["ports"], "ports of never_drop")
         elif parts.nodes:
             message = "never_drop names no ports, so ssh can be dropped; write  ports: {tcp: [22]}  or  ports: {}"
             self.report.warning(parts.place, message)
-        return NeverDrop(prefixes, ports)
+        return NeverDrop(tuple(prefixes), ports, prefixes)
 
     def _limits(self, given: Mapping[str, Node]) -> Limits:
         if "limits" not in given:

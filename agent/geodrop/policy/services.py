@@ -82,6 +82,8 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
         starts=given.value("starts", values.parse_start),
         established=given.choice("established", Established) or Established.CUT,
         action=given.choice("action", Action) or Action.DROP,
+        default_at=_line_of(given, "default"),
+        unknown_at=_line_of(given, "unknown"),
     )
     if service.starts and service.mode is Mode.MONITOR:
         message = f"starts of {given.what} changes nothing while its mode is monitor; remove one of the two"
@@ -90,6 +92,10 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
         message = f"established of {given.what} changes nothing, since it takes no TCP; remove it"
         report.warning(given.nodes["established"].place, message)
     return service, Written({key: value.place for key, value in given.nodes.items()}, readable)
+
+
+def _line_of(given: Fields, key: str) -> int:
+    return given.nodes[key].place.line if key in given.nodes else 0
 
 
 def _lines(given: Fields, key: str) -> tuple[Line, ...]:
@@ -112,7 +118,17 @@ def parse_lines(report: Report, node: Node, what: str) -> tuple[Line, ...]:
 
 def parse_prefixes(report: Report, node: Node, what: str) -> tuple[Network, ...]:
     """Distinct prefixes and addresses, in the order written."""
-    return tuple(dict.fromkeys(shape.values(report, node, what, values.parse_prefix)))
+    return tuple(placed_prefixes(report, node, what))
+
+
+def placed_prefixes(report: Report, node: Node, what: str) -> dict[Network, int]:
+    """The same, each with the line that names it first."""
+    placed: dict[Network, int] = {}
+    for item in shape.listing(report, node, what):
+        network = shape.value(report, item, f"entry of {what}", values.parse_prefix)
+        if network is not None:
+            placed.setdefault(network, item.place.line)
+    return placed
 
 
 def parse_ports(report: Report, node: Node, what: str) -> Ports:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import time
@@ -288,6 +289,27 @@ def test_base_goes_with_the_last_that_needs_it(store: Store, tmp_path: Path) -> 
         age(store, digest, 1000)
     store.prune(Keep(500), set())
     assert kept(store) == set()
+
+
+def test_what_cannot_be_read_forgets_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thin file that cannot be opened for want of a descriptor still needs its base; status tells of it."""
+    base = packed(tmp_path, b"one")
+    store.keep(container.open_file(base))
+    thin = packed(tmp_path, b"two", base)
+    store.keep(container.open_file(thin))
+    store.remember(Intent(1, thin.stem, last_good=thin.stem))
+    for digest in (base.stem, thin.stem):
+        age(store, digest, 1000)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "open_regular", refuse)
+        store.prune(Keep(500), set())
+        assert any("the last good ruleset cannot be read (Too many open files)" in line for line in store.problems())
+    assert kept(store) == {base.stem, thin.stem}
+    assert store.problems() == []
 
 
 def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:

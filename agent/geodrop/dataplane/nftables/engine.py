@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program, uapi
 from geodrop.dataplane.nftables.changes import foreign_commits, unheard
@@ -115,6 +116,7 @@ class NftablesEngine:
                     stays = {generation, *([base.generation] if base else [])}
                     undo.callback(self._discard, connection, new, before)
                     for requests in portions(_fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+                        underway.go_on()
                         connection.transaction(requests)
                 with _timed(seconds, "verify"):
                     self._verify_generation(connection, new)
@@ -275,6 +277,7 @@ class NftablesEngine:
         snapshot = observe.read(connection)
         differences = list(compare.generation(new, snapshot)) if snapshot else [_no_table()]
         for map_ in new.maps:
+            underway.go_on()
             differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
         _raise(differences)
 
