@@ -2,6 +2,8 @@
 
     ruleset(Service("api", tcp=[(443, 443)], denied={"1.0.1.0/24": "CN", "240e::/20": "CN"}))
 
+Zones and rows say the same as the maps, so that they can be explained and exported.
+
 A value of `denied` is a counter class, or one of the other targets of ruleset.model.Target: "never-drop", "special",
 followed by " else CLASS" where an address embedded in IPv6 fares otherwise, or an embedding such as "6to4".
 """
@@ -45,14 +47,7 @@ def ruleset(
     """Pack and open a ruleset file in memory."""
     labels = {_parse(text)[1] for service in services for text in service.denied.values()}
     classes = tuple(sorted(labels - {""}))
-    sections = {
-        "ipv4/starts": bytes(4),
-        "ipv4/zones": bytes(2),
-        "ipv6/starts": bytes(16),
-        "ipv6/zones": bytes(2),
-        "rows": bytes(2 * len(services)),
-        "rows_embedded": bytes(2 * len(services)),
-    }
+    zones, rows, sections = _zones(services, classes)
     specs = []
     for service in services:
         targets = tuple(dict.fromkeys(_target(text, classes) for text in service.denied.values()))
@@ -72,10 +67,53 @@ def ruleset(
         never_drop_tcp=tuple(never_drop_tcp),
         never_drop_udp=tuple(never_drop_udp),
         classes=classes,
-        zones=(Zone(),),
-        rows=(Row("accept", "default", "default: allow"),),
+        zones=zones,
+        rows=rows,
     )
     return Ruleset.unpack(container.pack(meta_json(meta), sections), "test")
+
+
+def _zones(
+    services: Sequence[Service], classes: Sequence[str]
+) -> tuple[tuple[Zone, ...], tuple[Row, ...], dict[str, bytes]]:
+    """A zone for each combination of what the services say of an address, with the sections that lead to it."""
+    keys: dict[tuple[str, ...], int] = {("",) * len(services): 0}
+    rows = {_row("", classes): 0}
+    sections = {}
+    for family, order in ((4, "little"), (6, "big")):
+        said = [
+            (int(network.network_address), int(network.broadcast_address) + 1, number, text)
+            for number, service in enumerate(services)
+            for network, text in ((ip_network(prefix), text) for prefix, text in service.denied.items())
+            if network.version == family
+        ]
+        top = 1 << (32 if family == 4 else 128)
+        edges: dict[int, list[tuple[int, str]]] = {0: []}
+        for start, end, number, text in sorted(said, key=lambda one: one[1]):
+            edges.setdefault(end, []).insert(0, (number, ""))
+            edges.setdefault(start, []).append((number, text))
+        here, starts, found = [""] * len(services), b"", []
+        for edge in sorted(edges.keys() - {top}):
+            for number, text in sorted(edges[edge], key=lambda one: bool(one[1])):
+                here[number] = text
+            starts += edge.to_bytes(4 if family == 4 else 16, order)  # type: ignore[arg-type]  # one of two words
+            found.append(keys.setdefault(tuple(here), len(keys)))
+        sections[f"ipv{family}/starts"] = starts
+        sections[f"ipv{family}/zones"] = struct.pack(f"<{len(found)}H", *found)
+    for name, embedded in (("rows", False), ("rows_embedded", True)):
+        numbers = [rows.setdefault(_row(text, classes, embedded=embedded), len(rows)) for key in keys for text in key]
+        sections[name] = struct.pack(f"<{len(numbers)}H", *numbers)
+    zones = (Zone(embedding=next((text for text in key if text in set(Embedding)), None)) for key in keys)
+    return tuple(zones), tuple(rows), sections
+
+
+def _row(text: str, classes: Sequence[str], *, embedded: bool = False) -> Row:
+    kind, label = _parse(text)
+    if kind == "embedded":
+        return Row("embedded", "", "")
+    if label and (kind == "drop" or embedded):
+        return Row("drop", "country", label, classes.index(label))
+    return Row("accept", "default", "default: allow")
 
 
 def columns(prefix: str, intervals: Sequence[tuple[IPv4Network | IPv6Network, int]]) -> dict[str, bytes]:

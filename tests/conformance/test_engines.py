@@ -18,6 +18,7 @@ from geodrop.ruleset.model import Ruleset
 from tests.conformance.case import CN, DENY_CN, US, VERSION, Case, Expectation, both, service
 from tests.conformance.cases import CASES
 from tests.conformance.conftest import ENDED_BY_A_DROP, REJECTING
+from tests.conformance.joined import as_compiled_for, as_counted_by
 from tests.conformance.random_packets import POLICIES, random_packet
 from tests.conformance.service_cases import REJECT
 from tests.conformance.wire import JUDGED
@@ -47,9 +48,9 @@ _generations = itertools.count(1)
 def load(engine: Engine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
     """Compile a policy and put it in force on the judged interface."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
-    ruleset = Ruleset.unpack(
-        compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)]), "test"
-    )
+    with as_compiled_for(engine):
+        data = compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)])
+    ruleset = Ruleset.unpack(data, "test")
     with wire.host.entered():
         engine.apply(ruleset, next(_generations), [JUDGED])
     return ruleset
@@ -118,7 +119,7 @@ def test_conformance(case: Case, engine: Engine, wire: Wire, world: Database, wo
         for item, length in zip(case.expectations, lengths, strict=True)
         if item.via == JUDGED
     ]
-    assert difference(before, counted(engine, wire)) == totals(judged)
+    assert difference(before, counted(engine, wire)) == as_counted_by(engine, totals(judged))
 
 
 def let_through_together(counts: Totals) -> Totals:
@@ -146,7 +147,7 @@ def test_random_packets(name: str, engine: Engine, wire: Wire, world: Database, 
     arrived, _, lengths = wire.send(expectations)
     wrong = [item for item, here in zip(expectations, arrived, strict=True) if here != (item.verdict == "accept")]
     assert wrong == []
-    counts = totals(zip(packets, judgements, lengths, strict=True))
+    counts = as_counted_by(engine, totals(zip(packets, judgements, lengths, strict=True)))
     assert let_through_together(difference(before, counted(engine, wire))) == let_through_together(counts)
 
 

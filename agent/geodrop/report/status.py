@@ -88,6 +88,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     state = state_of(facts)
     services = ruleset.meta.services if ruleset else ()
     inputs = ruleset.meta.inputs if ruleset else ()
+    since = store.history.since(observed.digest)
     return {
         "schema": SCHEMA,
         "state": state,
@@ -102,6 +103,9 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
         "repairs": [],
         "generation": observed.generation,
         "digest": observed.digest,
+        "since": None if since is None else utc(since),
+        "policy": next(({"name": one.name, "sha256": one.sha256} for one in inputs if one.kind == "policy"), None),
+        "dropped": None,
         "last_good": intent.last_good,
         "paused": paused,
         "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     Content = bytes | memoryview
 
 MAGIC = b"geodrop\0"
-VERSION = 2
+VERSION = 3
 HEADER = struct.Struct("<8sI32sI32s")
 NO_BASE = bytes(32)
 ALIGNMENT = 64

@@ -31,6 +31,7 @@ from geodrop.ruleset.meta import (
     MAX_CLASSES,
     MAX_ZONES,
     NO_CLASS,
+    OTHER,
     Embedding,
     Input,
     Meta,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
     Order = Literal["little", "big"]
 
+MAX_POLICY = 1 << 20
+"""Characters, and so lines."""
 MAX_SERVICES = 1_000
 MAX_NUMBERS = 1 << 16
 """What a section numbers with 16 bits."""
@@ -88,7 +91,12 @@ _CLASS = whole(NO_CLASS, MAX_CLASSES - 1)
 _EMBEDDING: Field[str | None] = optional(choice(*Embedding))
 _MOMENT = whole(0, LAST_MOMENT)
 
-_TARGET = record(Target, kind=choice("drop", "never-drop", "special", "embedded"), klass=_CLASS, embedding=_EMBEDDING)
+_TARGET = record(
+    Target,
+    kind=choice("drop", "never-drop", "special", "embedded"),
+    klass=whole(OTHER, MAX_CLASSES - 1),
+    embedding=_EMBEDDING,
+)
 
 _SERVICE = record(
     ServiceSpec,
@@ -108,15 +116,17 @@ _SERVICE = record(
 META = record(
     Meta,
     compiler=text(64),
-    policy=text(1 << 20, _POLICY),
+    policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
+            ("prefixes",),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
             database_type=optional(text(1_024)),
             build_epoch=optional(_MOMENT),
+            prefixes=optional(whole(0, (1 << 32) - 1)),
         ),
         MAX_INPUTS,
     ),
@@ -141,6 +151,7 @@ META = record(
             rung=choice(*Rung, ""),
             line=text(256),
             klass=_CLASS,
+            at=whole(0, MAX_POLICY),
         ),
         MAX_NUMBERS,
     ),
@@ -158,7 +169,8 @@ def meta_of(content: object) -> Meta:
     for at, service in enumerate(meta.services):
         for number, target in enumerate(service.targets):
             place = f"services[{at}].targets[{number}]"
-            _check_class(place, target.klass, meta, counts=target.kind == "drop")
+            if target.klass != OTHER or target.kind == "embedded":
+                _check_class(place, target.klass, meta, counts=target.kind == "drop")
             if (target.kind == "embedded") != (target.embedding is not None):
                 raise Invalid("embeds, or does not, against its kind").inside(place)
     return meta

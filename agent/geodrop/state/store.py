@@ -208,6 +208,11 @@ class Store:
             raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
         return ruleset
 
+    def asked_for(self) -> container.Container | None:
+        """The ruleset that was asked for last; None if it is not kept. Raises DataError if it is damaged."""
+        path = self.ruleset_path(self.intent().digest)
+        return container.open_file(path) if path.exists() else None
+
     def is_kept(self, digest: str) -> bool:
         """Whether the ruleset of a digest is there, whole."""
         try:

@@ -1,10 +1,21 @@
-from geodrop.compile.nftables import build_maps
+import pytest
+
+from geodrop.compile import nftables
+from geodrop.compile.build import build
+from geodrop.compile.nftables import LARGE, build_maps, is_joined
 from geodrop.compile.rows import build_rows
 from geodrop.compile.zones import build_zones
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import Policy, Verdict
-from geodrop.ruleset.model import Target
+from geodrop.ruleset.export import as_json
+from geodrop.ruleset.model import OTHER, Ruleset, Target
 from tests.unit.compile.worlds import networks, policy, region_map, service
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps are joined, however small they are."""
+    monkeypatch.setattr(nftables, "is_joined", lambda _apart, _joined: True)
 
 
 def maps(given: Policy) -> tuple[list[tuple[str, int, str]], list[tuple[int, int, str]]]:
@@ -15,7 +26,7 @@ def maps(given: Policy) -> tuple[list[tuple[str, int, str]], list[tuple[int, int
     targets, sections = build_maps(zones, rows, 0, "api")
 
     def label(target: Target) -> str:
-        klass = f" {rows.classes[target.klass]}" if target.klass >= 0 else ""
+        klass = " other" if target.klass == OTHER else f" {rows.classes[target.klass]}" if target.klass >= 0 else ""
         return f"{target.kind}{klass}{target.embedding or ''}"
 
     def names(family: int) -> list[str]:
@@ -71,3 +82,37 @@ def test_accepted_prefix_is_a_hole_in_an_embedded_range() -> None:
         (base, base + 0x1E000000, "embeddednat64"),
         (base + 0x1E010000, base + (1 << 32), "embeddednat64"),
     ]
+
+
+ONLY_US = service(allow=["US"], default=Verdict.DROP, unknown=Verdict.DROP)
+
+
+@pytest.mark.usefixtures("joined")
+def test_joined_maps_hold_what_is_dropped_whatever_its_region() -> None:
+    """As many intervals as what is accepted takes; what an address means inside IPv6 is told apart as before."""
+    ipv4, ipv6 = maps(policy(ONLY_US, never_drop=["30.128.0.0/16"]))
+    assert ipv4[0][1:] == (10 << 24, "drop other")
+    assert ipv4[1:] == [
+        ("10.0.0.0", 1 << 24, "special other"),
+        ("11.0.0.0", 9 << 24, "drop other"),
+        ("21.0.0.0", (9 << 24) + (1 << 23), "drop other"),
+        ("30.128.0.0", 1 << 16, "never-drop other"),
+        ("30.129.0.0", (1 << 32) - (30 << 24) - (129 << 16), "drop other"),
+    ]
+    assert [name for _, _, name in ipv6] == ["drop other", "embeddednat64", "drop other"]
+
+
+def test_maps_are_joined_where_that_saves_much() -> None:
+    """A list of ten large countries tells its regions apart, and so does one large country: nothing is to be saved."""
+    assert [is_joined(*sizes) for sizes in ((45_230, 42_343), (97_359, 97_359), (LARGE, 1_000))] == [False] * 3
+    assert [is_joined(*sizes) for sizes in ((670_481, 31_253), (133_241, 77_788), (LARGE + 1, 1_000))] == [True] * 3
+
+
+@pytest.mark.usefixtures("joined")
+def test_an_export_tells_the_regions_of_joined_maps() -> None:
+    """The lists for other tools come from the zones, not from what nftables is given."""
+    ruleset = Ruleset.unpack(build(policy(ONLY_US), region_map(), []), "test")
+    text = "".join(as_json(ruleset, ruleset.meta.services))
+    assert '{"prefix": "30.0.0.0/8", "region": "UA"}' in text
+    assert '{"prefix": "64:ff9b::1e00:0/104", "region": "UA"}' in text
+    assert "other" not in text.partition('"services"')[2]

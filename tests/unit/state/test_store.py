@@ -250,6 +250,21 @@ def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
         store.ruleset("cd" * 32)
 
 
+def test_the_ruleset_asked_for_last(store: Store, tmp_path: Path) -> None:
+    """It is the one the intent names, if it is kept; a damaged one is an error, not none."""
+    assert store.asked_for() is None
+    file = container.open_file(packed(tmp_path))
+    store.remember(Intent(1, file.digest, last_good=file.digest))
+    assert store.asked_for() is None
+    store.keep(file)
+    found = store.asked_for()
+    assert found
+    assert found.digest == file.digest
+    store.ruleset_path(file.digest).write_bytes(b"damaged")
+    with pytest.raises(DataError):
+        store.asked_for()
+
+
 def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
     """A thin ruleset brings its base; that is never pruned before it, and missed if somebody takes it."""
     base = packed(tmp_path)

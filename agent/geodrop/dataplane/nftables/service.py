@@ -281,7 +281,7 @@ class Service:
 
     def _deny(self, klass: int, space: Space) -> str:
         """The chain that drops what counts under a class; or counts what it would drop, by the family of the packet."""
-        label, family = self._label(klass), 4 if space is Space.IPV4 else 6
+        label, family = self._meta.label(klass), 4 if space is Space.IPV4 else 6
         return self._put(f"{label}.ipv{family}", tuple(self._denials(label, family)))
 
     def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
@@ -315,9 +315,6 @@ class Service:
     ) -> Rule:
         count = Count(str(names.CounterName(self._service.name, label, f"ipv{family}", what)))
         return Rule((*selector, count, verdict), comment)
-
-    def _label(self, klass: int) -> str | None:
-        return None if klass == NO_CLASS else self._meta.classes[klass]
 
     def _put(self, suffix: str, rules: tuple[Rule, ...]) -> str:
         name = names.service_chain(self._generation, self._service.name, suffix)

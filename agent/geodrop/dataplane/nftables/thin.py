@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop.dataplane.nftables import lookups, names
 from geodrop.dataplane.nftables.model import WIDTH, Content, Space
-from geodrop.ruleset.model import NO_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -133,7 +132,7 @@ def _moved(old: Ruleset, before: ServiceSpec, new: Ruleset, after: ServiceSpec, 
 
 def _meaning(ruleset: Ruleset, target: Target) -> tuple[str, str, str | None]:
     """What a target says in any ruleset, whatever its numbers there."""
-    return target.kind, "" if target.klass == NO_CLASS else ruleset.meta.classes[target.klass], target.embedding
+    return target.kind, ruleset.meta.label(target.klass) or "", target.embedding
 
 
 def _row(width: int) -> Struct:
