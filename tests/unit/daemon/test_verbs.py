@@ -32,7 +32,7 @@ def ask(
     only_reading: bool = False,
     last: Last | None = None,
     doubt: str = "",
-    **args: Any,  # noqa: ANN401 - as the verb has it
+    **args: object,
 ) -> Any:  # noqa: ANN401 - as the verb has it
     """What the daemon answers to a request, nothing being loaded."""
 
