@@ -60,6 +60,8 @@ def describe(status: dict[str, Any]) -> str:
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
         lines.append(f"  service     {service['name']}: {service['effective']}{starts}")
+        if count := service["counted_as_other"]:
+            lines.append(f"              {count:,} regions count as `other` on nftables; xdp counts all")
     if last := status["last_reload"]:
         lines.append(f"  reload      {last['time']}: {last['text']}")
     if status["repairs"]:
