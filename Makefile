@@ -67,12 +67,13 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 
 # The XDP program, twice: kernels before 6.1 refuse one that could read their clock. -g: libbpf needs the types.
 override XDP := agent/geodrop/dataplane/xdp
-override BPF := clang -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
+CLANG ?= clang
+override BPF := $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
 
-$(XDP)/geodrop.bpf.o: $(wildcard bpf/*.[ch])
+%/geodrop.bpf.o: $(wildcard bpf/*.[ch])
 	@$(BPF) -c bpf/geodrop.bpf.c -o $@
 
-$(XDP)/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
+%/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
 test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
@@ -95,14 +96,15 @@ test-system: setup ## the walk of the service over machines of both releases: De
 		$(AS_ROOT) env CI=true GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest tests/system/test_service*.py || exit 1; \
 	done
 
-test-kernels: setup ## the nftables tests under Debian 12's own kernel (6.1), in an emulated machine; KERNEL=PACKAGE: another
+test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE: another
 	$(call os_packages,\
 		need qemu-system-x86 command -v qemu-system-x86_64; \
 		need busybox-static command -v busybox; \
+		need wireguard-tools command -v wg; \
 		need kmod command -v depmod;)
 	@[ -x build/kernels/virtme/bin/virtme-run ] || { $(SYSTEM_PYTHON) -m venv build/kernels/virtme \
 		&& build/kernels/virtme/bin/pip install --quiet --require-hashes -r requirements/kernels.txt; }
-	$(AS_ROOT) $(BIN)/python -m tests.kernels $(or $(KERNEL),linux-image-amd64)
+	$(AS_ROOT) $(BIN)/python -m tests.kernels $(or $(KERNEL),linux-image-amd64) $(TESTS)
 
 test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)

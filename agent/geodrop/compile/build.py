@@ -106,7 +106,7 @@ def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
                 f"{line.name}: no loaded database has an address of this country, so its clients count as unknown; "
                 "look whether the database is whole",
                 "warning",
-                _source(policy, line),
+                policy.source(line.place),
             )
             for line in _lines(policy)
             if line.kind is LineKind.COUNTRY and line.name not in known
@@ -168,7 +168,7 @@ def _check_subdivisions(policy: Policy, region_map: RegionMap) -> None:
             line.place,
             f"{line.name}: no loaded database carries this subdivision; "
             "add a database of cities that does, or name the country",
-            source=_source(policy, line),
+            source=policy.source(line.place),
         )
         for line in _lines(policy)
         if line.kind is LineKind.SUBDIVISION and line.name not in carried
@@ -183,8 +183,3 @@ def _lines(policy: Policy) -> Iterable[Line]:
         yield from service.deny
     for group in policy.groups.values():
         yield from group
-
-
-def _source(policy: Policy, line: Line) -> str:
-    lines = policy.text.splitlines()
-    return lines[line.place.line - 1] if line.place.line <= len(lines) else ""

@@ -35,13 +35,15 @@ class Row:
     """What a zone means for a service.
 
     `verdict` is "accept", "drop", or "embedded": look the embedded IPv4 address up and take its embedded row.
-    `klass` is the number of the counter class. `line` is the line of the policy that decides.
+    `klass` is the number of the counter class. `line` is the line of the policy that decides, and `at` its number in
+    the file, from 1; 0 where no line says so.
     """
 
     verdict: str
     rung: str
     line: str
     klass: int = NO_CLASS
+    at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,17 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders."""
+    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders.
+
+    A list has its name as in the policy, and `prefixes` of it, ranges counted as theirs.
+    """
 
     kind: str
     name: str
     sha256: str
     database_type: str | None = None
     build_epoch: int | None = None
+    prefixes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +121,11 @@ class Meta:
     zones: tuple[Zone, ...]
     rows: tuple[Row, ...]
     database_age: int | None = None
+
+    @property
+    def policy_name(self) -> str:
+        """The name of the policy's file, without folders."""
+        return next((one.name for one in self.inputs if one.kind == "policy"), "policy.yaml")
 
     def label(self, klass: int) -> str | None:
         """What a counter class is called; None for NO_CLASS."""

@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
     Order = Literal["little", "big"]
 
+MAX_POLICY = 1 << 20
+"""Characters, and so lines."""
 MAX_SERVICES = 1_000
 MAX_NUMBERS = 1 << 16
 """What a section numbers with 16 bits."""
@@ -115,15 +117,17 @@ _SERVICE = record(
 META = record(
     Meta,
     compiler=text(64),
-    policy=text(1 << 20, _POLICY),
+    policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
+            ("prefixes",),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
             database_type=optional(text(1_024)),
             build_epoch=optional(_MOMENT),
+            prefixes=optional(whole(0, (1 << 32) - 1)),
         ),
         MAX_INPUTS,
     ),
@@ -148,6 +152,7 @@ META = record(
             rung=choice(*Rung, ""),
             line=text(256),
             klass=_CLASS,
+            at=whole(0, MAX_POLICY),
         ),
         MAX_NUMBERS,
     ),

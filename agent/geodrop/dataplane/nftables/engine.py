@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import bases, compare, messages, names, observe, program, uapi
 from geodrop.dataplane.nftables.changes import foreign_commits, unheard
@@ -113,6 +114,7 @@ class NftablesEngine:
                     stays = {generation, *([base.generation] if base else [])}
                     undo.callback(self._discard, connection, new, before)
                     for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+                        underway.go_on()
                         connection.transaction(requests)
                 with _timed(seconds, "verify"):
                     self._verify_generation(connection, new)
@@ -288,6 +290,7 @@ class NftablesEngine:
         snapshot = observe.read(connection)
         differences = list(compare.generation(new, snapshot)) if snapshot else [no_table()]
         for map_ in new.maps:
+            underway.go_on()
             differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
         raise_any(differences)
 

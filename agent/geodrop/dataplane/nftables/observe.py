@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MARK = "geodrop"
 """How the comment of our table begins. A table of our name without it is somebody else's."""
 
+READS = 5
+"""How often the table is read again because of a commit meanwhile: it is asked for piece by piece."""
+
 TABLE_COMMENT = "geodrop: drops packets from regions that a service does not support; see: geodrop status"
 
 
@@ -60,7 +63,19 @@ def read_table(connection: Connection) -> tuple[str, int] | None:
 
 
 def read(connection: Connection) -> Snapshot | None:
-    """The whole table without the elements of its maps; None if there is none; raises as `read_table` does."""
+    """The whole table without the elements of its maps; None if there is none; raises as `read_table` does.
+
+    All of it as it was between two commits, unless somebody commits all the time.
+    """
+    for _ in range(READS - 1):
+        before = connection.ask([messages.get_generation()])
+        found = _read(connection)
+        if connection.ask([messages.get_generation()]) == before:
+            return found
+    return _read(connection)
+
+
+def _read(connection: Connection) -> Snapshot | None:
     table = read_table(connection)
     if table is None:
         return None
