@@ -61,7 +61,7 @@ class LibbpfLoader:
         name = "geodrop.bpf.o" if libbpf.has_tai_clock() else "geodrop_no_clock.bpf.o"
         path = self.objects / name
         if not path.exists():
-            raise UnavailableError(f"{path} is not there", "build it with: make setup")
+            raise UnavailableError(f"{path} is not there", "make install XDP=1, or in a checkout: make setup")
         return path
 
 
