@@ -69,20 +69,21 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 
 # `make setup` has seen to both. A host that is only to run geodrop gets no compiler by itself.
 override define COMPILER
-{ command -v clang && test -e /usr/include/bpf/bpf_helpers.h; } >/dev/null || { \
+{ command -v $(firstword $(CLANG)) && test -e /usr/include/bpf/bpf_helpers.h; } >/dev/null || { \
 	echo "make: the XDP program is not built, and building it takes clang and libbpf-dev." >&2; \
 	echo "Build the wheel on another machine (make wheel) and here: deploy/install.sh --xdp WHEEL" >&2; \
 	echo "Or, if compilers may be here: apt-get install clang libbpf-dev" >&2; exit 1; }
 endef
 
 # The XDP program, twice: kernels before 6.1 refuse one that could read their clock. -g: libbpf needs the types.
-override BPF := clang -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
+CLANG ?= clang
+override BPF := $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
 
-$(BUILT)/geodrop.bpf.o: $(wildcard bpf/*.[ch])
+%/geodrop.bpf.o: $(wildcard bpf/*.[ch])
 	@$(COMPILER)
 	@$(BPF) -c bpf/geodrop.bpf.c -o $@
 
-$(BUILT)/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
+%/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
 	@$(COMPILER)
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
@@ -113,14 +114,15 @@ test-bare: setup ## README.md's first commands, `make test` among them, on bare 
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do $(AS_ROOT) $(BIN)/python -m tests.bare $$release || exit 1; done
 
-test-kernels: setup ## the nftables tests under Debian 12's own kernel (6.1), in an emulated machine; KERNEL=PACKAGE: another
+test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE: another
 	$(call os_packages,\
 		need qemu-system-x86 command -v qemu-system-x86_64; \
 		need busybox-static command -v busybox; \
+		need wireguard-tools command -v wg; \
 		need kmod command -v depmod;)
 	@[ -x build/kernels/virtme/bin/virtme-run ] || { $(SYSTEM_PYTHON) -m venv build/kernels/virtme \
 		&& build/kernels/virtme/bin/pip install --quiet --require-hashes -r requirements/kernels.txt; }
-	$(AS_ROOT) $(BIN)/python -m tests.kernels $(or $(KERNEL),linux-image-amd64)
+	$(AS_ROOT) $(BIN)/python -m tests.kernels $(or $(KERNEL),linux-image-amd64) $(TESTS)
 
 test-databases: setup ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
@@ -74,6 +75,7 @@ class Change:
         ruleset: Ruleset,
         selection: Selection,
         engine: str,
+        /,
         *,
         anew: bool = False,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent
@@ -100,10 +102,11 @@ class Change:
             if not same:
                 self.store.remember(replace(self.intent, generation=generation))
         # What is repaired is filled as a whole: what is there is not to be trusted.
-        report = arrange(
-            self.engines, view, generation, selection, engine, self._find if self._quick and not holds else None
-        )
-        self.store.note(replace(wanted, generation=max(highest, generation)))
+        find = self._find if self._quick and not holds else None
+        wanted = replace(wanted, generation=max(highest, generation))
+        with underway.making(self._origin, generation, wanted):
+            report = arrange(self.engines, view, generation, selection, engine, find)
+            self.store.note(wanted)
         after = self.engines.observe()
         changed = after != self.before
         if holds and not self.attempt.change:

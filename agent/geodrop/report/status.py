@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane import capabilities
+from geodrop.dataplane import capabilities, underway
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
@@ -50,12 +50,18 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     `doubt` is a problem that is known already: what was assumed in the place of agent.yaml. Raises
     PrivilegeError, UnavailableError.
     """
+    # What is wrong may be so because it was read in the middle of a switch.
+    return underway.undisturbed(lambda: _read(config, running, doubt), lambda found: bool(found["healthy"]))
+
+
+def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]:
     now = time.time()
+    change = underway.now()
     engine = Engines.here()
     observed = engine.observe()
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
-    intent = store.intent()
+    intent = underway.intent(store, observed)
     problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += covered.problems
@@ -88,6 +94,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     state = state_of(facts)
     services = ruleset.meta.services if ruleset else ()
     inputs = ruleset.meta.inputs if ruleset else ()
+    since = store.history.since(observed.digest)
     return {
         "schema": SCHEMA,
         "state": state,
@@ -97,11 +104,15 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
         "problems": problems,
         "observed": checked.data,
         "daemon": running is not None,
+        "change": change.as_object() if change else None,
         "last_reload": None,
         "repaired": 0,
         "repairs": [],
         "generation": observed.generation,
         "digest": observed.digest,
+        "since": None if since is None else utc(since),
+        "policy": next(({"name": one.name, "sha256": one.sha256} for one in inputs if one.kind == "policy"), None),
+        "dropped": None,
         "last_good": intent.last_good,
         "paused": paused,
         "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,
@@ -146,7 +157,7 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
 
 
 def _differences(engine: Engines, view: Ruleset) -> list[str]:
-    found = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
+    found = underway.of_what_is_in_force(engine.verify(view, full=False)) or sample(view, engine, SAMPLE)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 
 

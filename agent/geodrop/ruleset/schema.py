@@ -31,6 +31,7 @@ from geodrop.ruleset.meta import (
     MAX_CLASSES,
     MAX_ZONES,
     NO_CLASS,
+    OTHER,
     Embedding,
     Input,
     Meta,
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 
     Order = Literal["little", "big"]
 
+MAX_POLICY = 1 << 20
+"""Characters, and so lines."""
 MAX_SERVICES = 1_000
 MAX_NUMBERS = 1 << 16
 """What a section numbers with 16 bits."""
@@ -88,7 +91,12 @@ _CLASS = whole(NO_CLASS, MAX_CLASSES - 1)
 _EMBEDDING: Field[str | None] = optional(choice(*Embedding))
 _MOMENT = whole(0, LAST_MOMENT)
 
-_TARGET = record(Target, kind=choice("drop", "never-drop", "special", "embedded"), klass=_CLASS, embedding=_EMBEDDING)
+_TARGET = record(
+    Target,
+    kind=choice("drop", "never-drop", "special", "embedded"),
+    klass=whole(OTHER, MAX_CLASSES - 1),
+    embedding=_EMBEDDING,
+)
 
 _SERVICE = record(
     ServiceSpec,
@@ -103,20 +111,23 @@ _SERVICE = record(
     addresses=listing(_network, MAX_NUMBERS),
     targets=listing(_TARGET, MAX_TARGETS),
     action=choice(*Action),
+    counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
 )
 
 META = record(
     Meta,
     compiler=text(64),
-    policy=text(1 << 20, _POLICY),
+    policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
+            ("prefixes",),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
             database_type=optional(text(1_024)),
             build_epoch=optional(_MOMENT),
+            prefixes=optional(whole(0, (1 << 32) - 1)),
         ),
         MAX_INPUTS,
     ),
@@ -141,6 +152,7 @@ META = record(
             rung=choice(*Rung, ""),
             line=text(256),
             klass=_CLASS,
+            at=whole(0, MAX_POLICY),
         ),
         MAX_NUMBERS,
     ),
@@ -156,9 +168,12 @@ def meta_of(content: object) -> Meta:
     for number, row in enumerate(meta.rows):
         _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):
+        for number, klass in enumerate(service.counted):
+            _check_class(f"services[{at}].counted[{number}]", klass, meta, counts=True)
         for number, target in enumerate(service.targets):
             place = f"services[{at}].targets[{number}]"
-            _check_class(place, target.klass, meta, counts=target.kind == "drop")
+            if target.klass != OTHER or target.kind == "embedded":
+                _check_class(place, target.klass, meta, counts=target.kind == "drop")
             if (target.kind == "embedded") != (target.embedding is not None):
                 raise Invalid("embeds, or does not, against its kind").inside(place)
     return meta
@@ -198,6 +213,11 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
             checks.check(_numbers, f"{prefix}/targets", bounds=(len(service.targets),))
             count = len(sections[f"{prefix}/targets"]) // 2
             checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
+            if service.counted:
+                prefix += "/counted"
+                checks.check(_numbers, f"{prefix}/classes", bounds=(len(service.counted),))
+                count = len(sections[f"{prefix}/classes"]) // 2
+                checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
     if "xdp/limit" in sections:
         checks.check(_line_of_text, "xdp/limit")
     elif "xdp/lines" in sections:

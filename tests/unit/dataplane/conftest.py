@@ -35,6 +35,7 @@ class Kernel:
         self.services: tuple[ServiceSpec, ...] = ()
         self.nftables = self
         self.thin = False
+        self.told_apart: list[str] = []
         self.kept: Kept | None = None
 
     def observe(self) -> Observed:
@@ -66,6 +67,14 @@ class Kernel:
     def is_thin(self) -> bool:
         """As the test says."""
         return self.thin
+
+    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+        """Each once; or fail as the test says."""
+        if self.failure:
+            raise self.failure
+        known = ruleset.digest in self.told_apart
+        self.told_apart.append(ruleset.digest)
+        return not known
 
     def remove(self) -> bool:
         """Forget it."""
