@@ -166,6 +166,7 @@ class Daemon:
         except GeodropError as failure:
             self._log.critical("what is in force is left as it is", reason=failure.message)
             self._notifier.ready(f"degraded: {failure.message}")
+            self._try_again(failure)
         for name, work in self._tending.items():
             self._tasks.forever(name, work)
 
@@ -196,14 +197,19 @@ class Daemon:
             if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
                 self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
-            if not isinstance(failure, DataError | ConfigError | ProblemsError):
-                self._tasks.once("first reload", self._reload_again())
+            self._try_again(failure)
         self._notifier.ready(said)
 
+    def _try_again(self, failure: GeodropError) -> None:
+        if not isinstance(failure, DataError | ConfigError | ProblemsError):
+            self._tasks.once("first reload", self._reload_again())
+
     async def _reload_again(self) -> None:
-        """What the first reload lacked may come, such as a bpffs or memory; its inputs were good. Ever more seldom."""
+        """What the first reload lacked may come, such as a bpffs or memory, or what was in its way may go, such as a
+        table of our name; its inputs were good, or were not read yet. Ever more seldom.
+        """
         pause = FIRST_PAUSE
-        while (last := self._reload.last) and not last.good:
+        while not ((last := self._reload.last) and last.good):
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
             intent = Store(self._config.state).intent()
