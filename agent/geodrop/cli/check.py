@@ -39,6 +39,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _asked_for(config: str | None) -> Container | None:
     """The ruleset asked for last, to compare lists with; None where there is none that this user may read."""
-    with suppress(GeodropError, OSError):
+    with suppress(GeodropError, FileNotFoundError, PermissionError):
         return Store(load_config(config).state).asked_for()
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geodrop import __version__
-from geodrop.compile.nftables import build_maps
+from geodrop.compile import nftables
 from geodrop.compile.rows import build_rows
 from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
@@ -76,10 +76,10 @@ def assemble(
     sections = _sections(zones, rows)
     sections.update(_tables_of(previous, sections, zones) or build_tables(zones).sections())
     services = []
-    for number, service in enumerate(policy.services):
-        targets, maps = build_maps(zones, rows, number, service.name)
-        services.append(_spec(service, targets))
-        sections.update(maps)
+    maps = [nftables.build_maps(zones, rows, number) for number in range(len(policy.services))]
+    for service, own, counted in zip(policy.services, maps, nftables.counted(maps, rows.classes), strict=True):
+        services.append(_spec(service, own.targets, counted))
+        sections.update(nftables.sections(own, service.name, counted))
     age = policy.limits.database_age
     meta = Meta(
         compiler=__version__,
@@ -146,7 +146,7 @@ def _sections(zones: Zones, rows: Rows) -> dict[str, Content]:
     }
 
 
-def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
+def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...]) -> ServiceSpec:
     return ServiceSpec(
         name=service.name,
         mode=service.mode,
@@ -159,6 +159,7 @@ def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
         addresses=tuple(map(str, service.match.addresses)),
         targets=targets,
         action=service.action,
+        counted=counted,
     )
 
 

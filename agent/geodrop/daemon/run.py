@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +27,6 @@ from geodrop.daemon.source import source_of
 from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
 from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
-from geodrop.daemon.worker import Worker
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
@@ -45,6 +45,10 @@ if TYPE_CHECKING:
 
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
+
+GIVES_WAY = 0.001
+"""Seconds that a thread which computes goes on while another one waits: `status` takes hundreds of answers from the
+kernel, and while a load is encoded each would wait for the 0.005 that are Python's own."""
 
 STOP_SECONDS = 10.0
 """How long a load that is under way may take to end; cut off, it leaves the old or the new."""
@@ -66,6 +70,7 @@ def run_daemon(config_path: str | None) -> None:
     with exclusive(os.path.abspath(config.socket), os.path.abspath(config.state)):
         remove_leftovers()
         trust_memory()
+        sys.setswitchinterval(GIVES_WAY)
         asyncio.run(Daemon(config_path, config, doubt).run())
 
 
@@ -76,7 +81,7 @@ class Daemon:
         self._config = config
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
-        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, self._tasks)
+        parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._reload.doubt = doubt
@@ -228,7 +233,8 @@ class Daemon:
         if loaded is None:
             self._log.warning("there is no last good ruleset yet")
             return False
-        said = "in force already" if loaded.report is None else "loaded again"
+        # Of what is in force already the interfaces may be others than a boot could know.
+        said = "in force already" if loaded.before.generation == loaded.after.generation else "loaded again"
         digest, generation = loaded.after.digest[:12], loaded.after.generation
         self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
         return True
@@ -258,8 +264,11 @@ def take_over(config: Config) -> Loaded | None:
     """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
 
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
+    What a boot has filled it has read back as well; the first reload compares all of it again.
     """
     store = Store(config.state)
     digests = (Engines.here().observe().digest, store.intent().digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
-    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair")) if digest else None
+    if not digest:
+        return None
+    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair"), full=False)

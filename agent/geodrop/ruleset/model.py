@@ -14,6 +14,8 @@ Sections (little-endian unless said otherwise):
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
+    nft/SERVICE/FAMILY/counted/starts, .../ends, .../classes   where the service has `counted`: the same columns of the
+                 map that tells these classes apart; a class is a number in `counted`
     xdp/limit    UTF-8, in place of the others where the address space needs more than the XDP program has: what of
     xdp/ipv4, xdp/ipv6   uint32[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
     xdp/children         entry[n], both families

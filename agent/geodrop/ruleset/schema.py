@@ -116,6 +116,7 @@ _SERVICE = record(
     addresses=listing(_network, MAX_NUMBERS),
     targets=listing(_TARGET, MAX_TARGETS),
     action=choice(*Action),
+    counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
 )
 
 META = record(
@@ -172,6 +173,8 @@ def meta_of(content: object) -> Meta:
     for number, row in enumerate(meta.rows):
         _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):
+        for number, klass in enumerate(service.counted):
+            _check_class(f"services[{at}].counted[{number}]", klass, meta, counts=True)
         for number, target in enumerate(service.targets):
             place = f"services[{at}].targets[{number}]"
             if target.klass != OTHER or target.kind == "embedded":
@@ -216,6 +219,11 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
             checks.check(_numbers, f"{prefix}/targets", bounds=(len(service.targets),))
             count = len(sections[f"{prefix}/targets"]) // 2
             checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
+            if service.counted:
+                prefix += "/counted"
+                checks.check(_numbers, f"{prefix}/classes", bounds=(len(service.counted),))
+                count = len(sections[f"{prefix}/classes"]) // 2
+                checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
     if "xdp/limit" in sections:
         checks.check(_line_of_text, "xdp/limit")
     elif "xdp/lines" in sections:

@@ -46,6 +46,8 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("services", 1, "name"), 'x"; flush ruleset; "', r"^services\[1\]\.name"),
         (("services", 1, "mode"), "enforced", r"^services\[1\]\.mode"),
         (("services", 1, "action"), None, r"^services\[1\]\.action"),
+        (("services", 0, "counted"), [1], r"^services\[0\]\.counted\[0\]\.klass: 1 numbers no"),
+        (("services", 0, "counted"), [-2], r"^services\[0\]\.counted\[0\]: -2"),
         (("services", 0, "targets", 0, "klass"), 1, r"^services\[0\]\.targets\[0\]\.klass: 1 numbers no"),
         (("services", 0, "targets", 0, "klass"), -1, "-1 numbers no counter class"),
         (("services", 0, "targets", 0, "klass"), -3, r"^services\[0\]\.targets\[0\]\.klass: -3"),
