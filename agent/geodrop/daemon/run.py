@@ -30,9 +30,9 @@ from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.engines import Engines, make_xdp
 from geodrop.dataplane.load import apply_file
-from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError
+from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -78,7 +78,7 @@ class Daemon:
     """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
 
     def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
-        self._config = config
+        self._config, self._config_path = config, config_path
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
         parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
@@ -220,8 +220,24 @@ class Daemon:
             intent = Store(self._config.state).intent()
             if intent.unloaded or intent.rolled_back or last is not self._reload.last:
                 return
+            if await self._engine.do(self._lacks_xdp):
+                continue  # it need not compile again to find that out
             with contextlib.suppress(GeodropError):
                 await self._reload.ask(lambda _: None)
+
+    def _lacks_xdp(self) -> bool:
+        """Whether agent.yaml asks for xdp by name, and it is still not to be had."""
+        try:
+            config = load_config(self._config_path)
+        except GeodropError:
+            return False
+        if config.engine != "xdp":
+            return False
+        try:
+            make_xdp(config.loader).probe()
+        except (UnavailableError, PrivilegeError):
+            return True
+        return False
 
     async def _take_over(self) -> bool:
         """Whether something is in force after it."""
