@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.event import Event
 from geodrop.dataplane.settle import settle
 from geodrop.errors import GeodropError
 
@@ -50,8 +51,9 @@ class Settle:
         try:
             observed = await self._engine.do(lambda: settle(self._reload.config))
         except (GeodropError, OSError) as error:
-            self._log.warning("the maps could not be made whole; packets take a lookup more", reason=str(error))
+            said = "the maps could not be made whole; packets take a lookup more"
+            self._log.warning(said, kind=Event.MAPS_NOT_WHOLE, reason=str(error))
             asyncio.get_running_loop().call_later(RETRY, self.soon)
             return
         if observed:
-            self._log.info("the maps are whole again", generation=observed.generation)
+            self._log.info("the maps are whole again", kind=Event.MAPS_WHOLE, generation=observed.generation)
