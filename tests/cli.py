@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from tests.namespaces import Namespace
@@ -75,3 +77,27 @@ class Geodrop:
         options = [item for database in databases for item in ("--database", str(database))]
         self.good("compile", "--policy", str(source), *options, "-o", str(output))
         return output
+
+
+def on_terminal(command: Sequence[str], columns: int, environment: Mapping[str, str] | None = None) -> str:
+    """What a command shows on a terminal of so many columns; messages included."""
+    controller, terminal = pty.openpty()
+    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+    process = subprocess.Popen(
+        command,
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        env=inherited | {"COLUMNS": str(columns)} | dict(environment or {}),
+    )
+    os.close(terminal)
+    shown = bytearray()
+    try:
+        while piece := os.read(controller, 1 << 16):
+            shown += piece
+    except OSError:
+        pass  # The other end is closed: that is how a terminal ends.
+    finally:
+        os.close(controller)
+        process.wait(TIMEOUT)
+    return shown.decode().replace("\r\n", "\n")

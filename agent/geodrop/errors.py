@@ -141,3 +141,16 @@ _BY_CODE: dict[int, type[GeodropError]] = {
 def failure_of(code: int, message: str, next_step: str = "", *, printed: str = "") -> GeodropError:
     """A failure that another process reported, as the exception of its exit code; a code nobody knows is a bug."""
     return _BY_CODE.get(code, BugError)(message, next_step, printed=printed)
+
+
+class Excused:
+    """Passes over what the system refuses with one of these numbers of errno, and nothing else."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return isinstance(error, OSError) and error.errno in self._numbers

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 RED, YELLOW, GREEN, BOLD = 31, 33, 32, 1
 
+WIDTH, NARROW = 80, 20
+"""Columns of a terminal that does not say how many it has; and of a text however narrow its terminal is."""
+
 _PAINT = re.compile(r"(\x1b\[(?:0|1|31|32|33)m)")
 
 
@@ -38,6 +41,40 @@ def say(text: str, stream: TextIO | None = None, *, flush: bool = False) -> None
     print(
         "".join(piece if number % 2 else lines(piece) for number, piece in enumerate(pieces)), file=stream, flush=flush
     )
+
+
+def entry(word: str, text: str, margin: int, colour: int | None = None, stream: TextIO | None = None) -> str:
+    """A word, in a colour if one is given, and the text behind it in a column of its own.
+
+    On a terminal the text is wrapped at words, so that nothing is cut in two and the column stays one.
+    """
+    stream = stream or sys.stdout
+    if stream.isatty():
+        text = f"\n{' ' * margin}".join(_wrapped(text, columns() - margin))
+    label = paint(word, colour, stream) if colour and word else word
+    return f"{label}{' ' * (margin - len(word))}{text}"
+
+
+def columns() -> int:
+    """The width of the terminal that stdout is; COLUMNS says it where a person wants another."""
+    import shutil  # noqa: PLC0415 - 5 ms that only a person at a terminal waits for
+
+    return shutil.get_terminal_size((WIDTH, 0)).columns
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most so many characters; a word that is longer has one to itself."""
+    found = []
+    for line in text.split("\n"):
+        current = ""
+        for word in line.split(" "):
+            if current and len(current) + 1 + len(word) > max(width, NARROW):
+                found.append(current)
+                current = word
+            else:
+                current = f"{current} {word}" if current else word
+        found.append(current)
+    return found
 
 
 def error(failure: GeodropError) -> None:

@@ -1,3 +1,7 @@
+import errno
+
+import pytest
+
 from geodrop import errors
 
 CONTRACT = {
@@ -45,3 +49,13 @@ def test_a_failure_of_another_process_keeps_its_code() -> None:
         assert (found.exit_code, found.message, found.next_step, found.printed) == (code, "what", "do", "lines")
     assert errors.failure_of(1, "what").exit_code == 1
     assert errors.failure_of(-9, "what").exit_code == errors.EXIT_BUG
+
+
+def test_only_what_is_named_is_excused() -> None:
+    """One of these refusals is passed over; any other comes through, as does what is no refusal of the system."""
+    with errors.Excused(errno.EBADF, errno.ENOENT):
+        raise OSError(errno.ENOENT, "gone")
+    with pytest.raises(OSError, match="full"), errors.Excused(errno.EBADF, errno.ENOENT):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(ValueError, match="other"), errors.Excused(errno.EBADF):
+        raise ValueError("other")

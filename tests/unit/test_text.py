@@ -70,7 +70,11 @@ STATUS = {
     "problems": ["problem"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "generic", "why": "why"}],
     "services": [{"name": "api", "effective": "enforce", "starts": "then"}],
-    "last_reload": {"time": "then", "text": "text"},
+    "since": "then",
+    "policy": {"name": "policy.yaml", "sha256": "ab"},
+    "databases": [{"name": "country.mmdb", "built": 1}],
+    "dropped": {"packets": 1, "seconds": 60},
+    "last_reload": {"time": "then", "good": True, "text": "text"},
     "repairs": [{"time": "then", "what": "what", "culprit": "comm"}],
     "last_failure": {"origin": "reload", "time": "then", "error": "error"},
 }
@@ -90,17 +94,22 @@ ENTRY = {
     "until": "then",
 }
 ANSWER = {
+    "asked": "[::1]:443",
     "address": "::1",
+    "addresses": 1,
     "service": "api",
     "zone": 1,
     "region": "US",
     "rung": "list",
     "line": "list:x",
+    "place": "policy.yaml:3",
+    "starts": "then",
     "mode": "enforce",
     "would_drop": True,
     "verdict": "drop",
     "embedded": "1.1.1.1",
-    "kernel": {"verdict": "drop", "where": "chain", "target": "chain"},
+    "record": "what a database says",
+    "kernel": {"generation": 7, "verdict": "drop", "would_drop": True, "where": "chain", "target": "chain"},
 }
 DIFFERENT = {"agrees": False, "differences": [{"where": "where", "expected": "expected", "found": "found"}]}
 AGREES = {"agrees": True, "sample": None, "digest": "ab", "generation": 7}
@@ -121,7 +130,7 @@ def poisoned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
         (status.describe, STATUS),
         (status.describe, {**STATUS, "state": "not enforcing"}),
         (history.describe, ENTRY),
-        (explain.describe, ANSWER),
+        (lambda answer: "\n".join(explain.describe([answer], several=True, verbose=True)), ANSWER),
         (verify.describe, DIFFERENT),
         (verify.describe, AGREES),
         (

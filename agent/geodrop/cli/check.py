@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from geodrop.compile import sandbox
 from geodrop.config import load_config
+from geodrop.errors import GeodropError
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     import argparse
+
+    from geodrop.ruleset.container import Container
 
 DEFAULT_POLICY = "/etc/geodrop/policy.yaml"
 
@@ -27,4 +32,13 @@ def run(args: argparse.Namespace) -> int:
     if policy is None:
         source = load_config(args.config).source
         policy = source.policy if source and source.policy else DEFAULT_POLICY
-    return sandbox.run(sandbox.Job("check", policy, options={"json": args.json}))
+    before = _asked_for(args.config)
+    previous = [memory.descriptor for memory in before.memories()] if before else []
+    return sandbox.run(sandbox.Job("check", policy, previous=previous, options={"json": args.json}))
+
+
+def _asked_for(config: str | None) -> Container | None:
+    """The ruleset asked for last, to compare lists with; None where there is none that this user may read."""
+    with suppress(GeodropError, FileNotFoundError, PermissionError):
+        return Store(load_config(config).state).asked_for()
+    return None

@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.control.client import ask
 from geodrop.errors import DataError, UsageError
-from geodrop.ruleset.explain import Explanation
+from geodrop.ruleset.explained import MARGIN, told
 from geodrop.ruleset.model import Ruleset
 from geodrop.text import shown
 
@@ -27,36 +27,64 @@ BATCH = 256
 """Addresses that the daemon is asked about at once."""
 LONGEST = 100
 """Characters of an address that it takes."""
+COLOURS = {"DROP": messages.RED, "ACCEPT": messages.GREEN, "kernel": None}
+"""The words that lines begin with."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `explain`."""
-    parser.add_argument("addresses", nargs="+", metavar="ADDRESS", help="IPv4 or IPv6; - reads them from stdin")
-    parser.add_argument("--policy", metavar="FILE", help="answer from this policy, with --database")
-    parser.add_argument("--database", action="append", default=[], metavar="FILE", help="a GeoIP database")
+    parser.add_argument(
+        "addresses",
+        nargs="+",
+        metavar="ADDRESS",
+        help="an address, also as ADDRESS:PORT or [ADDRESS]:PORT, or a prefix; - reads them from stdin, one a line",
+    )
+    parser.add_argument("--policy", metavar="FILE", help="answer from this policy and databases")
+    parser.add_argument(
+        "--database",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="with --policy: a GeoIP database; may be repeated (default: those of agent.yaml)",
+    )
     parser.add_argument("--ruleset", metavar="FILE", help="answer from this ruleset")
     parser.add_argument("--at", metavar="TIME", help="as of this time, such as 2024-07-09T00:00:00Z (default: now)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="also zone, rung, database record, kernel map")
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
 
 
 def run(args: argparse.Namespace) -> int:
     """Explain each address for each service."""
-    if bool(args.policy) != bool(args.database) or (args.policy and args.ruleset):
-        raise UsageError("give --policy with --database, or --ruleset, or neither", "see geodrop explain --help")
+    if (args.database and not args.policy) or (args.policy and args.ruleset):
+        raise UsageError("--database goes with --policy, and --ruleset with neither", "see geodrop explain --help")
     addresses = [] if args.addresses == ["-"] else args.addresses
     at = None if args.at is None else _time(args.at)
     if args.policy:
         from geodrop.compile import sandbox  # noqa: PLC0415 - each way of answering imports its own
 
-        options = {"addresses": addresses, "json": args.json, "at": at}
-        job = sandbox.Job("explain", args.policy, args.database, options=options)
+        options = {"addresses": addresses, "json": args.json, "at": at, "verbose": args.verbose}
+        databases = args.database or _databases(args.config)
+        job = sandbox.Job("explain", args.policy, databases, options=options)
         return sandbox.run(job, timeout=None, reads=not addresses)
     asked = addresses or (text for line in sys.stdin if (text := line.strip()))
     if args.ruleset:
         from geodrop.report.explain import explain_by  # noqa: PLC0415 - as above
 
-        return _show(explain_by(Ruleset.open(args.ruleset), asked, at), as_json=args.json)
-    return _show(_by_what_is_loaded(args.config, iter(asked), at), as_json=args.json)
+        answers = explain_by(Ruleset.open(args.ruleset), asked, at)
+    else:
+        answers = _by_what_is_loaded(args.config, iter(asked), at)
+    if args.json:
+        return _as_json(answers)
+    return _for_people(answers, several=len(addresses) != 1, verbose=args.verbose, then=at is not None)
+
+
+def _databases(config_path: str | None) -> tuple[str, ...]:
+    from geodrop.config import load_config  # noqa: PLC0415 - as above
+
+    source = load_config(config_path).source
+    if source is None or not source.databases:
+        raise UsageError("--policy needs databases, and agent.yaml names none", "add --database FILE")
+    return source.databases
 
 
 def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float | None) -> Iterator[dict[str, Any]]:
@@ -76,31 +104,40 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
-def _show(found: Iterable[dict[str, Any]], *, as_json: bool) -> int:
+def _as_json(answers: Iterable[dict[str, Any]]) -> int:
     code = 0
-    for one in found:
-        if "error" in one:
-            code = DataError.exit_code
-        if as_json:
-            print(json.dumps(one))
-        elif "error" in one:
-            messages.error(DataError(one["error"], "give a single address, without prefix"))
-        else:
-            messages.say(describe(one))
+    for one in answers:
+        code = DataError.exit_code if "error" in one else code
+        print(json.dumps(one))
     return code
 
 
-def describe(one: dict[str, Any]) -> str:
-    """One answer for a person: a line, and what the kernel says."""
-    one = shown(one)
-    return Explanation.of(one).as_text() + _kernel_text(one.get("kernel"))
+def _for_people(answers: Iterable[dict[str, Any]], *, several: bool, verbose: bool, then: bool) -> int:
+    code = 0
+    for bad, group in groupby(answers, key=lambda one: "error" in one):
+        if bad:
+            code = DataError.exit_code
+            for one in group:
+                messages.error(DataError(one["error"], one["next_step"]))
+            continue
+        for line in describe(group, several=several, verbose=verbose, then=then):
+            messages.say(line)
+    return code
 
 
-def _kernel_text(said: dict[str, Any] | None) -> str:
-    if said is None:
-        return ""
-    target = f" -> {said['target']}" if said["target"] else ""
-    return f"\n    kernel: {said['verdict']} ({said['where']}{target})"
+def describe(
+    answers: Iterable[dict[str, Any]], *, several: bool, verbose: bool = False, then: bool = False
+) -> Iterator[str]:
+    """The lines for a person: the word in front of each in its colour, the text behind it in a column."""
+    return map(_painted, told(map(shown, answers), several=several, verbose=verbose, then=then))
+
+
+def _painted(line: str) -> str:
+    word, text = line[:MARGIN].strip(), line[MARGIN:]
+    if word in COLOURS or not word:
+        differs = word == "kernel" and not text.startswith("agrees")
+        return messages.entry(word, text, MARGIN, messages.RED if differs else COLOURS.get(word))
+    return messages.paint(line, messages.BOLD)
 
 
 def _time(text: str) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
@@ -12,7 +13,11 @@ from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
+MARGIN = 14
+"""Columns of what a line is about."""
+DAY = 86_400
 _COLOURS = {State.ENFORCING: messages.GREEN, State.MONITORING: messages.GREEN, State.NOT_ENFORCING: messages.RED}
 
 
@@ -42,33 +47,54 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 
 
 def describe(status: dict[str, Any]) -> str:
-    """The same for a person."""
+    """The same for a person: what is wrong first, and each trouble once."""
     status = shown(status)
     state = State(status["state"])
-    colour = _COLOURS.get(state, messages.YELLOW)
+    word = messages.paint(state, _COLOURS.get(state, messages.YELLOW))
+    notes = [messages.entry(f"  {name}", text, MARGIN, colour) for name, text, colour in _notes(status)]
     if state is State.NOT_ENFORCING:
-        return "\n".join([messages.paint(f"{state}: {_why_not(status)}", colour), *_notes(status)])
-    lines = [messages.paint(state, colour), *_notes(status)]
-    lines.append(f"  generation  {status['generation']}, ruleset {status['digest'][:12]}")
+        return "\n".join([f"{word}: {_why_not(status)}", *notes])
+    since = f" since {status['since']}" if status["since"] else ""
+    said = [messages.entry(f"  {name}", text, MARGIN) for name, text in _facts(status)]
+    return "\n".join([f"{word}  generation {status['generation']}{since}", *notes, *said])
+
+
+def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is in force, from what, where, and what came of it."""
+    policy = f"{status['policy']['name']}; " if status["policy"] else ""
+    yield "policy", f"{policy}digest {status['digest'][:12]}"
+    for database in status["databases"]:
+        yield "database", f"{database['name']}{_built(database['built'])}"
+    if dropped := status["dropped"]:
+        seconds = "minute" if dropped["seconds"] in range(55, 66) else f"{dropped['seconds']} s"
+        yield "dropped", f"{dropped['packets']:,} packets in the last {seconds}"
     attached = {interface["name"] for interface in status["interfaces"] if interface["engine"] == "xdp"}
     for interface in status["interfaces"]:
         if interface["engine"] != "xdp" and interface["name"] in attached:
             continue  # nftables only waits there for another interface of that name
         attach = f", {interface['attach']}" if interface["attach"] else ""
         why = f": {interface['why']}" if "why" in interface else ""
-        lines.append(f"  interface   {interface['name']} ({interface['engine']}{attach}){why}")
+        yield "interface", f"{interface['name']} ({interface['engine']}{attach}){why}"
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
-        lines.append(f"  service     {service['name']}: {service['effective']}{starts}")
-    if last := status["last_reload"]:
-        lines.append(f"  reload      {last['time']}: {last['text']}")
+        yield "service", f"{service['name']}: {service['effective']}{starts}"
+        if count := service["counted_as_other"]:
+            yield "", f"{count:,} regions count as `other` on nftables; xdp counts all"
+    if (last := status["last_reload"]) and last["good"]:
+        yield "reload", f"{last['time']}: {last['text']}"
     if status["repairs"]:
         last = status["repairs"][0]
-        lines.append(
-            f"  repaired    {status['repaired']} times, last {last['time']}: {last['what']}; by {last['culprit']}"
-        )
-    lines.append(f"  daemon      {'running' if status['daemon'] else 'not running; the kernel judges without it'}")
-    return "\n".join(lines)
+        yield "repaired", f"{status['repaired']} times, last {last['time']}: {last['what']}; by {last['culprit']}"
+    yield "daemon", "running" if status["daemon"] else "not running; the kernel judges without it"
+
+
+def _built(epoch: int | None) -> str:
+    """When a database was made, and how long ago that is."""
+    if epoch is None:
+        return ""
+    days = int(time.time() - epoch) // DAY
+    age = "today" if days == 0 else f"{days:,} day{'' if days == 1 else 's'} ago"
+    return f", built {time.strftime('%Y-%m-%d', time.gmtime(epoch))}{'' if days < 0 else f' ({age})'}"
 
 
 def _why_not(status: dict[str, Any]) -> str:
@@ -85,16 +111,18 @@ def _why_not(status: dict[str, Any]) -> str:
     return "nothing has been loaded"
 
 
-def _notes(status: dict[str, Any]) -> list[str]:
+def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
     """What is out of the ordinary."""
-    lines = [f"  problem     {problem}" for problem in status["problems"]]
+    for problem in status["problems"]:
+        yield "problem", problem, messages.RED
     if change := status["change"]:
-        lines.append(f"  change      under way for {change['seconds']:.0f} s: {change['origin']}")
+        yield "change", f"under way for {change['seconds']:.0f} s: {change['origin']}", None
     if status["paused"]:
         why = f": {status['paused_why']}" if status["paused_why"] else ""
-        lines.append(f"  paused      until {status['paused_until'] or 'resume'}{why}; nothing is dropped")
+        yield "paused", f"until {status['paused_until'] or 'resume'}{why}; nothing is dropped", messages.YELLOW
     if status["rolled_back"]:
-        lines.append("  rolled back until the next reload")
-    if failure := status["last_failure"]:
-        lines.append(f"  failed      {failure['origin']} of {failure['time']}: {failure['error']}")
-    return lines
+        yield "rolled back", "until the next reload", messages.YELLOW
+    # The daemon's last reload that failed is a problem already.
+    last, failure = status["last_reload"], status["last_failure"]
+    if failure and not (last and not last["good"] and failure["origin"] == "reload"):
+        yield "failed", f"{failure['origin']} of {failure['time']}: {failure['error']}", messages.YELLOW

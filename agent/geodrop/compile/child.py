@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
@@ -27,14 +28,17 @@ from geodrop.compile.build import absent_countries, assemble, build, identity, w
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explain_with_databases
+from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
 from geodrop.compile.sandbox import Identity
 from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
+from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
-from geodrop.ruleset.explain import SCHEMA, parse_address
+from geodrop.ruleset.explain import not_answered
+from geodrop.ruleset.explained import told
 from geodrop.ruleset.model import Input, Ruleset
 from geodrop.text import harmless
 
@@ -56,6 +60,9 @@ CODECS = (
 )
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
+
+SCHEMA = 1
+"""Of the object of `check --json`."""
 
 
 class Known(NamedTuple):
@@ -201,6 +208,7 @@ def do(request: Request) -> Outcome:
 def check(request: Request) -> Outcome:
     """Validate the policy; the databases are not asked for."""
     policy, read = read_policy(request)
+    _warn_of_lists(policy, _previous(request))
     names = [service.name for service in policy.services]
     lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
     if request.content["options"]["json"]:
@@ -220,6 +228,7 @@ def compile_(request: Request) -> Outcome:
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
     previous = _previous(request)
+    _warn_of_lists(policy, previous)
     before = previous.ruleset if previous else None
     meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
     data = write(meta, sections, previous.container.whole if previous else None)
@@ -245,21 +254,33 @@ def explain(request: Request) -> Outcome:
     ruleset = Ruleset.unpack(build(policy, region_map, [*read, *known.sources]), policy.file)
     options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
+    texts = options["addresses"] or _lines(sys.stdin)
+    several = len(options["addresses"]) != 1
     code = 0
-    for text in options["addresses"] or _lines(sys.stdin):
+    for text in texts:
         try:
-            address = parse_address(text)
+            answers = _explained(ruleset, region_map, text, now)
         except DataError as failure:
             code = failure.exit_code
             _print_bad(text, failure, as_json=options["json"])
             continue
-        for explanation, record in explain_with_databases(ruleset, region_map, address, now):
-            if options["json"]:
-                print(json.dumps({**explanation.as_json(), "record": record}))
-            else:
-                more = f"\n    database record: {harmless(str(record))}" if record else ""
-                messages.say(harmless(explanation.as_text()) + more)
+        if options["json"]:
+            for answer in answers:
+                print(json.dumps(answer))
+        else:
+            for line in told(answers, several=several, verbose=options["verbose"]):
+                messages.say(harmless(line))
     return Outcome(code)
+
+
+def _explained(ruleset: Ruleset, region_map: RegionMap, text: str, now: float) -> list[dict[str, Any]]:
+    """The objects of `explain --json` for what was asked about; raises DataError where that is nothing."""
+    asked = parse(text)
+    return [
+        {**explanation.as_json(asked, piece), "record": record}
+        for piece in pieces(ruleset, asked)
+        for explanation, record in explain_with_databases(ruleset, region_map, piece.address, now)
+    ]
 
 
 TASKS: dict[str, Callable[[Request], Outcome]] = {
@@ -284,7 +305,13 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
     policy, warnings = load_policy(text, given["name"], read_list)
     for problem in warnings:
         messages.say(str(problem), sys.stderr)
-    return policy, read
+    counts = {harmless(entry.file): len(entry.prefixes) for entry in policy.lists.values() if entry.file}
+    return policy, [replace(one, prefixes=counts.get(one.name)) if one.kind == "list" else one for one in read]
+
+
+def _warn_of_lists(policy: Policy, previous: Opened | None) -> None:
+    for problem in shrunken(policy, previous.ruleset.meta.inputs) if previous else ():
+        messages.say(str(problem), sys.stderr)
 
 
 def _files(request: Request) -> list[Identity]:
@@ -361,7 +388,7 @@ def _lines(stream: Iterable[str]) -> Iterable[str]:
 
 def _print_bad(text: str, failure: DataError, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps({"schema": SCHEMA, "address": text, "error": failure.message}))
+        print(json.dumps(not_answered(text, failure)))
     else:
         messages.error(failure)
 

@@ -12,13 +12,15 @@ import sys
 import threading
 from typing import Self
 
-from geodrop.messages import RED, YELLOW, paint
+from geodrop.messages import GREEN, RED, YELLOW, entry, paint
+from geodrop.ruleset.explained import MARGIN
 from geodrop.text import lines
 
 PIECE = 1 << 16
 LONGEST_LINE = 1 << 16
 
 _SEVERITIES = {"geodrop: error:": RED, "geodrop: warning:": YELLOW}
+_VERDICTS = {"DROP": RED, "ACCEPT": GREEN}
 
 
 class Relay:
@@ -92,4 +94,7 @@ def shown(line: bytes) -> bytes:
     for severity, colour in _SEVERITIES.items():
         if text.startswith(severity):
             text = paint(severity, colour, sys.stderr) + text[len(severity) :]
+    for verdict, colour in _VERDICTS.items():
+        if text.startswith(f"{verdict:<{MARGIN}}"):
+            text = entry(verdict, text[MARGIN:], MARGIN, colour)
     return text.encode(errors="replace")

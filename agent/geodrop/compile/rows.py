@@ -61,7 +61,8 @@ class _Judge(NamedTuple):
         """The row for an address as it stands in the packet."""
         if key.never_drop != NONE:
             prefix = self.policy.never_drop.prefixes[key.never_drop]
-            return Row(Verdict.ACCEPT, Rung.NEVER_DROP, f"never_drop: {prefix}")
+            at = self.policy.never_drop.at.get(prefix, 0)
+            return Row(Verdict.ACCEPT, Rung.NEVER_DROP, f"never_drop: {prefix}", at=at)
         if key.winners[service] == NONE and key.region == SPECIAL:
             return Row(Verdict.ACCEPT, Rung.SPECIAL, "special")
         return self.embedded(key, service)
@@ -78,7 +79,7 @@ class _Judge(NamedTuple):
         return self._row(ladder.decide(region), str(region))
 
     def _row(self, decision: Decision, label: str) -> Row:
-        return Row(decision.verdict, decision.rung, decision.line, self.classes.get(label, NO_CLASS))
+        return Row(decision.verdict, decision.rung, decision.line, self.classes.get(label, NO_CLASS), decision.at)
 
 
 def _describe(policy: Policy, zones: Zones, key: ZoneKey) -> Zone:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 from geodrop.compile.channel import receive, send
 from geodrop.compile.relay import Relay
 from geodrop.errors import ConfigError, DataError, UnavailableError, UsageError
-from geodrop.inputs import open_regular
+from geodrop.inputs import open_beneath, open_regular
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -342,6 +342,7 @@ class _Conversation:
         try:
             if not isinstance(name, str) or folder < 0:
                 raise ValueError("must name a file inside the policy's folder")
+            # Root does this for a child that may be under somebody's control: nothing outside the folder is opened.
             descriptor = open_beneath(folder, name)
         except (OSError, ValueError) as error:
             self.ask({"refused": getattr(error, "strerror", None) or str(error)})
@@ -406,25 +407,6 @@ def open_database(path: str) -> int:
         return open_regular(path)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}", "name a GeoIP database (.mmdb) that can be read") from error
-
-
-def open_beneath(folder: int, name: str) -> int:
-    """Open a file inside a folder, given by descriptor, following no link and no `..`; raises OSError, ValueError.
-
-    Root does this for a child that may be under somebody's control, so a name must never lead out of the folder.
-    """
-    *parents, last = name.split("/")
-    if not last or any(part in ("", ".", "..") for part in (*parents, last)):
-        raise ValueError("must name a file inside the policy's folder")
-    at = os.dup(folder)
-    try:
-        for part in parents:
-            inner = os.open(part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
-            os.close(at)
-            at = inner
-        return open_regular(last, folder=at, follow=False)
-    finally:
-        os.close(at)
 
 
 def _environment() -> dict[str, str]:

@@ -12,6 +12,7 @@ from enum import StrEnum
 class Event(StrEnum):
     """The field GEODROP_EVENT; in a log that is no journal `kind`."""
 
+    AGENT_DOUBTFUL = "agent-doubtful"
     ASKED = "asked"
     AUDIT_FAILED = "audit-failed"
     BUG = "bug"
@@ -29,6 +30,8 @@ class Event(StrEnum):
     NO_LAST_GOOD = "no-last-good"
     NO_SOCKET_FOR_READERS = "no-socket-for-readers"
     PAUSED = "paused"
+    REGIONS_APART = "regions-apart"
+    REGIONS_NOT_APART = "regions-not-apart"
     RELOADED = "reloaded"
     RELOAD_FAILED = "reload-failed"
     REPAIRED = "repaired"

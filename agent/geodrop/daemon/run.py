@@ -11,7 +11,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from geodrop.config import load_config
+from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
 from geodrop.daemon.event import Event
@@ -58,28 +58,34 @@ STOP_SECONDS = 10.0
 def run_daemon(config_path: str | None) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, and UnavailableError where the
-    kernel cannot be watched. What cannot be put in force is tried again: a restart would mend nothing.
+    Where agent.yaml cannot be used but something was loaded before, that is looked after, and status says what is to
+    be mended. Raises ConfigError where there is nothing to look after, BusyError if a daemon or a load by hand is at
+    it, PrivilegeError, and UnavailableError where the kernel cannot be watched. What cannot be put in force is tried
+    again: a restart would mend nothing.
     """
-    config = load_config(config_path)
-    source_of(config)
+    config, doubt = load_config_or_assume(config_path)
+    if doubt and not Store(config.state).intent().digest:
+        config, doubt = load_config(config_path), ""
+    if not doubt:
+        source_of(config)
     with exclusive(os.path.abspath(config.socket), os.path.abspath(config.state)):
         remove_leftovers()
         trust_memory()
         sys.setswitchinterval(GIVES_WAY)
-        asyncio.run(Daemon(config_path, config).run())
+        asyncio.run(Daemon(config_path, config, doubt).run())
 
 
 class Daemon:
-    """The parts and how they are started."""
+    """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
 
-    def __init__(self, config_path: str | None, config: Config) -> None:
+    def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
         self._config = config
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
         parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
+        self._reload.doubt = doubt
         self._watch = Watch(self._reload, parts)
         self._tending = {
             "watch": self._watch.run,
@@ -171,6 +177,8 @@ class Daemon:
 
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
+        if self._reload.doubt:
+            self._log.error(self._reload.doubt, kind=Event.AGENT_DOUBTFUL)
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)
         if store.intent().unloaded:

@@ -84,6 +84,8 @@ class Verbs:
             fields["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
             if not last.good:
                 problems.insert(0, f"the reload of {utc(last.time)} failed: {last.text}")
+        elif self._reload.doubt:
+            problems.insert(0, self._reload.doubt)
         running = Running(fields, tuple(problems))
         return await self._read(lambda: read_status(self._reload.config, running), request)
 
@@ -123,12 +125,14 @@ class Verbs:
         """Drop nothing until a moment."""
         until = request.args["until"]
         done = await self._at_once(lambda: pause(self._reload.config, _asked(request), until), PAUSE, "pause")
+        self._reload.settle.soon()
         self._log.warning(done.text, kind=Event.PAUSED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
+        self._reload.settle.soon()
         self._log.info(done.text, kind=Event.RESUMED)
         return {"text": done.text, "warnings": list(done.warnings)}
 

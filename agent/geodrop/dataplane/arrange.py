@@ -15,6 +15,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.assign import assign
+from geodrop.dataplane.capabilities import XDP, missing
 from geodrop.dataplane.coverage import judged
 from geodrop.dataplane.engine import Interface, Report
 from geodrop.dataplane.network import Network
@@ -131,7 +132,8 @@ class _Change:
         except (UnavailableError, PrivilegeError) as error:
             if engine != "auto":
                 raise
-            self.unavailable = error.message
+            lacking = missing(XDP)
+            self.unavailable = f"xdp not installed ({', '.join(lacking)} missing)" if lacking else error.message
 
     def stage_nftables(self, plan: Assignment) -> None:
         """Fill nftables if the plan needs it. Where it only guards what may come, doing without is no failure."""

@@ -75,6 +75,7 @@ class Change:
         ruleset: Ruleset,
         selection: Selection,
         engine: str,
+        /,
         *,
         anew: bool = False,
         full: bool = True,

@@ -10,9 +10,11 @@ from geodrop.dataplane.change import begun, by_me
 from geodrop.dataplane.coverage import read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import is_pattern, select
+from geodrop.dataplane.regions import warnings_of_regions
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
+from geodrop.state.names import storable
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -47,7 +49,8 @@ class Unloaded:
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
     """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
     with exclusive():
-        return apply_file(path, config, engine_name, interfaces, by_me("load"))
+        loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
+        return replace(loaded, warnings=(*loaded.warnings, *warnings_of_regions(config)))
 
 
 def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
@@ -80,7 +83,15 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
-        report = change.put(ruleset, selected, engine_name, full=full, rolled_back=rolled_back)
+        report = change.put(
+            ruleset,
+            selected,
+            engine_name,
+            full=full,
+            rolled_back=rolled_back,
+            interfaces=storable(names),
+            engine=engine_name,
+        )
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems

@@ -5,7 +5,7 @@ This is the only place that knows that deny beats allow. `compile` asks it once 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one rung says: the verdict and the line of the policy that gave it, as written there."""
+    """What one rung says: the verdict and the line of the policy that gave it, as written there.
+
+    `at` is its number in the file, from 1; where it stands makes it no other decision.
+    """
 
     verdict: Verdict
     rung: Rung
     line: str
+    at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +81,10 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
     for lines, verdict in ((service.deny, Verdict.DROP), (service.allow, Verdict.ACCEPT)):
         for line, member in open_groups(policy.groups, lines):
             if member.kind in regions:
-                decision = Decision(verdict, Rung(member.kind), line.text)
+                decision = Decision(verdict, Rung(member.kind), line.text, line.place.line)
                 regions[member.kind].setdefault(member.name, decision)
                 continue
-            decision = Decision(verdict, Rung.PREFIX, line.text)
+            decision = Decision(verdict, Rung.PREFIX, line.text, line.place.line)
             networks: tuple[Network, ...]
             if member.network is not None:
                 networks, label = (member.network,), member.text
@@ -94,8 +98,8 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
         subdivisions=regions[LineKind.SUBDIVISION],
         countries=regions[LineKind.COUNTRY],
         continents=regions[LineKind.CONTINENT],
-        unknown=Decision(service.unknown, Rung.UNKNOWN, f"unknown: {_word(service.unknown)}"),
-        default=Decision(service.default, Rung.DEFAULT, f"default: {_word(service.default)}"),
+        unknown=Decision(service.unknown, Rung.UNKNOWN, f"unknown: {_word(service.unknown)}", service.unknown_at),
+        default=Decision(service.default, Rung.DEFAULT, f"default: {_word(service.default)}", service.default_at),
     )
 
 

@@ -6,7 +6,7 @@ service into the tables of the ladder in `ladder`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
@@ -130,7 +130,10 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One service: which packets it takes, and its verdict by region, list and prefix."""
+    """One service: which packets it takes, and its verdict by region, list and prefix.
+
+    `default_at` and `unknown_at` are the lines of the file that say so; 0: none does.
+    """
 
     name: str
     place: Place
@@ -143,14 +146,17 @@ class Service:
     starts: datetime | None = None
     established: Established = Established.CUT
     action: Action = Action.DROP
+    default_at: int = field(default=0, compare=False)
+    unknown_at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class NeverDrop:
-    """What is accepted before any service is asked."""
+    """What is accepted before any service is asked; `at` are the lines of the file that name the prefixes."""
 
     prefixes: tuple[Network, ...]
     ports: Ports
+    at: Mapping[Network, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +179,8 @@ class Policy:
     services: tuple[Service, ...]
     never_drop: NeverDrop
     limits: Limits
+
+    def source(self, place: Place) -> str:
+        """The line of the file that a place is in, for a message."""
+        lines = self.text.splitlines()
+        return lines[place.line - 1] if place.line <= len(lines) else ""

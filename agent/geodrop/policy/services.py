@@ -13,6 +13,7 @@ from geodrop.document.tree import Table
 from geodrop.policy import values
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Action, Established, Match, Mode, Ports, Service, Verdict
+from geodrop.policy.origins import Written
 
 if TYPE_CHECKING:
     from geodrop.document.problems import Place, Report
@@ -56,8 +57,8 @@ TCP = 6
 UDP = 17
 
 
-def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[Service, bool]:
-    """A service, and whether its match could be read: if not, nothing can be said about what it takes.
+def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[Service, Written]:
+    """A service, and how it is written: if its match cannot be read, nothing can be said about what it takes.
 
     Whatever cannot be read is reported, and something is put in its place that no one will see.
     """
@@ -81,6 +82,8 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
         starts=given.value("starts", values.parse_start),
         established=given.choice("established", Established) or Established.CUT,
         action=given.choice("action", Action) or Action.DROP,
+        default_at=_line_of(given, "default"),
+        unknown_at=_line_of(given, "unknown"),
     )
     if service.starts and service.mode is Mode.MONITOR:
         message = f"starts of {given.what} changes nothing while its mode is monitor; remove one of the two"
@@ -88,7 +91,11 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
     if service.established is Established.KEEP and readable and not _takes_tcp(match):
         message = f"established of {given.what} changes nothing, since it takes no TCP; remove it"
         report.warning(given.nodes["established"].place, message)
-    return service, readable
+    return service, Written({key: value.place for key, value in given.nodes.items()}, readable)
+
+
+def _line_of(given: Fields, key: str) -> int:
+    return given.nodes[key].place.line if key in given.nodes else 0
 
 
 def _lines(given: Fields, key: str) -> tuple[Line, ...]:
@@ -111,7 +118,17 @@ def parse_lines(report: Report, node: Node, what: str) -> tuple[Line, ...]:
 
 def parse_prefixes(report: Report, node: Node, what: str) -> tuple[Network, ...]:
     """Distinct prefixes and addresses, in the order written."""
-    return tuple(dict.fromkeys(shape.values(report, node, what, values.parse_prefix)))
+    return tuple(placed_prefixes(report, node, what))
+
+
+def placed_prefixes(report: Report, node: Node, what: str) -> dict[Network, int]:
+    """The same, each with the line that names it first."""
+    placed: dict[Network, int] = {}
+    for item in shape.listing(report, node, what):
+        network = shape.value(report, item, f"entry of {what}", values.parse_prefix)
+        if network is not None:
+            placed.setdefault(network, item.place.line)
+    return placed
 
 
 def parse_ports(report: Report, node: Node, what: str) -> Ports:

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from geodrop.dataplane import underway
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.errors import DataError
-from geodrop.ruleset.explain import SCHEMA, explain, parse_address
+from geodrop.ruleset.asked import parse, pieces
+from geodrop.ruleset.explain import explain, not_answered
+from geodrop.state.history import utc
+from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.dataplane.engine import Enforced
     from geodrop.report.pieces import Pieces
-    from geodrop.ruleset.explain import Address
+    from geodrop.ruleset.asked import Asked, Piece
     from geodrop.ruleset.model import Ruleset
 
 BATCH = 256
@@ -30,11 +33,11 @@ PIECE = 64
 def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -> Iterator[dict[str, Any]]:
     """The objects of `explain --json`, as of a time in seconds since the epoch, or of now.
 
-    Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError; an address that is none is an object with
-    `error`.
+    Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError; what is neither an address nor a prefix is an
+    object with `error`.
     """
-    engine, _, ruleset = what_is_loaded(config)
-    return explain_by(ruleset, addresses, at, engine)
+    engine, observed, ruleset = what_is_loaded(config)
+    return explain_by(ruleset, addresses, at, engine, observed.generation)
 
 
 def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> Pieces[list[dict[str, Any]]]:
@@ -51,34 +54,50 @@ def _piece(config: Config, addresses: Sequence[str], at: float | None) -> list[d
 
 
 def explain_by(
-    ruleset: Ruleset, addresses: Iterable[str], at: float | None, engine: Enforced | None = None
+    ruleset: Ruleset,
+    addresses: Iterable[str],
+    at: float | None,
+    engine: Enforced | None = None,
+    generation: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """The same by a ruleset; asks the kernel if it gets an engine."""
+    """The same by a ruleset; asks the kernel if it gets an engine, and says which generation that is of."""
     now = time.time() if at is None else at
     asked = iter(addresses)
     while batch := list(islice(asked, BATCH)):
-        yield from _explain(ruleset, batch, now, engine)
+        yield from _explain(ruleset, batch, now, engine, generation)
 
 
-def _explain(ruleset: Ruleset, batch: list[str], now: float, engine: Enforced | None) -> Iterator[dict[str, Any]]:
-    parsed = [_parsed(text) for text in batch]
-    good = [address for address in parsed if not isinstance(address, DataError)]
-    verdicts = iter(engine.judge(ruleset, list(map(str, good))) if engine and good else ())
-    for text, address in zip(batch, parsed, strict=True):
-        if isinstance(address, DataError):
-            yield {"schema": SCHEMA, "address": text, "error": address.message}
+def _explain(
+    ruleset: Ruleset, batch: list[str], now: float, engine: Enforced | None, generation: int
+) -> Iterator[dict[str, Any]]:
+    parsed = [_parsed(ruleset, text) for text in batch]
+    judged = [str(piece.address) for one in parsed if not isinstance(one, DataError) for piece in one[1]]
+    verdicts = iter(engine.judge(ruleset, judged) if engine and judged else ())
+    for text, one in zip(batch, parsed, strict=True):
+        if isinstance(one, DataError):
+            yield not_answered(text, one)
             continue
-        kernel = next(verdicts, None)
-        for number, explanation in enumerate(explain(ruleset, address, now)):
-            found = explanation.as_json()
-            if kernel:
-                said = kernel[number]
-                found["kernel"] = {"verdict": said.verdict, "where": said.where, "target": said.target or None}
-            yield found
+        asked, found = one
+        for piece in found:
+            kernel = next(verdicts, None)
+            for number, explanation in enumerate(explain(ruleset, piece.address, now)):
+                answer = explanation.as_json(asked, piece)
+                if answer["starts"] == utc(FOREVER):
+                    answer["starts"] = "resume"  # a pause without an end
+                if kernel:
+                    said = kernel[number]
+                    answer["kernel"] = {
+                        "generation": generation,
+                        "verdict": said.verdict,
+                        "would_drop": said.would_drop,
+                        "where": said.where,
+                        "target": said.target or None,
+                    }
+                yield answer
 
 
-def _parsed(text: str) -> Address | DataError:
+def _parsed(ruleset: Ruleset, text: str) -> tuple[Asked, list[Piece]] | DataError:
     try:
-        return parse_address(text)
+        return (asked := parse(text)), pieces(ruleset, asked)
     except DataError as failure:
         return failure

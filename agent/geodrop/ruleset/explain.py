@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
-from geodrop.errors import DataError
 from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
+    from geodrop.errors import DataError
+    from geodrop.ruleset.asked import Asked, Piece
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
 Address = IPv4Address | IPv6Address
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Explanation:
     """The answer for one address and service.
 
     `would_drop` is what the ladder says, `verdict` what happens at the time asked for, in the service's effective
-    `mode`. `zone` is the zone of the address as written; an `embedded` IPv4 address was judged in its place.
+    `mode`; before `starts` it drops nothing. `place` is the file and line of the policy that decide. `zone` is the zone
+    of the address as written; an `embedded` IPv4 address was judged in its place.
     """
 
     address: str
@@ -32,52 +35,48 @@ class Explanation:
     region: str | None
     rung: str
     line: str
+    place: str | None
     would_drop: bool
     verdict: str
     mode: str
+    starts: str | None = None
     embedded: str | None = None
 
-    @classmethod
-    def of(cls, found: Mapping[str, Any]) -> Explanation:
-        """From an object of `explain --json`."""
-        return cls(**{item.name: found[item.name] for item in fields(cls)})
-
-    def as_json(self) -> dict[str, Any]:
-        """One object of `explain --json`."""
+    def as_json(self, asked: Asked, piece: Piece) -> dict[str, Any]:
+        """One object of `explain --json`: what was `asked`, and how many addresses of it are judged as this one is."""
         return {
             "schema": SCHEMA,
+            "asked": asked.text,
             "address": self.address,
+            "addresses": piece.count,
             "service": self.service,
             "verdict": self.verdict,
             "would_drop": self.would_drop,
             "rung": self.rung,
             "line": self.line,
+            "place": self.place,
             "zone": self.zone,
             "region": self.region,
             "mode": self.mode,
+            "starts": self.starts,
             "embedded": self.embedded,
         }
 
-    def as_text(self) -> str:
-        """One line for a person."""
-        happens = self.verdict if self.would_drop == (self.verdict == "drop") else f"{self.verdict} (would drop)"
-        where = f"{self.address} (holds {self.embedded})" if self.embedded else self.address
-        region = f", region {self.region}" if self.region else ""
-        return f"{where}  {self.service}: {happens}, by {self.rung}: {self.line}{region}, zone {self.zone}"
 
-
-def parse_address(text: str) -> Address:
-    """An address as given by a person; raises DataError."""
-    try:
-        return ip_address(text)
-    except ValueError:
-        raise DataError(f"{text!r} is not an IPv4 or IPv6 address", "give a single address, without prefix") from None
+def not_answered(text: str, failure: DataError) -> dict[str, Any]:
+    """The object of `explain --json` for what is neither an address nor a prefix."""
+    return {
+        "schema": SCHEMA,
+        "asked": text,
+        "address": text,
+        "error": failure.message,
+        "next_step": failure.next_step,
+    }
 
 
 def effective_mode(service: ServiceSpec, now: float, *, paused: bool = False) -> str:
     """Monitor if paused, before `starts` (seconds since the epoch), or by `mode: monitor`."""
-    waiting = service.starts is not None and now < service.starts
-    return "monitor" if paused or waiting else service.mode
+    return "monitor" if paused or _waits(service, now) else service.mode
 
 
 def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = False) -> Iterator[Explanation]:
@@ -100,11 +99,21 @@ def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = Fa
             region=_region(ruleset, judged, embedded=embedded is not None),
             rung=row.rung,
             line=row.line,
+            place=f"{ruleset.meta.policy_name}:{row.at}" if row.at else None,
             would_drop=would_drop,
             verdict="drop" if would_drop and mode == "enforce" else "accept",
             mode=mode,
+            starts=_moment(service.starts) if service.starts is not None and _waits(service, now) else None,
             embedded=None if embedded is None else str(embedded),
         )
+
+
+def _waits(service: ServiceSpec, now: float) -> bool:
+    return service.starts is not None and now < service.starts
+
+
+def _moment(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _region(ruleset: Ruleset, zone: int, *, embedded: bool) -> str | None:

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-Glance = tuple[int, tuple["Entry", ...]]
-"""How many lines cannot be read, and the last entry of each kind."""
+Glance = tuple[int, tuple["Entry", ...], tuple[str, float]]
+"""How many lines cannot be read, the last entry of each kind, and which digest is in force since when."""
 
 DONE, FAILED = "done", "failed"
 
@@ -168,6 +168,14 @@ class History:
         """The last entry of each origin that put something in force, and the last that did not; the newest last."""
         return self._glance()[1]
 
+    def since(self, digest: str) -> float | None:
+        """Since when a ruleset is in force, whatever was mended meanwhile; None where another one was put there last.
+
+        In seconds since the epoch.
+        """
+        found, time_of = self._glance()[2]
+        return time_of if digest and digest == found else None
+
     def unreadable(self) -> int:
         """How many lines cannot be read; one, if none of them can."""
         return self._glance()[0]
@@ -248,7 +256,7 @@ _glanced: dict[tuple[object, ...], Glance] = {}
 
 
 def _condensed(entries: Iterable[Entry | None]) -> Glance:
-    unreadable, last = 0, dict[tuple[str, bool], Entry]()
+    unreadable, last, since = 0, dict[tuple[str, bool], Entry](), ("", 0.0)
     for entry in entries:
         if entry is None:
             unreadable += 1
@@ -256,7 +264,11 @@ def _condensed(entries: Iterable[Entry | None]) -> Glance:
         key = entry.origin, entry.put_in_force
         last.pop(key, None)  # the newest goes to the end
         last[key] = entry
-    return unreadable, tuple(last.values())
+        if entry.put_in_force and entry.digest != since[0]:
+            since = entry.digest, entry.time
+        elif entry.outcome == DONE and entry.origin == "unload":
+            since = "", entry.time
+    return unreadable, tuple(last.values()), since
 
 
 def policies(entries: Iterable[Entry]) -> list[Entry]:

@@ -20,4 +20,4 @@ def test_after_a_pause_that_has_lost_its_intent(host: Host) -> None:
     assert "cannot be read; the history is used" in done.json["problems"][0]
     assert len(done.json["problems"]) == 1
     assert host.geodrop.good("resume").out == "generation 2 -> 3: resumed: services drop again\n"
-    assert host.geodrop.good("status").out.startswith("enforcing\n")
+    assert host.geodrop.good("status").out.startswith("enforcing  generation ")

@@ -186,7 +186,7 @@ def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) ->
     entries = [entry for entry in host.geodrop.good("history", "--json").json_lines if entry["origin"] == "reload"]
     [failed] = [entry for entry in entries if entry["outcome"] == "failed"]
     [changed] = [entry for entry in entries if entry["generation"] == 2]
-    assert changed["change"] == "1 region moved to drop, +1 -0 prefixes"
+    assert changed["change"] == "api drops RU (<0.1% of IPv4), +1 -0 prefixes"
     assert "nowhere" in failed["error"]
     assert changed["uid"] == failed["uid"] == os.getuid()
     assert len(entries) == 3, "with that of the start"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Geodrop
+from tests.cli import Geodrop, on_terminal
 from tests.databases import city, country, write_database
 
 POLICY = """
@@ -33,7 +33,7 @@ def test_both_offline_forms_agree(files: tuple[Geodrop, list[str], str]) -> None
     assert [answer["rung"] for answer in full] == [
         "country", "subdivision", "unknown", "country", "country", "special", "country",
     ]  # fmt: skip
-    shared = ("address", "service", "zone", "rung", "line", "verdict", "would_drop", "embedded")
+    shared = ("address", "service", "zone", "rung", "line", "place", "verdict", "would_drop", "embedded")
     assert [[answer[key] for key in shared] for answer in full] == [[a[key] for key in shared] for a in short]
     assert full[1]["record"] == city("UA", "43")
     assert [answer["region"] for answer in full] == ["CN", "UA-43", "unknown", "CN", "CN", "unknown", "CN"]
@@ -51,15 +51,75 @@ def test_bad_line_is_answered_and_remembered(files: tuple[Geodrop, list[str], st
     """A line that is no address gives an object with `error`, the others are answered, and the end is 65."""
     geodrop, options, ruleset = files
     for form in (options, ["--ruleset", ruleset]):
-        done = geodrop.run("explain", *form, "--json", "-", stdin="1.0.0.1\n1.0.0.1/24\n2400::1\n")
+        done = geodrop.run("explain", *form, "--json", "-", stdin="1.0.0.1\n1.0.0.1/33\n2400::1\n")
         assert done.code == 65
         answers = [json.loads(line) for line in done.out.splitlines()]
         assert ["error" in answer for answer in answers] == [False, True, False]
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--policy", "p", "1.1.1.1"], ["--database", "d", "1.1.1.1"], ["--at", "tomorrow", "1.1.1.1"], []]
+    "arguments",
+    [
+        ["--policy", "p", "--ruleset", "r", "1.1.1.1"],
+        ["--database", "d", "1.1.1.1"],
+        ["--at", "tomorrow", "1.1.1.1"],
+        [],
+    ],
 )
 def test_usage(tmp_path: Path, arguments: list[str]) -> None:
     """Half a form, no address, or a time without zone: 2."""
     assert Geodrop(tmp_path).run("explain", *arguments).code == 2
+
+
+def test_verdict_line_and_change_lead(files: tuple[Geodrop, list[str], str]) -> None:
+    """Both offline forms lead with the same words: verdict, deciding line with its place, what to change; no zone."""
+    geodrop, options, ruleset = files
+    expected = (
+        "ACCEPT  CN: api denies CN (test.yaml:4); but api drops nothing before 2030-01-01T00:00:00Z; "
+        "to let it in: deny without CN, or allow: [1.0.0.1]\n"
+    )
+    for form in (options, ["--ruleset", ruleset]):
+        assert geodrop.good("explain", *form, "1.0.0.1:443").out == expected
+    full = geodrop.good("explain", *options, "-v", "1.0.0.1", "2.0.0.1").out.splitlines()
+    assert full[0] == "1.0.0.1"
+    assert full[2].startswith("        api: rung country, zone ")
+    assert full[3] == "        database record: {'country': {'iso_code': 'CN'}}"
+    assert full[4] == "2.0.0.1"
+
+
+def test_a_prefix(files: tuple[Geodrop, list[str], str]) -> None:
+    """Each way in which a prefix is judged, with its share; --at moves all of it."""
+    geodrop, options, ruleset = files
+    for form in (options, ["--ruleset", ruleset]):
+        assert geodrop.good("explain", *form, "--at", "2031-01-01T00:00:00Z", "1.0.0.0/23").out.splitlines() == [
+            "DROP    CN: api denies CN (test.yaml:4); such as 1.0.0.0 (256 of 512 addresses)",
+            (
+                "ACCEPT  unknown: no database has a country for it (unknown: allow, test.yaml:4, of api); such as "
+                "1.0.1.0 (256 of 512 addresses)"
+            ),
+        ]
+
+
+def test_databases_of_agent_yaml(files: tuple[Geodrop, list[str], str]) -> None:
+    """--policy alone takes the databases that agent.yaml names; where it names none, that is said (2)."""
+    geodrop, options, _ = files
+    done = geodrop.run("explain", *options[:2], "1.0.0.1")
+    assert (done.code, "add --database FILE" in done.err) == (2, True)
+    with (geodrop.folder / "agent.yaml").open("a") as config:
+        config.write("source: {policy: test.yaml, databases: [city.mmdb]}\n")
+    assert geodrop.good("explain", *options[:2], "1.0.0.1").out.startswith("ACCEPT  CN: api denies CN (test.yaml:4)")
+
+
+def test_colour_and_columns_on_a_terminal(files: tuple[Geodrop, list[str], str]) -> None:
+    """At 80 columns no line is longer, words stay whole, and the verdict has its colour unless NO_COLOR is set."""
+    geodrop, options, ruleset = files
+    for form in (options, ["--ruleset", ruleset]):
+        command = geodrop.command("explain", *form, "--at", "2031-01-01T00:00:00Z", "1.0.0.1")
+        painted = on_terminal(command, columns=80)
+        assert "\x1b[31mDROP\x1b[0m    CN: api denies CN" in painted
+        plain = on_terminal(command, columns=80, environment={"NO_COLOR": "1"})
+        assert "\x1b" not in plain
+        narrow = on_terminal(command, columns=40, environment={"NO_COLOR": "1"}).splitlines()
+        assert max(map(len, narrow)) <= 40
+        assert narrow[1].startswith("        ")
+        assert " ".join(line.strip() for line in narrow) == " ".join(plain.split()).replace("DROP CN", "DROP    CN")

@@ -1,9 +1,11 @@
+import re
 from typing import Any
 
 import pytest
 
 from geodrop.cli.status import describe
 from geodrop.report.state import State
+from tests.unit.test_messages import Terminal
 
 GOOD = {
     "state": "enforcing",
@@ -12,6 +14,10 @@ GOOD = {
     "problems": [],
     "generation": 42,
     "digest": "ab" * 32,
+    "since": "2026-01-01T00:00:00Z",
+    "policy": {"name": "policy.yaml", "sha256": "cd" * 32},
+    "databases": [{"name": "country.mmdb", "built": 1_760_000_000}],
+    "dropped": None,
     "last_good": "ab" * 32,
     "unloaded": False,
     "paused": False,
@@ -26,22 +32,37 @@ GOOD = {
     "last_failure": None,
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
-    "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
+    "services": [
+        {"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z", "counted_as_other": 0},
+    ],
 }
 
 
 def test_in_force() -> None:
     """A glance tells what is in force, where, and since when each service drops."""
     text = describe(GOOD)
-    assert text.startswith("enforcing\n")
-    for part in ("generation  42, ruleset abababababab", "eth0 (xdp, native)", "api: monitor, starts 2030-01-01"):
+    assert text.startswith("enforcing  generation 42 since 2026-01-01T00:00:00Z\n")
+    for part in (
+        "policy      policy.yaml; digest abababababab",
+        "database    country.mmdb, built 2025-10-09 (",
+        "eth0 (xdp, native)",
+        "api: monitor, starts 2030-01-01",
+    ):
         assert part in text
+
+
+def test_what_is_not_counted_by_region() -> None:
+    """Is said of the service, and nothing where all is."""
+    service = {"name": "api", "effective": "enforce", "starts": None, "counted_as_other": 1212}
+    said = "1,212 regions count as `other` on nftables; xdp counts all"
+    assert said in describe({**GOOD, "services": [service]})
+    assert "other" not in describe(GOOD)
 
 
 @pytest.mark.parametrize("state", list(State))
 def test_the_first_word_is_the_state(state: State) -> None:
     """Whatever follows: the text begins with the word that --json has too."""
-    assert describe({**GOOD, "state": str(state)}).splitlines()[0].partition(":")[0] == state
+    assert re.split(":|  ", describe({**GOOD, "state": str(state)}), maxsplit=1)[0] == state
 
 
 def test_repaired() -> None:
@@ -53,8 +74,9 @@ def test_repaired() -> None:
 
 def test_degraded() -> None:
     """What is wrong stands first."""
+    first = "enforcing, but degraded  generation 42 since 2026-01-01T00:00:00Z"
     text = describe({**GOOD, "state": "enforcing, but degraded", "problems": ["chain g42: expected 3 rules, found 2"]})
-    assert text.splitlines()[:2] == ["enforcing, but degraded", "  problem     chain g42: expected 3 rules, found 2"]
+    assert text.splitlines()[:2] == [first, "  problem     chain g42: expected 3 rules, found 2"]
 
 
 @pytest.mark.parametrize(
@@ -85,7 +107,7 @@ def test_what_is_out_of_the_ordinary() -> None:
         "last_failure": failure,
     }
     lines = describe(odd).splitlines()
-    assert lines[0] == "paused"
+    assert lines[0].startswith("paused  generation 42")
     assert lines[1:4] == [
         "  paused      until resume: incident; nothing is dropped",
         "  rolled back until the next reload",
@@ -107,6 +129,52 @@ def test_nothing_in_force_and_why() -> None:
     """A policy that was refused at the first start stands below."""
     text = describe({**GOOD, "state": "not enforcing", "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
     assert text.endswith("  problem     p.yaml:2:1: error: bad")
+
+
+def test_each_trouble_once() -> None:
+    """A reload that failed is a problem of the daemon, an attempt in the history, and its last: it is said once."""
+    error = "policy.yaml:3:1: error: no"
+    failed = {
+        **GOOD,
+        "state": "enforcing, but degraded",
+        "daemon": True,
+        "problems": [f"the reload of 2026-01-01T00:00:00Z failed: {error}"],
+        "last_reload": {"time": "2026-01-01T00:00:00Z", "good": False, "text": error},
+        "last_failure": {"origin": "reload", "time": "2026-01-01T00:00:00Z", "error": error},
+    }
+    assert describe(failed).count(error) == 1
+    load = {"origin": "load", "time": "2026-01-01T00:00:00Z", "error": "no"}
+    assert "  failed      load of 2026-01-01T00:00:00Z: no" in describe({**failed, "last_failure": load})
+
+
+@pytest.mark.parametrize(
+    ("dropped", "text"),
+    [
+        ({"packets": 1_234, "seconds": 60}, "1,234 packets in the last minute"),
+        ({"packets": 0, "seconds": 15}, "0 packets in the last 15 s"),
+        ({"packets": 5, "seconds": 80}, "5 packets in the last 80 s"),
+    ],
+)
+def test_drops_of_late(dropped: dict[str, int], text: str) -> None:
+    """What the daemon has counted, and over how long; without one there is no such line."""
+    assert f"  dropped     {text}\n" in describe({**GOOD, "dropped": dropped})
+    assert "dropped  " not in describe(GOOD)
+
+
+def test_words_are_wrapped_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line is longer than the terminal is wide, and what is wrong stands in a column; elsewhere a line is a line."""
+    problem = "interface eth1: not judged, since it came after the load and no daemon runs; next: geodrop reload " * 2
+    status = {**GOOD, "state": "enforcing, but degraded", "problems": [problem]}
+    assert f"  problem     {problem}\n" in describe(status)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr("sys.stdout", Terminal())
+    lines = describe(status).splitlines()
+    assert max(map(len, lines[1:])) <= 60
+    assert re.match(" {14}[a-z]", lines[2])
+    assert " ".join(problem.split()) in " ".join(" ".join(lines).split())
+    monkeypatch.delenv("NO_COLOR")
+    assert describe(status).splitlines()[1].startswith("\x1b[31m  problem\x1b[0m     ")
 
 
 def test_a_change_that_is_under_way() -> None:

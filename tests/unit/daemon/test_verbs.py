@@ -25,13 +25,21 @@ STRANGER = Peer(1, 12_345, frozenset({12_345}))
 READING = {"status", "counters", "verify", "explain", "history"}
 
 
-def ask(verb: str, peer: Peer = ROOT, *, only_reading: bool = False, last: Last | None = None, **args: Any) -> Any:  # noqa: ANN401 - as the verb has it
+def ask(
+    verb: str,
+    peer: Peer = ROOT,
+    *,
+    only_reading: bool = False,
+    last: Last | None = None,
+    doubt: str = "",
+    **args: object,
+) -> Any:  # noqa: ANN401 - as the verb has it
     """What the daemon answers to a request, nothing being loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
         made = parts()
         reload = Reload(Config(), made)
-        reload.last = last
+        reload.last, reload.doubt = last, doubt
         return await Verbs(reload, Watch(reload, made), made).answer(
             Request(verb, args, peer, only_reading, lambda _: None)
         )
@@ -64,7 +72,7 @@ def test_every_other_verb_reads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Status tells when and why, until a good one; a good one is told as well."""
+    """Status tells when and why, until a good one; a good one is told as well. Before any it tells what was assumed."""
 
     def told(_: Config, running: Running) -> dict[str, Any]:
         return {**running.fields, "problems": list(running.problems)}
@@ -74,6 +82,7 @@ def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found["problems"] == ["the reload of 1970-01-01T00:00:00Z failed: p.yaml:1:1: error: bad"]
     found = ask("status", last=Last(0.0, good=True, text="generation 1 -> 2"))["data"]
     assert found["problems"] == []
+    assert ask("status", doubt="without agent.yaml")["data"]["problems"] == ["without agent.yaml"]
     assert found["last_reload"] == {"time": "1970-01-01T00:00:00Z", "good": True, "text": "generation 1 -> 2"}
 
 

@@ -1,11 +1,14 @@
 from collections.abc import Sequence
+from ipaddress import IPv4Address
 
 from geodrop.dataplane.engine import KernelVerdict
 from geodrop.report import explain as module
 from geodrop.report.explain import explain_by
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.store import FOREVER
 from tests.unit.ruleset.test_model import META, pack
 
+FIRST = str(IPv4Address(0))
 RULESET = Ruleset.unpack(pack(), "file")
 
 
@@ -24,6 +27,24 @@ class Kernel:
         return [[KernelVerdict(service, "accept", address) for service in services] for address in addresses]
 
 
+def test_a_prefix_is_answered_for_each_of_its_parts() -> None:
+    """One address for each way in which its addresses are judged, with how many they are; the kernel is asked too."""
+    kernel = Kernel()
+    found = list(explain_by(RULESET, ["1.0.0.0/6"], 0, kernel, 9))  # type: ignore[arg-type]  # as above
+    assert [(one["address"], one["addresses"], one["verdict"]) for one in found[::2]] == [
+        (FIRST, 3 << 24, "accept"),
+        ("1.0.0.0", 1 << 24, "drop"),
+    ]
+    assert kernel.asked == [[FIRST, "1.0.0.0"]]
+    assert {one["kernel"]["generation"] for one in found} == {9}
+
+
+def test_a_pause_without_end_lasts_until_resume() -> None:
+    """Nobody reads of the year 2100."""
+    [api, _] = explain_by(RULESET.paused(FOREVER), ["1.2.3.4"], 0)
+    assert (api["would_drop"], api["verdict"], api["starts"]) == (True, "accept", "resume")
+
+
 def test_order_and_bad_lines() -> None:
     """An object for each address and service in order, repeated ones again; what is no address is an object too."""
     found = list(explain_by(RULESET, ["1.2.3.4", "nonsense", "1.2.3.4"], 0))
@@ -33,7 +54,7 @@ def test_order_and_bad_lines() -> None:
         ("nonsense", None),
         *(("1.2.3.4", name) for name in services),
     ]
-    assert "is not an IPv4 or IPv6 address" in found[len(services)]["error"]
+    assert "is neither an address nor a prefix" in found[len(services)]["error"]
 
 
 def test_the_kernel_is_asked_in_portions() -> None:
@@ -41,7 +62,13 @@ def test_the_kernel_is_asked_in_portions() -> None:
     kernel = Kernel()
     given = iter([f"1.0.{number // 256}.{number % 256}" for number in range(module.BATCH + 1)])
     found = explain_by(RULESET, given, 0, kernel)  # type: ignore[arg-type]  # it is asked for nothing else
-    assert next(found)["kernel"] == {"verdict": "accept", "where": "1.0.0.0", "target": None}
+    assert next(found)["kernel"] == {
+        "generation": 0,
+        "verdict": "accept",
+        "would_drop": False,
+        "where": "1.0.0.0",
+        "target": None,
+    }
     assert next(given) == f"1.0.{module.BATCH // 256}.0"
     assert all(one["kernel"]["where"] == one["address"] for one in found)
     assert [len(portion) for portion in kernel.asked] == [module.BATCH]

@@ -273,3 +273,21 @@ def test_a_history_is_gone_through_once(history: History, monkeypatch: pytest.Mo
     assert len(went) == 3
     history.path.unlink()
     assert (history.recent(), history.unreadable()) == ((), 0)
+
+
+def test_since_when_a_ruleset_is_in_force(history: History) -> None:
+    """From its own load on: what is mended or put back at a boot meanwhile is the same, another ruleset is not."""
+    assert history.since("d1") is None
+    entries = [
+        done("load", 1, "d1", at=10),
+        done("repair", 1, "d1", at=20),
+        done("reload", 2, "d2", at=30),
+        done("reload", 3, "d1", at=40),
+        done("boot", 3, "d1", at=50),
+        Entry(55, "reload", FAILED, 0, 4, "d2"),
+    ]
+    for entry in entries:
+        history.append(entry)
+    assert (history.since("d1"), history.since("d2"), history.since("")) == (40, None, None)
+    history.append(Entry(60, "unload", DONE, 0))
+    assert history.since("d1") is None

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.watch.drops import Drops
 from geodrop.daemon.worker import OWN
 from geodrop.dataplane.engines import Engines
 from geodrop.errors import GeodropError
@@ -24,11 +26,12 @@ INTERVAL = 5.0
 
 
 class Tally:
-    """The task that reads them. `totals` are packets and bytes by the name of the counter."""
+    """The task that reads them. `totals` are packets and bytes by the name of the counter, `drops` those of late."""
 
     def __init__(self, engine: Worker) -> None:
         self._engine = engine
         self.totals: Mapping[str, tuple[int, int]] = {}
+        self.drops = Drops()
 
     async def run(self) -> None:
         """For as long as the daemon lives."""
@@ -36,12 +39,19 @@ class Tally:
             with contextlib.suppress(GeodropError, OSError):
                 # Nothing is there where somebody has just flushed: that is when the last reading is wanted.
                 self.totals = await self._engine.do(_read, OWN) or self.totals
+                self.drops.note(await self._engine.do(_dropped, OWN), time.monotonic())
             await asyncio.sleep(INTERVAL)
 
     def forget(self) -> None:
         """They begin at zero again, since somebody wanted to have nothing of ours in the kernel."""
         self.totals = {}
+        self.drops = Drops()
 
 
 def _read() -> Mapping[str, tuple[int, int]]:
     return Engines.here().nftables.totals()
+
+
+def _dropped() -> int:
+    """Packets, on both engines."""
+    return sum(count.dropped[0] for count in Engines.here().counters())

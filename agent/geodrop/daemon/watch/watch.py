@@ -58,10 +58,11 @@ class Watch:
             causes = await self.events.wait()
 
     def as_object(self) -> dict[str, Any]:
-        """What `status --json` says of it: how many repairs since the start, and the last ones, the newest first."""
+        """What `status --json` says of it: repairs since the start, the newest first, and drops of the last minute."""
         return {
             "repaired": self.repairs.total,
             "repairs": [repair.as_object() for repair in reversed(self.repairs.last)],
+            "dropped": self.tally.drops.as_object(),
         }
 
     def problems(self) -> list[str]:
@@ -90,6 +91,7 @@ class Watch:
         if self._lasts(seen, causes):
             return
         if seen.differences:
+            self._reload.settle.soon()
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
             self._metrics.repaired()

@@ -31,13 +31,15 @@ TABLE_COMMENT = "geodrop: drops packets from regions that a service does not sup
 class InForce:
     """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself.
 
-    `base` is the generation that it stands on, if it is a thin one: its rules ask the maps of that one too.
+    `base` is the generation that it stands on, if it is a thin one: its rules ask the maps of that one too. `regions`:
+    of what counts as `other` its rules tell regions apart.
     """
 
     generation: int
     stamp: Stamp | None
     scope: Scope
     base: int | None = None
+    regions: bool = False
 
     @property
     def digest(self) -> str:
@@ -162,8 +164,19 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
         generation = names.generation_of(entry)
         if generation is not None and entry in snapshot.chains:
             stamp = Stamp.parse(snapshot.chains[entry].comment)
-            return InForce(generation, stamp, scope, _base(snapshot, generation))
+            return InForce(generation, stamp, scope, _base(snapshot, generation), tells_apart(snapshot, generation))
     return None
+
+
+def tells_apart(snapshot: Snapshot, generation: int) -> bool:
+    """Whether rules of a generation ask maps of regions."""
+    return any(
+        isinstance(part, VerdictMap) and names.is_region_map(part.name)
+        for chain in snapshot.chains.values()
+        if names.generation_of(chain.name) == generation
+        for rule in chain.rules
+        for part in rule.expressions
+    )
 
 
 def _base(snapshot: Snapshot, generation: int) -> int | None:

@@ -208,7 +208,9 @@ def library() -> ctypes.CDLL:
     try:
         loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
-        raise UnavailableError(f"libbpf 1.x cannot be loaded ({error})", "install it (Debian: libbpf1)") from error
+        raise UnavailableError(
+            f"xdp not installed: libbpf 1.x cannot be loaded ({error})", "install it (Debian: libbpf1)"
+        ) from error
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(loaded, name)
         function.restype, function.argtypes = result, arguments

@@ -1,0 +1,149 @@
+"""What `explain` says to a person, from the objects of `explain --json`: verdict, deciding line, and what to change.
+
+Every line begins with a word, its verdict or what it is about, and then the text from column 8 on.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    Answer = Mapping[str, Any]
+
+MARGIN = 8
+"""Columns of the word in front of a text."""
+MEMBERS = ("country", "subdivision", "continent")
+"""Rungs on which a line names a region, by itself or through a group."""
+
+
+def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, then: bool = False) -> Iterator[str]:
+    """The lines for answers in their order. `several`: what was asked stands above each; `verbose`: how it came.
+
+    `then`: they are as of another time than now, which is all that the kernel can tell of.
+    """
+    for asked, group in groupby(answers, key=lambda one: one["asked"]):
+        found = list(group)
+        if several:
+            yield asked
+        yield from _about(asked, found, verbose=verbose)
+        yield from _kernel([one for one in found if "kernel" in one], then=then)
+
+
+def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[str]:
+    total = sum(one["addresses"] or 0 for one in found if one["service"] == found[0]["service"])
+    whole = len({one["address"] for one in found}) == 1
+    said: dict[tuple[str, str], list[Answer]] = {}
+    for one in found:
+        verdict = "DROP" if one["verdict"] == "drop" else "ACCEPT"
+        # Of a prefix that is judged in several ways, no single line of the policy would change all of it.
+        change = _change(one, asked if "/" in asked else one["embedded"] or one["address"]) if whole else ""
+        text = _reason(one, alone=whole) + (change and f"; {change}")
+        said.setdefault((verdict, text), []).append(one)
+    for (verdict, text), same in said.items():
+        yield f"{verdict:<{MARGIN}}{text}{'' if whole else _where(same, total)}"
+        if verbose:
+            for one in same:
+                yield from _how(one)
+
+
+def _where(same: Sequence[Answer], total: int) -> str:
+    """Which addresses of a prefix are judged so."""
+    count = sum(one["addresses"] or 0 for one in same)
+    share = f" ({count:,} of {total:,} addresses)" if count else ""
+    return f"; such as {same[0]['address']}{share}"
+
+
+def _reason(one: Answer, *, alone: bool) -> str:
+    """The line that decides, and how; `alone`: it is said of this very address."""
+    region, service, line, rung = one["region"], one["service"], one["line"], one["rung"]
+    place = f"{line}, {one['place']}" if one["place"] else line
+    where = f" ({one['place']})" if one["place"] else ""
+    address = (one["embedded"] or one["address"]) if alone else "an address"
+    inside = f"{address} inside {one['address'] if alone else 'it'}, " if one["embedded"] else ""
+    who = f"{inside}{region}" if region else inside.removesuffix(", ") or address
+    denies = one["would_drop"]
+    match rung:
+        case "never-drop":
+            return f"{service} never drops it ({place})"
+        case "special":
+            return f"special, so neither of a country nor unknown: {service} lets it pass"
+        case "default":
+            said = f"{who}: no line of {service} {'allows' if denies else 'denies'} it ({place})"
+        case "unknown":
+            said = f"{who}: no database has a country for it ({place}, of {service})"
+        case _:
+            said = f"{who}: {service} {'denies' if denies else 'allows'} {line}{where}"
+    return said + _lets_pass(one)
+
+
+def _lets_pass(one: Answer) -> str:
+    """Why a packet passes that the ladder would drop."""
+    if not one["would_drop"] or one["verdict"] == "drop":
+        return ""
+    if one["starts"]:
+        return f"; but {one['service']} drops nothing before {one['starts']}"
+    return f"; but {one['service']} only counts (mode: monitor)"
+
+
+def _change(one: Answer, who: str) -> str:
+    """What to write in the policy for the other verdict; empty where nothing would do."""
+    other, mine, aim = ("allow", "deny", "let it in") if one["would_drop"] else ("deny", "allow", "drop it")
+    line, rung, region = one["line"], one["rung"], one["region"]
+    only = f"{other}: [{_bare(who)}]"
+    match rung:
+        case "never-drop" | "special":
+            return ""
+        case "default" if region and not region.startswith(("unknown", "continent:")):
+            what = f"{other}: [{region}], or only [{_bare(who)}]"
+        case "unknown" if one["would_drop"]:
+            what = f"{only}, or its country under corrections"
+        case "default" | "unknown":
+            what = only
+        case _ if line.startswith("list:"):
+            what = f"take it out of {line}"
+        case "prefix" if _same(line, who):
+            what = f"{mine} without {line}"
+        case _:
+            what = f"{mine} without {line}, or {only}"
+    return f"to {aim}: {what}"
+
+
+def _bare(who: str) -> str:
+    """IPv6 goes in quotes inside YAML's brackets."""
+    return f'"{who}"' if ":" in who else who
+
+
+def _same(line: str, who: str) -> bool:
+    try:
+        return ip_network(line, strict=False) == ip_network(who, strict=False)
+    except ValueError:
+        return False
+
+
+def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:
+    """Whether the kernel's own tables agree."""
+    wrong = []
+    for one in found:
+        said = one["kernel"]
+        agrees = said["would_drop"] == one["would_drop"] and (then or said["verdict"] == one["verdict"])
+        if not agrees:
+            wrong.append(f"differs for {one['service']}: {said['verdict']} ({one['address']}, {said['where']})")
+    if wrong:
+        yield from (f"{'kernel':<{MARGIN}}{text}; next: geodrop verify" for text in wrong)
+    elif found:
+        yield f"{'kernel':<{MARGIN}}agrees (generation {found[0]['kernel']['generation']})"
+
+
+def _how(one: Answer) -> Iterator[str]:
+    """What stands behind an answer: zone, rung, database record, and where the kernel has it."""
+    margin = " " * MARGIN
+    yield f"{margin}{one['service']}: rung {one['rung']}, zone {one['zone']}, mode {one['mode']}"
+    if record := one.get("record"):
+        yield f"{margin}database record: {record}"
+    if said := one.get("kernel"):
+        target = f" -> {said['target']}" if said["target"] else ""
+        yield f"{margin}kernel: {said['verdict']} ({said['where']}{target})"

@@ -1,0 +1,193 @@
+from typing import Any
+
+import pytest
+
+from geodrop.ruleset.explained import told
+
+ANSWER: dict[str, Any] = {
+    "asked": "1.2.3.4",
+    "address": "1.2.3.4",
+    "addresses": 1,
+    "service": "api",
+    "region": "CN",
+    "rung": "default",
+    "line": "default: deny",
+    "place": "policy.yaml:38",
+    "would_drop": True,
+    "verdict": "drop",
+    "mode": "enforce",
+    "starts": None,
+    "embedded": None,
+    "zone": 7,
+}
+PASSES = {"would_drop": False, "verdict": "accept"}
+KERNEL = {"generation": 41, "verdict": "drop", "would_drop": True, "where": "map g41-api.ipv4", "target": "g41-api.CN"}
+
+
+def one(**changed: object) -> str:
+    """The only line for an answer."""
+    [line] = told([{**ANSWER, **changed}], several=False)
+    return line
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        (
+            {},
+            (
+                "DROP    CN: no line of api allows it (default: deny, policy.yaml:38); "
+                "to let it in: allow: [CN], or only [1.2.3.4]"
+            ),
+        ),
+        (
+            {"region": "unknown", "rung": "unknown", "line": "unknown: deny"},
+            (
+                "DROP    unknown: no database has a country for it (unknown: deny, policy.yaml:38, of api); "
+                "to let it in: allow: [1.2.3.4], or its country under corrections"
+            ),
+        ),
+        (
+            {"rung": "country", "line": "CN"},
+            "DROP    CN: api denies CN (policy.yaml:38); to let it in: deny without CN, or allow: [1.2.3.4]",
+        ),
+        (
+            {"rung": "country", "line": "group:embargo"},
+            (
+                "DROP    CN: api denies group:embargo (policy.yaml:38); "
+                "to let it in: deny without group:embargo, or allow: [1.2.3.4]"
+            ),
+        ),
+        (
+            {"rung": "prefix", "line": "1.2.3.0/24"},
+            (
+                "DROP    CN: api denies 1.2.3.0/24 (policy.yaml:38); "
+                "to let it in: deny without 1.2.3.0/24, or allow: [1.2.3.4]"
+            ),
+        ),
+        (
+            {"rung": "prefix", "line": "1.2.3.4"},
+            "DROP    CN: api denies 1.2.3.4 (policy.yaml:38); to let it in: deny without 1.2.3.4",
+        ),
+        (
+            {"rung": "prefix", "line": "list:scanners", "region": None},
+            "DROP    1.2.3.4: api denies list:scanners (policy.yaml:38); to let it in: take it out of list:scanners",
+        ),
+        (
+            {"address": "2400::1", "asked": "[2400::1]:443"},
+            (
+                "DROP    CN: no line of api allows it (default: deny, policy.yaml:38); "
+                'to let it in: allow: [CN], or only ["2400::1"]'
+            ),
+        ),
+        (
+            {"address": "2002:102:304::", "asked": "2002:102:304::", "embedded": "1.2.3.4"},
+            (
+                "DROP    1.2.3.4 inside 2002:102:304::, CN: no line of api allows it (default: deny, policy.yaml:38); "
+                "to let it in: allow: [CN], or only [1.2.3.4]"
+            ),
+        ),
+        (
+            {"verdict": "accept", "mode": "monitor"},
+            (
+                "ACCEPT  CN: no line of api allows it (default: deny, policy.yaml:38); but api only counts "
+                "(mode: monitor); to let it in: allow: [CN], or only [1.2.3.4]"
+            ),
+        ),
+        (
+            {"verdict": "accept", "mode": "monitor", "starts": "2030-01-01T00:00:00Z"},
+            (
+                "ACCEPT  CN: no line of api allows it (default: deny, policy.yaml:38); but api drops nothing before "
+                "2030-01-01T00:00:00Z; to let it in: allow: [CN], or only [1.2.3.4]"
+            ),
+        ),
+        (
+            {**PASSES, "rung": "country", "line": "group:supported"},
+            (
+                "ACCEPT  CN: api allows group:supported (policy.yaml:38); "
+                "to drop it: allow without group:supported, or deny: [1.2.3.4]"
+            ),
+        ),
+        (
+            {**PASSES, "line": "default: allow"},
+            (
+                "ACCEPT  CN: no line of api denies it (default: allow, policy.yaml:38); "
+                "to drop it: deny: [CN], or only [1.2.3.4]"
+            ),
+        ),
+        (
+            {**PASSES, "rung": "unknown", "line": "unknown: allow", "region": "unknown"},
+            (
+                "ACCEPT  unknown: no database has a country for it (unknown: allow, policy.yaml:38, of api); "
+                "to drop it: deny: [1.2.3.4]"
+            ),
+        ),
+        (
+            {**PASSES, "rung": "never-drop", "line": "never_drop: 1.0.0.0/8"},
+            "ACCEPT  api never drops it (never_drop: 1.0.0.0/8, policy.yaml:38)",
+        ),
+        (
+            {**PASSES, "rung": "special", "line": "special", "place": None},
+            "ACCEPT  special, so neither of a country nor unknown: api lets it pass",
+        ),
+        (
+            {"asked": "1.2.3.0/24", "addresses": 256, "address": "1.2.3.0"},
+            (
+                "DROP    CN: no line of api allows it (default: deny, policy.yaml:38); "
+                "to let it in: allow: [CN], or only [1.2.3.0/24]"
+            ),
+        ),
+    ],
+)
+def test_verdict_line_and_change(changed: dict[str, Any], line: str) -> None:
+    """First what happens, then which line of the policy decides and where it stands, then what to write instead."""
+    assert one(**changed) == line
+
+
+def test_parts_of_a_prefix() -> None:
+    """What is judged alike is one line, with one address and how many there are."""
+    asked = {"asked": "1.2.0.0/22"}
+    answers = [
+        {**ANSWER, **asked, "address": "1.2.0.0", "addresses": 512},
+        {**ANSWER, **asked, "address": "1.2.2.0", "addresses": 256, **PASSES, "rung": "country", "line": "DE"},
+        {**ANSWER, **asked, "address": "1.2.3.0", "addresses": 256, "zone": 8},
+    ]
+    assert list(told(answers, several=True)) == [
+        "1.2.0.0/22",
+        (
+            "DROP    CN: no line of api allows it (default: deny, policy.yaml:38); such as 1.2.0.0 "
+            "(768 of 1,024 addresses)"
+        ),
+        "ACCEPT  CN: api allows DE (policy.yaml:38); such as 1.2.2.0 (256 of 1,024 addresses)",
+    ]
+    inside = [
+        {**ANSWER, "asked": "2002::/16", "addresses": None, "embedded": "x", "address": a} for a in ("2002::", "b")
+    ]
+    assert list(told(inside, several=False)) == [
+        "DROP    an address inside it, CN: no line of api allows it (default: deny, policy.yaml:38); such as 2002::"
+    ]
+
+
+def test_the_kernel_agrees_or_not() -> None:
+    """One line for all services; where it differs, for which, how it came, and what to do. At another time it can only
+    tell what the ladder says.
+    """
+    answers = [{**ANSWER, "kernel": KERNEL}, {**ANSWER, "service": "web", "kernel": {**KERNEL, "verdict": "accept"}}]
+    assert list(told(answers[:1], several=False))[-1] == "kernel  agrees (generation 41)"
+    assert list(told(answers, several=False))[-1] == (
+        "kernel  differs for web: accept (1.2.3.4, map g41-api.ipv4); next: geodrop verify"
+    )
+    assert list(told(answers, several=False, then=True))[-1] == "kernel  agrees (generation 41)"
+    wrong = {**ANSWER, "kernel": {**KERNEL, "would_drop": None}}
+    assert list(told([wrong], several=False, then=True))[-1].startswith("kernel  differs for api: drop")
+
+
+def test_how_it_came_only_when_asked_for() -> None:
+    """Zones, records and the names of maps are for -v."""
+    answers = [{**ANSWER, "record": {"country": "CN"}, "kernel": KERNEL}]
+    assert not any("zone" in line or "g41" in line for line in told(answers, several=False))
+    assert list(told(answers, several=False, verbose=True))[1:4] == [
+        "        api: rung default, zone 7, mode enforce",
+        "        database record: {'country': 'CN'}",
+        "        kernel: drop (map g41-api.ipv4 -> g41-api.CN)",
+    ]
