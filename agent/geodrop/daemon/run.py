@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
+from geodrop.daemon.event import Event
 from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
 from geodrop.daemon.metrics import Metrics
@@ -125,7 +126,7 @@ class Daemon:
             starting.cancel()
         finally:
             self._notifier.stopping()
-            self._log.info("stopping; the kernel goes on enforcing")
+            self._log.info("stopping; the kernel goes on enforcing", kind=Event.STOPPING)
             self._server.close()
             self._watch.events.close()
             self._reload.close()
@@ -138,7 +139,7 @@ class Daemon:
         """What no task has met: callbacks of the loop, and failures that nobody waited for."""
         error = context.get("exception")
         if isinstance(error, OSError):
-            self._log.error(context["message"], reason=str(error))
+            self._log.error(context["message"], kind=Event.LOOP_FAILED, reason=str(error))
         elif isinstance(error, Exception) and not isinstance(error, GeodropError):
             self._tasks.met("the event loop", error)
         elif error is None:
@@ -152,7 +153,7 @@ class Daemon:
         except OSError as error:
             raise ConfigError(f"metrics cannot be served: {error.strerror}", "see `metrics` in agent.yaml") from error
         try:
-            await exporter.serve()
+            await exporter.serve(partial(self._tasks.works, "metrics"))
         finally:
             exporter.close()
 
@@ -169,7 +170,7 @@ class Daemon:
         except PrivilegeError:
             raise
         except GeodropError as failure:
-            self._log.critical("what is in force is left as it is", reason=failure.message)
+            self._log.critical("what is in force is left as it is", kind=Event.START_FAILED, reason=failure.message)
             self._notifier.ready(f"degraded: {failure.message}")
             self._try_again(failure)
         for name, work in self._tending.items():
@@ -178,11 +179,13 @@ class Daemon:
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
         if self._reload.doubt:
-            self._log.error(self._reload.doubt)
+            self._log.error(self._reload.doubt, kind=Event.AGENT_DOUBTFUL)
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)
         if store.intent().unloaded:
-            self._log.warning("unloaded on request: nothing is enforced until the next reload")
+            self._log.warning(
+                "unloaded on request: nothing is enforced until the next reload", kind=Event.STARTED_UNLOADED
+            )
             self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
             return
         if store.intent().unknown:
@@ -192,7 +195,8 @@ class Daemon:
         taken = await self._take_over()
         if taken and store.intent().rolled_back:
             # Somebody wanted what is older than the source: only who asks for the source gets it.
-            self._log.warning("rolled back: the policy that was gone back to stays until the next reload")
+            said = "rolled back: the policy that was gone back to stays until the next reload"
+            self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
             self._notifier.ready("rolled back until the next reload")
             return
         try:
@@ -201,7 +205,12 @@ class Daemon:
             said = f"degraded: {failure.message}"
             if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
-                self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
+                self._log.critical(
+                    "nothing is enforced",
+                    kind=Event.NOT_ENFORCED,
+                    first_boot=self._config.first_boot,
+                    reason=failure.message,
+                )
             self._try_again(failure)
         self._notifier.ready(said)
 
@@ -244,23 +253,24 @@ class Daemon:
         try:
             loaded = await self._engine.do(partial(take_over, self._config))
         except GeodropError as failure:
-            self._log.error("the last good ruleset could not be loaded", reason=failure.message)
+            said = "the last good ruleset could not be loaded"
+            self._log.error(said, kind=Event.LAST_GOOD_FAILED, reason=failure.message)
             return await self._fall_back()
         if loaded is None:
-            self._log.warning("there is no last good ruleset yet")
+            self._log.warning("there is no last good ruleset yet", kind=Event.NO_LAST_GOOD)
             return False
         # Of what is in force already the interfaces may be others than a boot could know.
         said = "in force already" if loaded.before.generation == loaded.after.generation else "loaded again"
         digest, generation = loaded.after.digest[:12], loaded.after.generation
-        self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
+        self._log.info(f"the last good ruleset is {said}", kind=Event.TAKEN_OVER, generation=generation, digest=digest)
         return True
 
     async def _fall_back(self) -> bool:
         """What a boot would do: an older ruleset, for interfaces to come, or what `first_boot` says; False if open."""
         booted = await self._engine.do(lambda: boot(self._config, by_me("boot"), time.time()))
-        self._log.warning(booted.text)
+        self._log.warning(booted.text, kind=Event.FELL_BACK)
         for warning in booted.warnings:
-            self._log.warning(warning)
+            self._log.warning(warning, kind=Event.FALL_BACK_WARNING)
         return booted.observed.generation > 0
 
     async def _reload_on_signal(self) -> None:
