@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.control.client import ask
+from geodrop.ruleset.meta import OTHER_LABEL
 from geodrop.text import shown
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def run(args: argparse.Namespace) -> int:
     """Print the totals since the first load, once or until interrupted."""
     counts = read()
     show(counts, as_json=args.json)
+    if not args.json and any(count.get("region") == OTHER_LABEL for count in counts):
+        messages.say("other: regions that nftables does not tell apart, xdp would; see: geodrop status", flush=True)
     while args.watch:
         time.sleep(WATCH_SECONDS)
         before, counts = counts, read()

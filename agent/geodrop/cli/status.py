@@ -78,6 +78,8 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
         yield "service", f"{service['name']}: {service['effective']}{starts}"
+        if count := service["counted_as_other"]:
+            yield "", f"{count:,} regions count as `other` on nftables; xdp counts all"
     if (last := status["last_reload"]) and last["good"]:
         yield "reload", f"{last['time']}: {last['text']}"
     if status["repairs"]:

@@ -227,7 +227,8 @@ class Daemon:
         if loaded is None:
             self._log.warning("there is no last good ruleset yet")
             return False
-        said = "in force already" if loaded.report is None else "loaded again"
+        # Of what is in force already the interfaces may be others than a boot could know.
+        said = "in force already" if loaded.before.generation == loaded.after.generation else "loaded again"
         digest, generation = loaded.after.digest[:12], loaded.after.generation
         self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
         return True
@@ -257,8 +258,11 @@ def take_over(config: Config) -> Loaded | None:
     """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
 
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
+    What a boot has filled it has read back as well; the first reload compares all of it again.
     """
     store = Store(config.state)
     digests = (Engines.here().observe().digest, store.intent().digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
-    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair")) if digest else None
+    if not digest:
+        return None
+    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair"), full=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geodrop.daemon.worker import OWN
 from geodrop.dataplane.regions import tell_regions_apart
 from geodrop.dataplane.settle import settle
-from geodrop.errors import GeodropError
+from geodrop.errors import BusyError, GeodropError
 
 if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts
@@ -59,6 +59,8 @@ class Settle:
         try:
             if await self._engine.do(lambda: tell_regions_apart(self._reload.config), OWN):
                 self._log.info("regions are told apart in the counters of nftables")
+        except BusyError:
+            return  # what could not wait is followed by it too
         except (GeodropError, OSError) as error:
             self._again("regions count as `other` on nftables", error)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.engines import Engines
 from geodrop.errors import GeodropError
 from geodrop.state.store import Store
@@ -18,14 +19,15 @@ if TYPE_CHECKING:
 def tell_regions_apart(config: Config) -> bool:
     """Whether there was something to do, which is done then. For who holds the lock.
 
-    Raises DataError where the ruleset in force is damaged, ApplyError, and what engines do where they cannot work;
-    everything is counted as `other` then, as before.
+    Raises DataError where the ruleset in force is damaged, ApplyError, BusyError where something else cannot wait, and
+    what engines do where they cannot work; everything is counted as `other` then, as before.
     """
     engines, store = Engines.here(), Store(config.state)
-    digest = engines.observe().digest
-    if not digest or not store.ruleset_path(digest).exists():
+    observed, intent = engines.observe(), store.intent()
+    if not observed.digest or not store.ruleset_path(observed.digest).exists():
         return False
-    return engines.nftables.tell_regions_apart(store.ruleset(digest).paused(store.intent().paused))
+    with underway.making("regions", observed.generation, intent):
+        return engines.nftables.tell_regions_apart(store.ruleset(observed.digest).paused(intent.paused))
 
 
 def warnings_of_regions(config: Config) -> tuple[str, ...]:

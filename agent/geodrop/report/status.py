@@ -12,6 +12,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import DataError
+from geodrop.report.counters import as_other
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
@@ -93,6 +94,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     )
     state = state_of(facts)
     services = ruleset.meta.services if ruleset else ()
+    others = _as_other(engine, observed, ruleset) if ruleset else []
     inputs = ruleset.meta.inputs if ruleset else ()
     since = store.history.since(observed.digest)
     return {
@@ -133,11 +135,20 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
                 "mode": service.mode,
                 "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc(service.starts),
+                "counted_as_other": count,
             }
-            for service in services
+            for service, count in zip(services, others, strict=True)
         ],
         **(running.fields if running else {}),
     }
+
+
+def _as_other(engine: Engines, observed: Observed, ruleset: Ruleset) -> list[int]:
+    """Of each service, how many regions are not told apart by what judges."""
+    if all(interface.engine != "nftables" for interface in observed.interfaces):
+        return [0] * len(ruleset.meta.services)
+    told_apart = engine.nftables.tells_regions_apart()
+    return [as_other(ruleset, number, told_apart=told_apart) for number in range(len(ruleset.meta.services))]
 
 
 def _in_force(config: Config, observed: Observed, problems: list[str]) -> Ruleset | None:

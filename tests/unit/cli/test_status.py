@@ -32,7 +32,9 @@ GOOD = {
     "last_failure": None,
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
-    "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
+    "services": [
+        {"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z", "counted_as_other": 0},
+    ],
 }
 
 
@@ -47,6 +49,14 @@ def test_in_force() -> None:
         "api: monitor, starts 2030-01-01",
     ):
         assert part in text
+
+
+def test_what_is_not_counted_by_region() -> None:
+    """Is said of the service, and nothing where all is."""
+    service = {"name": "api", "effective": "enforce", "starts": None, "counted_as_other": 1212}
+    said = "1,212 regions count as `other` on nftables; xdp counts all"
+    assert said in describe({**GOOD, "services": [service]})
+    assert "other" not in describe(GOOD)
 
 
 @pytest.mark.parametrize("state", list(State))

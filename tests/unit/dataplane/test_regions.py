@@ -21,6 +21,7 @@ def test_a_load_does_it_in_the_same_command(kernel: Kernel, ruleset: Path, confi
     """With the ruleset that is in force; whoever comes again has nothing to do."""
     loaded = load(str(ruleset), config, "auto", ["eth0"])
     assert kernel.told_apart == [Ruleset.open(ruleset).digest]
+    assert kernel.under_way == ["regions"]
     assert loaded.warnings == ()
     assert not tell_regions_apart(config)
 

@@ -206,6 +206,12 @@ class NftablesEngine:
         with Connection() as connection:
             return tell_apart(connection, ruleset)
 
+    def tells_regions_apart(self) -> bool:
+        """Whether what is in force has a second map for that."""
+        with Connection() as connection:
+            found = observe.in_force(observe.read(connection))
+        return found is not None and found.regions
+
     def is_thin(self) -> bool:
         """Whether what is in force stands on the maps of an older generation."""
         with Connection() as connection:

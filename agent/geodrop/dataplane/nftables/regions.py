@@ -12,6 +12,7 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.nftables import compare, messages, names, observe, program
 from geodrop.dataplane.nftables.changes import unheard
 from geodrop.dataplane.nftables.model import Surplus
@@ -52,6 +53,7 @@ def tell_apart(connection: Connection, ruleset: Ruleset) -> bool:
         undo.callback(_undo, connection, [there[chain.name] for chain in asking], own)
         counters = {name: (0, 0) for name in wanted.counters if name not in before.counters}
         for requests in portions(added(counters, new, maps), min(TRANSACTION, connection.capacity // 2)):
+            underway.go_on()
             connection.transaction(requests)
         for map_ in maps:
             raise_any(compare.content(map_, observe.dump_elements(connection, map_.header.name)))
