@@ -115,8 +115,8 @@ if [ -d /run/systemd/system ]; then
 		"the daemon of this version does not start, and what was in force still is; next: journalctl -u geodrop," \
 		"or install the version before in the same way"
 else
-	# The root of an image: there is no systemd to tell, and what lies in /run is made at its boot.
-	systemd-tmpfiles --create --prefix=/etc --prefix=/var geodrop.conf
+	# The root of an image: there is no systemd to tell, and its boot makes the rest of geodrop.tmpfiles.
+	install -d -m 0750 -o root -g geodrop /etc/geodrop
 fi
 for old in /opt/geodrop-*; do
 	[ "$old" = "$folder" ] || rm -rf "$old"
