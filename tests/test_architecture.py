@@ -45,7 +45,6 @@ TYPES_ONLY = {("errors", "document")}
 LIBRARIES: dict[str, set[str]] = {
     "numpy": {"geo", "compile"},
     "maxminddb": {"geo"},
-    "geoip2": {"geo"},
     "yaml": {"document"},
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
@@ -61,7 +60,7 @@ parent, and that the log could not be written.
 
 WRITING = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}
 
-UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
+UNTRUSTED_INPUT = {"numpy", "maxminddb", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
 """What reads databases and policies: never inside a process with privileges."""
 
 PRIVILEGED = (
@@ -228,3 +227,116 @@ def test_kept_rulesets_are_opened_by_digest(path: Path) -> None:
     """What has the name of a digest may be another file: `Store.ruleset` looks."""
     if path.relative_to(PACKAGE) != Path("state/store.py"):
         assert "Ruleset.open(store.ruleset_path" not in path.read_text(), "use Store.ruleset"
+
+
+BROAD = {"OSError", "Exception", "BaseException"}
+
+PASSES_OVER = {
+    "cli/main.py: main": "a bug; the contract gives it a code",
+    "compile/child.py: do": "a bug; the contract gives it a code",
+    "compile/relay.py: _pass_on": "either side has ended, and the child's end is told by its exit",
+    "compile/relay.py: _show": "the terminal has gone, or the child",
+    "compile/sandbox.py: Child.is_fit": "another child is started, which opens the databases and says what is wrong",
+    "compile/sandbox.py: Child.prepare": "the child has died; the next job finds that out",
+    "daemon/autoreload.py: look": "what cannot be looked at counts as missing: nothing is reloaded before it is there",
+    "daemon/exporter.py: _File.serve": "what is written says when, and an alert watches that",
+    "daemon/exporter.py: _send": "the client has gone",
+    "daemon/listener.py: Connection.offer": "the client has gone",
+    "daemon/listener.py: Listener._accept": "who connects goes on waiting in the kernel's queue",
+    "daemon/listener.py: Listener._few_are_left": "none is left: that is the answer",
+    "daemon/log.py: _connect": "there is no journal; the log goes to stderr",
+    "daemon/metrics.py: Snapshot.collect": "geodrop_up 0 is what it means",
+    "daemon/notify.py: Notifier._say": "systemd notices by its watchdog",
+    "daemon/server.py: Peer.of": "fewer groups are fewer rights",
+    "daemon/server.py: _Door._outcome": "a bug in one verb, logged and answered as that",
+    "daemon/watch/tally.py: Tally.run": "the last reading stays",
+    "dataplane/doctor/interfaces.py: driver": "a name to show, or none",
+    "dataplane/ipsec.py: _has_states": "None: it cannot be told, which whoever asks is told",
+    "dataplane/ipsec.py: _is_there": "then it is asked",
+    "dataplane/nftables/changes.py: _made_by": "a change without the name of who made it is a change",
+    "dataplane/xdp/memory.py: available": "what is free is less than what is available",
+    "state/files.py: sweep": "the next sweep finds it",
+    "state/history.py: History._glance": "it counts as a line that cannot be read, which status tells of",
+    "state/history.py: History._parsed": "it counts as a line that cannot be read, which status tells of",
+    "state/history.py: History.prune": "nothing is forgotten",
+    "state/leftovers.py: remove_leftovers": "nothing is removed; the next start tries again",
+    "state/lock.py: _gone": "the file is removed instead; where that fails it names a daemon that does not answer",
+    "state/lock.py: exclusive": "whoever is refused is not told who has the lock",
+    "state/lock.py: last_state": "it is not known, and the usual place is named instead",
+    "state/room.py: Room.take": "there is no room to reserve; the write that lacks it says so",
+    "state/store.py: Store._file_differs": "it differs from whatever it should say",
+    "state/store.py: Store._prune": "one more file stays",
+    "state/store.py: Store.note": "it is written again, which says what is wrong",
+    "state/store.py: Store.prune": "nothing is forgotten",
+    "state/store.py: Store.retire": "it counts as retired earlier, which `keep` bounds",
+    "state/unwritten.py: Unwritten._write": "this process keeps it, and says that no other knows",
+    "state/unwritten.py: Unwritten.done": "this process knows better, and the next write replaces it",
+    "state/unwritten.py: Unwritten.read": "nothing is known of it; whoever decides by it asks `intent`, which raises",
+}
+"""Where any failure is passed over, whatever it is: the file, the function, and why that is right there."""
+
+
+def is_broad(caught: ast.expr | None) -> bool:
+    """Whether these exceptions hold all that the system may refuse."""
+    names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
+    return any(name is None or ast.unparse(name) in BROAD for name in names)
+
+
+def says_nothing(handler: ast.ExceptHandler) -> bool:
+    """Whether a handler neither raises nor looks at what it has caught."""
+    inside = [node for line in handler.body for node in ast.walk(line)]
+    looks = any(isinstance(node, ast.Name) and node.id == handler.name for node in inside)
+    return not looks and not any(isinstance(node, ast.Raise) for node in inside)
+
+
+def passed_over(node: ast.AST, name: str = "") -> Iterator[tuple[str, int]]:
+    """Every place below a node where any failure is passed over: the function, and the line.
+
+    Not below a handler that raises: there another failure is told already.
+    """
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.ExceptHandler) and is_broad(inner.type):
+            if not says_nothing(inner):
+                continue
+            yield name, inner.lineno
+        if (
+            isinstance(inner, ast.Call)
+            and ast.unparse(inner.func).endswith("suppress")
+            and any(map(is_broad, inner.args))
+        ):
+            yield name, inner.lineno
+        inside = name
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inside = f"{name}.{inner.name}".lstrip(".")
+        yield from passed_over(inner, inside)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_failures_are_told_apart(path: Path) -> None:
+    """Only what is named is passed over: `except OSError: pass` takes a lack of descriptors for a missing file."""
+    inside = path.relative_to(PACKAGE)
+    found = {f"{inside}: {name}": line for name, line in passed_over(ast.parse(path.read_text()))}
+    new = {f"{name} (line {line})" for name, line in found.items() if name not in PASSES_OVER}
+    assert not new, "name what is meant, such as FileNotFoundError or errors.Excused(errno.EBADF)"
+    listed = {name for name in PASSES_OVER if name.startswith(f"{inside}: ")}
+    assert listed <= found.keys(), "take these off the list"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("try: f()\nexcept OSError: pass", 1),
+        ("try: f()\nexcept (KeyError, Exception): g()", 1),
+        ("try: f()\nexcept: pass", 1),
+        ("with suppress(KeyError, OSError): f()", 1),
+        ("with contextlib.suppress(OSError), g(): f()", 1),
+        ("try: f()\nexcept FileNotFoundError: pass", 0),
+        ("try: f()\nexcept OSError as error: say(error)", 0),
+        ("try: f()\nexcept OSError as error:\n  if error.errno != 2: raise", 0),
+        ("try: f()\nexcept BaseException:\n  with suppress(OSError): f()\n  raise", 0),
+        ("with suppress(FileNotFoundError): f()", 0),
+    ],
+)
+def test_what_passing_over_is(text: str, expected: int) -> None:
+    """What the test above finds, and what it lets be."""
+    assert len(list(passed_over(ast.parse(text)))) == expected

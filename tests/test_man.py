@@ -20,6 +20,7 @@ from geodrop.document import shape
 from geodrop.document.keys import paths
 from geodrop.policy import parse
 from geodrop.policy.model import Action, Established, Mode
+from geodrop.state import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,7 +161,7 @@ def tables(keys: Keys) -> list[Keys]:
         (parse.KEYS, "services.NAME.mode", Mode),
         (parse.KEYS, "services.NAME.established", Established),
         (parse.KEYS, "services.NAME.action", Action),
-        (config.KEYS, "engine", config.ENGINES),
+        (config.KEYS, "engine", names.ENGINES),
         (config.KEYS, "first_boot", config.FIRST_BOOT),
     ],
 )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
@@ -18,14 +18,16 @@ from geodrop.errors import ConfigError, ConfigFileError, UnavailableError, not_o
 from geodrop.inputs import read_regular
 from geodrop.state.keep import Keep
 from geodrop.state.lock import last_state
+from geodrop.state.names import ENGINES, INTERFACE, MAX_NAMES
 from geodrop.state.places import default_socket, default_state
 
 if TYPE_CHECKING:
-    from geodrop.document.problems import Report
+    from collections.abc import Mapping
+
+    from geodrop.document.problems import Problem, Report
     from geodrop.document.tree import Node
 
 DEFAULT_PATH = "/etc/geodrop/agent.yaml"
-ENGINES = ("auto", "nftables", "xdp")
 LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -36,9 +38,6 @@ MAX_SIZE = 1 << 20
 COUNT = re.compile(r"[1-9][0-9]{0,4}")
 SIZES = {"M": 1_000_000, "G": 1_000_000_000}
 SIZE = re.compile(r"([1-9][0-9]{0,5})([MG])")
-INTERFACE = re.compile(r"!?[^\s/:]{1,127}")
-"""dev_valid_name in net/core/dev.c, as long as alternative names may be, with room for the patterns of fnmatch."""
-
 
 SOURCE = {
     "policy": Key("a policy, with `databases`"),
@@ -121,13 +120,71 @@ def load_config(path: str | None) -> Config:
     A file that was named must exist; the usual one may be missing. Raises ConfigError, and ConfigFileError with every
     problem in the file.
     """
+    found, problems = _read(path) or ({}, [])
+    if problems:
+        raise ConfigFileError(problems)
+    return Config(**found)
+
+
+def load_config_or_assume(path: str | None, *, slips: bool = True) -> tuple[Config, str]:
+    """The same for what must work whatever agent.yaml is like: a boot, a daemon, who looks or breaks the glass.
+
+    Where it is damaged, missing or cannot be read: interfaces and engine are those of the last load. `state` and
+    `first_boot` are what it says all the same, if that much of it can be read; else the state is where the last daemon
+    had it. All else is by default, with nothing forgotten. The line says so, and is empty only where all was read, or
+    where the usual file is missing. Raises ConfigError where `path` names no file: that is a slip of the pen; but not
+    without `slips`.
+    """
+    found: dict[str, Any] = {}
+    try:
+        read = _read(path)
+        if read and not read[1]:
+            return Config(**read[0]), ""
+        found, problems = read or ({}, [])
+        said = str(problems[0]).splitlines()[0] if problems else ""
+    except ConfigError as error:
+        if path and slips and not os.path.lexists(path):
+            raise
+        said = error.message
+    state, where = found.get("state"), "as it says"
+    if state is None:
+        state, where = _last_state()
+    assumed = replace(_of_the_last_load(state, found), state=state)
+    if not said:
+        return assumed, ""
+    told = f"state in {state}, {where}; interfaces and engine as at the last load; all else by default"
+    return replace(assumed, keep=Keep.everything()), f"without agent.yaml, which cannot be used ({said}): {told}"
+
+
+def _last_state() -> tuple[Path, str]:
+    with suppress(UnavailableError):
+        if last := last_state():
+            return Path(last), "that of the last daemon"
+    return default_state(), "its usual place"
+
+
+def _of_the_last_load(state: Path, found: Mapping[str, Any]) -> Config:
+    """Where packets were judged and by what, and of what was `found` what belongs to a boot."""
+    # Not imported at the top: nobody needs it who has an agent.yaml.
+    from geodrop.state.store import Store  # noqa: PLC0415
+
+    intent, read = Store(state).intent(), {key: found[key] for key in ("interfaces", "first_boot") if key in found}
+    last = {"interfaces": intent.interfaces, "engine": intent.engine or None}
+    return Config(**read | {key: value for key, value in last.items() if value is not None})
+
+
+def _read(path: str | None) -> tuple[dict[str, Any], list[Problem]] | None:
+    """The keys that can be used and, if there are any mistakes, all problems; None where the usual file is missing.
+
+    Raises ConfigError where the file cannot be read.
+    """
     named = path or os.environ.get("GEODROP_CONFIG")
     at = named or DEFAULT_PATH
     try:
         data = read_regular(at, MAX_SIZE)
     except FileNotFoundError:
         if named is None:
-            return Config()
+            return None
         raise ConfigError(f"{at}: no such file", "name another with --config, or leave it out for defaults") from None
     except OSError as error:
         raise not_opened(at, error, ConfigError, "name a file of YAML that can be read") from error
@@ -135,30 +192,9 @@ def load_config(path: str | None) -> Config:
     from geodrop.document.tree import read_document  # noqa: PLC0415
 
     _, root, report = read_document(data, at)
-    config = _Reader(Path(at).parent, report).config(root) if root else Config()
-    if report.failed:
-        raise ConfigFileError(report.problems())
-    return config
-
-
-def load_config_or_assume(path: str | None) -> tuple[Config, str]:
-    """The same for what must work whatever agent.yaml is like: to look, and to break the glass.
-
-    Where it is damaged or cannot be read, its defaults, with the state where the last daemon had it and nothing
-    forgotten, and a line that says so. Raises ConfigError where `path` names no file: that is a slip of the pen.
-    """
-    try:
-        return load_config(path), ""
-    except ConfigError as error:
-        if path and not os.path.lexists(path):
-            raise
-        state, where = default_state(), "its usual place"
-        with suppress(UnavailableError):
-            if last := last_state():
-                state, where = Path(last), "that of the last daemon"
-        said = error.message.splitlines()[0]
-        doubt = f"without agent.yaml, which cannot be used ({said}): state in {state}, {where}; all else by default"
-        return Config(state=state, keep=Keep.everything()), doubt
+    # Of a file that is no whole YAML, or has a key twice, nobody can tell what it says.
+    found = _Reader(Path(at).parent, report).keys(root) if root and not report.failed else {}
+    return found, report.problems() if report.failed else []
 
 
 class _Reader:
@@ -171,8 +207,8 @@ class _Reader:
         self._report = report
         self._shape = shape
 
-    def config(self, root: Node) -> Config:
-        """The whole file."""
+    def keys(self, root: Node) -> dict[str, Any]:
+        """What the whole file says, by key; a key with a mistake in it is left out."""
         found = self._shape.fields(self._report, root, "agent.yaml", KEYS)
         read: dict[str, object] = {
             "engine": found.value("engine", partial(self._choice, ENGINES)),
@@ -182,17 +218,26 @@ class _Reader:
             "socket": found.value("socket", Path),
             "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
         }
-        if "keep" in found.nodes:
-            read["keep"] = self._keep(found.nodes["keep"])
-        if "source" in found.nodes:
-            read["source"] = self._source(found.nodes["source"])
-        if "interfaces" in found.nodes:
-            node = found.nodes["interfaces"]
-            read["interfaces"] = names = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
-            self._check_left_out(node, names)
-        if "metrics" in found.nodes:
-            read["metrics"] = self._metrics(found.nodes["metrics"])
-        return Config(**{name: value for name, value in read.items() if value is not None})  # type: ignore[arg-type]
+        for key, parse in (
+            ("keep", self._keep),
+            ("source", self._source),
+            ("interfaces", self._interfaces),
+            ("metrics", self._metrics),
+        ):
+            if key in found.nodes:
+                errors = self._report.errors
+                parsed = parse(found.nodes[key])
+                read[key] = parsed if self._report.errors == errors else None
+        return {name: value for name, value in read.items() if value is not None}
+
+    def _interfaces(self, node: Node) -> tuple[str, ...]:
+        names = tuple(self._shape.values(self._report, node, "interfaces", self._interface))
+        if len(names) > MAX_NAMES:
+            self._report.error(
+                node.place, f"interfaces has {len(names):,} names, {MAX_NAMES} is the most; write patterns"
+            )
+        self._check_left_out(node, names)
+        return names
 
     def _source(self, node: Node) -> Source | None:
         found = self._shape.fields(self._report, node, "source", SOURCE)

@@ -199,3 +199,16 @@ def _placed(one: dict[str, str]) -> dict[str, str | None]:
     """A message says what is wrong, a semicolon, and what to write."""
     error, _, step = one["text"].partition("; ")
     return {"severity": one["severity"], "place": one["place"], "error": error, "next_step": step}
+
+
+class Excused:
+    """Passes over what the system refuses with one of these numbers of errno, and nothing else."""
+
+    def __init__(self, *numbers: int) -> None:
+        self._numbers = numbers
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> bool:
+        return isinstance(error, OSError) and error.errno in self._numbers

@@ -14,6 +14,7 @@ from tests.bcc import require_bcc
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
+from tests.conformance.joined import JoinedEngine, JoinedExportedEngine, JoinedSavedEngine
 from tests.conformance.saved import SavedEngine
 from tests.conformance.thin import ThinEngine
 from tests.conformance.wire import Wire, make_wire
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 
 ENGINES: dict[str, Callable[[Pins], Engine]] = {
     "exported": lambda _: ExportedEngine(),
+    "exported-joined": lambda _: JoinedExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
+    "nftables-joined": lambda _: JoinedEngine(),
+    "nftables-joined-saved": lambda _: JoinedSavedEngine(),
     "nftables-saved": lambda _: SavedEngine(),
     "nftables-thin": lambda _: ThinEngine(),
     "xdp-bcc": lambda pins: XdpEngine(BccLoader(), pins=pins, attach=("native",)),

@@ -18,6 +18,7 @@ from geodrop.ruleset.model import Ruleset
 from tests.conformance.case import CN, DENY_CN, US, VERSION, Case, Expectation, both, service
 from tests.conformance.cases import CASES
 from tests.conformance.conftest import ENDED_BY_A_DROP, REJECTING
+from tests.conformance.joined import as_compiled_for, as_counted_by
 from tests.conformance.random_packets import POLICIES, random_packet
 from tests.conformance.service_cases import REJECT
 from tests.conformance.wire import JUDGED
@@ -47,9 +48,9 @@ _generations = itertools.count(1)
 def load(engine: Engine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
     """Compile a policy and put it in force on the judged interface."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
-    ruleset = Ruleset.unpack(
-        compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)]), "test"
-    )
+    with as_compiled_for(engine):
+        data = compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)])
+    ruleset = Ruleset.unpack(data, "test")
     with wire.host.entered():
         engine.apply(ruleset, next(_generations), [JUDGED])
     return ruleset
@@ -95,7 +96,7 @@ def expected(engine: Engine, oracle: Oracle, packet: Packet) -> Judgement:
 
     counts = sorted(judgement.counts, key=turn)
     last = next((at for at, count in enumerate(counts, start=1) if count[2] == "dropped"), len(counts))
-    return replace(judgement, counts=tuple(counts[:last]))
+    return as_counted_by(engine, packet, replace(judgement, counts=tuple(counts[:last])))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)

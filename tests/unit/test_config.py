@@ -90,6 +90,7 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("interfaces: eth0", "must be a list; write [eth0]"),
         ("interfaces: ['a b']", "cannot be an interface's name"),
         ("interfaces: [" + 128 * "a" + "]", "cannot be an interface's name"),
+        (f"interfaces: [{', '.join(257 * ['eth0'])}]", "interfaces has 257 names, 256 is the most; write patterns"),
         ("interfaces: ['!eth*']", "leaves a pattern out; write the names of interfaces"),
         ("interfaces: ['eth*', '!eth1']", "interfaces has both !eth1 and eth*, which means it"),
         ("source: {policy: p.yaml}", "needs policy and databases, or ruleset alone"),

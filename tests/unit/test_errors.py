@@ -1,5 +1,7 @@
 import errno
 
+import pytest
+
 from geodrop import errors
 from geodrop.document.problems import Place, Problem
 
@@ -85,3 +87,13 @@ def test_a_right_that_is_missing_is_77_whatever_the_file_is() -> None:
     )
     missing = errors.not_opened("x", FileNotFoundError(errno.ENOENT, "No such file"), errors.DataError, "put it there")
     assert (missing.exit_code, str(missing)) == (65, "x: No such file; put it there")
+
+
+def test_only_what_is_named_is_excused() -> None:
+    """One of these refusals is passed over; any other comes through, as does what is no refusal of the system."""
+    with errors.Excused(errno.EBADF, errno.ENOENT):
+        raise OSError(errno.ENOENT, "gone")
+    with pytest.raises(OSError, match="full"), errors.Excused(errno.EBADF, errno.ENOENT):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(ValueError, match="other"), errors.Excused(errno.EBADF):
+        raise ValueError("other")

@@ -1,15 +1,15 @@
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from geodrop.compile.opening import open_beneath, open_database, open_policy
+from geodrop.compile.opening import open_database, open_policy
 from geodrop.config import load_config
 from geodrop.errors import GeodropError
-from geodrop.inputs import open_regular, read_regular
+from geodrop.inputs import open_beneath, open_regular, read_regular
 from geodrop.ruleset import container
 
 
@@ -74,8 +74,8 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, opener: str, kind: s
     before = set(os.listdir("/proc/self/fd"))
     failure = within_a_minute(lambda: OPENERS[opener](path))
     assert isinstance(failure, OSError | GeodropError)
-    followed = "a symbolic link" if opener == "list" and path.is_symlink() else called
-    assert f"is {followed}, not a regular file" in str(failure)
+    outside = opener == "list" and path.is_symlink()
+    assert ("leads out of the folder" if outside else f"is {called}, not a regular file") in str(failure)
     assert set(os.listdir("/proc/self/fd")) == before
 
 
@@ -118,3 +118,105 @@ def test_who_may_not_read_is_told_which_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         open_regular(tmp_path / "none")
     assert str(tmp_path / "none") in str(caught.value)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[int]:
+    """A policy's folder, with a secret and a FIFO beside and inside it, as a descriptor."""
+    inside = tmp_path / "policy"
+    (inside / "lists").mkdir(parents=True)
+    (inside / "lists" / "a.txt").write_text("1.2.3.4\n")
+    (inside / "..2026_11_28").mkdir()
+    (inside / "..2026_11_28" / "b.txt").write_text("5.6.7.8\n")
+    (inside / "..data").symlink_to("..2026_11_28")
+    (inside / "b.txt").symlink_to("..data/b.txt")
+    (inside / "lists" / "up.txt").symlink_to("../lists/a.txt")
+    (tmp_path / "secret").write_text("secret")
+    (inside / "link").symlink_to("../secret")
+    (inside / "absolute").symlink_to(inside / "lists" / "a.txt")
+    (inside / "magic").symlink_to("/proc/self/fd/0")
+    (inside / "out").symlink_to(tmp_path)
+    (inside / "loop").symlink_to("loop")
+    (inside / "hanging").symlink_to("none")
+    os.mkfifo(inside / "pipe")
+    (inside / "to-pipe").symlink_to("pipe")
+    descriptor = os.open(inside, os.O_PATH | os.O_DIRECTORY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("lists/a.txt", "1.2.3.4\n"),
+        ("lists/up.txt", "1.2.3.4\n"),
+        ("b.txt", "5.6.7.8\n"),
+        ("..data/b.txt", "5.6.7.8\n"),
+    ],
+)
+def test_links_inside_the_folder_are_followed(folder: int, name: str, content: str) -> None:
+    """A list below the policy's folder is found, also through links as a mounted ConfigMap has them."""
+    with open(open_beneath(folder, name)) as file:
+        assert file.read() == content
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../secret", "leads out of the folder"),
+        ("lists/../../secret", "leads out of the folder"),
+        ("/etc/passwd", "leads out of the folder"),
+        ("link", "leads out of the folder"),
+        ("absolute", "leads out of the folder"),
+        ("magic", "leads out of the folder"),
+        ("out/secret", "leads out of the folder"),
+        ("loop", "Too many levels"),
+        ("hanging", "No such file"),
+        (".", "is a directory"),
+        ("lists/", "is a directory"),
+        ("pipe", "is a FIFO"),
+        ("to-pipe", "is a FIFO"),
+        ("", "No such file"),
+        ("b.txt\0", "no name of a file"),
+    ],
+)
+def test_no_name_leads_outside(folder: int, name: str, reason: str) -> None:
+    """Root opens nothing outside the policy's folder, whatever the child asks for and wherever links lead."""
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match=reason):
+        open_beneath(folder, name)
+    assert set(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_link_that_changes_meanwhile_never_leads_outside(tmp_path: Path) -> None:
+    """While somebody turns a link in and out of the folder, what is opened is the file inside, or nothing."""
+    inside = tmp_path / "policy"
+    (inside / "a").mkdir(parents=True)
+    (inside / "a" / "list").write_text("inside")
+    (tmp_path / "list").write_text("secret")
+    stop = threading.Event()
+
+    def turn() -> None:
+        while not stop.is_set():
+            for target in ("a", ".."):
+                (inside / "next").symlink_to(target)
+                (inside / "next").rename(inside / "data")
+
+    (inside / "data").symlink_to("a")
+    thread = threading.Thread(target=turn)
+    thread.start()
+    found = set()
+    descriptor = os.open(inside, os.O_PATH | os.O_DIRECTORY)
+    try:
+        for _ in range(3_000):
+            try:
+                with open(open_beneath(descriptor, "data/list")) as file:
+                    found.add(file.read())
+            except OSError:
+                found.add("nothing")
+    finally:
+        stop.set()
+        thread.join()
+        os.close(descriptor)
+    assert found <= {"inside", "nothing"}
+    assert "inside" in found

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.compile import sandbox
+from geodrop.compile.failures import say
 from geodrop.compile.opening import open_database, open_policy
 from geodrop.config import DEFAULT_PATH, load_config
-from geodrop.errors import GeodropError, as_object
+from geodrop.errors import GeodropError
 from geodrop.state.service_user import service_user
+from geodrop.state.store import Store
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from geodrop.config import Config
+    from geodrop.ruleset.container import Container
 
 DEFAULT_POLICY = "/etc/geodrop/policy.yaml"
 SCHEMA = 1
@@ -44,19 +49,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print a line for what is good, or every problem with its place."""
+    before = _asked_for(args.config)
+    previous = [memory.descriptor for memory in before.memories()] if before else []
     if args.policy is not None:
-        return _check(sandbox.Job("check", args.policy, args.database, options={"json": args.json}))
+        return _check(sandbox.Job("check", args.policy, args.database, previous=previous, options={"json": args.json}))
     config = load_config(args.config)
     source = config.source
     if source is None:
         if named := args.config or os.environ.get("GEODROP_CONFIG"):
             return _good(named, config, as_json=args.json)
-        return _check(sandbox.Job("check", DEFAULT_POLICY, args.database, options={"json": args.json}))
+        job = sandbox.Job("check", DEFAULT_POLICY, args.database, previous=previous, options={"json": args.json})
+        return _check(job)
     if source.ruleset is not None:
         return _good(args.config or os.environ.get("GEODROP_CONFIG") or DEFAULT_PATH, config, as_json=args.json)
     user = service_user(config.state)
     databases = args.database or source.databases
-    job = sandbox.Job("check", source.policy, databases, options={"json": args.json}, opening=user.acting)
+    options = {"json": args.json}
+    job = sandbox.Job("check", source.policy, databases, previous=previous, options=options, opening=user.acting)
     code = _check(job)
     if code == 0 and not args.json:
         messages.say(f"user {harmless(user.name)}, as which the daemon runs, can read all of it")
@@ -69,10 +78,10 @@ def _check(job: sandbox.Job) -> int:
     policy = job.policy if job.policy and _opens(open_policy, job.policy, job, failures) else None
     databases = [path for path in job.databases if _opens(open_database, path, job, failures)]
     if policy is None and not databases:
-        return _say(failures, as_json=bool(job.options["json"]))
+        return say(failures, as_json=bool(job.options["json"]))
     said = [{"exit": one.exit_code, "error": one.message, "next_step": one.next_step} for one in failures]
     options = {**job.options, "failures": said}
-    return sandbox.run(sandbox.Job("check", policy, databases, options=options, opening=job.opening))
+    return sandbox.run(replace(job, policy=policy, databases=databases, options=options))
 
 
 def _opens(open_: Callable[[str], int], path: str, job: sandbox.Job, failures: list[GeodropError]) -> bool:
@@ -85,19 +94,10 @@ def _opens(open_: Callable[[str], int], path: str, job: sandbox.Job, failures: l
     return True
 
 
-def _say(failures: Sequence[GeodropError], *, as_json: bool) -> int:
-    for failure in failures:
-        messages.error(failure)
-    if as_json:
-        print(json.dumps(as_object(*failures)))
-    return failures[0].exit_code
-
-
 def _good(name: str, config: Config, *, as_json: bool) -> int:
     """An agent.yaml whose source is no policy: the ruleset that it names is opened, by digest and format."""
     # Not imported at the top: who has a policy to check needs no ruleset.
     from geodrop.ruleset.model import Ruleset  # noqa: PLC0415
-    from geodrop.state.store import Store  # noqa: PLC0415
 
     found: dict[str, Any] = {"schema": SCHEMA, "config": name, "ruleset": None, "digest": None, "user": None}
     lines = [f"{harmless(name)}: good"]
@@ -113,3 +113,10 @@ def _good(name: str, config: Config, *, as_json: bool) -> int:
         lines.append(f"user {harmless(user.name)}, as which the daemon runs, can read it")
     messages.say(json.dumps(found) if as_json else "\n".join(lines))
     return 0
+
+
+def _asked_for(config: str | None) -> Container | None:
+    """The ruleset asked for last, to compare lists with; None where there is none that this user may read."""
+    with suppress(GeodropError, FileNotFoundError, PermissionError):
+        return Store(load_config(config).state).asked_for()
+    return None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.control.client import ask
+from geodrop.ruleset.meta import OTHER_LABEL
 from geodrop.text import shown
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
     counts = read()
     if not args.watch:
         show(counts, as_json=args.json)
+        if not args.json and any(count.get("region") == OTHER_LABEL for count in counts):
+            messages.say("other: regions that nftables does not tell apart, xdp would; see: geodrop status", flush=True)
         return 0
     taken = time.monotonic()
     if not args.json:

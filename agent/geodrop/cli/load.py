@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop import messages
-from geodrop.config import ENGINES, load_config
+from geodrop.config import load_config, load_config_or_assume
 from geodrop.dataplane.change import by_me
 from geodrop.dataplane.load import load
+from geodrop.errors import ConfigError
 from geodrop.state.lock import exclusive
+from geodrop.state.names import ENGINES
 from geodrop.text import harmless, shown
 
 if TYPE_CHECKING:
     import argparse
-
-    from geodrop.config import Config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Load and say what happened."""
-    config = load_config(args.config)
     if args.boot:
-        return _boot(config)
+        return _boot(args.config)
+    config = load_config(args.config)
     engine = args.engine or config.engine
     loaded = load(args.ruleset, config, engine, args.interface)
     if loaded.report and loaded.report.note:
@@ -63,14 +64,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _boot(config: Config) -> int:
-    """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on."""
+def _boot(config_path: str | None) -> int:
+    """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on.
+
+    78 where agent.yaml cannot be used: what was in force is in force again, and somebody has to mend the file.
+    """
     # Not imported at the top: nobody else needs it, and a boot nothing else.
     from geodrop.dataplane.boot import boot  # noqa: PLC0415
     from geodrop.state.leftovers import remove_leftovers  # noqa: PLC0415
 
+    config, doubt = load_config_or_assume(config_path, slips=False)
+    if doubt:
+        messages.warning(doubt)
     with exclusive():
-        booted = boot(config, by_me("boot"), time.time())
+        booted = boot(config, replace(by_me("boot"), change=doubt), time.time())
         remove_leftovers()
     for warning in booted.warnings:
         messages.warning(warning)
@@ -78,4 +85,4 @@ def _boot(config: Config) -> int:
         messages.warning(booted.text, messages.RED)
     else:
         messages.say(shown(booted.text))
-    return 0
+    return ConfigError.exit_code if doubt else 0

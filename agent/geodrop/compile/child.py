@@ -9,7 +9,6 @@ databases ahead of its task.
 from __future__ import annotations
 
 import codecs
-import contextlib
 import ctypes
 import errno
 import hashlib
@@ -20,6 +19,7 @@ import socket
 import sys
 import time
 import traceback
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
@@ -28,6 +28,8 @@ from geodrop.compile.build import absent_countries, assemble, build, identity, w
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explained
+from geodrop.compile.failures import collecting, say
+from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
 from geodrop.compile.sandbox import Identity
 from geodrop.errors import (
@@ -36,9 +38,7 @@ from geodrop.errors import (
     DataError,
     GeodropError,
     ListError,
-    PolicyError,
     PrivilegeError,
-    as_object,
     failure_of,
 )
 from geodrop.geo.database import Database
@@ -51,7 +51,7 @@ from geodrop.ruleset.model import Input, Ruleset
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from geodrop.policy.model import Policy
 
@@ -70,6 +70,9 @@ SCHEMA = 1
 """Of `check --json`."""
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
+
+SCHEMA = 1
+"""Of the object of `check --json`."""
 
 
 class Known(NamedTuple):
@@ -201,10 +204,10 @@ def do(request: Request) -> Outcome:
     try:
         return TASKS[request.content["task"]](request)
     except GeodropError as failure:
-        return _failed([failure], as_json=as_json)
+        return Outcome(say([failure], as_json=as_json))
     except MemoryError:
         too_much = DataError("the inputs need more memory than the compile process may use", "use smaller ones")
-        return _failed([too_much], as_json=as_json)
+        return Outcome(say([too_much], as_json=as_json))
     except BrokenPipeError:
         return Outcome(0)
     except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
@@ -219,20 +222,21 @@ def check(request: Request) -> Outcome:
     failures = [failure_of(one["exit"], one["error"], one["next_step"]) for one in options.get("failures", ())]
     policy, read, known = None, list[Input](), None
     if "policy" in request.content:
-        with _collecting(failures):
+        with collecting(failures):
             policy, read = read_policy(request)
+            _warn_of_lists(policy, _previous(request))
     databases = []
     for item in request.content["databases"]:
-        with _collecting(failures):
+        with collecting(failures):
             databases.append(Database.open(request.descriptors[item["fd"]], item["name"]))
     if databases and len(databases) == len(request.content["databases"]):
-        with _collecting(failures):
+        with collecting(failures):
             known = _known(databases)
     if policy and known and not failures:
-        with _collecting(failures):
+        with collecting(failures):
             assemble(policy, _corrected(known, policy), [*read, *known.sources])
     if failures:
-        return _failed(failures, as_json=options["json"])
+        return Outcome(say(failures, as_json=options["json"]))
     if policy is None:
         return Outcome(0)
     names = [service.name for service in policy.services]
@@ -250,25 +254,6 @@ def check(request: Request) -> Outcome:
     return Outcome(0)
 
 
-@contextlib.contextmanager
-def _collecting(failures: list[GeodropError]) -> Iterator[None]:
-    """Go on after a failure, so that all are found."""
-    try:
-        yield
-    except GeodropError as failure:
-        failures.append(failure)
-
-
-def _failed(failures: Sequence[GeodropError], *, as_json: bool) -> Outcome:
-    """Say failures; that of the first counts. A policy's problems come first: databases are looked at for its sake."""
-    ordered = sorted(failures, key=lambda failure: not isinstance(failure, PolicyError))
-    for failure in ordered:
-        messages.error(failure)
-    if as_json:
-        print(json.dumps(as_object(*ordered)))
-    return Outcome(ordered[0].exit_code)
-
-
 def compile_(request: Request) -> Outcome:
     """Write the ruleset to the descriptor given; say what it changes against a previous one, if that is given too."""
     policy, read = read_policy(request)
@@ -277,6 +262,7 @@ def compile_(request: Request) -> Outcome:
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
     previous = _previous(request)
+    _warn_of_lists(policy, previous)
     before = previous.ruleset if previous else None
     meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
     data = write(meta, sections, previous.container.whole if previous else None)
@@ -354,7 +340,13 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
         raise
     for problem in warnings:
         messages.say(str(problem), sys.stderr)
-    return policy, read
+    counts = {harmless(entry.file): len(entry.prefixes) for entry in policy.lists.values() if entry.file}
+    return policy, [replace(one, prefixes=counts.get(one.name)) if one.kind == "list" else one for one in read]
+
+
+def _warn_of_lists(policy: Policy, previous: Opened | None) -> None:
+    for problem in shrunken(policy, previous.ruleset.meta.inputs) if previous else ():
+        messages.say(str(problem), sys.stderr)
 
 
 def _files(request: Request) -> list[Identity]:

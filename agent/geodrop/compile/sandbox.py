@@ -23,9 +23,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from geodrop.compile.channel import receive, send
-from geodrop.compile.opening import open_beneath, open_database, open_policy
+from geodrop.compile.opening import open_database, open_policy
 from geodrop.compile.relay import Relay
-from geodrop.errors import DataError, PrivilegeError, UnavailableError, UsageError
+from geodrop.errors import DataError, UnavailableError, UsageError, user_name
+from geodrop.inputs import open_beneath
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -351,13 +352,16 @@ class _Conversation:
         return self._said.decode(errors="replace")
 
     def _give(self, folder: int, name: object) -> None:
+        who = ""
         try:
             if not isinstance(name, str) or folder < 0:
                 raise ValueError("must name a file inside the policy's folder")
             with self._opening():
+                who = user_name()
+                # Root does this for a child that may be under somebody's control: nothing outside the folder is opened.
                 descriptor = open_beneath(folder, name)
-        except PrivilegeError as failure:
-            self.ask({"refused": failure.message, "denied": True})
+        except PermissionError:
+            self.ask({"refused": f"user {who} may not read it", "denied": True})
             return
         except (OSError, ValueError) as error:
             self.ask({"refused": getattr(error, "strerror", None) or str(error)})

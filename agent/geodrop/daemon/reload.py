@@ -57,13 +57,15 @@ class Last:
 class Reload:
     """Reloads, one at a time. `config` is what is in force; `last` is None before the first.
 
-    They are quick ones; `settle` is what follows them.
+    They are quick ones; `settle` is what follows them. `doubt` says what was assumed in the place of agent.yaml, as
+    long as it could not be read since the start.
     """
 
     def __init__(self, config: Config, parts: Parts) -> None:
         self.config = config
         self.settle = Settle(self, parts)
         self.last: Last | None = None
+        self.doubt = ""
         self._parts = parts
         self._maker = Maker()
         self._coalesced = Coalesced(self._reload)
@@ -124,6 +126,7 @@ class Reload:
         try:
             with self._parts.tasks.failing("reload"):
                 wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
+                self.doubt = ""
                 config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
                 phase("compiling")
                 made = await self._parts.compiler.do(partial(self._maker.make, config))

@@ -6,11 +6,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from geodrop.config import load_config
+from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
 from geodrop.daemon.exporter import open_exporter
@@ -26,7 +27,6 @@ from geodrop.daemon.source import source_of
 from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
 from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
-from geodrop.daemon.worker import Worker
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
 
+GIVES_WAY = 0.001
+"""Seconds that a thread which computes goes on while another one waits: `status` takes hundreds of answers from the
+kernel, and while a load is encoded each would wait for the 0.005 that are Python's own."""
+
 STOP_SECONDS = 10.0
 """How long a load that is under way may take to end; cut off, it leaves the old or the new."""
 
@@ -53,27 +57,34 @@ STOP_SECONDS = 10.0
 def run_daemon(config_path: str | None) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Raises ConfigError, BusyError if a daemon or a load by hand is at it, PrivilegeError, and UnavailableError where the
-    kernel cannot be watched. What cannot be put in force is tried again: a restart would mend nothing.
+    Where agent.yaml cannot be used but something was loaded before, that is looked after, and status says what is to
+    be mended. Raises ConfigError where there is nothing to look after, BusyError if a daemon or a load by hand is at
+    it, PrivilegeError, and UnavailableError where the kernel cannot be watched. What cannot be put in force is tried
+    again: a restart would mend nothing.
     """
-    config = load_config(config_path)
-    source_of(config)
+    config, doubt = load_config_or_assume(config_path)
+    if doubt and not Store(config.state).intent().digest:
+        config, doubt = load_config(config_path), ""
+    if not doubt:
+        source_of(config)
     with exclusive(os.path.abspath(config.socket), os.path.abspath(config.state)):
         remove_leftovers()
         trust_memory()
-        asyncio.run(Daemon(config_path, config).run())
+        sys.setswitchinterval(GIVES_WAY)
+        asyncio.run(Daemon(config_path, config, doubt).run())
 
 
 class Daemon:
-    """The parts and how they are started."""
+    """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
 
-    def __init__(self, config_path: str | None, config: Config) -> None:
+    def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
         self._config = config
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
-        parts = Parts(config_path, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, self._tasks)
+        parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
+        self._reload.doubt = doubt
         self._watch = Watch(self._reload, parts)
         self._tending = {
             "watch": self._watch.run,
@@ -165,6 +176,8 @@ class Daemon:
 
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
+        if self._reload.doubt:
+            self._log.error(self._reload.doubt)
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)
         if store.intent().unloaded:
@@ -214,7 +227,8 @@ class Daemon:
         if loaded is None:
             self._log.warning("there is no last good ruleset yet")
             return False
-        said = "in force already" if loaded.report is None else "loaded again"
+        # Of what is in force already the interfaces may be others than a boot could know.
+        said = "in force already" if loaded.before.generation == loaded.after.generation else "loaded again"
         digest, generation = loaded.after.digest[:12], loaded.after.generation
         self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
         return True
@@ -244,8 +258,11 @@ def take_over(config: Config) -> Loaded | None:
     """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
 
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
+    What a boot has filled it has read back as well; the first reload compares all of it again.
     """
     store = Store(config.state)
     digests = (Engines.here().observe().digest, store.intent().digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
-    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair")) if digest else None
+    if not digest:
+        return None
+    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair"), full=False)

@@ -94,6 +94,6 @@ def _starts_before(store: Store, moment: int) -> Starts:
 def _starts(store: Store, digest: str) -> Starts:
     try:
         services = store.ruleset(digest).meta.services
-    except (DataError, OSError):
+    except DataError:
         return {}  # never loaded, or forgotten
     return {one.name: one.starts for one in services if one.starts is not None and one.mode == "enforce"}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
 from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
-from geodrop.ruleset.container import open_file
 from geodrop.ruleset.model import Ruleset
 from geodrop.ruleset.sealed import seal
 from geodrop.state.places import compile_socket
@@ -104,12 +103,8 @@ class Maker:
 
 def _previous(config: Config) -> tuple[Container | None, str]:
     """The ruleset that was asked for last, to compare with, where there is one; and a warning where it is damaged."""
-    store = Store(config.state)
-    path = store.ruleset_path(store.intent().digest)
-    if not path.exists():
-        return None, ""
     try:
-        return open_file(path), ""
+        return Store(config.state).asked_for(), ""
     except DataError as failure:
         return None, f"geodrop: warning: what changes cannot be said: {failure.message}\n"
 

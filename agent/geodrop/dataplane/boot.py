@@ -1,7 +1,8 @@
 """Before the network is up: bring the last good ruleset back, without policy, database or interfaces.
 
 On nftables alone, whose rules wait for interfaces to come: those that agent.yaml names, and if it names none every one
-but those that are only taken when they are named. xdp takes over from there as soon as somebody loads or reloads.
+but those that are only taken when they are named. Where agent.yaml cannot be used, those of the last load. xdp takes
+over from there as soon as somebody loads or reloads.
 
 Writing comes last, and that it fails is no reason not to enforce: a boot with a full disk is a boot.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import meant
 from geodrop.errors import DataError, GeodropError
@@ -40,8 +42,9 @@ class Booted:
 def boot(config: Config, asked: Asked, now: float) -> Booted:
     """Put the last good ruleset in force; for want of it the newest readable one before it, or what `first_boot` says.
 
-    What is in force already stays, and after `unload` nothing is loaded. `now` in seconds since the epoch. For who
-    holds the lock. Raises UnavailableError, PrivilegeError or ApplyError where nftables does not take it.
+    What is in force already stays, and after `unload` nothing is loaded. `now` in seconds since the epoch; what `asked`
+    says of a change goes into the history. For who holds the lock. Raises UnavailableError, PrivilegeError or
+    ApplyError where nftables does not take it.
     """
     store, engines = Store(config.state), Engines.here()
     before, intent = engines.observe(), store.intent()
@@ -56,22 +59,23 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
     warnings += store.problems()
     last = Entry(now, asked.origin, DONE, asked.uid, intent.generation + 1)
     if found is None and config.first_boot == "open":
-        text = "nothing is in force: there is no last good ruleset, and agent.yaml says  first_boot: open"
+        text = "nothing is in force: there is no last good ruleset (first_boot: open)"
         store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
         return Booted(before, text, (*warnings, *store.unwritten()), alarm=True)
     ruleset = found or Ruleset.unpack(closed(), "first boot")
     names = meant(config.interfaces, network=None)
-    report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
+    with underway.making(asked.origin, last.generation, intent):
+        report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
     text = f"generation {last.generation}: ruleset {ruleset.digest[:12]} in force on {', '.join(names)}"
     if not found:
-        text += "; there is no last good one, and agent.yaml says  first_boot: closed"
+        text += "; there is no last good one (first_boot: closed)"
         try:
             store.keep_bytes(closed(), ruleset.digest)
         except GeodropError as error:
             warnings.append(f"not written down: {error.message}")
     if not intent.unknown:
         store.note(replace(intent, generation=last.generation, digest=ruleset.digest))
-    change = "" if found else "first boot, closed"
+    change = "; ".join(filter(None, ("" if found else "first boot, closed", asked.change)))
     seconds = round(sum(report.seconds.values()), 3)
     store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change))
     return Booted(engines.observe(), text, (*warnings, *store.unwritten()))

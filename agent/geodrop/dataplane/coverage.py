@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.assign import AGGREGATES
 from geodrop.dataplane.interfaces import EVERY, is_left_out, is_pattern, is_prefix, is_taken_unnamed, selected
 from geodrop.dataplane.network import VRF, Network, read_network
 from geodrop.dataplane.xdp.suits import unreadable
@@ -123,10 +124,11 @@ class _Judging:
         return None if master is None or master.kind == VRF else master
 
     def _through_ports(self, link: Link) -> bool:
-        """A bridge or bond whose packets from outside are judged at its ports."""
+        """A bridge or bond whose packets from outside are judged at its ports; a bond has no guests behind a port."""
         ports = [port for port in self._links.values() if port.master == link.index and link.kind != VRF]
         at_ports = [port for port in ports if self._by_xdp(port)]
-        return bool(at_ports) and all(port in at_ports for port in ports if is_taken_unnamed(port))
+        outside = [port for port in ports if link.kind in AGGREGATES or is_taken_unnamed(port)]
+        return bool(at_ports) and all(port in at_ports for port in outside)
 
 
 def _matches(name: str, link: Link) -> bool:

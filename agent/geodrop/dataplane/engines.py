@@ -49,7 +49,7 @@ class Engines:
 
         Who loads the program matters to who changes something; what is pinned reads the same.
         """
-        xdp = make_xdp(loader) if os.path.exists(default_pins()) else None
+        xdp = make_xdp(loader) if _is_pinned() else None
         unread = xdp.unread() if xdp else None
         return cls(NftablesEngine(), None if unread else xdp, loader, unread)
 
@@ -206,6 +206,17 @@ class Engines:
         if missing:
             missing -= with_vlans(judged)
         return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
+
+
+def _is_pinned() -> bool:
+    """Whether anything of xdp may be there. What lies in a bpffs that this process may not enter is not its own."""
+    try:
+        os.stat(default_pins())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except OSError as error:
+        raise UnavailableError(f"{error.filename}: {error.strerror}", "see whether /sys is whole") from error
+    return True
 
 
 def make_xdp(loader: str = "libbpf") -> XdpEngine:

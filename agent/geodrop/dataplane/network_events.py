@@ -115,7 +115,7 @@ def _that_counts(link: Link) -> Link:
 def _told_as_routes() -> bool:
     try:
         return COMPATIBLE.read_text(encoding="ascii").strip() != "0"
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.change import begun
+from geodrop.errors import DataError
 from geodrop.state.history import utc
 from geodrop.state.store import FOREVER
 
@@ -61,7 +62,12 @@ def resume(config: Config, asked: Asked) -> Paused:
 def _put(config: Config, asked: Asked, until: int) -> Paused:
     with begun(config, asked) as change:
         selection, engine = change.in_place()
-        ruleset = change.kept(change.before.digest)
+        try:
+            ruleset = change.kept(change.before.digest)
+        except DataError as error:
+            # A pause is the ruleset, seen differently. What takes it away needs none of it.
+            step = "to drop nothing at once: geodrop unload" if until else "geodrop reload, then geodrop resume"
+            raise DataError(error.message, step) from error
         change.attempt.paused = until
         report = change.put(ruleset, selection, engine, paused=until, why=asked.why if until else "")
     return Paused(change.before, change.engines.observe(), until, report, change.store.unwritten())

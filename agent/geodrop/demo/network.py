@@ -6,6 +6,7 @@ So nothing has a name that could be left behind, even if the demo is killed: the
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.errors import ApplyError, Excused, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -133,7 +134,7 @@ def _remove_files(lock: Path, made: Sequence[Path]) -> None:
     """
     for name in (lock.name, "daemon"):
         lock.with_name(name).unlink(missing_ok=True)
-    with suppress(OSError):
+    with Excused(errno.ENOTEMPTY, errno.ENOENT):
         for folder in made:
             folder.rmdir()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -10,23 +9,17 @@ from geodrop.document.problems import clean, shown
 from geodrop.policy.groups import open_groups
 from geodrop.policy.model import LineKind, Mode
 from geodrop.policy.overlap import common_packets
+from geodrop.policy.unintended import check_intent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.document.problems import Place, Report
+    from geodrop.document.problems import Report
     from geodrop.policy.model import Line, Policy, Service
+    from geodrop.policy.origins import Origins
 
 MAX_SERVICES = 1_000
 """Every pair of them is compared."""
-
-
-@dataclass(slots=True)
-class Origins:
-    """What is known of the file beside the policy: where groups are, and whose `match` could not be read."""
-
-    groups: dict[str, Place] = field(default_factory=dict)
-    unreadable: set[str] = field(default_factory=set)
 
 
 def check_policy(policy: Policy, origins: Origins, report: Report) -> None:
@@ -38,7 +31,7 @@ def check_policy(policy: Policy, origins: Origins, report: Report) -> None:
     _check_overlaps(policy, origins, report)
     if not report.failed:
         # A name that is misspelt where it is used is an error there, and would be unused here.
-        _check_unused(policy, origins, report)
+        check_intent(policy, origins, report)
 
 
 def _check_names(policy: Policy, report: Report) -> None:
@@ -108,7 +101,7 @@ def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:
     enforced = [
         service
         for service in policy.services
-        if service.mode is Mode.ENFORCE and service.name not in origins.unreadable
+        if service.mode is Mode.ENFORCE and origins.services[service.name].match_readable
     ]
     for one, other in combinations(enforced, 2):
         packets = common_packets(one.match, other.match)
@@ -117,25 +110,6 @@ def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:
                 f"service {shown(other.name)} and service {shown(one.name)} (line {one.place.line}) both take {packets}"
             )
             report.error(other.place, f"{message}; narrow the match of one, or give one mode: monitor")
-
-
-def _check_unused(policy: Policy, origins: Origins, report: Report) -> None:
-    groups: set[str] = set()
-    lists: set[str] = set()
-    pending = [line for service in policy.services for line in (*service.allow, *service.deny)]
-    while pending:
-        line = pending.pop()
-        if line.kind is LineKind.LIST:
-            lists.add(line.name)
-        elif line.kind is LineKind.GROUP and line.name not in groups:
-            groups.add(line.name)
-            pending += policy.groups.get(line.name, ())
-    for name, place in origins.groups.items():
-        if name not in groups:
-            report.warning(place, f"no service uses group {shown(name)}; remove it, or name it in a line")
-    for name, entry in policy.lists.items():
-        if name not in lists:
-            report.warning(entry.place, f"no service uses list {shown(name)}; remove it, or name it in a line")
 
 
 def _all_lines(policy: Policy) -> Iterator[Line]:

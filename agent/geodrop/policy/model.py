@@ -179,3 +179,8 @@ class Policy:
     services: tuple[Service, ...]
     never_drop: NeverDrop
     limits: Limits
+
+    def source(self, place: Place) -> str:
+        """The line of the file that a place is in, for a message."""
+        lines = self.text.splitlines()
+        return lines[place.line - 1] if place.line <= len(lines) else ""

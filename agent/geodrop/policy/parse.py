@@ -13,10 +13,11 @@ from geodrop.document.shape import UnreadableError
 from geodrop.document.tree import LINE_BREAK, Table, read_document
 from geodrop.errors import DataError, ListError, PolicyError
 from geodrop.policy import values
-from geodrop.policy.check import Origins, check_policy
+from geodrop.policy.check import check_policy
 from geodrop.policy.lines import parse_country
 from geodrop.policy.listfile import read_list_file
 from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
+from geodrop.policy.origins import Origins
 from geodrop.policy.services import KEYS as SERVICE
 from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_prefixes, parse_service, placed_prefixes
 from geodrop.policy.special import embedded_inside, special_inside
@@ -33,7 +34,7 @@ LIST = {
     "prefixes": Key("prefixes and addresses"),
     "file": Key(
         "a file in the policy's folder or below: a prefix, range or address a line, `#` for comments. A range counts "
-        "as its prefixes"
+        "as its prefixes. Links are followed, as long as they are relative and stay in the folder"
     ),
     "asn": Key("not supported yet"),
     "traits": Key("not supported yet"),
@@ -166,10 +167,10 @@ class _Parser:
                 self.report.warning(place, f"{what} is empty; a line that names it does nothing")
         if "file" in sources and len(sources) == 1:
             file = shape.value(self.report, sources["file"], f"file of {what}", values.parse_file)
-            prefixes += self._list_file(file, sources["file"].place) if file else ()
+            prefixes += self._list_file(what, file, sources["file"].place) if file else ()
         return PrefixList(name, prefixes, file, place)
 
-    def _list_file(self, name: str, place: Place) -> tuple[Network, ...]:
+    def _list_file(self, what: str, name: str, place: Place) -> tuple[Network, ...]:
         try:
             data = self.read_list(name)
         except DataError as error:
@@ -181,6 +182,9 @@ class _Parser:
             return ()
         prefixes, report = read_list_file(data, os.path.join(os.path.dirname(self.file), name))
         self.list_problems += report.problems()
+        if not prefixes and not report.failed:
+            message = f"{what}: {shown(name)} has comments and no prefix; a line that names it does nothing"
+            self.report.warning(place, f"{message}: look whether the file is the right one")
         return prefixes
 
     def _corrections(self, given: Mapping[str, Node]) -> dict[Network, str]:
@@ -207,10 +211,8 @@ class _Parser:
         services = []
         before = self.report.errors
         for name, place, node in self._named(given["services"], "services") if "services" in given else ():
-            service, readable = parse_service(self.report, name, place, node)
+            service, self.origins.services[name] = parse_service(self.report, name, place, node)
             services.append(service)
-            if not readable:
-                self.origins.unreadable.add(name)
         if not services and isinstance(root, Table) and self.report.errors == before:
             place = given["services"].place if "services" in given else root.place
             self.report.error(place, "the policy has no service; write at least one under  services:")
@@ -219,6 +221,7 @@ class _Parser:
     def _never_drop(self, given: Mapping[str, Node]) -> NeverDrop:
         if "never_drop" not in given:
             return NEVER_DROP
+        self.origins.never_drop = given["never_drop"].place
         parts = shape.fields(self.report, given["never_drop"], "never_drop", NEVER)
         prefixes: dict[Network, int] = {}
         ports = Ports()

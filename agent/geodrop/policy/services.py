@@ -13,6 +13,7 @@ from geodrop.document.tree import Table
 from geodrop.policy import values
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Action, Established, Match, Mode, Ports, Service, Verdict
+from geodrop.policy.origins import Written
 
 if TYPE_CHECKING:
     from geodrop.document.problems import Place, Report
@@ -56,8 +57,8 @@ TCP = 6
 UDP = 17
 
 
-def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[Service, bool]:
-    """A service, and whether its match could be read: if not, nothing can be said about what it takes.
+def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[Service, Written]:
+    """A service, and how it is written: if its match cannot be read, nothing can be said about what it takes.
 
     Whatever cannot be read is reported, and something is put in its place that no one will see.
     """
@@ -90,7 +91,7 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
     if service.established is Established.KEEP and readable and not _takes_tcp(match):
         message = f"established of {given.what} changes nothing, since it takes no TCP; remove it"
         report.warning(given.nodes["established"].place, message)
-    return service, readable
+    return service, Written({key: value.place for key, value in given.nodes.items()}, readable)
 
 
 def _line_of(given: Fields, key: str) -> int:

@@ -10,13 +10,17 @@ changes with Python's version and calls ::ffff:0:0/96 and 2002::/16 private.
 
 from __future__ import annotations
 
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
+
+from geodrop.policy.spans import spans, without
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from geodrop.policy.model import Network
+    from geodrop.policy.spans import Spans
 
 SPECIAL: tuple[Network, ...] = (
     IPv4Network("0.0.0.0/8"),  # this network (RFC 791)
@@ -78,6 +82,20 @@ def is_special(address: IPv4Address | IPv6Address) -> bool:
     """Whether the address, as it stands, is special; an address that embeds another one never is."""
     value, version = int(address), address.version
     return _holds(_SPECIAL_RANGES[version], value) and not _holds(_EXEMPT_RANGES[version], value)
+
+
+@cache
+def special_spans(version: int) -> Spans:
+    """All special addresses of a family."""
+    return without(spans(SPECIAL, version), spans(_EXEMPT, version))
+
+
+@cache
+def public_spans(version: int) -> Spans:
+    """All addresses of a family that a host on the internet can have: neither special nor with an IPv4 one inside."""
+    everything = IPv4Network("0.0.0.0/0") if version == 4 else GLOBAL_UNICAST
+    embedded = spans(EMBEDDED.values(), version)
+    return without(without(spans([everything], version), special_spans(version)), embedded)
 
 
 def embedding(address: IPv6Address) -> str | None:

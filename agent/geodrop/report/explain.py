@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.errors import DataError
 from geodrop.ruleset.asked import parse, pieces
@@ -42,9 +44,13 @@ def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> 
     """The same of a few, piece by piece; each piece by what is loaded then."""
     found: list[dict[str, Any]] = []
     for start in range(0, len(addresses), PIECE):
-        found += explain_loaded(config, addresses[start : start + PIECE], at)
+        found += underway.undisturbed(partial(_piece, config, addresses[start : start + PIECE], at))
         yield
     return found
+
+
+def _piece(config: Config, addresses: Sequence[str], at: float | None) -> list[dict[str, Any]]:
+    return [*explain_loaded(config, addresses, at)]
 
 
 def explain_by(

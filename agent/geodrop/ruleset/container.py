@@ -20,6 +20,7 @@ written, hashed and synced by the kilobyte, where the address space takes 25 MB.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
@@ -30,7 +31,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from geodrop.errors import DataError, not_opened
+from geodrop.errors import DataError, Excused, not_opened
 from geodrop.inputs import open_regular
 from geodrop.ruleset.fields import Bounds, Field, Invalid, anything, decode, mapping, record, text, whole
 from geodrop.ruleset.sealed import Sealed
@@ -155,12 +156,13 @@ def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
 
 
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
-    """Where the base of a thin file is, which need not exist; "" if it needs none, or is no ruleset. As `open_file`."""
-    try:
-        with open(open_regular(path), "rb") as file:
-            header = file.read(HEADER.size)
-    except OSError:
-        return ""
+    """Where the base of a thin file is, which need not exist; "" if it needs none, or is no ruleset. As `open_file`.
+
+    Raises OSError where that cannot be told.
+    """
+    header = b""
+    with Excused(errno.ENOENT, errno.EINVAL), open(open_regular(path), "rb") as file:
+        header = file.read(HEADER.size)
     reference = HEADER.unpack(header)[4] if len(header) == HEADER.size else NO_BASE
     return "" if reference == NO_BASE else _base_path(path, folder, reference.hex())
 

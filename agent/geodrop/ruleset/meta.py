@@ -9,6 +9,9 @@ from typing import Any
 MAX_ZONES = 32_767
 MAX_CLASSES = 1_024
 NO_CLASS = -1
+OTHER = -2
+"""In the place of a counter class: what nftables drops without telling its region, list or prefix apart."""
+OTHER_LABEL = "other"
 
 
 class Embedding(StrEnum):
@@ -57,9 +60,9 @@ class Zone:
 class Target:
     """Where an nftables map element leads, for one service.
 
-    kind "drop": count under `klass` and drop. "never-drop" and "special": accept on the wire (counted as never_drop
-    or accepted); embedded in IPv6 count under `klass` and drop, or accept where `klass` is NO_CLASS. "embedded": look
-    the embedded address up in the IPv4 map, by `embedding`.
+    kind "drop": count under `klass`, maybe OTHER, and drop. "never-drop" and "special": accept on the wire
+    (counted as never_drop or accepted); embedded in IPv6 count under `klass` and drop, or accept where `klass` is
+    NO_CLASS. "embedded": look the embedded address up in the IPv4 map, by `embedding`.
     """
 
     kind: str
@@ -71,7 +74,8 @@ class Target:
 class ServiceSpec:
     """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
 
-    `action` is "drop" or "reject".
+    `action` is "drop" or "reject". `counted` are the classes that nftables tells apart of what counts as OTHER, once
+    there is time for that.
     """
 
     name: str
@@ -85,17 +89,22 @@ class ServiceSpec:
     addresses: tuple[str, ...]
     targets: tuple[Target, ...] = ()
     action: str = "drop"
+    counted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders."""
+    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders.
+
+    A list has its name as in the policy, and `prefixes` of it, ranges counted as theirs.
+    """
 
     kind: str
     name: str
     sha256: str
     database_type: str | None = None
     build_epoch: int | None = None
+    prefixes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +126,12 @@ class Meta:
     def policy_name(self) -> str:
         """The name of the policy's file, without folders."""
         return next((one.name for one in self.inputs if one.kind == "policy"), "policy.yaml")
+
+    def label(self, klass: int) -> str | None:
+        """What a counter class is called; None for NO_CLASS."""
+        if klass < 0:
+            return OTHER_LABEL if klass == OTHER else None
+        return self.classes[klass]
 
 
 def meta_json(meta: Meta) -> dict[str, Any]:

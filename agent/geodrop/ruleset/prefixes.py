@@ -1,20 +1,21 @@
 """What a service denies, as intervals and as prefixes, from a ruleset alone. IPv4 inside IPv6 is written out.
 
-What the ladder says, whatever `mode` and `starts` are. Everything is yielded in ascending order; nothing is kept.
+What the ladder says, whatever `mode` and `starts` are: zones and rows, not the maps of an engine. Everything is yielded
+in ascending order; nothing is kept.
 """
 
 from __future__ import annotations
 
 import bisect
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from geodrop.ruleset.model import NO_CLASS, Embedding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from geodrop.ruleset.model import Ruleset, ServiceSpec, Target
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
 
     Interval = tuple[int, int, int]
     """First and last address, and the counter class."""
@@ -30,13 +31,17 @@ def denied(ruleset: Ruleset, service: ServiceSpec, family: int) -> Iterator[Inte
 
     Teredo is left out: the address of the client stands at the end, so what denies it is no interval (`hidden`).
     """
-    return _joined(_denied(ruleset, service, family))
+    return _joined(_denied(ruleset, ruleset.meta.services.index(service), family))
 
 
 def hidden(ruleset: Ruleset, service: ServiceSpec) -> bool:
     """Whether a service denies Teredo clients, which `denied` cannot say."""
-    teredo = any(target.embedding == Embedding.TEREDO for target in service.targets)
-    return teredo and next(_embedded(_Column(ruleset, service, 4), 0, (1 << 32) - 1), None) is not None
+    number = ruleset.meta.services.index(service)
+    teredo = any(
+        zone.embedding == Embedding.TEREDO and ruleset.row(at, number).verdict == "embedded"
+        for at, zone in enumerate(ruleset.meta.zones)
+    )
+    return teredo and next(_Space(ruleset, number, 4, embedded=True).dropped(0, (1 << 32) - 1), None) is not None
 
 
 def regardless(intervals: Iterable[Interval]) -> Iterator[Interval]:
@@ -56,60 +61,57 @@ def prefixes(first: int, last: int, family: int) -> Iterator[str]:
         first += 1 << size
 
 
-class _Column:
-    """The intervals of one service and family, with random access; ends inclusive."""
+class _Space:
+    """A family as a service sees it: intervals without gaps, each with its zone; ends inclusive."""
 
-    def __init__(self, ruleset: Ruleset, service: ServiceSpec, family: int) -> None:
-        section = f"nft/{service.name}/ipv{family}"
+    def __init__(self, ruleset: Ruleset, service: int, family: int, *, embedded: bool = False) -> None:
+        self._starts = ruleset.sections[f"ipv{family}/starts"]
+        self._zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
         self._width = WIDTH[family]
-        self._starts, self._ends = ruleset.sections[f"{section}/starts"], ruleset.sections[f"{section}/ends"]
-        self._numbers = ruleset.sections[f"{section}/targets"].cast("H")
-        self._targets = service.targets
+        self._order: Literal["little", "big"] = "little" if family == 4 else "big"
+        self.rows = [ruleset.row(zone, service, embedded=embedded) for zone in range(len(ruleset.meta.zones))]
 
-    def __len__(self) -> int:
-        return len(self._numbers)
+    def since(self, address: int) -> Iterator[tuple[int, int, int]]:
+        """First address, last address and zone of those that do not end before an address, if they are not accepted."""
+        passes = [row.verdict == "accept" for row in self.rows]
+        begin = bisect.bisect_right(range(len(self._zones)), address, key=self._start) - 1
+        for at in range(begin, len(self._zones)):
+            if not passes[zone := self._zones[at]]:
+                yield self._start(at), self._start(at + 1) - 1, zone
 
-    def since(self, address: int) -> Iterator[tuple[int, int, Target]]:
-        """Those that do not end before an address."""
-        begin = bisect.bisect_left(range(len(self)), address, key=self._last)
-        for at in range(begin, len(self)):
-            yield self._at(self._starts, at), self._last(at), self._targets[self._numbers[at]]
+    def dropped(self, first: int, last: int) -> Iterator[Interval]:
+        """What is dropped by itself, from one address to another."""
+        for start, end, zone in self.since(first):
+            if start > last:
+                return
+            if self.rows[zone].verdict == "drop":
+                yield start, end, self.rows[zone].klass
 
-    def _last(self, at: int) -> int:
-        # The end of the family is written as zeroes.
-        return (self._at(self._ends, at) - 1) % (1 << 8 * self._width)
-
-    def _at(self, column: memoryview, at: int) -> int:
-        return int.from_bytes(column[at * self._width : (at + 1) * self._width], "big")
-
-
-def _denied(ruleset: Ruleset, service: ServiceSpec, family: int) -> Iterator[Interval]:
-    ipv4 = _Column(ruleset, service, 4)
-    for first, last, target in _Column(ruleset, service, family).since(0):
-        if target.kind == "drop":
-            yield first, last, target.klass
-        elif target.kind == "embedded" and target.embedding:
-            yield from _expanded(ipv4, first, last, Embedding(target.embedding))
+    def _start(self, at: int) -> int:
+        if at == len(self._zones):
+            return 1 << 8 * self._width
+        return int.from_bytes(self._starts[at * self._width : (at + 1) * self._width], self._order)
 
 
-def _expanded(ipv4: _Column, first: int, last: int, embedding: Embedding) -> Iterator[Interval]:
+def _denied(ruleset: Ruleset, service: int, family: int) -> Iterator[Interval]:
+    space = _Space(ruleset, service, family)
+    inside = _Space(ruleset, service, 4, embedded=True)
+    for first, last, zone in space.since(0):
+        if (row := space.rows[zone]).verdict == "drop":
+            yield first, last, row.klass
+        elif embedding := ruleset.meta.zones[zone].embedding:
+            yield from _expanded(inside, first, last, Embedding(embedding))
+
+
+def _expanded(inside: _Space, first: int, last: int, embedding: Embedding) -> Iterator[Interval]:
     """What is denied from `first` to `last`, IPv6 addresses that all hold an IPv4 one in the same way."""
     if embedding is Embedding.TEREDO:
         return
     # From the IPv4 address on there are bits that may be anything, and in front of it some that are the same in all.
     free = 80 if embedding is Embedding.SIXTOFOUR else 0
     base = _SIXTOFOUR if embedding is Embedding.SIXTOFOUR else first >> 32 << 32
-    for start, end, klass in _embedded(ipv4, embedding.extract(first), embedding.extract(last)):
+    for start, end, klass in inside.dropped(embedding.extract(first), embedding.extract(last)):
         yield max(first, base | start << free), min(last, base | end << free | (1 << free) - 1), klass
-
-
-def _embedded(ipv4: _Column, first: int, last: int) -> Iterator[Interval]:
-    """What is denied of IPv4 addresses inside IPv6 ones: the class of a target that accepts speaks for those."""
-    for start, end, target in ipv4.since(first):
-        if start > last:
-            return
-        if target.klass != NO_CLASS:
-            yield start, end, target.klass
 
 
 def _joined(intervals: Iterable[Interval]) -> Iterator[Interval]:

@@ -8,10 +8,13 @@ nobody looks at it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import mmap
 import os
 from typing import IO, Self
+
+from geodrop.errors import Excused
 
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 FIXED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
@@ -66,7 +69,6 @@ def seal(memory: int) -> None:
 
 
 def _seals(file: int) -> int:
-    try:
+    with Excused(errno.EINVAL):  # no memory, but a file on a disk
         return fcntl.fcntl(file, fcntl.F_GET_SEALS)
-    except OSError:
-        return 0  # no memory, but a file on a disk
+    return 0

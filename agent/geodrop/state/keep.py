@@ -25,10 +25,10 @@ class Kept(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """One that is gone meanwhile takes no room."""
+        """One that is gone meanwhile takes no room; raises OSError where that cannot be told."""
         try:
             found = path.stat()
-        except OSError:
+        except FileNotFoundError:
             return cls(path, 0, time.time())
         return cls(path, found.st_size, found.st_mtime)
 

@@ -23,11 +23,24 @@ from typing import TYPE_CHECKING, Any
 from geodrop.errors import DataError, GeodropError
 from geodrop.inputs import read_regular
 from geodrop.ruleset import container
-from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, record, text, whole
+from geodrop.ruleset.fields import (
+    LAST_MOMENT,
+    Bounds,
+    Invalid,
+    choice,
+    decode,
+    flag,
+    listing,
+    optional,
+    record,
+    text,
+    whole,
+)
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
 from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
 from geodrop.state.keep import Kept
+from geodrop.state.names import ENGINES, INTERFACE, LONGEST, MAX_NAMES
 from geodrop.state.room import Room
 from geodrop.state.unwritten import Unwritten
 
@@ -55,6 +68,10 @@ class Intent:
     only count, because of `why`. `rolled_back`: what is in force is older than what the sources say, and only who
     explicitly asks for those gets them.
 
+    `interfaces` are where the last load judged packets, as agent.yaml or the command line had them (none: those with a
+    default route; None: not known), `engine` by what ("": not known). A boot or a daemon goes by them where agent.yaml
+    cannot be used.
+
     `unknown` says why it cannot be told what was asked for, where files are there that cannot be read: an unload or a
     pause may be among it, so nothing is restored, ended or forgotten until a person asks for something. Never stored.
     """
@@ -66,6 +83,8 @@ class Intent:
     why: str = ""
     last_good: str = ""
     rolled_back: bool = False
+    interfaces: tuple[str, ...] | None = None
+    engine: str = ""
     unknown: str = ""
 
     def paused_at(self, now: float) -> bool:
@@ -80,7 +99,7 @@ def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  
 
 INTENT = record(
     _intent,
-    ("paused", "why", "last_good", "rolled_back"),
+    ("paused", "why", "last_good", "rolled_back", "interfaces", "engine"),
     others=True,
     generation=whole(0, MAX_GENERATION),
     digest=text(64, DIGEST),
@@ -89,10 +108,12 @@ INTENT = record(
     why=text(MAX_TEXT, ANY),
     last_good=text(64, DIGEST),
     rolled_back=flag,
+    interfaces=optional(listing(text(LONGEST, INTERFACE), MAX_NAMES)),
+    engine=choice(*ENGINES, ""),
 )
 """What intent.json may say. What a later version added is left out."""
 
-_BOUNDS = Bounds(size=MAX_INTENT, values=100)
+_BOUNDS = Bounds(size=MAX_INTENT, values=100 + MAX_NAMES)
 _known: dict[str, Intent] | None = None
 """What this process knows of intents, by the file, if it is their only writer; see `trust_memory`."""
 
@@ -187,6 +208,11 @@ class Store:
             raise DataError(f"{path}: holds another ruleset ({ruleset.digest[:12]})", "load the right one again")
         return ruleset
 
+    def asked_for(self) -> container.Container | None:
+        """The ruleset that was asked for last; None if it is not kept. Raises DataError if it is damaged."""
+        path = self.ruleset_path(self.intent().digest)
+        return container.open_file(path) if path.exists() else None
+
     def is_kept(self, digest: str) -> bool:
         """Whether the ruleset of a digest is there, whole."""
         try:
@@ -214,8 +240,8 @@ class Store:
         Not again within a minute: a file that shows another time is hashed again, and for `prune` that is near enough.
         """
         path = self.ruleset_path(digest)
-        if time.time() - Kept.of(path).retired > MINUTE:
-            with suppress(OSError):
+        with suppress(OSError):
+            if time.time() - Kept.of(path).retired > MINUTE:
                 os.utime(path)
 
     def prune(self, keep: Keep, needed: set[str]) -> None:
@@ -254,10 +280,17 @@ class Store:
         elif self._file_differs(None) and (self._intent_file.exists() or intent != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
         last_good = intent.last_good
-        path = str(self.ruleset_path(last_good))
-        missing = [file for file in (path, container.base_path(path)) if file and not os.path.exists(file)]
-        found += [f"{file}: the last good ruleset is missing: load it again" for file in missing if last_good]
-        return found
+        return [*found, *self._lacking(str(self.ruleset_path(last_good)))] if last_good else found
+
+    @staticmethod
+    def _lacking(path: str) -> list[str]:
+        """What is wrong with the files of the last good ruleset, as far as it shows without reading them."""
+        try:
+            files_of_it = [file for file in (path, container.base_path(path)) if file]
+            missing = [file for file in files_of_it if not os.path.exists(file)]
+        except OSError as error:
+            return [f"{path}: the last good ruleset cannot be read ({error.strerror}): look at the disk"]
+        return [f"{file}: the last good ruleset is missing: load it again" for file in missing]
 
     @property
     def _intent_file(self) -> Path:

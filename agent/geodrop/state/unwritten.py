@@ -13,7 +13,6 @@ import json
 import os
 import re
 import time
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -152,8 +151,13 @@ class Unwritten:
         left = replace(held, intent=None if intent else held.intent, lines=() if lines else held.lines)
         if left.intent is None and not left.lines:
             _in_memory.pop(self._name(), None)
-            with suppress(OSError):
+            try:
                 os.unlink(self._name())
+            except FileNotFoundError:
+                pass
+            except OSError:
+                # It would be taken for newer than what is written now.
+                _in_memory[self._name()] = NOTHING
         elif left != held:
             self._write(left)
 

@@ -65,6 +65,33 @@ def test_in_force_before_any_interface(host: Host, outside: End, capsys: pytest.
     assert host.geodrop.good("status", "--json").json["healthy"] is True
 
 
+def test_agent_yaml_with_a_mistake(host: Host, outside: End) -> None:
+    """One key nobody knows: the last good ruleset is in force where the last load judged, before any interface.
+
+    Not where the damaged file says. 78, a warning, a problem and a line of the history say what is to be mended.
+    """
+    configure(host, 'interfaces: ["eth*"]\nengine: nftables\n')
+    host.geodrop.good("load", host.cn)
+    configure(host, 'interfaces: ["wan*"]\nsokket: /s\n')
+    reboot(host)
+    done = host.geodrop.run("load", "--boot")
+    assert (done.code, done.out.endswith(" in force on eth*\n")) == (78, True)
+    assert 'agent.yaml:4:1: error: "sokket" is not a key of agent.yaml' in done.err
+    inside = End(host.netns, "eth0", ["192.0.2.1/24"])
+    join(outside, inside)
+    with PacketSender(outside, inside) as sender:
+        sender.send([encode(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443), 1)] * 5)
+    counts = host.geodrop.run("counters", "--json").json_lines
+    assert sum(one["dropped"]["packets"] for one in counts if "dropped" in one) == 5
+    status = host.geodrop.run("status", "--json")
+    assert (status.code, status.json["state"]) == (1, "enforcing, but degraded")
+    assert "sokket" in status.json["problems"][0]
+    assert "sokket" in host.geodrop.good("history", "--json").json_lines[0]["change"]
+    configure(host, 'interfaces: ["eth*"]\n')
+    assert host.geodrop.good("load", "--boot").err == ""
+    assert host.geodrop.good("status").code == 0
+
+
 def test_left_out_interfaces(host: Host, outside: End) -> None:
     """Without interfaces in agent.yaml all are judged but virtual kinds: a veth is not, a macvlan on it is."""
     host.geodrop.good("load", "--interface", "lo", host.cn)

@@ -122,6 +122,43 @@ def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]]
     assert geodrop.run("status", "--json").json["state"] == "enforcing"
 
 
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_the_kept_ruleset_is_damaged(host: Host, send: Callable[[], tuple[int, int]], how: str) -> None:
+    """A pause is that ruleset, seen differently: 65, and what it names instead stops dropping at once.
+
+    The same for the end of a pause. A rollback needs none of it.
+    """
+    geodrop = host.geodrop
+
+    def damage() -> None:
+        digest = geodrop.run("status", "--json").json["digest"]
+        path = geodrop.folder / "state" / "rulesets" / f"{digest}.ruleset"
+        if how == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(path.read_bytes()[:-1])
+
+    geodrop.good(*LOAD, host.ru)
+    geodrop.good(*LOAD, host.cn)
+    damage()
+    refused = geodrop.run("pause")
+    assert (refused.code, send()) == (65, (10, 0))
+    assert refused.err.rstrip().endswith("to drop nothing at once: geodrop unload")
+    geodrop.good("unload")
+    assert "geodrop" not in host.netns.run("nft", "list", "ruleset")
+    geodrop.good(*LOAD, host.cn)
+    geodrop.good("pause")
+    damage()
+    refused = geodrop.run("resume")
+    assert (refused.code, send()) == (65, (0, 10))
+    assert refused.err.rstrip().endswith("geodrop reload, then geodrop resume")
+    geodrop.good(*LOAD, host.cn)
+    geodrop.good("resume")
+    assert send() == (10, 0)
+    damage()
+    assert "back to ruleset" in geodrop.good("rollback").out
+
+
 def test_nothing_to_pause(host: Host) -> None:
     """3; and a duration that is none is a usage error."""
     assert host.geodrop.run("pause").code == 3

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli import TIMEOUT
 from tests.daemons import daemon
 
 if TYPE_CHECKING:
@@ -68,6 +70,54 @@ def test_the_glass_can_be_broken_without_agent_yaml(host: Host, how: str, number
     assert geodrop.run("status", "--json").json["unloaded"] is True
     origins = [one["origin"] for one in geodrop.good("history", "--json").json_lines]
     assert origins[:4] == ["unload", "rollback", "resume", "pause"]
+
+
+@pytest.mark.parametrize("how", ["torn", "not text", "no file", "gone"])
+def test_a_boot_and_a_daemon_without_agent_yaml(host: Host, how: str) -> None:
+    """What was in force is again, where it was: loopback is judged only where it is named.
+
+    A daemon looks after it: it repairs, takes what breaks the glass, and is whole once the file is mended.
+    """
+    geodrop, path = host.geodrop, host.folder / "agent.yaml"
+    with daemon(geodrop) as running:
+        running.end(signal.SIGKILL)
+    good, named = path.read_text(), path
+    if how == "gone":
+        named = host.folder / "nowhere.yaml"
+    else:
+        damage(host, how)
+    host.netns.run("nft", "flush", "ruleset")
+    booted = geodrop.run("--config", str(named), "load", "--boot")
+    assert (booted.code, booted.out.endswith("in force on lo\n")) == (78, True), booted.err
+    assert "without agent.yaml, which cannot be used" in booted.err
+    if how == "gone":
+        return  # its unit starts no daemon then
+    with daemon(geodrop) as running:
+        assert "the last good ruleset is in force already" in running.log
+        status = geodrop.run("status", "--json")
+        assert (status.code, status.json["state"]) == (1, "enforcing, but degraded")
+        assert "agent.yaml" in status.json["problems"][0]
+        host.netns.run("nft", "flush", "ruleset")
+        deadline = time.monotonic() + TIMEOUT
+        while "geodrop" not in host.table():
+            assert time.monotonic() < deadline, running.log
+            time.sleep(0.1)
+        assert geodrop.run("status", "--json").json["judged"] == ["lo"]
+        assert host.drops("1.0.0.1")
+        geodrop.good("pause")
+        geodrop.good("resume")
+        path.unlink()
+        path.write_text(good)
+        geodrop.good("reload")
+        assert geodrop.good("status").code == 0
+
+
+def test_a_daemon_with_nothing_to_look_after(host: Host) -> None:
+    """A first start with a mistake in agent.yaml is refused, with its place."""
+    path = host.folder / "agent.yaml"
+    path.write_text(path.read_text() + "sokket: /s\n")
+    done = host.geodrop.run("run")
+    assert (done.code, f"{path}:7:1: error: " in done.err) == (78, True)
 
 
 def test_a_name_that_is_no_file_is_a_slip(host: Host) -> None:

@@ -57,6 +57,33 @@ def test_the_next_one_takes_over(host: Host) -> None:
         assert "unchanged" in host.geodrop.good("reload").out
 
 
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_boot_loaded_is_taken_over(host: Host, *, elsewhere: bool) -> None:
+    """It is not loaded again, also where it is to judge other interfaces: then the rules of the hook change."""
+    with daemon(host.geodrop) as first:
+        first.end()
+    host.netns.run("nft", "flush", "ruleset")
+    if elsewhere:
+        text = (host.folder / "agent.yaml").read_text()
+        (host.folder / "agent.yaml").write_text(text.replace("interfaces: [lo]", 'interfaces: ["eth*"]'))
+    host.geodrop.good("load", "--boot")
+    booted = parts_of(host)
+    host.agent()
+    with daemon(host.geodrop) as second:
+        assert "the last good ruleset is in force already" in second.log
+        assert parts_of(host) == booted
+        assert 'iifname "lo"' in host.table()
+        assert ('iifname "eth' in host.table()) is False
+        status = host.geodrop.good("status", "--json").json
+        assert (status["generation"], status["healthy"]) == (2, True)
+
+
+def parts_of(host: Host) -> list[str]:
+    """The table, its chains and its maps, each with the number that the kernel gave it when it was made."""
+    lines = map(str.strip, host.netns.run("nft", "-a", "list", "table", "inet", "geodrop").splitlines())
+    return [line for line in lines if line.startswith(("table", "chain", "map")) and "# handle" in line]
+
+
 def test_last_good_comes_before_the_compiler(host: Host) -> None:
     """What somebody took out of the kernel meanwhile is back before the source is even read: it may be broken."""
     with daemon(host.geodrop) as first:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from geodrop.ruleset.container import open_file
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.store import Intent, Store
 from tests.cli import Geodrop
 from tests.databases import country, write_database
 
@@ -136,3 +138,21 @@ def test_agent_yaml_itself(tmp_path: Path) -> None:
         f"{tmp_path}/agent.yaml:1:9",
         f"{tmp_path}/agent.yaml:2:8",
     ]
+
+
+def test_a_list_is_compared_with_the_ruleset_asked_for_last(tmp_path: Path) -> None:
+    """A feed that lost most of its lines is warned of before it is loaded; without that ruleset nothing is."""
+    (tmp_path / "policy.yaml").write_text(GOOD.replace("[CN]", "[list:bad]") + "lists: {bad: {file: bad.txt}}\n")
+    (tmp_path / "bad.txt").write_text("".join(f"8.8.{number}.0/25\n" for number in range(100)))
+    database = write_database(tmp_path / "x.mmdb", {"1.0.0.0/24": country("CN"), "2400::/24": country("CN")})
+    geodrop = Geodrop(tmp_path)
+    policy = str(tmp_path / "policy.yaml")
+    geodrop.good("compile", "--policy", policy, "--database", str(database), "-o", str(tmp_path / "r"))
+    (tmp_path / "bad.txt").write_text("8.8.8.0/24\n")
+    assert "warning" not in geodrop.good("check", policy).err
+    store = Store(tmp_path / "state")
+    file = open_file(tmp_path / "r")
+    store.keep(file)
+    store.remember(Intent(1, file.digest, last_good=file.digest))
+    said = geodrop.good("check", policy).err
+    assert "bad.txt has 1 of the 100 prefixes that the ruleset asked for last had of it" in said

@@ -36,6 +36,18 @@ def test_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, lines)) <= 80
 
 
+def test_other_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """To people, and only where it counts something apart from nothing."""
+    other = as_object(Count("api", "ipv4", "other", dropped=(7, 280)))
+    for counts, there in ((COUNTS, False), ([*COUNTS, other], True)):
+        monkeypatch.setattr(counters, "read", lambda counts=counts: counts)
+        for as_json in (False, True):
+            assert counters.run(argparse.Namespace(json=as_json, watch=False)) == 0
+            assert ("other: regions that nftables does not tell apart" in capsys.readouterr().out) is (
+                there and not as_json
+            )
+
+
 def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Programs read line by line."""
     show(COUNTS, as_json=True)

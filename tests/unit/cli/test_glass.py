@@ -11,6 +11,7 @@ from geodrop import config as module
 from geodrop.cli.glass import config_or_assumed
 from geodrop.config import Config, load_config_or_assume
 from geodrop.errors import ConfigError, UnavailableError
+from geodrop.state.store import Intent, Store
 
 
 def test_a_good_one_is_taken_as_it_is(
@@ -57,3 +58,60 @@ def test_a_wrong_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         load_config_or_assume(str(tmp_path / "nowhere"))
     monkeypatch.setenv("GEODROP_CONFIG", str(tmp_path / "nowhere"))
     assert "no such file" in load_config_or_assume(None)[1]
+
+
+def asked_for(state: Path, **intent: object) -> None:
+    """What the last load left behind."""
+    Store(state).remember(Intent(**intent))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("keep: 1y\ninterfaces: [eth1]\nengine: nftables\n", "1:7: error: keep"),
+        ("interfaces: ['a b', eth1]\nengine: ebpf\n", "error: entry of interfaces"),
+        ("interfacs: [eth1]\n", "did you mean"),
+    ],
+)
+def test_where_to_judge_is_as_at_the_last_load(tmp_path: Path, text: str, said: str) -> None:
+    """Whatever of a damaged file can be read: it ships as a whole or not at all. Its state and first_boot are taken."""
+    asked_for(tmp_path / "state", interfaces=("eth0", "!wan*"), engine="xdp")
+    path = tmp_path / "agent.yaml"
+    path.write_text(f"{text}state: {tmp_path / 'state'}\nfirst_boot: closed\n")
+    found, doubt = load_config_or_assume(str(path))
+    assert (found.interfaces, found.engine) == (("eth0", "!wan*"), "xdp")
+    assert (found.state, found.first_boot) == (tmp_path / "state", "closed")
+    assert said in doubt
+    assert f"state in {tmp_path / 'state'}, as it says" in doubt
+
+
+@pytest.mark.parametrize(("text", "expected"), [("[eth1]", ("eth1",)), ("['a b', eth1]", ()), ("[]", ())])
+def test_where_to_judge_if_nothing_is_remembered(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
+    """The names in the file if all of them can be read: half a list would leave an interface out."""
+    path = tmp_path / "agent.yaml"
+    path.write_text(f"engine: ebpf\ninterfaces: {text}\nstate: {tmp_path / 'state'}\n")
+    found, _ = load_config_or_assume(str(path))
+    assert (found.interfaces, found.engine) == (expected, "auto")
+
+
+def test_a_key_that_is_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can tell which was meant, so nothing of the file is taken."""
+    monkeypatch.setattr(module, "last_state", lambda: str(tmp_path / "last"))
+    path = tmp_path / "agent.yaml"
+    path.write_text(f"state: {tmp_path / 'a'}\nstate: {tmp_path / 'b'}\n")
+    assert load_config_or_assume(str(path))[0].state == tmp_path / "last"
+
+
+def test_the_usual_file_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No reason for a word: not everybody has one. What was loaded by hand stays where it was."""
+    monkeypatch.delenv("GEODROP_CONFIG", raising=False)
+    monkeypatch.setattr(module, "DEFAULT_PATH", str(tmp_path / "none"))
+    monkeypatch.setattr(module, "last_state", lambda: str(tmp_path / "last"))
+    asked_for(tmp_path / "last", interfaces=("eth0",), engine="nftables")
+    found, doubt = load_config_or_assume(None)
+    assert (found.interfaces, found.engine, doubt) == (("eth0",), "nftables", "")
+
+
+def test_a_boot_takes_no_name_for_a_slip(tmp_path: Path) -> None:
+    """Nobody is there to correct it."""
+    assert "no such file" in load_config_or_assume(str(tmp_path / "nowhere"), slips=False)[1]

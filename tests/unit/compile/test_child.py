@@ -68,15 +68,71 @@ def test_inputs_come_as_descriptors(inputs: Path, tmp_path: Path) -> None:
         ("database", "country.mmdb"),
     ]
     assert all(len(one.sha256) == 64 for one in ruleset.meta.inputs)
+    assert [one.prefixes for one in ruleset.meta.inputs] == [None, 1, None]
 
 
 def test_list_outside_the_folder_is_refused(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """A link in the policy's folder leads nowhere."""
+    """A link that leads out of the policy's folder is not followed, and the message says so."""
     (inputs / "lists" / "bad.txt").unlink()
     (tmp_path / "elsewhere.txt").write_text("8.8.8.0/24\n")
-    (inputs / "lists" / "bad.txt").symlink_to(tmp_path / "elsewhere.txt")
+    (inputs / "lists" / "bad.txt").symlink_to("../../elsewhere.txt")
     assert compile_to(tmp_path / "out", inputs) == DataError.exit_code
-    assert "lists/bad.txt" in capfd.readouterr().err
+    assert "lists/bad.txt: leads out of the folder (links in it must be relative)" in capfd.readouterr().err
+
+
+def test_a_policy_mounted_from_a_config_map(inputs: Path, tmp_path: Path) -> None:
+    """Policy and list may both be links by way of `..data`, as Kubernetes mounts them: the list is read."""
+    mounted = tmp_path / "mounted"
+    (mounted / "..2026_11_28").mkdir(parents=True)
+    (mounted / "..2026_11_28" / "policy.yaml").write_text(POLICY.replace("lists/bad.txt", "bad.txt"))
+    (mounted / "..2026_11_28" / "bad.txt").write_text("8.8.8.0/24\n")
+    (mounted / "..data").symlink_to("..2026_11_28")
+    for name in ("policy.yaml", "bad.txt"):
+        (mounted / name).symlink_to(f"..data/{name}")
+    (inputs / "country.mmdb").rename(mounted / "country.mmdb")
+    assert compile_to(tmp_path / "out", mounted) == 0
+    assert Ruleset.open(tmp_path / "out").meta.inputs[1].name == "bad.txt"
+
+
+def test_broken_names_beside_a_sound_country(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Such a database compiles and explains as a whole one does, but for the name in the record."""
+    record = {"country": {"iso_code": "CN", "names": {"en": "name-of-it"}}}
+    whole = write_database(inputs / "country.mmdb", {"1.0.0.0/24": record, "2400::/24": record}).read_bytes()
+    answers = []
+    for data in (whole, whole.replace(b"name-of-it", b"\xff" * 10)):
+        (inputs / "country.mmdb").write_bytes(data)
+        assert compile_to(tmp_path / "out", inputs) == 0
+        options = {"addresses": ["1.0.0.1", "2400::1", "8.8.8.8"], "json": True, "at": None}
+        databases = [str(inputs / "country.mmdb")]
+        assert sandbox.run(Job("explain", str(inputs / "policy.yaml"), databases, options=options)) == 0
+        answers.append(capfd.readouterr().out)
+    assert "name-of-it" in answers[0]
+    assert answers[1] == answers[0].replace("name-of-it", "(cannot be read)")
+
+
+@pytest.mark.parametrize("task", ["check", "compile"])
+def test_a_list_that_lost_most_of_its_lines(
+    inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], task: str
+) -> None:
+    """Against the ruleset before, check and compile both say so, and take the policy all the same."""
+    lists = inputs / "lists" / "bad.txt"
+    lists.write_text("".join(f"8.8.{number}.0/25\n" for number in range(100)))
+    assert compile_to(tmp_path / "before", inputs) == 0
+    lists.write_text("8.8.8.0/24\n")
+    before = open_file(tmp_path / "before")
+    previous = [memory.descriptor for memory in before.memories()]
+    capfd.readouterr()
+    with (tmp_path / "out").open("wb") as output:
+        databases = [str(inputs / "country.mmdb")] if task == "compile" else []
+        described = Job(
+            task, str(inputs / "policy.yaml"), databases, output.fileno(), previous=previous, options={"json": False}
+        )
+        assert sandbox.run(described) == 0
+    said = capfd.readouterr().err
+    assert (
+        "policy.yaml:9:3: warning: lists/bad.txt has 1 of the 100 prefixes that the ruleset asked for last had of it"
+        in said
+    )
 
 
 def test_missing_inputs(inputs: Path, tmp_path: Path) -> None:

@@ -50,6 +50,8 @@ GUARDED = [*on_xdp("eth0"), Interface("eth0", "nftables", why=TO_COME)]
         ((BOND, *PORTS), on_xdp("eth3"), (), {"eth3"}),
         ((BOND, *PORTS), on_xdp("eth3", "eth4"), (), {"bond0", "eth3", "eth4"}),
         ((BOND, *PORTS), on_xdp("bond0"), (), {"bond0", "eth3", "eth4"}),
+        # Of a bridge's ports veths lead to guests; of a bond's none does.
+        ((BOND, PORTS[0], Link(9, "veth4", "veth", master=7)), on_xdp("eth3"), (), {"eth3"}),
         # A VRF shows what arrives under the name of its member first.
         ((VRF, MEMBER), on_nftables("eth5"), (), {"eth5"}),
         ((ETH0, VLAN, MACVLAN), on_xdp("eth0"), (), {"eth0", "eth0.7", "up0"}),

@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,12 +13,15 @@ from geodrop.state.history import DONE, FAILED
 from geodrop.state.store import Intent, Store
 from tests.unit.dataplane.conftest import Kernel
 
+INTENT = Intent(1, interfaces=("eth0",), engine="auto")
+"""What one load leaves behind, but for its ruleset."""
+
 
 def test_load_keeps_the_ruleset_and_the_intent(kernel: Kernel, ruleset: Path, config: Config) -> None:
     """What is in force is found again by the digest that the kernel carries."""
     loaded = module.load(str(ruleset), config, "auto", ["eth0"])
     assert (loaded.before.generation, loaded.after.generation) == (0, 1)
-    assert Store(config.state).intent() == Intent(1, kernel.now.digest, last_good=kernel.now.digest)
+    assert Store(config.state).intent() == replace(INTENT, digest=kernel.now.digest, last_good=kernel.now.digest)
     kept = module.loaded_ruleset(config, kernel.now)
     assert kept is not None
     assert kept.digest == kernel.now.digest
@@ -54,7 +58,7 @@ def test_unload_is_remembered_and_load_forgets_it(kernel: Kernel, ruleset: Path,
     module.load(str(ruleset), config, "auto", ["eth0"])
     assert module.unload(config).removed
     digest = Ruleset.open(ruleset).digest
-    assert Store(config.state).intent() == Intent(1, digest, unloaded=True, last_good=digest)
+    assert Store(config.state).intent() == replace(INTENT, digest=digest, unloaded=True, last_good=digest)
     assert not module.unload(config).removed
     module.load(str(ruleset), config, "auto", ["eth0"])
     assert not Store(config.state).intent().unloaded

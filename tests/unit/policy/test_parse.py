@@ -206,6 +206,14 @@ USES_LIST = "services: {api: {default: allow, unknown: allow, deny: ['list:l']}}
 LIST = "lists: {l: {file: lists/l.txt}}\n"
 
 
+def test_a_list_file_of_comments_alone_is_remarked_on() -> None:
+    """A download that lost its lines, or the wrong file, may still have its header: said where the file is named."""
+    (message,) = said(LIST + USES_LIST, {"lists/l.txt": b"# the feed of November\n\n"})
+    place, text = message.split(" warning: ")
+    assert place == "2:19:"
+    assert text.startswith('list "l": "lists/l.txt" has comments and no prefix; a line that names it does nothing')
+
+
 def test_list_files_are_read_by_name() -> None:
     """The callback gets the name as written, and gives the content."""
     policy, _ = load(LIST + USES_LIST, {"lists/l.txt": b"9.9.9.0/24\n"})

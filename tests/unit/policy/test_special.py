@@ -1,8 +1,9 @@
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from itertools import pairwise
 
 import pytest
 
+from geodrop.policy.spans import meets
 from geodrop.policy.special import (
     EMBEDDED,
     GLOBAL_UNICAST,
@@ -11,7 +12,9 @@ from geodrop.policy.special import (
     embedded_inside,
     embedding,
     is_special,
+    public_spans,
     special_inside,
+    special_spans,
 )
 
 REGISTRY = {
@@ -185,3 +188,21 @@ def test_embedded_inside(prefix: str, name: str | None) -> None:
 def test_global_unicast() -> None:
     """The border between what may have a region and what is unknown (RFC 4291)."""
     assert str(GLOBAL_UNICAST) == "2000::/3"
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_spans_say_what_single_addresses_do(version: int) -> None:
+    """At both ends of every table, and beside them, spans agree with what is said of one address."""
+    special, public = special_spans(version), public_spans(version)
+    networks = [n for n in (*SPECIAL, *REACHABLE, *EMBEDDED.values()) if n.version == version]
+    ends = {int(end) + step for n in networks for end in (n[0], n[-1]) for step in (-1, 0, 1)}
+    make = IPv4Address if version == 4 else IPv6Address
+    for value in ends:
+        if not 0 <= value < 2 ** (32 if version == 4 else 128):
+            continue
+        address = make(value)
+        assert meets(special, value, value) == is_special(address)
+        ordinary = not is_special(address)
+        if isinstance(address, IPv6Address):
+            ordinary = ordinary and address in GLOBAL_UNICAST and not embedding(address)
+        assert meets(public, value, value) == ordinary

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import time
@@ -249,6 +250,21 @@ def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
         store.ruleset("cd" * 32)
 
 
+def test_the_ruleset_asked_for_last(store: Store, tmp_path: Path) -> None:
+    """It is the one the intent names, if it is kept; a damaged one is an error, not none."""
+    assert store.asked_for() is None
+    file = container.open_file(packed(tmp_path))
+    store.remember(Intent(1, file.digest, last_good=file.digest))
+    assert store.asked_for() is None
+    store.keep(file)
+    found = store.asked_for()
+    assert found
+    assert found.digest == file.digest
+    store.ruleset_path(file.digest).write_bytes(b"damaged")
+    with pytest.raises(DataError):
+        store.asked_for()
+
+
 def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
     """A thin ruleset brings its base; that is never pruned before it, and missed if somebody takes it."""
     base = packed(tmp_path)
@@ -273,6 +289,27 @@ def test_base_goes_with_the_last_that_needs_it(store: Store, tmp_path: Path) -> 
         age(store, digest, 1000)
     store.prune(Keep(500), set())
     assert kept(store) == set()
+
+
+def test_what_cannot_be_read_forgets_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thin file that cannot be opened for want of a descriptor still needs its base; status tells of it."""
+    base = packed(tmp_path, b"one")
+    store.keep(container.open_file(base))
+    thin = packed(tmp_path, b"two", base)
+    store.keep(container.open_file(thin))
+    store.remember(Intent(1, thin.stem, last_good=thin.stem))
+    for digest in (base.stem, thin.stem):
+        age(store, digest, 1000)
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(container, "open_regular", refuse)
+        store.prune(Keep(500), set())
+        assert any("the last good ruleset cannot be read (Too many open files)" in line for line in store.problems())
+    assert kept(store) == {base.stem, thin.stem}
+    assert store.problems() == []
 
 
 def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:

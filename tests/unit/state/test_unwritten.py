@@ -63,6 +63,19 @@ def test_where_nothing_can_be_written_the_process_remembers(held: Unwritten, mon
     held.done(intent=True, lines=True)
 
 
+def test_what_cannot_be_removed_is_not_taken_for_newer(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once it is written where it belongs, a file in /run that stays says nothing any more."""
+    held.hold(FULL, intent={"generation": 1})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", lambda *_: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only file system")))
+        held.done(intent=True)
+    assert held.read() is NOTHING
+    assert held.intent() is None
+    held.hold(FULL, intent={"generation": 2})
+    held.done(intent=True)
+    assert held.read() is NOTHING
+
+
 def test_lines_are_bounded(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest are lost, and that is told."""
     monkeypatch.setattr(unwritten, "MAX_LINES", 50)

@@ -89,6 +89,7 @@ class Watch:
         if self._lasts(seen, causes):
             return
         if seen.differences:
+            self._reload.settle.soon()
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
             self._metrics.repaired()

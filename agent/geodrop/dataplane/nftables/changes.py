@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Self
 from geodrop.dataplane import socket_filter
 from geodrop.dataplane.nftables import messages, uapi, wire
 from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK, Connection
-from geodrop.errors import GeodropError
+from geodrop.errors import Excused, GeodropError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,19 +85,19 @@ def unheard(connection: Connection) -> Iterator[None]:
         yield
         return
     before = foreign_commits(connection)
-    # OSError: one was closed meanwhile.
+    # EBADF: one was closed meanwhile.
     for listener in left:
-        with suppress(OSError):
+        with Excused(errno.EBADF):
             listener.leave()
     try:
         yield
     finally:
         for listener in left:
-            with suppress(OSError):
+            with Excused(errno.EBADF):
                 listener.join()
         if _others_committed(connection, before):
             for listener in left:
-                with suppress(OSError):
+                with Excused(errno.EBADF):
                     listener.miss()
 
 

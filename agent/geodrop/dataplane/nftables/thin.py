@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop.dataplane.nftables import lookups, names
 from geodrop.dataplane.nftables.model import WIDTH, Content, Space
-from geodrop.ruleset.model import NO_CLASS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -43,13 +42,14 @@ class Base:
 
     `moved` has what differs, by the name of the base's map; one number more
     than the service has targets stands there for "in no map". None where only what both hold together is known, as for
-    who reads them back.
+    who reads them back. `regions`: its rules tell regions apart of what counts as `other`, by its own maps.
     """
 
     generation: int
     digest: str
     maps: Collection[str]
     moved: Mapping[str, Content] | None = None
+    regions: bool = False
 
     def map_below(self, service: str, space: Space) -> str:
         """The base's map of a service; empty if it has none, or several."""
@@ -133,7 +133,7 @@ def _moved(old: Ruleset, before: ServiceSpec, new: Ruleset, after: ServiceSpec, 
 
 def _meaning(ruleset: Ruleset, target: Target) -> tuple[str, str, str | None]:
     """What a target says in any ruleset, whatever its numbers there."""
-    return target.kind, "" if target.klass == NO_CLASS else ruleset.meta.classes[target.klass], target.embedding
+    return target.kind, ruleset.meta.label(target.klass) or "", target.embedding
 
 
 def _row(width: int) -> Struct:

@@ -18,6 +18,7 @@ from geodrop.dataplane.xdp.libbpf_loader import LibbpfLoader
 from geodrop.dataplane.xdp.loader import Loader, Sizes
 from geodrop.dataplane.xdp.pins import Pins, remove_set, version_of
 from geodrop.dataplane.xdp.programs import Programs, Totals, Word
+from geodrop.dataplane.xdp.reading import reading
 from geodrop.dataplane.xdp.staged import Staged, discard
 from geodrop.dataplane.xdp.trace import trace
 from geodrop.dataplane.xdp.unread import Unread, unread
@@ -79,24 +80,21 @@ class XdpEngine:
         """What is pinned, if this process cannot read it."""
         return unread(self.pins)
 
+    @reading
     def observe(self) -> Observed:
         """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
 
         Of a set with another layout the control word is read and not the policy: `digest` is empty.
         """
-        for folder in self.pins.sets():
-            try:
-                programs = Programs.open(folder)
-            except OSError:
-                continue
-            with programs:
-                word = programs.word()
-                if word.generation:
-                    readable = version_of(folder).startswith(LAYOUT)
-                    digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
-                    found = tuple(Interface(link.name, "xdp", link.mode()) for link in links.observe(self.pins))
-                    return Observed(word.generation, digest, found)
-        return Observed()
+        active = self._active()
+        if active is None:
+            return Observed()
+        with active as programs:
+            word = programs.word()
+            readable = version_of(programs.folder).startswith(LAYOUT)
+            digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
+            found = tuple(Interface(link.name, "xdp", link.mode()) for link in links.observe(self.pins))
+            return Observed(word.generation, digest, found)
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
         """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
@@ -159,6 +157,7 @@ class XdpEngine:
             cleaned = time.perf_counter()
             staged.seconds |= {"fill": filled - started, "switch": switched - filled, "delete": cleaned - switched}
 
+    @reading
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare links and policy with what they should be, and where `full` every byte of the tables."""
         active = self._active()
@@ -193,6 +192,7 @@ class XdpEngine:
             ]
             return differences
 
+    @reading
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
         """Compare one of so many parts of each table, byte for byte."""
         active = self._active()
@@ -202,6 +202,7 @@ class XdpEngine:
             different = programs.tables_differ(programs.word().tables, ruleset, part, parts)
             return [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in different]
 
+    @reading
     def fingerprint(self) -> bytes:
         """What is pinned, which program each link runs, and the control word."""
         said: list[object] = [sorted(path.name for path in folder.iterdir()) for folder in self.pins.sets()]
@@ -211,11 +212,12 @@ class XdpEngine:
                 said.append((active.folder.name, programs.word()))
         return repr(said).encode()
 
+    @reading
     def counters(self) -> list[Count]:
         """Totals since the first load. While links move between two programs both count, and so do both here."""
         totals: Totals | None = None
         for folder in reversed(self.pins.sets()):
-            with suppress(OSError), Programs.open(folder) as programs:
+            with suppress(FileNotFoundError), Programs.open(folder) as programs:
                 totals = programs.totals(totals)
         counts = []
         for label, four in (totals or {}).items():
@@ -230,6 +232,7 @@ class XdpEngine:
                     counts.append(Count(service, family, None, accepted=first, never_drop=second))
         return counts
 
+    @reading
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
         """Ask the program for each address's zone, and the policy map for what it means."""
         active = self._active()
@@ -238,10 +241,12 @@ class XdpEngine:
         with active as programs:
             return judge.judge(programs, ruleset, addresses, time.time())
 
+    @reading
     def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
         """What becomes of each packet, by the name of the interface that it arrives on."""
         return trace(self.pins, probes, LAYOUT)
 
+    @reading
     def attached(self) -> tuple[int, ...]:
         """Numbers of the interfaces that a link holds a program on."""
         return tuple(link.ifindex for link in links.observe(self.pins))
@@ -253,7 +258,7 @@ class XdpEngine:
             links.detach(pins, ifindex)
             found = True
         for folder in pins.sets():
-            with suppress(OSError), Programs.open(folder) as programs:
+            with suppress(FileNotFoundError), Programs.open(folder) as programs:
                 programs.publish(Word())
                 for slot in (0, 1):
                     programs.rest(slot)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.xdp import libbpf
-from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.errors import Excused, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from geodrop.dataplane.xdp.pins import Pins
@@ -32,7 +32,7 @@ class Link:
 
     def mode(self) -> str:
         """How it is attached; native, if the interface is gone just now."""
-        with suppress(OSError):
+        with Excused(errno.ENODEV, errno.ENXIO):
             if libbpf.query(self.ifindex).skb_prog_id:
                 return "generic"
         return "native"
@@ -42,7 +42,10 @@ def observe(pins: Pins) -> list[Link]:
     """Links that hold: those whose interface is gone are left out."""
     links = []
     for ifindex in pins.link_indexes():
-        fd = libbpf.get(str(pins.links / str(ifindex)))
+        try:
+            fd = libbpf.get(str(pins.links / str(ifindex)))
+        except FileNotFoundError:  # taken away just now
+            continue
         try:
             info = libbpf.link_info(fd)
         finally:
@@ -129,8 +132,11 @@ def detach(pins: Pins, ifindex: int) -> None:
 
 
 def program_on(ifindex: int) -> int:
-    """The number of the XDP program that an interface has, whoever attached it and however; 0 if none."""
-    with suppress(OSError):
+    """The number of the XDP program that an interface has, whoever attached it and however; 0 if none.
+
+    Raises OSError where that cannot be told.
+    """
+    with Excused(errno.ENODEV, errno.ENXIO):
         found = libbpf.query(ifindex)
         return int(found.prog_id or found.drv_prog_id or found.skb_prog_id or found.hw_prog_id)
     return 0

@@ -9,6 +9,7 @@ There is one set, and for a moment two while links move from an old program to a
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
 from contextlib import suppress
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.xdp import libbpf
-from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.errors import Excused, PrivilegeError, UnavailableError
 from geodrop.state.owner import adopt
 from geodrop.state.places import default_pins
 
@@ -107,7 +108,7 @@ class Pins:
         # The folder of all namespaces, if this was the last one; somebody may be using it again already.
         for path in list(self.folder.parents)[:2]:
             if path.name in ("netns", "geodrop"):
-                with suppress(OSError):
+                with Excused(errno.ENOTEMPTY, errno.ENOENT, errno.EACCES, errno.EPERM):
                     path.rmdir()
 
 

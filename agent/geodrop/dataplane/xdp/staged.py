@@ -136,7 +136,7 @@ def _kernel() -> Iterator[None]:
 def _program_of(pins: Pins, number: int) -> Iterator[int | None]:
     """The descriptor of the program of that number, from whichever set it is pinned in."""
     for folder in pins.sets():
-        with suppress(OSError):
+        with suppress(FileNotFoundError):
             fd = libbpf.get(str(folder / "geodrop"))
             try:
                 if libbpf.program_info(fd).id == number:

@@ -38,7 +38,7 @@ def trace(pins: Pins, probes: Sequence[Probe], layout: str) -> dict[str, list[st
     with ExitStack() as stack:
         ours = {}
         for folder in pins.sets():
-            with suppress(OSError):  # one that a killed load left lacks some
+            with suppress(FileNotFoundError):  # one that a killed load left lacks some
                 programs = stack.enter_context(Programs.open(folder))
                 ours[libbpf.program_info(programs.fds["geodrop"]).id] = programs
         known: dict[int, list[str]] = {}

@@ -6,16 +6,17 @@ ends with its last pin. What else is pinned there, the counters, is left to whoe
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import capabilities
 from geodrop.dataplane.xdp import libbpf
 from geodrop.dataplane.xdp.pins import Pins
-from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.dataplane.xdp.reading import unreadable
+from geodrop.errors import Excused, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,10 @@ class Unread:
 
 
 def unread(pins: Pins) -> Unread | None:
-    """What is pinned, if it cannot be read; None if it can, or there is nothing."""
+    """What is pinned, if this process may not read it; None if it may, or there is nothing.
+
+    Raises UnavailableError where it cannot be read just now, for want of a descriptor or of memory.
+    """
     try:
         links, sets = tuple(pins.link_indexes()), pins.sets()
     except PermissionError as error:
@@ -82,13 +86,16 @@ def unread(pins: Pins) -> Unread | None:
             return Unread(pins.folder, links, f"{lacking[0]} is missing" if lacking else f"bpf(2): {error.strerror}")
         except UnavailableError as error:
             return Unread(pins.folder, links, error.message)
-        except OSError:
+        except FileNotFoundError:
             continue  # what a killed load left, or gone just now
+        except OSError as error:
+            # Nothing of ours keeps it from us for good: nothing is let go of for that.
+            raise unreadable(error) from error
         return None
     return None
 
 
 def _name(number: int) -> str:
-    with suppress(OSError):
+    with Excused(errno.ENXIO, errno.ENODEV):
         return socket.if_indextoname(number)
     return f"interface {number}"

@@ -1,0 +1,239 @@
+"""What a policy says that is allowed and hardly meant: a warning for each, with what to write instead."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodrop.document.problems import clean, shown
+from geodrop.policy.groups import open_groups
+from geodrop.policy.model import Established, LineKind, Verdict
+from geodrop.policy.spans import meets, size, span, spans, without
+from geodrop.policy.special import public_spans, special_spans
+from geodrop.policy.values import merged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from geodrop.document.problems import Report
+    from geodrop.policy.model import Line, Network, Policy, Service
+    from geodrop.policy.origins import Origins
+    from geodrop.policy.spans import Spans
+
+FAMILIES = (4, 6)
+TCP, UDP = 6, 17
+MAX_NAMED = 5
+
+EPHEMERAL = (32_768, 60_999)
+"""The ports that Linux takes for connections of its own, so those that answers come to; unless somebody set others."""
+
+
+def check_intent(policy: Policy, origins: Origins, report: Report) -> None:
+    """Warn of what was hardly meant, in a policy without errors."""
+    prefixes = _Prefixes(policy)
+    _check_never_drop(policy, origins, report)
+    for service in policy.services:
+        _check_special(prefixes, service.deny, report)
+        _check_never_judged(policy, service, origins, report)
+        for verdict in Verdict:
+            _check_everything(prefixes, service, verdict, origins, report)
+        if service.default is Verdict.DROP:
+            _check_nobody(policy, service, origins, report)
+            _check_replies(policy, service, origins, report)
+    _check_unused_groups(policy, origins, report)
+    _check_unused_lists(policy, report)
+
+
+class _Held(NamedTuple):
+    """The addresses of a line or list by family, and the prefixes in it that hold special ones not exempted."""
+
+    spans: dict[int, Spans]
+    special: list[Network]
+
+    def everything(self, family: int) -> bool:
+        return _is_everything(family, [self.spans[family]])
+
+
+class _Prefixes:
+    """What lines hold, found once for each: a list may have millions of prefixes, and be named by every service."""
+
+    def __init__(self, policy: Policy) -> None:
+        never = policy.never_drop.prefixes
+        self._policy = policy
+        self._special = {family: without(special_spans(family), spans(never, family)) for family in FAMILIES}
+        self._known: dict[tuple[LineKind, str], _Held] = {}
+
+    def of(self, lines: Iterable[Line]) -> Iterator[tuple[Line, _Held]]:
+        """The lines of prefixes and lists, groups opened."""
+        for _, member in open_groups(self._policy.groups, lines):
+            if member.kind in (LineKind.PREFIX, LineKind.LIST):
+                key = member.kind, member.name
+                if key not in self._known:
+                    self._known[key] = self._held(member)
+                yield member, self._known[key]
+
+    def _held(self, member: Line) -> _Held:
+        networks = (member.network,) if member.network is not None else self._policy.lists[member.name].prefixes
+        special = [network for network in networks if meets(self._special[network.version], *span(network))]
+        return _Held({family: spans(networks, family) for family in FAMILIES}, special)
+
+
+def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: Report) -> None:
+    """Special addresses pass unless a prefix says otherwise: neighbours, load balancers and monitoring have them."""
+    members = list(prefixes.of(lines))
+    if any(_is_everything(family, [held.spans[family] for _, held in members]) for family in FAMILIES):
+        return  # the other warning says more
+    for member, held in members:
+        if not held.special:
+            continue
+        more = f" and {len(held.special) - 1:,} more" if len(held.special) > 1 else ""
+        which = f" ({held.special[0]}{more})" if member.kind is LineKind.LIST else ""
+        report.warning(
+            member.place,
+            f"{member.text} holds special addresses{which}, where health checks and neighbours are, and which pass "
+            "where no line names them; take them out, or put what must pass into prefixes of never_drop",
+        )
+
+
+def _check_everything(
+    prefixes: _Prefixes, service: Service, verdict: Verdict, origins: Origins, report: Report
+) -> None:
+    """A prefix is asked before any region, so those that hold everything leave nothing to the lines beside them."""
+    key, lines = ("deny", service.deny) if verdict is Verdict.DROP else ("allow", service.allow)
+    members = list(prefixes.of(lines))
+    effect = f"service {shown(service.name)} {verdict}s all of it, whatever the region"
+    instead = f"take it out, or write  default: {key}"
+    for family in FAMILIES:
+        whole = [member for member, held in members if held.everything(family)]
+        for member in whole:
+            report.warning(member.place, f"{member.text} holds every IPv{family} address: {effect}; {instead}")
+        if not whole and _is_everything(family, [held.spans[family] for _, held in members]):
+            message = f"the prefixes of {key} hold every IPv{family} address together: {effect}; {instead}"
+            report.warning(origins.of(service, key), message)
+
+
+def _check_never_drop(policy: Policy, origins: Origins, report: Report) -> None:
+    """What is never dropped is no service's business."""
+    for family in FAMILIES:
+        if origins.never_drop and _is_everything(family, [spans(policy.never_drop.prefixes, family)]):
+            message = (
+                f"never_drop holds every IPv{family} address, so no service drops any of it; write only those that "
+            )
+            report.warning(origins.never_drop, message + "must always pass")
+
+
+def _check_never_judged(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+    """Ports that are written out for a service, and accepted before it is asked; tcp/22 where nothing else is said."""
+    passed = [
+        f"{word}/{low}" + (f"-{high}" if high > low else "")
+        for word, ports, never in (
+            ("tcp", service.match.ports.tcp, policy.never_drop.ports.tcp),
+            ("udp", service.match.ports.udp, policy.never_drop.ports.udp),
+        )
+        for low, high in ports
+        if not without(((low, high),), never)
+    ]
+    if passed:
+        by = (
+            "never_drop" if origins.never_drop else "never_drop, which is  ports: {tcp: [22]}  where it is not written,"
+        )
+        report.warning(
+            origins.of(service, "match"),
+            f"{by} accepts {', '.join(passed)} before service {shown(service.name)} is asked, so it drops nothing "
+            "there; take it out of one of the two",
+        )
+
+
+def _check_nobody(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+    """What `allow` leads to is nothing: nobody gets in. Two verdicts and no line beside them say just that."""
+    if service.unknown is Verdict.DROP and not origins.services[service.name].values.keys() & {"allow", "deny"}:
+        return
+    for _, member in open_groups(policy.groups, service.allow):
+        if member.kind is not LineKind.LIST or policy.lists[member.name].prefixes:
+            return
+    but = ", but for sources that no database knows" if service.unknown is Verdict.ACCEPT else ""
+    report.warning(
+        origins.of(service, "allow"),
+        f"service {shown(service.name)} allows nothing under  default: deny, so it drops everybody{but}; write who may "
+        "connect, such as  allow: [US]",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Answers:
+    """Answers to what the host itself asks: of what, and how to keep them."""
+
+    what: str
+    keep: str
+
+
+def _check_replies(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+    """A service that is not limited to ports also takes the answers to what this host asks, from wherever they come."""
+    lost = []
+    if _takes_answers(service, TCP, service.match.ports.tcp) and service.established is Established.CUT:
+        lost.append(_Answers("its own TCP connections", "established: keep"))
+    if _takes_answers(service, UDP, service.match.ports.udp) and not policy.never_drop.prefixes:
+        lost.append(_Answers("its DNS queries", "its resolvers under prefixes of never_drop"))
+    if lost:
+        report.warning(
+            origins.of(service, "match"),
+            f"service {shown(service.name)} is not limited to ports, so under  default: deny  this host loses answers "
+            f"to {' and '.join(one.what for one in lost)}; write a match with the ports that it serves, or let them "
+            f"in: {', '.join(one.keep for one in lost)}",
+        )
+
+
+def _takes_answers(service: Service, protocol: int, ports: Spans) -> bool:
+    match = service.match
+    if protocol in match.protocols or not (match.ports or match.protocols):
+        return True
+    return any(low <= EPHEMERAL[0] and EPHEMERAL[1] <= high for low, high in ports)
+
+
+def _check_unused_groups(policy: Policy, origins: Origins, report: Report) -> None:
+    """One line for all: those that no line names, and how many others they hold."""
+    used = {line.name for line in _reached(policy) if line.kind is LineKind.GROUP}
+    unused = [name for name in policy.groups if name not in used]
+    inner = {line.name for name in unused for line in policy.groups[name] if line.kind is LineKind.GROUP}
+    outer = [name for name in unused if name not in inner]
+    if outer:
+        rest = len(unused) - len(outer)
+        them = "them" if len(outer) > 1 else "it"
+        also = f" (with {rest} more in {them})" if rest else ""
+        message = f"no service uses {_named('group', outer)}{also}; remove {them}, or name {them} in a line"
+        report.warning(origins.groups[outer[0]], message)
+
+
+def _check_unused_lists(policy: Policy, report: Report) -> None:
+    used = {line.name for line in _reached(policy) if line.kind is LineKind.LIST}
+    unused = [name for name in policy.lists if name not in used]
+    if unused:
+        them = "them" if len(unused) > 1 else "it"
+        message = f"no service uses {_named('list', unused)}; remove {them}, or name {them} in a line"
+        report.warning(policy.lists[unused[0]].place, message)
+
+
+def _reached(policy: Policy) -> Iterator[Line]:
+    """Every line that a service leads to, groups themselves among them."""
+    pending = [line for service in policy.services for line in (*service.allow, *service.deny)]
+    opened: set[str] = set()
+    while pending:
+        line = pending.pop()
+        yield line
+        if line.kind is LineKind.GROUP and line.name not in opened:
+            opened.add(line.name)
+            pending += policy.groups[line.name]
+
+
+def _named(word: str, names: list[str]) -> str:
+    some = ", ".join(f'"{clean(name)}"' for name in names[:MAX_NAMED])
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    return f"{word}{'s' if len(names) > 1 else ''} {some}{more}"
+
+
+def _is_everything(family: int, parts: Iterable[Spans]) -> bool:
+    """Whether parts hold every address of a family that a host on the internet can have."""
+    public, parts = public_spans(family), list(parts)
+    if sum(map(size, parts)) < size(public):  # so for nearly every policy, and quickly
+        return False
+    return not without(public, merged(span for part in parts for span in part))

@@ -1,0 +1,71 @@
+"""Engines that are given maps in which what is dropped is joined, as where a few countries are allowed."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import replace
+from ipaddress import ip_address, ip_network
+from typing import TYPE_CHECKING
+from unittest import mock
+
+from geodrop.compile import nftables
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from tests.conformance.exported import ExportedEngine
+from tests.conformance.saved import SavedEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+
+    from geodrop.dataplane.engine import Engine, Report
+    from geodrop.ruleset.model import Ruleset
+    from tests.oracle.packet import Judgement, Packet
+
+
+class JoinedEngine(NftablesEngine):
+    """With a second map that tells regions apart."""
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Load, and count by region."""
+        report = super().apply(ruleset, generation, interfaces)
+        assert self.tell_regions_apart(ruleset) == any(one.counted for one in ruleset.meta.services)
+        assert self.verify(ruleset) == []
+        return report
+
+
+class JoinedSavedEngine(SavedEngine, JoinedEngine):
+    """The same, saved and loaded again."""
+
+
+class JoinedExportedEngine(ExportedEngine):
+    """As text, which counts everything as `other`."""
+
+
+JOINED = (JoinedEngine, JoinedSavedEngine, JoinedExportedEngine)
+
+
+EMBEDDED = [ip_network(text) for text in ("2002::/16", "2001::/32", "64:ff9b::/96", "::ffff:0:0/96")]
+
+
+def as_compiled_for(engine: Engine) -> AbstractContextManager[object]:
+    """While it lasts, rulesets are compiled in the form that an engine is to be tried with, however small they are."""
+    if not isinstance(engine, JOINED):
+        return nullcontext()
+    return mock.patch.object(nftables, "is_joined", return_value=True)
+
+
+def as_counted_by(engine: Engine, packet: Packet, judgement: Judgement) -> Judgement:
+    """What joined maps do not tell apart counts as `other`: the regions of IPv4 addresses inside IPv6 ones.
+
+    An export tells nothing apart.
+    """
+    if not isinstance(engine, JOINED):
+        return judgement
+    inside = any(ip_address(packet.source) in network for network in EMBEDDED)
+
+    def counted(label: str) -> str:
+        of_the_whole = label.count(":") > 1  # a line that is an IPv6 prefix
+        return "other" if isinstance(engine, ExportedEngine) or (inside and not of_the_whole) else label
+
+    counts = [(service, label and counted(label), what) for service, label, what in judgement.counts]
+    return replace(judgement, counts=tuple(counts))
