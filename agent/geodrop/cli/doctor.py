@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from geodrop.dataplane.doctor.finding import Finding
 
 SCHEMA = 1
+WIDTH = 9
+"""Columns of what a finding is."""
 COLOURS = {OK: messages.GREEN, MISSING: messages.RED, NOTE: messages.YELLOW}
 
 
@@ -51,6 +53,6 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(finding: Finding) -> str:
     """One line: ok or missing, what was found, what that costs, the next step."""
-    status = messages.paint(f"{finding.status:<8}", COLOURS[finding.status])
     text = "; ".join(filter(None, (finding.found, finding.cost, finding.next_step)))
-    return f"{status} {harmless(finding.name):<30} {lines(text, MARGIN)}"
+    said = f"{harmless(finding.name)}: {lines(text, MARGIN)}"
+    return messages.entry(finding.status, said, WIDTH, COLOURS[finding.status])
