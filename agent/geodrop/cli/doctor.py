@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.dataplane.doctor import bpf, host, interfaces, nftables
+from geodrop.dataplane.doctor import bpf, daemon, host, interfaces, nftables
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, able
 from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.state.lock import control_socket
 from geodrop.text import MARGIN, harmless, lines
 
 if TYPE_CHECKING:
@@ -33,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if geodrop can enforce here with the engine of agent.yaml, 69 if not. Nothing is changed."""
     config = load_config(args.config)
-    findings = [*host.findings(config), *nftables.findings()]
+    findings = [*host.findings(config)]
+    with suppress(UnavailableError):
+        findings += daemon.findings(control_socket())
+    findings += nftables.findings()
     # Without nf_tables or the right to ask it, which has been said already, there is nothing to add.
     with suppress(PrivilegeError, UnavailableError):
         findings.append(nftables.place())
