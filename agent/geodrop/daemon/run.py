@@ -30,9 +30,9 @@ from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.engines import Engines, make_xdp
 from geodrop.dataplane.load import apply_file
-from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError
+from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -78,7 +78,7 @@ class Daemon:
     """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
 
     def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
-        self._config = config
+        self._config, self._config_path = config, config_path
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
         parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
@@ -171,6 +171,7 @@ class Daemon:
         except GeodropError as failure:
             self._log.critical("what is in force is left as it is", reason=failure.message)
             self._notifier.ready(f"degraded: {failure.message}")
+            self._try_again(failure)
         for name, work in self._tending.items():
             self._tasks.forever(name, work)
 
@@ -201,21 +202,42 @@ class Daemon:
             if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
                 self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
-            if not isinstance(failure, DataError | ConfigError | ProblemsError):
-                self._tasks.once("first reload", self._reload_again())
+            self._try_again(failure)
         self._notifier.ready(said)
 
+    def _try_again(self, failure: GeodropError) -> None:
+        if not isinstance(failure, DataError | ConfigError | ProblemsError):
+            self._tasks.once("first reload", self._reload_again())
+
     async def _reload_again(self) -> None:
-        """What the first reload lacked may come, such as a bpffs or memory; its inputs were good. Ever more seldom."""
+        """What the first reload lacked may come, such as a bpffs or memory, or what was in its way may go, such as a
+        table of our name; its inputs were good, or were not read yet. Ever more seldom.
+        """
         pause = FIRST_PAUSE
-        while (last := self._reload.last) and not last.good:
+        while not ((last := self._reload.last) and last.good):
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
             intent = Store(self._config.state).intent()
             if intent.unloaded or intent.rolled_back or last is not self._reload.last:
                 return
+            if await self._engine.do(self._lacks_xdp):
+                continue  # it need not compile again to find that out
             with contextlib.suppress(GeodropError):
                 await self._reload.ask(lambda _: None)
+
+    def _lacks_xdp(self) -> bool:
+        """Whether agent.yaml asks for xdp by name, and it is still not to be had."""
+        try:
+            config = load_config(self._config_path)
+        except GeodropError:
+            return False
+        if config.engine != "xdp":
+            return False
+        try:
+            make_xdp(config.loader).probe()
+        except (UnavailableError, PrivilegeError):
+            return True
+        return False
 
     async def _take_over(self) -> bool:
         """Whether something is in force after it."""
