@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop.errors import user_name
 from tests.users import as_user
 
 if TYPE_CHECKING:
@@ -23,7 +24,9 @@ def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> 
     assert all(one["cost"] for one in done["findings"] if one["status"] == "missing")
     [interface] = [one for one in done["findings"] if one["name"] == "interface eth0"]
     assert "driver veth" in interface["found"]
-    assert "geodrop can enforce here with engine auto" in host.geodrop.good("doctor").out
+    said = host.geodrop.good("doctor").out
+    assert "geodrop can enforce here with engine auto" in said
+    assert f"ok       user: {user_name()}, as which the daemon runs" in said
     # `ip netns` leaves a stub of /sys here: what a container without a bpffs has.
     config.write_text(base + "engine: xdp\n")
     missing = host.geodrop.run("doctor")
