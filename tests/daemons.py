@@ -18,7 +18,6 @@ from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.parts import Parts
 from geodrop.daemon.tasks import Tasks
-from geodrop.daemon.worker import Worker
 from tests.cli import TIMEOUT, Done
 
 if TYPE_CHECKING:
@@ -128,4 +127,4 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
 def parts() -> Parts:
     """What the parts of a daemon work with, in this process."""
     log, metrics = structlog.get_logger(), Metrics()
-    return Parts(None, Worker("engine"), Worker("compiler"), Notifier(), log, metrics, Tasks(log, metrics))
+    return Parts(None, Notifier(), log, metrics, Tasks(log, metrics))

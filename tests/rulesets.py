@@ -4,6 +4,8 @@
 
 Zones and rows say the same as the maps, so that they can be explained and exported.
 
+`counted` is what a second map tells apart of "other", which a value of `denied` may be.
+
 A value of `denied` is a counter class, or one of the other targets of ruleset.model.Target: "never-drop", "special",
 followed by " else CLASS" where an address embedded in IPv6 fares otherwise, or an embedding such as "6to4".
 """
@@ -11,12 +13,13 @@ followed by " else CLASS" where an address embedded in IPv6 fares otherwise, or 
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.ruleset import container
-from geodrop.ruleset.model import NO_CLASS, Embedding, Meta, Row, Ruleset, ServiceSpec, Target, Zone, meta_json
+from geodrop.ruleset.meta import OTHER_LABEL
+from geodrop.ruleset.model import NO_CLASS, OTHER, Embedding, Meta, Row, Ruleset, ServiceSpec, Target, Zone, meta_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +40,7 @@ class Service:
     protocols: Sequence[int] = ()
     addresses: Sequence[str] = ()
     action: str = "drop"
+    counted: Mapping[str, str] = field(default_factory=dict)
 
 
 def ruleset(
@@ -46,7 +50,9 @@ def ruleset(
 ) -> Ruleset:
     """Pack and open a ruleset file in memory."""
     labels = {_parse(text)[1] for service in services for text in service.denied.values()}
-    classes = tuple(sorted(labels - {""}))
+    labels |= {label for service in services for label in service.counted.values()}
+    # Rows know no `other`: what is told apart by nobody is of a region all the same.
+    classes = tuple(sorted({"unknown" if label == OTHER_LABEL else label for label in labels - {""}}))
     zones, rows, sections = _zones(services, classes)
     specs = []
     for service in services:
@@ -58,7 +64,15 @@ def ruleset(
                 if ip_network(prefix).version == family
             )
             sections |= columns(f"nft/{service.name}/ipv{family}", intervals)
-        specs.append(_spec(service, targets))
+            if service.counted:
+                told = sorted(
+                    (ip_network(prefix), sorted(set(service.counted.values())).index(label))
+                    for prefix, label in service.counted.items()
+                    if ip_network(prefix).version == family
+                )
+                sections |= columns(f"nft/{service.name}/ipv{family}/counted", told, "classes")
+        counted = tuple(classes.index(label) for label in sorted(set(service.counted.values())))
+        specs.append(replace(_spec(service, targets), counted=counted))
     meta = Meta(
         compiler="tests",
         policy="",
@@ -112,11 +126,13 @@ def _row(text: str, classes: Sequence[str], *, embedded: bool = False) -> Row:
     if kind == "embedded":
         return Row("embedded", "", "")
     if label and (kind == "drop" or embedded):
-        return Row("drop", "country", label, classes.index(label))
+        return Row("drop", "country", label, classes.index("unknown" if label == OTHER_LABEL else label))
     return Row("accept", "default", "default: allow")
 
 
-def columns(prefix: str, intervals: Sequence[tuple[IPv4Network | IPv6Network, int]]) -> dict[str, bytes]:
+def columns(
+    prefix: str, intervals: Sequence[tuple[IPv4Network | IPv6Network, int]], values: str = "targets"
+) -> dict[str, bytes]:
     """The three sections of one map; networks in order, each with the number of its target."""
     ends = []
     for network, _ in intervals:
@@ -125,7 +141,7 @@ def columns(prefix: str, intervals: Sequence[tuple[IPv4Network | IPv6Network, in
     return {
         f"{prefix}/starts": b"".join(network.network_address.packed for network, _ in intervals),
         f"{prefix}/ends": b"".join(ends),
-        f"{prefix}/targets": struct.pack(f"<{len(intervals)}H", *(number for _, number in intervals)),
+        f"{prefix}/{values}": struct.pack(f"<{len(intervals)}H", *(number for _, number in intervals)),
     }
 
 
@@ -139,7 +155,7 @@ def _parse(text: str) -> tuple[str, str]:
 
 def _target(text: str, classes: Sequence[str]) -> Target:
     kind, label = _parse(text)
-    klass = classes.index(label) if label else NO_CLASS
+    klass = OTHER if label == OTHER_LABEL else classes.index(label) if label else NO_CLASS
     return Target(kind, klass, text if kind == "embedded" else None)
 
 

@@ -1,13 +1,15 @@
-"""Worlds larger than the real one: the intervals of a real one cut up into several times as many."""
+"""Worlds larger than the real one, the intervals of one cut up into several times as many; or as if they were."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import numpy as np
 
-from geodrop.compile.build import build
+from geodrop.compile import nftables
+from geodrop.compile.build import build, compile_ruleset
 from geodrop.geo.database import Database
 from geodrop.geo.partition import Partition, changes, distinct
 from geodrop.geo.world import regions
@@ -28,6 +30,13 @@ def synthetic_ruleset(policy: str, database: Path, times: int) -> bytes:
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     world = regions([Database.open(database.read_bytes(), database.name)], parsed.corrections)
     return build(parsed, replace(world, ipv4=grown(world.ipv4, times), ipv6=grown(world.ipv6, times)), [])
+
+
+def joined_ruleset(policy: str, database: Path) -> bytes:
+    """A ruleset of a policy without lists, whose nftables maps join what is dropped as those of a large world do."""
+    parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
+    with mock.patch.object(nftables, "is_joined", return_value=True):
+        return compile_ruleset(parsed, [Database.open(database.read_bytes(), database.name)])
 
 
 def grown(partition: Partition, times: int) -> Partition:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.data import bundled_database
-from tests.bench import daemon, databases, nftables_load, nftables_packets, xdp, xdp_world4
+from tests.bench import daemon, databases, nftables_load, nftables_packets, under_load, xdp, xdp_world4
 from tests.bench.report import show, write
 from tests.synthetic import synthetic_ruleset
 
@@ -47,12 +47,14 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from nftables_packets.thin_rows(rulesets[1], moved_ruleset(allow_list, database, folder))
     yield from nftables_packets.growth_rows()
     yield from xdp_rows(folder)
-    yield from daemon.rows(allow_list, database, folder)
+    yield from daemon_rows(folder)
 
 
 def daemon_rows(folder: Path) -> Iterator[Row]:
     """Those of the daemon."""
-    yield from daemon.rows(POLICIES / "ai-api-allow-list.yaml", bundled_database(folder), folder)
+    database = bundled_database(folder)
+    yield from daemon.rows(POLICIES / "ai-api-allow-list.yaml", database, folder)
+    yield from under_load.rows(database, folder)
 
 
 def xdp_rows(folder: Path) -> Iterator[Row]:

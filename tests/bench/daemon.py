@@ -51,7 +51,7 @@ def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
     memory = []
     for short, engine in ENGINES.items():
         (folder / engine).mkdir()
-        with _host(folder / engine, engine, database, text) as (edited, running):
+        with host(folder / engine, engine, database, text) as (edited, running):
             flips: list[float] = []
             changes: list[float] = []
             for _ in range(ROUNDS):
@@ -65,7 +65,7 @@ def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
 
 
 @contextlib.contextmanager
-def _host(folder: Path, engine: str, database: Path, policy: str) -> Iterator[tuple[Path, Daemon]]:
+def host(folder: Path, engine: str, database: Path, policy: str) -> Iterator[tuple[Path, Daemon]]:
     """A daemon on one end of a veth pair, and the policy file that it reads."""
     with namespaces("sender", "host") as [sender, host]:
         join(End(sender, "eth0"), End(host, "eth0"))

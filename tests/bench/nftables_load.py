@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import engine, program
+from geodrop.dataplane.nftables import engine, program, transactions
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.nftables.wire import portions
 from geodrop.ruleset.model import Ruleset
@@ -109,9 +109,9 @@ def load(ruleset: Ruleset) -> tuple[float, float]:
     before = time.perf_counter()
     with TimedConnection() as connection:
         new = program.build(ruleset, 1, [INTERFACE], int(time.time()))
-        for requests in portions(engine._fill(new, None, {}), engine.TRANSACTION):
+        for requests in portions(transactions.fill(new, None, {}), transactions.TRANSACTION):
             connection.transaction(requests)
-        connection.transaction(engine._switch(new.switch, None))
+        connection.transaction(transactions.switched(new.switch, None))
         return time.perf_counter() - before, connection.kernel_seconds
 
 

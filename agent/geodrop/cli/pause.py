@@ -49,9 +49,10 @@ def _without_daemon(config_path: str | None, until: int, why: str) -> tuple[str,
     from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.change import by_me  # noqa: PLC0415
     from geodrop.dataplane.pause import pause  # noqa: PLC0415
+    from geodrop.dataplane.regions import warnings_of_regions  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
     config = config_or_assumed(config_path)
     with exclusive():
         done = pause(config, by_me("pause", why), until)
-    return done.text, done.warnings
+        return done.text, (*done.warnings, *warnings_of_regions(config))

@@ -41,10 +41,11 @@ def run(args: argparse.Namespace) -> int:
 def _without_daemon(config_path: str | None, back: int, generation: int | None, why: str) -> tuple[str, Sequence[str]]:
     from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.dataplane.change import by_me  # noqa: PLC0415
+    from geodrop.dataplane.regions import warnings_of_regions  # noqa: PLC0415
     from geodrop.dataplane.rollback import roll_back  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
     config = config_or_assumed(config_path)
     with exclusive():
         done = roll_back(config, by_me("rollback", why), back, generation)
-    return done.text, done.warnings
+        return done.text, (*done.warnings, *warnings_of_regions(config))

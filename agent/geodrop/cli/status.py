@@ -78,6 +78,8 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
         yield "service", f"{service['name']}: {service['effective']}{starts}"
+        if count := service["counted_as_other"]:
+            yield "", f"{count:,} regions count as `other` on nftables; xdp counts all"
     if (last := status["last_reload"]) and last["good"]:
         yield "reload", f"{last['time']}: {last['text']}"
     if status["repairs"]:
@@ -113,6 +115,8 @@ def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
     """What is out of the ordinary."""
     for problem in status["problems"]:
         yield "problem", problem, messages.RED
+    if change := status["change"]:
+        yield "change", f"under way for {change['seconds']:.0f} s: {change['origin']}", None
     if status["paused"]:
         why = f": {status['paused_why']}" if status["paused_why"] else ""
         yield "paused", f"until {status['paused_until'] or 'resume'}{why}; nothing is dropped", messages.YELLOW

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geodrop import __version__
-from geodrop.compile.nftables import build_maps
+from geodrop.compile import nftables
 from geodrop.compile.rows import build_rows
 from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
@@ -19,7 +19,7 @@ from geodrop.policy.model import LineKind
 from geodrop.ruleset import schema
 from geodrop.ruleset.container import meta_of, pack, same_bytes
 from geodrop.ruleset.fields import Invalid
-from geodrop.ruleset.model import Input, Meta, Ruleset, ServiceSpec, Target, meta_json
+from geodrop.ruleset.model import SMALLER, Input, Meta, Ruleset, ServiceSpec, Target, meta_json
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def write(meta: Meta, sections: Mapping[str, Content], base: Container | None = 
     data = pack(meta_json(meta), sections, base)
     try:
         schema.meta_of(meta_of(data))
+        schema.check_intervals(meta, sections)
+    except schema.OversizedError as error:
+        raise DataError(f"the ruleset would be more than a kernel should be given ({error})", SMALLER) from error
     except Invalid as invalid:
         raise DataError(
             f"the ruleset would be refused wherever it is loaded ({invalid})", "make the policy smaller"
@@ -73,10 +76,10 @@ def assemble(
     sections = _sections(zones, rows)
     sections.update(_tables_of(previous, sections, zones) or build_tables(zones).sections())
     services = []
-    for number, service in enumerate(policy.services):
-        targets, maps = build_maps(zones, rows, number, service.name)
-        services.append(_spec(service, targets))
-        sections.update(maps)
+    maps = [nftables.build_maps(zones, rows, number) for number in range(len(policy.services))]
+    for service, own, counted in zip(policy.services, maps, nftables.counted(maps, rows.classes), strict=True):
+        services.append(_spec(service, own.targets, counted))
+        sections.update(nftables.sections(own, service.name, counted))
     age = policy.limits.database_age
     meta = Meta(
         compiler=__version__,
@@ -143,7 +146,7 @@ def _sections(zones: Zones, rows: Rows) -> dict[str, Content]:
     }
 
 
-def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
+def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...]) -> ServiceSpec:
     return ServiceSpec(
         name=service.name,
         mode=service.mode,
@@ -156,6 +159,7 @@ def _spec(service: Service, targets: tuple[Target, ...]) -> ServiceSpec:
         addresses=tuple(map(str, service.match.addresses)),
         targets=targets,
         action=service.action,
+        counted=counted,
     )
 
 

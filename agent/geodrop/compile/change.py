@@ -10,7 +10,7 @@ each for itself. An IPv4 address counts as itself only, not once more for each w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 FAMILIES = (4, 6)
 BY_REGION = frozenset({Rung.SUBDIVISION, Rung.COUNTRY, Rung.CONTINENT, Rung.UNKNOWN, Rung.DEFAULT})
 SETTINGS = ("mode", "starts", "action", "established")
+MAX_NAMED = 8
+"""Of regions and lines that move one way, in the line for a person; the rest is counted."""
+SMALL = 0.0005
 MATCH = ("catch_all", "tcp", "udp", "protocols", "addresses")
 
 
@@ -54,6 +57,7 @@ class Count(NamedTuple):
 class ServiceChange:
     """What changes for one service; `state` is "same", "changed", "added" or "removed".
 
+    `shares` is how much of IPv4, 0.0 to 1.0, moves with each region and line: of all addresses but the special ones.
     `settings` holds old and new value of what differs of SETTINGS; `match` says whether it takes other packets.
     """
 
@@ -64,6 +68,7 @@ class ServiceChange:
     prefixes: Mapping[int, Count]
     settings: Mapping[str, tuple[Any, Any]]
     match: bool
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The same as JSON can carry it."""
@@ -74,7 +79,23 @@ class ServiceChange:
             "prefixes": {f"ipv{family}": count._asdict() for family, count in self.prefixes.items()},
             "settings": {name: list(values) for name, values in self.settings.items()},
             "match": self.match,
+            "shares": {label: round(share, 6) for label, share in self.shares.items()},
         }
+
+    def as_text(self) -> str:
+        """What moves, by name: `api drops BR (2.3% of IPv4), accepts VE (0.2% of IPv4)`; empty if nothing does."""
+        verbs = ((self.to_drop, "drops"), (self.to_accept, "accepts"))
+        parts = [f"{verb} {self._named(moved)}" for moved, verb in verbs if any(moved)]
+        return f"{self.name} {', '.join(parts)}" if parts else ""
+
+    def _named(self, moved: Moved) -> str:
+        """The largest first, with their shares; so many names as a person reads."""
+        names = sorted([*moved.regions, *moved.lines], key=lambda label: (-self.shares.get(label, 0.0), label))
+        left = names[MAX_NAMED:]
+        said = [f"{label}{_share(self.shares.get(label, 0.0))}" for label in names[:MAX_NAMED]]
+        if left:
+            said.append(f"{len(left):,} more{_share(sum(self.shares.get(label, 0.0) for label in left))}")
+        return ", ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,12 +136,8 @@ class Change:
         return {**self.summary(), "services": {service.name: service.as_json() for service in self.services}}
 
     def as_text(self) -> str:
-        """One line: `3 regions moved to drop, +1,203 -87 prefixes`."""
-        parts = [
-            f"{_counted(moved)} moved to {where}"
-            for moved, where in ((self.to_drop, "drop"), (self.to_accept, "accept"))
-            if any(moved)
-        ]
+        """One line: `api drops BR (2.3% of IPv4), +1,203 -87 prefixes`."""
+        parts = [text for one in self.services if (text := one.as_text())]
         if any(self.prefixes):
             parts.append(f"+{self.prefixes.added:,} -{self.prefixes.removed:,} prefixes")
         parts += [f"{one.name} {one.state}" for one in self.services if one.state in ("added", "removed")]
@@ -174,6 +191,16 @@ class _Side:
         found: Bools = self._drops[self._rows["rows"][:, number]]
         return found
 
+    def classes(self, name: str) -> npt.NDArray[np.int32]:
+        """For each zone the counter class of a service's row, for an address as it stands in the packet; (zones,)."""
+        of_row = np.array([row.klass for row in self.ruleset.meta.rows], dtype=np.int32)
+        found: npt.NDArray[np.int32] = of_row[self._rows["rows"][:, self.services[name]]]
+        return found
+
+    def ordinary(self) -> Bools:
+        """Which zones are not special; (zones,)."""
+        return np.array([not zone.special for zone in self.ruleset.meta.zones], dtype=bool)
+
     def verdicts(self, name: str) -> tuple[dict[str, bool], dict[str, bool]]:
         """Whether a service drops each region, and what each line names; by counter class."""
         by_region: dict[str, bool] = {}
@@ -209,6 +236,16 @@ class _Dropped:
         changed = before != after
         return Count(_prefixes(self._starts, after & changed), _prefixes(self._starts, before & changed))
 
+    def shares(self, name: str) -> dict[str, float]:
+        """How much of the family, but for special addresses, changes its verdict; by counter class. IPv4 only."""
+        changed = self._old.dropped(name)[self._old_zones] != self._new.dropped(name)[self._new_zones]
+        side, zones = (self._new, self._new_zones) if name in self._new.services else (self._old, self._old_zones)
+        sizes = np.diff(self._starts.astype(np.int64), append=1 << 32)
+        classes = side.classes(name)[zones]
+        sums = np.bincount(classes[changed] + 1, weights=sizes[changed])
+        whole = sizes[side.ordinary()[zones]].sum()
+        return {side.ruleset.meta.classes[number - 1]: sums[number] / whole for number in range(1, len(sums))}
+
 
 def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped]) -> ServiceChange:
     before, after = old.spec(name), new.spec(name)
@@ -232,6 +269,8 @@ def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped])
         for verdicts in ((False, True), (True, False))
     )
     prefixes = {family: space.count(name) for family, space in dropped.items()}
+    moved_labels = {label for moved in (to_drop, to_accept) for labels in moved for label in labels}
+    shares = dropped[4].shares(name) if moved_labels else {}
     settings, match = {}, False
     state = "added" if before is None else "removed"
     if before is not None and after is not None:
@@ -243,7 +282,8 @@ def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped])
         match = any(getattr(before, field) != getattr(after, field) for field in MATCH)
         moved = (*to_drop, *to_accept, *(any(count) for count in prefixes.values()))
         state = "changed" if any(moved) or settings or match else "same"
-    return ServiceChange(name, state, to_drop, to_accept, prefixes, settings, match)
+    shares = {label: float(shares[label]) for label in sorted(moved_labels) if shares.get(label)}
+    return ServiceChange(name, state, to_drop, to_accept, prefixes, settings, match, shares)
 
 
 def _of_region(verdicts: Mapping[str, bool], label: str) -> bool | None:
@@ -301,9 +341,11 @@ def _union(parts: Iterable[Moved]) -> Moved:
     return Moved(tuple(sorted(regions)), tuple(sorted(lines)))
 
 
-def _counted(moved: Moved) -> str:
-    counts = ((len(moved.regions), "region"), (len(moved.lines), "line"))
-    return " and ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts if count)
+def _share(share: float) -> str:
+    """For what has IPv4 addresses how many, as far as that is more than nothing in a person's eyes."""
+    if not share:
+        return ""
+    return f" ({'<0.1%' if share < SMALL else f'{share:.1%}'} of IPv4)"
 
 
 def _settings(service: ServiceChange) -> str:

@@ -3,20 +3,23 @@
 The maps are compact here, three columns an interval; the engine turns them into netlink messages. A country between
 two countries of the same fate is an interval of its own, since counters are by region. Where that makes the maps large,
 as it does where a few countries are allowed and all others are dropped, what is dropped is joined whatever its region,
-and counts as `other`: that takes as many intervals as what is accepted (docs/decisions/0028-small-maps.md).
+and counts as `other`: that takes as many intervals as what is accepted (docs/decisions/0028-small-maps.md). What can be
+counted apart in little more than that goes into second maps, which only what is dropped asks.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from geodrop.policy.model import Verdict
+from geodrop.policy.model import Rung, Verdict
 from geodrop.ruleset.model import NO_CLASS, OTHER, Target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from geodrop.compile.rows import Rows
     from geodrop.compile.zones import Zones
     from geodrop.geo.partition import Partition
@@ -33,24 +36,86 @@ ten large countries take 45,000."""
 SAVED = 4
 """Joining must save one interval in so many, or else regions are told apart all the same."""
 
+ROOM = 60_000
+"""Intervals of all maps together that tell regions apart beside joined ones. Every nft command of anybody reads all
+that a table holds: 600,000 intervals cost it 16 s."""
 
-def build_maps(zones: Zones, rows: Rows, service: int, name: str) -> tuple[tuple[Target, ...], dict[str, bytes]]:
-    """The targets of one service and its sections (see ruleset.model).
+NAMING = {Rung.PREFIX, Rung.LIST, Rung.SUBDIVISION, Rung.COUNTRY}
+"""Rungs on which a line of the policy names what it drops."""
+
+
+class Maps(NamedTuple):
+    """Of one service: the targets, and both families cut up by their numbers.
+
+    `classes` has both families by counter class, where the maps join those; `named` are the classes that a line of the
+    policy names.
+    """
+
+    targets: tuple[Target, ...]
+    families: tuple[Partition, Partition]
+    classes: tuple[Partition, Partition] | None = None
+    named: frozenset[int] = frozenset()
+
+
+def build_maps(zones: Zones, rows: Rows, service: int) -> Maps:
+    """What one service's maps hold.
 
     How large the maps are depends on the addresses alone, so a service keeps its form when its mode changes.
     """
     ipv4 = [_ipv4_target(rows, zone, service) for zone in range(len(rows.zones))]
     drops_ipv4 = any(target is not None for target in ipv4)
     ipv6 = [_ipv6_target(rows, zone, service, drops_ipv4=drops_ipv4) for zone in range(len(rows.zones))]
-    targets, maps = _maps(zones, ipv4, ipv6)
-    joined = _maps(zones, _joined(ipv4), _joined(ipv6))
-    if is_joined(_size(maps), _size(joined[1])):
-        targets, maps = joined
-    sections = {}
-    for mapped in maps:
-        for column, data in _columns(mapped).items():
-            sections[f"nft/{name}/ipv{mapped.family}/{column}"] = data
-    return targets, sections
+    apart, joined = _maps(zones, ipv4, ipv6), _maps(zones, _joined(ipv4), _joined(ipv6))
+    if not is_joined(_size(apart), _size(joined)):
+        return apart
+    classes = tuple(
+        _cut(partition, [target.klass if target and target.kind == "drop" else ABSENT for target in wanted])
+        for partition, wanted in ((zones.ipv4, ipv4), (zones.ipv6, ipv6))
+    )
+    found = {rows.distinct[row[service]] for row in rows.wire}
+    named = frozenset(row.klass for row in found if row.verdict == Verdict.DROP and row.rung in NAMING)
+    return joined._replace(classes=(classes[0], classes[1]), named=named)
+
+
+def sections(maps: Maps, name: str, counted: Sequence[int]) -> dict[str, bytes]:
+    """The sections of one service (see ruleset.model)."""
+    made = {}
+    for mapped in maps.families:
+        for column, data in _columns(mapped, "targets").items():
+            made[f"nft/{name}/ipv{mapped.family}/{column}"] = data
+    if maps.classes and counted:
+        numbers = {klass: number for number, klass in enumerate(counted)}
+        for classes in maps.classes:
+            # Without the last, which ABSENT finds.
+            table = [numbers.get(klass, ABSENT) for klass in range(int(classes.values.max()) + 1)]
+            mapped = classes.mapped(np.array([*table, ABSENT], dtype=np.int32))
+            for column, data in _columns(mapped, "classes").items():
+                made[f"nft/{name}/ipv{mapped.family}/counted/{column}"] = data
+    return made
+
+
+def counted(services: Sequence[Maps], labels: Sequence[str]) -> list[tuple[int, ...]]:
+    """For each service the classes that a second map tells apart; as many as there is room for in all of them.
+
+    First those that a line of the policy names, then those with the fewest intervals, then by name.
+    """
+    found = []
+    for number, maps in enumerate(services):
+        sizes = np.zeros(len(labels), dtype=np.int64)
+        for classes in maps.classes or ():
+            present = classes.values[classes.values != ABSENT]
+            sizes += np.bincount(present, minlength=len(labels))
+        found += [
+            (klass not in maps.named, int(sizes[klass]), labels[klass], number, klass)
+            for klass in np.flatnonzero(sizes).tolist()
+        ]
+    room = ROOM
+    chosen: list[list[int]] = [[] for _ in services]
+    for _, size, _, number, klass in sorted(found):
+        if size <= room:
+            room -= size
+            chosen[number].append(klass)
+    return [tuple(sorted(classes)) for classes in chosen]
 
 
 def is_joined(apart: int, joined: int) -> bool:
@@ -58,19 +123,22 @@ def is_joined(apart: int, joined: int) -> bool:
     return apart > LARGE and SAVED * (apart - joined) >= apart
 
 
-def _maps(zones: Zones, ipv4: Wanted, ipv6: Wanted) -> tuple[tuple[Target, ...], list[Partition]]:
-    """The targets in order, and both families cut up by their numbers."""
+def _maps(zones: Zones, ipv4: Wanted, ipv6: Wanted) -> Maps:
     distinct = {target for target in (*ipv4, *ipv6) if target is not None}
     targets = {target: number for number, target in enumerate(sorted(distinct, key=_order))}
-    maps = []
-    for partition, wanted in ((zones.ipv4, ipv4), (zones.ipv6, ipv6)):
-        table = [ABSENT if target is None else targets[target] for target in wanted]
-        maps.append(partition.mapped(np.array(table, dtype=np.int32)))
-    return tuple(targets), maps
+    one, other = (
+        _cut(partition, [ABSENT if target is None else targets[target] for target in wanted])
+        for partition, wanted in ((zones.ipv4, ipv4), (zones.ipv6, ipv6))
+    )
+    return Maps(tuple(targets), (one, other))
 
 
-def _size(maps: list[Partition]) -> int:
-    return sum(int(np.count_nonzero(mapped.values != ABSENT)) for mapped in maps)
+def _cut(partition: Partition, by_zone: Sequence[int]) -> Partition:
+    return partition.mapped(np.array(by_zone, dtype=np.int32))
+
+
+def _size(maps: Maps) -> int:
+    return sum(int(np.count_nonzero(family.values != ABSENT)) for family in maps.families)
 
 
 def _joined(wanted: Wanted) -> Wanted:
@@ -104,8 +172,8 @@ def _ipv6_target(rows: Rows, zone: int, service: int, *, drops_ipv4: bool) -> Ta
     return None
 
 
-def _columns(partition: Partition) -> dict[str, bytes]:
-    """The intervals that have a target, as nftables keys: both bounds big-endian, ends exclusive, zero for the end."""
+def _columns(partition: Partition, values: str) -> dict[str, bytes]:
+    """The intervals that have a value, as nftables keys: both bounds big-endian, ends exclusive, zero for the end."""
     present = np.flatnonzero(partition.values != ABSENT)
     # An interval's end is the next one's start; the last one ends where the family does, written as zeroes: that is
     # address 0, with which every partition starts.
@@ -115,5 +183,5 @@ def _columns(partition: Partition) -> dict[str, bytes]:
     return {
         "starts": starts.tobytes(),
         "ends": ends.tobytes(),
-        "targets": partition.values[present].astype("<u2").tobytes(),
+        values: partition.values[present].astype("<u2").tobytes(),
     }

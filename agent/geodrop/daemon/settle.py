@@ -1,12 +1,15 @@
-"""A while after a quick change, when nobody waits any more: have the thin generation followed by a whole one."""
+"""A while after a change, when nobody waits: a thin generation is followed by a whole one, and regions are counted."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.event import Event
+from geodrop.daemon.worker import OWN
+from geodrop.dataplane.regions import tell_regions_apart
 from geodrop.dataplane.settle import settle
-from geodrop.errors import GeodropError
+from geodrop.errors import BusyError, GeodropError
 
 if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts
@@ -20,7 +23,7 @@ RETRY = 600.0
 
 
 class Settle:
-    """The task that does it. `soon` is to be called after each quick change."""
+    """The task that does it. `soon` is to be called after each change."""
 
     def __init__(self, reload: Reload, parts: Parts) -> None:
         self._reload, self._engine, self._log = reload, parts.engine, parts.log
@@ -29,7 +32,7 @@ class Settle:
         self.soon()  # what an earlier daemon has left
 
     def soon(self) -> None:
-        """There may be a thin generation in force."""
+        """There may be a thin generation in force, or one that counts regions as `other`."""
         self._changes += 1
         self._changed.set()
 
@@ -46,12 +49,24 @@ class Settle:
                 self._changed.clear()
 
     async def once(self) -> None:
-        """If there is one. If that fails, the thin one judges just as well, and there is time to try again."""
+        """What there is of it. If it fails, what is in force judges just as well, and there is time to try again."""
         try:
             observed = await self._engine.do(lambda: settle(self._reload.config))
+            if observed:
+                self._log.info("the maps are whole again", kind=Event.MAPS_WHOLE, generation=observed.generation)
         except (GeodropError, OSError) as error:
-            self._log.warning("the maps could not be made whole; packets take a lookup more", reason=str(error))
-            asyncio.get_running_loop().call_later(RETRY, self.soon)
+            said = "the maps could not be made whole; packets take a lookup more"
+            self._log.warning(said, kind=Event.MAPS_NOT_WHOLE, reason=str(error))
+            self._again()
             return
-        if observed:
-            self._log.info("the maps are whole again", generation=observed.generation)
+        try:
+            if await self._engine.do(lambda: tell_regions_apart(self._reload.config), OWN):
+                self._log.info("regions are told apart in the counters of nftables", kind=Event.REGIONS_APART)
+        except BusyError:
+            return  # what could not wait is followed by it too
+        except (GeodropError, OSError) as error:
+            self._log.warning("regions count as `other` on nftables", kind=Event.REGIONS_NOT_APART, reason=str(error))
+            self._again()
+
+    def _again(self) -> None:
+        asyncio.get_running_loop().call_later(RETRY, self.soon)

@@ -10,7 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop.daemon.arguments import ADDRESSES, COUNT, END, FLAG, GENERATION, MOMENT, WHY, checked, optional
-from geodrop.daemon.worker import OWN, READ, VISIT
+from geodrop.daemon.event import Event
+from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
+from geodrop.dataplane import underway
 from geodrop.dataplane.load import remove_all
 from geodrop.dataplane.pause import pause, resume
 from geodrop.dataplane.rollback import roll_back
@@ -57,6 +59,7 @@ class Verbs:
         self._reload = reload
         self._watch = watch
         self._engine, self._tasks = parts.engine, parts.tasks
+        self._reader, self._long_reader = parts.reader, parts.long_reader
         self._log = parts.log
         self._reading_long: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One read that takes long at a time for each user: his next one waits without taking anything."""
@@ -69,7 +72,7 @@ class Verbs:
         if verb.kind == CHANGING:
             if request.only_reading or not may_change(request.peer):
                 raise PrivilegeError(f"{request.verb} changes things", "run as root, or as a member of group geodrop")
-            self._log.info("asked", verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
+            self._log.info("asked", kind=Event.ASKED, verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
         args = checked(request.verb, verb.arguments, request.args)
         return await verb.handle(self, replace(request, args=args))
 
@@ -113,21 +116,24 @@ class Verbs:
 
     async def unload(self, request: Request) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
-        done = await self._engine.do(partial(remove_all, self._reload.config, _asked(request)))
+        done = await self._at_once(lambda: remove_all(self._reload.config, _asked(request)), UNLOAD, "unload")
         self._watch.tally.forget()
-        self._log.warning("unloaded on request: nothing is dropped any more")
+        self._log.warning("unloaded on request: nothing is dropped any more", kind=Event.UNLOADED)
         return {"data": {"removed": done.removed}, "warnings": list(done.warnings)}
 
     async def pause(self, request: Request) -> Mapping[str, Any]:
         """Drop nothing until a moment."""
-        done = await self._engine.do(partial(pause, self._reload.config, _asked(request), request.args["until"]))
-        self._log.warning(done.text)
+        until = request.args["until"]
+        done = await self._at_once(lambda: pause(self._reload.config, _asked(request), until), PAUSE, "pause")
+        self._reload.settle.soon()
+        self._log.warning(done.text, kind=Event.PAUSED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
-        self._log.info(done.text)
+        self._reload.settle.soon()
+        self._log.info(done.text, kind=Event.RESUMED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def rollback(self, request: Request) -> Mapping[str, Any]:
@@ -136,7 +142,7 @@ class Verbs:
         job = partial(roll_back, self._reload.config, _asked(request), back, generation, quick=True)
         done = await self._engine.do(job)
         self._reload.settle.soon()
-        self._log.warning(done.text)
+        self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def history(self, request: Request) -> Mapping[str, Any]:
@@ -145,16 +151,26 @@ class Verbs:
         entries, problems = await self._read_long(read_history(self._reload.config, count), request)
         return {"data": {"entries": entries, "problems": problems}}
 
+    async def _at_once(self, job: Callable[[], T], priority: int, what: str) -> T:
+        """Break glass: what is under way and can be given up does not go first."""
+
+        def begin() -> T:
+            underway.begin(what)
+            return job()
+
+        underway.give_up(what)
+        return await self._engine.do(begin, priority)
+
     async def _read(self, job: Callable[[], T], request: Request | None = None) -> T:
         """Read something short, in the turn of whoever asked; without a request for the daemon itself."""
         if request is None:
-            return await self._engine.do(job, OWN)
-        return await self._engine.read(job, _priority(request), request.peer.uid)
+            return await self._reader.do(job, OWN)
+        return await self._reader.read(job, _priority(request), request.peer.uid)
 
     async def _read_long(self, work: Pieces[T], request: Request) -> T:
         """Read something long, piece by piece, in the turn of whoever asked; of one user one such reading at a time."""
         async with self._reading_long[request.peer.uid]:
-            return await self._engine.read_long(work, _priority(request), request.peer.uid)
+            return await self._long_reader.read_long(work, _priority(request), request.peer.uid)
 
 
 VERBS = {

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-REPAIR, CHANGE, OWN, READ, VISIT = range(5)
+UNLOAD, REPAIR, PAUSE, CHANGE, OWN, READ, VISIT = range(7)
 """What goes before what: a crowd of readers must hold up nothing.
 
-Repairs, changes that somebody asked for, the daemon's own reading (scrapes, audit, tally), and the reading of those who
-may change things, and of those who may not.
+Repairs, but for an unload; changes that somebody asked for, a pause before others; the daemon's own reading (scrapes,
+audit, tally), and the reading of those who may change things, and of those who may not.
 """
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import meant
 from geodrop.errors import DataError, GeodropError
@@ -63,7 +64,8 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
         return Booted(before, text, (*warnings, *store.unwritten()), alarm=True)
     ruleset = found or Ruleset.unpack(closed(), "first boot")
     names = meant(config.interfaces, network=None)
-    report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
+    with underway.making(asked.origin, last.generation, intent):
+        report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
     text = f"generation {last.generation}: ruleset {ruleset.digest[:12]} in force on {', '.join(names)}"
     if not found:
         text += "; there is no last good one (first_boot: closed)"

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import select
@@ -77,13 +78,16 @@ class Change:
         /,
         *,
         anew: bool = False,
+        full: bool = True,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent
     ) -> Report | None:
         """Put a ruleset in force, as a new generation unless the kernel holds just that.
 
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
-        put in force. None if nothing had to be done, which `anew` rules out. Raises what `arrange` does, and before a
-        new ruleset is put in force what the store does, with what was before.
+        put in force. None if nothing had to be done, which `anew` rules out. Whether the kernel holds it is told from
+        all that it holds, or if not `full` from all but the elements of maps, which it lets nobody change.
+
+        Raises what `arrange` does, and before a new ruleset is put in force what the store does, with what was before.
         """
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
@@ -92,7 +96,7 @@ class Change:
         wanted = replace(self.intent, **{**known, **asked_for})
         view = ruleset.paused(wanted.paused)
         holds = self.before.digest == ruleset.digest
-        same = holds and not anew and not self.engines.verify(view)
+        same = holds and not anew and not self.engines.verify(view, full=full)
         highest = max(self.intent.generation, self.before.generation)
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)
@@ -101,10 +105,11 @@ class Change:
             if not same:
                 self.store.remember(replace(self.intent, generation=generation))
         # What is repaired is filled as a whole: what is there is not to be trusted.
-        report = arrange(
-            self.engines, view, generation, selection, engine, self._find if self._quick and not holds else None
-        )
-        self.store.note(replace(wanted, generation=max(highest, generation)))
+        find = self._find if self._quick and not holds else None
+        wanted = replace(wanted, generation=max(highest, generation))
+        with underway.making(self._origin, generation, wanted):
+            report = arrange(self.engines, view, generation, selection, engine, find)
+            self.store.note(wanted)
         after = self.engines.observe()
         changed = after != self.before
         if holds and not self.attempt.change:

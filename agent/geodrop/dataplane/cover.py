@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.change import Change
 from geodrop.dataplane.interfaces import select
@@ -50,5 +51,6 @@ def cover(config: Config) -> Covered:
         return Covered(before, before)
     ruleset = change.kept(before.digest)
     view = ruleset.paused(change.intent.paused)
-    report = arrange(change.engines, view, before.generation, selection, config.engine)
+    with underway.making("interfaces", before.generation, change.intent):
+        report = arrange(change.engines, view, before.generation, selection, config.engine)
     return Covered(before, change.engines.observe(), report.note)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.change import begun, by_me
 from geodrop.dataplane.coverage import read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.interfaces import is_pattern, select
+from geodrop.dataplane.regions import warnings_of_regions
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
@@ -47,7 +49,8 @@ class Unloaded:
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
     """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
     with exclusive():
-        return apply_file(path, config, engine_name, interfaces, by_me("load"))
+        loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
+        return replace(loaded, warnings=(*loaded.warnings, *warnings_of_regions(config)))
 
 
 def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
@@ -58,8 +61,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     asked: Asked,
     *,
     quick: bool = False,
+    full: bool = True,
 ) -> Loaded:
-    """The same for who holds the lock, from a file or what was read of one; `quick` as for Change.
+    """The same for who holds the lock, from a file or what was read of one; `quick` as for Change, `full` as for `put`.
 
     Who loads or reloads by name leaves a rollback behind.
 
@@ -80,7 +84,13 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
         report = change.put(
-            ruleset, selected, engine_name, rolled_back=rolled_back, interfaces=storable(names), engine=engine_name
+            ruleset,
+            selected,
+            engine_name,
+            full=full,
+            rolled_back=rolled_back,
+            interfaces=storable(names),
+            engine=engine_name,
         )
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
@@ -101,9 +111,11 @@ def remove_all(config: Config, asked: Asked) -> Unloaded:
     was told that it is gone.
     """
     with begun(config, asked) as change:
-        removed = change.engines.remove()
         generation = max(change.intent.generation, change.before.generation)
-        change.store.note(replace(change.intent, generation=generation, unloaded=True, unknown=""))
+        wanted = replace(change.intent, generation=generation, unloaded=True, unknown="")
+        with underway.making(asked.origin, 0, wanted):
+            removed = change.engines.remove()
+            change.store.note(wanted)
         change.store.retire(change.before.digest)
         change.attempt.made = removed or not change.intent.unloaded
     return Unloaded(removed, change.store.unwritten())
@@ -130,4 +142,4 @@ def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
         raise DataError(
             f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
         )
-    return engine, observed, ruleset.paused(Store(config.state).intent().paused)
+    return engine, observed, ruleset.paused(underway.intent(Store(config.state), observed).paused)

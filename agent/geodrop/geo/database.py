@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from geodrop.errors import DataError
+from geodrop.geo import contents
 from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
 from geodrop.geo.partition import distinct
@@ -18,7 +19,6 @@ from geodrop.geo.section import Section
 from geodrop.policy.countries import UNKNOWN, Region
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from ipaddress import IPv4Address, IPv6Address
 
     from geodrop.geo.mmdb import Tree
@@ -65,11 +65,9 @@ class Database:
         section = Section(data, metadata.data_start, name)
         reader = RegionReader(section, name)
         found = reader.regions(tree.offsets)
-        if not any(region.country for region in found):
-            raise DataError(
-                f"{name}: {_contents(metadata.database_type, section, tree.offsets)}, no countries",
-                "give a database of countries or cities",
-            )
+        knows = any(region.country for region in found)
+        if objection := contents.objection(metadata.database_type, section, tree.offsets, knows_countries=knows):
+            raise DataError(f"{name}: {objection}", "give a database of countries or cities")
         regions = tuple(sorted({UNKNOWN, *found}))
         numbers = {region: number for number, region in enumerate(regions)}
         # The last entry is for NO_DATA: -1, which as an index means the last one.
@@ -106,22 +104,13 @@ class Database:
         return self.regions[_family(self, address.version).value_at(int(address))]
 
     def record_at(self, address: IPv4Address | IPv6Address) -> Any:  # noqa: ANN401 - whatever the file holds
-        """The record that holds an address, as JSON can carry it; None if there is none. Raises DataError."""
+        """The record that holds an address as far as it can be read, as JSON can carry it; None if there is none."""
         number = _family(self._tree, address.version).value_at(int(address))
-        return None if number == NO_DATA else plain(self._section.decode(self._tree.offsets[number]))
+        return None if number == NO_DATA else plain(self._section.readable(self._tree.offsets[number]))
 
 
 def _family(holder: Database | Tree, family: int) -> Partition:
     return holder.ipv4 if family == 4 else holder.ipv6
-
-
-def _contents(database_type: str, section: Section, offsets: Sequence[int]) -> str:
-    """What a database without countries holds, from its first records."""
-    if not offsets:
-        return f"{database_type!a} is empty"
-    records = [section.decode(offset) for offset in offsets[:20]]
-    fields = sorted({ascii(field) for record in records if isinstance(record, dict) for field in record})
-    return f"{database_type!a} holds {', '.join(fields[:8]) or f'values of type {type(records[0]).__name__}'}"
 
 
 def _read(descriptor: int, name: str) -> bytes:

@@ -22,6 +22,12 @@ MARKER_WITHIN = 128 << 10  # bytes from the end of the file, by the specificatio
 SEPARATOR = 16  # zero bytes between tree and data section
 RECORD_SIZES = (24, 28, 32)
 LONGEST_TYPE = 200  # characters; it is shown to people, and recorded in every ruleset
+FIELDS = frozenset(
+    {
+        *("binary_format_major_version", "database_type", "build_epoch"),
+        *("ip_version", "node_count", "record_size"),
+    }
+)
 LAST_EPOCH = 253_402_300_799  # the end of the year 9999: what can be written as a date
 
 
@@ -50,9 +56,12 @@ def read_metadata(data: Buffer, name: str) -> Metadata:
         what = "it is empty" if not len(data) else "not a MaxMind DB file, or its end is missing"
         raise DataError(f"{name}: {what}", "give the .mmdb file of a GeoIP database, fetched in full and unpacked")
     start = marker + len(MARKER)
-    content = Section(data, start, name).decode(start)
-    if not isinstance(content, dict):
+    section = Section(data, start, name)
+    # Descriptions in many languages stand beside these fields, and decide nothing.
+    fields = section.fields(start, FIELDS)
+    if fields is None:
         raise damaged(name, "its metadata is not a map")
+    content = {field: section.decode(value) for field, value in fields}
     version = content.get("binary_format_major_version")
     if version != 2:
         raise DataError(f"{name}: MaxMind DB format {version!r}, geodrop reads 2", "fetch the database in format 2")

@@ -2,16 +2,20 @@
 
 Known are MaxMind's GeoIP2 and GeoLite2, Country, City and Enterprise, which DB-IP follows (`country.iso_code`, else
 `registered_country.iso_code`; `subdivisions[].iso_code`; `continent.code`), IPinfo's (`country_code`, or `country` as
-a string; `continent_code`, or `continent` as a string), and the flat one of a lone `country_code`.
+a string; `region_code`, or `region` beside a `region_name`; `continent_code`, or `continent` as a string), and the flat
+one of a lone `country_code`.
 
-Records of MaxMind's shape are read through geoip2's models. A file of cities has a few thousand distinct combinations
-of country, continent and subdivisions in hundreds of thousands of records, and only combinations are modelled.
+Only what decides is read: codes of a country, of its subdivisions, of a continent where there is no country. Names in
+twenty languages, coordinates and postal codes may be broken, and the region is sound all the same. A file of cities has
+a few thousand distinct combinations of these fields in hundreds of thousands of records; each is read once. Codes
+in MaxMind's shape are read through geoip2's model of it, which is given nothing else.
 """
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -21,16 +25,21 @@ from geodrop.geo.section import damaged
 from geodrop.policy.countries import CONTINENTS, UNKNOWN, UNKNOWN_CODES, Region, country_region
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from geodrop.geo.section import Reference, Section
 
-CODES = frozenset({"country_code", "continent_code"})
-NESTED: Mapping[str, type] = {"country": dict, "registered_country": dict, "continent": dict, "subdivisions": list}
-WANTED = CODES | NESTED.keys()
+WANTED = frozenset(
+    {
+        *("country", "registered_country", "subdivisions", "continent"),
+        *("country_code", "region_code", "region", "region_name", "continent_code"),
+    }
+)
 SUBDIVISION = re.compile("[A-Z0-9]{1,3}")
-NO_MODEL = City(None)
 CACHED = 1 << 14  # decoded values; MaxMind's cities have 250 countries and 4,000 lists of subdivisions
+
+Record = Mapping[str, "Reference"]
+"""The wanted fields of a record, and where their values are."""
 
 
 class RegionReader:
@@ -41,9 +50,10 @@ class RegionReader:
 
     def __init__(self, section: Section, name: str) -> None:
         self.strange: set[str] = set()
-        self._fields = section.fields
+        self._section = section
         # Bounded, since a file whose records share nothing would otherwise be held in memory whole.
-        self._decode = lru_cache(maxsize=CACHED)(section.decode)
+        self._code = lru_cache(maxsize=CACHED)(self._decode_code)
+        self._subdivisions = lru_cache(maxsize=CACHED)(self._decode_subdivisions)
         self._name = name
         self._no_map: int | None = None
         self._known: dict[tuple[tuple[str, Reference], ...], Region] = {}
@@ -57,57 +67,71 @@ class RegionReader:
         return found
 
     def _region(self, offset: int) -> Region:
-        fields = self._fields(offset, WANTED)
+        fields = self._section.fields(offset, WANTED)
         if fields is None:
             self._no_map = offset
             return UNKNOWN
         region = self._known.get(fields)
         if region is None:
-            region = self._read({field: self._decode(value) for field, value in fields})
+            region = self._read(dict(fields))
             if not any(isinstance(value, int) for _, value in fields):  # a value in place is in one record only
                 self._known[fields] = region
         return region
 
-    def _read(self, record: Mapping[str, Any]) -> Region:
-        model = self._model(record)
-        code = self._text(record.get("country_code") or _string(record, "country") or model.country.iso_code)
-        subdivisions = [self._text(subdivision.iso_code) for subdivision in model.subdivisions]
+    def _read(self, record: Record) -> Region:
+        code = self._of(record, "country_code") or self._model(record, country="iso_code").country.iso_code
+        located = bool(code)
         if not code:
-            # Subdivisions, if there were any, would not be those of the country that an address is registered in.
-            code, subdivisions = self._text(model.registered_country.iso_code), []
-        region = country_region(code)
+            code = self._model(record, registered_country="iso_code").registered_country.iso_code
+        region = country_region(code or "")
         if region.country:
-            return _with_subdivisions(region, subdivisions)
-        if code not in UNKNOWN_CODES:
+            # Those of a record without a country would not be of the one that an address is registered in.
+            return _with_subdivisions(region, self._within(record)) if located else region
+        if code and code not in UNKNOWN_CODES:
             self.strange.add(code)
-        continent = self._text(record.get("continent_code") or _string(record, "continent") or model.continent.code)
-        return Region(continent=continent if continent in CONTINENTS else "")
+        continent = self._of(record, "continent_code") or self._model(record, continent="code").continent.code
+        return Region(continent=continent if continent and continent in CONTINENTS else "")
 
-    def _model(self, record: Mapping[str, Any]) -> City:
-        """The part of a record that has MaxMind's shape; empty for a record of another one."""
-        shaped: dict[str, Any] = {}
-        for field, kind in NESTED.items():
-            value = record.get(field)
-            if isinstance(value, kind):
-                shaped[field] = value
-            elif value is not None and not isinstance(value, str):
-                raise damaged(self._name, f"a record whose {field} is {_shown(value)}")
-        try:
-            return City(None, **shaped) if shaped else NO_MODEL
-        except TypeError as failure:  # a map whose keys are no strings, or a list of something else than maps
-            raise damaged(self._name, f"a record that is not as MaxMind writes them ({failure})") from failure
+    def _model(self, record: Record, **wanted: str) -> City:
+        """MaxMind's model with one code of one field of a record, so that other fields may be broken."""
+        shaped: dict[str, Any] = {field: {key: self._of(record, field, key)} for field, key in wanted.items()}
+        return City(None, **shaped)
 
-    def _text(self, code: object) -> str:
-        if code is None:
-            return ""
-        if not isinstance(code, str):
-            raise damaged(self._name, f"a record with the code {_shown(code)}")
-        return code
+    def _within(self, record: Record) -> Iterable[str]:
+        """The codes of the subdivisions that a record names, the largest first."""
+        if "subdivisions" in record:
+            codes = self._subdivisions(record["subdivisions"])
+            model = City(None, subdivisions=[{"iso_code": code} for code in codes])
+            return (subdivision.iso_code or "" for subdivision in model.subdivisions)
+        if "region_code" in record:
+            return (self._of(record, "region_code"),)
+        # IPinfo has its code here where the name has a field of its own, and the name where it has not.
+        return (self._of(record, "region"),) if "region_name" in record else ()
 
+    def _of(self, record: Record, field: str, key: str | None = None) -> str:
+        """A field's code: its text, or what it has under a key; empty if there is none."""
+        return self._code(record[field], field, key) if field in record else ""
 
-def _string(record: Mapping[str, Any], field: str) -> str | None:
-    value = record.get(field)
-    return value if isinstance(value, str) else None
+    def _decode_code(self, value: Reference, field: str, key: str | None) -> str:
+        if key and (inner := self._section.fields(value, {key})) is not None:
+            if not inner:
+                return ""
+            value = dict(inner)[key]
+        decoded = self._section.decode(value)
+        if not isinstance(decoded, str):
+            raise damaged(self._name, f"a record whose {field} has the code {_shown(decoded)}")
+        return decoded
+
+    def _decode_subdivisions(self, value: Reference) -> tuple[str, ...]:
+        items = self._section.items(value)
+        if items is None:
+            raise damaged(self._name, f"a record whose subdivisions are {_shown(self._section.readable(value))}")
+        codes = []
+        for item in items:
+            if self._section.fields(item, ()) is None:
+                raise damaged(self._name, f"a record with the subdivision {_shown(self._section.readable(item))}")
+            codes.append(self._decode_code(item, "subdivisions", "iso_code"))
+        return tuple(codes)
 
 
 def _with_subdivisions(region: Region, codes: Iterable[str]) -> Region:

@@ -12,7 +12,7 @@ type, then five of size. All numbers are big-endian, offsets count from the star
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from maxminddb.decoder import Decoder
 from maxminddb.errors import InvalidDatabaseError
@@ -21,7 +21,7 @@ from geodrop.errors import DataError
 
 if TYPE_CHECKING:
     import mmap
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     Buffer = bytes | mmap.mmap
 
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
 POINTER, STRING, MAP, ARRAY, BOOLEAN = 1, 2, 7, 11, 14
 SIZED = frozenset({2, 3, 4, 5, 6, 8, 9, 10, 15})  # types whose size is the number of bytes that follow
 MAX_VALUES = 1 << 16  # in one record, as maxminddb allows
+DEEPEST = 64  # values inside each other that are read one by one
+UNREADABLE = "(cannot be read)"
+"""Stands for what cannot be read of a record whose other parts can."""
+
+
+class _Everything:
+    """Every field is wanted."""
+
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+EVERYTHING: Final = _Everything()
 
 # What a decoder that meets nonsense may raise; RecursionError is a RuntimeError, as is InvalidDatabaseError.
 _FAILURES = (InvalidDatabaseError, RecursionError, ValueError, TypeError, IndexError, OverflowError, struct.error)
@@ -58,24 +71,64 @@ class Section:
             decoded, end = self._decoder.decode(offset)
             _check_end(end, self._data)
         except _FAILURES as failure:
-            where = f"at byte {value}" if isinstance(value, int) else f"behind the pointer {value.hex()}"
-            raise damaged(self._name, f"the value {where} cannot be read ({failure})") from failure
+            raise damaged(self._name, f"the value {_where(value)} cannot be read ({failure})") from failure
         return decoded
 
-    def fields(self, offset: int, wanted: frozenset[str]) -> tuple[tuple[str, Reference], ...] | None:
-        """The wanted fields of the map at an offset with references to their values, in file order; None for no map.
+    def readable(self, value: Reference) -> Any:  # noqa: ANN401 - whatever the file holds
+        """The value referred to as far as it can be read, with UNREADABLE for every part that cannot."""
+        try:
+            return self.decode(value)
+        except DataError:
+            return self._piece(value, [MAX_VALUES])
+
+    def _piece(self, value: Reference, left: list[int], depth: int = 0) -> Any:  # noqa: ANN401
+        """One part; `left` bounds the parts of all, since parts may be shared, and lead back to what holds them."""
+        left[0] -= 1
+        try:
+            if left[0] < 0 or depth > DEEPEST:
+                return UNREADABLE
+            if (fields := self.fields(value, EVERYTHING)) is not None:
+                return {field: self._piece(inner, left, depth + 1) for field, inner in fields}
+            if (items := self.items(value)) is not None:
+                return [self._piece(inner, left, depth + 1) for inner in items]
+            return self.decode(value)
+        except DataError:
+            return UNREADABLE
+
+    def fields(self, value: Reference, wanted: Container[str]) -> tuple[tuple[str, Reference], ...] | None:
+        """The wanted fields of a map with references to their values, in file order; None for no map.
 
         Raises DataError.
         """
         try:
-            if self._data[offset] >> 5 == POINTER:
-                offset = self._target(self._data[offset : offset + 5])
-            kind, size, start = self._control(offset)
+            kind, size, start = self._followed(value)
             return tuple(self._fields(start, _bounded(size), wanted)) if kind == MAP else None
         except _FAILURES as failure:
-            raise damaged(self._name, f"the record at byte {offset} cannot be read ({failure})") from failure
+            raise damaged(self._name, f"the record {_where(value)} cannot be read ({failure})") from failure
 
-    def _fields(self, offset: int, size: int, wanted: frozenset[str]) -> Iterator[tuple[str, Reference]]:
+    def items(self, value: Reference) -> tuple[Reference, ...] | None:
+        """References to the values of an array; None for none. Raises DataError."""
+        try:
+            kind, size, start = self._followed(value)
+            return tuple(self._items(start, _bounded(size))) if kind == ARRAY else None
+        except _FAILURES as failure:
+            raise damaged(self._name, f"the list {_where(value)} cannot be read ({failure})") from failure
+
+    def _followed(self, value: Reference) -> tuple[int, int, int]:
+        """Type, size and start of what is referred to, behind a pointer too."""
+        if not isinstance(value, int):
+            value = self._target(value)
+        elif self._data[value] >> 5 == POINTER:
+            value = self._target(self._data[value : value + 5])
+        return self._control(value)
+
+    def _items(self, offset: int, size: int) -> Iterator[Reference]:
+        for _ in range(size):
+            yield offset
+            offset = self._skip(offset)
+        _check_end(offset, self._data)
+
+    def _fields(self, offset: int, size: int, wanted: Container[str]) -> Iterator[tuple[str, Reference]]:
         # This runs for every record of a file of cities, hence no call for a pointer, which most keys and values are.
         data, keys = self._data, self._keys
         for _ in range(size):
@@ -156,6 +209,10 @@ class Section:
             elif kind != BOOLEAN:
                 raise InvalidDatabaseError(f"type {kind} means nothing")
         return offset
+
+
+def _where(value: Reference) -> str:
+    return f"at byte {value}" if isinstance(value, int) else f"behind the pointer {value.hex()}"
 
 
 def _bounded(count: int) -> int:

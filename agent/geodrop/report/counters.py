@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from geodrop.dataplane.engines import Engines
+from geodrop.ruleset.model import OTHER
 
 if TYPE_CHECKING:
     from geodrop.dataplane.engine import Count
+    from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
 
@@ -15,6 +17,20 @@ SCHEMA = 1
 def read_counters() -> list[dict[str, Any]]:
     """The objects of `counters --json`: totals since the first load."""
     return [as_object(count) for count in Engines.here().counters()]
+
+
+def as_other(ruleset: Ruleset, number: int, *, told_apart: bool) -> int:
+    """How many regions, lists and prefixes that a service drops nftables counts as `other`.
+
+    With the second map it tells apart those of `counted`; maps that are not joined tell all apart.
+    """
+    meta = ruleset.meta
+    service = meta.services[number]
+    if not any(target.klass == OTHER for target in service.targets):
+        return 0
+    rows = set(ruleset.sections["rows"].cast("H")[number :: len(meta.services)])
+    dropped = {meta.rows[row].klass for row in rows if meta.rows[row].verdict == "drop"}
+    return len(dropped.difference(service.counted if told_apart else ()))
 
 
 def as_object(count: Count) -> dict[str, Any]:

@@ -6,12 +6,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane import capabilities
+from geodrop.dataplane import capabilities, underway
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
 from geodrop.dataplane.load import loaded_ruleset
 from geodrop.dataplane.sample import sample
 from geodrop.errors import DataError
+from geodrop.report.counters import as_other
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
@@ -50,12 +51,18 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     `doubt` is a problem that is known already: what was assumed in the place of agent.yaml. Raises
     PrivilegeError, UnavailableError.
     """
+    # What is wrong may be so because it was read in the middle of a switch.
+    return underway.undisturbed(lambda: _read(config, running, doubt), lambda found: bool(found["healthy"]))
+
+
+def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]:
     now = time.time()
+    change = underway.now()
     engine = Engines.here()
     observed = engine.observe()
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
-    intent = store.intent()
+    intent = underway.intent(store, observed)
     problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
     covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += covered.problems
@@ -87,6 +94,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
     )
     state = state_of(facts)
     services = ruleset.meta.services if ruleset else ()
+    others = _as_other(engine, observed, ruleset) if ruleset else []
     inputs = ruleset.meta.inputs if ruleset else ()
     since = store.history.since(observed.digest)
     return {
@@ -98,6 +106,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
         "problems": problems,
         "observed": checked.data,
         "daemon": running is not None,
+        "change": change.as_object() if change else None,
         "last_reload": None,
         "repaired": 0,
         "repairs": [],
@@ -126,11 +135,20 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
                 "mode": service.mode,
                 "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc(service.starts),
+                "counted_as_other": count,
             }
-            for service in services
+            for service, count in zip(services, others, strict=True)
         ],
         **(running.fields if running else {}),
     }
+
+
+def _as_other(engine: Engines, observed: Observed, ruleset: Ruleset) -> list[int]:
+    """Of each service, how many regions are not told apart by what judges."""
+    if all(interface.engine != "nftables" for interface in observed.interfaces):
+        return [0] * len(ruleset.meta.services)
+    told_apart = engine.nftables.tells_regions_apart()
+    return [as_other(ruleset, number, told_apart=told_apart) for number in range(len(ruleset.meta.services))]
 
 
 def _in_force(config: Config, observed: Observed, problems: list[str]) -> Ruleset | None:
@@ -150,7 +168,7 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
 
 
 def _differences(engine: Engines, view: Ruleset) -> list[str]:
-    found = engine.verify(view, full=False) or sample(view, engine, SAMPLE)
+    found = underway.of_what_is_in_force(engine.verify(view, full=False)) or sample(view, engine, SAMPLE)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 
 

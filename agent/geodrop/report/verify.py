@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.dataplane.sample import boundaries, compare
 from geodrop.errors import BusyError
@@ -25,8 +26,6 @@ PARTS = 32
 """Pieces of a comparison of all data; each takes some 10 ms, and some 100 ms of the largest rulesets."""
 ADDRESSES = 50
 """Boundaries in a piece."""
-PASSES = 3
-"""How often it begins again because what is in force has changed meanwhile."""
 
 
 def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
@@ -35,15 +34,18 @@ def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
     Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError, and BusyError where what is in force changes
     all the time.
     """
-    for _ in range(PASSES):
+    for _ in range(underway.PASSES):
+        marks = underway.marks()
         engines, observed, ruleset = what_is_loaded(config)
-        differences = engines.verify(ruleset, full=False)
+        differences = underway.of_what_is_in_force(engines.verify(ruleset, full=False))
         # Where the structure differs already, that says more.
         for piece in () if differences else _shares(ruleset, engines) if full else _samples(ruleset, engines):
             yield
             differences += piece()
         now = engines.observe()
-        if (now.generation, now.digest) == (observed.generation, observed.digest):
+        same = (now.generation, now.digest) == (observed.generation, observed.digest)
+        # What is right was so all the time; what is wrong may be so because it was read in the middle of a switch.
+        if same and (not differences or underway.marks() == marks):
             return {
                 "schema": SCHEMA,
                 "agrees": not differences,

@@ -74,7 +74,8 @@ class Target:
 class ServiceSpec:
     """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
 
-    `action` is "drop" or "reject".
+    `action` is "drop" or "reject". `counted` are the classes that nftables tells apart of what counts as OTHER, once
+    there is time for that.
     """
 
     name: str
@@ -88,6 +89,7 @@ class ServiceSpec:
     addresses: tuple[str, ...]
     targets: tuple[Target, ...] = ()
     action: str = "drop"
+    counted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

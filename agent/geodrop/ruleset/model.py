@@ -14,6 +14,8 @@ Sections (little-endian unless said otherwise):
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
+    nft/SERVICE/FAMILY/counted/starts, .../ends, .../classes   where the service has `counted`: the same columns of the
+                 map that tells these classes apart; a class is a number in `counted`
     xdp/limit    UTF-8, in place of the others where the address space needs more than the XDP program has: what of
     xdp/ipv4, xdp/ipv6   uint32[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
     xdp/children         entry[n], both families
@@ -50,11 +52,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv6Address
 
+SMALLER = "let services that judge alike be one service, or deny fewer regions"
+
 __all__ = [
     "MAX_CLASSES",
     "MAX_ZONES",
     "NO_CLASS",
     "OTHER",
+    "SMALLER",
     "Embedding",
     "Input",
     "Meta",
@@ -92,6 +97,8 @@ class Ruleset:
         try:
             meta = schema.meta_of(opened.meta)
             schema.check_sections(meta, opened.sections, {one: found.sha256 for one, found in opened.table.items()})
+        except schema.OversizedError as error:
+            raise DataError(f"{name}: more than a kernel should be given ({error})", SMALLER) from error
         except Invalid as invalid:
             raise DataError(f"{name}: damaged ruleset ({invalid})", "compile it again") from invalid
         return cls(opened.digest, meta, opened.sections, opened)

@@ -42,7 +42,7 @@ from geodrop.ruleset.meta import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sized
 
     Order = Literal["little", "big"]
 
@@ -53,6 +53,11 @@ MAX_NUMBERS = 1 << 16
 """What a section numbers with 16 bits."""
 MAX_TARGETS = 3 * MAX_CLASSES
 MAX_INPUTS = 2_048
+
+MAX_INTERVALS, MAX_INTERVALS_IN_ALL = 1 << 20, 4 << 20
+"""Intervals of one nftables map, and of all: three times the world (350,000 in IPv4), and six services that deny
+all of it but one country. Each takes the kernel 200 to 480 bytes, twice while one generation takes over from another,
+and the units have 4 GB."""
 
 # bpf/layout.h and compile/xdp.py; a test compares them.
 ROOT_BYTES, ENTRY_BYTES, LINE_BYTES, DIGEST_BYTES = 4 << 16, 8, 64, 32
@@ -111,6 +116,7 @@ _SERVICE = record(
     addresses=listing(_network, MAX_NUMBERS),
     targets=listing(_TARGET, MAX_TARGETS),
     action=choice(*Action),
+    counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
 )
 
 META = record(
@@ -167,6 +173,8 @@ def meta_of(content: object) -> Meta:
     for number, row in enumerate(meta.rows):
         _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):
+        for number, klass in enumerate(service.counted):
+            _check_class(f"services[{at}].counted[{number}]", klass, meta, counts=True)
         for number, target in enumerate(service.targets):
             place = f"services[{at}].targets[{number}]"
             if target.klass != OTHER or target.kind == "embedded":
@@ -196,6 +204,7 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
     again. The lines of the xdp tables are the exception: what one of them means shows only on the way to it, so the
     program bounds what it reads there with each packet (bpf/lookup.h).
     """
+    check_intervals(meta, sections)
     checks = _Sections(sections, hashes)
     zones, services = len(meta.zones), len(meta.services)
     for family, width in WIDTH.items():
@@ -210,6 +219,11 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
             checks.check(_numbers, f"{prefix}/targets", bounds=(len(service.targets),))
             count = len(sections[f"{prefix}/targets"]) // 2
             checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
+            if service.counted:
+                prefix += "/counted"
+                checks.check(_numbers, f"{prefix}/classes", bounds=(len(service.counted),))
+                count = len(sections[f"{prefix}/classes"]) // 2
+                checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
     if "xdp/limit" in sections:
         checks.check(_line_of_text, "xdp/limit")
     elif "xdp/lines" in sections:
@@ -221,6 +235,24 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
         checks.check(_digest, "xdp/digest")
     if unknown := sections.keys() - checks.taken:
         raise Invalid("is a section that nothing reads").inside(shown(min(unknown)))
+
+
+class OversizedError(Invalid):
+    """It is whole, and more than a kernel should be given."""
+
+
+def check_intervals(meta: Meta, sections: Mapping[str, Sized]) -> None:
+    """That a kernel has room for the nftables maps; raises OversizedError."""
+    total = 0
+    for service in meta.services:
+        for family in WIDTH:
+            name = f"nft/{service.name}/ipv{family}"
+            count = len(sections.get(f"{name}/targets", b"")) // 2
+            if count > MAX_INTERVALS:
+                raise OversizedError(f"{count:,} intervals, {MAX_INTERVALS:,} is the most").inside(name)
+            total += count
+    if total > MAX_INTERVALS_IN_ALL:
+        raise OversizedError(f"{total:,} intervals in all maps, {MAX_INTERVALS_IN_ALL:,} is the most").inside("nft")
 
 
 _right: dict[tuple[object, ...], None] = {}

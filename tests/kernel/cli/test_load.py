@@ -1,13 +1,12 @@
-import dataclasses
 import fcntl
 import os
 from pathlib import Path
 
 from geodrop.state.places import namespace_cookie
 from tests.kernel.cli.conftest import POLICY, Host
+from tests.synthetic import joined_ruleset
 
 LOAD = ("load", "--interface", "lo")
-NO_BPFFS = 'mount -t tmpfs none /sys/fs/bpf && exec "$@"'
 
 
 def test_load_says_what_happened(host: Host) -> None:
@@ -67,11 +66,10 @@ def test_somebody_else_is_loading(host: Host) -> None:
 
 def test_engine_that_cannot_take_it(host: Host) -> None:
     """An engine asked for by name is not replaced by another behind the operator's back; auto takes what works."""
-    without_bpffs = dataclasses.replace(host.geodrop, before=("unshare", "--mount", "sh", "-c", NO_BPFFS, "sh"))
-    done = without_bpffs.run(*LOAD, "--engine", "xdp", host.cn)
+    done = host.geodrop.run(*LOAD, "--engine", "xdp", host.cn)
     assert done.code == 69
     assert "is no bpffs" in done.err
-    without_bpffs.good(*LOAD, "--engine", "auto", host.cn)
+    host.geodrop.good(*LOAD, "--engine", "auto", host.cn)
     assert host.geodrop.good("status", "--json").json["interfaces"][0]["engine"] == "nftables"
 
 
@@ -91,3 +89,27 @@ def test_reject_is_left_to_nftables(host: Host) -> None:
 def _cookie(host: Host) -> int:
     with host.netns.entered():
         return namespace_cookie()
+
+
+def test_regions_are_told_apart_in_the_same_command(host: Host) -> None:
+    """Where maps join what is dropped, `load` goes on to count it by region, and `status` says what is left."""
+    only_us = POLICY.replace("default: allow", "default: deny").replace("deny: [CN]", "allow: [US]")
+    file = host.geodrop.folder / "joined.ruleset"
+    file.write_bytes(joined_ruleset(only_us, host.geodrop.folder / "country.mmdb"))
+    host.geodrop.good(*LOAD, str(file))
+    assert "map g1-api.regions.ipv4" in host.netns.run("nft", "-t", "list", "ruleset")
+    [service] = host.geodrop.good("status", "--json").json["services"]
+    assert service["counted_as_other"] == 0
+    assert host.geodrop.good("verify", "--full", "--json").json["differences"] == []
+    counted = {one.get("region") for one in host.geodrop.good("counters", "--json").json_lines}
+    assert counted == {None, "CN", "RU", "other"}
+    host.netns.nft(
+        "flush chain inet geodrop g1-api.other.ipv4\n"
+        "add rule inet geodrop g1-api.other.ipv4 counter name api.other.ipv4.dropped drop\n"
+        "flush chain inet geodrop g1-api.other.ipv6\n"
+        "add rule inet geodrop g1-api.other.ipv6 counter name api.other.ipv6.dropped drop\n"
+    )
+    assert "2 regions count as `other` on nftables; xdp counts all" in host.geodrop.run("status").out
+    for verb in ("pause", "resume"):
+        host.geodrop.good(verb)
+        assert host.geodrop.run("status", "--json").json["services"][0]["counted_as_other"] == 0

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from tests.daemons import daemon
 from tests.databases import country, write_database
+from tests.kernel.daemon.conftest import POLICY
+from tests.synthetic import joined_ruleset
 
 if TYPE_CHECKING:
     from tests.daemons import Daemon
@@ -51,6 +53,34 @@ def test_a_quick_reload_settles(host: Host, running: Daemon) -> None:
     history = [entry["origin"] for entry in host.geodrop.good("history", "--json").json_lines]
     assert history == ["settle", "reload", "settle", "reload", "reload", "reload"]
     assert "the maps are whole again" in running.log
+
+
+def test_regions_are_told_apart_after_every_change(host: Host) -> None:
+    """After the start, a pause, a resume and a repair: in the background, and without a generation more."""
+    policy = POLICY.format(deny="").replace("default: allow", "default: deny").replace("deny: []", "allow: [US]")
+    file = host.folder / "fleet.ruleset"
+    file.write_bytes(joined_ruleset(policy, host.folder / "country.mmdb"))
+    host.agent("{ruleset: fleet.ruleset}")
+
+    def told_apart() -> int:
+        deadline = time.monotonic() + PATIENCE
+        while (status := host.geodrop.run("status", "--json").json)["services"][0]["counted_as_other"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert host.geodrop.good("verify", "--full", "--json").json["differences"] == []
+        return int(status["repaired"])
+
+    with daemon(host.geodrop) as running:
+        assert told_apart() == 0
+        for verb in ("pause", "resume"):
+            host.geodrop.good(verb)
+            assert told_apart() == 0
+        host.netns.nft("flush ruleset")
+        deadline = time.monotonic() + PATIENCE
+        while told_apart() == 0:
+            assert time.monotonic() < deadline
+        assert generations(host) == {"g4"}
+        assert "regions are told apart" in running.log
 
 
 def test_one_that_a_dead_daemon_has_left(host: Host, running: Daemon) -> None:

@@ -28,10 +28,13 @@ GOOD = {
     "repaired": 0,
     "repairs": [],
     "daemon": False,
+    "change": None,
     "last_failure": None,
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
-    "services": [{"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z"}],
+    "services": [
+        {"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z", "counted_as_other": 0},
+    ],
 }
 
 
@@ -46,6 +49,14 @@ def test_in_force() -> None:
         "api: monitor, starts 2030-01-01",
     ):
         assert part in text
+
+
+def test_what_is_not_counted_by_region() -> None:
+    """Is said of the service, and nothing where all is."""
+    service = {"name": "api", "effective": "enforce", "starts": None, "counted_as_other": 1212}
+    said = "1,212 regions count as `other` on nftables; xdp counts all"
+    assert said in describe({**GOOD, "services": [service]})
+    assert "other" not in describe(GOOD)
 
 
 @pytest.mark.parametrize("state", list(State))
@@ -164,3 +175,10 @@ def test_words_are_wrapped_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
     assert " ".join(problem.split()) in " ".join(" ".join(lines).split())
     monkeypatch.delenv("NO_COLOR")
     assert describe(status).splitlines()[1].startswith("\x1b[31m  problem\x1b[0m     ")
+
+
+def test_a_change_that_is_under_way() -> None:
+    """It is told with its age, whatever is in force meanwhile."""
+    change = {"origin": "reload", "since": "2026-01-01T00:00:00Z", "seconds": 3.14}
+    for state in ("enforcing", "not enforcing"):
+        assert "  change      under way for 3 s: reload" in describe({**GOOD, "state": state, "change": change})

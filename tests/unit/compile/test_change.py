@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 import dataclasses
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network, summarize_address_range
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_network,
+    summarize_address_range,
+)
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +18,7 @@ from hypothesis import strategies as st
 
 from geodrop.compile import change as module
 from geodrop.compile.build import build
-from geodrop.compile.change import Count, Moved, compare
+from geodrop.compile.change import Count, Moved, ServiceChange, compare
 from geodrop.geo.partition import decode, encode
 from geodrop.policy.model import Mode, Verdict
 from geodrop.ruleset.model import Ruleset
@@ -43,7 +50,7 @@ def test_region_moves() -> None:
     (api,) = found.services
     assert (api.to_drop, api.to_accept) == (Moved(("US",)), Moved(("UA",)))
     assert api.prefixes == {4: Count(1, 1), 6: Count(0, 1)}
-    assert found.as_text() == "1 region moved to drop, 1 region moved to accept, +1 -2 prefixes"
+    assert found.as_text() == "api drops US (0.4% of IPv4), accepts UA (0.4% of IPv4), +1 -2 prefixes"
     assert found.as_json()["services"]["api"]["prefixes"]["ipv6"] == {"added": 0, "removed": 1}
 
 
@@ -72,18 +79,37 @@ def test_lines_move_too() -> None:
     lists = {"bad": ["20.1.0.0/16", "2000:1::/32"]}
     found = change([service()], [service(deny=["list:bad", "20.2.0.0/16"], allow=["20.3.0.0/16"])], **lists)
     assert found.to_drop == Moved((), ("20.2.0.0/16", "list:bad"))
-    assert found.as_text() == "2 lines moved to drop, +3 -0 prefixes"
+    assert found.as_text() == "api drops 20.2.0.0/16 (<0.1% of IPv4), list:bad (<0.1% of IPv4), +3 -0 prefixes"
     found = change([service(deny=["list:bad"])], [service(allow=["list:bad"])], **lists)
-    assert found.as_text() == "1 line moved to accept, +0 -2 prefixes"
+    assert found.as_text() == "api accepts list:bad (<0.1% of IPv4), +0 -2 prefixes"
+
+
+def test_shares_are_of_what_moves() -> None:
+    """Of IPv4 without special addresses, as far as the region really moves: what a line holds apart stays."""
+    (api,) = change([service()], [service(deny=["US"])]).services
+    kept = change([service(allow=["20.1.0.0/16"])], [service(allow=["20.1.0.0/16"], deny=["US"])]).services[0]
+    assert 0.0035 < api.shares["US"] < 0.005
+    # Of this small world 10.0.0.0/8 is special.
+    assert api.shares["US"] - kept.shares["US"] == pytest.approx((1 << 16) / ((1 << 32) - (1 << 24)))
+    assert set(api.as_json()["shares"]) == {"US"}
+
+
+def test_as_many_names_as_a_person_reads() -> None:
+    """The largest first; of the others how many, and how much they are together."""
+    labels = tuple(f"{letter}{letter}" for letter in "ABCDEFGHIJ")
+    shares = {label: number / 1_000 for number, label in enumerate(labels)}
+    text = ServiceChange("api", "changed", Moved(labels), Moved(), {}, {}, match=False, shares=shares).as_text()
+    assert text.startswith("api drops JJ (0.9% of IPv4), II (0.8% of IPv4), ")
+    assert text.endswith(", CC (0.2% of IPv4), 2 more (0.1% of IPv4)")
 
 
 def test_services_come_and_go() -> None:
     """One that is not there drops nothing; its regions and prefixes come or go with it."""
     one, two = service(deny=["UA"]), service("web", port=80, deny=["US"])
     found = change([one], [one, two])
-    assert found.as_text() == "1 region moved to drop, +1 -0 prefixes, web added"
+    assert found.as_text() == "web drops US (0.4% of IPv4), +1 -0 prefixes, web added"
     found = change([one, two], [one])
-    assert found.as_text() == "1 region moved to accept, +0 -1 prefixes, web removed"
+    assert found.as_text() == "web accepts US (0.4% of IPv4), +0 -1 prefixes, web removed"
     # The same region in two services is one region; the prefixes are each service's own.
     assert change([one, two], [dataclasses.replace(one, deny=()), two]).prefixes == Count(0, 2)
 

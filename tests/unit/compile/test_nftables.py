@@ -23,7 +23,8 @@ def maps(given: Policy) -> tuple[list[tuple[str, int, str]], list[tuple[int, int
     ladders = [build_ladder(given, one) for one in given.services]
     zones = build_zones(given, ladders, region_map())
     rows = build_rows(given, ladders, zones)
-    targets, sections = build_maps(zones, rows, 0, "api")
+    made = build_maps(zones, rows, 0)
+    targets, sections = made.targets, nftables.sections(made, "api", ())
 
     def label(target: Target) -> str:
         klass = " other" if target.klass == OTHER else f" {rows.classes[target.klass]}" if target.klass >= 0 else ""
@@ -116,3 +117,56 @@ def test_an_export_tells_the_regions_of_joined_maps() -> None:
     assert '{"prefix": "30.0.0.0/8", "region": "UA"}' in text
     assert '{"prefix": "64:ff9b::1e00:0/104", "region": "UA"}' in text
     assert "other" not in text.partition('"services"')[2]
+
+
+def counted_of(given: Policy) -> list[list[str]]:
+    """The labels of what is counted apart, for each service; the ruleset opens with them."""
+    ruleset = Ruleset.unpack(build(given, region_map(), []), "test")
+    return [[ruleset.meta.classes[klass] for klass in one.counted] for one in ruleset.meta.services]
+
+
+DENY_UA_AND_A_LIST = service(
+    "web", allow=["US"], deny=["UA", "20.1.0.0/16"], default=Verdict.DROP, unknown=Verdict.DROP, port=80
+)
+
+
+@pytest.mark.usefixtures("joined")
+def test_what_is_counted_apart_is_what_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """First what a line names, then what takes the fewest intervals, then by name; in all services together."""
+    given = policy(service(allow=["US"], deny=["30.1.0.0/16"], default=Verdict.DROP, unknown=Verdict.DROP))
+    assert counted_of(given) == [["30.1.0.0/16", "UA", "unknown"]]
+    for room, labels in ((8, ["30.1.0.0/16", "UA"]), (3, ["30.1.0.0/16"]), (1, ["30.1.0.0/16"]), (0, [])):
+        monkeypatch.setattr(nftables, "ROOM", room)
+        assert counted_of(given) == [labels], room
+    two = policy(ONLY_US, DENY_UA_AND_A_LIST)
+    monkeypatch.setattr(nftables, "ROOM", 3)
+    assert counted_of(two) == [[], ["20.1.0.0/16", "UA"]]
+    assert build(two, region_map(), []) == build(two, region_map(), [])
+
+
+@pytest.mark.usefixtures("joined")
+def test_the_second_map_holds_what_is_dropped_on_the_wire_by_region() -> None:
+    """Its classes number `counted`; never-drop, special and embedded addresses are not in it."""
+    given = policy(ONLY_US, never_drop=["30.128.0.0/16"])
+    ruleset = Ruleset.unpack(build(given, region_map(), []), "test")
+    [spec] = ruleset.meta.services
+    start = "nft/api/ipv4/counted"
+    numbers = ruleset.sections[f"{start}/classes"].cast("H")
+    found = [
+        (*interval, ruleset.meta.classes[spec.counted[number]])
+        for interval, number in zip(
+            networks(*(bytes(ruleset.sections[f"{start}/{column}"]) for column in ("starts", "ends"))),
+            numbers,
+            strict=True,
+        )
+    ]
+    assert ("30.0.0.0", 1 << 23, "UA") in found
+    assert ("30.129.0.0", (1 << 23) - (1 << 16), "UA") in found
+    starts = {first for first, _, _ in found}
+    assert not starts & {"10.0.0.0", "20.0.0.0", "30.128.0.0"}
+    assert len(ruleset.sections["nft/api/ipv6/counted/classes"]) // 2 == 4  # UA, what is unknown around it and NAT64
+
+
+def test_maps_that_tell_regions_apart_need_no_second_one() -> None:
+    """As most are."""
+    assert counted_of(policy(service(deny=["UA"]))) == [[]]

@@ -45,6 +45,22 @@ def times_settled(
     return tried
 
 
+def test_regions_are_told_apart_once_the_maps_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not before; that failing is tried again too."""
+    outcomes: list[Exception | None] = [ApplyError("no room"), None]
+    told = []
+
+    def tell(_: Config) -> bool:
+        told.append(outcomes.pop(0))
+        if told[-1]:
+            raise told[-1]
+        return True
+
+    monkeypatch.setattr(settle, "tell_regions_apart", tell)
+    assert times_settled(monkeypatch, [ApplyError("not whole"), None, None]) == 3
+    assert len(told) == 2
+
+
 def test_once_after_the_last_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """What an earlier daemon left counts as one; while others come, none is followed."""
     assert times_settled(monkeypatch, []) == 1

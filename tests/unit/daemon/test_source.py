@@ -60,7 +60,7 @@ def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(POLICY.replace("[CN]", "[CN, RU]"))
     second = maker.make(config)
     assert second.change
-    assert second.change["text"] == "1 region moved to drop, +1 -0 prefixes"
+    assert second.change["text"] == "api drops RU (<0.1% of IPv4), +1 -0 prefixes"
     prebuilt = tmp_path / "fleet.ruleset"
     with prebuilt.open("wb") as file:
         assert second.ruleset.file

@@ -1,5 +1,7 @@
 import asyncio
 import os
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,9 +11,12 @@ from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.server import Peer, Request
 from geodrop.daemon.verbs import CHANGING, VERBS, Verbs, may_change
 from geodrop.daemon.watch.watch import Watch
-from geodrop.errors import PrivilegeError, UsageError
+from geodrop.dataplane import underway
+from geodrop.errors import BusyError, PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
 from geodrop.report.status import Running
+from geodrop.state.store import Intent
+from tests.cli import TIMEOUT
 from tests.daemons import parts
 
 ROOT = Peer(1, 0, frozenset({0}))
@@ -27,7 +32,7 @@ def ask(
     only_reading: bool = False,
     last: Last | None = None,
     doubt: str = "",
-    **args: Any,  # noqa: ANN401 - as the verb has it
+    **args: object,
 ) -> Any:  # noqa: ANN401 - as the verb has it
     """What the daemon answers to a request, nothing being loaded."""
 
@@ -114,3 +119,106 @@ def test_one_long_read_of_a_user_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
 
     asyncio.run(body())
     assert open_at_once["most"] == 2
+
+
+QUESTIONS: dict[str, dict[str, Any]] = {
+    "status": {},
+    "counters": {},
+    "verify": {"full": True},
+    "explain": {"addresses": ["1.0.0.1"]},
+    "history": {"count": 1},
+}
+
+
+@pytest.mark.parametrize("verb", QUESTIONS)
+def test_who_reads_waits_for_no_change(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+    """Each question and each scrape is answered while the thread that changes things is busy, whatever it is at."""
+
+    def pieces(*_: Any, **__: Any) -> Pieces[Any]:  # noqa: ANN401 - of any of them
+        yield
+        return [], []
+
+    for name in ("read_verify", "explain_some", "read_history"):
+        monkeypatch.setattr(f"geodrop.daemon.verbs.{name}", pieces)
+    for name in ("read_status", "read_counters"):
+        monkeypatch.setattr(f"geodrop.daemon.verbs.{name}", lambda *_: {})
+
+    async def body() -> None:
+        made, hold = parts(), threading.Event()
+        reload = Reload(Config(), made)
+        verbs = Verbs(reload, Watch(reload, made), made)
+        running = made.engine.start(hold.wait)
+        request = Request(verb, QUESTIONS[verb], ROOT, False, lambda _: None)  # noqa: FBT003 - a record
+        await asyncio.wait_for(verbs.answer(request), TIMEOUT)
+        await asyncio.wait_for(verbs.snapshot(), TIMEOUT)
+        assert not running.done()
+        hold.set()
+        await running
+
+    asyncio.run(body())
+
+
+def test_a_short_question_waits_for_no_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long a piece of `verify --full` takes: `status` is answered meanwhile."""
+    hold = threading.Event()
+
+    def read_verify(_: Config, *, full: bool) -> Pieces[bool]:
+        hold.wait()
+        yield
+        return full
+
+    monkeypatch.setattr("geodrop.daemon.verbs.read_verify", read_verify)
+    monkeypatch.setattr("geodrop.daemon.verbs.read_status", lambda *_: {"state": "enforcing"})
+
+    async def body() -> None:
+        made = parts()
+        reload = Reload(Config(), made)
+        verbs = Verbs(reload, Watch(reload, made), made)
+        long, short = (Request(verb, QUESTIONS[verb], ROOT, False, lambda _: None) for verb in ("verify", "status"))  # noqa: FBT003
+        reading = asyncio.ensure_future(verbs.answer(long))
+        await asyncio.wait_for(verbs.answer(short), TIMEOUT)
+        assert not reading.done()
+        hold.set()
+        await reading
+
+    asyncio.run(body())
+
+
+@pytest.mark.parametrize(("verb", "does"), [("pause", "pause"), ("unload", "remove_all")])
+def test_the_glass_is_broken_before_what_waits(monkeypatch: pytest.MonkeyPatch, verb: str, does: str) -> None:
+    """A load that is under way is told to give up, and what else was asked for before comes after it."""
+    done: list[str] = []
+
+    def break_glass(*_: Any) -> Any:  # noqa: ANN401 - what both of them give
+        with underway.making("reload", 1, Intent()):  # what is told to give up is over by now
+            done.append(verb)
+        return SimpleNamespace(text="", warnings=(), removed=True)
+
+    monkeypatch.setattr(f"geodrop.daemon.verbs.{does}", break_glass)
+
+    def load() -> None:
+        with underway.making("reload", 1, Intent()):
+            loading.set()
+            while True:
+                underway.go_on()
+
+    loading = threading.Event()
+
+    async def body() -> None:
+        made = parts()
+        reload = Reload(Config(), made)
+        verbs = Verbs(reload, Watch(reload, made), made)
+        running = made.engine.start(load)
+        assert await asyncio.to_thread(loading.wait, TIMEOUT)
+        waiting = made.engine.start(lambda: done.append("another change"))
+        arguments = {"until": 1} if verb == "pause" else {}
+        await asyncio.wait_for(
+            verbs.answer(Request(verb, arguments, ROOT, False, lambda _: None)),  # noqa: FBT003 - a record
+            TIMEOUT,
+        )
+        with pytest.raises(BusyError, match=f"given up, since `geodrop {verb}` was asked for"):
+            await running
+        await waiting
+
+    asyncio.run(body())
+    assert done == [verb, "another change"]

@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from geodrop.daemon.worker import CHANGE, OWN, READ, REPAIR, VISIT, Worker
+from geodrop.daemon.worker import CHANGE, OWN, PAUSE, READ, REPAIR, UNLOAD, VISIT, Worker
 from geodrop.errors import DataError
 from geodrop.report.pieces import Pieces
 
@@ -29,8 +29,8 @@ def test_one_thread_in_order() -> None:
 
 
 def test_what_goes_before_what() -> None:
-    """Repairs, changes, the daemon's own reading, reading of those who may change things, of others: whatever was asked
-    for first. What runs is not interrupted.
+    """An unload, repairs, a pause, other changes, the daemon's own reading, reading of those who may change things, of
+    others: whatever was asked for first. What runs is not interrupted.
     """
 
     async def body() -> None:
@@ -38,13 +38,12 @@ def test_what_goes_before_what() -> None:
         hold = threading.Event()
         done: list[int] = []
         running = worker.start(hold.wait)
-        jobs = [
-            worker.start(partial(done.append, priority), priority) for priority in (VISIT, READ, OWN, CHANGE, REPAIR)
-        ]
+        order = (UNLOAD, REPAIR, PAUSE, CHANGE, OWN, READ, VISIT)
+        jobs = [worker.start(partial(done.append, priority), priority) for priority in reversed(order)]
         jobs += [worker.start(partial(done.append, priority), priority) for priority in (VISIT, REPAIR)]
         hold.set()
         await asyncio.gather(running, *jobs)
-        assert done == [REPAIR, REPAIR, CHANGE, OWN, READ, VISIT, VISIT]
+        assert done == [UNLOAD, REPAIR, REPAIR, PAUSE, CHANGE, OWN, READ, VISIT, VISIT]
 
     asyncio.run(body())
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.config import Config
-from geodrop.dataplane import change, load
+from geodrop.dataplane import change, load, underway
 from geodrop.dataplane.coverage import Coverage
 from geodrop.dataplane.engine import Difference, Interface, Observed, Report
 from geodrop.dataplane.engines import Engines
@@ -35,6 +35,8 @@ class Kernel:
         self.services: tuple[ServiceSpec, ...] = ()
         self.nftables = self
         self.thin = False
+        self.told_apart: list[str] = []
+        self.under_way: list[str] = []
         self.kept: Kept | None = None
 
     def observe(self) -> Observed:
@@ -66,6 +68,16 @@ class Kernel:
     def is_thin(self) -> bool:
         """As the test says."""
         return self.thin
+
+    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+        """Each once; or fail as the test says."""
+        if self.failure:
+            raise self.failure
+        known = ruleset.digest in self.told_apart
+        if change := underway.now():
+            self.under_way.append(change.origin)
+        self.told_apart.append(ruleset.digest)
+        return not known
 
     def remove(self) -> bool:
         """Forget it."""

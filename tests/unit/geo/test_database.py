@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import mmap
 import os
 from functools import cache
@@ -17,6 +18,7 @@ from geodrop.errors import DataError
 from geodrop.geo.database import Database
 from geodrop.geo.metadata import read_metadata
 from geodrop.geo.partition import decode
+from geodrop.geo.section import UNREADABLE
 from geodrop.policy.countries import UNKNOWN, Region
 from tests.databases import BUILD_EPOCH, city, country, write_database
 from tests.unit.geo.addresses import address_text
@@ -152,26 +154,6 @@ def test_a_descriptor_that_cannot_be_read(tmp_path: Path) -> None:
             os.close(descriptor)
 
 
-@pytest.mark.parametrize(
-    ("database_type", "record", "holds"),
-    [
-        ("GeoLite2-ASN", {"autonomous_system_number": 64496, "autonomous_system_organization": "A"}, "autonomous"),
-        ("GeoIP2-Anonymous-IP", {"is_anonymous": True, "is_anonymous_vpn": True}, "'is_anonymous'"),
-        ("GeoIP2-Domain", {"domain": "example.com"}, "'domain'"),
-        ("Strings", "text", "values of type str"),
-        ("Continents", country("", continent="AS"), "'continent'"),
-    ],
-)
-def test_databases_of_another_type_are_refused(tmp_path: Path, database_type: str, record: object, holds: str) -> None:
-    """The message says what the database holds, and what is needed."""
-    with pytest.raises(DataError) as failure:
-        opened(tmp_path, {"5.0.0.0/8": record, "2a00::/16": record}, database_type=database_type)
-    message = str(failure.value)
-    assert message.startswith(f"x.mmdb: '{database_type}' holds ")
-    assert holds in message
-    assert message.endswith("no countries; give a database of countries or cities")
-
-
 def test_an_empty_database_is_refused(tmp_path: Path) -> None:
     """A database in which no network has a record cannot be meant."""
     with pytest.raises(DataError, match="'GeoIP2-City' is empty, no countries"):
@@ -184,6 +166,45 @@ def test_strange_codes_are_one_warning(tmp_path: Path) -> None:
     assert database.warnings == ("codes that are not in ISO 3166-1, taken as unknown: JJ, QQ",)
     assert database.region_at(ip_address("5.1.1.1")) == UNKNOWN
     assert opened(tmp_path).warnings == ()
+
+
+def changed(file: bytes, old: bytes, new: bytes) -> bytes:
+    """A file in which a text that is there once has others bytes, as many."""
+    assert file.count(old) == 1
+    assert len(old) == len(new)
+    return file.replace(old, new)
+
+
+NAMED = {
+    "continent": {"code": "EU", "names": {"en": "Europa-name"}},
+    "country": {"iso_code": "UA", "names": {"en": "Ukraine-name"}},
+    "registered_country": {"iso_code": "PL", "names": {"en": "Poland-name"}},
+    "subdivisions": [{"iso_code": "43", "names": {"en": "Crimea-name"}}],
+    "city": {"names": {"en": "Yalta-name"}},
+    "postal": {"code": "postal-code"},
+}
+
+
+@pytest.mark.parametrize(
+    "text", ["Europa-name", "Ukraine-name", "Poland-name", "Crimea-name", "Yalta-name", "postal-code"]
+)
+def test_broken_fields_beside_a_sound_country(tmp_path: Path, text: str) -> None:
+    """A name that is no text any more takes nothing from the region, nor the rest of the record from who asks."""
+    path = write_database(tmp_path / "x.mmdb", {"5.0.0.0/8": NAMED, "2a00::/16": NAMED}, database_type="GeoIP2-City")
+    sound = Database.open(path.read_bytes(), "x.mmdb")
+    broken = Database.open(changed(path.read_bytes(), text.encode(), b"\xff" * len(text)), "x.mmdb")
+    assert broken.regions == sound.regions == (UNKNOWN, Region("UA", "UA-43", "EU"))
+    record = json.dumps(broken.record_at(ip_address("5.1.1.1")))
+    assert record == json.dumps(sound.record_at(ip_address("5.1.1.1"))).replace(text, UNREADABLE)
+
+
+@pytest.mark.parametrize("code", ["U-A", "4-3"])
+def test_broken_codes_are_damage(tmp_path: Path, code: str) -> None:
+    """What decides must be read: a code of the country or subdivision that is no text is refused."""
+    record = {"country": {"iso_code": "U-A" if code == "U-A" else "UA"}, "subdivisions": [{"iso_code": "4-3"}]}
+    path = write_database(tmp_path / "x.mmdb", {"5.0.0.0/8": record, "6.0.0.0/8": city("UA")})
+    with pytest.raises(DataError, match="damaged database: the value"):
+        Database.open(changed(path.read_bytes(), code.encode(), b"\xff\xff\xff"), "x.mmdb")
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 600, -1, -10, -100])

@@ -24,13 +24,21 @@ def test_the_last_marker_counts() -> None:
     assert read_metadata(file, "x.mmdb").data_end == file.rindex(MARKER) > file.index(MARKER)
 
 
+def test_a_broken_description_is_no_damage() -> None:
+    """The words about a database in many languages decide nothing."""
+    file = assembled(NODES, encoded({"country_code": "UA"}), metadata(description={"en": "description"}))
+    broken = file.replace(b"\x42en\x4bdescription", b"\x42en\x4b" + b"\xff" * 11)
+    assert broken != file
+    assert read_metadata(broken, "x.mmdb") == read_metadata(file, "x.mmdb")
+
+
 @pytest.mark.parametrize(
     ("file", "message"),
     [
         (b"", "x.mmdb: it is empty; give the .mmdb file"),
         (b"<html>404</html>", "x.mmdb: not a MaxMind DB file"),
         (bytes(1000), "x.mmdb: not a MaxMind DB file"),
-        (MARKER, "the value at byte 14 cannot be read"),
+        (MARKER, "the record at byte 14 cannot be read"),
         (MARKER + encoded("text"), "its metadata is not a map"),
         (assembled(NODES, DATA, metadata()) + bytes(MARKER_WITHIN), "not a MaxMind DB file, or its end is missing"),
         (assembled(NODES, DATA, metadata())[:-20], "cannot be read"),

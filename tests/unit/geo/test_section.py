@@ -11,7 +11,7 @@ from maxminddb.decoder import Decoder
 from mmdb_writer import Encoder
 
 from geodrop.errors import DataError
-from geodrop.geo.section import MAX_VALUES, Section, damaged
+from geodrop.geo.section import EVERYTHING, MAX_VALUES, UNREADABLE, Section, damaged
 from tests.unit.geo.mmdb_files import encoded
 
 WANTED = frozenset({"country", "code"})
@@ -85,6 +85,37 @@ def test_a_record_behind_a_pointer() -> None:
     data = b"\x20\x02" + encoded({"code": "UA"})
     section = Section(data, 0, "x.mmdb")
     assert [section.decode(value) for _, value in section.fields(0, WANTED) or ()] == ["UA"]
+
+
+def test_items_are_those_of_the_array() -> None:
+    """An array in place or behind a pointer gives its values, shared ones too; what is none gives None."""
+    encoder = Encoder(cache=True)
+    offset = encoder.encode({"a": [{"code": "UA"}, {"code": "UA"}, [1, 2], "text"], "b": "text"}, return_offset=True)
+    section = Section(b"".join(encoder.data_list), 0, "x.mmdb")
+    values = dict(section.fields(offset, EVERYTHING) or ())
+    found = [section.decode(value) for value in section.items(values["a"]) or ()]
+    assert found == [{"code": "UA"}, {"code": "UA"}, [1, 2], "text"]
+    assert section.items(values["b"]) is None
+    assert section.items(offset) is None
+    assert Section(encoded([]), 0, "x.mmdb").items(0) == ()
+
+
+def test_what_cannot_be_read_is_marked() -> None:
+    """Of a record with broken parts everything else is read, however deep they are."""
+    whole = {"a": {"b": ["one", "broken"], "c": 5}, "d": "text"}
+    data = encoded(whole)
+    section = Section(data.replace(b"broken", b"\xff" * 6), 0, "x.mmdb")
+    assert Section(data, 0, "x.mmdb").readable(0) == whole
+    assert section.readable(0) == {"a": {"b": ["one", UNREADABLE], "c": 5}, "d": "text"}
+    assert Section(b"\xe1\x42", 0, "x.mmdb").readable(0) == UNREADABLE
+
+
+def test_reading_what_is_broken_ends() -> None:
+    """Maps that lead back to themselves, or double with every level, are cut off."""
+    assert UNREADABLE in str(Section(b"\xe1\x41a\x20\x00", 0, "x.mmdb").readable(0))
+    levels = b"".join(b"\xe2\x41a\x20" + bytes([9 * n]) + b"\x41b\x20" + bytes([9 * n]) for n in range(1, 26))
+    found = Section(levels + b"\xe1\x41a\x42\xff\xff", 0, "x.mmdb").readable(0)
+    assert UNREADABLE in str(found)
 
 
 @pytest.mark.parametrize("value", ["text", 5, [1, 2], True, b"\x00"])

@@ -1,7 +1,8 @@
 import pytest
 
 from geodrop.dataplane.engine import Count
-from geodrop.report.counters import as_object, kind_of
+from geodrop.report.counters import as_object, as_other, kind_of
+from tests.rulesets import Service, ruleset
 
 COUNTS = [
     Count("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),
@@ -70,3 +71,13 @@ def test_what_cannot_be_read_is_no_services() -> None:
 def test_kind_of(label: str, kind: str) -> None:
     """Each label a policy can bring is told from the others."""
     assert kind_of(label) == kind
+
+
+def test_how_many_count_as_other() -> None:
+    """All that a service drops until the second map is there, then what that leaves; none where maps tell all apart."""
+    joined = Service("api", {"1.0.0.0/8": "other", "2.0.0.0/8": "other"}, counted={"1.0.1.0/24": "CN"})
+    rules = ruleset(joined, Service("web", {"3.0.0.0/8": "RU", "4.0.0.0/8": "CN"}))
+    assert [as_other(rules, number, told_apart=False) for number in (0, 1)] == [1, 0]
+    assert [as_other(rules, number, told_apart=True) for number in (0, 1)] == [1, 0]
+    whole = ruleset(Service("api", {"1.0.0.0/8": "other"}, counted={"1.0.0.0/8": "unknown"}))
+    assert [as_other(whole, 0, told_apart=told_apart) for told_apart in (False, True)] == [1, 0]

@@ -77,7 +77,9 @@ def _of(snapshot: Snapshot, generation: int) -> Base | None:
     """A generation that is there; None if somebody changed what it says of itself."""
     chain = snapshot.chains.get(names.generation_chain(generation))
     stamp = Stamp.parse(chain.comment) if chain else None
-    return Base(generation, stamp.digest, snapshot.maps.keys()) if stamp else None
+    if stamp is None:
+        return None
+    return Base(generation, stamp.digest, snapshot.maps.keys(), regions=observe.tells_apart(snapshot, generation))
 
 
 def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[str]:

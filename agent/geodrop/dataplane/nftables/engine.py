@@ -12,31 +12,30 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane import underway
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
-from geodrop.dataplane.nftables import bases, compare, expressions, messages, names, observe, program, uapi
+from geodrop.dataplane.nftables import bases, compare, messages, names, observe, program, uapi
 from geodrop.dataplane.nftables.changes import foreign_commits, unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.model import Surplus
 from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.dataplane.nftables.regions import tell_apart
 from geodrop.dataplane.nftables.trace import Trace
+from geodrop.dataplane.nftables.transactions import TRANSACTION, fill, no_table, raise_any, switched, take_away
 from geodrop.dataplane.nftables.wire import portions
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict
     from geodrop.dataplane.nftables.bases import Kept
     from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
     from geodrop.dataplane.nftables.observe import InForce
-    from geodrop.dataplane.nftables.wire import Request
     from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
     Totals = Mapping[str, tuple[int, int]]
-
-TRANSACTION = 2 << 20
-"""Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
 
 
 @dataclass
@@ -114,13 +113,14 @@ class NftablesEngine:
                         self._delete_generations(connection, before, stays)
                     stays = {generation, *([base.generation] if base else [])}
                     undo.callback(self._discard, connection, new, before)
-                    for requests in portions(_fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+                    for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+                        underway.go_on()
                         connection.transaction(requests)
                 with _timed(seconds, "verify"):
                     self._verify_generation(connection, new)
                     if base:
                         together = program.build(ruleset, generation, (), 0, replace(base, moved=None))
-                        _raise(bases.differences(connection, together))
+                        raise_any(bases.differences(connection, together))
 
             def switch(scope: Scope) -> None:
                 rules = program.switch(generation, scope)
@@ -129,7 +129,7 @@ class NftablesEngine:
                     return
                 has_base = before is not None and names.BASE in before.chains
                 with _timed(seconds, "switch"):
-                    connection.transaction(_switch(rules, before))
+                    connection.transaction(switched(rules, before))
                     undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
                 with _timed(seconds, "verify"):
                     self._verify_switch(connection, rules)
@@ -155,7 +155,7 @@ class NftablesEngine:
             base, gone = bases.in_force(snapshot, found)
             if gone:
                 return gone
-            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base)
+            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
             base_chain = program.base_chain(program.switch(found.generation, found.scope))
             differences = compare.structure(expected, base_chain, snapshot)
             for map_ in expected.maps if full else ():
@@ -171,8 +171,8 @@ class NftablesEngine:
             if snapshot is None or found is None or found.stamp is None:
                 return
             base, _ = bases.in_force(snapshot, found)
-            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base)
-            _take_away(connection, compare.surplus(expected, snapshot), snapshot)
+            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
+            take_away(connection, compare.surplus(expected, snapshot), snapshot)
 
     def foreign_commits(self) -> int:
         """While it stays the same, nobody but this process has committed anything to nf_tables."""
@@ -189,13 +189,28 @@ class NftablesEngine:
             base, gone = bases.in_force(snapshot, found)
             if gone:
                 return gone
-            maps = program.build(ruleset, found.generation, (), found.stamp.loaded, base).maps[part::parts]
+            whole = program.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
+            maps = whole.maps[part::parts]
             return [difference for map_ in maps for difference in bases.content(connection, map_)]
 
     def fingerprint(self) -> bytes:
         """Tables, chains, rules and maps as the kernel tells them."""
         with Connection() as connection:
             return observe.fingerprint(connection)
+
+    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+        """Count by region what the ruleset in force counts as `other`, as far as it has maps for that.
+
+        False if there is nothing to do. Raises ApplyError with everything counted as `other`, as before.
+        """
+        with Connection() as connection:
+            return tell_apart(connection, ruleset)
+
+    def tells_regions_apart(self) -> bool:
+        """Whether what is in force has a second map for that."""
+        with Connection() as connection:
+            found = observe.in_force(observe.read(connection))
+        return found is not None and found.regions
 
     def is_thin(self) -> bool:
         """Whether what is in force stands on the maps of an older generation."""
@@ -273,15 +288,16 @@ class NftablesEngine:
 
     def _verify_generation(self, connection: Connection, new: Program) -> None:
         snapshot = observe.read(connection)
-        differences = list(compare.generation(new, snapshot)) if snapshot else [_no_table()]
+        differences = list(compare.generation(new, snapshot)) if snapshot else [no_table()]
         for map_ in new.maps:
+            underway.go_on()
             differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
-        _raise(differences)
+        raise_any(differences)
 
     def _verify_switch(self, connection: Connection, rules: tuple[Rule, ...]) -> None:
         base = program.base_chain(rules)
         _, flags = observe.read_table(connection) or ("", 0)
-        _raise([*compare.chain_differences(base, observe.read_base(connection)), *compare.flags(flags)])
+        raise_any([*compare.chain_differences(base, observe.read_base(connection)), *compare.flags(flags)])
 
     def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
         """Delete all but these generations and the base chain, whoever made it.
@@ -296,7 +312,7 @@ class NftablesEngine:
 
     def _delete(self, connection: Connection, surplus: Surplus, snapshot: Snapshot) -> str:
         try:
-            _take_away(connection, surplus, snapshot)
+            take_away(connection, surplus, snapshot)
         except ApplyError as error:
             return f"left for the next load to delete: {error.message}"
         return ""
@@ -329,71 +345,9 @@ class NftablesEngine:
         connection.transaction(requests)
 
 
-def _take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> None:
-    """Delete it. A chain that the kernel calls goes with its rules: without them its policy alone would judge."""
-    if not surplus:
-        return
-    expressions.forget()
-    called = [name for name in surplus.chains if snapshot.chains[name].hook]
-    connection.transaction(
-        itertools.chain(
-            map(messages.delete_rules, surplus.chains),
-            map(messages.delete_chain, called),
-            map(messages.delete_set, surplus.sets),
-        )
-    )
-    # Apart from what uses them: kernels before 6.4 let go of the chains that elements lead to after the transaction.
-    connection.transaction(
-        itertools.chain(
-            (messages.delete_chain(name) for name in surplus.chains if name not in called),
-            itertools.starmap(messages.delete_object, surplus.objects),
-            map(messages.delete_flowtable, surplus.flowtables),
-        )
-    )
-
-
 def _standing(current: InForce | None) -> set[int]:
     """The generations that what is in force is made of."""
     return {number for number in (current.generation, current.base) if number is not None} if current else set()
-
-
-def _fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[Request]:
-    """Everything of a generation; nothing leads to it yet. What rules and elements name comes first."""
-    if before is None:
-        yield messages.new_table(observe.TABLE_COMMENT)
-    known = before.counters if before else {}
-    yield from (messages.new_counter(name, *lost.get(name, (0, 0))) for name in new.counters if name not in known)
-    yield from map(messages.new_chain, new.chains)
-    yield from (messages.new_map(map_.header) for map_ in new.maps)
-    for map_ in new.maps:
-        yield from messages.new_elements(map_)
-    numbers = itertools.count(1)
-    for chain in new.chains:
-        yield from messages.new_rules(chain.name, chain.rules, numbers)
-
-
-def _switch(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[Request]:
-    if before and before.flags:
-        yield messages.wake_table()
-    if before and names.BASE in before.chains:
-        yield messages.delete_rules(names.BASE)
-    else:
-        yield messages.new_chain(program.base_chain())
-    yield from messages.new_rules(names.BASE, rules, itertools.count(1))
-
-
-def _raise(differences: Iterable[Difference]) -> None:
-    if found := list(differences):
-        first = found[0]
-        more = f" ({len(found) - 1} more differences)" if len(found) > 1 else ""
-        raise ApplyError(
-            f"read back, the kernel differs in {first.where}: expected {first.expected}, found {first.found}{more}",
-            "what was in force before is again; look for another program that changes nftables rules: nft monitor",
-        )
-
-
-def _no_table() -> Difference:
-    return Difference(f"table inet {names.TABLE}", "a table", compare.ABSENT)
 
 
 @contextlib.contextmanager

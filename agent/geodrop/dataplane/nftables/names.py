@@ -6,6 +6,7 @@
     g42-api.CN.ipv4         chains it leads to: drop what counts as CN; also .accepted, .control, .source, .6to4 ...
     g42-api.ipv4            its verdict map; cut in several: g42-api.ipv4.1, g42-api.ipv4.2 ...
     g42-api.inside          the IPv4 map once more, for addresses inside IPv6 ones
+    g42-api.regions.ipv4    tells apart what is dropped as CN, RU ... and would count as `other`; see `regions`
     g42-api.never-drop.ipv4 never-drop prefixes alone, for what is let through before the other map is asked
     api.CN.ipv4.dropped     counters, which outlive generations: packets of the counter class CN
     api.ipv4.accepted       counters of the whole service
@@ -27,6 +28,7 @@ TABLE = "geodrop"
 BASE = "prerouting"
 
 _GENERATION = re.compile(r"g([0-9]+)(?:[-.].*)?", re.DOTALL)
+_REGIONS = re.compile(r"g[0-9]+-[^.]+\.regions\.ipv[46](?:\.[0-9]+)?")
 _COUNTER = re.compile(r"([^.]+)(?:\.(.+))?\.(ipv4|ipv6)\.(dropped|would_drop|accepted|never_drop)", re.DOTALL)
 
 
@@ -78,6 +80,16 @@ def service_map(generation: int, service: str, space: Space) -> str:
 def never_drop_map(generation: int, service: str, family: int) -> str:
     """The map of the never-drop prefixes alone."""
     return f"g{generation}-{service}.never-drop.ipv{family}"
+
+
+def region_map(generation: int, service: str, family: int) -> str:
+    """The map that tells apart what would count as `other`."""
+    return f"g{generation}-{service}.regions.ipv{family}"
+
+
+def is_region_map(name: str) -> bool:
+    """Whether it is such a map, or a part of one."""
+    return bool(_REGIONS.fullmatch(name))
 
 
 def generation_of(name: str) -> int | None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 MARK = "geodrop"
 """How the comment of our table begins. A table of our name without it is somebody else's."""
 
+READS = 5
+"""How often the table is read again because of a commit meanwhile: it is asked for piece by piece."""
+
 TABLE_COMMENT = "geodrop: drops packets from regions that a service does not support; see: geodrop status"
 
 
@@ -28,13 +31,15 @@ TABLE_COMMENT = "geodrop: drops packets from regions that a service does not sup
 class InForce:
     """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself.
 
-    `base` is the generation that it stands on, if it is a thin one: its rules ask the maps of that one too.
+    `base` is the generation that it stands on, if it is a thin one: its rules ask the maps of that one too. `regions`:
+    of what counts as `other` its rules tell regions apart.
     """
 
     generation: int
     stamp: Stamp | None
     scope: Scope
     base: int | None = None
+    regions: bool = False
 
     @property
     def digest(self) -> str:
@@ -58,7 +63,19 @@ def read_table(connection: Connection) -> tuple[str, int] | None:
 
 
 def read(connection: Connection) -> Snapshot | None:
-    """The whole table without the elements of its maps; None if there is none; raises as `read_table` does."""
+    """The whole table without the elements of its maps; None if there is none; raises as `read_table` does.
+
+    All of it as it was between two commits, unless somebody commits all the time.
+    """
+    for _ in range(READS - 1):
+        before = connection.ask([messages.get_generation()])
+        found = _read(connection)
+        if connection.ask([messages.get_generation()]) == before:
+            return found
+    return _read(connection)
+
+
+def _read(connection: Connection) -> Snapshot | None:
     table = read_table(connection)
     if table is None:
         return None
@@ -147,8 +164,19 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
         generation = names.generation_of(entry)
         if generation is not None and entry in snapshot.chains:
             stamp = Stamp.parse(snapshot.chains[entry].comment)
-            return InForce(generation, stamp, scope, _base(snapshot, generation))
+            return InForce(generation, stamp, scope, _base(snapshot, generation), tells_apart(snapshot, generation))
     return None
+
+
+def tells_apart(snapshot: Snapshot, generation: int) -> bool:
+    """Whether rules of a generation ask maps of regions."""
+    return any(
+        isinstance(part, VerdictMap) and names.is_region_map(part.name)
+        for chain in snapshot.chains.values()
+        if names.generation_of(chain.name) == generation
+        for rule in chain.rules
+        for part in rule.expressions
+    )
 
 
 def _base(snapshot: Snapshot, generation: int) -> int | None:

@@ -46,26 +46,36 @@ _ONLY_IF_NAMED = (
 BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
 
 
-def build(ruleset: Ruleset, generation: int, interfaces: Sequence[str], now: int, base: Base | None = None) -> Program:
+def build(  # noqa: PLR0913 - what a generation is made of
+    ruleset: Ruleset,
+    generation: int,
+    interfaces: Sequence[str],
+    now: int,
+    base: Base | None = None,
+    *,
+    regions: bool = False,
+) -> Program:
     """Everything of one generation; `now`, in seconds since the epoch, is when it says that it was loaded.
 
-    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is a thin one.
+    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is a thin one. With
+    `regions` it has the maps that tell regions apart of what counts as `other`.
     """
     specs = entry.ordered(ruleset.meta.services)
-    services = [Service(ruleset, generation, spec, base) for spec in specs]
+    services = [Service(ruleset, generation, spec, base, regions=regions) for spec in specs]
     chains = entry.chains(generation, str(Stamp(generation, ruleset.digest, now)), services)
     chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
     scope = Scope(tuple(interfaces))
+    # Those of regions from the start: their totals go on though nobody counts in them for a while.
+    counters = _counters([*chains, *(chain for service in services for chain in service.of_regions)])
     if base is None:
-        return Program(generation, _counters(chains), tuple(chains), maps, switch(generation, scope))
+        return Program(generation, counters, tuple(chains), maps, switch(generation, scope))
     either = [
         chain
         for spec in specs
         for number in (generation, base.generation)
-        for chain in Service(ruleset, number, spec).led_to()
+        for chain in Service(ruleset, number, spec, regions=base.regions and number == base.generation).led_to()
     ]
-    counters = _counters(chains)
     if base.moved is None:
         led_to = {chain.name for chain in either}
         chains = [chain for chain in chains if chain.name not in led_to]

@@ -4,6 +4,7 @@
     g42-api.source          the maps alone: for control traffic, and for packets that are judged by their source alone
     g42-api.ah              the rules of g42-api before the maps, for what an authentication header protects
     g42-api.CN.ipv4, .ipv6  count, drop
+    g42-api.other.ipv4      the same for what maps hold whatever its region; it asks g42-api.regions.ipv4 first
     g42-api.reject          in place of the drop: tell the sender
 
 What is let through leaves by `return`. An ordinary packet was led here by nothing but `goto`, so it returns to the base
@@ -25,7 +26,7 @@ from geodrop.dataplane.nftables.model import WIDTH, Chain, Content, Map, MapHead
 from geodrop.dataplane.nftables.stamp import utc
 from geodrop.dataplane.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE, protects
 from geodrop.errors import DataError
-from geodrop.ruleset.model import NO_CLASS, Embedding
+from geodrop.ruleset.model import NO_CLASS, OTHER, Embedding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,15 @@ _SPACES = {Space.IPV4: "IPv4", Space.INSIDE: "IPv4 inside IPv6", Space.IPV6: "IP
 class Service:
     """The chains and maps of one service: its own chain first, then what that leads to."""
 
-    def __init__(self, ruleset: Ruleset, generation: int, service: ServiceSpec, base: Base | None = None) -> None:
+    def __init__(
+        self,
+        ruleset: Ruleset,
+        generation: int,
+        service: ServiceSpec,
+        base: Base | None = None,
+        *,
+        regions: bool = False,
+    ) -> None:
         self._meta = ruleset.meta
         self._generation = generation
         self._service = service
@@ -59,14 +68,19 @@ class Service:
         self._chains: dict[str, Chain] = {}
         self._shards: dict[Space, list[Shard]] = {space: [] for space in Space}
         self._spared: dict[Space, list[Shard]] = {space: [] for space in Space}
+        self._told_apart: dict[int, list[Shard]] = {family: [] for family in FAMILIES}
         self.maps: list[Map] = []
+        self.of_regions: list[Chain] = []
+        """What elements of the maps of regions lead to, which are there with `regions` alone."""
         name = self._put("", ())
         self._accepted = self._put("accepted", self._leave("accepted"))
+        for family in FAMILIES if service.counted else ():
+            self._tell_apart(ruleset, family, there=regions)
         embeds = any(target.kind == "embedded" for target in service.targets)
         for space in Space:  # IPv6 last: chains for embedded addresses look into the map for those
             if space is Space.INSIDE and not embeds:
                 continue
-            whole = self._columns(ruleset, space.family)
+            whole = self._columns(ruleset, space.family, "targets")
             map_name = names.service_map(generation, service.name, space)
             comment = f"service {service.name}, {_SPACES[space]}"
             if base and (below := base.map_below(service.name, space)):
@@ -225,7 +239,8 @@ class Service:
 
     def _open_connections(self, service: ServiceSpec, transport: Transport, let_through: str) -> Iterator[Rule]:
         if _keeps(service):
-            yield Rule((*transport.no_opening(), goto(let_through)), "TCP that opens no connection")
+            for selector in transport.no_openings():
+                yield Rule((*selector, goto(let_through)), "TCP that opens no connection")
 
     def _control(self, service: ServiceSpec, transport: Transport) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""
@@ -241,11 +256,29 @@ class Service:
                 if any(first <= destination <= last for first, last in udp):
                     yield Rule((*transport.dhcp(family, source, destination), let_through), "DHCP")
 
-    def _columns(self, ruleset: Ruleset, family: int) -> Content:
-        """What the ruleset says of the map, without verdicts."""
-        section = f"nft/{self._service.name}/ipv{family}"
-        starts, ends = ruleset.sections[f"{section}/starts"], ruleset.sections[f"{section}/ends"]
-        return Content(WIDTH[family], starts, ends, ruleset.sections[f"{section}/targets"].cast("H"), ())
+    def _columns(self, ruleset: Ruleset, family: int, values: str) -> Content:
+        """What the ruleset says of a map, without verdicts; `values` is the section of what its intervals mean."""
+        section = f"nft/{self._service.name}/ipv{family}/{values}"
+        start = section[: section.rindex("/")]
+        starts, ends = ruleset.sections[f"{start}/starts"], ruleset.sections[f"{start}/ends"]
+        return Content(WIDTH[family], starts, ends, ruleset.sections[section].cast("H"), ())
+
+    def _tell_apart(self, ruleset: Ruleset, family: int, *, there: bool) -> None:
+        """The map of the regions that are counted apart, and the chains for them."""
+        content, space = self._columns(ruleset, family, "counted/classes"), _ON_THE_WIRE[family]
+        # A verdict for each number, also of regions that only the other family has.
+        verdicts = [RETURN] * len(self._service.counted)
+        for number in sorted(set(content.targets)):
+            label = str(self._meta.label(self._service.counted[number]))
+            name = names.service_chain(self._generation, self._service.name, f"{label}.ipv{family}")
+            self.of_regions.append(Chain(name, "", tuple(self._denials(label, family))))
+            verdicts[number] = goto(name)
+        if there:
+            self._chains |= {chain.name: chain for chain in self.of_regions}
+            name = names.region_map(self._generation, self._service.name, family)
+            comment = f"service {self._service.name}, regions counted apart, {_SPACES[space]}"
+            told = replace(content, verdicts=tuple(verdicts))
+            self._told_apart[family] = self._cut(told, name, comment, KEY[space])
 
     def _with_verdicts(self, content: Content, space: Space) -> Content:
         """With the chains that its elements lead to, which are made. One number more means: in no map."""
@@ -280,9 +313,14 @@ class Service:
         return self._put("never-drop", self._leave("never_drop"))
 
     def _deny(self, klass: int, space: Space) -> str:
-        """The chain that drops what counts under a class; or counts what it would drop, by the family of the packet."""
+        """The chain that drops what counts under a class; or counts what it would drop, by the family of the packet.
+
+        Addresses inside IPv6 ones stay with `other`: no map of regions has them.
+        """
         label, family = self._meta.label(klass), 4 if space is Space.IPV4 else 6
-        return self._put(f"{label}.ipv{family}", tuple(self._denials(label, family)))
+        shards = self._told_apart[family] if klass == OTHER else ()
+        first = lookups.rules(selectors.family(family), selectors.SOURCE[family], shards)
+        return self._put(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
 
     def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
         if self._monitor:

@@ -42,13 +42,14 @@ class Base:
 
     `moved` has what differs, by the name of the base's map; one number more
     than the service has targets stands there for "in no map". None where only what both hold together is known, as for
-    who reads them back.
+    who reads them back. `regions`: its rules tell regions apart of what counts as `other`, by its own maps.
     """
 
     generation: int
     digest: str
     maps: Collection[str]
     moved: Mapping[str, Content] | None = None
+    regions: bool = False
 
     def map_below(self, service: str, space: Space) -> str:
         """The base's map of a service; empty if it has none, or several."""

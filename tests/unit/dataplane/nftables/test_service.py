@@ -6,8 +6,10 @@ import pytest
 
 from geodrop.dataplane.nftables import lookups, program, selectors
 from geodrop.dataplane.nftables.expressions import (
+    DROP,
     PROHIBITED,
     RESET,
+    RETURN,
     Count,
     Verdict,
     VerdictMap,
@@ -238,7 +240,8 @@ def test_rungs_1_and_2_and_open_connections_behind_an_authentication_header() ->
     denied = {**DENIED, "9.9.9.0/24": "never-drop"}
     built = chains(program.build(ruleset(Service("rest", denied, established="keep")), 7, ["eth0"], NOW))
     lengths = len(PROTECTED)
-    control = ["ICMP errors", "ICMPv6 errors", "neighbour discovery", *["DHCP"] * 4, "TCP that opens no connection"]
+    control = ["ICMP errors", "ICMPv6 errors", "neighbour discovery", *["DHCP"] * 4]
+    control += ["TCP that opens no connection"] * 2  # by ACK, and by no SYN
     assert [rule.comment for rule in built["g7-rest.ah"].rules] == [
         *["never-drop ports"] * lengths,
         "",  # the map of never-drop prefixes
@@ -253,3 +256,37 @@ def test_whoever_takes_authentication_headers_takes_what_they_protect() -> None:
     built = chains(program.build(ruleset(Service("ipsec", DENIED, protocols=(51,))), 7, ["eth0"], NOW))
     assert "never-drop ports" in [rule.comment for rule in built["g7-ipsec.ah"].rules]
     assert "never-drop ports" not in [rule.comment for rule in built["g7-ipsec"].rules]
+
+
+JOINED = ruleset(
+    Service(
+        "api",
+        {"1.0.0.0/8": "other", "9.9.9.0/24": "never-drop else other", "240e::/20": "other", "2002::/16": "6to4"},
+        tcp=WEB,
+        starts=NOW + 60,
+        counted={"1.0.1.0/24": "CN", "1.0.2.0/24": "RU"},
+    )
+)
+
+
+def test_regions_are_told_apart_by_what_is_dropped_anyhow() -> None:
+    """A rule more in front of the chain for `other`; a family without any, and addresses inside IPv6, stay there."""
+    before, after = (chains(program.build(JOINED, 7, ["eth0"], NOW, regions=regions)) for regions in (False, True))
+    asks, *rest = after["g7-api.other.ipv4"].rules
+    assert asks.expressions == (*selectors.family(4), selectors.SOURCE[4], VerdictMap("g7-api.regions.ipv4"))
+    assert rest == list(before["g7-api.other.ipv4"].rules)
+    assert after.keys() - before.keys() == {"g7-api.CN.ipv4", "g7-api.RU.ipv4"}
+    for name, chain in before.items():
+        assert name == "g7-api.other.ipv4" or after[name] == chain
+    [ahead, drop] = after["g7-api.CN.ipv4"].rules
+    assert (ahead.expressions[-2:], drop.expressions[-2:]) == (
+        (Count("api.CN.ipv4.would_drop"), RETURN),
+        (Count("api.CN.ipv4.dropped"), DROP),
+    )
+
+
+def test_counters_of_regions_are_there_from_the_start() -> None:
+    """So that totals which are gone on from after a flush do not wait for the second map."""
+    bare, told = (program.build(JOINED, 7, ["eth0"], NOW, regions=regions).counters for regions in (False, True))
+    assert bare == told
+    assert {"api.CN.ipv4.dropped", "api.RU.ipv4.dropped", "api.other.ipv6.dropped"} <= set(bare)
