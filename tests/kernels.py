@@ -31,7 +31,7 @@ MODULES = (
     *("8021q", "bonding", "vrf", "dummy", "tun", "wireguard", "ipip", "ip_gre", "sit", "ip6_tunnel", "ip6_gre"),
     *("nf_conntrack", "nft_flow_offload"),
 )
-MINUTES = 60
+MINUTES = 180
 
 INSIDE = """#!/bin/sh
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root CI=true GEODROP_TEST_IPSEC=true PYTHONDONTWRITEBYTECODE=1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import fcntl
+import socket
 import struct
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +13,10 @@ import pytest
 
 from geodrop.errors import UnavailableError
 from tests.emulated import DROPPED, IPV4, IPV6, UNJUDGED
-from tests.namespaces import End, run
+from tests.namespaces import ETH_P_IP, ETH_P_IPV6, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from tests.emulated import Host, Met
 
@@ -36,11 +38,16 @@ def test_a_tunnel(host: Host, kind: str) -> None:
     ends = host.plug()
     host.local()
     tunnel(host, kind)
-    sources, pair = TUNNELS[kind][1], (End(host.far, "l3"), End(host.netns, "l3"))
-    judged(host, "l3", lambda: host.meet(pair, sources))
-    host.arrange("auto", "eth0", "l3", generation=2)
-    assert host.engine_of() == {"eth0": "xdp", "l3": "nftables"}
-    assert host.meet(pair, sources) == DROPPED
+    sources = TUNNELS[kind][1]
+    with sending(host, sources) as send:
+
+        def meet() -> Met:
+            return host.meet(ends, sources, send)
+
+        judged(host, "l3", meet)
+        host.arrange("auto", "eth0", "l3", generation=2)
+        assert host.engine_of() == {"eth0": "xdp", "l3": "nftables"}
+        assert meet() == DROPPED
     assert host.meet(ends) == DROPPED
     assert host.coverage("eth0", "l3").problems == ()
 
@@ -70,6 +77,16 @@ def judged(host: Host, name: str, meet: Callable[[], Met]) -> None:
     assert meet() == DROPPED
     assert host.coverage(name).judged == (name,)
     assert host.coverage(name).problems == ()
+
+
+@contextmanager
+def sending(host: Host, sources: Sequence[str]) -> Iterator[Callable[[bytes], object]]:
+    """Something that sends packets into the far end of the tunnel."""
+    to = "l3", ETH_P_IP if sources is IPV4 else ETH_P_IPV6
+    with host.far.entered():
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+    with wire:
+        yield lambda packet: wire.sendto(packet, to)
 
 
 def tunnel(host: Host, kind: str) -> None:
