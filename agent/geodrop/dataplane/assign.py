@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import Scope
+from geodrop.dataplane.interfaces import carries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 TO_COME = "for interfaces to come"
 """Why a name or a pattern is with nftables too while xdp takes the interfaces that are there: one that comes in the
 place of another has another number, and no program until somebody attaches it."""
-
-AGGREGATES = frozenset({"bond", "team"})
-"""Kinds of masters that are one interface with their ports: what arrives on a port arrives on the master, all of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +62,6 @@ def assign(
 def _carrier(link: Link, selected: Sequence[Link]) -> Link:
     """The selected interface that a link's frames are judged on: itself, what it is a VLAN of, or its bond."""
     for other in selected:
-        if (link.kind == "vlan" and other.index == link.parent) or (
-            other.kind in AGGREGATES and other.index == link.master
-        ):
+        if carries(other, link):
             return _carrier(other, selected)
     return link

@@ -9,8 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.assign import AGGREGATES
-from geodrop.dataplane.interfaces import EVERY, is_left_out, is_pattern, is_prefix, is_taken_unnamed, selected
+from geodrop.dataplane.interfaces import (
+    AGGREGATES,
+    EVERY,
+    is_left_out,
+    is_pattern,
+    is_prefix,
+    is_taken_unnamed,
+    selected,
+)
 from geodrop.dataplane.network import VRF, Network, read_network
 from geodrop.dataplane.nftables.flowtables import NEXT_STEP
 from geodrop.dataplane.xdp.suits import unreadable

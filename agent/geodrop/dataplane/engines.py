@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane import ipsec
 from geodrop.dataplane.engine import Count, Difference, Observed
-from geodrop.dataplane.interfaces import with_vlans
+from geodrop.dataplane.interfaces import with_carried
+from geodrop.dataplane.network import read_network
 from geodrop.dataplane.nftables import flowtables
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
@@ -204,7 +205,7 @@ class Engines:
         there = dict(socket.if_nameindex())
         missing = (exempt & there.keys()) - judged
         if missing:
-            missing -= with_vlans(judged)
+            missing -= with_carried(judged, read_network().links)
         return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
 
 

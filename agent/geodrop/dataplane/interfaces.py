@@ -21,6 +21,9 @@ VIRTUAL = frozenset(
 """Kinds (IFLA_INFO_KIND, rtnetlink(7); `kind` of each rtnl_link_ops of Linux, as in drivers/net/netkit.c) that are
 never taken unless named: their packets came in by another interface, or from this very host."""
 
+AGGREGATES = frozenset({"bond", "team"})
+"""Kinds of masters that are one interface with their ports: what arrives on a port arrives on the master, all of it."""
+
 LOOPBACK = "lo"
 
 LEFT_OUT = "!"
@@ -133,11 +136,19 @@ def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
     return [*found, *vlans_of(found, links)] if found else []
 
 
-def with_vlans(indexes: Collection[int]) -> set[int]:
-    """Numbers of interfaces of this network namespace, and of the VLANs on them."""
-    links = read_network().links
-    present = [link for link in links if link.index in indexes]
-    return {link.index for link in (*present, *vlans_of(present, links))}
+def carries(carrier: Link, link: Link) -> bool:
+    """Whether what judges the frames of one interface judges those of another: of its VLANs, of the ports of a bond."""
+    return (link.kind == "vlan" and carrier.index == link.parent) or (
+        carrier.kind in AGGREGATES and carrier.index == link.master
+    )
+
+
+def with_carried(indexes: Collection[int], links: Sequence[Link]) -> set[int]:
+    """Numbers of interfaces, and of those whose frames they carry."""
+    found = [link for link in links if link.index in indexes]
+    for carrier in found:
+        found += [link for link in links if carries(carrier, link) and link not in found]
+    return {link.index for link in found}
 
 
 def is_pattern(name: str) -> bool:

@@ -84,7 +84,8 @@ def sending(host: Host, sources: Sequence[str]) -> Iterator[Callable[[bytes], ob
     """Something that sends packets into the far end of the tunnel."""
     to = "l3", ETH_P_IP if sources is IPV4 else ETH_P_IPV6
     with host.far.entered():
-        wire = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+        # Not SOCK_DGRAM: that wants a hardware address as long as the device's, and Python takes none of 16 bytes.
+        wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     with wire:
         yield lambda packet: wire.sendto(packet, to)
 

@@ -69,5 +69,5 @@ def test_a_dummy(host: Host) -> None:
     host.local()
     host.ip("address add 198.18.0.1/24 dev wan0", "route add default via 198.18.0.2 table 100")
     host.arrange("nftables")
-    assert host.coverage().judged == ("wan0",)
+    assert host.coverage().judged == ("eth0", "wan0")
     assert host.coverage().problems == ()

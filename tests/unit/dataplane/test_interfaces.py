@@ -7,6 +7,7 @@ from geodrop.dataplane.interfaces import (
     resolve,
     select,
     vlans_of,
+    with_carried,
 )
 from geodrop.dataplane.network import Link, Network, Route
 from tests.namespaces import namespaces, require
@@ -117,6 +118,23 @@ def test_before_there_are_interfaces(configured: tuple[str, ...], names: tuple[s
 def test_is_prefix(name: str, expected: bool) -> None:  # noqa: FBT001
     """Only a beginning and one star at the end can be left to the kernel."""
     assert is_prefix(name) is expected
+
+
+@pytest.mark.parametrize(
+    ("judged", "expected"),
+    [
+        ({2}, {2, 4, 5}),
+        ({10}, {10, 11, 12}),
+        ({11}, {11}),
+        ({7}, {7}),
+        ({3, 9}, {3, 6, 9}),
+    ],
+)
+def test_what_an_interface_carries(judged: set[int], expected: set[int]) -> None:
+    """Its VLANs, theirs, and the ports of a bond; a bridge's ports are judged for themselves or not at all."""
+    bond = (Link(10, "bond0", "bond"), Link(11, "eth5", master=10), Link(12, "eth6", master=10))
+    port = Link(13, "eth7", master=7)
+    assert with_carried(judged, (*reversed(LINKS), port, *bond)) == expected
 
 
 @pytest.mark.root
