@@ -6,7 +6,9 @@ override SYSTEM_PYTHON := /usr/bin/python3
 override BIN := .venv/bin
 override SETUP_DONE := .venv/setup-done
 override AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo 2>/dev/null))
-override OBJECTS := agent/geodrop/dataplane/xdp/geodrop.bpf.o agent/geodrop/dataplane/xdp/geodrop_no_clock.bpf.o
+override BUILT := agent/geodrop/dataplane/xdp
+override OBJECTS := $(BUILT)/geodrop.bpf.o $(BUILT)/geodrop_no_clock.bpf.o
+override PACKER := build/packer
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
 
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV PYENV_VERSION PIP_USER PIP_TARGET PIP_PREFIX
@@ -31,7 +33,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-system test-kernels test-databases fuzz fuzz-files soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-setup test-system test-bare test-kernels test-databases fuzz fuzz-files soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -65,36 +67,52 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 	@touch $@
 	@echo "Ready: $(BIN)/geodrop"
 
+# `make setup` has seen to both. A host that is only to run geodrop gets no compiler by itself.
+override define COMPILER
+{ command -v $(firstword $(CLANG)) && test -e /usr/include/bpf/bpf_helpers.h; } >/dev/null || { \
+	echo "make: the XDP program is not built, and building it takes clang and libbpf-dev." >&2; \
+	echo "Build the wheel on another machine (make wheel) and here: deploy/install.sh --xdp WHEEL" >&2; \
+	echo "Or, if compilers may be here: apt-get install clang libbpf-dev" >&2; exit 1; }
+endef
+
 # The XDP program, twice: kernels before 6.1 refuse one that could read their clock. -g: libbpf needs the types.
-override XDP := agent/geodrop/dataplane/xdp
 CLANG ?= clang
 override BPF := $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 %/geodrop.bpf.o: $(wildcard bpf/*.[ch])
+	@$(COMPILER)
 	@$(BPF) -c bpf/geodrop.bpf.c -o $@
 
 %/geodrop_no_clock.bpf.o: $(wildcard bpf/*.[ch])
+	@$(COMPILER)
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
-test: setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
-	@# The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
+test: test-setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
+	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
+
+# The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
+test-setup: setup
 	$(call os_packages,\
 		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
 		need groff-base command -v groff; \
 		need mandoc command -v mandoc; \
 		need debootstrap command -v debootstrap; \
 		need systemd-container command -v systemd-nspawn;)
-	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
 
 test-long: setup ## the xdp loader killed before each of its calls, and refused memory at one in five or more: ten minutes
 	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/dataplane/xdp/test_killed.py \
 		tests/kernel/dataplane/xdp/test_failures.py
 
-test-system: setup ## the walk of the service over machines of both releases: Debian 12 and 13
+test-system: setup ## the service and its installation on machines of both releases: Debian 12 and 13
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do \
-		$(AS_ROOT) env CI=true GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest tests/system/test_service*.py || exit 1; \
+		$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest \
+			tests/system/test_service*.py tests/system/test_install.py || exit 1; \
 	done
+
+test-bare: setup ## README.md's first commands, `make test` among them, on bare machines of both releases: an hour
+	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
+	for release in bookworm trixie; do $(AS_ROOT) $(BIN)/python -m tests.bare $$release || exit 1; done
 
 test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE: another
 	$(call os_packages,\
@@ -120,12 +138,31 @@ fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, 
 soak: setup ## 10,000 reloads on both engines (RELOADS=n: so many); what grows is said, and a failure
 	$(AS_ROOT) $(BIN)/python -m tests.soak $(RELOADS)
 
-wheel: setup ## build the wheel, with the XDP program in it, into build/dist
-	@rm -f build/dist/geodrop-*.whl
-	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+# A host gets what packs a wheel and nothing else: no compiler, linter or test tool.
+$(PACKER)/done: requirements/build.txt
+	$(call os_packages,\
+		need python3 test -x $(SYSTEM_PYTHON); \
+		need python3-venv $(SYSTEM_PYTHON) -c "import ensurepip";)
+	@$(SYSTEM_PYTHON) -m venv --clear $(PACKER)
+	@$(PACKER)/bin/pip install --quiet --require-hashes --only-binary :all: --requirement requirements/build.txt || { \
+		echo "make: requirements/build.txt could not be had. Without a package index: README.md, On a host" >&2; exit 1; }
+	@touch $@
 
-install: wheel man ## install or upgrade on this host (deploy/install.sh says what goes where); XDP=1: with what xdp needs
-	$(AS_ROOT) deploy/install.sh $(if $(XDP),--xdp) build/dist/geodrop-*.whl
+# setuptools packs whatever an earlier build left in build/lib. With one time for every file, the same sources give the
+# same wheel, and an installation of it is known again.
+override define PACK
+@rm -rf build/dist build/lib
+SOURCE_DATE_EPOCH=1704067200 $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+endef
+
+wheel: setup $(PACKER)/done ## build the wheel, with the XDP program in it, into build/dist
+	$(PACK)
+
+install: $(PACKER)/done $(if $(filter 1,$(XDP)),$(OBJECTS)) ## install or upgrade on this host; XDP=1: with what xdp needs
+	$(PACK)
+	@$(if $(filter 1,$(XDP)),$(call os_packages,need libbpf1 test -n "$$(ldconfig -p | grep libbpf.so.1)";))
+	$(AS_ROOT) env PIP_NO_INDEX="$$PIP_NO_INDEX" PIP_FIND_LINKS="$$PIP_FIND_LINKS" deploy/install.sh \
+		$(if $(filter 1,$(XDP)),--xdp) build/dist/geodrop-*.whl
 
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo

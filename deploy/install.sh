@@ -3,53 +3,120 @@
 #
 # /opt/geodrop             leads to a virtual environment with the wheel and requirements/run.txt (locked, with hashes)
 # /usr/local/sbin/geodrop  the command
-# /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP programs
-# /usr/local/share/man     the man pages, if `make man` has been run
+# /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP programs,
+#                          which an installation without it takes away again
+# /usr/local/share/man     the man pages
 # /etc/geodrop             yours: agent.yaml and policy.yaml; never touched
 #
-# An upgrade switches the link in one step and restarts the daemon if it runs; enforcement goes on meanwhile.
+# An upgrade switches the link in one step and restarts the daemon if it runs; enforcement goes on meanwhile. Before
+# that nothing is changed that is in use: what fails until then leaves the host as it was.
 set -eu
+# What is installed is for every user to read and for root to write, whatever root's own files are for.
+umask 022
 cd "$(dirname "$0")/.."
 xdp=
 if [ "${1:-}" = --xdp ]; then xdp=1; shift; fi
 [ $# = 1 ] && [ -f "$1" ] || { echo "usage: deploy/install.sh [--xdp] WHEEL (built by: make wheel)" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "deploy/install.sh: must be root" >&2; exit 77; }
+fail() { code="$1"; shift; printf 'deploy/install.sh: %s\n' "$@" >&2; exit "$code"; }
 
-# A folder a version, since scripts name their interpreter by its path; what is in it never changes.
+# Whether every file of every package is there and as its wheel has it.
+whole() {
+	[ -e "$1/complete" ] && "$1/bin/python" -I - <<-'PYTHON' 2>/dev/null
+		import base64, hashlib, importlib.metadata
+		for package in importlib.metadata.distributions():
+		    for file in package.files or ():
+		        if file.hash:
+		            made = hashlib.new(file.hash.mode, file.locate().read_bytes()).digest()
+		            assert base64.urlsafe_b64encode(made).decode().rstrip("=") == file.hash.value, file
+	PYTHON
+}
+
+# A folder a version, since scripts name their interpreter by its path, and a new one where that of this version is
+# incomplete: what runs from a folder never sees it change.
 version="$(cat "$1" requirements/run.txt | sha256sum | cut -c1-12)"
-folder="/opt/geodrop-$version"
-if [ ! -e "$folder/complete" ]; then
-	/usr/bin/python3 -m venv --clear "$folder"
-	"$folder/bin/pip" install --quiet --require-hashes --only-binary :all: --requirement requirements/run.txt
-	"$folder/bin/pip" install --quiet --no-deps "$1"
+folder=
+for made in "/opt/geodrop-$version".*; do
+	if whole "$made"; then folder="$made"; fi
+done
+if [ -z "$folder" ]; then
+	mkdir -p /opt
+	folder="$(mktemp -d "/opt/geodrop-$version.XXXXXX")"
+	trap 'rm -rf "$folder"' EXIT
+	chmod 755 "$folder"
+	/usr/bin/python3 -m venv "$folder" || fail 69 "no virtual environment can be made; next: apt-get install python3-venv"
+	pip() { "$folder/bin/pip" --disable-pip-version-check install --quiet "$@"; }
+	pip --require-hashes --only-binary :all: --requirement requirements/run.txt || fail 69 \
+		"the packages of requirements/run.txt could not be had; nothing has changed on this host." \
+		"Without a package index, fetch them where there is one, on a machine with the same release and processor:" \
+		"  python3 -m pip download --require-hashes --only-binary :all: -r requirements/run.txt -d wheels" \
+		"bring the folder here, and: PIP_NO_INDEX=1 PIP_FIND_LINKS=\$PWD/wheels deploy/install.sh ${xdp:+--xdp }$1"
+	pip --no-deps "$1"
 	touch "$folder/complete"
 fi
-ln -sfn "$folder" /opt/geodrop.new
-mv -T /opt/geodrop.new /opt/geodrop
-install -d /usr/local/sbin
-ln -sf /opt/geodrop/bin/geodrop /usr/local/sbin/geodrop
 
-for page in build/man/*.[58]; do
-	[ ! -e "$page" ] || install -D -m 644 -t "/usr/local/share/man/man${page##*.}" "$page"
-done
+[ -z "$xdp" ] || ldconfig -p | grep -q 'libbpf\.so\.1' \
+	|| echo "deploy/install.sh: libbpf is missing, without which there is no xdp; next: apt-get install libbpf1" >&2
 
 units=/usr/local/lib/systemd/system
-install -d "$units" /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d
-install -m 644 systemd/*.service systemd/*.socket systemd/*.mount "$units"
+install -d "$units" /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d /usr/local/sbin
 install -m 644 systemd/geodrop.sysusers /usr/local/lib/sysusers.d/geodrop.conf
+systemd-sysusers geodrop.conf
+
+# With what this host is configured to do, as the user that the daemon runs as. Told by its exit code and its messages.
+if [ -e /etc/geodrop/agent.yaml ]; then
+	geodrop_user() { (cd / && exec setpriv --reuid=geodrop --regid=geodrop --init-groups "$@"); }
+	found="$(geodrop_user "$folder/bin/python" -I - <<-'PYTHON'
+		import sys
+		from geodrop.config import load_config
+		from geodrop.errors import GeodropError
+		try:
+		    config = load_config("/etc/geodrop/agent.yaml")
+		    print(config.engine, config.source.policy or "" if config.source else "")
+		except GeodropError as error:
+		    sys.exit(str(error))
+	PYTHON
+	)" || fail 78 "the new version does not take /etc/geodrop/agent.yaml; what was installed stays"
+	[ -n "$xdp" ] || [ "${found%% *}" != xdp ] || fail 78 \
+		"agent.yaml asks for engine: xdp, which this would take away; next: give --xdp (make install XDP=1), or change that"
+	[ -z "${found#* }" ] || geodrop_user "$folder/bin/geodrop" check \
+		|| fail 78 "the new version does not take the policy of this host; what was installed stays"
+fi
+
+PYTHONPATH=. "$folder/bin/python" -B - <<-'PYTHON'
+	import pathlib
+	from docs.man.pages import PAGES
+	for page in PAGES:
+	    folder = pathlib.Path(f"/usr/local/share/man/man{page.section}")
+	    folder.mkdir(parents=True, exist_ok=True)
+	    (folder / page.file).write_text(page.roff(), encoding="utf-8")
+PYTHON
+
+trap - EXIT
+ln -sfn "$folder" /opt/geodrop.new
+mv -T /opt/geodrop.new /opt/geodrop
+ln -sf /opt/geodrop/bin/geodrop /usr/local/sbin/geodrop
+
+install -m 644 systemd/*.service systemd/*.socket systemd/*.mount "$units"
 install -m 644 systemd/geodrop.tmpfiles /usr/local/lib/tmpfiles.d/geodrop.conf
 if [ -n "$xdp" ]; then
-	install -d "$units/geodrop.service.d"
-	install -m 644 systemd/geodrop.service.d/xdp.conf "$units/geodrop.service.d"
+	install -D -m 644 -t "$units/geodrop.service.d" systemd/geodrop.service.d/xdp.conf
+else
+	# The daemon gives what xdp judges to nftables, and then lets go of the programs: that takes no right of the drop-in's.
+	rm -f "$units/geodrop.service.d/xdp.conf"
+	rmdir "$units/geodrop.service.d" 2>/dev/null || true
 fi
-systemd-sysusers geodrop.conf
 systemctl enable --quiet geodrop.service geodrop-boot.service geodrop-compile.socket
-# In the root of an image there is no systemd to tell.
 if [ -d /run/systemd/system ]; then
 	systemd-tmpfiles --create geodrop.conf
 	systemctl daemon-reload
 	systemctl restart geodrop-compile.socket
-	systemctl try-restart geodrop.service
+	systemctl try-restart geodrop.service || fail 1 \
+		"the daemon of this version does not start, and what was in force still is; next: journalctl -u geodrop," \
+		"or install the version before in the same way"
+else
+	# The root of an image: there is no systemd to tell, and its boot makes the rest of geodrop.tmpfiles.
+	install -d -m 0750 -o root -g geodrop /etc/geodrop
 fi
 for old in /opt/geodrop-*; do
 	[ "$old" = "$folder" ] || rm -rf "$old"

@@ -1,18 +1,37 @@
-"""A bpffs of a test's own, so that nothing is ever pinned where the machine pins."""
+"""A bpffs of a test's own, so that nothing is ever pinned where the machine pins.
+
+Where there is one, `engine: auto` takes xdp. So tests run where there is none, and those that mean xdp bring their own.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.xdp.pins import Pins
+from geodrop.demo.mounts import CLONE_NEWNS, MS_REC, MS_SLAVE
+from geodrop.state.places import BPFFS, OWN_BPFFS
 from tests.namespaces import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def without_bpffs() -> None:
+    """From now on this thread, and all that it starts, see no bpffs where geodrop would pin; others still do."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    flags = ctypes.c_ulong(MS_REC | MS_SLAVE)
+    if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, flags, None):
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error), "a mount namespace for the tests")
+    for place in (BPFFS, OWN_BPFFS):
+        while os.path.ismount(place):
+            run("umount", "--lazy", place)
 
 
 @contextlib.contextmanager

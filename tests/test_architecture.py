@@ -45,6 +45,7 @@ TYPES_ONLY = {("errors", "document")}
 LIBRARIES: dict[str, set[str]] = {
     "numpy": {"geo", "compile"},
     "maxminddb": {"geo"},
+    "geoip2": {"geo"},
     "yaml": {"document"},
     "bcc": {"dataplane"},
     "structlog": {"daemon"},
@@ -60,7 +61,7 @@ parent, and that the log could not be written.
 
 WRITING = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}
 
-UNTRUSTED_INPUT = {"numpy", "maxminddb", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
+UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
 """What reads databases and policies: never inside a process with privileges."""
 
 PRIVILEGED = (

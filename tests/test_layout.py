@@ -13,6 +13,9 @@ KERNEL = ROOT / "tests" / "kernel"
 
 MAX_LINES = 450
 
+ONE_PLACE = {"--reuid=": "tests/users.py", "mount -t bpf bpf /sys/fs/bpf &&": "tests/bpffs.py"}
+"""How a test becomes another user, or gets a bpffs, wherever the tree lies and whatever the machine has mounted."""
+
 TESTED_ELSEWHERE = {
     "__main__.py": "two lines; every test that runs `python -m geodrop` goes through it",
     "cli/demo.py": "tests/system/test_demo.py: it is about processes, signals and what is left",
@@ -69,6 +72,13 @@ def test_every_unit_test_has_a_source_file() -> None:
 def test_the_list_of_exceptions_is_true() -> None:
     """An exception names a file that exists."""
     assert set(TESTED_ELSEWHERE) <= {str(source.relative_to(PACKAGE)) for source in SOURCES}
+
+
+@pytest.mark.parametrize(("text", "home"), ONE_PLACE.items())
+def test_what_depends_on_the_machine_is_in_one_place(text: str, home: str) -> None:
+    """A test that goes its own way works on the machine it was written on, and not in a checkout in /root."""
+    holding = [path for path in FILES if path.is_relative_to(ROOT / "tests") and text in path.read_text()]
+    assert {str(path.relative_to(ROOT)) for path in holding} - {"tests/test_layout.py"} == {home}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

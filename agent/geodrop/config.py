@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
-from geodrop.errors import ConfigError, ConfigFileError, UnavailableError
+from geodrop.errors import ConfigError, ConfigFileError, UnavailableError, not_opened
 from geodrop.inputs import read_regular
 from geodrop.state.keep import Keep
 from geodrop.state.lock import last_state
@@ -186,10 +186,8 @@ def _read(path: str | None) -> tuple[dict[str, Any], list[Problem]] | None:
         if named is None:
             return None
         raise ConfigError(f"{at}: no such file", "name another with --config, or leave it out for defaults") from None
-    except PermissionError as error:
-        raise ConfigError(f"{at}: {error.strerror}", "run as root or as a member of group geodrop") from error
     except OSError as error:
-        raise ConfigError(f"{at}: {error.strerror}", "name a file of YAML that can be read") from error
+        raise not_opened(at, error, ConfigError, "name a file of YAML that can be read") from error
     # Not imported at the top: most hosts and most verbs have no agent.yaml to read.
     from geodrop.document.tree import read_document  # noqa: PLC0415
 

@@ -6,7 +6,10 @@ for them; docs/commands.md lists them all.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import errno
+import os
+import re
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,7 +90,7 @@ class BusyError(GeodropError):
 
 
 class PrivilegeError(GeodropError):
-    """A capability is missing."""
+    """A right is missing: a capability, or that to read or write a file."""
 
     exit_code = 77
 
@@ -100,6 +103,14 @@ class ConfigError(GeodropError):
 
 class ConfigFileError(ProblemsError, ConfigError):
     """agent.yaml cannot be read."""
+
+
+class DataDeniedError(PrivilegeError, DataError):
+    """This user may not read a database, ruleset or list file."""
+
+
+class ConfigDeniedError(PrivilegeError, ConfigError):
+    """This user may not read agent.yaml or the policy."""
 
 
 class NoInterfaceError(ConfigError):
@@ -141,6 +152,53 @@ _BY_CODE: dict[int, type[GeodropError]] = {
 def failure_of(code: int, message: str, next_step: str = "", *, printed: str = "") -> GeodropError:
     """A failure that another process reported, as the exception of its exit code; a code nobody knows is a bug."""
     return _BY_CODE.get(code, BugError)(message, next_step, printed=printed)
+
+
+def not_opened(path: str, error: OSError, kind: type[GeodropError], next_step: str) -> GeodropError:
+    """The failure for a file that cannot be opened: a right that is missing has one exit code, whatever the file is."""
+    if error.errno not in (errno.EACCES, errno.EPERM):
+        return kind(f"{path}: {error.strerror}", next_step)
+    denied = ConfigDeniedError if issubclass(kind, ConfigError) else DataDeniedError
+    return denied(f"{path}: user {user_name()} may not read it", f"see which right is missing: namei -l {path}")
+
+
+def user_name() -> str:
+    """Whose rights this process has."""
+    import pwd  # noqa: PLC0415 - only failures need it
+
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+_PLACED = re.compile(r"^(?P<place>[^\n]+?:\d+:\d+): (?P<severity>error|warning): (?P<text>[^\n]*)$", re.MULTILINE)
+
+
+def as_object(*failures: GeodropError) -> dict[str, Any]:
+    """What --json prints of a command that failed: its first error, and all `problems`, warnings of a file included.
+
+    A `place` is file:line:column, or null.
+    """
+    problems = [one for failure in failures for one in _problems(failure)]
+    first = next((one for one in problems if one["severity"] == "error"), problems[0])
+    shared = {name: first[name] for name in ("error", "place", "next_step")}
+    return {"schema": 1, **shared, "exit": failures[0].exit_code, "problems": problems}
+
+
+def _problems(failure: GeodropError) -> list[dict[str, str | None]]:
+    placed = [one.groupdict() for one in _PLACED.finditer(failure.printed or failure.message)]
+    if not any(one["severity"] == "error" for one in placed):
+        said = {"severity": "error", "place": None, "error": failure.message, "next_step": failure.next_step}
+        return [said, *map(_placed, placed)]
+    return [*map(_placed, placed)]
+
+
+def _placed(one: dict[str, str]) -> dict[str, str | None]:
+    """A message says what is wrong, a semicolon, and what to write."""
+    error, _, step = one["text"].partition("; ")
+    return {"severity": one["severity"], "place": one["place"], "error": error, "next_step": step}
 
 
 class Excused:

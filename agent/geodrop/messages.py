@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from geodrop.errors import GeodropError
 
 RED, YELLOW, GREEN, BOLD = 31, 33, 32, 1
+ERR, WARNING = 3, 4  # syslog(3)
 
 WIDTH, NARROW = 80, 20
 """Columns of a terminal that does not say how many it has; and of a text however narrow its terminal is."""
@@ -79,14 +80,29 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 def error(failure: GeodropError) -> None:
     """Print a failure and its next step. What comes ready to print brings its own place and severity."""
-    if failure.printed:
-        say(failure.printed, sys.stderr)
-        return
-    say(f"{paint('geodrop: error:', RED, sys.stderr)} {lines(str(failure), MARGIN)}", sys.stderr)
+    said = failure.printed or f"{paint('geodrop: error:', RED, sys.stderr)} {lines(str(failure), MARGIN)}"
+    say(_ranked(said, ERR), sys.stderr)
 
 
 def warning(text: str, code: int | None = None) -> None:
     """Print a warning, in a colour of its own; it never changes the exit code."""
     said = lines(text, MARGIN)
     said = paint(said, code, sys.stderr) if code else said
-    say(f"{paint('geodrop: warning:', YELLOW, sys.stderr)} {said}", sys.stderr)
+    say(_ranked(f"{paint('geodrop: warning:', YELLOW, sys.stderr)} {said}", WARNING), sys.stderr)
+
+
+def _ranked(text: str, priority: int) -> str:
+    """Lines for the journal begin with their priority (sd-daemon(3)): it shows errors in red, and `-p err` finds them.
+
+    Of systemctl only what the journal has shows the cause of a start or reload that failed.
+    """
+    stream = os.environ.get("JOURNAL_STREAM")
+    if not stream:
+        return text
+    try:
+        found = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):  # closed, or no file
+        return text
+    if stream != f"{found.st_dev}:{found.st_ino}":
+        return text
+    return "\n".join(f"<{priority}>{line}" for line in text.split("\n"))

@@ -23,7 +23,7 @@ from geodrop.ruleset.model import Ruleset
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
 from tests.bench.report import Row, against, alternately, median, undisturbed
-from tests.bpffs import own_pins
+from tests.bpffs import own_mounts, own_pins
 from tests.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ LIVE_FRAMES = 50_000
 LIVE_ROUNDS = 24
 
 # The command in a process of its own, since a process never forgets its peak, nor that of the one it comes from; prints
-# VmHWM in kB. Its mount namespace has a bpffs of its own, which goes with it.
+# VmHWM in kB.
 LOAD_ALONE = """
 import sys
 from geodrop.cli.main import main
@@ -44,7 +44,6 @@ code = main(sys.argv[1:])
 print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 sys.exit(code)
 """
-OWN_BPFFS = ("unshare", "--mount", "sh", "-c", 'mount -t bpf bpf /sys/fs/bpf && exec "$@"', "sh")
 
 
 def rows(files: Sequence[Path]) -> Iterator[Row]:
@@ -172,11 +171,11 @@ def _forget_tables(engine: XdpEngine) -> None:
 
 def memory_of_load(ruleset: Path) -> float:
     """Peak memory of `geodrop load --engine xdp`, in MB."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, own_mounts() as entering:
         config = Path(folder) / "agent.yaml"
         config.write_text(f"state: {folder}/state\n", encoding="ascii")
         arguments = ["--config", str(config), "load", str(ruleset), "--engine", "xdp", "--interface", "eth0"]
-        command = [*OWN_BPFFS, sys.executable, "-c", LOAD_ALONE, *arguments]
+        command = [*entering, sys.executable, "-c", LOAD_ALONE, *arguments]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return int(said.splitlines()[-1]) * 1024 / 1e6
 

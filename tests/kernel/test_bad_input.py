@@ -435,7 +435,7 @@ def test_addresses(host: Host) -> None:
     assert done.code == 65
     assert [line.get("verdict") for line in done.json_lines if "error" not in line] == ["drop", "accept"]
     assert [line["address"] for line in done.json_lines if "error" in line] == ["1.1.1"]
-    host.refuses(65, "explain", "--ruleset", str(host.ruleset), "1.1.1.1/24")
+    host.refuses(65, "explain", "--ruleset", str(host.ruleset), "1.1.1.1/33")
 
 
 def test_policy_and_state_survive(host: Host) -> None:

@@ -6,16 +6,28 @@ client is never cut by something that went wrong, only by a policy that says so.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.config import Config
+from geodrop.dataplane.change import by_me
+from geodrop.dataplane.load import load, unload
 from geodrop.dataplane.nftables import compare, messages
 from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.pause import pause, resume
+from geodrop.dataplane.repair import Known, look
+from geodrop.dataplane.rollback import roll_back
 from geodrop.errors import ApplyError
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.lock import exclusive
+from geodrop.state.store import FOREVER, Store
 from tests.cli import Geodrop
 from tests.databases import country, write_database
 from tests.namespaces import End, join, namespaces, require
@@ -24,7 +36,6 @@ from tests.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from geodrop.dataplane.nftables.model import Content
 
@@ -153,3 +164,118 @@ def test_a_database_that_has_lost_an_allowed_country(host: Host) -> None:
     with host.traffic() as traffic:
         come_through(traffic, ALLOWED[0])
     assert_through(traffic, all_of=ALLOWED, none_of=[*DENIED, *JAPAN])
+
+
+PAGE = 4096
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of sixteen megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", folder], check=True)
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextlib.contextmanager
+def room_for(disk: Path, pages: int) -> Iterator[None]:
+    """Leave so many pages on a disk, and nothing in reserve: what is written next fails sooner or later on the way."""
+    (disk / "reserve").unlink(missing_ok=True)
+    full = disk / "fill"
+    with contextlib.suppress(OSError), full.open("ab", buffering=0) as file:
+        while True:
+            file.write(bytes(PAGE))
+    with full.open("ab") as file:
+        file.truncate(file.tell() - PAGE * pages)
+    yield
+    full.unlink()
+
+
+class Changer:
+    """Changes what is in force on a host whose disk is filling up; `files` are two policies that it knows, and one."""
+
+    def __init__(self, host: Host, disk: Path) -> None:
+        self.host, self.config = host, Config(state=disk, engine="nftables", interfaces=("eth0",))
+        texts = [DENY_LIST.replace("[443,", ports) for ports in ("[443,", "[443, 80,", "[443, 81,")]
+        self.files = [str(host.geodrop.compile(text, host.database, name=f"p{at}")) for at, text in enumerate(texts)]
+
+    def begin(self) -> None:
+        """The second policy is in force, the first one is what was before."""
+        Store(self.config.state).write_back()
+        for file in self.files[:2]:
+            self.load(file)
+
+    def load(self, file: str) -> None:
+        """By hand."""
+        load(file, self.config, "nftables", ())
+
+    def pause(self) -> None:
+        """Without an end."""
+        with exclusive():
+            pause(self.config, by_me("pause"), FOREVER)
+
+    def resume(self) -> None:
+        """End it."""
+        with exclusive():
+            resume(self.config, by_me("resume"))
+
+    def roll_back(self) -> None:
+        """To the policy before."""
+        with exclusive():
+            roll_back(self.config, by_me("rollback"))
+
+    def repair(self) -> None:
+        """What somebody took away."""
+        self.host.ends[1].namespace.run("nft", "delete", "table", "inet", "geodrop")
+        with exclusive():
+            look(self.config, Known(), by_me("repair"))
+
+
+CHANGES: dict[str, tuple[Callable[[Changer], object], bool]] = {
+    "load a new one": (lambda changer: changer.load(changer.files[2]), True),
+    "load a kept one": (lambda changer: changer.load(changer.files[0]), True),
+    "pause": (Changer.pause, False),
+    "resume": (Changer.resume, True),
+    "roll back": (Changer.roll_back, True),
+    "repair": (Changer.repair, True),
+    "unload": (lambda changer: unload(changer.config), False),
+}
+"""What is done on a full disk, and whether denied packets are dropped afterwards."""
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_full_disk_at_each_write(host: Host, disk: Path, name: str) -> None:
+    """The disk takes nothing, or ever more of what a change writes, until it takes all of it.
+
+    SSH gets in and allowed clients are served all the time; denied ones are dropped wherever they should be. Only a new
+    policy is ever refused, with what was in force still there.
+    """
+    change, drops = CHANGES[name]
+    changer, outcomes = Changer(host, disk), []
+    size = -(-Path(changer.files[2]).stat().st_size // PAGE)
+    with host.ends[1].namespace.entered(), host.traffic() as traffic:
+        for pages in itertools.chain((0, size - 1), itertools.count(size)) if name == "load a new one" else range(99):
+            changer.begin()
+            if name == "resume":
+                changer.pause()
+            with room_for(disk, pages):
+                try:
+                    change(changer)
+                except ApplyError as error:
+                    assert "No space left on device" in error.message  # noqa: PT017 - as good as an answer
+                    outcomes.append("refused")
+                else:
+                    outcomes.append("held" if Store(disk).unwritten() else "done")
+                before = traffic.passed()
+                while min((after := traffic.passed())[source] - before[source] for source in [*SSH, *ALLOWED]) < 5:
+                    time.sleep(0.02)
+                assert {after[source] == before[source] for source in DENIED} == {drops}
+            if outcomes[-1] == "done":
+                break
+            if name == "pause":
+                changer.resume()
+    assert_through(traffic, all_of=[*ALLOWED, *JAPAN], none_of=[])
+    assert outcomes[0] == ("refused" if name == "load a new one" else "held")
+    assert "refused" not in outcomes or name == "load a new one"

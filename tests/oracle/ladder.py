@@ -138,14 +138,15 @@ class Oracle:
 
 
 def region_of(record: Mapping[str, Any] | None) -> Region:
-    """What one database's record says, in MaxMind's schema or with flat codes."""
+    """What one database's record says, in MaxMind's schema or with flat codes, as IPinfo has them."""
     if not record:
         return NOWHERE
     country = _country(record)
     if country in NO_COUNTRY or country not in world.CONTINENTS:
         continent = _code(record, "continent", "code")
         return Region(continent=continent) if continent in world.COUNTRIES else NOWHERE
-    codes = [f"{country}-{item['iso_code']}" for item in record.get("subdivisions", []) if item.get("iso_code")]
+    within = [item.get("iso_code") for item in record.get("subdivisions", [])] or [record.get("region_code")]
+    codes = [f"{country}-{code}" for code in within if code]
     outer, inner, *_ = [*codes, None, None]
     return Region(country, outer, world.CONTINENTS[country], inner)
 

@@ -187,6 +187,8 @@ def test_yaml_text_stays_text() -> None:
     ("record", "region"),
     [
         ({"country_code": "CN"}, Region("CN", None, "AS")),
+        ({"country_code": "UA", "region": "Crimea", "region_code": "43"}, Region("UA", "UA-43", "EU")),
+        ({"country_code": "UA", "region_code": ""}, Region("UA", None, "EU")),
         ({"country_code": ""}, Region()),
         ({"country_code": "ZZ"}, Region()),
         ({"country": {"iso_code": "XK"}}, Region("XK", None, "EU")),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.namespaces import End, Namespace, require, run
-from tests.system.machine import REPOSITORY, Machine, machine
+from tests.system.machine import REPOSITORY, Machine, image, machine
 from tests.system.probes import Probes
 
 if TYPE_CHECKING:
@@ -217,16 +217,23 @@ class Edge:
 @contextlib.contextmanager
 def edge(release: str, folder: Path, times: dict[str, float]) -> Iterator[Edge]:
     """A host with geodrop, a database, a policy and an agent.yaml, never started yet."""
-    with machine(release, folder) as made:
-        made.write("/etc/test-network.sh", NETWORK)
-        [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")
-        database = made.root / "var/lib/GeoIP/country.mmdb"
-        database.parent.mkdir(parents=True)
-        database.write_bytes(lzma.decompress(packed.read_bytes()))
-        client = Namespace.make("client")
-        host = Edge(made, client, times)
+    with unconfigured(image(release, folder), folder, "country.mmdb", times) as host:
         host.policy(POLICY)
         host.agent(AGENT)
+        yield host
+
+
+@contextlib.contextmanager
+def unconfigured(below: Path, folder: Path, database: str, times: dict[str, float]) -> Iterator[Edge]:
+    """A host with a network and a database, by what is in a root."""
+    with machine(below, folder) as made:
+        made.write("/etc/test-network.sh", NETWORK)
+        [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")
+        at = made.root / "var/lib/GeoIP" / database
+        at.parent.mkdir(parents=True)
+        at.write_bytes(lzma.decompress(packed.read_bytes()))
+        client = Namespace.make("client")
+        host = Edge(made, client, times)
         try:
             yield host
         finally:

@@ -7,6 +7,7 @@ Nothing is installed but what a host has, and geodrop the way an operator instal
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import os
 import shutil
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING
 from tests.namespaces import Namespace, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 REPOSITORY = Path(__file__).parents[2]
 BUILD = REPOSITORY / "build"
@@ -30,6 +31,7 @@ PACKAGES = (
 )
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 """Releases of Debian, and the Python of each, which the wheels must fit."""
+PIP = (sys.executable, "-m", "pip", "--quiet")
 
 START_SECONDS = 90
 _numbers = itertools.count(1)
@@ -48,19 +50,24 @@ WantedBy=multi-user.target
 """
 
 
-def base(release: str) -> Path:
-    """A root of that release; made once, then kept."""
-    root = BUILD / "machines" / release
-    packages = ",".join(PACKAGES)
+def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
+    """A root of that release with some packages; made once for each list of them, then kept."""
+    packages = ",".join(included)
+    name = release if included == PACKAGES else f"{release}-{hashlib.sha256(packages.encode()).hexdigest()[:8]}"
+    root = BUILD / "machines" / name
     ready = root / "packages"
     if not ready.exists() or ready.read_text() != packages:
         shutil.rmtree(root, ignore_errors=True)
         root.parent.mkdir(parents=True, exist_ok=True)
-        run("debootstrap", "--variant=minbase", f"--include={packages}", release, str(root))
+        # What one list of packages has fetched, the next one need not fetch again.
+        fetched = root.with_name(f"packages-{release}")
+        fetched.mkdir(exist_ok=True)
+        options = ("--variant=minbase", f"--cache-dir={fetched}", f"--include={packages}")
+        run("debootstrap", *options, release, str(root))
         shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
         # A host has one firewall at a time; tests start the others.
-        for unit in ("firewalld.service", "nftables.service"):
-            run("chroot", str(root), "systemctl", "disable", "--quiet", unit)
+        for package in {"firewalld", "nftables"}.intersection(included):
+            run("chroot", str(root), "systemctl", "disable", "--quiet", f"{package}.service")
         # Modules are the kernel's, and that is not the machine's.
         run("chroot", str(root), "systemctl", "mask", "--quiet", "systemd-modules-load.service")
         ready.write_text(packages)
@@ -71,31 +78,43 @@ def image(release: str, folder: Path) -> Path:
     """A root with geodrop installed, in `folder`; made once a session."""
     root = folder / release
     if not root.exists():
-        run("cp", "--archive", "--reflink=auto", str(base(release)), str(root))
-        made = Machine(root)
-        made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
-        made.chroot("systemctl", "enable", "test-network.service")
-        made.install(release)
+        copy(base(release), root).install(release)
     return root
+
+
+def copy(below: Path, root: Path) -> Machine:
+    """A copy of a root, which brings its network up as it boots."""
+    run("cp", "--archive", "--reflink=auto", str(below), str(root))
+    made = Machine(root)
+    made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
+    made.chroot("systemctl", "enable", "test-network.service")
+    return made
 
 
 def wheels(release: str) -> Path:
     """A folder with geodrop's wheel and all it needs, for the Python of a release."""
-    folder = BUILD / "machines" / f"wheels-{release}"
-    pip = [sys.executable, "-m", "pip", "--quiet"]
+    folder = locked(release, "run")
     for old in folder.glob("geodrop-*.whl"):
         old.unlink()
     # setuptools packs whatever an earlier build left there.
     shutil.rmtree(BUILD / "lib", ignore_errors=True)
-    run(*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY))
-    requirements = REPOSITORY / "requirements" / "run.txt"
+    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY))
+    return folder
+
+
+def locked(release: str, *names: str) -> Path:
+    """A folder with the locked packages of some files of requirements/, for the Python of a release; made once."""
+    folder = BUILD / "machines" / "-".join(("wheels", release, *names))
+    files = [REPOSITORY / "requirements" / f"{name}.txt" for name in names]
+    wanted = b"".join(file.read_bytes() for file in files)
     stamp = folder / "requirements.txt"
-    if not stamp.exists() or stamp.read_bytes() != requirements.read_bytes():
+    if not stamp.exists() or stamp.read_bytes() != wanted:
+        shutil.rmtree(folder, ignore_errors=True)
         run(
-            *pip, "download", "--require-hashes", "--only-binary", ":all:", "--python-version", PYTHON[release],
-            "--dest", str(folder), "--requirement", str(requirements),
+            *PIP, "download", "--require-hashes", "--only-binary", ":all:", "--python-version", PYTHON[release],
+            "--dest", str(folder), *(f"--requirement={file}" for file in files),
         )  # fmt: skip
-        shutil.copy(requirements, stamp)
+        stamp.write_bytes(wanted)
     return folder
 
 
@@ -111,9 +130,8 @@ class Machine:
 
     def install(self, release: str) -> None:
         """Install geodrop as an operator does, without a network."""
-        shutil.copytree(REPOSITORY / "systemd", self.root / "root/geodrop/systemd", dirs_exist_ok=True)
-        shutil.copytree(REPOSITORY / "requirements", self.root / "root/geodrop/requirements", dirs_exist_ok=True)
-        shutil.copytree(REPOSITORY / "deploy", self.root / "root/geodrop/deploy", dirs_exist_ok=True)
+        for name in ("systemd", "requirements", "deploy", "docs"):
+            shutil.copytree(REPOSITORY / name, self.root / "root/geodrop" / name, dirs_exist_ok=True)
         shutil.copytree(wheels(release), self.root / "root/wheels", dirs_exist_ok=True)
         environment = ["env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/root/wheels", "PIP_CONFIG_FILE=/dev/null"]
         self.chroot(*environment, "sh", "-c", "/root/geodrop/deploy/install.sh /root/wheels/geodrop-*.whl")
@@ -179,6 +197,10 @@ class Machine:
         inside = self._inside(*command)
         return subprocess.run(inside, input=stdin, text=True, capture_output=True, check=False)
 
+    def show(self, *command: str) -> int:
+        """Run a command inside whose output goes where this process's goes; returns its exit code."""
+        return subprocess.run(self._inside(*command), stdin=subprocess.DEVNULL, check=False).returncode
+
     def begin(self, *command: str) -> None:
         """Start a command inside whose end nobody waits for."""
         detached = ("setsid", "--fork", *command)
@@ -228,12 +250,11 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine(release: str, folder: Path) -> Iterator[Machine]:
-    """A release's machine with geodrop installed, powered off; whatever runs in it ends with the block.
+def machine(below: Path, folder: Path) -> Iterator[Machine]:
+    """A machine with what is in a root, powered off; whatever runs in it ends with the block.
 
-    What it changes is kept in memory, over the image.
+    What it changes is kept in memory, over the root.
     """
-    below = image(release, folder)
     scratch = folder / f"machine-{next(_numbers)}"
     scratch.mkdir()
     run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", str(scratch))

@@ -16,6 +16,7 @@ import pytest
 from geodrop.data import bundled_database
 from geodrop.errors import DataError, PolicyError
 from tests.namespaces import require
+from tests.users import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,5 +87,5 @@ def test_everything_works_from_a_closed_folder(geodrop: Callable[..., Run], tmp_
 def test_the_folder_is_closed(geodrop: Callable[..., Run], tmp_path: Path) -> None:
     """The test above tests something: nobody cannot enter."""
     del geodrop
-    listing = ["setpriv", "--reuid=65534", "--clear-groups", "ls", str(tmp_path / "closed" / "tree")]
+    listing = [*as_user(), "ls", str(tmp_path / "closed" / "tree")]
     assert subprocess.run(listing, check=False, capture_output=True).returncode != 0

@@ -144,9 +144,7 @@ def _install_xdp(host: Edge) -> None:
 
 
 def _take_away_the_drop_in(host: Edge) -> None:
-    host.machine.run("rm", "-r", "/usr/local/lib/systemd/system/geodrop.service.d")
-    host.machine.run("systemctl", "daemon-reload")
-    host.machine.run("systemctl", "restart", "geodrop")
+    host.machine.run("sh", "-c", f"{OFFLINE} /root/geodrop/deploy/install.sh /root/wheels/geodrop-*.whl")
 
 
 def _engines(host: Edge) -> set[str]:

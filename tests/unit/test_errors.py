@@ -3,6 +3,7 @@ import errno
 import pytest
 
 from geodrop import errors
+from geodrop.document.problems import Place, Problem
 
 CONTRACT = {
     "GeodropError": 1,
@@ -19,6 +20,8 @@ CONTRACT = {
     "ConfigFileError": 78,
     "NoInterfaceError": 78,
     "PolicyError": 78,
+    "DataDeniedError": 77,
+    "ConfigDeniedError": 77,
     "BugError": 70,
 }
 
@@ -49,6 +52,41 @@ def test_a_failure_of_another_process_keeps_its_code() -> None:
         assert (found.exit_code, found.message, found.next_step, found.printed) == (code, "what", "do", "lines")
     assert errors.failure_of(1, "what").exit_code == 1
     assert errors.failure_of(-9, "what").exit_code == errors.EXIT_BUG
+
+
+def test_a_failure_as_json() -> None:
+    """The first error with its place, what is wrong apart from what to write, and every problem."""
+    problems = [
+        Problem(Place("p.yaml", 2, 1), "odd", "warning"),
+        Problem(Place("p.yaml", 3, 5), "unknown key; remove it", source="  engin: x"),
+    ]
+    found = errors.as_object(errors.PolicyError(problems), errors.DataError("x.mmdb: cut off", "copy it again"))
+    assert {name: found[name] for name in ("error", "place", "next_step", "exit")} == {
+        "error": "unknown key",
+        "place": "p.yaml:3:5",
+        "next_step": "remove it",
+        "exit": 78,
+    }
+    assert [(one["severity"], one["place"], one["error"]) for one in found["problems"]] == [
+        ("warning", "p.yaml:2:1", "odd"),
+        ("error", "p.yaml:3:5", "unknown key"),
+        ("error", None, "x.mmdb: cut off"),
+    ]
+
+
+def test_a_right_that_is_missing_is_77_whatever_the_file_is() -> None:
+    """And it is said whose right; anything else is the failure of that kind of file."""
+    denied = errors.not_opened(
+        "/x/policy.yaml", PermissionError(errno.EACCES, "Permission denied"), errors.ConfigError, ""
+    )
+    assert (denied.exit_code, isinstance(denied, errors.ConfigError)) == (77, True)
+    assert denied.message == f"/x/policy.yaml: user {errors.user_name()} may not read it"
+    assert denied.next_step == "see which right is missing: namei -l /x/policy.yaml"
+    assert isinstance(
+        errors.not_opened("x", PermissionError(errno.EPERM, "no"), errors.DataError, ""), errors.DataError
+    )
+    missing = errors.not_opened("x", FileNotFoundError(errno.ENOENT, "No such file"), errors.DataError, "put it there")
+    assert (missing.exit_code, str(missing)) == (65, "x: No such file; put it there")
 
 
 def test_only_what_is_named_is_excused() -> None:

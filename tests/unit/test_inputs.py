@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.compile.sandbox import open_database, open_policy
+from geodrop.compile.opening import open_database, open_policy
 from geodrop.config import load_config
 from geodrop.errors import GeodropError
 from geodrop.inputs import open_beneath, open_regular, read_regular

@@ -1,10 +1,12 @@
 import io
+import os
+import sys
 
 import pytest
 
 from geodrop import messages
 from geodrop.document.problems import Place, Problem
-from geodrop.errors import DataError, ListError, PolicyError
+from geodrop.errors import ConfigError, DataError, ListError, PolicyError
 
 
 class Terminal(io.StringIO):
@@ -66,3 +68,20 @@ def test_only_our_own_paint_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("sys.stderr", stream)
     messages.warning("nothing is in force\x1b[31m", messages.RED)
     assert stream.getvalue() == "\x1b[33mgeodrop: warning:\x1b[0m \x1b[31mnothing is in force\\x1b[31m\x1b[0m\n"
+
+
+@pytest.mark.parametrize("to_journal", [True, False])
+def test_the_journal_is_told_how_bad_it_is(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *, to_journal: bool
+) -> None:
+    """Each line of an error or a warning, also of one that comes ready to print; nothing is put before it elsewhere."""
+    monkeypatch.setattr(sys, "stderr", sys.__stderr__)
+    stream = os.fstat(2)
+    monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino + (not to_journal)}")
+    messages.error(ConfigError("no `source`", "write one"))
+    messages.error(ConfigError("", printed="p.yaml:1:1: error: a\np.yaml:2:1: error: b"))
+    messages.warning("old")
+    found = capfd.readouterr().err.splitlines()
+    said = ["geodrop: error: no `source`; write one", "p.yaml:1:1: error: a", "p.yaml:2:1: error: b"]
+    ranked = [*(f"<3>{line}" for line in said), "<4>geodrop: warning: old"]
+    assert found == (ranked if to_journal else [line[3:] for line in ranked])

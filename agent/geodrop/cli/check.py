@@ -1,40 +1,118 @@
-"""`geodrop check`: is this policy good?"""
+"""`geodrop check`: is this policy good? And agent.yaml, with all that it names?"""
 
 from __future__ import annotations
 
+import json
+import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from geodrop import messages
 from geodrop.compile import sandbox
-from geodrop.config import load_config
+from geodrop.compile.failures import say
+from geodrop.compile.opening import open_database, open_policy
+from geodrop.config import DEFAULT_PATH, load_config
 from geodrop.errors import GeodropError
+from geodrop.state.service_user import service_user
 from geodrop.state.store import Store
+from geodrop.text import harmless
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
+    from geodrop.config import Config
     from geodrop.ruleset.container import Container
 
 DEFAULT_POLICY = "/etc/geodrop/policy.yaml"
+SCHEMA = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `check`."""
     parser.add_argument(
-        "policy", nargs="?", metavar="POLICY", help="the policy (default: that of agent.yaml, else /etc/geodrop)"
+        "policy",
+        nargs="?",
+        metavar="POLICY",
+        help="the policy alone (default: agent.yaml and all that it names, else /etc/geodrop/policy.yaml)",
+    )
+    parser.add_argument(
+        "--database",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a GeoIP database to check with it; may be repeated",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line that says the policy is good, or every problem with its place."""
-    policy = args.policy
-    if policy is None:
-        source = load_config(args.config).source
-        policy = source.policy if source and source.policy else DEFAULT_POLICY
+    """Print a line for what is good, or every problem with its place."""
     before = _asked_for(args.config)
     previous = [memory.descriptor for memory in before.memories()] if before else []
-    return sandbox.run(sandbox.Job("check", policy, previous=previous, options={"json": args.json}))
+    if args.policy is not None:
+        return _check(sandbox.Job("check", args.policy, args.database, previous=previous, options={"json": args.json}))
+    config = load_config(args.config)
+    source = config.source
+    if source is None:
+        if named := args.config or os.environ.get("GEODROP_CONFIG"):
+            return _good(named, config, as_json=args.json)
+        job = sandbox.Job("check", DEFAULT_POLICY, args.database, previous=previous, options={"json": args.json})
+        return _check(job)
+    if source.ruleset is not None:
+        return _good(args.config or os.environ.get("GEODROP_CONFIG") or DEFAULT_PATH, config, as_json=args.json)
+    user = service_user(config.state)
+    databases = args.database or source.databases
+    options = {"json": args.json}
+    job = sandbox.Job("check", source.policy, databases, previous=previous, options=options, opening=user.acting)
+    code = _check(job)
+    if code == 0 and not args.json:
+        messages.say(f"user {harmless(user.name)}, as which the daemon runs, can read all of it")
+    return code
+
+
+def _check(job: sandbox.Job) -> int:
+    """Check what can be opened; what cannot is said with the rest."""
+    failures: list[GeodropError] = []
+    policy = job.policy if job.policy and _opens(open_policy, job.policy, job, failures) else None
+    databases = [path for path in job.databases if _opens(open_database, path, job, failures)]
+    if policy is None and not databases:
+        return say(failures, as_json=bool(job.options["json"]))
+    said = [{"exit": one.exit_code, "error": one.message, "next_step": one.next_step} for one in failures]
+    options = {**job.options, "failures": said}
+    return sandbox.run(replace(job, policy=policy, databases=databases, options=options))
+
+
+def _opens(open_: Callable[[str], int], path: str, job: sandbox.Job, failures: list[GeodropError]) -> bool:
+    try:
+        with job.opening():
+            os.close(open_(path))
+    except GeodropError as failure:
+        failures.append(failure)
+        return False
+    return True
+
+
+def _good(name: str, config: Config, *, as_json: bool) -> int:
+    """An agent.yaml whose source is no policy: the ruleset that it names is opened, by digest and format."""
+    # Not imported at the top: who has a policy to check needs no ruleset.
+    from geodrop.ruleset.model import Ruleset  # noqa: PLC0415
+
+    found: dict[str, Any] = {"schema": SCHEMA, "config": name, "ruleset": None, "digest": None, "user": None}
+    lines = [f"{harmless(name)}: good"]
+    if config.source is None:
+        lines[0] += ", names no source"
+    elif path := config.source.ruleset:
+        user = service_user(config.state)
+        with user.acting():
+            ruleset = Ruleset.open(path, Store(config.state).rulesets)
+        services = [service.name for service in ruleset.meta.services]
+        found |= {"ruleset": path, "digest": ruleset.digest, "services": services, "user": user.name}
+        lines.append(f"{harmless(path)}: good, digest {ruleset.digest[:12]}, for {', '.join(services)}")
+        lines.append(f"user {harmless(user.name)}, as which the daemon runs, can read it")
+    messages.say(json.dumps(found) if as_json else "\n".join(lines))
+    return 0
 
 
 def _asked_for(config: str | None) -> Container | None:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WATCH_SECONDS = 2.0
+WIDE, NARROW = 18, 14
+"""Columns of a region's name, beside two numbers and beside three."""
+WHAT = ("dropped", "would_drop", "accepted", "never_drop")
 KINDS = ("region", "list", "prefix")
 """What a counter class can be; the key under which its object names it."""
 
@@ -23,20 +26,26 @@ KINDS = ("region", "list", "prefix")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `counters`."""
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
-    parser.add_argument("--watch", action="store_true", help="go on: every two seconds print what has changed")
+    parser.add_argument(
+        "--watch", action="store_true", help="go on: every two seconds what has changed, and how much a second"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the totals since the first load, once or until interrupted."""
     counts = read()
-    show(counts, as_json=args.json)
-    if not args.json and any(count.get("region") == OTHER_LABEL for count in counts):
-        messages.say("other: regions that nftables does not tell apart, xdp would; see: geodrop status", flush=True)
-    while args.watch:
+    if not args.watch:
+        show(counts, as_json=args.json)
+        if not args.json and any(count.get("region") == OTHER_LABEL for count in counts):
+            messages.say("other: regions that nftables does not tell apart, xdp would; see: geodrop status", flush=True)
+        return 0
+    taken = time.monotonic()
+    if not args.json:
+        messages.say(f"{_head(NARROW)}{'PACKETS/S':>10}{'BYTES/S':>12}{'PACKETS':>13}  WHAT", flush=True)
+    while True:
         time.sleep(WATCH_SECONDS)
-        before, counts = counts, read()
-        show([count for count in counts if count not in before], as_json=args.json)
-    return 0
+        before, counts, since, taken = counts, read(), taken, time.monotonic()
+        show_rates(before, counts, taken - since, as_json=args.json)
 
 
 def read() -> list[dict[str, Any]]:
@@ -50,24 +59,68 @@ def read() -> list[dict[str, Any]]:
 
 
 def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Print counts, busiest first for a person."""
+    """Print totals, busiest first for a person."""
     if as_json:
         for count in counts:
             print(json.dumps(count), flush=True)
         return
-    messages.say(f"{'SERVICE':<14}{'FAMILY':<8}{'REGION':<18}{'PACKETS':>12}{'BYTES':>14}  WHAT")
-    lines = [
-        (amount["packets"], amount["bytes"], count, what)
-        for count in shown(counts)
-        for what in ("dropped", "would_drop", "accepted", "never_drop")
-        if (amount := count.get(what)) and amount["packets"]
-    ]
-    for packets, size, count, what in sorted(lines, key=lambda line: -line[0]):
-        messages.say(
-            f"{count['service'] or '-':<14}{count['family'] or '-':<8}{label(count):<18}{packets:>12,}{size:>14,}  "
-            f"{what.replace('_', ' ')}",
-            flush=True,
-        )
+    messages.say(f"{_head(WIDE)}{'PACKETS':>12}{'BYTES':>15}  WHAT")
+    for count, what in _busiest(shown(counts), "packets"):
+        amount = count[what]
+        messages.say(f"{_named(count, WIDE)}{amount['packets']:>12,}{amount['bytes']:>15,}  {_word(what)}", flush=True)
+
+
+def show_rates(
+    before: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]], seconds: float, *, as_json: bool
+) -> None:
+    """Print what has changed in so many seconds, with how much a second; busiest first for a person."""
+    known = {_key(count): count for count in before}
+    changed = [_with_rates(count, known.get(_key(count), {}), seconds) for count in counts if count not in before]
+    if as_json:
+        for count in changed:
+            print(json.dumps(count), flush=True)
+        return
+    for count, what in _busiest(shown(changed), "packets_per_second"):
+        amount = count[what]
+        rates = f"{amount['packets_per_second']:>10,.0f}{amount['bytes_per_second']:>12,.0f}"
+        messages.say(f"{_named(count, NARROW)}{rates}{amount['packets']:>13,}  {_word(what)}")
+    messages.say("", flush=True)
+
+
+def _busiest(counts: Sequence[dict[str, Any]], by: str) -> list[tuple[dict[str, Any], str]]:
+    """Each count and what of it is not nothing, in descending order."""
+    found = [(count, what) for count in counts for what in WHAT if count.get(what) and count[what][by]]
+    return sorted(found, key=lambda one: -one[0][one[1]][by])
+
+
+def _with_rates(count: dict[str, Any], before: dict[str, Any], seconds: float) -> dict[str, Any]:
+    made = dict(count)
+    for what in WHAT:
+        if amount := count.get(what):
+            # Somebody who takes the counters away makes them begin again.
+            old = before.get(what, {})
+            rates = {
+                f"{unit}_per_second": round(max(total - old.get(unit, 0), 0) / seconds, 1)
+                for unit, total in amount.items()
+            }
+            made[what] = {**amount, **rates}
+    return made
+
+
+def _key(count: dict[str, Any]) -> tuple[Any, ...]:
+    return count["service"], count["family"], label(count)
+
+
+def _head(width: int) -> str:
+    return f"{'SERVICE':<12}{'FAMILY':<7}{'REGION':<{width}}"
+
+
+def _named(count: dict[str, Any], width: int) -> str:
+    return f"{count['service'] or '-':<12}{count['family'] or '-':<7}{label(count):<{width}}"
+
+
+def _word(what: str) -> str:
+    return what.replace("_", " ")
 
 
 def label(count: dict[str, Any]) -> str:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.dataplane.doctor import bpf, host, interfaces, nftables
+from geodrop.dataplane.doctor import bpf, daemon, host, interfaces, nftables
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, able
 from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.state.lock import control_socket
 from geodrop.text import MARGIN, harmless, lines
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from geodrop.dataplane.doctor.finding import Finding
 
 SCHEMA = 1
+WIDTH = 9
+"""Columns of what a finding is."""
 COLOURS = {OK: messages.GREEN, MISSING: messages.RED, NOTE: messages.YELLOW}
 
 
@@ -31,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0 if geodrop can enforce here with the engine of agent.yaml, 69 if not. Nothing is changed."""
     config = load_config(args.config)
-    findings = [*host.findings(config), *nftables.findings()]
+    findings = [*host.findings(config)]
+    with suppress(UnavailableError):
+        findings += daemon.findings(control_socket())
+    findings += nftables.findings()
     # Without nf_tables or the right to ask it, which has been said already, there is nothing to add.
     with suppress(PrivilegeError, UnavailableError):
         findings.append(nftables.place())
@@ -51,6 +57,6 @@ def run(args: argparse.Namespace) -> int:
 
 def describe(finding: Finding) -> str:
     """One line: ok or missing, what was found, what that costs, the next step."""
-    status = messages.paint(f"{finding.status:<8}", COLOURS[finding.status])
     text = "; ".join(filter(None, (finding.found, finding.cost, finding.next_step)))
-    return f"{status} {harmless(finding.name):<30} {lines(text, MARGIN)}"
+    said = f"{harmless(finding.name)}: {lines(text, MARGIN)}"
+    return messages.entry(finding.status, said, WIDTH, COLOURS[finding.status])

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from geodrop import __version__, messages
-from geodrop.errors import EXIT_BUG, GeodropError
+from geodrop.errors import EXIT_BUG, GeodropError, as_object
 
 if TYPE_CHECKING:
     import argparse
@@ -45,12 +45,17 @@ INTERRUPTED = 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    args = None
     try:
         args = _at_once(given) or build_parser(given).parse_args(given)
         code = args.run(args)
         sys.stdout.flush()
     except GeodropError as failure:
         messages.error(failure)
+        if getattr(args, "json", False):
+            import json  # noqa: PLC0415 - the verb has it by now
+
+            print(json.dumps(as_object(failure)))
         return failure.exit_code
     except KeyboardInterrupt:
         return INTERRUPTED

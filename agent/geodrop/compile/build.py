@@ -19,7 +19,7 @@ from geodrop.policy.model import LineKind
 from geodrop.ruleset import schema
 from geodrop.ruleset.container import meta_of, pack, same_bytes
 from geodrop.ruleset.fields import Invalid
-from geodrop.ruleset.model import Input, Meta, Ruleset, ServiceSpec, Target, meta_json
+from geodrop.ruleset.model import SMALLER, Input, Meta, Ruleset, ServiceSpec, Target, meta_json
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ def write(meta: Meta, sections: Mapping[str, Content], base: Container | None = 
     data = pack(meta_json(meta), sections, base)
     try:
         schema.meta_of(meta_of(data))
+        schema.check_intervals(meta, sections)
+    except schema.OversizedError as error:
+        raise DataError(f"the ruleset would be more than a kernel should be given ({error})", SMALLER) from error
     except Invalid as invalid:
         raise DataError(
             f"the ruleset would be refused wherever it is loaded ({invalid})", "make the policy smaller"

@@ -27,15 +27,23 @@ from geodrop.compile import seccomp
 from geodrop.compile.build import absent_countries, assemble, build, identity, write
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
-from geodrop.compile.explain import explain_with_databases
+from geodrop.compile.explain import explained
+from geodrop.compile.failures import collecting, say
 from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
 from geodrop.compile.sandbox import Identity
-from geodrop.errors import EXIT_BUG, ConfigError, DataError, GeodropError
+from geodrop.errors import (
+    EXIT_BUG,
+    ConfigError,
+    DataError,
+    GeodropError,
+    ListError,
+    PrivilegeError,
+    failure_of,
+)
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.policy.parse import load_policy
-from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
 from geodrop.ruleset.explain import not_answered
 from geodrop.ruleset.explained import told
@@ -58,6 +66,8 @@ CODECS = (
     "unicode_escape",
     "raw_unicode_escape",
 )
+SCHEMA = 1
+"""Of `check --json`."""
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
@@ -189,15 +199,15 @@ def prepare(request: Request) -> Prepared | None:
 
 
 def do(request: Request) -> Outcome:
-    """Do a task; whatever goes wrong is said on stderr and becomes an exit code."""
+    """Do a task; whatever goes wrong is said on stderr, in JSON where that was asked for, and becomes an exit code."""
+    as_json = bool(request.content.get("options", {}).get("json"))
     try:
         return TASKS[request.content["task"]](request)
     except GeodropError as failure:
-        messages.error(failure)
-        return Outcome(failure.exit_code)
+        return Outcome(say([failure], as_json=as_json))
     except MemoryError:
-        messages.error(DataError("the inputs need more memory than the compile process may use", "use smaller ones"))
-        return Outcome(DataError.exit_code)
+        too_much = DataError("the inputs need more memory than the compile process may use", "use smaller ones")
+        return Outcome(say([too_much], as_json=as_json))
     except BrokenPipeError:
         return Outcome(0)
     except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
@@ -206,17 +216,41 @@ def do(request: Request) -> Outcome:
 
 
 def check(request: Request) -> Outcome:
-    """Validate the policy; the databases are not asked for."""
-    policy, read = read_policy(request)
-    _warn_of_lists(policy, _previous(request))
+    """Validate the policy, and with databases at hand these too and what both make together: every problem at once."""
+    options = request.content["options"]
+    # What the process that asked could not open.
+    failures = [failure_of(one["exit"], one["error"], one["next_step"]) for one in options.get("failures", ())]
+    policy, read, known = None, list[Input](), None
+    if "policy" in request.content:
+        with collecting(failures):
+            policy, read = read_policy(request)
+            _warn_of_lists(policy, _previous(request))
+    databases = []
+    for item in request.content["databases"]:
+        with collecting(failures):
+            databases.append(Database.open(request.descriptors[item["fd"]], item["name"]))
+    if databases and len(databases) == len(request.content["databases"]):
+        with collecting(failures):
+            known = _known(databases)
+    if policy and known and not failures:
+        with collecting(failures):
+            assemble(policy, _corrected(known, policy), [*read, *known.sources])
+    if failures:
+        return Outcome(say(failures, as_json=options["json"]))
+    if policy is None:
+        return Outcome(0)
     names = [service.name for service in policy.services]
     lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
-    if request.content["options"]["json"]:
-        files = [item.name for item in read]
-        print(json.dumps({"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}))
+    if options["json"]:
+        files = [item.name for item in (*read, *(known.sources if known else ()))]
+        found = {"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}
+        print(json.dumps(found))
     else:
         services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
         messages.say(f"{harmless(policy.file)}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
+        for database in databases:
+            built = time.strftime("%Y-%m-%d", time.gmtime(database.build_epoch))
+            messages.say(f"{harmless(database.name)}: good, {harmless(database.database_type)}, built {built}")
     return Outcome(0)
 
 
@@ -259,7 +293,7 @@ def explain(request: Request) -> Outcome:
     code = 0
     for text in texts:
         try:
-            answers = _explained(ruleset, region_map, text, now)
+            answers = explained(ruleset, region_map, text, now)
         except DataError as failure:
             code = failure.exit_code
             _print_bad(text, failure, as_json=options["json"])
@@ -271,16 +305,6 @@ def explain(request: Request) -> Outcome:
             for line in told(answers, several=several, verbose=options["verbose"]):
                 messages.say(harmless(line))
     return Outcome(code)
-
-
-def _explained(ruleset: Ruleset, region_map: RegionMap, text: str, now: float) -> list[dict[str, Any]]:
-    """The objects of `explain --json` for what was asked about; raises DataError where that is nothing."""
-    asked = parse(text)
-    return [
-        {**explanation.as_json(asked, piece), "record": record}
-        for piece in pieces(ruleset, asked)
-        for explanation, record in explain_with_databases(ruleset, region_map, piece.address, now)
-    ]
 
 
 TASKS: dict[str, Callable[[Request], Outcome]] = {
@@ -297,12 +321,23 @@ def read_policy(request: Request) -> tuple[Policy, list[Input]]:
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
     read = [Input("policy", harmless(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
 
+    denied: list[GeodropError] = []
+
     def read_list(file: str) -> bytes:
-        data = _ask_for_list(request.channel, file)
+        try:
+            data = _ask_for_list(request.channel, file)
+        except PrivilegeError as failure:
+            denied.append(failure)
+            raise DataError(failure.message, failure.next_step) from failure
         read.append(Input("list", harmless(file), hashlib.sha256(data).hexdigest()))
         return data
 
-    policy, warnings = load_policy(text, given["name"], read_list)
+    try:
+        policy, warnings = load_policy(text, given["name"], read_list)
+    except ListError as failure:
+        if denied:
+            raise PrivilegeError(failure.message, printed=failure.printed) from failure
+        raise
     for problem in warnings:
         messages.say(str(problem), sys.stderr)
     counts = {harmless(entry.file): len(entry.prefixes) for entry in policy.lists.values() if entry.file}
@@ -320,7 +355,12 @@ def _files(request: Request) -> list[Identity]:
 
 
 def _read_databases(request: Request) -> Known:
-    databases = [Database.open(request.descriptors[item["fd"]], item["name"]) for item in request.content["databases"]]
+    return _known(
+        [Database.open(request.descriptors[item["fd"]], item["name"]) for item in request.content["databases"]]
+    )
+
+
+def _known(databases: Sequence[Database]) -> Known:
     region_map = uncorrected(databases)
     warnings = [f"{database.name}: {warning}" for database in databases for warning in database.warnings]
     return Known(region_map, [*map(identity, databases)], [*warnings, *region_map.warnings])
@@ -362,6 +402,8 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
     if received is None:
         os._exit(0)  # Nobody waits for the answer any more.
     answer, descriptors = received
+    if not descriptors and answer.get("denied"):
+        raise PrivilegeError(f"{file}: {answer['refused']}", "see which right is missing: namei -l, on its whole path")
     if not descriptors:
         raise DataError(f"{file}: {answer['refused']}", "name a list file inside the policy's folder")
     try:

@@ -6,6 +6,7 @@ import dataclasses
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
+from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.explain import explain
 
 if TYPE_CHECKING:
@@ -28,3 +29,13 @@ def explain_with_databases(
         place = places[judged]
         region = explanation.region if explanation.embedded and explanation.region == "unknown" else str(place.region)
         yield dataclasses.replace(explanation, region=region), place.record
+
+
+def explained(ruleset: Ruleset, region_map: RegionMap, text: str, now: float) -> list[dict[str, Any]]:
+    """The objects of `explain --json` for what was asked about; raises DataError where that is nothing."""
+    asked = parse(text)
+    return [
+        {**explanation.as_json(asked, piece), "record": record}
+        for piece in pieces(ruleset, asked)
+        for explanation, record in explain_with_databases(ruleset, region_map, piece.address, now)
+    ]

@@ -18,14 +18,15 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from geodrop.compile.channel import receive, send
+from geodrop.compile.opening import open_database, open_policy
 from geodrop.compile.relay import Relay
-from geodrop.errors import ConfigError, DataError, UnavailableError, UsageError
-from geodrop.inputs import open_beneath, open_regular
+from geodrop.errors import DataError, UnavailableError, UsageError, user_name
+from geodrop.inputs import open_beneath
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Job:
 
     `policy` and `databases` are paths, opened here. `output` is a descriptor to write the ruleset to; `ruleset` and
     `previous` are descriptors of sealed memory (ruleset.sealed) with rulesets. `options` are the task's own.
+    `opening` is entered wherever a file is opened that is named: whose rights count.
     """
 
     task: str
@@ -63,6 +65,7 @@ class Job:
     ruleset: Sequence[int] = ()
     previous: Sequence[int] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    opening: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class Answer(NamedTuple):
@@ -185,10 +188,12 @@ class Child:
         """Do the job; afterwards the child has ended. `streams`: descriptors for its stdin, stdout and stderr, which
         are not needed here any more once it has `asked`.
 
-        Raises ConfigError for a policy and DataError for a database that cannot be opened; DataError too for a child
+        Raises ConfigError for a policy and DataError for a database that cannot be opened, PrivilegeError where this
+        user may not; DataError too for a child
         that dies, breaks the rules of the channel, or takes longer than `timeout` seconds.
         """
-        conversation = _Conversation(self._channel, time.monotonic() + timeout if timeout is not None else None)
+        deadline = time.monotonic() + timeout if timeout is not None else None
+        conversation = _Conversation(self._channel, deadline, job.opening)
         with self, ExitStack() as stack:
             given = _Given(stack)
             request = given.inputs(job)
@@ -267,12 +272,14 @@ class _Given:
             raise UsageError(f"{len(job.databases)} databases", f"give at most {MAX_DATABASES}")
         request: dict[str, Any] = {"task": job.task, "options": job.options}
         if job.policy is not None:
-            request["policy"] = {"name": job.policy, "fd": self._open(open_policy, job.policy)}
+            with job.opening():
+                request["policy"] = {"name": job.policy, "fd": self._open(open_policy, job.policy)}
             self.folder = os.open(os.path.dirname(job.policy) or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
             self._stack.callback(os.close, self.folder)
-        request["databases"] = [
-            {"name": os.path.basename(path), "fd": self._open(open_database, path)} for path in job.databases
-        ]
+        with job.opening():
+            request["databases"] = [
+                {"name": os.path.basename(path), "fd": self._open(open_database, path)} for path in job.databases
+            ]
         if job.output is not None:
             request["output"] = self.add(job.output)
         for name in ("ruleset", "previous"):
@@ -289,9 +296,15 @@ class _Given:
 class _Conversation:
     """One job's exchange of messages. `deadline` is by the monotonic clock, None: there is none."""
 
-    def __init__(self, channel: socket.socket, deadline: float | None) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        deadline: float | None,
+        opening: Callable[[], AbstractContextManager[object]] = nullcontext,
+    ) -> None:
         self._channel = channel
         self._deadline = deadline
+        self._opening = opening
         self._pipe = -1
         self._said = bytearray()
         self.streams: list[int] = []
@@ -339,11 +352,17 @@ class _Conversation:
         return self._said.decode(errors="replace")
 
     def _give(self, folder: int, name: object) -> None:
+        who = ""
         try:
             if not isinstance(name, str) or folder < 0:
                 raise ValueError("must name a file inside the policy's folder")
-            # Root does this for a child that may be under somebody's control: nothing outside the folder is opened.
-            descriptor = open_beneath(folder, name)
+            with self._opening():
+                who = user_name()
+                # Root does this for a child that may be under somebody's control: nothing outside the folder is opened.
+                descriptor = open_beneath(folder, name)
+        except PermissionError:
+            self.ask({"refused": f"user {who} may not read it", "denied": True})
+            return
         except (OSError, ValueError) as error:
             self.ask({"refused": getattr(error, "strerror", None) or str(error)})
             return
@@ -391,22 +410,6 @@ class _Conversation:
         if left <= 0:
             raise TimeoutError(errno.ETIMEDOUT, "the time is up")
         return left
-
-
-def open_policy(path: str) -> int:
-    """Open a policy for reading; raises ConfigError if it cannot be."""
-    try:
-        return open_regular(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}", "name a policy file that can be read") from error
-
-
-def open_database(path: str) -> int:
-    """Open a database for reading; raises DataError if it cannot be."""
-    try:
-        return open_regular(path)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}", "name a GeoIP database (.mmdb) that can be read") from error
 
 
 def _environment() -> dict[str, str]:

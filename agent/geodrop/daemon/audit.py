@@ -12,6 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.dataplane.repair import check_share
@@ -62,7 +63,7 @@ class Audit:
             # Nothing to audit: unloaded, or never loaded. If it should be otherwise, a look says so.
             differences = []
         except (GeodropError, OSError) as error:
-            self._log.error("the audit could not read the kernel", reason=str(error))
+            self._log.error("the audit could not read the kernel", kind=Event.AUDIT_FAILED, reason=str(error))
             return
         else:
             self._metrics.audited(good=not differences)
@@ -83,7 +84,7 @@ class Audit:
         ruleset = (await self._engine.do(partial(what_is_loaded, self._reload.config), OWN))[2]
         for problem in too_old(ruleset.meta, time.time()):
             self._said_old = time.monotonic()
-            self._log.warning(problem)
+            self._log.warning(problem, kind=Event.DATABASE_OLD)
 
 
 def _judge(config: Config, addresses: Sequence[Address]) -> list[Difference]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.compile.sandbox import Identity
+from geodrop.daemon.event import Event
 from geodrop.dataplane.load import what_is_loaded
 from geodrop.errors import GeodropError
 from geodrop.state.store import Store
@@ -44,7 +45,7 @@ class Autoreload:
             if self._reload.config.watch:
                 seen = await self._compiler.do(partial(look, self._reload.config))
                 if changed := self.changed(seen):
-                    self._log.info("reloading, since files changed", files=" ".join(changed))
+                    self._log.info("reloading, since files changed", kind=Event.FILES_CHANGED, files=" ".join(changed))
                     # The log and the status say how it ended.
                     with contextlib.suppress(GeodropError):
                         await self._reload.ask(lambda _: None)

@@ -24,6 +24,8 @@ from geodrop.daemon.worker import Worker
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geodrop.config import Metrics as Place
     from geodrop.daemon.listener import Connection
     from geodrop.daemon.scrapes import Scrapes
@@ -52,8 +54,11 @@ Answer = tuple[str, list[tuple[str, str]], bytes]
 class Exporter(Protocol):
     """Serves until it is closed."""
 
-    async def serve(self) -> None:
-        """Do what there is to do without being asked; does not end by itself."""
+    async def serve(self, works: Callable[[], None]) -> None:
+        """Do what there is to do without being asked, telling that it `works`; does not end by itself.
+
+        Raises UnavailableError.
+        """
 
     def close(self) -> None:
         """Stop."""
@@ -97,8 +102,9 @@ class _Http:
         """Connections that are being answered, and since when, in that order."""
         self._listener = Listener(channel, self._serve, places=PLACES)
 
-    async def serve(self) -> None:
+    async def serve(self, works: Callable[[], None]) -> None:
         """Nothing: whoever connects is served by the loop."""
+        works()
         await asyncio.Event().wait()
 
     def close(self) -> None:
@@ -205,14 +211,17 @@ class _File:
     def close(self) -> None:
         """Nothing is open."""
 
-    async def serve(self) -> None:
-        """Write again and again; a disk that takes nothing now may do so later."""
+    async def serve(self, works: Callable[[], None]) -> None:
+        """Write again and again, until a disk takes nothing: it may do so later."""
         try:
             while True:
                 await self._scrapes.refresh()
-                with contextlib.suppress(OSError):
-                    await self._worker.do(partial(self._write, self._registry))
+                await self._worker.do(partial(self._write, self._registry))
+                works()
                 await asyncio.sleep(TEXTFILE_SECONDS)
+        except OSError as error:
+            step = "make room there, or see `metrics` in agent.yaml"
+            raise UnavailableError(f"metrics cannot be written to {self._folder}: {error.strerror}", step) from error
         finally:
             # Behind a write that is under way. Without the file this host would just be gone from Prometheus.
             stopped = CollectorRegistry()

@@ -3,7 +3,8 @@
 The journal's native protocol is one datagram an entry (systemd.io/JOURNAL_NATIVE_PROTOCOL): `KEY=value` and a newline,
 or for values with newlines in them the key, a newline, the length as uint64 little-endian, the value and a newline.
 
-MESSAGE is what people read, and harmless; the fields say what it was, exactly.
+MESSAGE is what people read, and harmless; the fields say what it was, exactly, and GEODROP_EVENT which kind of entry it
+is: one of `event.Event`, whatever is said of it in which version.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def open_log() -> Logger:
             processors.append(structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR")))
         else:
             processors.append(
-                structlog.processors.LogfmtRenderer(key_order=("timestamp", "level", "event"), bool_as_flag=False)
+                structlog.processors.LogfmtRenderer(
+                    key_order=("timestamp", "level", "kind", "event"), bool_as_flag=False
+                )
             )
         factory = structlog.PrintLoggerFactory(sys.stderr)
     structlog.configure(
@@ -64,7 +67,7 @@ def _harmless(event: Mapping[str, Any]) -> dict[str, Any]:
 def entry(event: Mapping[str, Any]) -> bytes:
     """One datagram for the journal: the event as MESSAGE with its fields behind, and each as GEODROP_NAME."""
     level, text = event["level"], str(event["event"])
-    named = {key: value for key, value in event.items() if key not in ("level", "event", "exc_info")}
+    named = {key: value for key, value in event.items() if key not in ("level", "event", "kind", "exc_info")}
     if event.get("exc_info"):
         named["traceback"] = structlog.processors.format_exc_info(None, "", dict(event)).get("exception", "")
     texts = {key: str(value) for key, value in named.items() if key != "traceback"}
@@ -73,7 +76,7 @@ def entry(event: Mapping[str, Any]) -> bytes:
         "MESSAGE": " ".join([lines(text, MARGIN), *short]),
         "PRIORITY": str(PRIORITIES[level]),
         "SYSLOG_IDENTIFIER": "geodrop",
-        "GEODROP_EVENT": text,
+        "GEODROP_EVENT": str(event["kind"]),
         **{f"GEODROP_{key.upper()}": str(value) for key, value in named.items()},
     }
     return b"".join(_field(key, value) for key, value in fields.items())

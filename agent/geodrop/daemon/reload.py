@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
+from geodrop.daemon.event import Event
 from geodrop.daemon.settle import Settle
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.load import apply_file
@@ -107,7 +108,9 @@ class Reload:
             self.last = Last(time.time(), good=False, text=failure.problem)
             self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
             said = "reload failed; what was in force still is"
-            self._parts.log.error(said, reason=failure.message, code=failure.exit_code)  # noqa: TRY400 - no bug
+            self._parts.log.error(  # noqa: TRY400 - no bug
+                said, kind=Event.RELOAD_FAILED, reason=failure.message, code=failure.exit_code
+            )
             self._parts.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
             raise
         finally:
@@ -116,7 +119,7 @@ class Reload:
         self.last = Last(time.time(), good=True, text=outcome.text)
         changed = "changed" if outcome.data["changed"] else "unchanged"
         self._parts.metrics.reloaded(changed, time.perf_counter() - began, self.last.time)
-        self._parts.log.info("reload done", outcome=outcome.text)
+        self._parts.log.info("reload done", kind=Event.RELOADED, outcome=outcome.text)
         self._parts.notifier.reloaded(outcome.text)
         return outcome
 

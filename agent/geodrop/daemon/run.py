@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
+from geodrop.daemon.event import Event
 from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
 from geodrop.daemon.metrics import Metrics
@@ -30,9 +31,9 @@ from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.boot import boot
 from geodrop.dataplane.change import by_me
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.engines import Engines, make_xdp
 from geodrop.dataplane.load import apply_file
-from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError
+from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -78,7 +79,7 @@ class Daemon:
     """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
 
     def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
-        self._config = config
+        self._config, self._config_path = config, config_path
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
         parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
@@ -125,7 +126,7 @@ class Daemon:
             starting.cancel()
         finally:
             self._notifier.stopping()
-            self._log.info("stopping; the kernel goes on enforcing")
+            self._log.info("stopping; the kernel goes on enforcing", kind=Event.STOPPING)
             self._server.close()
             self._watch.events.close()
             self._reload.close()
@@ -138,7 +139,7 @@ class Daemon:
         """What no task has met: callbacks of the loop, and failures that nobody waited for."""
         error = context.get("exception")
         if isinstance(error, OSError):
-            self._log.error(context["message"], reason=str(error))
+            self._log.error(context["message"], kind=Event.LOOP_FAILED, reason=str(error))
         elif isinstance(error, Exception) and not isinstance(error, GeodropError):
             self._tasks.met("the event loop", error)
         elif error is None:
@@ -152,7 +153,7 @@ class Daemon:
         except OSError as error:
             raise ConfigError(f"metrics cannot be served: {error.strerror}", "see `metrics` in agent.yaml") from error
         try:
-            await exporter.serve()
+            await exporter.serve(partial(self._tasks.works, "metrics"))
         finally:
             exporter.close()
 
@@ -169,19 +170,22 @@ class Daemon:
         except PrivilegeError:
             raise
         except GeodropError as failure:
-            self._log.critical("what is in force is left as it is", reason=failure.message)
+            self._log.critical("what is in force is left as it is", kind=Event.START_FAILED, reason=failure.message)
             self._notifier.ready(f"degraded: {failure.message}")
+            self._try_again(failure)
         for name, work in self._tending.items():
             self._tasks.forever(name, work)
 
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
         if self._reload.doubt:
-            self._log.error(self._reload.doubt)
+            self._log.error(self._reload.doubt, kind=Event.AGENT_DOUBTFUL)
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)
         if store.intent().unloaded:
-            self._log.warning("unloaded on request: nothing is enforced until the next reload")
+            self._log.warning(
+                "unloaded on request: nothing is enforced until the next reload", kind=Event.STARTED_UNLOADED
+            )
             self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
             return
         if store.intent().unknown:
@@ -191,7 +195,8 @@ class Daemon:
         taken = await self._take_over()
         if taken and store.intent().rolled_back:
             # Somebody wanted what is older than the source: only who asks for the source gets it.
-            self._log.warning("rolled back: the policy that was gone back to stays until the next reload")
+            said = "rolled back: the policy that was gone back to stays until the next reload"
+            self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
             self._notifier.ready("rolled back until the next reload")
             return
         try:
@@ -200,44 +205,72 @@ class Daemon:
             said = f"degraded: {failure.message}"
             if not taken and not await self._fall_back():
                 said = f"nothing is enforced: {failure.message}"
-                self._log.critical("nothing is enforced", first_boot=self._config.first_boot, reason=failure.message)
-            if not isinstance(failure, DataError | ConfigError | ProblemsError):
-                self._tasks.once("first reload", self._reload_again())
+                self._log.critical(
+                    "nothing is enforced",
+                    kind=Event.NOT_ENFORCED,
+                    first_boot=self._config.first_boot,
+                    reason=failure.message,
+                )
+            self._try_again(failure)
         self._notifier.ready(said)
 
+    def _try_again(self, failure: GeodropError) -> None:
+        if not isinstance(failure, DataError | ConfigError | ProblemsError):
+            self._tasks.once("first reload", self._reload_again())
+
     async def _reload_again(self) -> None:
-        """What the first reload lacked may come, such as a bpffs or memory; its inputs were good. Ever more seldom."""
+        """What the first reload lacked may come, such as a bpffs or memory, or what was in its way may go, such as a
+        table of our name; its inputs were good, or were not read yet. Ever more seldom.
+        """
         pause = FIRST_PAUSE
-        while (last := self._reload.last) and not last.good:
+        while not ((last := self._reload.last) and last.good):
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
             intent = Store(self._config.state).intent()
             if intent.unloaded or intent.rolled_back or last is not self._reload.last:
                 return
+            if await self._engine.do(self._lacks_xdp):
+                continue  # it need not compile again to find that out
             with contextlib.suppress(GeodropError):
                 await self._reload.ask(lambda _: None)
+
+    def _lacks_xdp(self) -> bool:
+        """Whether agent.yaml asks for xdp by name, and it is still not to be had."""
+        try:
+            config = load_config(self._config_path)
+        except GeodropError:
+            return False
+        if config.engine != "xdp":
+            return False
+        try:
+            make_xdp(config.loader).probe()
+        except (UnavailableError, PrivilegeError):
+            return True
+        return False
 
     async def _take_over(self) -> bool:
         """Whether something is in force after it."""
         try:
             loaded = await self._engine.do(partial(take_over, self._config))
         except GeodropError as failure:
-            self._log.error("the last good ruleset could not be loaded", reason=failure.message)
+            said = "the last good ruleset could not be loaded"
+            self._log.error(said, kind=Event.LAST_GOOD_FAILED, reason=failure.message)
             return await self._fall_back()
         if loaded is None:
-            self._log.warning("there is no last good ruleset yet")
+            self._log.warning("there is no last good ruleset yet", kind=Event.NO_LAST_GOOD)
             return False
-        said = "in force already" if loaded.report is None else "loaded again"
+        # Of what is in force already the interfaces may be others than a boot could know.
+        said = "in force already" if loaded.before.generation == loaded.after.generation else "loaded again"
         digest, generation = loaded.after.digest[:12], loaded.after.generation
-        self._log.info(f"the last good ruleset is {said}", generation=generation, digest=digest)
+        self._log.info(f"the last good ruleset is {said}", kind=Event.TAKEN_OVER, generation=generation, digest=digest)
         return True
 
     async def _fall_back(self) -> bool:
         """What a boot would do: an older ruleset, for interfaces to come, or what `first_boot` says; False if open."""
         booted = await self._engine.do(lambda: boot(self._config, by_me("boot"), time.time()))
-        self._log.warning(booted.text)
+        self._log.warning(booted.text, kind=Event.FELL_BACK)
         for warning in booted.warnings:
-            self._log.warning(warning)
+            self._log.warning(warning, kind=Event.FALL_BACK_WARNING)
         return booted.observed.generation > 0
 
     async def _reload_on_signal(self) -> None:
@@ -257,8 +290,11 @@ def take_over(config: Config) -> Loaded | None:
     """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
 
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
+    What a boot has filled it has read back as well; the first reload compares all of it again.
     """
     store = Store(config.state)
     digests = (Engines.here().observe().digest, store.intent().digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
-    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair")) if digest else None
+    if not digest:
+        return None
+    return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair"), full=False)

@@ -14,6 +14,7 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.event import Event
 from geodrop.errors import DataError, GeodropError
 from geodrop.state.history import DONE, Entry, utc
 from geodrop.state.store import Store
@@ -45,10 +46,10 @@ class Schedule:
             try:
                 told = await self._engine.do(partial(self.once, time.time()))
             except GeodropError as error:
-                self._log.error("the schedule cannot be kept", reason=error.message)
+                self._log.error("the schedule cannot be kept", kind=Event.SCHEDULE_FAILED, reason=error.message)
                 told = []
             for text in told:
-                self._log.warning(text)
+                self._log.warning(text, kind=Event.SCHEDULED)
             await asyncio.sleep(INTERVAL)
 
     def once(self, now: float) -> list[str]:

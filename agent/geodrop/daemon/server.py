@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
 from geodrop.daemon import socket_file
+from geodrop.daemon.event import Event
 from geodrop.daemon.listener import LEFT, PLACES, Listener
 from geodrop.errors import EXIT_BUG, BusyError, ConfigError, GeodropError, PrivilegeError, UnavailableError
 
@@ -108,7 +109,9 @@ class Server:
     def _listen(self, path: Path, group: int | None, *, only_reading: bool) -> None:
         channel = bind(path, group)
         if channel is None:
-            self._log.warning("no socket for readers", socket=str(path), group=GROUP_OF_READERS)
+            self._log.warning(
+                "no socket for readers", kind=Event.NO_SOCKET_FOR_READERS, socket=str(path), group=GROUP_OF_READERS
+            )
             return
         self._paths.append(path)
         door = _Door(self._answer, self._kind_of, self._log, only_reading=only_reading)
@@ -185,7 +188,7 @@ class _Door:
         except GeodropError as failure:
             return _failure(failure)
         except Exception:  # noqa: BLE001 - a bug in one verb; enforcement and the other verbs go on
-            self._log.exception("a bug; please report it", verb=request.verb)
+            self._log.exception("a bug; please report it", kind=Event.BUG, verb=request.verb)
             return {"exit": EXIT_BUG, "error": "the daemon met a bug", "next_step": "see journalctl -u geodrop"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
 from geodrop.dataplane.regions import tell_regions_apart
 from geodrop.dataplane.settle import settle
@@ -52,18 +53,20 @@ class Settle:
         try:
             observed = await self._engine.do(lambda: settle(self._reload.config))
             if observed:
-                self._log.info("the maps are whole again", generation=observed.generation)
+                self._log.info("the maps are whole again", kind=Event.MAPS_WHOLE, generation=observed.generation)
         except (GeodropError, OSError) as error:
-            self._again("the maps could not be made whole; packets take a lookup more", error)
+            said = "the maps could not be made whole; packets take a lookup more"
+            self._log.warning(said, kind=Event.MAPS_NOT_WHOLE, reason=str(error))
+            self._again()
             return
         try:
             if await self._engine.do(lambda: tell_regions_apart(self._reload.config), OWN):
-                self._log.info("regions are told apart in the counters of nftables")
+                self._log.info("regions are told apart in the counters of nftables", kind=Event.REGIONS_APART)
         except BusyError:
             return  # what could not wait is followed by it too
         except (GeodropError, OSError) as error:
-            self._again("regions count as `other` on nftables", error)
+            self._log.warning("regions count as `other` on nftables", kind=Event.REGIONS_NOT_APART, reason=str(error))
+            self._again()
 
-    def _again(self, what: str, error: Exception) -> None:
-        self._log.warning(what, reason=str(error))
+    def _again(self) -> None:
         asyncio.get_running_loop().call_later(RETRY, self.soon)

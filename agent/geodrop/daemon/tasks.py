@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geodrop.daemon.event import Event
 from geodrop.errors import ApplyError, BugError, GeodropError
 from geodrop.state.history import utc
 
@@ -22,7 +23,7 @@ LAST_SECONDS = 5.0
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds until a task that has failed is begun again: the first time, and after many times in a row."""
 SHOWN = 3600.0
-"""Seconds for which status tells of a bug."""
+"""Seconds for which status tells of a bug, or of a failure that is not known to be over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,8 @@ class Tasks:
         self._bugs: dict[str, Bug] = {}
         self._told: dict[str, str] = {}
         """The last failure of each task that was no bug: the same one is told once."""
+        self._failing: dict[str, tuple[float, str]] = {}
+        """When a task has failed last and by what, if it does not work again."""
 
     def once(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Have it done; how it ends is known by the log and the status."""
@@ -59,12 +62,17 @@ class Tasks:
     def problems(self) -> list[str]:
         """What has failed lately, a line each."""
         now = time.monotonic()
-        return [
+        failing = [text for moment, text in self._failing.values() if now - moment < SHOWN]
+        return failing + [
             f"the daemon met a bug in {name}: {bug.text}, {bug.count} times since it started, "
             f"last {utc(time.time() - now + bug.moment)}; please report it with its traceback: journalctl -u geodrop"
             for name, bug in self._bugs.items()
             if now - bug.moment < SHOWN
         ]
+
+    def works(self, name: str) -> None:
+        """What a task has failed by is over."""
+        self._failing.pop(name, None)
 
     def met(self, name: str, error: Exception) -> None:
         """Record a bug: counted, in the status, and with its traceback in the log; the same one once a minute."""
@@ -76,7 +84,7 @@ class Tasks:
         self._bugs[name] = Bug(now, logged, text, before.count + 1 if before else 1)
         self._metrics.bug(name)
         if not silent:
-            self._log.error("a bug; please report it", task=name, exc_info=error)
+            self._log.error("a bug; please report it", kind=Event.BUG, task=name, exc_info=error)
 
     @contextlib.contextmanager
     def failing(self, name: str) -> Iterator[None]:
@@ -106,12 +114,14 @@ class Tasks:
         try:
             with self.failing(name):
                 await work
+            self.works(name)
         except BugError:
             return  # told already
         except GeodropError as failure:
             if self._told.get(name) != failure.message:
-                self._log.error(f"{name} failed", reason=failure.message)
+                self._log.error(f"{name} failed", kind=Event.TASK_FAILED, reason=failure.message)
             self._told[name] = failure.message
+            self._failing[name] = time.monotonic(), failure.problem
 
     async def _again(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         pause = FIRST_PAUSE

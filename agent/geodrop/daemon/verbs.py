@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop.daemon.arguments import ADDRESSES, COUNT, END, FLAG, GENERATION, MOMENT, WHY, checked, optional
+from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
 from geodrop.dataplane import underway
 from geodrop.dataplane.load import remove_all
@@ -71,7 +72,7 @@ class Verbs:
         if verb.kind == CHANGING:
             if request.only_reading or not may_change(request.peer):
                 raise PrivilegeError(f"{request.verb} changes things", "run as root, or as a member of group geodrop")
-            self._log.info("asked", verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
+            self._log.info("asked", kind=Event.ASKED, verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
         args = checked(request.verb, verb.arguments, request.args)
         return await verb.handle(self, replace(request, args=args))
 
@@ -117,7 +118,7 @@ class Verbs:
         """Nothing of ours in the kernel until the next reload."""
         done = await self._at_once(lambda: remove_all(self._reload.config, _asked(request)), UNLOAD, "unload")
         self._watch.tally.forget()
-        self._log.warning("unloaded on request: nothing is dropped any more")
+        self._log.warning("unloaded on request: nothing is dropped any more", kind=Event.UNLOADED)
         return {"data": {"removed": done.removed}, "warnings": list(done.warnings)}
 
     async def pause(self, request: Request) -> Mapping[str, Any]:
@@ -125,14 +126,14 @@ class Verbs:
         until = request.args["until"]
         done = await self._at_once(lambda: pause(self._reload.config, _asked(request), until), PAUSE, "pause")
         self._reload.settle.soon()
-        self._log.warning(done.text)
+        self._log.warning(done.text, kind=Event.PAUSED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: Request) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
         self._reload.settle.soon()
-        self._log.info(done.text)
+        self._log.info(done.text, kind=Event.RESUMED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def rollback(self, request: Request) -> Mapping[str, Any]:
@@ -141,7 +142,7 @@ class Verbs:
         job = partial(roll_back, self._reload.config, _asked(request), back, generation, quick=True)
         done = await self._engine.do(job)
         self._reload.settle.soon()
-        self._log.warning(done.text)
+        self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def history(self, request: Request) -> Mapping[str, Any]:

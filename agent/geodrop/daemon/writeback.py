@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
 from geodrop.errors import GeodropError
 from geodrop.state.store import Store
@@ -37,7 +38,8 @@ class WriteBack:
             store.write_back()
         left = store.unwritten()
         if left and not self._told:
-            self._log.error(left[0])
+            self._log.error(left[0], kind=Event.UNWRITTEN)
         elif self._told and not left:
-            self._log.info("what could not be written down before is written now", state=str(store.folder))
+            said = "what could not be written down before is written now"
+            self._log.info(said, kind=Event.WRITTEN, state=str(store.folder))
         self._told = left

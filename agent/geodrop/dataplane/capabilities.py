@@ -27,9 +27,12 @@ COSTS = {
 }
 
 
-def effective() -> frozenset[str]:
-    """Those of NUMBERS that are in force for this thread, with what they contain."""
-    status = Path("/proc/thread-self/status").read_text(encoding="ascii", errors="replace")
+def effective(process: str = "thread-self") -> frozenset[str]:
+    """Those of NUMBERS that are in force for this thread, or for another process, with what they contain.
+
+    Raises OSError for a process that is not there.
+    """
+    status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
     [line] = [line for line in status.splitlines() if line.startswith("CapEff:")]
     bits = int(line.split()[1], 16)
     found = {name for name, number in NUMBERS.items() if bits >> number & 1}

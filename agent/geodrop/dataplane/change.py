@@ -78,13 +78,16 @@ class Change:
         /,
         *,
         anew: bool = False,
+        full: bool = True,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent
     ) -> Report | None:
         """Put a ruleset in force, as a new generation unless the kernel holds just that.
 
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
-        put in force. None if nothing had to be done, which `anew` rules out. Raises what `arrange` does, and before a
-        new ruleset is put in force what the store does, with what was before.
+        put in force. None if nothing had to be done, which `anew` rules out. Whether the kernel holds it is told from
+        all that it holds, or if not `full` from all but the elements of maps, which it lets nobody change.
+
+        Raises what `arrange` does, and before a new ruleset is put in force what the store does, with what was before.
         """
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
@@ -93,7 +96,7 @@ class Change:
         wanted = replace(self.intent, **{**known, **asked_for})
         view = ruleset.paused(wanted.paused)
         holds = self.before.digest == ruleset.digest
-        same = holds and not anew and not self.engines.verify(view)
+        same = holds and not anew and not self.engines.verify(view, full=full)
         highest = max(self.intent.generation, self.before.generation)
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)

@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 
 VIRTUAL = frozenset(
     {"bridge", "veth", "tun", "ipip", "sit", "gre", "gretap", "erspan", "ip6gre", "ip6gretap", "ip6tnl", "vti", "vti6"}
-    | {"xfrm", "vxlan", "geneve", "wireguard", "ppp", "bareudp", "gtp", "dummy", "ifb", "nlmon", VRF}
+    | {"ip6erspan", "xfrm", "vxlan", "geneve", "wireguard", "ovpn", "ppp", "bareudp", "gtp", "pfcp", "amt", "netkit"}
+    | {"dummy", "ifb", "nlmon", VRF}
 )
-"""Kinds (IFLA_INFO_KIND, rtnetlink(7)) that are never taken unless named: their packets came in by another interface,
-or from this very host."""
+"""Kinds (IFLA_INFO_KIND, rtnetlink(7); `kind` of each rtnl_link_ops of Linux, as in drivers/net/netkit.c) that are
+never taken unless named: their packets came in by another interface, or from this very host."""
 
 LOOPBACK = "lo"
 

@@ -61,8 +61,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     asked: Asked,
     *,
     quick: bool = False,
+    full: bool = True,
 ) -> Loaded:
-    """The same for who holds the lock, from a file or what was read of one; `quick` as for Change.
+    """The same for who holds the lock, from a file or what was read of one; `quick` as for Change, `full` as for `put`.
 
     Who loads or reloads by name leaves a rollback behind.
 
@@ -83,7 +84,13 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
         report = change.put(
-            ruleset, selected, engine_name, rolled_back=rolled_back, interfaces=storable(names), engine=engine_name
+            ruleset,
+            selected,
+            engine_name,
+            full=full,
+            rolled_back=rolled_back,
+            interfaces=storable(names),
+            engine=engine_name,
         )
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]

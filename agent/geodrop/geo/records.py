@@ -7,7 +7,8 @@ one of a lone `country_code`.
 
 Only what decides is read: codes of a country, of its subdivisions, of a continent where there is no country. Names in
 twenty languages, coordinates and postal codes may be broken, and the region is sound all the same. A file of cities has
-a few thousand distinct combinations of these fields in hundreds of thousands of records; each is read once.
+a few thousand distinct combinations of these fields in hundreds of thousands of records; each is read once. Codes
+in MaxMind's shape are read through geoip2's model of it, which is given nothing else.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+
+from geoip2.models import City
 
 from geodrop.geo.section import damaged
 from geodrop.policy.countries import CONTINENTS, UNKNOWN, UNKNOWN_CODES, Region, country_region
@@ -76,23 +79,30 @@ class RegionReader:
         return region
 
     def _read(self, record: Record) -> Region:
-        code = self._of(record, "country_code") or self._of(record, "country", "iso_code")
+        code = self._of(record, "country_code") or self._model(record, country="iso_code").country.iso_code
         located = bool(code)
         if not code:
-            code = self._of(record, "registered_country", "iso_code")
-        region = country_region(code)
+            code = self._model(record, registered_country="iso_code").registered_country.iso_code
+        region = country_region(code or "")
         if region.country:
             # Those of a record without a country would not be of the one that an address is registered in.
             return _with_subdivisions(region, self._within(record)) if located else region
-        if code not in UNKNOWN_CODES:
+        if code and code not in UNKNOWN_CODES:
             self.strange.add(code)
-        continent = self._of(record, "continent_code") or self._of(record, "continent", "code")
-        return Region(continent=continent if continent in CONTINENTS else "")
+        continent = self._of(record, "continent_code") or self._model(record, continent="code").continent.code
+        return Region(continent=continent if continent and continent in CONTINENTS else "")
 
-    def _within(self, record: Record) -> tuple[str, ...]:
+    def _model(self, record: Record, **wanted: str) -> City:
+        """MaxMind's model with one code of one field of a record, so that other fields may be broken."""
+        shaped: dict[str, Any] = {field: {key: self._of(record, field, key)} for field, key in wanted.items()}
+        return City(None, **shaped)
+
+    def _within(self, record: Record) -> Iterable[str]:
         """The codes of the subdivisions that a record names, the largest first."""
         if "subdivisions" in record:
-            return self._subdivisions(record["subdivisions"])
+            codes = self._subdivisions(record["subdivisions"])
+            model = City(None, subdivisions=[{"iso_code": code} for code in codes])
+            return (subdivision.iso_code or "" for subdivision in model.subdivisions)
         if "region_code" in record:
             return (self._of(record, "region_code"),)
         # IPinfo has its code here where the name has a field of its own, and the name where it has not.

@@ -22,10 +22,11 @@ class Written:
 
 @dataclass(slots=True)
 class Origins:
-    """Of a whole policy, by name."""
+    """Of a whole policy, by name; `never_drop` is None where it is not written."""
 
     groups: dict[str, Place] = field(default_factory=dict)
     services: dict[str, Written] = field(default_factory=dict)
+    never_drop: Place | None = None
 
     def of(self, service: Service, key: str) -> Place:
         """Where a key of a service has its value; where the service begins if the key is not written."""

@@ -221,6 +221,7 @@ class _Parser:
     def _never_drop(self, given: Mapping[str, Node]) -> NeverDrop:
         if "never_drop" not in given:
             return NEVER_DROP
+        self.origins.never_drop = given["never_drop"].place
         parts = shape.fields(self.report, given["never_drop"], "never_drop", NEVER)
         prefixes: dict[Network, int] = {}
         ports = Ports()

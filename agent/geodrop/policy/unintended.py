@@ -31,8 +31,10 @@ EPHEMERAL = (32_768, 60_999)
 def check_intent(policy: Policy, origins: Origins, report: Report) -> None:
     """Warn of what was hardly meant, in a policy without errors."""
     prefixes = _Prefixes(policy)
+    _check_never_drop(policy, origins, report)
     for service in policy.services:
         _check_special(prefixes, service.deny, report)
+        _check_never_judged(policy, service, origins, report)
         for verdict in Verdict:
             _check_everything(prefixes, service, verdict, origins, report)
         if service.default is Verdict.DROP:
@@ -78,9 +80,12 @@ class _Prefixes:
 
 def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: Report) -> None:
     """Special addresses pass unless a prefix says otherwise: neighbours, load balancers and monitoring have them."""
-    for member, held in prefixes.of(lines):
-        if not held.special or any(held.everything(family) for family in FAMILIES):
-            continue  # the other warning says more
+    members = list(prefixes.of(lines))
+    if any(_is_everything(family, [held.spans[family] for _, held in members]) for family in FAMILIES):
+        return  # the other warning says more
+    for member, held in members:
+        if not held.special:
+            continue
         more = f" and {len(held.special) - 1:,} more" if len(held.special) > 1 else ""
         which = f" ({held.special[0]}{more})" if member.kind is LineKind.LIST else ""
         report.warning(
@@ -105,6 +110,38 @@ def _check_everything(
         if not whole and _is_everything(family, [held.spans[family] for _, held in members]):
             message = f"the prefixes of {key} hold every IPv{family} address together: {effect}; {instead}"
             report.warning(origins.of(service, key), message)
+
+
+def _check_never_drop(policy: Policy, origins: Origins, report: Report) -> None:
+    """What is never dropped is no service's business."""
+    for family in FAMILIES:
+        if origins.never_drop and _is_everything(family, [spans(policy.never_drop.prefixes, family)]):
+            message = (
+                f"never_drop holds every IPv{family} address, so no service drops any of it; write only those that "
+            )
+            report.warning(origins.never_drop, message + "must always pass")
+
+
+def _check_never_judged(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+    """Ports that are written out for a service, and accepted before it is asked; tcp/22 where nothing else is said."""
+    passed = [
+        f"{word}/{low}" + (f"-{high}" if high > low else "")
+        for word, ports, never in (
+            ("tcp", service.match.ports.tcp, policy.never_drop.ports.tcp),
+            ("udp", service.match.ports.udp, policy.never_drop.ports.udp),
+        )
+        for low, high in ports
+        if not without(((low, high),), never)
+    ]
+    if passed:
+        by = (
+            "never_drop" if origins.never_drop else "never_drop, which is  ports: {tcp: [22]}  where it is not written,"
+        )
+        report.warning(
+            origins.of(service, "match"),
+            f"{by} accepts {', '.join(passed)} before service {shown(service.name)} is asked, so it drops nothing "
+            "there; take it out of one of the two",
+        )
 
 
 def _check_nobody(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
@@ -136,13 +173,13 @@ def _check_replies(policy: Policy, service: Service, origins: Origins, report: R
     if _takes_answers(service, TCP, service.match.ports.tcp) and service.established is Established.CUT:
         lost.append(_Answers("its own TCP connections", "established: keep"))
     if _takes_answers(service, UDP, service.match.ports.udp) and not policy.never_drop.prefixes:
-        lost.append(_Answers("its DNS queries", "its resolvers in prefixes of never_drop"))
+        lost.append(_Answers("its DNS queries", "its resolvers under prefixes of never_drop"))
     if lost:
         report.warning(
             origins.of(service, "match"),
             f"service {shown(service.name)} is not limited to ports, so under  default: deny  this host loses answers "
-            f"to {' and '.join(one.what for one in lost)}; write a match with the ports that it serves, or  "
-            f"{',  and '.join(one.keep for one in lost)}",
+            f"to {' and '.join(one.what for one in lost)}; write a match with the ports that it serves, or let them "
+            f"in: {', '.join(one.keep for one in lost)}",
         )
 
 

@@ -43,14 +43,26 @@ def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -
 def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> Pieces[list[dict[str, Any]]]:
     """The same of a few, piece by piece; each piece by what is loaded then."""
     found: list[dict[str, Any]] = []
-    for start in range(0, len(addresses), PIECE):
-        found += underway.undisturbed(partial(_piece, config, addresses[start : start + PIECE], at))
+    for portion in _portions(addresses):
+        found += underway.undisturbed(partial(_piece, config, portion, at))
         yield
     return found
 
 
 def _piece(config: Config, addresses: Sequence[str], at: float | None) -> list[dict[str, Any]]:
     return [*explain_loaded(config, addresses, at)]
+
+
+def _portions(addresses: Sequence[str]) -> Iterator[list[str]]:
+    """So many addresses at once, and each prefix by itself: it may take as long as they do."""
+    portion: list[str] = []
+    for text in addresses:
+        if portion and (len(portion) == PIECE or "/" in text or "/" in portion[-1]):
+            yield portion
+            portion = []
+        portion.append(text)
+    if portion:
+        yield portion
 
 
 def explain_by(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 MAX_INTERVALS = 20_000
-"""Of a prefix; the daemon answers nobody else while it goes through them, some 10 ms."""
+"""Of a prefix; the daemon answers nobody else while it goes through them, some 20 ms."""
 
 NEXT_STEP = "write 192.0.2.1, 192.0.2.1:443, [2001:db8::1]:443 or 192.0.2.0/24"
 

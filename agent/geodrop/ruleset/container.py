@@ -31,7 +31,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from geodrop.errors import DataError, Excused
+from geodrop.errors import DataError, Excused, not_opened
 from geodrop.inputs import open_regular
 from geodrop.ruleset.fields import Bounds, Field, Invalid, anything, decode, mapping, record, text, whole
 from geodrop.ruleset.sealed import Sealed
@@ -176,7 +176,7 @@ def _open_path(path: str | os.PathLike[str], base: Callable[[str], Container | N
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise DataError(f"{name}: {error.strerror}", "compile one with: geodrop compile") from error
+        raise not_opened(name, error, DataError, "compile one with: geodrop compile") from error
 
 
 def _no_base(_: str) -> None:

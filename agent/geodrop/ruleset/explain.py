@@ -103,7 +103,7 @@ def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = Fa
             would_drop=would_drop,
             verdict="drop" if would_drop and mode == "enforce" else "accept",
             mode=mode,
-            starts=_moment(service.starts) if service.starts is not None and _waits(service, now) else None,
+            starts=_starts(service, now),
             embedded=None if embedded is None else str(embedded),
         )
 
@@ -112,8 +112,11 @@ def _waits(service: ServiceSpec, now: float) -> bool:
     return service.starts is not None and now < service.starts
 
 
-def _moment(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _starts(service: ServiceSpec, now: float) -> str | None:
+    """Until when nothing is dropped that would be; where the mode is monitor, that is not until anything."""
+    if service.starts is None or not _waits(service, now) or service.mode == "monitor":
+        return None
+    return datetime.fromtimestamp(service.starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _region(ruleset: Ruleset, zone: int, *, embedded: bool) -> str | None:

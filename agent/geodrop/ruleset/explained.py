@@ -40,7 +40,8 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
     for one in found:
         verdict = "DROP" if one["verdict"] == "drop" else "ACCEPT"
         # Of a prefix that is judged in several ways, no single line of the policy would change all of it.
-        change = _change(one, asked if "/" in asked else one["embedded"] or one["address"]) if whole else ""
+        who = str(ip_network(asked, strict=False)) if "/" in asked else one["embedded"] or one["address"]
+        change = _change(one, who) if whole else ""
         text = _reason(one, alone=whole) + (change and f"; {change}")
         said.setdefault((verdict, text), []).append(one)
     for (verdict, text), same in said.items():

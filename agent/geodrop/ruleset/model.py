@@ -52,11 +52,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from ipaddress import IPv4Address, IPv6Address
 
+SMALLER = "let services that judge alike be one service, or deny fewer regions"
+
 __all__ = [
     "MAX_CLASSES",
     "MAX_ZONES",
     "NO_CLASS",
     "OTHER",
+    "SMALLER",
     "Embedding",
     "Input",
     "Meta",
@@ -94,6 +97,8 @@ class Ruleset:
         try:
             meta = schema.meta_of(opened.meta)
             schema.check_sections(meta, opened.sections, {one: found.sha256 for one, found in opened.table.items()})
+        except schema.OversizedError as error:
+            raise DataError(f"{name}: more than a kernel should be given ({error})", SMALLER) from error
         except Invalid as invalid:
             raise DataError(f"{name}: damaged ruleset ({invalid})", "compile it again") from invalid
         return cls(opened.digest, meta, opened.sections, opened)

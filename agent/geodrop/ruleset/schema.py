@@ -42,7 +42,7 @@ from geodrop.ruleset.meta import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sized
 
     Order = Literal["little", "big"]
 
@@ -53,6 +53,11 @@ MAX_NUMBERS = 1 << 16
 """What a section numbers with 16 bits."""
 MAX_TARGETS = 3 * MAX_CLASSES
 MAX_INPUTS = 2_048
+
+MAX_INTERVALS, MAX_INTERVALS_IN_ALL = 1 << 20, 4 << 20
+"""Intervals of one nftables map, and of all: three times the world (350,000 in IPv4), and six services that deny
+all of it but one country. Each takes the kernel 200 to 480 bytes, twice while one generation takes over from another,
+and the units have 4 GB."""
 
 # bpf/layout.h and compile/xdp.py; a test compares them.
 ROOT_BYTES, ENTRY_BYTES, LINE_BYTES, DIGEST_BYTES = 4 << 16, 8, 64, 32
@@ -199,6 +204,7 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
     again. The lines of the xdp tables are the exception: what one of them means shows only on the way to it, so the
     program bounds what it reads there with each packet (bpf/lookup.h).
     """
+    check_intervals(meta, sections)
     checks = _Sections(sections, hashes)
     zones, services = len(meta.zones), len(meta.services)
     for family, width in WIDTH.items():
@@ -229,6 +235,24 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
         checks.check(_digest, "xdp/digest")
     if unknown := sections.keys() - checks.taken:
         raise Invalid("is a section that nothing reads").inside(shown(min(unknown)))
+
+
+class OversizedError(Invalid):
+    """It is whole, and more than a kernel should be given."""
+
+
+def check_intervals(meta: Meta, sections: Mapping[str, Sized]) -> None:
+    """That a kernel has room for the nftables maps; raises OversizedError."""
+    total = 0
+    for service in meta.services:
+        for family in WIDTH:
+            name = f"nft/{service.name}/ipv{family}"
+            count = len(sections.get(f"{name}/targets", b"")) // 2
+            if count > MAX_INTERVALS:
+                raise OversizedError(f"{count:,} intervals, {MAX_INTERVALS:,} is the most").inside(name)
+            total += count
+    if total > MAX_INTERVALS_IN_ALL:
+        raise OversizedError(f"{total:,} intervals in all maps, {MAX_INTERVALS_IN_ALL:,} is the most").inside("nft")
 
 
 _right: dict[tuple[object, ...], None] = {}

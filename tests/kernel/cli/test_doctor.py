@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from geodrop.errors import user_name
+from tests.users import as_user
+
 if TYPE_CHECKING:
     from tests.kernel.cli.conftest import Host
 
@@ -21,7 +24,9 @@ def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> 
     assert all(one["cost"] for one in done["findings"] if one["status"] == "missing")
     [interface] = [one for one in done["findings"] if one["name"] == "interface eth0"]
     assert "driver veth" in interface["found"]
-    assert "geodrop can enforce here with engine auto" in host.geodrop.good("doctor").out
+    said = host.geodrop.good("doctor").out
+    assert "geodrop can enforce here with engine auto" in said
+    assert f"ok       user: {user_name()}, as which the daemon runs" in said
     # `ip netns` leaves a stub of /sys here: what a container without a bpffs has.
     config.write_text(base + "engine: xdp\n")
     missing = host.geodrop.run("doctor")
@@ -33,11 +38,10 @@ def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> 
 
 def test_without_any_privilege_it_still_answers(host: Host) -> None:
     """As nobody: what could not be tried is said, and the exit code is 69, not a traceback."""
-    nobody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "--bounding-set", "-all")
     folder = host.geodrop.folder
     for path in (folder, *folder.parents):
         if path.owner() == "root" and path.stat().st_mode & 0o005 != 0o005:
             path.chmod(path.stat().st_mode | 0o005)
-    done = type(host.geodrop)(folder, host.netns, nobody).run("doctor")
+    done = type(host.geodrop)(folder, host.netns, as_user()).run("doctor")
     assert done.code == 69, done.err
     assert "CAP_NET_ADMIN" in done.out

@@ -11,28 +11,24 @@ import pytest
 from geodrop.dataplane.xdp.bcc_loader import BccLoader
 from geodrop.dataplane.xdp.engine import LAYOUT
 from tests.bcc import require_bcc
+from tests.bpffs import own_mounts
 from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
-
-MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 300"
 
 
 @pytest.fixture
 def xdp(host: Host) -> Iterator[Host]:
     """A host with a veth interface, in a mount namespace where a bpffs is mounted; `cn` and `ru` have xdp tables."""
-    with subprocess.Popen(["unshare", "--mount", "sh", "-c", MOUNT], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
+    with own_mounts() as entering:
         host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
         for name in ("eth0", "far0"):
             host.netns.run("ip", "link", "set", name, "up")
-        inside = Geodrop(host.geodrop.folder, host.netns, ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"))
+        inside = Geodrop(host.geodrop.folder, host.netns, entering)
         for ruleset in (host.cn, host.ru):
             options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset]
             inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
         yield dataclasses.replace(host, geodrop=inside)
         inside.run("unload")
-        holder.kill()
 
 
 def test_from_load_to_unload(xdp: Host) -> None:

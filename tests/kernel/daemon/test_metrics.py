@@ -10,6 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tests.cli import TIMEOUT
 from tests.daemons import daemon
 
 if TYPE_CHECKING:
@@ -63,11 +64,20 @@ def test_metrics_tell_what_the_kernel_counted(host: Host) -> None:
 
 
 def test_a_taken_port_does_not_stop_the_daemon(host: Host) -> None:
-    """Enforcement matters more than being watched: the daemon says that it cannot serve metrics, and enforces."""
+    """Enforcement matters more than being watched: the daemon enforces, and has it as a problem in status meanwhile."""
     with host.netns.entered():
         taken = socket.create_server(("127.0.0.1", 9817))
-    with taken, daemon(host.geodrop) as running:
-        assert host.drops("1.0.0.1")
+    with daemon(host.geodrop) as running:
+        with taken:
+            assert host.drops("1.0.0.1")
+            status = host.geodrop.run("status", "--json")
+            assert (status.code, status.json["enforcing"]) == (1, True)
+            [problem] = status.json["problems"]
+            assert problem.startswith("metrics cannot be served: ")
+        deadline = time.monotonic() + TIMEOUT
+        while host.geodrop.run("status", "--json").json["problems"]:
+            assert time.monotonic() < deadline
+        assert "geodrop_up 1.0" in scrape(host)
     assert "metrics cannot be served" in running.log
 
 

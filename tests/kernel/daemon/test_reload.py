@@ -208,3 +208,19 @@ def test_a_file_that_changes_is_loaded(host: Host) -> None:
         running.wait_for("STATUS=generation 1 -> 2")
         assert "reloading, since files changed" in running.log
         assert host.drops("2.0.0.1")
+
+
+def test_a_failure_is_an_object_too(host: Host, running: Daemon) -> None:
+    """Programs read what is wrong, where and what to do; people read it on stderr. Without a daemon too."""
+    host.deny("nowhere")
+    failed = host.geodrop.run("reload", "--json")
+    found = failed.json
+    assert (failed.code, found["exit"]) == (78, 78)
+    assert found["place"].startswith(f"{host.folder}/policy.yaml:")
+    assert "nowhere" in found["error"]
+    assert found["next_step"]
+    assert f"{found['place']}: error: {found['error']}" in failed.err
+    assert host.geodrop.run("status").out.count('"nowhere"') == 1, "each trouble once"
+    running.end()
+    dead = host.geodrop.run("reload", "--json")
+    assert (dead.code, dead.json["exit"], dead.json["place"]) == (69, 69, None)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli import TIMEOUT
 from tests.daemons import Daemon, daemon
 
 if TYPE_CHECKING:
@@ -55,6 +57,52 @@ def test_the_next_one_takes_over(host: Host) -> None:
         assert "the last good ruleset is in force already" in second.log
         assert host.table() == before
         assert "unchanged" in host.geodrop.good("reload").out
+
+
+def test_a_table_of_our_name_is_in_the_way(host: Host) -> None:
+    """It stays as it is, and whoever asks is told what to do (69); the daemon lives, and enforces once it is gone."""
+    host.netns.run("nft", "add", "table", "inet", "geodrop", "{ chain other { } ; }")
+    foreign = host.table()
+    with daemon(host.geodrop) as running:
+        for verb in ("status", "pause", "unload"):
+            refused = host.geodrop.run(verb)
+            assert refused.code == 69
+            assert "look at it with: nft list table inet geodrop; delete or rename it" in refused.err
+        assert host.table() == foreign
+        host.netns.run("nft", "delete", "table", "inet", "geodrop")
+        deadline = time.monotonic() + TIMEOUT
+        while "comment" not in host.table():
+            assert time.monotonic() < deadline, running.log
+            time.sleep(0.1)
+        assert running.process.poll() is None
+    assert host.drops("1.0.0.1")
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_what_a_boot_loaded_is_taken_over(host: Host, *, elsewhere: bool) -> None:
+    """It is not loaded again, also where it is to judge other interfaces: then the rules of the hook change."""
+    with daemon(host.geodrop) as first:
+        first.end()
+    host.netns.run("nft", "flush", "ruleset")
+    if elsewhere:
+        text = (host.folder / "agent.yaml").read_text()
+        (host.folder / "agent.yaml").write_text(text.replace("interfaces: [lo]", 'interfaces: ["eth*"]'))
+    host.geodrop.good("load", "--boot")
+    booted = parts_of(host)
+    host.agent()
+    with daemon(host.geodrop) as second:
+        assert "the last good ruleset is in force already" in second.log
+        assert parts_of(host) == booted
+        assert 'iifname "lo"' in host.table()
+        assert ('iifname "eth' in host.table()) is False
+        status = host.geodrop.good("status", "--json").json
+        assert (status["generation"], status["healthy"]) == (2, True)
+
+
+def parts_of(host: Host) -> list[str]:
+    """The table, its chains and its maps, each with the number that the kernel gave it when it was made."""
+    lines = map(str.strip, host.netns.run("nft", "-a", "list", "table", "inet", "geodrop").splitlines())
+    return [line for line in lines if line.startswith(("table", "chain", "map")) and "# handle" in line]
 
 
 def test_last_good_comes_before_the_compiler(host: Host) -> None:

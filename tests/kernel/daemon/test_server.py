@@ -22,6 +22,7 @@ from geodrop.daemon.listener import PLACES
 from geodrop.daemon.server import Request, Server, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.daemons import daemon
+from tests.users import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,11 +168,8 @@ def test_slow_writers_are_cut_off(running: Daemon) -> None:
         assert 4 < time.monotonic() - began < 60
 
 
-AS_NOBODY = """
-import os, sys
-os.setgroups([])
-os.setresgid(65534, 65534, 65534)
-os.setresuid(65534, 65534, 65534)
+ASKING = """
+import sys
 from geodrop.control import client
 client.control_socket = lambda: sys.argv[1]
 try:
@@ -186,9 +184,8 @@ def test_strangers_have_no_way_in(host: Host, running: Daemon) -> None:
     assert running.control.stat().st_mode & 0o777 == 0o660
     for folder in (host.folder, *host.folder.parents[:2]):
         folder.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, "-c", AS_NOBODY, str(running.control)], check=True, capture_output=True, text=True
-    )
+    asking = [*as_user(), sys.executable, "-c", ASKING, str(running.control)]
+    done = subprocess.run(asking, check=True, capture_output=True, text=True)
     assert done.stdout.startswith("PrivilegeError")
     assert "geodrop-monitor" in done.stdout
 

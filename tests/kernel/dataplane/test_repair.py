@@ -9,22 +9,29 @@ from typing import Any
 import pytest
 
 from geodrop.config import Config
-from geodrop.dataplane.change import Change
+from geodrop.dataplane.boot import boot
+from geodrop.dataplane.change import Change, by_me
 from geodrop.dataplane.engine import Difference
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.load import load, unload, what_is_loaded
+from geodrop.dataplane.load import apply_file, load, unload, what_is_loaded
 from geodrop.dataplane.nftables import observe
 from geodrop.dataplane.nftables.engine import NftablesEngine
 from geodrop.dataplane.nftables.model import Snapshot
 from geodrop.dataplane.nftables.netlink import Connection
 from geodrop.dataplane.repair import Known, check_share, look
+from geodrop.dataplane.settle import settle
 from geodrop.errors import DataError
 from geodrop.state.history import Asked
 from geodrop.state.store import Store
+from tests.databases import country
 from tests.namespaces import Namespace
-from tests.worlds import POLICY_CN, packed
+from tests.worlds import HEAD, POLICY_CN, WORLD, packed
 
 ASKED = Asked("repair", 0, why="nft (process 5)")
+
+MANY = WORLD | {f"1{high}.{low}.0.0/24": country("CN") for high in range(10) for low in range(0, 250, 2)}
+"""So much that one more country is a small change."""
+POLICY_MORE = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN, RU]\n"
 
 
 @pytest.fixture
@@ -229,6 +236,38 @@ def test_a_flush_while_it_looks(config: Config, netns: Namespace, monkeypatch: p
     seen = look(config, Known(), ASKED)
     assert look(config, seen.known, ASKED).known.observed.generation == 2
     assert what_is_loaded(config)[1].generation == 2
+
+
+def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
+    """The table is made once and the history says so, whatever else was to be done: a thin generation to be made whole,
+    a load of the same ruleset, something that an audit found, a boot.
+    """
+    file = tmp_path / "other.ruleset"
+    file.write_bytes(packed(POLICY_MORE, tmp_path, MANY))
+    load(str(file), config, "nftables", ())
+    policy = str(file.with_name("less.ruleset"))
+    Path(policy).write_bytes(packed(POLICY_CN, tmp_path, MANY))
+    thin = apply_file(policy, config, "nftables", (), by_me("reload"), quick=True)
+    assert NftablesEngine().is_thin()
+    known = look(config, Known(), ASKED).known
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    after, table = seen.known.observed, made(netns)
+    assert after.generation == thin.after.generation + 1
+    assert settle(config) is None
+    assert apply_file(policy, config, "nftables", (), by_me("reload"), quick=True).report is None
+    look(config, seen.known, ASKED, found=seen.differences)
+    boot(config, by_me("boot"), time.time())
+    look(config, seen.known, ASKED, links_changed=True, again=True)
+    assert (made(netns), Engines.here().observe()) == (table, after)
+    entries = Store(config.state).history.entries()
+    loaded = [one.generation for one in entries if one.put_in_force and one.generation > thin.after.generation]
+    assert loaded == [after.generation]
+
+
+def made(netns: Namespace) -> list[str]:
+    """The table and all that is in it, each with the number that the kernel gave it when it was made."""
+    return [line for line in netns.run("nft", "-a", "list", "ruleset").splitlines() if "# handle" in line]
 
 
 def test_what_an_audit_found(config: Config) -> None:

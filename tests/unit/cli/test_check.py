@@ -1,8 +1,12 @@
+import json
+import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from geodrop.ruleset.container import open_file
+from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
 from tests.cli import Geodrop
 from tests.databases import country, write_database
@@ -36,8 +40,12 @@ def test_bad_policy(tmp_path: Path) -> None:
 def test_policy_of_agent_yaml(tmp_path: Path) -> None:
     """Without a name, the policy that agent.yaml names is checked."""
     (tmp_path / "mine.yaml").write_text(GOOD)
+    write_database(tmp_path / "x.mmdb", {"1.0.0.0/24": country("CN")})
     (tmp_path / "agent.yaml").write_text("source: {policy: mine.yaml, databases: [x.mmdb]}\n")
-    assert "mine.yaml: good" in Geodrop(tmp_path).good("check").out
+    out = Geodrop(tmp_path).good("check").out
+    assert "mine.yaml: good" in out
+    assert "x.mmdb: good, GeoIP2-City, built " in out or "x.mmdb: good, GeoIP2-Country, built " in out
+    assert "can read all of it" in out
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "folder"])
@@ -48,6 +56,88 @@ def test_policy_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     assert done.code == 78
     assert name in done.err
     assert "Traceback" not in done.err
+
+
+def test_every_problem_at_once(tmp_path: Path) -> None:
+    """Those of the policy, of a damaged database and of one that is not there; in JSON too, with the first in front."""
+    (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "ZZ"))
+    (tmp_path / "bad.mmdb").write_text("garbage")
+    databases = [item for name in ("bad", "none") for item in ("--database", str(tmp_path / f"{name}.mmdb"))]
+    done = Geodrop(tmp_path).run("check", str(tmp_path / "policy.yaml"), *databases, "--json")
+    assert done.code == 78
+    for part in ('"ZZ" is no country', "bad.mmdb: not a MaxMind DB file", "none.mmdb: No such file"):
+        assert part in done.err
+    found = done.json
+    assert found["place"] == f"{tmp_path}/policy.yaml:3:48"
+    assert found["error"].endswith('"ZZ" is no country')
+    assert found["next_step"].startswith("what databases do not know")
+    assert (found["exit"], len(found["problems"])) == (78, 3)
+
+
+def test_what_only_shows_with_databases(tmp_path: Path) -> None:
+    """A subdivision that no database carries is found by check, not first by the reload."""
+    write_database(tmp_path / "c.mmdb", {"1.0.0.0/24": country("UA")})
+    (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "UA-43"))
+    geodrop = Geodrop(tmp_path)
+    geodrop.good("check", str(tmp_path / "policy.yaml"))
+    done = geodrop.run("check", str(tmp_path / "policy.yaml"), "--database", str(tmp_path / "c.mmdb"))
+    assert (done.code, "no loaded database carries this subdivision" in done.err) == (78, True)
+
+
+@pytest.mark.parametrize("closed", ["policy.yaml", "x.mmdb", "lists/bad.txt"])
+def test_the_user_of_the_daemon_has_to_read_it(tmp_path: Path, closed: str) -> None:
+    """Root may read everything, but the daemon is not root: whoever owns its state has to, or it is 77 and said who."""
+    nobody = pwd.getpwnam("nobody")
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == os.geteuid() and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "list:bad") + "lists: {bad: {file: lists/bad.txt}}\n")
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "bad.txt").write_text("1.2.3.0/24\n")
+    write_database(tmp_path / "x.mmdb", {"1.0.0.0/24": country("CN")})
+    state = tmp_path / "state"
+    state.mkdir()
+    os.chown(state, nobody.pw_uid, nobody.pw_gid)
+    (tmp_path / "agent.yaml").write_text(f"source: {{policy: policy.yaml, databases: [x.mmdb]}}\nstate: {state}\n")
+    geodrop = Geodrop(tmp_path)
+    assert "user nobody, as which the daemon runs, can read all of it" in geodrop.good("check").out
+    (tmp_path / closed).chmod(0o600)
+    done = geodrop.run("check", "--json")
+    assert done.code == 77
+    assert f"{closed}: user nobody may not read it" in done.err
+    assert "namei -l" in done.err
+    assert done.json["exit"] == 77
+    geodrop.good("check", str(tmp_path / "policy.yaml"))  # a draft is for whoever writes it
+
+
+def test_agent_yaml_with_a_ruleset(tmp_path: Path) -> None:
+    """Its digest and format are checked, as the validation of a template wants it; a damaged one is 65."""
+    write_database(tmp_path / "x.mmdb", {"1.0.0.0/24": country("CN")})
+    geodrop = Geodrop(tmp_path)
+    ruleset = geodrop.compile(GOOD, tmp_path / "x.mmdb")
+    (tmp_path / "agent.yaml").write_text(f"source: {{ruleset: {ruleset}}}\nstate: {tmp_path}/state\n")
+    digest = Ruleset.open(ruleset).digest
+    assert f"test.ruleset: good, digest {digest[:12]}, for api" in geodrop.good("check").out
+    found = geodrop.good("check", "--json").json
+    assert (found["digest"], found["services"]) == (digest, ["api"])
+    data = bytearray(ruleset.read_bytes())
+    data[-1] ^= 1
+    ruleset.write_bytes(data)
+    done = geodrop.run("check", "--json")
+    assert (done.code, done.json["exit"]) == (65, 65)
+
+
+def test_agent_yaml_itself(tmp_path: Path) -> None:
+    """Without a source it may be good; with mistakes each is said with its place, in JSON too."""
+    (tmp_path / "agent.yaml").write_text("engine: nftables\n")
+    assert "agent.yaml: good, names no source" in Geodrop(tmp_path).good("check").out
+    (tmp_path / "agent.yaml").write_text("engine: fast\nwatch: maybe\n")
+    done = Geodrop(tmp_path).run("check", "--json")
+    assert done.code == 78
+    assert [one["place"] for one in json.loads(done.out)["problems"]] == [
+        f"{tmp_path}/agent.yaml:1:9",
+        f"{tmp_path}/agent.yaml:2:8",
+    ]
 
 
 def test_a_list_is_compared_with_the_ruleset_asked_for_last(tmp_path: Path) -> None:

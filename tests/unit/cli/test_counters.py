@@ -1,10 +1,11 @@
 import argparse
+import io
 import json
 
 import pytest
 
 from geodrop.cli import counters
-from geodrop.cli.counters import label, show
+from geodrop.cli.counters import label, show, show_rates
 from geodrop.dataplane.engine import Count
 from geodrop.report.counters import as_object
 
@@ -51,3 +52,53 @@ def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Programs read line by line."""
     show(COUNTS, as_json=True)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == COUNTS
+
+
+def test_rates_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what has changed, busiest first, each with how much a second and the total; within 80 columns."""
+    later = [
+        as_object(Count("api", "ipv4", None, accepted=(1010, 65000), never_drop=(2, 80))),
+        as_object(Count("api", "ipv4", "CN", dropped=(5003, 200120), would_drop=(40, 1600))),
+        *COUNTS[2:],
+    ]
+    show_rates(COUNTS, later, 2.5, as_json=False)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines] == [
+        ["api", "ipv4", "CN", "2,000", "80,000", "5,003", "dropped"],
+        ["api", "ipv4", "-", "4", "400", "1,010", "accepted"],
+        [],
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_rates_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
+    """Objects as without --watch, with rates; counters that began again have none below zero."""
+    again = [as_object(Count("api", "ipv4", "CN", dropped=(1, 40)))]
+    show_rates(COUNTS, again, 2.0, as_json=True)
+    [found] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert found["region"] == "CN"
+    assert found["dropped"] == {"packets": 1, "bytes": 40, "packets_per_second": 0, "bytes_per_second": 0}
+
+
+def test_watching_has_one_header_and_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is piped into another program is there when it has happened, and nothing is between the lines but lines."""
+    readings = iter([as_object(Count("api", "ipv4", "CN", dropped=(10 * number, 400 * number)))] for number in range(4))
+    stream = Flushed()
+    monkeypatch.setattr(counters, "read", lambda: next(readings))
+    monkeypatch.setattr(counters, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr("sys.stdout", stream)
+    with pytest.raises(StopIteration):
+        counters.run(argparse.Namespace(json=False, watch=True))
+    written = stream.getvalue()
+    assert (written.count("SERVICE"), written.count("dropped")) == (1, 3)
+    assert stream.flushed == written
+
+
+class Flushed(io.StringIO):
+    """Remembers what had been written when it was last flushed."""
+
+    flushed = ""
+
+    def flush(self) -> None:
+        """Take note."""
+        self.flushed = self.getvalue()

@@ -7,11 +7,12 @@ from geodrop.compile import build as module
 from geodrop.compile.build import absent_countries, build
 from geodrop.compile.xdp import Tables, build_tables
 from geodrop.compile.zones import Zones
-from geodrop.errors import PolicyError
+from geodrop.errors import DataError, PolicyError
 from geodrop.policy.model import Policy
+from geodrop.ruleset import schema
 from geodrop.ruleset.container import pack
 from geodrop.ruleset.explain import explain
-from geodrop.ruleset.model import Input, Ruleset, meta_json
+from geodrop.ruleset.model import SMALLER, Input, Ruleset, meta_json
 from tests.unit.compile.worlds import policy, region_map, service
 
 INPUTS = [Input("policy", "policy.yaml", "00" * 32)]
@@ -85,3 +86,17 @@ def test_inputs_are_recorded() -> None:
     ruleset = Ruleset.unpack(build(policy(service()), region_map(), INPUTS), "test")
     assert ruleset.meta.inputs == tuple(INPUTS)
     assert [one.name for one in ruleset.meta.services] == ["api"]
+
+
+def test_more_than_a_kernel_should_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused where it is compiled, and where such a file is loaded: with the map, and what to do."""
+
+    def compiled() -> bytes:
+        return build(policy(service(deny=["UA"])), region_map(), INPUTS)
+
+    data = compiled()
+    monkeypatch.setattr(schema, "MAX_INTERVALS", 0)
+    for make in (compiled, lambda: Ruleset.unpack(data, "test")):
+        with pytest.raises(DataError, match=r"\(nft/api/ipv4: \d+ intervals, 0 is the most\)") as caught:
+            make()
+        assert caught.value.next_step == SMALLER

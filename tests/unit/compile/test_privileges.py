@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from geodrop.compile.privileges import NOBODY
+from tests.users import as_user
 
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 
@@ -66,8 +67,6 @@ def test_root_becomes_nobody_for_good() -> None:
 
 def test_ambient_capabilities_are_not_passed_on() -> None:
     """Started by a daemon that is not root but has CAP_NET_ADMIN to hand on, it has none of it."""
-    capability = "+net_admin"
-    prefix = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
-    found = dropped(*prefix, f"--inh-caps={capability}", f"--ambient-caps={capability}")
+    found = dropped(*as_user(12345, "net_admin"))
     assert [int(found["before"][one], 16) for one in SETS] == [1 << 12] * 4, "the test tests something"
     assert found["after"]["Uid"].split() == ["12345"] * 4

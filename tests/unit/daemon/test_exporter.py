@@ -22,6 +22,7 @@ from geodrop.daemon.exporter import ANSWERS, MAX_REQUEST, PLACES, open_exporter
 from geodrop.daemon.listener import Connection
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.scrapes import Scrapes
+from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ def exporting(place: Place) -> Iterator[None]:
         metrics.show(scrapes.last)
         try:
             opened.append(exporter := open_exporter(place, metrics.registry, scrapes))
-            serving.append(asyncio.ensure_future(exporter.serve()))
+            serving.append(asyncio.ensure_future(exporter.serve(lambda: None)))
         except OSError as failure:
             opened.append(failure)
         ready.set()
@@ -323,3 +324,28 @@ def test_a_client_that_resets_is_no_failure() -> None:
     served.settimeout(0)
     with served:
         asyncio.run(answer())
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It worked and does no more: that is a failure, with the folder and the next step, for the task to try again."""
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    worked: list[bool] = []
+
+    def works() -> None:
+        worked.append(True)
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+
+    async def body() -> None:
+        async def nothing() -> tuple[dict[str, Any], list[dict[str, Any]]]:
+            return {}, []
+
+        exporter = open_exporter(Place(None, textfile=str(folder)), Metrics().registry, Scrapes(nothing))
+        await exporter.serve(works)
+
+    monkeypatch.setattr(module, "TEXTFILE_SECONDS", 0.0)
+    with pytest.raises(UnavailableError, match=f"cannot be written to {folder}"):
+        asyncio.run(body())
+    assert worked == [True]

@@ -6,6 +6,7 @@ import pytest
 import structlog
 
 from geodrop.daemon import log as module
+from geodrop.daemon.event import Event
 from geodrop.daemon.log import MAX_FIELD, entry, open_log
 
 
@@ -25,12 +26,16 @@ def fields(datagram: bytes) -> dict[str, str]:
 
 def test_entry() -> None:
     """Fields can be searched by name, and the message alone says it all; a value with lines keeps them."""
-    found = fields(entry({"level": "warning", "event": "reload failed", "code": 78, "reason": "a\nb=c"}))
+    found = fields(
+        entry(
+            {"level": "warning", "event": "reload failed", "kind": Event.RELOAD_FAILED, "code": 78, "reason": "a\nb=c"}
+        )
+    )
     assert found == {
         "MESSAGE": "reload failed code=78",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "geodrop",
-        "GEODROP_EVENT": "reload failed",
+        "GEODROP_EVENT": "reload-failed",
         "GEODROP_CODE": "78",
         "GEODROP_REASON": "a\nb=c",
     }
@@ -38,19 +43,21 @@ def test_entry() -> None:
 
 def test_what_others_wrote_steers_nothing() -> None:
     """The message, which people read in a terminal, is harmless; the fields say what it was."""
-    found = fields(entry({"level": "info", "event": "a\x1b[2K\nb", "culprit": "x\x1b]0;t\x07\u202e"}))
+    found = fields(
+        entry({"level": "info", "event": "a\x1b[2K\nb", "kind": Event.ASKED, "culprit": "x\x1b]0;t\x07\u202e"})
+    )
     assert found["MESSAGE"] == "a\\x1b[2K\n    | b culprit=x\\x1b]0;t\\x07\\u202e"
     assert found["GEODROP_CULPRIT"] == "x\x1b]0;t\x07\u202e"
 
 
 def test_entry_is_bounded() -> None:
     """A long text, which others may have written, does not cost the whole entry."""
-    assert len(entry({"level": "info", "event": "e", "reason": "x" * 10_000_000})) < 3 * MAX_FIELD
+    assert len(entry({"level": "info", "event": "e", "kind": Event.ASKED, "reason": "x" * 10_000_000})) < 3 * MAX_FIELD
 
 
 def test_traceback_of_a_bug() -> None:
     """An exception goes along as one field."""
-    found = fields(entry({"level": "error", "event": "a bug", "exc_info": ValueError("wrong")}))
+    found = fields(entry({"level": "error", "event": "a bug", "kind": Event.BUG, "exc_info": ValueError("wrong")}))
     assert "ValueError: wrong" in found["GEODROP_TRACEBACK"]
     assert found["MESSAGE"] == "a bug"
 
@@ -64,7 +71,7 @@ def test_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     with journal, ours:
         log = open_log()
         try:
-            log.critical("nothing is enforced", first_boot="open")
+            log.critical("nothing is enforced", kind=Event.NOT_ENFORCED, first_boot="open")
             assert fields(journal.recv(1 << 16))["GEODROP_FIRST_BOOT"] == "open"
         finally:
             structlog.reset_defaults()
@@ -76,7 +83,7 @@ def test_to_a_file(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     monkeypatch.setattr(sys, "stderr", sys.__stderr__)
     log = open_log()
     try:
-        log.info("reload done", outcome="generation 1 -> 2", quick=True)
+        log.info("reload done", kind=Event.RELOADED, outcome="generation 1 -> 2", quick=True)
         log.debug("unseen")
         log.info("repaired", culprit="\x1b[2K\r\nlevel=info event=fake")
     finally:
@@ -87,4 +94,4 @@ def test_to_a_file(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
     assert "x1b[2K" in repaired
     assert rest == []
     assert line.startswith("timestamp=")
-    assert line.endswith('level=info event="reload done" outcome="generation 1 -> 2" quick=true\n')
+    assert line.endswith('level=info kind=reloaded event="reload done" outcome="generation 1 -> 2" quick=true\n')

@@ -228,3 +228,22 @@ def test_what_a_task_does_at_its_end_is_waited_for() -> None:
         return said
 
     assert asyncio.run(body()) == ["done"]
+
+
+def test_what_fails_is_a_problem_until_it_works() -> None:
+    """As a line of status, with its next step."""
+
+    async def body() -> None:
+        own = made()
+
+        async def fail() -> None:
+            raise DataError("no room", "make some")
+
+        await own.once("metrics", fail())
+        assert own.problems() == ["no room; next: make some"]
+        own.works("another")
+        assert own.problems()
+        own.works("metrics")
+        assert own.problems() == []
+
+    asyncio.run(body())

@@ -92,6 +92,7 @@ def test_everything_in_pieces(lines: str, lists: dict[str, bytes]) -> None:
     """Pieces that make up a family are said once, at the key, however they are spread over lines, groups and lists."""
     head = "groups: {g: [0.0.0.0/1]}\nlists: {l: {file: l.txt}}\n"
     found = said(api(f"deny: [{lines}]", head), {"l.txt": b"5.5.5.5\n", **lists})
+    assert not [one for one in found if "special" in one], "that is a part of it"
     (warning,) = [one for one in found if "every" in one]
     assert warning == (
         '9:11: warning: the prefixes of deny hold every IPv4 address together: service "api" drops all of it, whatever '
@@ -179,12 +180,50 @@ def test_answers_to_what_the_host_asks(keys: str, never: str, lost: list[str]) -
     )
     assert [what for what in (TCP, UDP) if what in warning] == lost
     assert ("established: keep" in warning) == (TCP in lost)
-    assert ("its resolvers in prefixes of never_drop" in warning) == (UDP in lost)
+    assert ("its resolvers under prefixes of never_drop" in warning) == (UDP in lost)
 
 
 def test_answers_matter_only_by_default() -> None:
     """Where regions are denied by name a host's questions are answered from elsewhere."""
     assert said("services:\n  api: {default: allow, unknown: allow, deny: [CN]}\n") == []
+
+
+@pytest.mark.parametrize(
+    ("never", "by"),
+    [
+        ("", "never_drop, which is  ports: {tcp: [22]}  where it is not written,"),
+        ("never_drop: {ports: {tcp: [20-30], udp: [53]}}\n", "never_drop"),
+    ],
+)
+def test_ports_that_are_never_judged(never: str, by: str) -> None:
+    """A service for a port that never_drop accepts drops nothing there, above all for SSH, which it does unasked."""
+    text = never + "services:\n  api: {match: {ports: {tcp: [22, 443]}}, default: allow, unknown: allow, deny: [CN]}\n"
+    (warning,) = said(text)
+    line = 4 if never else 3
+    assert warning == (
+        f'{line}:16: warning: {by} accepts tcp/22 before service "api" is asked, so it drops nothing there; take it '
+        "out of one of the two"
+    )
+
+
+def test_ports_around_what_is_never_dropped_are_judged() -> None:
+    """A range that holds more than what is never dropped, and a never_drop without ports, are as people mean them."""
+    for keys in ("{tcp: [1-1023]}", "{tcp: [443], udp: [22]}"):
+        assert (
+            said(f"services:\n  api: {{match: {{ports: {keys}}}, default: allow, unknown: allow, deny: [CN]}}\n") == []
+        )
+    never = "never_drop: {}\n"
+    assert said(f"{never}services:\n  api: {{match: {{ports: {{tcp: [22]}}}}, default: allow, unknown: allow}}\n") == []
+
+
+def test_nobody_is_ever_dropped() -> None:
+    """never_drop that holds a whole family, in pieces too, leaves nothing to judge."""
+    never = "never_drop: {prefixes: [0.0.0.0/1, 128.0.0.0/1, 10.0.0.0/8], ports: {}}\n"
+    (warning,) = said(never + api("deny: [CN]"))
+    assert warning == (
+        "2:13: warning: never_drop holds every IPv4 address, so no service drops any of it; write only those that must "
+        "always pass"
+    )
 
 
 def test_unused_groups_are_one_line() -> None:

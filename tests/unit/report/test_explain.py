@@ -72,3 +72,11 @@ def test_the_kernel_is_asked_in_portions() -> None:
     assert next(given) == f"1.0.{module.BATCH // 256}.0"
     assert all(one["kernel"]["where"] == one["address"] for one in found)
     assert [len(portion) for portion in kernel.asked] == [module.BATCH]
+
+
+def test_a_prefix_is_a_portion_of_its_own() -> None:
+    """Whoever waits for the daemon waits for so many addresses, or for one prefix."""
+    asked = [*["1.2.3.4"] * (module.PIECE + 1), "1.0.0.0/8", "2.0.0.0/8", "1.2.3.4", "1.2.3.5"]
+    assert [len(portion) for portion in module._portions(asked)] == [module.PIECE, 1, 1, 1, 2]
+    assert [text for portion in module._portions(asked) for text in portion] == asked
+    assert list(module._portions([])) == []

@@ -33,7 +33,10 @@ def test_would_drop_is_the_ladder_and_verdict_the_outcome() -> None:
     assert (web.service, web.would_drop, web.verdict) == ("web", False, "accept")
     (api, _) = explain(ruleset, ip_address("1.2.3.4"), 0, paused=True)
     assert (api.would_drop, api.verdict, api.mode) == (True, "accept", "monitor")
-    assert (web.mode, web.starts) == ("monitor", "1970-01-01T00:00:05Z")
+    assert (web.mode, web.starts) == ("monitor", None), "its mode is monitor, whatever it waits for"
+    later = replace(META, services=(replace(API, starts=5), WEB))
+    (api, _) = explain(Ruleset.unpack(pack(later), "file"), ip_address("1.2.3.4"), 0)
+    assert (api.verdict, api.mode, api.starts) == ("accept", "monitor", "1970-01-01T00:00:05Z")
 
 
 def test_embedded_address_is_judged_in_its_place() -> None:

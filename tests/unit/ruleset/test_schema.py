@@ -4,6 +4,7 @@ import copy
 import json
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -73,6 +74,28 @@ def test_the_json_part(path: tuple[str | int, ...], value: object, message: str)
     schema.meta_of(JSON)
     with pytest.raises(Invalid, match=message):
         schema.meta_of(changed(*path, value=value))
+
+
+MOST, ALL = schema.MAX_INTERVALS, schema.MAX_INTERVALS_IN_ALL
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ([MOST, MOST, MOST, MOST], ""),
+        ([0, MOST + 1], rf"^nft/s0/ipv6: {MOST + 1:,} intervals, {MOST:,} is the most"),
+        ([MOST, MOST, MOST, MOST - 1, 2], rf"^nft: {ALL + 1:,} intervals in all maps, {ALL:,} is the most"),
+    ],
+)
+def test_how_much_a_kernel_is_given(counts: list[int], message: str) -> None:
+    """As many intervals as there may be, in one map and in all of them, and one more."""
+    services = [replace(META.services[0], name=f"s{at}") for at in range((len(counts) + 1) // 2)]
+    sections = {f"nft/s{at // 2}/ipv{4 + at % 2 * 2}/targets": bytes(2 * count) for at, count in enumerate(counts)}
+    if not message:
+        schema.check_intervals(replace(META, services=tuple(services)), sections)
+        return
+    with pytest.raises(schema.OversizedError, match=message):
+        schema.check_intervals(replace(META, services=tuple(services)), sections)
 
 
 def leaves(content: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:

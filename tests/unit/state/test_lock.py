@@ -10,6 +10,7 @@ import pytest
 
 from geodrop.errors import BusyError, PrivilegeError, UnavailableError
 from geodrop.state import lock
+from tests.users import as_user
 
 
 @pytest.fixture(autouse=True)
@@ -185,7 +186,6 @@ import os
 from geodrop.errors import PrivilegeError
 from geodrop.state import lock
 lock.lock_file, lock.daemon_file = lambda: "{tmp_path}/run/lock", lambda: "{tmp_path}/run/daemon"
-os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
 print(lock.control_socket())
 try:
     os.open("{tmp_path}/run/lock", os.O_RDONLY)
@@ -197,7 +197,7 @@ except PrivilegeError as failure:
     print(failure.exit_code)
 """
     with lock.exclusive(tmp_path / "c.sock"):
-        done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        done = subprocess.run([*as_user(), sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.split("\n") == [str(tmp_path / "c.sock"), "cannot be opened", "77", ""]
 
 

@@ -7,12 +7,14 @@ thousand times a second costs ten looks, and each of his own is repaired within 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from geodrop.daemon.event import Event
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.daemon.watch.lasting import Lasting
 from geodrop.daemon.watch.repairs import Repair, Repairs
@@ -98,6 +100,7 @@ class Watch:
                 more = {"unsaid": unsaid} if unsaid else {}
                 self._log.warning(
                     "repaired what somebody changed",
+                    kind=Event.REPAIRED,
                     culprit=repair.culprit,
                     what=what,
                     generation=generation,
@@ -105,7 +108,12 @@ class Watch:
                     **more,
                 )
         elif seen.covered:
-            self._log.info("interfaces changed", before=_shown(seen.before), now=_shown(seen.known.observed))
+            self._log.info(
+                "interfaces changed",
+                kind=Event.INTERFACES_CHANGED,
+                before=_shown(seen.before),
+                now=_shown(seen.known.observed),
+            )
 
     def _lasts(self, seen: Look, causes: Causes) -> bool:
         """Whether something is wrong that no repair lasts against; sees to it that it is tried again some time."""
@@ -116,7 +124,12 @@ class Watch:
             what = summary(lasting)
             delay = self.lasting.tried(what, causes.culprit, time.time())
             self._log.error(
-                "a repair did not last", what=what, culprit=self.lasting.culprit, tries=self.lasting.tries, again=delay
+                "a repair did not last",
+                kind=Event.REPAIR_DID_NOT_LAST,
+                what=what,
+                culprit=self.lasting.culprit,
+                tries=self.lasting.tries,
+                again=delay,
             )
             if self._later:
                 self._later.cancel()
@@ -127,8 +140,9 @@ class Watch:
         """Say it once, and try again, ever more seldom, with what was to be done."""
         text = error.problem
         if text != self.failure:
-            level = self._log.warning if isinstance(error, NoInterfaceError) else self._log.error
-            level("could not look after what is in force", reason=text, culprit=causes.culprit)
+            level = logging.WARNING if isinstance(error, NoInterfaceError) else logging.ERROR
+            said = "could not look after what is in force"
+            self._log.log(level, said, kind=Event.LOOK_FAILED, reason=text, culprit=causes.culprit)
         self.failure = text
         asyncio.get_running_loop().call_later(self._retry, self.events.audited, causes.found)
         self.events.forget_pins()

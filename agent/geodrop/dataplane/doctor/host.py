@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, Finding
 from geodrop.dataplane.engines import Engines
 from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.state.service_user import service_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,20 +61,30 @@ def _clock() -> Finding:
 
 
 def _places(config: Config) -> Iterator[Finding]:
-    there = next(folder for folder in (config.state, *config.state.parents) if folder.exists())
-    if os.access(there, os.W_OK | os.X_OK, effective_ids=True):
-        yield Finding("state", OK, str(config.state))
-    else:
-        step = "run as root, or name another `state` in agent.yaml"
-        cost = "no ruleset can be kept, so none is loaded"
-        yield Finding("state", MISSING, f"{there} may not be written", cost, step, ("nftables", "xdp"))
+    """Whether the user that the daemon runs as may write and read where it has to."""
+    user = service_user(config.state)
     source = config.source
     files = [one for one in (source.policy, source.ruleset, *source.databases) if one] if source else []
-    for name in files:
-        if os.access(name, os.R_OK, effective_ids=True):
+    there = next(folder for folder in (config.state, *config.state.parents) if folder.exists())
+    with user.acting():
+        writable = os.access(there, os.W_OK | os.X_OK, effective_ids=True)
+        readable = {name: os.access(name, os.R_OK, effective_ids=True) for name in files}
+    yield Finding("user", OK, f"{user.name}, as which the daemon runs: what follows is what it may do")
+    if writable or there != config.state:
+        # What is still to be made, systemd or whoever is root makes.
+        yield Finding("state", OK, str(config.state))
+    else:
+        step = f"give it to that user (chown {user.name} {there}), or name another `state` in agent.yaml"
+        cost = "no ruleset can be kept, so none is loaded"
+        found = f"user {user.name} may not write {there}"
+        yield Finding("state", MISSING, found, cost, step, ("nftables", "xdp"))
+    for name, good in readable.items():
+        if good:
             yield Finding("source", OK, name)
-        else:
-            cost = "a reload fails; what is in force stays"
-            yield Finding("source", MISSING, f"{name} cannot be read", cost, "put it there, readable for geodrop")
+            continue
+        there_is = os.path.exists(name)
+        found = f"user {user.name} may not read {name}" if there_is else f"{name} is not there"
+        step = f"see which right is missing: namei -l {name}" if there_is else "put it there"
+        yield Finding("source", MISSING, found, "a reload fails; what is in force stays", step)
     if not files:
         yield Finding("source", NOTE, "none in agent.yaml", "`run` and `reload` need one", "name it as `source`")

@@ -80,7 +80,8 @@ KINDS = (
         "NF_TABLES",
         (
             VISIBLE.destination_ports([6], [(1, 1), (3, 4)]),
-            VISIBLE.no_opening(),
+            *VISIBLE.no_openings(),
+            *transport.PROTECTED[-1].no_openings(),
             VISIBLE.shows_ports(),
             transport.neither([6]),
             transport.protects_transport(),

@@ -239,7 +239,8 @@ class Service:
 
     def _open_connections(self, service: ServiceSpec, transport: Transport, let_through: str) -> Iterator[Rule]:
         if _keeps(service):
-            yield Rule((*transport.no_opening(), goto(let_through)), "TCP that opens no connection")
+            for selector in transport.no_openings():
+                yield Rule((*selector, goto(let_through)), "TCP that opens no connection")
 
     def _control(self, service: ServiceSpec, transport: Transport) -> Iterator[Rule]:
         """Rung 2, as far as the service takes such packets."""

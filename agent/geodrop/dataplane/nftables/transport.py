@@ -100,15 +100,20 @@ class Transport:
             Cmp(CmpOp.EQ, bytes([rung2.LINK_LOCAL_HOP_LIMIT])),
         )
 
-    def no_opening(self) -> Selector:
-        """TCP that shows its flags and does not open a connection (SYN without ACK does)."""
-        mask = bytes([_SYN | _ACK])
-        return (
-            *self.protocols([rung2.TCP]),
-            self._at(13, 1),
-            Bitwise(mask, bytes(1)),
-            Cmp(CmpOp.NEQ, bytes([_SYN])),
-        )
+    def no_openings(self) -> list[Selector]:
+        """TCP that shows its flags and does not open a connection (SYN without ACK does).
+
+        Behind an authentication header one for each flag: nft 1.1 lists a mask with a gap as another mask, so a ruleset
+        that it saved would let SYN through.
+        """
+        if self.length is None:
+            return [self._flags(_SYN | _ACK, CmpOp.NEQ, _SYN)]
+        return [self._flags(_ACK, CmpOp.EQ, _ACK), self._flags(_SYN, CmpOp.EQ, 0)]
+
+    def _flags(self, mask: int, comparison: CmpOp, value: int) -> Selector:
+        """TCP of which these flags compare so."""
+        there = (*self.protocols([rung2.TCP]), self._at(13, 1))
+        return (*there, Bitwise(bytes([mask]), bytes(1)), Cmp(comparison, bytes([value])))
 
     def shows_ports(self) -> Selector:
         """Packets that hold its first four bytes, the ports of TCP and UDP."""

@@ -33,6 +33,7 @@ def main() -> None:
         sys.exit("whoever asked has ended already")
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr  # what is printed comes out as it is printed, before what ends the process
     sys.tracebacklimit = 0  # of bcc's exceptions the text is enough
     request = json.load(sys.stdin)
     try:

@@ -61,7 +61,8 @@ class LibbpfLoader:
         name = "geodrop.bpf.o" if libbpf.has_tai_clock() else "geodrop_no_clock.bpf.o"
         path = self.objects / name
         if not path.exists():
-            raise UnavailableError(f"xdp not installed: {path} is not there", "build it with: make setup")
+            step = "make install XDP=1, or in a checkout: make setup"
+            raise UnavailableError(f"xdp not installed: {path} is not there", step)
         return path
 
 

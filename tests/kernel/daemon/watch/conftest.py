@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import subprocess
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.bpffs import own_mounts
 from tests.cli import Geodrop
 from tests.daemons import Daemon, daemon
 from tests.namespaces import End, join, namespaces
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 DENIED, ALLOWED = "1.0.0.9", "3.0.0.9"
 ADDRESS = "198.18.0.1"
-MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 300"
-PATIENCE = 10.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -93,16 +92,12 @@ def edge(host: Host) -> Iterator[Edge]:
 @pytest.fixture
 def xdp_edge(edge: Edge) -> Iterator[Edge]:
     """On both engines: xdp where it can be, nftables for what is to come; with a bpffs of its own."""
-    with subprocess.Popen(["unshare", "--mount", "sh", "-c", MOUNT], stdout=subprocess.PIPE, text=True) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == "ready\n"
-        entering = ("nsenter", f"--mount=/proc/{holder.pid}/ns/mnt")
+    with own_mounts() as entering:
         geodrop = Geodrop(edge.geodrop.folder, edge.host.netns, entering)
         made = Edge(dataclasses.replace(edge.host, geodrop=geodrop), edge.far, entering)
         made.agent("auto", '["eth*"]')
         yield made
         geodrop.run("unload")
-        holder.kill()
 
 
 @contextlib.contextmanager

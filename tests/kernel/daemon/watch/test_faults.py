@@ -237,6 +237,9 @@ def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
             edge.host.netns.run("nft", "flush", "ruleset")
             until(edge, lambda status: status["repaired"] == 1 and status["enforcing"])
             assert judged(probes, DENIED)
+            # It is tried again by looking whether xdp is to be had, not by compiling.
+            entries = geodrop.good("history", "--json").json_lines
+            assert [one["outcome"] for one in entries if one["origin"] == "reload"].count("failed") == 1
             edge.inside("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
             until(edge, lambda status: "xdp" in {one["engine"] for one in status["interfaces"]})
             assert judged(probes, DENIED)

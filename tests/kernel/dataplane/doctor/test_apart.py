@@ -11,6 +11,7 @@ import pytest
 from geodrop.dataplane.doctor.apart import apart
 from geodrop.errors import PrivilegeError, UnavailableError
 from tests.namespaces import run
+from tests.users import as_user
 
 if TYPE_CHECKING:
     from tests.namespaces import Namespace
@@ -56,8 +57,6 @@ def test_without_privilege_it_is_said_that_nothing_was_tried(netns: Namespace) -
         "from geodrop.dataplane.doctor.apart import apart; from geodrop.errors import PrivilegeError\n"
         "try: apart(lambda: None)\nexcept PrivilegeError as error: print(error.message)"
     )
-    said = netns.run(
-        "setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set", "-all", sys.executable, "-c", code
-    )
+    said = netns.run(*as_user(), sys.executable, "-c", code)
     assert said.startswith("no network namespace to try it in")
     assert PrivilegeError.exit_code == 77

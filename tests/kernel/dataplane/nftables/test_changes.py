@@ -19,6 +19,8 @@ from geodrop.dataplane.nftables.netlink import OWN_PORTS, OWN_PORTS_MASK, Connec
 if TYPE_CHECKING:
     from tests.namespaces import Namespace
 
+PROC_PID_INIT_INO = 0xEFFF_FFFC  # linux/proc_ns.h
+
 
 class Foreigner:
     """Another program that commits to nf_tables and lives on; entered, it is in a namespace."""
@@ -56,6 +58,11 @@ for _ in sys.stdin:
         assert self._process.stdout.readline() == "\n"
 
 
+def numbers_are_the_kernels() -> bool:
+    """Whether processes have the numbers here that the kernel tells. In a container nobody can find one by these."""
+    return os.stat("/proc/self/ns/pid").st_ino == PROC_PID_INIT_INO
+
+
 def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
     """`nft` is named, however many messages its commit has; with its user, if it has not ended by then."""
     with Changes() as changes:
@@ -69,8 +76,11 @@ def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
         with Foreigner(netns) as process:
             process.commit()
             [change] = changes.read()
-            assert (change.process, change.user) == (process.pid, os.getuid())
-            assert change.culprit == f"{change.name} (process {process.pid}, user {os.getuid()})"
+            if numbers_are_the_kernels():
+                assert (change.process, change.user) == (process.pid, os.getuid())
+                assert change.culprit == f"{change.name} (process {process.pid}, user {os.getuid()})"
+            else:
+                assert change.culprit == f"{change.name} (process {change.process})"
 
 
 def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from tests.bpffs import own_pins
 from tests.namespaces import End, Namespace, join, namespaces
+from tests.users import NOBODY, as_user
 from tests.worlds import POLICY_CN, packed
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.dataplane.xdp.pins import Pins
-
-NOBODY = "65534"
 
 CHILD = """
 import json, sys
@@ -52,20 +51,15 @@ def place(kernel: None, tmp_path: Path) -> Iterator[tuple[Namespace, Pins, Path]
     ruleset.write_bytes(packed(POLICY_CN, tmp_path))
     with namespaces("far", "host") as [far, host], own_pins() as pins:
         join(End(far, "far0"), End(host, "eth0"))
-        os.chown(pins.folder.parent, int(NOBODY), int(NOBODY))
+        os.chown(pins.folder.parent, NOBODY, NOBODY)
         yield host, pins, ruleset
 
 
 def attempt(place: tuple[Namespace, Pins, Path], *names: str) -> Any:  # noqa: ANN401 - what the child printed
     """A load by a child with these capabilities and no other."""
     namespace, pins, ruleset = place
-    given = ",".join(("-all", *(f"+{name}" for name in names)))
-    become = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--bounding-set", given]
-    caps = ["--inh-caps", given, "--ambient-caps", given]
-    child = [sys.executable, "-c", CHILD, str(pins.folder)]
-    return json.loads(
-        namespace.run("setpriv", *become, *caps, *child, stdin=ruleset.read_bytes().hex()).splitlines()[-1]
-    )
+    child = [*as_user(NOBODY, *names), sys.executable, "-c", CHILD, str(pins.folder)]
+    return json.loads(namespace.run(*child, stdin=ruleset.read_bytes().hex()).splitlines()[-1])
 
 
 def test_three_capabilities_are_enough(place: tuple[Namespace, Pins, Path]) -> None:
@@ -85,7 +79,7 @@ def test_what_root_pins_serves_the_daemons_user(place: tuple[Namespace, Pins, Pa
     )
     made = [pins.folder, *pins.folder.rglob("*")]
     assert len(made) > 10
-    assert {path.lstat().st_uid for path in made} == {int(NOBODY)}
+    assert {path.lstat().st_uid for path in made} == {NOBODY}
     assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
     assert not pins.sets()
 

@@ -15,6 +15,7 @@ from geodrop.ruleset.model import Ruleset
 from tests.bpffs import own_pins
 from tests.namespaces import End, join, namespaces
 from tests.traffic import Traffic
+from tests.users import NOBODY, as_user
 from tests.worlds import POLICY_CN, packed
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
     from geodrop.dataplane.xdp.pins import Pins
 
-NOBODY = "65534"
 DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
 
 CHILD = """
@@ -70,9 +70,7 @@ class Host:
 
     def child(self, what: str, *names: str) -> Any:  # noqa: ANN401 - what the child printed
         """Done by that user, with these capabilities and no other."""
-        given = ",".join(("-all", *(f"+{name}" for name in names)))
-        become = ["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--no-new-privs", "--bounding-set", given]
-        command = ["setpriv", *become, "--inh-caps", given, "--ambient-caps", given, sys.executable, "-c", CHILD]
+        command = [*as_user(NOBODY, *names), sys.executable, "-c", CHILD]
         out = self.wire[1].namespace.run(
             *command, str(self.pins.folder), what, *([] if "bpf" in names else ["no bpf"]), stdin=self._ruleset.hex()
         )
@@ -98,7 +96,7 @@ def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
     with namespaces("far", "host") as [far, near], own_pins() as pins:
         wire = End(far, "far0"), End(near, "eth0")
         join(*wire)
-        os.chown(pins.folder.parent, int(NOBODY), int(NOBODY))
+        os.chown(pins.folder.parent, NOBODY, NOBODY)
         with near.entered():
             XdpEngine(pins=pins).apply(Ruleset.unpack(ruleset, "test"), 1, ["eth0"])
         yield Host(wire, pins, ruleset)

@@ -68,7 +68,7 @@ def written(*expressions: Expression, comment: str = "") -> str:
         (Transport(4).destination_ports([6], [(443, 443)]), "@th,0,8 6 @th,8,8 4 @th,208,16 443"),
         (Transport(4).shows_ports(), "@th,8,8 4 @th,208,16 >= 0"),
         (neither([51, 6]), "meta l4proto != 51 meta l4proto != 6"),
-        (VISIBLE.no_opening(), "meta l4proto 6 tcp flags & (syn | ack) != syn"),
+        (*VISIBLE.no_openings(), "meta l4proto 6 tcp flags & (syn | ack) != syn"),
     ],
     ids=str,
 )

@@ -22,12 +22,15 @@ def test_openings(flags: int, *, opening: bool) -> None:
         Meta(MetaKey.L4PROTO): bytes([TCP]),
         Payload(PayloadBase.TRANSPORT, 13, 1): bytes([flags]),
     }
-    assert applies(VISIBLE.no_opening(), known) is not opening
+    assert any(applies(one, known) for one in VISIBLE.no_openings()) is not opening
+    segment = bytes(13) + bytes([flags])
+    protected = authenticated(1, TCP, segment)
+    assert any(applies(one, protected) for one in Transport(1).no_openings()) is not opening
 
 
 def test_flags_that_cannot_be_read_are_judged() -> None:
     """A first fragment may stop before them."""
-    assert not applies(VISIBLE.no_opening(), {Meta(MetaKey.L4PROTO): bytes([TCP])})
+    assert not any(applies(one, {Meta(MetaKey.L4PROTO): bytes([TCP])}) for one in VISIBLE.no_openings())
 
 
 def authenticated(length: int, following: int, behind: bytes) -> dict[Expression, bytes]:
@@ -49,7 +52,7 @@ def test_headers_behind_an_authentication_header(length: int) -> None:
     for transport in PROTECTED:
         own = transport == Transport(length)
         assert applies(transport.destination_ports([TCP, UDP], [(443, 443)]), tcp) is own
-        assert applies(transport.no_opening(), tcp) is own
+        assert any(applies(one, tcp) for one in transport.no_openings()) is own
         assert applies(transport.shows_ports(), tcp) is own
         assert not applies(transport.destination_ports([UDP], [(443, 443)]), tcp)
         assert applies(transport.icmp_errors(), authenticated(length, 1, bytes([3]))) is own

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def test_a_missing_object_is_named(tmp_path: Path) -> None:
     """With what builds it."""
-    with pytest.raises(UnavailableError, match=r"geodrop.*\.bpf\.o is not there; build it with: make setup"):
+    with pytest.raises(
+        UnavailableError, match=r"geodrop.*\.bpf\.o is not there; make install XDP=1, or in a checkout: make setup"
+    ):
         LibbpfLoader(tmp_path).version()
 
 

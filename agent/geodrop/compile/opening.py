@@ -1,0 +1,22 @@
+"""Open what a compile reads, by the side that may: policy and databases."""
+
+from __future__ import annotations
+
+from geodrop.errors import ConfigError, DataError, not_opened
+from geodrop.inputs import open_regular
+
+
+def open_policy(path: str) -> int:
+    """Open a policy for reading; raises ConfigError or PrivilegeError if it cannot be."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise not_opened(path, error, ConfigError, "name a policy file that can be read") from error
+
+
+def open_database(path: str) -> int:
+    """Open a database for reading; raises DataError or PrivilegeError if it cannot be."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise not_opened(path, error, DataError, "name a GeoIP database (.mmdb) that can be read") from error

@@ -1,0 +1,51 @@
+"""What an entry of the log is about, in a word that never changes: whoever filters the journal goes by it.
+
+Texts may get better with each version. A word that was given out is neither changed nor used for something else;
+docs/commands.md says what each means.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Event(StrEnum):
+    """The field GEODROP_EVENT; in a log that is no journal `kind`."""
+
+    AGENT_DOUBTFUL = "agent-doubtful"
+    ASKED = "asked"
+    AUDIT_FAILED = "audit-failed"
+    BUG = "bug"
+    DATABASE_OLD = "database-old"
+    FALL_BACK_WARNING = "fall-back-warning"
+    FELL_BACK = "fell-back"
+    FILES_CHANGED = "files-changed"
+    INTERFACES_CHANGED = "interfaces-changed"
+    LAST_GOOD_FAILED = "last-good-failed"
+    LOOK_FAILED = "look-failed"
+    LOOP_FAILED = "loop-failed"
+    MAPS_NOT_WHOLE = "maps-not-whole"
+    MAPS_WHOLE = "maps-whole"
+    NOT_ENFORCED = "not-enforced"
+    NO_LAST_GOOD = "no-last-good"
+    NO_SOCKET_FOR_READERS = "no-socket-for-readers"
+    PAUSED = "paused"
+    REGIONS_APART = "regions-apart"
+    REGIONS_NOT_APART = "regions-not-apart"
+    RELOADED = "reloaded"
+    RELOAD_FAILED = "reload-failed"
+    REPAIRED = "repaired"
+    REPAIR_DID_NOT_LAST = "repair-did-not-last"
+    RESUMED = "resumed"
+    ROLLED_BACK = "rolled-back"
+    SCHEDULED = "scheduled"
+    SCHEDULE_FAILED = "schedule-failed"
+    STARTED_ROLLED_BACK = "started-rolled-back"
+    STARTED_UNLOADED = "started-unloaded"
+    START_FAILED = "start-failed"
+    STOPPING = "stopping"
+    TAKEN_OVER = "taken-over"
+    TASK_FAILED = "task-failed"
+    UNLOADED = "unloaded"
+    UNWRITTEN = "unwritten"
+    WRITTEN = "written"

@@ -1,0 +1,84 @@
+"""`make test-bare`: what README.md says to type on a fresh machine, typed on one, with all that such a machine has.
+
+A Debian that holds nothing but systemd; the checkout in /root, which only root can enter; a bpffs on /sys/fs/bpf, as
+systemd mounts it on every host; the release's own clang, nft and Python. The packages come from Debian's mirror as on
+any machine; once they are there it boots with a network of its own, in which there is nobody to ask for anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.namespaces import namespaces, run
+from tests.system.checkout import checkout, commands
+from tests.system.machine import BUILD, Machine, base, locked, wheels
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PACKAGES = ("systemd", "systemd-sysv", "dbus")
+WHEELS = "/root/wheels"
+PIP = (f"PIP_FIND_LINKS={WHEELS}", "PIP_NO_INDEX=1", "PIP_CONFIG_FILE=/dev/null")
+MACHINES_INSIDE = "bookworm"
+"""The release of the machines that tests in the machine start; made out here, where there is a mirror."""
+
+MOUNTS = """
+mount -t sysfs sysfs /sys
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mount -t bpf -o mode=0700 bpf /sys/fs/bpf
+mount -o remount,bind,rw /proc/sys
+"""
+
+
+def bare(release: str) -> Path:
+    """A new root with the checkout in it, and what pip will ask for."""
+    root = BUILD / "machines" / f"bare-{release}"
+    shutil.rmtree(root, ignore_errors=True)
+    run("cp", "--archive", "--reflink=auto", str(base(release, PACKAGES)), str(root))
+    tree = root / "root/geodrop"
+    checkout(tree)
+    (root / "root").chmod(0o700)
+    shutil.copytree(locked(release, "run", "dev", "build"), root / WHEELS[1:])
+    inside = tree / "build/machines"
+    inside.mkdir(parents=True)
+    for folder in (base(MACHINES_INSIDE), wheels(MACHINES_INSIDE)):
+        run("cp", "--archive", "--reflink=auto", str(folder), str(inside / folder.name))
+    return root
+
+
+def with_network(root: Path, command: str) -> None:
+    """Run a command in the root before it boots, with this machine's network."""
+    words = ["systemd-nspawn", "--quiet", "--as-pid2", "--register=no", "--keep-unit", f"--directory={root}"]
+    words += [f"--setenv={one}" for one in (*PIP, "DEBIAN_FRONTEND=noninteractive")]
+    subprocess.run([*words, "--chdir=/root/geodrop", "sh", "-euc", command], check=True, stdin=subprocess.DEVNULL)
+
+
+def main() -> int:
+    """Make the machine, and type in it what README.md says."""
+    release, *instead = sys.argv[1:]
+    install, *typed = commands("make test")
+    root = bare(release)
+    with_network(root, f"apt-get -q update; {install}; make test-setup")
+    with namespaces("bare") as [namespace]:
+        machine = Machine(root)
+        machine.start(namespace)
+        try:
+            machine.wait_until_up()
+            machine.run("sh", "-euc", MOUNTS)
+            for command in instead or typed:
+                print(f"\n# {release}: {command}", flush=True)
+                code = machine.show("env", "--chdir=/root/geodrop", *PIP, "sh", "-c", command)
+                if code:
+                    print(f"# {release}: {command}: exit {code}")
+                    return code
+        finally:
+            machine.stop()
+    shutil.rmtree(root)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

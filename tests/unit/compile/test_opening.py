@@ -1,0 +1,24 @@
+import pwd
+from pathlib import Path
+
+import pytest
+
+from geodrop.compile.opening import open_database, open_policy
+from geodrop.errors import ConfigError, DataError
+from geodrop.state.service_user import ServiceUser
+
+
+def test_a_right_that_is_missing(tmp_path: Path) -> None:
+    """Whatever the file is: it is 77 and names whose right, and is of the kind that its callers know."""
+    nobody = pwd.getpwnam("nobody")
+    for path in (tmp_path, *tmp_path.parents):
+        if path.stat().st_uid == 0 and path != Path("/"):
+            path.chmod(path.stat().st_mode | 0o055)
+    (tmp_path / "secret").touch(0o600)
+    secret = str(tmp_path / "secret")
+    with ServiceUser("nobody", nobody.pw_uid, nobody.pw_gid, ()).acting():
+        with pytest.raises(ConfigError, match="secret: user nobody may not read it") as policy:
+            open_policy(secret)
+        with pytest.raises(DataError, match="secret: user nobody may not read it") as database:
+            open_database(secret)
+    assert {failure.value.exit_code for failure in (policy, database)} == {77}

@@ -1,0 +1,28 @@
+"""Commands as another user than root, also where this tree lies in a folder that only root can enter, such as /root."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+NOBODY = 65_534
+
+ENTERED = """
+tree="$1" closed="$2" held="$(mktemp -d)"
+mount --bind "$tree" "$held" && mount -t tmpfs -o mode=755 tmpfs "$closed" && mkdir -p "$tree" || exit
+mount --move "$held" "$tree" && rmdir "$held" && cd "$tree" && shift 2 && exec "$@"
+"""
+"""In its own mount namespace: puts an open folder in the place of the closed one, with nothing but the tree in it."""
+
+
+def as_user(number: int = NOBODY, *capabilities: str) -> tuple[str, ...]:
+    """The beginning of a command line that runs as a user, in no group, with these capabilities and no others."""
+    given = ",".join(("-all", *(f"+{name}" for name in capabilities)))
+    become = (f"--reuid={number}", f"--regid={number}", "--clear-groups", "--no-new-privs")
+    limits = (f"--bounding-set={given}", f"--inh-caps={given}", f"--ambient-caps={given}")
+    return (*_where_others_can_enter(), "setpriv", *become, *limits)
+
+
+def _where_others_can_enter() -> tuple[str, ...]:
+    closed = [folder for folder in reversed(ROOT.parents) if not folder.stat().st_mode & 0o001]
+    return ("unshare", "--mount", "sh", "-c", ENTERED, "sh", str(ROOT), str(closed[0])) if closed else ()
