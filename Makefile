@@ -114,11 +114,12 @@ test-bare: setup ## README.md's first commands, `make test` among them, on bare 
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do $(AS_ROOT) $(BIN)/python -m tests.bare $$release || exit 1; done
 
-test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE: another
+test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE[/RELEASE]: another
 	$(call os_packages,\
 		need qemu-system-x86 command -v qemu-system-x86_64; \
 		need busybox-static command -v busybox; \
 		need wireguard-tools command -v wg; \
+		need conntrack command -v conntrack; \
 		need kmod command -v depmod;)
 	@[ -x build/kernels/virtme/bin/virtme-run ] || { $(SYSTEM_PYTHON) -m venv build/kernels/virtme \
 		&& build/kernels/virtme/bin/pip install --quiet --require-hashes -r requirements/kernels.txt; }

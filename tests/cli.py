@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.namespaces import Namespace
 
-TIMEOUT = 120  # seconds; nothing here takes long, and a command that hangs must not hang the suite
+TIMEOUT = 300  # seconds; nothing here takes long, and a command that hangs must not hang the suite
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.emulated import is_emulated
 from tests.namespaces import Namespace, namespaces, require
 
 if TYPE_CHECKING:
@@ -17,6 +18,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "/tests/kernel/" in str(item.path):
             item.add_marker(pytest.mark.root)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What is for the emulated machine alone runs nowhere else: some of it sets the clock."""
+    if item.get_closest_marker("emulated") and not is_emulated():
+        pytest.fail("this test needs an emulated machine: make test-kernels")
 
 
 @pytest.fixture

@@ -53,6 +53,38 @@ def test_xdp_outlives_the_daemon(host: Edge) -> None:
     assert host.status()["healthy"], host.status()["problems"]
 
 
+def test_what_was_observed_is_what_xdp_does(host: Edge) -> None:
+    """Probes of the program that is attached: both verdicts, on eth0, of packets that nobody sends or counts."""
+    first = host.status()["observed"]
+    host.assert_now(DENIED, ALLOWED)
+    second = host.status()["observed"]
+    assert second["packets_judged"] > first["packets_judged"] > 0
+    verdicts = {(one["interface"], one["service"], one["verdict"]) for one in second["probes"]}
+    assert verdicts == {("eth0", "api", "drop"), ("eth0", "api", "accept")}
+    assert all(one["verdict"] == one["expected"] and one["address"] for one in second["probes"])
+
+
+def test_reloads_where_the_kernel_refuses_a_quick_grace_period(host: Edge) -> None:
+    """As with nohz_full= (EINVAL): another way to wait for packets is taken, and xdp goes on judging."""
+    drop_in = "/etc/systemd/system/geodrop.service.d/grace.conf"
+    host.machine.write(drop_in, "[Service]\nSystemCallFilter=~membarrier:EINVAL\n")
+    host.machine.run("systemctl", "daemon-reload")
+    with host.watched(DENIED, ALLOWED):
+        host.machine.run("systemctl", "restart", "geodrop")
+        for policy, denied, allowed in (
+            (JAPAN_DENIED, DENIED + SWITCHED, ALLOWED),
+            (POLICY, DENIED, ALLOWED + SWITCHED),
+        ):
+            host.policy(policy)
+            assert host.geodrop("reload").returncode == 0
+            host.assert_now(denied, allowed)
+    assert _on_xdp(host)
+    host.wait_for_health()
+    host.machine.run("rm", drop_in)
+    host.machine.run("systemctl", "daemon-reload")
+    host.machine.run("systemctl", "restart", "geodrop")
+
+
 def test_root_by_hand_and_the_daemon_share_pins(host: Edge) -> None:
     """With the daemon stopped root unloads and loads on xdp; the daemon goes on with what root pinned."""
     machine = host.machine

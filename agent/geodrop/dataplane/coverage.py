@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.assign import AGGREGATES
 from geodrop.dataplane.interfaces import EVERY, is_left_out, is_pattern, is_prefix, is_taken_unnamed, selected
 from geodrop.dataplane.network import VRF, Network, read_network
+from geodrop.dataplane.nftables.flowtables import NEXT_STEP
 from geodrop.dataplane.xdp.suits import unreadable
 
 if TYPE_CHECKING:
@@ -67,8 +68,7 @@ def _bypasses(found: Sequence[Bypass], names: Sequence[str]) -> Iterator[str]:
         if taken := bypass.among(names):
             yield (
                 f"{bypass} takes forwarded packets of open connections from {', '.join(taken)} before nftables judges "
-                "them, so a connection that is open is not cut; next: let xdp judge there (engine: auto or xdp), or "
-                f"nft delete flowtable {bypass.family} {bypass.table} {bypass.name}"
+                f"them, so a connection that is open is not cut; next: {NEXT_STEP}"
             )
 
 

@@ -80,8 +80,7 @@ def beside_us() -> Iterator[Finding]:
     for bypass in flowtables.read():
         where = f"{bypass} takes packets from {', '.join(bypass.interfaces) or 'no interface now'}"
         cost = "of connections that are open and forwarded nftables sees none there: a new policy does not cut them"
-        step = f"let xdp judge those interfaces, or nft delete flowtable {bypass.family} {bypass.table} {bypass.name}"
-        yield Finding("nftables: flowtables", NOTE, where, cost, step)
+        yield Finding("nftables: flowtables", NOTE, where, cost, flowtables.NEXT_STEP)
 
 
 def _refused() -> list[list[str]]:

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 FAMILIES = {"inet": uapi.NFPROTO_INET, "ip": uapi.NFPROTO_IPV4, "ip6": uapi.NFPROTO_IPV6}
 """Those that have flowtables, as nft calls them."""
 
+NEXT_STEP = (
+    "let xdp judge there (engine: auto or xdp), or after a reload end the connections of what is newly dropped: "
+    "conntrack -D -s PREFIX"
+)
+"""Tried: a flowtable that a rule uses cannot be deleted, and without that rule its connections still pass by."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bypass:

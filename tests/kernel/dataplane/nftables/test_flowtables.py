@@ -63,4 +63,4 @@ def test_problems(netns: Namespace, monkeypatch: pytest.MonkeyPatch, engine: str
         assert problem.startswith(
             "flowtable fast of table inet fw takes forwarded packets of open connections from eth0"
         )
-        assert problem.endswith("nft delete flowtable inet fw fast")
+        assert problem.endswith("conntrack -D -s PREFIX")

@@ -1,0 +1,165 @@
+"""For tests that need what only another kernel has, in the emulated machine of `make test-kernels`.
+
+Such a machine has Debian's own kernel with its modules (bonds, VRFs, VLANs, tunnels, flowtables), and a clock of its
+own.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane.coverage import Coverage, read_coverage
+from geodrop.dataplane.interfaces import Selection, select
+from tests.conformance.frames import encode
+from tests.namespaces import End, PacketSender, join
+from tests.oracle.packet import LOCAL, Packet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from geodrop.dataplane.engines import Engines
+    from geodrop.ruleset.model import Ruleset
+    from tests.namespaces import Namespace
+
+IPV4 = DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
+IPV6 = "2400::1", "2600::1"
+"""A source that the policy drops and one that it lets through, of tests.worlds."""
+
+COUNT = 3
+PATIENCE = 60.0
+"""Seconds for anything that is waited for: emulated processors are slow."""
+
+
+def is_emulated() -> bool:
+    """Whether this is the machine of `make test-kernels`, by what its kernel was started with."""
+    return "virtme_" in Path("/proc/cmdline").read_text(encoding="utf-8")
+
+
+class Met(NamedTuple):
+    """What packets met: how many of the denied and of the allowed source arrived, and what the engines counted."""
+
+    denied: int
+    allowed: int
+    counted: dict[str, int]
+
+
+DROPPED = Met(0, COUNT, {"dropped CN": COUNT, "accepted": COUNT})
+"""Judged, once."""
+UNJUDGED = Met(COUNT, COUNT, {})
+
+
+def arrivals(
+    pair: tuple[End, End],
+    sources: Sequence[str] = IPV4,
+    send: Callable[[bytes], object] | None = None,
+    dest: str = "",
+) -> Counter[str]:
+    """Packets from a denied source, then from an allowed one, to port 443: how many of each reach the host's sockets.
+
+    Those from the allowed source are waited for, and come last.
+    """
+    kind = socket.AF_INET if ip_address(sources[0]).version == 4 else socket.AF_INET6
+    arrived: Counter[str] = Counter()
+    with ExitStack() as stack:
+        stack.enter_context(pair[1].namespace.entered())
+        receiver = stack.enter_context(socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_TCP))
+        receiver.settimeout(PATIENCE)
+        sender = stack.enter_context(PacketSender(*pair))
+        # On one processor, so that they stay in order.
+        processors = os.sched_getaffinity(0)
+        stack.callback(os.sched_setaffinity, 0, processors)
+        os.sched_setaffinity(0, {min(processors)})
+        for number in range(2 * COUNT):
+            packet = encode(Packet(sources[number // COUNT], dest, dport=443), number)
+            if send:
+                send(packet)
+            else:
+                sender.send([packet])
+        while arrived[sources[1]] < COUNT:
+            arrived[receiver.recvfrom(256)[1][0]] += 1
+    return arrived
+
+
+@dataclass(frozen=True)
+class Host:
+    """A judged host, whose policy drops CN, and a far end. Call it inside the host's namespace."""
+
+    far: Namespace
+    netns: Namespace
+    engines: Engines
+    ruleset: Ruleset
+
+    def plug(self, number: int = 0) -> tuple[End, End]:
+        """A cable: the far end and the host's, an interface that is up."""
+        pair = End(self.far, f"far{number}"), End(self.netns, f"eth{number}")
+        join(*pair)
+        return pair
+
+    def uplink(self, number: int = 0) -> tuple[End, End]:
+        """A cable whose end is the only port of a bond, wan0 or wan1: a veth is no uplink unless it is named."""
+        far, port = self.plug(number)
+        name = f"wan{number}"
+        self.ip(f"link add {name} type bond mode balance-rr miimon 100", f"link set {port.name} down")
+        self.ip(f"link set {port.name} master {name}", f"link set {name} up")
+        return far, End(self.netns, name)
+
+    def ip(self, *commands: str) -> None:
+        """Run commands of ip on the host."""
+        for command in commands:
+            self.netns.run("ip", *command.split())
+
+    def there(self, *commands: str) -> None:
+        """Run commands of ip at the far end."""
+        for command in commands:
+            self.far.run("ip", *command.split())
+
+    def local(self, interface: str = "lo") -> None:
+        """Give the host the addresses that packets go to."""
+        self.ip(f"address add {LOCAL[4]}/32 dev {interface}", f"address add {LOCAL[6]}/128 dev {interface} nodad")
+
+    def arrange(self, engine: str, *names: str, generation: int = 1) -> Selection:
+        """What a load does to the kernel; none named: the interfaces with a default route. Gives what was selected."""
+        selection = select(names)
+        arrange(self.engines, self.ruleset, generation, selection, engine)
+        differences = self.engines.verify(self.ruleset)
+        assert not differences, differences
+        return selection
+
+    def select(self) -> tuple[str, ...]:
+        """What is judged where agent.yaml names nothing."""
+        return select(()).names
+
+    def engine_of(self) -> dict[str, str]:
+        """Engine by interface, xdp where both are there: nftables then only waits for another of that name."""
+        return {one.name: one.engine for one in reversed(self.engines.observe().interfaces)}
+
+    def why(self, name: str) -> str:
+        """Why an interface is not on xdp."""
+        return next(one.why for one in self.engines.observe().interfaces if one.name == name)
+
+    def coverage(self, *names: str) -> Coverage:
+        """What status says of these names."""
+        return read_coverage(names, self.engines, self.engines.observe().interfaces)
+
+    def meet(
+        self, pair: tuple[End, End], sources: Sequence[str] = IPV4, send: Callable[[bytes], object] | None = None
+    ) -> Met:
+        """What packets of a denied and an allowed source meet, by a cable or by what `send` does instead."""
+        before = self._counted()
+        arrived = arrivals(pair, sources, send)
+        return Met(arrived[sources[0]], arrived[sources[1]], self._counted() - before)
+
+    def _counted(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for count in self.engines.counters():
+            found[f"dropped {count.label}"] += count.dropped[0]
+            found["accepted"] += count.accepted[0]
+        return +found

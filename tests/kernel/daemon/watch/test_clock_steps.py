@@ -1,0 +1,141 @@
+"""A clock that is set while the daemon runs, or was wrong when it started: kernel and status go by the clock of now.
+
+Only for the emulated machine, whose clock is its own.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.state.history import utc
+from tests.daemons import daemon
+from tests.emulated import COUNT, arrivals
+from tests.kernel.daemon.watch.conftest import ADDRESS, ALLOWED, DENIED, watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.kernel.daemon.watch.conftest import Edge
+    from tests.namespaces import End
+
+pytestmark = pytest.mark.emulated
+
+HOUR, DAY = 3600, 86_400
+
+
+@pytest.fixture(autouse=True)
+def clock() -> Iterator[None]:
+    """Set right again afterwards."""
+    began, at = time.monotonic(), time.time()
+    yield
+    time.clock_settime(time.CLOCK_REALTIME, at + time.monotonic() - began)
+
+
+def step(seconds: float) -> None:
+    """As `date -s` does it."""
+    time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
+
+
+def drops(ends: tuple[End, End]) -> bool:
+    """Whether a denied source is kept out; an allowed one gets in."""
+    arrived = arrivals(ends, (DENIED, ALLOWED), dest=ADDRESS)
+    assert arrived[ALLOWED] == COUNT
+    assert arrived[DENIED] in {0, COUNT}
+    return not arrived[DENIED]
+
+
+def says(edge: Edge, word: str) -> None:
+    """Wait until status says so, and nothing is wrong."""
+    found = edge.until(lambda status: status["state"] == word and not status["problems"])
+    assert found["repaired"] == 0
+
+
+@pytest.mark.parametrize("engine", ["nftables", "xdp"])
+def test_steps_over_a_start(request: pytest.FixtureRequest, engine: str) -> None:
+    """Forward it begins, back it is still to come: at once for packets, and soon for status; nothing is repaired."""
+    edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
+    start_in(edge, HOUR)
+    with watched(edge) as (_, ends):
+        assert {one for _, one in edge.interfaces()} >= {engine}
+        says(edge, "monitoring")
+        assert not drops(ends)
+        step(2 * HOUR)
+        assert drops(ends)
+        says(edge, "enforcing")
+        step(-2 * HOUR)
+        assert not drops(ends)
+        says(edge, "monitoring")
+        assert edge.geodrop.run("verify").code == 0
+
+
+@pytest.mark.parametrize("engine", ["nftables", "xdp"])
+def test_steps_over_the_end_of_a_pause(request: pytest.FixtureRequest, engine: str) -> None:
+    """Forward it is over, back it is not."""
+    edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
+    with watched(edge) as (_, ends):
+        says(edge, "enforcing")
+        edge.geodrop.good("pause", "--for", "1h")
+        says(edge, "paused")
+        assert not drops(ends)
+        step(2 * HOUR)
+        assert drops(ends)
+        says(edge, "enforcing")
+        step(-2 * HOUR)
+        assert not drops(ends)
+        says(edge, "paused")
+
+
+def test_a_start_with_a_clock_that_is_ahead(edge: Edge) -> None:
+    """By it the policy's start is past: until it is set right, and from then on by the right one."""
+    start_in(edge, DAY)
+    step(30 * DAY)
+    with watched(edge) as (_, ends):
+        says(edge, "enforcing")
+        assert drops(ends)
+        step(-30 * DAY)
+        assert not drops(ends)
+        says(edge, "monitoring")
+        step(2 * DAY)
+        assert drops(ends)
+        says(edge, "enforcing")
+
+
+def test_a_boot_with_a_clock_that_is_ahead(edge: Edge) -> None:
+    """A pause that lasts, by the right clock, is one once that is set, with no daemon and with a new one."""
+    with watched(edge) as (_, ends):
+        edge.geodrop.good("pause", "--for", "2h")
+    edge.host.netns.run("nft", "delete", "table", "inet", "geodrop")
+    step(30 * DAY)
+    edge.geodrop.good("load", "--boot")
+    assert drops(ends)
+    step(-30 * DAY)
+    assert not drops(ends)
+    assert edge.geodrop.run("status", "--json").json["state"] == "paused"
+    assert edge.geodrop.run("verify").code == 0
+    with daemon(edge.geodrop):
+        says(edge, "paused")
+        assert not drops(ends)
+
+
+def test_a_clock_that_is_behind(edge: Edge) -> None:
+    """As after a flat battery, in 1970 and some days: what has started long ago starts once the clock is set."""
+    start_in(edge, -DAY)
+    now, began = time.time(), time.monotonic()
+    time.clock_settime(time.CLOCK_REALTIME, 10 * DAY)
+    with watched(edge) as (_, ends):
+        says(edge, "monitoring")
+        assert not drops(ends)
+        time.clock_settime(time.CLOCK_REALTIME, now + time.monotonic() - began)
+        assert drops(ends)
+        says(edge, "enforcing")
+
+
+def start_in(edge: Edge, seconds: float) -> None:
+    """Write a policy that begins then."""
+    edge.host.deny("CN")
+    path = edge.host.folder / "policy.yaml"
+    starts = f"starts: {utc(int(time.time() + seconds))}, "
+    path.write_text(path.read_text().replace("default: allow", f"{starts}default: allow"))

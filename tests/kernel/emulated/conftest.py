@@ -1,0 +1,42 @@
+"""A judged host in an emulated machine, with pins of its own; every test here needs such a machine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.dataplane.xdp.engine import XdpEngine
+from tests.bpffs import own_pins
+from tests.emulated import Host
+from tests.namespaces import namespaces
+from tests.worlds import POLICY_CN, compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.ruleset.model import Ruleset
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Nothing here runs anywhere else."""
+    for item in items:
+        if "/tests/kernel/emulated/" in str(item.path):
+            item.add_marker(pytest.mark.emulated)
+
+
+@pytest.fixture(scope="session")
+def ruleset(tmp_path_factory: pytest.TempPathFactory) -> Ruleset:
+    """It drops CN."""
+    return compiled(POLICY_CN, tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def host(ruleset: Ruleset) -> Iterator[Host]:
+    """With nothing loaded; the test body runs inside its namespace."""
+    with namespaces("far", "host") as [far, netns], own_pins() as pins, netns.entered():
+        made = Host(far, netns, Engines(NftablesEngine(), XdpEngine(pins=pins)), ruleset)
+        yield made
+        made.engines.remove()

@@ -1,0 +1,99 @@
+"""Interfaces without Ethernet headers: xdp could not read what arrives there, so nftables judges it."""
+
+from __future__ import annotations
+
+import fcntl
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.errors import UnavailableError
+from tests.emulated import DROPPED, IPV4, IPV6, UNJUDGED
+from tests.namespaces import End, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.emulated import Host, Met
+
+TUNNELS = {
+    "ipip": ("ipip local {here} remote {there}", IPV4),
+    "gre": ("gre local {here} remote {there}", IPV4),
+    "sit": ("sit local {here} remote {there}", IPV6),
+    "ip6tnl": ("ip6tnl mode any local {here6} remote {there6}", IPV6),
+    "ip6gre": ("ip6gre local {here6} remote {there6}", IPV4),
+    "wireguard": ("wireguard", IPV4),
+}
+OUTSIDE = {"here": "198.18.0.1", "there": "198.18.0.2", "here6": "fd00::1", "there6": "fd00::2"}
+PORT = "51820"
+
+
+@pytest.mark.parametrize("kind", TUNNELS)
+def test_a_tunnel(host: Host, kind: str) -> None:
+    """Named, it is judged on nftables whatever judges the interface that it runs over, and xdp by name is refused."""
+    ends = host.plug()
+    host.local()
+    tunnel(host, kind)
+    sources, pair = TUNNELS[kind][1], (End(host.far, "l3"), End(host.netns, "l3"))
+    judged(host, "l3", lambda: host.meet(pair, sources))
+    host.arrange("auto", "eth0", "l3", generation=2)
+    assert host.engine_of() == {"eth0": "xdp", "l3": "nftables"}
+    assert host.meet(pair, sources) == DROPPED
+    assert host.meet(ends) == DROPPED
+    assert host.coverage("eth0", "l3").problems == ()
+
+
+def test_a_tun(host: Host) -> None:
+    """Likewise for what a process of the host's writes, as OpenVPN does."""
+    pair = host.plug()
+    host.local()
+    with Path("/dev/net/tun").open("r+b", buffering=0) as device:
+        fcntl.ioctl(device, 0x400454CA, struct.pack("16sH", b"tun0", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
+        host.ip("link set tun0 up")
+        judged(host, "tun0", lambda: host.meet(pair, send=device.write))
+
+
+def judged(host: Host, name: str, meet: Callable[[], Met]) -> None:
+    """Before and after a load by each engine; not selected unless named, even with a default route."""
+    host.ip(f"route add default dev {name}", f"-6 route add default dev {name}")
+    assert host.select() == ()
+    assert meet() == UNJUDGED
+    with pytest.raises(UnavailableError, match=f"{name} carries packets without an Ethernet header") as caught:
+        host.arrange("xdp", name)
+    assert caught.value.exit_code == 69
+    assert host.engines.observe().generation == 0
+    host.arrange("auto", name)
+    assert host.engine_of() == {name: "nftables"}
+    assert host.why(name).startswith(f"{name} carries packets without an Ethernet header")
+    assert meet() == DROPPED
+    assert host.coverage(name).judged == (name,)
+    assert host.coverage(name).problems == ()
+
+
+def tunnel(host: Host, kind: str) -> None:
+    """Over the cable, called l3 at both ends."""
+    back = {"here": OUTSIDE["there"], "there": OUTSIDE["here"], "here6": OUTSIDE["there6"], "there6": OUTSIDE["here6"]}
+    for do, device, words in ((host.ip, "eth0", OUTSIDE), (host.there, "far0", back)):
+        do(
+            f"address add {words['here']}/24 dev {device}",
+            f"address add {words['here6']}/64 dev {device} nodad",
+            f"link add l3 type {TUNNELS[kind][0].format(**words)}",
+        )
+    if kind == "wireguard":
+        _wireguard(host)
+    for do in (host.ip, host.there):
+        do("link set l3 up")
+
+
+def _wireguard(host: Host) -> None:
+    keys = [run("wg", "genkey") for _ in range(2)]
+    ends = ((host.netns, OUTSIDE["there"]), (host.far, OUTSIDE["here"]))
+    for (namespace, peer), own, other in zip(ends, keys, reversed(keys), strict=True):
+        key = run("wg", "pubkey", stdin=other).strip()
+        namespace.run(
+            *("wg", "set", "l3", "listen-port", PORT, "private-key", "/dev/stdin"),
+            *("peer", key, "allowed-ips", "0.0.0.0/0,::/0", "endpoint", f"{peer}:{PORT}"),
+            stdin=own,
+        )

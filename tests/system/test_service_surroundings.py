@@ -1,0 +1,148 @@
+"""What a real host brings along: a clock that is wrong at the boot, rules that are saved and loaded again, a folder of
+textfiles, network namespaces that are gone, and bugs of our own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.system.edge import AGENT, ALLOWED, DENIED, SWITCHED
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.system.edge import Edge
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+DAYS = 30
+AHEAD = f"import time; time.time = (lambda real: lambda: real() + {DAYS * 86_400})(time.time)\n"
+"""A module search path file that puts every clock of geodrop's processes ahead; the kernel's stays right. A container
+has the machine's clock, so a wrong one cannot be had in another way; tests/kernel/daemon/watch/test_clock_steps.py sets
+a real one.
+"""
+FAULTY = """
+import os
+from geodrop.dataplane import repair
+real = repair.look
+def look(*arguments, **named):
+    if os.path.exists("/run/faulty"):
+        raise RuntimeError("made for a test")
+    return real(*arguments, **named)
+repair.look = look
+"""
+TEXTFILES = "/var/lib/node_exporter"
+WRITABLE = "/etc/systemd/system/geodrop.service.d/textfiles.conf"
+
+
+@pytest.fixture
+def settled(host: Edge) -> Iterator[Edge]:
+    """The host, healthy before and after."""
+    host.wait_for_health()
+    yield host
+    host.wait_for_health()
+    host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
+@contextlib.contextmanager
+def startup_code(host: Edge, text: str, module: str = "") -> Iterator[None]:
+    """Something that every Python process of geodrop does first, until the block ends."""
+    [packages] = (host.machine.root / "opt").glob("geodrop-*/lib/python3*/site-packages")
+    files = {packages / "test_startup.pth": text, packages / "test_startup_code.py": module}
+    for path, content in files.items():
+        path.write_text(content, encoding="utf-8")
+    try:
+        yield
+    finally:
+        for path in files:
+            path.unlink()
+
+
+def test_a_boot_whose_clock_is_ahead_ends_no_pause(settled: Edge) -> None:
+    """It finds a pause that seems to be over, and the kernel, whose clock is right, goes on letting everybody pass."""
+    assert settled.geodrop("pause", "--for", "2h").returncode == 0
+    settled.power_off()
+    with startup_code(settled, AHEAD):
+        settled.power_on()
+        settled.assert_now((), DENIED + ALLOWED)
+    settled.machine.run("systemctl", "restart", "geodrop")
+    assert settled.word() == ("paused", 1)
+    assert settled.geodrop("verify").returncode == 0
+    settled.assert_now((), DENIED + ALLOWED)
+    assert settled.geodrop("resume").returncode == 0
+
+
+def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
+    """Each look fails: the daemon lives on and says so, the policy stays in force, and a reload works."""
+    with startup_code(settled, "import test_startup_code\n", FAULTY):
+        settled.machine.run("systemctl", "restart", "geodrop")
+        settled.wait_for_health()
+        pid = settled.show("geodrop.service", "MainPID")
+        with settled.watched(DENIED, ALLOWED + SWITCHED):
+            settled.machine.run("touch", "/run/faulty")
+            settled.machine.run("nft", "add", "set", "inet", "geodrop", "theirs", "{ type ipv4_addr; }")
+            settled.wait_for("the word", lambda: settled.word() == ("enforcing, but degraded", 1))
+            settled.wait_for("the problem", lambda: settled.problem("made for a test"))
+            assert settled.geodrop("reload").returncode == 0
+        settled.machine.run("rm", "/run/faulty")
+        # It tries again by itself ever more seldom, and at once when something happens.
+        settled.machine.run("nft", "add table ip theirs; delete table ip theirs")
+        settled.wait_for("a look", lambda: not settled.problem("not repaired"))
+        assert settled.problem("the daemon met a bug in watch: RuntimeError: made for a test, ")
+        assert "theirs" not in settled.machine.run("nft", "-t", "list", "ruleset")
+        assert settled.show("geodrop.service", "MainPID") == pid
+        assert settled.show("geodrop.service", "NRestarts") == "0"
+    settled.machine.run("systemctl", "restart", "geodrop")
+
+
+def test_saved_rules_are_a_firewall_after_the_boot(settled: Edge) -> None:
+    """As admins do it: `nft list ruleset` into /etc/nftables.conf. The next boot loads it, ours with it, and it drops
+    and lets in what it did; the daemon finds nothing that it cannot repair.
+    """
+    settled.machine.run("systemctl", "stop", "geodrop")
+    settled.machine.run("nft", "add", "table", "inet", "firewall")
+    settled.machine.run("sh", "-c", "cp /etc/nftables.conf /root/; nft list ruleset > /etc/nftables.conf")
+    settled.machine.run("nft", "flush", "ruleset")
+    settled.machine.run("nft", "-f", "/etc/nftables.conf")
+    settled.assert_now(DENIED, ALLOWED + SWITCHED)
+    settled.machine.run("systemctl", "enable", "--quiet", "nftables", "geodrop")
+    settled.power_off()
+    began = time.monotonic()
+    settled.power_on()
+    settled.assert_in_force(began, time.monotonic(), DENIED, ())
+    assert settled.show("nftables.service", "Result") == "success"
+    assert "table inet firewall" in settled.machine.run("nft", "list", "tables")
+    settled.machine.run("sh", "-c", "cp /root/nftables.conf /etc/; systemctl disable --quiet nftables")
+    settled.machine.run("nft", "delete", "table", "inet", "firewall")
+
+
+def test_textfile_metrics_say_that_nobody_writes_them(settled: Edge) -> None:
+    """A folder that node_exporter reads: fresh while the daemon runs, and marked once it was stopped."""
+    settled.machine.run("install", "-d", "-o", "geodrop", TEXTFILES)
+    settled.machine.write(WRITABLE, f"[Service]\nReadWritePaths={TEXTFILES}\n")
+    settled.agent(AGENT + f"metrics: {{textfile: {TEXTFILES}}}\n")
+    settled.machine.run("systemctl", "daemon-reload")
+    settled.machine.run("systemctl", "restart", "geodrop")
+    settled.wait_for("the file", lambda: _textfile(settled).get("geodrop_enforcing") == 1.0)
+    first = _textfile(settled)["geodrop_written_timestamp_seconds"]
+    settled.wait_for("the next", lambda: _textfile(settled)["geodrop_written_timestamp_seconds"] > first)
+    settled.machine.run("systemctl", "stop", "geodrop")
+    assert _textfile(settled).get("geodrop_up") == 0.0
+    assert settled.word() == ("enforcing, but degraded", 1)
+    assert settled.problem("no daemon runs any more"), settled.status()["problems"]
+    settled.agent(AGENT)
+    settled.machine.run("rm", WRITABLE)
+    settled.machine.run("systemctl", "daemon-reload")
+    settled.machine.run("systemctl", "start", "geodrop")
+
+
+def _textfile(host: Edge) -> dict[str, float]:
+    path: Path = host.machine.root / TEXTFILES.lstrip("/") / "geodrop.prom"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    plain = [line.split() for line in lines if line and line[0] != "#" and "{" not in line]
+    return {name: float(value) for name, value in plain}
