@@ -40,7 +40,8 @@ mkdir -p /run/netns
 cd {root} || exit
 {{ uname -r; {suites}; echo "exit $?"; }} > {out} 2>&1
 """
-PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider")
+PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=1800")
+"""Tests take longer there than it takes to suspect that they hang."""
 
 
 def apt_options(release: str) -> list[str]:
