@@ -7,6 +7,7 @@ it. Live maps and chains are never edited.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import itertools
 import time
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane import underway
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import bases, compare, messages, names, observe, program, uapi
+from geodrop.dataplane.nftables.answers import Answers
 from geodrop.dataplane.nftables.changes import foreign_commits, unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.model import Surplus
@@ -26,7 +28,7 @@ from geodrop.dataplane.nftables.wire import portions
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict
     from geodrop.dataplane.nftables.bases import Kept
@@ -243,8 +245,9 @@ class NftablesEngine:
                 raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
             services = [service.name for service in ruleset.meta.services]
             now = self._clock()
+            answers = _asked(connection, snapshot, found, addresses)
             return [
-                [Walk(connection, snapshot, address, now).through(service, found.generation) for service in services]
+                [Walk(answers, snapshot, address, now).through(service, found.generation) for service in services]
                 for address in addresses
             ]
 
@@ -255,8 +258,9 @@ class NftablesEngine:
             if (snapshot := observe.read(connection)) is None:
                 return {name: ["accept"] * len(probes) for name in found}
             dormant = snapshot.flags & uapi.NFT_TABLE_F_DORMANT
+            answers = _asked(connection, snapshot, observe.in_force(snapshot), [str(one.source) for one in probes])
             for probe in probes:
-                walk = Trace(connection, snapshot, probe, self._clock())
+                walk = Trace(answers, snapshot, probe, self._clock())
                 for number, name in links.items():
                     found[name].append("accept" if dormant else walk.verdict(number, name))
         return found
@@ -343,6 +347,17 @@ class NftablesEngine:
         else:
             requests.append(messages.delete_chain(names.BASE))
         connection.transaction(requests)
+
+
+def _asked(connection: Connection, snapshot: Snapshot, found: InForce | None, addresses: Iterable[str]) -> Answers:
+    """What is in force, asked about addresses all at once."""
+    answers, stands = Answers(connection), _standing(found)
+    maps = [one for one in snapshot.maps.values() if names.generation_of(one.name) in stands]
+    answers.ask_ahead(
+        [one for one in maps if not names.is_region_map(one.name)],
+        [ipaddress.ip_address(address).packed for address in addresses],
+    )
+    return answers
 
 
 def _standing(current: InForce | None) -> set[int]:
