@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from geodrop.dataplane.nftables.bases import Kept
     from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
     from geodrop.dataplane.nftables.observe import InForce
+    from geodrop.dataplane.nftables.thin import Base
     from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
@@ -97,6 +98,8 @@ class NftablesEngine:
         Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
         new one gone. A generation that is in force already need not be filled, and can be switched to another scope.
 
+        Where nothing is in force everything passes, so what was filled is switched to first and read back then.
+
         `kept` finds rulesets by their digest. Given that, the generation may be a thin one, if it differs from what is
         in force by little; whoever gives it sees to it that a whole one follows.
         """
@@ -106,23 +109,20 @@ class NftablesEngine:
             current = observe.in_force(before)
             known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
             stays = _standing(current)
-            base = None
+            base: Base | None = None
+            filled: Program | None = None
             if not known:
                 with _timed(seconds, "fill"), unheard(connection):
                     base = bases.found(before, current, ruleset, kept) if before and current and kept else None
-                    new = program.build(ruleset, generation, (), int(self._clock()), base)
+                    filled = program.build(ruleset, generation, (), int(self._clock()), base)
                     if before:
                         self._delete_generations(connection, before, stays)
                     stays = {generation, *([base.generation] if base else [])}
-                    undo.callback(self._discard, connection, new, before)
-                    for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
-                        underway.go_on()
-                        connection.transaction(requests)
+                    undo.callback(self._discard, connection, filled, before)
+                    self._fill(connection, filled, before)
+            if filled and current:
                 with _timed(seconds, "verify"):
-                    self._verify_generation(connection, new)
-                    if base:
-                        together = program.build(ruleset, generation, (), 0, replace(base, moved=None))
-                        raise_any(bases.differences(connection, together))
+                    self._verify_filled(connection, filled, ruleset, base)
 
             def switch(scope: Scope) -> None:
                 rules = program.switch(generation, scope)
@@ -135,6 +135,8 @@ class NftablesEngine:
                     undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
                 with _timed(seconds, "verify"):
                     self._verify_switch(connection, rules)
+                    if filled and not current:
+                        self._verify_filled(connection, filled, ruleset, base)
 
             staged = Staged(switch, seconds)
             yield staged
@@ -289,6 +291,17 @@ class NftablesEngine:
                 return False
             connection.transaction([messages.delete_table()])
         return True
+
+    def _fill(self, connection: Connection, new: Program, before: Snapshot | None) -> None:
+        for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+            underway.go_on()
+            connection.transaction(requests)
+
+    def _verify_filled(self, connection: Connection, new: Program, ruleset: Ruleset, base: Base | None) -> None:
+        self._verify_generation(connection, new)
+        if base:
+            together = program.build(ruleset, new.generation, (), 0, replace(base, moved=None))
+            raise_any(bases.differences(connection, together))
 
     def _verify_generation(self, connection: Connection, new: Program) -> None:
         snapshot = observe.read(connection)
