@@ -101,7 +101,7 @@ def _ranked(text: str, priority: int) -> str:
         return text
     try:
         found = os.fstat(sys.stderr.fileno())
-    except (OSError, ValueError):  # closed, or no file
+    except ValueError:  # closed, or no file (io.UnsupportedOperation is one)
         return text
     if stream != f"{found.st_dev}:{found.st_ino}":
         return text

@@ -1,6 +1,7 @@
 """`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json.
 
-`python -m tests.bench xdp` prints only those of the xdp engine, `daemon` only those of reloads; both write no file.
+`python -m tests.bench xdp` prints only those of the xdp engine, `daemon` only those of reloads, `small` only those
+of short allow lists; none of them writes a file.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.data import bundled_database
-from tests.bench import daemon, databases, nftables_load, nftables_packets, under_load, xdp, xdp_world4
+from tests.bench import daemon, databases, nftables_load, nftables_packets, small_allow, under_load, xdp, xdp_world4
 from tests.bench.report import show, write
 from tests.synthetic import synthetic_ruleset
 
@@ -42,12 +43,20 @@ def rows(folder: Path) -> Iterator[Row]:
     yield from databases.rows(database)
     yield from nftables_load.rows(rulesets[0], folder)
     yield from nftables_load.switch_rows(rulesets)
+    yield from small_rows(folder)
     yield from nftables_load.disk_rows(allow_list, database, folder)
     yield from nftables_packets.rows(rulesets[0])
     yield from nftables_packets.thin_rows(rulesets[1], moved_ruleset(allow_list, database, folder))
     yield from nftables_packets.growth_rows()
     yield from xdp_rows(folder)
     yield from daemon_rows(folder)
+
+
+def small_rows(folder: Path) -> Iterator[Row]:
+    """Those of short allow lists."""
+    database = bundled_database(folder)
+    deny_list = compiled(POLICIES / "deny-list.yaml", database, folder)
+    yield from small_allow.rows(deny_list, lambda policy: compiled(policy, database, folder), database, folder)
 
 
 def daemon_rows(folder: Path) -> Iterator[Row]:
@@ -95,7 +104,7 @@ def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:
 def main() -> None:
     """Run, print and write."""
     done = []
-    wanted = {"xdp": xdp_rows, "daemon": daemon_rows}.get("".join(sys.argv[1:]), rows)
+    wanted = {"xdp": xdp_rows, "daemon": daemon_rows, "small": small_rows}.get("".join(sys.argv[1:]), rows)
     with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
         for row in wanted(Path(folder)):
             show(row)

@@ -151,7 +151,7 @@ class Machine:
                 [
                     "systemd-nspawn", "--quiet", "--boot", "--directory", str(self.root),
                     "--network-namespace-path", f"/run/netns/{namespace.name}",
-                    "--register=no", "--keep-unit", "--console=read-only", "--link-journal=no",
+                    "--register=no", "--keep-unit", "--console=read-only", "--link-journal=no", "--resolv-conf=off",
                     "--capability=all", "--system-call-filter=bpf perf_event_open",
                 ],
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},

@@ -117,6 +117,21 @@ def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
     )
 
 
+def costly_services(policy: Policy, sections: Mapping[str, Content]) -> list[Problem]:
+    """A warning for each service of which neither what is accepted nor what is dropped is small for nftables."""
+    found = []
+    for service in policy.services:
+        counts = [len(sections[f"nft/{service.name}/ipv{family}/targets"]) // 2 for family in (4, 6)]
+        if sum(counts) > nftables.COSTLY:
+            message = (
+                f'service "{service.name}" takes {sum(counts):,} intervals on nftables, since neither what it accepts '
+                f"nor what it drops is small: loads and repairs take {sum(counts) / nftables.USUAL:.0f} times as long "
+                "as those of a list of ten countries; xdp would take no longer for it (`engine: xdp` in agent.yaml)"
+            )
+            found.append(Problem(service.place, message, "warning"))
+    return found
+
+
 def identity(database: Database) -> Input:
     """What a ruleset records of a database."""
     return Input("database", harmless(database.name), database.sha256, database.database_type, database.build_epoch)

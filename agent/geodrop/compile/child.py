@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
 from geodrop.compile import seccomp
-from geodrop.compile.build import absent_countries, assemble, build, identity, write
+from geodrop.compile.build import absent_countries, assemble, build, costly_services, identity, write
 from geodrop.compile.change import Change, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explained
@@ -51,7 +51,7 @@ from geodrop.ruleset.model import Input, Ruleset
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from geodrop.policy.model import Policy
 
@@ -66,8 +66,6 @@ CODECS = (
     "unicode_escape",
     "raw_unicode_escape",
 )
-SCHEMA = 1
-"""Of `check --json`."""
 MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
@@ -234,7 +232,8 @@ def check(request: Request) -> Outcome:
             known = _known(databases)
     if policy and known and not failures:
         with collecting(failures):
-            assemble(policy, _corrected(known, policy), [*read, *known.sources])
+            _, sections = assemble(policy, _corrected(known, policy), [*read, *known.sources])
+            _warn_of_cost(policy, sections)
     if failures:
         return Outcome(say(failures, as_json=options["json"]))
     if policy is None:
@@ -265,6 +264,7 @@ def compile_(request: Request) -> Outcome:
     _warn_of_lists(policy, previous)
     before = previous.ruleset if previous else None
     meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
+    _warn_of_cost(policy, sections)
     data = write(meta, sections, previous.container.whole if previous else None)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
@@ -305,6 +305,11 @@ def explain(request: Request) -> Outcome:
             for line in told(answers, several=several, verbose=options["verbose"]):
                 messages.say(harmless(line))
     return Outcome(code)
+
+
+def _warn_of_cost(policy: Policy, sections: Mapping[str, bytes | memoryview]) -> None:
+    for problem in costly_services(policy, sections):
+        messages.say(str(problem), sys.stderr)
 
 
 TASKS: dict[str, Callable[[Request], Outcome]] = {

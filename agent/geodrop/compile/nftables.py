@@ -36,6 +36,12 @@ ten large countries take 45,000."""
 SAVED = 4
 """Joining must save one interval in so many, or else regions are told apart all the same."""
 
+USUAL = 45_000
+"""Intervals of a deny list of ten countries."""
+
+COSTLY = 2 * USUAL
+"""Intervals of a service from which on somebody is told what they cost."""
+
 ROOM = 60_000
 """Intervals of all maps together that tell regions apart beside joined ones. Every nft command of anybody reads all
 that a table holds: 600,000 intervals cost it 16 s."""

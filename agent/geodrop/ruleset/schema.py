@@ -247,10 +247,11 @@ def check_intervals(meta: Meta, sections: Mapping[str, Sized]) -> None:
     for service in meta.services:
         for family in WIDTH:
             name = f"nft/{service.name}/ipv{family}"
-            count = len(sections.get(f"{name}/targets", b"")) // 2
-            if count > MAX_INTERVALS:
-                raise OversizedError(f"{count:,} intervals, {MAX_INTERVALS:,} is the most").inside(name)
-            total += count
+            for values in ("targets", "counted/classes"):
+                count = len(sections.get(f"{name}/{values}", b"")) // 2
+                if count > MAX_INTERVALS:
+                    raise OversizedError(f"{count:,} intervals, {MAX_INTERVALS:,} is the most").inside(name)
+                total += count
     if total > MAX_INTERVALS_IN_ALL:
         raise OversizedError(f"{total:,} intervals in all maps, {MAX_INTERVALS_IN_ALL:,} is the most").inside("nft")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,10 +54,8 @@ def service_user(state: Path) -> ServiceUser:
     uid = os.geteuid()
     if uid != 0:
         return _by_number(uid)
-    try:
+    with suppress(FileNotFoundError, NotADirectoryError):
         return _by_number(state.stat().st_uid)
-    except OSError:
-        pass
     try:
         return _of(pwd.getpwnam(NAME))
     except KeyError:

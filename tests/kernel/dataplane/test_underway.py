@@ -85,12 +85,12 @@ def load(name: str, config: Config) -> None:
 
 
 @contextlib.contextmanager
-def filled(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    """A change that has filled all there is to fill, and is reading it back."""
+def filled(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch, calls_before: int = FILLED) -> Iterator[Held]:
+    """A change that has filled all there is to fill, and is reading it back; or is about to fill, with none before."""
     held, calls, go_on = Held(change), iter(range(1000)), underway.go_on
 
     def step() -> None:
-        if next(calls) == FILLED:
+        if next(calls) == calls_before:
             held.wait_here()
         go_on()
 
@@ -163,9 +163,13 @@ def test_between_the_switch_and_what_is_written(config: Config, monkeypatch: pyt
 def test_in_the_middle_of_a_repair(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is in force, and that it is being repaired is told beside it."""
     netns.run("nft", "flush", "ruleset")
-    with filled(lambda: look(config, Known(), None), monkeypatch):
+    with filled(lambda: look(config, Known(), None), monkeypatch, 0):
         found = status(config)
         assert (found["state"], found["change"]["origin"]) == ("not enforcing", "repair")
+    netns.run("nft", "flush", "ruleset")
+    with filled(lambda: look(config, Known(), None), monkeypatch):
+        found = status(config)  # it is switched to before it is read back
+        assert (found["state"], found["change"]["origin"]) == ("enforcing", "repair")
     assert status(config)["state"] == "enforcing"
 
 

@@ -4,7 +4,8 @@ from ipaddress import ip_address
 import pytest
 
 from geodrop.compile import build as module
-from geodrop.compile.build import absent_countries, build
+from geodrop.compile import nftables
+from geodrop.compile.build import absent_countries, build, costly_services
 from geodrop.compile.xdp import Tables, build_tables
 from geodrop.compile.zones import Zones
 from geodrop.errors import DataError, PolicyError
@@ -100,3 +101,17 @@ def test_more_than_a_kernel_should_be_given(monkeypatch: pytest.MonkeyPatch) -> 
         with pytest.raises(DataError, match=r"\(nft/api/ipv4: \d+ intervals, 0 is the most\)") as caught:
             make()
         assert caught.value.next_step == SMALLER
+
+
+def test_what_is_large_on_nftables_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the service's place, with what it costs and what would cost nothing; a service that is small is not named."""
+    given = policy(service(deny=["UA"]), service("web", port=80))
+    _, sections = module.assemble(given, region_map(), INPUTS)
+    assert costly_services(given, sections) == []
+    monkeypatch.setattr(nftables, "COSTLY", 2)
+    monkeypatch.setattr(nftables, "USUAL", 1)
+    [problem] = costly_services(given, sections)
+    assert str(problem).startswith(
+        'policy.yaml:1:1: warning: service "api" takes 3 intervals on nftables, since neither'
+    )
+    assert "take 3 times as long as those of a list of ten countries; xdp would take no longer" in str(problem)

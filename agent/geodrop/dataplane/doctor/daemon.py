@@ -23,7 +23,7 @@ def findings(control: str) -> Iterator[Finding]:
         return
     try:
         rights = capabilities.effective(str(pid))
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
         return  # It has just ended, or /proc hides it.
     has = " ".join(sorted(rights)) or "no capability of those that engines need"
     yield Finding("daemon", OK, f"process {pid} has {has}")
@@ -40,7 +40,8 @@ def _listener(control: str) -> int | None:
     """The process that listens on a socket, as the kernel says."""
     if not control:
         return None
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
+    unanswered = FileNotFoundError, NotADirectoryError, ConnectionRefusedError, PermissionError, BlockingIOError
+    with suppress(*unanswered), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as channel:
         channel.settimeout(0.0)
         channel.connect(control)
         pid: int = UCRED.unpack(channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))[0]

@@ -7,6 +7,7 @@ it. Live maps and chains are never edited.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import itertools
 import time
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane import underway
 from geodrop.dataplane.engine import Count, Difference, Interface, Observed, Report, Scope
 from geodrop.dataplane.nftables import bases, compare, messages, names, observe, program, uapi
+from geodrop.dataplane.nftables.answers import Answers
 from geodrop.dataplane.nftables.changes import foreign_commits, unheard
 from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.model import Surplus
@@ -26,12 +28,13 @@ from geodrop.dataplane.nftables.wire import portions
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from geodrop.dataplane.engine import KernelVerdict
     from geodrop.dataplane.nftables.bases import Kept
     from geodrop.dataplane.nftables.model import Program, Rule, Snapshot
     from geodrop.dataplane.nftables.observe import InForce
+    from geodrop.dataplane.nftables.thin import Base
     from geodrop.dataplane.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
@@ -95,6 +98,8 @@ class NftablesEngine:
         Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
         new one gone. A generation that is in force already need not be filled, and can be switched to another scope.
 
+        Where nothing is in force everything passes, so what was filled is switched to first and read back then.
+
         `kept` finds rulesets by their digest. Given that, the generation may be a thin one, if it differs from what is
         in force by little; whoever gives it sees to it that a whole one follows.
         """
@@ -104,23 +109,20 @@ class NftablesEngine:
             current = observe.in_force(before)
             known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
             stays = _standing(current)
-            base = None
+            base: Base | None = None
+            filled: Program | None = None
             if not known:
                 with _timed(seconds, "fill"), unheard(connection):
                     base = bases.found(before, current, ruleset, kept) if before and current and kept else None
-                    new = program.build(ruleset, generation, (), int(self._clock()), base)
+                    filled = program.build(ruleset, generation, (), int(self._clock()), base)
                     if before:
                         self._delete_generations(connection, before, stays)
                     stays = {generation, *([base.generation] if base else [])}
-                    undo.callback(self._discard, connection, new, before)
-                    for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
-                        underway.go_on()
-                        connection.transaction(requests)
+                    undo.callback(self._discard, connection, filled, before)
+                    self._fill(connection, filled, before)
+            if filled and current:
                 with _timed(seconds, "verify"):
-                    self._verify_generation(connection, new)
-                    if base:
-                        together = program.build(ruleset, generation, (), 0, replace(base, moved=None))
-                        raise_any(bases.differences(connection, together))
+                    self._verify_filled(connection, filled, ruleset, base)
 
             def switch(scope: Scope) -> None:
                 rules = program.switch(generation, scope)
@@ -133,6 +135,8 @@ class NftablesEngine:
                     undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
                 with _timed(seconds, "verify"):
                     self._verify_switch(connection, rules)
+                    if filled and not current:
+                        self._verify_filled(connection, filled, ruleset, base)
 
             staged = Staged(switch, seconds)
             yield staged
@@ -243,8 +247,9 @@ class NftablesEngine:
                 raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
             services = [service.name for service in ruleset.meta.services]
             now = self._clock()
+            answers = _asked(connection, snapshot, found, addresses)
             return [
-                [Walk(connection, snapshot, address, now).through(service, found.generation) for service in services]
+                [Walk(answers, snapshot, address, now).through(service, found.generation) for service in services]
                 for address in addresses
             ]
 
@@ -255,8 +260,9 @@ class NftablesEngine:
             if (snapshot := observe.read(connection)) is None:
                 return {name: ["accept"] * len(probes) for name in found}
             dormant = snapshot.flags & uapi.NFT_TABLE_F_DORMANT
+            answers = _asked(connection, snapshot, observe.in_force(snapshot), [str(one.source) for one in probes])
             for probe in probes:
-                walk = Trace(connection, snapshot, probe, self._clock())
+                walk = Trace(answers, snapshot, probe, self._clock())
                 for number, name in links.items():
                     found[name].append("accept" if dormant else walk.verdict(number, name))
         return found
@@ -285,6 +291,17 @@ class NftablesEngine:
                 return False
             connection.transaction([messages.delete_table()])
         return True
+
+    def _fill(self, connection: Connection, new: Program, before: Snapshot | None) -> None:
+        for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+            underway.go_on()
+            connection.transaction(requests)
+
+    def _verify_filled(self, connection: Connection, new: Program, ruleset: Ruleset, base: Base | None) -> None:
+        self._verify_generation(connection, new)
+        if base:
+            together = program.build(ruleset, new.generation, (), 0, replace(base, moved=None))
+            raise_any(bases.differences(connection, together))
 
     def _verify_generation(self, connection: Connection, new: Program) -> None:
         snapshot = observe.read(connection)
@@ -343,6 +360,17 @@ class NftablesEngine:
         else:
             requests.append(messages.delete_chain(names.BASE))
         connection.transaction(requests)
+
+
+def _asked(connection: Connection, snapshot: Snapshot, found: InForce | None, addresses: Iterable[str]) -> Answers:
+    """What is in force, asked about addresses all at once."""
+    answers, stands = Answers(connection), _standing(found)
+    maps = [one for one in snapshot.maps.values() if names.generation_of(one.name) in stands]
+    answers.ask_ahead(
+        [one for one in maps if not names.is_region_map(one.name)],
+        [ipaddress.ip_address(address).packed for address in addresses],
+    )
+    return answers
 
 
 def _standing(current: InForce | None) -> set[int]:

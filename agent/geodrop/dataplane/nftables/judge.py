@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.engine import KernelVerdict
-from geodrop.dataplane.nftables import elements, messages, names, selectors, uapi
+from geodrop.dataplane.nftables import names, selectors, uapi
 from geodrop.dataplane.nftables.expressions import (
     DROP,
     Bitwise,
@@ -32,9 +32,9 @@ from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase, Verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from geodrop.dataplane.nftables.answers import Answers
     from geodrop.dataplane.nftables.expressions import Expression
     from geodrop.dataplane.nftables.model import Chain, Snapshot
-    from geodrop.dataplane.nftables.netlink import Connection
 
 _COMPARE = {
     CmpOp.EQ: operator.eq,
@@ -49,8 +49,8 @@ _COMPARE = {
 class Walk:
     """One address on its way through the chains of one service; `now` in seconds since the epoch."""
 
-    def __init__(self, connection: Connection, snapshot: Snapshot, address: str, now: float) -> None:
-        self._connection = connection
+    def __init__(self, answers: Answers, snapshot: Snapshot, address: str, now: float) -> None:
+        self._answers = answers
         self._chains: Mapping[str, Chain] = snapshot.chains
         source = ipaddress.ip_address(address)
         offset = selectors.SOURCE[source.version].offset
@@ -146,8 +146,7 @@ class Walk:
         return self._source_at <= offset and offset + length <= len(self._header)
 
     def _lookup(self, name: str, key: bytes) -> Verdict | None:
-        requests = [messages.get_element(name, key), messages.get_element(name, key, end=True)]
-        found, behind = (None if answer is None else _element(answer) for answer in self._connection.ask(requests))
+        found, behind = self._answers.of(name, key)
         if found is None:
             self._lookups.append(f"map {name}: no element")
             return None
@@ -167,11 +166,6 @@ def _goes_on(part: Cmp | OneOf, loaded: bytes) -> bool:
         return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
     number = int.from_bytes(loaded, "big")
     return any(first <= number <= last for first, last in part.choice.ranges)
-
-
-def _element(answer: memoryview) -> tuple[bytes, bool, Verdict | None]:
-    [element] = elements.decode([messages.read_elements(answer)])
-    return element
 
 
 def _text(address: int, width: int) -> str:

@@ -20,7 +20,7 @@ from geodrop.dataplane.nftables.uapi import Flag
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from geodrop.dataplane.nftables.wire import Request
 
@@ -196,11 +196,7 @@ class Connection:
         """Read what a transaction left in the queue. The first error is the cause, the others mostly follow from it."""
         acknowledged = False
         failure: ApplyError | PrivilegeError | UnavailableError | None = None
-        while True:
-            try:
-                received = self._receive(whats[0], socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                break
+        for received in self._queued(whats[0]):
             for kind, flags, sequence, body in wire.messages(received):
                 if kind != uapi.NLMSG_ERROR or not first <= sequence <= first + len(whats):
                     continue
@@ -215,6 +211,20 @@ class Connection:
             raise failure
         if not acknowledged:
             raise RefusedError(errno.EIO, whats[0], "no answer")
+
+    def _queued(self, what: str) -> Iterator[memoryview]:
+        """All that is in the queue, also if there was more than it holds (ENOBUFS).
+
+        What stayed in it would leave no room for the next answer, and whoever waits for that would wait for ever.
+        """
+        while True:
+            try:
+                yield self._receive(what, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except RefusedError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
 
 
 @functools.cache

@@ -14,9 +14,9 @@ from geodrop.dataplane.nftables.judge import Walk
 from geodrop.dataplane.nftables.uapi import MetaKey, VerdictCode
 
 if TYPE_CHECKING:
+    from geodrop.dataplane.nftables.answers import Answers
     from geodrop.dataplane.nftables.expressions import Expression
     from geodrop.dataplane.nftables.model import Snapshot
-    from geodrop.dataplane.nftables.netlink import Connection
     from geodrop.dataplane.probes import Probe
 
 _HEADER = {4: 20, 6: 40}
@@ -27,8 +27,8 @@ _IFNAMSIZ = 16
 class Trace(Walk):
     """One packet, without options, extension headers and fragments; `now` in seconds since the epoch."""
 
-    def __init__(self, connection: Connection, snapshot: Snapshot, probe: Probe, now: float) -> None:
-        super().__init__(connection, snapshot, str(probe.source), now)
+    def __init__(self, answers: Answers, snapshot: Snapshot, probe: Probe, now: float) -> None:
+        super().__init__(answers, snapshot, str(probe.source), now)
         self._base = snapshot.chains.get(names.BASE)
         version = probe.source.version
         # All of it can be read, not the source alone.

@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -250,10 +250,10 @@ def test_a_fill_of_several_transactions_that_fails(
 @pytest.mark.parametrize(
     ("moment", "change"),
     [
-        ("before the switch", ["add", "rule", "inet", "geodrop", "g2-api", "accept"]),
-        ("before the switch", ["flush", "chain", "inet", "geodrop", "g2-api.CN.ipv4"]),
-        ("after the switch", ["flush", "chain", "inet", "geodrop", "prerouting"]),
-        ("after the switch", ["insert", "rule", "inet", "geodrop", "prerouting", "accept"]),
+        ("in what was filled", ["add", "rule", "inet", "geodrop", "g2-api", "accept"]),
+        ("in what was filled", ["flush", "chain", "inet", "geodrop", "g2-api.CN.ipv4"]),
+        ("in what leads there", ["flush", "chain", "inet", "geodrop", "prerouting"]),
+        ("in what leads there", ["insert", "rule", "inet", "geodrop", "prerouting", "accept"]),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
@@ -269,7 +269,7 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
     if load == "second":
         engine.apply(ONE, 1, ["eth0"])
     before = engine.observe()
-    step = "_verify_generation" if moment == "before the switch" else "_verify_switch"
+    step = "_verify_generation" if moment == "in what was filled" else "_verify_switch"
     real = getattr(NftablesEngine, step)
 
     def meddle(self: NftablesEngine, *arguments: object) -> None:
@@ -284,6 +284,23 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
         assert engine.verify(ONE) == []
     else:
         assert "table inet geodrop\n" not in netns.run("nft", "list", "tables")
+
+
+def test_what_was_filled_is_read_back_before_it_takes_the_place_of_another(
+    engine: NftablesEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing is in force each moment lets everything in: there it is read back after the switch."""
+    in_force = []
+    real = NftablesEngine._verify_generation
+
+    def seen(self: NftablesEngine, *arguments: Any) -> None:  # noqa: ANN401 - handed on
+        in_force.append(self.observe().generation)
+        real(self, *arguments)
+
+    monkeypatch.setattr(NftablesEngine, "_verify_generation", seen)
+    engine.apply(ONE, 1, ["eth0"])
+    engine.apply(OTHER, 2, ["eth0"])
+    assert in_force == [1, 1]
 
 
 def test_leftovers_of_dead_attempts_are_removed(

@@ -134,3 +134,12 @@ def in_child(netns: Namespace) -> int:
 def test_no_privilege(netns: Namespace) -> None:
     """The capability that is missing is named."""
     assert in_child(netns) == PrivilegeError.exit_code
+
+
+def test_more_errors_than_the_queue_holds(netns: Namespace) -> None:
+    """A transaction that fails at every request is a failure, and the next question is answered."""
+    with netns.entered(), Connection() as connection:
+        for _ in range(3):
+            with pytest.raises(RefusedError, match=r"delete chain g1-0 \(ENOENT"):
+                connection.transaction(messages.delete_chain(f"g1-{number}") for number in range(20_000))
+            assert connection.ask([messages.get_generation()]) != [None]
