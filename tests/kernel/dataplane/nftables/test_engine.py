@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -284,23 +284,6 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
         assert engine.verify(ONE) == []
     else:
         assert "table inet geodrop\n" not in netns.run("nft", "list", "tables")
-
-
-def test_what_was_filled_is_read_back_before_it_takes_the_place_of_another(
-    engine: NftablesEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where nothing is in force each moment lets everything in: there it is read back after the switch."""
-    in_force = []
-    real = NftablesEngine._verify_generation
-
-    def seen(self: NftablesEngine, *arguments: Any) -> None:  # noqa: ANN401 - handed on
-        in_force.append(self.observe().generation)
-        real(self, *arguments)
-
-    monkeypatch.setattr(NftablesEngine, "_verify_generation", seen)
-    engine.apply(ONE, 1, ["eth0"])
-    engine.apply(OTHER, 2, ["eth0"])
-    assert in_force == [1, 1]
 
 
 def test_leftovers_of_dead_attempts_are_removed(
