@@ -35,7 +35,7 @@ lists:
   scanners: {file: scanners.txt}
 corrections: {8.8.8.0/24: CN, "2600::/32": RU}
 services:
-  api: {match: {ports: {tcp: [443]}}, default: allow, unknown: deny, allow: [list:partners], deny: [CN, continent:EU]}
+  api: {match: {ports: {tcp: [443]}}, default: allow, unknown: deny, allow: [list:partners], deny: [CN, continent:AN]}
   rest: {default: allow, unknown: allow, deny: [list:scanners, IR]}
 never_drop: {prefixes: [198.41.0.0/24], ports: {tcp: [22]}}
 """

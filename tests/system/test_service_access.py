@@ -61,7 +61,7 @@ def test_readers_read_and_members_change(host: Edge) -> None:
 def test_log_entries_have_fields(host: Edge) -> None:
     """An operator finds entries by what they say and not by their text."""
     assert host.geodrop("reload").returncode == 0
-    lines = host.machine.run("journalctl", "-o", "json", "-u", "geodrop", "GEODROP_EVENT=reload done").splitlines()
+    lines = host.machine.run("journalctl", "-o", "json", "-u", "geodrop", "GEODROP_EVENT=reloaded").splitlines()
     found = json.loads(lines[-1])
     assert "unchanged" in found["GEODROP_OUTCOME"]
     assert found["PRIORITY"] == "6"

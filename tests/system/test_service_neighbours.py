@@ -68,7 +68,7 @@ def test_a_flush_is_repaired_at_once(settled: Edge) -> None:
     since = time.monotonic()
     settled.machine.run("nft", "flush", "ruleset")
     began = _repaired(settled, since, "nft flush ruleset")
-    entries = settled.machine.run("journalctl", "-b", "-o", "json", "GEODROP_EVENT=repaired what somebody changed")
+    entries = settled.machine.run("journalctl", "-b", "-o", "json", "GEODROP_EVENT=repaired")
     entry = json.loads(entries.splitlines()[-1])
     assert entry["GEODROP_CULPRIT"].startswith("nft (process ")
     if began:
