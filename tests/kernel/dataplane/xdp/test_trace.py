@@ -17,9 +17,10 @@ from tests.unit.dataplane.test_probes import SERVICES
 from tests.worlds import compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from geodrop.dataplane.engine import Count
     from geodrop.dataplane.xdp.pins import Pins
     from geodrop.ruleset.model import Ruleset
     from tests.namespaces import End
@@ -53,20 +54,27 @@ def verdicts(engine: XdpEngine, rules: Ruleset) -> tuple[list[str], list[str]]:
     return [one.expected for one in chosen], engine.trace(chosen)["eth0"]
 
 
-def test_as_the_ruleset_says_and_counted_nowhere(engine: XdpEngine, rules: Ruleset, pins: Pins) -> None:
+def test_as_the_ruleset_says_and_counted_nowhere(
+    engine: XdpEngine, rules: Ruleset, pins: Pins, ends: tuple[End, End]
+) -> None:
     """Of each service. A frame without our mark, run the same way, is counted: so it is the mark that spares them."""
+    # The other end's stack speaks up by itself now and then, to join multicast groups.
+    ends[0].namespace.run("ip", "link", "set", "eth0", "down")
+    before = engine.counters()
     for _ in range(10):
         expected, found = verdicts(engine, rules)
         assert found == expected
         assert {"accept", "drop"} == set(expected)
-    counted = {one.dropped + one.accepted + one.would_drop + one.never_drop for one in engine.counters()}
-    assert counted == {(0,) * 8}
+    assert engine.counters() == before
     program = libbpf.get(str(pins.sets()[0] / "geodrop"))
     for metadata in (b"", b"\0\0\0\0", bytes(reversed(lay.PROBE_MARK.to_bytes(4, "little")))):
         libbpf.run_with_metadata(program, metadata, FRAME)
     os.close(program)
-    packets = sum(one.never_drop[0] + one.accepted[0] + one.dropped[0] for one in engine.counters())
-    assert packets == 3
+    assert _packets(engine.counters()) == _packets(before) + 3
+
+
+def _packets(counters: Sequence[Count]) -> int:
+    return sum(one.never_drop[0] + one.accepted[0] + one.dropped[0] for one in counters)
 
 
 def test_a_program_in_our_link_that_is_not_ours(engine: XdpEngine, rules: Ruleset, pins: Pins) -> None:
