@@ -44,6 +44,13 @@ PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-
 """Tests take longer there than it takes to suspect that they hang."""
 
 
+def mirror() -> str:
+    """Where this machine has Debian's packages from, by its own apt: that of its release, not of updates."""
+    asked = ("apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages")
+    found = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
+    return next(uri for name, uri in map(str.split, found.splitlines()) if "-" not in name)
+
+
 def apt_options(release: str) -> list[str]:
     """Options with which apt knows another release than this machine's, once its lists are fetched; none: this one."""
     if not release:
@@ -56,7 +63,7 @@ def apt_options(release: str) -> list[str]:
     options += [f"Dir::Etc::SourceList={sources}", "Dir::Etc::SourceParts=/dev/null"]
     options = [word for option in options for word in ("-o", option)]
     if not sources.exists():
-        sources.write_text(f"deb http://deb.debian.org/debian {release} main\n", encoding="ascii")
+        sources.write_text(f"deb {mirror()} {release} main\n", encoding="ascii")
         subprocess.run(("apt-get", "-q", *options, "update"), check=True)
     return options
 

@@ -127,7 +127,7 @@ def load_config(path: str | None) -> Config:
 
 
 def load_config_or_assume(path: str | None, *, slips: bool = True) -> tuple[Config, str]:
-    """The same for what must work whatever agent.yaml is like: a boot, a daemon, who looks or breaks the glass.
+    """Load agent.yaml for what must work in whatever state it is: a boot, the daemon, status, pause and unload.
 
     Where it is damaged, missing or cannot be read: interfaces and engine are those of the last load. `state` and
     `first_boot` are what it says all the same, if that much of it can be read; else the state is where the last daemon

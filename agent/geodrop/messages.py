@@ -64,7 +64,7 @@ def columns() -> int:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most so many characters; a word that is longer has one to itself."""
+    """Lines of at most `width` characters; a longer word has a line to itself."""
     found = []
     for line in text.split("\n"):
         current = ""

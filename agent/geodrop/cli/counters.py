@@ -73,7 +73,7 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 def show_rates(
     before: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]], seconds: float, *, as_json: bool
 ) -> None:
-    """Print what has changed in so many seconds, with how much a second; busiest first for a person."""
+    """Print what has changed in `seconds`, with the rate a second; for a person the busiest first."""
     known = {_key(count): count for count in before}
     changed = [_with_rates(count, known.get(_key(count), {}), seconds) for count in counts if count not in before]
     if as_json:

@@ -47,7 +47,7 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 
 
 def describe(status: dict[str, Any]) -> str:
-    """The same for a person: what is wrong first, and each trouble once."""
+    """Status for a person: what is wrong first, and each trouble once."""
     status = shown(status)
     state = State(status["state"])
     word = messages.paint(state, _COLOURS.get(state, messages.YELLOW))

@@ -89,7 +89,7 @@ class ServiceChange:
         return f"{self.name} {', '.join(parts)}" if parts else ""
 
     def _named(self, moved: Moved) -> str:
-        """The largest first, with their shares; so many names as a person reads."""
+        """The largest first, with their shares; no more names than a person reads."""
         names = sorted([*moved.regions, *moved.lines], key=lambda label: (-self.shares.get(label, 0.0), label))
         left = names[MAX_NAMED:]
         said = [f"{label}{_share(self.shares.get(label, 0.0))}" for label in names[:MAX_NAMED]]

@@ -34,7 +34,7 @@ LARGE = 60_000
 ten large countries take 45,000."""
 
 SAVED = 4
-"""Joining must save one interval in so many, or else regions are told apart all the same."""
+"""Joining must save one interval in four; otherwise regions are told apart in the map itself."""
 
 USUAL = 45_000
 """Intervals of a deny list of ten countries."""

@@ -48,7 +48,7 @@ SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
 
 GIVES_WAY = 0.001
-"""Seconds that a thread which computes goes on while another one waits: `status` takes hundreds of answers from the
+"""Seconds that a thread which computes goes on while another one waits: `status` takes dozens of answers from the
 kernel, and while a load is encoded each would wait for the 0.005 that are Python's own."""
 
 STOP_SECONDS = 10.0

@@ -63,9 +63,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     quick: bool = False,
     full: bool = True,
 ) -> Loaded:
-    """The same for who holds the lock, from a file or what was read of one; `quick` as for Change, `full` as for `put`.
+    """Load a ruleset, from a file or already read; the caller holds the lock.
 
-    Who loads or reloads by name leaves a rollback behind.
+    `quick` as for Change, `full` as for `put`. A load or reload that somebody asked for ends a rollback.
 
     Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
     with the old generation still in force.

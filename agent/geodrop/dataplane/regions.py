@@ -31,7 +31,7 @@ def tell_regions_apart(config: Config) -> bool:
 
 
 def warnings_of_regions(config: Config) -> tuple[str, ...]:
-    """The same for a command, whose work is done whether this can be or not: what is to be said of it, a line each."""
+    """Tell regions apart at the end of a command, which succeeds even if this fails; returns warnings, a line each."""
     try:
         tell_regions_apart(config)
     except GeodropError as error:

@@ -72,7 +72,7 @@ def explain_by(
     engine: Enforced | None = None,
     generation: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """The same by a ruleset; asks the kernel if it gets an engine, and says which generation that is of."""
+    """Answer from a ruleset; with an engine the kernel is asked too, and its generation is named."""
     now = time.time() if at is None else at
     asked = iter(addresses)
     while batch := list(islice(asked, BATCH)):
