@@ -6,7 +6,7 @@ override SYSTEM_PYTHON := /usr/bin/python3
 override BIN := .venv/bin
 override SETUP_DONE := .venv/setup-done
 override AS_ROOT := $(if $(filter 0,$(shell id -u)),,$(shell command -v sudo 2>/dev/null))
-override BUILT := agent/geodrop/dataplane/xdp
+override BUILT := agent/geodrop/xdp
 override OBJECTS := $(BUILT)/geodrop.bpf.o $(BUILT)/geodrop_no_clock.bpf.o
 override PACKER := build/packer
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
@@ -100,8 +100,8 @@ test-setup: setup
 		need systemd-container command -v systemd-nspawn;)
 
 test-long: setup ## the xdp loader killed before each of its calls, and refused memory at one in five or more: ten minutes
-	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/dataplane/xdp/test_killed.py \
-		tests/kernel/dataplane/xdp/test_failures.py
+	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/xdp/test_killed.py \
+		tests/kernel/xdp/test_failures.py
 
 test-system: setup ## the service and its installation on machines of both releases: Debian 12 and 13
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)

@@ -11,7 +11,7 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * What the program is compiled against. geodrop's loaders hand it maps of their own (dataplane/xdp/maps.py), whose inner
+ * What the program is compiled against. geodrop's loaders hand it maps of their own (xdp/maps.py), whose inner
  * maps and counters are sized for the policy, so that lookups in them stay inlined.
  */
 struct {

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from geodrop.dataplane.xdp.bcc_loader import BccLoader
 from geodrop.errors import UnavailableError
+from geodrop.xdp.bcc_loader import BccLoader
 
 
 def require_bcc() -> None:

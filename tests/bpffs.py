@@ -13,9 +13,9 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.xdp.pins import Pins
 from geodrop.demo.mounts import CLONE_NEWNS, MS_REC, MS_SLAVE
 from geodrop.state.places import BPFFS, OWN_BPFFS
+from geodrop.xdp.pins import Pins
 from tests.namespaces import run
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.dataplane.arrange import arrange
 from geodrop.dataplane.coverage import Coverage, read_coverage
-from geodrop.dataplane.interfaces import Selection, select
+from geodrop.engine.interfaces import Selection, select
 from tests.conformance.frames import encode
 from tests.namespaces import End, PacketSender, join
 from tests.oracle.packet import LOCAL, Packet

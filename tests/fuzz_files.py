@@ -24,11 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodrop.cli.history import describe
-from geodrop.dataplane.nftables.elements import lists
-from geodrop.dataplane.nftables.export import nft
-from geodrop.dataplane.nftables.program import build
-from geodrop.dataplane.xdp import encode
 from geodrop.errors import DataError, UnavailableError
+from geodrop.nftables.export import nft
+from geodrop.nftables.netlink.elements import lists
+from geodrop.nftables.program import build
 from geodrop.report.history import as_object, with_ends
 from geodrop.ruleset import container
 from geodrop.ruleset.explain import explain
@@ -36,6 +35,7 @@ from geodrop.ruleset.export import cidr
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Entry, policies
 from geodrop.state.store import Intent, Store
+from geodrop.xdp import encode
 from tests.worlds import packed
 
 if TYPE_CHECKING:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables.expressions import Verdict, VerdictMap
+from geodrop.nftables.netlink.expressions import Verdict, VerdictMap
 from tests.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.dataplane.nftables.model import Chain, Program
+    from geodrop.nftables.model import Chain, Program
 
 WEB = ((443, 443),)
 DENIED = {"1.0.1.0/24": "CN", "240e::/20": "CN"}

@@ -6,13 +6,13 @@ import operator
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import uapi
-from geodrop.dataplane.nftables.expressions import Bitwise, Cmp, ExtensionHeader, Meta, OneOf, Payload
-from geodrop.dataplane.nftables.uapi import CmpOp, MetaKey, PayloadBase
+from geodrop.nftables.netlink import uapi
+from geodrop.nftables.netlink.expressions import Bitwise, Cmp, ExtensionHeader, Meta, OneOf, Payload
+from geodrop.nftables.netlink.uapi import CmpOp, MetaKey, PayloadBase
 from geodrop.ruleset.model import ServiceSpec
 
 if TYPE_CHECKING:
-    from geodrop.dataplane.nftables.expressions import Expression
+    from geodrop.nftables.netlink.expressions import Expression
 
 TCP, UDP = 6, 17
 

@@ -24,7 +24,7 @@ TESTED_ELSEWHERE = {
     "report/status.py": "tests/kernel/daemon and tests/kernel/cli: all of it is read from the kernel",
     "report/verify.py": "tests/kernel/cli/test_verify.py: it compares with the kernel",
     "daemon/parts.py": "a record of what is tested part by part",
-    "dataplane/engine.py": "a protocol and its plain records; tests/conformance holds each engine to it",
+    "engine/api.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }
 """Source files without a test file of their own: where they are tested instead, and why."""
 

@@ -12,6 +12,8 @@ import errno
 import os
 import stat
 
+from geodrop.linux.libc import LIBC
+
 KINDS = {
     stat.S_IFIFO: "a FIFO",
     stat.S_IFDIR: "a directory",
@@ -21,9 +23,6 @@ KINDS = {
     stat.S_IFLNK: "a symbolic link",
 }
 
-
-_libc = ctypes.CDLL(None, use_errno=True)
-_libc.syscall.restype = ctypes.c_long
 
 _SYS_OPENAT2 = ctypes.c_long(437)
 """The same number on every architecture (Linux 5.6)."""
@@ -56,7 +55,7 @@ def open_beneath(folder: int, name: str) -> int:
     size = ctypes.c_size_t(ctypes.sizeof(how))
     code = 0
     for _ in range(_TRIES):
-        found = _libc.syscall(_SYS_OPENAT2, ctypes.c_long(folder), os.fsencode(name), ctypes.byref(how), size)
+        found = LIBC.syscall(_SYS_OPENAT2, ctypes.c_long(folder), os.fsencode(name), ctypes.byref(how), size)
         if found >= 0:
             return _opened(found, name)
         code = ctypes.get_errno()

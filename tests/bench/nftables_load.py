@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import engine, program, transactions
-from geodrop.dataplane.nftables.netlink import Connection
-from geodrop.dataplane.nftables.wire import portions
+from geodrop.nftables import engine, program, transactions
+from geodrop.nftables.netlink.connection import Connection
+from geodrop.nftables.netlink.wire import portions
 from geodrop.ruleset.model import Ruleset
 from tests.bench.nft_text import verdict_maps
 from tests.bench.report import Row, against, alternately, median

@@ -7,8 +7,8 @@ import random
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engine import Scope
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.engine.api import Scope
+from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from tests.bench.generator import SOURCES, Generator, receiving
 from tests.bench.nft_text import denied_addresses, plain_sets, synthetic_map

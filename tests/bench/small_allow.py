@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.control.client import ask
-from geodrop.dataplane.nftables import observe
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.nftables.netlink import Connection
+from geodrop.nftables import observe
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.netlink.connection import Connection
 from geodrop.ruleset.model import Ruleset
 from tests.bench.daemon import host
 from tests.bench.nftables_load import INTERFACE, load, timed

@@ -14,12 +14,13 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.xdp import layouts as lay
-from geodrop.dataplane.xdp import libbpf, links
-from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.dataplane.xdp.programs import Programs
+from geodrop.linux import libbpf
+from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
+from geodrop.xdp import layouts as lay
+from geodrop.xdp import links
+from geodrop.xdp.engine import XdpEngine
+from geodrop.xdp.programs import Programs
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
 from tests.bench.report import Row, against, alternately, median, undisturbed

@@ -12,8 +12,9 @@ from ctypes import byref, c_uint32
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.xdp import encode, libbpf
-from geodrop.dataplane.xdp import layouts as lay
+from geodrop.linux import libbpf
+from geodrop.xdp import encode
+from geodrop.xdp import layouts as lay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

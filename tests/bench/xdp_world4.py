@@ -8,10 +8,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.xdp import libbpf
-from geodrop.dataplane.xdp.engine import XdpEngine
-from geodrop.dataplane.xdp.programs import Programs
+from geodrop.linux import libbpf
 from geodrop.ruleset.model import Ruleset
+from geodrop.xdp.engine import XdpEngine
+from geodrop.xdp.programs import Programs
 from tests.bench import xdp_programs as programs
 from tests.bench.report import Row, against, alternately, median, undisturbed
 from tests.bench.xdp import ROUNDS, on_one_cpu, published

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import maxminddb
 import pytest
 
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.xdp.bcc_loader import BccLoader
-from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.xdp.bcc_loader import BccLoader
+from geodrop.xdp.engine import XdpEngine
 from tests.bcc import require_bcc
 from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from geodrop.dataplane.engine import Engine
-    from geodrop.dataplane.xdp.pins import Pins
+    from geodrop.engine.api import Engine
+    from geodrop.xdp.pins import Pins
     from tests.oracle.ladder import Database
 
 ENGINES: dict[str, Callable[[Pins], Engine]] = {

@@ -7,15 +7,15 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engine import Count, Interface, Observed, Report
-from geodrop.dataplane.nftables import names
-from geodrop.dataplane.nftables.export import TABLE, nft
+from geodrop.engine.api import Count, Interface, Observed, Report
+from geodrop.nftables import names
+from geodrop.nftables.export import TABLE, nft
 from tests.namespaces import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engine import Difference, KernelVerdict
+    from geodrop.engine.api import Difference, KernelVerdict
     from geodrop.ruleset.model import Ruleset
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 from geodrop.compile import nftables
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.nftables.engine import NftablesEngine
 from tests.conformance.exported import ExportedEngine
 from tests.conformance.saved import SavedEngine
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from geodrop.dataplane.engine import Engine, Report
+    from geodrop.engine.api import Engine, Report
     from geodrop.ruleset.model import Ruleset
     from tests.oracle.packet import Judgement, Packet
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.nftables import names
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.nftables import names
+from geodrop.nftables.engine import NftablesEngine
 from tests.namespaces import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engine import Report
+    from geodrop.engine.api import Report
     from geodrop.ruleset.model import Ruleset
 
 

@@ -28,7 +28,7 @@ from tests.oracle.packet import AUTHENTICATION, Judgement, judge, read, totals
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from geodrop.dataplane.engine import Engine
+    from geodrop.engine.api import Engine
     from tests.conformance.wire import Wire
     from tests.oracle.ladder import Database
     from tests.oracle.packet import Packet

@@ -6,9 +6,9 @@ from array import array
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from geodrop.dataplane.engine import Report, Scope
-from geodrop.dataplane.nftables import thin
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.engine.api import Report, Scope
+from geodrop.nftables import thin
+from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset import container
 from geodrop.ruleset.model import Ruleset, meta_json
 

@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.config import Config
-from geodrop.dataplane.change import by_me
-from geodrop.dataplane.load import load, unload
-from geodrop.dataplane.nftables import compare, messages
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.pause import pause, resume
-from geodrop.dataplane.repair import Known, look
-from geodrop.dataplane.rollback import roll_back
 from geodrop.errors import ApplyError
+from geodrop.nftables import compare
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.netlink import messages
+from geodrop.operations.change import by_me
+from geodrop.operations.load import load, unload
+from geodrop.operations.pause import pause, resume
+from geodrop.operations.repair import Known, look
+from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
 from geodrop.state.store import FOREVER, Store
@@ -37,7 +38,7 @@ from tests.traffic import Traffic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from geodrop.dataplane.nftables.model import Content
+    from geodrop.nftables.model import Content
 
 pytestmark = pytest.mark.root
 

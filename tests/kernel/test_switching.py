@@ -20,11 +20,11 @@ from geodrop.cli.main import main
 from geodrop.compile.build import compile_ruleset
 from geodrop.config import load_config
 from geodrop.data import bundled_database
-from geodrop.dataplane.engine import Scope
-from geodrop.dataplane.load import load
-from geodrop.dataplane.nftables import thin
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.engine.api import Scope
 from geodrop.geo.database import Database
+from geodrop.nftables import thin
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.operations.load import load
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
 from tests.cli import Geodrop

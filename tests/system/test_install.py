@@ -193,7 +193,7 @@ def test_upgraded_and_back(stranger: tuple[Edge, Shell]) -> None:
 def test_with_xdp_and_without_again(stranger: tuple[Edge, Shell]) -> None:
     """XDP=1 moves the host to xdp, an installation without it takes that away, and neither lets anything through."""
     host, shell = stranger
-    for program in REPOSITORY.glob("agent/geodrop/dataplane/xdp/*.bpf.o"):
+    for program in REPOSITORY.glob("agent/geodrop/xdp/*.bpf.o"):
         run("cp", str(program), str(host.machine.root / TREE / "agent/geodrop/dataplane/xdp"))
     with host.watched(DENIED, ALLOWED + SWITCHED):
         shell.type(shell.install("XDP=1"))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.cli import doctor, explain, history, status, verify
-from geodrop.dataplane.doctor.finding import Finding
+from geodrop.doctor.finding import Finding
 from geodrop.text import MARGIN, harmless, lines, shown
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.dataplane.doctor import bpf, daemon, host, interfaces, nftables
-from geodrop.dataplane.doctor.finding import MISSING, NOTE, OK, able
+from geodrop.doctor import bpf, daemon, host, interfaces, nftables
+from geodrop.doctor.finding import MISSING, NOTE, OK, able
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.state.lock import control_socket
 from geodrop.text import MARGIN, harmless, lines
@@ -18,7 +18,7 @@ from geodrop.text import MARGIN, harmless, lines
 if TYPE_CHECKING:
     import argparse
 
-    from geodrop.dataplane.doctor.finding import Finding
+    from geodrop.doctor.finding import Finding
 
 SCHEMA = 1
 WIDTH = 9

@@ -6,9 +6,9 @@ import sys
 from typing import TYPE_CHECKING
 
 from geodrop import messages
-from geodrop.dataplane.nftables import export as nftables
-from geodrop.dataplane.nftables.text import is_interface
 from geodrop.errors import UsageError
+from geodrop.nftables import export as nftables
+from geodrop.nftables.text import is_interface
 from geodrop.ruleset import export as lists
 from geodrop.ruleset.model import Ruleset
 from geodrop.ruleset.prefixes import hidden

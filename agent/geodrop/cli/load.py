@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.config import load_config, load_config_or_assume
-from geodrop.dataplane.change import by_me
-from geodrop.dataplane.load import load
 from geodrop.errors import ConfigError
+from geodrop.operations.change import by_me
+from geodrop.operations.load import load
 from geodrop.state.lock import exclusive
 from geodrop.state.names import ENGINES
 from geodrop.text import harmless, shown
@@ -70,7 +70,7 @@ def _boot(config_path: str | None) -> int:
     78 where agent.yaml cannot be used: what was in force is in force again, and somebody has to mend the file.
     """
     # Not imported at the top: nobody else needs it, and a boot nothing else.
-    from geodrop.dataplane.boot import boot  # noqa: PLC0415
+    from geodrop.operations.boot import boot  # noqa: PLC0415
     from geodrop.state.leftovers import remove_leftovers  # noqa: PLC0415
 
     config, doubt = load_config_or_assume(config_path, slips=False)

@@ -29,9 +29,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _without_daemon(config_path: str | None) -> tuple[str, Sequence[str]]:
     from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
-    from geodrop.dataplane.change import by_me  # noqa: PLC0415
-    from geodrop.dataplane.pause import resume  # noqa: PLC0415
-    from geodrop.dataplane.regions import warnings_of_regions  # noqa: PLC0415
+    from geodrop.operations.change import by_me  # noqa: PLC0415
+    from geodrop.operations.pause import resume  # noqa: PLC0415
+    from geodrop.operations.regions import warnings_of_regions  # noqa: PLC0415
     from geodrop.state.lock import exclusive  # noqa: PLC0415
 
     config = config_or_assumed(config_path)

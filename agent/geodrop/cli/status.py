@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from geodrop import messages
+from geodrop import messages, utc
 from geodrop.control.client import ask
 from geodrop.report.state import State, exit_code
 from geodrop.text import shown
@@ -94,7 +94,7 @@ def _built(epoch: int | None) -> str:
         return ""
     days = int(time.time() - epoch) // DAY
     age = "today" if days == 0 else f"{days:,} day{'' if days == 1 else 's'} ago"
-    return f", built {time.strftime('%Y-%m-%d', time.gmtime(epoch))}{'' if days < 0 else f' ({age})'}"
+    return f", built {utc.day(epoch)}{'' if days < 0 else f' ({age})'}"
 
 
 def _why_not(status: dict[str, Any]) -> str:

@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _without_daemon(config_path: str | None) -> tuple[bool, Sequence[str]]:
     from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
-    from geodrop.dataplane.load import unload  # noqa: PLC0415
+    from geodrop.operations.load import unload  # noqa: PLC0415
 
     done = unload(config_or_assumed(config_path))
     return done.removed, done.warnings

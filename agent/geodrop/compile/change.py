@@ -11,11 +11,11 @@ each for itself. An IPv4 address counts as itself only, not once more for each w
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from geodrop import utc
 from geodrop.geo.partition import DTYPE, Partition, combine
 from geodrop.policy.model import Rung
 from geodrop.ruleset.model import NO_CLASS
@@ -356,4 +356,4 @@ def _settings(service: ServiceChange) -> str:
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - whatever a setting may be
     if name != "starts":
         return str(value)
-    return "at once" if value is None else datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "at once" if value is None else utc.moment(value)

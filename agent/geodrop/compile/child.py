@@ -9,7 +9,6 @@ databases ahead of its task.
 from __future__ import annotations
 
 import codecs
-import ctypes
 import errno
 import hashlib
 import json
@@ -22,7 +21,7 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from geodrop import messages
+from geodrop import messages, utc
 from geodrop.compile import seccomp
 from geodrop.compile.build import absent_countries, assemble, build, costly_services, identity, write
 from geodrop.compile.change import Change, compare
@@ -43,6 +42,7 @@ from geodrop.errors import (
 )
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
+from geodrop.linux.libc import LIBC
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
 from geodrop.ruleset.explain import not_answered
@@ -187,7 +187,7 @@ def prepare(request: Request) -> Prepared | None:
         if "previous" in request.content and (opened := _previous(request)) is not None:
             previous = [*map(Identity.of, request.ruleset("previous"))], opened
         # What the C library keeps for later would take 35 MB of memory as long as this process waits.
-        ctypes.CDLL(None).malloc_trim(0)
+        LIBC.malloc_trim(0)
         return Prepared(files, known, previous)
     except (GeodropError, MemoryError):
         return None
@@ -248,7 +248,7 @@ def check(request: Request) -> Outcome:
         services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
         messages.say(f"{harmless(policy.file)}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
         for database in databases:
-            built = time.strftime("%Y-%m-%d", time.gmtime(database.build_epoch))
+            built = utc.day(database.build_epoch)
             messages.say(f"{harmless(database.name)}: good, {harmless(database.database_type)}, built {built}")
     return Outcome(0)
 

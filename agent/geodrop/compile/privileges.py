@@ -8,6 +8,8 @@ import os
 import resource
 import signal
 
+from geodrop.linux.libc import LIBC
+
 NOBODY = 65534
 CPU_SECONDS = 300
 """Of processor time, from the first message on: a child may wait as long as it likes."""
@@ -29,8 +31,6 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 
 CAPABILITY_VERSION_3 = 0x20080522  # linux/capability.h
 CAPABILITIES = 64
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def drop_privileges() -> None:
@@ -55,10 +55,10 @@ def drop_privileges() -> None:
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     # struct __user_cap_header_struct {version, pid}; twice {effective, permitted, inheritable}, 32 bits each.
     header, sets = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
-    if _LIBC.capget(header, sets) != 0:
+    if LIBC.capget(header, sets) != 0:
         raise OSError(ctypes.get_errno(), "capget")
     # A unit that leaves none may refuse to be asked for less.
-    if any(sets) and _LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
+    if any(sets) and LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
         raise OSError(ctypes.get_errno(), "capset")
 
 
@@ -77,5 +77,5 @@ def _bound(limit: int, value: int) -> None:
 
 def _prctl(option: int, argument: int, accepted: tuple[int, ...] = ()) -> None:
     # A variadic function of longs: as plain ints the unused ones might not be the zeroes the kernel insists on.
-    if _LIBC.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0))) != 0 and ctypes.get_errno() not in accepted:
+    if LIBC.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0))) != 0 and ctypes.get_errno() not in accepted:
         raise OSError(ctypes.get_errno(), f"prctl({option}, {argument})")

@@ -15,6 +15,8 @@ import platform
 import struct
 from typing import NamedTuple
 
+from geodrop.linux.libc import LIBC
+
 # linux/prctl.h, linux/seccomp.h, linux/audit.h
 PR_SET_SECCOMP = 22
 SECCOMP_MODE_FILTER = 2
@@ -156,8 +158,7 @@ def install() -> None:
         raise OSError(errno.ENOSYS, f"no system call filter is known for {name}")
     code = assemble(MACHINES[name])
     program = _Program(len(code) // 8, code)
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program)) != 0:
+    if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program)) != 0:
         failure = ctypes.get_errno()
         raise OSError(failure, f"the system call filter was not taken: {os.strerror(failure)}")
 

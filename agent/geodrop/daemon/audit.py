@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
-from geodrop.dataplane.load import what_is_loaded
-from geodrop.dataplane.repair import check_share
-from geodrop.dataplane.sample import compare, of_each_denied
+from geodrop.engine.sample import compare, of_each_denied
 from geodrop.errors import GeodropError, NotEnforcingError
+from geodrop.operations.load import what_is_loaded
+from geodrop.operations.repair import check_share
 from geodrop.ruleset.age import too_old
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.watch.watch import Watch
-    from geodrop.dataplane.engine import Difference
+    from geodrop.engine.api import Difference
     from geodrop.ruleset.explain import Address
 
 INTERVAL = 60.0

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from geodrop.compile.sandbox import Identity
 from geodrop.daemon.event import Event
-from geodrop.dataplane.load import what_is_loaded
 from geodrop.errors import GeodropError
+from geodrop.operations.load import what_is_loaded
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.event import Event
 from geodrop.daemon.settle import Settle
 from geodrop.daemon.source import Maker
-from geodrop.dataplane.load import apply_file
 from geodrop.dataplane.moves import moves
 from geodrop.errors import GeodropError
+from geodrop.operations.load import apply_file
 from geodrop.state.history import Asked
 from geodrop.state.store import Store
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.daemon.parts import Parts
-    from geodrop.dataplane.load import Loaded
+    from geodrop.operations.load import Loaded
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1

@@ -29,11 +29,11 @@ from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
 from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
-from geodrop.dataplane.boot import boot
-from geodrop.dataplane.change import by_me
 from geodrop.dataplane.engines import Engines, make_xdp
-from geodrop.dataplane.load import apply_file
 from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
+from geodrop.operations.boot import boot
+from geodrop.operations.change import by_me
+from geodrop.operations.load import apply_file
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geodrop.config import Config
-    from geodrop.dataplane.load import Loaded
+    from geodrop.operations.load import Loaded
 
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""

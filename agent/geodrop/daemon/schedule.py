@@ -14,9 +14,10 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING
 
+from geodrop import utc
 from geodrop.daemon.event import Event
 from geodrop.errors import DataError, GeodropError
-from geodrop.state.history import DONE, Entry, utc
+from geodrop.state.history import DONE, Entry
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -77,11 +78,11 @@ def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[st
     # The history is long, and most policies are for at once.
     told = {entry.change for entry in store.history if entry.origin == ORIGIN} if started or over else set()
     for name, moment in started.items():
-        text = f"service {name} is enforced since {utc(moment)}"
+        text = f"service {name} is enforced since {utc.moment(moment)}"
         # One that was not waiting for this moment when it came has not started then: it came into the policy later.
         if text not in told and _starts_before(store, moment).get(name) == moment:
             yield text
-    text = f"the pause is over since {utc(intent.paused)}: services drop again"
+    text = f"the pause is over since {utc.moment(intent.paused)}: services drop again"
     if over and text not in told:
         yield text
 

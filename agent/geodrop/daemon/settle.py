@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
-from geodrop.dataplane.regions import tell_regions_apart
-from geodrop.dataplane.settle import settle
 from geodrop.errors import BusyError, GeodropError
+from geodrop.operations.regions import tell_regions_apart
+from geodrop.operations.settle import settle
 
 if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from geodrop import utc
 from geodrop.daemon.event import Event
 from geodrop.errors import ApplyError, BugError, GeodropError
-from geodrop.state.history import utc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -64,8 +64,8 @@ class Tasks:
         now = time.monotonic()
         failing = [text for moment, text in self._failing.values() if now - moment < SHOWN]
         return failing + [
-            f"the daemon met a bug in {name}: {bug.text}, {bug.count} times since it started, "
-            f"last {utc(time.time() - now + bug.moment)}; please report it with its traceback: journalctl -u geodrop"
+            f"the daemon met a bug in {name}: {bug.text}, {bug.count} times since it started, last "
+            f"{utc.moment(time.time() - now + bug.moment)}; please report it with its traceback: journalctl -u geodrop"
             for name, bug in self._bugs.items()
             if now - bug.moment < SHOWN
         ]

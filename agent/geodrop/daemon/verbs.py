@@ -9,20 +9,21 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from geodrop import utc
 from geodrop.daemon.arguments import ADDRESSES, COUNT, END, FLAG, GENERATION, MOMENT, WHY, checked, optional
 from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
-from geodrop.dataplane import underway
-from geodrop.dataplane.load import remove_all
-from geodrop.dataplane.pause import pause, resume
-from geodrop.dataplane.rollback import roll_back
+from geodrop.engine import underway
 from geodrop.errors import PrivilegeError, UsageError
+from geodrop.operations.load import remove_all
+from geodrop.operations.pause import pause, resume
+from geodrop.operations.rollback import roll_back
 from geodrop.report.counters import read_counters
 from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
-from geodrop.state.history import Asked, utc
+from geodrop.state.history import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -81,9 +82,9 @@ class Verbs:
         problems = [*self._watch.problems(), *self._tasks.problems()]
         fields = self._watch.as_object()
         if last := self._reload.last:
-            fields["last_reload"] = {"time": utc(last.time), "good": last.good, "text": last.text}
+            fields["last_reload"] = {"time": utc.moment(last.time), "good": last.good, "text": last.text}
             if not last.good:
-                problems.insert(0, f"the reload of {utc(last.time)} failed: {last.text}")
+                problems.insert(0, f"the reload of {utc.moment(last.time)} failed: {last.text}")
         elif self._reload.doubt:
             problems.insert(0, self._reload.doubt)
         running = Running(fields, tuple(problems))

@@ -15,22 +15,22 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.assign import assign
-from geodrop.dataplane.capabilities import XDP, missing
 from geodrop.dataplane.coverage import judged
-from geodrop.dataplane.engine import Interface, Report
-from geodrop.dataplane.network import Network
-from geodrop.dataplane.nftables.netlink import RefusedError
-from geodrop.dataplane.xdp.suits import objection, unreadable
+from geodrop.engine.api import Interface, Report
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.linux.capabilities import XDP, missing
+from geodrop.linux.network import Network
+from geodrop.nftables.netlink.connection import RefusedError
+from geodrop.xdp.suits import objection, unreadable
 
 if TYPE_CHECKING:
     from geodrop.dataplane.assign import Assignment
     from geodrop.dataplane.engines import Engines
-    from geodrop.dataplane.interfaces import Selection
-    from geodrop.dataplane.nftables.bases import Kept
-    from geodrop.dataplane.nftables.engine import Staged as OnNftables
-    from geodrop.dataplane.xdp.staged import Staged as OnXdp
+    from geodrop.engine.interfaces import Selection
+    from geodrop.nftables.bases import Kept
+    from geodrop.nftables.engine import Staged as OnNftables
     from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.staged import Staged as OnXdp
 
 IPSEC = "IPsec is in use, and xdp never sees what ESP holds"
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engine import Scope
-from geodrop.dataplane.interfaces import carries
+from geodrop.engine.api import Scope
+from geodrop.engine.interfaces import carries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from geodrop.dataplane.interfaces import Selection
-    from geodrop.dataplane.network import Link
+    from geodrop.engine.interfaces import Selection
+    from geodrop.linux.network import Link
 
 TO_COME = "for interfaces to come"
 """Why a name or a pattern is with nftables too while xdp takes the interfaces that are there: one that comes in the

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.interfaces import (
+from geodrop.engine.interfaces import (
     AGGREGATES,
     EVERY,
     is_left_out,
@@ -18,17 +18,17 @@ from geodrop.dataplane.interfaces import (
     is_taken_unnamed,
     selected,
 )
-from geodrop.dataplane.network import VRF, Network, read_network
-from geodrop.dataplane.nftables.flowtables import NEXT_STEP
-from geodrop.dataplane.xdp.suits import unreadable
+from geodrop.linux.network import VRF, Network, read_network
+from geodrop.nftables.flowtables import NEXT_STEP
+from geodrop.xdp.suits import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from geodrop.dataplane.engine import Interface
     from geodrop.dataplane.engines import Engines
-    from geodrop.dataplane.network import Link
-    from geodrop.dataplane.nftables.flowtables import Bypass
+    from geodrop.engine.api import Interface
+    from geodrop.linux.network import Link
+    from geodrop.nftables.flowtables import Bypass
 
 UPLINKS = frozenset({"bridge", "ppp"})
 """Kinds that are judged only where they are named, and yet are where packets from the world first have an IP header:

@@ -8,24 +8,24 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane import ipsec
-from geodrop.dataplane.engine import Count, Difference, Observed
-from geodrop.dataplane.interfaces import with_carried
-from geodrop.dataplane.network import read_network
-from geodrop.dataplane.nftables import flowtables
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.engine.api import Count, Difference, Observed
+from geodrop.engine.interfaces import with_carried
 from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
+from geodrop.linux import ipsec
+from geodrop.linux.network import read_network
+from geodrop.nftables import flowtables
+from geodrop.nftables.engine import NftablesEngine
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from geodrop.dataplane.engine import KernelVerdict, Watched
-    from geodrop.dataplane.nftables.flowtables import Bypass
-    from geodrop.dataplane.probes import Probe
-    from geodrop.dataplane.xdp.engine import XdpEngine
-    from geodrop.dataplane.xdp.unread import Unread
+    from geodrop.engine.api import KernelVerdict, Watched
+    from geodrop.engine.probes import Probe
+    from geodrop.nftables.flowtables import Bypass
     from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.engine import XdpEngine
+    from geodrop.xdp.unread import Unread
 
 
 class Engines:
@@ -223,10 +223,10 @@ def _is_pinned() -> bool:
 def make_xdp(loader: str = "libbpf") -> XdpEngine:
     """The xdp engine of this network namespace, not probed; `loader` is one of config.LOADERS."""
     # Not imported at the top: no verb should wait for an engine that this host does not use.
-    from geodrop.dataplane.xdp.engine import XdpEngine  # noqa: PLC0415
+    from geodrop.xdp.engine import XdpEngine  # noqa: PLC0415
 
     if loader == "bcc":
-        from geodrop.dataplane.xdp.bcc_loader import BccLoader  # noqa: PLC0415
+        from geodrop.xdp.bcc_loader import BccLoader  # noqa: PLC0415
 
         return XdpEngine(BccLoader())
     return XdpEngine()

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.coverage import coverage
-from geodrop.dataplane.network import Network, read_network
 from geodrop.errors import UnavailableError
+from geodrop.linux.network import Network, read_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from geodrop.dataplane.engine import Interface, Observed
+    from geodrop.engine.api import Interface, Observed
 
 
 def moves(before: Observed, after: Observed) -> str:

@@ -6,6 +6,7 @@ import ctypes
 import os
 
 from geodrop.errors import UnavailableError
+from geodrop.linux.libc import LIBC
 from geodrop.state.places import bpffs
 
 CLONE_NEWNS = 0x0002_0000  # linux/sched.h
@@ -19,12 +20,11 @@ def own_bpffs() -> None:
     Raises UnavailableError where that cannot be had; then nothing is mounted.
     """
     place = bpffs()
-    libc = ctypes.CDLL(None, use_errno=True)
     # Slave: what the host mounts and unmounts from now on is seen in here, what is mounted in here is not seen there.
     if (
-        libc.unshare(CLONE_NEWNS)
-        or libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_SLAVE), None)
-        or libc.mount(b"bpf", os.fsencode(place), b"bpf", ctypes.c_ulong(0), b"mode=0700")
+        LIBC.unshare(CLONE_NEWNS)
+        or LIBC.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_SLAVE), None)
+        or LIBC.mount(b"bpf", os.fsencode(place), b"bpf", ctypes.c_ulong(0), b"mode=0700")
     ):
         why = os.strerror(ctypes.get_errno())
         raise UnavailableError(f"no bpffs can be mounted on {place} ({why})")

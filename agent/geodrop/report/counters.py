@@ -8,7 +8,7 @@ from geodrop.dataplane.engines import Engines
 from geodrop.ruleset.model import OTHER
 
 if TYPE_CHECKING:
-    from geodrop.dataplane.engine import Count
+    from geodrop.engine.api import Count
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1

@@ -7,19 +7,19 @@ from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane import underway
-from geodrop.dataplane.load import what_is_loaded
+from geodrop import utc
+from geodrop.engine import underway
 from geodrop.errors import DataError
+from geodrop.operations.load import what_is_loaded
 from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.explain import explain, not_answered
-from geodrop.state.history import utc
 from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from geodrop.config import Config
-    from geodrop.dataplane.engine import Enforced
+    from geodrop.engine.api import Enforced
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.asked import Asked, Piece
     from geodrop.ruleset.model import Ruleset
@@ -94,7 +94,7 @@ def _explain(
             kernel = next(verdicts, None)
             for number, explanation in enumerate(explain(ruleset, piece.address, now)):
                 answer = explanation.as_json(asked, piece)
-                if answer["starts"] == utc(FOREVER):
+                if answer["starts"] == utc.moment(FOREVER):
                     answer["starts"] = "resume"  # a pause without an end
                 if kernel:
                     said = kernel[number]

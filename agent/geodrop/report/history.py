@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from geodrop.state.history import DONE, utc
+from geodrop import utc
+from geodrop.state.history import DONE
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
@@ -44,8 +45,8 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
     """One line of `history --json`. `until` in seconds since the epoch."""
     return {
         "schema": SCHEMA,
-        "time": utc(entry.time),
-        "until": None if until is None else utc(until),
+        "time": utc.moment(entry.time),
+        "until": None if until is None else utc.moment(until),
         "seconds": entry.seconds,
         "origin": entry.origin,
         "outcome": entry.outcome,
@@ -56,7 +57,7 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "why": entry.why or None,
         "error": entry.error or None,
         "target": entry.target or None,
-        "paused_until": utc(entry.paused) if 0 < entry.paused < FOREVER else None,
+        "paused_until": utc.moment(entry.paused) if 0 < entry.paused < FOREVER else None,
         "inputs": list(entry.inputs),
     }
 

@@ -6,15 +6,15 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.probes import probes
-from geodrop.state.history import utc
+from geodrop import utc
+from geodrop.engine.probes import probes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engine import Interface
     from geodrop.dataplane.engines import Engines
-    from geodrop.dataplane.probes import Probe
+    from geodrop.engine.api import Interface
+    from geodrop.engine.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
 TRIES = 2
@@ -59,7 +59,7 @@ def observe(
 
     `links` are those that each of the interfaces in force stands for.
     """
-    data = {"time": utc(time.time()), "packets_judged": _packets_judged(engines), "probes": [], "without": []}
+    data = {"time": utc.moment(time.time()), "packets_judged": _packets_judged(engines), "probes": [], "without": []}
     if view is None or not any(links):
         return Observation(data)
     pairs = zip(interfaces, links, strict=True)

@@ -6,12 +6,14 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane import capabilities, underway
+from geodrop import utc
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.load import loaded_ruleset
-from geodrop.dataplane.sample import sample
+from geodrop.engine import underway
+from geodrop.engine.sample import sample
 from geodrop.errors import DataError
+from geodrop.linux import capabilities
+from geodrop.operations.load import loaded_ruleset
 from geodrop.report.counters import as_other
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
@@ -19,7 +21,6 @@ from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
-from geodrop.state.history import utc
 from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from geodrop.config import Config
-    from geodrop.dataplane.engine import Observed
+    from geodrop.engine.api import Observed
     from geodrop.ruleset.model import Ruleset
     from geodrop.state.store import Intent
 
@@ -112,12 +113,12 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "repairs": [],
         "generation": observed.generation,
         "digest": observed.digest,
-        "since": None if since is None else utc(since),
+        "since": None if since is None else utc.moment(since),
         "policy": next(({"name": one.name, "sha256": one.sha256} for one in inputs if one.kind == "policy"), None),
         "dropped": None,
         "last_good": intent.last_good,
         "paused": paused,
-        "paused_until": utc(intent.paused) if paused and intent.paused < FOREVER else None,
+        "paused_until": utc.moment(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,
         "unloaded": intent.unloaded,
         "rolled_back": intent.rolled_back,
@@ -134,7 +135,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
                 "name": service.name,
                 "mode": service.mode,
                 "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
-                "starts": None if service.starts is None else utc(service.starts),
+                "starts": None if service.starts is None else utc.moment(service.starts),
                 "counted_as_other": count,
             }
             for service, count in zip(services, others, strict=True)

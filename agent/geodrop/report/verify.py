@@ -5,17 +5,17 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane import underway
-from geodrop.dataplane.load import what_is_loaded
-from geodrop.dataplane.sample import boundaries, compare
+from geodrop.engine import underway
+from geodrop.engine.sample import boundaries, compare
 from geodrop.errors import BusyError
+from geodrop.operations.load import what_is_loaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from geodrop.config import Config
-    from geodrop.dataplane.engine import Difference
     from geodrop.dataplane.engines import Engines
+    from geodrop.engine.api import Difference
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
+from geodrop import utc
 from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _starts(service: ServiceSpec, now: float) -> str | None:
     """Until when nothing is dropped that would be; where the mode is monitor, that is not until anything."""
     if service.starts is None or not _waits(service, now) or service.mode == "monitor":
         return None
-    return datetime.fromtimestamp(service.starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc.moment(service.starts)
 
 
 def _region(ruleset: Ruleset, zone: int, *, embedded: bool) -> str | None:

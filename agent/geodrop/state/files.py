@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from geodrop.errors import ApplyError, GeodropError, PrivilegeError
+from geodrop.linux.owner import adopt
 from geodrop.state import run_folder
-from geodrop.state.owner import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

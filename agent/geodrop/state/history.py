@@ -294,11 +294,6 @@ def _said_of(error: BaseException) -> str:
     return str(error) if isinstance(error, GeodropError) else type(error).__name__
 
 
-def utc(seconds: float) -> str:
-    """A moment, in seconds since the epoch, as people write it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
 def _entry(asked: Asked, attempt: Attempt, outcome: str, started: float, error: str = "") -> Entry:
     return Entry(
         time=round(time.time(), 3),

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from geodrop.errors import ApplyError
-from geodrop.state.owner import adopt
+from geodrop.linux.owner import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Callable

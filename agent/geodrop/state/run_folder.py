@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.errors import PrivilegeError, UnavailableError
-from geodrop.state.owner import adopt
+from geodrop.linux.owner import adopt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from geodrop.dataplane.engine import Engine
+    from geodrop.engine.api import Engine
     from tests.conformance.fuzz.bench import Heard, Server
     from tests.conformance.fuzz.ears import Delivery
     from tests.conformance.fuzz.findings import Shape

@@ -13,9 +13,9 @@ from geodrop.config import Config
 from geodrop.daemon.audit import PARTS, Audit
 from geodrop.daemon.reload import Reload
 from geodrop.daemon.watch.watch import Watch
-from geodrop.dataplane.engine import Difference
-from geodrop.dataplane.load import load
-from geodrop.dataplane.nftables.engine import NftablesEngine
+from geodrop.engine.api import Difference
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.operations.load import load
 from tests.daemons import parts
 from tests.worlds import POLICY_US, packed
 

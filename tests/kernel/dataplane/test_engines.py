@@ -17,12 +17,12 @@ import pytest
 from geodrop.dataplane.arrange import IPSEC, arrange
 from geodrop.dataplane.assign import TO_COME
 from geodrop.dataplane.coverage import Coverage, read_coverage
-from geodrop.dataplane.engine import Interface
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.interfaces import select
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.engine.api import Interface
+from geodrop.engine.interfaces import select
 from geodrop.errors import UnavailableError
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
 from tests.conformance.frames import encode
 from tests.namespaces import End, PacketSender, join, mac_address, namespaces
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from geodrop.dataplane.engine import Report
+    from geodrop.engine.api import Report
     from geodrop.ruleset.model import Ruleset
     from tests.namespaces import Namespace
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.dataplane.engines import Engines
-from geodrop.dataplane.nftables.engine import NftablesEngine
-from geodrop.dataplane.xdp.engine import XdpEngine
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
 from tests.emulated import Host
 from tests.namespaces import namespaces

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.dataplane.doctor.nftables import beside_us
+from geodrop.doctor.nftables import beside_us
 from tests.namespaces import End, Namespace, join
 from tests.worlds import POLICY_US, compiled
 

@@ -6,7 +6,7 @@ import pytest
 
 from geodrop.cli import counters
 from geodrop.cli.counters import label, show, show_rates
-from geodrop.dataplane.engine import Count
+from geodrop.engine.api import Count
 from geodrop.report.counters import as_object
 
 COUNTS = [

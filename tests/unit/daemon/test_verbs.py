@@ -11,7 +11,7 @@ from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.server import Peer, Request
 from geodrop.daemon.verbs import CHANGING, VERBS, Verbs, may_change
 from geodrop.daemon.watch.watch import Watch
-from geodrop.dataplane import underway
+from geodrop.engine import underway
 from geodrop.errors import BusyError, PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
 from geodrop.report.status import Running

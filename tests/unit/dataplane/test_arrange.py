@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.dataplane.arrange import arrange
-from geodrop.dataplane.interfaces import Selection, resolve
-from geodrop.dataplane.network import Link
-from geodrop.dataplane.nftables.netlink import RefusedError
+from geodrop.engine.interfaces import Selection, resolve
 from geodrop.errors import ApplyError, UnavailableError
+from geodrop.linux.network import Link
+from geodrop.nftables.netlink.connection import RefusedError
 from tests.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from geodrop.dataplane.nftables.bases import Kept
+    from geodrop.nftables.bases import Kept
     from geodrop.ruleset.model import Ruleset
 
 PLAIN = ruleset(Service("api"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from geodrop.dataplane.assign import TO_COME, Assignment, assign
-from geodrop.dataplane.engine import Scope
-from geodrop.dataplane.interfaces import resolve
-from geodrop.dataplane.network import Link
+from geodrop.engine.api import Scope
+from geodrop.engine.interfaces import resolve
+from geodrop.linux.network import Link
 
 ETH0, ETH1, WLAN = Link(2, "eth0"), Link(3, "eth1"), Link(4, "wlan0")
 VLAN, ON_VLAN = Link(5, "eth0.7", "vlan", 2), Link(6, "inner", "vlan", 5)

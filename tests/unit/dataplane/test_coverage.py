@@ -6,8 +6,8 @@ import pytest
 
 from geodrop.dataplane.assign import TO_COME
 from geodrop.dataplane.coverage import coverage
-from geodrop.dataplane.engine import Interface
-from geodrop.dataplane.network import Link, Network, Route
+from geodrop.engine.api import Interface
+from geodrop.linux.network import Link, Network, Route
 
 LO, ETH0, ETH1 = Link(1, "lo", hardware=772), Link(2, "eth0"), Link(3, "eth1")
 BRIDGE, PORT, INSIDE = Link(4, "br0", "bridge"), Link(5, "eth2", master=4), Link(6, "vnet0", "tun", master=4)

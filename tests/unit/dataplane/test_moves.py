@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from geodrop.dataplane import moves as module
-from geodrop.dataplane.engine import Interface, Observed
 from geodrop.dataplane.moves import moves
-from geodrop.dataplane.network import Link, Network
+from geodrop.engine.api import Interface, Observed
 from geodrop.errors import UnavailableError
+from geodrop.linux.network import Link, Network
 
 NFT, OTHER, GUARD = (Interface(name, "nftables") for name in ("eth0", "eth1", "eth*"))
 NATIVE, GENERIC = Interface("eth0", "xdp", "native"), Interface("eth0", "xdp", "generic")

@@ -36,15 +36,12 @@ def test_a_refusal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     class Refusing:
         """A C library that may do nothing."""
 
-        def __init__(self, name: None, *, use_errno: bool) -> None:
-            del name, use_errno
-
         def unshare(self, flags: int) -> int:
             """EPERM, as without CAP_SYS_ADMIN."""
             del flags
             ctypes.set_errno(1)
             return -1
 
-    monkeypatch.setattr(ctypes, "CDLL", Refusing)
+    monkeypatch.setattr(mounts, "LIBC", Refusing())
     with pytest.raises(UnavailableError, match=r"no bpffs can be mounted on .* \(Operation not permitted\)"):
         mounts.own_bpffs()

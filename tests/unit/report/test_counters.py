@@ -1,6 +1,6 @@
 import pytest
 
-from geodrop.dataplane.engine import Count
+from geodrop.engine.api import Count
 from geodrop.report.counters import as_object, as_other, kind_of
 from tests.rulesets import Service, ruleset
 

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
-from geodrop.dataplane.engine import KernelVerdict
+from geodrop.engine.api import KernelVerdict
 from geodrop.report import explain as module
 from geodrop.report.explain import explain_by
 from geodrop.ruleset.model import Ruleset

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from geodrop.dataplane.engine import Count, Interface
+from geodrop.engine.api import Count, Interface
 from geodrop.report.observed import TRIES, observe
 from tests.worlds import POLICY_CN, compiled
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.dataplane.engines import Engines
-    from geodrop.dataplane.probes import Probe
+    from geodrop.engine.probes import Probe
     from geodrop.report.observed import Observation
     from geodrop.ruleset.model import Ruleset
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from geodrop.compile import xdp
-from geodrop.dataplane.xdp import layouts
 from geodrop.ruleset import schema
 from geodrop.ruleset.fields import Invalid
 from geodrop.ruleset.meta import meta_json
+from geodrop.xdp import layouts
 from tests.unit.ruleset.test_model import META, sections, u16
 
 JSON: dict[str, Any] = json.loads(json.dumps(meta_json(META)))

@@ -14,17 +14,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.clock import ClockSteps
-from geodrop.dataplane.inotify import Inotify
-from geodrop.dataplane.network_events import NetworkEvents
-from geodrop.dataplane.nftables.changes import Changes
+from geodrop.linux.clock import ClockSteps
+from geodrop.linux.inotify import Inotify
+from geodrop.linux.network_events import NetworkEvents
+from geodrop.nftables.netlink.monitor import Changes
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from geodrop.dataplane.engine import Difference
-    from geodrop.dataplane.nftables.changes import Change
+    from geodrop.engine.api import Difference
+    from geodrop.nftables.netlink.monitor import Change
 
 POLL = 1.0
 """Seconds between two looks at links."""

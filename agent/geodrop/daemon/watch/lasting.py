@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from geodrop.dataplane.repair import unnumbered
-from geodrop.state.history import utc
+from geodrop import utc
+from geodrop.operations.repair import unnumbered
 
 FIRST = 1.0
 LONGEST = 3600.0
@@ -43,5 +43,5 @@ class Lasting:
         if not self.tries:
             return []
         times = "once" if self.tries == 1 else f"{self.tries} times"
-        next_step = f"tried again at {utc(self.next_try)}; next: geodrop verify, nft list table inet geodrop"
+        next_step = f"tried again at {utc.moment(self.next_try)}; next: geodrop verify, nft list table inet geodrop"
         return [f"repaired {times}, and there again: {self.what}; last changed by {self.culprit}; {next_step}"]

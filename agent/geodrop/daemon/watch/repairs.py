@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Any
 
-from geodrop.state.history import utc
+from geodrop import utc
 
 KEPT = 10
 MINUTE = 60.0
@@ -27,7 +27,7 @@ class Repair:
     def as_object(self) -> dict[str, Any]:
         """As `status --json` has it."""
         return {
-            "time": utc(self.time),
+            "time": utc.moment(self.time),
             "culprit": self.culprit,
             "what": self.what,
             "generation": self.generation,

@@ -20,14 +20,14 @@ from geodrop.daemon.watch.lasting import Lasting
 from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
 from geodrop.daemon.worker import REPAIR
-from geodrop.dataplane.repair import Known, Look, look, summary
 from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
+from geodrop.operations.repair import Known, Look, look, summary
 from geodrop.state.history import Asked
 
 if TYPE_CHECKING:
     from geodrop.daemon.parts import Parts
     from geodrop.daemon.reload import Reload
-    from geodrop.dataplane.engine import Observed
+    from geodrop.engine.api import Observed
 
 PAUSE = 0.1
 RETRY = 60.0

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop import utc
 from geodrop.control.client import ask
-from geodrop.state.history import utc
 from tests.daemons import daemon
 from tests.emulated import COUNT, PATIENCE, arrivals
 from tests.kernel.daemon.watch.conftest import ADDRESS, ALLOWED, DENIED, watched
@@ -148,5 +148,5 @@ def start_in(edge: Edge, seconds: float) -> None:
     """Write a policy that begins then."""
     edge.host.deny("CN")
     path = edge.host.folder / "policy.yaml"
-    starts = f"starts: {utc(int(time.time() + seconds))}, "
+    starts = f"starts: {utc.moment(int(time.time() + seconds))}, "
     path.write_text(path.read_text().replace("default: allow", f"{starts}default: allow"))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from geodrop.daemon.watch.events import Causes, Events
-from geodrop.dataplane.engine import Difference
-from geodrop.dataplane.nftables.changes import Change
+from geodrop.engine.api import Difference
+from geodrop.nftables.netlink.monitor import Change
 
 if TYPE_CHECKING:
     from collections.abc import Callable

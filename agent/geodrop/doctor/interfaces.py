@@ -1,0 +1,102 @@
+"""What each selected interface is, as far as can be told without attaching anything to it."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import socket
+import struct
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.engines import Engines
+from geodrop.doctor.finding import MISSING, NOTE, OK, Finding
+from geodrop.engine.interfaces import select
+from geodrop.errors import UnavailableError
+from geodrop.linux.network import VRF
+from geodrop.xdp import links
+from geodrop.xdp.suits import unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.engine.interfaces import Selection
+    from geodrop.linux.network import Link
+
+SIOCETHTOOL = 0x8946  # linux/sockios.h
+ETHTOOL_GDRVINFO = 3  # linux/ethtool.h
+SINGLE_BUFFER = 3498
+"""The largest MTU for which a frame with its headroom fits a page of 4 KB on common drivers; above it native XDP needs
+xdp.frags."""
+
+NATIVE = frozenset(
+    {"veth", "virtio_net", "tun", "ixgbe", "ixgbevf", "i40e", "iavf", "ice", "igb", "igc", "mlx4_en", "mlx5_core"}
+    | {"ena", "bnxt_en", "nfp", "qede", "sfc", "hv_netvsc", "gve", "mvneta", "mvpp2", "stmmac", "bonding", "vmxnet3"}
+    | {"fsl_dpaa2_eth", "fsl-enetc", "thunder-nic", "netvsc", "mana", "tsnep", "cpsw", "xen-netfront", "vif"}
+)
+"""Drivers that have a native hook (ndo_bpf) in current kernels; an old kernel's may lack it."""
+
+
+def findings(wanted: Sequence[str]) -> Iterator[Finding]:
+    """One line for each interface that would be judged, or the lack of any."""
+    selection = select(wanted)
+    if not selection.names:
+        step = "name some with `interfaces` in agent.yaml, or --interface"
+        cost = "there is nothing to judge packets on"
+        yield Finding("interfaces", MISSING, "none holds a default route", cost, step, ("nftables", "xdp"))
+    for name in selection.absent:
+        yield Finding(f"interface {name}", NOTE, "not there now", "judged once it comes", "see: ip link")
+    if selection.ipsec:
+        cost = "xdp never sees what ESP holds: auto takes nftables, everywhere"
+        yield Finding(
+            "interfaces: IPsec", NOTE, "in use: the kernel holds states", cost, "leave engine at auto or nftables"
+        )
+    xdp = Engines.here().xdp
+    ours = set(xdp.attached()) if xdp else set()
+    for link in selection.present:
+        yield _refused(link) or _port(link, selection) or _interface(link.name, link.index, ours)
+
+
+def _refused(link: Link) -> Finding | None:
+    error = unreadable(link)
+    if error is None:
+        return None
+    return Finding(f"interface {link.name}", NOTE, error.message, "auto takes nftables here, xdp is refused")
+
+
+def _port(link: Link, selection: Selection) -> Finding | None:
+    """A port of a bridge or bond that is not selected itself."""
+    master = next((one for one in selection.links if one.index == link.master and one.kind != VRF), None)
+    if master is None or master in selection.present:
+        return None
+    found = f"a port of {master.name} ({master.kind}), where nftables meets its packets"
+    return Finding(f"interface {link.name}", NOTE, found, "only xdp judges it", f"name {master.name} in `interfaces`")
+
+
+def _interface(name: str, index: int, ours: set[int]) -> Finding:
+    known = driver(name)
+    size = links.mtu(name)
+    native = "native xdp likely" if known in NATIVE else "native xdp not known, generic works on any"
+    if size > SINGLE_BUFFER:
+        native += ", with xdp.frags" if known in NATIVE else ""
+    found = f"driver {known or 'unknown'}, MTU {size}, {native}"
+    try:
+        program = links.program_on(index)
+    except UnavailableError:
+        program = 0  # without libbpf nobody can ask, and xdp is said to be missing already
+    if program and index not in ours:
+        cost = "xdp cannot be attached beside it; auto takes nftables here"
+        step = "leave it, or find its owner with: bpftool net; bpftool prog show id " + str(program)
+        return Finding(f"interface {name}", NOTE, f"{found}; program {program} is somebody else's", cost, step)
+    return Finding(f"interface {name}", OK, f"{found}{'; geodrop is attached' if index in ours else ''}")
+
+
+def driver(name: str) -> str:
+    """The driver, as ethtool says; empty if it has none to name."""
+    answer = array.array("B", struct.pack("I", ETHTOOL_GDRVINFO) + bytes(192))
+    address, _ = answer.buffer_info()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        try:
+            fcntl.ioctl(asker, SIOCETHTOOL, struct.pack("16sP", name.encode(), address))
+        except OSError:
+            return ""
+    return answer.tobytes()[4:36].rstrip(b"\0").decode("ascii", "replace")

@@ -1,0 +1,140 @@
+"""Every kind of object and expression that a load can put into nf_tables, each made by itself in the calling namespace.
+
+A kernel may answer netlink and yet lack some of them, which are modules or options of their own: then a load would be
+refused halfway, with nothing but ENOENT to go by.
+"""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.errors import ApplyError, UnavailableError
+from geodrop.nftables import lookups, observe, program, selectors, transport
+from geodrop.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule, Space
+from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink.connection import Connection
+from geodrop.nftables.netlink.expressions import (
+    ACCEPT,
+    DROP,
+    PROHIBITED,
+    RESET,
+    RETURN,
+    Count,
+    goto,
+    jump,
+)
+from geodrop.nftables.transport import VISIBLE
+from geodrop.ruleset.model import Embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.nftables.netlink.expressions import Expression
+    from geodrop.nftables.netlink.wire import Request
+
+CHAIN, TARGET, COUNTER = "tried", "target", "counter"
+EVERY_LOAD = "the nftables engine cannot be used"
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind: rules that need it, with what they lead to. `cost` is what does not work without it."""
+
+    name: str
+    option: str
+    rules: tuple[tuple[Expression, ...], ...]
+    cost: str = EVERY_LOAD
+    maps: tuple[Map, ...] = ()
+    counters: tuple[str, ...] = ()
+
+    def requests(self) -> Iterator[Request]:
+        """Make what it leads to, then the rules."""
+        yield from map(messages.new_counter, self.counters)
+        for map_ in self.maps:
+            yield messages.new_map(map_.header)
+            yield from messages.new_elements(map_)
+        yield from messages.new_rules(CHAIN, map(Rule, self.rules), itertools.count(1))
+
+
+def _map(space: Space) -> Map:
+    """A verdict map with one interval."""
+    width = WIDTH[space.family]
+    first, behind = (memoryview(bytes(width - 1) + bytes([last])) for last in (1, 3))
+    content = Content(width, first, behind, memoryview(array("H", [0])), (goto(TARGET),))
+    return Map(MapHeader(space.value, "", lookups.KEY[space]), content)
+
+
+def _lookup(family: int) -> tuple[Expression, ...]:
+    return lookups.rules(selectors.family(family), selectors.SOURCE[family], [lookups.Shard(f"ipv{family}")])[
+        0
+    ].expressions
+
+
+KINDS = (
+    Kind("verdicts", "NF_TABLES", ((ACCEPT,), (DROP,), (RETURN,), (jump(TARGET),), (goto(TARGET),))),
+    Kind("interfaces by name and number", "NF_TABLES", (selectors.interface("a"), selectors.interface_number(1))),
+    Kind(
+        "ports and protocols",
+        "NF_TABLES",
+        (
+            VISIBLE.destination_ports([6], [(1, 1), (3, 4)]),
+            *VISIBLE.no_openings(),
+            *transport.PROTECTED[-1].no_openings(),
+            VISIBLE.shows_ports(),
+            transport.neither([6]),
+            transport.protects_transport(),
+            transport.PROTECTED[-1].destination_ports([6], [(1, 1), (3, 4)]),
+        ),
+    ),
+    Kind("later fragments", "NF_TABLES", (selectors.later_fragment(4), selectors.later_fragment(6))),
+    Kind(
+        "control traffic",
+        "NF_TABLES",
+        (VISIBLE.icmp_errors(), VISIBLE.neighbour_discovery(), VISIBLE.dhcp(4, 67, 68)),
+    ),
+    Kind("counters", "NFT_OBJREF, NFT_COUNTER", ((Count(COUNTER),),), counters=(COUNTER,)),
+    Kind(
+        "verdict maps of intervals",
+        "NF_TABLES",
+        (
+            _lookup(4),
+            _lookup(6),
+            *(rule.expressions for one in Embedding for rule in lookups.embedded_rules(one, [lookups.Shard("inside")])),
+        ),
+        maps=tuple(map(_map, Space)),
+    ),
+    Kind(
+        "kinds of interfaces",
+        "NF_TABLES",
+        (selectors.of_kinds(["veth", "bridge"]),),
+        "nothing can be loaded at boot without `interfaces` in agent.yaml",
+    ),
+    Kind("the clock", "NF_TABLES", (selectors.before(1),), "`starts` and `pause` cannot be enforced"),
+    Kind(
+        "reject",
+        "NFT_REJECT_INET",
+        ((*VISIBLE.protocols([6]), RESET), (PROHIBITED,)),
+        "a policy with `action: reject` cannot be loaded",
+    ),
+)
+
+
+def missing(kinds: Sequence[Kind] = KINDS) -> list[tuple[Kind, str]]:
+    """Try each in this network namespace; those that the kernel refuses, with its words.
+
+    Makes the table `inet geodrop` and leaves it there, so a namespace of its own is the place for it. Raises
+    UnavailableError, PrivilegeError or ApplyError where not even a table with chains can be made.
+    """
+    refused = []
+    with Connection() as connection:
+        chains = (program.base_chain(), Chain(CHAIN, "", ()), Chain(TARGET, "", ()))
+        connection.transaction([messages.new_table(observe.TABLE_COMMENT), *map(messages.new_chain, chains)])
+        for kind in kinds:
+            try:
+                connection.transaction(kind.requests())
+            except (ApplyError, UnavailableError) as error:
+                refused.append((kind, error.message))
+    return refused

@@ -1,0 +1,89 @@
+"""What nf_tables can do here: tried in a network namespace of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.doctor import kinds
+from geodrop.doctor.finding import MISSING, NOTE, OK, Finding, asked
+from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.linux import capabilities
+from geodrop.linux.apart import apart
+from geodrop.nftables import flowtables, names, observe, program
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.netlink import messages, uapi, wire
+from geodrop.nftables.netlink.connection import Connection
+from geodrop.nftables.netlink.uapi import Flag, Message
+from geodrop.nftables.netlink.wire import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STOPS = ("nftables",)
+
+
+def findings() -> Iterator[Finding]:
+    """The engine's needs."""
+    if lacking := capabilities.missing(capabilities.NFTABLES):
+        step = f"run as root, or AmbientCapabilities={' '.join(lacking)} in the unit"
+        yield Finding("nftables: capabilities", MISSING, " ".join(lacking), capabilities.COSTS[lacking[0]], step, STOPS)
+    else:
+        yield Finding("nftables: capabilities", OK, " ".join(capabilities.NFTABLES))
+    try:
+        refused = apart(_refused)
+    except PrivilegeError as error:
+        # Only asked, then: nothing of this namespace is changed by it.
+        cost = "the nftables engine cannot be used"
+        yield asked("nftables: nf_tables", f"answers; {error.message}", NftablesEngine().probe, cost, STOPS)
+        return
+    except UnavailableError as error:
+        step = error.next_step or "load nf_tables and nf_tables_inet"
+        yield Finding("nftables: nf_tables", MISSING, error.message, "the nftables engine cannot be used", step, STOPS)
+        return
+    yield Finding("nftables: nf_tables", OK, "an inet table with a chain in prerouting can be made")
+    for name, option, found, cost in refused:
+        step = f"build or load what the kernel lacks: CONFIG_{option}"
+        stops = STOPS if cost == kinds.EVERY_LOAD else ()
+        yield Finding(f"nftables: {name}", MISSING, found, cost, step, stops)
+    if not refused:
+        yield Finding("nftables: rules", OK, f"tried: {', '.join(kind.name for kind in kinds.KINDS)}")
+
+
+def place() -> Finding:
+    """Whether the table's name is free, ours, or somebody else's; asks this namespace, and changes nothing."""
+    with Connection() as connection:
+        try:
+            found = observe.read_table(connection)
+        except UnavailableError as error:
+            cost = "geodrop does not touch it, and cannot use nftables"
+            return Finding("nftables: table", MISSING, error.message, cost, error.next_step, STOPS)
+    name = f"inet {names.TABLE}"
+    return Finding("nftables: table", OK, f"{name} is geodrop's" if found else f"the name {name} is free")
+
+
+def before_us() -> Iterator[Finding]:
+    """Chains of others, of the family inet, that packets meet in prerouting before geodrop's."""
+    with Connection() as connection:
+        for answer in connection.dump(Request(Message.GETCHAIN, Flag.REQUEST | Flag.DUMP, b"", "read chains")):
+            found = wire.parse(answer)
+            table, chain = wire.text(found[uapi.Chain.TABLE]), messages.read_chain(found, ())
+            hook = chain.hook
+            if table == names.TABLE or hook is None or hook.number != program.HOOK.number:
+                continue
+            if hook.priority <= program.HOOK.priority:
+                where = f"inet {table} {chain.name}, priority {hook.priority}, comes before {program.HOOK.priority}"
+                cost = "what it drops geodrop neither judges nor counts; what it accepts is judged all the same"
+                yield Finding("nftables: chains before", NOTE, where, cost, f"nft list table inet {table}")
+
+
+def beside_us() -> Iterator[Finding]:
+    """Flowtables of others, by which forwarded packets of open connections come past prerouting."""
+    for bypass in flowtables.read():
+        where = f"{bypass} takes packets from {', '.join(bypass.interfaces) or 'no interface now'}"
+        cost = "of connections that are open and forwarded nftables sees none there: a new policy does not cut them"
+        yield Finding("nftables: flowtables", NOTE, where, cost, flowtables.NEXT_STEP)
+
+
+def _refused() -> list[list[str]]:
+    """Name, option of the kernel, the kernel's words and cost of each kind of rule that cannot be made."""
+    return [[kind.name, kind.option, found, kind.cost] for kind, found in kinds.missing()]

@@ -1,0 +1,1 @@
+"""What both engines share: the protocol they implement, interfaces, control traffic, spot checks."""

@@ -1,0 +1,155 @@
+"""Packets that show what the kernel would do now: of each service one from a denied and one from an accepted source.
+
+They are judged by the program or the rules that are in force, and never sent. What should become of them comes from the
+ruleset alone.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+from array import array
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_network
+from typing import TYPE_CHECKING
+
+from geodrop.engine import rung2
+from geodrop.ruleset.explain import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.ruleset.explain import Address
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
+
+    Ranges = tuple[tuple[int, int], ...]
+
+LOCAL: dict[int, Address] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:db8::1")}
+"""Where packets go to a service that takes every local address."""
+
+SOURCE_PORT = 40_000
+"""Of no protocol that rung 2 knows."""
+
+_ECHO = {rung2.ICMP: 8, rung2.ICMPV6: 128}
+_SYN = 0x02
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A packet of a service, without a frame, and what should become of it: accept or drop."""
+
+    service: str
+    source: Address
+    packet: bytes
+    expected: str
+
+
+def probes(ruleset: Ruleset, now: float) -> list[Probe]:
+    """Of each service and family one from a denied source and one from an accepted one, chosen anew each time, as far
+    as the ruleset has such; `now` in seconds since the epoch.
+    """
+    made = []
+    for number, service in enumerate(ruleset.meta.services):
+        for version in (4, 6):
+            local = _local(service, version)
+            chosen = _port(ruleset, service, local) if local else None
+            if local is None or chosen is None:
+                continue
+            takers = _takers(ruleset, *chosen, local)
+            for source in _sources(ruleset, number, version):
+                said = {one.service: one.verdict for one in explain(ruleset, source, now)}
+                expected = "drop" if any(said[taker.name] == "drop" for taker in takers) else "accept"
+                made.append(Probe(service.name, source, _packet(source, local, *chosen), expected))
+    return made
+
+
+def _local(service: ServiceSpec, version: int) -> Address | None:
+    """A local address of the service; None if it serves none of that family."""
+    if not service.addresses:
+        return LOCAL[version]
+    networks = [ip_network(text, strict=False) for text in service.addresses]
+    return next((one.network_address for one in networks if one.version == version), None)
+
+
+def _port(ruleset: Ruleset, service: ServiceSpec, local: Address) -> tuple[int, int] | None:
+    """A protocol and destination port that the service takes, no never-drop line does, and best no other service."""
+    candidates = [one for one in _candidates(ruleset, service, local.version) if _takes(service, *one, local)]
+    alone = (one for one in candidates if _takers(ruleset, *one, local) == [service])
+    taken = (one for one in candidates if service in _takers(ruleset, *one, local))
+    return next(alone, None) or next(taken, None)
+
+
+def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterator[tuple[int, int]]:
+    meta = ruleset.meta
+    for protocol, ranges, never in (
+        (rung2.TCP, service.tcp, meta.never_drop_tcp),
+        (rung2.UDP, service.udp, meta.never_drop_udp),
+    ):
+        edges = {first for first, _ in ranges} | {last for _, last in ranges}
+        if not ranges:
+            # Beside every port that somebody names there is one that he does not.
+            others = [*never, *(pair for one in meta.services for pair in (*one.tcp, *one.udp))]
+            edges = {80, *(edge for first, last in others for edge in (first - 1, last + 1))}
+        for port in sorted(edges):
+            if 0 < port <= 0xFFFF and not _covered(never, port):
+                yield protocol, port
+    for protocol in service.protocols:
+        if protocol not in {rung2.TCP, rung2.UDP} and protocol != (rung2.ICMPV6 if version == 4 else rung2.ICMP):
+            yield protocol, 0
+
+
+def _takers(ruleset: Ruleset, protocol: int, port: int, local: Address) -> list[ServiceSpec]:
+    """The services that take a packet; one without a match takes what no enforced one with a match does."""
+    services = ruleset.meta.services
+    found = [one for one in services if not one.catch_all and _takes(one, protocol, port, local)]
+    if not any(one.mode == "enforce" for one in found):
+        found += [one for one in services if one.catch_all]
+    return found
+
+
+def _takes(service: ServiceSpec, protocol: int, port: int, local: Address) -> bool:
+    if service.addresses and not any(local in ip_network(text, strict=False) for text in service.addresses):
+        return False
+    if protocol in service.protocols or not (service.tcp or service.udp or service.protocols):
+        return True
+    return _covered({rung2.TCP: service.tcp, rung2.UDP: service.udp}.get(protocol, ()), port)
+
+
+def _covered(ranges: Ranges, port: int) -> bool:
+    return any(first <= port <= last for first, last in ranges)
+
+
+def _sources(ruleset: Ruleset, service: int, version: int) -> Iterator[Address]:
+    """An address that the ladder drops for a service, and one that it accepts; neither never-drop nor special."""
+    meta, width = ruleset.meta, 4 if version == 4 else 16
+    zones = array("H", bytes(ruleset.sections[f"ipv{version}/zones"]))
+    rows = ruleset.sections["rows"].cast("H")[service :: len(meta.services)]
+    plain = [n for n in set(zones) if meta.zones[n].never_drop is None and not meta.zones[n].special]
+    for verdict in ("drop", "accept"):
+        if wanted := [zone for zone in plain if meta.rows[rows[zone]].verdict == verdict]:
+            places = _places(zones, random.choice(wanted))  # noqa: S311 - where to look is no secret
+            start = bytes(ruleset.sections[f"ipv{version}/starts"][places * width :][:width])
+            yield IPv4Address(int.from_bytes(start, "little")) if version == 4 else IPv6Address(start)
+
+
+def _places(zones: array[int], zone: int) -> int:
+    """Where a zone is to be found: the first place behind a random one, or the first of all."""
+    try:
+        return zones.index(zone, random.randrange(len(zones)))  # noqa: S311 - as above
+    except ValueError:
+        return zones.index(zone)
+
+
+def _packet(source: Address, local: Address, protocol: int, port: int) -> bytes:
+    """IP and what follows; checksums are left out, since nobody who judges reads them."""
+    if protocol == rung2.TCP:
+        inner = struct.pack("!HHIIBBHHH", SOURCE_PORT, port, 1, 0, 5 << 4, _SYN, 1024, 0, 0)
+    elif protocol == rung2.UDP:
+        inner = struct.pack("!HHHH", SOURCE_PORT, port, 8, 0)
+    else:
+        inner = bytes([_ECHO.get(protocol, 0)]).ljust(20, b"\0")
+    if isinstance(source, IPv4Address):
+        head = struct.pack("!BBHHHBBH", 4 << 4 | 5, 0, 20 + len(inner), 0, 0, 64, protocol, 0)
+    else:
+        head = struct.pack("!IHBB", 6 << 28, len(inner), protocol, 64)
+    return head + source.packed + local.packed + inner

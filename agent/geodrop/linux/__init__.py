@@ -1,0 +1,1 @@
+"""Thin access to the kernel: namespaces, capabilities, links and routes, sockets, libbpf."""

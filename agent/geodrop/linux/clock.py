@@ -1,0 +1,58 @@
+"""When the machine's clock is set, told by the kernel at once: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET.
+
+A jump forward and back, a change of CLOCK_TAI's offset, and waking up after a sleep all count; slewing does not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import time
+from typing import Self
+
+from geodrop.linux.libc import call
+
+TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2
+_NEVER = 1 << 33
+"""Seconds since the epoch, in the 23rd century: the timer is there to be cancelled."""
+
+
+class ClockSteps:
+    """Steps of CLOCK_REALTIME from now on. Never blocks."""
+
+    def __init__(self) -> None:
+        self._descriptor = call("timerfd_create", time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        # struct itimerspec: no interval, then when.
+        when = (ctypes.c_long * 4)(0, 0, _NEVER, 0)
+        flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
+        try:
+            call("timerfd_settime", self._descriptor, flags, when, None)
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        """Readable when the clock was set."""
+        return self._descriptor
+
+    def read(self) -> bool:
+        """Whether the clock was set since the last call."""
+        try:
+            os.read(self._descriptor, 8)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.ECANCELED:
+                raise
+        return True

@@ -1,0 +1,51 @@
+"""Whether something happened in a few folders, told by the kernel at once: inotify(7), which works on a bpffs too."""
+
+from __future__ import annotations
+
+import os
+from typing import Self
+
+from geodrop.linux.libc import call
+
+IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF = 0x40, 0x80, 0x100, 0x200, 0x400
+_COME_AND_GO = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_SELF
+_RECEIVE = 64 << 10
+
+
+class Inotify:
+    """Names that come and go in the folders that were added; removing a folder takes it off. Never blocks."""
+
+    def __init__(self) -> None:
+        self._descriptor = call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        os.close(self._descriptor)
+
+    def fileno(self) -> int:
+        """Readable when something happened."""
+        return self._descriptor
+
+    def add(self, folder: str | os.PathLike[str]) -> bool:
+        """Watch a folder, again at no cost; False if it is not there. Raises OSError."""
+        name = os.fspath(folder)
+        try:
+            call("inotify_add_watch", self._descriptor, os.fsencode(folder), _COME_AND_GO, about=name)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def read(self) -> bool:
+        """Whether something happened since the last call, or may have: what overflows counts."""
+        happened = False
+        while True:
+            try:
+                happened = bool(os.read(self._descriptor, _RECEIVE)) or happened
+            except BlockingIOError:
+                return happened

@@ -1,0 +1,136 @@
+"""Interfaces and default routes as they change: reason to look where packets are judged."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from geodrop.errors import UnavailableError
+from geodrop.linux import rtnl, socket_filter
+from geodrop.linux.network import LONGEST_DEFAULT, is_default
+from geodrop.linux.pyroute2_messages import RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK, RTM_NEWROUTE
+
+if TYPE_CHECKING:
+    from geodrop.linux.network import Link
+
+SOL_NETLINK = 270
+NETLINK_ADD_MEMBERSHIP = 1
+GROUPS = (1, 7, 11, 32)
+"""RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP."""
+
+COMPATIBLE = Path("/proc/sys/net/ipv4/nexthop_compat_mode")
+"""Whether a change of a nexthop object is told as one of the routes that use it."""
+
+_RECEIVE = 64 << 10
+_TYPE_AT, _DESTINATION_LENGTH_AT = 4, 17
+_NEXTHOPS = (rtnl.RTM_NEWNEXTHOP, rtnl.RTM_DELNEXTHOP)
+
+
+class NetworkEvents:
+    """What changes in the calling thread's network namespace, from now on. Never blocks.
+
+    Rules are left out, since any table counts whichever rule leads there; so are addresses, which decide nothing.
+    Other routes, of which a router may have a million, are left out by a filter in the kernel.
+    """
+
+    def __init__(self) -> None:
+        self._socket = rtnl.open_socket(socket.SOCK_NONBLOCK)
+        try:
+            socket_filter.attach(self._socket, _wanted())
+            for group in GROUPS:
+                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            # Read once nothing can be missed any more.
+            self._known = _links()
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Readable when there is something to read."""
+        return self._socket.fileno()
+
+    def read(self) -> bool:
+        """Whether interfaces came, went, were renamed or made a port, or a default route changed, since the last call.
+
+        True as well when events were lost: then all interfaces are read again. What else interfaces tell, such as
+        carrier or addresses, is left out.
+        """
+        changed = False
+        while True:
+            try:
+                received = memoryview(self._socket.recv(_RECEIVE))
+            except BlockingIOError:
+                return changed
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                # If they change too fast to be read, every one that tells something next is news.
+                self._known = {}
+                with suppress(UnavailableError):
+                    self._known = _links()
+                changed = True
+                continue
+            for kind, _, _, message in rtnl.messages(received):
+                changed = self._is_news(kind, message) or changed
+
+    def _is_news(self, kind: int, message: memoryview) -> bool:
+        if kind in (RTM_NEWROUTE, RTM_DELROUTE):
+            family, length, _ = rtnl.route_header(message)
+            return is_default(family, length)
+        if kind in _NEXTHOPS:
+            return not _told_as_routes()
+        link = rtnl.link_in(message)
+        if link is None:
+            return False
+        if kind == RTM_DELLINK:
+            return self._known.pop(link.index, None) is not None
+        link = _that_counts(link)
+        before, self._known[link.index] = self._known.get(link.index), link
+        return before != link
+
+
+def _links() -> dict[int, Link]:
+    return {link.index: _that_counts(link) for link in rtnl.read_links()}
+
+
+def _that_counts(link: Link) -> Link:
+    """Whether an interface is up changes nothing of where packets are judged."""
+    return replace(link, up=True)
+
+
+def _told_as_routes() -> bool:
+    try:
+        return COMPATIBLE.read_text(encoding="ascii").strip() != "0"
+    except FileNotFoundError:
+        return False
+
+
+def _wanted() -> list[socket_filter.Line]:
+    """The message is about a link or a nexthop, or about a route whose destination is short."""
+    kinds = (RTM_NEWLINK, RTM_DELLINK, *_NEXTHOPS)
+    equal = [
+        (socket_filter.JUMP_EQUAL, len(kinds) - number + 1, 0, socket_filter.half(kind))
+        for number, kind in enumerate(kinds)
+    ]
+    return [
+        (socket_filter.LOAD_HALF, 0, 0, _TYPE_AT),
+        *equal,
+        (socket_filter.LOAD_BYTE, 0, 0, _DESTINATION_LENGTH_AT),
+        (socket_filter.JUMP_GREATER, 1, 0, max(LONGEST_DEFAULT.values())),
+        socket_filter.TAKE,
+        socket_filter.LEAVE,
+    ]

@@ -1,0 +1,102 @@
+"""What a thin generation stands on (see `thin`): found in the kernel, and read back from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import Difference
+from geodrop.nftables import compare, names, observe, program, thin
+from geodrop.nftables.netlink import elements, messages
+from geodrop.nftables.stamp import Stamp
+from geodrop.nftables.thin import Base
+from geodrop.ruleset.model import Ruleset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.nftables.model import Map, Program, Snapshot
+    from geodrop.nftables.netlink.connection import Connection
+    from geodrop.nftables.observe import InForce
+
+Kept = Callable[[str], Ruleset | None]
+"""Finds a ruleset by its digest."""
+
+SAMPLE = 64
+"""Intervals of a base that are asked about, and as many addresses behind them, in each of its maps."""
+
+
+def found(before: Snapshot, current: InForce, ruleset: Ruleset, kept: Kept) -> Base | None:
+    """What a thin generation of this ruleset can stand on, with what differs; None if it has to be a whole one."""
+    base = _of(before, current.generation if current.base is None else current.base)
+    old = kept(base.digest) if base else None
+    if base is None or old is None:
+        return None
+    # What elements of the base lead to must do what they do in this ruleset: services may have other modes now.
+    for chain in program.build(ruleset, current.generation, (), 0, base).either:
+        if names.generation_of(chain.name) == base.generation and before.chains.get(chain.name, chain) != chain:
+            return None
+    differing = thin.moved(old, ruleset, base)
+    return None if differing is None else replace(base, moved=differing)
+
+
+def in_force(snapshot: Snapshot, current: InForce) -> tuple[Base | None, list[Difference]]:
+    """What it stands on, None for a whole one; and what is wrong with that."""
+    if current.base is None:
+        return None, []
+    if base := _of(snapshot, current.base):
+        return base, []
+    where = f"chain {names.generation_chain(current.base)}"
+    return None, [Difference(where, f"what generation {current.generation} stands on", "something else")]
+
+
+def content(connection: Connection, map_: Map) -> list[Difference]:
+    """Compare all elements of a map, with those of the one below if it has one."""
+    dumped = observe.dump_elements(connection, map_.header.name)
+    if map_.below:
+        return compare.two_contents(map_, dumped, observe.dump_elements(connection, map_.below))
+    return compare.content(map_, dumped)
+
+
+def differences(connection: Connection, together: Program) -> Iterator[Difference]:
+    """Compare some of what a thin generation and its base hold together.
+
+    The base was read back when it was filled, and nobody can have changed it since: the kernel refuses.
+    """
+    for map_ in together.maps:
+        if map_.below:
+            expected = thin.sample(map_.content, SAMPLE)
+            in_no_map = str(map_.content.verdicts[-1])
+            for address, said in zip(expected, _ask(connection, map_, list(expected)), strict=True):
+                wanted, there = expected[address] or in_no_map, said or in_no_map
+                if wanted != there:
+                    yield Difference(f"map {map_.header.name} over {map_.below}", wanted, there)
+
+
+def _of(snapshot: Snapshot, generation: int) -> Base | None:
+    """A generation that is there; None if somebody changed what it says of itself."""
+    chain = snapshot.chains.get(names.generation_chain(generation))
+    stamp = Stamp.parse(chain.comment) if chain else None
+    if stamp is None:
+        return None
+    return Base(generation, stamp.digest, snapshot.maps.keys(), regions=observe.tells_apart(snapshot, generation))
+
+
+def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[str]:
+    """What a map and the one below it say of addresses together; nothing where that is nothing."""
+    answers = [
+        connection.ask([messages.get_element(name, address) for address in addresses])
+        for name in (map_.header.name, map_.below)
+    ]
+    return [
+        _verdict(upper) if upper is not None else thin.in_its_place(_verdict(lower), map_)
+        for upper, lower in zip(*answers, strict=True)
+    ]
+
+
+def _verdict(answer: memoryview | None) -> str:
+    if answer is None:
+        return ""
+    [(_, _, verdict)] = elements.decode([messages.read_elements(answer)])
+    return str(verdict or "")

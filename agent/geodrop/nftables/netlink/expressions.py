@@ -1,0 +1,383 @@
+"""What rules are made of: the expressions of nf_tables that geodrop uses, as values, to and from netlink. Pure.
+
+Each reads or writes register 1, as nft's own rules do, so no expression needs to name one. Values are in network byte
+order. Read back from the kernel, an expression equals the one that was sent; what geodrop never sends becomes `Other`.
+Layouts: linux/netfilter/nf_tables.h, nft_*_attributes.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.nftables.netlink import uapi, wire
+from geodrop.nftables.netlink.uapi import (
+    CmpOp,
+    KeyType,
+    MetaKey,
+    PayloadBase,
+    RejectCode,
+    RejectType,
+    VerdictCode,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+Attributes = dict[int, memoryview]
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """Load something the kernel knows about the packet."""
+
+    key: MetaKey
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression("meta", wire.be32(uapi.META_DREG, uapi.NFT_REG_1), wire.be32(uapi.META_KEY, self.key))
+
+    def __str__(self) -> str:
+        return f"meta {self.key.name.lower()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Load bytes of the packet, from the network or transport header on. Breaks the rule where there are none."""
+
+    base: PayloadBase
+    offset: int
+    length: int
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "payload",
+            wire.be32(uapi.PAYLOAD_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.PAYLOAD_BASE, self.base),
+            wire.be32(uapi.PAYLOAD_OFFSET, self.offset),
+            wire.be32(uapi.PAYLOAD_LEN, self.length),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.length} bytes at {self.base.name.lower()} header + {self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionHeader:
+    """Load bytes of an IPv6 extension header, by its number. Breaks the rule where there is none."""
+
+    number: int
+    offset: int
+    length: int
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "exthdr",
+            wire.be32(uapi.EXTHDR_DREG, uapi.NFT_REG_1),
+            wire.attribute(uapi.EXTHDR_TYPE, bytes([self.number])),
+            wire.be32(uapi.EXTHDR_OFFSET, self.offset),
+            wire.be32(uapi.EXTHDR_LEN, self.length),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.length} bytes at extension header {self.number} + {self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cmp:
+    """Go on only if what was loaded compares so with the value, byte for byte from the left."""
+
+    op: CmpOp
+    value: bytes
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "cmp",
+            wire.be32(uapi.CMP_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.CMP_OP, self.op),
+            wire.nested(uapi.CMP_DATA, wire.attribute(uapi.DATA_VALUE, self.value)),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.op.name.lower()} 0x{self.value.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Bitwise:
+    """(loaded & mask) ^ xor."""
+
+    mask: bytes
+    xor: bytes
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "bitwise",
+            wire.be32(uapi.BITWISE_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BITWISE_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BITWISE_LEN, len(self.mask)),
+            wire.nested(uapi.BITWISE_MASK, wire.attribute(uapi.DATA_VALUE, self.mask)),
+            wire.nested(uapi.BITWISE_XOR, wire.attribute(uapi.DATA_VALUE, self.xor)),
+        )
+
+    def __str__(self) -> str:
+        return f"& 0x{self.mask.hex()} ^ 0x{self.xor.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class HostToNetwork:
+    """Turn one loaded number of `length` bytes from the byte order of the host, so that `Cmp` can order it."""
+
+    length: int
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "byteorder",
+            wire.be32(uapi.BYTEORDER_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BYTEORDER_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.BYTEORDER_OP, uapi.NFT_BYTEORDER_HTON),
+            wire.be32(uapi.BYTEORDER_LEN, self.length),
+            wire.be32(uapi.BYTEORDER_SIZE, self.length),
+        )
+
+    def __str__(self) -> str:
+        return f"hton {self.length}"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A few values or ranges (inclusive) of a type, written inside a rule: nft's `{ 443, 8000-8099 }`.
+
+    In the kernel it is an anonymous set, made and removed with its rule. `length` is that of a value, in bytes.
+    """
+
+    type: KeyType
+    length: int
+    ranges: tuple[tuple[int, int], ...]
+
+    @property
+    def interval(self) -> bool:
+        """Whether there is a range among them, which takes another kind of set."""
+        return any(first != last for first, last in self.ranges)
+
+    def __str__(self) -> str:
+        return "{ " + ", ".join(f"{a:#x}" if a == b else f"{a:#x}-{b:#x}" for a, b in self.ranges) + " }"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Go on only if what was loaded is among these."""
+
+    choice: Choice
+
+    def encode(self, name: str, number: int) -> bytes:
+        """NFTA_EXPR, name and data. `number` is the set's within the transaction; the kernel completes the name."""
+        return _lookup(name, wire.be32(uapi.LOOKUP_SET_ID, number))
+
+    def __str__(self) -> str:
+        return f"in {self.choice}"
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictMap:
+    """Do as the named map says of what was loaded; go on if it says nothing."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _lookup(self.name, wire.be32(uapi.LOOKUP_DREG, uapi.NFT_REG_VERDICT))
+
+    def __str__(self) -> str:
+        return f"vmap @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add the packet to the named counter."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "objref",
+            wire.be32(uapi.OBJREF_IMM_TYPE, uapi.NFT_OBJECT_COUNTER),
+            wire.string(uapi.OBJREF_IMM_NAME, self.name),
+        )
+
+    def __str__(self) -> str:
+        return f"counter {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The end of a rule; `chain` is where to jump or go."""
+
+    code: VerdictCode
+    chain: str = ""
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        return _expression(
+            "immediate",
+            wire.be32(uapi.IMMEDIATE_DREG, uapi.NFT_REG_VERDICT),
+            wire.nested(uapi.IMMEDIATE_DATA, self.data()),
+        )
+
+    def data(self) -> bytes:
+        """NFTA_DATA_VERDICT, as rules and elements of maps carry it."""
+        chain = wire.string(uapi.VERDICT_CHAIN, self.chain) if self.chain else b""
+        return wire.nested(uapi.DATA_VERDICT, wire.be32(uapi.VERDICT_CODE, self.code), chain)
+
+    def __str__(self) -> str:
+        return f"{self.code.name.lower()} {self.chain}".rstrip()
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The end of a rule: drop the packet and tell its sender. The kernel answers no reset and no ICMP error."""
+
+    type: RejectType
+    code: RejectCode | None = None
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data."""
+        code = b"" if self.code is None else wire.attribute(uapi.REJECT_CODE, bytes([self.code]))
+        return _expression("reject", wire.be32(uapi.REJECT_TYPE, self.type), code)
+
+    def __str__(self) -> str:
+        return f"reject with {self.type.name.lower()}" + (f" {self.code.name.lower()}" if self.code else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """Something in the kernel that geodrop did not write."""
+
+    name: str
+    data: bytes
+
+    def encode(self) -> bytes:
+        """NFTA_EXPR, name and data, as it was read."""
+        return _expression(self.name, self.data)
+
+    def __str__(self) -> str:
+        return f"[{self.name} {self.data.hex()}]"
+
+
+Encodable = Meta | Payload | ExtensionHeader | Cmp | Bitwise | HostToNetwork | VerdictMap | Count | Verdict | Reject
+Expression = Encodable | OneOf | Other
+
+ACCEPT = Verdict(VerdictCode.ACCEPT)
+DROP = Verdict(VerdictCode.DROP)
+RETURN = Verdict(VerdictCode.RETURN)
+RESET = Reject(RejectType.TCP_RST)
+PROHIBITED = Reject(RejectType.ICMPX_UNREACH, RejectCode.ADMIN_PROHIBITED)
+
+
+def jump(chain: str) -> Verdict:
+    """Go through a chain and come back."""
+    return Verdict(VerdictCode.JUMP, chain)
+
+
+def goto(chain: str) -> Verdict:
+    """Go on in another chain."""
+    return Verdict(VerdictCode.GOTO, chain)
+
+
+def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
+    """Read an NFTA_LIST_ELEM of a rule's expressions; `choices` holds the table's anonymous sets, by name."""
+    found = _decode(bytes(data))
+    if isinstance(found, Other) and found.name == "lookup":
+        lookup = wire.parse(memoryview(found.data))
+        name = wire.text(lookup.get(uapi.LOOKUP_SET, memoryview(b"")))
+        registers = wire.number_in(lookup, uapi.LOOKUP_SREG) == uapi.NFT_REG_1 and uapi.LOOKUP_DREG not in lookup
+        if name in choices and registers and not wire.number_in(lookup, uapi.LOOKUP_FLAGS):
+            return OneOf(choices[name])
+    return found
+
+
+def decode_verdict(data: memoryview) -> Verdict:
+    """Read what is inside NFTA_DATA_VERDICT; raises ValueError for verdicts geodrop never gives, KeyError if empty."""
+    verdict = wire.parse(data)
+    code = VerdictCode(wire.signed(verdict[uapi.VERDICT_CODE]))
+    return Verdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
+
+
+# The table is read some forty times for a reload. Most of its expressions are the same few: family, drop, a port.
+@functools.lru_cache(maxsize=1024)
+def _decode(data: bytes) -> Expression:
+    """The same for all but anonymous sets."""
+    expression = wire.parse(memoryview(data))
+    name = wire.text(expression[uapi.EXPR_NAME])
+    raw = expression.get(uapi.EXPR_DATA, memoryview(b""))
+    try:
+        found = _DECODERS[name](wire.parse(raw))
+    except (KeyError, ValueError):
+        return Other(name, bytes(raw))  # an expression, an attribute or a number that geodrop never sends
+    # Registers and whatever else is not modelled: only what encodes to the same is what it seems to be.
+    return found if _same(found.encode(), raw) else Other(name, bytes(raw))
+
+
+_DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
+    "meta": lambda data: Meta(MetaKey(wire.number(data[uapi.META_KEY]))),
+    "payload": lambda data: Payload(
+        PayloadBase(wire.number(data[uapi.PAYLOAD_BASE])),
+        wire.number(data[uapi.PAYLOAD_OFFSET]),
+        wire.number(data[uapi.PAYLOAD_LEN]),
+    ),
+    "exthdr": lambda data: ExtensionHeader(
+        wire.number(data[uapi.EXTHDR_TYPE]),
+        wire.number(data[uapi.EXTHDR_OFFSET]),
+        wire.number(data[uapi.EXTHDR_LEN]),
+    ),
+    "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
+    "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
+    "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
+    "lookup": lambda data: VerdictMap(wire.text(data[uapi.LOOKUP_SET])),
+    "objref": lambda data: Count(wire.text(data[uapi.OBJREF_IMM_NAME])),
+    "reject": lambda data: _reject(
+        RejectType(wire.number(data[uapi.REJECT_TYPE])), wire.number_in(data, uapi.REJECT_CODE)
+    ),
+    "immediate": lambda data: decode_verdict(wire.parse(data[uapi.IMMEDIATE_DATA])[uapi.DATA_VERDICT]),
+}
+
+
+def forget() -> None:
+    """Hold nothing of what was decoded: a generation that is deleted has names in it that will never be read again."""
+    _decode.cache_clear()
+
+
+def _reject(kind: RejectType, code: int) -> Reject:
+    return Reject(kind, None if kind is RejectType.TCP_RST else RejectCode(code))
+
+
+def _same(encoded: bytes, raw: memoryview) -> bool:
+    """Whether the kernel's attributes are ours, apart from those it adds with the value 0 (defaults we leave out)."""
+    expression = wire.parse(wire.parse(memoryview(encoded))[uapi.LIST_ELEM])
+    ours, found = wire.parse(expression[uapi.EXPR_DATA]), wire.parse(raw)
+    return all(found.get(kind) == value for kind, value in ours.items()) and not any(
+        wire.number_in(found, kind) for kind in found.keys() - ours.keys()
+    )
+
+
+def _value(data: memoryview) -> bytes:
+    return bytes(wire.parse(data)[uapi.DATA_VALUE])
+
+
+def _lookup(name: str, *more: bytes) -> bytes:
+    return _expression("lookup", wire.string(uapi.LOOKUP_SET, name), wire.be32(uapi.LOOKUP_SREG, uapi.NFT_REG_1), *more)
+
+
+def _expression(name: str, *data: bytes) -> bytes:
+    return wire.nested(uapi.LIST_ELEM, wire.string(uapi.EXPR_NAME, name), wire.nested(uapi.EXPR_DATA, *data))
+
+
+def text(expressions: Iterable[Expression]) -> str:
+    """A rule in one line, for people."""
+    return ", ".join(str(expression) for expression in expressions)

@@ -1,0 +1,201 @@
+"""Changes that others make to nf_tables, told by the kernel, with who made them.
+
+Every commit ends with one NFT_MSG_NEWGEN to the group NFNLGRP_NFTABLES, which names the process. A filter in the kernel
+lets only those through, and none of our own: a listener without one receives every element of every set, which slows
+loads down several times and then overflows.
+
+Sources: linux/netfilter/nf_tables.h (NFTA_GEN_*), linux/netfilter/nfnetlink.h, netlink(7).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from geodrop.errors import Excused, GeodropError
+from geodrop.linux import socket_filter
+from geodrop.nftables.netlink import messages, uapi, wire
+from geodrop.nftables.netlink.connection import OWN_PORTS, OWN_PORTS_MASK, Connection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NEWGEN = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.Message.NEWGEN
+_RECEIVE = 8 << 10
+_TYPE_AT, _PORT_AT = 4, 12  # in struct nlmsghdr
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One commit: the process that made it, by number and name (as `comm`, 15 bytes). 0 and "": events were lost.
+
+    `user` is whose process it is, by number; None if it has ended before that could be asked.
+    """
+
+    process: int = 0
+    name: str = ""
+    user: int | None = None
+
+    @property
+    def culprit(self) -> str:
+        """For people."""
+        user = "" if self.user is None else f", user {self.user}"
+        return f"{self.name} (process {self.process}{user})" if self.process else "somebody"
+
+
+_listening: set[Changes] = set()
+"""Listeners of this process."""
+
+
+def last_commit(connection: Connection) -> int:
+    """The number of the last transaction in the network namespace, whoever made it."""
+    [answer] = connection.ask([messages.get_generation()])
+    return messages.read_generation(answer) if answer is not None else 0
+
+
+def foreign_commits(connection: Connection) -> int:
+    """By how much the kernel's count of commits is ahead of this process's own: the same twice means that nobody else
+    has committed anything in between.
+    """
+    return (last_commit(connection) - Connection.committed) % (1 << 32)
+
+
+def _others_committed(connection: Connection, before: int) -> bool:
+    """Whether anybody else has since `foreign_commits` was this, or may have."""
+    try:
+        return foreign_commits(connection) != before
+    except GeodropError:
+        return True
+
+
+@contextmanager
+def unheard(connection: Connection) -> Iterator[None]:
+    """Fill without listening: for whoever is in the group the kernel writes a message for each element, whatever a
+    filter does to it then, and a fill takes half as long again. Whoever left is told afterwards that something may have
+    happened, unless the kernel has counted no commit but those of this process.
+    """
+    left = list(_listening)
+    if not left:
+        yield
+        return
+    before = foreign_commits(connection)
+    # EBADF: one was closed meanwhile.
+    for listener in left:
+        with Excused(errno.EBADF):
+            listener.leave()
+    try:
+        yield
+    finally:
+        for listener in left:
+            with Excused(errno.EBADF):
+                listener.join()
+        if _others_committed(connection, before):
+            for listener in left:
+                with Excused(errno.EBADF):
+                    listener.miss()
+
+
+class Changes:
+    """Foreign commits in the network namespace of the calling thread, from now on. Never blocks."""
+
+    def __init__(self) -> None:
+        self._missed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER
+        )
+        socket_filter.attach(self._socket, _only_foreign_commits())
+        self._socket.bind((0, 0))
+        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+        self._either = select.epoll()
+        for source in (self._socket.fileno(), self._missed):
+            self._either.register(source, select.EPOLLIN)
+        _listening.add(self)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop listening."""
+        _listening.discard(self)
+        self._either.close()
+        self._socket.close()
+        os.close(self._missed)
+
+    def fileno(self) -> int:
+        """Readable when there is something to read."""
+        return self._either.fileno()
+
+    def leave(self) -> None:
+        """Hear nothing until `join`. From any thread."""
+        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_DROP_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+
+    def join(self) -> None:
+        """Hear again. From any thread."""
+        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+
+    def miss(self) -> None:
+        """Be told of a nameless change: something happened while nobody heard. From any thread."""
+        os.eventfd_write(self._missed, 1)
+
+    def read(self) -> list[Change]:
+        """What has happened since the last call; a nameless change when the kernel could not tell all of it."""
+        changes: list[Change] = []
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._missed)
+            changes.append(Change())
+        while True:
+            try:
+                received = memoryview(self._socket.recv(_RECEIVE))
+            except BlockingIOError:
+                return changes
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                changes.append(Change())
+                continue
+            for kind, _, _, body in wire.messages(received):
+                if kind == NEWGEN:
+                    changes.append(_change(body))
+
+
+def _change(body: memoryview) -> Change:
+    found = wire.parse(body[wire.NFGENMSG.size :])
+    process = found.get(uapi.Generation.PROC_PID)
+    name = found.get(uapi.Generation.PROC_NAME)
+    return _made_by(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
+
+
+def _made_by(process: int, name: str) -> Change:
+    """With the user, where the process is still there and has the same name: numbers are given out again."""
+    folder = Path(f"/proc/{process}")
+    try:
+        user = folder.stat().st_uid
+        there = (folder / "comm").read_text(errors="replace").rstrip("\n")
+    except OSError:
+        return Change(process, name)
+    return Change(process, name, user if there == name else None)
+
+
+def _only_foreign_commits() -> list[socket_filter.Line]:
+    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.Connection`'s.
+
+    Loads are big-endian, message headers are in the machine's byte order: constants are turned round to match.
+    """
+    return [
+        (socket_filter.LOAD_HALF, 0, 0, _TYPE_AT),
+        (socket_filter.JUMP_EQUAL, 0, 4, socket_filter.half(NEWGEN)),
+        (socket_filter.LOAD_WORD, 0, 0, _PORT_AT),
+        (socket_filter.AND, 0, 0, socket_filter.word(OWN_PORTS_MASK)),
+        (socket_filter.JUMP_EQUAL, 1, 0, socket_filter.word(OWN_PORTS)),
+        socket_filter.TAKE,
+        socket_filter.LEAVE,
+    ]

@@ -1,0 +1,88 @@
+"""Telling regions apart of what counts as `other`: maps that come into force after the verdicts, and decide nothing.
+
+Where the maps of a service join what is dropped, it is the same packets whether their regions are known or not. So
+nobody waits for that: the chain that drops them gets a rule more once a second map has been filled and read back, in a
+transaction of its own, which replaces the chain's rules. The packet that comes meanwhile is dropped by the one or the
+other. Whatever is missing of it, or fails, is counted as `other`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from typing import TYPE_CHECKING
+
+from geodrop.engine import underway
+from geodrop.errors import ApplyError
+from geodrop.nftables import compare, names, observe, program
+from geodrop.nftables.model import Surplus
+from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink.monitor import unheard
+from geodrop.nftables.netlink.wire import portions
+from geodrop.nftables.transactions import TRANSACTION, added, no_table, raise_any, take_away
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from geodrop.nftables.model import Chain, Snapshot
+    from geodrop.nftables.netlink.connection import Connection
+    from geodrop.nftables.netlink.wire import Request
+    from geodrop.ruleset.model import Ruleset
+
+
+def tell_apart(connection: Connection, ruleset: Ruleset) -> bool:
+    """Have the generation in force tell regions apart, if it is a whole one of this ruleset; False: nothing to do.
+
+    Raises ApplyError, with everything counted as `other` as before.
+    """
+    before = observe.read(connection)
+    found = observe.in_force(before)
+    if before is None or found is None or found.stamp is None or found.digest != ruleset.digest:
+        return False
+    if found.regions or found.base is not None or not any(one.counted for one in ruleset.meta.services):
+        return False
+    known, wanted = (
+        program.build(ruleset, found.generation, (), found.stamp.loaded, regions=regions) for regions in (False, True)
+    )
+    there = {chain.name: chain for chain in known.chains}
+    asking = [chain for chain in wanted.chains if there.get(chain.name, chain) != chain]
+    new = [chain for chain in wanted.chains if chain.name not in there]
+    maps = [map_ for map_ in wanted.maps if names.is_region_map(map_.header.name)]
+    own = Surplus(tuple(chain.name for chain in new), tuple(map_.header.name for map_ in maps))
+    take_away(connection, _present(own, before), before)  # what a killed process has left
+    with contextlib.ExitStack() as undo, unheard(connection):
+        undo.callback(_undo, connection, [there[chain.name] for chain in asking], own)
+        counters = {name: (0, 0) for name in wanted.counters if name not in before.counters}
+        for requests in portions(added(counters, new, maps), min(TRANSACTION, connection.capacity // 2)):
+            underway.go_on()
+            connection.transaction(requests)
+        for map_ in maps:
+            raise_any(compare.content(map_, observe.dump_elements(connection, map_.header.name)))
+        connection.transaction(_replaced(asking))
+        after = observe.read(connection)
+        raise_any(compare.generation(wanted, after) if after else [no_table()])
+        undo.pop_all()
+    return True
+
+
+def _replaced(chains: Iterable[Chain]) -> Iterator[Request]:
+    numbers = itertools.count(1)
+    for chain in chains:
+        yield messages.delete_rules(chain.name)
+        yield from messages.new_rules(chain.name, chain.rules, numbers)
+
+
+def _undo(connection: Connection, chains: Sequence[Chain], own: Surplus) -> None:
+    """Count as before. What cannot be taken away decides nothing, and is left to whoever looks next."""
+    with contextlib.suppress(ApplyError):
+        if (now := observe.read(connection)) is None:
+            return
+        connection.transaction(_replaced(chain for chain in chains if now.chains.get(chain.name, chain) != chain))
+        take_away(connection, _present(own, now), now)
+
+
+def _present(own: Surplus, snapshot: Snapshot) -> Surplus:
+    return Surplus(
+        tuple(name for name in own.chains if name in snapshot.chains),
+        tuple(name for name in own.sets if name in snapshot.maps or name in snapshot.sets),
+    )

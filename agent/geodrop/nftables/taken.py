@@ -1,0 +1,114 @@
+"""Which packets a service takes, as selectors: by local address, protocol and port. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
+from typing import TYPE_CHECKING
+
+from geodrop.engine import rung2
+from geodrop.nftables.netlink.expressions import Bitwise, Cmp, ExtensionHeader, Payload
+from geodrop.nftables.netlink.uapi import CmpOp, KeyType, PayloadBase
+from geodrop.nftables.selectors import FRAGMENT, among, family, singles
+from geodrop.nftables.transport import VISIBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.nftables.selectors import Ranges, Selector
+    from geodrop.ruleset.model import ServiceSpec
+
+PORTED = (rung2.TCP, rung2.UDP)
+"""Protocols whose ports a service can ask for."""
+
+_DESTINATION = {4: Payload(PayloadBase.NETWORK, 16, 4), 6: Payload(PayloadBase.NETWORK, 24, 16)}
+_ADDRESS_TYPE = {4: KeyType.IPV4_ADDR, 6: KeyType.IPV6_ADDR}
+_FRAGMENT_PROTOCOL = ExtensionHeader(FRAGMENT, 0, 1)
+_WHOLE = ((0, 0xFFFF),)
+
+
+def taken_ranges(service: ServiceSpec, protocol: int) -> Ranges:
+    """The destination ports of TCP or UDP on which a service can take packets; all of them where it does not ask."""
+    if takes_whole(service, protocol):
+        return _WHOLE
+    return service.tcp if protocol == rung2.TCP else service.udp
+
+
+def takes_whole(service: ServiceSpec, protocol: int) -> bool:
+    """Whether a service takes a protocol whatever the ports."""
+    return protocol in service.protocols or not (service.tcp or service.udp or service.protocols)
+
+
+def intersection(one: Ranges, other: Ranges) -> list[tuple[int, int]]:
+    """The ports in both."""
+    pairs = [(max(a, c), min(b, d)) for a, b in one for c, d in other]
+    return sorted((first, last) for first, last in pairs if first <= last)
+
+
+def takes_any(service: ServiceSpec, protocol: int) -> bool:
+    """Whether a service takes any packet of a protocol."""
+    asked_for = {rung2.TCP: service.tcp, rung2.UDP: service.udp}.get(protocol)
+    return bool(asked_for) or takes_whole(service, protocol)
+
+
+def of_service(service: ServiceSpec) -> list[Selector]:
+    """What a service takes; disjoint, so that a packet is judged once. An empty selector: everything."""
+    by_port = [VISIBLE.destination_ports(numbers, ranges) for ranges, numbers in ports(service).items()]
+    if service.protocols:
+        by_port.append(VISIBLE.protocols(service.protocols))
+    return [(*address, *port) for port in by_port or [()] for address in at_addresses(service)]
+
+
+def of_service_by_family(service: ServiceSpec) -> list[tuple[int, Selector]]:
+    """The same, each selector for one family, which it checks."""
+    by_address = _local_addresses(service.addresses) or {version: family(version) for version in (4, 6)}
+    without_addresses = of_service(replace(service, addresses=()))
+    return [(version, (*start, *port)) for port in without_addresses for version, start in by_address.items()]
+
+
+def of_later_fragments(service: ServiceSpec) -> list[Selector]:
+    """What it takes of later fragments, which show no ports: the first fragment decided where ports are asked for."""
+    if service.protocols:
+        starts = _local_addresses(service.addresses) or {version: family(version) for version in (4, 6)}
+        return [(*start, *_fragment_protocols(version, service.protocols)) for version, start in starts.items()]
+    return [] if service.tcp or service.udp else at_addresses(service)
+
+
+def at_addresses(service: ServiceSpec) -> list[Selector]:
+    """Whatever is sent to its local addresses; an empty selector if it has none of its own."""
+    return list(_local_addresses(service.addresses).values()) or [()]
+
+
+def ports(service: ServiceSpec) -> dict[Ranges, list[int]]:
+    """The ports that a service asks for, with the protocols; none of those that it takes whole."""
+    # The same ports of both protocols in one rule: the kernel checks a map anew for each rule that asks it.
+    by_ranges: dict[Ranges, list[int]] = {}
+    for protocol, ranges in ((rung2.TCP, service.tcp), (rung2.UDP, service.udp)):
+        if ranges and protocol not in service.protocols:
+            by_ranges.setdefault(ranges, []).append(protocol)
+    return by_ranges
+
+
+def _fragment_protocols(version: int, numbers: Iterable[int]) -> Selector:
+    """Later fragments of these protocols, of one family, which has been checked."""
+    if version == 4:
+        return VISIBLE.protocols(numbers)
+    # The kernel gives up on the protocol of a fragment where an authentication header follows, which is one itself.
+    return (_FRAGMENT_PROTOCOL, *among(KeyType.INET_PROTO, 1, singles(numbers)))
+
+
+def _local_addresses(texts: Iterable[str]) -> dict[int, Selector]:
+    networks = [ip_network(text, strict=False) for text in texts]
+    ipv4 = list(collapse_addresses(network for network in networks if isinstance(network, IPv4Network)))
+    ipv6 = list(collapse_addresses(network for network in networks if isinstance(network, IPv6Network)))
+    return {found[0].version: _destination(found[0].version, found) for found in (ipv4, ipv6) if found}
+
+
+def _destination(version: int, networks: Sequence[IPv4Network] | Sequence[IPv6Network]) -> Selector:
+    width = networks[0].max_prefixlen // 8
+    start = (*family(version), _DESTINATION[version])
+    if len(networks) == 1 and networks[0].prefixlen < networks[0].max_prefixlen:
+        network = networks[0]
+        return (*start, Bitwise(network.netmask.packed, bytes(width)), Cmp(CmpOp.EQ, network.network_address.packed))
+    ranges = [(int(network.network_address), int(network.broadcast_address)) for network in networks]
+    return (*start, *among(_ADDRESS_TYPE[version], width, ranges))

@@ -1,0 +1,77 @@
+"""Follow a packet through the loaded table, from the hook and the interface it arrives on to a verdict.
+
+Every rule, and every element of a map on the way, is read back from the kernel. The packet is never sent.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from geodrop.nftables import names
+from geodrop.nftables.judge import Walk
+from geodrop.nftables.netlink import uapi
+from geodrop.nftables.netlink.expressions import Meta, Other, Verdict
+from geodrop.nftables.netlink.uapi import MetaKey, VerdictCode
+
+if TYPE_CHECKING:
+    from geodrop.engine.probes import Probe
+    from geodrop.nftables.answers import Answers
+    from geodrop.nftables.model import Snapshot
+    from geodrop.nftables.netlink.expressions import Expression
+
+_HEADER = {4: 20, 6: 40}
+_PROTOCOL_AT = {4: 9, 6: 6}
+_IFNAMSIZ = 16
+
+
+class Trace(Walk):
+    """One packet, without options, extension headers and fragments; `now` in seconds since the epoch."""
+
+    def __init__(self, answers: Answers, snapshot: Snapshot, probe: Probe, now: float) -> None:
+        super().__init__(answers, snapshot, str(probe.source), now)
+        self._base = snapshot.chains.get(names.BASE)
+        version = probe.source.version
+        # All of it can be read, not the source alone.
+        self._header, self._transport = probe.packet[: _HEADER[version]], probe.packet[_HEADER[version] :]
+        self._source_at = 0
+        self._about_packet = {**self._known, Meta(MetaKey.L4PROTO): self._header[_PROTOCOL_AT[version] :][:1]}
+        self._led_to: dict[str, str] = {}
+        self._unread = False
+
+    def verdict(self, number: int, name: str) -> str:
+        """What becomes of it where it arrives on the interface of that number and name: accept or drop, or unknown if
+        somebody's rule on the way cannot be read.
+        """
+        self._unread = False
+        said = self._follow(number, name)
+        return "unknown" if self._unread else said
+
+    def _follow(self, number: int, name: str) -> str:
+        self._known = {
+            **self._about_packet,
+            Meta(MetaKey.IIF): number.to_bytes(4, sys.byteorder),
+            Meta(MetaKey.IIFNAME): name.encode().ljust(_IFNAMSIZ, b"\0"),
+        }
+        if self._base is None or self._base.hook is None or self._base.hook.number != uapi.NF_INET_PRE_ROUTING:
+            return "accept"  # nothing calls it
+        for rule in self._base.rules:
+            match self._rule(rule):
+                case Verdict(VerdictCode.GOTO, chain):
+                    # The rest of the way is the same for each interface.
+                    if chain not in self._led_to:
+                        said = _said(self._chain(chain))
+                        self._led_to[chain] = "unknown" if self._unread else said
+                    return self._led_to[chain]
+                case Verdict(code):
+                    return _said(code)
+        return "accept"
+
+    def _load(self, part: Expression, loaded: bytes) -> bytes | None:
+        self._unread = self._unread or isinstance(part, Other)
+        return super()._load(part, loaded)
+
+
+def _said(code: VerdictCode) -> str:
+    """The policy of the base chain is to accept, and who comes back to it meets no rule any more."""
+    return "drop" if code is VerdictCode.DROP else "accept"

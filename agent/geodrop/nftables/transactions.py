@@ -1,0 +1,95 @@
+"""The transactions that fill, switch and take away, and what is to be done where the kernel differs afterwards."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import Difference
+from geodrop.errors import ApplyError
+from geodrop.nftables import compare, names, observe, program
+from geodrop.nftables.netlink import expressions, messages
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from geodrop.nftables.model import Chain, Map, Program, Rule, Snapshot, Surplus
+    from geodrop.nftables.netlink.connection import Connection
+    from geodrop.nftables.netlink.wire import Request
+
+    Totals = Mapping[str, tuple[int, int]]
+
+TRANSACTION = 2 << 20
+"""Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
+
+
+def fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[Request]:
+    """Everything of a generation; nothing leads to it yet. `lost` are totals to go on from, of any counter."""
+    if before is None:
+        yield messages.new_table(observe.TABLE_COMMENT)
+    known = before.counters if before else {}
+    kept = [name for name in lost if names.counter(name)]
+    counters = {name: lost.get(name, (0, 0)) for name in (*new.counters, *kept) if name not in known}
+    yield from added(counters, new.chains, new.maps)
+
+
+def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Iterator[Request]:
+    """What rules and elements name comes first."""
+    yield from (messages.new_counter(name, *total) for name, total in counters.items())
+    yield from map(messages.new_chain, chains)
+    yield from (messages.new_map(map_.header) for map_ in maps)
+    for map_ in maps:
+        yield from messages.new_elements(map_)
+    numbers = itertools.count(1)
+    for chain in chains:
+        yield from messages.new_rules(chain.name, chain.rules, numbers)
+
+
+def switched(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[Request]:
+    """Other rules of the base chain, which is made if it is not there."""
+    if before and before.flags:
+        yield messages.wake_table()
+    if before and names.BASE in before.chains:
+        yield messages.delete_rules(names.BASE)
+    else:
+        yield messages.new_chain(program.base_chain())
+    yield from messages.new_rules(names.BASE, rules, itertools.count(1))
+
+
+def take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> None:
+    """Delete it. A chain that the kernel calls goes with its rules: without them its policy alone would judge."""
+    if not surplus:
+        return
+    expressions.forget()
+    called = [name for name in surplus.chains if snapshot.chains[name].hook]
+    connection.transaction(
+        itertools.chain(
+            map(messages.delete_rules, surplus.chains),
+            map(messages.delete_chain, called),
+            map(messages.delete_set, surplus.sets),
+        )
+    )
+    # Apart from what uses them: kernels before 6.4 let go of the chains that elements lead to after the transaction.
+    connection.transaction(
+        itertools.chain(
+            (messages.delete_chain(name) for name in surplus.chains if name not in called),
+            itertools.starmap(messages.delete_object, surplus.objects),
+            map(messages.delete_flowtable, surplus.flowtables),
+        )
+    )
+
+
+def raise_any(differences: Iterable[Difference]) -> None:
+    """Raises ApplyError for the first, if there is any."""
+    if found := list(differences):
+        first = found[0]
+        more = f" ({len(found) - 1} more differences)" if len(found) > 1 else ""
+        raise ApplyError(
+            f"read back, the kernel differs in {first.where}: expected {first.expected}, found {first.found}{more}",
+            "what was in force before is again; look for another program that changes nftables rules: nft monitor",
+        )
+
+
+def no_table() -> Difference:
+    """Our table is gone."""
+    return Difference(f"table inet {names.TABLE}", "a table", compare.ABSENT)

@@ -1,0 +1,1 @@
+"""Changes of what is in force: load, rollback, pause, boot, repair."""

@@ -1,0 +1,145 @@
+"""Load and unload, and find again what is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane.coverage import read_coverage
+from geodrop.dataplane.engines import Engines
+from geodrop.engine import underway
+from geodrop.engine.interfaces import is_pattern, select
+from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
+from geodrop.operations.change import begun, by_me
+from geodrop.operations.regions import warnings_of_regions
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.lock import exclusive
+from geodrop.state.names import storable
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.engine.api import Observed, Report
+    from geodrop.state.history import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The outcome of a load: `report` is None if the kernel matched already.
+
+    `warnings` say what could not be written down, and where packets are not judged that should be, a line each.
+    """
+
+    before: Observed
+    after: Observed
+    report: Report | None
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Unloaded:
+    """Whether there was anything to remove; `warnings` as for Loaded."""
+
+    removed: bool
+    warnings: tuple[str, ...] = ()
+
+
+def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
+    """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
+    with exclusive():
+        loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
+        return replace(loaded, warnings=(*loaded.warnings, *warnings_of_regions(config)))
+
+
+def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
+    source: str | Ruleset,
+    config: Config,
+    engine_name: str,
+    interfaces: Sequence[str],
+    asked: Asked,
+    *,
+    quick: bool = False,
+    full: bool = True,
+) -> Loaded:
+    """Load a ruleset, from a file or already read; the caller holds the lock.
+
+    `quick` as for Change, `full` as for `put`. A load or reload that somebody asked for ends a rollback.
+
+    Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
+    with the old generation still in force.
+    """
+    with begun(config, asked, quick=quick) as change:
+        ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
+        # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
+        held = () if asked.origin == "load" else change.before.names
+        names = interfaces or config.interfaces
+        selected = select(names, held)
+        if not selected.names:
+            raise NoInterfaceError(
+                "no interface is selected, so there is none to judge packets on: none holds a default route, or no "
+                "pattern matches",
+                "name one with --interface, or with `interfaces` in agent.yaml",
+            )
+        rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
+        report = change.put(
+            ruleset,
+            selected,
+            engine_name,
+            full=full,
+            rolled_back=rolled_back,
+            interfaces=storable(names),
+            engine=engine_name,
+        )
+    after = change.engines.observe()
+    waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
+    problems = read_coverage(names, change.engines, after.interfaces).problems
+    return Loaded(change.before, after, report, (*change.store.unwritten(), *waiting, *problems))
+
+
+def unload(config: Config) -> Unloaded:
+    """Remove all that is ours from the kernel and remember that. Raises BusyError."""
+    with exclusive():
+        return remove_all(config, by_me("unload"))
+
+
+def remove_all(config: Config, asked: Asked) -> Unloaded:
+    """The same for who holds the lock.
+
+    The kernel first, whatever the disk is like. After a crash in between, what was asked for before is restored: nobody
+    was told that it is gone.
+    """
+    with begun(config, asked) as change:
+        generation = max(change.intent.generation, change.before.generation)
+        wanted = replace(change.intent, generation=generation, unloaded=True, unknown="")
+        with underway.making(asked.origin, 0, wanted):
+            removed = change.engines.remove()
+            change.store.note(wanted)
+        change.store.retire(change.before.digest)
+        change.attempt.made = removed or not change.intent.unloaded
+    return Unloaded(removed, change.store.unwritten())
+
+
+def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
+    """The ruleset that the kernel says it holds, if the state directory has it."""
+    store = Store(config.state)
+    kept = observed.digest and store.ruleset_path(observed.digest).exists()
+    return store.ruleset(observed.digest) if kept else None
+
+
+def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
+    """The engines in force, what they say, and the ruleset they hold, as it is seen through a pause.
+
+    Raises NotEnforcingError if there is none, and DataError if the state directory does not have the ruleset.
+    """
+    engine = Engines.here()
+    observed = engine.observe()
+    if not observed.generation:
+        raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
+    ruleset = loaded_ruleset(config, observed)
+    if ruleset is None:
+        raise DataError(
+            f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
+        )
+    return engine, observed, ruleset.paused(underway.intent(Store(config.state), observed).paused)

@@ -1,0 +1,81 @@
+"""What runs under the system's Python, with bcc: compiles the program, loads and pins it, and exits.
+
+A request comes as JSON on standard input, the answer goes to standard output the same way; all that bcc, clang and the
+verifier print goes to standard error. Where bcc cannot compile there is no answer, and standard error says why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from geodrop.errors import GeodropError, UnavailableError
+from geodrop.linux import libbpf
+from geodrop.linux.libc import LIBC
+from geodrop.xdp.loader import PROGRAMS, explained, with_frags_first
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def main() -> None:
+    """Answer one request; an empty one asks for bcc's version. The second argument is the process that asks."""
+    # Whoever asked may be killed: then nobody is left to remove what this would still pin.
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(sys.argv[2]):
+        sys.exit("whoever asked has ended already")
+    answers = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr  # what is printed comes out as it is printed, before what ends the process
+    sys.tracebacklimit = 0  # of bcc's exceptions the text is enough
+    request = json.load(sys.stdin)
+    try:
+        answer = build(request) if request else {"bcc": _bcc().__version__}
+    except GeodropError as error:
+        answer = {"error": type(error).__name__, "message": error.message, "next_step": error.next_step}
+    os.write(answers, json.dumps(answer).encode())
+
+
+def build(request: Mapping[str, Any]) -> dict[str, str]:
+    """Compile with the flags of the request, load, and pin into its folder."""
+    bcc = _bcc()
+    # The text of the file and not its name: bcc takes for programs only what the text itself defines.
+    module = bcc.BPF(text=Path(request["source"], "geodrop.bpf.c").read_bytes(), cflags=request["flags"])
+    programs = {name: module.dump_func(name.encode()) for name in PROGRAMS}
+    folder = Path(request["folder"])
+    log: list[str] = []
+
+    def load(flags: int) -> None:
+        with ExitStack() as stack:
+            loaded = {}
+            for name, instructions in programs.items():
+                # Not by bcc: up to 0.26 at least it cannot set a program's flags, without which no jumbo frames.
+                loaded[name] = libbpf.load_program(name, instructions, flags=flags, log=log)
+                stack.callback(os.close, loaded[name])
+            for name, fd in loaded.items():
+                libbpf.pin(fd, str(folder / name))
+
+    with explained(log):
+        with_frags_first(load, readable=request["frags"])
+    return {}
+
+
+def _bcc() -> Any:  # noqa: ANN401 - it has no types
+    try:
+        import bcc  # noqa: PLC0415 - only the system's Python has it
+    except ImportError as error:
+        raise UnavailableError(
+            f"{sys.executable} has no bcc ({error})",
+            "install it (Debian: python3-bpfcc), or write  loader: libbpf  in agent.yaml",
+        ) from error
+    # The package of that name on PyPI is another thing altogether.
+    if not hasattr(bcc, "BPF"):
+        raise UnavailableError(f"{bcc.__file__} is not the BPF Compiler Collection", "install python3-bpfcc")
+    return bcc

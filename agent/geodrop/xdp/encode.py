@@ -1,0 +1,316 @@
+"""From a ruleset to the bytes of a generation: the policy map and the places of the tables. Pure, and no numpy."""
+
+from __future__ import annotations
+
+import itertools
+from array import array
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodrop.errors import UnavailableError
+from geodrop.xdp import layouts as lay
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
+
+TCP, UDP = 6, 17
+VERDICTS = {"accept": lay.ROW_ACCEPT, "embedded": lay.ROW_EMBEDDED}
+NANOSECONDS = 1_000_000_000
+
+
+def label(service: str, name: str = "") -> str:
+    """What a counter pair counts: drops of a service under a name, or (without one) what it accepts and never drops."""
+    return f"{service}\t{name}"
+
+
+TOO_DEEP = label("", "unreadable")
+"""The one counter pair of no service: of frames behind too many tags neither a source nor a service can be read."""
+
+
+class Clock(NamedTuple):
+    """How many seconds CLOCK_TAI is ahead of CLOCK_REALTIME; and now, in seconds since the epoch, where programs cannot
+    tell the time: there a start that has passed is left out, and the clock must not be set back behind it.
+    """
+
+    tai_offset: int
+    now: float | None = None
+
+
+class Encoded(NamedTuple):
+    """What a policy map holds: a struct policy, and from element 1 on the rows."""
+
+    policy: bytearray
+    rows: array[int]
+
+    def parts(self) -> tuple[tuple[int, memoryview], tuple[int, memoryview]]:
+        """Where in the map its bytes go, and the bytes; what nobody uses is left out."""
+        return (
+            (0, memoryview(self.policy)[: lay.Policy.unused.offset]),
+            (lay.POLICY_BYTES, memoryview(self.rows).cast("B")),
+        )
+
+
+class Place(NamedTuple):
+    """A section of the ruleset and where in the tables map its bytes go."""
+
+    section: str
+    offset: int
+
+
+TABLE_PLACES = (
+    Place("xdp/ipv4", 0),
+    Place("xdp/ipv6", lay.ROOT_BYTES),
+    Place("xdp/children", 2 * lay.ROOT_BYTES),
+    Place("xdp/lines", lay.SEGMENT_BYTES),
+)
+
+
+def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, memoryview]]:
+    """Everything that a tables map holds: the section it comes from, where it goes, and its bytes."""
+    for place in TABLE_PLACES:
+        yield place.section, place.offset, ruleset.sections[place.section]
+
+
+def labels_of(ruleset: Ruleset) -> list[str]:
+    """Every counter pair that a ruleset needs, in a fixed order."""
+    meta = ruleset.meta
+    count = len(meta.services)
+    labels = [TOO_DEEP]
+    wire, inside = _row_numbers(ruleset)
+    for number, service in enumerate(meta.services):
+        used = {*wire[number::count], *inside[number::count]}
+        dropped = {meta.rows[row].klass for row in used if meta.rows[row].verdict == "drop"}
+        prefix = label(service.name)
+        labels += [prefix, *(prefix + meta.classes[klass] for klass in sorted(dropped))]
+    return labels
+
+
+def tables_digest(ruleset: Ruleset) -> bytes:
+    """Names the bytes of the tables: generations that agree in it can share one tables map."""
+    return bytes(ruleset.sections["xdp/digest"])
+
+
+def segments_needed(ruleset: Ruleset) -> int:
+    """Elements of the tables map: the index, and the lines."""
+    lines = len(ruleset.sections["xdp/lines"]) // lay.LINE_BYTES
+    return 1 + -(-lines // lay.SEGMENT_LINES)
+
+
+def elements_needed(ruleset: Ruleset) -> int:
+    """Elements of the policy map: the policy, and the rows."""
+    return 1 + -(-_row_count(ruleset) // lay.ELEMENT_ROWS)
+
+
+def check_limits(ruleset: Ruleset) -> None:
+    """Raises UnavailableError for what nftables can do and this program cannot."""
+    services = len(ruleset.meta.services)
+    if services > lay.MAX_SERVICES:
+        raise UnavailableError(
+            f"the ruleset has {services} services, {lay.MAX_SERVICES} is the most on xdp", "use --engine nftables"
+        )
+
+
+def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], clock: Clock, tables: bytes) -> Encoded:
+    """What a policy map should hold; raises UnavailableError when a limit is passed."""
+    check_limits(ruleset)
+    meta = ruleset.meta
+    content = bytearray(lay.POLICY_BYTES)
+    policy = lay.Policy.from_buffer(content)
+    policy.digest[:] = bytes.fromhex(ruleset.digest)
+    policy.tables_digest[:] = tables
+    policy.generation = generation
+    policy.version = lay.LAYOUT_VERSION
+    policy.zones, policy.services = len(meta.zones), len(meta.services)
+    policy.row_bits = _row_bits(ruleset)
+    for number, service in enumerate(meta.services):
+        _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
+        if policy.service[number].starts:
+            policy.tai_offset = clock.tai_offset
+    policy.too_deep = pairs[TOO_DEEP]
+    _encode_selections(policy, content, ruleset)
+    _encode_local(policy, meta.services)
+    return Encoded(content, _encode_rows(ruleset, pairs))
+
+
+def future_starts(ruleset: Ruleset, now: float) -> bool:
+    """Whether the program needs the kernel's clock, even if that will never be set back."""
+    return any(
+        service.mode == "enforce" and service.starts is not None and service.starts > now
+        for service in ruleset.meta.services
+    )
+
+
+def _row_bits(ruleset: Ruleset) -> int:
+    return max(len(ruleset.meta.services) - 1, 0).bit_length()
+
+
+def _encode_service(target: lay.Service, service: ServiceSpec, pair: int, clock: Clock) -> None:
+    target.flags = (lay.SERVICE_ENFORCE if service.mode == "enforce" else 0) | (
+        lay.SERVICE_KEEP if service.established == "keep" else 0
+    )
+    target.pair = pair
+    if service.starts is not None and (clock.now is None or service.starts > clock.now):
+        target.starts = (service.starts + clock.tai_offset) * NANOSECONDS
+
+
+def _row_count(ruleset: Ruleset) -> int:
+    return len(ruleset.meta.zones) * 2 << _row_bits(ruleset)
+
+
+def _encode_rows(ruleset: Ruleset, pairs: Mapping[str, int]) -> array[int]:
+    meta = ruleset.meta
+    rows = array("I", bytes(4 * _row_count(ruleset)))
+    count, step = len(meta.services), 2 << _row_bits(ruleset)
+    special = [
+        (number, zone) for number, zone in enumerate(meta.zones) if zone.never_drop is not None or zone.embedding
+    ]
+    numbers = _row_numbers(ruleset)
+    for number, service in enumerate(meta.services):
+        words = _row_words(ruleset, service.name, pairs)
+        wire, inside = (array("I", map(words.__getitem__, column[number::count])) for column in numbers)
+        for at, zone in special:
+            word = wire[at] if zone.never_drop is None else lay.ROW_NEVER_DROP
+            wire[at] = word | (lay.ROW_HOLDS_IPV4 if zone.embedding else 0)
+        rows[number::step] = wire
+        rows[step // 2 + number :: step] = inside
+    return rows
+
+
+def _row_numbers(ruleset: Ruleset) -> tuple[array[int], array[int]]:
+    """Which row each zone has for each service: for the address on the wire, and for an embedded one."""
+    wire, inside = array("H"), array("H")
+    wire.frombytes(ruleset.sections["rows"])
+    inside.frombytes(ruleset.sections["rows_embedded"])
+    return wire, inside
+
+
+def _row_words(ruleset: Ruleset, service: str, pairs: Mapping[str, int]) -> list[int]:
+    """Each row of the ruleset as the program wants it, for one service."""
+    # A row that this service does not use may name a class it has no pair for: then it is never read.
+    prefix = label(service)
+    own = [pairs.get(prefix + name, 0) << lay.ROW_PAIR_SHIFT | lay.ROW_DROP for name in ruleset.meta.classes]
+    return [own[row.klass] if row.verdict == "drop" else VERDICTS[row.verdict] for row in ruleset.meta.rows]
+
+
+class _Chosen(NamedTuple):
+    services: int
+    never_drop: bool
+    every: bool
+
+
+def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset) -> None:
+    """Number the distinct sets of services that ports and protocols lead to; `content` is the policy as bytes."""
+    meta = ruleset.meta
+    bits = list(enumerate(meta.services))
+    enforced = _mask(bits, lambda one: one.mode == "enforce" and not one.catch_all)
+    catch_all = _mask(bits, lambda one: one.catch_all)
+    named = _mask(bits, lambda one: bool(one.addresses))
+    policy.enforced, policy.catch_all = enforced, catch_all
+    numbers: dict[_Chosen, int] = {}
+
+    def number(services: int, *, never_drop: bool = False, every: bool = False) -> int:
+        local = bool(services & named)
+        if every or not (local or services & enforced):
+            services |= catch_all
+        chosen = _Chosen(services, never_drop, every)
+        at = numbers.setdefault(chosen, len(numbers))
+        if at >= lay.MAX_SELECTIONS:
+            raise UnavailableError(
+                f"the services' ports overlap in more than {lay.MAX_SELECTIONS} ways, which is the most on xdp",
+                "use --engine nftables",
+            )
+        selection = policy.selection[at]
+        selection.services = services
+        selection.single = services.bit_length() - 1 if services.bit_count() == 1 else lay.NO_SERVICE
+        selection.flags = (
+            (lay.SELECTION_LOCAL if local else 0)
+            | (lay.SELECTION_NEVER_DROP if never_drop else 0)
+            | (lay.SELECTION_EVERY if every else 0)
+        )
+        return at
+
+    # A protocol that no service names is like any other such one.
+    named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
+    for other in itertools.islice(itertools.filterfalse(named_protocols.__contains__, range(256)), 1):
+        _fill(_bytes_of(content, "by_protocol"), 0, 256, number(_whole(bits, other)))
+    for protocol in sorted(named_protocols):
+        policy.by_protocol[protocol] = number(_whole(bits, protocol))
+    # What cannot be read counts against the packet, for each service that it might be for.
+    policy.by_unreadable[lay.UNREADABLE_PROTOCOL] = number((1 << len(bits)) - 1, every=True)
+    for unreadable, protocol in ((lay.UNREADABLE_TCP, TCP), (lay.UNREADABLE_UDP, UDP)):
+        by_port = sum(1 << at for at, one in bits if _ports(one, protocol))
+        policy.by_unreadable[unreadable] = number(_whole(bits, protocol) | by_port, every=True)
+    for protocol, never, target in (
+        (TCP, meta.never_drop_tcp, _bytes_of(content, "by_tcp_port")),
+        (UDP, meta.never_drop_udp, _bytes_of(content, "by_udp_port")),
+    ):
+        whole = _whole(bits, protocol)
+        ranges = [(_ports(one, protocol), 1 << at) for at, one in bits]
+        edges = {0, 65536}
+        for some, _ in [*ranges, (never, 0)]:
+            edges |= {edge for first, last in some for edge in (first, last + 1)}
+        cuts = sorted(edges)
+        for first, end in itertools.pairwise(cuts):
+            services = whole | sum(bit for some, bit in ranges if _covers(some, first) and not whole & bit)
+            value = number(services, never_drop=_covers(never, first))
+            _fill(target, first, end, value)
+
+
+def _bytes_of(content: bytearray, name: str) -> memoryview:
+    """An array of bytes of a policy, in place."""
+    field = getattr(lay.Policy, name)
+    return memoryview(content)[field.offset : field.offset + field.size]
+
+
+def _fill(target: memoryview, first: int, end: int, value: int) -> None:
+    """Give a part of an array one value; raises ValueError where the array has no such part."""
+    if not 0 <= first < end <= len(target):
+        raise ValueError(f"{first} to {end} is no part of {len(target):,} bytes")
+    target[first:end] = bytes([value]) * (end - first)
+
+
+def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
+    """The services with a match that take every packet of a protocol, whatever the port."""
+    return _mask(
+        services,
+        lambda one: not one.catch_all and (protocol in one.protocols or not (one.tcp or one.udp or one.protocols)),
+    )
+
+
+def _ports(service: ServiceSpec, protocol: int) -> Sequence[tuple[int, int]]:
+    return service.tcp if protocol == TCP else service.udp
+
+
+def _mask(services: Iterable[tuple[int, ServiceSpec]], wanted: Callable[[ServiceSpec], bool]) -> int:
+    return sum(1 << number for number, service in services if wanted(service))
+
+
+def _covers(ranges: Iterable[tuple[int, int]], port: int) -> bool:
+    return any(first <= port <= last for first, last in ranges)
+
+
+def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
+    """Cut each family where the set of services that take its local addresses changes."""
+    for family, target in ((4, policy.local_ipv4), (6, policy.local_ipv6)):
+        width = 128
+        shift = 96 if family == 4 else 0
+        ranges = [
+            (int(network.network_address) << shift, (int(network.broadcast_address) + 1) << shift, 1 << number)
+            for number, service in enumerate(services)
+            for network in map(ip_network, service.addresses)
+            if network.version == family
+        ]
+        anywhere = sum(1 << number for number, service in enumerate(services) if not service.addresses)
+        cuts = sorted({0, *(edge for first, end, _ in ranges for edge in (first, end) if edge < 1 << width)})
+        if len(cuts) > lay.MAX_LOCAL:
+            raise UnavailableError(
+                f"the services' addresses make {len(cuts)} ranges in IPv{family}, {lay.MAX_LOCAL} is the most on xdp",
+                "use --engine nftables",
+            )
+        for at, start in enumerate(cuts):
+            taking = {bit for first, end, bit in ranges if first <= start < end}
+            target[at] = lay.Local(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
+        # The search goes over all of them, so what is left repeats the last.
+        target[len(cuts) :] = [target[len(cuts) - 1]] * (lay.MAX_LOCAL - len(cuts))

@@ -1,0 +1,149 @@
+"""Pinned links: the program on interfaces, native first, then generic. Programs of others are never touched."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import socket
+import struct
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.errors import Excused, PrivilegeError, UnavailableError
+from geodrop.linux import libbpf
+
+if TYPE_CHECKING:
+    from geodrop.xdp.pins import Pins
+
+SIOCGIFMTU = 0x8921  # linux/sockios.h
+
+MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A pinned link: on which interface (number, name), and running which program."""
+
+    ifindex: int
+    name: str
+    program: int
+
+    def mode(self) -> str:
+        """How it is attached; native, if the interface is gone just now."""
+        with Excused(errno.ENODEV, errno.ENXIO):
+            if libbpf.query(self.ifindex).skb_prog_id:
+                return "generic"
+        return "native"
+
+
+def observe(pins: Pins) -> list[Link]:
+    """Links that hold: those whose interface is gone are left out."""
+    links = []
+    for ifindex in pins.link_indexes():
+        try:
+            fd = libbpf.get(str(pins.links / str(ifindex)))
+        except FileNotFoundError:  # taken away just now
+            continue
+        try:
+            info = libbpf.link_info(fd)
+        finally:
+            os.close(fd)
+        if info.ifindex != ifindex:
+            continue
+        try:
+            name = socket.if_indextoname(ifindex)
+        except OSError as error:
+            if error.errno in (errno.ENODEV, errno.ENXIO):  # gone just now
+                continue
+            raise
+        links.append(Link(ifindex, name, info.prog_id))
+    return links
+
+
+def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("native", "generic")) -> int:
+    """Attach a program to an interface and pin the link; returns the interface's number.
+
+    Raises UnavailableError when the interface already has somebody else's program, takes none or is not there.
+    """
+    try:
+        ifindex = socket.if_nametoindex(name)
+    except OSError as error:
+        raise UnavailableError(f"interface {name} is not there", "name another with --interface") from error
+    path = pins.links / str(ifindex)
+    with suppress(FileNotFoundError):
+        path.unlink()  # of an interface that is gone and whose number was given out again
+    refused = []
+    for mode in modes:
+        try:
+            fd = libbpf.create_link(program, ifindex, MODES[mode])
+        except OSError as error:
+            # Busy may also mean a queue or a bond in the way: only a program that is there is somebody else's.
+            if error.errno in (errno.EBUSY, errno.EEXIST) and (number := program_on(ifindex)):
+                raise UnavailableError(
+                    f"{name} has an XDP program that is not geodrop's (number {number}); it was left alone",
+                    "remove it, or use --engine nftables",
+                ) from error
+            if error.errno == errno.EPERM:
+                raise PrivilegeError(
+                    f"the kernel does not let us attach an XDP program to {name}", "run as root, or with CAP_NET_ADMIN"
+                ) from error
+            if error.errno == errno.ENOMEM:
+                raise  # to be slower from now on is no answer to that
+            refused.append(f"{mode}: {error.strerror}")
+            continue
+        try:
+            libbpf.pin(fd, str(path))
+        finally:
+            os.close(fd)
+        return ifindex
+    raise UnavailableError(
+        f"{name}, MTU {mtu(name)}, takes no XDP program ({'; '.join(refused)})",
+        "lower the MTU or switch offloads such as LRO off (the kernel's log may say which), or use --engine nftables",
+    )
+
+
+def move(pins: Pins, ifindex: int, program: int) -> None:
+    """Put another program in the place of a link's, if its interface is still there."""
+    fd = libbpf.get(str(pins.links / str(ifindex)))
+    try:
+        libbpf.update_link(fd, program)
+    except OSError as error:
+        if error.errno != errno.ENOLINK:
+            raise
+    finally:
+        os.close(fd)
+
+
+def detach(pins: Pins, ifindex: int) -> None:
+    """Take the program off an interface; returns when no packet meets it any more.
+
+    Without the call the link would go with its pin too, but in a work queue, some time later.
+    """
+    path = pins.links / str(ifindex)
+    with suppress(FileNotFoundError):
+        fd = libbpf.get(str(path))
+        try:
+            libbpf.detach_link(fd)
+        finally:
+            os.close(fd)
+        path.unlink()
+
+
+def program_on(ifindex: int) -> int:
+    """The number of the XDP program that an interface has, whoever attached it and however; 0 if none.
+
+    Raises OSError where that cannot be told.
+    """
+    with Excused(errno.ENODEV, errno.ENXIO):
+        found = libbpf.query(ifindex)
+        return int(found.prog_id or found.drv_prog_id or found.skb_prog_id or found.hw_prog_id)
+    return 0
+
+
+def mtu(name: str) -> int:
+    """An interface's MTU; asked by ioctl, since sysfs may show another network namespace."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+        answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
+    return int(struct.unpack_from("16si", answer)[1])

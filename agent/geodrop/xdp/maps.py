@@ -1,0 +1,54 @@
+"""The maps that every loader gives its program: made in one place, whoever builds the program."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from geodrop.linux import libbpf
+from geodrop.xdp import layouts as lay
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from geodrop.xdp.loader import Sizes
+
+SLOTS = 2
+"""Generations that can exist at once."""
+
+COUNTERS_OF_A_PAIR = 4
+
+
+@contextlib.contextmanager
+def pinned_maps(folder: Path, sizes: Sizes) -> Iterator[dict[str, int]]:
+    """Make the maps of one program and pin them; gives their descriptors, by the names in bpf/maps.h, while in use.
+
+    Raises OSError.
+    """
+    with ExitStack() as stack:
+
+        def made(fd: int) -> int:
+            stack.callback(os.close, fd)
+            return fd
+
+        def map_of_arrays(name: str, size: int, entries: int) -> int:
+            """Its inner maps will all be of this size: of fixed size, so that lookups in them stay inlined."""
+            template = made(libbpf.create_array("geodrop_template", size, entries))
+            return made(libbpf.create_map(libbpf.ARRAY_OF_MAPS, name, 4, SLOTS, inner=template))
+
+        control, counter = ctypes.sizeof(ctypes.c_uint64), ctypes.sizeof(lay.Counter)
+        maps = {
+            "control": made(libbpf.create_array("control", control, 1)),
+            "tables": map_of_arrays("tables", lay.SEGMENT_BYTES, sizes.segments),
+            "policies": map_of_arrays("policies", lay.POLICY_BYTES, sizes.elements),
+            "counters": made(
+                libbpf.create_map(libbpf.PERCPU_ARRAY, "counters", counter, sizes.pairs * COUNTERS_OF_A_PAIR)
+            ),
+        }
+        for name, fd in maps.items():
+            libbpf.pin(fd, str(folder / name))
+        yield maps

@@ -1,0 +1,148 @@
+"""A generation that stands ready: links are added, packets are switched to it, and then the old one is taken away.
+
+Until `switch` is called nothing has changed but for new links, which judge by what was in force before. Whoever gives
+up calls `undo`, at any point; whoever is through calls `finish`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from geodrop.errors import ApplyError, UnavailableError
+from geodrop.linux import libbpf
+from geodrop.xdp import links
+from geodrop.xdp.pins import remove_set
+from geodrop.xdp.programs import Programs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.xdp.links import Link
+    from geodrop.xdp.pins import Pins
+    from geodrop.xdp.programs import Word
+
+
+@dataclass
+class Staged:
+    """`old` is the control word of `programs` that was found, `word` the one to publish: the same if it holds already.
+
+    `seconds` are those of each phase, `note` is what went less than well after the switch.
+    """
+
+    pins: Pins
+    programs: Programs
+    old: Word
+    word: Word
+    modes: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+    switched: bool = False
+    note: str = ""
+    _found: list[Link] = field(default_factory=list)
+    _added: list[int] = field(default_factory=list)
+    _moved: list[Link] = field(default_factory=list)
+    _kept: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self._found = links.observe(self.pins)
+
+    def attach(self, names: Sequence[str]) -> dict[str, UnavailableError]:
+        """Attach the program to those of these interfaces that lack it; returns the ones that take none, with why.
+
+        Raises ApplyError for an interface that is not there, and PrivilegeError.
+        """
+        refused = {}
+        there = {link.name for link in self._found}
+        for name in names:
+            if name not in there:
+                try:
+                    with _kernel():
+                        self._added.append(links.attach(self.pins, self._program, name, modes=self.modes))
+                except UnavailableError as error:
+                    refused[name] = error
+        return refused
+
+    def switch(self, names: Sequence[str]) -> None:
+        """Publish: from here on packets are judged by this generation. Links to run on these interfaces stay."""
+        self.switched, self._kept = True, names
+        with _kernel():
+            number = libbpf.program_info(self._program).id
+            self.programs.publish(self.word)
+            for link in self._found:
+                if link.program != number:
+                    links.move(self.pins, link.ifindex, self._program)
+                    self._moved.append(link)
+
+    def undo(self) -> None:
+        """Put everything back. Old programs return to their links first, so that each packet is judged."""
+        for link in self._moved:
+            with _program_of(self.pins, link.program) as program:
+                if program is not None:
+                    links.move(self.pins, link.ifindex, program)
+        if self.switched:
+            self.programs.publish(self.old)
+        for ifindex in self._added:
+            links.detach(self.pins, ifindex)
+        discard(self.programs, self.old, self.word)
+
+    def finish(self) -> None:
+        """Free what no packet reads any more: the other slots, older programs, links that are not to stay."""
+        try:
+            if self.word != self.old:
+                self.programs.rest(1 - self.word.policy)
+                self.programs.retire_tables(1 - self.word.tables)
+            kept = set(self._kept)
+            stay = {link.ifindex for link in links.observe(self.pins) if link.name in kept}
+            for ifindex in self.pins.link_indexes():
+                if ifindex not in stay:
+                    links.detach(self.pins, ifindex)
+            carry_and_remove_older(self.pins, self.programs)
+        except OSError as error:
+            self.note = f"left for the next load to clean up: {error.strerror}"
+
+    @property
+    def _program(self) -> int:
+        return self.programs.fds["geodrop"]
+
+
+def discard(programs: Programs, old: Word, word: Word) -> None:
+    """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
+    if word != old:
+        programs.rest(word.policy)
+        if word.tables != old.tables or not old.generation:
+            programs.retire_tables(word.tables)
+
+
+def carry_and_remove_older(pins: Pins, programs: Programs) -> None:
+    """Take over what sets of other programs have counted, and remove them."""
+    for folder in pins.sets():
+        if folder != programs.folder:
+            # Of a set that a killed load left some is missing, and it has counted nothing.
+            with suppress(FileNotFoundError), Programs.open(folder) as older:
+                programs.carry(older.totals())
+            remove_set(folder)
+
+
+@contextmanager
+def _kernel() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ApplyError(f"the kernel refused ({error.strerror}); what was in force before still is") from error
+
+
+@contextmanager
+def _program_of(pins: Pins, number: int) -> Iterator[int | None]:
+    """The descriptor of the program of that number, from whichever set it is pinned in."""
+    for folder in pins.sets():
+        with suppress(FileNotFoundError):
+            fd = libbpf.get(str(folder / "geodrop"))
+            try:
+                if libbpf.program_info(fd).id == number:
+                    yield fd
+                    return
+            finally:
+                os.close(fd)
+    yield None

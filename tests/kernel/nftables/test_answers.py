@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.nftables import observe
+from geodrop.nftables.answers import Answers
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.netlink.connection import Connection
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.nftables.netlink.wire import Request
+
+pytestmark = pytest.mark.usefixtures("netns")
+
+ADDRESSES = [ip_address(text).packed for text in ("1.0.1.9", "1.0.2.0", "240e::1", "2400::", "255.255.255.255")]
+
+
+class Counted(Connection):
+    """A connection that counts how often the kernel is asked."""
+
+    asked = 0
+
+    def ask(self, requests: Sequence[Request]) -> list[memoryview | None]:
+        """As it is."""
+        self.asked += bool(requests)
+        return super().ask(requests)
+
+
+def test_asked_ahead_is_as_asked_alone() -> None:
+    """Many addresses get in one question what each gets alone; what was not asked ahead is asked then."""
+    rules = ruleset(Service("api", {"1.0.1.0/24": "CN", "224.0.0.0/3": "list:bad", "240e::/20": "CN"}))
+    NftablesEngine().apply(rules, 1, ["eth0"])
+    with Counted() as connection:
+        snapshot = observe.read(connection)
+        assert snapshot is not None
+        maps = {"g1-api.ipv4": 4, "g1-api.ipv6": 16}
+        ahead, alone = Answers(connection), Answers(connection)
+        connection.asked = 0
+        ahead.ask_ahead([snapshot.maps[name] for name in maps], ADDRESSES)
+        assert connection.asked == 1
+        pairs = [(name, key) for name, width in maps.items() for key in ADDRESSES if len(key) == width]
+        found = [ahead.of(*pair) for pair in pairs]
+        assert connection.asked == 1
+        assert found == [alone.of(*pair) for pair in pairs]
+        assert connection.asked == 1 + len(pairs)
+        starts = [element and element[0] for element, _ in found]
+        assert starts == [
+            *(bytes((1, 0, 1, 0)), None, bytes((224, 0, 0, 0))),
+            *(ip_address("240e::").packed, None),
+        ]

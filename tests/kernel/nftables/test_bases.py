@@ -1,0 +1,138 @@
+"""Thin generations in the kernel: what they stand on, what of it is checked, and what comes after them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from geodrop.engine.api import Scope
+from geodrop.errors import ApplyError
+from geodrop.nftables import bases, thin
+from geodrop.nftables.engine import NftablesEngine
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.nftables.bases import Kept
+    from geodrop.ruleset.model import Ruleset
+    from tests.namespaces import Namespace
+
+pytestmark = pytest.mark.root
+
+WEB = ((443, 443),)
+MANY = {f"1.{number}.0.0/16": "CN" for number in range(0, 250, 2)} | {
+    **{f"24{number:02x}::/16": "CN" for number in range(1, 20, 2)},
+    "2002::/16": "6to4",
+}
+FIRST = ruleset(Service("api", MANY, tcp=WEB))
+SECOND = ruleset(Service("api", {**MANY, "2.0.0.0/8": "RU", "2400::/20": "RU"}, tcp=WEB))
+THIRD = ruleset(Service("api", {prefix: label for prefix, label in MANY.items() if prefix != "1.2.0.0/16"}, tcp=WEB))
+KEPT = {one.digest: one for one in (FIRST, SECOND, THIRD)}
+
+
+@pytest.fixture
+def engine(netns: Namespace) -> Iterator[NftablesEngine]:
+    """The first one in force, as generation 1; no ruleset is too small to be thin."""
+    with netns.entered(), mock.patch.object(thin, "SMALLEST", 0):
+        made = NftablesEngine()
+        made.apply(FIRST, 1, ["eth0"])
+        yield made
+
+
+def load(engine: NftablesEngine, wanted: Ruleset, generation: int, kept: Kept | None = KEPT.get) -> None:
+    """As a thin one, where that can be."""
+    with engine.staged(wanted, generation, kept) as staged:
+        staged.switch(Scope(("eth0",)))
+
+
+def chains(netns: Namespace) -> set[str]:
+    """The generations that there is anything of."""
+    words = netns.run("nft", "-t", "list", "table", "inet", "geodrop").split()
+    names = [after for word, after in itertools.pairwise(words) if word in {"chain", "map"}]
+    return {name.partition("-")[0].partition(".")[0] for name in names if name.startswith("g")}
+
+
+def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
+    """Each stands on the whole one, whose maps stay as they are; a whole one after them takes all of it away."""
+    before = netns.run("nft", "list", "map", "inet", "geodrop", "g1-api.ipv4")
+    for generation, wanted in enumerate((SECOND, THIRD, FIRST, SECOND), start=2):
+        load(engine, wanted, generation)
+        assert engine.is_thin()
+        assert chains(netns) == {"g1", f"g{generation}"}
+        assert engine.verify(wanted) == []
+        assert [engine.verify_share(wanted, part, 2) for part in (0, 1)] == [[], []]
+        assert netns.run("nft", "list", "map", "inet", "geodrop", "g1-api.ipv4") == before
+        moved = [verdicts[0] for verdicts in engine.judge(wanted, ["2.1.1.1", "1.2.3.4", "1.4.0.0", "2002:102:304::"])]
+        dropped = [wanted is SECOND, wanted is not THIRD, True, wanted is not THIRD]
+        assert [one.verdict == "drop" for one in moved] == dropped
+        assert [one.would_drop for one in moved] == dropped
+    load(engine, SECOND, 6, None)
+    assert not engine.is_thin()
+    assert chains(netns) == {"g6"}
+    assert engine.verify(SECOND) == []
+
+
+def test_another_content_shows(engine: NftablesEngine) -> None:
+    """Full verification lays both maps over each other, and names what is not as it should be."""
+    load(engine, SECOND, 2)
+    other = ruleset(Service("api", {**MANY, "2.0.0.0/9": "RU", "2400::/20": "RU"}, tcp=WEB))
+    assert [one.where for one in engine.verify_share(other, 0, 1)] == [
+        f"map g2-api.{space} over g1-api.{space}, 2.0.0.0-2.{last}.255.255"
+        for space in ("ipv4", "inside")
+        for last in (127, 255)
+    ]
+
+
+@pytest.mark.parametrize("gone", ["it is not kept", "its chain says something else", "a service drops no more"])
+def test_where_a_whole_one_is_made(engine: NftablesEngine, netns: Namespace, gone: str) -> None:
+    """Where the base is not known for certain, or its chains would do something else."""
+    wanted, known = SECOND, KEPT
+    if gone == "it is not kept":
+        known = {}
+    elif gone == "its chain says something else":
+        netns.nft("insert rule inet geodrop g1-api.CN.ipv4 accept\n")
+    else:
+        wanted = ruleset(Service("api", {**MANY, "2.0.0.0/8": "RU"}, mode="monitor", tcp=WEB))
+    load(engine, wanted, 2, known.get)
+    assert not engine.is_thin()
+    assert chains(netns) == {"g2"}
+    assert engine.verify(wanted) == []
+
+
+def test_a_base_that_holds_something_else(engine: NftablesEngine, netns: Namespace) -> None:
+    """Than the ruleset that it names: found before anything is switched, and all stays as it is."""
+    before = netns.run("nft", "list", "table", "inet", "geodrop")
+    with (
+        mock.patch.object(bases, "SAMPLE", 1000),
+        pytest.raises(ApplyError, match=r"map g2-api\.ipv4 over g1-api\.ipv4"),
+    ):
+        load(engine, SECOND, 2, lambda _: SECOND)
+    assert netns.run("nft", "list", "table", "inet", "geodrop") == before
+
+
+def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace) -> None:
+    """What its chains do, and what it says of itself, is part of what is verified."""
+    load(engine, SECOND, 2)
+    netns.nft("insert rule inet geodrop g1-api.CN.ipv4 accept\n")
+    assert engine.verify(SECOND, full=False)[0].where == "chain g1-api.CN.ipv4, rule 1"
+    load(engine, SECOND, 3, None)
+    load(engine, FIRST, 4)
+    assert engine.is_thin()
+    netns.nft("flush chain inet geodrop g3\ndelete chain inet geodrop g3\n")
+    assert [one.where for one in engine.verify(FIRST)] == ["chain g3"]
+    assert [one.where for one in engine.verify_share(FIRST, 0, 1)] == ["chain g3"]
+
+
+def test_a_failure_leaves_the_thin_one(engine: NftablesEngine, netns: Namespace) -> None:
+    """And its base, whatever the next one was to be."""
+    load(engine, SECOND, 2)
+    before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
+    for kept in (KEPT.get, None):
+        with mock.patch.object(engine, "_verify_switch", side_effect=ApplyError("no")), pytest.raises(ApplyError):
+            load(engine, THIRD, 3, kept)
+        assert netns.run("nft", "--stateless", "list", "table", "inet", "geodrop") == before
+    assert engine.verify(SECOND) == []

@@ -1,0 +1,169 @@
+"""The second map, which tells regions apart of what counts as `other`: it comes later, and decides nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import pytest
+
+from geodrop.engine.api import Difference, Scope
+from geodrop.errors import ApplyError
+from geodrop.nftables import compare, regions, thin
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.netlink.connection import Connection
+from tests.conformance.frames import encode
+from tests.namespaces import End, PacketSender, join, namespaces
+from tests.oracle.packet import Packet
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from geodrop.nftables.netlink.wire import Request
+    from geodrop.ruleset.model import Ruleset
+    from tests.namespaces import Namespace
+
+pytestmark = pytest.mark.root
+
+WEB = ((443, 443),)
+DENIED = {"1.0.0.0/8": "other", "9.9.9.0/24": "never-drop else other", "240e::/20": "other", "2002::/16": "6to4"}
+COUNTED = {"1.0.1.0/24": "CN", "1.0.2.0/24": "RU", "240e:1::/32": "CN"}
+JOINED = ruleset(Service("api", DENIED, tcp=WEB, counted=COUNTED))
+
+
+@pytest.fixture
+def engine(netns: Namespace) -> Iterator[NftablesEngine]:
+    """With joined maps in force."""
+    with netns.entered():
+        made = NftablesEngine()
+        made.apply(JOINED, 1, ["eth0"])
+        yield made
+
+
+def chain(netns: Namespace, name: str) -> str:
+    """The rules of a chain."""
+    return netns.run("nft", "list", "chain", "inet", "geodrop", name)
+
+
+def test_told_apart_once(engine: NftablesEngine, netns: Namespace) -> None:
+    """Before and after it all is as it should be; a second time there is nothing to do, nor for another ruleset."""
+    assert engine.verify(JOINED) == []
+    assert not engine.tell_regions_apart(ruleset(Service("api", DENIED, tcp=WEB)))
+    assert engine.tell_regions_apart(JOINED)
+    assert engine.verify(JOINED) == []
+    assert [engine.verify_share(JOINED, part, 2) for part in (0, 1)] == [[], []]
+    assert "vmap @g1-api.regions.ipv4" in chain(netns, "g1-api.other.ipv4")
+    before = engine.fingerprint()
+    assert not engine.tell_regions_apart(JOINED)
+    assert engine.fingerprint() == before
+    [[found]] = engine.judge(JOINED, ["1.0.1.1"])
+    assert (found.verdict, found.target) == ("drop", "g1-api.CN.ipv4")
+    engine.apply(JOINED, 2, ["eth0"])
+    assert "regions" not in chain(netns, "g2-api.other.ipv4")
+    assert engine.verify(JOINED) == []
+
+
+def test_what_others_do_to_it_shows(engine: NftablesEngine, netns: Namespace) -> None:
+    """A rule that asks no more counts as before; what is there in its place, or is missing, is a difference."""
+    engine.tell_regions_apart(JOINED)
+    netns.nft("flush chain inet geodrop g1-api.RU.ipv4")
+    assert [one.where for one in engine.verify(JOINED)] == ["chain g1-api.RU.ipv4, rule 1"]
+    engine.apply(JOINED, 2, ["eth0"])
+    netns.nft("add map inet geodrop g2-api.regions.ipv4 { type ipv4_addr : verdict; flags interval; }")
+    assert [(one.where, one.surplus) for one in engine.verify(JOINED)] == [("set g2-api.regions.ipv4", True)]
+    assert engine.tell_regions_apart(JOINED)
+    assert engine.verify(JOINED) == []
+
+
+@pytest.mark.parametrize("passing", [0, 1])
+def test_a_failure_leaves_it_as_it_was(
+    engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch, passing: int
+) -> None:
+    """Whether the fill is refused or the switch; then it can be tried again."""
+    before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
+    real, left = Connection.transaction, passing
+
+    def transaction(connection: Connection, requests: Iterable[Request]) -> None:
+        nonlocal left
+        left -= 1
+        if left == -1:
+            raise ApplyError("broken on purpose")
+        real(connection, requests)
+
+    monkeypatch.setattr(Connection, "transaction", transaction)
+    with pytest.raises(ApplyError, match="broken on purpose"):
+        engine.tell_regions_apart(JOINED)
+    assert netns.run("nft", "--stateless", "list", "table", "inet", "geodrop") == before
+    assert engine.verify(JOINED) == []
+    assert engine.tell_regions_apart(JOINED)
+
+
+def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns: Namespace) -> None:
+    """After the switch too."""
+    before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
+    for module, check in ((compare, "content"), (compare, "generation")):
+        said = [Difference("somewhere", "this", "that")]
+        with mock.patch.object(module, check, return_value=said), pytest.raises(ApplyError, match="somewhere"):
+            engine.tell_regions_apart(JOINED)
+        assert netns.run("nft", "--stateless", "list", "table", "inet", "geodrop") == before
+
+
+def test_what_a_killed_process_left_is_replaced(engine: NftablesEngine, netns: Namespace) -> None:
+    """A map that was filled by half is in nobody's way, and is not taken for a whole one."""
+    killed = mock.patch.object(compare, "content", side_effect=KeyboardInterrupt)
+    with mock.patch.object(regions, "_undo"), killed, pytest.raises(KeyboardInterrupt):
+        engine.tell_regions_apart(JOINED)
+    assert "g1-api.regions.ipv4" in netns.run("nft", "-t", "list", "table", "inet", "geodrop")
+    assert {one.surplus for one in engine.verify(JOINED)} == {True}
+    assert engine.tell_regions_apart(JOINED)
+    assert engine.verify(JOINED) == []
+
+
+def test_under_a_thin_generation(engine: NftablesEngine) -> None:
+    """It stands on a base either way, and is left to itself: a whole one follows."""
+    second = ruleset(Service("api", {**DENIED, "5.0.0.0/8": "other"}, tcp=WEB, counted=COUNTED))
+    kept = {one.digest: one for one in (JOINED, second)}
+
+    def load(wanted: Ruleset, generation: int) -> None:
+        with engine.staged(wanted, generation, kept.get) as staged:
+            staged.switch(Scope(("eth0",)))
+
+    with mock.patch.multiple(thin, SMALLEST=0, LARGEST=0):
+        engine.tell_regions_apart(JOINED)
+        for generation, wanted in ((2, second), (3, JOINED)):
+            load(wanted, generation)
+            assert engine.is_thin()
+            assert engine.verify(wanted) == []
+            assert not engine.tell_regions_apart(wanted)
+    load(second, 4)
+    assert not engine.is_thin()
+    assert engine.verify(second) == []
+
+
+def test_totals_only_grow() -> None:
+    """While a region moves from `other` to a counter of its own and back, and through a flush, no count falls."""
+    with namespaces("net", "host") as [net, host]:
+        outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host, "eth0", ["192.0.2.1/24"])
+        join(outside, inside)
+        engine = NftablesEngine()
+        with host.entered(), PacketSender(outside, inside) as sender:
+
+            def counted() -> dict[str | None, int]:
+                sources = ("1.0.1.1", "1.0.2.1", "1.0.3.1")
+                sender.send([encode(Packet(source=one, dest="192.0.2.1", dport=443), 1) for one in sources])
+                return {one.label: one.dropped[0] for one in engine.counters() if one.family == "ipv4" and one.label}
+
+            engine.apply(JOINED, 1, ["eth0"])
+            assert counted() == {"CN": 0, "RU": 0, "other": 3}
+            engine.tell_regions_apart(JOINED)
+            assert counted() == {"CN": 1, "RU": 1, "other": 4}
+            without = ruleset(Service("api", DENIED, tcp=WEB, counted={"1.0.2.0/24": "RU"}))
+            engine.apply(without, 2, ["eth0"])
+            assert counted() == {"CN": 1, "RU": 1, "other": 7}
+            engine.tell_regions_apart(without)
+            assert counted() == {"CN": 1, "RU": 2, "other": 9}
+            engine.lost = engine.totals()
+            engine.remove()
+            engine.apply(without, 3, ["eth0"])
+            assert counted() == {"CN": 1, "RU": 2, "other": 12}

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from geodrop.nftables.engine import NftablesEngine
+from tests.rulesets import Service, ruleset
+
+pytestmark = pytest.mark.usefixtures("netns")
+
+ONE, OTHER = (ruleset(Service("api", {"1.0.1.0/24": region})) for region in ("CN", "RU"))
+
+
+def test_what_was_filled_is_read_back_before_it_takes_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is in force each moment lets everything in: there it is read back after the switch."""
+    in_force = []
+    real = NftablesEngine._verify_generation
+
+    def seen(self: NftablesEngine, *arguments: Any) -> None:  # noqa: ANN401 - handed on
+        in_force.append(self.observe().generation)
+        real(self, *arguments)
+
+    monkeypatch.setattr(NftablesEngine, "_verify_generation", seen)
+    NftablesEngine().apply(ONE, 1, ["eth0"])
+    NftablesEngine().apply(OTHER, 2, ["eth0"])
+    assert in_force == [1, 1]

@@ -1,0 +1,308 @@
+"""A look: nothing where nothing happened, one repair where something did, and never a wrong state taken for right."""
+
+import subprocess
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geodrop.config import Config
+from geodrop.dataplane.engines import Engines
+from geodrop.engine.api import Difference
+from geodrop.errors import DataError
+from geodrop.nftables import observe
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.model import Snapshot
+from geodrop.nftables.netlink.connection import Connection
+from geodrop.operations.boot import boot
+from geodrop.operations.change import Change, by_me
+from geodrop.operations.load import apply_file, load, unload, what_is_loaded
+from geodrop.operations.repair import Known, check_share, look
+from geodrop.operations.settle import settle
+from geodrop.state.history import Asked
+from geodrop.state.store import Store
+from tests.databases import country
+from tests.namespaces import Namespace
+from tests.worlds import HEAD, POLICY_CN, WORLD, packed
+
+ASKED = Asked("repair", 0, why="nft (process 5)")
+
+MANY = WORLD | {f"1{high}.{low}.0.0/24": country("CN") for high in range(10) for low in range(0, 250, 2)}
+"""So much that one more country is a small change."""
+POLICY_MORE = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN, RU]\n"
+
+
+@pytest.fixture
+def config(netns: Namespace, tmp_path: Path) -> Config:
+    """Where a ruleset is in force on every eth."""
+    del netns
+    file = tmp_path / "cn.ruleset"
+    file.write_bytes(packed(POLICY_CN, tmp_path))
+    made = Config(engine="nftables", interfaces=("eth*",), state=tmp_path / "state")
+    load(str(file), made, "nftables", ())
+    return made
+
+
+def origins(config: Config) -> list[str]:
+    """The history."""
+    return [entry.origin for entry in Store(config.state).history.entries()]
+
+
+def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first one verifies, further ones only compare what the kernel says; changes of others are none."""
+    first = look(config, Known(), ASKED)
+    assert (first.differences, first.covered) == ((), False)
+    netns.nft("table ip theirs { chain c { type filter hook input priority 0; accept; }\n }\n")
+    netns.nft("table inet theirs { map m { type ipv4_addr : verdict; }\n }\n")
+    began = time.perf_counter()
+    second = look(config, first.known, ASKED)
+    took = time.perf_counter() - began
+    assert second.known is first.known
+    assert origins(config) == ["load"]
+    with capsys.disabled():
+        print(f"\na look at what nobody changed: {took * 1e3:.1f} ms")
+
+
+def test_as_empty_as_before_is_not_right_after_a_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
+    """Unloaded, loaded and flushed between two looks: the kernel says what it said, and that is drift now."""
+    unload(config)
+    known = look(config, Known(), ASKED).known
+    assert known.observed.generation == 0
+    load(str(tmp_path / "cn.ruleset"), config, "nftables", ())
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    assert seen.differences
+    assert seen.known.observed.generation == 3
+
+
+def test_what_is_gone_is_loaded_again(config: Config, netns: Namespace) -> None:
+    """A new generation, with what differed and who it was in the history; or without, if it is to say nothing."""
+    known = look(config, Known(), ASKED).known
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    assert [one.found for one in seen.differences] == ["nothing in force"]
+    assert seen.known.observed.generation == 2
+    assert look(config, seen.known, ASKED).differences == ()
+    entry = Store(config.state).history.entries()[-1]
+    assert (entry.origin, entry.generation, entry.why) == ("repair", 2, "nft (process 5)")
+    assert "nothing in force" in entry.change
+    netns.run("nft", "insert", "rule", "inet", "geodrop", "prerouting", "accept")
+    assert look(config, seen.known, None).known.observed.generation == 3
+    assert origins(config) == ["load", "repair"]
+
+
+SURPLUS = {
+    "chain": "add chain inet geodrop theirs",
+    "chain named like ours": "add chain inet geodrop g1-theirs",
+    "hook": "add chain inet geodrop theirs { type filter hook input priority 0; policy drop; }",
+    "rules": "add chain inet geodrop theirs\nadd rule inet geodrop theirs ip saddr { 192.0.2.1, 192.0.2.7 } accept",
+    "set": "add set inet geodrop theirs { type ipv4_addr; }",
+    "set in use": "add set inet geodrop theirs { type ipv4_addr; }\nadd chain inet geodrop one\n"
+    "add rule inet geodrop one ip saddr @theirs accept",
+    "map": "add map inet geodrop theirs { type ipv4_addr : verdict; }",
+    "map to a chain": "add chain inet geodrop one\nadd map inet geodrop theirs { type ipv4_addr : verdict; "
+    "elements = { 192.0.2.1 : goto one }; }",
+    "counter": "add counter inet geodrop theirs",
+    "quota": "add quota inet geodrop theirs { over 1 mbytes; }",
+    "limit in use": "add limit inet geodrop theirs { rate 1/second; }\nadd chain inet geodrop one\n"
+    'add rule inet geodrop one limit name "theirs" drop',
+}
+IN_OURS = {
+    "rule in our hook": "insert rule inet geodrop prerouting accept",
+    "rule in a chain": "insert rule inet geodrop g1 accept",
+    "rule with a set": "add set inet geodrop theirs { type ipv4_addr; }\n"
+    "insert rule inet geodrop g1 ip saddr @theirs accept",
+    "rule to a chain": "add chain inet geodrop theirs\ninsert rule inet geodrop g1 jump theirs",
+}
+"""What somebody may put into our table, with commands for `nft -f`."""
+
+
+@pytest.mark.parametrize("name", [*SURPLUS, *IN_OURS])
+def test_what_others_put_into_our_table_is_taken_away(config: Config, netns: Namespace, name: str) -> None:
+    """Beside what is ours: without a new generation. In it: with one. Both in one repair, and nothing of it is left."""
+    known = look(config, Known(), ASKED).known
+    netns.nft({**SURPLUS, **IN_OURS}[name] + "\n")
+    seen = look(config, known, ASKED)
+    assert seen.differences
+    assert seen.known.lasting == ()
+    assert seen.known.observed.generation == (1 if name in SURPLUS else 2)
+    assert "theirs" not in (table := netns.run("nft", "list", "table", "inet", "geodrop"))
+    assert "chain one" not in table
+    assert look(config, seen.known, ASKED).known is seen.known
+    entry = Store(config.state).history.entries()[-1]
+    assert (entry.origin, entry.why) == ("repair", "nft (process 5)")
+    assert entry.change
+
+
+def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -> None:
+    """The kernel refuses: they are constant, and rules use them. So what was compared at the load stays so."""
+    with Connection() as connection:
+        [name, *_] = (observe.read(connection) or Snapshot("", 0, {}, {}, (), {})).maps
+    done = subprocess.run(
+        [
+            "nsenter",
+            f"--net=/run/netns/{netns.name}",
+            "nft",
+            f"add element inet geodrop {name} {{ 192.0.2.1 : accept }}",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "busy" in done.stderr
+    assert look(config, Known(), ASKED).differences == ()
+
+
+def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One try a look, and none while nothing else happens; whatever else is wrong is repaired all the same."""
+    known = look(config, Known(), ASKED).known
+    tries: list[None] = []
+    monkeypatch.setattr(NftablesEngine, "sweep", lambda *_: tries.append(None))
+    netns.nft("add chain inet geodrop theirs\n")
+    seen = look(config, known, ASKED)
+    assert [one.where for one in seen.known.lasting] == ["chain theirs"]
+    assert len(tries) == 1
+    assert seen.differences
+    netns.nft("add table ip others\n")
+    netns.nft('add chain inet geodrop theirs { comment "again"; }\n')
+    held = look(config, seen.known, ASKED, links_changed=True)
+    assert (held.differences, len(tries)) == ((), 1)
+    assert [one.where for one in held.known.lasting] == ["chain theirs"]
+    look(config, held.known, ASKED, again=True)
+    assert len(tries) == 2
+    netns.run("nft", "flush", "chain", "inet", "geodrop", "prerouting")
+    assert look(config, held.known, ASKED).known.observed.generation == 2
+    assert "theirs" not in netns.run("nft", "list", "table", "inet", "geodrop")
+
+
+def test_who_fights_is_not_taken_for_what_lasts(
+    config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody who does the same again while it is repaired has done it: it is repaired again at once, and the next."""
+    known = look(config, Known(), ASKED).known
+    put = Change.put
+    fights = iter([True])
+
+    def fought(self: Change, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Change.put
+        report = put(self, *arguments, **options)
+        if next(fights, False):
+            netns.run("nft", "flush", "ruleset")
+        return report
+
+    monkeypatch.setattr(Change, "put", fought)
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    assert seen.known.lasting == ()
+    assert seen.known.observed.generation == 3
+
+
+def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace) -> None:
+    """Somebody took one of two interfaces out of the hook: both are judged again."""
+    both = Config(engine="nftables", interfaces=("eth*", "wan*"), state=config.state)
+    known = look(both, Known(), ASKED, links_changed=True).known
+    assert [one.name for one in known.observed.interfaces] == ["eth*", "wan*"]
+    rules = netns.run("nft", "-a", "list", "chain", "inet", "geodrop", "prerouting")
+    [handle] = [line.split()[-1] for line in rules.splitlines() if '"wan' in line]
+    netns.run("nft", "delete", "rule", "inet", "geodrop", "prerouting", "handle", handle)
+    seen = look(both, known, ASKED)
+    assert seen.differences[0].where.startswith("chain prerouting")
+    assert seen.known.observed.interfaces == known.observed.interfaces
+
+
+def test_what_was_unloaded_stays_away(config: Config, netns: Namespace) -> None:
+    """Nothing is brought back."""
+    store = Store(config.state)
+    Engines.here().remove()
+    store.remember(replace(store.intent(), unloaded=True))
+    assert look(config, Known(), ASKED).known.observed.generation == 0
+    assert "geodrop" not in netns.run("nft", "list", "ruleset")
+
+
+def test_a_flush_while_it_looks(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever flushes after the table was verified, and before the look ends, does not make an empty table right."""
+    verify = NftablesEngine.verify
+    flushes = iter([True])
+
+    def verified(self: NftablesEngine, *arguments: object, **options: object) -> list[Difference]:
+        found = verify(self, *arguments, **options)  # type: ignore[arg-type]
+        if next(flushes, False):
+            netns.run("nft", "flush", "ruleset")
+        return found
+
+    monkeypatch.setattr(NftablesEngine, "verify", verified)
+    seen = look(config, Known(), ASKED)
+    assert look(config, seen.known, ASKED).known.observed.generation == 2
+    assert what_is_loaded(config)[1].generation == 2
+
+
+def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
+    """The table is made once and the history says so, whatever else was to be done: a thin generation to be made whole,
+    a load of the same ruleset, something that an audit found, a boot.
+    """
+    file = tmp_path / "other.ruleset"
+    file.write_bytes(packed(POLICY_MORE, tmp_path, MANY))
+    load(str(file), config, "nftables", ())
+    policy = str(file.with_name("less.ruleset"))
+    Path(policy).write_bytes(packed(POLICY_CN, tmp_path, MANY))
+    thin = apply_file(policy, config, "nftables", (), by_me("reload"), quick=True)
+    assert NftablesEngine().is_thin()
+    known = look(config, Known(), ASKED).known
+    netns.run("nft", "flush", "ruleset")
+    seen = look(config, known, ASKED)
+    after, table = seen.known.observed, made(netns)
+    assert after.generation == thin.after.generation + 1
+    assert settle(config) is None
+    assert apply_file(policy, config, "nftables", (), by_me("reload"), quick=True).report is None
+    look(config, seen.known, ASKED, found=seen.differences)
+    boot(config, by_me("boot"), time.time())
+    look(config, seen.known, ASKED, links_changed=True, again=True)
+    assert (made(netns), Engines.here().observe()) == (table, after)
+    entries = Store(config.state).history.entries()
+    loaded = [one.generation for one in entries if one.put_in_force and one.generation > thin.after.generation]
+    assert loaded == [after.generation]
+
+
+def made(netns: Namespace) -> list[str]:
+    """The table and all that is in it, each with the number that the kernel gave it when it was made."""
+    return [line for line in netns.run("nft", "-a", "list", "ruleset").splitlines() if "# handle" in line]
+
+
+def test_what_an_audit_found(config: Config) -> None:
+    """Data that differs shows in no structure: what was found is held against all of it, and loaded again if so."""
+    found = [Difference("map m", "one thing", "another")]
+    seen = look(config, look(config, Known(), ASKED).known, ASKED, found=found)
+    # Here the audit was wrong: all of it was read, and nothing had to be loaded.
+    assert seen.known.observed.generation == 1
+    assert list(seen.differences) == found
+
+
+def test_a_ruleset_that_is_not_kept(config: Config, netns: Namespace) -> None:
+    """There is nothing to repair from: said, and all left as it is."""
+    for path in (config.state / "rulesets").iterdir():
+        path.unlink()
+    netns.run("nft", "flush", "ruleset")
+    with pytest.raises(DataError):
+        look(config, Known(), ASKED)
+
+
+def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All maps in all parts together, each once; a part that differs says so."""
+    read: list[str] = []
+    assert [one for part in range(60) for one in check_share(config, part, 60)] == []
+    _, _, ruleset = what_is_loaded(config)
+    original = observe.dump_elements
+
+    def dumped(connection: Connection, name: str) -> list[memoryview]:
+        if name.startswith("__"):
+            return original(connection, name)  # an anonymous set: part of a rule, which is read each time
+        read.append(name)
+        return []
+
+    monkeypatch.setattr(observe, "dump_elements", dumped)
+    differences = [one for part in range(60) for one in NftablesEngine().verify_share(ruleset, part, 60)]
+    assert sorted(read) == sorted(set(read))
+    assert len(read) == 3
+    assert {one.where.split(",")[0] for one in differences} == {f"map {name}" for name in read}

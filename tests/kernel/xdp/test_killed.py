@@ -1,0 +1,79 @@
+"""A loader that dies by SIGKILL before each call that changes anything leaves the old policy or the new one, whole."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.kernel.xdp.states import LOADS
+from tests.ptrace import Call, killed_before
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tests.kernel.xdp.states import Bench
+
+
+pytestmark = [pytest.mark.root, pytest.mark.slow]
+
+LONG = os.environ.get("GEODROP_TEST_LONG") == "1"
+"""Every point of every load (`make test-long`), not just some of them."""
+
+# enum bpf_cmd, what changes something: maps, elements, programs, pins, links.
+CHANGES = {0, 2, 3, 5, 6, 28, 29}
+READ_WRITE, SHARED = 3, 1
+
+
+SOME = 5
+"""Points tried in a short run where a program is loaded, which takes the kernel a second; the last is one of them."""
+
+
+def changes(call: Call) -> bool:
+    """Whether anybody else could see what a call does. Memory is mapped to be written, and written before the next."""
+    if call.name == "bpf":
+        return call.arguments[0] in CHANGES
+    if call.name == "mmap":
+        return call.arguments[2:4] == (READ_WRITE, SHARED)
+    return True
+
+
+@pytest.mark.parametrize("name", LOADS)
+def test_a_killed_load_leaves_old_or_new(bench: Bench, name: str) -> None:
+    """Killed before each call in turn: packets are judged by a whole policy on every interface, and the next load
+    makes all of it true and leaves nothing of the dead one.
+    """
+    old, new = LOADS[name]
+    for state in (old, new, old):
+        bench.load(state)  # what is found out or made only once: the calls of a load are the same from here on
+        bench.assert_is(state)
+    points = calls_of(lambda: bench.load(new))
+    steps: Sequence[int] = range(1, points + 1)
+    if not LONG and (not old.policy or old.version != new.version):
+        steps = [points * number // SOME for number in range(1, SOME + 1)]
+    seen: set[str] = set()
+    for step in steps:
+        bench.load(old)
+        bench.assert_is(old)
+        assert killed_before(step, changes, lambda: bench.load(new)), "it ended before it could be killed"
+        bench.assert_between(old, new)
+        seen.add(bench.policies()["eth0"])
+        bench.load(new)
+        bench.assert_is(new)
+    assert seen <= {old.policy, new.policy}
+    # A first load has nothing to clear away, so its switch may be the last thing that it does.
+    assert not old.policy or seen == {old.policy, new.policy}, "killed only before the switch, or only after it"
+
+
+def calls_of(action: Callable[[], object]) -> int:
+    """How many calls an action makes that change something."""
+    made = 0
+
+    def counted(call: Call) -> bool:
+        nonlocal made
+        made += changes(call)
+        return False
+
+    assert killed_before(1, counted, action) is None
+    return made

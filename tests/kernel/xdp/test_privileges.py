@@ -1,0 +1,104 @@
+"""As an unprivileged user with chosen capabilities: what works, and what is said of what is missing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.bpffs import own_pins
+from tests.namespaces import End, Namespace, join, namespaces
+from tests.users import NOBODY, as_user
+from tests.worlds import POLICY_CN, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from geodrop.xdp.pins import Pins
+
+CHILD = """
+import json, sys
+from pathlib import Path
+from geodrop.xdp.engine import XdpEngine
+from geodrop.xdp.pins import Pins
+from geodrop.errors import GeodropError
+from geodrop.ruleset.model import Ruleset
+
+pins = Pins(Path(sys.argv[1]))
+ruleset = Ruleset.unpack(bytes.fromhex(sys.stdin.read()), "test")
+engine = XdpEngine(pins=pins)
+try:
+    engine.apply(ruleset, 1, ["eth0"])
+    attach = engine.observe().interfaces[0].attach
+    print(json.dumps({"attach": attach, "differences": len(engine.verify(ruleset))}))
+    engine.remove()
+except GeodropError as error:
+    sets = [path.name for path in pins.sets()]
+    print(json.dumps({"code": error.exit_code, "message": error.message, "next_step": error.next_step, "sets": sets}))
+"""
+"""A ruleset from stdin onto eth0, and one line of JSON about what came of it."""
+
+
+@pytest.fixture
+def place(kernel: None, tmp_path: Path) -> Iterator[tuple[Namespace, Pins, Path]]:
+    """A namespace with eth0, a bpffs that belongs to nobody, and a ruleset."""
+    del kernel
+    ruleset = tmp_path / "a.ruleset"
+    ruleset.write_bytes(packed(POLICY_CN, tmp_path))
+    with namespaces("far", "host") as [far, host], own_pins() as pins:
+        join(End(far, "far0"), End(host, "eth0"))
+        os.chown(pins.folder.parent, NOBODY, NOBODY)
+        yield host, pins, ruleset
+
+
+def attempt(place: tuple[Namespace, Pins, Path], *names: str) -> Any:  # noqa: ANN401 - what the child printed
+    """A load by a child with these capabilities and no other."""
+    namespace, pins, ruleset = place
+    child = [*as_user(NOBODY, *names), sys.executable, "-c", CHILD, str(pins.folder)]
+    return json.loads(namespace.run(*child, stdin=ruleset.read_bytes().hex()).splitlines()[-1])
+
+
+def test_three_capabilities_are_enough(place: tuple[Namespace, Pins, Path]) -> None:
+    """No root: NET_ADMIN, BPF and PERFMON load, attach, verify and take away again."""
+    assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
+
+
+def test_what_root_pins_serves_the_daemons_user(place: tuple[Namespace, Pins, Path]) -> None:
+    """Root by hand loads into the bpffs of the daemon's user, who then can go on with it and take it away."""
+    namespace, pins, ruleset = place
+    namespace.run(
+        sys.executable,
+        "-c",
+        CHILD.replace("    engine.remove()\n", ""),
+        str(pins.folder),
+        stdin=ruleset.read_bytes().hex(),
+    )
+    made = [pins.folder, *pins.folder.rglob("*")]
+    assert len(made) > 10
+    assert {path.lstat().st_uid for path in made} == {NOBODY}
+    assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
+    assert not pins.sets()
+
+
+@pytest.mark.parametrize(
+    ("given", "missing", "cost", "step"),
+    [
+        (("net_admin", "bpf"), "CAP_PERFMON", "the verifier refuses", "make install XDP=1"),
+        (("net_admin", "perfmon"), "CAP_BPF", "no BPF map can be made", "make install XDP=1"),
+        (("bpf", "perfmon"), "CAP_NET_ADMIN", "no program attached", "AmbientCapabilities=CAP_NET_ADMIN"),
+    ],
+)
+def test_one_that_is_missing_is_named(
+    place: tuple[Namespace, Pins, Path], given: tuple[str, ...], missing: str, cost: str, step: str
+) -> None:
+    """77, with what it costs and what gives a unit all that it takes; nothing is left behind."""
+    found = attempt(place, *given)
+    assert found["code"] == 77
+    assert found["message"].startswith(f"{missing} is missing: ")
+    assert cost in found["message"]
+    assert step in found["next_step"]
+    assert found["sets"] == []

@@ -1,0 +1,158 @@
+"""Back from xdp: a process without the right to bpf(2) names what is pinned, and lets go of it once nftables judges."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geodrop.ruleset.model import Ruleset
+from geodrop.xdp.engine import XdpEngine
+from tests.bpffs import own_pins
+from tests.namespaces import End, join, namespaces
+from tests.traffic import Traffic
+from tests.users import NOBODY, as_user
+from tests.worlds import POLICY_CN, packed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from geodrop.xdp.pins import Pins
+
+DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
+
+CHILD = """
+import ctypes, json, platform, struct, sys
+if len(sys.argv) > 3:
+    # As a unit without the drop-in (SystemCallFilter=): bpf(2) ends with EPERM, whatever the sysctl says of strangers.
+    number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
+    code = struct.pack("=" + "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, number, 0x06, 0, 0, 0x50001, 0x06, 0, 0, 0x7FFF0000)
+    filter = ctypes.create_string_buffer(code, len(code))
+    program = struct.pack("@HP", 4, ctypes.addressof(filter))
+    libc = ctypes.CDLL(None)
+    assert libc.prctl(22, 2, ctypes.create_string_buffer(program, len(program))) == 0  # PR_SET_SECCOMP, a filter
+from pathlib import Path
+from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane.engines import Engines
+from geodrop.engine.interfaces import select
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.xdp.engine import XdpEngine
+from geodrop.xdp.pins import Pins
+from geodrop.errors import GeodropError
+from geodrop.ruleset.model import Ruleset
+
+ruleset = Ruleset.unpack(bytes.fromhex(sys.stdin.read()), "test")
+engines = Engines(NftablesEngine(), None, unread=XdpEngine(pins=Pins(Path(sys.argv[1]))).unread())
+found = {"problem": engines.unread.problem if engines.unread else ""}
+try:
+    if sys.argv[2] == "load":
+        found["note"] = arrange(engines, ruleset, 2, select(["eth0"]), "nftables").note
+        found["judged"] = [one.name for one in engines.observe().interfaces]
+    elif sys.argv[2] == "unload":
+        found["removed"] = engines.remove()
+except GeodropError as error:
+    found |= {"code": error.exit_code, "message": error.message, "next_step": error.next_step}
+print(json.dumps(found))
+"""
+"""Looks at the pins of a folder, does what it is told, and says in a line of JSON what came of it."""
+
+
+class Host:
+    """A host that xdp judges, whose bpffs belongs to a user who may do nothing but nftables."""
+
+    def __init__(self, wire: tuple[End, End], pins: Pins, ruleset: bytes) -> None:
+        self.wire, self.pins, self._ruleset = wire, pins, ruleset
+
+    def child(self, what: str, *names: str) -> Any:  # noqa: ANN401 - what the child printed
+        """Done by that user, with these capabilities and no other."""
+        command = [*as_user(NOBODY, *names), sys.executable, "-c", CHILD]
+        out = self.wire[1].namespace.run(
+            *command, str(self.pins.folder), what, *([] if "bpf" in names else ["no bpf"]), stdin=self._ruleset.hex()
+        )
+        return json.loads(out.splitlines()[-1])
+
+    def has_program(self) -> bool:
+        """Whether an XDP program is attached."""
+        return "prog/xdp" in self.wire[1].namespace.run("ip", "link", "show", "eth0")
+
+    def wait_for_the_end_of_the_link(self) -> None:
+        """The kernel takes a link whose pin is gone away in a work queue."""
+        deadline = time.monotonic() + 60
+        while self.has_program():
+            assert time.monotonic() < deadline, "the program is still attached"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
+    """Root has loaded a ruleset on xdp into the bpffs of the daemon's user."""
+    del kernel
+    ruleset = packed(POLICY_CN, tmp_path)
+    with namespaces("far", "host") as [far, near], own_pins() as pins:
+        wire = End(far, "far0"), End(near, "eth0")
+        join(*wire)
+        os.chown(pins.folder.parent, NOBODY, NOBODY)
+        with near.entered():
+            XdpEngine(pins=pins).apply(Ruleset.unpack(ruleset, "test"), 1, ["eth0"])
+        yield Host(wire, pins, ruleset)
+        with near.entered():
+            XdpEngine(pins=pins).remove()
+
+
+def test_what_can_be_read_is_no_problem(host: Host) -> None:
+    """With the right to bpf(2) there is nothing unread, nor where nothing is pinned."""
+    assert host.child("look", "net_admin", "bpf", "perfmon") == {"problem": ""}
+    with host.wire[1].namespace.entered():
+        XdpEngine(pins=host.pins).remove()
+    assert host.child("look", "net_admin") == {"problem": ""}
+
+
+def test_it_is_named_and_let_go_once_nftables_judges(host: Host) -> None:
+    """Nothing leaks on the way, the counters stay for whoever can read them, and the links are gone."""
+    found = host.child("look", "net_admin")
+    assert found["problem"].startswith("what xdp does on eth0 cannot be read (CAP_BPF is missing)")
+    assert f"rm -r {host.pins.folder}" in found["problem"]
+    with Traffic(*host.wire, [DENIED, ALLOWED]) as traffic:
+        done = host.child("load", "net_admin")
+        assert (done["judged"], done["note"]) == (["eth0"], "")
+        host.wait_for_the_end_of_the_link()
+    assert traffic.tallies[DENIED].passed == 0
+    # Frames are counted behind xdp, so what it lets through is all that can be told of the others.
+    assert traffic.tallies[ALLOWED].passed == traffic.tallies[ALLOWED].reached > 0
+    assert host.pins.sets()
+    assert host.child("look", "net_admin")["problem"].startswith("what xdp has counted cannot be read")
+    with host.wire[1].namespace.entered():
+        assert any(one.dropped[0] for one in XdpEngine(pins=host.pins).counters())
+
+
+@pytest.mark.parametrize(
+    ("mode", "problem", "note"),
+    [
+        (0o755, "what xdp does on eth0 cannot be read (CAP_BPF is missing)", "xdp goes on judging on eth0"),
+        (0o700, "what xdp does on interfaces that cannot be told cannot be read", "xdp may go on judging"),
+    ],
+)
+def test_what_may_not_be_removed_is_said(host: Host, mode: int, problem: str, note: str) -> None:
+    """A folder of root's: nftables judges, xdp goes on, and whoever looks is told."""
+    os.chown(host.pins.links, 0, 0)
+    host.pins.links.chmod(mode)
+    done = host.child("load", "net_admin")
+    assert done["problem"].startswith(problem)
+    assert note in done["note"]
+    assert done["judged"] == ["eth0"]
+    assert host.has_program()
+    refused = host.child("unload", "net_admin")
+    assert refused["code"] == 77
+    assert "rm -r" in refused["next_step"]
+
+
+def test_unload_takes_it_away_unread(host: Host) -> None:
+    """What is ours goes with `unload`, whoever asks for it."""
+    assert host.child("unload", "net_admin")["removed"]
+    host.wait_for_the_end_of_the_link()
+    assert not host.pins.sets()

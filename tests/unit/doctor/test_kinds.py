@@ -1,0 +1,70 @@
+"""Nothing that a load can put into the kernel is left untried."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+
+from geodrop.doctor.kinds import EVERY_LOAD, KINDS
+from geodrop.nftables.netlink import expressions, uapi
+from geodrop.nftables.netlink.expressions import (
+    ACCEPT,
+    DROP,
+    PROHIBITED,
+    RESET,
+    RETURN,
+    Meta,
+    Payload,
+    Reject,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from enum import IntEnum
+
+PARTS = [part for kind in KINDS for rule in kind.rules for part in rule]
+
+
+def test_each_expression_is_tried() -> None:
+    """Whatever type of expression comes to be sent has to be tried too."""
+    assert {type(part) for part in PARTS} == {*get_args(expressions.Encodable), expressions.OneOf}
+
+
+@pytest.mark.parametrize(
+    ("named", "tried"),
+    [
+        (uapi.MetaKey, {part.key for part in PARTS if isinstance(part, Meta)}),
+        (uapi.PayloadBase, {part.base for part in PARTS if isinstance(part, Payload)}),
+    ],
+)
+def test_each_key_and_header_is_tried(named: type[IntEnum], tried: set[int]) -> None:
+    """All that uapi names is there to be sent."""
+    assert tried == set(named)
+
+
+def test_each_ending_of_a_rule_is_tried() -> None:
+    """Those that `expressions` makes."""
+    ends = {part for part in PARTS if isinstance(part, Verdict | Reject)}
+    made = {ACCEPT, DROP, RETURN, RESET, PROHIBITED}
+    assert made <= ends
+    assert {end.code for end in ends - made if isinstance(end, Verdict)} == {
+        uapi.VerdictCode.JUMP,
+        uapi.VerdictCode.GOTO,
+    }
+
+
+def test_a_kind_makes_all_that_its_rules_lead_to() -> None:
+    """A counter or map that a rule names comes before it, in the same transaction."""
+    for kind in KINDS:
+        whats = [request.what.split()[0] for request in kind.requests()]
+        assert whats == sorted(whats, key=["create", "fill", "add"].index) or kind.maps
+        named = {part.name for rule in kind.rules for part in rule if hasattr(part, "name")}
+        assert named == {*kind.counters, *(map_.header.name for map_ in kind.maps)}
+
+
+def test_names_are_told_apart() -> None:
+    """One line of doctor for each, and at least one kind that every load needs."""
+    assert all(one.name != other.name for one, other in itertools.combinations(KINDS, 2))
+    assert any(kind.cost == EVERY_LOAD for kind in KINDS)

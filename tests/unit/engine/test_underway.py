@@ -1,0 +1,91 @@
+import threading
+from functools import partial
+
+import pytest
+
+from geodrop.engine import underway
+from geodrop.engine.api import Difference, Observed
+from geodrop.errors import BusyError
+from geodrop.state.store import Intent, Store
+
+BESIDE = Difference("chain g2", "nothing", "a chain", surplus=True)
+WRONG = Difference("chain g1", "a chain", "nothing")
+
+
+def test_it_is_known_for_as_long_as_it_lasts() -> None:
+    """What it is and since when; and afterwards nothing, however it ends."""
+    with underway.making("reload", 2, Intent()):
+        assert (change := underway.now())
+        assert (change.as_object()["origin"], change.as_object()["seconds"] >= 0) == ("reload", True)
+    assert underway.now() is None
+    with pytest.raises(KeyError), underway.making("reload", 2, Intent()):
+        raise KeyError
+    assert underway.now() is None
+
+
+def test_what_is_beside_what_is_in_force_is_drift_at_rest_only() -> None:
+    """What is wrong with what is in force always is."""
+    assert underway.of_what_is_in_force([BESIDE, WRONG]) == [BESIDE, WRONG]
+    with underway.making("reload", 2, Intent()):
+        assert underway.of_what_is_in_force([BESIDE, WRONG]) == [WRONG]
+
+
+def test_the_intent_that_goes_with_what_is_in_force(config_store: Store) -> None:
+    """After the switch it is the new one, before it is written."""
+    old, new = Intent(generation=1), Intent(generation=2, paused=5)
+    config_store.remember(old)
+    with underway.making("pause", 2, new):
+        assert underway.intent(config_store, Observed(1)) == old
+        assert underway.intent(config_store, Observed(2)) == new
+    assert underway.intent(config_store, Observed(2)) == old
+
+
+@pytest.fixture
+def config_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """A state directory of its own."""
+    return Store(tmp_path_factory.mktemp("state"))
+
+
+def test_what_is_wrong_is_read_again_after_a_switch() -> None:
+    """If a change began or ended meanwhile, and not for ever; what is right, or was not disturbed, is read once."""
+    reads: list[bool] = []
+
+    def read(*, disturbed: bool) -> int:
+        reads.append(disturbed)
+        if disturbed:
+            with underway.making("reload", 2, Intent()):
+                pass
+        return len(reads)
+
+    assert underway.undisturbed(partial(read, disturbed=True), lambda found: found == 0) == underway.PASSES
+    assert underway.undisturbed(partial(read, disturbed=True), lambda found: found > 0) == underway.PASSES + 1
+    assert underway.undisturbed(partial(read, disturbed=False)) == underway.PASSES + 2
+
+
+@pytest.mark.parametrize("what", underway.FINISHED_BEFORE)
+def test_what_cannot_wait(what: str) -> None:
+    """A change is given up at its next step, or before it begins, until it is said that the other has its turn."""
+    with underway.making("reload", 2, Intent()):
+        underway.go_on()
+        underway.give_up(what)
+        with pytest.raises(BusyError, match="stays in force"):
+            underway.go_on()
+    with pytest.raises(BusyError), underway.making("settle", 3, Intent()):
+        pass
+    for origin in underway.FINISHED_BEFORE[what]:
+        with underway.making(origin, 3, Intent()):
+            underway.go_on()
+    underway.begin(what)
+    with underway.making("reload", 2, Intent()):
+        underway.go_on()
+
+
+def test_told_from_another_thread() -> None:
+    """As the loop tells the thread that makes the change."""
+    with underway.making("reload", 2, Intent()):
+        teller = threading.Thread(target=underway.give_up, args=["unload"])
+        teller.start()
+        teller.join()
+        with pytest.raises(BusyError):
+            underway.go_on()
+    underway.begin("unload")

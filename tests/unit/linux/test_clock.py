@@ -1,0 +1,50 @@
+"""A clock that is set. No test sets the machine's own: what the kernel is asked to tell is read back from it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import time
+from pathlib import Path
+
+import pytest
+
+from geodrop.linux.clock import ClockSteps
+
+
+def test_the_kernel_is_asked_to_tell() -> None:
+    """The timer runs by the clock that people set, is cancelled when they do, and will not go off by itself."""
+    with ClockSteps() as steps:
+        told = dict(
+            line.split(":", 1)
+            for line in Path(f"/proc/self/fdinfo/{steps.fileno()}").read_text().splitlines()
+            if ":" in line
+        )
+        assert int(told["clockid"]) == time.CLOCK_REALTIME
+        assert int(told["settime flags"], 8) == 0b11  # absolute, cancelled when the clock is set
+        seconds = int(told["it_value"].strip(" ()").split(",")[0])
+        assert seconds > 100 * 365 * 86_400
+        assert not os.get_inheritable(steps.fileno())
+
+
+def test_nothing_is_told_of_a_clock_that_goes_on() -> None:
+    """It is not readable, and reading says no at once."""
+    with ClockSteps() as steps:
+        assert not select.select([steps], [], [], 0)[0]
+        assert steps.read() is False
+
+
+def test_a_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel answers ECANCELED once; what else goes wrong is no step."""
+    answers = iter([OSError(errno.ECANCELED, "cancelled"), BlockingIOError(), OSError(errno.EBADF, "closed")])
+
+    def answer(*_: object) -> bytes:
+        raise next(answers)
+
+    with ClockSteps() as steps, monkeypatch.context() as patch:
+        patch.setattr(os, "read", answer)
+        assert steps.read() is True
+        assert steps.read() is False
+        with pytest.raises(OSError, match="closed"):
+            steps.read()

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from geodrop.linux.libc import call
+
+
+def test_results_are_returned() -> None:
+    """What the function returns, where that is no failure."""
+    assert call("getpid") == os.getpid()
+
+
+def test_failures_are_errors_of_the_system() -> None:
+    """With errno, its text, and what it was about: the function, or what the caller names."""
+    with pytest.raises(FileNotFoundError) as missing:
+        call("access", b"/nonexistent", 0, about="/nonexistent")
+    assert missing.value.filename == "/nonexistent"
+    with pytest.raises(OSError, match="close") as closed:
+        call("close", -1)
+    assert closed.value.errno == errno.EBADF

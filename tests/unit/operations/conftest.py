@@ -1,0 +1,122 @@
+"""An engine whose kernel is a variable, for tests of what happens around engines."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.config import Config
+from geodrop.dataplane.coverage import Coverage
+from geodrop.dataplane.engines import Engines
+from geodrop.engine import underway
+from geodrop.engine.api import Difference, Interface, Observed, Report
+from geodrop.engine.interfaces import Selection
+from geodrop.operations import change, load
+from tests.unit.ruleset.test_model import META, pack
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from geodrop.nftables.bases import Kept
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
+
+
+class Kernel:
+    """An engine whose kernel is a variable."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.now = Observed()
+        self.differences: list[Difference] = []
+        self.failure: Exception | None = None
+        self.services: tuple[ServiceSpec, ...] = ()
+        self.nftables = self
+        self.thin = False
+        self.told_apart: list[str] = []
+        self.under_way: list[str] = []
+        self.kept: Kept | None = None
+
+    def observe(self) -> Observed:
+        """What was applied last."""
+        return self.now
+
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """What the test says; and whether services start when they should."""
+        del full
+        start = [] if ruleset.meta.services == self.services else [Difference("starts", "as in the ruleset", "other")]
+        return [*self.differences, *start]
+
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+        """Take it, or fail as the test says."""
+        if self.failure:
+            raise self.failure
+        self.services = ruleset.meta.services
+        self.now = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
+        return Report(generation)
+
+    def arrange(
+        self, _: object, ruleset: Ruleset, generation: int, to: Selection, engine: str, kept: Kept | None
+    ) -> Report:
+        """The same by way of `arrange`."""
+        del engine
+        self.kept = kept
+        return self.apply(ruleset, generation, to.names)
+
+    def is_thin(self) -> bool:
+        """As the test says."""
+        return self.thin
+
+    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+        """Each once; or fail as the test says."""
+        if self.failure:
+            raise self.failure
+        known = ruleset.digest in self.told_apart
+        if change := underway.now():
+            self.under_way.append(change.origin)
+        self.told_apart.append(ruleset.digest)
+        return not known
+
+    def remove(self) -> bool:
+        """Forget it."""
+        there, self.now = self.now.generation > 0, Observed()
+        return there
+
+
+@pytest.fixture
+def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
+    """The fake engine in place of the real one, with a lock of its own."""
+    fake = Kernel()
+    monkeypatch.setattr(Engines, "here", lambda _="": fake)
+    monkeypatch.setattr(change, "arrange", fake.arrange)
+    monkeypatch.setattr(load, "read_coverage", lambda *_: Coverage(()))
+    for module in (change, load):
+        monkeypatch.setattr(module, "select", lambda wanted, _=(): Selection(tuple(wanted)))
+    monkeypatch.setattr("geodrop.state.places.lock_file", lambda: str(tmp_path / "lock"))
+    monkeypatch.setattr("geodrop.state.lock.lock_file", lambda: str(tmp_path / "lock"))
+    return fake
+
+
+@pytest.fixture
+def rulesets(tmp_path: Path) -> list[Path]:
+    """Files of rulesets that differ."""
+    made = []
+    for number in range(4):
+        made.append(tmp_path / f"{number}.ruleset")
+        made[-1].write_bytes(pack(replace(META, compiler=str(number))))
+    return made
+
+
+@pytest.fixture
+def ruleset(rulesets: list[Path]) -> Path:
+    """One of them."""
+    return rulesets[0]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """With a state directory of its own."""
+    return Config(state=tmp_path / "state")

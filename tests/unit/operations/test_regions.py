@@ -1,0 +1,42 @@
+"""After a change, regions are told apart of what counts as `other`; that it fails is no failure of the change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.errors import ApplyError
+from geodrop.operations.load import load
+from geodrop.operations.regions import tell_regions_apart, warnings_of_regions
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from geodrop.config import Config
+    from tests.unit.operations.conftest import Kernel
+
+
+def test_a_load_does_it_in_the_same_command(kernel: Kernel, ruleset: Path, config: Config) -> None:
+    """With the ruleset that is in force; whoever comes again has nothing to do."""
+    loaded = load(str(ruleset), config, "auto", ["eth0"])
+    assert kernel.told_apart == [Ruleset.open(ruleset).digest]
+    assert kernel.under_way == ["regions"]
+    assert loaded.warnings == ()
+    assert not tell_regions_apart(config)
+
+
+def test_where_nothing_is_in_force_or_its_ruleset_is_gone(kernel: Kernel, ruleset: Path, config: Config) -> None:
+    """There is nothing to do; `status` says what is wrong."""
+    assert not tell_regions_apart(config)
+    load(str(ruleset), config, "auto", ["eth0"])
+    Store(config.state).ruleset_path(kernel.now.digest).unlink()
+    assert not tell_regions_apart(config)
+    assert len(kernel.told_apart) == 1
+
+
+def test_a_failure_is_a_warning(kernel: Kernel, ruleset: Path, config: Config) -> None:
+    """Of a command that has done what it was for."""
+    load(str(ruleset), config, "auto", ["eth0"])
+    kernel.failure = ApplyError("no room")
+    assert warnings_of_regions(config) == ("regions are not told apart in the counters of nftables: no room",)
