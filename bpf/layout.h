@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What program and user space share, byte for byte: agent/geodrop/xdp/layouts.py repeats it, and a test
+ * What program and user space share, byte for byte: agent/geodrop/xdp/layout.py repeats it, and a test
  * compares the two through the BTF of the built object. Numbers are in the machine's byte order.
  */
 #ifndef GEODROP_LAYOUT_H

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
-from geodrop.daemon.parts import Parts
 from geodrop.daemon.tasks import Tasks
 from tests.cli import TIMEOUT, Done
 
@@ -124,7 +124,7 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
     return [Done(process.returncode, *said) for process, said in zip(started, outcomes, strict=True)]
 
 
-def parts() -> Parts:
+def parts() -> DaemonContext:
     """What the parts of a daemon work with, in this process."""
     log, metrics = structlog.get_logger(), Metrics()
-    return Parts(None, Notifier(), log, metrics, Tasks(log, metrics))
+    return DaemonContext(None, Notifier(), log, metrics, Tasks(log, metrics))

@@ -15,7 +15,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from geodrop.dataplane.arrange import arrange
+from geodrop.dataplane import transaction
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.engine.interfaces import Selection, select
 from tests.conformance.frames import encode
@@ -25,7 +25,7 @@ from tests.oracle.packet import LOCAL, Packet
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from geodrop.dataplane.engines import Engines
+    from geodrop.dataplane.both import BothEngines
     from geodrop.ruleset.model import Ruleset
     from tests.namespaces import Namespace
 
@@ -94,7 +94,7 @@ class Host:
 
     far: Namespace
     netns: Namespace
-    engines: Engines
+    engines: BothEngines
     ruleset: Ruleset
 
     def plug(self, number: int = 0) -> tuple[End, End]:
@@ -128,7 +128,7 @@ class Host:
     def arrange(self, engine: str, *names: str, generation: int = 1) -> Selection:
         """What a load does to the kernel; none named: the interfaces with a default route. Gives what was selected."""
         selection = select(names)
-        arrange(self.engines, self.ruleset, generation, selection, engine)
+        transaction.apply(self.engines, self.ruleset, generation, selection, engine)
         differences = self.engines.verify(self.ruleset)
         assert not differences, differences
         return selection

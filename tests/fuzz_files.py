@@ -27,7 +27,7 @@ from geodrop.cli.history import describe
 from geodrop.errors import DataError, UnavailableError
 from geodrop.nftables.export import nft
 from geodrop.nftables.netlink.elements import lists
-from geodrop.nftables.program import build
+from geodrop.nftables.render import build
 from geodrop.report.history import as_object, with_ends
 from geodrop.ruleset import container
 from geodrop.ruleset.explain import explain

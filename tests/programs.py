@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.nftables.netlink.expressions import Verdict, VerdictMap
+from geodrop.nftables.netlink.expressions import RuleVerdict, VerdictMap
 from tests.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def led_to(built: Program, chain: str) -> set[str]:
         for part in rule.expressions:
             if isinstance(part, VerdictMap):
                 found |= targets[part.name]
-            if isinstance(part, Verdict):
+            if isinstance(part, RuleVerdict):
                 found.add(part.chain)
     return found - {""}
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from geodrop.nftables.netlink import uapi
-from geodrop.nftables.netlink.expressions import Bitwise, Cmp, ExtensionHeader, Meta, OneOf, Payload
+from geodrop.nftables.netlink.expressions import Bitwise, Cmp, ExtensionHeader, MetaLoad, OneOf, Payload
 from geodrop.nftables.netlink.uapi import CmpOp, MetaKey, PayloadBase
 from geodrop.ruleset.model import ServiceSpec
 
@@ -43,7 +43,7 @@ def applies(selector: tuple[Expression, ...], known: dict[Expression, bytes]) ->
                 return False
             case OneOf(choice) if not any(a <= int.from_bytes(loaded, "big") <= b for a, b in choice.ranges):
                 return False
-            case Meta() | Payload() | ExtensionHeader():
+            case MetaLoad() | Payload() | ExtensionHeader():
                 if part not in known:
                     return False
                 loaded = known[part]
@@ -57,8 +57,8 @@ def packet(protocol: int, dport: int, destination: str = "192.0.2.1") -> dict[Ex
     address = ip_address(destination)
     family = uapi.NFPROTO_IPV4 if address.version == 4 else uapi.NFPROTO_IPV6
     return {
-        Meta(MetaKey.NFPROTO): bytes([family]),
-        Meta(MetaKey.L4PROTO): bytes([protocol]),
+        MetaLoad(MetaKey.NFPROTO): bytes([family]),
+        MetaLoad(MetaKey.L4PROTO): bytes([protocol]),
         Payload(PayloadBase.TRANSPORT, 2, 2): dport.to_bytes(2, "big"),
         Payload(PayloadBase.NETWORK, 16 if address.version == 4 else 24, len(address.packed)): address.packed,
     }

@@ -165,6 +165,16 @@ def test_text_for_people_goes_one_way(path: Path) -> None:
     assert not found or {str(inside), inside.parts[0]} & PRINTING, found
 
 
+def test_a_class_name_is_used_once() -> None:
+    """A name means one thing in the whole package, so a search for it finds that."""
+    homes = collections.defaultdict(list)
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                homes[node.name].append(str(path.relative_to(PACKAGE)))
+    assert {name: found for name, found in homes.items() if len(found) > 1} == {}
+
+
 def test_no_room_is_a_house() -> None:
     """A fifth of the lines at most in one room: beyond that it holds more than one idea."""
     lines = collections.Counter[str]()
@@ -265,11 +275,11 @@ PASSES_OVER = {
     "daemon/autoreload.py: look": "what cannot be looked at counts as missing: nothing is reloaded before it is there",
     "daemon/exporter.py: _File.serve": "what is written says when, and an alert watches that",
     "daemon/exporter.py: _send": "the client has gone",
-    "daemon/listener.py: Connection.offer": "the client has gone",
+    "daemon/listener.py: OpenConnection.offer": "the client has gone",
     "daemon/listener.py: Listener._accept": "who connects goes on waiting in the kernel's queue",
     "daemon/listener.py: Listener._few_are_left": "none is left: that is the answer",
     "daemon/log.py: _connect": "there is no journal; the log goes to stderr",
-    "daemon/metrics.py: Snapshot.collect": "geodrop_up 0 is what it means",
+    "daemon/metrics.py: KernelCollector.collect": "geodrop_up 0 is what it means",
     "daemon/notify.py: Notifier._say": "systemd notices by its watchdog",
     "daemon/server.py: Peer.of": "fewer groups are fewer rights",
     "daemon/server.py: _Door._outcome": "a bug in one verb, logged and answered as that",

@@ -23,7 +23,7 @@ TESTED_ELSEWHERE = {
     "cli/reload.py": "tests/kernel/daemon/test_reload.py: it asks a daemon and prints the answer",
     "report/status.py": "tests/kernel/daemon and tests/kernel/cli: all of it is read from the kernel",
     "report/verify.py": "tests/kernel/cli/test_verify.py: it compares with the kernel",
-    "daemon/parts.py": "a record of what is tested part by part",
+    "daemon/context.py": "a record of what is tested part by part",
     "engine/api.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }
 """Source files without a test file of their own: where they are tested instead, and why."""

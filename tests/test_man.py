@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from docs.man.pages import Page
     from geodrop.document.keys import Keys
-    from geodrop.document.problems import Report
+    from geodrop.document.problems import ProblemReport
     from geodrop.document.tree import Node
 
 EVERY_KEY = {
@@ -133,7 +133,7 @@ def test_no_key_can_be_read_that_is_not_documented(
     asked: list[Keys] = []
     fields = shape.fields
 
-    def recording(report: Report, node: Node, what: str, known: Keys) -> shape.Fields:
+    def recording(report: ProblemReport, node: Node, what: str, known: Keys) -> shape.Fields:
         asked.append(known)
         return fields(report, node, what, known)
 

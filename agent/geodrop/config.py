@@ -24,7 +24,7 @@ from geodrop.state.places import default_socket, default_state
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from geodrop.document.problems import Problem, Report
+    from geodrop.document.problems import Problem, ProblemReport
     from geodrop.document.tree import Node
 
 DEFAULT_PATH = "/etc/geodrop/agent.yaml"
@@ -90,7 +90,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Metrics:
+class MetricsConfig:
     """Where metrics are served: one of the three, or nowhere."""
 
     listen: str | None = "127.0.0.1:9817"
@@ -109,7 +109,7 @@ class Config:
     first_boot: str = "open"
     state: Path = field(default_factory=default_state)
     socket: Path = field(default_factory=default_socket)
-    metrics: Metrics = Metrics()
+    metrics: MetricsConfig = MetricsConfig()
     watch: bool = False
     keep: Keep = field(default_factory=Keep)
 
@@ -200,7 +200,7 @@ def _read(path: str | None) -> tuple[dict[str, Any], list[Problem]] | None:
 class _Reader:
     """Turns the tree of the file into a Config, key by key; reports what is wrong and goes on."""
 
-    def __init__(self, folder: Path, report: Report) -> None:
+    def __init__(self, folder: Path, report: ProblemReport) -> None:
         from geodrop.document import shape  # noqa: PLC0415 - as above
 
         self._folder = folder
@@ -276,12 +276,12 @@ class _Reader:
             raise self._shape.UnreadableError(f"{shown(text)} is not a size; write for instance 500M or 2G")
         return int(found[1]) * SIZES[found[2]]
 
-    def _metrics(self, node: Node) -> Metrics | None:
+    def _metrics(self, node: Node) -> MetricsConfig | None:
         found = self._shape.fields(self._report, node, "metrics", METRICS)
         if len(found.nodes) != 1:
             self._report.error(node.place, "metrics takes one of listen, socket and textfile; write one of them")
             return None
-        return Metrics(
+        return MetricsConfig(
             found.value("listen", self._loopback),
             found.value("socket", self._beside),
             found.value("textfile", self._beside),

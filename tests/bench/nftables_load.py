@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.nftables import engine, program, transactions
+from geodrop.nftables import engine, render, transactions
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.wire import portions
 from geodrop.ruleset.model import Ruleset
@@ -108,7 +108,7 @@ def load(ruleset: Ruleset) -> tuple[float, float]:
     """Load into an empty namespace; seconds from the mapped ruleset to the kernel's answer, and the kernel's own."""
     before = time.perf_counter()
     with TimedConnection() as connection:
-        new = program.build(ruleset, 1, [INTERFACE], int(time.time()))
+        new = render.build(ruleset, 1, [INTERFACE], int(time.time()))
         for requests in portions(transactions.fill(new, None, {}), transactions.TRANSACTION):
             connection.transaction(requests)
         connection.transaction(transactions.switched(new.switch, None))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.control.client import ask
-from geodrop.nftables import observe
+from geodrop.nftables import readback
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.ruleset.model import Ruleset
@@ -111,7 +111,7 @@ def _gap(repaired: int) -> float:
     started = time.perf_counter()
     run("nft", "flush", "ruleset")
     with Connection() as connection:
-        while observe.read_base(connection) is None:
+        while readback.read_base(connection) is None:
             if time.perf_counter() - started > PATIENCE:
                 raise RuntimeError("not repaired")
             time.sleep(0.001)

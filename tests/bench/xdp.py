@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from geodrop.linux import libbpf
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 from geodrop.xdp import links
 from geodrop.xdp.engine import XdpEngine
-from geodrop.xdp.programs import Programs
+from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
 from tests.bench.report import Row, against, alternately, median, undisturbed
@@ -145,7 +145,7 @@ def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence
         flip.append(report.seconds["fill"] + report.seconds["switch"])
     yield Row("xdp_publish", median([published(engine, files[number % 2], "eth0") for number in range(7)]), "s")
     yield Row("xdp_flip", median(undisturbed([flip])[0]), "s")
-    with Programs.open(engine.pins.sets()[0]) as active:
+    with ProgramSet.open(engine.pins.sets()[0]) as active:
         yield Row("xdp_memory", active.sizes.memory(libbpf.possible_cpus()) / 1e6, "MB")
     engine.remove()
     yield Row("xdp_load_memory", memory_of_load(files[0]), "MB")
@@ -162,10 +162,10 @@ def published(engine: XdpEngine, file: Path, interface: str) -> float:
 
 def _forget_tables(engine: XdpEngine) -> None:
     """A policy that names no tables shares none: the next one writes its own."""
-    with Programs.open(engine.pins.sets()[0]) as active:
+    with ProgramSet.open(engine.pins.sets()[0]) as active:
         fd = libbpf.get(str(active.folder / f"policy{active.word().policy}"))
     with libbpf.map_memory(fd, lay.POLICY_BYTES) as memory:
-        at = lay.Policy.tables_digest.offset
+        at = lay.PolicyLayout.tables_digest.offset
         memory[at : at + 32] = bytes(32)
     os.close(fd)
 

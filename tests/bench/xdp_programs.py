@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.linux import libbpf
 from geodrop.xdp import encode
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from geodrop.linux import libbpf
 from geodrop.ruleset.model import Ruleset
 from geodrop.xdp.engine import XdpEngine
-from geodrop.xdp.programs import Programs
+from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.report import Row, against, alternately, median, undisturbed
 from tests.bench.xdp import ROUNDS, on_one_cpu, published
@@ -73,5 +73,5 @@ def _lookup_rows(rulesets: list[Ruleset]) -> Iterator[Row]:
 
 
 def _memory(engine: XdpEngine) -> float:
-    with Programs.open(engine.pins.sets()[0]) as active:
+    with ProgramSet.open(engine.pins.sets()[0]) as active:
         return active.sizes.memory(libbpf.possible_cpus()) / 1e6

@@ -7,7 +7,7 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geodrop.engine.api import Count, Interface, Observed, Report
+from geodrop.engine.api import ApplyReport, Interface, Observed, Total
 from geodrop.nftables import names
 from geodrop.nftables.export import TABLE, nft
 from tests.namespaces import run
@@ -35,25 +35,25 @@ class ExportedEngine:
         """What was loaded."""
         return self._loaded
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load the text, as anybody would."""
         run("nft", "-f", "-", stdin="".join(nft(ruleset, interfaces)))
         self._loaded = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
-        return Report(generation)
+        return ApplyReport(generation)
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Nobody does, with stock nft."""
         raise NotImplementedError
 
-    def counters(self) -> list[Count]:
+    def counters(self) -> list[Total]:
         """The table's named counters, whose names are those of the live table."""
         listing = json.loads(run("nft", "--json", "list", "counters", "table", "inet", TABLE))
-        counts: dict[tuple[str, str | None, str], Count] = {}
+        counts: dict[tuple[str, str | None, str], Total] = {}
         for found in (item["counter"] for item in listing["nftables"] if "counter" in item):
             name = names.counter(found["name"])
             assert name, found
             key = (name.service, name.label, name.family)
-            count = counts.setdefault(key, Count(name.service, name.family, name.label))
+            count = counts.setdefault(key, Total(name.service, name.family, name.label))
             total = found["packets"], found["bytes"]
             counts[key] = replace(count, **{name.what: total})  # type: ignore[arg-type]  # names.counter checks it
         return list(counts.values())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
-    from geodrop.engine.api import Engine, Report
+    from geodrop.engine.api import ApplyReport, Engine
     from geodrop.ruleset.model import Ruleset
     from tests.oracle.packet import Judgement, Packet
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class JoinedEngine(NftablesEngine):
     """With a second map that tells regions apart."""
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load, and count by region."""
         report = super().apply(ruleset, generation, interfaces)
         assert self.tell_regions_apart(ruleset) == any(one.counted for one in ruleset.meta.services)

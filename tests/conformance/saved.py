@@ -11,14 +11,14 @@ from tests.namespaces import run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.engine.api import Report
+    from geodrop.engine.api import ApplyReport
     from geodrop.ruleset.model import Ruleset
 
 
 class SavedEngine(NftablesEngine):
     """Whatever is loaded is saved by stock nft, removed, and loaded by stock nft from what it saved."""
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load, save, remove, load."""
         self.remove()
         report = super().apply(ruleset, generation, interfaces)

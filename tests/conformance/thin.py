@@ -6,8 +6,8 @@ from array import array
 from typing import TYPE_CHECKING
 from unittest import mock
 
-from geodrop.engine.api import Report, Scope
-from geodrop.nftables import thin
+from geodrop.engine.api import ApplyReport, Scope
+from geodrop.nftables import overlay
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset import container
 from geodrop.ruleset.model import Ruleset, meta_json
@@ -21,19 +21,19 @@ WIDTH = {"ipv4": 4, "ipv6": 16}
 class ThinEngine(NftablesEngine):
     """Whatever is loaded is loaded over something else, and neither is too small or too different for that."""
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load what differs, and then over it what is asked for."""
         other = something_else(ruleset)
         super().apply(other, 2 * generation, interfaces)
         with (
-            mock.patch.multiple(thin, LARGEST=0, SMALLEST=0),
+            mock.patch.multiple(overlay, LARGEST=0, SMALLEST=0),
             self.staged(ruleset, 2 * generation + 1, {other.digest: other}.get) as staged,
         ):
             staged.switch(Scope(tuple(interfaces)))
         has_maps = any(len(section) for name, section in other.sections.items() if name.endswith("/targets"))
         assert self.is_thin() == has_maps
         assert self.verify(ruleset) == []
-        return Report(generation, staged.seconds, staged.note)
+        return ApplyReport(generation, staged.seconds, staged.note)
 
 
 def something_else(ruleset: Ruleset) -> Ruleset:

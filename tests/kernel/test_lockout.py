@@ -18,13 +18,13 @@ import pytest
 
 from geodrop.config import Config
 from geodrop.errors import ApplyError
-from geodrop.nftables import compare
+from geodrop.nftables import diff
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink import messages
 from geodrop.operations.change import by_me
 from geodrop.operations.load import load, unload
 from geodrop.operations.pause import pause, resume
-from geodrop.operations.repair import Known, look
+from geodrop.operations.repair import Baseline, inspect
 from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
@@ -145,7 +145,7 @@ def test_elements_that_are_gone_cut_nobody_off(host: Host, monkeypatch: pytest.M
     with host.ends[1].namespace.entered():
         with monkeypatch.context() as patched:
             falls_short(patched, SHORT["an empty map"])
-            patched.setattr(compare, "content", lambda *_: [])
+            patched.setattr(diff, "content", lambda *_: [])
             engine.apply(ruleset, 1, ["eth0"])
         with host.traffic() as traffic:
             assert [one.where for one in engine.verify(ruleset)]
@@ -231,7 +231,7 @@ class Changer:
         """What somebody took away."""
         self.host.ends[1].namespace.run("nft", "delete", "table", "inet", "geodrop")
         with exclusive():
-            look(self.config, Known(), by_me("repair"))
+            inspect(self.config, Baseline(), by_me("repair"))
 
 
 CHANGES: dict[str, tuple[Callable[[Changer], object], bool]] = {

@@ -22,7 +22,7 @@ from geodrop.config import load_config
 from geodrop.data import bundled_database
 from geodrop.engine.api import Scope
 from geodrop.geo.database import Database
-from geodrop.nftables import thin
+from geodrop.nftables import overlay
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.operations.load import load
 from geodrop.policy.parse import load_policy
@@ -114,7 +114,7 @@ def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, thin_over: 
 @pytest.fixture(params=["whole", "thin"])
 def are_thin(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Whether generations are thin ones, which then are neither too small for it nor too different."""
-    with mock.patch.multiple(thin, LARGEST=0, SMALLEST=0):
+    with mock.patch.multiple(overlay, LARGEST=0, SMALLEST=0):
         yield request.param == "thin"
 
 

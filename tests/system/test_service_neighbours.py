@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.daemon.settle import QUIET
+from geodrop.daemon.compaction import QUIET
 from tests.system.edge import ALLOWED, DENIED, POLICY, SOME, SWITCHED
 
 if TYPE_CHECKING:

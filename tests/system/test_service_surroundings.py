@@ -28,13 +28,13 @@ a real one.
 """
 FAULTY = """
 import os
-from geodrop.dataplane import repair
-real = repair.look
-def look(*arguments, **named):
+from geodrop.operations import repair
+real = repair.inspect
+def inspect(*arguments, **named):
     if os.path.exists("/run/faulty"):
         raise RuntimeError("made for a test")
     return real(*arguments, **named)
-repair.look = look
+repair.inspect = inspect
 """
 TEXTFILES = "/var/lib/node_exporter"
 WRITABLE = "/etc/systemd/system/geodrop.service.d/textfiles.conf"

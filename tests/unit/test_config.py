@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.config import KEEP, KEYS, METRICS, SOURCE, Config, Metrics, Source, load_config
+from geodrop.config import KEEP, KEYS, METRICS, SOURCE, Config, MetricsConfig, Source, load_config
 from geodrop.document.keys import Keys
 from geodrop.errors import ConfigError, ConfigFileError
 from geodrop.state.keep import Keep
@@ -39,13 +39,13 @@ def test_whole_file(tmp_path: Path) -> None:
         first_boot="closed",
         state=Path("/srv/geodrop"),
         socket=Path("/srv/geodrop.sock"),
-        metrics=Metrics(listen=None, textfile="/srv/metrics"),
+        metrics=MetricsConfig(listen=None, textfile="/srv/metrics"),
         keep=Keep(30 * 86_400),
     )
 
 
-@pytest.mark.parametrize(("keys", "model"), [(KEYS, Config), (SOURCE, Source), (METRICS, Metrics)])
-def test_the_keys_are_those_of_the_model(keys: Keys, model: type[Config | Source | Metrics]) -> None:
+@pytest.mark.parametrize(("keys", "model"), [(KEYS, Config), (SOURCE, Source), (METRICS, MetricsConfig)])
+def test_the_keys_are_those_of_the_model(keys: Keys, model: type[Config | Source | MetricsConfig]) -> None:
     """What is documented and may be written is what is there to be set."""
     assert list(keys) == [field.name for field in fields(model)]
 

@@ -3,7 +3,7 @@ import errno
 import pytest
 
 from geodrop import errors
-from geodrop.document.problems import Place, Problem
+from geodrop.document.problems import Position, Problem
 
 CONTRACT = {
     "GeodropError": 1,
@@ -57,8 +57,8 @@ def test_a_failure_of_another_process_keeps_its_code() -> None:
 def test_a_failure_as_json() -> None:
     """The first error with its place, what is wrong apart from what to write, and every problem."""
     problems = [
-        Problem(Place("p.yaml", 2, 1), "odd", "warning"),
-        Problem(Place("p.yaml", 3, 5), "unknown key; remove it", source="  engin: x"),
+        Problem(Position("p.yaml", 2, 1), "odd", "warning"),
+        Problem(Position("p.yaml", 3, 5), "unknown key; remove it", source="  engin: x"),
     ]
     found = errors.as_object(errors.PolicyError(problems), errors.DataError("x.mmdb: cut off", "copy it again"))
     assert {name: found[name] for name in ("error", "place", "next_step", "exit")} == {

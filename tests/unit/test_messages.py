@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from geodrop import messages
-from geodrop.document.problems import Place, Problem
+from geodrop.document.problems import Position, Problem
 from geodrop.errors import ConfigError, DataError, ListError, PolicyError
 
 
@@ -38,7 +38,7 @@ def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("kind", [PolicyError, ListError])
 def test_problems_keep_their_form(kind: type[PolicyError | ListError], capsys: pytest.CaptureFixture[str]) -> None:
     """The problems of policies and lists start with file:line:column, for editors to jump to."""
-    problem = Problem(Place("p.yaml", 3, 5), "unknown key", source="  engin: x")
+    problem = Problem(Position("p.yaml", 3, 5), "unknown key", source="  engin: x")
     messages.error(kind([problem]))
     assert capsys.readouterr().err == "p.yaml:3:5: error: unknown key\n      engin: x\n        ^\n"
 

@@ -46,7 +46,7 @@ class Moved(NamedTuple):
     lines: tuple[str, ...] = ()
 
 
-class Count(NamedTuple):
+class PrefixCounts(NamedTuple):
     """Prefixes that are dropped from now on, and those that are no more."""
 
     added: int = 0
@@ -65,7 +65,7 @@ class ServiceChange:
     state: str
     to_drop: Moved
     to_accept: Moved
-    prefixes: Mapping[int, Count]
+    prefixes: Mapping[int, PrefixCounts]
     settings: Mapping[str, tuple[Any, Any]]
     match: bool
     shares: Mapping[str, float] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class ServiceChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class RulesetDiff:
     """What one ruleset changes against another. `never_drop_ports`: whether these differ."""
 
     services: tuple[ServiceChange, ...]
@@ -117,10 +117,10 @@ class Change:
         return _union(service.to_accept for service in self.services)
 
     @property
-    def prefixes(self) -> Count:
+    def prefixes(self) -> PrefixCounts:
         """Of all services and both families."""
         counts = [count for service in self.services for count in service.prefixes.values()]
-        return Count(sum(count.added for count in counts), sum(count.removed for count in counts))
+        return PrefixCounts(sum(count.added for count in counts), sum(count.removed for count in counts))
 
     def summary(self) -> dict[str, Any]:
         """The totals, and the line for a person."""
@@ -149,12 +149,12 @@ class Change:
         return "nothing changed" if self.same_ruleset else "nothing that is dropped changed"
 
 
-def compare(old: Ruleset, new: Ruleset) -> Change:
+def compare(old: Ruleset, new: Ruleset) -> RulesetDiff:
     """What `new` changes against `old`."""
     one, other = _Side(old), _Side(new)
     names = dict.fromkeys([*other.services, *one.services])
     dropped = {family: _Dropped(one, other, family) for family in FAMILIES}
-    return Change(
+    return RulesetDiff(
         tuple(_service(name, one, other, dropped) for name in names),
         (old.meta.never_drop_tcp, old.meta.never_drop_udp) != (new.meta.never_drop_tcp, new.meta.never_drop_udp),
         old.digest == new.digest,
@@ -229,12 +229,12 @@ class _Dropped:
         else:
             self._starts, self._old_zones, self._new_zones = combine(one, other)
 
-    def count(self, name: str) -> Count:
+    def count(self, name: str) -> PrefixCounts:
         """The prefixes that a service drops from now on, and no more."""
         before = self._old.dropped(name)[self._old_zones]
         after = self._new.dropped(name)[self._new_zones]
         changed = before != after
-        return Count(_prefixes(self._starts, after & changed), _prefixes(self._starts, before & changed))
+        return PrefixCounts(_prefixes(self._starts, after & changed), _prefixes(self._starts, before & changed))
 
     def shares(self, name: str) -> dict[str, float]:
         """How much of the family, but for special addresses, changes its verdict; by counter class. IPv4 only."""

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from geodrop import messages, utc
 from geodrop.compile import seccomp
 from geodrop.compile.build import absent_countries, assemble, build, costly_services, identity, write
-from geodrop.compile.change import Change, compare
+from geodrop.compile.change import RulesetDiff, compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
 from geodrop.compile.explain import explained
 from geodrop.compile.failures import collecting, say
@@ -73,7 +73,7 @@ SCHEMA = 1
 """Of the object of `check --json`."""
 
 
-class Known(NamedTuple):
+class KnownWorld(NamedTuple):
     """What databases say together, before corrections; who they are; what is odd about them, a sentence each."""
 
     region_map: RegionMap
@@ -85,7 +85,7 @@ class Prepared(NamedTuple):
     """What was read ahead, as the files were then. The databases themselves are not kept: that would be most of it."""
 
     files: Sequence[Identity]
-    known: Known
+    known: KnownWorld
     previous: tuple[Sequence[Identity], Opened] | None
 
 
@@ -96,7 +96,7 @@ class Opened(NamedTuple):
     ruleset: Ruleset
 
 
-class Request(NamedTuple):
+class TaskRequest(NamedTuple):
     """A task with its descriptors, whose numbers `content` gives as indices."""
 
     content: dict[str, Any]
@@ -113,11 +113,11 @@ class Request(NamedTuple):
         return [self.descriptors[int(index)] for index in self.content[name]]
 
 
-class Outcome(NamedTuple):
+class TaskResult(NamedTuple):
     """What a task ends with: the exit code of the verb, and what it found for the process that asked."""
 
     exit: int
-    change: Change | None = None
+    change: RulesetDiff | None = None
 
 
 def main() -> NoReturn:
@@ -154,7 +154,7 @@ def warm_up() -> None:
     time.strptime("2000", "%Y")  # imports what it needs when it is called
 
 
-def answer(channel: socket.socket, outcome: Outcome) -> None:
+def answer(channel: socket.socket, outcome: TaskResult) -> None:
     """Send the last message; a change that names too many regions goes as its totals."""
     change = outcome.change
     try:
@@ -165,19 +165,19 @@ def answer(channel: socket.socket, outcome: Outcome) -> None:
         send(channel, {"exit": outcome.exit, "change": change.summary()})
 
 
-def wait(channel: socket.socket) -> Request | None:
+def wait(channel: socket.socket) -> TaskRequest | None:
     """Wait for a task, reading databases ahead when told to; None when the other side has closed."""
     prepared = None
     while (received := receive(channel, MAX_DESCRIPTORS)) is not None:
         limit_time()
         content, descriptors = received
         if "task" in content:
-            return Request(content, descriptors, channel, prepared)
-        prepared = prepare(Request(content["prepare"], descriptors, channel))
+            return TaskRequest(content, descriptors, channel, prepared)
+        prepared = prepare(TaskRequest(content["prepare"], descriptors, channel))
     return None
 
 
-def prepare(request: Request) -> Prepared | None:
+def prepare(request: TaskRequest) -> Prepared | None:
     """Read ahead of a task what it will need; None for what cannot be read, which the task then says."""
     try:
         files = _files(request)
@@ -196,24 +196,24 @@ def prepare(request: Request) -> Prepared | None:
             os.close(descriptor)
 
 
-def do(request: Request) -> Outcome:
+def do(request: TaskRequest) -> TaskResult:
     """Do a task; whatever goes wrong is said on stderr, in JSON where that was asked for, and becomes an exit code."""
     as_json = bool(request.content.get("options", {}).get("json"))
     try:
         return TASKS[request.content["task"]](request)
     except GeodropError as failure:
-        return Outcome(say([failure], as_json=as_json))
+        return TaskResult(say([failure], as_json=as_json))
     except MemoryError:
         too_much = DataError("the inputs need more memory than the compile process may use", "use smaller ones")
-        return Outcome(say([too_much], as_json=as_json))
+        return TaskResult(say([too_much], as_json=as_json))
     except BrokenPipeError:
-        return Outcome(0)
+        return TaskResult(0)
     except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
         messages.say(traceback.format_exc().rstrip(), sys.stderr)
-        return Outcome(EXIT_BUG)
+        return TaskResult(EXIT_BUG)
 
 
-def check(request: Request) -> Outcome:
+def check(request: TaskRequest) -> TaskResult:
     """Validate the policy, and with databases at hand these too and what both make together: every problem at once."""
     options = request.content["options"]
     # What the process that asked could not open.
@@ -235,9 +235,9 @@ def check(request: Request) -> Outcome:
             _, sections = assemble(policy, _corrected(known, policy), [*read, *known.sources])
             _warn_of_cost(policy, sections)
     if failures:
-        return Outcome(say(failures, as_json=options["json"]))
+        return TaskResult(say(failures, as_json=options["json"]))
     if policy is None:
-        return Outcome(0)
+        return TaskResult(0)
     names = [service.name for service in policy.services]
     lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
     if options["json"]:
@@ -250,10 +250,10 @@ def check(request: Request) -> Outcome:
         for database in databases:
             built = utc.day(database.build_epoch)
             messages.say(f"{harmless(database.name)}: good, {harmless(database.database_type)}, built {built}")
-    return Outcome(0)
+    return TaskResult(0)
 
 
-def compile_(request: Request) -> Outcome:
+def compile_(request: TaskRequest) -> TaskResult:
     """Write the ruleset to the descriptor given; say what it changes against a previous one, if that is given too."""
     policy, read = read_policy(request)
     prepared = request.prepared
@@ -269,18 +269,18 @@ def compile_(request: Request) -> Outcome:
     with open(request.descriptor("output"), "wb", closefd=False) as output:
         output.write(data)
     if before is None:
-        return Outcome(0)
+        return TaskResult(0)
     views = {name: memoryview(section) for name, section in sections.items()}
-    return Outcome(0, compare(before, Ruleset(digest_of(data), meta, views)))
+    return TaskResult(0, compare(before, Ruleset(digest_of(data), meta, views)))
 
 
-def compare_(request: Request) -> Outcome:
+def compare_(request: TaskRequest) -> TaskResult:
     """Say what a ruleset that is there changes against a previous one."""
     previous, ruleset = (_open_ruleset(request, name).ruleset for name in ("previous", "ruleset"))
-    return Outcome(0, compare(previous, ruleset))
+    return TaskResult(0, compare(previous, ruleset))
 
 
-def explain(request: Request) -> Outcome:
+def explain(request: TaskRequest) -> TaskResult:
     """Explain the addresses given, or those on standard input, one a line."""
     policy, read = read_policy(request)
     known = _read_databases(request)
@@ -304,7 +304,7 @@ def explain(request: Request) -> Outcome:
         else:
             for line in told(answers, several=several, verbose=options["verbose"]):
                 messages.say(harmless(line))
-    return Outcome(code)
+    return TaskResult(code)
 
 
 def _warn_of_cost(policy: Policy, sections: Mapping[str, bytes | memoryview]) -> None:
@@ -312,7 +312,7 @@ def _warn_of_cost(policy: Policy, sections: Mapping[str, bytes | memoryview]) ->
         messages.say(str(problem), sys.stderr)
 
 
-TASKS: dict[str, Callable[[Request], Outcome]] = {
+TASKS: dict[str, Callable[[TaskRequest], TaskResult]] = {
     "check": check,
     "compile": compile_,
     "explain": explain,
@@ -320,7 +320,7 @@ TASKS: dict[str, Callable[[Request], Outcome]] = {
 }
 
 
-def read_policy(request: Request) -> tuple[Policy, list[Input]]:
+def read_policy(request: TaskRequest) -> tuple[Policy, list[Input]]:
     """Read the policy and its lists, and say which files these were; prints warnings, raises GeodropError."""
     given = request.content["policy"]
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
@@ -354,24 +354,24 @@ def _warn_of_lists(policy: Policy, previous: Opened | None) -> None:
         messages.say(str(problem), sys.stderr)
 
 
-def _files(request: Request) -> list[Identity]:
+def _files(request: TaskRequest) -> list[Identity]:
     """The databases of a request, as they are now."""
     return [Identity.of(request.descriptors[item["fd"]]) for item in request.content["databases"]]
 
 
-def _read_databases(request: Request) -> Known:
+def _read_databases(request: TaskRequest) -> KnownWorld:
     return _known(
         [Database.open(request.descriptors[item["fd"]], item["name"]) for item in request.content["databases"]]
     )
 
 
-def _known(databases: Sequence[Database]) -> Known:
+def _known(databases: Sequence[Database]) -> KnownWorld:
     region_map = uncorrected(databases)
     warnings = [f"{database.name}: {warning}" for database in databases for warning in database.warnings]
-    return Known(region_map, [*map(identity, databases)], [*warnings, *region_map.warnings])
+    return KnownWorld(region_map, [*map(identity, databases)], [*warnings, *region_map.warnings])
 
 
-def _corrected(known: Known, policy: Policy) -> RegionMap:
+def _corrected(known: KnownWorld, policy: Policy) -> RegionMap:
     for warning in known.warnings:
         messages.warning(warning)
     region_map = correct(known.region_map, policy.corrections)
@@ -380,7 +380,7 @@ def _corrected(known: Known, policy: Policy) -> RegionMap:
     return region_map
 
 
-def _previous(request: Request) -> Opened | None:
+def _previous(request: TaskRequest) -> Opened | None:
     """The ruleset to compare with; a damaged or outdated one never keeps a good policy from being compiled."""
     if "previous" not in request.content:
         return None
@@ -394,7 +394,7 @@ def _previous(request: Request) -> Opened | None:
         return None
 
 
-def _open_ruleset(request: Request, name: str) -> Opened:
+def _open_ruleset(request: TaskRequest, name: str) -> Opened:
     """A ruleset by its descriptors: the folder that holds it may be one that only root can enter."""
     opened = open_descriptors(request.ruleset(name), name)
     ruleset = Ruleset.of(opened, name)

@@ -6,13 +6,13 @@ import dataclasses
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Any
 
-from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.explain import explain
+from geodrop.ruleset.question import parse, pieces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.geo.world import Place, RegionMap
+    from geodrop.geo.world import Location, RegionMap
     from geodrop.ruleset.explain import Address, Explanation
     from geodrop.ruleset.model import Ruleset
 
@@ -21,7 +21,7 @@ def explain_with_databases(
     ruleset: Ruleset, region_map: RegionMap, address: Address, now: float
 ) -> Iterator[tuple[Explanation, dict[str, Any] | None]]:
     """Explanations whose region is the databases' own, and the database record it came from (None: there is none)."""
-    places: dict[Address, Place] = {}  # services ask for the address itself or the one inside it, again and again
+    places: dict[Address, Location] = {}  # services ask for the address itself or the one inside it, again and again
     for explanation in explain(ruleset, address, now):
         judged = IPv4Address(explanation.embedded) if explanation.embedded else address
         if judged not in places:

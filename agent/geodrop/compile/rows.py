@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.compile.zones import NO_REGION, NONE, ZoneKey
-from geodrop.document.problems import Place, Problem
+from geodrop.document.problems import Position, Problem
 from geodrop.errors import PolicyError
 from geodrop.geo.world import EMBEDDINGS, SPECIAL
 from geodrop.policy.countries import UNKNOWN as UNKNOWN_REGION
@@ -39,7 +39,7 @@ def build_rows(policy: Policy, ladders: Sequence[Ladder], zones: Zones) -> Rows:
             f"{len(classes):,} regions, lists and prefixes would be counted apart, {MAX_CLASSES:,} is the most; "
             "move prefixes from `allow` and `deny` into a list"
         )
-        raise PolicyError([Problem(Place(policy.file, 1, 1), message)])
+        raise PolicyError([Problem(Position(policy.file, 1, 1), message)])
     judge = _Judge(policy, ladders, zones, {label: number for number, label in enumerate(classes)})
     numbers: dict[Row, int] = {}
     wire, embedded = [], []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geodrop.document.problems import Place, Problem
+from geodrop.document.problems import Position, Problem
 from geodrop.errors import PolicyError
 from geodrop.geo.partition import Partition, combine, constant, distinct_below, longest_match
 from geodrop.ruleset.model import MAX_ZONES
@@ -64,7 +64,7 @@ def build_zones(policy: Policy, ladders: Sequence[Ladder], region_map: RegionMap
             f"the services' prefixes and lists divide the address space into {len(keys):,} zones, {MAX_ZONES:,} is the "
             "most; use fewer services, or give them the same lists"
         )
-        raise PolicyError([Problem(Place(policy.file, 1, 1), message)])
+        raise PolicyError([Problem(Position(policy.file, 1, 1), message)])
     numbers = {key: number for number, key in enumerate(keys)}
     ipv4, ipv6 = (partition.mapped(np.array([numbers[key] for key in own], dtype=np.int32)) for partition, own in keyed)
     return Zones(ipv4, ipv6, tuple(keys), regions)

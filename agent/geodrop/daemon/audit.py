@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
-from geodrop.engine.sample import compare, of_each_denied
+from geodrop.engine.spot_check import compare, of_each_denied
 from geodrop.errors import GeodropError, NotEnforcingError
 from geodrop.operations.load import what_is_loaded
 from geodrop.operations.repair import check_share
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.config import Config
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.watch.watch import Watch
     from geodrop.engine.api import Difference
@@ -43,7 +43,7 @@ DAY = 86_400.0
 class Audit:
     """The task that reads."""
 
-    def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
+    def __init__(self, reload: Reload, watch: Watch, parts: DaemonContext) -> None:
         self._reload, self._watch = reload, watch
         self._engine, self._log, self._metrics = parts.engine, parts.log, parts.metrics
         self._said_old = -DAY

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from geodrop.config import Config
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
 
 INTERVAL = 3.0
@@ -34,7 +34,7 @@ Seen = dict[str, "Identity | None"]
 class Autoreload:
     """The task that looks at files."""
 
-    def __init__(self, reload: Reload, parts: Parts) -> None:
+    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
         self._reload, self._compiler, self._log = reload, parts.compiler, parts.log
         self._loaded: Mapping[str, Identity | None] = {}
         self._before: Mapping[str, Identity | None] = {}

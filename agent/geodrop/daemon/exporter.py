@@ -19,15 +19,15 @@ from prometheus_client.exposition import choose_encoder, generate_latest, make_w
 
 from geodrop.daemon import socket_file
 from geodrop.daemon.listener import Listener
-from geodrop.daemon.metrics import Snapshot
+from geodrop.daemon.metrics import KernelCollector
 from geodrop.daemon.worker import Worker
 from geodrop.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from geodrop.config import Metrics as Place
-    from geodrop.daemon.listener import Connection
+    from geodrop.config import MetricsConfig as Place
+    from geodrop.daemon.listener import OpenConnection
     from geodrop.daemon.scrapes import Scrapes
 
 TEXTFILE = "geodrop.prom"
@@ -114,7 +114,7 @@ class _Http:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, connection: OpenConnection) -> None:
         async with asyncio.timeout(REQUEST_SECONDS):
             request = await _request(connection)
         if request is None:
@@ -129,7 +129,7 @@ class _Http:
             finally:
                 self._asking -= 1
 
-    async def _serve_metrics(self, connection: Connection, request: dict[str, str]) -> None:
+    async def _serve_metrics(self, connection: OpenConnection, request: dict[str, str]) -> None:
         answer = await self._answer(request)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a coroutine is run by one
@@ -163,7 +163,7 @@ class _Http:
         return status, headers, body
 
 
-async def _request(connection: Connection) -> dict[str, str] | None:
+async def _request(connection: OpenConnection) -> dict[str, str] | None:
     """A request as WSGI has it; None for what is none."""
     received = b""
     while b"\r\n\r\n" not in received and b"\n\n" not in received:
@@ -186,7 +186,7 @@ async def _request(connection: Connection) -> dict[str, str] | None:
     }
 
 
-async def _send(connection: Connection, answer: Answer) -> None:
+async def _send(connection: OpenConnection, answer: Answer) -> None:
     status, headers, body = answer
     lines = [f"HTTP/1.0 {status}", *(f"{name}: {value}" for name, value in headers), f"Content-Length: {len(body)}"]
     head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
@@ -225,7 +225,7 @@ class _File:
         finally:
             # Behind a write that is under way. Without the file this host would just be gone from Prometheus.
             stopped = CollectorRegistry()
-            stopped.register(Snapshot(_stopped))
+            stopped.register(KernelCollector(_stopped))
             with contextlib.suppress(OSError):
                 await self._worker.do(partial(self._write, stopped))
 

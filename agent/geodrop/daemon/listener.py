@@ -33,7 +33,7 @@ REST = 0.1
 """Seconds to wait when there is no descriptor to be had."""
 
 
-class Connection:
+class OpenConnection:
     """A client. `asked` is to be called once it has made its request."""
 
     def __init__(self, channel: socket.socket, asked: Callable[[], None]) -> None:
@@ -76,7 +76,7 @@ class Listener:
     def __init__(
         self,
         channel: socket.socket,
-        serve: Callable[[Connection], Awaitable[None]],
+        serve: Callable[[OpenConnection], Awaitable[None]],
         *,
         places: int = PLACES,
         left: int = LEFT,
@@ -138,12 +138,12 @@ class Listener:
             if not task.cancelled():
                 task.result()
 
-        task = self._loop.create_task(self._until_its_end(Connection(client, asked)))
+        task = self._loop.create_task(self._until_its_end(OpenConnection(client, asked)))
         self._silent[task] = self._loop.time()
         self._tasks.add(task)
         task.add_done_callback(ended)
 
-    async def _until_its_end(self, connection: Connection) -> None:
+    async def _until_its_end(self, connection: OpenConnection) -> None:
         with contextlib.suppress(ConnectionError, TimeoutError):
             await self._serve(connection)
 

@@ -70,7 +70,7 @@ class Metrics:
 
     def show(self, read: Read) -> None:
         """From now on also what `read` gives: the objects of `status` and of `counters`."""
-        self.registry.register(Snapshot(read))
+        self.registry.register(KernelCollector(read))
 
     def reloaded(self, outcome: str, seconds: float, now: float) -> None:
         """A reload ended: one of OUTCOMES, after `seconds`, at `now` (seconds since the epoch)."""
@@ -92,7 +92,7 @@ class Metrics:
         self._audits.labels("good" if good else "differs").inc()
 
 
-class Snapshot:
+class KernelCollector:
     """Collects what is read when Prometheus asks."""
 
     def __init__(self, read: Read) -> None:

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
+from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.event import Event
-from geodrop.daemon.settle import Settle
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.moves import moves
 from geodrop.errors import GeodropError
 from geodrop.operations.load import apply_file
-from geodrop.state.history import Asked
+from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from geodrop.config import Config
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.operations.load import Loaded
     from geodrop.ruleset.model import Ruleset
 
@@ -38,7 +38,7 @@ FIXED = ("state", "socket", "metrics")
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ReloadResult:
     """What a reload did: one line, the object of `reload --json`, and warnings ready for stderr."""
 
     text: str
@@ -62,9 +62,9 @@ class Reload:
     long as it could not be read since the start.
     """
 
-    def __init__(self, config: Config, parts: Parts) -> None:
+    def __init__(self, config: Config, parts: DaemonContext) -> None:
         self.config = config
-        self.settle = Settle(self, parts)
+        self.compaction = Compaction(self, parts)
         self.last: Last | None = None
         self.doubt = ""
         self._parts = parts
@@ -72,7 +72,7 @@ class Reload:
         self._coalesced = Coalesced(self._reload)
         self._asked_by: list[int] = []
 
-    async def ask(self, say: Callable[[str], None], uid: int | None = None) -> Outcome:
+    async def ask(self, say: Callable[[str], None], uid: int | None = None) -> ReloadResult:
         """The outcome of a reload that began after this call; raises GeodropError with everything as it was.
 
         The history names the user who was the first to ask for it, by number; None is the daemon's own.
@@ -93,7 +93,7 @@ class Reload:
         """Let the waiting compile child go."""
         self._maker.close()
 
-    async def _reload(self, say: Callable[[str], None]) -> Outcome:
+    async def _reload(self, say: Callable[[str], None]) -> ReloadResult:
         def phase(text: str) -> None:
             say(text)
             self._parts.notifier.status(f"reload: {text}")
@@ -123,9 +123,9 @@ class Reload:
         self._parts.notifier.reloaded(outcome.text)
         return outcome
 
-    async def _steps(self, phase: Callable[[str], None], uid: int) -> Outcome:
+    async def _steps(self, phase: Callable[[str], None], uid: int) -> ReloadResult:
         began = time.perf_counter()
-        asked = Asked("reload", uid)
+        asked = ChangeRequest("reload", uid)
         try:
             with self._parts.tasks.failing("reload"):
                 wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
@@ -143,7 +143,7 @@ class Reload:
             asked = replace(asked, change=made.change["text"] if made.change else "")
             loaded = await self._parts.engine.do(partial(self._apply, made.ruleset, config, asked))
         finally:
-            self.settle.soon()
+            self.compaction.schedule()
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
@@ -151,7 +151,7 @@ class Reload:
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
-    def _apply(self, ruleset: Ruleset, config: Config, asked: Asked) -> Loaded:
+    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Loaded:
         """On the engine's thread, so that whatever is done there next goes by the agent.yaml that is in force."""
         loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
         self.config = config
@@ -160,7 +160,7 @@ class Reload:
 
 def outcome(
     loaded: Loaded, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
-) -> Outcome:
+) -> ReloadResult:
     """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
     before, after = loaded.before.generation, loaded.after.generation
     moved = moves(loaded.before, loaded.after) if before else ""
@@ -185,10 +185,10 @@ def outcome(
         # From nothing, everything is a change: what is in force says more.
         what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
         text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
-    return Outcome(text, data, warnings)
+    return ReloadResult(text, data, warnings)
 
 
-def _note(config: Config, asked: Asked, failure: GeodropError) -> None:
+def _note(config: Config, asked: ChangeRequest, failure: GeodropError) -> None:
     """Write an attempt into the history that came to nothing; that it cannot be written is not worse than that."""
     with suppress(GeodropError), Store(config.state).history.attempt(asked):
         raise failure

@@ -14,22 +14,22 @@ from typing import TYPE_CHECKING
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
+from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.event import Event
 from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
-from geodrop.daemon.parts import Parts
 from geodrop.daemon.reload import Reload
 from geodrop.daemon.schedule import Schedule
 from geodrop.daemon.scrapes import Scrapes
-from geodrop.daemon.server import Server
+from geodrop.daemon.server import ControlServer
 from geodrop.daemon.source import source_of
 from geodrop.daemon.tasks import FIRST_PAUSE, Tasks
 from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
-from geodrop.dataplane.engines import Engines, make_xdp
+from geodrop.dataplane.both import BothEngines, make_xdp
 from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
 from geodrop.operations.boot import boot
 from geodrop.operations.change import by_me
@@ -82,7 +82,7 @@ class Daemon:
         self._config, self._config_path = config, config_path
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
-        parts = Parts(config_path, Notifier(), log, metrics, self._tasks)
+        parts = DaemonContext(config_path, Notifier(), log, metrics, self._tasks)
         self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
         self._reload = Reload(config, parts)
         self._reload.doubt = doubt
@@ -93,12 +93,12 @@ class Daemon:
             "schedule": Schedule(self._reload, parts).run,
             "autoreload": Autoreload(self._reload, parts).run,
             "compile child": self._reload.run,
-            "settle": self._reload.settle.run,
+            "compact": self._reload.compaction.run,
             "tally": self._watch.tally.run,
             "writeback": WriteBack(self._reload, parts).run,
         }
         verbs = Verbs(self._reload, self._watch, parts)
-        self._server = Server(verbs.answer, parts.log, kind_of)
+        self._server = ControlServer(verbs.answer, parts.log, kind_of)
         self._metrics = parts.metrics
         self._verbs, self._scrapes = verbs, Scrapes(self._read_metrics)
 
@@ -293,7 +293,7 @@ def take_over(config: Config) -> Loaded | None:
     What a boot has filled it has read back as well; the first reload compares all of it again.
     """
     store = Store(config.state)
-    digests = (Engines.here().observe().digest, store.intent().digest)
+    digests = (BothEngines.here().observe().digest, store.intent().digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
     if not digest:
         return None

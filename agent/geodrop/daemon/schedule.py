@@ -23,7 +23,7 @@ from geodrop.state.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
     from geodrop.state.store import Intent
 
@@ -37,7 +37,7 @@ Starts = dict[str, int]
 class Schedule:
     """The task that looks at the clock."""
 
-    def __init__(self, reload: Reload, parts: Parts) -> None:
+    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
         self._reload, self._engine, self._log = reload, parts.engine, parts.log
         self._read: tuple[Intent, float] | None = None
 

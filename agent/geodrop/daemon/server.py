@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
     from pathlib import Path
 
-    from geodrop.daemon.listener import Connection
+    from geodrop.daemon.listener import OpenConnection
     from geodrop.daemon.log import Logger
 
 GROUP_OF_READERS = "geodrop-monitor"
@@ -65,7 +65,7 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ControlRequest:
     """What is asked, by whom, and on which socket; `say` tells the client how far it is."""
 
     verb: str
@@ -75,7 +75,7 @@ class Request:
     say: Callable[[str], None]
 
 
-class Server:
+class ControlServer:
     """Both control sockets. `answer` gives the fields of the last message for a request, or raises GeodropError.
 
     `kind_of` sorts requests by their verb: each kind has as many places as another.
@@ -83,7 +83,7 @@ class Server:
 
     def __init__(
         self,
-        answer: Callable[[Request], Awaitable[Mapping[str, Any]]],
+        answer: Callable[[ControlRequest], Awaitable[Mapping[str, Any]]],
         log: Logger,
         kind_of: Callable[[str], str] = lambda _: "any",
     ) -> None:
@@ -139,7 +139,7 @@ class _Door:
 
     def __init__(
         self,
-        answer: Callable[[Request], Awaitable[Mapping[str, Any]]],
+        answer: Callable[[ControlRequest], Awaitable[Mapping[str, Any]]],
         kind_of: Callable[[str], str],
         log: Logger,
         *,
@@ -151,7 +151,7 @@ class _Door:
         self._taken: Counter[tuple[str, int]] = Counter()
         """Places by kind and user."""
 
-    async def serve(self, connection: Connection) -> None:
+    async def serve(self, connection: OpenConnection) -> None:
         """Serve one connection; raises ConnectionError or TimeoutError where the client leaves, or is too slow."""
         peer = Peer.of(connection.channel)
         try:
@@ -164,7 +164,7 @@ class _Door:
                 connection.asked()
                 # Progress is dropped rather than kept for a client that does not read.
                 say = lambda text: connection.offer(frame.encode({"progress": text}))  # noqa: E731 - bound to this one
-                outcome = await self._outcome(Request(verb, args, peer, self._only_reading, say))
+                outcome = await self._outcome(ControlRequest(verb, args, peer, self._only_reading, say))
                 await _write(connection, outcome)
         except GeodropError as failure:
             await _write(connection, _failure(failure))
@@ -182,7 +182,7 @@ class _Door:
             self._taken[kind, uid] -= 1
             self._taken += Counter()  # forgets users who have none
 
-    async def _outcome(self, request: Request) -> Mapping[str, Any]:
+    async def _outcome(self, request: ControlRequest) -> Mapping[str, Any]:
         try:
             return {"exit": 0, **await self._answer(request)}
         except GeodropError as failure:
@@ -192,12 +192,12 @@ class _Door:
             return {"exit": EXIT_BUG, "error": "the daemon met a bug", "next_step": "see journalctl -u geodrop"}
 
 
-async def _read(connection: Connection) -> dict[str, Any]:
+async def _read(connection: OpenConnection) -> dict[str, Any]:
     size = frame.length(await connection.exactly(frame.HEADER.size), frame.MAX_REQUEST)
     return frame.decode(await connection.exactly(size))
 
 
-async def _write(connection: Connection, message: Mapping[str, Any]) -> None:
+async def _write(connection: OpenConnection, message: Mapping[str, Any]) -> None:
     async with asyncio.timeout(ANSWER_SECONDS):
         await connection.send(frame.encode(message))
 

@@ -23,15 +23,15 @@ from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
-from geodrop.state.history import Asked
+from geodrop.state.history import ChangeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from geodrop.daemon.arguments import Argument
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
-    from geodrop.daemon.server import Peer, Request
+    from geodrop.daemon.server import ControlRequest, Peer
     from geodrop.daemon.watch.watch import Watch
     from geodrop.report.pieces import Pieces
 
@@ -48,7 +48,7 @@ CHANGING, READING, LONG = "changing", "reading", "long"
 class Verb:
     """A handler gives the fields of the answer to a request with these arguments, checked."""
 
-    handle: Callable[[Verbs, Request], Awaitable[Mapping[str, Any]]]
+    handle: Callable[[Verbs, ControlRequest], Awaitable[Mapping[str, Any]]]
     kind: str = READING
     arguments: Mapping[str, Argument] = field(default_factory=dict)
 
@@ -56,7 +56,7 @@ class Verb:
 class Verbs:
     """Answers requests, by what the daemon consists of."""
 
-    def __init__(self, reload: Reload, watch: Watch, parts: Parts) -> None:
+    def __init__(self, reload: Reload, watch: Watch, parts: DaemonContext) -> None:
         self._reload = reload
         self._watch = watch
         self._engine, self._tasks = parts.engine, parts.tasks
@@ -65,7 +65,7 @@ class Verbs:
         self._reading_long: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One read that takes long at a time for each user: his next one waits without taking anything."""
 
-    async def answer(self, request: Request) -> Mapping[str, Any]:
+    async def answer(self, request: ControlRequest) -> Mapping[str, Any]:
         """The fields of the answer; raises UsageError, PrivilegeError, and what the verb does."""
         verb = VERBS.get(request.verb)
         if verb is None:
@@ -77,7 +77,7 @@ class Verbs:
         args = checked(request.verb, verb.arguments, request.args)
         return await verb.handle(self, replace(request, args=args))
 
-    async def read_status(self, request: Request | None = None) -> dict[str, Any]:
+    async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
         """The object of `status --json`, for whoever asks, or for metrics."""
         problems = [*self._watch.problems(), *self._tasks.problems()]
         fields = self._watch.as_object()
@@ -94,59 +94,59 @@ class Verbs:
         """The objects of `status --json` and `counters --json`, for metrics."""
         return await self.read_status(), await self._read(read_counters)
 
-    async def status(self, request: Request) -> Mapping[str, Any]:
+    async def status(self, request: ControlRequest) -> Mapping[str, Any]:
         """What is in force, and what the daemon knows beyond it."""
         return {"data": await self.read_status(request)}
 
-    async def counters(self, request: Request) -> Mapping[str, Any]:
+    async def counters(self, request: ControlRequest) -> Mapping[str, Any]:
         """Totals since the first load."""
         return {"data": await self._read(read_counters, request)}
 
-    async def verify(self, request: Request) -> Mapping[str, Any]:
+    async def verify(self, request: ControlRequest) -> Mapping[str, Any]:
         """Kernel against ruleset."""
         return {"data": await self._read_long(read_verify(self._reload.config, **request.args), request)}
 
-    async def explain(self, request: Request) -> Mapping[str, Any]:
+    async def explain(self, request: ControlRequest) -> Mapping[str, Any]:
         """A few addresses, of many that a command has."""
         return {"data": await self._read_long(explain_some(self._reload.config, **request.args), request)}
 
-    async def reload(self, request: Request) -> Mapping[str, Any]:
+    async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Policy and databases anew."""
         outcome = await self._reload.ask(request.say, request.peer.uid)
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
-    async def unload(self, request: Request) -> Mapping[str, Any]:
+    async def unload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
         done = await self._at_once(lambda: remove_all(self._reload.config, _asked(request)), UNLOAD, "unload")
         self._watch.tally.forget()
         self._log.warning("unloaded on request: nothing is dropped any more", kind=Event.UNLOADED)
         return {"data": {"removed": done.removed}, "warnings": list(done.warnings)}
 
-    async def pause(self, request: Request) -> Mapping[str, Any]:
+    async def pause(self, request: ControlRequest) -> Mapping[str, Any]:
         """Drop nothing until a moment."""
         until = request.args["until"]
         done = await self._at_once(lambda: pause(self._reload.config, _asked(request), until), PAUSE, "pause")
-        self._reload.settle.soon()
+        self._reload.compaction.schedule()
         self._log.warning(done.text, kind=Event.PAUSED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
-    async def resume(self, request: Request) -> Mapping[str, Any]:
+    async def resume(self, request: ControlRequest) -> Mapping[str, Any]:
         """End a pause."""
         done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
-        self._reload.settle.soon()
+        self._reload.compaction.schedule()
         self._log.info(done.text, kind=Event.RESUMED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
-    async def rollback(self, request: Request) -> Mapping[str, Any]:
+    async def rollback(self, request: ControlRequest) -> Mapping[str, Any]:
         """Go back to a policy that was in force before."""
         back, generation = request.args["back"], request.args["generation"]
         job = partial(roll_back, self._reload.config, _asked(request), back, generation, quick=True)
         done = await self._engine.do(job)
-        self._reload.settle.soon()
+        self._reload.compaction.schedule()
         self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
-    async def history(self, request: Request) -> Mapping[str, Any]:
+    async def history(self, request: ControlRequest) -> Mapping[str, Any]:
         """What was in force when."""
         count = min(request.args["count"], MAX_ENTRIES)
         entries, problems = await self._read_long(read_history(self._reload.config, count), request)
@@ -162,13 +162,13 @@ class Verbs:
         underway.give_up(what)
         return await self._engine.do(begin, priority)
 
-    async def _read(self, job: Callable[[], T], request: Request | None = None) -> T:
+    async def _read(self, job: Callable[[], T], request: ControlRequest | None = None) -> T:
         """Read something short, in the turn of whoever asked; without a request for the daemon itself."""
         if request is None:
             return await self._reader.do(job, OWN)
         return await self._reader.read(job, _priority(request), request.peer.uid)
 
-    async def _read_long(self, work: Pieces[T], request: Request) -> T:
+    async def _read_long(self, work: Pieces[T], request: ControlRequest) -> T:
         """Read something long, piece by piece, in the turn of whoever asked; of one user one such reading at a time."""
         async with self._reading_long[request.peer.uid]:
             return await self._long_reader.read_long(work, _priority(request), request.peer.uid)
@@ -198,10 +198,10 @@ def may_change(peer: Peer) -> bool:
     return peer.uid in (0, os.geteuid()) or os.getegid() in peer.groups
 
 
-def _priority(request: Request) -> int:
+def _priority(request: ControlRequest) -> int:
     return VISIT if request.only_reading or not may_change(request.peer) else READ
 
 
-def _asked(request: Request) -> Asked:
+def _asked(request: ControlRequest) -> ChangeRequest:
     """Who asked, for the history."""
-    return Asked(request.verb, request.peer.uid, why=request.args.get("why", ""))
+    return ChangeRequest(request.verb, request.peer.uid, why=request.args.get("why", ""))

@@ -12,7 +12,7 @@ from geodrop.errors import GeodropError
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
 
 INTERVAL = 5.0
@@ -21,7 +21,7 @@ INTERVAL = 5.0
 class WriteBack:
     """The task that tries."""
 
-    def __init__(self, reload: Reload, parts: Parts) -> None:
+    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
         self._reload, self._engine, self._log = reload, parts.engine, parts.log
         self._told: tuple[str, ...] = ()
 

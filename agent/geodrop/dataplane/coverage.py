@@ -20,12 +20,12 @@ from geodrop.engine.interfaces import (
 )
 from geodrop.linux.network import VRF, Network, read_network
 from geodrop.nftables.flowtables import NEXT_STEP
-from geodrop.xdp.suits import unreadable
+from geodrop.xdp.requirements import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-    from geodrop.dataplane.engines import Engines
+    from geodrop.dataplane.both import BothEngines
     from geodrop.engine.api import Interface
     from geodrop.linux.network import Link
     from geodrop.nftables.flowtables import Bypass
@@ -50,7 +50,7 @@ class Coverage:
     links: tuple[tuple[str, ...], ...] = ()
 
 
-def read_coverage(configured: Sequence[str], engines: Engines, interfaces: Sequence[Interface]) -> Coverage:
+def read_coverage(configured: Sequence[str], engines: BothEngines, interfaces: Sequence[Interface]) -> Coverage:
     """Of what is in force, as `Engines.observe` gave it; raises UnavailableError."""
     network = read_network()
     found = coverage(configured, network, interfaces, engines.exempt())

@@ -27,7 +27,7 @@ ANSWER_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ClientRequest:
     """One finished request. Times are of CLOCK_MONOTONIC, which all processes of a machine share, in seconds.
 
     `outcome` is the HTTP status line's code such as "200", "no answer", or the text of an unexpected error.
@@ -39,7 +39,7 @@ class Request:
     outcome: str
 
 
-async def request(source: str) -> Request:
+async def request(source: str) -> ClientRequest:
     """One connection from `source`, one request, one answer; or none within TIMEOUT."""
     began = time.monotonic()
     try:
@@ -48,7 +48,7 @@ async def request(source: str) -> Request:
         outcome = "no answer"
     except OSError as error:
         outcome = str(error)
-    return Request(source, began, time.monotonic(), outcome)
+    return ClientRequest(source, began, time.monotonic(), outcome)
 
 
 async def get(source: str) -> str:

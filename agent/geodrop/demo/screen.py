@@ -12,7 +12,7 @@ from geodrop.demo.traffic import answered, strip
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from geodrop.demo.clients import Request
+    from geodrop.demo.clients import ClientRequest
     from geodrop.demo.sources import Client
     from geodrop.demo.traffic import Period
 
@@ -50,7 +50,7 @@ def edit(lines: Iterable[str]) -> None:
         print(f"{INDENT}{messages.paint(line, messages.GREEN if line.startswith('+') else messages.RED)}")
 
 
-def connections(clients: Sequence[Client], period: Period, requests: Sequence[Request]) -> None:
+def connections(clients: Sequence[Client], period: Period, requests: Sequence[ClientRequest]) -> None:
     """Print who connects in a period: a line a client, both families, beside what the policy says."""
     print(f"  {'CLIENT':<9}{'POLICY':<8}{'IPv4 SOURCE':<17}{'ANSWERED':<10}{'IPv6 SOURCE':<22}ANSWERED")
     inside = period.within(requests)
@@ -65,11 +65,11 @@ def connections(clients: Sequence[Client], period: Period, requests: Sequence[Re
     print(end="", flush=True)
 
 
-def _answered(requests: Sequence[Request], source: str | None) -> str:
+def _answered(requests: Sequence[ClientRequest], source: str | None) -> str:
     return "" if source is None else "{} of {}".format(*answered(requests, source))
 
 
-def timeline(clients: Sequence[Client], before: Period, after: Period, requests: Sequence[Request]) -> None:
+def timeline(clients: Sequence[Client], before: Period, after: Period, requests: Sequence[ClientRequest]) -> None:
     """Print each request of the clients around a switch: before `geodrop load`, while it ran, and after."""
     # Requests that are not answered end late: what has ended by now began a timeout ago, or earlier.
     seconds = after.ended - after.began - TIMEOUT
@@ -90,7 +90,7 @@ def timeline(clients: Sequence[Client], before: Period, after: Period, requests:
     print("  a sign for each request: # answered, . not answered", flush=True)
 
 
-def comparison(switches: Mapping[str, Period], requests: Sequence[Request]) -> None:
+def comparison(switches: Mapping[str, Period], requests: Sequence[ClientRequest]) -> None:
     """Print how a changed policy was loaded on each engine, beside each other; `switches` has the period after it."""
     rows = {
         "`geodrop load` of a changed policy": [f"{one.began - one.loading:.2f} s" for one in switches.values()],

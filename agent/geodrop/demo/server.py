@@ -26,7 +26,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing: the clients report what came back."""
 
 
-class Server(ThreadingHTTPServer):
+class DemoServer(ThreadingHTTPServer):
     """Listens on IPv6 and, through mapped addresses, on IPv4."""
 
     address_family = socket.AF_INET6
@@ -46,7 +46,7 @@ class Server(ThreadingHTTPServer):
 def main() -> None:
     """Serve until the demo ends."""
     allow_ipv6()
-    server = Server(("::", PORT), Handler)
+    server = DemoServer(("::", PORT), Handler)
     say_ready()
     end_with_the_demo()
     server.serve_forever()

@@ -14,14 +14,14 @@ from geodrop.demo.clients import INTERVAL
 from geodrop.demo.network import API, INTERFACE, PORT, add_addresses, two_namespaces
 from geodrop.demo.sources import choose_clients
 from geodrop.demo.traffic import OUTCOMES, Period, Traffic, across
-from geodrop.demo.verbs import CONFIG, Verbs
+from geodrop.demo.verbs import CONFIG, DemoVerbs
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from geodrop.demo.clients import Request
+    from geodrop.demo.clients import ClientRequest
     from geodrop.demo.sources import Client
 
 FIRST, SECOND = "policy", "edited"
@@ -35,7 +35,7 @@ LOOK = 3.0
 class Demo:
     """What every act works with."""
 
-    verbs: Verbs
+    verbs: DemoVerbs
     clients: Sequence[Client]
     sources: Sequence[str]
     traffic: Traffic
@@ -53,7 +53,7 @@ def play(folder: Path) -> None:
     (folder / f"{SECOND}.yaml").write_text(policies.edited(policies.example()))
     (folder / CONFIG).write_text(f"state: {folder / 'state'}\ninterfaces: [{INTERFACE}]\n")
     with two_namespaces() as (api, outside):
-        verbs = Verbs(folder, api)
+        verbs = DemoVerbs(folder, api)
         clients = choose_clients(verbs, "--policy", f"{FIRST}.yaml", "--database", NAME)
         sources = [source for client in clients for source in client.sources.values()]
         add_addresses(outside, map(ip_address, sources))
@@ -152,7 +152,7 @@ def on_xdp(demo: Demo, before: Period) -> list[Period]:
     return [taken, back]
 
 
-def agree(requests: Sequence[Request], periods: Sequence[Period]) -> None:
+def agree(requests: Sequence[ClientRequest], periods: Sequence[Period]) -> None:
     """The end: every request of every period against the verdicts; raises ApplyError with those that differ."""
     # Each period holds until the next load: what is printed in between is under traffic, too.
     whole = [*(replace(one, ended=then.loading) for one, then in pairwise(periods)), periods[-1]]

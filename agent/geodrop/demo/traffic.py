@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.demo.clients import Request
+from geodrop.demo.clients import ClientRequest
 from geodrop.errors import ApplyError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Traffic:
     def __init__(self, clients: Namespace, sources: Sequence[str]) -> None:
         """Start the traffic: every source asks, again and again, until the namespace ends."""
         self._clients = clients
-        self.seen: list[Request] = []
+        self.seen: list[ClientRequest] = []
         clients.given.write(json.dumps(list(sources)) + "\n")
         clients.given.flush()
         self._reader = threading.Thread(target=self._gather, daemon=True)
@@ -33,9 +33,9 @@ class Traffic:
 
     def _gather(self) -> None:
         for line in self._clients.said:
-            self.seen.append(Request(**json.loads(line)))
+            self.seen.append(ClientRequest(**json.loads(line)))
 
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[ClientRequest]:
         """Every request that has ended so far; raises ApplyError if no more will come."""
         if not self._reader.is_alive():
             raise ApplyError("the demo's clients have ended early", "see what they said above")
@@ -55,7 +55,7 @@ class Period:
     ended: float
     verdicts: Mapping[str, str]
 
-    def within(self, requests: Iterable[Request]) -> list[Request]:
+    def within(self, requests: Iterable[ClientRequest]) -> list[ClientRequest]:
         """The requests of its sources that began and ended in this period: those that saw nothing of another one."""
         return [
             one
@@ -63,7 +63,7 @@ class Period:
             if one.source in self.verdicts and self.began <= one.began and one.ended <= self.ended
         ]
 
-    def wrong(self, requests: Iterable[Request]) -> list[Request]:
+    def wrong(self, requests: Iterable[ClientRequest]) -> list[ClientRequest]:
         """Those of them whose outcome is not the one their source's verdict leads to."""
         return [one for one in self.within(requests) if one.outcome != OUTCOMES[self.verdicts[one.source]]]
 
@@ -74,13 +74,13 @@ def across(before: Period, after: Period) -> Period:
     return Period(before.loading, before.began, after.ended, same)
 
 
-def answered(requests: Iterable[Request], source: str) -> tuple[int, int]:
+def answered(requests: Iterable[ClientRequest], source: str) -> tuple[int, int]:
     """How many requests of a source were answered, and how many there were."""
     outcomes = [one.outcome for one in requests if one.source == source]
     return outcomes.count(OUTCOMES["accept"]), len(outcomes)
 
 
-def strip(requests: Iterable[Request], source: str, began: float, ended: float) -> str:
+def strip(requests: Iterable[ClientRequest], source: str, began: float, ended: float) -> str:
     """The requests that a source began in a span of time, in order, a sign each: `#` answered, `.` not."""
     inside = [one for one in requests if one.source == source and began <= one.began < ended]
     inside.sort(key=lambda one: one.began)

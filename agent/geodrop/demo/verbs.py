@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CONFIG = "agent.yaml"
 
 
-class Place(Protocol):
+class CommandHost(Protocol):
     """Where commands are run: a network namespace of the demo."""
 
     def inside(self, command: Sequence[str]) -> list[str]:
@@ -25,11 +25,11 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Verbs:
+class DemoVerbs:
     """Runs verbs with `folder` as the current one; there `agent.yaml` names a state directory, so that none is left."""
 
     folder: Path
-    namespace: Place
+    namespace: CommandHost
 
     def run(self, *arguments: str, given: str | None = None) -> str:
         """What a verb prints on stdout; `given` is its standard input.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from geodrop.doctor.finding import MISSING, NOTE, OK, Finding, asked
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, libbpf
-from geodrop.linux.apart import apart
+from geodrop.linux.namespace import in_new_namespace
 from geodrop.xdp.pins import Pins
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def findings() -> Iterator[Finding]:
             "large MTUs go by generic",
             (),
         ),
-        ("xdp: links", lambda: apart(_link), UNUSABLE, STOPS),
+        ("xdp: links", lambda: in_new_namespace(_link), UNUSABLE, STOPS),
     ):
         yield _tried(name, probe, cost, stops)
     if libbpf.has_tai_clock():

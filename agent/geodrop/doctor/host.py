@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.doctor.finding import MISSING, NOTE, OK, Finding
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.linux.libc import LIBC
@@ -44,7 +44,7 @@ def findings(config: Config) -> Iterator[Finding]:
 
 def _in_force() -> Finding:
     try:
-        observed = Engines.here().observe()
+        observed = BothEngines.here().observe()
     except (PrivilegeError, UnavailableError) as error:
         return Finding("in force", NOTE, f"cannot be read: {error.message}", "", error.next_step)
     if not observed.generation:

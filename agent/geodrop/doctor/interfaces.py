@@ -8,13 +8,13 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.doctor.finding import MISSING, NOTE, OK, Finding
 from geodrop.engine.interfaces import select
 from geodrop.errors import UnavailableError
 from geodrop.linux.network import VRF
 from geodrop.xdp import links
-from geodrop.xdp.suits import unreadable
+from geodrop.xdp.requirements import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,7 +50,7 @@ def findings(wanted: Sequence[str]) -> Iterator[Finding]:
         yield Finding(
             "interfaces: IPsec", NOTE, "in use: the kernel holds states", cost, "leave engine at auto or nftables"
         )
-    xdp = Engines.here().xdp
+    xdp = BothEngines.here().xdp
     ours = set(xdp.attached()) if xdp else set()
     for link in selection.present:
         yield _refused(link) or _port(link, selection) or _interface(link.name, link.index, ours)

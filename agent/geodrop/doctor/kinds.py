@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.nftables import lookups, observe, program, selectors, transport
+from geodrop.nftables import lookups, matches, readback, render, transport
 from geodrop.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink import messages
 from geodrop.nftables.netlink.connection import Connection
@@ -22,7 +22,7 @@ from geodrop.nftables.netlink.expressions import (
     PROHIBITED,
     RESET,
     RETURN,
-    Count,
+    NamedCounter,
     goto,
     jump,
 )
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from geodrop.nftables.netlink.expressions import Expression
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
 
 CHAIN, TARGET, COUNTER = "tried", "target", "counter"
 EVERY_LOAD = "the nftables engine cannot be used"
@@ -50,7 +50,7 @@ class Kind:
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
 
-    def requests(self) -> Iterator[Request]:
+    def requests(self) -> Iterator[NetlinkRequest]:
         """Make what it leads to, then the rules."""
         yield from map(messages.new_counter, self.counters)
         for map_ in self.maps:
@@ -68,14 +68,12 @@ def _map(space: Space) -> Map:
 
 
 def _lookup(family: int) -> tuple[Expression, ...]:
-    return lookups.rules(selectors.family(family), selectors.SOURCE[family], [lookups.Shard(f"ipv{family}")])[
-        0
-    ].expressions
+    return lookups.rules(matches.family(family), matches.SOURCE[family], [lookups.Shard(f"ipv{family}")])[0].expressions
 
 
 KINDS = (
     Kind("verdicts", "NF_TABLES", ((ACCEPT,), (DROP,), (RETURN,), (jump(TARGET),), (goto(TARGET),))),
-    Kind("interfaces by name and number", "NF_TABLES", (selectors.interface("a"), selectors.interface_number(1))),
+    Kind("interfaces by name and number", "NF_TABLES", (matches.interface("a"), matches.interface_number(1))),
     Kind(
         "ports and protocols",
         "NF_TABLES",
@@ -89,13 +87,13 @@ KINDS = (
             transport.PROTECTED[-1].destination_ports([6], [(1, 1), (3, 4)]),
         ),
     ),
-    Kind("later fragments", "NF_TABLES", (selectors.later_fragment(4), selectors.later_fragment(6))),
+    Kind("later fragments", "NF_TABLES", (matches.later_fragment(4), matches.later_fragment(6))),
     Kind(
         "control traffic",
         "NF_TABLES",
         (VISIBLE.icmp_errors(), VISIBLE.neighbour_discovery(), VISIBLE.dhcp(4, 67, 68)),
     ),
-    Kind("counters", "NFT_OBJREF, NFT_COUNTER", ((Count(COUNTER),),), counters=(COUNTER,)),
+    Kind("counters", "NFT_OBJREF, NFT_COUNTER", ((NamedCounter(COUNTER),),), counters=(COUNTER,)),
     Kind(
         "verdict maps of intervals",
         "NF_TABLES",
@@ -109,10 +107,10 @@ KINDS = (
     Kind(
         "kinds of interfaces",
         "NF_TABLES",
-        (selectors.of_kinds(["veth", "bridge"]),),
+        (matches.of_kinds(["veth", "bridge"]),),
         "nothing can be loaded at boot without `interfaces` in agent.yaml",
     ),
-    Kind("the clock", "NF_TABLES", (selectors.before(1),), "`starts` and `pause` cannot be enforced"),
+    Kind("the clock", "NF_TABLES", (matches.before(1),), "`starts` and `pause` cannot be enforced"),
     Kind(
         "reject",
         "NFT_REJECT_INET",
@@ -130,8 +128,8 @@ def missing(kinds: Sequence[Kind] = KINDS) -> list[tuple[Kind, str]]:
     """
     refused = []
     with Connection() as connection:
-        chains = (program.base_chain(), Chain(CHAIN, "", ()), Chain(TARGET, "", ()))
-        connection.transaction([messages.new_table(observe.TABLE_COMMENT), *map(messages.new_chain, chains)])
+        chains = (render.base_chain(), Chain(CHAIN, "", ()), Chain(TARGET, "", ()))
+        connection.transaction([messages.new_table(readback.TABLE_COMMENT), *map(messages.new_chain, chains)])
         for kind in kinds:
             try:
                 connection.transaction(kind.requests())

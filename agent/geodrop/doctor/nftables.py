@@ -8,13 +8,13 @@ from geodrop.doctor import kinds
 from geodrop.doctor.finding import MISSING, NOTE, OK, Finding, asked
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.linux import capabilities
-from geodrop.linux.apart import apart
-from geodrop.nftables import flowtables, names, observe, program
+from geodrop.linux.namespace import in_new_namespace
+from geodrop.nftables import flowtables, names, readback, render
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink import messages, uapi, wire
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.uapi import Flag, Message
-from geodrop.nftables.netlink.wire import Request
+from geodrop.nftables.netlink.wire import NetlinkRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ def findings() -> Iterator[Finding]:
     else:
         yield Finding("nftables: capabilities", OK, " ".join(capabilities.NFTABLES))
     try:
-        refused = apart(_refused)
+        refused = in_new_namespace(_refused)
     except PrivilegeError as error:
         # Only asked, then: nothing of this namespace is changed by it.
         cost = "the nftables engine cannot be used"
@@ -53,7 +53,7 @@ def place() -> Finding:
     """Whether the table's name is free, ours, or somebody else's; asks this namespace, and changes nothing."""
     with Connection() as connection:
         try:
-            found = observe.read_table(connection)
+            found = readback.read_table(connection)
         except UnavailableError as error:
             cost = "geodrop does not touch it, and cannot use nftables"
             return Finding("nftables: table", MISSING, error.message, cost, error.next_step, STOPS)
@@ -64,14 +64,14 @@ def place() -> Finding:
 def before_us() -> Iterator[Finding]:
     """Chains of others, of the family inet, that packets meet in prerouting before geodrop's."""
     with Connection() as connection:
-        for answer in connection.dump(Request(Message.GETCHAIN, Flag.REQUEST | Flag.DUMP, b"", "read chains")):
+        for answer in connection.dump(NetlinkRequest(Message.GETCHAIN, Flag.REQUEST | Flag.DUMP, b"", "read chains")):
             found = wire.parse(answer)
-            table, chain = wire.text(found[uapi.Chain.TABLE]), messages.read_chain(found, ())
+            table, chain = wire.text(found[uapi.ChainAttribute.TABLE]), messages.read_chain(found, ())
             hook = chain.hook
-            if table == names.TABLE or hook is None or hook.number != program.HOOK.number:
+            if table == names.TABLE or hook is None or hook.number != render.HOOK.number:
                 continue
-            if hook.priority <= program.HOOK.priority:
-                where = f"inet {table} {chain.name}, priority {hook.priority}, comes before {program.HOOK.priority}"
+            if hook.priority <= render.HOOK.priority:
+                where = f"inet {table} {chain.name}, priority {hook.priority}, comes before {render.HOOK.priority}"
                 cost = "what it drops geodrop neither judges nor counts; what it accepts is judged all the same"
                 yield Finding("nftables: chains before", NOTE, where, cost, f"nft list table inet {table}")
 

@@ -25,7 +25,7 @@ EXCERPT = 110
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Place:
+class Position:
     """A position in a file; line and column count from 1."""
 
     file: str
@@ -40,7 +40,7 @@ class Place:
 class Problem:
     """One mistake or warning; `source` is the line of the file, for the caret."""
 
-    place: Place
+    place: Position
     message: str
     severity: Severity = "error"
     source: str = field(default="", compare=False)
@@ -56,7 +56,7 @@ class Problem:
         return text
 
 
-class Report:
+class ProblemReport:
     """Collects the problems of one file, each with its line of the text."""
 
     def __init__(self, file: str, lines: Sequence[str]) -> None:
@@ -80,11 +80,11 @@ class Report:
         """Whether further errors are only counted."""
         return len(self._found["error"]) >= MAX_PROBLEMS
 
-    def error(self, place: Place, message: str) -> None:
+    def error(self, place: Position, message: str) -> None:
         """Something that keeps the file from being used."""
         self._add(place, message, "error")
 
-    def warning(self, place: Place, message: str) -> None:
+    def warning(self, place: Position, message: str) -> None:
         """Something that is allowed, but perhaps not meant."""
         self._add(place, message, "warning")
 
@@ -104,7 +104,7 @@ class Report:
             return f"; did you mean {shown(close[0])}?"
         return f"; write one of: {', '.join(map(clean, known))}" if 0 < len(known) <= MAX_LISTED else ""
 
-    def _add(self, place: Place, message: str, severity: Severity) -> None:
+    def _add(self, place: Position, message: str, severity: Severity) -> None:
         found = self._found[severity]
         if len(found) >= MAX_PROBLEMS:
             self._left_out += 1

@@ -12,13 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from geodrop.document.problems import shown
-from geodrop.document.tree import Listing, Node, Scalar, Table
+from geodrop.document.tree import KeyTable, Listing, Node, Scalar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from geodrop.document.keys import Keys
-    from geodrop.document.problems import Place, Report
+    from geodrop.document.problems import Position, ProblemReport
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -28,9 +28,9 @@ class UnreadableError(ValueError):
     """A text is not what is asked for; the message is the second half of a sentence: what is wrong, what to write."""
 
 
-def table(report: Report, node: Node, what: str) -> Table | None:
+def table(report: ProblemReport, node: Node, what: str) -> KeyTable | None:
     """The node, if it is a table."""
-    if isinstance(node, Table):
+    if isinstance(node, KeyTable):
         return node
     report.error(node.place, f"{what} {_instead(node)}; write  name: value  pairs, or {{}} for none")
     return None
@@ -40,9 +40,9 @@ def table(report: Report, node: Node, what: str) -> Table | None:
 class Fields:
     """The values of a table by key, and what the table is; a method for a key that is not there gives None."""
 
-    report: Report
+    report: ProblemReport
     what: str
-    place: Place
+    place: Position
     nodes: Mapping[str, Node]
 
     def value(self, key: str, parse: Callable[[str], T]) -> T | None:
@@ -54,7 +54,7 @@ class Fields:
         return self.value(key, partial(_choice, self.report, choices))
 
 
-def fields(report: Report, node: Node, what: str, known: Keys) -> Fields:
+def fields(report: ProblemReport, node: Node, what: str, known: Keys) -> Fields:
     """The known keys of a table, the others reported and left out; no keys if it is no table."""
     found = table(report, node, what)
     nodes = {}
@@ -66,7 +66,7 @@ def fields(report: Report, node: Node, what: str, known: Keys) -> Fields:
     return Fields(report, what, node.place, nodes)
 
 
-def listing(report: Report, node: Node, what: str) -> tuple[Node, ...]:
+def listing(report: ProblemReport, node: Node, what: str) -> tuple[Node, ...]:
     """The items of a list; none if it is no list."""
     if isinstance(node, Listing):
         return node.items
@@ -76,7 +76,7 @@ def listing(report: Report, node: Node, what: str) -> tuple[Node, ...]:
     return ()
 
 
-def value(report: Report, node: Node, what: str, parse: Callable[[str], T]) -> T | None:
+def value(report: ProblemReport, node: Node, what: str, parse: Callable[[str], T]) -> T | None:
     """What `parse` makes of a text; it raises UnreadableError."""
     if not isinstance(node, Scalar) or (node.plain and not node.text):
         report.error(node.place, f"{what} {_instead(node)}; {_text_for(node)}")
@@ -88,13 +88,13 @@ def value(report: Report, node: Node, what: str, parse: Callable[[str], T]) -> T
         return None
 
 
-def values(report: Report, node: Node, what: str, parse: Callable[[str], T]) -> list[T]:
+def values(report: ProblemReport, node: Node, what: str, parse: Callable[[str], T]) -> list[T]:
     """What `parse` makes of each item of a list; the unreadable ones are left out."""
     found = [value(report, item, f"entry of {what}", parse) for item in listing(report, node, what)]
     return [item for item in found if item is not None]
 
 
-def _choice(report: Report, choices: type[E], text: str) -> E:
+def _choice(report: ProblemReport, choices: type[E], text: str) -> E:
     words = [str(choice) for choice in choices]
     if text not in words:
         raise UnreadableError(f"{shown(text)} is not known{report.meant(text, words)}")
@@ -103,7 +103,7 @@ def _choice(report: Report, choices: type[E], text: str) -> E:
 
 def _instead(node: Node) -> str:
     match node:
-        case Table():
+        case KeyTable():
             return "is a table"
         case Listing():
             return "is a list"
@@ -116,9 +116,11 @@ def _instead(node: Node) -> str:
 def _text_for(node: Node) -> str:
     """What to write for a node that should have been a text: mostly a space too many, or quotes too few."""
     match node:
-        case Table(entries=((Scalar(text=key), Scalar(text=text)),)) if key in ("group", "list", "continent") and text:
+        case KeyTable(entries=((Scalar(text=key), Scalar(text=text)),)) if (
+            key in ("group", "list", "continent") and text
+        ):
             return f"write {key}:{text[:40]}, without a space"
-        case Table():
+        case KeyTable():
             return "write one value; put quotes round a value that has a colon, such as an IPv6 prefix in [...]"
         case Listing():
             return "write one value"

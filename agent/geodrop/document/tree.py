@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from geodrop.document.problems import Place, Report, shown
+from geodrop.document.problems import Position, ProblemReport, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ class Scalar:
     """A text as written, without its quotes; `plain` if it had none."""
 
     text: str
-    place: Place
+    place: Position
     plain: bool = True
 
 
@@ -58,44 +58,44 @@ class Listing:
     """A list."""
 
     items: tuple[Node, ...]
-    place: Place
+    place: Position
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class KeyTable:
     """Keys and values in the order written; every key is there once."""
 
     entries: tuple[tuple[Scalar, Node], ...]
-    place: Place
+    place: Position
 
 
-Node = Scalar | Listing | Table
+Node = Scalar | Listing | KeyTable
 
 
-def read_document(data: bytes, file: str) -> tuple[str, Node | None, Report]:
+def read_document(data: bytes, file: str) -> tuple[str, Node | None, ProblemReport]:
     """The text of a file, the root of its tree, and the report of what is wrong, for its reader to go on with.
 
     The root is None if the file is empty, or if no tree can be made of it.
     """
     if len(data) > MAX_SIZE:
-        report = Report(file, ())
+        report = ProblemReport(file, ())
         message = f"{len(data):,} bytes, {MAX_SIZE:,} is the most; move long lists of prefixes to list files"
-        report.error(Place(file, 1, 1), message)
+        report.error(Position(file, 1, 1), message)
         return "", None, report
     try:
         text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         before = LINE_BREAK.split(data[: error.start].decode())
-        report = Report(file, LINE_BREAK.split(data.decode(errors="replace")))
-        place = Place(file, len(before), len(before[-1]) + 1)
+        report = ProblemReport(file, LINE_BREAK.split(data.decode(errors="replace")))
+        place = Position(file, len(before), len(before[-1]) + 1)
         report.error(place, f"byte 0x{data[error.start]:02x} is not UTF-8; save the file as UTF-8")
         return "", None, report
     lines = LINE_BREAK.split(text)
-    report = Report(file, lines)
+    report = ProblemReport(file, lines)
     for number, line in enumerate(lines, 1):
         for match in HIDDEN.finditer(line):
             message = f"character U+{ord(match[0]):04X} is not allowed, since it does not show; remove it"
-            report.error(Place(file, number, match.start() + 1), message)
+            report.error(Position(file, number, match.start() + 1), message)
     return text, None if report.failed else _Tree(report, lines).build(text), report
 
 
@@ -107,15 +107,15 @@ class _Open:
     """
 
     table: bool
-    place: Place
+    place: Position
     items: list[Node | None]
 
 
 class _Tree:
-    def __init__(self, report: Report, lines: Sequence[str]) -> None:
+    def __init__(self, report: ProblemReport, lines: Sequence[str]) -> None:
         self._report = report
         self._lines = lines
-        self._end = Place(report.file, len(lines), len(lines[-1]) + 1)
+        self._end = Position(report.file, len(lines), len(lines[-1]) + 1)
 
     def build(self, text: str) -> Node | None:
         """The root, if there is one; reports what is wrong, and stops where YAML itself is broken."""
@@ -126,12 +126,12 @@ class _Tree:
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             # What has no place in either parser: for one, escapes above U+10FFFF in the one that is written in Python.
             self._report.error(
-                Place(self._report.file, 1, 1), f"not YAML ({error}); remove what is out of the ordinary"
+                Position(self._report.file, 1, 1), f"not YAML ({error}); remove what is out of the ordinary"
             )
         return None
 
     def _build(self, events: Iterable[Any]) -> Node | None:
-        stack = [_Open(table=False, place=Place(self._report.file, 1, 1), items=[])]
+        stack = [_Open(table=False, place=Position(self._report.file, 1, 1), items=[])]
         for event in events:
             place = self._place(event.start_mark)
             match event:
@@ -160,7 +160,7 @@ class _Tree:
     def _listing(self, done: _Open) -> Listing:
         return Listing(tuple(item for item in done.items if item is not None), done.place)
 
-    def _table(self, done: _Open) -> Table:
+    def _table(self, done: _Open) -> KeyTable:
         entries: dict[str, tuple[Scalar, Node]] = {}
         for key, value in zip(done.items[::2], done.items[1::2], strict=True):
             if key is None:
@@ -175,17 +175,17 @@ class _Tree:
                 self._report.error(key.place, message)
             elif value is not None:
                 entries[key.text] = (key, value)
-        return Table(tuple(entries.values()), done.place)
+        return KeyTable(tuple(entries.values()), done.place)
 
-    def _refuse_properties(self, event: Any, place: Place) -> None:  # noqa: ANN401 - events of three classes
+    def _refuse_properties(self, event: Any, place: Position) -> None:  # noqa: ANN401 - events of three classes
         if event.tag is not None:
             self._report.error(place, f"tags ({shown(event.tag)}) are not supported; write the value alone")
         if event.anchor is not None:
             self._report.error(place, "anchors (&name) are not supported; write a group or list, and name that")
 
-    def _place(self, mark: Any) -> Place:  # noqa: ANN401 - the two parsers have marks of their own
+    def _place(self, mark: Any) -> Position:  # noqa: ANN401 - the two parsers have marks of their own
         # What is left out at the end of the text, libyaml places in the line after the last one.
-        return min(Place(self._report.file, mark.line + 1, mark.column + 1), self._end)
+        return min(Position(self._report.file, mark.line + 1, mark.column + 1), self._end)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark

@@ -53,7 +53,7 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class Total:
     """One line of `counters`: packets and bytes (IP length) of one service and family.
 
     `label` is the region, list or prefix of a counter class; None in the one line a service and family has for
@@ -98,7 +98,7 @@ class KernelVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class ApplyReport:
     """What an apply did: `seconds` a phase (fill, switch, verify, delete); `note` what went less than well after it."""
 
     generation: int
@@ -120,7 +120,7 @@ class Enforced(Protocol):
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: structure, no data."""
 
-    def counters(self) -> list[Count]:
+    def counters(self) -> list[Total]:
         """Totals since the first load."""
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
@@ -136,7 +136,7 @@ class Engine(Enforced, Protocol):
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Make the kernel match, atomically, verify by reading back, then remove the previous generation.
 
         Raises ApplyError with the previous generation still in force. Interface names may end in `*`.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING
 
-from geodrop.engine import rung2
+from geodrop.engine import control_traffic
 from geodrop.ruleset.explain import explain
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ LOCAL: dict[int, Address] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:d
 SOURCE_PORT = 40_000
 """Of no protocol that rung 2 knows."""
 
-_ECHO = {rung2.ICMP: 8, rung2.ICMPV6: 128}
+_ECHO = {control_traffic.ICMP: 8, control_traffic.ICMPV6: 128}
 _SYN = 0x02
 
 
@@ -82,8 +82,8 @@ def _port(ruleset: Ruleset, service: ServiceSpec, local: Address) -> tuple[int, 
 def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterator[tuple[int, int]]:
     meta = ruleset.meta
     for protocol, ranges, never in (
-        (rung2.TCP, service.tcp, meta.never_drop_tcp),
-        (rung2.UDP, service.udp, meta.never_drop_udp),
+        (control_traffic.TCP, service.tcp, meta.never_drop_tcp),
+        (control_traffic.UDP, service.udp, meta.never_drop_udp),
     ):
         edges = {first for first, _ in ranges} | {last for _, last in ranges}
         if not ranges:
@@ -94,7 +94,9 @@ def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterato
             if 0 < port <= 0xFFFF and not _covered(never, port):
                 yield protocol, port
     for protocol in service.protocols:
-        if protocol not in {rung2.TCP, rung2.UDP} and protocol != (rung2.ICMPV6 if version == 4 else rung2.ICMP):
+        if protocol not in {control_traffic.TCP, control_traffic.UDP} and protocol != (
+            control_traffic.ICMPV6 if version == 4 else control_traffic.ICMP
+        ):
             yield protocol, 0
 
 
@@ -112,7 +114,7 @@ def _takes(service: ServiceSpec, protocol: int, port: int, local: Address) -> bo
         return False
     if protocol in service.protocols or not (service.tcp or service.udp or service.protocols):
         return True
-    return _covered({rung2.TCP: service.tcp, rung2.UDP: service.udp}.get(protocol, ()), port)
+    return _covered({control_traffic.TCP: service.tcp, control_traffic.UDP: service.udp}.get(protocol, ()), port)
 
 
 def _covered(ranges: Ranges, port: int) -> bool:
@@ -142,9 +144,9 @@ def _places(zones: array[int], zone: int) -> int:
 
 def _packet(source: Address, local: Address, protocol: int, port: int) -> bytes:
     """IP and what follows; checksums are left out, since nobody who judges reads them."""
-    if protocol == rung2.TCP:
+    if protocol == control_traffic.TCP:
         inner = struct.pack("!HHIIBBHHH", SOURCE_PORT, port, 1, 0, 5 << 4, _SYN, 1024, 0, 0)
-    elif protocol == rung2.UDP:
+    elif protocol == control_traffic.UDP:
         inner = struct.pack("!HHHH", SOURCE_PORT, port, 8, 0)
     else:
         inner = bytes([_ECHO.get(protocol, 0)]).ljust(20, b"\0")

@@ -17,7 +17,7 @@ from geodrop.geo.section import EVERYTHING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.geo.section import Section
+    from geodrop.geo.section import DataSection
 
 LOOKED_AT = 100
 """Records whose fields are looked at."""
@@ -76,7 +76,7 @@ SUBJECTS = (
 """The first that fits is named."""
 
 
-def objection(database_type: str, section: Section, offsets: Sequence[int], *, knows_countries: bool) -> str | None:
+def objection(database_type: str, section: DataSection, offsets: Sequence[int], *, knows_countries: bool) -> str | None:
     """Why a database cannot say where addresses are, as a sentence without the file's name; None if it can."""
     fields = _fields(section, offsets)
     subject = next((one for one in SUBJECTS if any(mark <= fields for mark in one.marks)), None)
@@ -97,7 +97,7 @@ def objection(database_type: str, section: Section, offsets: Sequence[int], *, k
     return f"{database_type!a} holds values of type {type(section.readable(offsets[0])).__name__}, no countries"
 
 
-def _fields(section: Section, offsets: Sequence[int]) -> frozenset[str]:
+def _fields(section: DataSection, offsets: Sequence[int]) -> frozenset[str]:
     """The fields that the first records have, all together."""
     found: set[str] = set()
     for offset in offsets[:LOOKED_AT]:

@@ -15,7 +15,7 @@ from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
 from geodrop.geo.partition import distinct
 from geodrop.geo.records import RegionReader, plain, strange_codes
-from geodrop.geo.section import Section
+from geodrop.geo.section import DataSection
 from geodrop.policy.countries import UNKNOWN, Region
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Database:
     ipv4: Partition
     ipv6: Partition
     warnings: tuple[str, ...]
-    _section: Section = field(repr=False, compare=False)
+    _section: DataSection = field(repr=False, compare=False)
     _tree: Tree = field(repr=False, compare=False)
 
     @classmethod
@@ -62,7 +62,7 @@ class Database:
             data = _read(data, name)
         metadata = read_metadata(data, name)
         tree = read_tree(data, metadata)
-        section = Section(data, metadata.data_start, name)
+        section = DataSection(data, metadata.data_start, name)
         reader = RegionReader(section, name)
         found = reader.regions(tree.offsets)
         knows = any(region.country for region in found)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import DataError
-from geodrop.geo.section import Section, damaged
+from geodrop.geo.section import DataSection, damaged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,7 +56,7 @@ def read_metadata(data: Buffer, name: str) -> Metadata:
         what = "it is empty" if not len(data) else "not a MaxMind DB file, or its end is missing"
         raise DataError(f"{name}: {what}", "give the .mmdb file of a GeoIP database, fetched in full and unpacked")
     start = marker + len(MARKER)
-    section = Section(data, start, name)
+    section = DataSection(data, start, name)
     # Descriptions in many languages stand beside these fields, and decide nothing.
     fields = section.fields(start, FIELDS)
     if fields is None:

@@ -27,7 +27,7 @@ from geodrop.policy.countries import CONTINENTS, UNKNOWN, UNKNOWN_CODES, Region,
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from geodrop.geo.section import Reference, Section
+    from geodrop.geo.section import DataSection, Reference
 
 WANTED = frozenset(
     {
@@ -48,7 +48,7 @@ class RegionReader:
     `strange` collects the country codes met that are neither countries nor known to stand for none.
     """
 
-    def __init__(self, section: Section, name: str) -> None:
+    def __init__(self, section: DataSection, name: str) -> None:
         self.strange: set[str] = set()
         self._section = section
         # Bounded, since a file whose records share nothing would otherwise be held in memory whole.

@@ -54,7 +54,7 @@ def damaged(name: str, what: str) -> DataError:
     return DataError(f"{name}: damaged database: {what}", "fetch it again and compare its checksum with the vendor's")
 
 
-class Section:
+class DataSection:
     """A data section that starts at byte `start` of the file; `name` is how messages call the file."""
 
     def __init__(self, data: Buffer, start: int, name: str) -> None:

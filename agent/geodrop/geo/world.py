@@ -45,7 +45,7 @@ class World:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """What is known of one address, be it special or not.
 
     `region` is what the databases say, with corrections applied. `correction` is the corrected network that holds the
@@ -78,13 +78,13 @@ class RegionMap:
         """The same without the databases, which take far more memory; `locate` then knows nothing of them."""
         return replace(self, _databases=())
 
-    def locate(self, address: Address) -> Place:
+    def locate(self, address: Address) -> Location:
         """What is known of an address as it stands; an embedded one is not looked at."""
         asked = address.version == 4 or address in GLOBAL_UNICAST
         database = _answering(self._databases, address) if asked else None
         region = database.region_at(address) if database else UNKNOWN
         correction = self._corrections.at(address) if self._corrections else None
-        return Place(
+        return Location(
             region=correction[1] if correction else region,
             correction=correction[0] if correction else None,
             database=database.name if database else None,

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from geodrop.nftables.model import MapHeader
     from geodrop.nftables.netlink.connection import Connection
-    from geodrop.nftables.netlink.expressions import Verdict
+    from geodrop.nftables.netlink.expressions import RuleVerdict
 
-    Element = tuple[bytes, bool, Verdict | None]
+    Element = tuple[bytes, bool, RuleVerdict | None]
     Found = tuple[Element | None, Element | None]
     """The element that an address falls into, and the end behind it; None where there is none."""
 

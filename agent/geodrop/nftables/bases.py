@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Difference
-from geodrop.nftables import compare, names, observe, program, thin
+from geodrop.nftables import diff, names, overlay, readback, render
 from geodrop.nftables.netlink import elements, messages
+from geodrop.nftables.overlay import Base
 from geodrop.nftables.stamp import Stamp
-from geodrop.nftables.thin import Base
 from geodrop.ruleset.model import Ruleset
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from geodrop.nftables.model import Map, Program, Snapshot
     from geodrop.nftables.netlink.connection import Connection
-    from geodrop.nftables.observe import InForce
+    from geodrop.nftables.readback import InForce
 
 Kept = Callable[[str], Ruleset | None]
 """Finds a ruleset by its digest."""
@@ -34,11 +34,11 @@ def found(before: Snapshot, current: InForce, ruleset: Ruleset, kept: Kept) -> B
     if base is None or old is None:
         return None
     # What elements of the base lead to must do what they do in this ruleset: services may have other modes now.
-    for chain in program.build(ruleset, current.generation, (), 0, base).either:
+    for chain in render.build(ruleset, current.generation, (), 0, base).either:
         if names.generation_of(chain.name) == base.generation and before.chains.get(chain.name, chain) != chain:
             return None
-    differing = thin.moved(old, ruleset, base)
-    return None if differing is None else replace(base, moved=differing)
+    differing = overlay.delta(old, ruleset, base)
+    return None if differing is None else replace(base, delta=differing)
 
 
 def in_force(snapshot: Snapshot, current: InForce) -> tuple[Base | None, list[Difference]]:
@@ -53,10 +53,10 @@ def in_force(snapshot: Snapshot, current: InForce) -> tuple[Base | None, list[Di
 
 def content(connection: Connection, map_: Map) -> list[Difference]:
     """Compare all elements of a map, with those of the one below if it has one."""
-    dumped = observe.dump_elements(connection, map_.header.name)
+    dumped = readback.dump_elements(connection, map_.header.name)
     if map_.below:
-        return compare.two_contents(map_, dumped, observe.dump_elements(connection, map_.below))
-    return compare.content(map_, dumped)
+        return diff.two_contents(map_, dumped, readback.dump_elements(connection, map_.below))
+    return diff.content(map_, dumped)
 
 
 def differences(connection: Connection, together: Program) -> Iterator[Difference]:
@@ -66,7 +66,7 @@ def differences(connection: Connection, together: Program) -> Iterator[Differenc
     """
     for map_ in together.maps:
         if map_.below:
-            expected = thin.sample(map_.content, SAMPLE)
+            expected = overlay.spread(map_.content, SAMPLE)
             in_no_map = str(map_.content.verdicts[-1])
             for address, said in zip(expected, _ask(connection, map_, list(expected)), strict=True):
                 wanted, there = expected[address] or in_no_map, said or in_no_map
@@ -80,7 +80,7 @@ def _of(snapshot: Snapshot, generation: int) -> Base | None:
     stamp = Stamp.parse(chain.comment) if chain else None
     if stamp is None:
         return None
-    return Base(generation, stamp.digest, snapshot.maps.keys(), regions=observe.tells_apart(snapshot, generation))
+    return Base(generation, stamp.digest, snapshot.maps.keys(), regions=readback.tells_apart(snapshot, generation))
 
 
 def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[str]:
@@ -90,7 +90,7 @@ def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[
         for name in (map_.header.name, map_.below)
     ]
     return [
-        _verdict(upper) if upper is not None else thin.in_its_place(_verdict(lower), map_)
+        _verdict(upper) if upper is not None else overlay.in_its_place(_verdict(lower), map_)
         for upper, lower in zip(*answers, strict=True)
     ]
 

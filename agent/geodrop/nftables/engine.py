@@ -14,19 +14,19 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geodrop.engine import underway
-from geodrop.engine.api import Count, Difference, Interface, Observed, Report, Scope
+from geodrop.engine.api import ApplyReport, Difference, Interface, Observed, Scope, Total
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
-from geodrop.nftables import bases, compare, names, observe, program
+from geodrop.nftables import bases, diff, names, readback, render
 from geodrop.nftables.answers import Answers
-from geodrop.nftables.judge import Walk
 from geodrop.nftables.model import Surplus
 from geodrop.nftables.netlink import messages, uapi
 from geodrop.nftables.netlink.connection import Connection
-from geodrop.nftables.netlink.monitor import foreign_commits, unheard
+from geodrop.nftables.netlink.monitor import foreign_commits, muted
 from geodrop.nftables.netlink.wire import portions
 from geodrop.nftables.regions import tell_apart
 from geodrop.nftables.trace import Trace
 from geodrop.nftables.transactions import TRANSACTION, fill, no_table, raise_any, switched, take_away
+from geodrop.nftables.walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from geodrop.engine.probes import Probe
     from geodrop.nftables.bases import Kept
     from geodrop.nftables.model import Program, Rule, Snapshot
-    from geodrop.nftables.observe import InForce
-    from geodrop.nftables.thin import Base
+    from geodrop.nftables.overlay import Base
+    from geodrop.nftables.readback import InForce
     from geodrop.ruleset.model import Ruleset
 
     Totals = Mapping[str, tuple[int, int]]
 
 
 @dataclass
-class Staged:
+class StagedGeneration:
     """A generation that stands ready: `switch` puts it in force for a scope, in one transaction, and reads it back."""
 
     switch: Callable[[Scope], None]
@@ -71,14 +71,14 @@ class NftablesEngine:
     def observe(self) -> Observed:
         """Read back what is in force; raises UnavailableError when something foreign has our names."""
         with Connection() as connection:
-            found = observe.in_force(observe.read(connection))
+            found = readback.in_force(readback.read(connection))
         if found is None:
             return Observed()
         scope = found.scope
         interfaces = tuple(Interface(name, self.name, why=scope.why.get(name, "")) for name in scope.names)
         return Observed(found.generation, found.digest, interfaces)
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Make the kernel match: fill, read back, switch, read back, delete the previous generation.
 
         Raises ApplyError with the previous generation still in force, and ConfigError without interfaces.
@@ -90,10 +90,10 @@ class NftablesEngine:
             raise ApplyError(f"generation {current} is in force already", "take a higher number")
         with self.staged(ruleset, generation) as staged:
             staged.switch(Scope(tuple(interfaces)))
-        return Report(generation, staged.seconds, staged.note)
+        return ApplyReport(generation, staged.seconds, staged.note)
 
     @contextlib.contextmanager
-    def staged(self, ruleset: Ruleset, generation: int, kept: Kept | None = None) -> Iterator[Staged]:
+    def staged(self, ruleset: Ruleset, generation: int, kept: Kept | None = None) -> Iterator[StagedGeneration]:
         """A generation beside the one in force, read back; the body has it switched to.
 
         Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
@@ -106,16 +106,16 @@ class NftablesEngine:
         """
         seconds: dict[str, float] = {}
         with Connection() as connection, contextlib.ExitStack() as undo:
-            before = observe.read(connection)
-            current = observe.in_force(before)
+            before = readback.read(connection)
+            current = readback.in_force(before)
             known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
             stays = _standing(current)
             base: Base | None = None
             filled: Program | None = None
             if not known:
-                with _timed(seconds, "fill"), unheard(connection):
+                with _timed(seconds, "fill"), muted(connection):
                     base = bases.found(before, current, ruleset, kept) if before and current and kept else None
-                    filled = program.build(ruleset, generation, (), int(self._clock()), base)
+                    filled = render.build(ruleset, generation, (), int(self._clock()), base)
                     if before:
                         self._delete_generations(connection, before, stays)
                     stays = {generation, *([base.generation] if base else [])}
@@ -126,8 +126,8 @@ class NftablesEngine:
                     self._verify_filled(connection, filled, ruleset, base)
 
             def switch(scope: Scope) -> None:
-                rules = program.switch(generation, scope)
-                base_rules = program.switch(current.generation, current.scope) if current else ()
+                rules = render.switch(generation, scope)
+                base_rules = render.switch(current.generation, current.scope) if current else ()
                 if known and rules == base_rules:
                     return
                 has_base = before is not None and names.BASE in before.chains
@@ -139,19 +139,19 @@ class NftablesEngine:
                     if filled and not current:
                         self._verify_filled(connection, filled, ruleset, base)
 
-            staged = Staged(switch, seconds)
+            staged = StagedGeneration(switch, seconds)
             yield staged
             undo.pop_all()
             with _timed(seconds, "delete"):
                 # Read anew: what a killed loader left was deleted before the fill, and cannot be deleted twice.
-                if before and (now := observe.read(connection)):
+                if before and (now := readback.read(connection)):
                     staged.note = self._delete_generations(connection, now, stays)
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
         """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: all but the elements."""
         with Connection() as connection:
-            snapshot = observe.read(connection)
-            found = observe.in_force(snapshot)
+            snapshot = readback.read(connection)
+            found = readback.in_force(snapshot)
             if snapshot is None or found is None:
                 return [Difference(f"table inet {names.TABLE}", f"ruleset {ruleset.digest[:12]}", "nothing in force")]
             entry = f"chain {names.generation_chain(found.generation)}"
@@ -160,9 +160,9 @@ class NftablesEngine:
             base, gone = bases.in_force(snapshot, found)
             if gone:
                 return gone
-            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
-            base_chain = program.base_chain(program.switch(found.generation, found.scope))
-            differences = compare.structure(expected, base_chain, snapshot)
+            expected = render.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
+            base_chain = render.base_chain(render.switch(found.generation, found.scope))
+            differences = diff.structure(expected, base_chain, snapshot)
             for map_ in expected.maps if full else ():
                 if map_.header.name in snapshot.maps:
                     differences += bases.content(connection, map_)
@@ -171,13 +171,13 @@ class NftablesEngine:
     def sweep(self, ruleset: Ruleset) -> None:
         """Take away what is in our table and should not be, and nothing else; raises ApplyError if that cannot be."""
         with Connection() as connection:
-            snapshot = observe.read(connection)
-            found = observe.in_force(snapshot)
+            snapshot = readback.read(connection)
+            found = readback.in_force(snapshot)
             if snapshot is None or found is None or found.stamp is None:
                 return
             base, _ = bases.in_force(snapshot, found)
-            expected = program.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
-            take_away(connection, compare.surplus(expected, snapshot), snapshot)
+            expected = render.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
+            take_away(connection, diff.surplus(expected, snapshot), snapshot)
 
     def foreign_commits(self) -> int:
         """While it stays the same, nobody but this process has committed anything to nf_tables."""
@@ -187,21 +187,21 @@ class NftablesEngine:
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
         """Compare the elements of one of so many parts of the maps."""
         with Connection() as connection:
-            snapshot = observe.read(connection)
-            found = observe.in_force(snapshot)
+            snapshot = readback.read(connection)
+            found = readback.in_force(snapshot)
             if snapshot is None or found is None or found.stamp is None:
                 return []
             base, gone = bases.in_force(snapshot, found)
             if gone:
                 return gone
-            whole = program.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
+            whole = render.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
             maps = whole.maps[part::parts]
             return [difference for map_ in maps for difference in bases.content(connection, map_)]
 
     def fingerprint(self) -> bytes:
         """Tables, chains, rules and maps as the kernel tells them."""
         with Connection() as connection:
-            return observe.fingerprint(connection)
+            return readback.fingerprint(connection)
 
     def tell_regions_apart(self, ruleset: Ruleset) -> bool:
         """Count by region what the ruleset in force counts as `other`, as far as it has maps for that.
@@ -214,36 +214,36 @@ class NftablesEngine:
     def tells_regions_apart(self) -> bool:
         """Whether what is in force has a second map for that."""
         with Connection() as connection:
-            found = observe.in_force(observe.read(connection))
+            found = readback.in_force(readback.read(connection))
         return found is not None and found.regions
 
     def is_thin(self) -> bool:
         """Whether what is in force stands on the maps of an older generation."""
         with Connection() as connection:
-            found = observe.in_force(observe.read(connection))
+            found = readback.in_force(readback.read(connection))
         return found is not None and found.base is not None
 
     def totals(self) -> Totals:
         """Packets and bytes of each counter, by its name; empty if there is no table."""
         with Connection() as connection:
-            return observe.counters(connection) if observe.read_table(connection) is not None else {}
+            return readback.counters(connection) if readback.read_table(connection) is not None else {}
 
-    def counters(self) -> list[Count]:
+    def counters(self) -> list[Total]:
         """Totals since the first load, ordered by service, label and family."""
         totals = self.totals()
-        counts: dict[tuple[str, str, str], Count] = {}
+        counts: dict[tuple[str, str, str], Total] = {}
         for text, total in sorted(totals.items()):
             if name := names.counter(text):
                 key = (name.service, name.label or "", name.family)
-                count = counts.setdefault(key, Count(name.service, name.family, name.label))
+                count = counts.setdefault(key, Total(name.service, name.family, name.label))
                 counts[key] = replace(count, **{name.what: total})  # type: ignore[arg-type]  # names.counter checks it
         return [counts[key] for key in sorted(counts)]
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
         """Ask the kernel's tables, for each address a verdict for each service; raises NotEnforcingError."""
         with Connection() as connection:
-            snapshot = observe.read(connection)
-            found = observe.in_force(snapshot)
+            snapshot = readback.read(connection)
+            found = readback.in_force(snapshot)
             if snapshot is None or found is None:
                 raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
             services = [service.name for service in ruleset.meta.services]
@@ -258,10 +258,10 @@ class NftablesEngine:
         """What becomes of each packet, by the name of the link that it arrives on; `links` are names by number."""
         found: dict[str, list[str]] = {name: [] for name in links.values()}
         with Connection() as connection:
-            if (snapshot := observe.read(connection)) is None:
+            if (snapshot := readback.read(connection)) is None:
                 return {name: ["accept"] * len(probes) for name in found}
             dormant = snapshot.flags & uapi.NFT_TABLE_F_DORMANT
-            answers = _asked(connection, snapshot, observe.in_force(snapshot), [str(one.source) for one in probes])
+            answers = _asked(connection, snapshot, readback.in_force(snapshot), [str(one.source) for one in probes])
             for probe in probes:
                 walk = Trace(answers, snapshot, probe, self._clock())
                 for number, name in links.items():
@@ -271,13 +271,13 @@ class NftablesEngine:
     def exempt(self) -> tuple[int, ...]:
         """Numbers of the interfaces whose packets are let pass, since xdp has judged them."""
         with Connection() as connection:
-            found = observe.in_force(observe.read(connection))
+            found = readback.in_force(readback.read(connection))
         return found.scope.elsewhere if found else ()
 
     def retire(self) -> bool:
         """Judge nothing any more, but keep the counters; False if nothing was in force."""
         with Connection() as connection:
-            snapshot = observe.read(connection)
+            snapshot = readback.read(connection)
             if snapshot is None or names.BASE not in snapshot.chains:
                 return False
             connection.transaction([messages.delete_rules(names.BASE), messages.delete_chain(names.BASE)])
@@ -288,7 +288,7 @@ class NftablesEngine:
     def remove(self) -> bool:
         """Remove all that is ours and nothing else; False if there was nothing."""
         with Connection() as connection:
-            if observe.read_table(connection) is None:
+            if readback.read_table(connection) is None:
                 return False
             connection.transaction([messages.delete_table()])
         return True
@@ -301,21 +301,21 @@ class NftablesEngine:
     def _verify_filled(self, connection: Connection, new: Program, ruleset: Ruleset, base: Base | None) -> None:
         self._verify_generation(connection, new)
         if base:
-            together = program.build(ruleset, new.generation, (), 0, replace(base, moved=None))
+            together = render.build(ruleset, new.generation, (), 0, replace(base, delta=None))
             raise_any(bases.differences(connection, together))
 
     def _verify_generation(self, connection: Connection, new: Program) -> None:
-        snapshot = observe.read(connection)
-        differences = list(compare.generation(new, snapshot)) if snapshot else [no_table()]
+        snapshot = readback.read(connection)
+        differences = list(diff.generation(new, snapshot)) if snapshot else [no_table()]
         for map_ in new.maps:
             underway.go_on()
-            differences += compare.content(map_, observe.dump_elements(connection, map_.header.name))
+            differences += diff.content(map_, readback.dump_elements(connection, map_.header.name))
         raise_any(differences)
 
     def _verify_switch(self, connection: Connection, rules: tuple[Rule, ...]) -> None:
-        base = program.base_chain(rules)
-        _, flags = observe.read_table(connection) or ("", 0)
-        raise_any([*compare.chain_differences(base, observe.read_base(connection)), *compare.flags(flags)])
+        base = render.base_chain(rules)
+        _, flags = readback.read_table(connection) or ("", 0)
+        raise_any([*diff.chain_differences(base, readback.read_base(connection)), *diff.flags(flags)])
 
     def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
         """Delete all but these generations and the base chain, whoever made it.
@@ -339,10 +339,10 @@ class NftablesEngine:
         """Remove what a failed apply made. What cannot be removed is not in force, and left to the next one."""
         with contextlib.suppress(ApplyError):
             if before is None:
-                if observe.read_table(connection) is not None:
+                if readback.read_table(connection) is not None:
                     connection.transaction([messages.delete_table()])
                 return
-            now = observe.read(connection)
+            now = readback.read(connection)
             if now is None:
                 return
             chains = [name for name in now.chains if names.generation_of(name) == new.generation]
@@ -353,7 +353,7 @@ class NftablesEngine:
 
     def _switch_back(self, connection: Connection, rules: tuple[Rule, ...], *, has_base: bool) -> None:
         """Put the previous generation back in force, if the new one is."""
-        if observe.read_base(connection) is None:
+        if readback.read_base(connection) is None:
             return
         requests = [messages.delete_rules(names.BASE)]
         if has_base:

@@ -21,16 +21,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.nftables import names, selectors, taken, transport
+from geodrop.nftables import matches, names, taken, transport
 from geodrop.nftables.model import Chain, Rule
-from geodrop.nftables.netlink.expressions import ACCEPT, RETURN, Verdict, goto, jump
+from geodrop.nftables.netlink.expressions import ACCEPT, RETURN, RuleVerdict, goto, jump
 from geodrop.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-    from geodrop.nftables.selectors import Selector
-    from geodrop.nftables.service import Service
+    from geodrop.nftables.matches import Selector
+    from geodrop.nftables.service_chains import ServiceChains
     from geodrop.ruleset.model import ServiceSpec
 
 
@@ -45,7 +45,7 @@ def ordered(services: Iterable[ServiceSpec]) -> list[ServiceSpec]:
     return sorted(services, key=lambda one: (one.catch_all, one.mode != "monitor"))
 
 
-def chains(generation: int, comment: str, services: Sequence[Service]) -> list[Chain]:
+def chains(generation: int, comment: str, services: Sequence[ServiceChains]) -> list[Chain]:
     """All that lead to the services, which are in order; the generation's own comes first."""
     ways = _Ways(generation, services)
     entry = ways.entry()
@@ -55,7 +55,7 @@ def chains(generation: int, comment: str, services: Sequence[Service]) -> list[C
 class _Ways:
     """Chains of a generation beside its own, made when something leads to them."""
 
-    def __init__(self, generation: int, services: Sequence[Service]) -> None:
+    def __init__(self, generation: int, services: Sequence[ServiceChains]) -> None:
         self._generation = generation
         self._services = services
         self._ported = [number for number in taken.PORTED if any(taken.takes_any(one.spec, number) for one in services)]
@@ -105,11 +105,11 @@ class _Ways:
             Rule((goto(unreadable),), "judged by the source"),
         ]
 
-    def _on(self, behind: Sequence[Rule]) -> Verdict:
+    def _on(self, behind: Sequence[Rule]) -> RuleVerdict:
         match behind:
             case []:
                 return ACCEPT
-            case [Rule((Verdict(_, chain),))]:
+            case [Rule((RuleVerdict(_, chain),))]:
                 return goto(chain)  # nothing is left to come back for
         return goto(self._put("readable", "what can be read", behind))
 
@@ -118,21 +118,21 @@ class _Ways:
         rules = [rule for service in self._services for rule in service.fragment_rules()]
         if apart:
             # The fragment header is behind an authentication header, where none is read.
-            selector = (*selectors.family(6), *_AUTHENTICATED)
+            selector = (*matches.family(6), *_AUTHENTICATED)
             rules.insert(0, Rule((*selector, goto(self._unreadable())), "no protocol that can be read"))
         later = self._put("fragments", "later fragments have no ports", rules) if rules else ""
-        ipv4 = Rule((*selectors.later_fragment(4), goto(later) if later else ACCEPT), "later fragments")
+        ipv4 = Rule((*matches.later_fragment(4), goto(later) if later else ACCEPT), "later fragments")
         # Where connections are tracked, Linux puts an IPv6 packet together and loses a fragment header that stands
         # behind others than hop-by-hop options: what follows it is then read as the first header's kind.
         header = [
-            *([Rule((*selectors.later_fragment(6), jump(later)), "later fragments")] if later else []),
+            *([Rule((*matches.later_fragment(6), jump(later)), "later fragments")] if later else []),
             # Services hand back what they let through; the rules behind would judge it again.
-            Rule((*selectors.later_fragment(6), ACCEPT), "later fragments"),
-            *(Rule((*one, RETURN)) for one in selectors.fragmented_in_place()),
+            Rule((*matches.later_fragment(6), ACCEPT), "later fragments"),
+            *(Rule((*one, RETURN)) for one in matches.fragmented_in_place()),
             Rule((goto(self._unreadable()),), "not what the kernel may take it for"),
         ]
         fragmented = self._put("fragmented", "a fragment header of IPv6", header)
-        return [ipv4, Rule((*selectors.fragmented(), jump(fragmented)), "fragments, later ones and others")]
+        return [ipv4, Rule((*matches.fragmented(), jump(fragmented)), "fragments, later ones and others")]
 
     def _unreadable(self) -> str:
         rules = [rule for one in sorted(self._services, key=lambda one: not one.monitor) for rule in one.by_source()]
@@ -194,7 +194,7 @@ def _asks(service: ServiceSpec) -> bool:
     return bool(service.tcp or service.udp or service.protocols)
 
 
-def _takes_all(service: Service, numbers: Iterable[int]) -> bool:
+def _takes_all(service: ServiceChains, numbers: Iterable[int]) -> bool:
     """Whether it takes every packet of these protocols to its addresses."""
     return all(taken.takes_whole(service.spec, number) for number in numbers)
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from geodrop.nftables import program, text
+from geodrop.nftables import render, text
 from geodrop.nftables.model import Rule
 from geodrop.nftables.names import generation_chain
-from geodrop.nftables.netlink.expressions import Cmp, Meta, goto
+from geodrop.nftables.netlink.expressions import Cmp, MetaLoad, goto
 from geodrop.nftables.netlink.uapi import CmpOp, MetaKey
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ GENERATION = 0
 """Never the number of a generation that was loaded."""
 
 _EVERYWHERE = Rule(
-    (Meta(MetaKey.IIFNAME), Cmp(CmpOp.NEQ, b"lo".ljust(16, b"\0")), goto(generation_chain(GENERATION))),
+    (MetaLoad(MetaKey.IIFNAME), Cmp(CmpOp.NEQ, b"lo".ljust(16, b"\0")), goto(generation_chain(GENERATION))),
     "every interface but loopback",
 )
 
@@ -40,12 +40,12 @@ def nft(ruleset: Ruleset, interfaces: Sequence[str] = ()) -> Iterator[str]:
     they stand in.
     """
     # At the beginning of time every `starts` lies ahead, so each becomes a rule that asks the kernel's clock.
-    built = program.build(ruleset, GENERATION, interfaces, now=0)
+    built = render.build(ruleset, GENERATION, interfaces, now=0)
     yield _heading(ruleset, interfaces)
     yield f"table inet {TABLE}\ndelete table inet {TABLE}\n\ntable inet {TABLE} {{\n"
     yield f'  comment "geodrop export, ruleset {ruleset.digest}"\n'
     entry, *others = built.chains
-    yield _chain(program.base_chain(built.switch or (_EVERYWHERE,)))
+    yield _chain(render.base_chain(built.switch or (_EVERYWHERE,)))
     yield from map(_chain, (replace(entry, comment=f"ruleset {ruleset.digest}"), *others))
     yield "\n" + "".join(f"  counter {text.identifier(name)} {{ }}\n" for name in built.counters)
     for map_ in built.maps:
@@ -63,7 +63,7 @@ def _heading(ruleset: Ruleset, interfaces: Sequence[str]) -> str:
 #   look at the counters:                              nft list counters table inet {TABLE}
 #   remove:                                            nft delete table inet {TABLE}
 #
-# Judged are packets that arrive on these interfaces: {where}. The chain {program.base_chain().name} says so.
+# Judged are packets that arrive on these interfaces: {where}. The chain {render.base_chain().name} says so.
 # A live table inet geodrop goes on beside it: a packet then has to pass both.
 
 """

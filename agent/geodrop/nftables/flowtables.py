@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.connection import Connection
-from geodrop.nftables.netlink.uapi import Flag, Flowtable, FlowtableHook, Message
-from geodrop.nftables.netlink.wire import Request
+from geodrop.nftables.netlink.uapi import Flag, FlowtableAttribute, FlowtableHookAttribute, Message
+from geodrop.nftables.netlink.wire import NetlinkRequest
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,7 +55,7 @@ def read() -> list[Bypass]:
             parse(family, answer)
             for family, number in FAMILIES.items()
             for answer in connection.dump(
-                Request(Message.GETFLOWTABLE, Flag.REQUEST | Flag.DUMP, b"", "read flowtables", family=number)
+                NetlinkRequest(Message.GETFLOWTABLE, Flag.REQUEST | Flag.DUMP, b"", "read flowtables", family=number)
             )
         ]
 
@@ -63,8 +63,8 @@ def read() -> list[Bypass]:
 def parse(family: str, answer: memoryview) -> Bypass:
     """A flowtable as the kernel tells it, without headers."""
     found = wire.parse(answer)
-    hook = wire.parse(found.get(Flowtable.HOOK, memoryview(b"")))
-    devices = wire.attributes(hook.get(FlowtableHook.DEVICES, memoryview(b"")))
+    hook = wire.parse(found.get(FlowtableAttribute.HOOK, memoryview(b"")))
+    devices = wire.attributes(hook.get(FlowtableHookAttribute.DEVICES, memoryview(b"")))
     # NFTA_DEVICE_PREFIX came with Linux 6.16: a beginning, without the star.
-    names = tuple(wire.text(name) + ("*" if kind == FlowtableHook.PREFIX else "") for kind, name in devices)
-    return Bypass(family, wire.text(found[Flowtable.TABLE]), wire.text(found[Flowtable.NAME]), names)
+    names = tuple(wire.text(name) + ("*" if kind == FlowtableHookAttribute.PREFIX else "") for kind, name in devices)
+    return Bypass(family, wire.text(found[FlowtableAttribute.TABLE]), wire.text(found[FlowtableAttribute.NAME]), names)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from geodrop.nftables.netlink.expressions import Expression, Verdict
+    from geodrop.nftables.netlink.expressions import Expression, RuleVerdict
     from geodrop.nftables.netlink.uapi import KeyType
 
 WIDTH = {4: 4, 6: 16}
@@ -83,7 +83,7 @@ class Content:
     starts: memoryview
     ends: memoryview
     targets: memoryview
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[RuleVerdict, ...]
 
     def __len__(self) -> int:
         return len(self.targets)

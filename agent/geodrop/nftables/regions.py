@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from geodrop.engine import underway
 from geodrop.errors import ApplyError
-from geodrop.nftables import compare, names, observe, program
+from geodrop.nftables import diff, names, readback, render
 from geodrop.nftables.model import Surplus
 from geodrop.nftables.netlink import messages
-from geodrop.nftables.netlink.monitor import unheard
+from geodrop.nftables.netlink.monitor import muted
 from geodrop.nftables.netlink.wire import portions
 from geodrop.nftables.transactions import TRANSACTION, added, no_table, raise_any, take_away
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from geodrop.nftables.model import Chain, Snapshot
     from geodrop.nftables.netlink.connection import Connection
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
     from geodrop.ruleset.model import Ruleset
 
 
@@ -35,14 +35,14 @@ def tell_apart(connection: Connection, ruleset: Ruleset) -> bool:
 
     Raises ApplyError, with everything counted as `other` as before.
     """
-    before = observe.read(connection)
-    found = observe.in_force(before)
+    before = readback.read(connection)
+    found = readback.in_force(before)
     if before is None or found is None or found.stamp is None or found.digest != ruleset.digest:
         return False
     if found.regions or found.base is not None or not any(one.counted for one in ruleset.meta.services):
         return False
     known, wanted = (
-        program.build(ruleset, found.generation, (), found.stamp.loaded, regions=regions) for regions in (False, True)
+        render.build(ruleset, found.generation, (), found.stamp.loaded, regions=regions) for regions in (False, True)
     )
     there = {chain.name: chain for chain in known.chains}
     asking = [chain for chain in wanted.chains if there.get(chain.name, chain) != chain]
@@ -50,22 +50,22 @@ def tell_apart(connection: Connection, ruleset: Ruleset) -> bool:
     maps = [map_ for map_ in wanted.maps if names.is_region_map(map_.header.name)]
     own = Surplus(tuple(chain.name for chain in new), tuple(map_.header.name for map_ in maps))
     take_away(connection, _present(own, before), before)  # what a killed process has left
-    with contextlib.ExitStack() as undo, unheard(connection):
+    with contextlib.ExitStack() as undo, muted(connection):
         undo.callback(_undo, connection, [there[chain.name] for chain in asking], own)
         counters = {name: (0, 0) for name in wanted.counters if name not in before.counters}
         for requests in portions(added(counters, new, maps), min(TRANSACTION, connection.capacity // 2)):
             underway.go_on()
             connection.transaction(requests)
         for map_ in maps:
-            raise_any(compare.content(map_, observe.dump_elements(connection, map_.header.name)))
+            raise_any(diff.content(map_, readback.dump_elements(connection, map_.header.name)))
         connection.transaction(_replaced(asking))
-        after = observe.read(connection)
-        raise_any(compare.generation(wanted, after) if after else [no_table()])
+        after = readback.read(connection)
+        raise_any(diff.generation(wanted, after) if after else [no_table()])
         undo.pop_all()
     return True
 
 
-def _replaced(chains: Iterable[Chain]) -> Iterator[Request]:
+def _replaced(chains: Iterable[Chain]) -> Iterator[NetlinkRequest]:
     numbers = itertools.count(1)
     for chain in chains:
         yield messages.delete_rules(chain.name)
@@ -75,7 +75,7 @@ def _replaced(chains: Iterable[Chain]) -> Iterator[Request]:
 def _undo(connection: Connection, chains: Sequence[Chain], own: Surplus) -> None:
     """Count as before. What cannot be taken away decides nothing, and is left to whoever looks next."""
     with contextlib.suppress(ApplyError):
-        if (now := observe.read(connection)) is None:
+        if (now := readback.read(connection)) is None:
             return
         connection.transaction(_replaced(chain for chain in chains if now.chains.get(chain.name, chain) != chain))
         take_away(connection, _present(own, now), now)

@@ -6,19 +6,19 @@ from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 from typing import TYPE_CHECKING
 
-from geodrop.engine import rung2
+from geodrop.engine import control_traffic
+from geodrop.nftables.matches import FRAGMENT, among, family, singles
 from geodrop.nftables.netlink.expressions import Bitwise, Cmp, ExtensionHeader, Payload
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, PayloadBase
-from geodrop.nftables.selectors import FRAGMENT, among, family, singles
 from geodrop.nftables.transport import VISIBLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from geodrop.nftables.selectors import Ranges, Selector
+    from geodrop.nftables.matches import Ranges, Selector
     from geodrop.ruleset.model import ServiceSpec
 
-PORTED = (rung2.TCP, rung2.UDP)
+PORTED = (control_traffic.TCP, control_traffic.UDP)
 """Protocols whose ports a service can ask for."""
 
 _DESTINATION = {4: Payload(PayloadBase.NETWORK, 16, 4), 6: Payload(PayloadBase.NETWORK, 24, 16)}
@@ -31,7 +31,7 @@ def taken_ranges(service: ServiceSpec, protocol: int) -> Ranges:
     """The destination ports of TCP or UDP on which a service can take packets; all of them where it does not ask."""
     if takes_whole(service, protocol):
         return _WHOLE
-    return service.tcp if protocol == rung2.TCP else service.udp
+    return service.tcp if protocol == control_traffic.TCP else service.udp
 
 
 def takes_whole(service: ServiceSpec, protocol: int) -> bool:
@@ -47,7 +47,7 @@ def intersection(one: Ranges, other: Ranges) -> list[tuple[int, int]]:
 
 def takes_any(service: ServiceSpec, protocol: int) -> bool:
     """Whether a service takes any packet of a protocol."""
-    asked_for = {rung2.TCP: service.tcp, rung2.UDP: service.udp}.get(protocol)
+    asked_for = {control_traffic.TCP: service.tcp, control_traffic.UDP: service.udp}.get(protocol)
     return bool(asked_for) or takes_whole(service, protocol)
 
 
@@ -83,7 +83,7 @@ def ports(service: ServiceSpec) -> dict[Ranges, list[int]]:
     """The ports that a service asks for, with the protocols; none of those that it takes whole."""
     # The same ports of both protocols in one rule: the kernel checks a map anew for each rule that asks it.
     by_ranges: dict[Ranges, list[int]] = {}
-    for protocol, ranges in ((rung2.TCP, service.tcp), (rung2.UDP, service.udp)):
+    for protocol, ranges in ((control_traffic.TCP, service.tcp), (control_traffic.UDP, service.udp)):
         if ranges and protocol not in service.protocols:
             by_ranges.setdefault(ranges, []).append(protocol)
     return by_ranges

@@ -19,14 +19,14 @@ from geodrop.nftables.netlink.expressions import (
     RESET,
     Bitwise,
     Cmp,
-    Count,
     ExtensionHeader,
     HostToNetwork,
-    Meta,
+    MetaLoad,
+    NamedCounter,
     OneOf,
     Payload,
     Reject,
-    Verdict,
+    RuleVerdict,
     VerdictMap,
 )
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, MetaKey, PayloadBase, VerdictCode
@@ -83,7 +83,7 @@ def rule(given: Rule) -> str:
     while part is not None:
         following = next(parts)
         match part:
-            case Meta() | Payload() | ExtensionHeader():
+            case MetaLoad() | Payload() | ExtensionHeader():
                 field = _field(part, protocol)
             case HostToNetwork():
                 pass  # nft puts it in by itself
@@ -123,7 +123,7 @@ def key(given: KeyType) -> str:
     return _KEYS[given]
 
 
-def verdict(given: Verdict) -> str:
+def verdict(given: RuleVerdict) -> str:
     """The end of a rule or what an element leads to."""
     word = given.code.name.lower()
     return f"{word} {identifier(given.chain)}" if given.code in {VerdictCode.GOTO, VerdictCode.JUMP} else word
@@ -141,9 +141,9 @@ def _intervals(part: Content, write: Callable[[bytes], str]) -> Iterator[str]:
 
 def _statement(part: Expression) -> str:
     match part:
-        case Count(name):
+        case NamedCounter(name):
             return f'counter name "{identifier(name)}"'
-        case Verdict():
+        case RuleVerdict():
             return verdict(part)
         case Reject() if part in _REJECTS:
             return _REJECTS[part]
@@ -243,9 +243,9 @@ _FIRST_BYTE = {
 _BASES = {PayloadBase.NETWORK: "nh", PayloadBase.TRANSPORT: "th"}
 
 
-def _field(load: Meta | Payload | ExtensionHeader, protocol: int) -> _Field:
+def _field(load: MetaLoad | Payload | ExtensionHeader, protocol: int) -> _Field:
     """What is loaded; `protocol` is the one that the rule has made sure of."""
-    if isinstance(load, Meta):
+    if isinstance(load, MetaLoad):
         return _META[load.key]
     if isinstance(load, ExtensionHeader):
         return _EXTENSION[load]

@@ -9,10 +9,10 @@ import sys
 from typing import TYPE_CHECKING
 
 from geodrop.nftables import names
-from geodrop.nftables.judge import Walk
 from geodrop.nftables.netlink import uapi
-from geodrop.nftables.netlink.expressions import Meta, Other, Verdict
+from geodrop.nftables.netlink.expressions import MetaLoad, Other, RuleVerdict
 from geodrop.nftables.netlink.uapi import MetaKey, VerdictCode
+from geodrop.nftables.walk import Walk
 
 if TYPE_CHECKING:
     from geodrop.engine.probes import Probe
@@ -35,7 +35,7 @@ class Trace(Walk):
         # All of it can be read, not the source alone.
         self._header, self._transport = probe.packet[: _HEADER[version]], probe.packet[_HEADER[version] :]
         self._source_at = 0
-        self._about_packet = {**self._known, Meta(MetaKey.L4PROTO): self._header[_PROTOCOL_AT[version] :][:1]}
+        self._about_packet = {**self._known, MetaLoad(MetaKey.L4PROTO): self._header[_PROTOCOL_AT[version] :][:1]}
         self._led_to: dict[str, str] = {}
         self._unread = False
 
@@ -50,20 +50,20 @@ class Trace(Walk):
     def _follow(self, number: int, name: str) -> str:
         self._known = {
             **self._about_packet,
-            Meta(MetaKey.IIF): number.to_bytes(4, sys.byteorder),
-            Meta(MetaKey.IIFNAME): name.encode().ljust(_IFNAMSIZ, b"\0"),
+            MetaLoad(MetaKey.IIF): number.to_bytes(4, sys.byteorder),
+            MetaLoad(MetaKey.IIFNAME): name.encode().ljust(_IFNAMSIZ, b"\0"),
         }
         if self._base is None or self._base.hook is None or self._base.hook.number != uapi.NF_INET_PRE_ROUTING:
             return "accept"  # nothing calls it
         for rule in self._base.rules:
             match self._rule(rule):
-                case Verdict(VerdictCode.GOTO, chain):
+                case RuleVerdict(VerdictCode.GOTO, chain):
                     # The rest of the way is the same for each interface.
                     if chain not in self._led_to:
                         said = _said(self._chain(chain))
                         self._led_to[chain] = "unknown" if self._unread else said
                     return self._led_to[chain]
-                case Verdict(code):
+                case RuleVerdict(code):
                     return _said(code)
         return "accept"
 

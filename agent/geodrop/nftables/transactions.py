@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
-from geodrop.nftables import compare, names, observe, program
+from geodrop.nftables import diff, names, readback, render
 from geodrop.nftables.netlink import expressions, messages
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from geodrop.nftables.model import Chain, Map, Program, Rule, Snapshot, Surplus
     from geodrop.nftables.netlink.connection import Connection
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
 
     Totals = Mapping[str, tuple[int, int]]
 
@@ -23,17 +23,17 @@ TRANSACTION = 2 << 20
 """Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
 
 
-def fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[Request]:
+def fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[NetlinkRequest]:
     """Everything of a generation; nothing leads to it yet. `lost` are totals to go on from, of any counter."""
     if before is None:
-        yield messages.new_table(observe.TABLE_COMMENT)
+        yield messages.new_table(readback.TABLE_COMMENT)
     known = before.counters if before else {}
     kept = [name for name in lost if names.counter(name)]
     counters = {name: lost.get(name, (0, 0)) for name in (*new.counters, *kept) if name not in known}
     yield from added(counters, new.chains, new.maps)
 
 
-def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Iterator[Request]:
+def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Iterator[NetlinkRequest]:
     """What rules and elements name comes first."""
     yield from (messages.new_counter(name, *total) for name, total in counters.items())
     yield from map(messages.new_chain, chains)
@@ -45,14 +45,14 @@ def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Ite
         yield from messages.new_rules(chain.name, chain.rules, numbers)
 
 
-def switched(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[Request]:
+def switched(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[NetlinkRequest]:
     """Other rules of the base chain, which is made if it is not there."""
     if before and before.flags:
         yield messages.wake_table()
     if before and names.BASE in before.chains:
         yield messages.delete_rules(names.BASE)
     else:
-        yield messages.new_chain(program.base_chain())
+        yield messages.new_chain(render.base_chain())
     yield from messages.new_rules(names.BASE, rules, itertools.count(1))
 
 
@@ -92,4 +92,4 @@ def raise_any(differences: Iterable[Difference]) -> None:
 
 def no_table() -> Difference:
     """Our table is gone."""
-    return Difference(f"table inet {names.TABLE}", "a table", compare.ABSENT)
+    return Difference(f"table inet {names.TABLE}", "a table", diff.ABSENT)

@@ -15,15 +15,15 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.engine import rung2
-from geodrop.nftables.netlink.expressions import Bitwise, Cmp, Meta, Payload
+from geodrop.engine import control_traffic
+from geodrop.nftables.matches import FRAGMENT, among, family, singles
+from geodrop.nftables.netlink.expressions import Bitwise, Cmp, MetaLoad, Payload
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, MetaKey, PayloadBase
-from geodrop.nftables.selectors import FRAGMENT, among, family, singles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from geodrop.nftables.selectors import Ranges, Selector
+    from geodrop.nftables.matches import Ranges, Selector
 
 AUTHENTICATION = 51
 _EXTENSIONS = (0, 43, FRAGMENT, AUTHENTICATION, 60)
@@ -53,7 +53,7 @@ class Transport:
     def protocols(self, numbers: Iterable[int]) -> Selector:
         """Packets of any of these protocols."""
         if self.length is None:
-            return (Meta(MetaKey.L4PROTO), *among(KeyType.INET_PROTO, 1, singles(numbers)))
+            return (MetaLoad(MetaKey.L4PROTO), *among(KeyType.INET_PROTO, 1, singles(numbers)))
         return (*protects(numbers), *self._of_length())
 
     def destination_ports(self, numbers: Iterable[int], ranges: Ranges) -> Selector:
@@ -77,7 +77,7 @@ class Transport:
         """UDP packets of a family between two ports."""
         return (
             *family(version),
-            *self.protocols([rung2.UDP]),
+            *self.protocols([control_traffic.UDP]),
             self._at(0, 2),
             Cmp(CmpOp.EQ, source.to_bytes(2, "big")),
             self._at(2, 2),
@@ -86,18 +86,18 @@ class Transport:
 
     def icmp_errors(self) -> Selector:
         """ICMP packets about packets."""
-        return self._icmp(4, rung2.ICMP, KeyType.ICMP_TYPE, singles(rung2.ICMP_ERRORS))
+        return self._icmp(4, control_traffic.ICMP, KeyType.ICMP_TYPE, singles(control_traffic.ICMP_ERRORS))
 
     def icmpv6_errors(self) -> Selector:
         """The same of ICMPv6."""
-        return self._icmp(6, rung2.ICMPV6, KeyType.ICMPV6_TYPE, [rung2.ICMPV6_ERRORS])
+        return self._icmp(6, control_traffic.ICMPV6, KeyType.ICMPV6_TYPE, [control_traffic.ICMPV6_ERRORS])
 
     def neighbour_discovery(self) -> Selector:
         """Neighbour discovery that did not cross a router."""
         return (
-            *self._icmp(6, rung2.ICMPV6, KeyType.ICMPV6_TYPE, [rung2.NEIGHBOUR_DISCOVERY]),
+            *self._icmp(6, control_traffic.ICMPV6, KeyType.ICMPV6_TYPE, [control_traffic.NEIGHBOUR_DISCOVERY]),
             _HOP_LIMIT,
-            Cmp(CmpOp.EQ, bytes([rung2.LINK_LOCAL_HOP_LIMIT])),
+            Cmp(CmpOp.EQ, bytes([control_traffic.LINK_LOCAL_HOP_LIMIT])),
         )
 
     def no_openings(self) -> list[Selector]:
@@ -112,7 +112,7 @@ class Transport:
 
     def _flags(self, mask: int, comparison: CmpOp, value: int) -> Selector:
         """TCP of which these flags compare so."""
-        there = (*self.protocols([rung2.TCP]), self._at(13, 1))
+        there = (*self.protocols([control_traffic.TCP]), self._at(13, 1))
         return (*there, Bitwise(bytes([mask]), bytes(1)), Cmp(comparison, bytes([value])))
 
     def shows_ports(self) -> Selector:
@@ -156,4 +156,4 @@ def protects_transport() -> Selector:
 
 def neither(numbers: Iterable[int]) -> Selector:
     """Packets whose protocol can be read and is none of these."""
-    return (Meta(MetaKey.L4PROTO), *(Cmp(CmpOp.NEQ, bytes([number])) for number in numbers))
+    return (MetaLoad(MetaKey.L4PROTO), *(Cmp(CmpOp.NEQ, bytes([number])) for number in numbers))

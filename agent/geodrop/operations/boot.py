@@ -12,13 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.engine import underway
 from geodrop.engine.interfaces import meant
 from geodrop.errors import DataError, GeodropError
-from geodrop.ruleset.closed import closed
+from geodrop.ruleset.first_boot import build_closed
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, FAILED, Asked, Entry, policies
+from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry, policies
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -39,14 +39,14 @@ class Booted:
     alarm: bool = False
 
 
-def boot(config: Config, asked: Asked, now: float) -> Booted:
+def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     """Put the last good ruleset in force; for want of it the newest readable one before it, or what `first_boot` says.
 
     What is in force already stays, and after `unload` nothing is loaded. `now` in seconds since the epoch; what `asked`
     says of a change goes into the history. For who holds the lock. Raises UnavailableError, PrivilegeError or
     ApplyError where nftables does not take it.
     """
-    store, engines = Store(config.state), Engines.here()
+    store, engines = Store(config.state), BothEngines.here()
     before, intent = engines.observe(), store.intent()
     if before.generation:
         return Booted(before, f"generation {before.generation} is in force already; nothing to do")
@@ -62,7 +62,7 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
         text = "nothing is in force: there is no last good ruleset (first_boot: open)"
         store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
         return Booted(before, text, (*warnings, *store.unwritten()), alarm=True)
-    ruleset = found or Ruleset.unpack(closed(), "first boot")
+    ruleset = found or Ruleset.unpack(build_closed(), "first boot")
     names = meant(config.interfaces, network=None)
     with underway.making(asked.origin, last.generation, intent):
         report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
@@ -70,7 +70,7 @@ def boot(config: Config, asked: Asked, now: float) -> Booted:
     if not found:
         text += "; there is no last good one (first_boot: closed)"
         try:
-            store.keep_bytes(closed(), ruleset.digest)
+            store.keep_bytes(build_closed(), ruleset.digest)
         except GeodropError as error:
             warnings.append(f"not written down: {error.message}")
     if not intent.unknown:

@@ -18,44 +18,44 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.arrange import arrange
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane import transaction
+from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
-from geodrop.ruleset.closed import is_closed
-from geodrop.state.history import Asked
+from geodrop.ruleset.first_boot import is_closed
+from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.config import Config
-    from geodrop.engine.api import Report
+    from geodrop.engine.api import ApplyReport
     from geodrop.engine.interfaces import Selection
     from geodrop.ruleset.model import Ruleset
     from geodrop.state.history import Attempt
 
 
-UNATTENDED = ("boot", "repair", "settle")
+UNATTENDED = ("boot", "repair", "compact")
 """Origins of changes that no person asked for."""
 
 
-def by_me(origin: str, why: str = "") -> Asked:
+def by_me(origin: str, why: str = "") -> ChangeRequest:
     """A change that the user of this process asked for."""
-    return Asked(origin, os.getuid(), why=why)
+    return ChangeRequest(origin, os.getuid(), why=why)
 
 
 @contextmanager
-def begun(config: Config, asked: Asked, *, quick: bool = False) -> Iterator[Change]:
+def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) -> Iterator[OpenChange]:
     """One change; how it ends is written into the history. Raises what the body and `History.attempt` do."""
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
-        yield Change(config, store, attempt, asked.origin, quick=quick)
+        yield OpenChange(config, store, attempt, asked.origin, quick=quick)
 
 
-class Change:
+class OpenChange:
     """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
     A `quick` one may end in a thin generation: for who has it settled afterwards. `origin` is one of state.history's.
@@ -66,11 +66,11 @@ class Change:
     ) -> None:
         self.config, self.store, self.attempt = config, store, attempt
         self._quick, self._origin = quick, origin
-        self.engines = Engines.here(config.loader)
+        self.engines = BothEngines.here(config.loader)
         self.before = self.engines.observe()
         self.intent = store.intent()
 
-    def put(
+    def apply(
         self,
         ruleset: Ruleset,
         selection: Selection,
@@ -80,14 +80,15 @@ class Change:
         anew: bool = False,
         full: bool = True,
         **asked_for: Any,  # noqa: ANN401 - fields of Intent
-    ) -> Report | None:
+    ) -> ApplyReport | None:
         """Put a ruleset in force, as a new generation unless the kernel holds just that.
 
         `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
         put in force. None if nothing had to be done, which `anew` rules out. Whether the kernel holds it is told from
         all that it holds, or if not `full` from all but the elements of maps, which it lets nobody change.
 
-        Raises what `arrange` does, and before a new ruleset is put in force what the store does, with what was before.
+        Raises what `transaction.apply` does, and before a new ruleset is put in force what the store does. Then
+        everything is as it was before.
         """
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
@@ -108,7 +109,7 @@ class Change:
         find = self._find if self._quick and not holds else None
         wanted = replace(wanted, generation=max(highest, generation))
         with underway.making(self._origin, generation, wanted):
-            report = arrange(self.engines, view, generation, selection, engine, find)
+            report = transaction.apply(self.engines, view, generation, selection, engine, find)
             self.store.note(wanted)
         after = self.engines.observe()
         changed = after != self.before

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import read_coverage
-from geodrop.dataplane.engines import Engines
 from geodrop.engine import underway
 from geodrop.engine.interfaces import is_pattern, select
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
-from geodrop.operations.change import begun, by_me
+from geodrop.operations.change import by_me, open_change
 from geodrop.operations.regions import warnings_of_regions
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.config import Config
-    from geodrop.engine.api import Observed, Report
-    from geodrop.state.history import Asked
+    from geodrop.engine.api import ApplyReport, Observed
+    from geodrop.state.history import ChangeRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Loaded:
 
     before: Observed
     after: Observed
-    report: Report | None
+    report: ApplyReport | None
     warnings: tuple[str, ...] = ()
 
 
@@ -58,7 +58,7 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     config: Config,
     engine_name: str,
     interfaces: Sequence[str],
-    asked: Asked,
+    asked: ChangeRequest,
     *,
     quick: bool = False,
     full: bool = True,
@@ -70,7 +70,7 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
     with the old generation still in force.
     """
-    with begun(config, asked, quick=quick) as change:
+    with open_change(config, asked, quick=quick) as change:
         ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
         # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
         held = () if asked.origin == "load" else change.before.names
@@ -83,7 +83,7 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
         rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
-        report = change.put(
+        report = change.apply(
             ruleset,
             selected,
             engine_name,
@@ -104,13 +104,13 @@ def unload(config: Config) -> Unloaded:
         return remove_all(config, by_me("unload"))
 
 
-def remove_all(config: Config, asked: Asked) -> Unloaded:
+def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
     """The same for who holds the lock.
 
     The kernel first, whatever the disk is like. After a crash in between, what was asked for before is restored: nobody
     was told that it is gone.
     """
-    with begun(config, asked) as change:
+    with open_change(config, asked) as change:
         generation = max(change.intent.generation, change.before.generation)
         wanted = replace(change.intent, generation=generation, unloaded=True, unknown="")
         with underway.making(asked.origin, 0, wanted):
@@ -128,12 +128,12 @@ def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
     return store.ruleset(observed.digest) if kept else None
 
 
-def what_is_loaded(config: Config) -> tuple[Engines, Observed, Ruleset]:
+def what_is_loaded(config: Config) -> tuple[BothEngines, Observed, Ruleset]:
     """The engines in force, what they say, and the ruleset they hold, as it is seen through a pause.
 
     Raises NotEnforcingError if there is none, and DataError if the state directory does not have the ruleset.
     """
-    engine = Engines.here()
+    engine = BothEngines.here()
     observed = engine.observe()
     if not observed.generation:
         raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from geodrop import utc
 from geodrop.errors import DataError
-from geodrop.operations.change import begun
+from geodrop.operations.change import open_change
 from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
     from geodrop.config import Config
-    from geodrop.engine.api import Observed, Report
-    from geodrop.state.history import Asked
+    from geodrop.engine.api import ApplyReport, Observed
+    from geodrop.state.history import ChangeRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Paused:
     before: Observed
     after: Observed
     until: int
-    report: Report | None
+    report: ApplyReport | None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -45,7 +45,7 @@ class Paused:
         return f"generation {self.before.generation} -> {self.after.generation}: {what}"
 
 
-def pause(config: Config, asked: Asked, until: int) -> Paused:
+def pause(config: Config, asked: ChangeRequest, until: int) -> Paused:
     """Drop nothing until a moment, in seconds since the epoch; `state.store.FOREVER` if no end is known.
 
     For who holds the lock. Raises NotEnforcingError when nothing is in force, DataError when its ruleset is not kept,
@@ -54,13 +54,13 @@ def pause(config: Config, asked: Asked, until: int) -> Paused:
     return _put(config, asked, until)
 
 
-def resume(config: Config, asked: Asked) -> Paused:
+def resume(config: Config, asked: ChangeRequest) -> Paused:
     """End a pause. Raises what `pause` does."""
     return _put(config, asked, 0)
 
 
-def _put(config: Config, asked: Asked, until: int) -> Paused:
-    with begun(config, asked) as change:
+def _put(config: Config, asked: ChangeRequest, until: int) -> Paused:
+    with open_change(config, asked) as change:
         selection, engine = change.in_place()
         try:
             ruleset = change.kept(change.before.digest)
@@ -69,5 +69,5 @@ def _put(config: Config, asked: Asked, until: int) -> Paused:
             step = "to drop nothing at once: geodrop unload" if until else "geodrop reload, then geodrop resume"
             raise DataError(error.message, step) from error
         change.attempt.paused = until
-        report = change.put(ruleset, selection, engine, paused=until, why=asked.why if until else "")
+        report = change.apply(ruleset, selection, engine, paused=until, why=asked.why if until else "")
     return Paused(change.before, change.engines.observe(), until, report, change.store.unwritten())

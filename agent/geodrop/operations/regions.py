@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.engine import underway
 from geodrop.errors import GeodropError
 from geodrop.state.store import Store
@@ -22,7 +22,7 @@ def tell_regions_apart(config: Config) -> bool:
     Raises DataError where the ruleset in force is damaged, ApplyError, BusyError where something else cannot wait, and
     what engines do where they cannot work; everything is counted as `other` then, as before.
     """
-    engines, store = Engines.here(), Store(config.state)
+    engines, store = BothEngines.here(), Store(config.state)
     observed, intent = engines.observe(), store.intent()
     if not observed.digest or not store.ruleset_path(observed.digest).exists():
         return False

@@ -11,12 +11,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.engine.api import Difference, Observed
 from geodrop.engine.interfaces import select
 from geodrop.errors import NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
-from geodrop.operations.change import Change
-from geodrop.operations.cover import cover
+from geodrop.operations.change import OpenChange
+from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import what_is_loaded
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.interfaces import Selection
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.history import Asked
+    from geodrop.state.history import ChangeRequest
     from geodrop.state.store import Intent
 
 _NUMBERS = re.compile(r"\bg[0-9]+(?=[-. ,]|$)|\bgeneration [0-9]+")
@@ -37,7 +37,7 @@ PASSES = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Baseline:
     """What was right when it was last looked at: what the kernel said of it, byte for byte, what that means, and what
     had been asked for: where a load has come in between, a kernel that is as empty as before is not right any more.
 
@@ -53,14 +53,14 @@ class Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Inspection:
     """What a look found and what is so after it; `before` is what was in force when it began.
 
     `differences` are what somebody changed, which is repaired. Where packets are judged may have changed without them:
     interfaces came or went. `failure` is what could not be done beside that, and should be tried again.
     """
 
-    known: Known
+    known: Baseline
     before: Observed
     differences: tuple[Difference, ...] = ()
     note: str = ""
@@ -72,15 +72,15 @@ class Look:
         return self.before.interfaces != self.known.observed.interfaces
 
 
-def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
+def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
     config: Config,
-    known: Known,
-    asked: Asked | None,
+    known: Baseline,
+    asked: ChangeRequest | None,
     *,
     links_changed: bool = False,
     found: Sequence[Difference] = (),
     again: bool = False,
-) -> Look:
+) -> Inspection:
     """Look whether all is as it should be, and repair it; what `unload` took away is left away.
 
     A ruleset that is gone or differs is loaded anew, as a new generation; what is in our table beside it is taken away;
@@ -90,25 +90,25 @@ def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
     load does, with all as it was found.
     """
     as_before = not (links_changed or found or again) and Store(config.state).intent() == known.intent
-    if as_before and Engines.here().fingerprint() == known.fingerprint:
-        return Look(known, known.observed)
-    before = Engines.here().observe()
+    if as_before and BothEngines.here().fingerprint() == known.fingerprint:
+        return Inspection(known, known.observed)
+    before = BothEngines.here().observe()
     drift: list[Difference] = []
     note = ""
     tried = _Tried(() if again else known.lasting)
     for _ in range(PASSES):
-        engines, store = Engines.here(), Store(config.state)
+        engines, store = BothEngines.here(), Store(config.state)
         # Read before what it stands for is verified: what changes in between shows at the next look.
         fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
         digest = observed.digest or intent.digest
         # Where it is unknown what was asked for, `Store.problems` says so, and all is left as it is.
         if intent.unknown or intent.unloaded or not digest:
-            return Look(Known(fingerprint, observed, intent), before)
+            return Inspection(Baseline(fingerprint, observed, intent), before)
         ruleset = store.ruleset(digest).paused(intent.paused)
         differences = engines.verify(ruleset, full=False) or list(found)
         if differences and tried.lasts(differences, engines):
-            state = Known(fingerprint, observed, intent, lasting=tuple(differences))
-            return Look(state, before, tuple(drift), note)
+            state = Baseline(fingerprint, observed, intent, lasting=tuple(differences))
+            return Inspection(state, before, tuple(drift), note)
         if differences:
             # Counted before the repair: whoever commits while it is under way has brought about what is found after it.
             tried = _Tried(differences, engines.foreign_commits())
@@ -116,19 +116,19 @@ def look(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
             drift, found = drift or differences, ()
             continue
         try:
-            covered = cover(config)
+            covered = follow_interfaces(config)
         except NotEnforcingError:
             continue  # taken away since it was verified
         except (UnavailableError, PrivilegeError) as error:
             # What is in force is right; it is only not where, or by which engine, it should be.
-            return Look(Known(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
+            return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
         note = note or covered.note
         if not covered.changed:
-            return Look(Known(fingerprint, observed, intent), before, tuple(drift), note)
+            return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note)
         if not links_changed and _same_load(observed, known.observed):
             drift = drift or _moved(known.observed, observed)
     # Somebody is faster than we are; whatever he does is an event, and makes us look again.
-    return Look(Known(observed=Engines.here().observe()), before, tuple(drift), note)
+    return Inspection(Baseline(observed=BothEngines.here().observe()), before, tuple(drift), note)
 
 
 class _Tried:
@@ -137,7 +137,7 @@ class _Tried:
     def __init__(self, differences: Sequence[Difference], commits: int | None = None) -> None:
         self._differences, self._commits = _without_numbers(differences), commits
 
-    def lasts(self, differences: Sequence[Difference], engines: Engines) -> bool:
+    def lasts(self, differences: Sequence[Difference], engines: BothEngines) -> bool:
         """Whether these are the same, or some of them, and nobody has brought them about since."""
         same = _without_numbers(differences) <= self._differences
         return same and (self._commits is None or engines.foreign_commits() == self._commits)
@@ -155,11 +155,11 @@ def unnumbered(text: str) -> str:
 
 def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it, and for whom
     config: Config,
-    known: Known,
-    engines: Engines,
+    known: Baseline,
+    engines: BothEngines,
     ruleset: Ruleset,
     differences: Sequence[Difference],
-    asked: Asked | None,
+    asked: ChangeRequest | None,
 ) -> None:
     store = Store(config.state)
     with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
@@ -168,20 +168,20 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
             engines.nftables.sweep(ruleset)
             attempt.made = True
             return
-        change = Change(config, store, attempt)
+        change = OpenChange(config, store, attempt)
         change.engines.nftables.lost = known.totals
         kept = change.kept(ruleset.digest)
         selection = _where(config, known)
         try:
-            change.put(kept, selection, config.engine)
+            change.apply(kept, selection, config.engine)
         except (UnavailableError, PrivilegeError):
             if config.engine != "xdp":
                 raise
             # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
-            change.put(kept, selection, "nftables")
+            change.apply(kept, selection, "nftables")
 
 
-def _where(config: Config, known: Known) -> Selection:
+def _where(config: Config, known: Baseline) -> Selection:
     """Where to judge packets: if what agent.yaml selects is gone for now, then where it was before."""
     selection = select(config.interfaces, known.observed.names)
     if not selection.names:

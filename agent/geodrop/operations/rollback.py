@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 
 from geodrop import utc
 from geodrop.errors import DataError
-from geodrop.operations.change import begun
+from geodrop.operations.change import open_change
 from geodrop.state.history import policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geodrop.config import Config
-    from geodrop.engine.api import Observed, Report
-    from geodrop.state.history import Asked, Entry
+    from geodrop.engine.api import ApplyReport, Observed
+    from geodrop.state.history import ChangeRequest, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class RolledBack:
     before: Observed
     after: Observed
     target: Entry
-    report: Report | None
+    report: ApplyReport | None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -47,14 +47,14 @@ class RolledBack:
 
 
 def roll_back(
-    config: Config, asked: Asked, back: int = 1, generation: int | None = None, *, quick: bool = False
+    config: Config, asked: ChangeRequest, back: int = 1, generation: int | None = None, *, quick: bool = False
 ) -> RolledBack:
     """Put the policy in force that was so many policies back, or with that generation, where packets are judged now.
 
     For who holds the lock; `quick` as for Change. Raises NotEnforcingError when nothing is in force, DataError when
     there was no such policy or it is no longer kept, and what `Change.put` does.
     """
-    with begun(config, asked, quick=quick) as change:
+    with open_change(config, asked, quick=quick) as change:
         selection, engine = change.in_place()
         entries = change.store.history
         if generation is None:
@@ -63,7 +63,7 @@ def roll_back(
             target = with_generation(entries, generation)
         change.attempt.target, change.attempt.digest = target.generation, target.digest
         ruleset = change.kept(target.digest)
-        report = change.put(ruleset, selection, engine, rolled_back=True)
+        report = change.apply(ruleset, selection, engine, rolled_back=True)
     return RolledBack(change.before, change.engines.observe(), target, report, change.store.unwritten())
 
 

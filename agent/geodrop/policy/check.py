@@ -14,7 +14,7 @@ from geodrop.policy.unintended import check_intent
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from geodrop.document.problems import Report
+    from geodrop.document.problems import ProblemReport
     from geodrop.policy.model import Line, Policy, Service
     from geodrop.policy.origins import Origins
 
@@ -22,7 +22,7 @@ MAX_SERVICES = 1_000
 """Every pair of them is compared."""
 
 
-def check_policy(policy: Policy, origins: Origins, report: Report) -> None:
+def check_policy(policy: Policy, origins: Origins, report: ProblemReport) -> None:
     """Report everything that needs more than one line to be seen; works on a policy with errors too."""
     _check_names(policy, report)
     _check_cycles(policy, report)
@@ -34,7 +34,7 @@ def check_policy(policy: Policy, origins: Origins, report: Report) -> None:
         check_intent(policy, origins, report)
 
 
-def _check_names(policy: Policy, report: Report) -> None:
+def _check_names(policy: Policy, report: ProblemReport) -> None:
     kinds = ((LineKind.GROUP, policy.groups, "group"), (LineKind.LIST, policy.lists, "list"))
     for line in _all_lines(policy):
         for kind, known, word in kinds:
@@ -43,7 +43,7 @@ def _check_names(policy: Policy, report: Report) -> None:
                 report.error(line.place, f"there is no {word} {shown(line.name)}{hint}")
 
 
-def _check_cycles(policy: Policy, report: Report) -> None:
+def _check_cycles(policy: Policy, report: ProblemReport) -> None:
     """Depth first, without recursion: groups may nest as deep as the file is long."""
     done: set[str] = set()
     for start in policy.groups:
@@ -67,7 +67,7 @@ def _check_cycles(policy: Policy, report: Report) -> None:
                 name = line.name
 
 
-def _check_contradictions(policy: Policy, service: Service, report: Report) -> None:
+def _check_contradictions(policy: Policy, service: Service, report: ProblemReport) -> None:
     denied: dict[tuple[LineKind, str], Line] = {}
     for line, member in open_groups(policy.groups, service.deny):
         denied.setdefault((member.kind, member.name), line)
@@ -93,7 +93,7 @@ def _check_contradictions(policy: Policy, service: Service, report: Report) -> N
         )
 
 
-def _check_overlaps(policy: Policy, origins: Origins, report: Report) -> None:
+def _check_overlaps(policy: Policy, origins: Origins, report: ProblemReport) -> None:
     if len(policy.services) > MAX_SERVICES:
         message = f"{len(policy.services):,} services, {MAX_SERVICES:,} is the most; join some of them"
         report.error(policy.services[MAX_SERVICES].place, message)

@@ -12,7 +12,7 @@ from geodrop.policy.model import Line, LineKind
 from geodrop.policy.values import parse_name, parse_prefix
 
 if TYPE_CHECKING:
-    from geodrop.document.problems import Place
+    from geodrop.document.problems import Position
 
 FORMS = "a country (CN), a subdivision (UA-43), continent:AS, group:NAME, list:NAME, a prefix or an address"
 
@@ -33,7 +33,7 @@ _OTHER_CODES = {
 }
 
 
-def parse_line(text: str, place: Place) -> Line:
+def parse_line(text: str, place: Position) -> Line:
     """Raises UnreadableError. Whether a group or list of that name exists is for `check`."""
     word, colon, rest = text.partition(":")
     if colon and word in ("group", "list"):

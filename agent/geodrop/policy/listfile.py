@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import TYPE_CHECKING
 
-from geodrop.document.problems import Place, Report, shown
+from geodrop.document.problems import Position, ProblemReport, shown
 from geodrop.document.shape import UnreadableError
 from geodrop.policy.listformats import Format, format_of_file, format_of_line
 from geodrop.policy.values import parse_address, parse_prefix
@@ -22,14 +22,14 @@ MAX_FOREIGN = 1_000
 """Lines of other formats that are looked at; a file of them may have millions."""
 
 
-def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Report]:
+def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], ProblemReport]:
     """The prefixes in the order written, and what is wrong. Bytes that are not UTF-8 may stand in comments."""
     if whole := format_of_file(data):
-        report = Report(file, ())
-        report.error(Place(file, 1, 1), f"{whole.what}; {whole.instead}")
+        report = ProblemReport(file, ())
+        report.error(Position(file, 1, 1), f"{whole.what}; {whole.instead}")
         return (), report
     lines = data.decode(errors="replace").removeprefix("\ufeff").split("\n")
-    report = Report(file, lines)
+    report = ProblemReport(file, lines)
     foreign = _Foreign()
     networks: list[Network] = []
     for number, line in enumerate(lines, 1):
@@ -42,7 +42,7 @@ def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Report]
             else:
                 networks.append(parse_prefix(entry))
         except UnreadableError as error:
-            place = Place(file, number, line.index(entry) + 1)
+            place = Position(file, number, line.index(entry) + 1)
             # In other formats # may be part of a name.
             if found := format_of_line(entry) or format_of_line(line.strip()):
                 foreign.add(found, place, entry)
@@ -51,13 +51,13 @@ def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Report]
             else:
                 report.error(place, str(error))
         if len(networks) > MAX_PREFIXES:
-            report.error(Place(file, number, 1), f"more than {MAX_PREFIXES:,} prefixes; use a coarser list")
+            report.error(Position(file, number, 1), f"more than {MAX_PREFIXES:,} prefixes; use a coarser list")
             break
     foreign.tell(report)
     if not data.strip():
         # A download that failed leaves such a file behind; a policy compiled with it would be another one.
         message = "the file is empty; put prefixes into it, or a comment (#) if that is what is meant"
-        report.error(Place(file, 1, 1), message)
+        report.error(Position(file, 1, 1), message)
     return tuple(networks), report
 
 
@@ -65,7 +65,7 @@ class _Foreign:
     """Lines of other formats: one error for each format, at its first line, instead of one for each line."""
 
     def __init__(self) -> None:
-        self._first: dict[Format, tuple[Place, str]] = {}
+        self._first: dict[Format, tuple[Position, str]] = {}
         self._count: dict[Format, int] = {}
 
     @property
@@ -73,12 +73,12 @@ class _Foreign:
         """Whether more of them would say nothing new."""
         return sum(self._count.values()) >= MAX_FOREIGN
 
-    def add(self, found: Format, place: Place, entry: str) -> None:
+    def add(self, found: Format, place: Position, entry: str) -> None:
         """One more line."""
         self._first.setdefault(found, (place, entry))
         self._count[found] = self._count.get(found, 0) + 1
 
-    def tell(self, report: Report) -> None:
+    def tell(self, report: ProblemReport) -> None:
         """Report each format."""
         for found, (place, entry) in self._first.items():
             if found.weak and not all(other.weak for other in self._first):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime, timedelta
 
-    from geodrop.document.problems import Place
+    from geodrop.document.problems import Position
 
 Network = IPv4Network | IPv6Network
 
@@ -84,7 +84,7 @@ class Line:
     kind: LineKind
     text: str
     name: str
-    place: Place
+    place: Position
     network: Network | None = None
 
 
@@ -95,7 +95,7 @@ class PrefixList:
     name: str
     prefixes: tuple[Network, ...]
     file: str | None
-    place: Place
+    place: Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ class Service:
     """
 
     name: str
-    place: Place
+    place: Position
     match: Match
     default: Verdict
     unknown: Verdict
@@ -180,7 +180,7 @@ class Policy:
     never_drop: NeverDrop
     limits: Limits
 
-    def source(self, place: Place) -> str:
+    def source(self, place: Position) -> str:
         """The line of the file that a place is in, for a message."""
         lines = self.text.splitlines()
         return lines[place.line - 1] if place.line <= len(lines) else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from geodrop.document.problems import Place
+    from geodrop.document.problems import Position
     from geodrop.policy.model import Service
 
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Written:
     """A service as it stands in the file: the places of its values, and whether its `match` could be read."""
 
-    values: Mapping[str, Place]
+    values: Mapping[str, Position]
     match_readable: bool
 
 
@@ -24,10 +24,10 @@ class Written:
 class Origins:
     """Of a whole policy, by name; `never_drop` is None where it is not written."""
 
-    groups: dict[str, Place] = field(default_factory=dict)
+    groups: dict[str, Position] = field(default_factory=dict)
     services: dict[str, Written] = field(default_factory=dict)
-    never_drop: Place | None = None
+    never_drop: Position | None = None
 
-    def of(self, service: Service, key: str) -> Place:
+    def of(self, service: Service, key: str) -> Position:
         """Where a key of a service has its value; where the service begins if the key is not written."""
         return self.services[service.name].values.get(key, service.place)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from geodrop.document import shape
 from geodrop.document.keys import Key
-from geodrop.document.problems import Place, Problem, Report, shown
+from geodrop.document.problems import Position, Problem, ProblemReport, shown
 from geodrop.document.shape import UnreadableError
-from geodrop.document.tree import LINE_BREAK, Table, read_document
+from geodrop.document.tree import LINE_BREAK, KeyTable, read_document
 from geodrop.errors import DataError, ListError, PolicyError
 from geodrop.policy import values
 from geodrop.policy.check import check_policy
@@ -81,9 +81,9 @@ def load_policy(text: bytes, file: str, read_list: ReadList) -> tuple[Policy, li
     content, root, report = read_document(text, file)
     if root is None:
         if not report.failed:
-            report.error(Place(file, 1, 1), "the policy is empty; write  version: 1  and at least one service")
+            report.error(Position(file, 1, 1), "the policy is empty; write  version: 1  and at least one service")
         raise PolicyError(report.problems())
-    parser = _Parser(file, content, report, read_list, Report(file, LINE_BREAK.split(content)))
+    parser = _Parser(file, content, report, read_list, ProblemReport(file, LINE_BREAK.split(content)))
     policy = parser.policy(root)
     check_policy(policy, parser.origins, report)
     list_problems = [*parser.unread.problems(), *parser.list_problems]
@@ -100,9 +100,9 @@ class _Parser:
 
     file: str
     text: str
-    report: Report
+    report: ProblemReport
     read_list: ReadList
-    unread: Report
+    unread: ProblemReport
     origins: Origins = field(default_factory=Origins)
     list_problems: list[Problem] = field(default_factory=list)
 
@@ -124,10 +124,10 @@ class _Parser:
     def _version(self, root: Node, given: Mapping[str, Node]) -> None:
         if "version" in given:
             shape.value(self.report, given["version"], "version", _version)
-        elif isinstance(root, Table):
+        elif isinstance(root, KeyTable):
             self.report.error(root.place, "the policy has no version; write  version: 1  at the top")
 
-    def _named(self, node: Node, what: str) -> Iterator[tuple[str, Place, Node]]:
+    def _named(self, node: Node, what: str) -> Iterator[tuple[str, Position, Node]]:
         """The entries of a table whose keys are names; a bad name is reported and used, so that lines find it."""
         found = shape.table(self.report, node, what)
         for key, value in found.entries if found else ():
@@ -148,7 +148,7 @@ class _Parser:
         entries = self._named(given["lists"], "lists") if "lists" in given else ()
         return {name: self._list(name, place, node) for name, place, node in entries}
 
-    def _list(self, name: str, place: Place, node: Node) -> PrefixList:
+    def _list(self, name: str, place: Position, node: Node) -> PrefixList:
         what = f"list {shown(name)}"
         before = self.report.errors
         sources = shape.fields(self.report, node, what, LIST).nodes
@@ -170,7 +170,7 @@ class _Parser:
             prefixes += self._list_file(what, file, sources["file"].place) if file else ()
         return PrefixList(name, prefixes, file, place)
 
-    def _list_file(self, what: str, name: str, place: Place) -> tuple[Network, ...]:
+    def _list_file(self, what: str, name: str, place: Position) -> tuple[Network, ...]:
         try:
             data = self.read_list(name)
         except DataError as error:
@@ -213,7 +213,7 @@ class _Parser:
         for name, place, node in self._named(given["services"], "services") if "services" in given else ():
             service, self.origins.services[name] = parse_service(self.report, name, place, node)
             services.append(service)
-        if not services and isinstance(root, Table) and self.report.errors == before:
+        if not services and isinstance(root, KeyTable) and self.report.errors == before:
             place = given["services"].place if "services" in given else root.place
             self.report.error(place, "the policy has no service; write at least one under  services:")
         return tuple(services)

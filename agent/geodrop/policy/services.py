@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from geodrop.document import shape
 from geodrop.document.keys import Key
 from geodrop.document.problems import shown
-from geodrop.document.tree import Table
+from geodrop.document.tree import KeyTable
 from geodrop.policy import values
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Action, Established, Match, Mode, Ports, Service, Verdict
 from geodrop.policy.origins import Written
 
 if TYPE_CHECKING:
-    from geodrop.document.problems import Place, Report
+    from geodrop.document.problems import Position, ProblemReport
     from geodrop.document.shape import Fields
     from geodrop.document.tree import Node
     from geodrop.policy.model import Line, Network
@@ -57,7 +57,7 @@ TCP = 6
 UDP = 17
 
 
-def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[Service, Written]:
+def parse_service(report: ProblemReport, name: str, place: Position, node: Node) -> tuple[Service, Written]:
     """A service, and how it is written: if its match cannot be read, nothing can be said about what it takes.
 
     Whatever cannot be read is reported, and something is put in its place that no one will see.
@@ -67,7 +67,7 @@ def parse_service(report: Report, name: str, place: Place, node: Node) -> tuple[
     match = _match(report, given.nodes["match"], given.what) if "match" in given.nodes else Match(Ports())
     readable = report.errors == before
     for key, meaning in REQUIRED.items():
-        if key not in given.nodes and isinstance(node, Table):
+        if key not in given.nodes and isinstance(node, KeyTable):
             message = f"{given.what} has no {key}, the verdict for {meaning}; write  {key}: allow  or  {key}: deny"
             report.error(place, message)
     service = Service(
@@ -102,7 +102,7 @@ def _lines(given: Fields, key: str) -> tuple[Line, ...]:
     return parse_lines(given.report, given.nodes[key], f"{key} of {given.what}") if key in given.nodes else ()
 
 
-def parse_lines(report: Report, node: Node, what: str) -> tuple[Line, ...]:
+def parse_lines(report: ProblemReport, node: Node, what: str) -> tuple[Line, ...]:
     """The lines of `allow`, `deny` or a group; one that is there twice is kept once, with a warning."""
     lines: dict[tuple[str, str], Line] = {}
     for item in shape.listing(report, node, what):
@@ -116,12 +116,12 @@ def parse_lines(report: Report, node: Node, what: str) -> tuple[Line, ...]:
     return tuple(lines.values())
 
 
-def parse_prefixes(report: Report, node: Node, what: str) -> tuple[Network, ...]:
+def parse_prefixes(report: ProblemReport, node: Node, what: str) -> tuple[Network, ...]:
     """Distinct prefixes and addresses, in the order written."""
     return tuple(placed_prefixes(report, node, what))
 
 
-def placed_prefixes(report: Report, node: Node, what: str) -> dict[Network, int]:
+def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Network, int]:
     """The same, each with the line that names it first."""
     placed: dict[Network, int] = {}
     for item in shape.listing(report, node, what):
@@ -131,7 +131,7 @@ def placed_prefixes(report: Report, node: Node, what: str) -> dict[Network, int]
     return placed
 
 
-def parse_ports(report: Report, node: Node, what: str) -> Ports:
+def parse_ports(report: ProblemReport, node: Node, what: str) -> Ports:
     """A table of port lists, by protocol."""
     given = shape.fields(report, node, what, PORTS)
     ranges = {}
@@ -141,7 +141,7 @@ def parse_ports(report: Report, node: Node, what: str) -> Ports:
     return Ports(**ranges)
 
 
-def _match(report: Report, node: Node, what: str) -> Match:
+def _match(report: ProblemReport, node: Node, what: str) -> Match:
     given = shape.fields(report, node, f"match of {what}", MATCH)
     before = report.errors
     ports = Ports()

@@ -15,7 +15,7 @@ from geodrop.policy.values import merged
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from geodrop.document.problems import Report
+    from geodrop.document.problems import ProblemReport
     from geodrop.policy.model import Line, Network, Policy, Service
     from geodrop.policy.origins import Origins
     from geodrop.policy.spans import Spans
@@ -28,7 +28,7 @@ EPHEMERAL = (32_768, 60_999)
 """The ports that Linux takes for connections of its own, so those that answers come to; unless somebody set others."""
 
 
-def check_intent(policy: Policy, origins: Origins, report: Report) -> None:
+def check_intent(policy: Policy, origins: Origins, report: ProblemReport) -> None:
     """Warn of what was hardly meant, in a policy without errors."""
     prefixes = _Prefixes(policy)
     _check_never_drop(policy, origins, report)
@@ -78,7 +78,7 @@ class _Prefixes:
         return _Held({family: spans(networks, family) for family in FAMILIES}, special)
 
 
-def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: Report) -> None:
+def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: ProblemReport) -> None:
     """Special addresses pass unless a prefix says otherwise: neighbours, load balancers and monitoring have them."""
     members = list(prefixes.of(lines))
     if any(_is_everything(family, [held.spans[family] for _, held in members]) for family in FAMILIES):
@@ -96,7 +96,7 @@ def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: Report) -
 
 
 def _check_everything(
-    prefixes: _Prefixes, service: Service, verdict: Verdict, origins: Origins, report: Report
+    prefixes: _Prefixes, service: Service, verdict: Verdict, origins: Origins, report: ProblemReport
 ) -> None:
     """A prefix is asked before any region, so those that hold everything leave nothing to the lines beside them."""
     key, lines = ("deny", service.deny) if verdict is Verdict.DROP else ("allow", service.allow)
@@ -112,7 +112,7 @@ def _check_everything(
             report.warning(origins.of(service, key), message)
 
 
-def _check_never_drop(policy: Policy, origins: Origins, report: Report) -> None:
+def _check_never_drop(policy: Policy, origins: Origins, report: ProblemReport) -> None:
     """What is never dropped is no service's business."""
     for family in FAMILIES:
         if origins.never_drop and _is_everything(family, [spans(policy.never_drop.prefixes, family)]):
@@ -122,7 +122,7 @@ def _check_never_drop(policy: Policy, origins: Origins, report: Report) -> None:
             report.warning(origins.never_drop, message + "must always pass")
 
 
-def _check_never_judged(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+def _check_never_judged(policy: Policy, service: Service, origins: Origins, report: ProblemReport) -> None:
     """Ports that are written out for a service, and accepted before it is asked; tcp/22 where nothing else is said."""
     passed = [
         f"{word}/{low}" + (f"-{high}" if high > low else "")
@@ -144,7 +144,7 @@ def _check_never_judged(policy: Policy, service: Service, origins: Origins, repo
         )
 
 
-def _check_nobody(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+def _check_nobody(policy: Policy, service: Service, origins: Origins, report: ProblemReport) -> None:
     """What `allow` leads to is nothing: nobody gets in. Two verdicts and no line beside them say just that."""
     if service.unknown is Verdict.DROP and not origins.services[service.name].values.keys() & {"allow", "deny"}:
         return
@@ -167,7 +167,7 @@ class _Answers:
     keep: str
 
 
-def _check_replies(policy: Policy, service: Service, origins: Origins, report: Report) -> None:
+def _check_replies(policy: Policy, service: Service, origins: Origins, report: ProblemReport) -> None:
     """A service that is not limited to ports also takes the answers to what this host asks, from wherever they come."""
     lost = []
     if _takes_answers(service, TCP, service.match.ports.tcp) and service.established is Established.CUT:
@@ -190,7 +190,7 @@ def _takes_answers(service: Service, protocol: int, ports: Spans) -> bool:
     return any(low <= EPHEMERAL[0] and EPHEMERAL[1] <= high for low, high in ports)
 
 
-def _check_unused_groups(policy: Policy, origins: Origins, report: Report) -> None:
+def _check_unused_groups(policy: Policy, origins: Origins, report: ProblemReport) -> None:
     """One line for all: those that no line names, and how many others they hold."""
     used = {line.name for line in _reached(policy) if line.kind is LineKind.GROUP}
     unused = [name for name in policy.groups if name not in used]
@@ -204,7 +204,7 @@ def _check_unused_groups(policy: Policy, origins: Origins, report: Report) -> No
         report.warning(origins.groups[outer[0]], message)
 
 
-def _check_unused_lists(policy: Policy, report: Report) -> None:
+def _check_unused_lists(policy: Policy, report: ProblemReport) -> None:
     used = {line.name for line in _reached(policy) if line.kind is LineKind.LIST}
     unused = [name for name in policy.lists if name not in used]
     if unused:

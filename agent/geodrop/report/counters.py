@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.ruleset.model import OTHER
 
 if TYPE_CHECKING:
-    from geodrop.engine.api import Count
+    from geodrop.engine.api import Total
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
@@ -16,7 +16,7 @@ SCHEMA = 1
 
 def read_counters() -> list[dict[str, Any]]:
     """The objects of `counters --json`: totals since the first load."""
-    return [as_object(count) for count in Engines.here().counters()]
+    return [as_object(count) for count in BothEngines.here().counters()]
 
 
 def as_other(ruleset: Ruleset, number: int, *, told_apart: bool) -> int:
@@ -33,7 +33,7 @@ def as_other(ruleset: Ruleset, number: int, *, told_apart: bool) -> int:
     return len(dropped.difference(service.counted if told_apart else ()))
 
 
-def as_object(count: Count) -> dict[str, Any]:
+def as_object(count: Total) -> dict[str, Any]:
     """By class with dropped and would_drop, or the one of a service and family with accepted and never_drop.
 
     What is nobody's, since it cannot be read, is counted in an object of its own.

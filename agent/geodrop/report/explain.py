@@ -11,8 +11,8 @@ from geodrop import utc
 from geodrop.engine import underway
 from geodrop.errors import DataError
 from geodrop.operations.load import what_is_loaded
-from geodrop.ruleset.asked import parse, pieces
 from geodrop.ruleset.explain import explain, not_answered
+from geodrop.ruleset.question import parse, pieces
 from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.api import Enforced
     from geodrop.report.pieces import Pieces
-    from geodrop.ruleset.asked import Asked, Piece
     from geodrop.ruleset.model import Ruleset
+    from geodrop.ruleset.question import Piece, Question
 
 BATCH = 256
 """Addresses that the kernel is asked about at once."""
@@ -108,7 +108,7 @@ def _explain(
                 yield answer
 
 
-def _parsed(ruleset: Ruleset, text: str) -> tuple[Asked, list[Piece]] | DataError:
+def _parsed(ruleset: Ruleset, text: str) -> tuple[Question, list[Piece]] | DataError:
     try:
         return (asked := parse(text)), pieces(ruleset, asked)
     except DataError as failure:

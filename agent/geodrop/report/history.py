@@ -72,7 +72,7 @@ def by_a_daemon(entries: Iterable[Entry]) -> bool:
     through a pause, a rollback or a boot does not tell.
     """
     telling = (
-        one.origin for one in entries if one.put_in_force and one.origin in {"load", "reload", "repair", "settle"}
+        one.origin for one in entries if one.put_in_force and one.origin in {"load", "reload", "repair", "compact"}
     )
     return next(iter(deque(telling, maxlen=1)), "load") != "load"
 

@@ -12,7 +12,7 @@ from geodrop.engine.probes import probes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.dataplane.engines import Engines
+    from geodrop.dataplane.both import BothEngines
     from geodrop.engine.api import Interface
     from geodrop.engine.probes import Probe
     from geodrop.ruleset.model import Ruleset
@@ -53,7 +53,7 @@ class _Traced:
 
 
 def observe(
-    engines: Engines, view: Ruleset | None, interfaces: Sequence[Interface], links: Sequence[tuple[str, ...]]
+    engines: BothEngines, view: Ruleset | None, interfaces: Sequence[Interface], links: Sequence[tuple[str, ...]]
 ) -> Observation:
     """Trace packets by the ruleset as it is seen now, through a pause if there is one; None: it is not known.
 
@@ -80,7 +80,7 @@ def observe(
     return Observation(data, tuple(_problems(traced)), bool(denied) and all(one.verdict != "drop" for one in denied))
 
 
-def _packets_judged(engines: Engines) -> int:
+def _packets_judged(engines: BothEngines) -> int:
     counts = engines.counters()
     return sum(one.dropped[0] + one.would_drop[0] + one.accepted[0] + one.never_drop[0] for one in counts)
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
+from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import Coverage, read_coverage
-from geodrop.dataplane.engines import Engines
 from geodrop.engine import underway
-from geodrop.engine.sample import sample
+from geodrop.engine.spot_check import spot_check
 from geodrop.errors import DataError
 from geodrop.linux import capabilities
 from geodrop.operations.load import loaded_ruleset
@@ -19,8 +19,8 @@ from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
-from geodrop.ruleset.closed import is_closed
 from geodrop.ruleset.explain import effective_mode
+from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
@@ -59,7 +59,7 @@ def read_status(config: Config, running: Running | None = None, doubt: str = "")
 def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]:
     now = time.time()
     change = underway.now()
-    engine = Engines.here()
+    engine = BothEngines.here()
     observed = engine.observe()
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
@@ -144,7 +144,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     }
 
 
-def _as_other(engine: Engines, observed: Observed, ruleset: Ruleset) -> list[int]:
+def _as_other(engine: BothEngines, observed: Observed, ruleset: Ruleset) -> list[int]:
     """Of each service, how many regions are not told apart by what judges."""
     if all(interface.engine != "nftables" for interface in observed.interfaces):
         return [0] * len(ruleset.meta.services)
@@ -168,8 +168,8 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
     return ruleset
 
 
-def _differences(engine: Engines, view: Ruleset) -> list[str]:
-    found = underway.of_what_is_in_force(engine.verify(view, full=False)) or sample(view, engine, SAMPLE)
+def _differences(engine: BothEngines, view: Ruleset) -> list[str]:
+    found = underway.of_what_is_in_force(engine.verify(view, full=False)) or spot_check(view, engine, SAMPLE)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.engine import underway
-from geodrop.engine.sample import boundaries, compare
+from geodrop.engine.spot_check import boundaries, compare
 from geodrop.errors import BusyError
 from geodrop.operations.load import what_is_loaded
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from geodrop.config import Config
-    from geodrop.dataplane.engines import Engines
+    from geodrop.dataplane.both import BothEngines
     from geodrop.engine.api import Difference
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
@@ -59,12 +59,12 @@ def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
     raise BusyError("what is in force changed while it was compared", "try again in a moment")
 
 
-def _shares(ruleset: Ruleset, engines: Engines) -> Iterator[Callable[[], list[Difference]]]:
+def _shares(ruleset: Ruleset, engines: BothEngines) -> Iterator[Callable[[], list[Difference]]]:
     for part in range(PARTS):
         yield partial(engines.verify_share, ruleset, part, PARTS)
 
 
-def _samples(ruleset: Ruleset, engines: Engines) -> Iterator[Callable[[], list[Difference]]]:
+def _samples(ruleset: Ruleset, engines: BothEngines) -> Iterator[Callable[[], list[Difference]]]:
     for family in (4, 6):
         for _ in range(0, SAMPLE, ADDRESSES):
             yield partial(compare, ruleset, engines, [*boundaries(ruleset, family, ADDRESSES)])

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.errors import DataError
-    from geodrop.ruleset.asked import Asked, Piece
     from geodrop.ruleset.model import Ruleset, ServiceSpec
+    from geodrop.ruleset.question import Piece, Question
 
 Address = IPv4Address | IPv6Address
 SCHEMA = 2
@@ -42,7 +42,7 @@ class Explanation:
     starts: str | None = None
     embedded: str | None = None
 
-    def as_json(self, asked: Asked, piece: Piece) -> dict[str, Any]:
+    def as_json(self, asked: Question, piece: Piece) -> dict[str, Any]:
         """One object of `explain --json`: what was `asked`, and how many addresses of it are judged as this one is."""
         return {
             "schema": SCHEMA,

@@ -54,7 +54,7 @@ MAX_BYTES = 16 << 20
 MAX_TEXT = 2000
 """Characters of each text that somebody else chose."""
 
-ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "settle", "schedule")
+ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "compact", "schedule")
 """What brings a change about."""
 
 MAX_LINE = 1 << 20
@@ -64,7 +64,7 @@ MAX_GENERATION = 1 << 48
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ChangeRequest:
     """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
 
     `change` says in one line what it changes, where that is known; `why` is what a person wrote.
@@ -128,7 +128,7 @@ class History:
         self._room = Room(path.parent)
 
     @contextlib.contextmanager
-    def attempt(self, asked: Asked) -> Iterator[Attempt]:
+    def attempt(self, asked: ChangeRequest) -> Iterator[Attempt]:
         """Write down what the body does: that it was `made`, or how it failed. Not being able to is no failure."""
         started, attempt = time.monotonic(), Attempt()
         try:
@@ -294,7 +294,7 @@ def _said_of(error: BaseException) -> str:
     return str(error) if isinstance(error, GeodropError) else type(error).__name__
 
 
-def _entry(asked: Asked, attempt: Attempt, outcome: str, started: float, error: str = "") -> Entry:
+def _entry(asked: ChangeRequest, attempt: Attempt, outcome: str, started: float, error: str = "") -> Entry:
     return Entry(
         time=round(time.time(), 3),
         origin=asked.origin,

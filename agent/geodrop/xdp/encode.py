@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.errors import UnavailableError
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -47,12 +47,12 @@ class Encoded(NamedTuple):
     def parts(self) -> tuple[tuple[int, memoryview], tuple[int, memoryview]]:
         """Where in the map its bytes go, and the bytes; what nobody uses is left out."""
         return (
-            (0, memoryview(self.policy)[: lay.Policy.unused.offset]),
+            (0, memoryview(self.policy)[: lay.PolicyLayout.unused.offset]),
             (lay.POLICY_BYTES, memoryview(self.rows).cast("B")),
         )
 
 
-class Place(NamedTuple):
+class TablePosition(NamedTuple):
     """A section of the ruleset and where in the tables map its bytes go."""
 
     section: str
@@ -60,10 +60,10 @@ class Place(NamedTuple):
 
 
 TABLE_PLACES = (
-    Place("xdp/ipv4", 0),
-    Place("xdp/ipv6", lay.ROOT_BYTES),
-    Place("xdp/children", 2 * lay.ROOT_BYTES),
-    Place("xdp/lines", lay.SEGMENT_BYTES),
+    TablePosition("xdp/ipv4", 0),
+    TablePosition("xdp/ipv6", lay.ROOT_BYTES),
+    TablePosition("xdp/children", 2 * lay.ROOT_BYTES),
+    TablePosition("xdp/lines", lay.SEGMENT_BYTES),
 )
 
 
@@ -117,7 +117,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
     check_limits(ruleset)
     meta = ruleset.meta
     content = bytearray(lay.POLICY_BYTES)
-    policy = lay.Policy.from_buffer(content)
+    policy = lay.PolicyLayout.from_buffer(content)
     policy.digest[:] = bytes.fromhex(ruleset.digest)
     policy.tables_digest[:] = tables
     policy.generation = generation
@@ -146,7 +146,7 @@ def _row_bits(ruleset: Ruleset) -> int:
     return max(len(ruleset.meta.services) - 1, 0).bit_length()
 
 
-def _encode_service(target: lay.Service, service: ServiceSpec, pair: int, clock: Clock) -> None:
+def _encode_service(target: lay.ServiceLayout, service: ServiceSpec, pair: int, clock: Clock) -> None:
     target.flags = (lay.SERVICE_ENFORCE if service.mode == "enforce" else 0) | (
         lay.SERVICE_KEEP if service.established == "keep" else 0
     )
@@ -200,7 +200,7 @@ class _Chosen(NamedTuple):
     every: bool
 
 
-def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset) -> None:
+def _encode_selections(policy: lay.PolicyLayout, content: bytearray, ruleset: Ruleset) -> None:
     """Number the distinct sets of services that ports and protocols lead to; `content` is the policy as bytes."""
     meta = ruleset.meta
     bits = list(enumerate(meta.services))
@@ -260,7 +260,7 @@ def _encode_selections(policy: lay.Policy, content: bytearray, ruleset: Ruleset)
 
 def _bytes_of(content: bytearray, name: str) -> memoryview:
     """An array of bytes of a policy, in place."""
-    field = getattr(lay.Policy, name)
+    field = getattr(lay.PolicyLayout, name)
     return memoryview(content)[field.offset : field.offset + field.size]
 
 
@@ -291,7 +291,7 @@ def _covers(ranges: Iterable[tuple[int, int]], port: int) -> bool:
     return any(first <= port <= last for first, last in ranges)
 
 
-def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
+def _encode_local(policy: lay.PolicyLayout, services: Sequence[ServiceSpec]) -> None:
     """Cut each family where the set of services that take its local addresses changes."""
     for family, target in ((4, policy.local_ipv4), (6, policy.local_ipv6)):
         width = 128
@@ -311,6 +311,6 @@ def _encode_local(policy: lay.Policy, services: Sequence[ServiceSpec]) -> None:
             )
         for at, start in enumerate(cuts):
             taking = {bit for first, end, bit in ranges if first <= start < end}
-            target[at] = lay.Local(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
+            target[at] = lay.LocalLayout(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
         # The search goes over all of them, so what is left repeats the last.
         target[len(cuts) :] = [target[len(cuts) - 1]] * (lay.MAX_LOCAL - len(cuts))

@@ -10,17 +10,17 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.engine.api import Count, Difference, Interface, KernelVerdict, Observed, Report
+from geodrop.engine.api import ApplyReport, Difference, Interface, KernelVerdict, Observed, Total
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, libbpf
-from geodrop.xdp import encode, judge, links, memory, suits
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import encode, links, lookup, memory, requirements
+from geodrop.xdp import layout as lay
 from geodrop.xdp.libbpf_loader import LibbpfLoader
 from geodrop.xdp.loader import Loader, Sizes
 from geodrop.xdp.pins import Pins, remove_set, version_of
-from geodrop.xdp.programs import Programs, Totals, Word
+from geodrop.xdp.program_set import ControlWord, ProgramSet, Totals
 from geodrop.xdp.reading import reading
-from geodrop.xdp.staged import Staged, discard
+from geodrop.xdp.staged import StagedPrograms, discard
 from geodrop.xdp.trace import trace
 from geodrop.xdp.unread import Unread, unread
 
@@ -96,7 +96,7 @@ class XdpEngine:
             found = tuple(Interface(link.name, "xdp", link.mode()) for link in links.observe(self.pins))
             return Observed(word.generation, digest, found)
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
         capabilities.require(capabilities.XDP)
         names = _existing(interfaces)
@@ -104,17 +104,17 @@ class XdpEngine:
             for refusal in staged.attach(names).values():
                 raise refusal
             staged.switch(names)
-        return Report(generation, staged.seconds, staged.note)
+        return ApplyReport(generation, staged.seconds, staged.note)
 
     @contextmanager
-    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[Staged]:
+    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[StagedPrograms]:
         """A generation beside the one in force, tried by the program itself; the body attaches and switches to it.
 
         Once the body has ended the previous generation is taken away; if it raises, or does not switch, all is as it
         was. A generation that is in force already is not filled again: the body changes where it is attached.
         """
         started = time.perf_counter()
-        suits.check(ruleset)
+        requirements.check(ruleset)
         clock = present_clock()
         if clock.now is not None and encode.future_starts(ruleset, clock.now):
             raise UnavailableError(
@@ -135,11 +135,11 @@ class XdpEngine:
                 if not _holds(programs, old, ruleset, generation):
                     digest = encode.tables_digest(ruleset)
                     same = bool(old.generation) and programs.tables_digest(old.policy) == digest
-                    word = Word(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
+                    word = ControlWord(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
                     pairs = programs.add_labels(labels)
                     content = encode.encode_policy(ruleset, generation, pairs, clock, digest)
                     self._fill(programs, ruleset, old, word, content)
-                staged = Staged(self.pins, programs, old, word, self.attach)
+                staged = StagedPrograms(self.pins, programs, old, word, self.attach)
             except OSError as error:
                 raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
             filled = time.perf_counter()
@@ -177,7 +177,7 @@ class XdpEngine:
             if missing:
                 return [*differences, Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
             expected = encode.encode_policy(ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset))
-            offset = lay.Policy.from_buffer_copy(expected.policy).tai_offset
+            offset = lay.PolicyLayout.from_buffer_copy(expected.policy).tai_offset
             if head.tai_offset != offset:
                 told = f"starts by CLOCK_TAI {offset} s ahead"
                 differences.append(Difference("policy map", told, f"{head.tai_offset} s ahead"))
@@ -213,23 +213,23 @@ class XdpEngine:
         return repr(said).encode()
 
     @reading
-    def counters(self) -> list[Count]:
+    def counters(self) -> list[Total]:
         """Totals since the first load. While links move between two programs both count, and so do both here."""
         totals: Totals | None = None
         for folder in reversed(self.pins.sets()):
-            with suppress(FileNotFoundError), Programs.open(folder) as programs:
+            with suppress(FileNotFoundError), ProgramSet.open(folder) as programs:
                 totals = programs.totals(totals)
         counts = []
         for label, four in (totals or {}).items():
             service, _, counted = label.partition("\t")
             if label == encode.TOO_DEEP:
-                counts.append(Count("", "", None, dropped=four[0], would_drop=four[1]))
+                counts.append(Total("", "", None, dropped=four[0], would_drop=four[1]))
                 continue
             for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
                 if counted:
-                    counts.append(Count(service, family, counted, dropped=first, would_drop=second))
+                    counts.append(Total(service, family, counted, dropped=first, would_drop=second))
                 else:
-                    counts.append(Count(service, family, None, accepted=first, never_drop=second))
+                    counts.append(Total(service, family, None, accepted=first, never_drop=second))
         return counts
 
     @reading
@@ -239,7 +239,7 @@ class XdpEngine:
         if active is None:
             return [[] for _ in addresses]
         with active as programs:
-            return judge.judge(programs, ruleset, addresses, time.time())
+            return lookup.judge(programs, ruleset, addresses, time.time())
 
     @reading
     def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
@@ -258,10 +258,10 @@ class XdpEngine:
             links.detach(pins, ifindex)
             found = True
         for folder in pins.sets():
-            with suppress(FileNotFoundError), Programs.open(folder) as programs:
-                programs.publish(Word())
+            with suppress(FileNotFoundError), ProgramSet.open(folder) as programs:
+                programs.publish(ControlWord())
                 for slot in (0, 1):
-                    programs.rest(slot)
+                    programs.mark_unused(slot)
                     programs.retire_tables(slot)
         return found
 
@@ -289,17 +289,17 @@ class XdpEngine:
         """Names program and layout: a set of another one is never filled, only replaced."""
         return LAYOUT + self.loader.version()
 
-    def _active(self) -> Programs | None:
+    def _active(self) -> ProgramSet | None:
         """The newest set that has a generation in force."""
         for folder in self.pins.sets():
             with suppress(FileNotFoundError), ExitStack() as stack:  # one that a killed load left lacks some
-                programs = stack.enter_context(Programs.open(folder))
+                programs = stack.enter_context(ProgramSet.open(folder))
                 if programs.word().generation:
                     stack.pop_all()
                     return programs
         return None
 
-    def _programs(self, ruleset: Ruleset, labels: Sequence[str]) -> tuple[Programs, bool]:
+    def _programs(self, ruleset: Ruleset, labels: Sequence[str]) -> tuple[ProgramSet, bool]:
         """The set in force if the ruleset fits it and the program is the one we would load; else a new one."""
         with ExitStack() as stack:
             active = self._active()
@@ -311,9 +311,11 @@ class XdpEngine:
                 return active, False
         sizes = need.rounded()
         memory.check(sizes)
-        return Programs.load(self.loader, self.pins.new_set(self._version()), sizes), True
+        return ProgramSet.load(self.loader, self.pins.new_set(self._version()), sizes), True
 
-    def _fill(self, programs: Programs, ruleset: Ruleset, old: Word, word: Word, content: encode.Encoded) -> None:
+    def _fill(
+        self, programs: ProgramSet, ruleset: Ruleset, old: ControlWord, word: ControlWord, content: encode.Encoded
+    ) -> None:
         """Fill the slots that nobody looks at, and that the new control word would switch to."""
         same = bool(old.generation) and word.tables == old.tables
         try:
@@ -332,7 +334,7 @@ def present_clock() -> encode.Clock:
     return encode.Clock(offset, None if libbpf.has_tai_clock() else time.time())
 
 
-def _holds(programs: Programs, word: Word, ruleset: Ruleset, generation: int) -> bool:
+def _holds(programs: ProgramSet, word: ControlWord, ruleset: Ruleset, generation: int) -> bool:
     """Whether this very generation is in force."""
     return word.generation == generation and bytes(programs.head(word.policy).digest).hex() == ruleset.digest
 
@@ -346,7 +348,7 @@ def _existing(patterns: Sequence[str]) -> list[str]:
     return names
 
 
-def _try(programs: Programs, ruleset: Ruleset, word: Word, count: int) -> None:
+def _try(programs: ProgramSet, ruleset: Ruleset, word: ControlWord, count: int) -> None:
     """Have the program itself look addresses up before any packet is judged by them; raises ApplyError."""
     chosen = random.Random(ruleset.digest)  # noqa: S311 - any sample will do, the same one each time
     keys, expected = [], []
@@ -356,10 +358,10 @@ def _try(programs: Programs, ruleset: Ruleset, word: Word, count: int) -> None:
         for at in chosen.choices(range(len(zones)), k=count // 2):
             order: Literal["little", "big"] = "little" if family == 4 else "big"
             address = int.from_bytes(starts[at * width : (at + 1) * width], order)
-            keys.append(judge.keys(family, address))
+            keys.append(lookup.keys(family, address))
             expected.append(zones[at])
             if at:
-                keys.append(judge.keys(family, address - 1))
+                keys.append(lookup.keys(family, address - 1))
                 expected.append(zones[at - 1])
     found = programs.ask(word.tables, keys)
     if found != expected:

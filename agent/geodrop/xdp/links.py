@@ -23,7 +23,7 @@ MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class PinnedLink:
     """A pinned link: on which interface (number, name), and running which program."""
 
     ifindex: int
@@ -38,7 +38,7 @@ class Link:
         return "native"
 
 
-def observe(pins: Pins) -> list[Link]:
+def observe(pins: Pins) -> list[PinnedLink]:
     """Links that hold: those whose interface is gone are left out."""
     links = []
     for ifindex in pins.link_indexes():
@@ -58,7 +58,7 @@ def observe(pins: Pins) -> list[Link]:
             if error.errno in (errno.ENODEV, errno.ENXIO):  # gone just now
                 continue
             raise
-        links.append(Link(ifindex, name, info.prog_id))
+        links.append(PinnedLink(ifindex, name, info.prog_id))
     return links
 
 

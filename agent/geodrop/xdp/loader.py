@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from geodrop.linux import libbpf
-from geodrop.xdp import layouts as lay
-from geodrop.xdp.refusal import refused
+from geodrop.xdp import layout as lay
+from geodrop.xdp.verifier_log import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,34 +15,34 @@ from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import links
 from geodrop.xdp.pins import remove_set
-from geodrop.xdp.programs import Programs
+from geodrop.xdp.program_set import ProgramSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from geodrop.xdp.links import Link
+    from geodrop.xdp.links import PinnedLink
     from geodrop.xdp.pins import Pins
-    from geodrop.xdp.programs import Word
+    from geodrop.xdp.program_set import ControlWord
 
 
 @dataclass
-class Staged:
+class StagedPrograms:
     """`old` is the control word of `programs` that was found, `word` the one to publish: the same if it holds already.
 
     `seconds` are those of each phase, `note` is what went less than well after the switch.
     """
 
     pins: Pins
-    programs: Programs
-    old: Word
-    word: Word
+    programs: ProgramSet
+    old: ControlWord
+    word: ControlWord
     modes: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     switched: bool = False
     note: str = ""
-    _found: list[Link] = field(default_factory=list)
+    _found: list[PinnedLink] = field(default_factory=list)
     _added: list[int] = field(default_factory=list)
-    _moved: list[Link] = field(default_factory=list)
+    _moved: list[PinnedLink] = field(default_factory=list)
     _kept: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ class Staged:
         """Free what no packet reads any more: the other slots, older programs, links that are not to stay."""
         try:
             if self.word != self.old:
-                self.programs.rest(1 - self.word.policy)
+                self.programs.mark_unused(1 - self.word.policy)
                 self.programs.retire_tables(1 - self.word.tables)
             kept = set(self._kept)
             stay = {link.ifindex for link in links.observe(self.pins) if link.name in kept}
@@ -107,21 +107,21 @@ class Staged:
         return self.programs.fds["geodrop"]
 
 
-def discard(programs: Programs, old: Word, word: Word) -> None:
+def discard(programs: ProgramSet, old: ControlWord, word: ControlWord) -> None:
     """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
     if word != old:
-        programs.rest(word.policy)
+        programs.mark_unused(word.policy)
         if word.tables != old.tables or not old.generation:
             programs.retire_tables(word.tables)
 
 
-def carry_and_remove_older(pins: Pins, programs: Programs) -> None:
+def carry_and_remove_older(pins: Pins, programs: ProgramSet) -> None:
     """Take over what sets of other programs have counted, and remove them."""
     for folder in pins.sets():
         if folder != programs.folder:
             # Of a set that a killed load left some is missing, and it has counted nothing.
-            with suppress(FileNotFoundError), Programs.open(folder) as older:
-                programs.carry(older.totals())
+            with suppress(FileNotFoundError), ProgramSet.open(folder) as older:
+                programs.import_totals(older.totals())
             remove_set(folder)
 
 

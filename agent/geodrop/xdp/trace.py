@@ -10,10 +10,10 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from geodrop.linux import libbpf
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 from geodrop.xdp import links
 from geodrop.xdp.pins import version_of
-from geodrop.xdp.programs import Programs
+from geodrop.xdp.program_set import ProgramSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +40,7 @@ def trace(pins: Pins, probes: Sequence[Probe], layout: str) -> dict[str, list[st
         ours = {}
         for folder in pins.sets():
             with suppress(FileNotFoundError):  # one that a killed load left lacks some
-                programs = stack.enter_context(Programs.open(folder))
+                programs = stack.enter_context(ProgramSet.open(folder))
                 ours[libbpf.program_info(programs.fds["geodrop"]).id] = programs
         known: dict[int, list[str]] = {}
         for link in links.observe(pins):
@@ -55,7 +55,7 @@ def trace(pins: Pins, probes: Sequence[Probe], layout: str) -> dict[str, list[st
     return found
 
 
-def _run(programs: Programs, probe: Probe) -> str:
+def _run(programs: ProgramSet, probe: Probe) -> str:
     frame = (_ETHERNET[probe.source.version] + probe.packet).ljust(_SHORTEST, b"\0")
     verdict = libbpf.run_with_metadata(programs.fds["geodrop"], _MARK, frame)
     return VERDICTS.get(verdict, f"action {verdict}")

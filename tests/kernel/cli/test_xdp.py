@@ -105,7 +105,7 @@ def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
     """Below 6.1 an explicit xdp says so and nothing changes; under auto the pause is with nftables."""
     geodrop = xdp.geodrop
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
-    old = "import sys; from geodrop.xdp import libbpf; libbpf.has_tai_clock = lambda: False; "
+    old = "import sys; from geodrop.linux import libbpf; libbpf.has_tai_clock = lambda: False; "
     old += "from geodrop.cli.main import main; sys.exit(main(sys.argv[1:]))"
     config = geodrop.folder / "agent.yaml"
 
@@ -134,8 +134,10 @@ def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
     geodrop.good("pause")
     config.write_text(config.read_text() + 'engine: xdp\ninterfaces: ["eth[0-9]"]\n')
     xdp.netns.run("ip", "link", "add", "eth1", "type", "veth", "peer", "name", "far1")
-    call = "from geodrop.config import load_config; from geodrop.operations.cover import cover; "
-    call += f"print(cover(load_config({str(config)!r})).changed)"
+    call = (
+        "from geodrop.config import load_config; from geodrop.operations.follow_interfaces import follow_interfaces; "
+    )
+    call += f"print(follow_interfaces(load_config({str(config)!r})).changed)"
     command = geodrop.command()
     command = [*command[: command.index("-m")], "-c", call]
     for changed in ("True\n", "False\n"):

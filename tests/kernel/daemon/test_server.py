@@ -19,7 +19,7 @@ import structlog
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
 from geodrop.daemon.listener import PLACES
-from geodrop.daemon.server import Request, Server, bind
+from geodrop.daemon.server import ControlRequest, ControlServer, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.daemons import daemon
 from tests.users import as_user
@@ -225,14 +225,14 @@ def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
         "geodrop.daemon.server.grp.getgrnam",
         lambda name: grp.struct_group((name, "x", os.getegid(), [])),
     )
-    requests: list[Request] = []
+    requests: list[ControlRequest] = []
 
-    async def answer(request: Request) -> dict[str, str]:
+    async def answer(request: ControlRequest) -> dict[str, str]:
         requests.append(request)
         return {"text": "fine"}
 
     async def body() -> None:
-        server = Server(answer, structlog.get_logger())
+        server = ControlServer(answer, structlog.get_logger())
         server.open(tmp_path / "control.sock")
         for path in (tmp_path / "control.sock", tmp_path / MONITOR):
             reader, writer = await asyncio.open_unix_connection(path)

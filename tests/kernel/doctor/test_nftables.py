@@ -17,7 +17,7 @@ from tests.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
     from tests.namespaces import Namespace
 
 
@@ -40,7 +40,7 @@ def test_a_kernel_that_lacks_a_kind_of_rule(
     del netns
     whole = Connection.transaction
 
-    def lacking(connection: Connection, requests: Iterable[Request]) -> None:
+    def lacking(connection: Connection, requests: Iterable[NetlinkRequest]) -> None:
         requests = list(requests)
         if any(expression.encode() + b"\0" in request.body for request in requests):
             raise RefusedError(errno.ENOENT, "add rule 1 to chain tried")

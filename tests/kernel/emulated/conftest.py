@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.xdp.engine import XdpEngine
 from tests.bpffs import own_pins
@@ -37,6 +37,6 @@ def ruleset(tmp_path_factory: pytest.TempPathFactory) -> Ruleset:
 def host(ruleset: Ruleset) -> Iterator[Host]:
     """With nothing loaded; the test body runs inside its namespace."""
     with namespaces("far", "host") as [far, netns], own_pins() as pins, netns.entered():
-        made = Host(far, netns, Engines(NftablesEngine(), XdpEngine(pins=pins)), ruleset)
+        made = Host(far, netns, BothEngines(NftablesEngine(), XdpEngine(pins=pins)), ruleset)
         yield made
         made.engines.remove()

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.config import Config
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.engine import underway
 from geodrop.errors import BusyError
 from geodrop.operations.change import by_me
 from geodrop.operations.load import apply_file, remove_all, what_is_loaded
 from geodrop.operations.pause import pause
-from geodrop.operations.repair import Known, look
+from geodrop.operations.repair import Baseline, inspect
 from geodrop.report.counters import read_counters
 from geodrop.report.explain import explain_some
 from geodrop.report.pieces import whole
@@ -163,11 +163,11 @@ def test_between_the_switch_and_what_is_written(config: Config, monkeypatch: pyt
 def test_in_the_middle_of_a_repair(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is in force, and that it is being repaired is told beside it."""
     netns.run("nft", "flush", "ruleset")
-    with filled(lambda: look(config, Known(), None), monkeypatch, 0):
+    with filled(lambda: inspect(config, Baseline(), None), monkeypatch, 0):
         found = status(config)
         assert (found["state"], found["change"]["origin"]) == ("not enforcing", "repair")
     netns.run("nft", "flush", "ruleset")
-    with filled(lambda: look(config, Known(), None), monkeypatch):
+    with filled(lambda: inspect(config, Baseline(), None), monkeypatch):
         found = status(config)  # it is switched to before it is read back
         assert (found["state"], found["change"]["origin"]) == ("enforcing", "repair")
     assert status(config)["state"] == "enforcing"
@@ -190,7 +190,7 @@ def test_a_load_is_given_up(config: Config, monkeypatch: pytest.MonkeyPatch, wha
         assert status(config)["state"] == "paused"
     else:
         remove_all(config, by_me("unload"))
-        assert Engines.here().observe().generation == 0
+        assert BothEngines.here().observe().generation == 0
 
 
 @pytest.mark.parametrize(("what", "given_up"), [("unload", True), ("pause", False)])
@@ -199,8 +199,8 @@ def test_a_repair_is_given_up_for_an_unload(
 ) -> None:
     """And not for a pause: there is nothing to pause before it is done."""
     netns.run("nft", "flush", "ruleset")
-    with filled(lambda: look(config, Known(), None), monkeypatch) as held:
+    with filled(lambda: inspect(config, Baseline(), None), monkeypatch) as held:
         underway.give_up(what)
     underway.begin(what)
     assert isinstance(held.failure, BusyError) == given_up
-    assert Engines.here().observe().generation == (0 if given_up else 2)
+    assert BothEngines.here().observe().generation == (0 if given_up else 2)

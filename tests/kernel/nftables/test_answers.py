@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.nftables import observe
+from geodrop.nftables import readback
 from geodrop.nftables.answers import Answers
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
@@ -14,7 +14,7 @@ from tests.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -26,7 +26,7 @@ class Counted(Connection):
 
     asked = 0
 
-    def ask(self, requests: Sequence[Request]) -> list[memoryview | None]:
+    def ask(self, requests: Sequence[NetlinkRequest]) -> list[memoryview | None]:
         """As it is."""
         self.asked += bool(requests)
         return super().ask(requests)
@@ -37,7 +37,7 @@ def test_asked_ahead_is_as_asked_alone() -> None:
     rules = ruleset(Service("api", {"1.0.1.0/24": "CN", "224.0.0.0/3": "list:bad", "240e::/20": "CN"}))
     NftablesEngine().apply(rules, 1, ["eth0"])
     with Counted() as connection:
-        snapshot = observe.read(connection)
+        snapshot = readback.read(connection)
         assert snapshot is not None
         maps = {"g1-api.ipv4": 4, "g1-api.ipv6": 16}
         ahead, alone = Answers(connection), Answers(connection)

@@ -10,7 +10,7 @@ import pytest
 
 from geodrop.engine.api import Scope
 from geodrop.errors import ApplyError
-from geodrop.nftables import bases, thin
+from geodrop.nftables import bases, overlay
 from geodrop.nftables.engine import NftablesEngine
 from tests.rulesets import Service, ruleset
 
@@ -37,7 +37,7 @@ KEPT = {one.digest: one for one in (FIRST, SECOND, THIRD)}
 @pytest.fixture
 def engine(netns: Namespace) -> Iterator[NftablesEngine]:
     """The first one in force, as generation 1; no ruleset is too small to be thin."""
-    with netns.entered(), mock.patch.object(thin, "SMALLEST", 0):
+    with netns.entered(), mock.patch.object(overlay, "SMALLEST", 0):
         made = NftablesEngine()
         made.apply(FIRST, 1, ["eth0"])
         yield made

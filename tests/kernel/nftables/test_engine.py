@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.engine.api import Count, Interface, Observed, Scope
+from geodrop.engine.api import Interface, Observed, Scope, Total
 from geodrop.errors import ApplyError, ConfigError, UnavailableError
 from geodrop.nftables import engine as engine_module
 from geodrop.nftables import lookups
@@ -21,7 +21,7 @@ from tests.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
     from tests.namespaces import Namespace
 
 DENIED = {
@@ -195,7 +195,7 @@ class Breaking:
         self.left = passing
         real = Connection.transaction
 
-        def transaction(connection: Connection, requests: Iterable[Request]) -> None:
+        def transaction(connection: Connection, requests: Iterable[NetlinkRequest]) -> None:
             self.left -= 1
             if self.left == -1:
                 raise ApplyError("broken on purpose")
@@ -426,7 +426,7 @@ def test_counters_outlive_generations() -> None:
             assert first["api", "ipv4", "CN"].dropped == (2, 80)
             assert first["api", "ipv4", None].accepted == (1, 40)
             assert first["api", "ipv4", None].never_drop == (1, 40)
-            assert first["api", "ipv6", "CN"] == Count("api", "ipv6", "CN")
+            assert first["api", "ipv6", "CN"] == Total("api", "ipv6", "CN")
             engine.apply(OTHER, 2, ["eth0"])
             sender.send(packets)
             engine.apply(ONE, 3, ["eth0"])

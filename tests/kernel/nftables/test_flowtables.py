@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import read_coverage
-from geodrop.dataplane.engines import Engines
 from geodrop.doctor.nftables import beside_us
 from geodrop.engine.api import Interface
 from geodrop.nftables import flowtables
@@ -45,9 +45,9 @@ def test_read(netns: Namespace) -> None:
         "flowtable fast of table inet fw": {"eth0", "far0"},
         "flowtable f of table ip router": {"eth0"},
     }
-    problems = read_coverage(("eth0",), Engines(NftablesEngine(), None), [Interface("eth0", "nftables")]).problems
+    problems = read_coverage(("eth0",), BothEngines(NftablesEngine(), None), [Interface("eth0", "nftables")]).problems
     assert [problem.partition(" takes ")[0] for problem in problems] == list(found)
-    assert read_coverage(("eth0",), Engines(NftablesEngine(), None), [Interface("eth0", "xdp")]).problems == ()
+    assert read_coverage(("eth0",), BothEngines(NftablesEngine(), None), [Interface("eth0", "xdp")]).problems == ()
     assert len(list(beside_us())) == 2
 
 
@@ -57,7 +57,7 @@ def test_problems(netns: Namespace, monkeypatch: pytest.MonkeyPatch, engine: str
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     bypasses = [Bypass("inet", "fw", "fast", ("eth0", "lan*")), Bypass("ip", "other", "f", ("far0",))]
     monkeypatch.setattr(flowtables, "read", lambda: bypasses)
-    problems = read_coverage(("eth0",), Engines(NftablesEngine(), None), [Interface("eth0", engine)]).problems
+    problems = read_coverage(("eth0",), BothEngines(NftablesEngine(), None), [Interface("eth0", engine)]).problems
     assert len(problems) == (engine == "nftables")
     for problem in problems:
         assert problem.startswith(

@@ -9,7 +9,7 @@ import pytest
 
 from geodrop.engine.api import Difference, Scope
 from geodrop.errors import ApplyError
-from geodrop.nftables import compare, regions, thin
+from geodrop.nftables import diff, overlay, regions
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
 from tests.conformance.frames import encode
@@ -20,7 +20,7 @@ from tests.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
     from geodrop.ruleset.model import Ruleset
     from tests.namespaces import Namespace
 
@@ -84,7 +84,7 @@ def test_a_failure_leaves_it_as_it_was(
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
     real, left = Connection.transaction, passing
 
-    def transaction(connection: Connection, requests: Iterable[Request]) -> None:
+    def transaction(connection: Connection, requests: Iterable[NetlinkRequest]) -> None:
         nonlocal left
         left -= 1
         if left == -1:
@@ -102,7 +102,7 @@ def test_a_failure_leaves_it_as_it_was(
 def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns: Namespace) -> None:
     """After the switch too."""
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
-    for module, check in ((compare, "content"), (compare, "generation")):
+    for module, check in ((diff, "content"), (diff, "generation")):
         said = [Difference("somewhere", "this", "that")]
         with mock.patch.object(module, check, return_value=said), pytest.raises(ApplyError, match="somewhere"):
             engine.tell_regions_apart(JOINED)
@@ -111,7 +111,7 @@ def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns
 
 def test_what_a_killed_process_left_is_replaced(engine: NftablesEngine, netns: Namespace) -> None:
     """A map that was filled by half is in nobody's way, and is not taken for a whole one."""
-    killed = mock.patch.object(compare, "content", side_effect=KeyboardInterrupt)
+    killed = mock.patch.object(diff, "content", side_effect=KeyboardInterrupt)
     with mock.patch.object(regions, "_undo"), killed, pytest.raises(KeyboardInterrupt):
         engine.tell_regions_apart(JOINED)
     assert "g1-api.regions.ipv4" in netns.run("nft", "-t", "list", "table", "inet", "geodrop")
@@ -129,7 +129,7 @@ def test_under_a_thin_generation(engine: NftablesEngine) -> None:
         with engine.staged(wanted, generation, kept.get) as staged:
             staged.switch(Scope(("eth0",)))
 
-    with mock.patch.multiple(thin, SMALLEST=0, LARGEST=0):
+    with mock.patch.multiple(overlay, SMALLEST=0, LARGEST=0):
         engine.tell_regions_apart(JOINED)
         for generation, wanted in ((2, second), (3, JOINED)):
             load(wanted, generation)

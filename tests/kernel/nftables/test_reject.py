@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.engine.api import Count
+from geodrop.engine.api import Total
 from geodrop.nftables.engine import NftablesEngine
 from tests.namespaces import End, Namespace, join, namespaces, require
 from tests.rulesets import Service, ruleset
@@ -90,7 +90,7 @@ def test_the_sender_is_told(hosts: tuple[Namespace, Namespace], family: socket.A
     with server.entered():
         [count] = [count for count in engine.counters() if count.dropped != (0, 0)]
     assert (count.family, count.label, count.dropped[0]) == (FAMILIES[family], "CN", 2)
-    assert count.would_drop == Count("api", "", None).would_drop
+    assert count.would_drop == Total("api", "", None).would_drop
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -9,14 +9,14 @@ import pytest
 
 from geodrop.engine.probes import probes
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.nftables.judge import Walk
+from geodrop.nftables.walk import Walk
 from tests.unit.engine.test_probes import SERVICES
 from tests.worlds import compiled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from geodrop.nftables.netlink.expressions import Verdict
+    from geodrop.nftables.netlink.expressions import RuleVerdict
     from geodrop.ruleset.model import Ruleset
     from tests.namespaces import Namespace
 
@@ -88,7 +88,7 @@ def test_many_links_cost_little(rules: Ruleset, monkeypatch: pytest.MonkeyPatch)
     asked: list[str] = []
     lookup = Walk._lookup
 
-    def counted(self: Walk, name: str, key: bytes) -> Verdict | None:
+    def counted(self: Walk, name: str, key: bytes) -> RuleVerdict | None:
         asked.append(name)
         return lookup(self, name, key)
 

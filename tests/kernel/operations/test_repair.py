@@ -9,25 +9,25 @@ from typing import Any
 import pytest
 
 from geodrop.config import Config
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.engine.api import Difference
 from geodrop.errors import DataError
-from geodrop.nftables import observe
+from geodrop.nftables import readback
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.model import Snapshot
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.operations.boot import boot
-from geodrop.operations.change import Change, by_me
+from geodrop.operations.change import OpenChange, by_me
+from geodrop.operations.compact import compact
 from geodrop.operations.load import apply_file, load, unload, what_is_loaded
-from geodrop.operations.repair import Known, check_share, look
-from geodrop.operations.settle import settle
-from geodrop.state.history import Asked
+from geodrop.operations.repair import Baseline, check_share, inspect
+from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 from tests.databases import country
 from tests.namespaces import Namespace
 from tests.worlds import HEAD, POLICY_CN, WORLD, packed
 
-ASKED = Asked("repair", 0, why="nft (process 5)")
+ASKED = ChangeRequest("repair", 0, why="nft (process 5)")
 
 MANY = WORLD | {f"1{high}.{low}.0.0/24": country("CN") for high in range(10) for low in range(0, 250, 2)}
 """So much that one more country is a small change."""
@@ -52,12 +52,12 @@ def origins(config: Config) -> list[str]:
 
 def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
     """The first one verifies, further ones only compare what the kernel says; changes of others are none."""
-    first = look(config, Known(), ASKED)
+    first = inspect(config, Baseline(), ASKED)
     assert (first.differences, first.covered) == ((), False)
     netns.nft("table ip theirs { chain c { type filter hook input priority 0; accept; }\n }\n")
     netns.nft("table inet theirs { map m { type ipv4_addr : verdict; }\n }\n")
     began = time.perf_counter()
-    second = look(config, first.known, ASKED)
+    second = inspect(config, first.known, ASKED)
     took = time.perf_counter() - began
     assert second.known is first.known
     assert origins(config) == ["load"]
@@ -68,28 +68,28 @@ def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytes
 def test_as_empty_as_before_is_not_right_after_a_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
     """Unloaded, loaded and flushed between two looks: the kernel says what it said, and that is drift now."""
     unload(config)
-    known = look(config, Known(), ASKED).known
+    known = inspect(config, Baseline(), ASKED).known
     assert known.observed.generation == 0
     load(str(tmp_path / "cn.ruleset"), config, "nftables", ())
     netns.run("nft", "flush", "ruleset")
-    seen = look(config, known, ASKED)
+    seen = inspect(config, known, ASKED)
     assert seen.differences
     assert seen.known.observed.generation == 3
 
 
 def test_what_is_gone_is_loaded_again(config: Config, netns: Namespace) -> None:
     """A new generation, with what differed and who it was in the history; or without, if it is to say nothing."""
-    known = look(config, Known(), ASKED).known
+    known = inspect(config, Baseline(), ASKED).known
     netns.run("nft", "flush", "ruleset")
-    seen = look(config, known, ASKED)
+    seen = inspect(config, known, ASKED)
     assert [one.found for one in seen.differences] == ["nothing in force"]
     assert seen.known.observed.generation == 2
-    assert look(config, seen.known, ASKED).differences == ()
+    assert inspect(config, seen.known, ASKED).differences == ()
     entry = Store(config.state).history.entries()[-1]
     assert (entry.origin, entry.generation, entry.why) == ("repair", 2, "nft (process 5)")
     assert "nothing in force" in entry.change
     netns.run("nft", "insert", "rule", "inet", "geodrop", "prerouting", "accept")
-    assert look(config, seen.known, None).known.observed.generation == 3
+    assert inspect(config, seen.known, None).known.observed.generation == 3
     assert origins(config) == ["load", "repair"]
 
 
@@ -122,15 +122,15 @@ IN_OURS = {
 @pytest.mark.parametrize("name", [*SURPLUS, *IN_OURS])
 def test_what_others_put_into_our_table_is_taken_away(config: Config, netns: Namespace, name: str) -> None:
     """Beside what is ours: without a new generation. In it: with one. Both in one repair, and nothing of it is left."""
-    known = look(config, Known(), ASKED).known
+    known = inspect(config, Baseline(), ASKED).known
     netns.nft({**SURPLUS, **IN_OURS}[name] + "\n")
-    seen = look(config, known, ASKED)
+    seen = inspect(config, known, ASKED)
     assert seen.differences
     assert seen.known.lasting == ()
     assert seen.known.observed.generation == (1 if name in SURPLUS else 2)
     assert "theirs" not in (table := netns.run("nft", "list", "table", "inet", "geodrop"))
     assert "chain one" not in table
-    assert look(config, seen.known, ASKED).known is seen.known
+    assert inspect(config, seen.known, ASKED).known is seen.known
     entry = Store(config.state).history.entries()[-1]
     assert (entry.origin, entry.why) == ("repair", "nft (process 5)")
     assert entry.change
@@ -139,7 +139,7 @@ def test_what_others_put_into_our_table_is_taken_away(config: Config, netns: Nam
 def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -> None:
     """The kernel refuses: they are constant, and rules use them. So what was compared at the load stays so."""
     with Connection() as connection:
-        [name, *_] = (observe.read(connection) or Snapshot("", 0, {}, {}, (), {})).maps
+        [name, *_] = (readback.read(connection) or Snapshot("", 0, {}, {}, (), {})).maps
     done = subprocess.run(
         [
             "nsenter",
@@ -153,28 +153,28 @@ def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -
     )
     assert done.returncode != 0
     assert "busy" in done.stderr
-    assert look(config, Known(), ASKED).differences == ()
+    assert inspect(config, Baseline(), ASKED).differences == ()
 
 
 def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
     """One try a look, and none while nothing else happens; whatever else is wrong is repaired all the same."""
-    known = look(config, Known(), ASKED).known
+    known = inspect(config, Baseline(), ASKED).known
     tries: list[None] = []
     monkeypatch.setattr(NftablesEngine, "sweep", lambda *_: tries.append(None))
     netns.nft("add chain inet geodrop theirs\n")
-    seen = look(config, known, ASKED)
+    seen = inspect(config, known, ASKED)
     assert [one.where for one in seen.known.lasting] == ["chain theirs"]
     assert len(tries) == 1
     assert seen.differences
     netns.nft("add table ip others\n")
     netns.nft('add chain inet geodrop theirs { comment "again"; }\n')
-    held = look(config, seen.known, ASKED, links_changed=True)
+    held = inspect(config, seen.known, ASKED, links_changed=True)
     assert (held.differences, len(tries)) == ((), 1)
     assert [one.where for one in held.known.lasting] == ["chain theirs"]
-    look(config, held.known, ASKED, again=True)
+    inspect(config, held.known, ASKED, again=True)
     assert len(tries) == 2
     netns.run("nft", "flush", "chain", "inet", "geodrop", "prerouting")
-    assert look(config, held.known, ASKED).known.observed.generation == 2
+    assert inspect(config, held.known, ASKED).known.observed.generation == 2
     assert "theirs" not in netns.run("nft", "list", "table", "inet", "geodrop")
 
 
@@ -182,19 +182,19 @@ def test_who_fights_is_not_taken_for_what_lasts(
     config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody who does the same again while it is repaired has done it: it is repaired again at once, and the next."""
-    known = look(config, Known(), ASKED).known
-    put = Change.put
+    known = inspect(config, Baseline(), ASKED).known
+    put = OpenChange.apply
     fights = iter([True])
 
-    def fought(self: Change, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Change.put
+    def fought(self: OpenChange, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Change.put
         report = put(self, *arguments, **options)
         if next(fights, False):
             netns.run("nft", "flush", "ruleset")
         return report
 
-    monkeypatch.setattr(Change, "put", fought)
+    monkeypatch.setattr(OpenChange, "put", fought)
     netns.run("nft", "flush", "ruleset")
-    seen = look(config, known, ASKED)
+    seen = inspect(config, known, ASKED)
     assert seen.known.lasting == ()
     assert seen.known.observed.generation == 3
 
@@ -202,12 +202,12 @@ def test_who_fights_is_not_taken_for_what_lasts(
 def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace) -> None:
     """Somebody took one of two interfaces out of the hook: both are judged again."""
     both = Config(engine="nftables", interfaces=("eth*", "wan*"), state=config.state)
-    known = look(both, Known(), ASKED, links_changed=True).known
+    known = inspect(both, Baseline(), ASKED, links_changed=True).known
     assert [one.name for one in known.observed.interfaces] == ["eth*", "wan*"]
     rules = netns.run("nft", "-a", "list", "chain", "inet", "geodrop", "prerouting")
     [handle] = [line.split()[-1] for line in rules.splitlines() if '"wan' in line]
     netns.run("nft", "delete", "rule", "inet", "geodrop", "prerouting", "handle", handle)
-    seen = look(both, known, ASKED)
+    seen = inspect(both, known, ASKED)
     assert seen.differences[0].where.startswith("chain prerouting")
     assert seen.known.observed.interfaces == known.observed.interfaces
 
@@ -215,9 +215,9 @@ def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace)
 def test_what_was_unloaded_stays_away(config: Config, netns: Namespace) -> None:
     """Nothing is brought back."""
     store = Store(config.state)
-    Engines.here().remove()
+    BothEngines.here().remove()
     store.remember(replace(store.intent(), unloaded=True))
-    assert look(config, Known(), ASKED).known.observed.generation == 0
+    assert inspect(config, Baseline(), ASKED).known.observed.generation == 0
     assert "geodrop" not in netns.run("nft", "list", "ruleset")
 
 
@@ -233,8 +233,8 @@ def test_a_flush_while_it_looks(config: Config, netns: Namespace, monkeypatch: p
         return found
 
     monkeypatch.setattr(NftablesEngine, "verify", verified)
-    seen = look(config, Known(), ASKED)
-    assert look(config, seen.known, ASKED).known.observed.generation == 2
+    seen = inspect(config, Baseline(), ASKED)
+    assert inspect(config, seen.known, ASKED).known.observed.generation == 2
     assert what_is_loaded(config)[1].generation == 2
 
 
@@ -249,17 +249,17 @@ def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path)
     Path(policy).write_bytes(packed(POLICY_CN, tmp_path, MANY))
     thin = apply_file(policy, config, "nftables", (), by_me("reload"), quick=True)
     assert NftablesEngine().is_thin()
-    known = look(config, Known(), ASKED).known
+    known = inspect(config, Baseline(), ASKED).known
     netns.run("nft", "flush", "ruleset")
-    seen = look(config, known, ASKED)
+    seen = inspect(config, known, ASKED)
     after, table = seen.known.observed, made(netns)
     assert after.generation == thin.after.generation + 1
-    assert settle(config) is None
+    assert compact(config) is None
     assert apply_file(policy, config, "nftables", (), by_me("reload"), quick=True).report is None
-    look(config, seen.known, ASKED, found=seen.differences)
+    inspect(config, seen.known, ASKED, found=seen.differences)
     boot(config, by_me("boot"), time.time())
-    look(config, seen.known, ASKED, links_changed=True, again=True)
-    assert (made(netns), Engines.here().observe()) == (table, after)
+    inspect(config, seen.known, ASKED, links_changed=True, again=True)
+    assert (made(netns), BothEngines.here().observe()) == (table, after)
     entries = Store(config.state).history.entries()
     loaded = [one.generation for one in entries if one.put_in_force and one.generation > thin.after.generation]
     assert loaded == [after.generation]
@@ -273,7 +273,7 @@ def made(netns: Namespace) -> list[str]:
 def test_what_an_audit_found(config: Config) -> None:
     """Data that differs shows in no structure: what was found is held against all of it, and loaded again if so."""
     found = [Difference("map m", "one thing", "another")]
-    seen = look(config, look(config, Known(), ASKED).known, ASKED, found=found)
+    seen = inspect(config, inspect(config, Baseline(), ASKED).known, ASKED, found=found)
     # Here the audit was wrong: all of it was read, and nothing had to be loaded.
     assert seen.known.observed.generation == 1
     assert list(seen.differences) == found
@@ -285,7 +285,7 @@ def test_a_ruleset_that_is_not_kept(config: Config, netns: Namespace) -> None:
         path.unlink()
     netns.run("nft", "flush", "ruleset")
     with pytest.raises(DataError):
-        look(config, Known(), ASKED)
+        inspect(config, Baseline(), ASKED)
 
 
 def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,7 +293,7 @@ def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.Monk
     read: list[str] = []
     assert [one for part in range(60) for one in check_share(config, part, 60)] == []
     _, _, ruleset = what_is_loaded(config)
-    original = observe.dump_elements
+    original = readback.dump_elements
 
     def dumped(connection: Connection, name: str) -> list[memoryview]:
         if name.startswith("__"):
@@ -301,7 +301,7 @@ def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.Monk
         read.append(name)
         return []
 
-    monkeypatch.setattr(observe, "dump_elements", dumped)
+    monkeypatch.setattr(readback, "dump_elements", dumped)
     differences = [one for part in range(60) for one in NftablesEngine().verify_share(ruleset, part, 60)]
     assert sorted(read) == sorted(set(read))
     assert len(read) == 3

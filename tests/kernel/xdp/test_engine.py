@@ -13,10 +13,10 @@ import pytest
 
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import libbpf
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 from geodrop.xdp.engine import XdpEngine
-from geodrop.xdp.judge import keys
-from geodrop.xdp.programs import Programs
+from geodrop.xdp.lookup import keys
+from geodrop.xdp.program_set import ProgramSet
 from tests.bench.generator import Generator
 from tests.bpffs import own_pins
 from tests.conformance.frames import encode
@@ -103,7 +103,7 @@ def test_verify_finds_what_was_changed(ends: tuple[End, End], rulesets: list[Rul
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
         engine.apply(rulesets[0], 1, ["eth0"])
-        with Programs.open(pins.sets()[0]) as programs:
+        with ProgramSet.open(pins.sets()[0]) as programs:
             word = programs.word()
             for kind, slot, where in (("tables", word.tables, "tables map"), ("policy", word.policy, "policy map")):
                 fd = libbpf.get(str(programs.folder / f"{kind}{slot}"))
@@ -127,7 +127,7 @@ def test_tables_that_lead_nowhere_name_no_zone(ends: tuple[End, End], rulesets: 
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
         engine.apply(rulesets[0], 1, ["eth0"])
-        with Programs.open(pins.sets()[0]) as programs:
+        with ProgramSet.open(pins.sets()[0]) as programs:
             slot = programs.word().tables
             fd = libbpf.get(str(programs.folder / f"tables{slot}"))
             with libbpf.map_memory(fd, 2 * lay.SEGMENT_BYTES) as memory:

@@ -17,9 +17,9 @@ from geodrop.linux import libbpf
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
 from geodrop.xdp.engine import XdpEngine
-from geodrop.xdp.judge import keys
-from geodrop.xdp.programs import Programs
-from geodrop.xdp.suits import ENTRY_BYTES
+from geodrop.xdp.lookup import keys
+from geodrop.xdp.program_set import ProgramSet
+from geodrop.xdp.requirements import ENTRY_BYTES
 from tests.bench.xdp_programs import intervals
 from tests.conformance.frames import encode
 from tests.databases import country, write_database
@@ -65,7 +65,7 @@ def test_a_world_that_has_grown(ends: tuple[End, End], pins: Pins, tmp_path: Pat
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
         engine.apply(many, 1, ["eth0"])
-        with Programs.open(pins.sets()[0]) as programs:
+        with ProgramSet.open(pins.sets()[0]) as programs:
             for family in (4, 6):
                 every = intervals(many, family, denied=False)
                 assert len(every) > 100 * len(intervals(few, family, denied=False))

@@ -196,7 +196,7 @@ def test_an_interface_that_goes_while_it_is_looked_at(host: Host, monkeypatch: p
     host.engine.apply(host.rulesets[0], 1, ["eth*"])
     seen = links.observe
 
-    def going(pins: Pins) -> list[links.Link]:
+    def going(pins: Pins) -> list[links.PinnedLink]:
         if "eth1" in [name for _, name in socket.if_nameindex()]:
             host.netns.run("ip", "link", "delete", "eth1")
         return seen(pins)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.linux import libbpf
-from geodrop.xdp import layouts
+from geodrop.xdp import layout
 from geodrop.xdp.loader import MAPS, Sizes
 from geodrop.xdp.maps import pinned_maps
 from tests.bpffs import own_pins
@@ -38,8 +38,8 @@ def test_maps_are_as_large_as_asked(folder: Path) -> None:
         assert info["counters"].max_entries == 3 * 4
         assert info["control"].map_flags & libbpf.MMAPABLE
         for name, size, entries in (
-            ("tables", layouts.SEGMENT_BYTES, 4),
-            ("policies", layouts.POLICY_BYTES, 2),
+            ("tables", layout.SEGMENT_BYTES, 4),
+            ("policies", layout.POLICY_BYTES, 2),
         ):
             libbpf.write_element(maps[name], 0, libbpf.create_array("right", size, entries).to_bytes(4, "little"))
             wrong = libbpf.create_array("wrong", size, entries + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.engine.api import Count
+from geodrop.engine.api import Total
 from geodrop.linux import libbpf
 from geodrop.xdp.engine import XdpEngine
 from tests.conformance.frames import encode
@@ -53,7 +53,7 @@ def verdict(pins: Pins, frame: bytes) -> int:
 def unreadable(engine: XdpEngine) -> tuple[tuple[int, int], tuple[int, int]]:
     """Packets and bytes that were dropped, and those that would have been."""
     [count] = [count for count in engine.counters() if not count.service]
-    assert count == Count("", "", None, dropped=count.dropped, would_drop=count.would_drop)
+    assert count == Total("", "", None, dropped=count.dropped, would_drop=count.would_drop)
     return count.dropped, count.would_drop
 
 

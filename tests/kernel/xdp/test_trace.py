@@ -10,7 +10,7 @@ import pytest
 
 from geodrop.engine.probes import probes
 from geodrop.linux import libbpf
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 from geodrop.xdp import links
 from geodrop.xdp.engine import XdpEngine
 from tests.kernel.xdp.test_clock import FRAME
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from geodrop.engine.api import Count
+    from geodrop.engine.api import Total
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
     from tests.namespaces import End
@@ -74,7 +74,7 @@ def test_as_the_ruleset_says_and_counted_nowhere(
     assert _packets(engine.counters()) == _packets(before) + 3
 
 
-def _packets(counters: Sequence[Count]) -> int:
+def _packets(counters: Sequence[Total]) -> int:
     return sum(one.never_drop[0] + one.accepted[0] + one.dropped[0] for one in counters)
 
 

@@ -37,8 +37,8 @@ if len(sys.argv) > 3:
     libc = ctypes.CDLL(None)
     assert libc.prctl(22, 2, ctypes.create_string_buffer(program, len(program))) == 0  # PR_SET_SECCOMP, a filter
 from pathlib import Path
-from geodrop.dataplane.arrange import arrange
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane import transaction
+from geodrop.dataplane.both import BothEngines
 from geodrop.engine.interfaces import select
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.xdp.engine import XdpEngine
@@ -47,11 +47,11 @@ from geodrop.errors import GeodropError
 from geodrop.ruleset.model import Ruleset
 
 ruleset = Ruleset.unpack(bytes.fromhex(sys.stdin.read()), "test")
-engines = Engines(NftablesEngine(), None, unread=XdpEngine(pins=Pins(Path(sys.argv[1]))).unread())
+engines = BothEngines(NftablesEngine(), None, unread=XdpEngine(pins=Pins(Path(sys.argv[1]))).unread())
 found = {"problem": engines.unread.problem if engines.unread else ""}
 try:
     if sys.argv[2] == "load":
-        found["note"] = arrange(engines, ruleset, 2, select(["eth0"]), "nftables").note
+        found["note"] = transaction.apply(engines, ruleset, 2, select(["eth0"]), "nftables").note
         found["judged"] = [one.name for one in engines.observe().interfaces]
     elif sys.argv[2] == "unload":
         found["removed"] = engines.remove()

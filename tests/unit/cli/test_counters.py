@@ -6,17 +6,17 @@ import pytest
 
 from geodrop.cli import counters
 from geodrop.cli.counters import label, show, show_rates
-from geodrop.engine.api import Count
+from geodrop.engine.api import Total
 from geodrop.report.counters import as_object
 
 COUNTS = [
     as_object(count)
     for count in (
-        Count("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),
-        Count("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
-        Count("api", "ipv6", "list:partners"),
-        Count("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
-        Count("", "", None, dropped=(1, 50)),
+        Total("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),
+        Total("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
+        Total("api", "ipv6", "list:partners"),
+        Total("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
+        Total("", "", None, dropped=(1, 50)),
     )
 ]
 
@@ -38,7 +38,7 @@ def test_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_other_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """To people, and only where it counts something apart from nothing."""
-    other = as_object(Count("api", "ipv4", "other", dropped=(7, 280)))
+    other = as_object(Total("api", "ipv4", "other", dropped=(7, 280)))
     for counts, there in ((COUNTS, False), ([*COUNTS, other], True)):
         monkeypatch.setattr(counters, "read", lambda counts=counts: counts)
         for as_json in (False, True):
@@ -57,8 +57,8 @@ def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_rates_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     """Only what has changed, busiest first, each with how much a second and the total; within 80 columns."""
     later = [
-        as_object(Count("api", "ipv4", None, accepted=(1010, 65000), never_drop=(2, 80))),
-        as_object(Count("api", "ipv4", "CN", dropped=(5003, 200120), would_drop=(40, 1600))),
+        as_object(Total("api", "ipv4", None, accepted=(1010, 65000), never_drop=(2, 80))),
+        as_object(Total("api", "ipv4", "CN", dropped=(5003, 200120), would_drop=(40, 1600))),
         *COUNTS[2:],
     ]
     show_rates(COUNTS, later, 2.5, as_json=False)
@@ -73,7 +73,7 @@ def test_rates_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_rates_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
     """Objects as without --watch, with rates; counters that began again have none below zero."""
-    again = [as_object(Count("api", "ipv4", "CN", dropped=(1, 40)))]
+    again = [as_object(Total("api", "ipv4", "CN", dropped=(1, 40)))]
     show_rates(COUNTS, again, 2.0, as_json=True)
     [found] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert found["region"] == "CN"
@@ -82,7 +82,7 @@ def test_rates_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_watching_has_one_header_and_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is piped into another program is there when it has happened, and nothing is between the lines but lines."""
-    readings = iter([as_object(Count("api", "ipv4", "CN", dropped=(10 * number, 400 * number)))] for number in range(4))
+    readings = iter([as_object(Total("api", "ipv4", "CN", dropped=(10 * number, 400 * number)))] for number in range(4))
     stream = Flushed()
     monkeypatch.setattr(counters, "read", lambda: next(readings))
     monkeypatch.setattr(counters, "WATCH_SECONDS", 0.0)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from geodrop.compile import change as module
 from geodrop.compile.build import build
-from geodrop.compile.change import Count, Moved, ServiceChange, compare
+from geodrop.compile.change import Moved, PrefixCounts, ServiceChange, compare
 from geodrop.geo.partition import decode, encode
 from geodrop.policy.model import Mode, Verdict
 from geodrop.ruleset.model import Ruleset
@@ -27,7 +27,7 @@ from tests.unit.compile.worlds import policy, region_map, service
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from geodrop.compile.change import Change
+    from geodrop.compile.change import RulesetDiff
     from geodrop.policy.model import Policy, Service
 
 CLASS: dict[int, type[IPv4Address | IPv6Address]] = {4: IPv4Address, 6: IPv6Address}
@@ -39,7 +39,7 @@ def ruleset(given: Policy) -> Ruleset:
     return Ruleset.unpack(build(given, region_map(), []), "test")
 
 
-def change(old: Sequence[Service], new: Sequence[Service], **lists: Sequence[str]) -> Change:
+def change(old: Sequence[Service], new: Sequence[Service], **lists: Sequence[str]) -> RulesetDiff:
     """What changes between two policies of these services."""
     return compare(ruleset(policy(*old, **lists)), ruleset(policy(*new, **lists)))
 
@@ -49,7 +49,7 @@ def test_region_moves() -> None:
     found = change([service(deny=["UA"])], [service(deny=["US"])])
     (api,) = found.services
     assert (api.to_drop, api.to_accept) == (Moved(("US",)), Moved(("UA",)))
-    assert api.prefixes == {4: Count(1, 1), 6: Count(0, 1)}
+    assert api.prefixes == {4: PrefixCounts(1, 1), 6: PrefixCounts(0, 1)}
     assert found.as_text() == "api drops US (0.4% of IPv4), accepts UA (0.4% of IPv4), +1 -2 prefixes"
     assert found.as_json()["services"]["api"]["prefixes"]["ipv6"] == {"added": 0, "removed": 1}
 
@@ -67,7 +67,7 @@ def test_subdivision_that_gets_named_moves_from_its_country() -> None:
     """Before, its addresses went with the country; if that was dropped too, nothing moves."""
     found = change([service()], [service(deny=["UA-43"])])
     assert found.to_drop == Moved(("UA-43",))
-    assert found.prefixes == Count(1, 0)
+    assert found.prefixes == PrefixCounts(1, 0)
     found = change([service(deny=["UA"])], [service(deny=["UA", "UA-43"])])
     assert found.as_text() == "nothing that is dropped changed"
     found = change([service(deny=["UA", "UA-43"])], [service(deny=["UA-43"])])
@@ -111,7 +111,7 @@ def test_services_come_and_go() -> None:
     found = change([one, two], [one])
     assert found.as_text() == "web accepts US (0.4% of IPv4), +0 -1 prefixes, web removed"
     # The same region in two services is one region; the prefixes are each service's own.
-    assert change([one, two], [dataclasses.replace(one, deny=()), two]).prefixes == Count(0, 2)
+    assert change([one, two], [dataclasses.replace(one, deny=()), two]).prefixes == PrefixCounts(0, 2)
 
 
 def test_settings() -> None:
@@ -190,7 +190,7 @@ def test_prefixes_are_those_whose_verdict_changes(old: Service, new: Service) ->
         verdicts = [(drops(before, family, start), drops(after, family, start)) for start in starts]
         added = fewest(family, starts, [pair == (False, True) for pair in verdicts])
         removed = fewest(family, starts, [pair == (True, False) for pair in verdicts])
-        assert found.prefixes[family] == Count(added, removed)
+        assert found.prefixes[family] == PrefixCounts(added, removed)
 
 
 def boundaries(one: Ruleset, family: int) -> list[int]:

@@ -13,7 +13,7 @@ import pytest
 
 from geodrop.compile import child as module
 from geodrop.compile import sandbox
-from geodrop.compile.change import Change, Moved, ServiceChange
+from geodrop.compile.change import Moved, RulesetDiff, ServiceChange
 from geodrop.compile.channel import receive
 from geodrop.compile.sandbox import Answer, Child, Job
 from geodrop.errors import ConfigError, DataError, PolicyError
@@ -297,10 +297,10 @@ def test_a_previous_ruleset_that_is_not_sealed(inputs: Path, tmp_path: Path) -> 
 def test_change_too_long_for_one_message() -> None:
     """The totals still arrive."""
     regions = tuple(f"list:{'x' * 200}{number}" for number in range(1000))
-    change = Change((ServiceChange("api", "changed", Moved((), regions), Moved(), {}, {}, match=False),))
+    change = RulesetDiff((ServiceChange("api", "changed", Moved((), regions), Moved(), {}, {}, match=False),))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        module.answer(theirs, module.Outcome(0, change))
+        module.answer(theirs, module.TaskResult(0, change))
         received = receive(ours)
     assert received is not None
     assert received[0]["change"]["text"] == change.as_text()

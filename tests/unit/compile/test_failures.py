@@ -3,14 +3,17 @@ import json
 import pytest
 
 from geodrop.compile.failures import collecting, say
-from geodrop.document.problems import Place, Problem
+from geodrop.document.problems import Position, Problem
 from geodrop.errors import DataError, GeodropError, PolicyError
 
 
 def test_all_are_found_and_said(capsys: pytest.CaptureFixture[str]) -> None:
     """A failure ends nothing but its own step; what is wrong with the policy comes first and gives the exit code."""
     failures: list[GeodropError] = []
-    for failure in (DataError("x.mmdb: cut off", "copy it again"), PolicyError([Problem(Place("p", 1, 1), "bad; no")])):
+    for failure in (
+        DataError("x.mmdb: cut off", "copy it again"),
+        PolicyError([Problem(Position("p", 1, 1), "bad; no")]),
+    ):
         with collecting(failures):
             raise failure
     assert say(failures, as_json=True) == 78

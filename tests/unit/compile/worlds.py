@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geodrop.document.problems import Place
+from geodrop.document.problems import Position
 from geodrop.geo.partition import longest_match
 from geodrop.geo.world import NAT64, SPECIAL, RegionMap
 from geodrop.policy.countries import UNKNOWN, Region
@@ -28,7 +28,7 @@ from geodrop.policy.model import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PLACE = Place("policy.yaml", 1, 1)
+PLACE = Position("policy.yaml", 1, 1)
 US = Region("US", "", "NA")
 UA = Region("UA", "", "EU")
 CRIMEA = Region("UA", "UA-43", "EU")

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from geodrop.config import Metrics as Place
+from geodrop.config import MetricsConfig as Place
 from geodrop.daemon import exporter as module
 from geodrop.daemon import scrapes as scrapes_module
 from geodrop.daemon.exporter import ANSWERS, MAX_REQUEST, PLACES, open_exporter
-from geodrop.daemon.listener import Connection
+from geodrop.daemon.listener import OpenConnection
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.scrapes import Scrapes
 from geodrop.errors import UnavailableError
@@ -308,7 +308,7 @@ def test_a_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: pyte
 def test_a_client_that_resets_is_no_failure() -> None:
     """It took the answer and broke off before we ended it: nobody on the machine can fill the log by that."""
 
-    class Resetting(Connection):
+    class Resetting(OpenConnection):
         async def send(self, content: bytes) -> None:
             await super().send(content)
             client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from geodrop.daemon import listener
-from geodrop.daemon.listener import Connection, Listener
+from geodrop.daemon.listener import Listener, OpenConnection
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -36,7 +36,7 @@ def client(path: Path) -> socket.socket:
     return made
 
 
-async def echo(connection: Connection) -> None:
+async def echo(connection: OpenConnection) -> None:
     """Answer four bytes with themselves."""
     said = await connection.exactly(4)
     connection.asked()
@@ -60,7 +60,9 @@ def descriptors() -> int:
 
 
 @contextlib.contextmanager
-def listening(path: Path, serve: Callable[[Connection], Awaitable[None]] = echo, **options: int) -> Iterator[Listener]:
+def listening(
+    path: Path, serve: Callable[[OpenConnection], Awaitable[None]] = echo, **options: int
+) -> Iterator[Listener]:
     """A listener of few places, closed with the body."""
     made = Listener(bound(path), serve, **{"places": PLACES, **options})
     try:
@@ -104,7 +106,7 @@ def test_a_burst_takes_no_more_than_the_places(tmp_path: Path) -> None:
     """A hundred at once: at no time is more than its places accepted, and all who ask are answered."""
     most = 0
 
-    async def serve(connection: Connection) -> None:
+    async def serve(connection: OpenConnection) -> None:
         nonlocal most
         most = max(most, descriptors())
         await echo(connection)
@@ -141,7 +143,7 @@ def test_who_has_asked_keeps_no_place(tmp_path: Path) -> None:
     """Places are for those who have not: what is asked for is counted by whoever serves it."""
     hold = asyncio.Event()
 
-    async def serve(connection: Connection) -> None:
+    async def serve(connection: OpenConnection) -> None:
         said = await connection.exactly(4)
         connection.asked()
         if said == b"hold":
@@ -222,7 +224,7 @@ def test_an_offer_is_dropped_for_who_does_not_read(tmp_path: Path) -> None:
     """Nobody waits for it; a client that got a part of it gets nothing more, and no message of two halves."""
     outcome: list[object] = []
 
-    async def serve(connection: Connection) -> None:
+    async def serve(connection: OpenConnection) -> None:
         await connection.exactly(4)
         connection.channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         for _ in range(100):

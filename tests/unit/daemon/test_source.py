@@ -11,7 +11,7 @@ from geodrop.daemon import source as module
 from geodrop.daemon.source import Maker, descriptors, source_of
 from geodrop.errors import ConfigError, DataError, PolicyError, UnavailableError
 from geodrop.ruleset import container
-from geodrop.ruleset.closed import closed, is_closed
+from geodrop.ruleset.first_boot import build_closed, is_closed
 from geodrop.ruleset.sealed import SEALS
 from geodrop.state.store import Intent, Store
 from tests.databases import country, write_database
@@ -88,7 +88,7 @@ def test_a_prebuilt_file_needs_no_compiler(tmp_path: Path, maker: Maker, monkeyp
         raise UnavailableError("no child")
 
     monkeypatch.setattr(module, "_start", fail)
-    (tmp_path / "fleet.ruleset").write_bytes(closed())
+    (tmp_path / "fleet.ruleset").write_bytes(build_closed())
     made = maker.make(Config(source=Source(ruleset=str(tmp_path / "fleet.ruleset")), state=tmp_path))
     assert is_closed(made.ruleset.meta.compiler)
     with pytest.raises(DataError, match="none: No such file"):
@@ -145,7 +145,7 @@ def test_a_daemon_that_is_not_root_compiles_in_its_unit_only(
         maker.make(config)
     maker.wait(config)
     assert waiting(maker) is None
-    (tmp_path / "fleet.ruleset").write_bytes(closed())
+    (tmp_path / "fleet.ruleset").write_bytes(build_closed())
     made = maker.make(Config(source=Source(ruleset=str(tmp_path / "fleet.ruleset")), state=tmp_path))
     assert is_closed(made.ruleset.meta.compiler)
 

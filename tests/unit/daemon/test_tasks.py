@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
 from geodrop.config import Config
-from geodrop.daemon import audit, autoreload, reload, run, settle, tasks, writeback
+from geodrop.daemon import audit, autoreload, compaction, reload, run, tasks, writeback
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.run import Daemon
 from geodrop.daemon.schedule import Schedule
@@ -51,11 +51,11 @@ class Buggy:
 
 
 PLACES: dict[str, tuple[object, str]] = {
-    "watch": (watch, "look"),
+    "watch": (watch, "inspect"),
     "audit": (audit, "what_is_loaded"),
     "schedule": (Schedule, "once"),
     "autoreload": (autoreload, "look"),
-    "settle": (settle, "settle"),
+    "compact": (compaction, "compact"),
     "tally": (tally, "_read"),
     "writeback": (writeback.WriteBack, "once"),
     "compile child": (Worker, "start"),
@@ -76,7 +76,7 @@ def test_every_task_is_known_here(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PLACES)
 def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is begun again, three times here; the bug is in the log with its traceback, in metrics and status."""
-    for module in (audit, autoreload, reload, settle, tally, writeback, watch, run):
+    for module in (audit, autoreload, reload, compaction, tally, writeback, watch, run):
         for pause in ("INTERVAL", "QUIET", "RETRY", "PAUSE", "REFRESH"):
             if hasattr(module, pause):
                 monkeypatch.setattr(module, pause, 0.01)

@@ -8,7 +8,7 @@ import pytest
 
 from geodrop.config import Config
 from geodrop.daemon.reload import Last, Reload
-from geodrop.daemon.server import Peer, Request
+from geodrop.daemon.server import ControlRequest, Peer
 from geodrop.daemon.verbs import CHANGING, VERBS, Verbs, may_change
 from geodrop.daemon.watch.watch import Watch
 from geodrop.engine import underway
@@ -41,7 +41,7 @@ def ask(
         reload = Reload(Config(), made)
         reload.last, reload.doubt = last, doubt
         return await Verbs(reload, Watch(reload, made), made).answer(
-            Request(verb, args, peer, only_reading, lambda _: None)
+            ControlRequest(verb, args, peer, only_reading, lambda _: None)
         )
 
     return asyncio.run(body())
@@ -112,7 +112,7 @@ def test_one_long_read_of_a_user_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
         reload = Reload(Config(), made)
         verbs = Verbs(reload, Watch(reload, made), made)
         requests = [
-            Request("verify", {"full": True}, Peer(1, uid, frozenset()), True, lambda _: None)  # noqa: FBT003 - a record
+            ControlRequest("verify", {"full": True}, Peer(1, uid, frozenset()), True, lambda _: None)  # noqa: FBT003 - a record
             for uid in (1, 1, 1, 1, 2)
         ]
         assert await asyncio.gather(*map(verbs.answer, requests)) == [{"data": {"full": True}}] * 5
@@ -148,7 +148,7 @@ def test_who_reads_waits_for_no_change(monkeypatch: pytest.MonkeyPatch, verb: st
         reload = Reload(Config(), made)
         verbs = Verbs(reload, Watch(reload, made), made)
         running = made.engine.start(hold.wait)
-        request = Request(verb, QUESTIONS[verb], ROOT, False, lambda _: None)  # noqa: FBT003 - a record
+        request = ControlRequest(verb, QUESTIONS[verb], ROOT, False, lambda _: None)  # noqa: FBT003 - a record
         await asyncio.wait_for(verbs.answer(request), TIMEOUT)
         await asyncio.wait_for(verbs.snapshot(), TIMEOUT)
         assert not running.done()
@@ -174,7 +174,10 @@ def test_a_short_question_waits_for_no_long_one(monkeypatch: pytest.MonkeyPatch)
         made = parts()
         reload = Reload(Config(), made)
         verbs = Verbs(reload, Watch(reload, made), made)
-        long, short = (Request(verb, QUESTIONS[verb], ROOT, False, lambda _: None) for verb in ("verify", "status"))  # noqa: FBT003
+        long, short = (
+            ControlRequest(verb, QUESTIONS[verb], ROOT, only_reading=False, say=lambda _: None)
+            for verb in ("verify", "status")
+        )
         reading = asyncio.ensure_future(verbs.answer(long))
         await asyncio.wait_for(verbs.answer(short), TIMEOUT)
         assert not reading.done()
@@ -213,7 +216,7 @@ def test_the_glass_is_broken_before_what_waits(monkeypatch: pytest.MonkeyPatch, 
         waiting = made.engine.start(lambda: done.append("another change"))
         arguments = {"until": 1} if verb == "pause" else {}
         await asyncio.wait_for(
-            verbs.answer(Request(verb, arguments, ROOT, False, lambda _: None)),  # noqa: FBT003 - a record
+            verbs.answer(ControlRequest(verb, arguments, ROOT, False, lambda _: None)),  # noqa: FBT003 - a record
             TIMEOUT,
         )
         with pytest.raises(BusyError, match=f"given up, since `geodrop {verb}` was asked for"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from geodrop.dataplane.assign import TO_COME
 from geodrop.dataplane.coverage import coverage
+from geodrop.dataplane.placement import TO_COME
 from geodrop.engine.api import Interface
 from geodrop.linux.network import Link, Network, Route
 

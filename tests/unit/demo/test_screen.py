@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop.demo import screen
-from geodrop.demo.clients import Request
+from geodrop.demo.clients import ClientRequest
 from geodrop.demo.sources import Client
 from geodrop.demo.traffic import Period
 
@@ -19,8 +19,8 @@ BEFORE = Period(0.0, 0.0, 4.0, {CN4: "accept", CN6: "accept", HIDDEN: "accept"})
 AFTER = Period(4.0, 4.3, 6.3, {CN4: "drop", CN6: "drop", HIDDEN: "drop"})
 SOURCES = (CN4, CN6, HIDDEN)
 REQUESTS = [
-    *(Request(source, n / 10 + 0.05, n / 10 + 0.06, "200") for source in SOURCES for n in range(41)),
-    *(Request(source, n / 10 + 0.05, n / 10 + 0.95, "no answer") for source in SOURCES for n in range(43, 56)),
+    *(ClientRequest(source, n / 10 + 0.05, n / 10 + 0.06, "200") for source in SOURCES for n in range(41)),
+    *(ClientRequest(source, n / 10 + 0.05, n / 10 + 0.95, "no answer") for source in SOURCES for n in range(43, 56)),
 ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.demo.server import ANSWER, Handler, Server
+from geodrop.demo.server import ANSWER, DemoServer, Handler
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def port() -> Iterator[int]:
     """The port of a running server."""
-    with Server(("::", 0), Handler) as server:
+    with DemoServer(("::", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_address[1]

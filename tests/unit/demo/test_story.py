@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from geodrop.demo.clients import Request
+from geodrop.demo.clients import ClientRequest
 from geodrop.demo.sources import Client
 from geodrop.demo.story import agree, worth_showing
 from geodrop.demo.traffic import Period
@@ -15,9 +15,9 @@ FIRST = {"in1": "accept", "in2": "accept", "out1": "drop", "out2": "drop", "leav
 BEFORE = Period(0, 0, 10, FIRST)
 AFTER = Period(10, 11, 20, {**FIRST, "leaves": "drop", "joins": "accept"})
 GOOD = [
-    Request("in1", 1, 1.01, "200"),
-    Request("out1", 1, 1.9, "no answer"),
-    Request("leaves", 10.2, 11.1, "no answer"),
+    ClientRequest("in1", 1, 1.01, "200"),
+    ClientRequest("out1", 1, 1.9, "no answer"),
+    ClientRequest("leaves", 10.2, 11.1, "no answer"),
 ]
 
 
@@ -35,14 +35,14 @@ def test_agreement_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        Request("out1", 2, 2.01, "200"),
-        Request("in1", 10.2, 11.1, "no answer"),
-        Request("leaves", 12, 12.01, "200"),
-        Request("in2", 3, 3.01, "Network is unreachable"),
+        ClientRequest("out1", 2, 2.01, "200"),
+        ClientRequest("in1", 10.2, 11.1, "no answer"),
+        ClientRequest("leaves", 12, 12.01, "200"),
+        ClientRequest("in2", 3, 3.01, "Network is unreachable"),
     ],
     ids=["leaked", "dropped while switching", "old policy after the switch", "broken network"],
 )
-def test_a_request_that_went_otherwise_fails_the_demo(wrong: Request) -> None:
+def test_a_request_that_went_otherwise_fails_the_demo(wrong: ClientRequest) -> None:
     """The error names the request; the demo never says that all is well then."""
     with pytest.raises(ApplyError, match=rf"1 requests? .*(?s:.*){wrong.source}"):
         agree([*GOOD, wrong], [BEFORE, AFTER])

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from geodrop.demo.clients import Request
+from geodrop.demo.clients import ClientRequest
 from geodrop.demo.network import Namespace
 from geodrop.demo.traffic import Period, Traffic, across, answered, strip
 from geodrop.errors import ApplyError
@@ -17,14 +17,14 @@ BEFORE = Period(0.0, 0.0, 10.0, {HERE: "accept", THERE: "accept"})
 AFTER = Period(10.0, 10.5, 20.0, {HERE: "accept", THERE: "drop"})
 
 
-def served(source: str, began: float, seconds: float = 0.01) -> Request:
+def served(source: str, began: float, seconds: float = 0.01) -> ClientRequest:
     """An answered request."""
-    return Request(source, began, began + seconds, "200")
+    return ClientRequest(source, began, began + seconds, "200")
 
 
-def lost(source: str, began: float) -> Request:
+def lost(source: str, began: float) -> ClientRequest:
     """A request that was not answered."""
-    return Request(source, began, began + 0.9, "no answer")
+    return ClientRequest(source, began, began + 0.9, "no answer")
 
 
 def test_a_period_sees_only_what_began_and_ended_in_it() -> None:
@@ -35,10 +35,15 @@ def test_a_period_sees_only_what_began_and_ended_in_it() -> None:
 
 @pytest.mark.parametrize(
     "request_",
-    [lost(HERE, 11), served(THERE, 11), Request(HERE, 11, 12, "Network is unreachable"), Request(HERE, 11, 12, "500")],
+    [
+        lost(HERE, 11),
+        served(THERE, 11),
+        ClientRequest(HERE, 11, 12, "Network is unreachable"),
+        ClientRequest(HERE, 11, 12, "500"),
+    ],
     ids=["dropped though accepted", "answered though denied", "unreachable", "not what the server says"],
 )
-def test_whatever_is_not_the_verdict_is_wrong(request_: Request) -> None:
+def test_whatever_is_not_the_verdict_is_wrong(request_: ClientRequest) -> None:
     """Each way a request can go otherwise is found; an error is never taken for a drop."""
     assert AFTER.wrong([served(HERE, 12), lost(THERE, 12), request_]) == [request_]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop import errors
-from geodrop.demo.verbs import Verbs, error_of
+from geodrop.demo.verbs import DemoVerbs, error_of
 from tests.databases import country, write_database
 
 if TYPE_CHECKING:
@@ -24,10 +24,10 @@ class Here:
 
 
 @pytest.fixture
-def verbs(tmp_path: Path) -> Verbs:
+def verbs(tmp_path: Path) -> DemoVerbs:
     """Verbs run in a temporary folder, without a namespace."""
     (tmp_path / "agent.yaml").write_text("engine: auto\n")
-    return Verbs(tmp_path, Here())
+    return DemoVerbs(tmp_path, Here())
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_a_bug_in_a_verb_is_a_failure() -> None:
     assert error_of(errors.EXIT_BUG) is errors.ApplyError
 
 
-def test_a_failing_verb_says_why(verbs: Verbs) -> None:
+def test_a_failing_verb_says_why(verbs: DemoVerbs) -> None:
     """The message names the command and carries what it said."""
     with pytest.raises(errors.DataError, match=r"`geodrop explain .*` failed: .*missing.ruleset"):
         verbs.run("explain", "--ruleset", "missing.ruleset", "192.0.2.1")
 
 
-def test_explain_pairs_answers_with_addresses(verbs: Verbs) -> None:
+def test_explain_pairs_answers_with_addresses(verbs: DemoVerbs) -> None:
     """Addresses go in on stdin, objects come out in their order."""
     (verbs.folder / "p.yaml").write_text(
         "version: 1\nservices:\n  all: {default: deny, unknown: deny, allow: [8.8.8.0/24]}\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.config import Config, Source
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.doctor import host
 from geodrop.doctor.finding import MISSING, NOTE, OK
 from geodrop.engine.api import Observed
@@ -33,7 +33,7 @@ class Fake:
 
 def test_places_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A state folder that is still to be made counts by where it would be; each source file by itself."""
-    monkeypatch.setattr(Engines, "here", lambda: Fake(Observed()))
+    monkeypatch.setattr(BothEngines, "here", lambda: Fake(Observed()))
     policy = tmp_path / "policy.yaml"
     policy.touch()
     source = Source(str(policy), (str(tmp_path / "none.mmdb"),))
@@ -49,7 +49,7 @@ def test_a_state_folder_that_may_not_be_written_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing can be kept, so nothing is loaded; without `source` that is only said."""
-    monkeypatch.setattr(Engines, "here", lambda: Fake(Observed()))
+    monkeypatch.setattr(BothEngines, "here", lambda: Fake(Observed()))
     monkeypatch.setattr("os.access", lambda *_, **__: False)
     found = {one.name: one for one in host.findings(Config(state=tmp_path))}
     assert (found["state"].status, found["state"].stops) == (MISSING, ("nftables", "xdp"))
@@ -63,7 +63,7 @@ def test_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (Observed(7, "ab" * 32), OK, "generation 7, ruleset abababababab"),
         (None, NOTE, "cannot be read: CAP_NET_ADMIN is missing"),
     ):
-        monkeypatch.setattr(Engines, "here", lambda observed=observed: Fake(observed))
+        monkeypatch.setattr(BothEngines, "here", lambda observed=observed: Fake(observed))
         [found] = [one for one in host.findings(Config(state=tmp_path)) if one.name == "in force"]
         assert found.status == status
         assert text in found.found
@@ -71,7 +71,7 @@ def test_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_clock_is_asked_and_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """TIME_ERROR is a note with its cost; everything else is synchronised."""
-    monkeypatch.setattr(Engines, "here", lambda: Fake(Observed()))
+    monkeypatch.setattr(BothEngines, "here", lambda: Fake(Observed()))
 
     answers = [0, host.TIME_ERROR, -1]
 

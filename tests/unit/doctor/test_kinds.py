@@ -15,10 +15,10 @@ from geodrop.nftables.netlink.expressions import (
     PROHIBITED,
     RESET,
     RETURN,
-    Meta,
+    MetaLoad,
     Payload,
     Reject,
-    Verdict,
+    RuleVerdict,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def test_each_expression_is_tried() -> None:
 @pytest.mark.parametrize(
     ("named", "tried"),
     [
-        (uapi.MetaKey, {part.key for part in PARTS if isinstance(part, Meta)}),
+        (uapi.MetaKey, {part.key for part in PARTS if isinstance(part, MetaLoad)}),
         (uapi.PayloadBase, {part.base for part in PARTS if isinstance(part, Payload)}),
     ],
 )
@@ -46,10 +46,10 @@ def test_each_key_and_header_is_tried(named: type[IntEnum], tried: set[int]) -> 
 
 def test_each_ending_of_a_rule_is_tried() -> None:
     """Those that `expressions` makes."""
-    ends = {part for part in PARTS if isinstance(part, Verdict | Reject)}
+    ends = {part for part in PARTS if isinstance(part, RuleVerdict | Reject)}
     made = {ACCEPT, DROP, RETURN, RESET, PROHIBITED}
     assert made <= ends
-    assert {end.code for end in ends - made if isinstance(end, Verdict)} == {
+    assert {end.code for end in ends - made if isinstance(end, RuleVerdict)} == {
         uapi.VerdictCode.JUMP,
         uapi.VerdictCode.GOTO,
     }

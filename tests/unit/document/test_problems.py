@@ -1,17 +1,17 @@
 import pytest
 
-from geodrop.document.problems import MAX_PROBLEMS, Place, Problem, Report, shown
+from geodrop.document.problems import MAX_PROBLEMS, Position, Problem, ProblemReport, shown
 
 
 def test_form_of_a_problem() -> None:
     """`file:line:column: error: message`, then the line with a caret under the column."""
-    problem = Problem(Place("p.yaml", 3, 5), "wrong; write right", source="  a: b")
+    problem = Problem(Position("p.yaml", 3, 5), "wrong; write right", source="  a: b")
     assert str(problem) == "p.yaml:3:5: error: wrong; write right\n      a: b\n        ^"
 
 
 def test_caret_stands_right_behind_tabs() -> None:
     """Tabs stay tabs in the line of the caret, so it is right whatever their width."""
-    problem = Problem(Place("p", 1, 3), "wrong", source="\ta\tb")
+    problem = Problem(Position("p", 1, 3), "wrong", source="\ta\tb")
     assert str(problem).splitlines()[1:] == ["    \ta\tb", "    \t ^"]
 
 
@@ -19,23 +19,23 @@ def test_caret_stands_right_behind_tabs() -> None:
 def test_long_lines_are_cut_around_the_caret(column: int) -> None:
     """A line of a thousand characters is not printed whole, but the caret still points at its column."""
     source = "".join(chr(0x4E00 + number) for number in range(1_000))
-    _, excerpt, caret = str(Problem(Place("p", 1, column), "wrong", source=source)).splitlines()
+    _, excerpt, caret = str(Problem(Position("p", 1, column), "wrong", source=source)).splitlines()
     assert len(excerpt) < 130
     assert excerpt[len(caret) - 1] == source[column - 1]
 
 
 def test_no_source_no_caret() -> None:
     """A problem of the whole file has one line."""
-    assert str(Problem(Place("p", 1, 1), "empty", "warning")) == "p:1:1: warning: empty"
+    assert str(Problem(Position("p", 1, 1), "empty", "warning")) == "p:1:1: warning: empty"
 
 
 def test_report_sorts_and_tells_errors_from_warnings() -> None:
     """Problems come in file order, each once, and only errors fail."""
-    report = Report("p", ["one", "two"])
-    report.warning(Place("p", 2, 1), "b")
+    report = ProblemReport("p", ["one", "two"])
+    report.warning(Position("p", 2, 1), "b")
     assert report.errors == 0
     for _ in range(2):
-        report.error(Place("p", 1, 2), "a")
+        report.error(Position("p", 1, 2), "a")
     assert report.failed
     assert report.errors == 1
     assert [(problem.message, problem.source) for problem in report.problems()] == [("a", "one"), ("b", "two")]
@@ -43,10 +43,10 @@ def test_report_sorts_and_tells_errors_from_warnings() -> None:
 
 def test_report_does_not_grow_without_bound() -> None:
     """A thousand problems are kept, the rest counted; warnings cannot crowd errors out."""
-    report = Report("p", [])
+    report = ProblemReport("p", [])
     for number in range(MAX_PROBLEMS + 5):
-        report.warning(Place("p", number + 1, 1), "w")
-    report.error(Place("p", 1, 1), "e")
+        report.warning(Position("p", number + 1, 1), "w")
+    report.error(Position("p", 1, 1), "e")
     problems = report.problems()
     assert len(problems) == MAX_PROBLEMS + 2
     assert problems[0].message == "e"
@@ -55,8 +55,8 @@ def test_report_does_not_grow_without_bound() -> None:
 
 def test_source_cannot_steer_a_terminal() -> None:
     """Control characters of the file never reach the terminal."""
-    report = Report("p", ["\x1b[31m\tx\x07"])
-    report.error(Place("p", 1, 1), "e")
+    report = ProblemReport("p", ["\x1b[31m\tx\x07"])
+    report.error(Position("p", 1, 1), "e")
     assert report.problems()[0].source == "\ufffd[31m\tx\ufffd"
 
 
@@ -71,7 +71,7 @@ def test_source_cannot_steer_a_terminal() -> None:
 )
 def test_meant(word: str, known: list[str], text: str) -> None:
     """A misspelt word brings the nearest known one, else the few there are."""
-    assert Report("p", []).meant(word, known) == text
+    assert ProblemReport("p", []).meant(word, known) == text
 
 
 @pytest.mark.parametrize(

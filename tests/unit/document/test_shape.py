@@ -2,13 +2,13 @@ import pytest
 
 from geodrop.document import shape
 from geodrop.document.keys import Key, Keys
-from geodrop.document.problems import Report
+from geodrop.document.problems import ProblemReport
 from geodrop.document.tree import Node, read_document
 from geodrop.policy.model import Mode
 from geodrop.policy.values import parse_ports
 
 
-def read(text: str) -> tuple[Node, Report]:
+def read(text: str) -> tuple[Node, ProblemReport]:
     """A tree and the report that goes with it."""
     _, root, report = read_document(text.encode(), "p")
     assert root is not None
@@ -20,7 +20,7 @@ def keys(*names: str) -> Keys:
     return {name: Key(f"what {name} is") for name in names}
 
 
-def messages(report: Report) -> list[str]:
+def messages(report: ProblemReport) -> list[str]:
     """What was said, with line and column."""
     return [f"{p.place.line}:{p.place.column}: {p.message}" for p in report.problems()]
 

@@ -3,7 +3,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodrop.document.tree import MAX_DEPTH, MAX_SIZE, Listing, Node, Scalar, Table, read_document
+from geodrop.document.tree import MAX_DEPTH, MAX_SIZE, KeyTable, Listing, Node, Scalar, read_document
 
 PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [])]
 
@@ -21,7 +21,7 @@ def plain(node: Node | None) -> object:
             return text
         case Listing(items=items):
             return [plain(item) for item in items]
-        case Table(entries=entries):
+        case KeyTable(entries=entries):
             return {key.text: plain(value) for key, value in entries}
         case None:
             return None
@@ -34,7 +34,7 @@ def places(node: Node) -> list[tuple[str, int, int]]:
             return [(text, place.line, place.column)]
         case Listing(items=items):
             return [found for item in items for found in places(item)]
-        case Table(entries=entries):
+        case KeyTable(entries=entries):
             return [found for key, value in entries for node in (key, value) for found in places(node)]
 
 
@@ -58,7 +58,7 @@ def test_places_count_characters_from_one() -> None:
     """Line and column are those of an editor, with multi-byte characters, Windows line ends and a byte order mark."""
     data = "\ufeffa: é\r\nüb:\r\n  - 'NO'\r\n  - [x, y]\r\n".encode()
     _, root, _ = read_document(data, "p")
-    assert isinstance(root, Table)
+    assert isinstance(root, KeyTable)
     assert places(root) == [
         ("a", 1, 1),
         ("é", 1, 4),
@@ -72,7 +72,7 @@ def test_places_count_characters_from_one() -> None:
 def test_empty_value_differs_from_an_empty_text() -> None:
     """`a:` is empty, `a: ""` is a text: the schema may tell them apart."""
     _, root, _ = read_document(b"a:\nb: ''\n", "p")
-    assert isinstance(root, Table)
+    assert isinstance(root, KeyTable)
     assert [value.plain for _, value in root.entries if isinstance(value, Scalar)] == [True, False]
 
 
@@ -162,7 +162,7 @@ def test_any_bytes_give_a_tree_or_errors_inside_the_file(data: bytes | str) -> N
     """Whatever the bytes: no exception, and every place lies in the file (at most one behind a line's end)."""
     data = data.encode() if isinstance(data, str) else data
     text, root, report = read_document(data, "p")
-    assert root is None or isinstance(root, Scalar | Listing | Table)
+    assert root is None or isinstance(root, Scalar | Listing | KeyTable)
     lines = data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n").split("\n")
     for problem in report.problems():
         assert 1 <= problem.place.line <= len(lines)

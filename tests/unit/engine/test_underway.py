@@ -70,7 +70,7 @@ def test_what_cannot_wait(what: str) -> None:
         underway.give_up(what)
         with pytest.raises(BusyError, match="stays in force"):
             underway.go_on()
-    with pytest.raises(BusyError), underway.making("settle", 3, Intent()):
+    with pytest.raises(BusyError), underway.making("compact", 3, Intent()):
         pass
     for origin in underway.FINISHED_BEFORE[what]:
         with underway.making(origin, 3, Intent()):

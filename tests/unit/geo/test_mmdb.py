@@ -14,7 +14,7 @@ from geodrop.errors import DataError
 from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
 from geodrop.geo.partition import BITS, decode
-from geodrop.geo.section import Section
+from geodrop.geo.section import DataSection
 from tests.databases import ALIASES, write_database
 from tests.unit.geo.addresses import address_text
 from tests.unit.geo.mmdb_files import assembled, encoded, metadata, resized
@@ -63,7 +63,7 @@ def check_against_reader(file: bytes, path: Path, *, aliases: bool = False, more
     """
     path.write_bytes(file)
     tree = tree_of(file)
-    section = Section(file, read_metadata(file, "x.mmdb").data_start, "x.mmdb")
+    section = DataSection(file, read_metadata(file, "x.mmdb").data_start, "x.mmdb")
     ipv4_tree = IPv6Network("::/96")
     shown_again = [IPv6Network(text) for text in ALIASES] if aliases else []
     with open_database(path, MODE_FILE) as reader:

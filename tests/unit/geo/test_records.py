@@ -8,7 +8,7 @@ import pytest
 
 from geodrop.errors import DataError
 from geodrop.geo.records import RegionReader, plain, strange_codes
-from geodrop.geo.section import Section
+from geodrop.geo.section import DataSection
 from geodrop.policy.countries import CONTINENTS, COUNTRIES, UNKNOWN, UNKNOWN_CODES, Region
 from tests.unit.geo.mmdb_files import encoded
 
@@ -21,7 +21,7 @@ def read(*records: object) -> tuple[list[Region], set[str]]:
     for record in records:
         offsets.append(len(data))
         data += encoded(record)
-    reader = RegionReader(Section(data, 0, "x.mmdb"), "x.mmdb")
+    reader = RegionReader(DataSection(data, 0, "x.mmdb"), "x.mmdb")
     return reader.regions(offsets), reader.strange
 
 

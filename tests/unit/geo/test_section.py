@@ -11,7 +11,7 @@ from maxminddb.decoder import Decoder
 from mmdb_writer import Encoder
 
 from geodrop.errors import DataError
-from geodrop.geo.section import EVERYTHING, MAX_VALUES, UNREADABLE, Section, damaged
+from geodrop.geo.section import EVERYTHING, MAX_VALUES, UNREADABLE, DataSection, damaged
 from tests.unit.geo.mmdb_files import encoded
 
 WANTED = frozenset({"country", "code"})
@@ -46,7 +46,7 @@ def test_fields_are_what_the_decoder_finds(record: dict[str, Any], shared: bool,
     """The wanted fields and their values are those of maxminddb's decoder, wherever and however they are written."""
     data, offset = written(record, shared=shared)
     file = bytes(start) + data
-    section = Section(file, start, "x.mmdb")
+    section = DataSection(file, start, "x.mmdb")
     # Not compared with `record` itself: mmdb_writer takes values that compare equal, as 1 and True do, for one.
     expected, _ = Decoder(file, start).decode(start + offset)
     assert isinstance(expected, dict)
@@ -65,7 +65,7 @@ def test_pointers_of_every_width(distance: int) -> None:
     record = distance + 10
     encoded_record = b"\xe1" + encoded("code") + pointer
     data[record : record + len(encoded_record)] = encoded_record
-    section = Section(data, 0, "x.mmdb")
+    section = DataSection(data, 0, "x.mmdb")
     ((field, value),) = section.fields(record, WANTED) or ()
     assert (target, field, section.decode(value)) == (distance, "code", "UA")
 
@@ -75,7 +75,7 @@ def test_records_that_share_values_give_equal_references() -> None:
     encoder = Encoder(cache=True)
     shared = {"iso_code": "UA"}
     offsets = [encoder.encode({"country": shared, "city": city}, return_offset=True) for city in ("Kyiv", "Lviv")]
-    section = Section(b"".join(encoder.data_list), 0, "x.mmdb")
+    section = DataSection(b"".join(encoder.data_list), 0, "x.mmdb")
     assert offsets[0] != offsets[1]
     assert section.fields(offsets[0], WANTED) == section.fields(offsets[1], WANTED) != ()
 
@@ -83,7 +83,7 @@ def test_records_that_share_values_give_equal_references() -> None:
 def test_a_record_behind_a_pointer() -> None:
     """The search tree may lead to a pointer; it is followed."""
     data = b"\x20\x02" + encoded({"code": "UA"})
-    section = Section(data, 0, "x.mmdb")
+    section = DataSection(data, 0, "x.mmdb")
     assert [section.decode(value) for _, value in section.fields(0, WANTED) or ()] == ["UA"]
 
 
@@ -91,38 +91,38 @@ def test_items_are_those_of_the_array() -> None:
     """An array in place or behind a pointer gives its values, shared ones too; what is none gives None."""
     encoder = Encoder(cache=True)
     offset = encoder.encode({"a": [{"code": "UA"}, {"code": "UA"}, [1, 2], "text"], "b": "text"}, return_offset=True)
-    section = Section(b"".join(encoder.data_list), 0, "x.mmdb")
+    section = DataSection(b"".join(encoder.data_list), 0, "x.mmdb")
     values = dict(section.fields(offset, EVERYTHING) or ())
     found = [section.decode(value) for value in section.items(values["a"]) or ()]
     assert found == [{"code": "UA"}, {"code": "UA"}, [1, 2], "text"]
     assert section.items(values["b"]) is None
     assert section.items(offset) is None
-    assert Section(encoded([]), 0, "x.mmdb").items(0) == ()
+    assert DataSection(encoded([]), 0, "x.mmdb").items(0) == ()
 
 
 def test_what_cannot_be_read_is_marked() -> None:
     """Of a record with broken parts everything else is read, however deep they are."""
     whole = {"a": {"b": ["one", "broken"], "c": 5}, "d": "text"}
     data = encoded(whole)
-    section = Section(data.replace(b"broken", b"\xff" * 6), 0, "x.mmdb")
-    assert Section(data, 0, "x.mmdb").readable(0) == whole
+    section = DataSection(data.replace(b"broken", b"\xff" * 6), 0, "x.mmdb")
+    assert DataSection(data, 0, "x.mmdb").readable(0) == whole
     assert section.readable(0) == {"a": {"b": ["one", UNREADABLE], "c": 5}, "d": "text"}
-    assert Section(b"\xe1\x42", 0, "x.mmdb").readable(0) == UNREADABLE
+    assert DataSection(b"\xe1\x42", 0, "x.mmdb").readable(0) == UNREADABLE
 
 
 def test_reading_what_is_broken_ends() -> None:
     """Maps that lead back to themselves, or double with every level, are cut off."""
-    assert UNREADABLE in str(Section(b"\xe1\x41a\x20\x00", 0, "x.mmdb").readable(0))
+    assert UNREADABLE in str(DataSection(b"\xe1\x41a\x20\x00", 0, "x.mmdb").readable(0))
     levels = b"".join(b"\xe2\x41a\x20" + bytes([9 * n]) + b"\x41b\x20" + bytes([9 * n]) for n in range(1, 26))
-    found = Section(levels + b"\xe1\x41a\x42\xff\xff", 0, "x.mmdb").readable(0)
+    found = DataSection(levels + b"\xe1\x41a\x42\xff\xff", 0, "x.mmdb").readable(0)
     assert UNREADABLE in str(found)
 
 
 @pytest.mark.parametrize("value", ["text", 5, [1, 2], True, b"\x00"])
 def test_what_is_no_map_has_no_fields(value: object) -> None:
     """Records of other types, which the format allows, are told from empty maps."""
-    assert Section(encoded(value), 0, "x.mmdb").fields(0, WANTED) is None
-    assert Section(encoded({}), 0, "x.mmdb").fields(0, WANTED) == ()
+    assert DataSection(encoded(value), 0, "x.mmdb").fields(0, WANTED) is None
+    assert DataSection(encoded({}), 0, "x.mmdb").fields(0, WANTED) == ()
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_is_no_map_has_no_fields(value: object) -> None:
 )
 def test_damage_is_a_data_error_that_names_the_file(data: bytes) -> None:
     """Nothing in a record gets past as another exception, or takes long."""
-    section = Section(data, 0, "x.mmdb")
+    section = DataSection(data, 0, "x.mmdb")
     with pytest.raises(DataError, match=r"^x\.mmdb: damaged database: .*fetch it again"):
         section.fields(0, WANTED)
 
@@ -151,7 +151,7 @@ def test_damage_is_a_data_error_that_names_the_file(data: bytes) -> None:
 @given(st.binary(max_size=60))
 def test_any_bytes_are_fields_or_a_data_error(data: bytes) -> None:
     """Whatever the bytes, there are fields, whose values can be decoded or not, or a DataError."""
-    section = Section(data, 0, "x.mmdb")
+    section = DataSection(data, 0, "x.mmdb")
     with contextlib.suppress(DataError):
         for _, value in section.fields(0, WANTED) or ():
             section.decode(value)
@@ -159,9 +159,9 @@ def test_any_bytes_are_fields_or_a_data_error(data: bytes) -> None:
 
 def test_the_bound_on_values_is_that_of_the_decoder() -> None:
     """A record with as many values as maxminddb allows is read, one with more is not."""
-    most = Section(encoded({"a": [True] * (MAX_VALUES - 4), "code": "UA"}), 0, "x.mmdb")
+    most = DataSection(encoded({"a": [True] * (MAX_VALUES - 4), "code": "UA"}), 0, "x.mmdb")
     assert [most.decode(value) for _, value in most.fields(0, WANTED) or ()] == ["UA"]
-    more = Section(encoded({"a": [True] * (MAX_VALUES + 1), "code": "UA"}), 0, "x.mmdb")
+    more = DataSection(encoded({"a": [True] * (MAX_VALUES + 1), "code": "UA"}), 0, "x.mmdb")
     with pytest.raises(DataError, match="too many values"):
         more.fields(0, WANTED)
 

@@ -19,7 +19,7 @@ from geodrop.geo.world import (
     SIXTOFOUR,
     SPECIAL,
     TEREDO,
-    Place,
+    Location,
     RegionMap,
     regions,
     unite,
@@ -201,18 +201,18 @@ def test_only_regions_that_occur_are_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "place"),
     [
-        ("5.43.1.1", Place(CRIMEA, None, "a.mmdb", CITIES["5.43.0.0/16"])),
-        ("5.44.1.1", Place(CN, ip_network("5.44.0.0/16"), "a.mmdb", CITIES["5.0.0.0/8"])),
-        ("4.1.1.1", Place(ASIA, None, "b.mmdb", COUNTRIES["4.0.0.0/8"])),
-        ("1.1.1.1", Place(US, None, "b.mmdb", COUNTRIES["0.0.0.0/1"])),
-        ("10.1.1.1", Place(US, None, "b.mmdb", COUNTRIES["0.0.0.0/1"])),
-        ("250.1.1.1", Place(UNKNOWN)),
-        ("2a00:43::1", Place(CRIMEA, None, "a.mmdb", CITIES["2a00:43::/32"])),
-        ("4000::1", Place(UNKNOWN)),
-        ("::5.43.1.1", Place(UNKNOWN)),
+        ("5.43.1.1", Location(CRIMEA, None, "a.mmdb", CITIES["5.43.0.0/16"])),
+        ("5.44.1.1", Location(CN, ip_network("5.44.0.0/16"), "a.mmdb", CITIES["5.0.0.0/8"])),
+        ("4.1.1.1", Location(ASIA, None, "b.mmdb", COUNTRIES["4.0.0.0/8"])),
+        ("1.1.1.1", Location(US, None, "b.mmdb", COUNTRIES["0.0.0.0/1"])),
+        ("10.1.1.1", Location(US, None, "b.mmdb", COUNTRIES["0.0.0.0/1"])),
+        ("250.1.1.1", Location(UNKNOWN)),
+        ("2a00:43::1", Location(CRIMEA, None, "a.mmdb", CITIES["2a00:43::/32"])),
+        ("4000::1", Location(UNKNOWN)),
+        ("::5.43.1.1", Location(UNKNOWN)),
     ],
 )
-def test_locate_says_who_answers(tmp_path: Path, address: str, place: Place) -> None:
+def test_locate_says_who_answers(tmp_path: Path, address: str, place: Location) -> None:
     """One address: its region, the correction or database that it comes from, and the record there."""
     found = regions(opened(tmp_path, CITIES, COUNTRIES), {ip_network("5.44.0.0/16"): "CN"})
     assert found.locate(ip_address(address)) == place

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop.nftables import program, selectors
-from geodrop.nftables.netlink.expressions import ACCEPT, RETURN, Payload, Verdict, VerdictMap, goto, jump, text
+from geodrop.nftables import matches, render
+from geodrop.nftables.netlink.expressions import ACCEPT, RETURN, Payload, RuleVerdict, VerdictMap, goto, jump, text
 from geodrop.nftables.netlink.uapi import PayloadBase
 from tests.programs import DENIED, EVERYTHING, NOW, WEB, chains, led_to, parts, reachable
 from tests.rulesets import Service, ruleset
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 def test_later_fragments_meet_no_rule_that_reads_a_header() -> None:
     """The kernel would read their data as one; and they are led away before any rule that reads one."""
-    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     aside = reachable(built, "g7.fragments")
     for chain, part in parts(built):
         if chain in aside:
             assert not (isinstance(part, Payload) and part.base is PayloadBase.TRANSPORT)
     first, second = chains(built)["g7"].rules[:2]
-    assert first.expressions == (*selectors.later_fragment(4), goto("g7.fragments"))
-    assert second.expressions == (*selectors.fragmented(), jump("g7.fragmented"))
+    assert first.expressions == (*matches.later_fragment(4), goto("g7.fragments"))
+    assert second.expressions == (*matches.fragmented(), jump("g7.fragmented"))
 
 
 def test_a_fragment_header_of_ipv6() -> None:
     """Of a later fragment, or where it must be; behind anything else but hop-by-hop options nothing is believed."""
-    built = program.build(ruleset(Service("rest", DENIED)), 7, ["eth0"], NOW)
+    built = render.build(ruleset(Service("rest", DENIED)), 7, ["eth0"], NOW)
     assert [text(rule.expressions) for rule in chains(built)["g7.fragmented"].rules] == [
-        text((*selectors.later_fragment(6), jump("g7.fragments"))),
-        text((*selectors.later_fragment(6), ACCEPT)),
-        *(text((*one, RETURN)) for one in selectors.fragmented_in_place()),
+        text((*matches.later_fragment(6), jump("g7.fragments"))),
+        text((*matches.later_fragment(6), ACCEPT)),
+        *(text((*one, RETURN)) for one in matches.fragmented_in_place()),
         "goto g7.unreadable",
     ]
 
 
 def test_later_fragments_pass_where_every_service_has_ports() -> None:
     """There is nothing to judge them by; but those with an authentication header in front cannot be read."""
-    built = program.build(ruleset(Service("api", DENIED, tcp=WEB, established="keep")), 7, ["eth0"], NOW)
+    built = render.build(ruleset(Service("api", DENIED, tcp=WEB, established="keep")), 7, ["eth0"], NOW)
     assert [text(rule.expressions) for rule in chains(built)["g7.fragments"].rules] == [
         "meta nfproto, eq 0x0a, meta l4proto, eq 0x33, goto g7.unreadable"
     ]
@@ -45,7 +45,7 @@ def test_later_fragments_pass_where_every_service_has_ports() -> None:
 
 def test_order_of_services() -> None:
     """Those that only look come first, catch-alls last; who looks gives the packet back."""
-    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     ends = [rule.expressions[-1] for rule in chains(built)["g7"].rules[2:]]
     assert list(dict.fromkeys(ends)) == [
         jump("g7-try-ping"),
@@ -73,7 +73,7 @@ def test_order_of_services() -> None:
 
 def test_what_cannot_be_read_is_judged_for_every_service() -> None:
     """One after the other, those that only look first; then it is over, and nothing on the way reads a header."""
-    built = program.build(EVERYTHING, 7, ["eth0"], NOW)
+    built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     assert [rule.expressions[-1] for rule in chains(built)["g7.unreadable"].rules] == [
         jump("g7-try-ping.source"),
         jump("g7-trial.source"),
@@ -91,10 +91,10 @@ def test_what_cannot_be_read_is_judged_for_every_service() -> None:
 
 def test_without_ports_only_services_that_take_the_protocol_judge() -> None:
     """One chain where they are all services; else one of their own, which asks for the protocol where it must."""
-    both = program.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
+    both = render.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
     assert "g7.portless" not in chains(both)
     mixed = ruleset(Service("api", DENIED, tcp=WEB), Service("ping", DENIED, protocols=(1,)), Service("rest", DENIED))
-    built = program.build(mixed, 7, ["eth0"], NOW)
+    built = render.build(mixed, 7, ["eth0"], NOW)
     assert [text(rule.expressions) for rule in chains(built)["g7.portless"].rules] == [
         "meta l4proto, eq 0x06, jump g7-api.source",
         "jump g7-rest.source",
@@ -105,7 +105,7 @@ def test_without_ports_only_services_that_take_the_protocol_judge() -> None:
 def test_nothing_is_led_aside_where_whoever_judges_takes_everything() -> None:
     """Alone, or behind services that only look: there, what cannot be read comes by itself."""
     rules = ruleset(Service("rest", DENIED), Service("trial", DENIED, mode="monitor", addresses=("203.0.113.0/28",)))
-    built = program.build(rules, 7, ["eth0"], NOW)
+    built = render.build(rules, 7, ["eth0"], NOW)
     assert [rule.expressions[-1] for rule in chains(built)["g7"].rules[2:]] == [
         goto("g7.ah"),
         jump("g7-trial"),
@@ -119,7 +119,7 @@ def test_a_service_that_takes_authentication_headers_leaves_none_to_a_catch_all(
     """Judged for what they are and for what they protect, and then, at its addresses, by nobody else."""
     ipsec = Service("ipsec", DENIED, protocols=(51,), addresses=("203.0.113.0/28",))
     rules = ruleset(ipsec, Service("api", DENIED, tcp=WEB), Service("rest", DENIED))
-    ends = [rule.expressions[-1] for rule in chains(program.build(rules, 7, ["eth0"], NOW))["g7.ah"].rules]
+    ends = [rule.expressions[-1] for rule in chains(render.build(rules, 7, ["eth0"], NOW))["g7.ah"].rules]
     assert ends == [
         jump("g7.ah.read"),
         jump("g7-ipsec.ah"),
@@ -137,13 +137,13 @@ def ways(built: Program, chain: str, end: str) -> int:
         ways(built, part.chain, end)
         for rule in chains(built)[chain].rules
         for part in rule.expressions
-        if isinstance(part, Verdict) and part.chain
+        if isinstance(part, RuleVerdict) and part.chain
     )
 
 
 def test_few_ways_lead_to_a_map() -> None:
     """Kernels that do not remember which chains they have checked walk the maps of each once for each way."""
-    built = program.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
+    built = render.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
     assert ways(built, "g7", "g7-api.source") <= 7
 
 
@@ -154,4 +154,4 @@ def depth(built: Program, chain: str) -> int:
 
 def test_the_kernel_takes_the_longest_way() -> None:
     """It refuses tables in which one is longer than 16 chains (NFT_JUMP_STACK_SIZE), by goto or by jump."""
-    assert depth(program.build(EVERYTHING, 7, ["eth0"], NOW), "g7") < 15
+    assert depth(render.build(EVERYTHING, 7, ["eth0"], NOW), "g7") < 15

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from geodrop.errors import DataError
-from geodrop.nftables import export, names, program
-from geodrop.nftables.netlink.expressions import Count
+from geodrop.nftables import export, names, render
+from geodrop.nftables.netlink.expressions import NamedCounter
 from tests.rulesets import Service, ruleset
 
 DENIED = {
@@ -80,13 +80,13 @@ def test_maps_for_addresses_inside_ipv6() -> None:
 
 def test_every_counter_of_the_live_table() -> None:
     """The same names, so that the same tools read them."""
-    built = program.build(RULES, 1, [], 0)
+    built = render.build(RULES, 1, [], 0)
     counted = {
         part.name
         for chain in built.chains
         for rule in chain.rules
         for part in rule.expressions
-        if isinstance(part, Count)
+        if isinstance(part, NamedCounter)
     }
     assert set(re.findall(r"^  counter (\S+) ", exported(), re.MULTILINE)) == counted
 

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from geodrop.nftables import lookups, selectors
+from geodrop.nftables import lookups, matches
 from geodrop.nftables.lookups import Shard
 from geodrop.nftables.model import Content, Rule
 from geodrop.nftables.netlink.expressions import ACCEPT, Bitwise, Cmp, Payload, VerdictMap
@@ -69,7 +69,7 @@ def test_a_large_map_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cuts[1][1].header.comment == "service api, IPv4, part 2 of 3"
     assert b"".join(bytes(map_.content.starts) for _, map_ in cuts) == struct.pack(">7I", *starts)
     assert max(len(map_.content) for _, map_ in cuts) == 3
-    rules = lookups.rules((), selectors.SOURCE[4], [shard for shard, _ in cuts])
+    rules = lookups.rules((), matches.SOURCE[4], [shard for shard, _ in cuts])
     for address in (*starts, *(start + 49 for start in starts[:-1]), 0xFFFF_FFFF):
         holder = next(
             map_.header.name

@@ -5,7 +5,7 @@ from ipaddress import ip_address, ip_network
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodrop.nftables import selectors, taken
+from geodrop.nftables import matches, taken
 from geodrop.nftables.netlink.expressions import Cmp, ExtensionHeader, Payload
 from geodrop.nftables.netlink.uapi import CmpOp, PayloadBase
 from geodrop.nftables.transport import VISIBLE
@@ -72,8 +72,8 @@ def test_later_fragments_pass_services_with_ports() -> None:
     """Whole protocols and bare addresses can be told without a port."""
     assert taken.of_later_fragments(spec(tcp=((443, 443),))) == []
     ipv4, ipv6 = taken.of_later_fragments(spec(tcp=((443, 443),), protocols=(1,)))
-    assert ipv4 == (*selectors.family(4), *VISIBLE.protocols([1]))
-    assert ipv6 == (*selectors.family(6), ExtensionHeader(44, 0, 1), Cmp(CmpOp.EQ, b"\x01"))
+    assert ipv4 == (*matches.family(4), *VISIBLE.protocols([1]))
+    assert ipv6 == (*matches.family(6), ExtensionHeader(44, 0, 1), Cmp(CmpOp.EQ, b"\x01"))
     assert len(taken.of_later_fragments(spec(addresses=("10.0.0.0/8", "fd00::/8")))) == 2
 
 

@@ -4,9 +4,9 @@ import struct
 
 import pytest
 
-from geodrop.engine import rung2
+from geodrop.engine import control_traffic
 from geodrop.errors import DataError
-from geodrop.nftables import lookups, selectors, taken, text
+from geodrop.nftables import lookups, matches, taken, text
 from geodrop.nftables.lookups import Shard
 from geodrop.nftables.model import Content, Rule
 from geodrop.nftables.netlink.expressions import (
@@ -17,9 +17,9 @@ from geodrop.nftables.netlink.expressions import (
     RETURN,
     Bitwise,
     Cmp,
-    Count,
     Expression,
-    Meta,
+    MetaLoad,
+    NamedCounter,
     Other,
     Payload,
     Reject,
@@ -41,12 +41,12 @@ def written(*expressions: Expression, comment: str = "") -> str:
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
-        (selectors.interface("eth0"), 'iifname "eth0"'),
-        (selectors.interface("eth*"), 'iifname "eth*"'),
-        (selectors.family(6), "meta nfproto ipv6"),
-        (selectors.later_fragment(4), "meta nfproto ipv4 ip frag-off & 8191 != 0"),
-        (selectors.later_fragment(6), "meta nfproto ipv6 frag frag-off != 0"),
-        (selectors.before(1_720_483_200), "meta time < 1720483200"),
+        (matches.interface("eth0"), 'iifname "eth0"'),
+        (matches.interface("eth*"), 'iifname "eth*"'),
+        (matches.family(6), "meta nfproto ipv6"),
+        (matches.later_fragment(4), "meta nfproto ipv4 ip frag-off & 8191 != 0"),
+        (matches.later_fragment(6), "meta nfproto ipv6 frag frag-off != 0"),
+        (matches.before(1_720_483_200), "meta time < 1720483200"),
         (VISIBLE.protocols([58, 1]), "meta l4proto { 1, 58 }"),
         (VISIBLE.destination_ports([6], [(443, 443)]), "meta l4proto 6 th dport 443"),
         (
@@ -90,7 +90,7 @@ def test_local_addresses() -> None:
 
 def test_fragments_of_a_protocol() -> None:
     """By the fragment header, which says what it is part of."""
-    [spec] = ruleset(Service("api", protocols=(rung2.UDP,))).meta.services
+    [spec] = ruleset(Service("api", protocols=(control_traffic.UDP,))).meta.services
     _, ipv6 = taken.of_later_fragments(spec)
     assert written(*ipv6) == "meta nfproto ipv6 frag nexthdr 17"
 
@@ -110,7 +110,7 @@ def test_fragments_of_a_protocol() -> None:
 )
 def test_ends(end: Expression, expected: str) -> None:
     """What a rule does, behind its counter and before its comment."""
-    assert written(Count("api.CN.ipv4.dropped"), end, comment="a, b") == (
+    assert written(NamedCounter("api.CN.ipv4.dropped"), end, comment="a, b") == (
         f'counter name "api.CN.ipv4.dropped" {expected} comment "a, b"'
     )
 
@@ -148,7 +148,7 @@ def test_parts_of_a_map_inside_ipv6() -> None:
 
 def test_lookups_of_addresses() -> None:
     """The address on the wire goes by its name."""
-    [rule] = lookups.rules(selectors.family(4), selectors.SOURCE[4], [Shard("m")])
+    [rule] = lookups.rules(matches.family(4), matches.SOURCE[4], [Shard("m")])
     assert text.rule(rule) == "meta nfproto ipv4 ip saddr vmap @m"
 
 
@@ -191,9 +191,9 @@ def test_elements_come_in_pieces() -> None:
 @pytest.mark.parametrize("name", ["", "1a", "a b", 'a"', "a;b", "a\nb", "a{", "@a", "ä", "a" * 256, "$a", "-a"])
 def test_names_are_checked(name: str) -> None:
     """What a damaged ruleset calls things never reaches nft."""
-    for given in (Count(name), goto(name), VerdictMap(name)):
+    for given in (NamedCounter(name), goto(name), VerdictMap(name)):
         with pytest.raises(DataError):
-            written(*selectors.family(4), given)
+            written(*matches.family(4), given)
 
 
 @pytest.mark.parametrize("words", ['say "hi"', "a\nb", "back\\slash", "a$b", "{", "x" * 129])
@@ -218,7 +218,7 @@ def test_interface_names_are_checked(name: str, good: bool) -> None:  # noqa: FB
 def test_an_interface_that_cannot_be_written() -> None:
     """Not even where nobody asked before."""
     with pytest.raises(DataError, match="cannot be the name of an interface"):
-        written(Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, b'x"'))
+        written(MetaLoad(MetaKey.IIFNAME), Cmp(CmpOp.EQ, b'x"'))
 
 
 def test_what_has_no_text() -> None:

@@ -6,11 +6,11 @@ import pytest
 
 from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
-from geodrop.nftables import program
+from geodrop.nftables import render
 from geodrop.nftables.transactions import fill, raise_any
 from tests.programs import EVERYTHING, NOW
 
-BUILT = program.build(EVERYTHING, 7, ["eth0"], NOW)
+BUILT = render.build(EVERYTHING, 7, ["eth0"], NOW)
 
 
 def test_what_is_named_comes_first() -> None:

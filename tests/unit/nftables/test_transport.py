@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.nftables.netlink.expressions import Meta, Payload
+from geodrop.nftables.netlink.expressions import MetaLoad, Payload
 from geodrop.nftables.netlink.uapi import MetaKey, PayloadBase
 from geodrop.nftables.transport import PROTECTED, VISIBLE, Transport, neither, protects, protects_transport
 from tests.rules import TCP, UDP, applies
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def test_openings(flags: int, *, opening: bool) -> None:
     """SYN without ACK opens, whatever else is set."""
     known: dict[Expression, bytes] = {
-        Meta(MetaKey.L4PROTO): bytes([TCP]),
+        MetaLoad(MetaKey.L4PROTO): bytes([TCP]),
         Payload(PayloadBase.TRANSPORT, 13, 1): bytes([flags]),
     }
     assert any(applies(one, known) for one in VISIBLE.no_openings()) is not opening
@@ -30,7 +30,7 @@ def test_openings(flags: int, *, opening: bool) -> None:
 
 def test_flags_that_cannot_be_read_are_judged() -> None:
     """A first fragment may stop before them."""
-    assert not any(applies(one, {Meta(MetaKey.L4PROTO): bytes([TCP])}) for one in VISIBLE.no_openings())
+    assert not any(applies(one, {MetaLoad(MetaKey.L4PROTO): bytes([TCP])}) for one in VISIBLE.no_openings())
 
 
 def authenticated(length: int, following: int, behind: bytes) -> dict[Expression, bytes]:
@@ -41,7 +41,7 @@ def authenticated(length: int, following: int, behind: bytes) -> dict[Expression
         for size in (1, 2)
         for at in range(len(data) - size + 1)
     }
-    return {Meta(MetaKey.L4PROTO): bytes([51]), Meta(MetaKey.NFPROTO): bytes([2]), **loads}
+    return {MetaLoad(MetaKey.L4PROTO): bytes([51]), MetaLoad(MetaKey.NFPROTO): bytes([2]), **loads}
 
 
 @pytest.mark.parametrize("length", range(1, 15))
@@ -105,7 +105,7 @@ def test_what_an_authentication_header_may_protect() -> None:
 def test_neither() -> None:
     """A protocol that can be read and is another one."""
     for number in (0, 6, 17, 51, 255):
-        known: dict[Expression, bytes] = {Meta(MetaKey.L4PROTO): bytes([number])}
+        known: dict[Expression, bytes] = {MetaLoad(MetaKey.L4PROTO): bytes([number])}
         assert applies(neither([51, 6]), known) is (number not in {6, 51})
     assert not applies(neither([51]), {})
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.config import Config
+from geodrop.dataplane import transaction
+from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import Coverage
-from geodrop.dataplane.engines import Engines
 from geodrop.engine import underway
-from geodrop.engine.api import Difference, Interface, Observed, Report
+from geodrop.engine.api import ApplyReport, Difference, Interface, Observed
 from geodrop.engine.interfaces import Selection
 from geodrop.operations import change, load
 from tests.unit.ruleset.test_model import META, pack
@@ -50,18 +51,18 @@ class Kernel:
         start = [] if ruleset.meta.services == self.services else [Difference("starts", "as in the ruleset", "other")]
         return [*self.differences, *start]
 
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> Report:
+    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Take it, or fail as the test says."""
         if self.failure:
             raise self.failure
         self.services = ruleset.meta.services
         self.now = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
-        return Report(generation)
+        return ApplyReport(generation)
 
-    def arrange(
+    def apply_transaction(
         self, _: object, ruleset: Ruleset, generation: int, to: Selection, engine: str, kept: Kept | None
-    ) -> Report:
-        """The same by way of `arrange`."""
+    ) -> ApplyReport:
+        """The same by way of `transaction.apply`."""
         del engine
         self.kept = kept
         return self.apply(ruleset, generation, to.names)
@@ -90,8 +91,8 @@ class Kernel:
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
     """The fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
-    monkeypatch.setattr(Engines, "here", lambda _="": fake)
-    monkeypatch.setattr(change, "arrange", fake.arrange)
+    monkeypatch.setattr(BothEngines, "here", lambda _="": fake)
+    monkeypatch.setattr(transaction, "apply", fake.apply_transaction)
     monkeypatch.setattr(load, "read_coverage", lambda *_: Coverage(()))
     for module in (change, load):
         monkeypatch.setattr(module, "select", lambda wanted, _=(): Selection(tuple(wanted)))

@@ -10,9 +10,9 @@ from geodrop.operations.boot import Booted, boot
 from geodrop.operations.load import load, unload
 from geodrop.operations.pause import pause
 from geodrop.operations.rollback import roll_back
-from geodrop.ruleset.closed import is_closed
+from geodrop.ruleset.first_boot import is_closed
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, FAILED, Asked
+from geodrop.state.history import DONE, FAILED, ChangeRequest
 from geodrop.state.store import FOREVER, Store
 from tests.unit.operations.conftest import Kernel
 
@@ -22,7 +22,7 @@ NOW = 1_000_000.0
 def reboot(kernel: Kernel, config: Config) -> Booted:
     """The kernel forgets everything, and boots."""
     kernel.now, kernel.services = Observed(), ()
-    return boot(config, Asked("boot", 0), NOW)
+    return boot(config, ChangeRequest("boot", 0), NOW)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_the_last_good_one(kernel: Kernel, loaded: list[str], config: Config) ->
 def test_what_is_in_force_stays(kernel: Kernel, loaded: list[str], config: Config) -> None:
     """The unit may be started again at any time."""
     before = kernel.now
-    assert "in force already" in boot(config, Asked("boot", 0), NOW).text
+    assert "in force already" in boot(config, ChangeRequest("boot", 0), NOW).text
     assert kernel.now is before
     assert len(Store(config.state).history.entries()) == len(loaded)
 
@@ -66,8 +66,8 @@ def test_unload_is_honoured(kernel: Kernel, loaded: list[str], config: Config) -
 
 def test_a_pause_and_a_rollback_survive(kernel: Kernel, loaded: list[str], config: Config) -> None:
     """The policy that was gone back to, still paused."""
-    roll_back(config, Asked("rollback", 0))
-    pause(config, Asked("pause", 0), FOREVER)
+    roll_back(config, ChangeRequest("rollback", 0))
+    pause(config, ChangeRequest("pause", 0), FOREVER)
     reboot(kernel, config)
     assert kernel.now.digest == loaded[1]
     assert {service.starts for service in kernel.services} == {FOREVER}
@@ -137,5 +137,5 @@ def test_first_boot_closed(kernel: Kernel, rulesets: list[Path], config: Config)
     reboot(kernel, closed)
     for path in rulesets[:2]:
         load(str(path), closed, "auto", ["eth0"])
-    roll_back(closed, Asked("rollback", 0))
+    roll_back(closed, ChangeRequest("rollback", 0))
     assert kernel.now.digest == Ruleset.open(rulesets[0]).digest

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from geodrop.config import Config
-from geodrop.engine.api import Difference, Interface, Observed, Report
+from geodrop.engine.api import ApplyReport, Difference, Interface, Observed
 from geodrop.engine.interfaces import Selection
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError
-from geodrop.operations.change import Change, begun, by_me
+from geodrop.operations.change import OpenChange, by_me, open_change
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
 from geodrop.operations.rollback import roll_back
@@ -27,10 +27,10 @@ CALLS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "p
 """Every call that changes something on a disk."""
 
 
-def put(config: Config, path: Path, **asked_for: Any) -> Report | None:  # noqa: ANN401 - fields of Intent
+def put(config: Config, path: Path, **asked_for: Any) -> ApplyReport | None:  # noqa: ANN401 - fields of Intent
     """One load."""
-    with begun(config, by_me("load")) as change:
-        return change.put(Ruleset.open(path), Selection(("eth0",)), "auto", **asked_for)
+    with open_change(config, by_me("load")) as change:
+        return change.apply(Ruleset.open(path), Selection(("eth0",)), "auto", **asked_for)
 
 
 def digest_of(path: Path) -> str:
@@ -75,8 +75,8 @@ def test_a_quick_change_may_stand_on_what_is_in_force(kernel: Kernel, rulesets: 
     """If that is another ruleset, which is still kept; never where the kernel is put right."""
     for number, (quick, path) in enumerate(((False, 0), (True, 1), (True, 1))):
         kernel.differences = [Difference("a map", "this", "that")] if number == 2 else []
-        with begun(config, by_me("reload"), quick=quick) as change:
-            assert change.put(Ruleset.open(rulesets[path]), Selection(("eth0",)), "auto")
+        with open_change(config, by_me("reload"), quick=quick) as change:
+            assert change.apply(Ruleset.open(rulesets[path]), Selection(("eth0",)), "auto")
         assert (kernel.kept is not None) == (number == 1)
         if kernel.kept:
             found = kernel.kept(digest_of(rulesets[0]))
@@ -89,7 +89,7 @@ def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> 
     """Gone, damaged or another one: 65, with what to do."""
     put(config, rulesets[0])
     digest = digest_of(rulesets[0])
-    change = Change(config, store := Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(config, store := Store(config.state), attempt=None)  # type: ignore[arg-type]
     assert change.kept(digest).digest == kernel.now.digest
     store.ruleset_path(digest).write_bytes(rulesets[1].read_bytes())
     with pytest.raises(DataError, match="holds another ruleset"):
@@ -117,19 +117,19 @@ def test_where_packets_are_judged_stays(
 ) -> None:
     """What nftables was meant to judge stays with it; all else goes by agent.yaml, which says whether it may move."""
     kernel.now = Observed(3, "d", tuple(Interface(f"eth{n}", engine) for n, engine in enumerate(engines)))
-    change = Change(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
     selection, engine = change.in_place()
     assert engine == expected
     assert selection.names == tuple(f"eth{n}" for n in range(len(engines)))
     kernel.now = Observed(3, "d", (Interface("eth0", "nftables", why="no bpffs"),))
-    change = Change(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
     assert change.in_place()[1] == configured
 
 
 def test_nothing_in_force(kernel: Kernel, config: Config) -> None:
     """There is no place to speak of: 3."""
     del kernel
-    change = Change(config, Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(config, Store(config.state), attempt=None)  # type: ignore[arg-type]
     with pytest.raises(NotEnforcingError):
         change.in_place()
 
@@ -224,12 +224,12 @@ class Glass:
     wanted: Callable[[Intent, Kernel], bool]
 
 
-def repair(config: Config) -> Report | None:
+def repair(config: Config) -> ApplyReport | None:
     """What a look does once somebody has flushed."""
     digest = Store(config.state).intent().digest
-    with begun(config, by_me("repair")) as change:
+    with open_change(config, by_me("repair")) as change:
         ruleset = change.kept(digest)
-        return change.put(ruleset, Selection(("eth0",)), "auto", anew=True)
+        return change.apply(ruleset, Selection(("eth0",)), "auto", anew=True)
 
 
 GLASS = {
@@ -313,9 +313,12 @@ def test_nobody_restores_what_may_have_been_unloaded(kernel: Kernel, rulesets: l
     for name in ("intent.json", "history.jsonl"):
         (config.state / name).write_bytes(b"\0\n")
     assert store.intent().unknown
-    for origin in ("repair", "settle", "boot"):
-        with begun(config, by_me(origin)) as change, pytest.raises(ApplyError, match="may say unloaded or paused"):
-            change.put(Ruleset.open(rulesets[0]), Selection(("eth0",)), "auto")
+    for origin in ("repair", "compact", "boot"):
+        with (
+            open_change(config, by_me(origin)) as change,
+            pytest.raises(ApplyError, match="may say unloaded or paused"),
+        ):
+            change.apply(Ruleset.open(rulesets[0]), Selection(("eth0",)), "auto")
     assert not kernel.now.generation
     assert put(config, rulesets[0])
     assert not store.intent().unknown

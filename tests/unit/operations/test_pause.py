@@ -6,12 +6,12 @@ from geodrop.config import Config
 from geodrop.errors import NotEnforcingError
 from geodrop.operations.load import load
 from geodrop.operations.pause import pause, resume
-from geodrop.state.history import Asked
+from geodrop.state.history import ChangeRequest
 from geodrop.state.store import FOREVER, Store
 from tests.unit.operations.conftest import Kernel
 from tests.unit.ruleset.test_model import META
 
-PAUSE, RESUME = Asked("pause", 7, why="incident 42"), Asked("resume", 7)
+PAUSE, RESUME = ChangeRequest("pause", 7, why="incident 42"), ChangeRequest("resume", 7)
 
 
 def test_pause_and_resume(kernel: Kernel, ruleset: Path, config: Config) -> None:
@@ -48,7 +48,7 @@ def test_another_end(kernel: Kernel, ruleset: Path, config: Config) -> None:
     pause(config, PAUSE, FOREVER)
     pause(config, PAUSE, FOREVER - 60)
     assert {service.starts for service in kernel.services} == {FOREVER - 60}
-    assert pause(config, Asked("pause", 7, why="another"), FOREVER - 60).after.generation == 3
+    assert pause(config, ChangeRequest("pause", 7, why="another"), FOREVER - 60).after.generation == 3
     assert Store(config.state).intent().why == "another"
 
 

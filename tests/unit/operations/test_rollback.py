@@ -7,11 +7,11 @@ from geodrop.errors import DataError, NotEnforcingError
 from geodrop.operations.load import apply_file, load, remove_all
 from geodrop.operations.rollback import RolledBack, roll_back, steps_back, with_generation
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, FAILED, Asked, Entry
+from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry
 from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel
 
-ASKED = Asked("rollback", 1000, why="it broke checkout")
+ASKED = ChangeRequest("rollback", 1000, why="it broke checkout")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_several_at_once_and_by_generation(kernel: Kernel, loaded: list[str], co
 def test_the_next_load_takes_over(kernel: Kernel, loaded: list[str], rulesets: list[Path], config: Config) -> None:
     """An explicit load or reload ends the rollback, and is what the next rollback undoes."""
     back(config)
-    apply_file(str(rulesets[3]), config, "auto", ["eth0"], Asked("reload", 0))
+    apply_file(str(rulesets[3]), config, "auto", ["eth0"], ChangeRequest("reload", 0))
     assert not Store(config.state).intent().rolled_back
     back(config)
     assert kernel.now.digest == loaded[1]
@@ -89,7 +89,7 @@ def test_nothing_in_force(kernel: Kernel, loaded: list[str], config: Config) -> 
     """After `unload` there is nothing to go back from: 3."""
     del kernel
     assert loaded
-    remove_all(config, Asked("unload", 0))
+    remove_all(config, ChangeRequest("unload", 0))
     with pytest.raises(NotEnforcingError):
         back(config)
 

@@ -1,9 +1,9 @@
-from geodrop.document.problems import Place
+from geodrop.document.problems import Position
 from geodrop.policy.groups import open_groups
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import Line
 
-PLACE = Place("p", 1, 1)
+PLACE = Position("p", 1, 1)
 
 
 def lines(*texts: str) -> tuple[Line, ...]:

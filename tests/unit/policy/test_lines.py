@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodrop.document.problems import Place
+from geodrop.document.problems import Position
 from geodrop.document.shape import UnreadableError
 from geodrop.policy.lines import parse_country, parse_line
 from geodrop.policy.model import LineKind
 
-PLACE = Place("p", 1, 1)
+PLACE = Position("p", 1, 1)
 
 
 @pytest.mark.parametrize(

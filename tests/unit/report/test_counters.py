@@ -1,15 +1,15 @@
 import pytest
 
-from geodrop.engine.api import Count
+from geodrop.engine.api import Total
 from geodrop.report.counters import as_object, as_other, kind_of
 from tests.rulesets import Service, ruleset
 
 COUNTS = [
-    Count("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),
-    Count("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
-    Count("api", "ipv6", "list:partners"),
-    Count("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
-    Count("", "", None, dropped=(5, 300), would_drop=(6, 360)),
+    Total("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),
+    Total("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
+    Total("api", "ipv6", "list:partners"),
+    Total("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
+    Total("", "", None, dropped=(5, 300), would_drop=(6, 360)),
 ]
 
 

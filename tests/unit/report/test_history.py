@@ -85,7 +85,7 @@ def test_last_failure() -> None:
         (["load", "reload"], True),
         (["reload", "repair", "boot", "pause", "rollback"], True),
         (["reload", "load", "boot"], False),
-        (["load", "settle"], True),
+        (["load", "compact"], True),
     ],
 )
 def test_whether_a_daemon_looked_after_it(origins: list[str], found: bool) -> None:  # noqa: FBT001 - a case

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from geodrop.engine.api import Count, Interface
+from geodrop.engine.api import Interface, Total
 from geodrop.report.observed import TRIES, observe
 from tests.worlds import POLICY_CN, compiled
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from geodrop.dataplane.engines import Engines
+    from geodrop.dataplane.both import BothEngines
     from geodrop.engine.probes import Probe
     from geodrop.report.observed import Observation
     from geodrop.ruleset.model import Ruleset
@@ -36,11 +36,11 @@ class Kernel:
         self.asked += 1
         return {link: [self._says(link, probe) for probe in probes] for link in ("eth0", *on_nftables)}
 
-    def counters(self) -> list[Count]:
+    def counters(self) -> list[Total]:
         """Of two families, one packet each and more."""
         return [
-            Count("api", "ipv4", "CN", dropped=(3, 180), would_drop=(2, 120)),
-            Count("api", "ipv6", None, accepted=(10, 600), never_drop=(1, 60)),
+            Total("api", "ipv4", "CN", dropped=(3, 180), would_drop=(2, 120)),
+            Total("api", "ipv6", None, accepted=(10, 600), never_drop=(1, 60)),
         ]
 
 
@@ -52,7 +52,7 @@ def rules(tmp_path: Path) -> Ruleset:
 
 def seen(rules: Ruleset | None, kernel: Kernel) -> Observation:
     """On three links."""
-    return observe(cast("Engines", kernel), rules, INTERFACES, LINKS)
+    return observe(cast("BothEngines", kernel), rules, INTERFACES, LINKS)
 
 
 def test_all_as_it_should_be(rules: Ruleset) -> None:
@@ -93,7 +93,7 @@ def test_a_start_that_comes_meanwhile(rules: Ruleset) -> None:
 def test_nothing_to_try(rules: Ruleset, tmp_path: Path) -> None:
     """Nothing in force, or paused, or nobody denied: that is no leak, and it is said what was not tried."""
     kernel = Kernel(lambda *_: "accept")
-    assert observe(cast("Engines", kernel), rules, INTERFACES, ((), ())).data["probes"] == []
+    assert observe(cast("BothEngines", kernel), rules, INTERFACES, ((), ())).data["probes"] == []
     assert seen(None, kernel).data["probes"] == []
     nobody = compiled("version: 1\nservices:\n  api: {default: allow, unknown: allow}\n", tmp_path)
     for view in (rules.paused(int(time.time()) + 60), nobody):

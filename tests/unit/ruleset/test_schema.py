@@ -13,7 +13,7 @@ from geodrop.compile import xdp
 from geodrop.ruleset import schema
 from geodrop.ruleset.fields import Invalid
 from geodrop.ruleset.meta import meta_json
-from geodrop.xdp import layouts
+from geodrop.xdp import layout
 from tests.unit.ruleset.test_model import META, sections, u16
 
 JSON: dict[str, Any] = json.loads(json.dumps(meta_json(META)))
@@ -227,7 +227,7 @@ def test_limits_are_those_of_the_tables() -> None:
     """What the compiler builds and the program reads is what is checked here."""
     assert (schema.MAX_CHILDREN, schema.MAX_LINES) == (xdp.MAX_CHILDREN, xdp.MAX_LINES)
     assert (xdp.LINE.itemsize, xdp.ENTRY.itemsize) == (schema.LINE_BYTES, schema.ENTRY_BYTES)
-    assert schema.ROOT_BYTES == layouts.ROOT_BYTES == 4 << xdp.ROOT_BITS
+    assert schema.ROOT_BYTES == layout.ROOT_BYTES == 4 << xdp.ROOT_BITS
     assert (schema.MORE, schema.WORD_LINE) == (xdp.MORE, (1 << xdp.WORD_LINE_BITS) - 1)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from geodrop.errors import DataError
 from geodrop.state import history as module
-from geodrop.state.history import DONE, FAILED, MAX_LINE, Asked, Entry, History, policies
+from geodrop.state.history import DONE, FAILED, MAX_LINE, ChangeRequest, Entry, History, policies
 
-ASKED = Asked("load", 1000, change="3 regions moved to drop")
+ASKED = ChangeRequest("load", 1000, change="3 regions moved to drop")
 
 
 def done(origin: str, generation: int, digest: str, target: int = 0, at: float = 1.0) -> Entry:
@@ -20,7 +20,7 @@ def done(origin: str, generation: int, digest: str, target: int = 0, at: float =
 
 def fail(history: History, generation: int) -> None:
     """A reload that comes as far as its number."""
-    with history.attempt(Asked("reload", 0)) as attempt:
+    with history.attempt(ChangeRequest("reload", 0)) as attempt:
         attempt.generation = generation
         raise DataError("it is damaged", "copy it again")
 
@@ -98,7 +98,7 @@ def test_the_file_is_bounded(history: History) -> None:
 
 def test_texts_are_bounded(history: History) -> None:
     """Nobody fills the disk by the reason he gives."""
-    with history.attempt(Asked("pause", 0, why="x" * 100_000)) as attempt:
+    with history.attempt(ChangeRequest("pause", 0, why="x" * 100_000)) as attempt:
         attempt.made = True
     assert len(history.path.read_bytes()) < 3000
 
@@ -176,7 +176,7 @@ def test_a_line_without_end(history: History) -> None:
 def test_what_is_written_can_be_read(history: History) -> None:
     """Whatever people and errors say, and however much went into a ruleset."""
     inputs = tuple({"kind": "list", "name": "\u3042" * 4_000, "sha256": "ab"} for _ in range(2_000))
-    with history.attempt(Asked("pause", 0, why="\x1b\n" * 100_000)) as attempt:
+    with history.attempt(ChangeRequest("pause", 0, why="\x1b\n" * 100_000)) as attempt:
         attempt.made, attempt.generation, attempt.inputs = True, 3, inputs
     [entry] = history.entries()
     assert (entry.generation, entry.why[:2], entry.inputs) == (3, "\x1b\n", ())

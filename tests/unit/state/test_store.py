@@ -9,7 +9,7 @@ import pytest
 
 from geodrop.errors import ApplyError, DataError
 from geodrop.ruleset import container
-from geodrop.ruleset.closed import closed
+from geodrop.ruleset.first_boot import build_closed
 from geodrop.state.history import DONE, FAILED, Entry
 from geodrop.state.keep import Keep
 from geodrop.state.store import FOREVER, INTENT, Intent, Store
@@ -239,7 +239,7 @@ def test_kept_ruleset_is_what_was_read(store: Store, tmp_path: Path) -> None:
 
 def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
     """A file that was swapped, though whole, is not what was in force under that digest."""
-    content = closed()
+    content = build_closed()
     digest = container.digest_of(content)
     store.keep_bytes(content, digest)
     assert store.ruleset(digest).digest == digest

@@ -9,7 +9,7 @@ import pytest
 
 from geodrop.errors import UnavailableError
 from geodrop.xdp import encode
-from geodrop.xdp import layouts as lay
+from geodrop.xdp import layout as lay
 from tests.rulesets import Service, ruleset
 
 CLOCK = encode.Clock(37)
@@ -17,14 +17,14 @@ BLIND = encode.Clock(37, 1_000.0)
 """Where programs cannot tell the time."""
 
 
-def encoded(*services: Service, clock: encode.Clock = CLOCK) -> lay.Policy:
+def encoded(*services: Service, clock: encode.Clock = CLOCK) -> lay.PolicyLayout:
     """The policy element of some services."""
     made = ruleset(*services)
     pairs = {label: number for number, label in enumerate(encode.labels_of(made))}
-    return lay.Policy.from_buffer_copy(encode.encode_policy(made, 7, pairs, clock, bytes(32)).policy)
+    return lay.PolicyLayout.from_buffer_copy(encode.encode_policy(made, 7, pairs, clock, bytes(32)).policy)
 
 
-def chosen(policy: lay.Policy, protocol: int, port: int | None = None) -> Any:  # noqa: ANN401 - a lay.Selection
+def chosen(policy: lay.PolicyLayout, protocol: int, port: int | None = None) -> Any:  # noqa: ANN401 - a lay.Selection
     """What a packet is led to."""
     table = {6: policy.by_tcp_port, 17: policy.by_udp_port}.get(protocol)
     number = policy.by_protocol[protocol] if port is None or table is None else table[port]
@@ -61,7 +61,7 @@ def test_local_addresses_cut_each_family() -> None:
     assert chosen(policy, 6, 443).flags & lay.SELECTION_LOCAL
 
 
-def unread(policy: lay.Policy) -> list[tuple[int, int]]:
+def unread(policy: lay.PolicyLayout) -> list[tuple[int, int]]:
     """What a packet is led to whose protocol cannot be read, or the ports of whose TCP or UDP: services and flags."""
     some = [policy.selection[policy.by_unreadable[number]] for number in range(3)]
     return [(one.services, one.flags) for one in some]

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING
 from geodrop.linux.clock import ClockSteps
 from geodrop.linux.inotify import Inotify
 from geodrop.linux.network_events import NetworkEvents
-from geodrop.nftables.netlink.monitor import Changes
+from geodrop.nftables.netlink.monitor import CommitMonitor
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geodrop.engine.api import Difference
-    from geodrop.nftables.netlink.monitor import Change
+    from geodrop.nftables.netlink.monitor import Commit
 
 POLL = 1.0
 """Seconds between two looks at links."""
@@ -38,7 +38,7 @@ class Causes:
     is to be looked at, and tried that was left for later. `only_pins`: nothing but pins came or went.
     """
 
-    foreign: list[Change] = field(default_factory=list)
+    foreign: list[Commit] = field(default_factory=list)
     links: bool = False
     again: bool = False
     found: list[Difference] = field(default_factory=list)
@@ -66,7 +66,7 @@ class Events:
     def open(self) -> None:
         """From now on nothing is missed; raises UnavailableError, PrivilegeError or OSError."""
         loop = asyncio.get_running_loop()
-        changes = self._stack.enter_context(Changes())
+        changes = self._stack.enter_context(CommitMonitor())
         links = self._stack.enter_context(NetworkEvents())
         self._inotify = self._stack.enter_context(Inotify())
         steps = self._stack.enter_context(ClockSteps())
@@ -133,7 +133,7 @@ class Events:
             self._causes = Causes()
 
     def _tell(
-        self, foreign: Sequence[Change] = (), *, links: bool = False, again: bool = False, pins: bool = False
+        self, foreign: Sequence[Commit] = (), *, links: bool = False, again: bool = False, pins: bool = False
     ) -> None:
         self._causes.only_pins = self._causes.only_pins and pins
         self._causes.foreign += foreign

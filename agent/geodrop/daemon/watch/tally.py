@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.daemon.watch.drops import Drops
 from geodrop.daemon.worker import OWN
-from geodrop.dataplane.engines import Engines
+from geodrop.dataplane.both import BothEngines
 from geodrop.errors import GeodropError
 
 if TYPE_CHECKING:
@@ -49,9 +49,9 @@ class Tally:
 
 
 def _read() -> Mapping[str, tuple[int, int]]:
-    return Engines.here().nftables.totals()
+    return BothEngines.here().nftables.totals()
 
 
 def _dropped() -> int:
     """Packets, on both engines."""
-    return sum(count.dropped[0] for count in Engines.here().counters())
+    return sum(count.dropped[0] for count in BothEngines.here().counters())

@@ -21,11 +21,11 @@ from geodrop.daemon.watch.repairs import Repair, Repairs
 from geodrop.daemon.watch.tally import Tally
 from geodrop.daemon.worker import REPAIR
 from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
-from geodrop.operations.repair import Known, Look, look, summary
-from geodrop.state.history import Asked
+from geodrop.operations.repair import Baseline, Inspection, inspect, summary
+from geodrop.state.history import ChangeRequest
 
 if TYPE_CHECKING:
-    from geodrop.daemon.parts import Parts
+    from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
     from geodrop.engine.api import Observed
 
@@ -37,7 +37,7 @@ RETRY = 60.0
 class Watch:
     """The task that looks. `repairs` is what it had to do so far, `failure` why the last look failed, if it did."""
 
-    def __init__(self, reload: Reload, parts: Parts) -> None:
+    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
         self.events = Events()
         self.repairs = Repairs()
         self.lasting = Lasting()
@@ -45,7 +45,7 @@ class Watch:
         self.failure = ""
         self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
         self._tasks = parts.tasks
-        self._known = Known()
+        self._known = Baseline()
         self._retry = 1.0
         self._later: asyncio.TimerHandle | None = None
 
@@ -72,12 +72,14 @@ class Watch:
 
     async def _look(self, causes: Causes) -> None:
         few = self.repairs.are_few(time.monotonic())
-        asked = Asked("repair", os.geteuid(), why=causes.culprit) if few else None
+        asked = ChangeRequest("repair", os.geteuid(), why=causes.culprit) if few else None
         known = replace(self._known, totals=self.tally.totals)
         found = tuple(causes.found)
         try:
             # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
-            job = partial(look, known=known, asked=asked, links_changed=causes.links, found=found, again=causes.again)
+            job = partial(
+                inspect, known=known, asked=asked, links_changed=causes.links, found=found, again=causes.again
+            )
             with self._tasks.failing("watch"):
                 seen = await self._engine.do(lambda: job(self._reload.config), REPAIR)
         except GeodropError as error:
@@ -91,7 +93,7 @@ class Watch:
         if self._lasts(seen, causes):
             return
         if seen.differences:
-            self._reload.settle.soon()
+            self._reload.compaction.schedule()
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
             self._metrics.repaired()
@@ -115,7 +117,7 @@ class Watch:
                 now=_shown(seen.known.observed),
             )
 
-    def _lasts(self, seen: Look, causes: Causes) -> bool:
+    def _lasts(self, seen: Inspection, causes: Causes) -> bool:
         """Whether something is wrong that no repair lasts against; sees to it that it is tried again some time."""
         lasting = seen.known.lasting
         if not lasting:
@@ -146,7 +148,7 @@ class Watch:
         self.failure = text
         asyncio.get_running_loop().call_later(self._retry, self.events.audited, causes.found)
         self.events.forget_pins()
-        self._known = Known(observed=self._known.observed)
+        self._known = Baseline(observed=self._known.observed)
         self._retry = min(2 * self._retry, RETRY)
 
 

@@ -22,7 +22,7 @@ from geodrop.nftables.netlink.uapi import Flag
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
 
 SEND_BUFFER = 64 << 20
 """Bytes; a bound, no memory is taken before it is used. The kernel doubles it for its own overhead."""
@@ -87,12 +87,12 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         _closer().put(self._socket)
 
-    def transaction(self, requests: Iterable[Request]) -> None:
+    def transaction(self, requests: Iterable[NetlinkRequest]) -> None:
         """Do all of it or nothing. `requests` may be a generator: their bodies are not kept."""
         first = self._take(1)
         whats: list[str] = []
         pieces, pending, size = [], [wire.batch(uapi.NFNL_MSG_BATCH_BEGIN, first)], 0
-        waiting: Request | None = None
+        waiting: NetlinkRequest | None = None
         for request in requests:
             if waiting:
                 pending.append(waiting.encode(self._take(1)))
@@ -113,7 +113,7 @@ class Connection:
         self._check(first, whats)
         Connection.committed += 1
 
-    def dump(self, request: Request) -> list[memoryview]:
+    def dump(self, request: NetlinkRequest) -> list[memoryview]:
         """The answers to a dump, without headers. Repeated from the start if the kernel's ruleset changed meanwhile."""
         for _ in range(_INTERRUPTED_DUMPS):
             answers, whole = self._dump_once(request)
@@ -121,7 +121,7 @@ class Connection:
                 return answers
         raise RefusedError(errno.EINTR, request.what, "somebody keeps changing nftables rules")
 
-    def ask(self, requests: Sequence[Request]) -> list[memoryview | None]:
+    def ask(self, requests: Sequence[NetlinkRequest]) -> list[memoryview | None]:
         """Single questions, answered in order; None for what does not exist."""
         answers: list[memoryview | None] = []
         for start in range(0, len(requests), _QUESTIONS_AT_ONCE):
@@ -153,7 +153,7 @@ class Connection:
                     raise
         raise UnavailableError("no port is free for a netlink socket", "end the geodrop processes that hold them")
 
-    def _dump_once(self, request: Request) -> tuple[list[memoryview], bool]:
+    def _dump_once(self, request: NetlinkRequest) -> tuple[list[memoryview], bool]:
         sequence = self._take(1)
         self._send([request.encode(sequence)], request.what)
         answers: list[memoryview] = []

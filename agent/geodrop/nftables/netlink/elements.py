@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from geodrop.nftables.model import Content
-    from geodrop.nftables.netlink.expressions import Choice, Verdict
+    from geodrop.nftables.netlink.expressions import Choice, RuleVerdict
 
-    Decoded = tuple[bytes, bool, Verdict | None]
+    Decoded = tuple[bytes, bool, RuleVerdict | None]
 
 MAX_LIST = 65_000
 """Bytes of elements in one attribute, whose length is a uint16."""
 
-_END_FLAG = wire.be32(uapi.Element.FLAGS, uapi.NFT_SET_ELEM_INTERVAL_END)
+_END_FLAG = wire.be32(uapi.ElementAttribute.FLAGS, uapi.NFT_SET_ELEM_INTERVAL_END)
 
 
 def lists(content: Content, *, descending: bool = False) -> Iterator[bytes]:
@@ -46,7 +46,9 @@ def lists(content: Content, *, descending: bool = False) -> Iterator[bytes]:
 
 def element(key: bytes, *more: bytes) -> bytes:
     """One element; `more` are its other attributes."""
-    return wire.nested(uapi.LIST_ELEM, wire.nested(uapi.Element.KEY, wire.attribute(uapi.DATA_VALUE, key)), *more)
+    return wire.nested(
+        uapi.LIST_ELEM, wire.nested(uapi.ElementAttribute.KEY, wire.attribute(uapi.DATA_VALUE, key)), *more
+    )
 
 
 def choice_elements(choice: Choice) -> bytes:
@@ -67,14 +69,14 @@ def decode(data: Iterable[memoryview]) -> Iterator[Decoded]:
     for items in data:
         for _, item in wire.attributes(items):
             found = wire.parse(item)
-            key = bytes(wire.parse(found[uapi.Element.KEY])[uapi.DATA_VALUE])
-            flags = wire.number_in(found, uapi.Element.FLAGS)
-            value = wire.parse(found[uapi.Element.DATA]) if uapi.Element.DATA in found else {}
+            key = bytes(wire.parse(found[uapi.ElementAttribute.KEY])[uapi.DATA_VALUE])
+            flags = wire.number_in(found, uapi.ElementAttribute.FLAGS)
+            value = wire.parse(found[uapi.ElementAttribute.DATA]) if uapi.ElementAttribute.DATA in found else {}
             verdict = expressions.decode_verdict(value[uapi.DATA_VERDICT]) if uapi.DATA_VERDICT in value else None
             yield key, bool(flags & uapi.NFT_SET_ELEM_INTERVAL_END), verdict
 
 
-def ranges(elements: Iterable[Decoded], width: int, *, interval: bool) -> Iterator[tuple[int, int, Verdict | None]]:
+def ranges(elements: Iterable[Decoded], width: int, *, interval: bool) -> Iterator[tuple[int, int, RuleVerdict | None]]:
     """Elements in any order as (first, last, verdict), ascending."""
     # Of two elements with one key the end comes first: it closes the interval before.
     ordered = sorted(elements, key=lambda element: (element[0], not element[1]))
@@ -132,8 +134,8 @@ def _columns(
     )
 
 
-def _around_start(width: int, verdict: Verdict) -> tuple[bytes, bytes]:
-    whole = element(bytes(width), wire.nested(uapi.Element.DATA, verdict.data()))
+def _around_start(width: int, verdict: RuleVerdict) -> tuple[bytes, bytes]:
+    whole = element(bytes(width), wire.nested(uapi.ElementAttribute.DATA, verdict.data()))
     return _END_FLAG + whole[:_KEY_AT], whole[_KEY_AT + width :] + _END_HEAD[width]
 
 

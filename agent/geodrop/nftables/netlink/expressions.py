@@ -29,7 +29,7 @@ Attributes = dict[int, memoryview]
 
 
 @dataclass(frozen=True, slots=True)
-class Meta:
+class MetaLoad:
     """Load something the kernel knows about the packet."""
 
     key: MetaKey
@@ -198,7 +198,7 @@ class VerdictMap:
 
 
 @dataclass(frozen=True, slots=True)
-class Count:
+class NamedCounter:
     """Add the packet to the named counter."""
 
     name: str
@@ -216,7 +216,7 @@ class Count:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RuleVerdict:
     """The end of a rule; `chain` is where to jump or go."""
 
     code: VerdictCode
@@ -270,24 +270,35 @@ class Other:
         return f"[{self.name} {self.data.hex()}]"
 
 
-Encodable = Meta | Payload | ExtensionHeader | Cmp | Bitwise | HostToNetwork | VerdictMap | Count | Verdict | Reject
+Encodable = (
+    MetaLoad
+    | Payload
+    | ExtensionHeader
+    | Cmp
+    | Bitwise
+    | HostToNetwork
+    | VerdictMap
+    | NamedCounter
+    | RuleVerdict
+    | Reject
+)
 Expression = Encodable | OneOf | Other
 
-ACCEPT = Verdict(VerdictCode.ACCEPT)
-DROP = Verdict(VerdictCode.DROP)
-RETURN = Verdict(VerdictCode.RETURN)
+ACCEPT = RuleVerdict(VerdictCode.ACCEPT)
+DROP = RuleVerdict(VerdictCode.DROP)
+RETURN = RuleVerdict(VerdictCode.RETURN)
 RESET = Reject(RejectType.TCP_RST)
 PROHIBITED = Reject(RejectType.ICMPX_UNREACH, RejectCode.ADMIN_PROHIBITED)
 
 
-def jump(chain: str) -> Verdict:
+def jump(chain: str) -> RuleVerdict:
     """Go through a chain and come back."""
-    return Verdict(VerdictCode.JUMP, chain)
+    return RuleVerdict(VerdictCode.JUMP, chain)
 
 
-def goto(chain: str) -> Verdict:
+def goto(chain: str) -> RuleVerdict:
     """Go on in another chain."""
-    return Verdict(VerdictCode.GOTO, chain)
+    return RuleVerdict(VerdictCode.GOTO, chain)
 
 
 def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
@@ -302,11 +313,11 @@ def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
     return found
 
 
-def decode_verdict(data: memoryview) -> Verdict:
+def decode_verdict(data: memoryview) -> RuleVerdict:
     """Read what is inside NFTA_DATA_VERDICT; raises ValueError for verdicts geodrop never gives, KeyError if empty."""
     verdict = wire.parse(data)
     code = VerdictCode(wire.signed(verdict[uapi.VERDICT_CODE]))
-    return Verdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
+    return RuleVerdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
 
 
 # The table is read some forty times for a reload. Most of its expressions are the same few: family, drop, a port.
@@ -325,7 +336,7 @@ def _decode(data: bytes) -> Expression:
 
 
 _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
-    "meta": lambda data: Meta(MetaKey(wire.number(data[uapi.META_KEY]))),
+    "meta": lambda data: MetaLoad(MetaKey(wire.number(data[uapi.META_KEY]))),
     "payload": lambda data: Payload(
         PayloadBase(wire.number(data[uapi.PAYLOAD_BASE])),
         wire.number(data[uapi.PAYLOAD_OFFSET]),
@@ -340,7 +351,7 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
     "lookup": lambda data: VerdictMap(wire.text(data[uapi.LOOKUP_SET])),
-    "objref": lambda data: Count(wire.text(data[uapi.OBJREF_IMM_NAME])),
+    "objref": lambda data: NamedCounter(wire.text(data[uapi.OBJREF_IMM_NAME])),
     "reject": lambda data: _reject(
         RejectType(wire.number(data[uapi.REJECT_TYPE])), wire.number_in(data, uapi.REJECT_CODE)
     ),

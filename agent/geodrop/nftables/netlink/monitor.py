@@ -32,7 +32,7 @@ _TYPE_AT, _PORT_AT = 4, 12  # in struct nlmsghdr
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Commit:
     """One commit: the process that made it, by number and name (as `comm`, 15 bytes). 0 and "": events were lost.
 
     `user` is whose process it is, by number; None if it has ended before that could be asked.
@@ -49,7 +49,7 @@ class Change:
         return f"{self.name} (process {self.process}{user})" if self.process else "somebody"
 
 
-_listening: set[Changes] = set()
+_listening: set[CommitMonitor] = set()
 """Listeners of this process."""
 
 
@@ -75,7 +75,7 @@ def _others_committed(connection: Connection, before: int) -> bool:
 
 
 @contextmanager
-def unheard(connection: Connection) -> Iterator[None]:
+def muted(connection: Connection) -> Iterator[None]:
     """Fill without listening: for whoever is in the group the kernel writes a message for each element, whatever a
     filter does to it then, and a fill takes half as long again. Whoever left is told afterwards that something may have
     happened, unless the kernel has counted no commit but those of this process.
@@ -88,20 +88,20 @@ def unheard(connection: Connection) -> Iterator[None]:
     # EBADF: one was closed meanwhile.
     for listener in left:
         with Excused(errno.EBADF):
-            listener.leave()
+            listener.mute()
     try:
         yield
     finally:
         for listener in left:
             with Excused(errno.EBADF):
-                listener.join()
+                listener.unmute()
         if _others_committed(connection, before):
             for listener in left:
                 with Excused(errno.EBADF):
                     listener.miss()
 
 
-class Changes:
+class CommitMonitor:
     """Foreign commits in the network namespace of the calling thread, from now on. Never blocks."""
 
     def __init__(self) -> None:
@@ -134,11 +134,11 @@ class Changes:
         """Readable when there is something to read."""
         return self._either.fileno()
 
-    def leave(self) -> None:
-        """Hear nothing until `join`. From any thread."""
+    def mute(self) -> None:
+        """Hear nothing until `unmute`. From any thread."""
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_DROP_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
 
-    def join(self) -> None:
+    def unmute(self) -> None:
         """Hear again. From any thread."""
         self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
 
@@ -146,12 +146,12 @@ class Changes:
         """Be told of a nameless change: something happened while nobody heard. From any thread."""
         os.eventfd_write(self._missed, 1)
 
-    def read(self) -> list[Change]:
+    def read(self) -> list[Commit]:
         """What has happened since the last call; a nameless change when the kernel could not tell all of it."""
-        changes: list[Change] = []
+        changes: list[Commit] = []
         with suppress(BlockingIOError):
             os.eventfd_read(self._missed)
-            changes.append(Change())
+            changes.append(Commit())
         while True:
             try:
                 received = memoryview(self._socket.recv(_RECEIVE))
@@ -160,29 +160,29 @@ class Changes:
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
                     raise
-                changes.append(Change())
+                changes.append(Commit())
                 continue
             for kind, _, _, body in wire.messages(received):
                 if kind == NEWGEN:
                     changes.append(_change(body))
 
 
-def _change(body: memoryview) -> Change:
+def _change(body: memoryview) -> Commit:
     found = wire.parse(body[wire.NFGENMSG.size :])
-    process = found.get(uapi.Generation.PROC_PID)
-    name = found.get(uapi.Generation.PROC_NAME)
+    process = found.get(uapi.GenerationAttribute.PROC_PID)
+    name = found.get(uapi.GenerationAttribute.PROC_NAME)
     return _made_by(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
 
 
-def _made_by(process: int, name: str) -> Change:
+def _made_by(process: int, name: str) -> Commit:
     """With the user, where the process is still there and has the same name: numbers are given out again."""
     folder = Path(f"/proc/{process}")
     try:
         user = folder.stat().st_uid
         there = (folder / "comm").read_text(errors="replace").rstrip("\n")
     except OSError:
-        return Change(process, name)
-    return Change(process, name, user if there == name else None)
+        return Commit(process, name)
+    return Commit(process, name, user if there == name else None)
 
 
 def _only_foreign_commits() -> list[socket_filter.Line]:

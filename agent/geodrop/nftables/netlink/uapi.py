@@ -80,7 +80,7 @@ class Message(IntEnum):
     DELFLOWTABLE = 24
 
 
-class Flowtable(IntEnum):
+class FlowtableAttribute(IntEnum):
     """NFTA_FLOWTABLE_*."""
 
     TABLE = 1
@@ -88,14 +88,14 @@ class Flowtable(IntEnum):
     HOOK = 3
 
 
-class FlowtableHook(IntEnum):
+class FlowtableHookAttribute(IntEnum):
     """NFTA_FLOWTABLE_HOOK_DEVS, and of the devices in it NFTA_DEVICE_PREFIX beside NFTA_DEVICE_NAME."""
 
     PREFIX = 2
     DEVICES = 3
 
 
-class Generation(IntEnum):
+class GenerationAttribute(IntEnum):
     """NFTA_GEN_*, of an NFT_MSG_NEWGEN; numbers in network byte order."""
 
     ID = 1
@@ -103,7 +103,7 @@ class Generation(IntEnum):
     PROC_NAME = 3
 
 
-class Table(IntEnum):
+class TableAttribute(IntEnum):
     """NFTA_TABLE_*."""
 
     NAME = 1
@@ -111,7 +111,7 @@ class Table(IntEnum):
     USERDATA = 6
 
 
-class Chain(IntEnum):
+class ChainAttribute(IntEnum):
     """NFTA_CHAIN_*."""
 
     TABLE = 1
@@ -122,14 +122,14 @@ class Chain(IntEnum):
     USERDATA = 12
 
 
-class Hook(IntEnum):
+class HookAttribute(IntEnum):
     """NFTA_HOOK_*."""
 
     HOOKNUM = 1
     PRIORITY = 2
 
 
-class Rule(IntEnum):
+class RuleAttribute(IntEnum):
     """NFTA_RULE_*."""
 
     TABLE = 1
@@ -139,7 +139,7 @@ class Rule(IntEnum):
     USERDATA = 7
 
 
-class Set(IntEnum):
+class SetAttribute(IntEnum):
     """NFTA_SET_*."""
 
     TABLE = 1
@@ -162,7 +162,7 @@ class SetFlag(IntFlag):
     MAP = 0x8
 
 
-class Elements(IntEnum):
+class ElementsAttribute(IntEnum):
     """NFTA_SET_ELEM_LIST_*."""
 
     TABLE = 1
@@ -171,7 +171,7 @@ class Elements(IntEnum):
     SET_ID = 4
 
 
-class Element(IntEnum):
+class ElementAttribute(IntEnum):
     """NFTA_SET_ELEM_*."""
 
     KEY = 1
@@ -179,7 +179,7 @@ class Element(IntEnum):
     FLAGS = 3
 
 
-class Object(IntEnum):
+class ObjectAttribute(IntEnum):
     """NFTA_OBJ_*."""
 
     TABLE = 1
@@ -189,7 +189,7 @@ class Object(IntEnum):
     USERDATA = 8
 
 
-class Counter(IntEnum):
+class CounterAttribute(IntEnum):
     """NFTA_COUNTER_*."""
 
     BYTES = 1

@@ -29,7 +29,7 @@ NFGENMSG = struct.Struct(">BBH")
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class NetlinkRequest:
     """One message to the kernel.
 
     `what` says what it asks for, to people, when it is refused. `joined`: it makes sense only in one transaction with
@@ -52,12 +52,12 @@ class Request:
         return header + NFGENMSG.pack(self.family, 0, 0) + self.body
 
 
-def portions(requests: Iterable[Request], size: int) -> Iterator[Iterator[Request]]:
+def portions(requests: Iterable[NetlinkRequest], size: int) -> Iterator[Iterator[NetlinkRequest]]:
     """Cut a stream of requests into transactions of about `size` bytes; each must be used up before the next."""
     stream = iter(requests)
     ahead = next(stream, None)
 
-    def portion() -> Iterator[Request]:
+    def portion() -> Iterator[NetlinkRequest]:
         nonlocal ahead
         taken = 0
         while ahead and (taken < size or ahead.joined):

@@ -10,7 +10,7 @@ import pytest
 
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.engine.api import Difference
-from geodrop.nftables.netlink.monitor import Change
+from geodrop.nftables.netlink.monitor import Commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,10 +144,10 @@ def test_silence(netns: Namespace) -> None:
     ("foreign", "culprit"),
     [
         ([], "somebody"),
-        ([Change()], "somebody"),
-        ([Change(5, "nft"), Change(), Change(7, "dockerd")], "dockerd (process 7), nft (process 5)"),
+        ([Commit()], "somebody"),
+        ([Commit(5, "nft"), Commit(), Commit(7, "dockerd")], "dockerd (process 7), nft (process 5)"),
     ],
 )
-def test_culprit(foreign: list[Change], culprit: str) -> None:
+def test_culprit(foreign: list[Commit], culprit: str) -> None:
     """The last one first; lost events name nobody."""
     assert Causes(foreign).culprit == culprit

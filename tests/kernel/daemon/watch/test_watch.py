@@ -24,7 +24,7 @@ TAMPERING = {
 }
 DETACH = f"""{sys.executable} -c '
 import glob
-from geodrop.xdp import libbpf
+from geodrop.linux import libbpf
 for path in glob.glob("/sys/fs/bpf/geodrop/netns/*/links/*"):
     link = libbpf.get(path)
     assert libbpf.library().bpf_link_detach(link) == 0

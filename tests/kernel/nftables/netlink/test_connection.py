@@ -11,7 +11,7 @@ from geodrop.nftables.model import Chain
 from geodrop.nftables.netlink import messages, uapi, wire
 from geodrop.nftables.netlink.connection import Connection, RefusedError
 from geodrop.nftables.netlink.uapi import Flag, Message
-from geodrop.nftables.netlink.wire import Request
+from geodrop.nftables.netlink.wire import NetlinkRequest
 
 if TYPE_CHECKING:
     from tests.namespaces import Namespace
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NOBODY = 65_534
 
 
-def chain(name: str) -> Request:
+def chain(name: str) -> NetlinkRequest:
     """A request for a chain."""
     return messages.new_chain(Chain(name, "", ()))
 
@@ -60,10 +60,13 @@ def test_an_error_in_the_first_and_in_the_last_request(netns: Namespace) -> None
 
 def test_the_kernels_own_words_are_passed_on(netns: Namespace) -> None:
     """Extended acknowledgements name what an errno cannot."""
-    body = wire.string(uapi.Table.NAME, "geodrop") + wire.be32(uapi.Table.FLAGS, 0xFFFF)
-    unknown = Request(uapi.Message.NEWTABLE, Flag.REQUEST | Flag.CREATE, body, "try something")
-    too_long = Request(
-        uapi.Message.NEWTABLE, Flag.REQUEST | Flag.CREATE, wire.string(uapi.Table.NAME, "x" * 300), "use a long name"
+    body = wire.string(uapi.TableAttribute.NAME, "geodrop") + wire.be32(uapi.TableAttribute.FLAGS, 0xFFFF)
+    unknown = NetlinkRequest(uapi.Message.NEWTABLE, Flag.REQUEST | Flag.CREATE, body, "try something")
+    too_long = NetlinkRequest(
+        uapi.Message.NEWTABLE,
+        Flag.REQUEST | Flag.CREATE,
+        wire.string(uapi.TableAttribute.NAME, "x" * 300),
+        "use a long name",
     )
     with Connection() as connection:
         with pytest.raises((RefusedError, UnavailableError), match="try something"):

@@ -14,7 +14,7 @@ import pytest
 
 from geodrop.nftables.netlink import messages
 from geodrop.nftables.netlink.connection import OWN_PORTS, OWN_PORTS_MASK, Connection
-from geodrop.nftables.netlink.monitor import Change, Changes, unheard
+from geodrop.nftables.netlink.monitor import Commit, CommitMonitor, muted
 
 if TYPE_CHECKING:
     from tests.namespaces import Namespace
@@ -27,11 +27,11 @@ class Foreigner:
 
     COMMIT = """
 import sys
-from geodrop.nftables import messages, netlink
-netlink.OWN_PORTS = 0  # as the kernel gives them out
+from geodrop.nftables.netlink import connection, messages
+connection.OWN_PORTS = 0  # as the kernel gives them out
 for _ in sys.stdin:
-    with netlink.Connection() as connection:
-        connection.transaction([messages.new_table("theirs")])
+    with connection.Connection() as opened:
+        opened.transaction([messages.new_table("theirs")])
     print(flush=True)
 """
 
@@ -65,7 +65,7 @@ def numbers_are_the_kernels() -> bool:
 
 def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
     """`nft` is named, however many messages its commit has; with its user, if it has not ended by then."""
-    with Changes() as changes:
+    with CommitMonitor() as changes:
         netns.nft("table ip theirs { chain one { }\n set two { type ipv4_addr; elements = { 192.0.2.1 } }\n }\n")
         assert select.select([changes], [], [], 5)[0]
         [change] = changes.read()
@@ -85,7 +85,7 @@ def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
 
 def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
     """A thousand commits of ours leave nothing to read, so a load is not slowed down and nothing overflows."""
-    with Changes() as changes, Connection() as connection:
+    with CommitMonitor() as changes, Connection() as connection:
         for _ in range(500):
             connection.transaction([messages.new_table("ours")])
             connection.transaction([messages.delete_table()])
@@ -96,24 +96,24 @@ def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
 
 def test_a_fill_is_not_heard_but_not_forgotten(netns: Namespace) -> None:
     """Who stops listening for a fill is told afterwards that somebody did something, and hears again."""
-    with Changes() as changes, Connection() as connection:
-        with unheard(connection):
+    with CommitMonitor() as changes, Connection() as connection:
+        with muted(connection):
             netns.nft("add table ip theirs\n")
             assert not select.select([changes], [], [], 0.1)[0]
         assert select.select([changes], [], [], 5)[0]
-        assert changes.read() == [Change()]
+        assert changes.read() == [Commit()]
         assert changes.read() == []
         netns.nft("add table ip others\n")
         assert [change.name for change in changes.read()] == ["nft"]
-    with Connection() as connection, unheard(connection):
+    with Connection() as connection, muted(connection):
         netns.nft("add table ip after\n")
 
 
 @pytest.mark.usefixtures("netns")
 def test_a_fill_of_our_own_wakes_nobody() -> None:
     """However many commits it has: the kernel's own count says that there were no others."""
-    with Changes() as changes, Connection() as connection:
-        with unheard(connection):
+    with CommitMonitor() as changes, Connection() as connection:
+        with muted(connection):
             for _ in range(3):
                 connection.transaction([messages.new_table("ours")])
                 connection.transaction([messages.delete_table()])
@@ -123,14 +123,14 @@ def test_a_fill_of_our_own_wakes_nobody() -> None:
 
 def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:
     """When the queue overflows, the listener says that something happened instead of nothing."""
-    with Changes() as changes:
+    with CommitMonitor() as changes:
         changes._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: a few messages
         for number in range(30):
             netns.nft(f"add table ip t{number}\n")
         found = changes.read()
-        assert Change() in found
+        assert Commit() in found
         assert "nft" in {change.name for change in found}
-    assert Change().culprit == "somebody"
+    assert Commit().culprit == "somebody"
 
 
 @pytest.mark.usefixtures("netns")

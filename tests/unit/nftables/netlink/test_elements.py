@@ -82,8 +82,8 @@ def test_pyroute2_reads_the_elements() -> None:
     """Key, verdict and flag, decoded by code that is not ours."""
     start = int(IPv4Address("1.0.1.0"))
     [items] = elements.lists(content(4, [(start, start + 255, 0)]))
-    body = wire.attribute(uapi.Elements.ELEMENTS, items)
-    request = wire.Request(uapi.Message.NEWSETELEM, uapi.Flag.REQUEST, body, "")
+    body = wire.attribute(uapi.ElementsAttribute.ELEMENTS, items)
+    request = wire.NetlinkRequest(uapi.Message.NEWSETELEM, uapi.Flag.REQUEST, body, "")
     message = nftsocket.nft_set_elem_list_msg(request.encode(1))
     message.decode()
     first, end = message.get_attr("NFTA_SET_ELEM_LIST_ELEMENTS")

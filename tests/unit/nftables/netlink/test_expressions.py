@@ -13,12 +13,12 @@ from geodrop.nftables.netlink.expressions import (
     Bitwise,
     Choice,
     Cmp,
-    Count,
     Encodable,
     Expression,
     ExtensionHeader,
     HostToNetwork,
-    Meta,
+    MetaLoad,
+    NamedCounter,
     OneOf,
     Other,
     Payload,
@@ -29,8 +29,8 @@ from geodrop.nftables.netlink.expressions import (
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, MetaKey, PayloadBase
 
 ALL: list[Encodable] = [
-    Meta(MetaKey.IIFNAME),
-    Meta(MetaKey.TIME_NS),
+    MetaLoad(MetaKey.IIFNAME),
+    MetaLoad(MetaKey.TIME_NS),
     Payload(PayloadBase.NETWORK, 12, 4),
     Payload(PayloadBase.TRANSPORT, 13, 1),
     ExtensionHeader(44, 2, 2),
@@ -40,7 +40,7 @@ ALL: list[Encodable] = [
     Bitwise(b"\xff\xf0", b"\x00\x01"),
     HostToNetwork(8),
     VerdictMap("g1-api.ipv4"),
-    Count("api.CN.ipv4.dropped"),
+    NamedCounter("api.CN.ipv4.dropped"),
     ACCEPT,
     DROP,
     RETURN,
@@ -88,13 +88,13 @@ def test_whatever_else_is_there_shows(expression: Encodable) -> None:
 
 def test_another_register_shows() -> None:
     """The value that is compared must be the one that was loaded."""
-    raw = altered(Meta(MetaKey.NFPROTO).encode(), uapi.META_DREG, b"\0\0\0\2")
+    raw = altered(MetaLoad(MetaKey.NFPROTO).encode(), uapi.META_DREG, b"\0\0\0\2")
     assert isinstance(expressions.decode(raw, {}), Other)
 
 
 def test_an_unknown_key_shows() -> None:
     """What has no number here is not guessed at."""
-    raw = altered(Meta(MetaKey.NFPROTO).encode(), uapi.META_KEY, b"\0\0\0\3")
+    raw = altered(MetaLoad(MetaKey.NFPROTO).encode(), uapi.META_KEY, b"\0\0\0\3")
     assert isinstance(expressions.decode(raw, {}), Other)
 
 
@@ -131,9 +131,9 @@ def test_one_of_upside_down_is_something_else() -> None:
 
 def test_pyroute2_reads_the_same() -> None:
     """Names of attributes and values, decoded by code that is not ours."""
-    rule: list[Encodable] = [Meta(MetaKey.NFPROTO), Cmp(CmpOp.NEQ, b"\x0a"), Count("api"), goto("g1")]
-    body = wire.nested(uapi.Rule.EXPRESSIONS, *(expression.encode() for expression in rule))
-    request = wire.Request(uapi.Message.NEWRULE, uapi.Flag.REQUEST, body, "")
+    rule: list[Encodable] = [MetaLoad(MetaKey.NFPROTO), Cmp(CmpOp.NEQ, b"\x0a"), NamedCounter("api"), goto("g1")]
+    body = wire.nested(uapi.RuleAttribute.EXPRESSIONS, *(expression.encode() for expression in rule))
+    request = wire.NetlinkRequest(uapi.Message.NEWRULE, uapi.Flag.REQUEST, body, "")
     message = nftsocket.nft_rule_msg(request.encode(1))
     message.decode()
     [meta, cmp, objref, immediate] = message.get_attr("NFTA_RULE_EXPRESSIONS")
@@ -156,5 +156,11 @@ def test_choices_know_whether_they_hold_ranges() -> None:
 
 def test_text() -> None:
     """Rules are shown to people when they differ."""
-    rule: list[Expression] = [Meta(MetaKey.IIFNAME), Cmp(CmpOp.EQ, b"lo"), OneOf(PORTS), Count("api"), ACCEPT]
+    rule: list[Expression] = [
+        MetaLoad(MetaKey.IIFNAME),
+        Cmp(CmpOp.EQ, b"lo"),
+        OneOf(PORTS),
+        NamedCounter("api"),
+        ACCEPT,
+    ]
     assert expressions.text(rule) == ("meta iifname, eq 0x6c6f, in { 0x1bb, 0x1f40-0x1fa3 }, counter api, accept")

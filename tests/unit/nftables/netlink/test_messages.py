@@ -7,28 +7,28 @@ from typing import TYPE_CHECKING
 import pytest
 from pyroute2.netlink.nfnetlink import nftsocket
 
-from geodrop.nftables import program
+from geodrop.nftables import render
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule
 from geodrop.nftables.netlink import messages, uapi, wire
-from geodrop.nftables.netlink.expressions import ACCEPT, Choice, Meta, OneOf, goto
+from geodrop.nftables.netlink.expressions import ACCEPT, Choice, MetaLoad, OneOf, goto
 from geodrop.nftables.netlink.uapi import KeyType, MetaKey
 
 if TYPE_CHECKING:
-    from geodrop.nftables.netlink.wire import Request
+    from geodrop.nftables.netlink.wire import NetlinkRequest
 
 PROTOCOLS = Choice(KeyType.INET_PROTO, 1, ((1, 1), (58, 58)))
-RULE = Rule((Meta(MetaKey.L4PROTO), OneOf(PROTOCOLS), goto("g1-api")), "service api, enforce")
+RULE = Rule((MetaLoad(MetaKey.L4PROTO), OneOf(PROTOCOLS), goto("g1-api")), "service api, enforce")
 HEADER = MapHeader("g1-api.ipv4", "service api, IPv4", KeyType.IPV4_ADDR)
 
 
-def body(request: Request) -> memoryview:
+def body(request: NetlinkRequest) -> memoryview:
     """What the kernel gets; most of it comes back in its dumps."""
     return memoryview(request.body)
 
 
 def test_chains_come_back() -> None:
     """Base chain and others; rules are dumped apart from them."""
-    for chain in (program.base_chain(), Chain("g1-api", "service api", ()), Chain("g1-api.CN", "", ())):
+    for chain in (render.base_chain(), Chain("g1-api", "service api", ()), Chain("g1-api.CN", "", ())):
         assert messages.read_chain(wire.parse(body(messages.new_chain(chain))), ()) == chain
 
 
@@ -36,8 +36,8 @@ def test_rules_come_back_with_their_sets() -> None:
     """The set goes before the rule, under a number, in the same transaction."""
     made, items, rule = messages.new_rules("g1", [RULE], itertools.count(5))
     assert [made.joined, items.joined, rule.joined] == [False, True, True]
-    assert wire.number(wire.parse(body(made))[uapi.Set.ID]) == 5
-    assert wire.number(wire.parse(body(items))[uapi.Elements.SET_ID]) == 5
+    assert wire.number(wire.parse(body(made))[uapi.SetAttribute.ID]) == 5
+    assert wire.number(wire.parse(body(items))[uapi.ElementsAttribute.SET_ID]) == 5
     assert messages.read_rule(body(rule), {"__set%d": PROTOCOLS}) == ("g1", RULE)
 
 
@@ -53,11 +53,11 @@ def test_maps_come_back() -> None:
     found = wire.parse(body(messages.new_map(HEADER)))
     assert messages.read_map(found) == HEADER
     for attribute, value in (
-        (uapi.Set.FLAGS, 0xC),
-        (uapi.Set.KEY_TYPE, KeyType.INET_SERVICE),
-        (uapi.Set.KEY_TYPE, 9_999),
-        (uapi.Set.KEY_LEN, 16),
-        (uapi.Set.DATA_TYPE, 7),
+        (uapi.SetAttribute.FLAGS, 0xC),
+        (uapi.SetAttribute.KEY_TYPE, KeyType.INET_SERVICE),
+        (uapi.SetAttribute.KEY_TYPE, 9_999),
+        (uapi.SetAttribute.KEY_LEN, 16),
+        (uapi.SetAttribute.DATA_TYPE, 7),
     ):
         assert messages.read_map({**found, attribute: memoryview(value.to_bytes(4, "big"))}) is None
 
@@ -82,7 +82,7 @@ def test_long_names_and_comments() -> None:
         (messages.new_table("x"), nftsocket.nft_table_msg, "NFTA_TABLE_NAME"),
         (messages.delete_table(), nftsocket.nft_table_msg, "NFTA_TABLE_NAME"),
         (messages.get_table(), nftsocket.nft_table_msg, "NFTA_TABLE_NAME"),
-        (messages.new_chain(program.base_chain()), nftsocket.nft_chain_msg, "NFTA_CHAIN_TABLE"),
+        (messages.new_chain(render.base_chain()), nftsocket.nft_chain_msg, "NFTA_CHAIN_TABLE"),
         (messages.delete_chain("g1"), nftsocket.nft_chain_msg, "NFTA_CHAIN_TABLE"),
         (messages.get_base(), nftsocket.nft_chain_msg, "NFTA_CHAIN_TABLE"),
         (messages.delete_rules("g1"), nftsocket.nft_rule_msg, "NFTA_RULE_TABLE"),
@@ -94,7 +94,7 @@ def test_long_names_and_comments() -> None:
     ],
     ids=lambda value: getattr(value, "what", ""),
 )
-def test_every_message_is_about_our_table(request_: Request, kind: type, name: str) -> None:
+def test_every_message_is_about_our_table(request_: NetlinkRequest, kind: type, name: str) -> None:
     """In the family inet; read by pyroute2."""
     message = kind(request_.encode(1))
     message.decode()
@@ -104,7 +104,7 @@ def test_every_message_is_about_our_table(request_: Request, kind: type, name: s
 
 def test_pyroute2_reads_the_base_chain() -> None:
     """Hook and a negative priority."""
-    message = nftsocket.nft_chain_msg(messages.new_chain(program.base_chain()).encode(1))
+    message = nftsocket.nft_chain_msg(messages.new_chain(render.base_chain()).encode(1))
     message.decode()
     hook = message.get_attr("NFTA_CHAIN_HOOK")
     assert hook.get_attr("NFTA_HOOK_PRIORITY") == -450
@@ -128,7 +128,7 @@ def test_a_map_is_filled_by_name() -> None:
     """Each piece says which map it is for."""
     content = Content(4, memoryview(bytes(4)), memoryview(bytes(4)), memoryview(bytes(2)).cast("H"), (goto("x"),))
     [request] = messages.new_elements(Map(HEADER, content))
-    assert wire.text(wire.parse(body(request))[uapi.Elements.SET]) == "g1-api.ipv4"
+    assert wire.text(wire.parse(body(request))[uapi.ElementsAttribute.SET]) == "g1-api.ipv4"
     assert messages.read_elements(body(request))
     assert not request.joined
 
@@ -149,11 +149,11 @@ def test_what_others_made_is_named_as_it_is_removed() -> None:
     flowtable = messages.delete_flowtable("theirs")
     assert (quota.kind, flowtable.kind) == (uapi.Message.DELOBJ, uapi.Message.DELFLOWTABLE)
     found = wire.parse(body(flowtable))
-    assert wire.text(found[uapi.Flowtable.TABLE]) == "geodrop"
-    assert wire.text(found[uapi.Flowtable.NAME]) == "theirs"
+    assert wire.text(found[uapi.FlowtableAttribute.TABLE]) == "geodrop"
+    assert wire.text(found[uapi.FlowtableAttribute.NAME]) == "theirs"
 
 
 def test_the_number_of_the_last_commit() -> None:
     """As the kernel tells it, in network byte order."""
-    answer = memoryview(wire.be32(uapi.Generation.ID, 4711) + wire.be32(uapi.Generation.PROC_PID, 1))
+    answer = memoryview(wire.be32(uapi.GenerationAttribute.ID, 4711) + wire.be32(uapi.GenerationAttribute.PROC_PID, 1))
     assert messages.read_generation(answer) == 4711

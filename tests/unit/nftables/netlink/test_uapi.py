@@ -27,14 +27,14 @@ def numbers(message: Message, prefix: str) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("ours", "theirs", "prefix"),
     [
-        (uapi.Table, nftsocket.nft_table_msg, "NFTA_TABLE_"),
-        (uapi.Chain, nftsocket.nft_chain_msg, "NFTA_CHAIN_"),
-        (uapi.Hook, nftsocket.nft_chain_msg.hook, "NFTA_HOOK_"),
-        (uapi.Rule, nftsocket.nft_rule_msg, "NFTA_RULE_"),
-        (uapi.Set, nftsocket.nft_set_msg, "NFTA_SET_"),
-        (uapi.Elements, nftsocket.nft_set_elem_list_msg, "NFTA_SET_ELEM_LIST_"),
-        (uapi.Element, nftsocket.nft_set_elem_list_msg.set_elem, "NFTA_SET_ELEM_"),
-        (uapi.Counter, nftsocket.nft_chain_msg.counters, "NFTA_COUNTER_"),
+        (uapi.TableAttribute, nftsocket.nft_table_msg, "NFTA_TABLE_"),
+        (uapi.ChainAttribute, nftsocket.nft_chain_msg, "NFTA_CHAIN_"),
+        (uapi.HookAttribute, nftsocket.nft_chain_msg.hook, "NFTA_HOOK_"),
+        (uapi.RuleAttribute, nftsocket.nft_rule_msg, "NFTA_RULE_"),
+        (uapi.SetAttribute, nftsocket.nft_set_msg, "NFTA_SET_"),
+        (uapi.ElementsAttribute, nftsocket.nft_set_elem_list_msg, "NFTA_SET_ELEM_LIST_"),
+        (uapi.ElementAttribute, nftsocket.nft_set_elem_list_msg.set_elem, "NFTA_SET_ELEM_"),
+        (uapi.CounterAttribute, nftsocket.nft_chain_msg.counters, "NFTA_COUNTER_"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink import nftsocket
 
 from geodrop.nftables.netlink import uapi, wire
-from geodrop.nftables.netlink.wire import Request
+from geodrop.nftables.netlink.wire import NetlinkRequest
 
 pairs = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_size=8)
 
@@ -62,8 +62,8 @@ def test_names_of_others_need_not_be_text() -> None:
 
 def test_a_request_is_what_pyroute2_reads() -> None:
     """Header, family and attributes, read by somebody else."""
-    body = wire.string(uapi.Table.NAME, "geodrop") + wire.comment(uapi.Table.USERDATA, "mine")
-    request = Request(uapi.Message.NEWTABLE, uapi.Flag.REQUEST | uapi.Flag.CREATE, body, "create")
+    body = wire.string(uapi.TableAttribute.NAME, "geodrop") + wire.comment(uapi.TableAttribute.USERDATA, "mine")
+    request = NetlinkRequest(uapi.Message.NEWTABLE, uapi.Flag.REQUEST | uapi.Flag.CREATE, body, "create")
     message = nftsocket.nft_table_msg(request.encode(7, acknowledge=True))
     message.decode()
     assert message["header"]["sequence_number"] == 7
@@ -84,7 +84,7 @@ def test_messages_are_cut_apart() -> None:
 def test_portions(shapes: list[tuple[int, bool]], size: int) -> None:
     """All requests in order; what is joined to the one before never starts a portion; none grows without need."""
     requests = [
-        Request(uapi.Message.NEWRULE, uapi.Flag.REQUEST, bytes(length), "", joined=joined and number > 0)
+        NetlinkRequest(uapi.Message.NEWRULE, uapi.Flag.REQUEST, bytes(length), "", joined=joined and number > 0)
         for number, (length, joined) in enumerate(shapes)
     ]
     portions = [list(portion) for portion in wire.portions(requests, size)]

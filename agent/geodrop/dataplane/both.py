@@ -1,0 +1,252 @@
+"""Both engines as one, for whoever reads the kernel: what is in force, whether it is right, what was counted."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import Difference, Observed, Total
+from geodrop.engine.interfaces import with_carried
+from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
+from geodrop.linux import ipsec
+from geodrop.linux.network import read_network
+from geodrop.nftables import flowtables
+from geodrop.nftables.engine import NftablesEngine
+from geodrop.state.places import default_pins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.engine.api import KernelVerdict, Watched
+    from geodrop.engine.probes import Probe
+    from geodrop.nftables.flowtables import Bypass
+    from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.engine import XdpEngine
+    from geodrop.xdp.unread import Unread
+
+
+class BothEngines:
+    """The Engine protocol, but for `apply`: `transaction.apply` changes both.
+
+    `xdp` is None where nothing of it is there, or what is there is `unread`: then nftables alone is read and changed.
+    """
+
+    name = "auto"
+
+    def __init__(
+        self, nftables: NftablesEngine, xdp: XdpEngine | None, loader: str = "libbpf", unread: Unread | None = None
+    ) -> None:
+        self.nftables = nftables
+        self.xdp = xdp
+        self.unread = unread
+        self._loader = loader
+
+    @classmethod
+    def here(cls, loader: str = "libbpf") -> BothEngines:
+        """Those of the calling thread's network namespace; xdp only if something of it is there.
+
+        Who loads the program matters to who changes something; what is pinned reads the same.
+        """
+        xdp = make_xdp(loader) if _is_pinned() else None
+        unread = xdp.unread() if xdp else None
+        return cls(NftablesEngine(), None if unread else xdp, loader, unread)
+
+    def with_xdp(self) -> XdpEngine:
+        """The xdp engine, brought into use if it was not. What cannot be read is left to its probe to refuse."""
+        xdp = self.xdp or make_xdp(self._loader)
+        if not self.unread:
+            self.xdp = xdp
+        return xdp
+
+    def retire_xdp(self) -> str:
+        """Leave nothing to xdp, once nftables judges; says what could not be done."""
+        if self.unread:
+            return self.unread.release()
+        if self.xdp:
+            self.xdp.retire()
+        return ""
+
+    @property
+    def _all(self) -> list[Watched]:
+        return [self.xdp, self.nftables] if self.xdp else [self.nftables]
+
+    def _in_force(self) -> list[tuple[Watched, Observed]]:
+        """The xdp engine first, since it sees packets first. Without nf_tables in the kernel none of it is in force."""
+        found: list[tuple[Watched, Observed]] = []
+        for engine in self._all:
+            try:
+                observed = engine.observe()
+            except UnavailableError:
+                if engine is not self.nftables or not found:
+                    raise
+                continue
+            if observed.generation:
+                found.append((engine, observed))
+        return found
+
+    def probe(self) -> None:
+        """Raise PrivilegeError or UnavailableError if neither engine can work here."""
+        for engine in self._all[:-1]:
+            with suppress(UnavailableError, PrivilegeError):
+                return engine.probe()
+        return self.nftables.probe()
+
+    def observe(self) -> Observed:
+        """The newest generation, and the interfaces of both engines."""
+        found = [observed for _, observed in self._in_force()]
+        if not found:
+            return Observed()
+        newest = max(found, key=lambda one: one.generation)
+        return replace(newest, interfaces=tuple(interface for one in found for interface in one.interfaces))
+
+    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+        """What differs in any engine in force, between the two, or leaves packets to neither."""
+        found = self._in_force()
+        if not found:
+            return self.nftables.verify(ruleset, full=full)
+        newest = max(observed.generation for _, observed in found)
+        differences = [
+            Difference(engine.name, f"generation {newest}", f"generation {observed.generation}")
+            for engine, observed in found
+            if observed.generation != newest
+        ]
+        for engine, _ in found:
+            differences += engine.verify(ruleset, full=full)
+        return [*differences, *self._judged_by_neither()]
+
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+        """Compare one of so many parts of the data with the ruleset: of the elements, and of the bytes of tables."""
+        return [one for engine, _ in self._in_force() for one in engine.verify_share(ruleset, part, parts)]
+
+    def exempt(self) -> tuple[int, ...]:
+        """Numbers of the interfaces whose packets nftables lets pass for xdp to judge."""
+        try:
+            return self.nftables.exempt()
+        except UnavailableError:
+            return ()
+
+    def bypasses(self) -> list[Bypass]:
+        """Flowtables of others, by which packets come past nftables."""
+        try:
+            return flowtables.read()
+        except UnavailableError:
+            return []
+
+    def fingerprint(self) -> tuple[bytes, ...]:
+        """What both engines are made of in the kernel, but for data and counts: while it is equal nobody touched it.
+
+        And whether IPsec is in use, where that decides which engine judges.
+        """
+        found = [repr(ipsec.in_use()).encode()] if self.xdp else []
+        for engine in self._all:
+            with suppress(UnavailableError):
+                found.append(engine.fingerprint())
+        return tuple(found)
+
+    def foreign_commits(self) -> int:
+        """While it stays the same, nobody but this process has committed anything to nf_tables, if there is one."""
+        with suppress(UnavailableError):
+            return self.nftables.foreign_commits()
+        return 0
+
+    def counters(self) -> list[Total]:
+        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
+
+        Raises UnavailableError if neither can be read.
+        """
+        sums: dict[tuple[str, str, str | None], Total] = {}
+        refused: list[UnavailableError] = []
+        for engine in self._all:
+            try:
+                counts = engine.counters()
+            except UnavailableError as error:
+                refused.append(error)
+                continue
+            for count in counts:
+                key = (count.service, count.family, count.label)
+                sums[key] = _add(sums[key], count) if key in sums else count
+        if len(refused) == len(self._all):
+            raise refused[-1]
+        return [sums[key] for key in sorted(sums, key=lambda key: (key[0], key[2] or "", key[1]))]
+
+    def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
+        """What the engines in force say. Where they disagree, the verdict is `differs`, which no ruleset says."""
+        found = [engine for engine, _ in self._in_force()]
+        if not found:
+            raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
+        answers = [engine.judge(ruleset, addresses) for engine in found]
+        if len(answers) == 1:
+            return answers[0]
+        return [
+            [_agreed(one, other) for one, other in zip(of_xdp, of_nftables, strict=True)]
+            for of_xdp, of_nftables in zip(*answers, strict=True)
+        ]
+
+    def trace(self, probes: Sequence[Probe], on_nftables: Iterable[str]) -> dict[str, list[str]]:
+        """What becomes of each packet, by the name of the link that it arrives on; on others xdp judges first."""
+        found = self.xdp.trace(probes) if self.xdp else {}
+        links = {number: name for number, name in socket.if_nameindex() if name in set(on_nftables) - found.keys()}
+        return found | (self.nftables.trace(probes, links) if links else {})
+
+    def remove(self) -> bool:
+        """Remove all that is ours, from both."""
+        removed = [engine.remove() for engine in self._all]
+        return any([*removed, self.unread is not None and self.unread.remove()])
+
+    def _judged_by_neither(self) -> list[Difference]:
+        """Interfaces that nftables leaves to xdp, and xdp does not judge."""
+        exempt = set(self.exempt())
+        if not exempt:
+            return []
+        judged = set(self.xdp.attached()) if self.xdp else set()
+        there = dict(socket.if_nameindex())
+        missing = (exempt & there.keys()) - judged
+        if missing:
+            missing -= with_carried(judged, read_network().links)
+        return [Difference(f"interface {there[number]}", "judged by xdp", "judged by neither") for number in missing]
+
+
+def _is_pinned() -> bool:
+    """Whether anything of xdp may be there. What lies in a bpffs that this process may not enter is not its own."""
+    try:
+        os.stat(default_pins())
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return False
+    except OSError as error:
+        raise UnavailableError(f"{error.filename}: {error.strerror}", "see whether /sys is whole") from error
+    return True
+
+
+def make_xdp(loader: str = "libbpf") -> XdpEngine:
+    """The xdp engine of this network namespace, not probed; `loader` is one of config.LOADERS."""
+    # Not imported at the top: no verb should wait for an engine that this host does not use.
+    from geodrop.xdp.engine import XdpEngine  # noqa: PLC0415
+
+    if loader == "bcc":
+        from geodrop.xdp.bcc_loader import BccLoader  # noqa: PLC0415
+
+        return XdpEngine(BccLoader())
+    return XdpEngine()
+
+
+def _add(one: Total, other: Total) -> Total:
+    def total(left: tuple[int, int], right: tuple[int, int]) -> tuple[int, int]:
+        return left[0] + right[0], left[1] + right[1]
+
+    return replace(
+        one,
+        dropped=total(one.dropped, other.dropped),
+        would_drop=total(one.would_drop, other.would_drop),
+        accepted=total(one.accepted, other.accepted),
+        never_drop=total(one.never_drop, other.never_drop),
+    )
+
+
+def _agreed(of_xdp: KernelVerdict, of_nftables: KernelVerdict) -> KernelVerdict:
+    if (of_xdp.verdict, of_xdp.would_drop) == (of_nftables.verdict, of_nftables.would_drop):
+        return of_xdp
+    where = f"xdp: {of_xdp.verdict}, {of_xdp.where}; nftables: {of_nftables.verdict}, {of_nftables.where}"
+    return replace(of_xdp, verdict="differs", where=where, would_drop=None)

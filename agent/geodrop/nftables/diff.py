@@ -1,0 +1,183 @@
+"""Tell what should be in the kernel from what was read back. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import itertools
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import Difference
+from geodrop.nftables import names, overlay
+from geodrop.nftables.model import Surplus
+from geodrop.nftables.netlink import elements, expressions
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from geodrop.nftables.model import Chain, Map, MapHeader, Program, Rule, Snapshot
+
+ABSENT = "nothing"
+EXPLAINED = 20
+"""Intervals of a map that are shown one by one when it differs."""
+
+
+def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Difference]:
+    """Compare all but the elements of maps, and that there is nothing more than what should be."""
+    more = surplus(program, snapshot)
+    return [
+        *generation(program, snapshot),
+        *chain_differences(base, snapshot.chains.get(base.name)),
+        *(Difference(f"chain {name}", ABSENT, "a chain", surplus=True) for name in more.chains),
+        *(
+            Difference(f"{what} {name}", ABSENT, f"a {what}", surplus=True)
+            for what, found in (
+                ("map", [name for name in more.sets if name in snapshot.maps]),
+                ("set", [name for name in more.sets if name not in snapshot.maps]),
+                ("named object", [name for _, name in more.objects]),
+                ("flowtable", more.flowtables),
+            )
+            for name in found
+        ),
+        *flags(snapshot.flags),
+    ]
+
+
+def surplus(program: Program, snapshot: Snapshot) -> Surplus:
+    """What is there beyond the base chain and a generation, with what that stands on."""
+    maps = {map_.header.name for map_ in program.maps}
+    return Surplus(
+        tuple(_others(program, snapshot.chains, {names.BASE, *(chain.name for chain in program.chains)})),
+        tuple(_others(program, (*snapshot.maps, *snapshot.sets), maps)),
+        snapshot.objects,
+        snapshot.flowtables,
+    )
+
+
+def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
+    """Compare what one generation owns, whether packets are led to it or not."""
+    for chain in program.chains:
+        yield from chain_differences(chain, snapshot.chains.get(chain.name))
+    for chain in program.either:
+        if chain.name in snapshot.chains:
+            yield from chain_differences(chain, snapshot.chains[chain.name])
+    for map_ in program.maps:
+        found = snapshot.maps.get(map_.header.name)
+        if found != map_.header:
+            yield Difference(f"map {map_.header.name}", _header(map_.header), _header(found))
+    for name in program.counters:
+        if name not in snapshot.counters:
+            yield Difference(f"counter {name}", "a counter", ABSENT)
+
+
+def flags(found: int) -> Iterator[Difference]:
+    """Compare the flags of the table: a dormant one judges nothing."""
+    if found:
+        yield Difference(f"table inet {names.TABLE}", "no flags", f"flags {found:#x}")
+
+
+def chain_differences(expected: Chain, found: Chain | None) -> Iterator[Difference]:
+    """Compare one chain, rule by rule."""
+    where = f"chain {expected.name}"
+    if found is None:
+        yield Difference(where, "a chain", ABSENT)
+        return
+    if found.hook != expected.hook:
+        yield Difference(where, str(expected.hook or "no hook"), str(found.hook or "no hook"))
+    if found.comment != expected.comment:
+        yield Difference(where, f"comment {expected.comment!r}", f"comment {found.comment!r}")
+    for number, (wanted, there) in enumerate(itertools.zip_longest(expected.rules, found.rules), start=1):
+        if wanted != there:
+            yield Difference(f"{where}, rule {number}", _rule(wanted), _rule(there))
+
+
+def content(map_: Map, dumped: Sequence[memoryview]) -> list[Difference]:
+    """Compare the elements of a map with the dump of it, byte for byte; decode them only to explain a difference."""
+    if _same_bytes(elements.lists(map_.content, descending=True), dumped):
+        return []
+    width = map_.content.width
+    wanted = _decoded([memoryview(piece) for piece in elements.lists(map_.content)], width)
+    there = _decoded(dumped, width)
+    if wanted == there:
+        return []  # the same elements in another order
+    return _explained(f"map {map_.header.name}", wanted, there, width)
+
+
+def two_contents(map_: Map, dumped: Sequence[memoryview], below: Sequence[memoryview]) -> list[Difference]:
+    """The same for a map of a thin generation and the one below it, which together should hold `map_.content`."""
+    width = map_.content.width
+    in_no_map = str(map_.content.verdicts[-1])
+    under = (
+        (start, last + 1, overlay.in_its_place(verdict, map_))
+        for (start, last), verdict in _decoded(below, width).items()
+    )
+    over = ((start, last + 1, verdict) for (start, last), verdict in _decoded(dumped, width).items())
+    held = ((start, behind, str(two or one)) for start, behind, one, two in overlay.side_by_side(under, over))
+    whole = _decoded([memoryview(piece) for piece in elements.lists(map_.content)], width)
+    wanted = ((start, last + 1, verdict) for (start, last), verdict in whole.items())
+    expected, found = (
+        {(start, behind - 1): verdict for start, behind, verdict in overlay.merged(some) if verdict != in_no_map}
+        for some in (wanted, held)
+    )
+    return _explained(f"map {map_.header.name} over {map_.below}", expected, found, width)
+
+
+def _explained(
+    where: str, wanted: Mapping[tuple[int, int], str], there: Mapping[tuple[int, int], str], width: int
+) -> list[Difference]:
+    keys = sorted(key for key in wanted.keys() | there.keys() if wanted.get(key) != there.get(key))
+    shown = [
+        Difference(f"{where}, {_interval(*key, width)}", wanted.get(key, ABSENT), there.get(key, ABSENT))
+        for key in keys[:EXPLAINED]
+    ]
+    if len(keys) > EXPLAINED:
+        shown.append(Difference(where, f"{len(wanted)} intervals", f"{len(keys) - EXPLAINED} more that differ"))
+    return shown
+
+
+def _same_bytes(expected: Iterator[bytes], dumped: Sequence[memoryview]) -> bool:
+    """Whether two streams of bytes, cut at different places, are the same."""
+    rest = memoryview(b"")
+    for piece in dumped:
+        at = 0
+        while at < len(piece):
+            if not rest:
+                rest = memoryview(next(expected, b""))
+                if not rest:
+                    return False
+            size = min(len(rest), len(piece) - at)
+            if rest[:size] != piece[at : at + size]:
+                return False
+            rest, at = rest[size:], at + size
+    return not rest and next(expected, None) is None
+
+
+def _decoded(lists: Sequence[memoryview], width: int) -> dict[tuple[int, int], str]:
+    ranges = elements.ranges(elements.decode(lists), width, interval=True)
+    return {(first, last): str(verdict) for first, last, verdict in ranges}
+
+
+def _interval(first: int, last: int, width: int) -> str:
+    make = ipaddress.IPv4Address if width == 4 else ipaddress.IPv6Address
+    return str(make(first)) if first == last else f"{make(first)}-{make(last)}"
+
+
+def _others(program: Program, there: Iterable[str], ours: Container[str]) -> Iterator[str]:
+    """What should not be there. Of a base all stays that is there, though not all of it is asked any more."""
+    either = {chain.name for chain in program.either}
+    return (
+        name
+        for name in there
+        if name not in ours
+        and name not in either
+        and (program.base is None or names.generation_of(name) != program.base)
+    )
+
+
+def _rule(rule: Rule | None) -> str:
+    if rule is None:
+        return ABSENT
+    return expressions.text(rule.expressions) + (f' comment "{rule.comment}"' if rule.comment else "")
+
+
+def _header(header: MapHeader | None) -> str:
+    return ABSENT if header is None else f'{header.key.name.lower()} : verdict, comment "{header.comment}"'

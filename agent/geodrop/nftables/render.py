@@ -1,0 +1,129 @@
+"""From a ruleset to everything that one generation puts into the kernel. Pure.
+
+    prerouting              interface -> g42
+    g42 ...                 which service judges a packet: `entry`
+    g42-api ...             what it does with it: `service`
+
+A packet that a service drops thus passes: interface, port, map, counter, drop.
+docs/decisions/0003-nftables-by-raw-netlink.md has the figures behind the shape.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import Scope
+from geodrop.engine.interfaces import EVERY, LOOPBACK, VIRTUAL
+from geodrop.nftables import entry, matches, names
+from geodrop.nftables.model import Chain, Hook, Program, Rule
+from geodrop.nftables.netlink import uapi
+from geodrop.nftables.netlink.expressions import ACCEPT, NamedCounter, goto
+from geodrop.nftables.service_chains import ServiceChains
+from geodrop.nftables.stamp import Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from geodrop.nftables.overlay import Base
+    from geodrop.ruleset.model import Ruleset
+
+HOOK = Hook("filter", uapi.NF_INET_PRE_ROUTING, -450, uapi.VerdictCode.ACCEPT)
+"""Before defragmentation (-400), the raw tables (-300) and connection tracking (-200): packets as on the wire."""
+
+JUDGED_BY_XDP = "judged by xdp"
+"""Comment of the rules that let packets pass which an XDP program has judged."""
+
+COMMENT_BYTES = 127
+"""What nft shows of a comment without its NUL (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl/udata.h)."""
+
+_NOT_XDP = "; not xdp: "
+
+_ONLY_IF_NAMED = (
+    Rule((*matches.interface(LOOPBACK), ACCEPT), "only judged if it is named"),
+    Rule((*matches.of_kinds(VIRTUAL), ACCEPT), "only judged if they are named"),
+)
+"""What `*` does not mean."""
+
+BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
+
+
+def build(  # noqa: PLR0913 - what a generation is made of
+    ruleset: Ruleset,
+    generation: int,
+    interfaces: Sequence[str],
+    now: int,
+    base: Base | None = None,
+    *,
+    regions: bool = False,
+) -> Program:
+    """Everything of one generation; `now`, in seconds since the epoch, is when it says that it was loaded.
+
+    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is a thin one. With
+    `regions` it has the maps that tell regions apart of what counts as `other`.
+    """
+    specs = entry.ordered(ruleset.meta.services)
+    services = [ServiceChains(ruleset, generation, spec, base, regions=regions) for spec in specs]
+    chains = entry.chains(generation, str(Stamp(generation, ruleset.digest, now)), services)
+    chains += [chain for service in services for chain in service.chains]
+    maps = tuple(map_ for service in services for map_ in service.maps)
+    scope = Scope(tuple(interfaces))
+    # Those of regions from the start: their totals go on though nobody counts in them for a while.
+    counters = _counters([*chains, *(chain for service in services for chain in service.of_regions)])
+    if base is None:
+        return Program(generation, counters, tuple(chains), maps, switch(generation, scope))
+    either = [
+        chain
+        for spec in specs
+        for number in (generation, base.generation)
+        for chain in ServiceChains(ruleset, number, spec, regions=base.regions and number == base.generation).led_to()
+    ]
+    if base.delta is None:
+        led_to = {chain.name for chain in either}
+        chains = [chain for chain in chains if chain.name not in led_to]
+    return Program(generation, counters, tuple(chains), maps, switch(generation, scope), base.generation, tuple(either))
+
+
+def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
+    """The base chain's rules. Their comments count them, so that a missing one shows, and say why it is not xdp."""
+    exempt = tuple(
+        Rule((*matches.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
+    )
+    # Every one comes last: what is named is judged, whatever it is.
+    ordered = sorted(set(scope.names), key=lambda name: (name == EVERY, name))
+    lead = goto(names.generation_chain(generation))
+    rules = [
+        Rule((*matches.interface(name), lead), _with_reason(number, len(ordered), scope.why.get(name, "")))
+        for number, name in enumerate(ordered, start=1)
+    ]
+    if EVERY in ordered:
+        rules[-1:-1] = _ONLY_IF_NAMED
+    return (*exempt, *rules)
+
+
+def reason_in(comment: str) -> str:
+    """Why an interface is not on xdp, as `switch` wrote it; cut to what a comment holds."""
+    return comment.partition(_NOT_XDP)[2]
+
+
+def _with_reason(number: int, count: int, why: str) -> str:
+    text = f"interface {number} of {count}{_NOT_XDP if why else ''}{why}"
+    if len(text.encode()) <= COMMENT_BYTES:
+        return text
+    return text.encode()[: COMMENT_BYTES - 3].decode(errors="ignore") + "..."
+
+
+def base_chain(rules: tuple[Rule, ...] = ()) -> Chain:
+    """The one chain that the kernel calls by itself."""
+    return Chain(names.BASE, BASE_COMMENT, rules, HOOK)
+
+
+def _counters(chains: Iterable[Chain]) -> tuple[str, ...]:
+    """Every counter that a rule names."""
+    used = {
+        part.name
+        for chain in chains
+        for rule in chain.rules
+        for part in rule.expressions
+        if isinstance(part, NamedCounter)
+    }
+    return tuple(sorted(used))

@@ -1,0 +1,173 @@
+"""Ask the loaded table about an address: walk its chains as the kernel would, and let the kernel do the lookups.
+
+The walk knows nothing of a packet but its source, and that it is no fragment. A rule that reads anything else, such as
+a port, does not apply, just as one does in the kernel that cannot read what it wants.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import operator
+import sys
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import KernelVerdict
+from geodrop.nftables import matches, names
+from geodrop.nftables.model import Rule, Space
+from geodrop.nftables.netlink import uapi
+from geodrop.nftables.netlink.expressions import (
+    DROP,
+    Bitwise,
+    Cmp,
+    HostToNetwork,
+    MetaLoad,
+    NamedCounter,
+    OneOf,
+    Payload,
+    Reject,
+    RuleVerdict,
+    VerdictMap,
+)
+from geodrop.nftables.netlink.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from geodrop.nftables.answers import Answers
+    from geodrop.nftables.model import Chain, Snapshot
+    from geodrop.nftables.netlink.expressions import Expression
+
+_COMPARE = {
+    CmpOp.EQ: operator.eq,
+    CmpOp.NEQ: operator.ne,
+    CmpOp.LT: operator.lt,
+    CmpOp.LTE: operator.le,
+    CmpOp.GT: operator.gt,
+    CmpOp.GTE: operator.ge,
+}
+
+
+class Walk:
+    """One address on its way through the chains of one service; `now` in seconds since the epoch."""
+
+    def __init__(self, answers: Answers, snapshot: Snapshot, address: str, now: float) -> None:
+        self._answers = answers
+        self._chains: Mapping[str, Chain] = snapshot.chains
+        source = ipaddress.ip_address(address)
+        offset = matches.SOURCE[source.version].offset
+        self._header = bytes(offset) + source.packed
+        self._source_at = offset
+        self._transport = b""
+        family = uapi.NFPROTO_IPV4 if source.version == 4 else uapi.NFPROTO_IPV6
+        self._known: Mapping[Expression, bytes] = {
+            MetaLoad(MetaKey.NFPROTO): bytes([family]),
+            MetaLoad(MetaKey.TIME_NS): int(now * 1e9).to_bytes(8, sys.byteorder),
+        }
+        self._lookups: list[str] = []
+        self._counter: names.CounterName | None = None
+        self._target = ""
+
+    def through(self, service: str, generation: int) -> KernelVerdict:
+        """From where the packet comes to the service, which takes it, to a verdict."""
+        verdict = self._chain(names.service_chain(generation, service), self._entry(service, generation))
+        would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
+        where = ", then ".join(self._lookups) or "no map"
+        said = "drop" if verdict is VerdictCode.DROP else "accept"
+        return KernelVerdict(service, said, where, self._target, would_drop)
+
+    def _entry(self, service: str, generation: int) -> list[Rule]:
+        """The rules of the generation chain that look the service's maps up, without their conditions on ports.
+
+        A packet comes through one of them; it is enough to walk one for each map.
+        """
+        sources = {names.service_map(generation, service, space): space.family for space in (Space.IPV4, Space.IPV6)}
+        found = {}
+        ways = (names.generation_chain(generation), names.way(generation, "readable"))
+        for rule in (rule for way in ways if way in self._chains for rule in self._chains[way].rules):
+            match rule.expressions:
+                case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)):
+                    # A thin generation asks the maps of its base too.
+                    if version := sources.get(names.of_generation(name, generation)):
+                        found[name] = Rule((*matches.family(version), source, VerdictMap(name)))
+        return list(found.values())
+
+    def _chain(self, name: str, before: Sequence[Rule] = ()) -> VerdictCode:
+        """Where a chain ends: accept, drop or return. `before` are rules on the way to it."""
+        for rule in (*before, *self._chains[name].rules):
+            verdict = self._rule(rule)
+            if verdict is None:
+                continue
+            if verdict.code is VerdictCode.GOTO:
+                return self._chain(verdict.chain)
+            if verdict.code is not VerdictCode.JUMP:
+                return verdict.code
+            if (inner := self._chain(verdict.chain)) is not VerdictCode.RETURN:
+                return inner
+        return VerdictCode.RETURN
+
+    def _rule(self, rule: Rule) -> RuleVerdict | None:
+        """The verdict of a rule, None if it does not apply."""
+        loaded = b""
+        for part in rule.expressions:
+            match part:
+                case RuleVerdict():
+                    return part
+                case Reject():
+                    return DROP
+                case VerdictMap(name):
+                    return self._lookup(name, loaded)
+                case NamedCounter(name):
+                    self._counter = names.counter(name)
+                case Cmp() | OneOf():
+                    if not _goes_on(part, loaded):
+                        return None
+                case _:
+                    value = self._load(part, loaded)
+                    if value is None:
+                        return None
+                    loaded = value
+        return None
+
+    def _load(self, part: Expression, loaded: bytes) -> bytes | None:
+        """What an expression loads, or makes of what was loaded; None if that is not known of the packet."""
+        match part:
+            case _ if part in self._known:
+                return self._known[part]
+            case Payload(PayloadBase.NETWORK, offset, length) if self._in_source(offset, length):
+                return self._header[offset : offset + length]
+            case Payload(PayloadBase.TRANSPORT, offset, length) if offset + length <= len(self._transport):
+                return self._transport[offset : offset + length]
+            case HostToNetwork():
+                return loaded[::-1]
+            case Bitwise(mask, xor):
+                return bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
+        return None
+
+    def _in_source(self, offset: int, length: int) -> bool:
+        return self._source_at <= offset and offset + length <= len(self._header)
+
+    def _lookup(self, name: str, key: bytes) -> RuleVerdict | None:
+        found, behind = self._answers.of(name, key)
+        if found is None:
+            self._lookups.append(f"map {name}: no element")
+            return None
+        first, _, verdict = found
+        start = int.from_bytes(first, "big")
+        # Without an end behind it, the interval reaches to the end of the family.
+        # Linux 6.1 answers with the start, if that is what was asked for.
+        last = max(int.from_bytes(behind[0], "big") - 1, start) if behind else (1 << 8 * len(key)) - 1
+        interval = _text(start, len(key)), _text(last, len(key))
+        self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")
+        self._target = verdict.chain if verdict else ""
+        return verdict
+
+
+def _goes_on(part: Cmp | OneOf, loaded: bytes) -> bool:
+    if isinstance(part, Cmp):
+        return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
+    number = int.from_bytes(loaded, "big")
+    return any(first <= number <= last for first, last in part.choice.ranges)
+
+
+def _text(address: int, width: int) -> str:
+    return str(ipaddress.IPv4Address(address) if width == 4 else ipaddress.IPv6Address(address))

@@ -1,0 +1,57 @@
+"""Follow interfaces that come and go: the generation in force, judged elsewhere too, or no longer.
+
+Nothing is filled: rules of the base chain change in one transaction, links are attached and detached. That is cheap
+enough for every interface that arrives.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from geodrop.dataplane import transaction
+from geodrop.engine import underway
+from geodrop.engine.interfaces import select
+from geodrop.errors import NotEnforcingError
+from geodrop.operations.change import OpenChange
+from geodrop.state.history import Attempt
+from geodrop.state.store import Store
+
+if TYPE_CHECKING:
+    from geodrop.config import Config
+    from geodrop.engine.api import Observed
+
+
+@dataclass(frozen=True, slots=True)
+class Covered:
+    """Where packets were judged and are judged now; `note` says what went less than well."""
+
+    before: Observed
+    after: Observed
+    note: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether there was anything to do."""
+        return self.before != self.after
+
+
+def follow_interfaces(config: Config) -> Covered:
+    """Judge packets where agent.yaml says, by what is in force; nothing of it changes, and no number is spent.
+
+    If nothing is selected, nothing changes, so a returning interface still has its rule. The caller holds the lock.
+    Raises NotEnforcingError, DataError when the ruleset is not kept, and what `transaction.apply` does; then nothing
+    has changed.
+    """
+    change = OpenChange(config, Store(config.state), Attempt())
+    before = change.before
+    if not before.generation:
+        raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
+    selection = select(config.interfaces, before.names)
+    if not selection.names:
+        return Covered(before, before)
+    ruleset = change.kept(before.digest)
+    view = ruleset.paused(change.intent.paused)
+    with underway.making("interfaces", before.generation, change.intent):
+        report = transaction.apply(change.engines, view, before.generation, selection, config.engine)
+    return Covered(before, change.engines.observe(), report.note)

@@ -1,0 +1,121 @@
+"""What `explain` can be asked about: an address, one with the port of a client, or a prefix, as logs have them."""
+
+from __future__ import annotations
+
+import bisect
+import re
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from geodrop.errors import DataError
+from geodrop.ruleset.model import Embedding
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from geodrop.ruleset.explain import Address
+    from geodrop.ruleset.model import Ruleset
+
+MAX_INTERVALS = 20_000
+"""Of a prefix; the daemon answers nobody else while it goes through them, some 20 ms."""
+
+NEXT_STEP = "write 192.0.2.1, 192.0.2.1:443, [2001:db8::1]:443 or 192.0.2.0/24"
+
+ALL_IPV4 = (1 << 32) - 1
+
+_BRACKETS = re.compile(r"\[(?P<address>[^]/]*)\](?::(?P<port>[0-9]{1,5}))?")
+_WITH_PORT = re.compile(r"(?P<address>[0-9.]+):(?P<port>[0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What was asked about: the `text` as given, and the network that is meant, of one address or of more."""
+
+    text: str
+    network: IPv4Network | IPv6Network
+
+    @property
+    def single(self) -> bool:
+        """Whether it is one address."""
+        return self.network.prefixlen == self.network.max_prefixlen
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Addresses of what was asked about that are judged alike: one of them, and how many (None: of IPv6)."""
+
+    address: Address
+    count: int | None
+
+
+def parse(text: str) -> Question:
+    """What a person or a log means; raises DataError."""
+    found = _BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
+    try:
+        if found and int(found["port"] or 0) < 1 << 16:
+            # The port is the client's own: it says nothing of the service, and no verdict goes by it.
+            return Question(text, ip_network(ip_address(found["address"])))
+        if "/" in text:
+            return Question(text, ip_network(text, strict=False))
+        address = ip_address(text)
+        # Behind the % is the interface of a link-local address.
+        plain = IPv6Address(int(address)) if isinstance(address, IPv6Address) else address
+        return Question(text, ip_network(plain))
+    except ValueError:
+        raise DataError(f"{text!r} is neither an address nor a prefix", NEXT_STEP) from None
+
+
+def pieces(ruleset: Ruleset, asked: Question) -> list[Piece]:
+    """The parts of it that are judged alike, in the order of their first addresses; raises DataError for too many."""
+    first, last = int(asked.network[0]), int(asked.network[-1])
+    found: dict[tuple[int, int], Piece] = {}
+    for zone, start, end in _intervals(ruleset, asked.network.version, first, last):
+        if embedding := ruleset.meta.zones[zone].embedding:
+            # Of such addresses the one inside is judged: one for each way in which that may end.
+            low, high = _held(Embedding(embedding), start, end)
+            for inside, held, _ in _intervals(ruleset, 4, low, high):
+                found.setdefault((zone, inside), Piece(_holding(Embedding(embedding), start, held), None))
+            continue
+        before = found.get((zone, zone))
+        if asked.network.version == 6:
+            found.setdefault((zone, zone), Piece(IPv6Address(start), None))
+        else:
+            count = end - start + 1 + (before.count or 0 if before else 0)
+            found[zone, zone] = Piece(before.address if before else IPv4Address(start), count)
+    return list(found.values())
+
+
+def _intervals(ruleset: Ruleset, family: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+    """Zone, first and last address of each interval in a range."""
+    zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
+    starts = ruleset.sections[f"ipv{family}/starts"]
+    words = starts.cast("I") if family == 4 else None
+
+    def start(number: int) -> int:
+        return words[number] if words else int.from_bytes(starts[16 * number : 16 * number + 16], "big")
+
+    numbers = range(len(zones))
+    low = bisect.bisect_right(numbers, first, key=start) - 1
+    high = bisect.bisect_right(numbers, last, key=start)
+    if high - low > MAX_INTERVALS:
+        raise DataError(f"the prefix holds {high - low:,} intervals, {MAX_INTERVALS:,} is the most", "ask about a part")
+    for number in range(low, high):
+        end = start(number + 1) - 1 if number + 1 < high else last
+        yield zones[number], max(start(number), first), end
+
+
+def _held(embedding: Embedding, start: int, end: int) -> tuple[int, int]:
+    """The first and last IPv4 address inside the addresses of a range."""
+    if embedding is not Embedding.TEREDO:
+        return embedding.extract(start), embedding.extract(end)
+    # The low 32 bits, inverted: what spans more than one value of the others has all of them.
+    return (embedding.extract(end), embedding.extract(start)) if start >> 32 == end >> 32 else (0, ALL_IPV4)
+
+
+def _holding(embedding: Embedding, start: int, held: int) -> Address:
+    """An address of a range, which begins at `start`, that holds this IPv4 address."""
+    if embedding is Embedding.SIXTOFOUR:
+        return IPv6Address(max(start, start >> 112 << 112 | held << 80))
+    low = held ^ ALL_IPV4 if embedding is Embedding.TEREDO else held
+    return IPv6Address(start >> 32 << 32 | low)

@@ -1,0 +1,73 @@
+"""What the kernel's maps say of addresses: the zone by the program itself, the row read from the policy map."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+from geodrop.engine.api import KernelVerdict
+from geodrop.ruleset.model import Embedding
+from geodrop.xdp import layout as lay
+from geodrop.xdp.encode import NANOSECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.program_set import ProgramSet
+
+WORDS = {
+    lay.ROW_ACCEPT: "accept",
+    lay.ROW_DROP: "drop",
+    lay.ROW_EMBEDDED: "embedded",
+    lay.ROW_NEVER_DROP: "never-drop",
+}
+
+
+def keys(family: int, address: int) -> tuple[int, int, int]:
+    """An address as the program takes it: family, upper key, lower key."""
+    if family == 4:
+        return 4, address << 32, 0
+    return 6, address >> 64, address & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now: float) -> list[list[KernelVerdict]]:
+    """A verdict for each address and service, as of `now`."""
+    word = programs.word()
+    head = programs.head(word.policy)
+    rows = memoryview(programs.policy_bytes(word.policy))[lay.POLICY_BYTES :].cast("I")
+    parsed = [ip_address(address) for address in addresses]
+    zones = programs.ask(word.tables, [keys(address.version, int(address)) for address in parsed])
+    inside = programs.ask(
+        word.tables,
+        [keys(4, _embedded(ruleset, zone, int(address))) for zone, address in zip(zones, parsed, strict=True)],
+    )
+    answers = []
+    for zone, embedded, address in zip(zones, inside, parsed, strict=True):
+        verdicts = []
+        for number, service in enumerate(ruleset.meta.services):
+            where = f"IPv{address.version} zone {zone}"
+            row = rows[zone * 2 << head.row_bits | number]
+            if row & 3 == lay.ROW_EMBEDDED and isinstance(address, IPv6Address):
+                where += f", embedded IPv4 zone {embedded}"
+                row = rows[(embedded * 2 + 1) << head.row_bits | number]
+            drops = row & 3 == lay.ROW_DROP
+            real = bool(head.service[number].flags & lay.SERVICE_ENFORCE) and started(head, number, now)
+            verdicts.append(
+                KernelVerdict(
+                    service.name, "drop" if drops and real else "accept", where, f"row {WORDS[row & 3]}", drops
+                )
+            )
+        answers.append(verdicts)
+    return answers
+
+
+def started(head: lay.PolicyLayout, number: int, now: float) -> bool:
+    """Whether a service's `starts` has passed."""
+    return bool(head.service[number].starts <= (now + head.tai_offset) * NANOSECONDS)
+
+
+def _embedded(ruleset: Ruleset, zone: int, address: int) -> int:
+    """The IPv4 address that an address of a zone holds, or 0."""
+    embedding = ruleset.meta.zones[zone].embedding
+    return Embedding(embedding).extract(address) if embedding else 0

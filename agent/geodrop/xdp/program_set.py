@@ -1,0 +1,406 @@
+"""A loaded program with its maps: two slots for tables, two for policies, the control word that chooses, counters.
+
+Nothing a packet can see is ever changed: a slot is filled while the control word points elsewhere, and emptied only
+when a grace period has passed since it pointed there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+import struct
+import threading
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from geodrop.errors import ApplyError, UnavailableError
+from geodrop.linux import libbpf
+from geodrop.xdp import layout as lay
+from geodrop.xdp.encode import Encoded, table_parts
+from geodrop.xdp.loader import MAPS, PROGRAMS, Loader, Sizes
+from geodrop.xdp.pins import remove_set, repin
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from geodrop.ruleset.model import Ruleset
+
+Totals = dict[str, list[tuple[int, int]]]
+"""Packets and bytes of the four counters of each label: dropped or accepted, and what would be or never is; each for
+IPv4 first."""
+
+LABEL_BYTES = 192
+"""Room for each label. The labels map is one text, with a line for each pair (see encode.label). What is longer is cut,
+which policy names do not reach."""
+
+PIECE = 64 << 10
+"""Bytes that are written and compared at once: few enough to be in the cache still when they are compared."""
+
+PAGE = mmap.PAGESIZE
+"""An array of one small value is mapped as a page."""
+
+QUESTION = struct.Struct("=QQII")
+"""struct question of bpf/layout.h."""
+
+
+class ControlWord(NamedTuple):
+    """The control word, taken apart. Generation 0: nothing is in force."""
+
+    generation: int = 0
+    tables: int = 0
+    policy: int = 0
+
+    @classmethod
+    def unpack(cls, word: int) -> ControlWord:
+        """From the number in the map."""
+        if not word & lay.CONTROL_IN_FORCE:
+            return cls()
+        return cls(
+            word >> lay.CONTROL_GENERATION_SHIFT,
+            int(word & lay.CONTROL_TABLES != 0),
+            int(word & lay.CONTROL_POLICY != 0),
+        )
+
+    def pack(self) -> int:
+        """The number in the map."""
+        if not self.generation:
+            return 0
+        slots = lay.CONTROL_TABLES * self.tables | lay.CONTROL_POLICY * self.policy
+        return self.generation << lay.CONTROL_GENERATION_SHIFT | lay.CONTROL_IN_FORCE | slots
+
+
+class Descriptors(dict[str, int]):
+    """Descriptors of what is pinned in a folder, by name; each is opened when it is first asked for."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = str(folder)
+
+    def __missing__(self, name: str) -> int:
+        self[name] = libbpf.get(f"{self._folder}/{name}")
+        return self[name]
+
+    def close(self) -> None:
+        """Close those that are open."""
+        while self:
+            os.close(self.popitem()[1])
+
+
+@dataclass
+class ProgramSet:
+    """An open set of pins. Closing it closes descriptors; what is pinned stays."""
+
+    folder: Path
+    fds: Descriptors
+    sizes: Sizes
+    _labels: dict[str, int] | None = field(default=None, repr=False)
+
+    @classmethod
+    def load(cls, loader: Loader, folder: Path, sizes: Sizes) -> ProgramSet:
+        """Load a program into an empty folder; removes the folder again if that fails.
+
+        Raises what the loader does, and UnavailableError for a program that is older or newer than this code.
+        """
+        try:
+            loader.load(folder, sizes)
+            _check_layout(loader, folder)
+            for name, size, entries in (
+                ("labels", LABEL_BYTES, sizes.pairs),
+                ("carried", ctypes.sizeof(lay.CounterLayout), sizes.pairs * 4),
+            ):
+                fd = libbpf.create_array(f"geodrop_{name}", size, entries)
+                try:
+                    libbpf.pin(fd, str(folder / name))
+                finally:
+                    os.close(fd)
+            opened = cls.open(folder)
+        except BaseException:
+            remove_set(folder)
+            raise
+        opened.sizes = sizes
+        return opened
+
+    @classmethod
+    def open(cls, folder: Path) -> ProgramSet:
+        """Open what is pinned; raises OSError when something is missing, as after a load that was killed."""
+        there = os.listdir(folder)
+        for name in (*PROGRAMS, *MAPS, "labels", "carried"):
+            if name not in there:
+                raise FileNotFoundError(errno.ENOENT, "not pinned", str(folder / name))
+        fds = Descriptors(folder)
+        try:
+            pairs = libbpf.map_info(fds["labels"]).max_entries
+            return cls(folder, fds, Sizes(_entries(folder, "tables"), _entries(folder, "policy"), pairs))
+        except BaseException:
+            fds.close()
+            raise
+
+    def close(self) -> None:
+        """Close every descriptor."""
+        self.fds.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # The control word
+
+    def word(self) -> ControlWord:
+        """What every packet reads."""
+        value = libbpf.read_element(self.fds["control"], 0, 8)
+        return ControlWord.unpack(int.from_bytes(value, "little"))
+
+    def publish(self, word: ControlWord) -> None:
+        """Switch: one aligned store of eight bytes, which no packet can see half of."""
+        with libbpf.map_memory(self.fds["control"], PAGE) as memory:
+            control = ctypes.c_uint64.from_buffer(memory)
+            control.value = word.pack()
+            del control
+
+    # Slots
+
+    def policy_bytes(self, slot: int) -> bytes:
+        """All that a policy slot holds; raises OSError if it is empty."""
+        with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
+            return memory[:]
+
+    def head(self, slot: int) -> lay.PolicyLayout:
+        """Element 0 of a policy slot, copied; raises OSError if it is empty."""
+        with self._slot("policy", slot, lay.POLICY_BYTES) as memory:
+            return lay.PolicyLayout.from_buffer_copy(memory, 0)
+
+    def tables_digest(self, slot: int) -> bytes:
+        """Which tables a policy slot names; raises OSError if it is empty."""
+        with self._slot("policy", slot, PAGE) as memory:
+            at = lay.PolicyLayout.tables_digest.offset
+            return memory[at : at + 32]
+
+    def policy_differs(self, slot: int, content: Encoded) -> bool:
+        """Whether a slot holds anything else; raises OSError if it is empty."""
+        with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
+            return not all(_holds(memory, offset, part) for offset, part in content.parts())
+
+    def fill_policy(self, slot: int, content: Encoded) -> None:
+        """Write a policy into a slot and compare it with what it should hold.
+
+        The slot keeps its map, since a map of maps makes every change wait for a grace period. That period has passed
+        already where `rest` left its mark; else it is waited for here.
+        """
+        try:
+            fd = libbpf.get(f"{self.folder}/policy{slot}")
+        except FileNotFoundError:
+            fd = libbpf.create_array(f"geodrop_policy{slot}", lay.POLICY_BYTES, self.sizes.elements)
+            try:
+                self._put("policy", "policies", slot, fd)
+            except BaseException:
+                os.close(fd)
+                raise
+        size = lay.POLICY_BYTES + -(-content.rows.itemsize * len(content.rows) // PAGE) * PAGE
+        with _closing(fd), libbpf.map_memory(fd, size) as memory:
+            at = lay.PolicyLayout.generation.offset
+            if any(memory[at : at + 8]):
+                libbpf.wait_for_readers()
+            if not all(_written(memory, offset, part) for offset, part in content.parts()):
+                raise ApplyError("the policy map does not hold what was written to it; nothing was switched")
+
+    def mark_unused(self, slot: int) -> None:
+        """Mark a policy slot as one that no packet reads any more, once that is so."""
+        libbpf.wait_for_readers()
+        with suppress(FileNotFoundError):
+            fd = libbpf.get(f"{self.folder}/policy{slot}")
+            with _closing(fd), libbpf.map_memory(fd, PAGE) as memory:
+                at = lay.PolicyLayout.generation.offset
+                memory[at : at + 8] = bytes(8)
+
+    def fill_tables(self, slot: int, ruleset: Ruleset) -> None:
+        """Put a new tables map into a slot, fill it, and compare it with what it should hold."""
+        fd = libbpf.create_array(f"geodrop_tables{slot}", lay.SEGMENT_BYTES, self.sizes.segments)
+        # Putting a map into a map of maps waits for a grace period, which takes as long as filling it.
+        with (
+            _closing(fd),
+            _meanwhile(lambda: self._put("tables", "tables", slot, fd)),
+            libbpf.map_memory(fd, self.sizes.segments * lay.SEGMENT_BYTES) as memory,
+        ):
+            for name, offset, content in table_parts(ruleset):
+                if not _written(memory, offset, content):
+                    raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
+
+    def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[str]:
+        """Sections of a ruleset that a slot does not hold, as far as one of so many parts of each tells."""
+        different: dict[str, None] = {}
+        with self._slot("tables", slot, self.sizes.segments * lay.SEGMENT_BYTES) as memory:
+            for name, offset, content in table_parts(ruleset):
+                start, stop = len(content) * part // parts, len(content) * (part + 1) // parts
+                if not _holds(memory, offset + start, content[start:stop]):
+                    different[name] = None
+        return list(different)
+
+    def retire_tables(self, slot: int) -> None:
+        """Empty a slot; returns when no packet can be reading it any more. The kernel then frees it by itself."""
+        with suppress(FileNotFoundError):
+            (self.folder / f"tables{slot}").unlink()
+        with suppress(FileNotFoundError):
+            libbpf.delete_element(self.fds["tables"], slot)
+
+    def ask(self, slot: int, keys: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Zones of addresses, given as (family, upper key, lower key), as the program finds them in a tables slot."""
+        zones: list[int] = []
+        for start in range(0, len(keys), lay.MAX_QUESTIONS):
+            some = keys[start : start + lay.MAX_QUESTIONS]
+            asked = bytearray(ctypes.sizeof(lay.QuestionsLayout))
+            struct.pack_into("=II", asked, 0, slot, len(some))
+            for number, (family, high, low) in enumerate(some):
+                QUESTION.pack_into(asked, 8 + QUESTION.size * number, high, low, family, 0)
+            verdict, answer, _ = libbpf.run_program(self.fds["geodrop_ask"], bytes(asked))
+            if verdict != 2:  # XDP_PASS; anything else: the slot is empty
+                raise ApplyError(f"the program found nothing in tables slot {slot}")
+            zones += [zone for *_, zone in QUESTION.iter_unpack(answer[8 : 8 + QUESTION.size * len(some)])]
+        return zones
+
+    # Counters
+
+    def labels(self) -> dict[str, int]:
+        """Counter pairs by what they count, as of the first call."""
+        if self._labels is None:
+            with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES, writable=False) as memory:
+                text = memory[: memory.find(b"\0")].decode()
+            # What follows the last end of a line was never finished, and nothing was counted under it.
+            self._labels = {line: number for number, line in enumerate(text.split("\n")[:-1])}
+        return self._labels
+
+    def add_labels(self, wanted: Iterable[str]) -> dict[str, int]:
+        """Give each label a pair of its own, for good; the caller has seen to it that there is room."""
+        known = self.labels()
+        missing = [label for label in wanted if label not in known]
+        if missing:
+            with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES) as memory:
+                at = memory.rfind(b"\n", 0, memory.find(b"\0")) + 1
+                for label in missing:
+                    known[label] = len(known)
+                    line = label.encode()[: LABEL_BYTES - 2] + b"\n"
+                    memory[at : at + len(line)] = line
+                    at += len(line)
+        return known
+
+    def totals(self, older: Totals | None = None) -> Totals:
+        """Packets and bytes of the four counters of each pair, over all CPUs, with what earlier programs counted.
+
+        That was carried over, or is given as `older` while the earlier program is still there and may be counting.
+        """
+        known = self.labels()
+        cpus = libbpf.possible_cpus()
+        size = self.sizes.pairs * 4 * ctypes.sizeof(lay.CounterLayout)
+        with libbpf.map_memory(self.fds["carried"], size, writable=False) as memory:
+            carried = memory[:]
+        totals = {}
+        for label, pair in known.items():
+            counts = []
+            for which in range(4):
+                key = pair * 4 + which
+                earlier = carried[16 * key : 16 * key + 16]
+                if older is not None:
+                    earlier = struct.pack("=QQ", *older[label][which]) if label in older else bytes(16)
+                numbers = memoryview(libbpf.read_element(self.fds["counters"], key, 16 * cpus) + earlier).cast("Q")
+                counts.append((sum(numbers[0::2]), sum(numbers[1::2])))
+            totals[label] = counts
+        return {**(older or {}), **totals}
+
+    def import_totals(self, totals: Totals) -> None:
+        """Take over what an older program counted."""
+        known = self.add_labels(totals)
+        size = self.sizes.pairs * 4 * ctypes.sizeof(lay.CounterLayout)
+        with libbpf.map_memory(self.fds["carried"], size) as memory, memoryview(memory).cast("Q") as numbers:
+            for label, counts in totals.items():
+                for which, (packets, amount) in enumerate(counts):
+                    at = (known[label] * 4 + which) * 2
+                    numbers[at], numbers[at + 1] = packets, amount
+
+    def _put(self, kind: str, outer: str, slot: int, fd: int) -> None:
+        """Put an inner map into its slot, which waits for a grace period, and pin it."""
+        libbpf.write_element(self.fds[outer], slot, fd.to_bytes(4, "little"))
+        repin(fd, self.folder / f"{kind}{slot}")
+
+    def _slot(self, kind: str, slot: int, size: int) -> mmap.mmap:
+        fd = libbpf.get(f"{self.folder}/{kind}{slot}")
+        with _closing(fd):
+            return libbpf.map_memory(fd, size, writable=False)
+
+
+def _check_layout(loader: Loader, folder: Path) -> None:
+    """Ask the loaded program itself, whoever built it: of another layout it would pass what it cannot make sense of."""
+    asked = bytes(ctypes.sizeof(lay.QuestionsLayout))
+    with _closing(libbpf.get(f"{folder}/geodrop_ask")) as fd:
+        _, answer, _ = libbpf.run_program(fd, asked)
+    found = lay.QuestionsLayout.from_buffer_copy(answer).tables if len(answer) == len(asked) else 0
+    if found != lay.LAYOUT_VERSION:
+        raise UnavailableError(
+            f"the XDP program of loader {loader.name} is of another version than this geodrop (layout "
+            f"{found or 'unknown'}, not {lay.LAYOUT_VERSION})",
+            "install geodrop again (in a checkout: make setup)",
+        )
+
+
+def _written(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
+    """Write, read back, and say whether the two agree."""
+    for start in range(0, len(content), PIECE):
+        piece = bytes(content[start : start + PIECE])
+        place = slice(offset + start, offset + start + len(piece))
+        memory[place] = piece
+        if memory[place] != piece:
+            return False
+    return True
+
+
+def _holds(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
+    """Whether something stands at an offset. Bytes compare far faster than views of them."""
+    return all(
+        memory[offset + start : offset + min(start + PIECE, len(content))] == content[start : start + PIECE].tobytes()
+        for start in range(0, len(content), PIECE)
+    )
+
+
+@contextmanager
+def _closing(fd: int) -> Iterator[int]:
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _meanwhile(action: Callable[[], None]) -> Iterator[None]:
+    """Do something that mostly waits beside the body; its OSError is raised at the end."""
+    failed: list[OSError] = []
+
+    def act() -> None:
+        try:
+            action()
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=act)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+    if failed:
+        raise failed[0]
+
+
+def _entries(folder: Path, kind: str) -> int:
+    """How many elements the maps of a kind have; 0 when both slots are empty, which holds nothing."""
+    for slot in (0, 1):
+        with suppress(FileNotFoundError):
+            fd = libbpf.get(f"{folder}/{kind}{slot}")
+            try:
+                return int(libbpf.map_info(fd).max_entries)
+            finally:
+                os.close(fd)
+    return 0

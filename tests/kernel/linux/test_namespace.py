@@ -1,0 +1,62 @@
+"""What is tried apart leaves no trace, and its failures come back."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from geodrop.errors import PrivilegeError, UnavailableError
+from geodrop.linux.namespace import in_new_namespace
+from tests.namespaces import run
+from tests.users import as_user
+
+if TYPE_CHECKING:
+    from tests.namespaces import Namespace
+
+
+def test_the_probe_sees_a_namespace_of_its_own(netns: Namespace) -> None:
+    """Nothing but a loopback, and what it makes there is not here."""
+    netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
+
+    def probe() -> None:
+        if [name for _, name in socket.if_nameindex()] != ["lo"]:
+            raise UnavailableError("another interface was seen")
+        run("nft", "add", "table", "inet", "probe")
+
+    in_new_namespace(probe)
+    assert netns.run("nft", "list", "ruleset") == ""
+
+
+def test_failures_come_back(netns: Namespace) -> None:
+    """An error of ours with its next step, one of the system's as its text, and a child that died."""
+    del netns
+
+    def missing() -> None:
+        raise UnavailableError("no such thing", "get one")
+
+    def refused() -> None:
+        raise OSError(1, "Operation not permitted")
+
+    def crash() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(UnavailableError, match="no such thing; get one"):
+        in_new_namespace(missing)
+    with pytest.raises(UnavailableError, match="Operation not permitted"):
+        in_new_namespace(refused)
+    with pytest.raises(UnavailableError, match="the probe died"):
+        in_new_namespace(crash)
+
+
+def test_without_privilege_it_is_said_that_nothing_was_tried(netns: Namespace) -> None:
+    """Whoever may not make a namespace gets an answer of its own, so that nobody takes it for a missing feature."""
+    code = (
+        "from geodrop.linux.namespace import in_new_namespace; from geodrop.errors import PrivilegeError\n"
+        "try: in_new_namespace(lambda: None)\nexcept PrivilegeError as error: print(error.message)"
+    )
+    said = netns.run(*as_user(), sys.executable, "-c", code)
+    assert said.startswith("no network namespace to try it in")
+    assert PrivilegeError.exit_code == 77

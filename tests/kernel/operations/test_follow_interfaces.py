@@ -1,0 +1,62 @@
+import time
+from pathlib import Path
+
+import pytest
+
+from geodrop.config import Config
+from geodrop.dataplane.both import BothEngines
+from geodrop.errors import NotEnforcingError
+from geodrop.operations.follow_interfaces import follow_interfaces
+from geodrop.operations.load import load
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.store import Store
+from tests.namespaces import Namespace
+from tests.unit.ruleset.test_model import META, pack
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A pattern that only matches what is there, so that each interface that comes or goes is a change."""
+    return Config(engine="nftables", interfaces=("eth[0-9]",), state=tmp_path / "state")
+
+
+def add(netns: Namespace, name: str) -> None:
+    """An interface arrives."""
+    netns.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"far{name}")
+
+
+def names() -> list[str]:
+    """Where packets are judged."""
+    return [interface.name for interface in BothEngines.here().observe().interfaces]
+
+
+def test_interfaces_come_and_go(
+    netns: Namespace, config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Same generation, nothing filled, read back; the last interface that goes leaves its rule."""
+    file = tmp_path / "a.ruleset"
+    file.write_bytes(pack(META))
+    with pytest.raises(NotEnforcingError):
+        follow_interfaces(config)
+    add(netns, "eth0")
+    load(str(file), config, "nftables", ())
+    maps = netns.run("nft", "-a", "list", "maps")
+    add(netns, "eth1")
+    started = time.perf_counter()
+    covered = follow_interfaces(config)
+    took = time.perf_counter() - started
+    assert covered.changed
+    assert names() == ["eth0", "eth1"]
+    assert covered.after.generation == 1
+    assert netns.run("nft", "-a", "list", "maps") == maps
+    assert BothEngines.here().verify(Ruleset.open(file)) == []
+    assert not follow_interfaces(config).changed
+    netns.run("ip", "link", "delete", "eth0")
+    assert [interface.name for interface in follow_interfaces(config).after.interfaces] == ["eth1"]
+    netns.run("ip", "link", "delete", "eth1")
+    assert not follow_interfaces(config).changed
+    assert names() == ["eth1"]
+    assert Store(config.state).intent().generation == 1
+    assert len(Store(config.state).history.entries()) == 1
+    with capsys.disabled():
+        print(f"\nan interface that arrives is judged after {took * 1e3:.0f} ms")

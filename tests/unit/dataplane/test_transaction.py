@@ -1,0 +1,257 @@
+"""The order in which two engines change, and what becomes of failures; the kernel has its say in tests/kernel."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from geodrop.dataplane.transaction import apply
+from geodrop.engine.interfaces import Selection, resolve
+from geodrop.errors import ApplyError, UnavailableError
+from geodrop.linux.network import Link
+from geodrop.nftables.netlink.connection import RefusedError
+from tests.rulesets import Service, ruleset
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from geodrop.nftables.bases import Kept
+    from geodrop.ruleset.model import Ruleset
+
+PLAIN = ruleset(Service("api"))
+TABLES = dataclasses.replace(PLAIN, sections={**PLAIN.sections, "xdp/lines": memoryview(b"")})
+REJECTING = dataclasses.replace(
+    TABLES, meta=dataclasses.replace(TABLES.meta, services=ruleset(Service("web", action="reject")).meta.services)
+)
+BOTH = resolve(["eth0", "eth1"], (Link(2, "eth0"), Link(3, "eth1")))
+PATTERN = dataclasses.replace(BOTH, names=("eth*",))
+
+
+class Fake:
+    """One engine that writes down what it is asked to do, and fails at the steps it is told to."""
+
+    def __init__(self, name: str, log: list[str]) -> None:
+        self.name, self.log = name, log
+        self.failing: dict[str, Exception] = {}
+        self.refused: dict[str, UnavailableError] = {}
+        self.seconds, self.note = {"fill": 1.0}, ""
+        self.numbers: tuple[int, ...] = ()
+
+    def _do(self, step: str, *what: object) -> None:
+        self.log.append(" ".join(map(str, (self.name, step, *what))))
+        if step in self.failing:
+            raise self.failing[step]
+
+    def probe(self) -> None:
+        """Not written down."""
+        if "probe" in self.failing:
+            raise self.failing["probe"]
+
+    @contextmanager
+    def staged(self, _: Ruleset, generation: int, __: Kept | None = None) -> Iterator[Fake]:
+        """Itself, as what is staged."""
+        self._do("stages", generation)
+        try:
+            yield self
+        except BaseException:
+            self._do("undoes")
+            raise
+        self._do("finishes")
+
+    def attach(self, names: Sequence[str]) -> dict[str, UnavailableError]:
+        """Those that the test says are refused."""
+        self._do("attaches", *names)
+        return {name: error for name, error in self.refused.items() if name in names}
+
+    def switch(self, to: Any) -> None:  # noqa: ANN401 - names for one engine, a scope for the other
+        """To names, or to a scope."""
+        self._do("switches", *(to if isinstance(to, tuple) else to.names))
+
+    def attached(self) -> tuple[int, ...]:
+        """What the test says."""
+        return self.numbers
+
+    def retire(self) -> None:
+        """Judge no more."""
+        self._do("retires")
+
+
+class Both:
+    """In the place of Engines."""
+
+    def __init__(self) -> None:
+        self.log: list[str] = []
+        self.xdp, self.nftables = Fake("xdp", self.log), Fake("nft", self.log)
+
+    def with_xdp(self) -> Fake:
+        """It is in use already."""
+        return self.xdp
+
+    def retire_xdp(self) -> str:
+        """Nothing keeps it from that."""
+        self.xdp.retire()
+        return ""
+
+
+def done(both: Both, rules: Ruleset, selection: Selection, engine: str) -> list[str]:
+    """What `arrange` had the engines do."""
+    both.log.clear()
+    apply(both, rules, 7, selection, engine)  # type: ignore[arg-type]  # it has what arrange needs
+    return both.log
+
+
+def test_a_named_engine_retires_the_other() -> None:
+    """Once it has switched: no packet is judged by neither."""
+    both = Both()
+    assert done(both, TABLES, BOTH, "nftables") == [
+        "nft stages 7",
+        "nft switches eth0 eth1",
+        "nft finishes",
+        "xdp retires",
+    ]
+    steps = ["xdp stages 7", "xdp attaches eth0 eth1", "xdp switches eth0 eth1", "nft retires", "xdp finishes"]
+    assert done(both, TABLES, BOTH, "xdp") == steps
+
+
+def test_auto_stages_both_then_switches_both() -> None:
+    """Nftables goes on judging what it is about to let pass until xdp has published; then the old ones go."""
+    assert done(Both(), TABLES, PATTERN, "auto") == [
+        "xdp stages 7",
+        "nft stages 7",
+        "xdp attaches eth0 eth1",
+        "xdp switches eth0 eth1",
+        "nft switches eth*",
+        "nft finishes",
+        "xdp finishes",
+    ]
+
+
+def test_a_refused_interface_goes_to_nftables() -> None:
+    """The other stays with xdp, and nftables only guards its name; a named xdp is refused as a whole."""
+    both = Both()
+    both.xdp.refused = {"eth1": UnavailableError("too large")}
+    steps = done(both, TABLES, BOTH, "auto")
+    assert steps[1:] == [
+        "nft stages 7",
+        "xdp attaches eth0 eth1",
+        "xdp switches eth0",
+        "nft switches eth1 eth0",
+        "nft finishes",
+        "xdp finishes",
+    ]
+    with pytest.raises(UnavailableError, match="too large"):
+        done(both, TABLES, BOTH, "xdp")
+    assert both.log[-1] == "xdp undoes"
+
+
+WITH_TUNNEL = resolve(["eth0", "tun0"], (Link(2, "eth0"), Link(3, "tun0", "tun", hardware=65534)))
+
+
+def test_xdp_is_not_tried_where_it_could_not_read() -> None:
+    """On a layer-3 interface auto takes nftables and says why; a named xdp is refused before anything is touched."""
+    both = Both()
+    steps = done(both, TABLES, WITH_TUNNEL, "auto")
+    assert "xdp attaches eth0" in steps
+    assert "nft switches tun0 eth0" in steps
+    with pytest.raises(UnavailableError, match="tun0 carries packets without an Ethernet header") as caught:
+        done(both, TABLES, WITH_TUNNEL, "xdp")
+    assert caught.value.exit_code == 69
+    assert both.log == []
+
+
+@pytest.mark.parametrize("ipsec", [True, None])
+def test_auto_takes_nftables_where_ipsec_is_in_use(ipsec: bool | None) -> None:  # noqa: FBT001
+    """Or where nobody can say. A named xdp stays; the status tells of it."""
+    both = Both()
+    selection = dataclasses.replace(BOTH, ipsec=ipsec)
+    assert "xdp stages 7" not in done(both, TABLES, selection, "auto")
+    assert both.log[-1] == "xdp retires"
+    assert "xdp stages 7" in done(both, TABLES, selection, "xdp")
+
+
+PORT = resolve(["eth0"], (Link(2, "eth0", master=3), Link(3, "br0", "bridge")))
+
+
+def test_no_change_leaves_an_interface_to_nobody() -> None:
+    """A port of a bridge that xdp judges stays with it, where nftables could not: refused, with all as it was."""
+    for rules, engine in ((REJECTING, "auto"), (TABLES, "nftables")):
+        both = Both()
+        both.xdp.numbers = (2,)
+        with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of br0"):
+            done(both, rules, PORT, engine)
+        assert not any("switches" in line for line in both.log)
+    # Where the bridge is judged too, or xdp has not judged the port before, nothing is taken away.
+    both = Both()
+    both.xdp.numbers = (2,)
+    done(both, REJECTING, resolve(["eth0", "br0"], PORT.links), "auto")
+    assert "nft switches eth0 br0" in both.log
+    both.xdp.numbers = ()
+    done(both, REJECTING, PORT, "auto")
+    assert "nft switches eth0" in both.log
+
+
+@pytest.mark.parametrize("rules", [PLAIN, REJECTING])
+def test_auto_does_not_try_what_cannot_be(rules: Ruleset) -> None:
+    """Without tables, or with a service that rejects, everything is nftables from the start."""
+    both = Both()
+    assert done(both, rules, BOTH, "auto") == ["nft stages 7", "nft switches eth0 eth1", "nft finishes", "xdp retires"]
+
+
+def test_auto_moves_on_where_xdp_cannot_work() -> None:
+    """A named xdp does not."""
+    both = Both()
+    both.xdp.failing = {"probe": UnavailableError("no bpffs")}
+    assert done(both, TABLES, BOTH, "auto")[0] == "nft stages 7"
+    with pytest.raises(UnavailableError, match="no bpffs"):
+        done(both, TABLES, BOTH, "xdp")
+    assert both.log == []
+
+
+def test_a_failure_of_one_undoes_both() -> None:
+    """Whichever step fails, nothing is left half done."""
+    for step in ("stages", "switches"):
+        both = Both()
+        both.nftables.failing = {step: ApplyError("broken on purpose")}
+        with pytest.raises(ApplyError, match="broken on purpose"):
+            done(both, TABLES, PATTERN, "auto")
+        assert both.log[-1] == "xdp undoes"
+        assert not any("finishes" in line for line in both.log)
+
+
+def test_a_guard_that_cannot_be_had_is_done_without() -> None:
+    """Without nf_tables xdp judges what is there, and the report says what nobody watches for."""
+    both = Both()
+    both.nftables.failing = {"stages": UnavailableError("no nf_tables")}
+    report = apply(both, TABLES, 7, PATTERN, "auto")  # type: ignore[arg-type]  # as above
+    assert report.note == "nothing guards eth* until the next load: no nf_tables"
+    assert "xdp switches eth0 eth1" in both.log
+    both.xdp.refused = {"eth1": UnavailableError("too large")}
+    with pytest.raises(UnavailableError, match="no nf_tables"):
+        done(both, TABLES, PATTERN, "auto")
+
+
+def test_a_guard_of_rules_that_the_kernel_lacks_is_done_without() -> None:
+    """A kernel with nf_tables and without a kind of rule (ENOENT) is none that can guard; xdp judges what is there.
+    What it refuses for another reason, such as memory, fails the load: there the guard can be had.
+    """
+    both = Both()
+    both.nftables.failing = {"stages": RefusedError(errno.ENOENT, "add rule 1 to chain g7")}
+    report = apply(both, TABLES, 7, PATTERN, "auto")  # type: ignore[arg-type]  # as above
+    assert report.note.startswith("nothing guards eth* until the next load: the kernel refused to add rule 1 ")
+    assert "xdp switches eth0 eth1" in both.log
+    both.nftables.failing = {"stages": RefusedError(errno.ENOMEM, "add rule 1 to chain g7")}
+    with pytest.raises(RefusedError, match="ENOMEM"):
+        done(both, TABLES, PATTERN, "auto")
+    both.nftables.failing = {"stages": RefusedError(errno.ENOENT, "add rule 1 to chain g7")}
+    with pytest.raises(RefusedError, match="ENOENT"):
+        done(both, REJECTING, PATTERN, "auto")
+
+
+def test_named_xdp_needs_an_interface() -> None:
+    """One that is there: xdp attaches to interfaces, not to names."""
+    with pytest.raises(ApplyError, match="no interface matches ppp0"):
+        done(Both(), TABLES, Selection(("ppp0",), ("ppp0",)), "xdp")
