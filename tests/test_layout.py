@@ -13,7 +13,7 @@ KERNEL = ROOT / "tests" / "kernel"
 
 MAX_LINES = 450
 
-ONE_PLACE = {"--reuid=": "tests/users.py", "mount -t bpf bpf /sys/fs/bpf &&": "tests/bpffs.py"}
+ONE_PLACE = {"--reuid=": "tests/support/users.py", "mount -t bpf bpf /sys/fs/bpf &&": "tests/support/bpffs.py"}
 """How a test becomes another user, or gets a bpffs, wherever the tree lies and whatever the machine has mounted."""
 
 TESTED_ELSEWHERE = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from geodrop.data import bundled_database
 from tests.bench import daemon, databases, nftables_load, nftables_packets, small_allow, under_load, xdp, xdp_world4
 from tests.bench.report import show, write
-from tests.synthetic import synthetic_ruleset
+from tests.support.synthetic import synthetic_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

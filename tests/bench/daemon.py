@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.report import Row, median
-from tests.bpffs import own_mounts
-from tests.cli import Geodrop
-from tests.daemons import daemon
-from tests.namespaces import End, join, namespaces
+from tests.support.bpffs import own_mounts
+from tests.support.cli import Geodrop
+from tests.support.daemons import daemon
+from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.daemons import Daemon
+    from tests.support.daemons import Daemon
 
 ROUNDS = 7
 ENGINES = {"nft": "nftables", "xdp": "xdp"}

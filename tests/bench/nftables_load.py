@@ -16,7 +16,7 @@ from geodrop.nftables.netlink.wire import portions
 from geodrop.ruleset.model import Ruleset
 from tests.bench.nft_text import verdict_maps
 from tests.bench.report import Row, against, alternately, median
-from tests.namespaces import namespaces
+from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -13,7 +13,7 @@ from geodrop.ruleset.model import Ruleset
 from tests.bench.generator import SOURCES, Generator, receiving
 from tests.bench.nft_text import denied_addresses, plain_sets, synthetic_map
 from tests.bench.report import against, alternately, median
-from tests.namespaces import End, Namespace, join, namespaces
+from tests.support.namespaces import End, Namespace, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -16,12 +16,12 @@ from geodrop.ruleset.model import Ruleset
 from tests.bench.daemon import host
 from tests.bench.nftables_load import INTERFACE, load, timed
 from tests.bench.report import Row, against, alternately, median
-from tests.namespaces import namespaces, run
+from tests.support.namespaces import namespaces, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 ROUNDS = 5
 GAPS = 3

@@ -24,8 +24,8 @@ from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
 from tests.bench.report import Row, against, alternately, median, undisturbed
-from tests.bpffs import own_mounts, own_pins
-from tests.namespaces import End, join, namespaces
+from tests.support.bpffs import own_mounts, own_pins
+from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,8 +15,8 @@ from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.report import Row, against, alternately, median, undisturbed
 from tests.bench.xdp import ROUNDS, on_one_cpu, published
-from tests.bpffs import own_pins
-from tests.namespaces import namespaces
+from tests.support.bpffs import own_pins
+from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

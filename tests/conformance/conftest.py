@@ -10,16 +10,16 @@ import pytest
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.xdp.bcc_loader import BccLoader
 from geodrop.xdp.engine import XdpEngine
-from tests.bcc import require_bcc
-from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
 from tests.conformance.joined import JoinedEngine, JoinedExportedEngine, JoinedSavedEngine
 from tests.conformance.saved import SavedEngine
 from tests.conformance.thin import ThinEngine
 from tests.conformance.wire import Wire, make_wire
-from tests.databases import write_database
-from tests.namespaces import require
+from tests.support.bcc import require_bcc
+from tests.support.bpffs import own_pins
+from tests.support.databases import write_database
+from tests.support.namespaces import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,9 +18,9 @@ from geodrop.geo.database import Database
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.model import NO_CLASS, Embedding, Ruleset
-from tests.databases import write_database
 from tests.oracle.ladder import Oracle
 from tests.oracle.strategies import Case, cases
+from tests.support.databases import write_database
 
 if TYPE_CHECKING:
     from pathlib import Path

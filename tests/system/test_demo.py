@@ -17,7 +17,7 @@ import pytest
 from geodrop.demo.screen import WIDTH
 from geodrop.errors import PrivilegeError
 from geodrop.state.places import OWN_BPFFS, bpffs
-from tests.namespaces import require
+from tests.support.namespaces import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

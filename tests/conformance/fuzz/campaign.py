@@ -15,7 +15,6 @@ from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database as GeoDatabase
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.conftest import ENGINES
 from tests.conformance.fuzz.bench import INTERFACE, bench
@@ -24,8 +23,9 @@ from tests.conformance.fuzz.policies import POLICIES
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow
 from tests.conformance.fuzz.sides import ALLOWED, DENIED, Origin
 from tests.conformance.fuzz.verdicts import is_denied, passes
-from tests.databases import write_database
 from tests.oracle.ladder import Oracle
+from tests.support.bpffs import own_pins
+from tests.support.databases import write_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import Geodrop
-from tests.daemons import Daemon, daemon
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.daemons import Daemon, daemon
+from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 POLICY = """
 version: 1

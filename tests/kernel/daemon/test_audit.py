@@ -16,14 +16,14 @@ from geodrop.daemon.watch.watch import Watch
 from geodrop.engine.api import Difference
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.operations.load import load
-from tests.daemons import parts
-from tests.worlds import POLICY_US, packed
+from tests.support.daemons import parts
+from tests.support.worlds import POLICY_US, packed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.kernel.daemon.conftest import Host
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 @pytest.fixture

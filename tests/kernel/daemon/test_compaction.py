@@ -7,14 +7,14 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from tests.daemons import daemon
-from tests.databases import country, write_database
 from tests.kernel.daemon.conftest import POLICY
-from tests.synthetic import joined_ruleset
+from tests.support.daemons import daemon
+from tests.support.databases import country, write_database
+from tests.support.synthetic import joined_ruleset
 
 if TYPE_CHECKING:
-    from tests.daemons import Daemon
     from tests.kernel.daemon.conftest import Host
+    from tests.support.daemons import Daemon
 
 PATIENCE = 20.0
 CN = {f"1.{high}.{low}.0/24": country("CN") for high in range(10) for low in range(0, 250, 2)}

@@ -13,14 +13,14 @@ import pytest
 
 from geodrop.control import frame
 from geodrop.daemon.listener import PLACES
-from tests.daemons import daemon
 from tests.kernel.daemon.test_metrics import scrape
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.daemons import Daemon
     from tests.kernel.daemon.conftest import Host
+    from tests.support.daemons import Daemon
 
 AT_LAST = 60.0
 """Seconds for whatever has to happen, however busy the machine is."""

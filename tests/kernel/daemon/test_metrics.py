@@ -10,8 +10,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.cli import TIMEOUT
-from tests.daemons import daemon
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host

@@ -13,8 +13,8 @@ import pytest
 
 from geodrop.control import frame
 from geodrop.ruleset.container import MAX_OPENED
-from tests.cli import TIMEOUT
-from tests.daemons import Daemon, daemon, together
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import Daemon, daemon, together
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host

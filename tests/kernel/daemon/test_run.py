@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import TIMEOUT
-from tests.daemons import Daemon, daemon
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import Daemon, daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host

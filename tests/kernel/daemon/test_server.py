@@ -21,15 +21,15 @@ from geodrop.control.client import MONITOR
 from geodrop.daemon.listener import PLACES
 from geodrop.daemon.server import ControlRequest, ControlServer, bind
 from geodrop.errors import BusyError, ConfigError
-from tests.daemons import daemon
-from tests.users import as_user
+from tests.support.daemons import daemon
+from tests.support.users import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.daemons import Daemon
     from tests.kernel.daemon.conftest import Host
+    from tests.support.daemons import Daemon
 
 AT_LAST = 60.0
 """Seconds after which those who do not take their answers must have been cut off, however busy the machine is."""

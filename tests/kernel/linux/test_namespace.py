@@ -10,11 +10,11 @@ import pytest
 
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.linux.namespace import in_new_namespace
-from tests.namespaces import run
-from tests.users import as_user
+from tests.support.namespaces import run
+from tests.support.users import as_user
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_the_probe_sees_a_namespace_of_its_own(netns: Namespace) -> None:

@@ -13,7 +13,7 @@ from geodrop.linux import network_events
 from geodrop.linux.network_events import NetworkEvents
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_events(netns: Namespace) -> None:

@@ -13,10 +13,10 @@ from geodrop.errors import UnavailableError
 from geodrop.linux import rtnl
 from geodrop.linux.network import LOOPBACK_TYPE, Link, Route
 from geodrop.linux.rtnl import read_default_routes, read_links
-from tests.namespaces import namespaces
+from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_links(netns: Namespace) -> None:

@@ -10,7 +10,7 @@ from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import load
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Store
-from tests.namespaces import Namespace
+from tests.support.namespaces import Namespace
 from tests.unit.ruleset.test_model import META, pack
 
 

@@ -23,9 +23,9 @@ from geodrop.operations.load import apply_file, load, unload, what_is_loaded
 from geodrop.operations.repair import Baseline, check_share, inspect
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
-from tests.databases import country
-from tests.namespaces import Namespace
-from tests.worlds import HEAD, POLICY_CN, WORLD, packed
+from tests.support.databases import country
+from tests.support.namespaces import Namespace
+from tests.support.worlds import HEAD, POLICY_CN, WORLD, packed
 
 ASKED = ChangeRequest("repair", 0, why="nft (process 5)")
 

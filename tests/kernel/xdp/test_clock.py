@@ -18,7 +18,7 @@ from geodrop.xdp.engine import XdpEngine, present_clock
 from tests.conformance.frames import encode as packet_bytes
 from tests.kernel.xdp.judging import DROP, PASS, framed
 from tests.oracle.packet import Packet
-from tests.worlds import POLICY_CN, compiled
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.root
 

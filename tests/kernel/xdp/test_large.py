@@ -22,16 +22,16 @@ from geodrop.xdp.program_set import ProgramSet
 from geodrop.xdp.requirements import ENTRY_BYTES
 from tests.bench.xdp_programs import intervals
 from tests.conformance.frames import encode
-from tests.databases import country, write_database
 from tests.oracle.packet import Packet
-from tests.synthetic import synthetic_ruleset
-from tests.worlds import POLICY_CN, WORLD
+from tests.support.databases import country, write_database
+from tests.support.synthetic import synthetic_ruleset
+from tests.support.worlds import POLICY_CN, WORLD
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

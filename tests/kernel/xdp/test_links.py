@@ -13,12 +13,12 @@ from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import links
 from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
-from tests.traffic import Traffic
-from tests.worlds import POLICY_CN, POLICY_US, compiled
+from tests.support.bpffs import own_pins
+from tests.support.namespaces import End, PacketSender, join, namespaces
+from tests.support.traffic import Traffic
+from tests.support.worlds import POLICY_CN, POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 JUMBO = 9000
 

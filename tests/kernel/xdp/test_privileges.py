@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bpffs import own_pins
-from tests.namespaces import End, Namespace, join, namespaces
-from tests.users import NOBODY, as_user
-from tests.worlds import POLICY_CN, packed
+from tests.support.bpffs import own_pins
+from tests.support.namespaces import End, Namespace, join, namespaces
+from tests.support.users import NOBODY, as_user
+from tests.support.worlds import POLICY_CN, packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

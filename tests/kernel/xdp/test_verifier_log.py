@@ -22,7 +22,7 @@ from geodrop.xdp import verifier_log
 from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.libbpf_loader import OBJECTS, LibbpfLoader
 from tests.kernel.xdp.states import State
-from tests.worlds import POLICY_US, compiled
+from tests.support.worlds import POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

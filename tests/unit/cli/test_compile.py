@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from geodrop.ruleset.model import Ruleset
-from tests.cli import Geodrop
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
 
 POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 

@@ -5,7 +5,7 @@ import pytest
 from geodrop.config import Config, Source
 from geodrop.daemon.autoreload import Autoreload, look
 from geodrop.daemon.reload import Reload
-from tests.daemons import parts
+from tests.support.daemons import parts
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from geodrop.config import Config
 from geodrop.daemon import compaction
 from geodrop.daemon.reload import Reload
 from geodrop.errors import ApplyError
-from tests.daemons import parts
+from tests.support.daemons import parts
 
 if TYPE_CHECKING:
     import pytest

@@ -9,7 +9,7 @@ from geodrop.daemon.schedule import Schedule
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import DONE, Entry
 from geodrop.state.store import FOREVER, Store
-from tests.daemons import parts
+from tests.support.daemons import parts
 from tests.unit.ruleset.test_model import META, pack
 
 LOADED, STARTS = 1_700_000_000, 1_700_000_600

@@ -14,7 +14,7 @@ from geodrop.ruleset import container
 from geodrop.ruleset.first_boot import build_closed, is_closed
 from geodrop.ruleset.sealed import SEALS
 from geodrop.state.store import Intent, Store
-from tests.databases import country, write_database
+from tests.support.databases import country, write_database
 
 POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 

@@ -21,7 +21,7 @@ from geodrop.daemon.watch import tally, watch
 from geodrop.daemon.worker import Worker
 from geodrop.errors import ApplyError, BugError, DataError
 from geodrop.state.store import Store
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,8 +16,8 @@ from geodrop.errors import BusyError, PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
 from geodrop.report.status import Running
 from geodrop.state.store import Intent
-from tests.cli import TIMEOUT
-from tests.daemons import parts
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import parts
 
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))

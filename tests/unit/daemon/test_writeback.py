@@ -11,7 +11,7 @@ from geodrop.daemon.reload import Reload
 from geodrop.daemon.writeback import WriteBack
 from geodrop.errors import ApplyError
 from geodrop.state.store import FOREVER, Intent, Store
-from tests.daemons import parts
+from tests.support.daemons import parts
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from geodrop.engine.interfaces import (
     with_carried,
 )
 from geodrop.linux.network import Link, Network, Route
-from tests.namespaces import namespaces, require
+from tests.support.namespaces import namespaces, require
 
 LINKS = (
     Link(1, "lo"),

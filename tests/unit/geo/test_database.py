@@ -20,7 +20,7 @@ from geodrop.geo.metadata import read_metadata
 from geodrop.geo.partition import decode
 from geodrop.geo.section import UNREADABLE
 from geodrop.policy.countries import UNKNOWN, Region
-from tests.databases import BUILD_EPOCH, city, country, write_database
+from tests.support.databases import BUILD_EPOCH, city, country, write_database
 from tests.unit.geo.addresses import address_text
 
 if TYPE_CHECKING:

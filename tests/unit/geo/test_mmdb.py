@@ -15,7 +15,7 @@ from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
 from geodrop.geo.partition import BITS, decode
 from geodrop.geo.section import DataSection
-from tests.databases import ALIASES, write_database
+from tests.support.databases import ALIASES, write_database
 from tests.unit.geo.addresses import address_text
 from tests.unit.geo.mmdb_files import assembled, encoded, metadata, resized
 

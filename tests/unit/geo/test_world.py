@@ -27,7 +27,7 @@ from geodrop.geo.world import (
 from geodrop.policy.countries import UNKNOWN, Region, country_region
 from geodrop.policy.special import GLOBAL_UNICAST, embedding, is_special
 from geodrop.ruleset.model import Embedding
-from tests.databases import city, country, write_database
+from tests.support.databases import city, country, write_database
 from tests.unit.geo.addresses import address_text
 
 if TYPE_CHECKING:

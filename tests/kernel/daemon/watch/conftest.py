@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bpffs import own_mounts
-from tests.cli import Geodrop
-from tests.daemons import Daemon, daemon
-from tests.namespaces import End, join, namespaces
+from tests.support.bpffs import own_mounts
+from tests.support.cli import Geodrop
+from tests.support.daemons import Daemon, daemon
+from tests.support.namespaces import End, join, namespaces
 from tests.system.probes import Probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.kernel.daemon.conftest import Host
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 DENIED, ALLOWED = "1.0.0.9", "3.0.0.9"
 ADDRESS = "198.18.0.1"

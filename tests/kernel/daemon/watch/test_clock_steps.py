@@ -12,15 +12,15 @@ import pytest
 
 from geodrop import utc
 from geodrop.control.client import ask
-from tests.daemons import daemon
-from tests.emulated import COUNT, PATIENCE, arrivals
 from tests.kernel.daemon.watch.conftest import ADDRESS, ALLOWED, DENIED, watched
+from tests.support.daemons import daemon
+from tests.support.emulated import COUNT, PATIENCE, arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.kernel.daemon.watch.conftest import Edge
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.emulated
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 QUIET = 0.3
 

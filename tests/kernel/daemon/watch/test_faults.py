@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli import Geodrop
-from tests.daemons import daemon
 from tests.kernel.daemon.watch.conftest import ALLOWED, DENIED, watched
+from tests.support.cli import Geodrop
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

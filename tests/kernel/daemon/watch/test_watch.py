@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemons import daemon
 from tests.kernel.daemon.watch.conftest import ALLOWED, DENIED, watched
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.watch.conftest import Edge

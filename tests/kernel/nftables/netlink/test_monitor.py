@@ -17,7 +17,7 @@ from geodrop.nftables.netlink.connection import OWN_PORTS, OWN_PORTS_MASK, Conne
 from geodrop.nftables.netlink.monitor import Commit, CommitMonitor, muted
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 PROC_PID_INIT_INO = 0xEFFF_FFFC  # linux/proc_ns.h
 

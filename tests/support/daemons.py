@@ -18,12 +18,12 @@ from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
 from geodrop.daemon.tasks import Tasks
-from tests.cli import TIMEOUT, Done
+from tests.support.cli import TIMEOUT, Done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cli import Geodrop
+    from tests.support.cli import Geodrop
 
 
 class Daemon:

@@ -11,7 +11,7 @@ from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.databases import country, write_database
+from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
