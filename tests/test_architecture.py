@@ -110,7 +110,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             module = node.module or ""
-            # `from geodrop import messages` imports geodrop.messages; `from geodrop.errors import X` does not.
+            # `from geodrop import messages` imports geodrop.messages; `from geodrop.text import shown` does not.
             names = [f"{module}.{alias.name}" for alias in node.names] if module == "geodrop" else [module]
             yield from ((name, id(node) in for_types) for name in names)
 

@@ -37,7 +37,8 @@ def has_code(path: Path) -> bool:
 def homes_of_tests(source: Path) -> list[Path]:
     """Where the tests of a source file belong: geo/mmdb.py -> tests/unit/geo/test_mmdb.py.
 
-    One that is about little but the kernel may be tested there instead: tests/kernel/geo/test_mmdb.py.
+    One that is about little but the kernel may be tested there instead: nftables/walk.py has
+    tests/kernel/nftables/test_walk.py.
     """
     name = "init" if source.name == "__init__.py" else source.stem.strip("_")
     return [folder / source.relative_to(PACKAGE).parent / f"test_{name}.py" for folder in (UNIT, KERNEL)]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ExportedEngine:
-    """As much of dataplane.engine.Engine as stock nft offers, in the network namespace of the calling thread."""
+    """As much of engine.api.Engine as stock nft offers, in the network namespace of the calling thread."""
 
     name = "exported"
 

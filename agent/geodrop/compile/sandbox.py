@@ -72,7 +72,7 @@ class Answer(NamedTuple):
     """What a child answers: the exit code of the verb, what it said for people, and what it found.
 
     `text` is empty where the child had streams of the caller's to say it on. `change` is as
-    `compile.change.Change.as_json`, None where nothing was compared.
+    `compile.change.RulesetDiff.as_json`, None where nothing was compared.
     """
 
     exit: int

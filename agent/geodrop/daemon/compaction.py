@@ -1,4 +1,4 @@
-"""A while after a change, when nobody waits: a thin generation is followed by a whole one, and regions are counted."""
+"""A while after a change, when nobody waits: an overlay is followed by a whole generation, and regions are told apart."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RETRY = 600.0
 
 
 class Compaction:
-    """The task that does it. `soon` is to be called after each change."""
+    """The task that does it. `schedule` is to be called after each change."""
 
     def __init__(self, reload: Reload, parts: DaemonContext) -> None:
         self._reload, self._engine, self._log = reload, parts.engine, parts.log
@@ -32,7 +32,7 @@ class Compaction:
         self.schedule()  # what an earlier daemon has left
 
     def schedule(self) -> None:
-        """There may be a thin generation in force, or one that counts regions as `other`."""
+        """There may be an overlay in force, or one that counts regions as `other`."""
         self._changes += 1
         self._changed.set()
 

@@ -58,7 +58,7 @@ class Last:
 class Reload:
     """Reloads, one at a time. `config` is what is in force; `last` is None before the first.
 
-    They are quick ones; `settle` is what follows them. `doubt` says what was assumed in the place of agent.yaml, as
+    They are quick ones, which `compaction` follows. `doubt` says what was assumed in the place of agent.yaml, as
     long as it could not be read since the start.
     """
 

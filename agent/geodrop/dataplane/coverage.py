@@ -51,7 +51,7 @@ class Coverage:
 
 
 def read_coverage(configured: Sequence[str], engines: BothEngines, interfaces: Sequence[Interface]) -> Coverage:
-    """Of what is in force, as `Engines.observe` gave it; raises UnavailableError."""
+    """Of what is in force, as `BothEngines.observe` gave it; raises UnavailableError."""
     network = read_network()
     found = coverage(configured, network, interfaces, engines.exempt())
     programs = {one.name for one in interfaces if one.engine == "xdp"}

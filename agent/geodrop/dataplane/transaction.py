@@ -1,4 +1,4 @@
-"""Put both engines where a ruleset wants them, each on the interfaces that `assign` gives it, in one generation.
+"""Put both engines where a ruleset wants them, each on the interfaces that `place` gives it, in one generation.
 
     stage     both engines fill and check the generation beside the one in force; xdp is attached where it is to judge
     switch    xdp publishes, then nftables replaces its rules, which let pass what xdp judges from now on
@@ -47,7 +47,7 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
 
     The generation may be the one in force, if that was verified to hold this ruleset: then nothing is filled that is
     there already, and links and rules change as far as interfaces came, went or are refused. With `kept`, which finds
-    rulesets by digest, it may be a thin one on nftables (see nftables.thin).
+    rulesets by digest, it may be an overlay on nftables (see nftables.overlay).
 
     Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError, with all as it was before.
     """

@@ -1,4 +1,4 @@
-"""What a thin generation stands on (see `thin`): found in the kernel, and read back from it."""
+"""What an overlay stands on (see `overlay`): found in the kernel, and read back from it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SAMPLE = 64
 
 
 def found(before: Snapshot, current: InForce, ruleset: Ruleset, kept: Kept) -> Base | None:
-    """What a thin generation of this ruleset can stand on, with what differs; None if it has to be a whole one."""
+    """What an overlay for this ruleset can stand on, with what differs; None if it has to be a whole one."""
     base = _of(before, current.generation if current.base is None else current.base)
     old = kept(base.digest) if base else None
     if base is None or old is None:
@@ -60,7 +60,7 @@ def content(connection: Connection, map_: Map) -> list[Difference]:
 
 
 def differences(connection: Connection, together: Program) -> Iterator[Difference]:
-    """Compare some of what a thin generation and its base hold together.
+    """Compare some of what an overlay and its base hold together.
 
     The base was read back when it was filled, and nobody can have changed it since: the kernel refuses.
     """

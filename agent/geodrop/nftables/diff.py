@@ -103,7 +103,7 @@ def content(map_: Map, dumped: Sequence[memoryview]) -> list[Difference]:
 
 
 def two_contents(map_: Map, dumped: Sequence[memoryview], below: Sequence[memoryview]) -> list[Difference]:
-    """The same for a map of a thin generation and the one below it, which together should hold `map_.content`."""
+    """The same for a map of an overlay and the one below it, which together should hold `map_.content`."""
     width = map_.content.width
     in_no_map = str(map_.content.verdicts[-1])
     under = (

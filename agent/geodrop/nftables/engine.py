@@ -52,7 +52,7 @@ class StagedGeneration:
 
 
 class NftablesEngine:
-    """See dataplane.engine.Engine. `clock` gives the time in seconds since the epoch.
+    """See engine.api.Engine. `clock` gives the time in seconds since the epoch.
 
     `lost` are totals, by the name of the counter, that go on where counters are gone: packets and bytes.
     """
@@ -101,7 +101,7 @@ class NftablesEngine:
 
         Where nothing is in force everything passes, so what was filled is switched to first and read back then.
 
-        `kept` finds rulesets by their digest. Given that, the generation may be a thin one, if it differs from what is
+        `kept` finds rulesets by their digest. Given that, the generation may be an overlay, if it differs from what is
         in force by little; whoever gives it sees to it that a whole one follows.
         """
         seconds: dict[str, float] = {}

@@ -126,7 +126,7 @@ class Map:
 class Program:
     """Everything of one generation. `switch` are the base chain's rules: what puts it in force.
 
-    A thin one stands on the generation `base` (see `thin`). Read back, it is not known which of its intervals lie in
+    An overlay stands on the generation `base` (see `overlay`). Read back, it is not known which of its intervals lie in
     which of its two maps: then `content` of a map with one `below` is what both hold together, and `either` are the
     chains that elements of theirs may lead to. The kernel keeps a chain as long as an element leads to it.
     """

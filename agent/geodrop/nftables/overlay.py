@@ -1,11 +1,11 @@
-"""A thin generation: its maps hold what differs from the maps of a base, which stay and are asked second. Pure.
+"""An overlay: a generation whose maps hold what differs from those of a base, which stay and are asked second. Pure.
 
 Filling a map costs the kernel over 2 us an interval, so a change of a few regions or prefixes need not wait for the
 tens of thousands of intervals that it leaves as they are. Each packet pays for it with a lookup more, so whoever loads
-a thin generation has it followed by a whole one (dataplane.settle).
+an overlay has it followed by a whole generation (operations.compact).
 
-A base is never thin itself. Elements of its maps lead to its own chains, which therefore stay as well; what they do has
-not changed, or else the generation is not made thin.
+A base is never an overlay itself. Elements of its maps lead to its own chains, which therefore stay as well; what they do has
+not changed, or else no overlay is made.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Base:
 def delta(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | None:
     """What differs, for each of the base's maps that the new ruleset has a service for; None if there is none.
 
-    None as well if so much differs that a thin generation is not worth it. Embedded addresses always count as moved:
+    None as well if so much differs that an overlay is not worth it. Embedded addresses always count as moved:
     the chain that looks them up has to ask both generations' maps.
     """
     found = {}

@@ -32,7 +32,7 @@ TABLE_COMMENT = "geodrop: drops packets from regions that a service does not sup
 class InForce:
     """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself.
 
-    `base` is the generation that it stands on, if it is a thin one: its rules ask the maps of that one too. `regions`:
+    `base` is the generation that it stands on, if it is an overlay: its rules ask the maps of that one too. `regions`:
     of what counts as `other` its rules tell regions apart.
     """
 

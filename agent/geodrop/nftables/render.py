@@ -58,7 +58,7 @@ def build(  # noqa: PLR0913 - what a generation is made of
 ) -> Program:
     """Everything of one generation; `now`, in seconds since the epoch, is when it says that it was loaded.
 
-    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is a thin one. With
+    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is an overlay. With
     `regions` it has the maps that tell regions apart of what counts as `other`.
     """
     specs = entry.ordered(ruleset.meta.services)

@@ -86,7 +86,7 @@ class Walk:
         for rule in (rule for way in ways if way in self._chains for rule in self._chains[way].rules):
             match rule.expressions:
                 case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)):
-                    # A thin generation asks the maps of its base too.
+                    # An overlay asks the maps of its base too.
                     if version := sources.get(names.of_generation(name, generation)):
                         found[name] = Rule((*matches.family(version), source, VerdictMap(name)))
         return list(found.values())

@@ -4,7 +4,7 @@ A ruleset that is new is kept and its generation number spent before the kernel 
 and then the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that
 the kernel carries. Where the first two cannot be written nothing is changed.
 
-What brings back a ruleset that is kept already (pause, resume, rollback, repair, settle, a load of it), or takes all
+What brings back a ruleset that is kept already (pause, resume, rollback, repair, compact, a load of it), or takes all
 away, changes the kernel first. That must work on a full, read-only or failing disk, so nothing waits for it.
 
 Once the kernel has changed, nothing fails any more: what cannot be written is kept elsewhere and told; see
@@ -58,7 +58,7 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
 class OpenChange:
     """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
-    A `quick` one may end in a thin generation: for who has it settled afterwards. `origin` is one of state.history's.
+    With `quick`, the result may be an overlay on nftables; the caller must have it compacted. `origin` is one of state.history's.
     """
 
     def __init__(

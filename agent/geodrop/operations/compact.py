@@ -1,6 +1,6 @@
-"""Follow a thin generation by a whole one of the same ruleset, so that packets pay for one lookup again.
+"""Follow an overlay by a whole generation of the same ruleset, so that packets pay for one lookup again.
 
-The thin one was there to be quick (see nftables.thin); now there is time. Verdicts are the same before and after.
+The overlay was there to be quick (see nftables.overlay); now there is time. Verdicts are the same before and after.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def compact(config: Config) -> Observed | None:
     """What is in force after it; None if there was nothing to do.
 
-    For who holds the lock. Raises DataError where the ruleset is not kept, and what `Change.put` does.
+    For who holds the lock. Raises DataError where the ruleset is not kept, and what `OpenChange.apply` does.
     """
     if not BothEngines.here().nftables.is_thin():
         return None

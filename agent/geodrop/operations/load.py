@@ -65,7 +65,7 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
 ) -> Loaded:
     """Load a ruleset, from a file or already read; the caller holds the lock.
 
-    `quick` as for Change, `full` as for `put`. A load or reload that somebody asked for ends a rollback.
+    `quick` as for OpenChange, `full` as for OpenChange.apply. A load or reload that somebody asked for ends a rollback.
 
     Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
     with the old generation still in force.

@@ -49,7 +49,7 @@ def pause(config: Config, asked: ChangeRequest, until: int) -> Paused:
     """Drop nothing until a moment, in seconds since the epoch; `state.store.FOREVER` if no end is known.
 
     For who holds the lock. Raises NotEnforcingError when nothing is in force, DataError when its ruleset is not kept,
-    UnavailableError where xdp is asked for by name and cannot tell the time, and what `Change.put` does.
+    UnavailableError where xdp is asked for by name and cannot tell the time, and what `OpenChange.apply` does.
     """
     return _put(config, asked, until)
 

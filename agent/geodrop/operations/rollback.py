@@ -51,8 +51,8 @@ def roll_back(
 ) -> RolledBack:
     """Put the policy in force that was so many policies back, or with that generation, where packets are judged now.
 
-    For who holds the lock; `quick` as for Change. Raises NotEnforcingError when nothing is in force, DataError when
-    there was no such policy or it is no longer kept, and what `Change.put` does.
+    For who holds the lock; `quick` as for OpenChange. Raises NotEnforcingError when nothing is in force, DataError when
+    there was no such policy or it is no longer kept, and what `OpenChange.apply` does.
     """
     with open_change(config, asked, quick=quick) as change:
         selection, engine = change.in_place()

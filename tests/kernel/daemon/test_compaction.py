@@ -1,4 +1,4 @@
-"""A quick reload ends in a thin generation, and a while later in a whole one, without a word from anybody."""
+"""A quick reload ends in an overlay, and a while later in a whole generation, without a word from anybody."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ class Kernel:
         self.ruleset, self.wrong = ruleset, wrong
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """See dataplane.engine.Engine."""
+        """See engine.api.Engine."""
         return [
             [
                 KernelVerdict(one.service, one.verdict, "map m", would_drop=one.would_drop != (address == self.wrong))

@@ -1,4 +1,4 @@
-"""The control word as a number; the rest of programs.py is about the kernel and tested with the engine there."""
+"""The control word as a number; the rest of xdp/program_set.py is about the kernel and tested with the engine there."""
 
 from __future__ import annotations
 

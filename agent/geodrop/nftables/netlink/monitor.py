@@ -186,7 +186,7 @@ def _made_by(process: int, name: str) -> Commit:
 
 
 def _only_foreign_commits() -> list[socket_filter.Line]:
-    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.Connection`'s.
+    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.connection.Connection`'s.
 
     Loads are big-endian, message headers are in the machine's byte order: constants are turned round to match.
     """
