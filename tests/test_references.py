@@ -1,4 +1,7 @@
-"""What pages and docstrings name exists: files, modules, functions, classes. Decisions and the changelog tell history."""
+"""What pages, docstrings and comments name exists: files, modules, functions, classes.
+
+Decision records and the changelog tell history and are left out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,9 @@ SOURCE_FILE = re.compile(r"(?<![\w./*-])((?:[\w-]+/)*[\w-]+\.(?:py|h|c))(?::([A-
 DOTTED = re.compile(r"(?<![\w./*@-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?![\w./*-]*\w)")
 IMPORTED = re.compile(r"\bfrom ((?:geodrop|tests)(?:\.\w+)*) import (\w+(?:, \w+)*)")
 
-FOREIGN_HEADER = re.compile(r"(?:asm|asm-generic|bpf|drivers|include|kernel|libnftnl|linux|net|sys)/[\w/]+\.[hc]|(?:bpf_helpers|sysexits|udata)\.h")
+FOREIGN_HEADER = re.compile(
+    r"(?:asm|asm-generic|bpf|drivers|include|kernel|libnftnl|linux|net|sys)/[\w/]+\.[hc]|(?:bpf_helpers|sysexits|udata)\.h"
+)
 """Headers and sources of the kernel and of libraries, which docstrings name as their source."""
 
 KEYS = {path for keys in (config.KEYS, parse.KEYS) for path, _ in paths(keys)}
@@ -134,7 +139,7 @@ def home(name: str) -> Path | None:
 
 
 def defines(path: Path, name: str) -> bool:
-    """Whether a source file has a definition of this name: a function, a class, one of its methods, or a function of C."""
+    """Whether a source file has a definition of this name: a function, a class, a method, a function of C."""
     if path.suffix != ".py":
         return re.search(rf"^[^\n/*#]*\b{name}\(", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
     node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))

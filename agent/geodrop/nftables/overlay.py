@@ -4,8 +4,8 @@ Filling a map costs the kernel over 2 us an interval, so a change of a few regio
 tens of thousands of intervals that it leaves as they are. Each packet pays for it with a lookup more, so whoever loads
 an overlay has it followed by a whole generation (operations.compact).
 
-A base is never an overlay itself. Elements of its maps lead to its own chains, which therefore stay as well; what they do has
-not changed, or else no overlay is made.
+A base is never an overlay itself. Elements of its maps lead to its own chains, which therefore stay as well. If what
+these chains do has changed, no overlay is made.
 """
 
 from __future__ import annotations

@@ -58,7 +58,8 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
 class OpenChange:
     """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
-    With `quick`, the result may be an overlay on nftables; the caller must have it compacted. `origin` is one of state.history's.
+    With `quick`, the result may be an overlay on nftables, and the caller must have it compacted. `origin` is one of
+    state.history's.
     """
 
     def __init__(
