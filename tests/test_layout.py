@@ -75,6 +75,15 @@ def test_the_list_of_exceptions_is_true() -> None:
     assert set(TESTED_ELSEWHERE) <= {str(source.relative_to(PACKAGE)) for source in SOURCES}
 
 
+def test_every_folder_of_the_package_holds_code() -> None:
+    """What a move left behind is found: a link that leads nowhere, an object built where nothing looks for it."""
+    folders = {path.parent for path in PACKAGE.rglob("*") if path.is_file() and path.parent.name != "__pycache__"}
+    without = {path for path in folders if not (path / "__init__.py").is_file()}
+    source = PACKAGE / "xdp" / "source"
+    assert {path for path in without if not path.is_relative_to(source)} == set()
+    assert source.resolve() == ROOT / "bpf"
+
+
 @pytest.mark.parametrize(("text", "home"), ONE_PLACE.items())
 def test_what_depends_on_the_machine_is_in_one_place(text: str, home: str) -> None:
     """A test that goes its own way works on the machine it was written on, and not in a checkout in /root."""
