@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 
 BASE = {"errors", "inputs", "linux", "text", "utc"}
 """The rooms that know nothing of geodrop's own: any room above them may import them."""
@@ -192,6 +194,36 @@ def test_the_table_has_no_cycle() -> None:
         assert free, f"these import each other: {sorted(left)}"
         for name in free:
             del left[name]
+
+
+def the_house() -> tuple[list[list[str]], list[tuple[list[str], str]]]:
+    """What design.md says of the rooms: the lines of the picture, and of the table; each room under its name here."""
+    _, _, section = DESIGN.read_text(encoding="utf-8").partition("## The house\n")
+    _, picture, table = section.partition("\n## ")[0].split("```")
+    lines = [
+        [name.strip("/").removesuffix(".py") for name in re.findall(r"\w+(?:/|\.py)", line)]
+        for line in picture.splitlines()
+    ]
+    rows = [row.split(" | ") for row in re.findall(r"^\| (`.+) \|$", table, re.MULTILINE)]
+    return lines, [(re.findall(r"`(\w+)(?:/|\.py)`", names), needs) for names, _, needs in rows]
+
+
+def test_the_picture_shows_the_house() -> None:
+    """It has every room once, and each room imports only what stands below it."""
+    lines, _ = the_house()
+    height = {name: number for number, line in enumerate(lines) for name in line}
+    assert sorted(name for line in lines for name in line) == sorted(ROOMS.keys() - {"__main__"})
+    assert not [(one, other) for one in height for other in ROOMS[one] if height[other] <= height[one]]
+
+
+def test_the_table_of_the_rooms_is_true() -> None:
+    """It has every room once, and a room may import what it is said to rest on."""
+    _, rows = the_house()
+    assert sorted(name for names, _ in rows for name in names) == sorted(ROOMS.keys() - {"__main__"})
+    for names, needs in rows:
+        for name in names:
+            said = set(re.findall(r"\w+", needs)) & (ROOMS.keys() | LIBRARIES.keys())
+            assert said <= ROOMS[name] | {library for library, rooms in LIBRARIES.items() if name in rooms} | {"yaml"}
 
 
 @pytest.mark.parametrize("verb", PRIVILEGED)

@@ -40,6 +40,19 @@ def test_links_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_each_word_of_the_glossary_is_there_once() -> None:
+    """In the order of the alphabet, each with the file where it lives, and what is in italics has a line of its own."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|`]+) \| ([^|]+) \| `([^`]+)` \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n|") - 2
+    words = [word for word, _, _ in rows]
+    assert words == sorted(set(words), key=str.casefold)
+    for _, meaning, home in rows:
+        assert (DOCS.parent / "agent" / "geodrop" / home).is_file(), home
+        for used in re.findall(r"\*([^*]+)\*", meaning):
+            assert {used, used.removesuffix("s")} & set(words), used
+
+
 def test_each_promise_of_security_names_its_tests() -> None:
     """Each row of each table, by whole paths of files that are there and hold tests or the cases of one."""
     page = (DOCS.parent / "SECURITY.md").read_text(encoding="utf-8")

@@ -134,8 +134,8 @@ def code() -> Code:
 
 
 def home(name: str) -> Path | None:
-    """The file that is meant, named from the top of the tree or from agent/geodrop/."""
-    return next((path for path in (ROOT / name, PACKAGE / name) if path.is_file()), None)
+    """The file that is meant, named from the top of the tree, from agent/geodrop/ or from tests/."""
+    return next((path for path in (ROOT / name, PACKAGE / name, ROOT / "tests" / name) if path.is_file()), None)
 
 
 def defines(path: Path, name: str) -> bool:
@@ -159,14 +159,15 @@ def defines(path: Path, name: str) -> bool:
 
 
 def missing(text: str, *, prose: bool) -> Iterator[str]:
-    """What a text names that is not there. In the `prose` of a page only what stands in backticks names anything."""
-    places = IN_BACKTICKS.findall(re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)) if prose else [text]
-    for place in places:
-        for name, inside in SOURCE_FILE.findall(place):
-            path = home(name)
-            foreign = FOREIGN_HEADER.fullmatch(name) and path is None
-            if not foreign and (path is None or (inside and not defines(path, inside))):
-                yield f"{name}:{inside}" if inside else name
+    """What a text names that is not there. In the `prose` of a page only what stands in backticks may be a module."""
+    if prose:
+        text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for name, inside in SOURCE_FILE.findall(text):
+        path = home(name)
+        foreign = FOREIGN_HEADER.fullmatch(name) and path is None
+        if not foreign and (path is None or (inside and not defines(path, inside))):
+            yield f"{name}:{inside}" if inside else name
+    for place in IN_BACKTICKS.findall(text) if prose else [text]:
         for dotted in DOTTED.findall(place):
             file = dotted.rpartition(".")[2] in EXTENSIONS
             if not file and dotted not in KEYS | NOT_CODE.keys() and code().has(dotted) is False:
@@ -197,3 +198,13 @@ def test_pages_name_what_exists(page: Path) -> None:
 def test_docstrings_name_what_exists(path: Path) -> None:
     """So does a docstring or a comment, which outlives what it names as easily."""
     assert not [name for text in explanations(path) for name in missing(text, prose=False)]
+
+
+def test_paths_that_are_given_to_commands_exist() -> None:
+    """What the Makefile and the tests hand to pytest and others is there."""
+    given = set(re.findall(r"(?<![\w/.-])tests/[\w/.*-]+", (ROOT / "Makefile").read_text(encoding="utf-8")))
+    for path in SOURCES:
+        strings = (one.value for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.Constant))
+        given.update(one for one in strings if isinstance(one, str) and re.fullmatch(r"tests/[\w/.*-]+", one))
+    assert {"tests/system/test_install.py", "tests/conformance/test_engines.py"} <= given
+    assert not {name for name in given if not any(ROOT.glob(name.rstrip("/")))}
