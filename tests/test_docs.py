@@ -53,6 +53,17 @@ def test_each_word_of_the_glossary_is_there_once() -> None:
             assert {used, used.removesuffix("s")} & set(words), used
 
 
+def test_the_four_ways_name_every_step() -> None:
+    """A stranger finds each way by files and names in them, which tests/test_references.py finds to exist."""
+    text = (DOCS / "development.md").read_text(encoding="utf-8")
+    _, *ways = text.partition("## Four ways")[2].partition("\n## ")[0].split("\n### ")
+    assert [way.split()[:2] for way in ways] == [["Where", "a"], ["Where", "a"], ["Where", "a"], ["Where", "an"]]
+    for way in ways:
+        steps = re.findall(r"^\d\. .+(?:\n   .+)*", way, re.MULTILINE)
+        assert steps
+        assert not [step for step in steps if not re.search(r"`[\w./]+\.(?:py|h|c):\w", step)]
+
+
 def test_each_promise_of_security_names_its_tests() -> None:
     """Each row of each table, by whole paths of files that are there and hold tests or the cases of one."""
     page = (DOCS.parent / "SECURITY.md").read_text(encoding="utf-8")

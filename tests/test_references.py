@@ -66,6 +66,7 @@ class Code:
     modules: dict[str, set[str]] = field(default_factory=dict)
     classes: dict[str, set[str]] = field(default_factory=dict)
     bases: dict[str, list[str]] = field(default_factory=dict)
+    known: dict[str, bool | None] = field(default_factory=dict)
 
     def add(self, module: str, tree: ast.Module) -> None:
         """Take in what a module and its classes define or import."""
@@ -77,6 +78,11 @@ class Code:
 
     def has(self, dotted: str) -> bool | None:
         """Whether something of this name exists; None if it does not begin like anything of ours."""
+        if dotted not in self.known:
+            self.known[dotted] = self._has(dotted)
+        return self.known[dotted]
+
+    def _has(self, dotted: str) -> bool | None:
         first, *rest = dotted.split(".")
         if first in self.classes:
             return len(rest) > 1 or self._is_attribute(first, rest[0])
