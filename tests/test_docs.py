@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geodrop.config import Config, load_config
 from geodrop.policy.parse import load_policy
+from geodrop.state.history import ORIGINS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -38,6 +39,13 @@ def test_links_lead_somewhere() -> None:
     for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_words_of_the_history_are_told() -> None:
+    """What an operator may find in it is what commands.md lists."""
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    told = re.findall(r"what brought it about \(([a-z, ]+)\)", page)
+    assert told == [", ".join(ORIGINS)]
 
 
 def test_each_word_of_the_glossary_is_there_once() -> None:

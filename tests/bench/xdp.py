@@ -19,12 +19,12 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from geodrop.xdp import layout as lay
 from geodrop.xdp import links
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
 from tests.bench.report import Row, against, alternately, median, undisturbed
 from tests.support.bpffs import own_mounts, own_pins
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The programs of bpf/bench.bpf.c, built and loaded, with addresses and tries filled."""
+"""The programs of tests/bench/bpf/bench.bpf.c, built and loaded, with addresses and tries filled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import platform
 import random
 import struct
 import subprocess
-from ctypes import byref, c_uint32
+from ctypes import byref, c_int, c_uint32, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,12 @@ HERE = Path(__file__).parent
 ADDRESSES = 1 << 16
 LOOKUPS = 16
 REPEAT = 1 << 16
+SIGNATURES = {
+    "bpf_map_update_batch": (c_int, c_void_p, c_void_p, c_void_p, c_void_p),
+    "bpf_map__fd": (c_void_p,),
+    "bpf_map__set_inner_map_fd": (c_void_p, c_int),
+}
+"""Arguments of functions of libbpf that only the bench calls (bpf/bpf.h, bpf/libbpf.h); each gives back an int."""
 
 Interval = tuple[int, int, int]
 """First and last address, and zone."""
@@ -39,6 +45,8 @@ class Bench:
         command = ["clang", "-O2", "-g", "-target", "bpf", f"-I{include}", f"-I{HERE.parents[1] / 'bpf'}"]
         subprocess.run([*command, "-c", str(HERE / "bpf" / "bench.bpf.c"), "-o", str(built)], check=True)
         library = libbpf.library()
+        for name, arguments in SIGNATURES.items():
+            getattr(library, name).argtypes = arguments
         self._object = library.bpf_object__open_file(os.fsencode(built), None)
         for name in ("tables", "policies"):
             libbpf.call("bpf_map__set_inner_map_fd", self._found("map", name), tables)

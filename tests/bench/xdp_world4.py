@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from geodrop.linux import libbpf
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.report import Row, against, alternately, median, undisturbed
 from tests.bench.xdp import ROUNDS, on_one_cpu, published
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:

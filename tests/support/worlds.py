@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geodrop.compile.build import compile_ruleset
+from geodrop.compile.build import build, identity
 from geodrop.geo.database import Database
+from geodrop.geo.world import regions
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
 from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from geodrop.policy.model import Policy
 
 WORLD = {
     "1.0.0.0/8": country("CN"),
@@ -41,6 +44,11 @@ def packed(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> bytes
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
     return compile_ruleset(parsed, [opened])
+
+
+def compile_ruleset(policy: Policy, databases: Sequence[Database]) -> bytes:
+    """As the compile child does it, without the child."""
+    return build(policy, regions(databases, policy.corrections), map(identity, databases))
 
 
 def _no_lists(name: str) -> bytes:

@@ -131,16 +131,10 @@ class Enforced(Protocol):
 
 
 class Engine(Enforced, Protocol):
-    """One engine, which can also be given a ruleset."""
+    """One engine, which may be asked whether it can work here."""
 
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
-
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Make the kernel match, atomically, verify by reading back, then remove the previous generation.
-
-        Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
-        """
 
 
 class Watched(Engine, Protocol):

@@ -23,10 +23,10 @@ from geodrop.engine.api import Interface
 from geodrop.engine.interfaces import select
 from geodrop.errors import UnavailableError
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.xdp.engine import XdpEngine
 from tests.conformance.frames import encode
 from tests.oracle.packet import Packet
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, PacketSender, join, mac_address, namespaces
 from tests.support.traffic import Traffic
 from tests.support.worlds import POLICY_CN, POLICY_US, compiled

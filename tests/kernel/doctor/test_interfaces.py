@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from geodrop.doctor import interfaces
 from geodrop.doctor.finding import MISSING, NOTE, OK
-from geodrop.xdp.engine import XdpEngine
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:

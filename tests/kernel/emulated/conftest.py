@@ -8,9 +8,9 @@ import pytest
 
 from geodrop.dataplane.both import BothEngines
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.xdp.engine import XdpEngine
 from tests.support.bpffs import own_pins
 from tests.support.emulated import Host
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import namespaces
 from tests.support.worlds import POLICY_CN, compiled
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, join, namespaces, require
 from tests.support.worlds import POLICY_CN, compiled
 

@@ -14,10 +14,11 @@ from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import encode
 from geodrop.xdp import engine as engine_module
-from geodrop.xdp.engine import XdpEngine, present_clock
+from geodrop.xdp.engine import present_clock
 from tests.conformance.frames import encode as packet_bytes
 from tests.kernel.xdp.judging import DROP, PASS, framed
 from tests.oracle.packet import Packet
+from tests.support.engines import XdpEngine
 from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
 from tests.conformance.frames import checksum
 from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, LOCAL, UDP, parsed
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import (
     ETH_P_8021AD,
     ETH_P_8021Q,

@@ -14,7 +14,6 @@ import pytest
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import layout as lay
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.lookup import keys
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench.generator import Generator
@@ -22,6 +21,7 @@ from tests.conformance.frames import encode
 from tests.kernel.xdp.judging import PASS, framed
 from tests.oracle.packet import Packet
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 
 if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset

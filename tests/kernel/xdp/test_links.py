@@ -12,10 +12,10 @@ import pytest
 from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import links
-from geodrop.xdp.engine import XdpEngine
 from tests.conformance.frames import encode
 from tests.oracle.packet import Packet
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, PacketSender, join, namespaces
 from tests.support.traffic import Traffic
 from tests.support.worlds import POLICY_CN, POLICY_US, compiled

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHILD = """
 import json, sys
 from pathlib import Path
-from geodrop.xdp.engine import XdpEngine
+from tests.support.engines import XdpEngine
 from geodrop.xdp.pins import Pins
 from geodrop.errors import GeodropError
 from geodrop.ruleset.model import Ruleset

@@ -12,10 +12,10 @@ import pytest
 
 from geodrop.errors import UnavailableError
 from geodrop.xdp.bcc_loader import SOURCE, BccLoader
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.layout import LAYOUT_VERSION
 from geodrop.xdp.libbpf_loader import LibbpfLoader
 from tests.support.bcc import require_bcc
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, join, namespaces, require
 
 if TYPE_CHECKING:

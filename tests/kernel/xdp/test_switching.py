@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
 from tests.bench.generator import Flood, Generator, received
 from tests.support.databases import country
+from tests.support.engines import XdpEngine
 from tests.support.worlds import POLICY_CN, POLICY_US, WORLD, compiled
 
 if TYPE_CHECKING:

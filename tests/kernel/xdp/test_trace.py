@@ -12,8 +12,8 @@ from geodrop.engine.probes import probes
 from geodrop.linux import libbpf
 from geodrop.xdp import layout as lay
 from geodrop.xdp import links
-from geodrop.xdp.engine import XdpEngine
 from tests.kernel.xdp.test_clock import FRAME
+from tests.support.engines import XdpEngine
 from tests.support.worlds import compiled
 from tests.unit.engine.test_probes import SERVICES
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp.engine import XdpEngine
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, join, namespaces
 from tests.support.traffic import Traffic
 from tests.support.users import NOBODY, as_user
@@ -41,7 +41,7 @@ from geodrop.dataplane import transaction
 from geodrop.dataplane.both import BothEngines
 from geodrop.engine.interfaces import select
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.xdp.engine import XdpEngine
+from tests.support.engines import XdpEngine
 from geodrop.xdp.pins import Pins
 from geodrop.errors import GeodropError
 from geodrop.ruleset.model import Ruleset

@@ -7,6 +7,7 @@ from pyroute2.netlink.nfnetlink import nftsocket
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.wire import NetlinkRequest
 
+NLA_F_NESTED = 0x8000  # linux/netlink.h
 pairs = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_size=8)
 
 
@@ -33,7 +34,7 @@ def test_a_length_of_nothing_ends_the_attributes() -> None:
 
 def test_the_nested_flag_is_no_part_of_the_type() -> None:
     """Others may set it."""
-    encoded = wire.attribute(3 | uapi.NLA_F_NESTED, b"x")
+    encoded = wire.attribute(3 | NLA_F_NESTED, b"x")
     assert list(wire.parse(memoryview(encoded))) == [3]
 
 
