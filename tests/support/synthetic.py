@@ -12,9 +12,8 @@ from geodrop.compile import nftables
 from geodrop.compile.build import build
 from geodrop.geo.database import Database
 from geodrop.geo.partition import Partition, changes, distinct
-from geodrop.geo.world import regions
 from geodrop.policy.parse import load_policy
-from tests.support.worlds import compile_ruleset
+from tests.support.worlds import compile_ruleset, regions
 
 if TYPE_CHECKING:
     from pathlib import Path

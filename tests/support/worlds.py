@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.compile.build import build, identity
 from geodrop.geo.database import Database
-from geodrop.geo.world import regions
+from geodrop.geo.world import correct, uncorrected
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
 from tests.support.databases import country, write_database
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from geodrop.policy.model import Policy
+    from geodrop.geo.world import RegionMap
+    from geodrop.policy.model import Network, Policy
 
 WORLD = {
     "1.0.0.0/8": country("CN"),
@@ -44,6 +45,11 @@ def packed(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> bytes
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
     return compile_ruleset(parsed, [opened])
+
+
+def regions(databases: Sequence[Database], corrections: Mapping[Network, str]) -> RegionMap:
+    """The map that a policy is compiled against; raises DataError for databases that are not enough."""
+    return correct(uncorrected(databases), corrections)
 
 
 def compile_ruleset(policy: Policy, databases: Sequence[Database]) -> bytes:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.daemon.context import DaemonContext
-    from geodrop.operations.load import Loaded
+    from geodrop.operations.outcome import Outcome
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
@@ -143,7 +143,7 @@ class Reload:
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
-    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Loaded:
+    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Outcome:
         """On the engine's thread, so that whatever is done there next goes by the agent.yaml that is in force."""
         loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
         self._context.config = config
@@ -151,7 +151,7 @@ class Reload:
 
 
 def outcome(
-    loaded: Loaded, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
+    loaded: Outcome, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
 ) -> ReloadResult:
     """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
     before, after = loaded.before.generation, loaded.after.generation
@@ -186,5 +186,5 @@ def _note(config: Config, asked: ChangeRequest, failure: GeodropError) -> None:
         raise failure
 
 
-def _names(loaded: Loaded) -> str:
+def _names(loaded: Outcome) -> str:
     return ", ".join(loaded.after.names)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geodrop.config import Config
-    from geodrop.operations.load import Loaded
+    from geodrop.operations.outcome import Outcome
 
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
@@ -287,7 +287,7 @@ class Daemon:
             await asyncio.sleep(seconds)
 
 
-def take_over(config: Config) -> Loaded | None:
+def take_over(config: Config) -> Outcome | None:
     """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
 
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.

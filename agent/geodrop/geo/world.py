@@ -92,11 +92,6 @@ class RegionMap:
         )
 
 
-def regions(databases: Sequence[Database], corrections: Mapping[Network, str]) -> RegionMap:
-    """The map that a policy is compiled against; raises DataError for databases that are not enough."""
-    return correct(uncorrected(databases), corrections)
-
-
 def uncorrected(databases: Sequence[Database]) -> RegionMap:
     """What the databases say, whatever the policy; raises DataError for databases that are not enough.
 

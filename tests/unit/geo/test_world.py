@@ -21,13 +21,13 @@ from geodrop.geo.world import (
     TEREDO,
     Location,
     RegionMap,
-    regions,
     unite,
 )
 from geodrop.policy.countries import UNKNOWN, Region, country_region
 from geodrop.policy.special import GLOBAL_UNICAST, is_special
 from geodrop.ruleset.model import Embedding
 from tests.support.databases import city, country, write_database
+from tests.support.worlds import regions
 from tests.unit.geo.addresses import address_text, decode, embedding
 
 if TYPE_CHECKING:
