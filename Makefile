@@ -171,7 +171,7 @@ install: $(PACKER)/done $(if $(filter 1,$(XDP)),$(OBJECTS)) ## install or upgrad
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo
 
-bench: setup ## every figure beside its baseline, in one run; also into build/bench.json
+bench: setup ## every figure beside its baseline in one run, and which miss their targets; also into build/bench.json
 	$(AS_ROOT) $(BIN)/python -m tests.bench
 
 man: setup ## the reference's tables from the code, and the man pages into build/man
