@@ -12,6 +12,7 @@ override PACKER := build/packer
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
 
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV PYENV_VERSION PIP_USER PIP_TARGET PIP_PREFIX
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONNOUSERSITE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -64,6 +65,8 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 	@[ -x $(BIN)/python ] || $(SYSTEM_PYTHON) -m venv $(CURDIR)/.venv
 	@$(BIN)/pip install --quiet --require-hashes --only-binary :all: $(LOCKED:%=--requirement %)
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@# As pip does for a wheel. Where the environment forbids bytecode, every command would compile all that it imports.
+	@$(BIN)/python -m compileall -q agent/geodrop
 	@touch $@
 	@echo "Ready: $(BIN)/geodrop"
 
@@ -168,7 +171,7 @@ install: $(PACKER)/done $(if $(filter 1,$(XDP)),$(OBJECTS)) ## install or upgrad
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo
 
-bench: setup ## every figure beside its baseline, in one run; also into build/bench.json
+bench: setup ## every figure beside its baseline in one run, and which miss their targets; also into build/bench.json
 	$(AS_ROOT) $(BIN)/python -m tests.bench
 
 man: setup ## the reference's tables from the code, and the man pages into build/man

@@ -8,6 +8,7 @@ import platform
 import random
 import struct
 import subprocess
+import time
 from ctypes import byref, c_int, c_uint32, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ class Bench:
             libbpf.call("bpf_program__set_flags", self._found("program", name), libbpf.HAS_FRAGS)
         libbpf.call("bpf_object__load", self._object)
         libbpf.write_element(self.map("tables"), 0, tables.to_bytes(4, "little"))
+        self._prefixes: dict[str, tuple[bytes, bytes, int]] = {}
         self._memory = libbpf.map_memory(self.map("addresses"), ADDRESSES * 16)
         self._progress = libbpf.map_memory(self.map("progress"), 4096)
 
@@ -98,8 +100,9 @@ class Bench:
 
         return measure
 
-    def fill_tries(self, intervals: dict[int, list[Interval]]) -> None:
-        """The same prefixes as the tables have intervals."""
+    def prepare_tries(self, intervals: dict[int, list[Interval]]) -> None:
+        """Have the same prefixes as the tables have intervals."""
+        self._prefixes.clear()
         for family, some in intervals.items():
             keys, values, count = bytearray(), bytearray(), 0
             for first, last, zone in some:
@@ -107,10 +110,15 @@ class Bench:
                     keys += struct.pack("=I", length) + address.to_bytes(4 if family == 4 else 16, "big")
                     values += struct.pack("=I", zone + 1)
                     count += 1
-            given, worth, done = bytes(keys), bytes(values), c_uint32(count)
-            update = libbpf.library().bpf_map_update_batch
-            if update(self.map(f"trie{family}"), given, worth, byref(done), None):
+            self._prefixes[f"trie{family}"] = bytes(keys), bytes(values), count
+
+    def fill_tries(self) -> float:
+        """Put what was prepared into the tries; the seconds that the kernel took."""
+        before = time.perf_counter()
+        for name, (keys, values, count) in self._prefixes.items():
+            if libbpf.library().bpf_map_update_batch(self.map(name), keys, values, byref(c_uint32(count)), None):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return time.perf_counter() - before
 
     def _found(self, kind: str, name: str) -> int:
         return int(getattr(libbpf.library(), f"bpf_object__find_{kind}_by_name")(self._object, name.encode()))
