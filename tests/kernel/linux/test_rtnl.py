@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.errors import UnavailableError
-from geodrop.linux import rtnl
+from geodrop.linux import netlink
 from geodrop.linux.network import LOOPBACK_TYPE, Link, Route
 from geodrop.linux.rtnl import read_default_routes, read_links
 from tests.namespaces import namespaces
@@ -99,21 +100,14 @@ def test_default_routes(netns: Namespace, compatible: str) -> None:
     ]
 
 
-def test_a_dump_that_changed_meanwhile_is_asked_for_again(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is read half before and half after a change may lack an interface that was there all the time."""
+def test_what_keeps_changing_is_said(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interfaces that are never read in one piece are not told by halves."""
     del netns
-    real, asked = rtnl._answers, []
 
-    def answers(channel: socket.socket, sequence: int, wanted: rtnl.Wanted | None) -> tuple[list[memoryview], bool]:
-        asked.append(sequence)
-        found, whole = real(channel, sequence, wanted)
-        return found, whole and len(asked) > interruptions
+    def changes(*_: object) -> None:
+        raise netlink.NetlinkError(errno.EINTR)
 
-    monkeypatch.setattr(rtnl, "_answers", answers)
-    interruptions = 2
-    assert [link.name for link in read_links()] == ["lo"]
-    assert asked == [1, 2, 3]
-    interruptions = 100
+    monkeypatch.setattr(netlink.NetlinkSocket, "_dump_once", changes)
     with pytest.raises(UnavailableError, match="keep changing"):
         read_links()
 
