@@ -228,6 +228,7 @@ OPENS_BY_ITSELF = {
     "xdp/memory.py": "/proc",
     "doctor/bpf.py": "/proc",
     "linux/ipsec.py": "/proc",
+    "linux/namespace.py": "/proc",
     "linux/network_events.py": "/proc",
     "nftables/netlink/monitor.py": "/proc",
 }

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from geodrop.errors import UnavailableError
 from geodrop.linux import netlink
 from geodrop.linux.network import Link, Route, is_default
-from geodrop.linux.pyroute2_messages import RTM_GETLINK, RTM_GETROUTE, ifinfmsg, nlmsg, rtmsg
+from geodrop.linux.pyroute2_messages import RTM_GETLINK, RTM_GETROUTE, ifinfmsg, nlmsg, rtmsg_base
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,10 +38,17 @@ _MEMBER = struct.Struct("=I4x")
 """struct nexthop_grp: a nexthop's number, and its weight."""
 
 
-class RouteMessage(rtmsg):  # type: ignore[misc]  # pyroute2 has no types
-    """A route that may name a nexthop object, which pyroute2 0.9.7 leaves out."""
+class RouteMessage(rtmsg_base, nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """A route that may name a nexthop object, which pyroute2 0.9.7 leaves out.
 
-    nla_map = (*((number, *entry) for number, entry in enumerate(rtmsg.nla_map)), (RTA_NH_ID, "RTA_NH_ID", "uint32"))
+    It is made of what its rtmsg is made of, and not of rtmsg: a class that was used hands its table of attributes down,
+    and a class derived from it would never make its own.
+    """
+
+    nla_map = (
+        *((number, *entry) for number, entry in enumerate(rtmsg_base.nla_map)),
+        (RTA_NH_ID, "RTA_NH_ID", "uint32"),
+    )
 
 
 class NexthopMessage(nlmsg):  # type: ignore[misc]  # as above

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from pyroute2.netlink.rtnl.rtmsg import rtmsg
 
 from geodrop.errors import UnavailableError
-from geodrop.linux import netlink
+from geodrop.linux import netlink, rtnl
 from geodrop.linux.network import LOOPBACK_TYPE, Link, Route
-from geodrop.linux.rtnl import read_default_routes, read_links
+from geodrop.linux.rtnl import RouteMessage, read_default_routes, read_links
 from tests.namespaces import namespaces
 
 if TYPE_CHECKING:
@@ -98,6 +99,19 @@ def test_default_routes(netns: Namespace, compatible: str) -> None:
         Route(socket.AF_INET6, 5, (eth[5],)),
         Route(socket.AF_INET6, 254, (eth[2],)),
     ]
+
+
+def test_a_route_message_has_attributes_of_its_own() -> None:
+    """Nexthop objects are known also where pyroute2's own class was used before, which knows none of them."""
+    theirs = rtmsg()
+    theirs["header"] = {"type": 24, "flags": 0, "sequence_number": 1, "pid": 0}
+    theirs.encode()
+    sent = RouteMessage()
+    sent["attrs"] = [("RTA_NH_ID", 7)]
+    encoded = rtnl.request(sent, 24, 0)(1)
+    found = RouteMessage(encoded)
+    found.decode()
+    assert found.get_attr("RTA_NH_ID") == 7
 
 
 def test_what_keeps_changing_is_said(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
