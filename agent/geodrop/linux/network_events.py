@@ -83,8 +83,8 @@ def _links() -> dict[int, Link]:
 
 
 def _that_counts(link: Link) -> Link:
-    """Whether an interface is up changes nothing of where packets are judged."""
-    return replace(link, up=True)
+    """Whether an interface is up, its MTU and its program change nothing of where packets are meant to be judged."""
+    return replace(link, up=True, mtu=0, program=0)
 
 
 def _told_as_routes() -> bool:

@@ -94,6 +94,8 @@ def link_of(message: nlmsg_base) -> Link | None:
         hardware=message["ifi_type"],
         altnames=tuple(properties.get_attrs("IFLA_ALT_IFNAME")) if properties else (),
         up=bool(message["flags"] & 1),  # IFF_UP
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        program=_program(message.get_attr("IFLA_XDP")),
     )
 
 
@@ -119,6 +121,12 @@ def request(message: nlmsg_base, kind: int, flags: int) -> netlink.Encode:
         return bytes(message.data)
 
     return encode
+
+
+def _program(xdp: nlmsg_base | None) -> int:
+    """Natively and generically there may be one each; then the kernel names no program of the whole interface."""
+    names = ("IFLA_XDP_PROG_ID", "IFLA_XDP_DRV_PROG_ID", "IFLA_XDP_SKB_PROG_ID", "IFLA_XDP_HW_PROG_ID")
+    return next((number for name in names if xdp and (number := xdp.get_attr(name))), 0)
 
 
 def _is_default(message: memoryview) -> bool:

@@ -29,7 +29,7 @@ def test_links(netns: Namespace) -> None:
     told = json.loads(netns.run("ip", "-json", "link", "show"))
     assert [(link.index, link.name) for link in found] == [(one["ifindex"], one["ifname"]) for one in told]
     assert len(found) == 201
-    assert found[0] == Link(1, "lo", hardware=LOOPBACK_TYPE)
+    assert found[0] == Link(1, "lo", hardware=LOOPBACK_TYPE, mtu=65536)
     assert {link.kind for link in found[1:]} == {"veth"}
     # A veth's link is its peer, which it is not stacked on.
     assert {link.parent for link in found} == {0}
