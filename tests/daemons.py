@@ -14,10 +14,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from geodrop.config import Config
+from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
+from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.tasks import Tasks
+from geodrop.daemon.verbs import Verbs
+from geodrop.daemon.watch.watch import Watch
 from tests.cli import TIMEOUT, Done
 
 if TYPE_CHECKING:
@@ -124,7 +129,15 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
     return [Done(process.returncode, *said) for process, said in zip(started, outcomes, strict=True)]
 
 
-def parts() -> DaemonContext:
-    """What the parts of a daemon work with, in this process."""
+def daemon_context(config: Config | None = None) -> DaemonContext:
+    """What the tasks of a daemon share, in this process."""
     log, metrics = structlog.get_logger(), Metrics()
-    return DaemonContext(None, Notifier(), log, metrics, Tasks(log, metrics))
+    return DaemonContext(config or Config(), None, Notifier(), log, metrics, Tasks(log, metrics))
+
+
+def verbs(context: DaemonContext, last: Last | None = None) -> Verbs:
+    """What answers requests in a daemon of this context, whose last reload went like that."""
+    compaction = Compaction(context)
+    reload = Reload(context, compaction.schedule)
+    reload.last = last
+    return Verbs(context, reload, Watch(context, compaction.schedule), compaction)

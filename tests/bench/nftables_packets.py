@@ -65,7 +65,7 @@ def thin_rows(before: Path, after: Path) -> Iterator[Row]:
                     engine.apply(old, 1, [INTERFACE])
                     with engine.staged(new, 2, kept) as staged:
                         staged.switch(Scope((INTERFACE,)))
-                    if engine.is_thin() != (kept is not None):
+                    if engine.is_overlay() != (kept is not None):
                         raise RuntimeError("thin, or whole, where it should be the other")
             mine, baseline = alternately(ROUNDS, send_quick, send_whole)
         yield against(name, median(mine), "ns", "whole maps", median(baseline))

@@ -31,7 +31,7 @@ class ThinEngine(NftablesEngine):
         ):
             staged.switch(Scope(tuple(interfaces)))
         has_maps = any(len(section) for name, section in other.sections.items() if name.endswith("/targets"))
-        assert self.is_thin() == has_maps
+        assert self.is_overlay() == has_maps
         assert self.verify(ruleset) == []
         return ApplyReport(generation, staged.seconds, staged.note)
 

@@ -108,7 +108,7 @@ def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, thin_over: 
     kept = {ruleset.digest: ruleset for ruleset in thin_over}.get if generation % 5 else None
     with engine.staged(wanted, generation, kept) as staged:
         staged.switch(Scope(("eth0",)))
-    assert engine.is_thin() == (bool(thin_over) and generation % 5 > 0)
+    assert engine.is_overlay() == (bool(thin_over) and generation % 5 > 0)
 
 
 @pytest.fixture(params=["whole", "thin"])

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.daemon.context import DaemonContext
-    from geodrop.daemon.reload import Reload
     from geodrop.daemon.watch.watch import Watch
     from geodrop.engine.api import Difference
     from geodrop.ruleset.explain import Address
@@ -43,9 +42,9 @@ DAY = 86_400.0
 class Audit:
     """The task that reads."""
 
-    def __init__(self, reload: Reload, watch: Watch, parts: DaemonContext) -> None:
-        self._reload, self._watch = reload, watch
-        self._engine, self._log, self._metrics = parts.engine, parts.log, parts.metrics
+    def __init__(self, context: DaemonContext, watch: Watch) -> None:
+        self._context, self._watch = context, watch
+        self._kernel_worker, self._log, self._metrics = context.kernel_worker, context.log, context.metrics
         self._said_old = -DAY
 
     async def run(self) -> None:
@@ -70,18 +69,18 @@ class Audit:
         self._watch.events.audited(differences)
 
     async def _differences(self, part: int) -> list[Difference]:
-        config = self._reload.config
-        found = await self._engine.do(partial(check_share, config, part, PARTS), OWN)
-        addresses = await self._engine.do(lambda: list(of_each_denied(what_is_loaded(config)[2])), OWN)
+        config = self._context.config
+        found = await self._kernel_worker.do(partial(check_share, config, part, PARTS), OWN)
+        addresses = await self._kernel_worker.do(lambda: list(of_each_denied(what_is_loaded(config)[2])), OWN)
         for start in range(0, len(addresses), PIECE):
-            found += await self._engine.do(partial(_judge, config, addresses[start : start + PIECE]), OWN)
+            found += await self._kernel_worker.do(partial(_judge, config, addresses[start : start + PIECE]), OWN)
         return found
 
     async def _say_old(self) -> None:
         """One line a day about databases that are older than the policy allows."""
         if time.monotonic() - self._said_old < DAY:
             return
-        ruleset = (await self._engine.do(partial(what_is_loaded, self._reload.config), OWN))[2]
+        ruleset = (await self._kernel_worker.do(partial(what_is_loaded, self._context.config), OWN))[2]
         for problem in too_old(ruleset.meta, time.time()):
             self._said_old = time.monotonic()
             self._log.warning(problem, kind=Event.DATABASE_OLD)

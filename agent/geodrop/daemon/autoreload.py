@@ -19,11 +19,10 @@ from geodrop.operations.load import what_is_loaded
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from geodrop.config import Config
     from geodrop.daemon.context import DaemonContext
-    from geodrop.daemon.reload import Reload
 
 INTERVAL = 3.0
 
@@ -32,23 +31,21 @@ Seen = dict[str, "Identity | None"]
 
 
 class Autoreload:
-    """The task that looks at files."""
+    """The task that looks at files. `reload` reloads, and leaves it to the log and the status to say how that ended."""
 
-    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
-        self._reload, self._compiler, self._log = reload, parts.compiler, parts.log
+    def __init__(self, context: DaemonContext, reload: Callable[[], Awaitable[object]]) -> None:
+        self._context, self._compiler, self._log, self._reload = context, context.compiler, context.log, reload
         self._loaded: Mapping[str, Identity | None] = {}
         self._before: Mapping[str, Identity | None] = {}
 
     async def run(self) -> None:
         """For as long as the daemon lives."""
         while True:
-            if self._reload.config.watch:
-                seen = await self._compiler.do(partial(look, self._reload.config))
+            if self._context.config.watch:
+                seen = await self._compiler.do(partial(look, self._context.config))
                 if changed := self.changed(seen):
                     self._log.info("reloading, since files changed", kind=Event.FILES_CHANGED, files=" ".join(changed))
-                    # The log and the status say how it ended.
-                    with contextlib.suppress(GeodropError):
-                        await self._reload.ask(lambda _: None)
+                    await self._reload()
             else:
                 self._loaded = {}
             await asyncio.sleep(INTERVAL)

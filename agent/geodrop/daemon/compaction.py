@@ -13,7 +13,6 @@ from geodrop.operations.regions import tell_regions_apart
 
 if TYPE_CHECKING:
     from geodrop.daemon.context import DaemonContext
-    from geodrop.daemon.reload import Reload
 
 QUIET = 2.0
 """Seconds without another change: who makes one often makes the next."""
@@ -23,10 +22,10 @@ RETRY = 600.0
 
 
 class Compaction:
-    """The task that does it. `soon` is to be called after each change."""
+    """The task that does it. `schedule` is to be called after each change."""
 
-    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
-        self._reload, self._engine, self._log = reload, parts.engine, parts.log
+    def __init__(self, context: DaemonContext) -> None:
+        self._context, self._kernel_worker, self._log = context, context.kernel_worker, context.log
         self._changes = 0
         self._changed = asyncio.Event()
         self.schedule()  # what an earlier daemon has left
@@ -51,7 +50,7 @@ class Compaction:
     async def once(self) -> None:
         """What there is of it. If it fails, what is in force judges just as well, and there is time to try again."""
         try:
-            observed = await self._engine.do(lambda: compact(self._reload.config))
+            observed = await self._kernel_worker.do(lambda: compact(self._context.config))
             if observed:
                 self._log.info("the maps are whole again", kind=Event.MAPS_WHOLE, generation=observed.generation)
         except (GeodropError, OSError) as error:
@@ -60,7 +59,7 @@ class Compaction:
             self._again()
             return
         try:
-            if await self._engine.do(lambda: tell_regions_apart(self._reload.config), OWN):
+            if await self._kernel_worker.do(lambda: tell_regions_apart(self._context.config), OWN):
                 self._log.info("regions are told apart in the counters of nftables", kind=Event.REGIONS_APART)
         except BusyError:
             return  # what could not wait is followed by it too

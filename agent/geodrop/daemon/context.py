@@ -1,4 +1,4 @@
-"""What every part of the daemon works with."""
+"""What the tasks of the daemon share: the configuration in force, the threads that work, log, metrics, notifier."""
 
 from __future__ import annotations
 
@@ -8,26 +8,31 @@ from typing import TYPE_CHECKING
 from geodrop.daemon.worker import Worker
 
 if TYPE_CHECKING:
+    from geodrop.config import Config
     from geodrop.daemon.log import Logger
     from geodrop.daemon.metrics import Metrics
     from geodrop.daemon.notify import Notifier
     from geodrop.daemon.tasks import Tasks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DaemonContext:
-    """`engine` is the one thread that changes the kernel and the state directory, and reads what decides on a change.
+    """`config` is the agent.yaml in force; only a reload replaces it, on the kernel worker, together with the ruleset.
 
-    `compiler` waits for the compile child. `reader` reads for whoever asks, so that nobody waits for a change, and
-    `long_reader` reads what takes long.
+    `kernel_worker` is the one thread that changes the kernel and the state directory, and reads what decides on a
+    change. `compiler` waits for the compile child. `reader` reads for whoever asks, so that nobody waits for a change,
+    and `long_reader` reads what takes long. `doubt` says what was assumed in the place of agent.yaml, as long as it
+    could not be read since the start.
     """
 
+    config: Config
     config_path: str | None
     notifier: Notifier
     log: Logger
     metrics: Metrics
     tasks: Tasks
-    engine: Worker = field(default_factory=lambda: Worker("engine"))
+    doubt: str = ""
+    kernel_worker: Worker = field(default_factory=lambda: Worker("kernel"))
     compiler: Worker = field(default_factory=lambda: Worker("compiler"))
     reader: Worker = field(default_factory=lambda: Worker("reader"))
     long_reader: Worker = field(default_factory=lambda: Worker("long_reader"))

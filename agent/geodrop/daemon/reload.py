@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
-from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.event import Event
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.moves import moves
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.daemon.context import DaemonContext
-    from geodrop.operations.load import Loaded
+    from geodrop.operations.outcome import Outcome
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
@@ -56,18 +55,11 @@ class Last:
 
 
 class Reload:
-    """Reloads, one at a time. `config` is what is in force; `last` is None before the first.
+    """Reloads, one at a time; `last` is None before the first. `on_change` compacts the overlay one may leave."""
 
-    They are quick ones; `settle` is what follows them. `doubt` says what was assumed in the place of agent.yaml, as
-    long as it could not be read since the start.
-    """
-
-    def __init__(self, config: Config, parts: DaemonContext) -> None:
-        self.config = config
-        self.compaction = Compaction(self, parts)
+    def __init__(self, context: DaemonContext, on_change: Callable[[], None]) -> None:
         self.last: Last | None = None
-        self.doubt = ""
-        self._parts = parts
+        self._context, self._on_change = context, on_change
         self._maker = Maker()
         self._coalesced = Coalesced(self._reload)
         self._asked_by: list[int] = []
@@ -87,7 +79,7 @@ class Reload:
         """
         while True:
             await asyncio.sleep(REFRESH)
-            self._parts.compiler.start(partial(self._maker.wait, self.config))
+            self._context.compiler.start(partial(self._maker.wait, self._context.config))
 
     def close(self) -> None:
         """Let the waiting compile child go."""
@@ -96,54 +88,54 @@ class Reload:
     async def _reload(self, say: Callable[[str], None]) -> ReloadResult:
         def phase(text: str) -> None:
             say(text)
-            self._parts.notifier.status(f"reload: {text}")
+            self._context.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
         [uid, *_], self._asked_by = self._asked_by, []
-        self._parts.notifier.reloading("reload: reading agent.yaml")
+        self._context.notifier.reloading("reload: reading agent.yaml")
         try:
-            with self._parts.tasks.failing("reload"):
+            with self._context.tasks.failing("reload"):
                 outcome = await self._steps(phase, uid)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.problem)
-            self._parts.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
+            self._context.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
             said = "reload failed; what was in force still is"
-            self._parts.log.error(  # noqa: TRY400 - no bug
+            self._context.log.error(  # noqa: TRY400 - no bug
                 said, kind=Event.RELOAD_FAILED, reason=failure.message, code=failure.exit_code
             )
-            self._parts.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
+            self._context.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
             raise
         finally:
             # Not waited for: the next reload finds a child that has its imports done.
-            self._parts.compiler.start(partial(self._maker.wait, self.config))
+            self._context.compiler.start(partial(self._maker.wait, self._context.config))
         self.last = Last(time.time(), good=True, text=outcome.text)
         changed = "changed" if outcome.data["changed"] else "unchanged"
-        self._parts.metrics.reloaded(changed, time.perf_counter() - began, self.last.time)
-        self._parts.log.info("reload done", kind=Event.RELOADED, outcome=outcome.text)
-        self._parts.notifier.reloaded(outcome.text)
+        self._context.metrics.reloaded(changed, time.perf_counter() - began, self.last.time)
+        self._context.log.info("reload done", kind=Event.RELOADED, outcome=outcome.text)
+        self._context.notifier.reloaded(outcome.text)
         return outcome
 
     async def _steps(self, phase: Callable[[str], None], uid: int) -> ReloadResult:
         began = time.perf_counter()
         asked = ChangeRequest("reload", uid)
         try:
-            with self._parts.tasks.failing("reload"):
-                wanted = await self._parts.compiler.do(partial(load_config, self._parts.config_path))
-                self.doubt = ""
-                config = replace(wanted, **{name: getattr(self.config, name) for name in FIXED})
+            with self._context.tasks.failing("reload"):
+                wanted = await self._context.compiler.do(partial(load_config, self._context.config_path))
+                self._context.doubt = ""
+                config = replace(wanted, **{name: getattr(self._context.config, name) for name in FIXED})
                 phase("compiling")
-                made = await self._parts.compiler.do(partial(self._maker.make, config))
+                made = await self._context.compiler.do(partial(self._maker.make, config))
         except GeodropError as failure:
             # What fails from here on is written down by whoever changes the kernel.
-            await self._parts.engine.do(partial(_note, self.config, asked, failure))
+            await self._context.kernel_worker.do(partial(_note, self._context.config, asked, failure))
             raise
         compiled = time.perf_counter() - began
         try:
             phase("loading")
             asked = replace(asked, change=made.change["text"] if made.change else "")
-            loaded = await self._parts.engine.do(partial(self._apply, made.ruleset, config, asked))
+            loaded = await self._context.kernel_worker.do(partial(self._apply, made.ruleset, config, asked))
         finally:
-            self.compaction.schedule()
+            self._on_change()
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
         lines = [f"geodrop: warning: agent.yaml: {name} is taken over at the next start" for name in later]
         lines += [f"geodrop: warning: {warning}" for warning in loaded.warnings]
@@ -151,15 +143,15 @@ class Reload:
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
-    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Loaded:
+    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Outcome:
         """On the engine's thread, so that whatever is done there next goes by the agent.yaml that is in force."""
         loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
-        self.config = config
+        self._context.config = config
         return loaded
 
 
 def outcome(
-    loaded: Loaded, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
+    loaded: Outcome, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
 ) -> ReloadResult:
     """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
     before, after = loaded.before.generation, loaded.after.generation
@@ -194,5 +186,5 @@ def _note(config: Config, asked: ChangeRequest, failure: GeodropError) -> None:
         raise failure
 
 
-def _names(loaded: Loaded) -> str:
+def _names(loaded: Outcome) -> str:
     return ", ".join(loaded.after.names)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
+from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.event import Event
 from geodrop.daemon.exporter import open_exporter
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from geodrop.config import Config
-    from geodrop.operations.load import Loaded
+    from geodrop.operations.outcome import Outcome
 
 SELDOM = 600.0
 """Seconds between two tries of a first reload that has failed many times."""
@@ -79,27 +80,27 @@ class Daemon:
     """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
 
     def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
-        self._config, self._config_path = config, config_path
         log, metrics = open_log(), Metrics()
         self._tasks = Tasks(log, metrics)
-        parts = DaemonContext(config_path, Notifier(), log, metrics, self._tasks)
-        self._log, self._notifier, self._engine = parts.log, parts.notifier, parts.engine
-        self._reload = Reload(config, parts)
-        self._reload.doubt = doubt
-        self._watch = Watch(self._reload, parts)
+        context = DaemonContext(config, config_path, Notifier(), log, metrics, self._tasks, doubt)
+        self._context, self._config = context, config
+        self._log, self._notifier, self._kernel_worker = context.log, context.notifier, context.kernel_worker
+        compaction = Compaction(context)
+        self._reload = Reload(context, compaction.schedule)
+        self._watch = Watch(context, compaction.schedule)
         self._tending = {
             "watch": self._watch.run,
-            "audit": Audit(self._reload, self._watch, parts).run,
-            "schedule": Schedule(self._reload, parts).run,
-            "autoreload": Autoreload(self._reload, parts).run,
+            "audit": Audit(context, self._watch).run,
+            "schedule": Schedule(context).run,
+            "autoreload": Autoreload(context, self._reload_quietly).run,
             "compile child": self._reload.run,
-            "compact": self._reload.compaction.run,
+            "compact": compaction.run,
             "tally": self._watch.tally.run,
-            "writeback": WriteBack(self._reload, parts).run,
+            "writeback": WriteBack(context).run,
         }
-        verbs = Verbs(self._reload, self._watch, parts)
-        self._server = ControlServer(verbs.answer, parts.log, kind_of)
-        self._metrics = parts.metrics
+        verbs = Verbs(context, self._reload, self._watch, compaction)
+        self._server = ControlServer(verbs.answer, context.log, kind_of)
+        self._metrics = context.metrics
         self._verbs, self._scrapes = verbs, Scrapes(self._read_metrics)
 
     async def run(self) -> None:
@@ -109,7 +110,7 @@ class Daemon:
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.once("reload", self._reload_on_signal()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.once("reload", self._reload_quietly()))
         # Before anything is loaded: what happens from then on is looked at once that is done.
         self._watch.events.open()
         self._server.open(self._config.socket)
@@ -132,7 +133,7 @@ class Daemon:
             self._reload.close()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STOP_SECONDS):
-                    await self._engine.do(lambda: None)
+                    await self._kernel_worker.do(lambda: None)
             await self._tasks.close()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -178,8 +179,8 @@ class Daemon:
 
     async def _enforce(self) -> None:
         """What was in force or last good first, since that is quick; then what `source` says now."""
-        if self._reload.doubt:
-            self._log.error(self._reload.doubt, kind=Event.AGENT_DOUBTFUL)
+        if self._context.doubt:
+            self._log.error(self._context.doubt, kind=Event.AGENT_DOUBTFUL)
         self._notifier.status("looking at what is in force")
         store = Store(self._config.state)
         if store.intent().unloaded:
@@ -229,7 +230,7 @@ class Daemon:
             intent = Store(self._config.state).intent()
             if intent.unloaded or intent.rolled_back or last is not self._reload.last:
                 return
-            if await self._engine.do(self._lacks_xdp):
+            if await self._kernel_worker.do(self._lacks_xdp):
                 continue  # it need not compile again to find that out
             with contextlib.suppress(GeodropError):
                 await self._reload.ask(lambda _: None)
@@ -237,7 +238,7 @@ class Daemon:
     def _lacks_xdp(self) -> bool:
         """Whether agent.yaml asks for xdp by name, and it is still not to be had."""
         try:
-            config = load_config(self._config_path)
+            config = load_config(self._context.config_path)
         except GeodropError:
             return False
         if config.engine != "xdp":
@@ -251,7 +252,7 @@ class Daemon:
     async def _take_over(self) -> bool:
         """Whether something is in force after it."""
         try:
-            loaded = await self._engine.do(partial(take_over, self._config))
+            loaded = await self._kernel_worker.do(partial(take_over, self._config))
         except GeodropError as failure:
             said = "the last good ruleset could not be loaded"
             self._log.error(said, kind=Event.LAST_GOOD_FAILED, reason=failure.message)
@@ -267,13 +268,13 @@ class Daemon:
 
     async def _fall_back(self) -> bool:
         """What a boot would do: an older ruleset, for interfaces to come, or what `first_boot` says; False if open."""
-        booted = await self._engine.do(lambda: boot(self._config, by_me("boot"), time.time()))
+        booted = await self._kernel_worker.do(lambda: boot(self._config, by_me("boot"), time.time()))
         self._log.warning(booted.text, kind=Event.FELL_BACK)
         for warning in booted.warnings:
             self._log.warning(warning, kind=Event.FALL_BACK_WARNING)
         return booted.observed.generation > 0
 
-    async def _reload_on_signal(self) -> None:
+    async def _reload_quietly(self) -> None:
         # The log and the status say how it ended.
         with contextlib.suppress(GeodropError):
             await self._reload.ask(lambda _: None)
@@ -281,12 +282,12 @@ class Daemon:
     async def _prove_alive(self, seconds: float) -> None:
         """Ping the watchdog as long as the loop and the thread that does the work both answer."""
         while True:
-            await self._engine.do(lambda: None)
+            await self._kernel_worker.do(lambda: None)
             self._notifier.ping()
             await asyncio.sleep(seconds)
 
 
-def take_over(config: Config) -> Loaded | None:
+def take_over(config: Config) -> Outcome | None:
     """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
 
     What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.

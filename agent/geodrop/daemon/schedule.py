@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.daemon.context import DaemonContext
-    from geodrop.daemon.reload import Reload
     from geodrop.state.store import Intent
 
 INTERVAL = 5.0
@@ -37,15 +36,15 @@ Starts = dict[str, int]
 class Schedule:
     """The task that looks at the clock."""
 
-    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
-        self._reload, self._engine, self._log = reload, parts.engine, parts.log
+    def __init__(self, context: DaemonContext) -> None:
+        self._context, self._kernel_worker, self._log = context, context.kernel_worker, context.log
         self._read: tuple[Intent, float] | None = None
 
     async def run(self) -> None:
         """For as long as the daemon lives."""
         while True:
             try:
-                told = await self._engine.do(partial(self.once, time.time()))
+                told = await self._kernel_worker.do(partial(self.once, time.time()))
             except GeodropError as error:
                 self._log.error("the schedule cannot be kept", kind=Event.SCHEDULE_FAILED, reason=error.message)
                 told = []
@@ -58,7 +57,7 @@ class Schedule:
 
         Reads nothing but the intent while that is the same and no moment has come. Raises what `History.append` does.
         """
-        store = Store(self._reload.config.state)
+        store = Store(self._context.config.state)
         intent = store.intent()
         if self._read and self._read[0] == intent and now < self._read[1]:
             return []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
     from geodrop.daemon.arguments import Argument
+    from geodrop.daemon.compaction import Compaction
     from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.server import ControlRequest, Peer
@@ -56,12 +57,9 @@ class Verb:
 class Verbs:
     """Answers requests, by what the daemon consists of."""
 
-    def __init__(self, reload: Reload, watch: Watch, parts: DaemonContext) -> None:
-        self._reload = reload
-        self._watch = watch
-        self._engine, self._tasks = parts.engine, parts.tasks
-        self._reader, self._long_reader = parts.reader, parts.long_reader
-        self._log = parts.log
+    def __init__(self, context: DaemonContext, reload: Reload, watch: Watch, compaction: Compaction) -> None:
+        self._context, self._reload, self._watch, self._compaction = context, reload, watch, compaction
+        self._kernel_worker, self._log = context.kernel_worker, context.log
         self._reading_long: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
         """One read that takes long at a time for each user: his next one waits without taking anything."""
 
@@ -79,16 +77,16 @@ class Verbs:
 
     async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
         """The object of `status --json`, for whoever asks, or for metrics."""
-        problems = [*self._watch.problems(), *self._tasks.problems()]
+        problems = [*self._watch.problems(), *self._context.tasks.problems()]
         fields = self._watch.as_object()
         if last := self._reload.last:
             fields["last_reload"] = {"time": utc.moment(last.time), "good": last.good, "text": last.text}
             if not last.good:
                 problems.insert(0, f"the reload of {utc.moment(last.time)} failed: {last.text}")
-        elif self._reload.doubt:
-            problems.insert(0, self._reload.doubt)
+        elif self._context.doubt:
+            problems.insert(0, self._context.doubt)
         running = Running(fields, tuple(problems))
-        return await self._read(lambda: read_status(self._reload.config, running), request)
+        return await self._read(lambda: read_status(self._context.config, running), request)
 
     async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """The objects of `status --json` and `counters --json`, for metrics."""
@@ -104,11 +102,11 @@ class Verbs:
 
     async def verify(self, request: ControlRequest) -> Mapping[str, Any]:
         """Kernel against ruleset."""
-        return {"data": await self._read_long(read_verify(self._reload.config, **request.args), request)}
+        return {"data": await self._read_long(read_verify(self._context.config, **request.args), request)}
 
     async def explain(self, request: ControlRequest) -> Mapping[str, Any]:
         """A few addresses, of many that a command has."""
-        return {"data": await self._read_long(explain_some(self._reload.config, **request.args), request)}
+        return {"data": await self._read_long(explain_some(self._context.config, **request.args), request)}
 
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Policy and databases anew."""
@@ -117,7 +115,7 @@ class Verbs:
 
     async def unload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Nothing of ours in the kernel until the next reload."""
-        done = await self._at_once(lambda: remove_all(self._reload.config, _asked(request)), UNLOAD, "unload")
+        done = await self._at_once(lambda: remove_all(self._context.config, _asked(request)), UNLOAD, "unload")
         self._watch.tally.forget()
         self._log.warning("unloaded on request: nothing is dropped any more", kind=Event.UNLOADED)
         return {"data": {"removed": done.removed}, "warnings": list(done.warnings)}
@@ -125,31 +123,31 @@ class Verbs:
     async def pause(self, request: ControlRequest) -> Mapping[str, Any]:
         """Drop nothing until a moment."""
         until = request.args["until"]
-        done = await self._at_once(lambda: pause(self._reload.config, _asked(request), until), PAUSE, "pause")
-        self._reload.compaction.schedule()
+        done = await self._at_once(lambda: pause(self._context.config, _asked(request), until), PAUSE, "pause")
+        self._compaction.schedule()
         self._log.warning(done.text, kind=Event.PAUSED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def resume(self, request: ControlRequest) -> Mapping[str, Any]:
         """End a pause."""
-        done = await self._engine.do(partial(resume, self._reload.config, _asked(request)))
-        self._reload.compaction.schedule()
+        done = await self._kernel_worker.do(partial(resume, self._context.config, _asked(request)))
+        self._compaction.schedule()
         self._log.info(done.text, kind=Event.RESUMED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def rollback(self, request: ControlRequest) -> Mapping[str, Any]:
         """Go back to a policy that was in force before."""
         back, generation = request.args["back"], request.args["generation"]
-        job = partial(roll_back, self._reload.config, _asked(request), back, generation, quick=True)
-        done = await self._engine.do(job)
-        self._reload.compaction.schedule()
+        job = partial(roll_back, self._context.config, _asked(request), back, generation, quick=True)
+        done = await self._kernel_worker.do(job)
+        self._compaction.schedule()
         self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def history(self, request: ControlRequest) -> Mapping[str, Any]:
         """What was in force when."""
         count = min(request.args["count"], MAX_ENTRIES)
-        entries, problems = await self._read_long(read_history(self._reload.config, count), request)
+        entries, problems = await self._read_long(read_history(self._context.config, count), request)
         return {"data": {"entries": entries, "problems": problems}}
 
     async def _at_once(self, job: Callable[[], T], priority: int, what: str) -> T:
@@ -160,18 +158,18 @@ class Verbs:
             return job()
 
         underway.give_up(what)
-        return await self._engine.do(begin, priority)
+        return await self._kernel_worker.do(begin, priority)
 
     async def _read(self, job: Callable[[], T], request: ControlRequest | None = None) -> T:
         """Read something short, in the turn of whoever asked; without a request for the daemon itself."""
         if request is None:
-            return await self._reader.do(job, OWN)
-        return await self._reader.read(job, _priority(request), request.peer.uid)
+            return await self._context.reader.do(job, OWN)
+        return await self._context.reader.read(job, _priority(request), request.peer.uid)
 
     async def _read_long(self, work: Pieces[T], request: ControlRequest) -> T:
         """Read something long, piece by piece, in the turn of whoever asked; of one user one such reading at a time."""
         async with self._reading_long[request.peer.uid]:
-            return await self._long_reader.read_long(work, _priority(request), request.peer.uid)
+            return await self._context.long_reader.read_long(work, _priority(request), request.peer.uid)
 
 
 VERBS = {

@@ -13,7 +13,6 @@ from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from geodrop.daemon.context import DaemonContext
-    from geodrop.daemon.reload import Reload
 
 INTERVAL = 5.0
 
@@ -21,19 +20,19 @@ INTERVAL = 5.0
 class WriteBack:
     """The task that tries."""
 
-    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
-        self._reload, self._engine, self._log = reload, parts.engine, parts.log
+    def __init__(self, context: DaemonContext) -> None:
+        self._context, self._kernel_worker, self._log = context, context.kernel_worker, context.log
         self._told: tuple[str, ...] = ()
 
     async def run(self) -> None:
         """For as long as the daemon lives."""
         while True:
-            await self._engine.do(self.once, OWN)
+            await self._kernel_worker.do(self.once, OWN)
             await asyncio.sleep(INTERVAL)
 
     def once(self) -> None:
         """Try, and say what is not written, and that it is. Status says it as long as it is so."""
-        store = Store(self._reload.config.state)
+        store = Store(self._context.config.state)
         with contextlib.suppress(GeodropError):
             store.write_back()
         left = store.unwritten()

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from geodrop.engine.interfaces import Selection
     from geodrop.nftables.bases import Kept
     from geodrop.nftables.engine import StagedGeneration as OnNftables
+    from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.staged import StagedPrograms as OnXdp
 
@@ -42,17 +43,19 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
     selection: Selection,
     engine: str,
     kept: Kept | None = None,
+    counter_totals: Totals | None = None,
 ) -> ApplyReport:
     """Make both engines match a ruleset under `engine`: nftables, xdp or auto. A named one is never replaced.
 
     The generation may be the one in force, if that was verified to hold this ruleset: then nothing is filled that is
     there already, and links and rules change as far as interfaces came, went or are refused. With `kept`, which finds
-    rulesets by digest, it may be a thin one on nftables (see nftables.thin).
+    rulesets by digest, it may be an overlay on nftables (see nftables.overlay), whose counters go on from
+    `counter_totals` where they are gone.
 
     Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError, with all as it was before.
     """
     with ExitStack() as stack:
-        change = _Change(stack, engines, ruleset, generation, kept)
+        change = _Change(stack, engines, ruleset, generation, kept, counter_totals)
         unreadable = {} if engine == "nftables" else _unreadable(selection, engine)
         if engine != "nftables":
             change.stage_xdp(engine, selection)
@@ -103,14 +106,20 @@ def _nobody_is_left(plan: Placement, selection: Selection, attached: set[int]) -
 class _Change:
     """What is staged, and closed with `stack`. `unavailable` says why xdp cannot be used at all."""
 
-    def __init__(
-        self, stack: ExitStack, engines: BothEngines, ruleset: Ruleset, generation: int, kept: Kept | None
+    def __init__(  # noqa: PLR0913, PLR0917 - as `apply`
+        self,
+        stack: ExitStack,
+        engines: BothEngines,
+        ruleset: Ruleset,
+        generation: int,
+        kept: Kept | None,
+        counter_totals: Totals | None,
     ) -> None:
         self.unavailable = ""
         self.on_xdp: OnXdp | None = None
         self._on_nftables: OnNftables | None = None
         self._stack, self._engines, self._ruleset, self._generation = stack, engines, ruleset, generation
-        self._kept = kept
+        self._kept, self._counter_totals = kept, counter_totals
         self._note = ""
 
     def stage_xdp(self, engine: str, selection: Selection) -> None:
@@ -137,7 +146,7 @@ class _Change:
         """Fill nftables if the plan needs it. Where it only guards what may come, doing without is no failure."""
         if self._on_nftables or not plan.scope.names:
             return
-        staged = self._engines.nftables.staged(self._ruleset, self._generation, self._kept)
+        staged = self._engines.nftables.staged(self._ruleset, self._generation, self._kept, self._counter_totals)
         try:
             self._on_nftables = self._stack.enter_context(staged)
         except (UnavailableError, RefusedError) as error:

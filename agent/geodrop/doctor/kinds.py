@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.nftables import lookups, matches, readback, render, transport
-from geodrop.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule, Space
+from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink import messages
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.expressions import (
@@ -27,6 +27,7 @@ from geodrop.nftables.netlink.expressions import (
     jump,
 )
 from geodrop.nftables.transport import VISIBLE
+from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:

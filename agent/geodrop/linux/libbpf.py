@@ -9,7 +9,7 @@ import ctypes
 import functools
 import mmap
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from ctypes import POINTER, Structure, byref, c_char_p, c_int, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p, sizeof
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -18,7 +18,7 @@ from geodrop.linux.libc import LIBC
 from geodrop.linux.owner import adopt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ARRAY, PERCPU_ARRAY, ARRAY_OF_MAPS = 2, 6, 12  # enum bpf_map_type
 ATTACH_XDP = 37  # enum bpf_attach_type
@@ -311,6 +311,22 @@ def pin(fd: int, path: str) -> None:
 def get(path: str) -> int:
     """The descriptor of a pinned object."""
     return call("bpf_obj_get", path.encode())
+
+
+@contextmanager
+def closing(fd: int) -> Iterator[int]:
+    """A descriptor, closed with the body."""
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[int]:
+    """The descriptor of a pinned object, closed with the body; raises FileNotFoundError if it is not there."""
+    with closing(get(os.fspath(path))) as fd:
+        yield fd
 
 
 def map_info(fd: int) -> MapInfo:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.nftables.netlink import elements, messages
 from geodrop.nftables.netlink.uapi import KeyType
+from geodrop.ruleset.intervals import WIDTH
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Found = tuple[Element | None, Element | None]
     """The element that an address falls into, and the end behind it; None where there is none."""
 
-_WIDTH = {KeyType.IPV4_ADDR: 4, KeyType.IPV6_ADDR: 16}
+_WIDTH = {KeyType.IPV4_ADDR: WIDTH[4], KeyType.IPV6_ADDR: WIDTH[6]}
 
 
 class Answers:

@@ -10,6 +10,7 @@ from geodrop.engine.api import Difference
 from geodrop.nftables import names, overlay
 from geodrop.nftables.model import Surplus
 from geodrop.nftables.netlink import elements, expressions
+from geodrop.ruleset import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -111,11 +112,11 @@ def two_contents(map_: Map, dumped: Sequence[memoryview], below: Sequence[memory
         for (start, last), verdict in _decoded(below, width).items()
     )
     over = ((start, last + 1, verdict) for (start, last), verdict in _decoded(dumped, width).items())
-    held = ((start, behind, str(two or one)) for start, behind, one, two in overlay.side_by_side(under, over))
+    held = ((start, behind, str(two or one)) for start, behind, one, two in intervals.side_by_side(under, over))
     whole = _decoded([memoryview(piece) for piece in elements.lists(map_.content)], width)
     wanted = ((start, last + 1, verdict) for (start, last), verdict in whole.items())
     expected, found = (
-        {(start, behind - 1): verdict for start, behind, verdict in overlay.merged(some) if verdict != in_no_map}
+        {(start, behind - 1): verdict for start, behind, verdict in intervals.joined(some) if verdict != in_no_map}
         for some in (wanted, held)
     )
     return _explained(f"map {map_.header.name} over {map_.below}", expected, found, width)

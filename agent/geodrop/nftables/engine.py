@@ -52,16 +52,12 @@ class StagedGeneration:
 
 
 class NftablesEngine:
-    """See dataplane.engine.Engine. `clock` gives the time in seconds since the epoch.
-
-    `lost` are totals, by the name of the counter, that go on where counters are gone: packets and bytes.
-    """
+    """See engine.api.Engine. `clock` gives the time in seconds since the epoch."""
 
     name = "nftables"
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self.lost: Totals = {}
 
     def probe(self) -> None:
         """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
@@ -93,7 +89,9 @@ class NftablesEngine:
         return ApplyReport(generation, staged.seconds, staged.note)
 
     @contextlib.contextmanager
-    def staged(self, ruleset: Ruleset, generation: int, kept: Kept | None = None) -> Iterator[StagedGeneration]:
+    def staged(
+        self, ruleset: Ruleset, generation: int, kept: Kept | None = None, counter_totals: Totals | None = None
+    ) -> Iterator[StagedGeneration]:
         """A generation beside the one in force, read back; the body has it switched to.
 
         Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
@@ -101,8 +99,8 @@ class NftablesEngine:
 
         Where nothing is in force everything passes, so what was filled is switched to first and read back then.
 
-        `kept` finds rulesets by their digest. Given that, the generation may be a thin one, if it differs from what is
-        in force by little; whoever gives it sees to it that a whole one follows.
+        `kept` finds rulesets by their digest. Given that, the generation may be an overlay, if it differs from what is
+        in force by little; the caller must compact it. Counters that are gone go on from `counter_totals`, by name.
         """
         seconds: dict[str, float] = {}
         with Connection() as connection, contextlib.ExitStack() as undo:
@@ -120,7 +118,7 @@ class NftablesEngine:
                         self._delete_generations(connection, before, stays)
                     stays = {generation, *([base.generation] if base else [])}
                     undo.callback(self._discard, connection, filled, before)
-                    self._fill(connection, filled, before)
+                    self._fill(connection, filled, before, counter_totals or {})
             if filled and current:
                 with _timed(seconds, "verify"):
                     self._verify_filled(connection, filled, ruleset, base)
@@ -217,7 +215,7 @@ class NftablesEngine:
             found = readback.in_force(readback.read(connection))
         return found is not None and found.regions
 
-    def is_thin(self) -> bool:
+    def is_overlay(self) -> bool:
         """Whether what is in force stands on the maps of an older generation."""
         with Connection() as connection:
             found = readback.in_force(readback.read(connection))
@@ -293,8 +291,8 @@ class NftablesEngine:
             connection.transaction([messages.delete_table()])
         return True
 
-    def _fill(self, connection: Connection, new: Program, before: Snapshot | None) -> None:
-        for requests in portions(fill(new, before, self.lost), min(TRANSACTION, connection.capacity // 2)):
+    def _fill(self, connection: Connection, new: Program, before: Snapshot | None, totals: Totals) -> None:
+        for requests in portions(fill(new, before, totals), min(TRANSACTION, connection.capacity // 2)):
             underway.go_on()
             connection.transaction(requests)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from geodrop.nftables.model import Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink.expressions import Bitwise, Cmp, Payload, VerdictMap
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, PayloadBase
+from geodrop.ruleset import intervals
 from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:
@@ -98,10 +99,8 @@ def embedded_rules(embedding: Embedding, shards: Sequence[Shard]) -> tuple[Rule,
 
 
 def _bounds(part: Content) -> tuple[bytes, bytes]:
-    # The end is exclusive, and all zeroes for the end of the family: one less is right for both, modulo its size.
     width = part.width
-    last = (int.from_bytes(part.ends[-width:], "big") - 1) % (1 << 8 * width)
-    return bytes(part.starts[:width]), last.to_bytes(width, "big")
+    return bytes(part.starts[:width]), intervals.packed(intervals.last_before(part.ends[-width:]), width)
 
 
 def _complement(address: bytes) -> bytes:

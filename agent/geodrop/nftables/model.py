@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Expression, RuleVerdict
     from geodrop.nftables.netlink.uapi import KeyType
 
-WIDTH = {4: 4, 6: 16}
-"""Bytes of an address, by family."""
-
 
 class Space(Enum):
     """What the addresses of a map are. An IPv4 address inside an IPv6 one has a map of its own (see `lookups`)."""

@@ -16,13 +16,15 @@ from array import array
 from dataclasses import dataclass
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from geodrop.nftables import lookups, names
-from geodrop.nftables.model import WIDTH, Content, Space
+from geodrop.nftables.model import Content, Space
+from geodrop.ruleset import intervals
+from geodrop.ruleset.intervals import WIDTH
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from geodrop.nftables.model import Map
     from geodrop.ruleset.model import Ruleset, ServiceSpec, Target
@@ -114,7 +116,7 @@ def _delta(old: Ruleset, before: ServiceSpec, new: Ruleset, after: ServiceSpec, 
     gone, come = was - now, now - was
     if LARGEST * max(len(was), len(now)) > (LARGEST + 1) * (len(was) - len(gone)):
         return None
-    row, end = _row(width := WIDTH[family]), 1 << 8 * WIDTH[family]
+    row, end = _row(width := WIDTH[family]), intervals.size(WIDTH[family])
     embedded = tuple(array("H", [n]).tobytes() for n, target in enumerate(after.targets) if target.kind == "embedded")
     if embedded and family == 6:
         come |= {one for one in now if one.endswith(embedded)}
@@ -122,13 +124,17 @@ def _delta(old: Ruleset, before: ServiceSpec, new: Ruleset, after: ServiceSpec, 
         [(_number(start), _number(behind) or end, what) for start, behind, what in map(row.unpack, some)]
         for some in (gone, come)
     )
-    pieces = merged(
+    pieces = intervals.joined(
         (start, behind, no_map if says is None else says)
-        for start, behind, said, says in side_by_side(*both)
+        for start, behind, said, says in intervals.side_by_side(*both)
         if said != says
     )
-    starts, behinds, targets = zip(*pieces, strict=True) if pieces else ((), (), ())
-    return Content(width, _packed(starts, width), _packed(behinds, width), memoryview(array("H", targets)), ())
+    starts, ends, targets = bytearray(), bytearray(), array("H")
+    for start, behind, says in pieces:
+        starts += intervals.packed(start, width)
+        ends += intervals.packed(behind, width)
+        targets.append(says)
+    return Content(width, memoryview(starts).toreadonly(), memoryview(ends).toreadonly(), memoryview(targets), ())
 
 
 def _meaning(ruleset: Ruleset, target: Target) -> tuple[str, str, str | None]:
@@ -155,39 +161,4 @@ def _intervals(ruleset: Ruleset, service: str, family: int, meanings: Sequence[i
     return set(Struct(f"{size}s" * len(targets)).unpack(rows))
 
 
-def side_by_side(
-    one: Iterable[tuple[int, int, What]], other: Iterable[tuple[int, int, What]]
-) -> Iterator[tuple[int, int, What | None, What | None]]:
-    """The pieces into which the bounds of both cut the address space, ascending, with what each says there.
-
-    Intervals are the first address, the one behind the last, and what is said; disjoint within each, in any order.
-    """
-    edges: list[tuple[int, bool, int, Any]] = []
-    for side, intervals in ((0, one), (1, other)):
-        for start, behind, what in intervals:
-            edges += ((start, True, side, what), (behind, False, side, None))
-    edges.sort(key=lambda edge: edge[:2])  # at one address ends come first
-    here = 0
-    says: list[Any] = [None, None]
-    for address, _, side, what in edges:
-        if address > here and says != [None, None]:
-            yield here, address, says[0], says[1]
-        here, says[side] = address, what
-
-
-def merged(pieces: Iterable[tuple[int, int, What]]) -> list[tuple[int, int, What]]:
-    """Ascending intervals, joined where they touch and say the same."""
-    found: list[tuple[int, int, What]] = []
-    for start, behind, what in pieces:
-        if found and found[-1][1:] == (start, what):
-            found[-1] = (found[-1][0], behind, what)
-        else:
-            found.append((start, behind, what))
-    return found
-
-
 _number = partial(int.from_bytes, byteorder="big")
-
-
-def _packed(addresses: Iterable[int], width: int) -> memoryview:
-    return memoryview(b"".join((address % (1 << 8 * width)).to_bytes(width, "big") for address in addresses))

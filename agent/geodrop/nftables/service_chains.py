@@ -23,7 +23,7 @@ from geodrop.engine import control_traffic
 from geodrop.errors import DataError
 from geodrop.nftables import lookups, matches, names, taken
 from geodrop.nftables.lookups import KEY, Shard
-from geodrop.nftables.model import WIDTH, Chain, Content, Map, MapHeader, Rule, Space
+from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink.expressions import (
     ACCEPT,
     DROP,
@@ -36,6 +36,7 @@ from geodrop.nftables.netlink.expressions import (
     jump,
 )
 from geodrop.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE, protects
+from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import NO_CLASS, OTHER, Embedding
 
 if TYPE_CHECKING:

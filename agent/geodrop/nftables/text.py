@@ -30,6 +30,7 @@ from geodrop.nftables.netlink.expressions import (
     VerdictMap,
 )
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, MetaKey, PayloadBase, VerdictCode
+from geodrop.ruleset import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -133,10 +134,8 @@ def _intervals(part: Content, write: Callable[[bytes], str]) -> Iterator[str]:
     width = part.width
     for at in range(0, len(part.starts), width):
         start = bytes(part.starts[at : at + width])
-        # The end is exclusive, and all zeroes for the end of the family.
-        last = (int.from_bytes(part.ends[at : at + width], "big") - 1) % (1 << 8 * width)
-        end = last.to_bytes(width, "big")
-        yield write(start) if start == end else f"{write(start)}-{write(end)}"
+        last = intervals.packed(intervals.last_before(part.ends[at : at + width]), width)
+        yield write(start) if start == last else f"{write(start)}-{write(last)}"
 
 
 def _statement(part: Expression) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
 from geodrop.nftables import diff, names, readback, render
-from geodrop.nftables.netlink import expressions, messages
+from geodrop.nftables.netlink import messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -60,7 +60,6 @@ def take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> N
     """Delete it. A chain that the kernel calls goes with its rules: without them its policy alone would judge."""
     if not surplus:
         return
-    expressions.forget()
     called = [name for name in surplus.chains if snapshot.chains[name].hook]
     connection.transaction(
         itertools.chain(

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from geodrop.dataplane import transaction
 from geodrop.dataplane.both import BothEngines
@@ -34,8 +34,10 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.api import ApplyReport
     from geodrop.engine.interfaces import Selection
+    from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset
     from geodrop.state.history import Attempt
+    from geodrop.state.store import Intent
 
 
 UNATTENDED = ("boot", "repair", "compact")
@@ -58,7 +60,7 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
 class OpenChange:
     """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
 
-    A `quick` one may end in a thin generation: for who has it settled afterwards. `origin` is one of state.history's.
+    With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.history's.
     """
 
     def __init__(
@@ -70,22 +72,23 @@ class OpenChange:
         self.before = self.engines.observe()
         self.intent = store.intent()
 
-    def apply(
+    def apply(  # noqa: PLR0913 - what, where, by which engine, what else is wanted, how
         self,
         ruleset: Ruleset,
         selection: Selection,
         engine: str,
-        /,
+        wanted: Intent | None = None,
         *,
-        anew: bool = False,
+        rebuild: bool = False,
         full: bool = True,
-        **asked_for: Any,  # noqa: ANN401 - fields of Intent
+        counter_totals: Totals | None = None,
     ) -> ApplyReport | None:
         """Put a ruleset in force, as a new generation unless the kernel holds just that.
 
-        `asked_for` are fields of the intent that are to change with it; a pause that still lasts applies to whatever is
-        put in force. None if nothing had to be done, which `anew` rules out. Whether the kernel holds it is told from
-        all that it holds, or if not `full` from all but the elements of maps, which it lets nobody change.
+        `wanted` is the intent with what changes beside the ruleset, which is written into it here; a pause that still
+        lasts applies to whatever is put in force. None if nothing had to be done, which `rebuild` rules out. Whether
+        the kernel holds it is told from all that it holds, or if not `full` from all but the elements of maps, which
+        it lets nobody change. Counters of nftables that are gone go on from `counter_totals`, by name.
 
         Raises what `transaction.apply` does, and before a new ruleset is put in force what the store does. Then
         everything is as it was before.
@@ -93,11 +96,10 @@ class OpenChange:
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
         last_good = self.intent.last_good if is_closed(ruleset.meta.compiler) else ruleset.digest
-        known = {"digest": ruleset.digest, "last_good": last_good, "unloaded": False, "unknown": ""}
-        wanted = replace(self.intent, **{**known, **asked_for})
+        wanted = replace(wanted or self.intent, digest=ruleset.digest, last_good=last_good, unloaded=False, unknown="")
         view = ruleset.paused(wanted.paused)
         holds = self.before.digest == ruleset.digest
-        same = holds and not anew and not self.engines.verify(view, full=full)
+        same = holds and not rebuild and not self.engines.verify(view, full=full)
         highest = max(self.intent.generation, self.before.generation)
         generation = self.before.generation if same else highest + 1
         self.describe(ruleset, generation)
@@ -109,7 +111,7 @@ class OpenChange:
         find = self._find if self._quick and not holds else None
         wanted = replace(wanted, generation=max(highest, generation))
         with underway.making(self._origin, generation, wanted):
-            report = transaction.apply(self.engines, view, generation, selection, engine, find)
+            report = transaction.apply(self.engines, view, generation, selection, engine, find, counter_totals)
             self.store.note(wanted)
         after = self.engines.observe()
         changed = after != self.before

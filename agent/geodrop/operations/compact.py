@@ -22,10 +22,10 @@ def compact(config: Config) -> Observed | None:
 
     For who holds the lock. Raises DataError where the ruleset is not kept, and what `Change.put` does.
     """
-    if not BothEngines.here().nftables.is_thin():
+    if not BothEngines.here().nftables.is_overlay():
         return None
     with open_change(config, ChangeRequest("compact", os.geteuid(), change="maps made whole again")) as change:
         selection, engine = change.in_place()
         ruleset = change.kept(change.before.digest)
-        change.apply(ruleset, selection, engine, anew=True)
+        change.apply(ruleset, selection, engine, rebuild=True)
         return change.engines.observe()

@@ -6,7 +6,6 @@ enough for every interface that arrives.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane import transaction
@@ -14,29 +13,15 @@ from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import NotEnforcingError
 from geodrop.operations.change import OpenChange
+from geodrop.operations.outcome import Outcome
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from geodrop.config import Config
-    from geodrop.engine.api import Observed
 
 
-@dataclass(frozen=True, slots=True)
-class Covered:
-    """Where packets were judged and are judged now; `note` says what went less than well."""
-
-    before: Observed
-    after: Observed
-    note: str = ""
-
-    @property
-    def changed(self) -> bool:
-        """Whether there was anything to do."""
-        return self.before != self.after
-
-
-def follow_interfaces(config: Config) -> Covered:
+def follow_interfaces(config: Config) -> Outcome:
     """Judge packets where agent.yaml says, by what is in force; nothing of it changes, and no number is spent.
 
     If nothing is selected, nothing changes, so a returning interface still has its rule. The caller holds the lock.
@@ -49,9 +34,9 @@ def follow_interfaces(config: Config) -> Covered:
         raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
     selection = select(config.interfaces, before.names)
     if not selection.names:
-        return Covered(before, before)
+        return Outcome(before, before)
     ruleset = change.kept(before.digest)
     view = ruleset.paused(change.intent.paused)
     with underway.making("interfaces", before.generation, change.intent):
         report = transaction.apply(change.engines, view, before.generation, selection, config.engine)
-    return Covered(before, change.engines.observe(), report.note)
+    return Outcome(before, change.engines.observe(), report)

@@ -11,6 +11,7 @@ from geodrop.engine import underway
 from geodrop.engine.interfaces import is_pattern, select
 from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
 from geodrop.operations.change import by_me, open_change
+from geodrop.operations.outcome import Outcome
 from geodrop.operations.regions import warnings_of_regions
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
@@ -21,32 +22,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.config import Config
-    from geodrop.engine.api import ApplyReport, Observed
+    from geodrop.engine.api import Observed
     from geodrop.state.history import ChangeRequest
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """The outcome of a load: `report` is None if the kernel matched already.
-
-    `warnings` say what could not be written down, and where packets are not judged that should be, a line each.
-    """
-
-    before: Observed
-    after: Observed
-    report: ApplyReport | None
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class Unloaded:
-    """Whether there was anything to remove; `warnings` as for Loaded."""
+    """Whether there was anything to remove; `warnings` as for Outcome."""
 
     removed: bool
     warnings: tuple[str, ...] = ()
 
 
-def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Loaded:
+def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Outcome:
     """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
     with exclusive():
         loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
@@ -62,10 +50,10 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     *,
     quick: bool = False,
     full: bool = True,
-) -> Loaded:
+) -> Outcome:
     """Load a ruleset, from a file or already read; the caller holds the lock.
 
-    `quick` as for Change, `full` as for `put`. A load or reload that somebody asked for ends a rollback.
+    `quick` as for OpenChange, `full` as for its `apply`. An explicit load or reload ends a rollback.
 
     Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
     with the old generation still in force.
@@ -82,20 +70,17 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
                 "pattern matches",
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
-        rolled_back = change.intent.rolled_back and asked.origin not in {"load", "reload"}
-        report = change.apply(
-            ruleset,
-            selected,
-            engine_name,
-            full=full,
-            rolled_back=rolled_back,
+        wanted = replace(
+            change.intent,
+            rolled_back=change.intent.rolled_back and asked.origin not in {"load", "reload"},
             interfaces=storable(names),
             engine=engine_name,
         )
+        report = change.apply(ruleset, selected, engine_name, wanted, full=full)
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems
-    return Loaded(change.before, after, report, (*change.store.unwritten(), *waiting, *problems))
+    return Outcome(change.before, after, report, warnings=(*change.store.unwritten(), *waiting, *problems))
 
 
 def unload(config: Config) -> Unloaded:

@@ -116,14 +116,14 @@ def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it lo
             drift, found = drift or differences, ()
             continue
         try:
-            covered = follow_interfaces(config)
+            followed = follow_interfaces(config)
         except NotEnforcingError:
             continue  # taken away since it was verified
         except (UnavailableError, PrivilegeError) as error:
             # What is in force is right; it is only not where, or by which engine, it should be.
             return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
-        note = note or covered.note
-        if not covered.changed:
+        note = note or (followed.report.note if followed.report else "")
+        if not followed.changed:
             return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note)
         if not links_changed and _same_load(observed, known.observed):
             drift = drift or _moved(known.observed, observed)
@@ -169,16 +169,15 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
             attempt.made = True
             return
         change = OpenChange(config, store, attempt)
-        change.engines.nftables.lost = known.totals
         kept = change.kept(ruleset.digest)
         selection = _where(config, known)
         try:
-            change.apply(kept, selection, config.engine)
+            change.apply(kept, selection, config.engine, counter_totals=known.totals)
         except (UnavailableError, PrivilegeError):
             if config.engine != "xdp":
                 raise
             # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
-            change.apply(kept, selection, "nftables")
+            change.apply(kept, selection, "nftables", counter_totals=known.totals)
 
 
 def _where(config: Config, known: Baseline) -> Selection:

@@ -6,53 +6,29 @@ second rollback goes one further back, not forward to what the first one undid (
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop import utc
 from geodrop.errors import DataError
 from geodrop.operations.change import open_change
+from geodrop.operations.outcome import Outcome
 from geodrop.state.history import policies
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geodrop.config import Config
-    from geodrop.engine.api import ApplyReport, Observed
     from geodrop.state.history import ChangeRequest, Entry
-
-
-@dataclass(frozen=True, slots=True)
-class RolledBack:
-    """`target` is when that policy came in force; `report` is None if it was in force already.
-
-    `warnings` say what could not be written down, a line each.
-    """
-
-    before: Observed
-    after: Observed
-    target: Entry
-    report: ApplyReport | None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """One line for a person."""
-        what = (
-            f"ruleset {self.target.digest[:12]} of generation {self.target.generation} ({utc.moment(self.target.time)})"
-        )
-        if self.report is None:
-            return f"generation {self.after.generation} has {what} in force already; nothing to do"
-        return f"generation {self.before.generation} -> {self.after.generation}: back to {what}, until the next reload"
 
 
 def roll_back(
     config: Config, asked: ChangeRequest, back: int = 1, generation: int | None = None, *, quick: bool = False
-) -> RolledBack:
+) -> Outcome:
     """Put the policy in force that was so many policies back, or with that generation, where packets are judged now.
 
-    For who holds the lock; `quick` as for Change. Raises NotEnforcingError when nothing is in force, DataError when
-    there was no such policy or it is no longer kept, and what `Change.put` does.
+    The caller holds the lock; `quick` as for OpenChange. Raises NotEnforcingError when nothing is in force, DataError
+    when there was no such policy or it is no longer kept, and what `OpenChange.apply` does.
     """
     with open_change(config, asked, quick=quick) as change:
         selection, engine = change.in_place()
@@ -63,8 +39,14 @@ def roll_back(
             target = with_generation(entries, generation)
         change.attempt.target, change.attempt.digest = target.generation, target.digest
         ruleset = change.kept(target.digest)
-        report = change.apply(ruleset, selection, engine, rolled_back=True)
-    return RolledBack(change.before, change.engines.observe(), target, report, change.store.unwritten())
+        report = change.apply(ruleset, selection, engine, replace(change.intent, rolled_back=True))
+    before, after = change.before, change.engines.observe()
+    what = f"ruleset {target.digest[:12]} of generation {target.generation} ({utc.moment(target.time)})"
+    if report is None:
+        text = f"generation {after.generation} has {what} in force already; nothing to do"
+    else:
+        text = f"generation {before.generation} -> {after.generation}: back to {what}, until the next reload"
+    return Outcome(before, after, report, text, change.store.unwritten())
 
 
 def steps_back(entries: Iterable[Entry], digest: str, back: int) -> Entry:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.policy.special import EMBEDDED, REACHABLE, SPECIAL, is_special
 from geodrop.ruleset import container
+from geodrop.ruleset.intervals import WIDTH, size
 from geodrop.ruleset.model import Meta, Row, ServiceSpec, Target, Zone, meta_json
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ services:
     established: keep
 """
 
-_WIDTH = {4: 4, 6: 16}
 _DENIED, _SPECIAL = 0, 1
 
 
@@ -76,7 +76,7 @@ def is_closed(compiler: str) -> bool:
 
 
 def _sections(family: int, service: str) -> dict[str, bytes]:
-    width = _WIDTH[family]
+    width = WIDTH[family]
     intervals = list(_intervals(family))
     starts = [start for start, _ in intervals]
     ends = [*starts[1:], 0]  # the end of the family is written as zeroes
@@ -96,7 +96,7 @@ def _intervals(family: int) -> Iterator[tuple[int, int]]:
     networks = [one for one in (*SPECIAL, *REACHABLE, *EMBEDDED.values()) if one.version == family]
     edges = {0} | {edge for one in networks for edge in (int(one[0]), int(one[-1]) + 1)}
     before = None
-    for edge in sorted(edges - {1 << 8 * _WIDTH[family]}):
+    for edge in sorted(edges - {size(WIDTH[family])}):
         zone = _SPECIAL if is_special(make(edge)) else _DENIED
         if zone != before:
             yield edge, zone

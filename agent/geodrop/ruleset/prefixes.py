@@ -10,6 +10,8 @@ import bisect
 import socket
 from typing import TYPE_CHECKING, Literal
 
+from geodrop.ruleset import intervals
+from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import NO_CLASS, Embedding
 
 if TYPE_CHECKING:
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     Interval = tuple[int, int, int]
     """First and last address, and the counter class."""
 
-WIDTH = {4: 4, 6: 16}
-"""Bytes of an address, by family."""
 
 _SIXTOFOUR = 0x2002 << 112
 
@@ -89,7 +89,7 @@ class _Space:
 
     def _start(self, at: int) -> int:
         if at == len(self._zones):
-            return 1 << 8 * self._width
+            return intervals.size(self._width)
         return int.from_bytes(self._starts[at * self._width : (at + 1) * self._width], self._order)
 
 
@@ -114,14 +114,7 @@ def _expanded(inside: _Space, first: int, last: int, embedding: Embedding) -> It
         yield max(first, base | start << free), min(last, base | end << free | (1 << free) - 1), klass
 
 
-def _joined(intervals: Iterable[Interval]) -> Iterator[Interval]:
-    found: Interval | None = None
-    for first, last, klass in intervals:
-        if found and found[1] + 1 == first and found[2] == klass:
-            found = found[0], last, klass
-            continue
-        if found:
-            yield found
-        found = first, last, klass
-    if found:
-        yield found
+def _joined(spans: Iterable[Interval]) -> Iterator[Interval]:
+    pieces = ((first, last + 1, klass) for first, last, klass in spans)
+    for start, end, klass in intervals.joined(pieces):
+        yield start, end - 1, klass

@@ -27,6 +27,7 @@ from geodrop.ruleset.fields import (
     text,
     whole,
 )
+from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.meta import (
     MAX_CLASSES,
     MAX_ZONES,
@@ -66,7 +67,6 @@ MORE, WORD_LINE = 0x8000_0000, (1 << 27) - 1
 
 MAX_LIMIT = 200
 CHUNK = 4_096
-WIDTH = {4: 4, 6: 16}
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NAME = re.compile("[a-z][a-z0-9_-]{0,31}")

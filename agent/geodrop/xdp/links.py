@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -40,13 +39,10 @@ def observe(pins: Pins) -> list[PinnedLink]:
     links = []
     for ifindex in pins.link_indexes():
         try:
-            fd = libbpf.get(str(pins.links / str(ifindex)))
+            with libbpf.opened(pins.links / str(ifindex)) as fd:
+                info = libbpf.link_info(fd)
         except FileNotFoundError:  # taken away just now
             continue
-        try:
-            info = libbpf.link_info(fd)
-        finally:
-            os.close(fd)
         if info.ifindex != ifindex:
             continue
         try:
@@ -90,10 +86,8 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
                 raise  # to be slower from now on is no answer to that
             refused.append(f"{mode}: {error.strerror}")
             continue
-        try:
+        with libbpf.closing(fd):
             libbpf.pin(fd, str(path))
-        finally:
-            os.close(fd)
         return ifindex
     raise UnavailableError(
         f"{name}{_mtu(ifindex)} takes no XDP program ({'; '.join(refused)})",
@@ -103,14 +97,8 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
 
 def move(pins: Pins, ifindex: int, program: int) -> None:
     """Put another program in the place of a link's, if its interface is still there."""
-    fd = libbpf.get(str(pins.links / str(ifindex)))
-    try:
+    with libbpf.opened(pins.links / str(ifindex)) as fd, Excused(errno.ENOLINK):
         libbpf.update_link(fd, program)
-    except OSError as error:
-        if error.errno != errno.ENOLINK:
-            raise
-    finally:
-        os.close(fd)
 
 
 def detach(pins: Pins, ifindex: int) -> None:
@@ -120,11 +108,8 @@ def detach(pins: Pins, ifindex: int) -> None:
     """
     path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
-        fd = libbpf.get(str(path))
-        try:
+        with libbpf.opened(path) as fd:
             libbpf.detach_link(fd)
-        finally:
-            os.close(fd)
         path.unlink()
 
 

@@ -112,11 +112,8 @@ class ProgramSet:
                 ("labels", LABEL_BYTES, sizes.pairs),
                 ("carried", ctypes.sizeof(lay.CounterLayout), sizes.pairs * 4),
             ):
-                fd = libbpf.create_array(f"geodrop_{name}", size, entries)
-                try:
+                with libbpf.closing(libbpf.create_array(f"geodrop_{name}", size, entries)) as fd:
                     libbpf.pin(fd, str(folder / name))
-                finally:
-                    os.close(fd)
             opened = cls.open(folder)
         except BaseException:
             remove_set(folder)
@@ -202,7 +199,7 @@ class ProgramSet:
                 os.close(fd)
                 raise
         size = lay.POLICY_BYTES + -(-content.rows.itemsize * len(content.rows) // PAGE) * PAGE
-        with _closing(fd), libbpf.map_memory(fd, size) as memory:
+        with libbpf.closing(fd), libbpf.map_memory(fd, size) as memory:
             at = lay.PolicyLayout.generation.offset
             if any(memory[at : at + 8]):
                 libbpf.wait_for_readers()
@@ -212,18 +209,20 @@ class ProgramSet:
     def mark_unused(self, slot: int) -> None:
         """Mark a policy slot as one that no packet reads any more, once that is so."""
         libbpf.wait_for_readers()
-        with suppress(FileNotFoundError):
-            fd = libbpf.get(f"{self.folder}/policy{slot}")
-            with _closing(fd), libbpf.map_memory(fd, PAGE) as memory:
-                at = lay.PolicyLayout.generation.offset
-                memory[at : at + 8] = bytes(8)
+        with (
+            suppress(FileNotFoundError),
+            libbpf.opened(f"{self.folder}/policy{slot}") as fd,
+            libbpf.map_memory(fd, PAGE) as memory,
+        ):
+            at = lay.PolicyLayout.generation.offset
+            memory[at : at + 8] = bytes(8)
 
     def fill_tables(self, slot: int, ruleset: Ruleset) -> None:
         """Put a new tables map into a slot, fill it, and compare it with what it should hold."""
         fd = libbpf.create_array(f"geodrop_tables{slot}", lay.SEGMENT_BYTES, self.sizes.segments)
         # Putting a map into a map of maps waits for a grace period, which takes as long as filling it.
         with (
-            _closing(fd),
+            libbpf.closing(fd),
             _meanwhile(lambda: self._put("tables", "tables", slot, fd)),
             libbpf.map_memory(fd, self.sizes.segments * lay.SEGMENT_BYTES) as memory,
         ):
@@ -327,15 +326,14 @@ class ProgramSet:
         repin(fd, self.folder / f"{kind}{slot}")
 
     def _slot(self, kind: str, slot: int, size: int) -> mmap.mmap:
-        fd = libbpf.get(f"{self.folder}/{kind}{slot}")
-        with _closing(fd):
+        with libbpf.opened(f"{self.folder}/{kind}{slot}") as fd:
             return libbpf.map_memory(fd, size, writable=False)
 
 
 def _check_layout(loader: Loader, folder: Path) -> None:
     """Ask the loaded program itself, whoever built it: of another layout it would pass what it cannot make sense of."""
     asked = bytes(ctypes.sizeof(lay.QuestionsLayout))
-    with _closing(libbpf.get(f"{folder}/geodrop_ask")) as fd:
+    with libbpf.opened(f"{folder}/geodrop_ask") as fd:
         _, answer, _ = libbpf.run_program(fd, asked)
     found = lay.QuestionsLayout.from_buffer_copy(answer).tables if len(answer) == len(asked) else 0
     if found != lay.LAYOUT_VERSION:
@@ -366,14 +364,6 @@ def _holds(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
 
 
 @contextmanager
-def _closing(fd: int) -> Iterator[int]:
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
 def _meanwhile(action: Callable[[], None]) -> Iterator[None]:
     """Do something that mostly waits beside the body; its OSError is raised at the end."""
     failed: list[OSError] = []
@@ -397,10 +387,6 @@ def _meanwhile(action: Callable[[], None]) -> Iterator[None]:
 def _entries(folder: Path, kind: str) -> int:
     """How many elements the maps of a kind have; 0 when both slots are empty, which holds nothing."""
     for slot in (0, 1):
-        with suppress(FileNotFoundError):
-            fd = libbpf.get(f"{folder}/{kind}{slot}")
-            try:
-                return int(libbpf.map_info(fd).max_entries)
-            finally:
-                os.close(fd)
+        with suppress(FileNotFoundError), libbpf.opened(f"{folder}/{kind}{slot}") as fd:
+            return int(libbpf.map_info(fd).max_entries)
     return 0

@@ -6,7 +6,6 @@ up calls `undo`, at any point; whoever is through calls `finish`.
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -137,12 +136,8 @@ def _kernel() -> Iterator[None]:
 def _program_of(pins: Pins, number: int) -> Iterator[int | None]:
     """The descriptor of the program of that number, from whichever set it is pinned in."""
     for folder in pins.sets():
-        with suppress(FileNotFoundError):
-            fd = libbpf.get(str(folder / "geodrop"))
-            try:
-                if libbpf.program_info(fd).id == number:
-                    yield fd
-                    return
-            finally:
-                os.close(fd)
+        with suppress(FileNotFoundError), libbpf.opened(folder / "geodrop") as fd:
+            if libbpf.program_info(fd).id == number:
+                yield fd
+                return
     yield None

@@ -11,12 +11,11 @@ import pytest
 
 from geodrop.config import Config
 from geodrop.daemon.audit import PARTS, Audit
-from geodrop.daemon.reload import Reload
 from geodrop.daemon.watch.watch import Watch
 from geodrop.engine.api import Difference
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.operations.load import load
-from tests.daemons import parts
+from tests.daemons import daemon_context
 from tests.worlds import POLICY_US, packed
 
 if TYPE_CHECKING:
@@ -41,13 +40,12 @@ def audited(config: Config, *numbers: int) -> list[Difference]:
     """What a daemon's audits find in these minutes."""
 
     async def body() -> list[Difference]:
-        made = parts()
-        reload = Reload(config, made)
-        watch = Watch(reload, made)
+        context = daemon_context(config)
+        watch = Watch(context, lambda: None)
         watch.events.open()
         try:
             for number in numbers:
-                await Audit(reload, watch, made).once(number)
+                await Audit(context, watch).once(number)
             return (await watch.events.wait()).found
         finally:
             watch.events.close()

@@ -61,7 +61,7 @@ def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
     before = netns.run("nft", "list", "map", "inet", "geodrop", "g1-api.ipv4")
     for generation, wanted in enumerate((SECOND, THIRD, FIRST, SECOND), start=2):
         load(engine, wanted, generation)
-        assert engine.is_thin()
+        assert engine.is_overlay()
         assert chains(netns) == {"g1", f"g{generation}"}
         assert engine.verify(wanted) == []
         assert [engine.verify_share(wanted, part, 2) for part in (0, 1)] == [[], []]
@@ -71,7 +71,7 @@ def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
         assert [one.verdict == "drop" for one in moved] == dropped
         assert [one.would_drop for one in moved] == dropped
     load(engine, SECOND, 6, None)
-    assert not engine.is_thin()
+    assert not engine.is_overlay()
     assert chains(netns) == {"g6"}
     assert engine.verify(SECOND) == []
 
@@ -98,7 +98,7 @@ def test_where_a_whole_one_is_made(engine: NftablesEngine, netns: Namespace, gon
     else:
         wanted = ruleset(Service("api", {**MANY, "2.0.0.0/8": "RU"}, mode="monitor", tcp=WEB))
     load(engine, wanted, 2, known.get)
-    assert not engine.is_thin()
+    assert not engine.is_overlay()
     assert chains(netns) == {"g2"}
     assert engine.verify(wanted) == []
 
@@ -121,7 +121,7 @@ def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace
     assert engine.verify(SECOND, full=False)[0].where == "chain g1-api.CN.ipv4, rule 1"
     load(engine, SECOND, 3, None)
     load(engine, FIRST, 4)
-    assert engine.is_thin()
+    assert engine.is_overlay()
     netns.nft("flush chain inet geodrop g3\ndelete chain inet geodrop g3\n")
     assert [one.where for one in engine.verify(FIRST)] == ["chain g3"]
     assert [one.where for one in engine.verify_share(FIRST, 0, 1)] == ["chain g3"]

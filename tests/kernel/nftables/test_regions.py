@@ -133,11 +133,11 @@ def test_under_a_thin_generation(engine: NftablesEngine) -> None:
         engine.tell_regions_apart(JOINED)
         for generation, wanted in ((2, second), (3, JOINED)):
             load(wanted, generation)
-            assert engine.is_thin()
+            assert engine.is_overlay()
             assert engine.verify(wanted) == []
             assert not engine.tell_regions_apart(wanted)
     load(second, 4)
-    assert not engine.is_thin()
+    assert not engine.is_overlay()
     assert engine.verify(second) == []
 
 
@@ -163,7 +163,8 @@ def test_totals_only_grow() -> None:
             assert counted() == {"CN": 1, "RU": 1, "other": 7}
             engine.tell_regions_apart(without)
             assert counted() == {"CN": 1, "RU": 2, "other": 9}
-            engine.lost = engine.totals()
+            totals = engine.totals()
             engine.remove()
-            engine.apply(without, 3, ["eth0"])
+            with engine.staged(without, 3, counter_totals=totals) as staged:
+                staged.switch(Scope(("eth0",)))
             assert counted() == {"CN": 1, "RU": 2, "other": 12}

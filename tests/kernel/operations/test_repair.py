@@ -248,7 +248,7 @@ def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path)
     policy = str(file.with_name("less.ruleset"))
     Path(policy).write_bytes(packed(POLICY_CN, tmp_path, MANY))
     thin = apply_file(policy, config, "nftables", (), by_me("reload"), quick=True)
-    assert NftablesEngine().is_thin()
+    assert NftablesEngine().is_overlay()
     known = inspect(config, Baseline(), ASKED).known
     netns.run("nft", "flush", "ruleset")
     seen = inspect(config, known, ASKED)

@@ -1,11 +1,11 @@
 from pathlib import Path
+from unittest.mock import AsyncMock
 
 import pytest
 
 from geodrop.config import Config, Source
 from geodrop.daemon.autoreload import Autoreload, look
-from geodrop.daemon.reload import Reload
-from tests.daemons import parts
+from tests.daemons import daemon_context
 
 
 @pytest.fixture
@@ -21,8 +21,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def files(config: Config) -> Autoreload:
     """What looks at them."""
-    made = parts()
-    return Autoreload(Reload(config, made), made)
+    return Autoreload(daemon_context(config), AsyncMock())
 
 
 def changed(files: Autoreload, config: Config) -> list[str]:

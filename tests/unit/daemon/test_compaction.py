@@ -6,14 +6,14 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from geodrop.config import Config
 from geodrop.daemon import compaction
-from geodrop.daemon.reload import Reload
 from geodrop.errors import ApplyError
-from tests.daemons import parts
+from tests.daemons import daemon_context
 
 if TYPE_CHECKING:
     import pytest
+
+    from geodrop.config import Config
 
 
 def times_compacted(
@@ -29,7 +29,7 @@ def times_compacted(
             raise failure
 
     async def run() -> None:
-        made = compaction.Compaction(Reload(Config(), parts()), parts())
+        made = compaction.Compaction(daemon_context())
         task, loop = asyncio.ensure_future(made.run()), asyncio.get_running_loop()
         for moment in soon:
             loop.call_later(moment, made.schedule)

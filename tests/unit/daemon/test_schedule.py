@@ -4,12 +4,11 @@ from pathlib import Path
 import pytest
 
 from geodrop.config import Config
-from geodrop.daemon.reload import Reload
 from geodrop.daemon.schedule import Schedule
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import DONE, Entry
 from geodrop.state.store import FOREVER, Store
-from tests.daemons import parts
+from tests.daemons import daemon_context
 from tests.unit.ruleset.test_model import META, pack
 
 LOADED, STARTS = 1_700_000_000, 1_700_000_600
@@ -26,8 +25,7 @@ class Host:
 
     def restart(self) -> None:
         """Another daemon, that remembers nothing."""
-        made = parts()
-        self.schedule = Schedule(Reload(Config(state=self.store.folder), made), made)
+        self.schedule = Schedule(daemon_context(Config(state=self.store.folder)))
 
     def load(self, at: float, starts: int | None, mode: str = "enforce", generation: int = 1) -> None:
         """Somebody loads a policy."""

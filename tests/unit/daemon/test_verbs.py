@@ -7,17 +7,16 @@ from typing import Any
 import pytest
 
 from geodrop.config import Config
-from geodrop.daemon.reload import Last, Reload
+from geodrop.daemon.reload import Last
 from geodrop.daemon.server import ControlRequest, Peer
-from geodrop.daemon.verbs import CHANGING, VERBS, Verbs, may_change
-from geodrop.daemon.watch.watch import Watch
+from geodrop.daemon.verbs import CHANGING, VERBS, may_change
 from geodrop.engine import underway
 from geodrop.errors import BusyError, PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
 from geodrop.report.status import Running
 from geodrop.state.store import Intent
 from tests.cli import TIMEOUT
-from tests.daemons import parts
+from tests.daemons import daemon_context, verbs
 
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
@@ -37,12 +36,9 @@ def ask(
     """What the daemon answers to a request, nothing being loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
-        made = parts()
-        reload = Reload(Config(), made)
-        reload.last, reload.doubt = last, doubt
-        return await Verbs(reload, Watch(reload, made), made).answer(
-            ControlRequest(verb, args, peer, only_reading, lambda _: None)
-        )
+        context = daemon_context()
+        context.doubt = doubt
+        return await verbs(context, last).answer(ControlRequest(verb, args, peer, only_reading, lambda _: None))
 
     return asyncio.run(body())
 
@@ -108,14 +104,13 @@ def test_one_long_read_of_a_user_at_a_time(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("geodrop.daemon.verbs.read_verify", read_verify)
 
     async def body() -> None:
-        made = parts()
-        reload = Reload(Config(), made)
-        verbs = Verbs(reload, Watch(reload, made), made)
+        context = daemon_context()
+        answering = verbs(context)
         requests = [
             ControlRequest("verify", {"full": True}, Peer(1, uid, frozenset()), True, lambda _: None)  # noqa: FBT003 - a record
             for uid in (1, 1, 1, 1, 2)
         ]
-        assert await asyncio.gather(*map(verbs.answer, requests)) == [{"data": {"full": True}}] * 5
+        assert await asyncio.gather(*map(answering.answer, requests)) == [{"data": {"full": True}}] * 5
 
     asyncio.run(body())
     assert open_at_once["most"] == 2
@@ -144,13 +139,12 @@ def test_who_reads_waits_for_no_change(monkeypatch: pytest.MonkeyPatch, verb: st
         monkeypatch.setattr(f"geodrop.daemon.verbs.{name}", lambda *_: {})
 
     async def body() -> None:
-        made, hold = parts(), threading.Event()
-        reload = Reload(Config(), made)
-        verbs = Verbs(reload, Watch(reload, made), made)
-        running = made.engine.start(hold.wait)
+        context, hold = daemon_context(), threading.Event()
+        answering = verbs(context)
+        running = context.kernel_worker.start(hold.wait)
         request = ControlRequest(verb, QUESTIONS[verb], ROOT, False, lambda _: None)  # noqa: FBT003 - a record
-        await asyncio.wait_for(verbs.answer(request), TIMEOUT)
-        await asyncio.wait_for(verbs.snapshot(), TIMEOUT)
+        await asyncio.wait_for(answering.answer(request), TIMEOUT)
+        await asyncio.wait_for(answering.snapshot(), TIMEOUT)
         assert not running.done()
         hold.set()
         await running
@@ -171,15 +165,14 @@ def test_a_short_question_waits_for_no_long_one(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("geodrop.daemon.verbs.read_status", lambda *_: {"state": "enforcing"})
 
     async def body() -> None:
-        made = parts()
-        reload = Reload(Config(), made)
-        verbs = Verbs(reload, Watch(reload, made), made)
+        context = daemon_context()
+        answering = verbs(context)
         long, short = (
             ControlRequest(verb, QUESTIONS[verb], ROOT, only_reading=False, say=lambda _: None)
             for verb in ("verify", "status")
         )
-        reading = asyncio.ensure_future(verbs.answer(long))
-        await asyncio.wait_for(verbs.answer(short), TIMEOUT)
+        reading = asyncio.ensure_future(answering.answer(long))
+        await asyncio.wait_for(answering.answer(short), TIMEOUT)
         assert not reading.done()
         hold.set()
         await reading
@@ -208,15 +201,14 @@ def test_the_glass_is_broken_before_what_waits(monkeypatch: pytest.MonkeyPatch, 
     loading = threading.Event()
 
     async def body() -> None:
-        made = parts()
-        reload = Reload(Config(), made)
-        verbs = Verbs(reload, Watch(reload, made), made)
-        running = made.engine.start(load)
+        context = daemon_context()
+        answering = verbs(context)
+        running = context.kernel_worker.start(load)
         assert await asyncio.to_thread(loading.wait, TIMEOUT)
-        waiting = made.engine.start(lambda: done.append("another change"))
+        waiting = context.kernel_worker.start(lambda: done.append("another change"))
         arguments = {"until": 1} if verb == "pause" else {}
         await asyncio.wait_for(
-            verbs.answer(ControlRequest(verb, arguments, ROOT, False, lambda _: None)),  # noqa: FBT003 - a record
+            answering.answer(ControlRequest(verb, arguments, ROOT, False, lambda _: None)),  # noqa: FBT003 - a record
             TIMEOUT,
         )
         with pytest.raises(BusyError, match=f"given up, since `geodrop {verb}` was asked for"):

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from structlog.testing import capture_logs
 
 from geodrop.config import Config
-from geodrop.daemon.reload import Reload
 from geodrop.daemon.writeback import WriteBack
 from geodrop.errors import ApplyError
 from geodrop.state.store import FOREVER, Intent, Store
-from tests.daemons import parts
+from tests.daemons import daemon_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,8 +23,7 @@ def test_it_is_told_once_and_written_once_it_can_be(tmp_path: Path, monkeypatch:
     store = Store(tmp_path / "state")
     store.remember(Intent(1, "d1"))
     with capture_logs() as logged:
-        made = parts()
-        tested = WriteBack(Reload(Config(state=store.folder), made), made)
+        tested = WriteBack(daemon_context(Config(state=store.folder)))
         tested.once()
         with monkeypatch.context() as patch:
 

@@ -132,15 +132,3 @@ def test_a_sample_has_both_ends() -> None:
         ip_network("255.0.0.0").network_address.packed: cn,
     }
     assert len(overlay.spread(built.maps[0].content, 1)) in {1, 2}
-
-
-def test_side_by_side() -> None:
-    """Pieces between all bounds, where at least one says something; touching ones that say the same are joined."""
-    one, other = [(1, 4, "a"), (6, 8, "b")], [(4, 7, "c")]
-    pieces = list(overlay.side_by_side(one, other))
-    assert pieces == [(1, 4, "a", None), (4, 6, None, "c"), (6, 7, "b", "c"), (7, 8, "b", None)]
-    assert overlay.merged((start, behind, what) for start, behind, _, what in pieces) == [
-        (1, 4, None),
-        (4, 7, "c"),
-        (7, 8, None),
-    ]

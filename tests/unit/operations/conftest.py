@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.nftables.bases import Kept
+    from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
 
@@ -59,15 +60,22 @@ class Kernel:
         self.now = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
         return ApplyReport(generation)
 
-    def apply_transaction(
-        self, _: object, ruleset: Ruleset, generation: int, to: Selection, engine: str, kept: Kept | None
+    def apply_transaction(  # noqa: PLR0917 - as the real one
+        self,
+        _: object,
+        ruleset: Ruleset,
+        generation: int,
+        to: Selection,
+        engine: str,
+        kept: Kept | None = None,
+        counter_totals: Totals | None = None,
     ) -> ApplyReport:
         """The same by way of `transaction.apply`."""
-        del engine
+        del engine, counter_totals
         self.kept = kept
         return self.apply(ruleset, generation, to.names)
 
-    def is_thin(self) -> bool:
+    def is_overlay(self) -> bool:
         """As the test says."""
         return self.thin
 

@@ -30,7 +30,7 @@ CALLS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "p
 def put(config: Config, path: Path, **asked_for: Any) -> ApplyReport | None:  # noqa: ANN401 - fields of Intent
     """One load."""
     with open_change(config, by_me("load")) as change:
-        return change.apply(Ruleset.open(path), Selection(("eth0",)), "auto", **asked_for)
+        return change.apply(Ruleset.open(path), Selection(("eth0",)), "auto", replace(change.intent, **asked_for))
 
 
 def digest_of(path: Path) -> str:
@@ -229,7 +229,7 @@ def repair(config: Config) -> ApplyReport | None:
     digest = Store(config.state).intent().digest
     with open_change(config, by_me("repair")) as change:
         ruleset = change.kept(digest)
-        return change.apply(ruleset, Selection(("eth0",)), "auto", anew=True)
+        return change.apply(ruleset, Selection(("eth0",)), "auto", rebuild=True)
 
 
 GLASS = {

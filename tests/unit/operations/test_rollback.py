@@ -5,7 +5,8 @@ import pytest
 from geodrop.config import Config
 from geodrop.errors import DataError, NotEnforcingError
 from geodrop.operations.load import apply_file, load, remove_all
-from geodrop.operations.rollback import RolledBack, roll_back, steps_back, with_generation
+from geodrop.operations.outcome import Outcome
+from geodrop.operations.rollback import roll_back, steps_back, with_generation
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry
 from geodrop.state.store import Store
@@ -23,7 +24,7 @@ def loaded(kernel: Kernel, rulesets: list[Path], config: Config) -> list[str]:
     return [Ruleset.open(path).digest for path in rulesets[:3]]
 
 
-def back(config: Config, count: int = 1, generation: int | None = None) -> RolledBack:
+def back(config: Config, count: int = 1, generation: int | None = None) -> Outcome:
     """A rollback."""
     return roll_back(config, ASKED, count, generation)
 
@@ -31,7 +32,8 @@ def back(config: Config, count: int = 1, generation: int | None = None) -> Rolle
 def test_the_policy_before(kernel: Kernel, loaded: list[str], config: Config) -> None:
     """It comes back as a new generation on the interfaces of now, and all of that is in the history."""
     done = back(config)
-    assert (done.before.generation, done.after.generation, done.target.generation) == (3, 4, 2)
+    assert (done.before.generation, done.after.generation) == (3, 4)
+    assert f"back to ruleset {loaded[1][:12]} of generation 2 " in done.text
     assert kernel.now.digest == loaded[1]
     assert [interface.name for interface in kernel.now.interfaces] == ["eth0", "eth1"]
     intent = Store(config.state).intent()

@@ -29,7 +29,7 @@ class Tally:
     """The task that reads them. `totals` are packets and bytes by the name of the counter, `drops` those of late."""
 
     def __init__(self, engine: Worker) -> None:
-        self._engine = engine
+        self._kernel_worker = engine
         self.totals: Mapping[str, tuple[int, int]] = {}
         self.drops = Drops()
 
@@ -38,8 +38,8 @@ class Tally:
         while True:
             with contextlib.suppress(GeodropError, OSError):
                 # Nothing is there where somebody has just flushed: that is when the last reading is wanted.
-                self.totals = await self._engine.do(_read, OWN) or self.totals
-                self.drops.note(await self._engine.do(_dropped, OWN), time.monotonic())
+                self.totals = await self._kernel_worker.do(_read, OWN) or self.totals
+                self.drops.note(await self._kernel_worker.do(_dropped, OWN), time.monotonic())
             await asyncio.sleep(INTERVAL)
 
     def forget(self) -> None:

@@ -25,8 +25,9 @@ from geodrop.operations.repair import Baseline, Inspection, inspect, summary
 from geodrop.state.history import ChangeRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geodrop.daemon.context import DaemonContext
-    from geodrop.daemon.reload import Reload
     from geodrop.engine.api import Observed
 
 PAUSE = 0.1
@@ -37,14 +38,14 @@ RETRY = 60.0
 class Watch:
     """The task that looks. `repairs` is what it had to do so far, `failure` why the last look failed, if it did."""
 
-    def __init__(self, reload: Reload, parts: DaemonContext) -> None:
+    def __init__(self, context: DaemonContext, on_repair: Callable[[], None]) -> None:
         self.events = Events()
         self.repairs = Repairs()
         self.lasting = Lasting()
-        self.tally = Tally(parts.engine)
+        self.tally = Tally(context.kernel_worker)
         self.failure = ""
-        self._reload, self._engine, self._log, self._metrics = reload, parts.engine, parts.log, parts.metrics
-        self._tasks = parts.tasks
+        self._context, self._on_repair = context, on_repair
+        self._kernel_worker, self._log = context.kernel_worker, context.log
         self._known = Baseline()
         self._retry = 1.0
         self._later: asyncio.TimerHandle | None = None
@@ -80,8 +81,8 @@ class Watch:
             job = partial(
                 inspect, known=known, asked=asked, links_changed=causes.links, found=found, again=causes.again
             )
-            with self._tasks.failing("watch"):
-                seen = await self._engine.do(lambda: job(self._reload.config), REPAIR)
+            with self._context.tasks.failing("watch"):
+                seen = await self._kernel_worker.do(lambda: job(self._context.config), REPAIR)
         except GeodropError as error:
             self._failed(error, causes)
             return
@@ -93,10 +94,10 @@ class Watch:
         if self._lasts(seen, causes):
             return
         if seen.differences:
-            self._reload.compaction.schedule()
+            self._on_repair()
             what, generation = summary(seen.differences), seen.known.observed.generation
             repair = Repair(time.time(), causes.culprit, what, generation, time.monotonic() - causes.since)
-            self._metrics.repaired()
+            self._context.metrics.repaired()
             unsaid = self.repairs.add(repair, time.monotonic())
             if unsaid is not None:
                 more = {"unsaid": unsaid} if unsaid else {}

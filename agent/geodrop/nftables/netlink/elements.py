@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.linux import netlink
 from geodrop.nftables.netlink import expressions, uapi, wire
+from geodrop.ruleset import intervals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -60,8 +61,8 @@ def choice_elements(choice: Choice) -> bytes:
     parts = []
     for first, last in choice.ranges:
         parts.append(element(first.to_bytes(width, "big")))
-        if last + 1 < 1 << 8 * width:
-            parts.append(element((last + 1).to_bytes(width, "big"), _END_FLAG))
+        if last + 1 < intervals.size(width):
+            parts.append(element(intervals.packed(last + 1, width), _END_FLAG))
     return b"".join(parts)
 
 
@@ -81,7 +82,7 @@ def ranges(elements: Iterable[Decoded], width: int, *, interval: bool) -> Iterat
     """Elements in any order as (first, last, verdict), ascending."""
     # Of two elements with one key the end comes first: it closes the interval before.
     ordered = sorted(elements, key=lambda element: (element[0], not element[1]))
-    highest = (1 << 8 * width) - 1
+    highest = intervals.size(width) - 1
     for number, (key, end, verdict) in enumerate(ordered):
         if end:
             continue

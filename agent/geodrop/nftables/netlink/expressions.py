@@ -359,11 +359,6 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
 }
 
 
-def forget() -> None:
-    """Hold nothing of what was decoded: a generation that is deleted has names in it that will never be read again."""
-    _decode.cache_clear()
-
-
 def _reject(kind: RejectType, code: int) -> Reject:
     return Reject(kind, None if kind is RejectType.TCP_RST else RejectCode(code))
 
