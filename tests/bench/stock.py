@@ -1,6 +1,6 @@
 """What an operator would script in geodrop's place: drop what comes from other countries than the ones named.
 
-    python stock.py DATABASE COUNTRY...
+    python tests/bench/stock.py DATABASE COUNTRY...
 
 maxminddb's C reader goes through the database, ipaddress joins the networks, and one `nft -f` puts two named interval
 sets in force, in place of those of the run before. It knows neither rungs nor counters by region, checks nothing and

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.data import bundled_database
+from geodrop.demo import policies
 from tests.support.cli import TIMEOUT
 from tests.support.daemons import Daemon, daemon
 
@@ -32,6 +34,15 @@ def test_ready_means_in_force(host: Host, running: Daemon) -> None:
     ]
     assert all(phase.startswith("STATUS=generation 0 -> 1: ") for phase in phases[4:])
     assert not any("RELOADING" in message for message in running.said)
+
+
+def test_it_stays_small(host: Host) -> None:
+    """52 MB at most (PSS) once it has loaded the bundled database and reads interfaces: it runs for months."""
+    bundled_database(host.geodrop.folder).replace(host.geodrop.folder / "country.mmdb")
+    (host.geodrop.folder / "policy.yaml").write_text(policies.example())
+    with daemon(host.geodrop) as running:
+        host.geodrop.good("reload")
+        assert running.memory() < 52e6
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])

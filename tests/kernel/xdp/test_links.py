@@ -11,6 +11,7 @@ import pytest
 
 from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
+from geodrop.linux.rtnl import read_links
 from geodrop.xdp import links
 from tests.conformance.frames import encode
 from tests.oracle.packet import Packet
@@ -155,6 +156,8 @@ def test_a_foreign_program_is_left_as_it_is(host: Host, how: str) -> None:
         number = links.program_on(2)
         assert before is not None
         assert number
+        with host.netns.entered():
+            assert [link.program for link in read_links() if link.index == 2] == [number], "rtnetlink says the same"
         with pytest.raises(UnavailableError, match=rf"eth0 has an XDP program .* \(number {number}\)"):
             host.engine.apply(host.rulesets[1], 1, ["eth0"])
         assert host.engine.pins.sets() == []

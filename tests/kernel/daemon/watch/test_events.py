@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.engine.api import Difference
-from geodrop.nftables.netlink.monitor import Commit
+from geodrop.linux.network_events import NetworkEvents
+from geodrop.nftables.netlink.monitor import Commit, CommitMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,6 +55,27 @@ def test_interfaces(netns: Namespace) -> None:
     causes = after(lambda _: netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0"))
     assert causes is not None
     assert causes.links
+
+
+@pytest.mark.parametrize("source", [NetworkEvents, CommitMonitor], ids=["interfaces", "commits"])
+def test_an_overflow_is_a_cause(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch, source: type[NetworkEvents | CommitMonitor]
+) -> None:
+    """What the kernel could not queue (ENOBUFS) makes the daemon read all of it again, whatever it was."""
+
+    def overflowing() -> NetworkEvents | CommitMonitor:
+        made = source()
+        made._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least
+        for number in range(30):
+            netns.run("ip", "link", "set", "lo", "alias", f"{number}" * 100)
+            netns.nft(f"add table ip t{number}\n")
+        return made
+
+    monkeypatch.setattr(f"geodrop.daemon.watch.events.{source.__name__}", overflowing)
+    causes = after(lambda _: None)
+    assert causes is not None
+    assert causes.links == (source is NetworkEvents)
+    assert (Commit() in causes.foreign) == (source is CommitMonitor)
 
 
 def test_pins_of_a_try_that_failed_are_our_own(

@@ -182,7 +182,7 @@ if "run" in sys.orig_argv:
         return called
 
     reload.apply_file = buggy(reload.apply_file)
-    watch.look = buggy(watch.look)
+    watch.inspect = buggy(watch.inspect)
 """
 
 

@@ -4,52 +4,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink import nftsocket
 
+from geodrop.linux import netlink
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.wire import NetlinkRequest
-
-NLA_F_NESTED = 0x8000  # linux/netlink.h
-pairs = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_size=8)
-
-
-@given(pairs)
-def test_attributes_come_back(items: list[tuple[int, bytes]]) -> None:
-    """Whatever lengths the values have."""
-    encoded = b"".join(wire.attribute(kind, value) for kind, value in items)
-    assert len(encoded) % 4 == 0
-    assert [(kind, bytes(value)) for kind, value in wire.attributes(memoryview(encoded))] == items
-
-
-@given(pairs, st.integers(1, 40))
-def test_cut_off_attributes_end_quietly(items: list[tuple[int, bytes]], cut: int) -> None:
-    """A short buffer gives less, never an exception or an endless loop."""
-    encoded = b"".join(wire.attribute(kind, value) for kind, value in items)[:-cut]
-    found = [(kind, bytes(value)) for kind, value in wire.attributes(memoryview(encoded))]
-    assert found[:-1] == items[: max(len(found) - 1, 0)]
-
-
-def test_a_length_of_nothing_ends_the_attributes() -> None:
-    """A length below that of the header itself would lead nowhere."""
-    assert list(wire.attributes(memoryview(bytes(8)))) == []
-
-
-def test_the_nested_flag_is_no_part_of_the_type() -> None:
-    """Others may set it."""
-    encoded = wire.attribute(3 | NLA_F_NESTED, b"x")
-    assert list(wire.parse(memoryview(encoded))) == [3]
 
 
 def test_numbers() -> None:
     """Big-endian, negative ones too."""
-    [(_, value)] = wire.attributes(memoryview(wire.be32(1, -450)))
+    [(_, value)] = netlink.attributes(memoryview(wire.be32(1, -450)))
     assert bytes(value) == b"\xff\xff\xfe\x3e"
     assert wire.signed(value) == -450
-    [(_, value)] = wire.attributes(memoryview(wire.be64(1, 1 << 40)))
+    [(_, value)] = netlink.attributes(memoryview(wire.be64(1, 1 << 40)))
     assert wire.number(value) == 1 << 40
 
 
 def test_comments() -> None:
     """They come back from user data, also from behind something else; other user data holds none."""
-    [(_, value)] = wire.attributes(memoryview(wire.comment(6, "zone ü")))
+    [(_, value)] = netlink.attributes(memoryview(wire.comment(6, "zone ü")))
     assert wire.comment_text(value) == "zone ü"
     assert wire.comment_text(memoryview(b"\x05\x02ab" + bytes(value))) == "zone ü"
     assert wire.comment_text(memoryview(b"\x05\x02ab")) == ""
@@ -73,12 +44,6 @@ def test_a_request_is_what_pyroute2_reads() -> None:
     assert message["nfgen_family"] == uapi.NFPROTO_INET
     assert message.get_attr("NFTA_TABLE_NAME") == "geodrop"
     assert message.get_attr("NFTA_TABLE_USERDATA").rstrip("\0") == "mine"
-
-
-def test_messages_are_cut_apart() -> None:
-    """What a socket receives holds several, each padded."""
-    received = wire.batch(0x10, 1) + wire.batch(0x11, 2)
-    assert [(kind, sequence) for kind, _, sequence, _ in wire.messages(memoryview(received))] == [(0x10, 1), (0x11, 2)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans())), st.integers(1, 500))
