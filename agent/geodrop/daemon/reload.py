@@ -64,15 +64,15 @@ class Reload:
         self._context, self._on_change = context, on_change
         self._maker = Maker()
         self._coalesced = Coalesced(self._reload)
-        self._asked_by: list[int] = []
+        self._asked_by: list[ChangeRequest] = []
 
-    async def ask(self, say: Callable[[str], None], uid: int | None = None) -> ReloadResult:
+    async def ask(self, say: Callable[[str], None], asked: ChangeRequest | None = None) -> ReloadResult:
         """Return the outcome of a reload that began after this call. Raises GeodropError with everything as it was
         before.
 
         The history names the first user who asked for this reload, by uid; None stands for the daemon itself.
         """
-        self._asked_by.append(os.getuid() if uid is None else uid)
+        self._asked_by.append(asked or ChangeRequest("reload", os.getuid()))
         return await self._coalesced.ask(say)
 
     async def run(self) -> None:
@@ -94,11 +94,11 @@ class Reload:
             self._context.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
-        [uid, *_], self._asked_by = self._asked_by, []
+        [asked, *_], self._asked_by = self._asked_by, []
         self._context.notifier.reloading("reload: reading agent.yaml")
         try:
             with self._context.tasks.failing("reload"):
-                outcome = await self._steps(phase, uid)
+                outcome = await self._steps(phase, asked)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.problem)
             self._context.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
@@ -118,9 +118,8 @@ class Reload:
         self._context.notifier.reloaded(outcome.text)
         return outcome
 
-    async def _steps(self, phase: Callable[[str], None], uid: int) -> ReloadResult:
+    async def _steps(self, phase: Callable[[str], None], asked: ChangeRequest) -> ReloadResult:
         began = time.perf_counter()
-        asked = ChangeRequest("reload", uid)
         try:
             with self._context.tasks.failing("reload"):
                 wanted = await self._context.compiler.do(partial(load_config, self._context.config_path))

@@ -23,6 +23,7 @@ from geodrop.daemon import socket_file
 from geodrop.daemon.event import Event
 from geodrop.daemon.listener import LEFT, PLACES, Listener
 from geodrop.errors import EXIT_BUG, BusyError, ConfigError, GeodropError, PrivilegeError, UnavailableError
+from geodrop.state.asker import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -73,6 +74,7 @@ class ControlRequest:
     peer: Peer
     only_reading: bool
     say: Callable[[str], None]
+    sudo_user: str = ""
 
 
 class ControlServer:
@@ -166,7 +168,8 @@ class _Door:
                 connection.asked()
                 # Progress is dropped, not kept, if the client does not read it.
                 say = lambda text: connection.offer(frame.encode({"progress": text}))  # noqa: E731 - bound to this one
-                outcome = await self._outcome(ControlRequest(verb, args, peer, self._only_reading, say))
+                request = ControlRequest(verb, args, peer, self._only_reading, say, _sudo_user(message, peer))
+                outcome = await self._outcome(request)
                 await _write(connection, outcome)
         except GeodropError as failure:
             await _write(connection, _failure(failure))
@@ -192,6 +195,12 @@ class _Door:
         except Exception:  # noqa: BLE001 - a bug in one verb; enforcement and the other verbs go on
             self._log.exception("a bug; please report it", kind=Event.BUG, verb=request.verb)
             return {"exit": EXIT_BUG, "error": "the daemon met a bug", "next_step": "see journalctl -u geodrop"}
+
+
+def _sudo_user(message: Mapping[str, Any], peer: Peer) -> str:
+    """Return who became root to ask, as the message says: root is believed, since root could write the history too."""
+    name = message.get("sudo_user", "")
+    return name if peer.uid == 0 and is_name(name) else ""
 
 
 async def _read(connection: OpenConnection) -> dict[str, Any]:

@@ -71,7 +71,9 @@ class Verbs:
         if verb.kind == CHANGING:
             if request.only_reading or not may_change(request.peer):
                 raise PrivilegeError(f"{request.verb} changes things", "run as root, or as a member of group geodrop")
-            self._log.info("asked", kind=Event.ASKED, verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
+            sudo = {"sudo_user": request.sudo_user} if request.sudo_user else {}
+            peer = request.peer
+            self._log.info("asked", kind=Event.ASKED, verb=request.verb, uid=peer.uid, pid=peer.pid, **sudo)
         args = checked(request.verb, verb.arguments, request.args)
         return await verb.handle(self, replace(request, args=args))
 
@@ -110,7 +112,7 @@ class Verbs:
 
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Read policy and databases again and load the result."""
-        outcome = await self._reload.ask(request.say, request.peer.uid)
+        outcome = await self._reload.ask(request.say, _asked(request))
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
     async def unload(self, request: ControlRequest) -> Mapping[str, Any]:
@@ -202,4 +204,5 @@ def _priority(request: ControlRequest) -> int:
 
 def _asked(request: ControlRequest) -> ChangeRequest:
     """Return the change request for the history."""
-    return ChangeRequest(request.verb, request.peer.uid, why=request.args.get("why", ""))
+    why = request.args.get("why", "")
+    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user)

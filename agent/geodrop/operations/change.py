@@ -25,6 +25,7 @@ from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
 from geodrop.ruleset.first_boot import is_closed
+from geodrop.state.asker import sudo_user
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
@@ -46,7 +47,7 @@ UNATTENDED = ("boot", "repair", "compact")
 
 def by_me(origin: str, why: str = "") -> ChangeRequest:
     """Return the request for a change by the user of this process."""
-    return ChangeRequest(origin, os.getuid(), why=why)
+    return ChangeRequest(origin, os.getuid(), why=why, sudo_user=sudo_user())
 
 
 @contextmanager

@@ -179,9 +179,12 @@ def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
         time.sleep(0.1)
 
 
-def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) -> None:
-    """Each reload that changed something or failed is a line in the history; one without a change is not."""
+def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reload that changed something or failed is a line in the history, with the user who became root for it; one
+    without a change is not.
+    """
     del running
+    monkeypatch.setenv("SUDO_USER", "alice")
     for regions in (["CN", "RU"], ["CN", "RU"], ["nowhere"]):
         host.deny(*regions)
         host.geodrop.run("reload")
@@ -191,6 +194,8 @@ def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) ->
     assert changed["change"] == "api drops RU (<0.1% of IPv4), +1 -0 prefixes"
     assert "nowhere" in failed["error"]
     assert changed["uid"] == failed["uid"] == os.getuid()
+    assert changed["sudo_user"] == failed["sudo_user"] == "alice"
+    assert "asked for by alice (sudo)" in host.geodrop.good("history").out
     assert len(entries) == 3, "with that of the start"
 
 

@@ -19,7 +19,7 @@ import structlog
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
 from geodrop.daemon.listener import PLACES
-from geodrop.daemon.server import ControlRequest, ControlServer, bind
+from geodrop.daemon.server import ControlRequest, ControlServer, Peer, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.daemons import daemon
 from tests.users import as_user
@@ -247,3 +247,32 @@ def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert [request.only_reading for request in requests] == [False, True]
     assert {(request.peer.pid, request.peer.uid) for request in requests} == {(os.getpid(), os.geteuid())}
     assert all(os.getegid() in request.peer.groups for request in requests)
+
+
+@pytest.mark.parametrize(
+    ("uid", "said", "known"),
+    [(0, "alice", "alice"), (1000, "alice", ""), (0, "\x1b[2K", ""), (0, 7, ""), (0, "x" * 65, "")],
+    ids=["root", "a user who claims it", "what would steer a terminal", "no text", "no name"],
+)
+def test_only_root_says_who_became_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, said: object, known: str
+) -> None:
+    """The name that sudo gives is believed from root, if it is a name; the request is answered in any case."""
+    names: list[str] = []
+
+    async def answer(request: ControlRequest) -> dict[str, str]:
+        names.append(request.sudo_user)
+        return {}
+
+    async def body() -> None:
+        server = ControlServer(answer, structlog.get_logger())
+        server.open(tmp_path / "control.sock")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "control.sock")
+        writer.write(frame.encode({"verb": "status", "args": {}, "sudo_user": said}))
+        assert frame.decode((await reader.read())[frame.HEADER.size :])["exit"] == 0
+        writer.close()
+        server.close()
+
+    monkeypatch.setattr(Peer, "of", lambda _: Peer(1, uid, frozenset()))
+    asyncio.run(body())
+    assert names == [known]
