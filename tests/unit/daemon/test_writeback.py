@@ -1,4 +1,4 @@
-"""What could not be written down is written as soon as it can be."""
+"""What could not be written is written as soon as that is possible."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_it_is_told_once_and_written_once_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log has its beginning and its end, the status all the time between."""
+    """The log records the beginning and the end, the status all the time between."""
     store = Store(tmp_path / "state")
     store.remember(Intent(1, "d1"))
     with capture_logs() as logged:
