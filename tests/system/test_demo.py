@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 SECONDS = 60
-"""How long the demo may take; design.md's word for it is: under a minute."""
+"""How long the demo may take; design.md says: under a minute."""
 
 ROW = re.compile(r"  (?P<country>[A-Z]{2})\s+(?P<verdict>accept|drop)\s+\S+\s+(\d+) of (\d+)\s+\S+\s+(\d+) of (\d+)")
 
@@ -40,7 +40,7 @@ class Traces:
 
     @classmethod
     def of(cls, demo: subprocess.Popen[str]) -> Traces:
-        """The namespaces that its child processes are in, and where geodrop keeps its lock for each."""
+        """Find the namespaces of its child processes, and geodrop's lock for each of them."""
         holders = [int(pid) for pid in Path(f"/proc/{demo.pid}/task/{demo.pid}/children").read_text().split()]
         ask = [sys.executable, "-c", "from geodrop.state.places import lock_file; print(lock_file())"]
         locks = {
@@ -52,18 +52,18 @@ class Traces:
             files.append(f"/proc/{demo.pid}/ns/mnt")
         return cls(
             holders,
-            # Held open, so that the kernel does not give its number to a namespace of somebody else's.
+            # Keep it open, so that the kernel does not give its number to another namespace.
             {os.readlink(file): os.open(file, os.O_RDONLY) for file in files},
             {Path(line.decode().strip()) for line in locks},
         )
 
     def assert_gone(self) -> None:
-        """Nobody is in the namespaces any more, and no lock is left."""
+        """Check that no process is in the namespaces any more, and no lock is left."""
         self.assert_left()
         assert not [path for path in self.locks if path.exists() or path.parent.exists()]
 
     def assert_left(self) -> None:
-        """Nobody is in the namespaces any more: what is in them goes with the last who holds them, and that is us."""
+        """Check that no process is in the namespaces any more: only our descriptors keep them alive."""
         in_use = set(namespaces_in_use())
         for descriptor in self.namespaces.values():
             os.close(descriptor)
@@ -71,18 +71,18 @@ class Traces:
 
 
 def namespaces_in_use() -> Iterator[str]:
-    """The network and mount namespaces that some process is in."""
+    """Yield the network and mount namespaces of running processes."""
     for path in Path("/proc").glob("[0-9]*/ns/[nm][en]t"):
         try:
             yield os.readlink(path)
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            # It has ended, or it is none that the demo started: those are root's.
+            # The process has ended, or is not one of the demo's, which run as root.
             continue
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder for temporary files; afterwards it and the machine's own links and mounts must be as they were."""
+    """Yield a folder for temporary files; afterwards it and the machine's own links and mounts must be as they were."""
     require()
     tmp_path.chmod(0o755)
     before = own_things()
@@ -92,13 +92,13 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def own_things() -> tuple[list[str], list[str]]:
-    """The machine's interfaces, and what is mounted where geodrop pins."""
+    """Return the machine's interfaces, and the mounts where geodrop pins."""
     mounts = Path("/proc/self/mounts").read_text().splitlines()
     return os.listdir("/sys/class/net"), [line for line in mounts if line.split()[1] == str(bpffs())]
 
 
 def start(folder: Path, *before: str) -> subprocess.Popen[str]:
-    """The demo, with its temporary files in `folder`; `before` is put in front of the command."""
+    """Start the demo with its temporary files in `folder`; `before` is put in front of the command."""
     return subprocess.Popen(
         [*before, sys.executable, "-m", "geodrop", "demo"],
         env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
@@ -109,7 +109,7 @@ def start(folder: Path, *before: str) -> subprocess.Popen[str]:
 
 
 def read_until(demo: subprocess.Popen[str], text: str) -> str:
-    """The demo's output up to a line that has this text."""
+    """Return the demo's output up to a line that contains this text."""
     assert demo.stdout is not None
     seen = ""
     for line in demo.stdout:
@@ -120,7 +120,7 @@ def read_until(demo: subprocess.Popen[str], text: str) -> str:
 
 
 def test_the_demo_shows_what_it_says(folder: Path) -> None:
-    """Supported countries connect, others do not, both families; switch, counters and explain, on both engines."""
+    """Supported countries connect, others do not, in both families; switch, counters and explain, on both engines."""
     demo = start(folder)
     first = read_until(demo, "1. An HTTP server")
     traces = Traces.of(demo)
@@ -135,17 +135,17 @@ def test_the_demo_shows_what_it_says(folder: Path) -> None:
         answered4, all4, answered6, all6 = map(int, row.groups()[2:])
         assert min(all4, all6) > 5
         assert (answered4, answered6) == ((all4, all6) if row["verdict"] == "accept" else (0, 0))
-    # Who moved: before the load one way in every request, after it the other.
+    # Countries whose verdict changes: before the load one verdict in every request, after it the other.
     assert re.search(r"CH IPv4 +#+ +\| #*\.* *\| \.+$", out, re.MULTILINE)
     assert re.search(r"VE IPv6 +\.+ +\| \.*#* *\| #+$", out, re.MULTILINE)
     assert re.search(r"generation 1 -> 2: .*switch \d+ ms", " ".join(out.split()))
     nftables, xdp = out.split("5. xdp takes over")
     assert "interface   eth0 (nftables)" in nftables
     assert "interface   eth0 (xdp, native)" in xdp
-    # Who does not move stays as it is while the engines change places, in every request.
+    # Countries whose verdict stays keep it while the engines change places, in every request.
     assert re.search(r"BR IPv4 +#+ +\| #+ *\| #+$", xdp, re.MULTILINE)
     assert re.search(r"CH IPv6 +\.+ +\| \.+ *\| \.+$", xdp, re.MULTILINE)
-    # And the edit is taken back: the opposite of what nftables did.
+    # The edit is reverted: the opposite of what nftables did.
     assert re.search(r"generation 2 -> 3: .*switch \d+ ms", " ".join(xdp.split()))
     assert re.search(r"CH IPv4 +\.+ +\| \.*#* *\| #+$", xdp, re.MULTILINE)
     assert re.search(r"VE IPv6 +#+ +\| #*\.* *\| \.+$", xdp, re.MULTILINE)
@@ -161,8 +161,8 @@ def test_the_demo_shows_what_it_says(folder: Path) -> None:
 
 
 def test_without_bpf_it_says_so_and_goes_on(folder: Path) -> None:
-    """A host that cannot run xdp sees the whole story on nftables, and why there is no more."""
-    # The kernel's file systems are hidden, so that there is no place for a bpffs.
+    """A host that cannot run xdp sees the whole story on nftables, and the reason."""
+    # Hide the kernel's file systems, so that there is no place for a bpffs.
     hide = f"umount {OWN_BPFFS} 2>/dev/null; mount -t tmpfs none /sys/fs && exec $0 $@"
     demo = start(folder, "unshare", "--mount", "sh", "-c", hide)
     out, err = demo.communicate(timeout=SECONDS)
@@ -175,7 +175,7 @@ def test_without_bpf_it_says_so_and_goes_on(folder: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_an_interrupted_demo_leaves_nothing(folder: Path, number: signal.Signals) -> None:
-    """Ctrl-C, kill and a closed terminal: everything is removed, and no traceback is shown."""
+    """After Ctrl-C, kill and a closed terminal everything is removed, and no traceback is shown."""
     demo = start(folder)
     read_until(demo, "generation 0 -> 1")
     traces = Traces.of(demo)
@@ -189,7 +189,7 @@ def test_an_interrupted_demo_leaves_nothing(folder: Path, number: signal.Signals
 
 @pytest.mark.parametrize("moment", ["1. An HTTP server", "generation 2 -> 3"], ids=["nothing loaded", "on xdp"])
 def test_a_killed_demo_leaves_no_namespace(moment: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A SIGKILL gives it no chance to tidy up: the namespaces go all the same. Its files stay, and so does a lock."""
+    """After SIGKILL it cannot tidy up: the namespaces vanish all the same. Its files stay, and so does a lock."""
     require()
     demo = start(tmp_path_factory.mktemp("killed"))
     read_until(demo, moment)
@@ -204,8 +204,8 @@ def test_a_killed_demo_leaves_no_namespace(moment: str, tmp_path_factory: pytest
 
 
 def test_without_privileges_it_says_what_is_missing(folder: Path) -> None:
-    """Each capability is named, and nothing has been made by then."""
-    # The user stays root, who can enter the folder that this runs from.
+    """Each missing capability is named, and nothing has been made by then."""
+    # The user stays root, who can enter the folder of this test.
     less = ["setpriv", "--bounding-set=-net_bind_service,-net_admin,-sys_admin"]
     done = subprocess.run(
         [*less, sys.executable, "-m", "geodrop", "demo"],
