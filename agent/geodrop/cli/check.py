@@ -68,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     job = sandbox.Job("check", source.policy, databases, previous=previous, options=options, opening=user.acting)
     code = _check(job)
     if code == 0 and not args.json:
-        messages.say(f"user {harmless(user.name)}, as which the daemon runs, can read all of it")
+        messages.say(f"the daemon's user {harmless(user.name)} can read all of it")
     return code
 
 
@@ -110,7 +110,7 @@ def _good(name: str, config: Config, *, as_json: bool) -> int:
         services = [service.name for service in ruleset.meta.services]
         found |= {"ruleset": path, "digest": ruleset.digest, "services": services, "user": user.name}
         lines.append(f"{harmless(path)}: good, digest {ruleset.digest[:12]}, for {', '.join(services)}")
-        lines.append(f"user {harmless(user.name)}, as which the daemon runs, can read it")
+        lines.append(f"the daemon's user {harmless(user.name)} can read it")
     messages.say(json.dumps(found) if as_json else "\n".join(lines))
     return 0
 

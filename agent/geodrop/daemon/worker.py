@@ -56,7 +56,7 @@ class Worker:
     def start(self, job: Callable[[], T], priority: int = CHANGE, turn: int = 0) -> asyncio.Future[T]:
         """Queue a job; the caller may or may not wait for the future. Within a priority the lowest `turn` goes first.
 
-        A read that nobody waits for any more is skipped.
+        A read without a waiting caller is skipped.
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()

@@ -89,7 +89,7 @@ def _without(view: Ruleset, traced: Sequence[_Traced]) -> list[str]:
     """Return what could not be probed, so that a missing check is not mistaken for a passed one."""
     seen = {(one.probe.service, one.probe.expected) for one in traced}
     return [
-        f"service {service.name}: no packet that should meet {verdict}"
+        f"service {service.name}: no probe with the expected verdict {verdict}"
         for service in view.meta.services
         for verdict in ("drop", "accept")
         if (service.name, verdict) not in seen

@@ -156,7 +156,9 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
     try:
         ruleset = loaded_ruleset(config, observed)
     except DataError as error:
-        problems.append(f"the ruleset in force cannot be compared with: {error.message}; next: geodrop reload")
+        problems.append(
+            f"the kernel cannot be compared with the ruleset in force: {error.message}; next: geodrop reload"
+        )
         return None
     if ruleset is None:
         problems.append(

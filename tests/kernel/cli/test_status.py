@@ -109,4 +109,4 @@ def test_a_ruleset_in_force_that_is_not_kept(host: Host) -> None:
         path.write_bytes(b"damaged")
     word, code, status = said(host)
     assert (word, code) == ("enforcing, but degraded", 1)
-    assert any("ruleset in force cannot be compared with" in problem for problem in status["problems"])
+    assert any("cannot be compared with the ruleset in force" in problem for problem in status["problems"])

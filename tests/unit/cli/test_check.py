@@ -100,7 +100,7 @@ def test_the_user_of_the_daemon_has_to_read_it(tmp_path: Path, closed: str) -> N
     os.chown(state, nobody.pw_uid, nobody.pw_gid)
     (tmp_path / "agent.yaml").write_text(f"source: {{policy: policy.yaml, databases: [x.mmdb]}}\nstate: {state}\n")
     geodrop = Geodrop(tmp_path)
-    assert "user nobody, as which the daemon runs, can read all of it" in geodrop.good("check").out
+    assert "the daemon's user nobody can read all of it" in geodrop.good("check").out
     (tmp_path / closed).chmod(0o600)
     done = geodrop.run("check", "--json")
     assert done.code == 77

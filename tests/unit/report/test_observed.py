@@ -99,4 +99,4 @@ def test_nothing_to_try(rules: Ruleset, tmp_path: Path) -> None:
     for view in (rules.paused(int(time.time()) + 60), nobody):
         found = seen(view, kernel)
         assert (found.problems, found.leaks) == ((), False)
-        assert found.data["without"] == ["service api: no packet that should meet drop"]
+        assert found.data["without"] == ["service api: no probe with the expected verdict drop"]
