@@ -95,7 +95,7 @@ def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
         settled.machine.run("rm", "/run/faulty")
         # It retries with growing pauses, and at once after an event.
         settled.machine.run("nft", "add table ip theirs; delete table ip theirs")
-        settled.wait_for("a look", lambda: not settled.problem("not repaired"))
+        settled.wait_for("an inspection", lambda: not settled.problem("could not be inspected or repaired"))
         assert settled.problem("the daemon met a bug in watch: RuntimeError: made for a test, ")
         assert "theirs" not in settled.machine.run("nft", "-t", "list", "ruleset")
         assert settled.show("geodrop.service", "MainPID") == pid

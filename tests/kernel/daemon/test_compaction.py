@@ -80,7 +80,7 @@ def test_regions_are_told_apart_after_every_change(host: Host) -> None:
         while told_apart() == 0:
             assert time.monotonic() < deadline
         assert generations(host) == {"g4"}
-        assert "regions are told apart" in running.log
+        assert "split by region" in running.log
 
 
 def test_one_that_a_dead_daemon_has_left(host: Host, running: Daemon) -> None:
