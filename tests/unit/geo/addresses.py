@@ -1,4 +1,4 @@
-"""Numbers of addresses as people write them."""
+"""Integers of addresses given as text."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from ipaddress import IPv4Address, IPv6Address
 
 
 def address_text(family: int, address: int) -> str:
-    """Of one address."""
+    """Return the integer of one address."""
     return str(IPv4Address(address) if family == 4 else IPv6Address(address))
