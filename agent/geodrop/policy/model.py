@@ -90,7 +90,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class PrefixList:
-    """A list whose prefixes are written out, in the policy or in a file (`file` is its name, else None)."""
+    """A list of prefixes, written in the policy or in a file (`file` is its name, else None)."""
 
     name: str
     prefixes: tuple[Network, ...]
@@ -124,7 +124,7 @@ class Match:
 
     @property
     def catch_all(self) -> bool:
-        """Whether nothing at all was given to match on."""
+        """Whether the match has no limit at all."""
         return not (self.ports or self.protocols or self.addresses)
 
 

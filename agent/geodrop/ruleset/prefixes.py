@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
     Interval = tuple[int, int, int]
-    """First and last address, and the counter class."""
+    """First and last address, both inclusive, and the counter class."""
 
 
 _SIXTOFOUR = 0x2002 << 112

@@ -52,7 +52,7 @@ class Sealed:
             raise
 
     def write_to(self, file: IO[bytes]) -> None:
-        """Append the content to a file; raises OSError."""
+        """Append the content to a file. Raises OSError."""
         file.flush()
         left, at = len(self.view), 0
         while left:

@@ -22,7 +22,7 @@ def at(zones: Zones, address: str) -> int:
 
 
 def test_subdivision_that_nobody_names_is_its_country() -> None:
-    """Only the subdivisions that a policy can tell apart cost a zone."""
+    """Only the subdivisions that a policy names take a zone."""
     zones = zones_of(policy(service(deny=["UA-43"])))
     assert CRIMEA in zones.regions
     assert KYIV not in zones.regions
@@ -65,7 +65,7 @@ def test_longest_prefix_wins_over_nested_lists() -> None:
 
 
 def test_a_list_is_one_zone_however_long() -> None:
-    """What a list holds cannot be told apart by the policy, so a hundred thousand prefixes cost one zone."""
+    """The policy cannot tell the prefixes of a list apart, so a hundred thousand of them take one zone."""
     networks = [f"20.{number // 128}.{number % 128 * 2}.0/24" for number in range(5000)]
     zones = zones_of(policy(service(deny=["list:long"]), long=networks))
     assert len({at(zones, f"20.{number}.0.1") for number in range(39)}) == 1

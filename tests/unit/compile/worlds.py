@@ -1,4 +1,4 @@
-"""A small world and policies for the tests of compile, written down without databases or YAML."""
+"""A small world and policies for the tests of compile, without databases or YAML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Records as IPinfo's samples, MaxMind's test files and others have them, with the types that these files name."""
+"""Records from IPinfo's samples, MaxMind's test files and others, with the database types of these files."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_refuses_damaged_files(file: bytes, message: str) -> None:
         ("node_count", True),
         ("ip_version", 5),
         ("ip_version", None),
-        ("build_epoch", 2**64 - 1),  # no date: later code could not write it as one
+        ("build_epoch", 2**64 - 1),  # later code could not write it as a date
         ("build_epoch", -1),
         ("build_epoch", "yesterday"),
         ("database_type", None),

@@ -57,9 +57,9 @@ def boundaries(partition: Partition) -> list[int]:
 
 
 def check_against_reader(file: bytes, path: Path, *, aliases: bool = False, more: list[int] | None = None) -> None:
-    """Every boundary, and `more`, has the record that maxminddb's pure-Python reader finds.
+    """Check that every boundary, and `more`, has the record that maxminddb's pure-Python reader finds.
 
-    Where the file shows its IPv4 tree among IPv6 addresses there must be no data; of ::/96 nothing is asked.
+    Where the file repeats its IPv4 tree among IPv6 addresses, there must be no data; ::/96 is not checked.
     """
     path.write_bytes(file)
     tree = tree_of(file)

@@ -19,7 +19,7 @@ from geodrop.policy.special import (
 
 REGISTRY = {
     # The IANA IPv4 and IPv6 Special-Purpose Address Registries of 2025-10-09, column Globally Reachable, row by row;
-    # None where the row has no value (N/A, or terminated).
+    # None if the row has no value (N/A, or terminated).
     "0.0.0.0/8": False,
     "0.0.0.0/32": False,
     "10.0.0.0/8": False,

@@ -17,7 +17,7 @@ SECTIONS = {"b": b"12345", "a": b"", "long": bytes(range(256)) * 3}
 
 @pytest.fixture
 def packed() -> bytes:
-    """A small file with an empty, a short and a long section."""
+    """Return a small file with an empty, a short and a long section."""
     return container.pack(META, SECTIONS)
 
 
@@ -70,7 +70,7 @@ def test_newer_version_says_upgrade(packed: bytes) -> None:
 
 @pytest.mark.parametrize("length", [10_000, -1, "1", None])
 def test_section_of_an_impossible_length_is_refused(length: object) -> None:
-    """Even with a right digest, a section must lie inside the file."""
+    """Even with a correct digest, a section must lie inside the file."""
     body = json.dumps({"meta": {}, "sections": {"a": [length, hashlib.sha256(b"").hexdigest()]}}).encode()
     digest = hashlib.sha256(body).digest()
     header = container.HEADER.pack(container.MAGIC, container.VERSION, digest, len(body), container.NO_BASE)
@@ -104,7 +104,7 @@ def test_delta_file_says_the_same_as_a_whole_one(tmp_path: Path) -> None:
 
 
 def test_delta_file_is_only_made_where_it_saves_much(tmp_path: Path) -> None:
-    """A file that differs in most of its bytes stands alone."""
+    """A file that differs in most of its bytes is written as a whole file."""
     _, base = delta_file(tmp_path)
     other = {**SECTIONS, "long": bytes(len(SECTIONS["long"]))}
     assert container.pack(META, other, container.open_file(base)) == container.pack(META, other)

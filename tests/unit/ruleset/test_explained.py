@@ -169,8 +169,9 @@ def test_parts_of_a_prefix() -> None:
 
 
 def test_the_kernel_agrees_or_not() -> None:
-    """One line for all services; where it differs, for which, how it came, and what to do. At another time it can only
-    tell what the ladder says.
+    """If the kernel agrees, one line says so for all services; otherwise each difference is a line with a next step.
+
+    For another time than now, only the result of the ladder is compared.
     """
     answers = [{**ANSWER, "kernel": KERNEL}, {**ANSWER, "service": "web", "kernel": {**KERNEL, "verdict": "accept"}}]
     assert list(told(answers[:1], several=False))[-1] == "kernel  agrees (generation 41)"

@@ -31,7 +31,7 @@ def u16(*numbers: int) -> bytes:
 
 
 def sections(**changed: bytes) -> dict[str, bytes]:
-    """IPv4: CN from 1.0.0.0 to 1.255.255.255; IPv6: CN from 2000::; with some sections changed (/ written as _)."""
+    """Return sections with CN from 1.0.0.0 to 1.255.255.255 and from 2000::, some replaced (/ written as _)."""
     made = {
         "ipv4/starts": b"".join(start.to_bytes(4, "little") for start in (0, 1 << 24, 2 << 24)),
         "ipv4/zones": u16(0, 1, 0),
@@ -117,7 +117,7 @@ def test_missing_parts_are_refused() -> None:
 
 
 def test_service_without_map_sections_is_refused() -> None:
-    """Each service named in the meta part has its maps."""
+    """A service in the meta part without its map sections is refused."""
     other = replace(META.services[0], name="other")
     with pytest.raises(DataError, match="damaged"):
         Ruleset.unpack(pack(replace(META, services=(other, META.services[1]))), "file")

@@ -127,7 +127,7 @@ class Disk:
         self.cut()
 
     def cut(self) -> None:
-        """Note what a power cut right now could leave of the file."""
+        """Record what a power cut at this moment could leave of the file."""
         now = self._now()
         for name in self._names:
             for content in self._possible(name, now):
