@@ -164,7 +164,7 @@ def _last_state() -> tuple[Path, str]:
 
 
 def _of_the_last_load(state: Path, found: Mapping[str, Any]) -> Config:
-    """Return a configuration with interfaces and engine of the last load, and the usable keys of `found`."""
+    """Return a configuration with interfaces and engine of the last load, if known, and what `found` has for a boot."""
     # Not imported at the top: a host with a valid agent.yaml does not need it.
     from geodrop.state.store import Store  # noqa: PLC0415
 

@@ -184,8 +184,8 @@ class Child:
     ) -> Answer:
         """Do the job; afterwards the child has ended.
 
-        `streams` are descriptors for the child's stdin, stdout and stderr; `asked` is called when it has its own copies
-        of them. Without `streams` its output is in the answer.
+        `streams` are descriptors for the child's stdin, stdout and stderr; `asked` is called once they have been sent,
+        so that the caller can close its own. Without `streams` the output is in the answer.
 
         Raises ConfigError for a policy and DataError for a database that cannot be opened, PrivilegeError if this user
         lacks the right; DataError also for a child that dies, breaks the rules of the channel, or takes longer than

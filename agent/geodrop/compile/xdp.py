@@ -314,7 +314,7 @@ def _keys(partition: Partition) -> _Keys:
     begins = np.searchsorted(upper, split, side="left")
     ends = np.searchsorted(upper, split, side="right")
     # An upper half that is not split keeps its boundary. A split upper half gets a value of its own, and the upper half
-    # after it a boundary, where the previous value resumes.
+    # after it a boundary, where the last value inside the split one continues.
     own = np.zeros(len(upper) + 1, np.int8)
     own[begins] += 1
     own[ends] -= 1

@@ -165,7 +165,8 @@ def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
     """Return where `open_file` looks for the base of a delta file; the base need not exist.
 
-    Returns "" if the file needs no base, is missing or is no ruleset. Raises OSError if the file cannot be read.
+    Returns "" if the file needs no base, is missing, too short or not a regular file. Raises OSError if it cannot be
+    read.
     """
     header = b""
     with Excused(errno.ENOENT, errno.EINVAL), open(open_regular(path), "rb") as file:

@@ -1,6 +1,6 @@
 """The ruleset of a first boot with `first_boot: closed`: no policy is known yet, so no new connection is let in.
 
-It drops what opens a connection from a public address: TCP that belongs to no connection, except to port 22, and UDP to
+It drops what opens a connection from a public address: TCP openings (SYN without ACK), except to port 22, and UDP to
 ports below the ephemeral ones. So an administrator gets in, and the host can still resolve names, set its clock and
 fetch what it needs to compile a policy. Special addresses, ICMP, other protocols and the control traffic of rung 2
 pass.

@@ -72,7 +72,7 @@ class _Space:
         self.rows = [ruleset.row(zone, service, embedded=embedded) for zone in range(len(ruleset.meta.zones))]
 
     def since(self, address: int) -> Iterator[tuple[int, int, int]]:
-        """Yield first address, last address and zone of the intervals from `address` on that are not accepted."""
+        """Yield first address, last address and zone of each interval, from `address` on, that is not accepted."""
         passes = [row.verdict == "accept" for row in self.rows]
         begin = bisect.bisect_right(range(len(self._zones)), address, key=self._start) - 1
         for at in range(begin, len(self._zones)):
@@ -80,7 +80,7 @@ class _Space:
                 yield self._start(at), self._start(at + 1) - 1, zone
 
     def dropped(self, first: int, last: int) -> Iterator[Interval]:
-        """Yield the intervals between two addresses whose own row drops; the last may extend beyond `last`."""
+        """Yield the intervals whose own row drops and that hold an address from `first` to `last`, not clipped."""
         for start, end, zone in self.since(first):
             if start > last:
                 return

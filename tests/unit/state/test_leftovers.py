@@ -36,7 +36,7 @@ def test_where_there_are_none_nothing_happens(tmp_path: Path, monkeypatch: pytes
 
 def test_no_link_leads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The owner of the state directory cannot make root remove files elsewhere by a link."""
-    precious = tmp_path / "home" / "somebody" / "letter"
+    precious = tmp_path / "home" / "user" / "letter"
     precious.parent.mkdir(parents=True)
     precious.touch()
     state = tmp_path / "state"
