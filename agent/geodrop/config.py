@@ -1,4 +1,4 @@
-"""agent.yaml: what this host is to do. The only configuration the daemon itself parses; every key has a default."""
+"""Read agent.yaml, the host's configuration and the only one that the daemon itself parses. Every key has a default."""
 
 from __future__ import annotations
 
@@ -65,19 +65,19 @@ KEEP = {
 KEYS = {
     "source": Key("where the policy comes from; relative names are relative to agent.yaml", SOURCE),
     "engine": Key("`auto` (default), `nftables` or `xdp`"),
-    "loader": Key("who loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
+    "loader": Key("what loads the program of xdp: `libbpf` (default), or `bcc`, which builds it on the host"),
     "interfaces": Key(
         "where packets are judged, a list of names that may end in `*`; `!NAME` is left out. Without any other name: "
         "those with a default route in any table, but no loopback, bridge, veth or tunnel"
     ),
     "first_boot": Key("`open` (default) or `closed`: as long as there is no ruleset to load"),
-    "state": Key("the folder for rulesets and what is remembered (default: `/var/lib/geodrop`)"),
+    "state": Key("the folder for rulesets, the history and what was asked for last (default: `/var/lib/geodrop`)"),
     "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
-    "metrics": Key("where metrics are to be had; one of the following", METRICS),
+    "metrics": Key("where metrics are served; one of the following", METRICS),
     "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
     "keep": Key("which rulesets are kept that are not in force: for how long, or the following", KEEP),
 }
-"""agent.yaml's keys, whole."""
+"""All keys of agent.yaml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """Where metrics are served: one of the three, or nowhere."""
+    """Where metrics are served: one of the three is set, or none."""
 
     listen: str | None = "127.0.0.1:9817"
     socket: str | None = None
@@ -115,10 +115,10 @@ class Config:
 
 
 def load_config(path: str | None) -> Config:
-    """Read agent.yaml from `path`, $GEODROP_CONFIG or its usual place.
+    """Read agent.yaml from `path`, $GEODROP_CONFIG or its default path.
 
-    A file that was named must exist; the usual one may be missing. Raises ConfigError, and ConfigFileError with every
-    problem in the file.
+    A named file must exist; the default one may be missing. Raises ConfigError, and ConfigFileError with every problem
+    in the file.
     """
     found, problems = _read(path) or ({}, [])
     if problems:
@@ -127,13 +127,13 @@ def load_config(path: str | None) -> Config:
 
 
 def load_config_or_assume(path: str | None, *, slips: bool = True) -> tuple[Config, str]:
-    """Load agent.yaml for what must work in whatever state it is: a boot, the daemon, status, pause and unload.
+    """Load agent.yaml for what must work even if the file is broken: a boot, the daemon, status, pause and unload.
 
-    Where it is damaged, missing or cannot be read: interfaces and engine are those of the last load. `state` and
-    `first_boot` are what it says all the same, if that much of it can be read; else the state is where the last daemon
-    had it. All else is by default, with nothing forgotten. The line says so, and is empty only where all was read, or
-    where the usual file is missing. Raises ConfigError where `path` names no file: that is a slip of the pen; but not
-    without `slips`.
+    If the file is damaged, missing or unreadable, interfaces and engine are those of the last load. `state` and
+    `first_boot` are taken from the file if they can be read; otherwise the state directory is that of the last daemon.
+    All other keys have their defaults, and no ruleset is removed. Returns the configuration and a line of text that
+    says so; the line is empty if all was read, or if the default file is missing. Raises ConfigError if `path` names no
+    existing file, which is probably a typing mistake; not with `slips` False.
     """
     found: dict[str, Any] = {}
     try:
@@ -164,8 +164,8 @@ def _last_state() -> tuple[Path, str]:
 
 
 def _of_the_last_load(state: Path, found: Mapping[str, Any]) -> Config:
-    """Where packets were judged and by what, and of what was `found` what belongs to a boot."""
-    # Not imported at the top: nobody needs it who has an agent.yaml.
+    """Return a configuration with interfaces and engine of the last load, if known, and what `found` has for a boot."""
+    # Not imported at the top: a host with a valid agent.yaml does not need it.
     from geodrop.state.store import Store  # noqa: PLC0415
 
     intent, read = Store(state).intent(), {key: found[key] for key in ("interfaces", "first_boot") if key in found}
@@ -174,9 +174,9 @@ def _of_the_last_load(state: Path, found: Mapping[str, Any]) -> Config:
 
 
 def _read(path: str | None) -> tuple[dict[str, Any], list[Problem]] | None:
-    """The keys that can be used and, if there are any mistakes, all problems; None where the usual file is missing.
+    """Return the keys that can be used, and all problems if there is an error; None if the default file is missing.
 
-    Raises ConfigError where the file cannot be read.
+    Raises ConfigError if the file cannot be read.
     """
     named = path or os.environ.get("GEODROP_CONFIG")
     at = named or DEFAULT_PATH
@@ -192,13 +192,13 @@ def _read(path: str | None) -> tuple[dict[str, Any], list[Problem]] | None:
     from geodrop.document.tree import read_document  # noqa: PLC0415
 
     _, root, report = read_document(data, at)
-    # Of a file that is no whole YAML, or has a key twice, nobody can tell what it says.
+    # The content of a file that is not valid YAML, or has a duplicate key, is undefined, so none of it is used.
     found = _Reader(Path(at).parent, report).keys(root) if root and not report.failed else {}
     return found, report.problems() if report.failed else []
 
 
 class _Reader:
-    """Turns the tree of the file into a Config, key by key; reports what is wrong and goes on."""
+    """Turns the tree of the file into fields of Config, key by key; reports mistakes and continues."""
 
     def __init__(self, folder: Path, report: ProblemReport) -> None:
         from geodrop.document import shape  # noqa: PLC0415 - as above
@@ -208,7 +208,7 @@ class _Reader:
         self._shape = shape
 
     def keys(self, root: Node) -> dict[str, Any]:
-        """What the whole file says, by key; a key with a mistake in it is left out."""
+        """Return the values of the whole file by key; a key with a mistake in it is left out."""
         found = self._shape.fields(self._report, root, "agent.yaml", KEYS)
         read: dict[str, object] = {
             "engine": found.value("engine", partial(self._choice, ENGINES)),
@@ -254,7 +254,7 @@ class _Reader:
         from geodrop.document.tree import Scalar  # noqa: PLC0415 - as above
 
         if isinstance(node, Scalar):
-            # A duration alone is how long.
+            # A duration alone is the value of `keep.rulesets`.
             seconds = self._shape.value(self._report, node, "keep of agent.yaml", self._duration)
             return Keep() if seconds is None else Keep(seconds)
         found = self._shape.fields(self._report, node, "keep", KEEP)
@@ -288,7 +288,7 @@ class _Reader:
         )
 
     def _loopback(self, text: str) -> str:
-        """What is counted says who is a customer where: it is not for the network."""
+        """Return a loopback address and port: counters tell where customers are, so they must not reach the network."""
         host, _, port = text.rpartition(":")
         try:
             good = ip_address(host.strip("[]")).is_loopback and 0 < int(port) < 1 << 16
@@ -301,7 +301,7 @@ class _Reader:
         return text
 
     def _beside(self, text: str) -> str:
-        """A path; a relative one is relative to agent.yaml."""
+        """Return a path; a relative path is relative to agent.yaml."""
         return str(self._folder / text)
 
     def _interface(self, text: str) -> str:
@@ -314,13 +314,16 @@ class _Reader:
         return text
 
     def _check_left_out(self, node: Node, names: tuple[str, ...]) -> None:
-        """A pattern goes to the kernel as it is, for interfaces to come: it cannot spare one."""
+        """Refuse a pattern that matches an excluded interface.
+
+        The kernel gets the pattern itself, for later interfaces too, and cannot make an exception.
+        """
         for name in names:
             pattern = next((one for one in names if name[0] == "!" and fnmatchcase(name[1:], one)), None)
             if pattern:
                 self._report.error(
                     node.place,
-                    f"interfaces has both {name} and {pattern}, which means it; write the names of those to be judged",
+                    f"interfaces has both {name} and {pattern}, which matches it; write the names of the interfaces",
                 )
 
     def _duration(self, text: str) -> int:

@@ -1,7 +1,7 @@
-"""Every way geodrop can fail, each with its exit code and the next step.
+"""The failures of geodrop: exception classes with an exit code, a message and the next step.
 
-The exit code is part of the class, so that a verb never chooses one. The codes follow sysexits.h where it has a meaning
-for them; docs/commands.md lists them all.
+The exit code is part of the class, so that a verb never chooses one. The codes follow sysexits.h where it defines one;
+docs/commands.md lists them all.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class GeodropError(Exception):
     """A failure that is not a bug: what is wrong, and what to do next.
 
-    `printed` are lines that say it already, ready for stderr: the problems of a file, or what a child wrote.
+    `printed` are lines about it that are ready for stderr: the problems of a file, or the output of a child.
     """
 
     exit_code: ClassVar[int] = 1
@@ -36,12 +36,12 @@ class GeodropError(Exception):
 
     @property
     def problem(self) -> str:
-        """As a line of `status` says it."""
+        """The text of a line of `status`."""
         return f"{self.message}; next: {self.next_step}" if self.next_step else self.message
 
 
 class ProblemsError(GeodropError):
-    """A file is wrong; carries every problem found, in file order, each with its place."""
+    """A file has errors; carries every problem found, in file order, each with its place."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         lines = "\n".join(str(problem) for problem in problems)
@@ -50,7 +50,7 @@ class ProblemsError(GeodropError):
 
 
 class ApplyError(GeodropError):
-    """It failed, and what was in force before still is. `verify`: a difference. `status`: degraded, or paused."""
+    """It failed, and the previous state is still in force. `verify`: a difference. `status`: degraded, or paused."""
 
     exit_code = 1
 
@@ -84,13 +84,13 @@ class UnavailableError(GeodropError):
 
 
 class BusyError(GeodropError):
-    """Somebody else is changing the dataplane right now; try again."""
+    """Another process is changing the dataplane right now; try again."""
 
     exit_code = 75
 
 
 class PrivilegeError(GeodropError):
-    """A right is missing: a capability, or that to read or write a file."""
+    """A right is missing: a capability, or the right to read or write a file."""
 
     exit_code = 77
 
@@ -114,7 +114,7 @@ class ConfigDeniedError(PrivilegeError, ConfigError):
 
 
 class NoInterfaceError(ConfigError):
-    """No interface is there to judge packets on; one may come."""
+    """There is no interface to judge packets on; one may appear later."""
 
 
 class PolicyError(ProblemsError):
@@ -150,12 +150,12 @@ _BY_CODE: dict[int, type[GeodropError]] = {
 
 
 def failure_of(code: int, message: str, next_step: str = "", *, printed: str = "") -> GeodropError:
-    """A failure that another process reported, as the exception of its exit code; a code nobody knows is a bug."""
+    """Return a failure that another process reported as the exception of its exit code; an unknown code is a bug."""
     return _BY_CODE.get(code, BugError)(message, next_step, printed=printed)
 
 
 def not_opened(path: str, error: OSError, kind: type[GeodropError], next_step: str) -> GeodropError:
-    """The failure for a file that cannot be opened: a right that is missing has one exit code, whatever the file is."""
+    """Return the failure for a file that cannot be opened; a missing right is a PrivilegeError for any kind of file."""
     if error.errno not in (errno.EACCES, errno.EPERM):
         return kind(f"{path}: {error.strerror}", next_step)
     denied = ConfigDeniedError if issubclass(kind, ConfigError) else DataDeniedError
@@ -163,7 +163,7 @@ def not_opened(path: str, error: OSError, kind: type[GeodropError], next_step: s
 
 
 def user_name() -> str:
-    """Whose rights this process has."""
+    """Return the name of the user whose rights this process has; the uid as text if the user has no name."""
     import pwd  # noqa: PLC0415 - only failures need it
 
     uid = os.geteuid()
@@ -177,7 +177,7 @@ _PLACED = re.compile(r"^(?P<place>[^\n]+?:\d+:\d+): (?P<severity>error|warning):
 
 
 def as_object(*failures: GeodropError) -> dict[str, Any]:
-    """What --json prints of a command that failed: its first error, and all `problems`, warnings of a file included.
+    """Return what --json prints for a failed command: the first error, and all `problems`, including a file's warnings.
 
     A `place` is file:line:column, or null.
     """
@@ -196,13 +196,13 @@ def _problems(failure: GeodropError) -> list[dict[str, str | None]]:
 
 
 def _placed(one: dict[str, str]) -> dict[str, str | None]:
-    """A message says what is wrong, a semicolon, and what to write."""
+    """Split a message at its first semicolon into what is wrong and what to write."""
     error, _, step = one["text"].partition("; ")
     return {"severity": one["severity"], "place": one["place"], "error": error, "next_step": step}
 
 
 class Excused:
-    """Passes over what the system refuses with one of these numbers of errno, and nothing else."""
+    """A context that suppresses an OSError with one of these errno numbers, and nothing else."""
 
     def __init__(self, *numbers: int) -> None:
         self._numbers = numbers

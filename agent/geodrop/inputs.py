@@ -1,8 +1,8 @@
-"""Open files that somebody else names: policy, lists, databases, rulesets, agent.yaml.
+"""Open files that users name: policy, lists, databases, rulesets, agent.yaml.
 
-A name may lead to anything: opening a FIFO waits for ever, opening a device may do something, a terminal becomes ours,
-and some files never end. So a name is resolved first without opening what it leads to, only a regular file is opened,
-and reading is bounded. Standard library only: this runs with privileges.
+A name may lead to anything: opening a FIFO waits for ever, opening a device may have an effect, a terminal may become
+our controlling terminal, and some files never end. So a name is resolved first without opening its target, only a
+regular file is opened, and reading is bounded. Standard library only: this runs with privileges.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ _SYS_OPENAT2 = ctypes.c_long(437)
 
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
 _TRIES = 8
-"""How often a name is resolved again that something else was renamed beside (EAGAIN)."""
+"""How often a name is resolved again after a rename elsewhere interfered (EAGAIN)."""
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
-    """A descriptor of a regular file, for reading.
+    """Open a regular file for reading; return a descriptor. With `follow` False, a final symbolic link is refused.
 
-    It never makes a reader wait: some files of /proc and /sys are regular and would (O_NONBLOCK). Raises OSError, whose
-    text says what else it is.
+    Reading never waits: some files of /proc and /sys are regular and would wait without O_NONBLOCK. Raises OSError,
+    whose text says what else the name is.
     """
     name = os.fspath(path)
     return _opened(os.open(name, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)), name)
 
 
 def open_beneath(folder: int, name: str) -> int:
-    """A descriptor of a regular file inside a folder, given by descriptor; raises OSError, also where it is outside.
+    """Open a regular file inside a folder, given by descriptor; return a descriptor. Raises OSError, also if outside.
 
-    Links are followed as long as they stay inside: the kernel resolves the whole name and keeps it there, whatever is
-    renamed meanwhile. Neither `..` nor an absolute link can lead out.
+    Links are followed as long as they stay inside: the kernel resolves the whole name and keeps it inside the folder
+    (RESOLVE_BENEATH), whatever is renamed meanwhile. Neither `..` nor an absolute link can lead out.
     """
     if "\0" in name:
-        raise OSError(errno.EINVAL, "is no name of a file", name)
+        raise OSError(errno.EINVAL, "is not the name of a file", name)
     # struct open_how: flags, mode, resolve
     how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
     size = ctypes.c_size_t(ctypes.sizeof(how))
@@ -66,14 +66,14 @@ def open_beneath(folder: int, name: str) -> int:
 
 
 def _opened(found: int, name: str) -> int:
-    """Open for reading what a descriptor of O_PATH stands for, which is closed."""
+    """Open for reading the file of an O_PATH descriptor, and close that descriptor."""
     try:
         kind = stat.S_IFMT(os.fstat(found).st_mode)
         if kind != stat.S_IFREG:
             what = f"is {KINDS.get(kind, 'of another kind')}, not a regular file"
             raise OSError(errno.EINVAL, what, name)
         try:
-            # The very file that was looked at, whatever the name leads to by now.
+            # By /proc the same file is opened that was checked, whatever the name leads to by now.
             return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
             error.filename = name
@@ -83,7 +83,7 @@ def _opened(found: int, name: str) -> int:
 
 
 def read_regular(path: str | os.PathLike[str], limit: int, *, follow: bool = True) -> bytes:
-    """The content of a regular file; raises OSError where it is none, or longer than `limit` bytes."""
+    """Return the content of a regular file. Raises OSError if it is not one, or is longer than `limit` bytes."""
     descriptor = open_regular(path, follow=follow)
     try:
         content = bytearray()

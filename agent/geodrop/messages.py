@@ -1,6 +1,6 @@
 """Messages for people: data on stdout, the rest on stderr. Colour only on a terminal, and never with NO_COLOR.
 
-All that a command says, but for JSON and exports, goes through here: no text of somebody else's steers the terminal.
+All output of a command, except JSON and exports, goes through here, so that untrusted text cannot control the terminal.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ RED, YELLOW, GREEN, BOLD = 31, 33, 32, 1
 ERR, WARNING = 3, 4  # syslog(3)
 
 WIDTH, NARROW = 80, 20
-"""Columns of a terminal that does not say how many it has; and of a text however narrow its terminal is."""
+"""Columns assumed for a terminal of unknown width, and the least width of a text."""
 
 _PAINT = re.compile(r"(\x1b\[(?:0|1|31|32|33)m)")
 
 
 def paint(text: str, code: int, stream: TextIO | None = None) -> str:
-    """The text in a colour or weight (an SGR code, ECMA-48), if the stream (default: stdout) shows it."""
+    """Return the text in a colour or weight (an SGR code, ECMA-48), if the stream (default: stdout) is a terminal."""
     stream = stream or sys.stdout
     # https://no-color.org: set to anything but the empty string.
     if os.environ.get("NO_COLOR") or not stream.isatty():
@@ -34,7 +34,7 @@ def paint(text: str, code: int, stream: TextIO | None = None) -> str:
 
 
 def say(text: str, stream: TextIO | None = None, *, flush: bool = False) -> None:
-    """Print lines, on stdout if nothing else is named. Of what is not printed as it is only our own paint stays."""
+    """Print lines, by default to stdout, with unprintable characters escaped, except those of `paint`."""
     stream = stream or sys.stdout
     pieces = _PAINT.split(text)
     if not stream.isatty():
@@ -45,9 +45,9 @@ def say(text: str, stream: TextIO | None = None, *, flush: bool = False) -> None
 
 
 def entry(word: str, text: str, margin: int, colour: int | None = None, stream: TextIO | None = None) -> str:
-    """A word, in a colour if one is given, and the text behind it in a column of its own.
+    """Return a word, in a colour if one is given, and the text after it in a column of its own, `margin` wide.
 
-    On a terminal the text is wrapped at words, so that nothing is cut in two and the column stays one.
+    On a terminal the text is wrapped between words, and stays in its column.
     """
     stream = stream or sys.stdout
     if stream.isatty():
@@ -57,14 +57,14 @@ def entry(word: str, text: str, margin: int, colour: int | None = None, stream: 
 
 
 def columns() -> int:
-    """The width of the terminal that stdout is; COLUMNS says it where a person wants another."""
-    import shutil  # noqa: PLC0415 - 5 ms that only a person at a terminal waits for
+    """Return the width of stdout's terminal in columns; the variable COLUMNS overrides it."""
+    import shutil  # noqa: PLC0415 - takes 5 ms, and only a terminal needs it
 
     return shutil.get_terminal_size((WIDTH, 0)).columns
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """Lines of at most `width` characters; a longer word has a line to itself."""
+    """Return lines of at most `width` characters; a longer word gets a line of its own."""
     found = []
     for line in text.split("\n"):
         current = ""
@@ -79,22 +79,23 @@ def _wrapped(text: str, width: int) -> list[str]:
 
 
 def error(failure: GeodropError) -> None:
-    """Print a failure and its next step. What comes ready to print brings its own place and severity."""
+    """Print a failure and its next step. Text that is ready to print has its own place and severity."""
     said = failure.printed or f"{paint('geodrop: error:', RED, sys.stderr)} {lines(str(failure), MARGIN)}"
     say(_ranked(said, ERR), sys.stderr)
 
 
 def warning(text: str, code: int | None = None) -> None:
-    """Print a warning, in a colour of its own; it never changes the exit code."""
+    """Print a warning, its text in the colour `code` if given. A warning never changes the exit code."""
     said = lines(text, MARGIN)
     said = paint(said, code, sys.stderr) if code else said
     say(_ranked(f"{paint('geodrop: warning:', YELLOW, sys.stderr)} {said}", WARNING), sys.stderr)
 
 
 def _ranked(text: str, priority: int) -> str:
-    """Lines for the journal begin with their priority (sd-daemon(3)): it shows errors in red, and `-p err` finds them.
+    """Return lines with their priority in front if stderr is the journal (sd-daemon(3)).
 
-    Of systemctl only what the journal has shows the cause of a start or reload that failed.
+    Then the journal shows errors in red, and `journalctl -p err` finds them. If a start or reload fails, systemctl only
+    shows what the journal has.
     """
     stream = os.environ.get("JOURNAL_STREAM")
     if not stream:

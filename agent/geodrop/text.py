@@ -1,6 +1,6 @@
-"""Text from others on a terminal or in a log: reasons, names of processes, interfaces and files, what a child has said.
+"""Make untrusted text safe for a terminal or a log: reasons, names of processes, interfaces, files, output of a child.
 
-Whoever chose it must not steer the terminal, hide a line or make one up. JSON says what it was, exactly.
+Its author must not be able to control the terminal, hide a line or forge one. JSON output has the exact text.
 """
 
 from __future__ import annotations
@@ -10,24 +10,27 @@ from typing import TypeVar
 T = TypeVar("T")
 
 MARGIN = "    | "
-"""What stands before each line of a text but its first: it is nobody else's."""
+"""Prefix of each line of a text but the first, which shows that the line belongs to the text."""
 
 WITH_LINES = {"problems", "error", "text"}
-"""Keys of objects under which a text may have lines: the problems of a policy do."""
+"""Keys of objects whose texts may have several lines, as the problems of a policy have."""
 
 
 def harmless(text: str) -> str:
-    """On one line, with all that is not printed as it is escaped: controls, escapes, what turns the direction round."""
+    """Return a text on one line, with unprintable characters escaped: controls, and changes of text direction."""
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
 def lines(text: str, margin: str = "") -> str:
-    """The same for a text of several lines, which stay, with their tabs; each but the first begins with the margin."""
+    """Return a text with line breaks and tabs kept and other unprintable characters escaped.
+
+    Each line but the first begins with the margin.
+    """
     return f"\n{margin}".join("\t".join(map(harmless, line.split("\t"))) for line in text.split("\n"))
 
 
 def shown(value: T, *, several: bool = False) -> T:
-    """An object as JSON has it, for a person: each text in it harmless. `several`: a text may have lines."""
+    """Return a JSON value with each text in it made harmless. `several`: texts may have several lines."""
     made: object = value
     if isinstance(value, str):
         made = lines(value, MARGIN) if several else harmless(value)

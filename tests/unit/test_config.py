@@ -22,7 +22,7 @@ keep: 30d
 
 
 def write(folder: Path, text: str) -> str:
-    """An agent.yaml of that text."""
+    """Write an agent.yaml with this text."""
     path = folder / "agent.yaml"
     path.write_text(text)
     return str(path)
@@ -46,12 +46,12 @@ def test_whole_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("keys", "model"), [(KEYS, Config), (SOURCE, Source), (METRICS, MetricsConfig)])
 def test_the_keys_are_those_of_the_model(keys: Keys, model: type[Config | Source | MetricsConfig]) -> None:
-    """What is documented and may be written is what is there to be set."""
+    """The documented keys are those that the configuration has."""
     assert list(keys) == [field.name for field in fields(model)]
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
-    """A duration alone, or any of its keys; the others stay at their defaults."""
+    """`keep` is a duration alone, or any of its keys; the others have their defaults."""
     assert list(KEEP) == ["rulesets", "count", "size"]
     for text, expected in (
         ("2w", Keep(14 * 86_400)),
@@ -69,7 +69,7 @@ def test_every_key_has_a_default(tmp_path: Path, text: str) -> None:
 
 
 def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The usual file may be missing; one that was named may not."""
+    """The default file may be missing; a named file may not."""
     monkeypatch.delenv("GEODROP_CONFIG", raising=False)
     monkeypatch.setattr("geodrop.config.DEFAULT_PATH", str(tmp_path / "none"))
     assert load_config(None) == Config()
@@ -92,7 +92,7 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("interfaces: [" + 128 * "a" + "]", "cannot be an interface's name"),
         (f"interfaces: [{', '.join(257 * ['eth0'])}]", "interfaces has 257 names, 256 is the most; write patterns"),
         ("interfaces: ['!eth*']", "leaves a pattern out; write the names of interfaces"),
-        ("interfaces: ['eth*', '!eth1']", "interfaces has both !eth1 and eth*, which means it"),
+        ("interfaces: ['eth*', '!eth1']", "interfaces has both !eth1 and eth*, which matches it"),
         ("source: {policy: p.yaml}", "needs policy and databases, or ruleset alone"),
         ("source: {databases: [d]}", "needs policy and databases, or ruleset alone"),
         ("source: {ruleset: r, policy: p, databases: [d]}", "needs policy and databases, or ruleset alone"),
@@ -121,13 +121,13 @@ def test_mistakes(tmp_path: Path, text: str, message: str) -> None:
 
 
 def test_every_mistake_is_told_at_once(tmp_path: Path) -> None:
-    """One run shows all there is to mend."""
+    """All mistakes are reported in one run."""
     with pytest.raises(ConfigFileError) as caught:
         load_config(write(tmp_path, "engine: ebpf\nkeep: 1y\nsokket: /s\n"))
     assert [problem.place.line for problem in caught.value.problems] == [1, 2, 3]
 
 
 def test_deep_nesting_is_a_mistake_not_a_crash(tmp_path: Path) -> None:
-    """A file that nests without end is refused like any other bad YAML."""
+    """A deeply nested file is refused like any other bad YAML."""
     with pytest.raises(ConfigFileError):
         load_config(write(tmp_path, "[" * 5000))

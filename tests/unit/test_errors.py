@@ -27,7 +27,7 @@ CONTRACT = {
 
 
 def test_exit_codes_are_the_contract() -> None:
-    """Scripts depend on the codes: each class has the one of docs/commands.md, and there is no other class."""
+    """Scripts depend on the codes: each class has its code in docs/commands.md, and there is no other class."""
     found = {
         name: value.exit_code
         for name, value in vars(errors).items()
@@ -38,7 +38,7 @@ def test_exit_codes_are_the_contract() -> None:
 
 
 def test_next_step_is_part_of_the_text() -> None:
-    """What to do next follows what is wrong."""
+    """The next step follows the message."""
     assert str(errors.DataError("f: cut off", "copy it again")) == "f: cut off; copy it again"
     assert str(errors.DataError("f: cut off")) == "f: cut off"
     assert errors.DataError("f: cut off", "copy it again").problem == "f: cut off; next: copy it again"
@@ -46,7 +46,7 @@ def test_next_step_is_part_of_the_text() -> None:
 
 
 def test_a_failure_of_another_process_keeps_its_code() -> None:
-    """What a daemon or a child reports is raised as the class of its exit code; a code nobody knows is a bug."""
+    """A failure of a daemon or child is raised as the class of its exit code; an unknown code is a bug."""
     for code in {*CONTRACT.values()} - {1}:
         found = errors.failure_of(code, "what", "do", printed="lines")
         assert (found.exit_code, found.message, found.next_step, found.printed) == (code, "what", "do", "lines")
@@ -55,7 +55,7 @@ def test_a_failure_of_another_process_keeps_its_code() -> None:
 
 
 def test_a_failure_as_json() -> None:
-    """The first error with its place, what is wrong apart from what to write, and every problem."""
+    """The object has the first error with place, message and next step apart, and every problem."""
     problems = [
         Problem(Position("p.yaml", 2, 1), "odd", "warning"),
         Problem(Position("p.yaml", 3, 5), "unknown key; remove it", source="  engin: x"),
@@ -75,7 +75,7 @@ def test_a_failure_as_json() -> None:
 
 
 def test_a_right_that_is_missing_is_77_whatever_the_file_is() -> None:
-    """And it is said whose right; anything else is the failure of that kind of file."""
+    """A missing right is 77 for any kind of file, and names the user; other errors are those of the kind of file."""
     denied = errors.not_opened(
         "/x/policy.yaml", PermissionError(errno.EACCES, "Permission denied"), errors.ConfigError, ""
     )
@@ -90,7 +90,7 @@ def test_a_right_that_is_missing_is_77_whatever_the_file_is() -> None:
 
 
 def test_only_what_is_named_is_excused() -> None:
-    """One of these refusals is passed over; any other comes through, as does what is no refusal of the system."""
+    """An OSError with one of these numbers is suppressed; any other error is raised."""
     with errors.Excused(errno.EBADF, errno.ENOENT):
         raise OSError(errno.ENOENT, "gone")
     with pytest.raises(OSError, match="full"), errors.Excused(errno.EBADF, errno.ENOENT):

@@ -25,7 +25,7 @@ OTHERS: dict[str, tuple[Callable[[Path], object], str]] = {
     "terminal": (lambda path: path.symlink_to("/dev/ptmx"), "a device"),
     "socket": (_socket, "a socket"),
 }
-"""What a name may lead to in place of a file: how to make it, and what it is called."""
+"""What a name may lead to instead of a file: how to create it, and its name in messages."""
 
 
 def _beneath(path: Path) -> int:
@@ -44,11 +44,11 @@ OPENERS: dict[str, Callable[[Path], object]] = {
     "agent.yaml": lambda path: load_config(str(path)),
     "any": open_regular,
 }
-"""Every way in which a name becomes an input."""
+"""Every function that opens an input by name."""
 
 
 def within_a_minute(work: Callable[[], object]) -> object:
-    """What it gives or raises; fails where it waits for something."""
+    """Return the result or exception of a call; fail if it waits for something."""
     outcome: list[object] = []
 
     def run() -> None:
@@ -67,7 +67,7 @@ def within_a_minute(work: Callable[[], object]) -> object:
 @pytest.mark.parametrize("kind", OTHERS)
 @pytest.mark.parametrize("opener", OPENERS)
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path, opener: str, kind: str) -> None:
-    """Whatever an input's name leads to, nobody waits, no device is opened, and the message says what it is."""
+    """Whatever an input's name leads to, nothing waits, no device is opened, and the message says what it is."""
     make, called = OTHERS[kind]
     path = tmp_path / "input"
     make(path)
@@ -80,24 +80,24 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, opener: str, kind: s
 
 
 def test_a_file_that_never_ends() -> None:
-    """A kernel's file that is regular by its mode and would wait for more is an error, not a wait."""
+    """A kernel file that is regular by its mode but would wait for data gives an error instead."""
     failure = within_a_minute(lambda: read_regular("/proc/kmsg", 1 << 16))
     assert isinstance(failure, OSError | bytes)
 
 
 def test_reading_is_bounded(tmp_path: Path) -> None:
-    """A file of just the limit is read; one more byte is refused, whatever its size was said to be."""
+    """A file with exactly the limit is read; one more byte is refused, whatever size the file reports."""
     path = tmp_path / "file"
     path.write_bytes(b"x" * 1000)
     assert read_regular(path, 1000) == b"x" * 1000
     with pytest.raises(OSError, match="is longer than 999 bytes"):
         read_regular(path, 999)
     with pytest.raises(OSError, match="is longer than 10 bytes"):
-        read_regular("/proc/self/status", 10)  # its size is said to be 0
+        read_regular("/proc/self/status", 10)  # it reports size 0
 
 
 def test_links_are_followed_where_wanted(tmp_path: Path) -> None:
-    """An operator may name a link; in folders of others none is followed."""
+    """Links are followed in names given by an operator, and not with `follow` False."""
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to("file")
     assert read_regular(tmp_path / "link", 10) == b"x"
@@ -106,7 +106,7 @@ def test_links_are_followed_where_wanted(tmp_path: Path) -> None:
 
 
 def test_a_memory_file_is_a_file() -> None:
-    """What the compile child has written is named by its descriptor."""
+    """A memfd, as the compile child writes it, can be opened by the /proc name of its descriptor."""
     descriptor = os.memfd_create("ruleset")
     os.write(descriptor, b"content")
     assert read_regular(f"/proc/self/fd/{descriptor}", 10) == b"content"
@@ -122,7 +122,7 @@ def test_who_may_not_read_is_told_which_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[int]:
-    """A policy's folder, with a secret and a FIFO beside and inside it, as a descriptor."""
+    """Return a descriptor of a policy's folder, with a secret and a FIFO beside and inside it."""
     inside = tmp_path / "policy"
     (inside / "lists").mkdir(parents=True)
     (inside / "lists" / "a.txt").write_text("1.2.3.4\n")
@@ -155,7 +155,7 @@ def folder(tmp_path: Path) -> Iterator[int]:
     ],
 )
 def test_links_inside_the_folder_are_followed(folder: int, name: str, content: str) -> None:
-    """A list below the policy's folder is found, also through links as a mounted ConfigMap has them."""
+    """A list below the policy's folder is opened, also through links like those of a mounted ConfigMap."""
     with open(open_beneath(folder, name)) as file:
         assert file.read() == content
 
@@ -177,7 +177,7 @@ def test_links_inside_the_folder_are_followed(folder: int, name: str, content: s
         ("pipe", "is a FIFO"),
         ("to-pipe", "is a FIFO"),
         ("", "No such file"),
-        ("b.txt\0", "no name of a file"),
+        ("b.txt\0", "not the name of a file"),
     ],
 )
 def test_no_name_leads_outside(folder: int, name: str, reason: str) -> None:
@@ -189,7 +189,7 @@ def test_no_name_leads_outside(folder: int, name: str, reason: str) -> None:
 
 
 def test_a_link_that_changes_meanwhile_never_leads_outside(tmp_path: Path) -> None:
-    """While somebody turns a link in and out of the folder, what is opened is the file inside, or nothing."""
+    """While a link is switched between inside and outside of the folder, only the file inside is ever opened."""
     inside = tmp_path / "policy"
     (inside / "a").mkdir(parents=True)
     (inside / "a" / "list").write_text("inside")

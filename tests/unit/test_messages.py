@@ -10,7 +10,7 @@ from geodrop.errors import ConfigError, DataError, ListError, PolicyError
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         """Claim to be one."""
@@ -27,7 +27,7 @@ def test_colour_only_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_messages_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    """Stdout is for data."""
+    """Messages go to stderr; stdout is for data."""
     messages.error(DataError("f: cut off", "copy it again"))
     messages.warning("old")
     out, err = capsys.readouterr()
@@ -44,7 +44,7 @@ def test_problems_keep_their_form(kind: type[PolicyError | ListError], capsys: p
 
 
 def test_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a failure, a warning, what comes ready to print, and what a command says; lines that are ours begin a line."""
+    """Failures, warnings, printed lines and command output are escaped; only our own lines begin at the margin."""
     messages.error(DataError("f\x1b[2K: bad\ngeodrop: warning: fake", "copy\r it"))
     messages.error(DataError("", printed="p.yaml:1:1: error: \x1b]0;title\x07\n\tx"))
     messages.warning("old\x9b31m\ngeodrop: error: fake")
@@ -59,7 +59,7 @@ def test_nothing_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_only_our_own_paint_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Colours that we use are colours, and nothing else is anything but text."""
+    """Our own colour codes are kept, and all other control characters are escaped."""
     monkeypatch.delenv("NO_COLOR", raising=False)
     stream = Terminal()
     messages.say(messages.paint("x", messages.RED, stream) + "\x1b[2J\x1b[5m", stream)
@@ -74,7 +74,7 @@ def test_only_our_own_paint_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) 
 def test_the_journal_is_told_how_bad_it_is(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *, to_journal: bool
 ) -> None:
-    """Each line of an error or a warning, also of one that comes ready to print; nothing is put before it elsewhere."""
+    """In the journal each line of an error or warning begins with its priority; elsewhere it does not."""
     monkeypatch.setattr(sys, "stderr", sys.__stderr__)
     stream = os.fstat(2)
     monkeypatch.setenv("JOURNAL_STREAM", f"{stream.st_dev}:{stream.st_ino + (not to_journal)}")

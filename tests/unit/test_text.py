@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BAD = [chr(number) for number in range(0x110000) if unicodedata.category(chr(number)) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
-"""Every control, format character (what turns the direction round is one), half of a pair, and end of a line."""
+"""Every control character, format character (such as changes of direction), surrogate and line separator."""
 
 
 def test_nothing_that_steers_a_terminal_is_left() -> None:
-    """Of all of Unicode, and as something that can be encoded."""
+    """All of these characters in Unicode are escaped, and the result can be encoded."""
     assert {"\x1b", "\x9b", "\r", "\x7f", "\u202e", "\u2066", "\u200f", "\u2028", "\ud800"} <= set(BAD)
     for character in BAD:
         found = harmless(f"a{character}b")
@@ -26,19 +26,19 @@ def test_nothing_that_steers_a_terminal_is_left() -> None:
 
 
 def test_what_is_printable_stays() -> None:
-    """Names in any script, and a backslash."""
+    """Printable text in any script is unchanged, and so is a backslash."""
     for text in ("", "INC-4711: paused", "Zürich, Київ, 東京", "C:\\x1b", "🙂"):
         assert harmless(text) == lines(text) == shown(text) == text
 
 
 def test_lines() -> None:
-    """They stay lines, with their tabs, and with a margin they cannot be taken for somebody else's."""
+    """Line breaks and tabs are kept, and a margin shows that a line belongs to the text."""
     assert lines("a\tb\r\n\x1b[2Kc") == "a\tb\\r\n\\x1b[2Kc"
     assert lines("a\nb", MARGIN) == f"a\n{MARGIN}b"
 
 
 def test_shown() -> None:
-    """Every text of an object, however deep; numbers and names of keys stay as they are."""
+    """Every text in an object is escaped, however deep; numbers and keys are unchanged."""
     given = {"why": ["x\x1b", ("y\ny", 1)], "problems": ["a\nb\r"], "b": {"c": "\u202e", "d": None, "e": True}}
     assert shown(given) == {
         "why": ["x\\x1b", ("y\\ny", 1)],
@@ -49,7 +49,7 @@ def test_shown() -> None:
 
 @pytest.mark.parametrize("text", ["", "\n", "\n\n"])
 def test_empty_lines(text: str) -> None:
-    """None is lost."""
+    """Empty lines are kept."""
     assert lines(text) == text
 
 
@@ -117,8 +117,8 @@ DIFFERENT = {"agrees": False, "differences": [{"where": "where", "expected": "ex
 AGREES = {"agrees": True, "sample": None, "digest": "ab", "generation": 7}
 
 
-def poisoned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
-    """An object in which every text but the one of a few words says more than it should."""
+def poisoned(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """Return an object in which every text, except a few fixed words, has control characters and forged lines."""
     if isinstance(value, dict):
         return {name: one if name == "state" else poisoned(one) for name, one in value.items()}
     if isinstance(value, list):
@@ -142,7 +142,7 @@ def poisoned(value: Any) -> Any:  # noqa: ANN401 - whatever JSON has
     ],
 )
 def test_what_verbs_say(describe: Callable[[Any], str], value: Any) -> None:  # noqa: ANN401 - as above
-    """Whatever an object holds: nothing in it steers the terminal, or begins a line as if it were the verb's own."""
+    """No text in an object can control the terminal, or begin a line as if it were the verb's own."""
     good = describe(value).split("\n")
     found = describe(poisoned(value)).split("\n")
     assert all(line.isprintable() for line in found)

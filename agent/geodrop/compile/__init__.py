@@ -1,1 +1,1 @@
-"""Compile: policy, databases and lists in, one ruleset out. A pure function, run in a child without privileges."""
+"""Compile policy, databases and lists into one ruleset: a pure function, run in a child without privileges."""

@@ -1,4 +1,4 @@
-"""From a checked policy and open databases to the bytes of a ruleset. Pure: the same inputs give the same bytes."""
+"""Build the bytes of a ruleset from a checked policy and open databases. The same inputs give the same bytes."""
 
 from __future__ import annotations
 
@@ -33,19 +33,22 @@ if TYPE_CHECKING:
 
 
 CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
-"""The sections that say how the address space is cut up."""
+"""The sections that divide the address space into intervals with zones."""
 
 
 def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
-    """Compile. `inputs` are the policy, lists and databases, for the record.
+    """Compile a policy. `inputs` records the policy, list files and databases.
 
-    Raises PolicyError for what only shows with the databases at hand, and for limits that are passed.
+    Raises PolicyError for problems that only the databases reveal, and if a limit is exceeded.
     """
     return write(*assemble(policy, region_map, inputs))
 
 
 def write(meta: Meta, sections: Mapping[str, Content], base: Container | None = None) -> bytes:
-    """The bytes of the file, thin where that is worth it; raises DataError for what no host would take."""
+    """Return the bytes of the file, a delta file if that saves enough.
+
+    Raises DataError if hosts would refuse the ruleset.
+    """
     data = pack(meta_json(meta), sections, base)
     try:
         schema.meta_of(meta_of(data))
@@ -62,7 +65,7 @@ def write(meta: Meta, sections: Mapping[str, Content], base: Container | None = 
 def assemble(
     policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
 ) -> tuple[Meta, dict[str, Content]]:
-    """The same in parts. Tables that `previous` has are not built again where that would give the same bytes."""
+    """Return meta part and sections. Tables of `previous` are reused where building them would give the same bytes."""
     _check_subdivisions(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
@@ -91,9 +94,10 @@ def assemble(
 
 
 def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
-    """A warning for each line that names a country of which no database has an address.
+    """Return a warning for each line that names a country of which no database has an address.
 
-    Whoever comes from there counts as `unknown`: cut, where an allow list names it and the database has lost it.
+    Clients from there count as `unknown`: if an allow list names the country and the database has lost it, they are
+    dropped.
     """
     known = {region.country for region in region_map.regions}
     return sorted(
@@ -101,7 +105,7 @@ def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
             Problem(
                 line.place,
                 f"{line.name}: no loaded database has an address of this country, so its clients count as unknown; "
-                "look whether the database is whole",
+                "check whether the database is complete",
                 "warning",
                 policy.source(line.place),
             )
@@ -112,7 +116,10 @@ def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
 
 
 def costly_services(policy: Policy, sections: Mapping[str, Content]) -> list[Problem]:
-    """A warning for each service of which neither what is accepted nor what is dropped is small for nftables."""
+    """Return a warning for each service that needs many nftables intervals.
+
+    That is one for which neither the accepted nor the dropped part of the address space has few intervals.
+    """
     found = []
     for service in policy.services:
         counts = [len(sections[f"nft/{service.name}/ipv{family}/targets"]) // 2 for family in (4, 6)]
@@ -127,14 +134,15 @@ def costly_services(policy: Policy, sections: Mapping[str, Content]) -> list[Pro
 
 
 def identity(database: Database) -> Input:
-    """What a ruleset records of a database."""
+    """Return the record of a database in a ruleset."""
     return Input("database", harmless(database.name), database.sha256, database.database_type, database.build_epoch)
 
 
 def _tables_of(previous: Ruleset | None, sections: Mapping[str, Content], zones: Zones) -> dict[str, memoryview] | None:
-    """The xdp tables of a ruleset with the same intervals and zones, made by the same compiler; None otherwise.
+    """Return the xdp tables of `previous` if it has the same intervals and zones and the same compiler, else None.
 
-    They depend on nothing else, and take longer than all the rest. So a change of verdicts does not wait for them.
+    The tables depend on nothing else, and building them takes longer than the rest of a compile. So a change of
+    verdicts does not wait for them.
     """
     if previous is None or not previous.has_xdp or previous.meta.compiler != __version__:
         return None
@@ -173,7 +181,7 @@ def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...
 
 
 def _check_subdivisions(policy: Policy, region_map: RegionMap) -> None:
-    """A named subdivision that no database carries would never match: refuse it, since nobody would notice."""
+    """Refuse a named subdivision that no database carries: it would never match, and the user would not notice."""
     carried = {code for region in region_map.regions for code in region.subdivisions}
     problems = [
         Problem(

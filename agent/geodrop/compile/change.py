@@ -1,11 +1,11 @@
-"""What a ruleset changes against the one before: regions and lines that move, prefixes that come and go.
+"""What a ruleset changes against the previous one: regions and lines that move, prefixes added and removed.
 
-All of it is about what the ladder says, so about what is dropped or would be; whether that happens yet is in the
-settings (`mode`, `starts`). Services are compared by name.
+The comparison is of the ladder's results, so of what is dropped or would be dropped; whether it is dropped yet depends
+on the settings (`mode`, `starts`). Services are compared by name.
 
-*Prefixes* are the fewest CIDR prefixes that make up exactly the addresses that a service newly drops, or drops no more:
-what moves between two dropped regions does not count, and 256 neighbouring addresses are one. Several services count
-each for itself. An IPv4 address counts as itself only, not once more for each way of hiding it inside IPv6.
+*Prefixes* are the fewest CIDR prefixes that make up exactly the addresses that a service newly drops, or no longer
+drops. Addresses that move between two dropped regions do not count, and 256 neighbouring addresses are one prefix. Each
+service is counted separately. An IPv4 address is counted once, not again for each way of embedding it in IPv6.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FAMILIES = (4, 6)
 BY_REGION = frozenset({Rung.SUBDIVISION, Rung.COUNTRY, Rung.CONTINENT, Rung.UNKNOWN, Rung.DEFAULT})
 SETTINGS = ("mode", "starts", "action", "established")
 MAX_NAMED = 8
-"""Of regions and lines that move one way, in the line for a person; the rest is counted."""
+"""Most regions and lines that the text names for each direction; the rest is counted."""
 SMALL = 0.0005
 MATCH = ("catch_all", "tcp", "udp", "protocols", "addresses")
 
@@ -47,7 +47,7 @@ class Moved(NamedTuple):
 
 
 class PrefixCounts(NamedTuple):
-    """Prefixes that are dropped from now on, and those that are no more."""
+    """Numbers of prefixes that are newly dropped and that are no longer dropped."""
 
     added: int = 0
     removed: int = 0
@@ -57,8 +57,8 @@ class PrefixCounts(NamedTuple):
 class ServiceChange:
     """What changes for one service; `state` is "same", "changed", "added" or "removed".
 
-    `shares` is how much of IPv4, 0.0 to 1.0, moves with each region and line: of all addresses but the special ones.
-    `settings` holds old and new value of what differs of SETTINGS; `match` says whether it takes other packets.
+    `shares` is the share of IPv4, 0.0 to 1.0, that moves with each region and line; special addresses are left out.
+    `settings` holds the old and new value of each of SETTINGS that differs; `match` says whether `match` differs.
     """
 
     name: str
@@ -71,7 +71,7 @@ class ServiceChange:
     shares: Mapping[str, float] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """The same as JSON can carry it."""
+        """Return the change as a JSON object."""
         return {
             "state": self.state,
             "to_drop": self.to_drop._asdict(),
@@ -83,13 +83,13 @@ class ServiceChange:
         }
 
     def as_text(self) -> str:
-        """What moves, by name: `api drops BR (2.3% of IPv4), accepts VE (0.2% of IPv4)`; empty if nothing does."""
+        """Return what moves: `api drops BR (2.3% of IPv4), accepts VE (0.2% of IPv4)`; "" if nothing moves."""
         verbs = ((self.to_drop, "drops"), (self.to_accept, "accepts"))
         parts = [f"{verb} {self._named(moved)}" for moved, verb in verbs if any(moved)]
         return f"{self.name} {', '.join(parts)}" if parts else ""
 
     def _named(self, moved: Moved) -> str:
-        """The largest first, with their shares; no more names than a person reads."""
+        """Return the names with their shares, the largest first, and at most MAX_NAMED of them."""
         names = sorted([*moved.regions, *moved.lines], key=lambda label: (-self.shares.get(label, 0.0), label))
         left = names[MAX_NAMED:]
         said = [f"{label}{_share(self.shares.get(label, 0.0))}" for label in names[:MAX_NAMED]]
@@ -100,7 +100,7 @@ class ServiceChange:
 
 @dataclass(frozen=True, slots=True)
 class RulesetDiff:
-    """What one ruleset changes against another. `never_drop_ports`: whether these differ."""
+    """What one ruleset changes against another. `never_drop_ports`: whether the never-drop ports differ."""
 
     services: tuple[ServiceChange, ...]
     never_drop_ports: bool = False
@@ -108,22 +108,22 @@ class RulesetDiff:
 
     @property
     def to_drop(self) -> Moved:
-        """What moves to drop in any service."""
+        """The regions and lines that move to drop in any service."""
         return _union(service.to_drop for service in self.services)
 
     @property
     def to_accept(self) -> Moved:
-        """What moves to accept in any service."""
+        """The regions and lines that move to accept in any service."""
         return _union(service.to_accept for service in self.services)
 
     @property
     def prefixes(self) -> PrefixCounts:
-        """Of all services and both families."""
+        """The prefix counts of all services and both families."""
         counts = [count for service in self.services for count in service.prefixes.values()]
         return PrefixCounts(sum(count.added for count in counts), sum(count.removed for count in counts))
 
     def summary(self) -> dict[str, Any]:
-        """The totals, and the line for a person."""
+        """Return the totals and the text line as a JSON object."""
         return {
             "text": self.as_text(),
             "regions": {"to_drop": len(self.to_drop.regions), "to_accept": len(self.to_accept.regions)},
@@ -132,11 +132,11 @@ class RulesetDiff:
         }
 
     def as_json(self) -> dict[str, Any]:
-        """All of it, by service."""
+        """Return totals, text line and the changes of each service as a JSON object."""
         return {**self.summary(), "services": {service.name: service.as_json() for service in self.services}}
 
     def as_text(self) -> str:
-        """One line: `api drops BR (2.3% of IPv4), +1,203 -87 prefixes`."""
+        """Return one line: `api drops BR (2.3% of IPv4), +1,203 -87 prefixes`."""
         parts = [text for one in self.services if (text := one.as_text())]
         if any(self.prefixes):
             parts.append(f"+{self.prefixes.added:,} -{self.prefixes.removed:,} prefixes")
@@ -150,7 +150,7 @@ class RulesetDiff:
 
 
 def compare(old: Ruleset, new: Ruleset) -> RulesetDiff:
-    """What `new` changes against `old`."""
+    """Return what `new` changes against `old`."""
     one, other = _Side(old), _Side(new)
     names = dict.fromkeys([*other.services, *one.services])
     dropped = {family: _Dropped(one, other, family) for family in FAMILIES}
@@ -178,13 +178,13 @@ class _Side:
         return None if number is None else self.ruleset.meta.services[number]
 
     def partition(self, family: int) -> Partition:
-        """A family's zones."""
+        """Return a family's intervals with their zones."""
         starts = np.frombuffer(self.ruleset.sections[f"ipv{family}/starts"], DTYPE[family])
         zones = np.frombuffer(self.ruleset.sections[f"ipv{family}/zones"], "<u2")
         return Partition(family, starts, zones.astype(np.int32))
 
     def dropped(self, name: str) -> Bools:
-        """For each zone whether a service drops an address of it, as it stands in the packet; (zones,)."""
+        """Return for each zone whether a service drops an address of it, as it is in the packet; bool (zones,)."""
         number = self.services.get(name)
         if number is None:
             return np.zeros(len(self.ruleset.meta.zones), dtype=bool)
@@ -192,17 +192,17 @@ class _Side:
         return found
 
     def classes(self, name: str) -> npt.NDArray[np.int32]:
-        """For each zone the counter class of a service's row, for an address as it stands in the packet; (zones,)."""
+        """Return for each zone the counter class of a service's row, for an address in the packet; int32 (zones,)."""
         of_row = np.array([row.klass for row in self.ruleset.meta.rows], dtype=np.int32)
         found: npt.NDArray[np.int32] = of_row[self._rows["rows"][:, self.services[name]]]
         return found
 
     def ordinary(self) -> Bools:
-        """Which zones are not special; (zones,)."""
+        """Return which zones are not special; bool (zones,)."""
         return np.array([not zone.special for zone in self.ruleset.meta.zones], dtype=bool)
 
     def verdicts(self, name: str) -> tuple[dict[str, bool], dict[str, bool]]:
-        """Whether a service drops each region, and what each line names; by counter class."""
+        """Return whether a service drops each region, and whether it drops what each line names; by counter class."""
         by_region: dict[str, bool] = {}
         by_line: dict[str, bool] = {}
         number = self.services.get(name)
@@ -219,7 +219,7 @@ class _Side:
 
 
 class _Dropped:
-    """A family cut up by the zones of both rulesets."""
+    """A family cut at the bounds of both rulesets' zones."""
 
     def __init__(self, old: _Side, new: _Side, family: int) -> None:
         self._old, self._new = old, new
@@ -230,14 +230,17 @@ class _Dropped:
             self._starts, self._old_zones, self._new_zones = combine(one, other)
 
     def count(self, name: str) -> PrefixCounts:
-        """The prefixes that a service drops from now on, and no more."""
+        """Return the numbers of prefixes that a service newly drops and no longer drops."""
         before = self._old.dropped(name)[self._old_zones]
         after = self._new.dropped(name)[self._new_zones]
         changed = before != after
         return PrefixCounts(_prefixes(self._starts, after & changed), _prefixes(self._starts, before & changed))
 
     def shares(self, name: str) -> dict[str, float]:
-        """How much of the family, but for special addresses, changes its verdict; by counter class. IPv4 only."""
+        """Return the share of the family that changes its verdict, by counter class. IPv4 only.
+
+        Special addresses are left out.
+        """
         changed = self._old.dropped(name)[self._old_zones] != self._new.dropped(name)[self._new_zones]
         side, zones = (self._new, self._new_zones) if name in self._new.services else (self._old, self._old_zones)
         sizes = np.diff(self._starts.astype(np.int64), append=1 << 32)
@@ -258,7 +261,7 @@ def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped])
     regions = {
         label: verdicts
         for label in sorted({*old_regions, *new_regions})
-        # A region that only one of them knows comes from another database: it has not moved, its addresses have.
+        # A region that only one ruleset knows comes from a change of database: its addresses moved, not the region.
         if None not in (verdicts := (_of_region(old_regions, label), _of_region(new_regions, label)))
     }
     lines = {
@@ -287,13 +290,13 @@ def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped])
 
 
 def _of_region(verdicts: Mapping[str, bool], label: str) -> bool | None:
-    """The verdict of a region; a subdivision that nobody named went with its country."""
+    """Return the verdict of a region; a subdivision that no line named has the verdict of its country."""
     return verdicts.get(label, verdicts.get(label.partition("-")[0]))
 
 
 def _prefixes(starts: npt.NDArray[Any], chosen: Bools) -> int:
-    """How many prefixes the chosen intervals take at least, neighbours joined."""
-    # Where it changes: chosen from the first such place to the second, and so on.
+    """Return the least number of prefixes that make up the chosen intervals, neighbours joined."""
+    # The places where `chosen` changes: intervals are chosen from the first place to the second, and so on.
     edges = np.flatnonzero(chosen[1:] != chosen[:-1]) + 1
     edges = np.concatenate([[0] if chosen[0] else [], edges, [len(chosen)] if chosen[-1] else []]).astype(np.int64)
     first, end = edges[0::2], edges[1::2]
@@ -304,8 +307,8 @@ def _prefixes(starts: npt.NDArray[Any], chosen: Bools) -> int:
         wrapped = starts.dtype == DTYPE[6]
         end_high = np.append(end_high, np.uint64(0))
         end_low = np.append(end_low, np.uint64(0 if wrapped else 1 << 32))
-    # Prefixes grow from the first address up to the address that is aligned best, and shrink from there to the end: one
-    # for each bit of either distance.
+    # From the first address to the best aligned address in the interval prefixes grow, and from there to the end they
+    # shrink: there is one prefix for each 1 bit of either distance.
     high, low = first_high ^ end_high, first_low ^ end_low
     below_high = _ones(high) >> np.uint64(1)
     below_low = np.where(high != 0, ~np.uint64(0), _ones(low) >> np.uint64(1))
@@ -313,12 +316,12 @@ def _prefixes(starts: npt.NDArray[Any], chosen: Bools) -> int:
     borrow = (first_low > middle_low).astype(np.uint64)
     rising = np.bitwise_count(middle_high - first_high - borrow).sum() + np.bitwise_count(middle_low - first_low).sum()
     falling = np.bitwise_count(end_high & below_high).sum() + np.bitwise_count(end_low & below_low).sum()
-    # All of IPv6 ends where it starts, as both are 0.
+    # The whole of IPv6 has start and end 0, and is one prefix.
     return int(rising) + int(falling) + int(((high | low) == 0).sum())
 
 
 def _halves(addresses: npt.NDArray[Any]) -> tuple[Halves, Halves]:
-    """The upper and the lower 64 bits."""
+    """Return the upper and the lower 64 bits of addresses."""
     if addresses.dtype == DTYPE[4]:
         return np.zeros(len(addresses), np.uint64), addresses.astype(np.uint64)
     words = np.frombuffer(np.ascontiguousarray(addresses).tobytes(), ">u8").astype(np.uint64)
@@ -326,7 +329,7 @@ def _halves(addresses: npt.NDArray[Any]) -> tuple[Halves, Halves]:
 
 
 def _ones(words: Halves) -> Halves:
-    """The highest bit of each, and all below it."""
+    """Return each word with all bits set from its highest 1 bit down."""
     for distance in (1, 2, 4, 8, 16, 32):
         words = words | words >> np.uint64(distance)
     return words
@@ -342,7 +345,7 @@ def _union(parts: Iterable[Moved]) -> Moved:
 
 
 def _share(share: float) -> str:
-    """For what has IPv4 addresses how many, as far as that is more than nothing in a person's eyes."""
+    """Return a share of IPv4 as text; "" for zero."""
     if not share:
         return ""
     return f" ({'<0.1%' if share < SMALL else f'{share:.1%}'} of IPv4)"
@@ -353,7 +356,7 @@ def _settings(service: ServiceChange) -> str:
     return " and ".join([*changed, *(["match changed"] if service.match else [])])
 
 
-def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - whatever a setting may be
+def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a setting may have any type
     if name != "starts":
         return str(value)
     return "at once" if value is None else utc.moment(value)

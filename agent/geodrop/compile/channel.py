@@ -2,14 +2,14 @@
 
 A message is one JSON object, with descriptors beside it (SCM_RIGHTS). In order:
 
-    parent  {"prepare": {...}}             at most once: what a task will need, to be read ahead
+    parent  {"prepare": {...}}             at most once: the files that a task will need, to be read in advance
     parent  {"task": "compile", ...}       once; the numbers in "streams", "policy", ... index the descriptors beside it
     child   {"list": "lists/bad.txt"}      any number of times; the parent answers each:
     parent  {"found": true} with a descriptor, or {"refused": "No such file or directory"}
-    child   {"exit": 0, "change": ...}     once, the last
+    child   {"exit": 0, "change": ...}     once, as the last message
 
-A channel that closes before the last one means that the child has died. Neither side trusts the other further than
-this: a message that breaks a rule ends the conversation.
+If the channel closes before the last message, the child has died. Neither side trusts the other: a message that breaks
+these rules ends the conversation.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MAX_MESSAGE = 1 << 17
-"""Bytes in a message: below what a socket takes in one piece unless somebody lowered net.core.wmem_default."""
+"""Most bytes in a message: a socket takes that in one piece unless net.core.wmem_default was lowered."""
 
 MAX_DESCRIPTORS = 48
-"""With one message; below what the child's limit leaves (and the kernel's own, 253)."""
+"""Most descriptors with one message: fewer than the child's limit leaves free, and than the kernel allows (253)."""
 
 
 def send(channel: socket.socket, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-    """Send one message; raises OSError (EMSGSIZE: too long; TimeoutError if the socket has a timeout)."""
+    """Send one message. Raises OSError (EMSGSIZE: too long; TimeoutError if the socket has a timeout)."""
     data = json.dumps(message).encode()
     if len(data) > MAX_MESSAGE:
         raise OSError(errno.EMSGSIZE, os.strerror(errno.EMSGSIZE))
@@ -41,10 +41,9 @@ def send(channel: socket.socket, message: Mapping[str, Any], descriptors: Sequen
 
 
 def receive(channel: socket.socket, descriptors: int = 0) -> tuple[dict[str, Any], list[int]] | None:
-    """Receive one message with at most so many descriptors; None when the other side has closed.
+    """Receive one message with at most `descriptors` descriptors; None if the other side has closed.
 
-    Raises ValueError for anything that is not one of our messages, and OSError. The descriptors are the caller's to
-    close.
+    Raises ValueError for anything that is not a JSON object in bounds, and OSError. The caller closes the descriptors.
     """
     room = socket.CMSG_SPACE(descriptors * array.array("i").itemsize) if descriptors else 0
     data, ancillary, flags, _ = channel.recvmsg(MAX_MESSAGE, room, socket.MSG_CMSG_CLOEXEC)
@@ -53,9 +52,9 @@ def receive(channel: socket.socket, descriptors: int = 0) -> tuple[dict[str, Any
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
             given.frombytes(content[: len(content) - len(content) % given.itemsize])
     try:
-        # What does not fit is cut off by the kernel, which says so; descriptors nobody asked for are closed by it.
+        # The kernel truncates what does not fit, sets these flags, and closes descriptors that exceed the room.
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise ValueError("a message that is too long, or brings too many descriptors")
+            raise ValueError("a message that is too long, or has too many descriptors")
         if not data:
             _close(given)
             return None

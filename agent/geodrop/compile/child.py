@@ -1,9 +1,9 @@
-"""The compile child: drops every privilege before it reads a byte, waits, does one task and ends.
+"""The compile child: it drops every privilege before it reads a byte, waits, does one task and ends.
 
-Started by `sandbox` as `python -m geodrop.compile.child FD`, FD being its end of the channel, or by systemd with the
-connection as descriptor 0 (StandardInput=socket) or 3. Everything is imported first, since afterwards nothing in a
-folder that only root can enter can be read; so one that waits answers sooner, and sooner still if it was handed the
-databases ahead of its task.
+`sandbox` starts it as `python -m geodrop.compile.child FD`, where FD is its end of the channel; systemd starts it with
+the connection as descriptor 0 (StandardInput=socket) or 3. Everything is imported first, because afterwards files in
+folders that only root can enter cannot be read. So a waiting child answers sooner, and sooner still if it was given the
+databases before its task.
 """
 
 from __future__ import annotations
@@ -70,11 +70,11 @@ MAX_POLICY = 4 << 20
 MAX_LIST = 64 << 20
 
 SCHEMA = 1
-"""Of the object of `check --json`."""
+"""Version of the object of `check --json`."""
 
 
 class KnownWorld(NamedTuple):
-    """What databases say together, before corrections; who they are; what is odd about them, a sentence each."""
+    """The databases' regions before corrections, their identities, and a sentence for each thing odd about them."""
 
     region_map: RegionMap
     sources: Sequence[Input]
@@ -82,7 +82,10 @@ class KnownWorld(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What was read ahead, as the files were then. The databases themselves are not kept: that would be most of it."""
+    """Data read in advance, with the identities of the files at that time.
+
+    The databases themselves are not kept: they would need most of the memory.
+    """
 
     files: Sequence[Identity]
     known: KnownWorld
@@ -90,14 +93,14 @@ class Prepared(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A ruleset and the file it came from."""
+    """A ruleset and its container."""
 
     container: Container
     ruleset: Ruleset
 
 
 class TaskRequest(NamedTuple):
-    """A task with its descriptors, whose numbers `content` gives as indices."""
+    """A task with its descriptors; `content` refers to them by index."""
 
     content: dict[str, Any]
     descriptors: Sequence[int]
@@ -105,27 +108,27 @@ class TaskRequest(NamedTuple):
     prepared: Prepared | None = None
 
     def descriptor(self, name: str) -> int:
-        """The descriptor of an input or output."""
+        """Return the descriptor of an input or output."""
         return self.descriptors[int(self.content[name])]
 
     def ruleset(self, name: str) -> list[int]:
-        """The descriptors of a ruleset: its file, and its base where it is thin."""
+        """Return the descriptors of a ruleset: its file, then its base if it is a delta file."""
         return [self.descriptors[int(index)] for index in self.content[name]]
 
 
 class TaskResult(NamedTuple):
-    """What a task ends with: the exit code of the verb, and what it found for the process that asked."""
+    """The result of a task: the exit code of the verb, and the change found for the process that asked."""
 
     exit: int
     change: RulesetDiff | None = None
 
 
 def main() -> NoReturn:
-    """Do the one task asked for, answer, and end; end without a word if nobody asks any more."""
-    # Whoever interrupts it wants it to end; only the one that asked has something to say about that.
+    """Do the requested task, answer, and end; end silently if the channel closes before a task arrives."""
+    # An interrupt ends the child without a message: the process that asked prints one.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # A copy, since descriptor 0 will become the task's own. It stays open till then, or what is received would take its
-    # place.
+    # The channel is a copy, because descriptor 0 will become the task's standard input. Descriptor 0 stays open until
+    # then, or a received descriptor would get its number.
     channel = socket.socket(fileno=os.dup(int(sys.argv[1])))
     warm_up()
     drop_privileges()
@@ -140,22 +143,22 @@ def main() -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except BrokenPipeError:
-        pass  # Whoever read it has seen enough.
+        pass  # The reader has closed its end.
     answer(channel, outcome)
-    # At once: there is nothing to tidy up, and freeing what a task leaves behind takes its time.
+    # _exit, because nothing needs cleaning up and freeing the memory of a task takes time.
     os._exit(0)
 
 
 def warm_up() -> None:
-    """Have what Python would only read when it is first used: no file can be opened afterwards."""
+    """Load what Python would only read on first use: no file can be opened afterwards."""
     for name in CODECS:
         codecs.lookup(name)
     hashlib.sha256(b"").digest()
-    time.strptime("2000", "%Y")  # imports what it needs when it is called
+    time.strptime("2000", "%Y")  # imports _strptime on the first call
 
 
 def answer(channel: socket.socket, outcome: TaskResult) -> None:
-    """Send the last message; a change that names too many regions goes as its totals."""
+    """Send the last message; if the change names too many regions for a message, send only its totals."""
     change = outcome.change
     try:
         send(channel, {"exit": outcome.exit, "change": change and change.as_json()})
@@ -166,7 +169,7 @@ def answer(channel: socket.socket, outcome: TaskResult) -> None:
 
 
 def wait(channel: socket.socket) -> TaskRequest | None:
-    """Wait for a task, reading databases ahead when told to; None when the other side has closed."""
+    """Wait for a task, and read databases in advance if told to; return None if the other side has closed."""
     prepared = None
     while (received := receive(channel, MAX_DESCRIPTORS)) is not None:
         limit_time()
@@ -178,7 +181,7 @@ def wait(channel: socket.socket) -> TaskRequest | None:
 
 
 def prepare(request: TaskRequest) -> Prepared | None:
-    """Read ahead of a task what it will need; None for what cannot be read, which the task then says."""
+    """Read in advance what a task will need. Returns None if it cannot be read: then the task reports why."""
     try:
         files = _files(request)
         known = _read_databases(request)
@@ -186,7 +189,7 @@ def prepare(request: TaskRequest) -> Prepared | None:
         previous = None
         if "previous" in request.content and (opened := _previous(request)) is not None:
             previous = [*map(Identity.of, request.ruleset("previous"))], opened
-        # What the C library keeps for later would take 35 MB of memory as long as this process waits.
+        # Without this, the C library would keep 35 MB of freed memory as long as this process waits.
         LIBC.malloc_trim(0)
         return Prepared(files, known, previous)
     except (GeodropError, MemoryError):
@@ -197,7 +200,7 @@ def prepare(request: TaskRequest) -> Prepared | None:
 
 
 def do(request: TaskRequest) -> TaskResult:
-    """Do a task; whatever goes wrong is said on stderr, in JSON where that was asked for, and becomes an exit code."""
+    """Do a task; a failure is reported on stderr, with --json also as an object on stdout, and gives the exit code."""
     as_json = bool(request.content.get("options", {}).get("json"))
     try:
         return TASKS[request.content["task"]](request)
@@ -208,15 +211,15 @@ def do(request: TaskRequest) -> TaskResult:
         return TaskResult(say([too_much], as_json=as_json))
     except BrokenPipeError:
         return TaskResult(0)
-    except Exception:  # noqa: BLE001 - a bug; the contract wants its traceback and this exit code
+    except Exception:  # noqa: BLE001 - a bug: the contract is a traceback and this exit code
         messages.say(traceback.format_exc().rstrip(), sys.stderr)
         return TaskResult(EXIT_BUG)
 
 
 def check(request: TaskRequest) -> TaskResult:
-    """Validate the policy, and with databases at hand these too and what both make together: every problem at once."""
+    """Validate the policy, any databases given, and the ruleset they make together; report every problem at once."""
     options = request.content["options"]
-    # What the process that asked could not open.
+    # Files that the process that asked could not open.
     failures = [failure_of(one["exit"], one["error"], one["next_step"]) for one in options.get("failures", ())]
     policy, read, known = None, list[Input](), None
     if "policy" in request.content:
@@ -254,10 +257,10 @@ def check(request: TaskRequest) -> TaskResult:
 
 
 def compile_(request: TaskRequest) -> TaskResult:
-    """Write the ruleset to the descriptor given; say what it changes against a previous one, if that is given too."""
+    """Write the ruleset to the given descriptor; return what it changes against the previous one, if one is given."""
     policy, read = read_policy(request)
     prepared = request.prepared
-    # Only if the files are still the same.
+    # What was read in advance counts only if the files are still the same.
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
     region_map = _corrected(known, policy)
     previous = _previous(request)
@@ -275,13 +278,13 @@ def compile_(request: TaskRequest) -> TaskResult:
 
 
 def compare_(request: TaskRequest) -> TaskResult:
-    """Say what a ruleset that is there changes against a previous one."""
+    """Return what an existing ruleset changes against a previous one."""
     previous, ruleset = (_open_ruleset(request, name).ruleset for name in ("previous", "ruleset"))
     return TaskResult(0, compare(previous, ruleset))
 
 
 def explain(request: TaskRequest) -> TaskResult:
-    """Explain the addresses given, or those on standard input, one a line."""
+    """Explain the given addresses, or those on standard input, one a line."""
     policy, read = read_policy(request)
     known = _read_databases(request)
     region_map = _corrected(known, policy)
@@ -321,7 +324,10 @@ TASKS: dict[str, Callable[[TaskRequest], TaskResult]] = {
 
 
 def read_policy(request: TaskRequest) -> tuple[Policy, list[Input]]:
-    """Read the policy and its lists, and say which files these were; prints warnings, raises GeodropError."""
+    """Read the policy and its lists; return them with the identities of the files. Prints warnings.
+
+    Raises GeodropError.
+    """
     given = request.content["policy"]
     text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
     read = [Input("policy", harmless(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
@@ -355,7 +361,7 @@ def _warn_of_lists(policy: Policy, previous: Opened | None) -> None:
 
 
 def _files(request: TaskRequest) -> list[Identity]:
-    """The databases of a request, as they are now."""
+    """Return the identities of a request's databases as they are now."""
     return [Identity.of(request.descriptors[item["fd"]]) for item in request.content["databases"]]
 
 
@@ -381,7 +387,7 @@ def _corrected(known: KnownWorld, policy: Policy) -> RegionMap:
 
 
 def _previous(request: TaskRequest) -> Opened | None:
-    """The ruleset to compare with; a damaged or outdated one never keeps a good policy from being compiled."""
+    """Return the ruleset to compare with; None if it is damaged or outdated, which never fails the compile."""
     if "previous" not in request.content:
         return None
     ahead = request.prepared.previous if request.prepared else None
@@ -390,12 +396,12 @@ def _previous(request: TaskRequest) -> Opened | None:
     try:
         return _open_ruleset(request, "previous")
     except DataError as failure:
-        messages.warning(f"what changes cannot be said: {failure.message}")
+        messages.warning(f"the change against the previous ruleset is unknown: {failure.message}")
         return None
 
 
 def _open_ruleset(request: TaskRequest, name: str) -> Opened:
-    """A ruleset by its descriptors: the folder that holds it may be one that only root can enter."""
+    """Open a ruleset by its descriptors: its folder may be one that only root can enter."""
     opened = open_descriptors(request.ruleset(name), name)
     ruleset = Ruleset.of(opened, name)
     return Opened(opened, ruleset)
@@ -405,7 +411,7 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
     send(channel, {"list": file})
     received = receive(channel, 1)
     if received is None:
-        os._exit(0)  # Nobody waits for the answer any more.
+        os._exit(0)  # The process that asked has gone.
     answer, descriptors = received
     if not descriptors and answer.get("denied"):
         raise PrivilegeError(f"{file}: {answer['refused']}", "see which right is missing: namei -l, on its whole path")
@@ -420,7 +426,7 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
 def _read(descriptor: int, limit: int, name: str, error: type[GeodropError]) -> bytes:
     try:
         with open(descriptor, "rb", closefd=False) as file:
-            # None: a pipe with nothing in it, which is opened so that it does not make us wait.
+            # read() returns None for an empty pipe, which is opened non-blocking.
             data = file.read(limit + 1) or b""
     except OSError as failure:
         raise error(f"{name}: {failure.strerror}", "name a file that can be read") from failure

@@ -1,4 +1,4 @@
-"""`explain` with policy and databases at hand: the ruleset's answer, and what the databases say of the address."""
+"""`explain` with policy and databases: the ruleset's answer, with region and record from the databases."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def explain_with_databases(
     ruleset: Ruleset, region_map: RegionMap, address: Address, now: float
 ) -> Iterator[tuple[Explanation, dict[str, Any] | None]]:
-    """Explanations whose region is the databases' own, and the database record it came from (None: there is none)."""
-    places: dict[Address, Location] = {}  # services ask for the address itself or the one inside it, again and again
+    """Yield explanations with the databases' own region, and the database record it came from (None: no record)."""
+    places: dict[Address, Location] = {}  # every service asks for the same address, or for the one embedded in it
     for explanation in explain(ruleset, address, now):
         judged = IPv4Address(explanation.embedded) if explanation.embedded else address
         if judged not in places:
@@ -32,7 +32,7 @@ def explain_with_databases(
 
 
 def explained(ruleset: Ruleset, region_map: RegionMap, text: str, now: float) -> list[dict[str, Any]]:
-    """The objects of `explain --json` for what was asked about; raises DataError where that is nothing."""
+    """Return the objects of `explain --json` for a question. Raises DataError if `text` is no question."""
     asked = parse(text)
     return [
         {**explanation.as_json(asked, piece), "record": record}

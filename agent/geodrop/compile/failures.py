@@ -1,4 +1,4 @@
-"""Several failures of one task: found one after the other, and said together."""
+"""Collect the failures of one task and report them together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def collecting(failures: list[GeodropError]) -> Iterator[None]:
-    """Go on after a failure, so that all are found."""
+    """Append a failure to the list and go on, so that all are found."""
     try:
         yield
     except GeodropError as failure:
@@ -23,9 +23,9 @@ def collecting(failures: list[GeodropError]) -> Iterator[None]:
 
 
 def say(failures: Sequence[GeodropError], *, as_json: bool) -> int:
-    """Say them on stderr, and as one object on stdout if that is asked for; the exit code is that of the first.
+    """Print failures to stderr, with `as_json` also as one object to stdout; return the exit code of the first.
 
-    A policy's problems come first: databases are looked at for its sake.
+    A policy's problems come first: databases are only read because of it.
     """
     ordered = sorted(failures, key=lambda failure: not isinstance(failure, PolicyError))
     for failure in ordered:

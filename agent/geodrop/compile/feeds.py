@@ -1,4 +1,4 @@
-"""List files that other programs write: whether one has lost most of what it had in the ruleset before."""
+"""Warn of a list file, written by another program, that has lost most of its prefixes since the previous ruleset."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Input
 
 FEW = 10
-"""Lists of fewer prefixes are written by hand, and lines are taken out of them on purpose."""
+"""Lists of fewer prefixes are taken to be edited by hand, where lines are removed on purpose."""
 
 
 def shrunken(policy: Policy, before: Iterable[Input]) -> list[Problem]:
-    """A warning for each list file that has less than half of the prefixes that it had before."""
+    """Return a warning for each list file that has less than half of the prefixes that it had before."""
     had = {one.name: one.prefixes or 0 for one in before if one.kind == "list"}
     problems = []
     for entry in policy.lists.values():
@@ -27,8 +27,8 @@ def shrunken(policy: Policy, before: Iterable[Input]) -> list[Problem]:
             problems.append(
                 Problem(
                     entry.place,
-                    f"{harmless(entry.file or '')} has {new:,} of the {old:,} prefixes that the ruleset asked for last "
-                    "had of it; look whether it was fetched in full",
+                    f"{harmless(entry.file or '')} has {new:,} of the {old:,} prefixes that it had in the ruleset "
+                    "asked for last; check whether it was fetched completely",
                     "warning",
                     policy.source(entry.place),
                 )

@@ -1,10 +1,11 @@
-"""What the nftables maps of a service hold: only what it drops, would drop, or must tell apart from that.
+"""The contents of a service's nftables maps: what it drops or would drop, and what must be told apart from that.
 
-The maps are compact here, three columns an interval; the engine turns them into netlink messages. A country between
-two countries of the same fate is an interval of its own, since counters are by region. Where that makes the maps large,
-as it does where a few countries are allowed and all others are dropped, what is dropped is joined whatever its region,
-and counts as `other`: that takes as many intervals as what is accepted (docs/decisions/0028-small-maps.md). What can be
-counted apart in little more than that goes into second maps, which only what is dropped asks.
+Here the maps are compact, with three columns for each interval; the engine turns them into netlink messages. A country
+between two countries with the same verdict is an interval of its own, because counters are by region. If that makes the
+maps large, as when a few countries are allowed and all others are dropped, dropped intervals are joined whatever their
+region and counted as `other`: then there are about as many intervals as the accepted part has
+(docs/decisions/0028-small-maps.md). Regions that can be counted with few more intervals go into second maps, which are
+looked up only for packets that are dropped.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
     from geodrop.geo.partition import Partition
 
     Wanted = list[Target | None]
-    """What a family's map holds of each zone; None: nothing."""
+    """The target of each zone in a family's map; None if the zone is not in the map."""
 
 ABSENT = -1
 
 LARGE = 60_000
-"""Intervals of a service, both families together, up to which every region is told apart in them: those of a list of
-ten large countries take 45,000."""
+"""Intervals of a service, both families together, up to which the map tells every region apart. A list of ten large
+countries takes 45,000."""
 
 SAVED = 4
 """Joining must save one interval in four; otherwise regions are told apart in the map itself."""
@@ -40,21 +41,21 @@ USUAL = 45_000
 """Intervals of a deny list of ten countries."""
 
 COSTLY = 2 * USUAL
-"""Intervals of a service from which on somebody is told what they cost."""
+"""Above this number of intervals a service gets a warning about their cost."""
 
 ROOM = 60_000
-"""Intervals of all maps together that tell regions apart beside joined ones. Every nft command of anybody reads all
-that a table holds: 600,000 intervals cost it 16 s."""
+"""Most intervals of all second maps together, which tell regions apart beside joined maps. Every nft command on the
+host reads everything in a table: 600,000 intervals take it 16 s."""
 
 NAMING = {Rung.PREFIX, Rung.LIST, Rung.SUBDIVISION, Rung.COUNTRY}
-"""Rungs on which a line of the policy names what it drops."""
+"""Rungs on which a line of the policy names the addresses or region that it drops."""
 
 
 class Maps(NamedTuple):
-    """Of one service: the targets, and both families cut up by their numbers.
+    """The maps of one service: the targets, and both families as partitions into target numbers.
 
-    `classes` has both families by counter class, where the maps join those; `named` are the classes that a line of the
-    policy names.
+    `classes` has both families as partitions into counter classes, if the maps join classes; `named` are the classes
+    that a line of the policy names.
     """
 
     targets: tuple[Target, ...]
@@ -64,9 +65,9 @@ class Maps(NamedTuple):
 
 
 def build_maps(zones: Zones, rows: Rows, service: int) -> Maps:
-    """What one service's maps hold.
+    """Return the contents of one service's maps.
 
-    How large the maps are depends on the addresses alone, so a service keeps its form when its mode changes.
+    Whether maps are joined depends only on the addresses, so it does not change with the service's mode.
     """
     ipv4 = [_ipv4_target(rows, zone, service) for zone in range(len(rows.zones))]
     drops_ipv4 = any(target is not None for target in ipv4)
@@ -84,7 +85,7 @@ def build_maps(zones: Zones, rows: Rows, service: int) -> Maps:
 
 
 def sections(maps: Maps, name: str, counted: Sequence[int]) -> dict[str, bytes]:
-    """The sections of one service (see ruleset.model)."""
+    """Return the sections of one service (see ruleset.model)."""
     made = {}
     for mapped in maps.families:
         for column, data in _columns(mapped, "targets").items():
@@ -92,7 +93,7 @@ def sections(maps: Maps, name: str, counted: Sequence[int]) -> dict[str, bytes]:
     if maps.classes and counted:
         numbers = {klass: number for number, klass in enumerate(counted)}
         for classes in maps.classes:
-            # Without the last, which ABSENT finds.
+            # The table has one more entry at its end, which the index ABSENT (-1) finds.
             table = [numbers.get(klass, ABSENT) for klass in range(int(classes.values.max()) + 1)]
             mapped = classes.mapped(np.array([*table, ABSENT], dtype=np.int32))
             for column, data in _columns(mapped, "classes").items():
@@ -101,9 +102,9 @@ def sections(maps: Maps, name: str, counted: Sequence[int]) -> dict[str, bytes]:
 
 
 def counted(services: Sequence[Maps], labels: Sequence[str]) -> list[tuple[int, ...]]:
-    """For each service the classes that a second map tells apart; as many as there is room for in all of them.
+    """Return for each service the classes that its second map counts, as many as fit into ROOM for all services.
 
-    First those that a line of the policy names, then those with the fewest intervals, then by name.
+    Classes that a line of the policy names come first, then those with the fewest intervals, then by name.
     """
     found = []
     for number, maps in enumerate(services):
@@ -125,7 +126,7 @@ def counted(services: Sequence[Maps], labels: Sequence[str]) -> list[tuple[int, 
 
 
 def is_joined(apart: int, joined: int) -> bool:
-    """Whether a service's maps join what is dropped, by how many intervals they take either way."""
+    """Return whether a service's maps join regions, from the numbers of intervals with regions apart and joined."""
     return apart > LARGE and SAVED * (apart - joined) >= apart
 
 
@@ -148,7 +149,7 @@ def _size(maps: Maps) -> int:
 
 
 def _joined(wanted: Wanted) -> Wanted:
-    """The same with everything that is dropped counted together."""
+    """Return the same targets with every counter class replaced by OTHER."""
     return [target and (target if target.klass == NO_CLASS else replace(target, klass=OTHER)) for target in wanted]
 
 
@@ -179,10 +180,10 @@ def _ipv6_target(rows: Rows, zone: int, service: int, *, drops_ipv4: bool) -> Ta
 
 
 def _columns(partition: Partition, values: str) -> dict[str, bytes]:
-    """The intervals that have a value, as nftables keys: both bounds big-endian, ends exclusive, zero for the end."""
+    """Return the intervals that have a value as nftables keys: big-endian, ends exclusive, zero for a family's end."""
     present = np.flatnonzero(partition.values != ABSENT)
-    # An interval's end is the next one's start; the last one ends where the family does, written as zeroes: that is
-    # address 0, with which every partition starts.
+    # An interval ends at the start of the next one. The last one ends with the family, which is written as zeroes: the
+    # index wraps to the first start, and that is always address 0.
     starts, ends = partition.starts[present], partition.starts[(present + 1) % len(partition)]
     if partition.family == 4:
         starts, ends = starts.astype(">u4"), ends.astype(">u4")

@@ -1,4 +1,4 @@
-"""Open what a compile reads, by the side that may: policy and databases."""
+"""Open policy and databases for a compile, on the side that has the rights to."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from geodrop.inputs import open_regular
 
 
 def open_policy(path: str) -> int:
-    """Open a policy for reading; raises ConfigError or PrivilegeError if it cannot be."""
+    """Open a policy for reading. Raises ConfigError or PrivilegeError if it cannot be opened."""
     try:
         return open_regular(path)
     except OSError as error:
@@ -15,7 +15,7 @@ def open_policy(path: str) -> int:
 
 
 def open_database(path: str) -> int:
-    """Open a database for reading; raises DataError or PrivilegeError if it cannot be."""
+    """Open a database for reading. Raises DataError or PrivilegeError if it cannot be opened."""
     try:
         return open_regular(path)
     except OSError as error:

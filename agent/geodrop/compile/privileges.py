@@ -1,4 +1,4 @@
-"""What the compile child gives up before it reads a byte: root, capabilities, more than its share."""
+"""What the compile child gives up before it reads a byte: root, capabilities and unlimited resources."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geodrop.linux.libc import LIBC
 
 NOBODY = 65534
 CPU_SECONDS = 300
-"""Of processor time, from the first message on: a child may wait as long as it likes."""
+"""Limit of processor time, counted from the first message on: a child may wait for that as long as it likes."""
 
 LIMITS = {
     resource.RLIMIT_AS: 6 << 30,
@@ -34,36 +34,36 @@ CAPABILITIES = 64
 
 
 def drop_privileges() -> None:
-    """Become nobody, if root; lose every capability in every set, for good; be bound by `LIMITS`. Raises OSError.
+    """Become user nobody if root, drop every capability in every set for good, and apply `LIMITS`. Raises OSError.
 
-    A daemon that is not root but holds CAP_NET_ADMIN as an ambient capability hands it on to what it starts, so being
-    nobody in particular is not enough.
+    A daemon that is not root but holds CAP_NET_ADMIN as an ambient capability passes it to its children, so an
+    unprivileged user alone is not enough.
     """
     for limit, value in LIMITS.items():
         _bound(limit, value)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     for capability in range(CAPABILITIES):
-        # EINVAL: the kernel knows no more of them. EPERM: without CAP_SETPCAP they stay in the bounding set, where
-        # they do no harm: no_new_privs means that no execve brings them back.
+        # EINVAL: the kernel has no such capability. EPERM: without CAP_SETPCAP it stays in the bounding set, which is
+        # harmless: with no_new_privs, no execve brings it back.
         _prctl(PR_CAPBSET_DROP, capability, accepted=(errno.EINVAL, errno.EPERM))
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(NOBODY, NOBODY, NOBODY)
         os.setresuid(NOBODY, NOBODY, NOBODY)
-    # Not before: who becomes somebody else loses it. Whoever started us is gone with the terminal, or was killed.
+    # Only now, because a change of user clears it. The parent may die with its terminal or be killed.
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
     # struct __user_cap_header_struct {version, pid}; twice {effective, permitted, inheritable}, 32 bits each.
     header, sets = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
     if LIBC.capget(header, sets) != 0:
         raise OSError(ctypes.get_errno(), "capget")
-    # A unit that leaves none may refuse to be asked for less.
+    # Call capset only if there is a capability left: a unit without any may forbid the call.
     if any(sets) and LIBC.capset(header, (ctypes.c_uint32 * 6)()) != 0:
         raise OSError(ctypes.get_errno(), "capset")
 
 
 def limit_time() -> None:
-    """Bound the processor time from now on."""
+    """Limit the processor time from now on. Raises OSError."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     _bound(resource.RLIMIT_CPU, CPU_SECONDS + int(usage.ru_utime + usage.ru_stime))
 
@@ -76,6 +76,6 @@ def _bound(limit: int, value: int) -> None:
 
 
 def _prctl(option: int, argument: int, accepted: tuple[int, ...] = ()) -> None:
-    # A variadic function of longs: as plain ints the unused ones might not be the zeroes the kernel insists on.
+    # prctl is variadic and takes longs: passed as ints, the unused arguments might not be the zeroes the kernel needs.
     if LIBC.prctl(option, *map(ctypes.c_ulong, (argument, 0, 0, 0))) != 0 and ctypes.get_errno() not in accepted:
         raise OSError(ctypes.get_errno(), f"prctl({option}, {argument})")

@@ -1,7 +1,7 @@
-"""The streams of the one who asked, passed on to a child that only ever sees pipes.
+"""Relay the caller's streams to a child that only ever sees pipes.
 
-A terminal in the hands of a child that an input has taken over is a keyboard (TIOCSTI) and a screen that lies. So it
-gets pipes, and what it says reaches a terminal as lines of text, without what a terminal obeys.
+A child that a hostile input has taken over could type into a terminal (TIOCSTI) and print anything on it. So the child
+gets pipes, and its output reaches a terminal as lines of text without control characters.
 """
 
 from __future__ import annotations
@@ -24,14 +24,13 @@ _VERDICTS = {"DROP": RED, "ACCEPT": GREEN}
 
 
 class Relay:
-    """Pipes in the place of standard input, output and error; `streams` are the child's ends, in that order.
+    """Pipes in place of standard input, output and error; `streams` are the child's ends, in that order.
 
-    Use it as a context: at its end everything that the child has said is passed on. Closed before are the child's ends,
-    by `hand_over`.
+    Use it as a context: at its end, all output of the child has been passed on. `hand_over` closes the child's ends.
     """
 
     def __init__(self, *, reads: bool) -> None:
-        """`reads`: whether it is to have our standard input; what somebody types is else left for others."""
+        """Make the pipes. `reads`: pass our standard input to the child; otherwise it is left unread."""
         self.streams: list[int] = []
         self._speaking: list[threading.Thread] = []
         if reads:
@@ -54,7 +53,7 @@ class Relay:
         return self
 
     def hand_over(self) -> None:
-        """Close the ends that only the child is to hold."""
+        """Close our copies of the child's ends."""
         while self.streams:
             os.close(self.streams.pop())
 
@@ -74,7 +73,7 @@ def _pass_on(source: int, target: int, pipe: int) -> None:
 
 
 def _show(source: int, target: int, pipe: int) -> None:
-    """Pass on to a terminal what a pipe says: in whole lines, so that no character is cut in two."""
+    """Pass a pipe's content on to a terminal, in whole lines, so that no character is cut in two."""
     left = b""
     with contextlib.suppress(OSError):
         while piece := os.read(source, PIECE):
@@ -89,7 +88,7 @@ def _show(source: int, target: int, pipe: int) -> None:
 
 
 def shown(line: bytes) -> bytes:
-    """A line for a terminal: its severity in colour, and what a terminal would obey escaped."""
+    """Return a line for a terminal: severity and verdict in colour, control characters escaped."""
     text = lines(line.decode(errors="replace"))
     for severity, colour in _SEVERITIES.items():
         if text.startswith(severity):

@@ -1,4 +1,4 @@
-"""Rows: what each zone means for each service, by the ladder."""
+"""Build rows: what each zone means for each service, by the ladder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """`wire[zone][service]` and `embedded[zone][service]` number `distinct`; `classes` are the labels of counters."""
+    """The rows of a ruleset.
+
+    `wire[zone][service]` and `embedded[zone][service]` are indices into `distinct`; `classes` are the counters' labels.
+    """
 
     distinct: tuple[Row, ...]
     wire: list[list[int]]
@@ -31,7 +34,7 @@ class Rows(NamedTuple):
 
 
 def build_rows(policy: Policy, ladders: Sequence[Ladder], zones: Zones) -> Rows:
-    """Judge every zone for every service; raises PolicyError when there are too many counter classes."""
+    """Judge every zone for every service. Raises PolicyError if there are too many counter classes."""
     labels = {label for ladder in ladders for label in ladder.labels}
     classes = sorted(labels | {str(region) for region in zones.regions} | {str(UNKNOWN_REGION)})
     if len(classes) > MAX_CLASSES:
@@ -58,7 +61,7 @@ class _Judge(NamedTuple):
     classes: Mapping[str, int]
 
     def wire(self, key: ZoneKey, service: int) -> Row:
-        """The row for an address as it stands in the packet."""
+        """Return the row for an address as it is in the packet."""
         if key.never_drop != NONE:
             prefix = self.policy.never_drop.prefixes[key.never_drop]
             at = self.policy.never_drop.at.get(prefix, 0)
@@ -68,7 +71,7 @@ class _Judge(NamedTuple):
         return self.embedded(key, service)
 
     def embedded(self, key: ZoneKey, service: int) -> Row:
-        """The row for an IPv4 address inside an IPv6 one: never-drop is not asked, and special counts as unknown."""
+        """Return the row for an IPv4 address embedded in IPv6: never-drop does not apply, special is unknown."""
         ladder = self.ladders[service]
         if key.winners[service] != NONE:
             label, decision = list(ladder.labels.items())[key.winners[service]]

@@ -1,12 +1,12 @@
-"""Start the compile child and serve it: the side that may be root, and so the side that parses nothing.
+"""Start the compile child and serve it. This side may be root, so it parses nothing.
 
 The child gets open descriptors, not names: inputs may lie in folders that only root can enter. List files are named in
 the policy, which only the child reads; it asks for each by name and gets a descriptor, if the file lies inside the
-policy's folder. `channel` says what goes back and forth.
+policy's folder. `channel` describes the messages.
 
-The child is a process of ours, or an instance of geodrop-compile@.service at the other end of a socket: systemd then
-gives it a user, a root and a system call filter of its own. Whatever it does or sends, the answer is an Answer or a
-DataError, within the time given.
+The child is a process of ours, or an instance of geodrop-compile@.service at the other end of a socket: then systemd
+gives it a user, a root and a system call filter of its own. Whatever the child does or sends, the caller gets an Answer
+or a DataError within the given time.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ TIMEOUT = 300.0
 MAX_DATABASES = 32
 MAX_LISTS = 1024
 MAX_TEXT = 1 << 18
-"""Bytes of what a child says that are kept; a policy may have thousands of problems."""
+"""Most bytes of a child's output that are kept; a policy may have thousands of problems."""
 
 PIECE, PIECES = 1 << 16, 16
-"""What is taken from the pipe at once, in bytes, and how often; a pipe holds one piece."""
+"""Bytes of one read from the pipe (a full pipe holds one such piece), and the most reads in a row."""
 
 LONGEST_WORDS = 300
 
 GRACE = 0.2
-"""Seconds that a child has to end by itself before it is killed."""
+"""Seconds in which a child may end by itself before it is killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,8 @@ class Job:
     """What a child is asked to do: a task of `compile.child` and its inputs.
 
     `policy` and `databases` are paths, opened here. `output` is a descriptor to write the ruleset to; `ruleset` and
-    `previous` are descriptors of sealed memory (ruleset.sealed) with rulesets. `options` are the task's own.
-    `opening` is entered wherever a file is opened that is named: whose rights count.
+    `previous` are descriptors of sealed memory (ruleset.sealed) with rulesets. `options` are the task's own. `opening`
+    is a context that is entered to open each named file, so that the right user's permissions count.
     """
 
     task: str
@@ -69,10 +69,10 @@ class Job:
 
 
 class Answer(NamedTuple):
-    """What a child answers: the exit code of the verb, what it said for people, and what it found.
+    """A child's answer: the exit code of the verb, its text output, and the change that it found.
 
-    `text` is empty where the child had streams of the caller's to say it on. `change` is as
-    `compile.change.RulesetDiff.as_json`, None where nothing was compared.
+    `text` is empty if the child wrote to streams of the caller. `change` is a result of
+    `compile.change.RulesetDiff.as_json`, None if nothing was compared.
     """
 
     exit: int
@@ -81,7 +81,7 @@ class Answer(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """A file as it is now: another one, or the same one written to, differs."""
+    """The identity of a file as it is now: it differs for another file, and for the same file after a write."""
 
     device: int
     inode: int
@@ -91,7 +91,7 @@ class Identity(NamedTuple):
 
     @classmethod
     def of(cls, file: int | str) -> Self:
-        """Of an open descriptor or a path; raises OSError. Times in nanoseconds, of content and of status."""
+        """Return the identity of an open descriptor or a path, with mtime and ctime in nanoseconds. Raises OSError."""
         found = os.stat(file)
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
@@ -103,7 +103,7 @@ def run(
     reads: bool = False,
     meanwhile: Callable[[], object] = lambda: None,
 ) -> int:
-    """Do a job in a child whose streams are relayed to ours (its input if it `reads`); returns its exit code.
+    """Do a job in a child with its output relayed to ours (and our input to it if it `reads`); return its exit code.
 
     `meanwhile` is called while the child starts, which takes a quarter of a second. Raises as `Child.run`.
     """
@@ -113,10 +113,7 @@ def run(
 
 
 class Child:
-    """A compile child that has imported everything and waits; it serves one job.
-
-    Not for two threads at once.
-    """
+    """A compile child that has imported everything and waits; it serves one job. Not thread-safe."""
 
     def __init__(self, channel: socket.socket, process: subprocess.Popen[bytes] | None = None) -> None:
         self._channel = channel
@@ -126,19 +123,19 @@ class Child:
 
     @classmethod
     def start(cls) -> Self:
-        """Start a process of our own."""
+        """Start a child process. Raises UnavailableError."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
                 process = subprocess.Popen(
-                    # -P: with -m alone Python would first import from the current folder, which may be anybody's.
+                    # -P: with -m alone, Python would import from the current folder first, which others may write to.
                     [sys.executable, "-P", "-m", "geodrop.compile.child", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     env=_environment(),
-                    start_new_session=True,  # without a terminal that it could open or signal
+                    start_new_session=True,  # no controlling terminal that it could open or signal
                 )
             except OSError as error:
                 ours.close()
@@ -149,7 +146,7 @@ class Child:
 
     @classmethod
     def connect(cls, path: str) -> Self:
-        """Have systemd start an instance of geodrop-compile@.service; raises UnavailableError."""
+        """Have systemd start an instance of geodrop-compile@.service, by connecting. Raises UnavailableError."""
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             channel.connect(path)
@@ -161,10 +158,10 @@ class Child:
         return cls(channel)
 
     def prepare(self, databases: Sequence[str], previous: Sequence[int] = ()) -> None:
-        """Have it read ahead what its job will need, and come back at once: databases, a ruleset to compare with.
+        """Have the child read in advance what its job will need: databases, a ruleset to compare with. Does not wait.
 
-        Raises DataError if a database cannot be opened. What is wrong with them is said by the job; if the child has
-        died, that too is left to the job.
+        Raises DataError if a database cannot be opened. The job reports what is wrong with the databases, and whether
+        the child has died.
         """
         with ExitStack() as stack:
             given = _Given(stack)
@@ -177,9 +174,9 @@ class Child:
                 self.close()
 
     def is_fit(self, databases: Sequence[str]) -> bool:
-        """Whether it waits, and has read nothing but these databases as they are now."""
+        """Return whether the child waits, and has read no databases other than these as they are now."""
         if self._channel.fileno() < 0 or select.select([self._channel], [], [], 0)[0]:
-            return False  # All that it could say before it is asked is that it has died.
+            return False  # Before a task, the channel becomes readable only if the child has died.
         try:
             return self._prepared is None or self._prepared == tuple(map(Identity.of, databases))
         except OSError:
@@ -192,12 +189,14 @@ class Child:
         timeout: float | None = TIMEOUT,
         asked: Callable[[], None] = lambda: None,
     ) -> Answer:
-        """Do the job; afterwards the child has ended. `streams`: descriptors for its stdin, stdout and stderr, which
-        are not needed here any more once it has `asked`.
+        """Do the job; afterwards the child has ended.
 
-        Raises ConfigError for a policy and DataError for a database that cannot be opened, PrivilegeError where this
-        user may not; DataError too for a child
-        that dies, breaks the rules of the channel, or takes longer than `timeout` seconds.
+        `streams` are descriptors for the child's stdin, stdout and stderr; `asked` is called once they have been sent,
+        so that the caller can close its own. Without `streams` the output is in the answer.
+
+        Raises ConfigError for a policy and DataError for a database that cannot be opened, PrivilegeError if this user
+        lacks the right; DataError also for a child that dies, breaks the rules of the channel, or takes longer than
+        `timeout` seconds.
         """
         deadline = time.monotonic() + timeout if timeout is not None else None
         conversation = _Conversation(self._channel, deadline, job.opening)
@@ -232,12 +231,12 @@ class Child:
         raise DataError(f"the compile process died{how} while reading the inputs", next_step) from failure
 
     def close(self) -> int | None:
-        """End it; returns its exit status, negative for a signal, None if it is no process of ours."""
+        """End the child; return its exit status, negative for a signal, None if it is not a process of ours."""
         self._channel.close()
         if self._process is None:
             return None
         try:
-            # One that waits or has answered ends by itself once the channel is closed.
+            # A child that waits or has answered ends by itself once the channel is closed.
             return self._process.wait(GRACE)
         except subprocess.TimeoutExpired:
             self._process.kill()
@@ -246,7 +245,7 @@ class Child:
             self._hear_last_words()
 
     def _hear_last_words(self) -> None:
-        """What a process of ours said before it had streams of its job: why it could not start, a line of it."""
+        """Keep the last line that our process wrote before it got its job's streams: why it could not start."""
         if self._process and (pipe := self._process.stderr) and not pipe.closed:
             os.set_blocking(pipe.fileno(), False)
             lines = (pipe.read(PIECE) or b"").decode(errors="replace").split("\n")
@@ -261,7 +260,7 @@ class Child:
 
 
 class _Given:
-    """The descriptors of a request, and `folder`, where its list files are (-1: there is none)."""
+    """The descriptors of a request, and `folder`, a descriptor of the policy's folder (-1: none)."""
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
@@ -269,12 +268,12 @@ class _Given:
         self.folder = -1
 
     def add(self, descriptor: int) -> int:
-        """Add one; returns its index, by which the request names it."""
+        """Add a descriptor; return its index, by which the request names it."""
         self.descriptors.append(descriptor)
         return len(self.descriptors) - 1
 
     def inputs(self, job: Job) -> dict[str, Any]:
-        """Open a job's inputs; returns the request but for its streams. Raises as `Child.run`."""
+        """Open a job's inputs; return the request without its streams. Raises as `Child.run`."""
         if len(job.databases) > MAX_DATABASES:
             raise UsageError(f"{len(job.databases)} databases", f"give at most {MAX_DATABASES}")
         request: dict[str, Any] = {"task": job.task, "options": job.options}
@@ -301,7 +300,7 @@ class _Given:
 
 
 class _Conversation:
-    """One job's exchange of messages. `deadline` is by the monotonic clock, None: there is none."""
+    """One job's exchange of messages. `deadline` is by the monotonic clock; None for no deadline."""
 
     def __init__(
         self,
@@ -318,28 +317,28 @@ class _Conversation:
         self._own_streams = ExitStack()
 
     def listen(self, stack: ExitStack) -> None:
-        """Make streams of our own: nothing to read, and a pipe for what the child says."""
+        """Make streams for the child: an empty input, and a pipe for its output."""
         self._pipe, end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         stack.callback(os.close, self._pipe)
         stack.push(self._own_streams)
         self._own_streams.callback(os.close, end)
-        # Only our end must not block.
+        # Only our end is non-blocking.
         os.set_blocking(end, True)
         nothing = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
         self._own_streams.callback(os.close, nothing)
         self.streams = [nothing, end, end]
 
     def close_streams(self) -> None:
-        """Close our copies of what only the child is to hold."""
+        """Close our copies of the child's ends."""
         self._own_streams.close()
 
     def ask(self, message: Mapping[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send a message; raises OSError."""
+        """Send a message. Raises OSError."""
         self._channel.settimeout(self._left())
         send(self._channel, message, descriptors)
 
     def serve(self, folder: int) -> dict[str, Any]:
-        """Answer each question for a list file, until the last message, which is returned.
+        """Answer each request for a list file, until the last message; return that.
 
         Raises ValueError for a child that breaks the rules, OSError for one that has died or takes too long.
         """
@@ -350,11 +349,11 @@ class _Conversation:
             elif type(message.get("exit")) is int and _is_change(message.get("change")):
                 return message
             else:
-                raise ValueError("a message that means nothing")
+                raise ValueError("an unknown message")
         raise ValueError(f"it asked for more than {MAX_LISTS:,} list files")
 
     def text(self) -> str:
-        """What the child has said, cut off at MAX_TEXT."""
+        """Return the child's output, cut off at MAX_TEXT."""
         self._hear()
         return self._said.decode(errors="replace")
 
@@ -365,7 +364,7 @@ class _Conversation:
                 raise ValueError("must name a file inside the policy's folder")
             with self._opening():
                 who = user_name()
-                # Root does this for a child that may be under somebody's control: nothing outside the folder is opened.
+                # Root does this for a child that an attacker may control: nothing outside the folder is opened.
                 descriptor = open_beneath(folder, name)
         except PermissionError:
             self.ask({"refused": f"user {who} may not read it", "denied": True})
@@ -379,7 +378,7 @@ class _Conversation:
             os.close(descriptor)
 
     def _next(self) -> dict[str, Any]:
-        """The next message; what the child says meanwhile is heard, so that it never waits for us."""
+        """Return the next message; read the child's output meanwhile, so that it never blocks on a full pipe."""
         waiting = select.poll()
         waiting.register(self._channel, select.POLLIN)
         if self._pipe >= 0:
@@ -396,7 +395,7 @@ class _Conversation:
                 return received[0]
 
     def _hear(self) -> bool:
-        """Take what the pipe holds; False at its end. Bounded, so that a child that floods it cannot keep us."""
+        """Read what the pipe holds; False at its end. Bounded, so that a child that floods it cannot block us."""
         if self._pipe < 0:
             return False
         for _ in range(PIECES):
@@ -410,7 +409,7 @@ class _Conversation:
         return True
 
     def _left(self) -> float | None:
-        """Seconds left; raises TimeoutError when there are none."""
+        """Return the seconds left, None without a deadline. Raises TimeoutError if there are none."""
         if self._deadline is None:
             return None
         left = self._deadline - time.monotonic()
@@ -420,11 +419,11 @@ class _Conversation:
 
 
 def _environment() -> dict[str, str]:
-    # One thread: numpy's linear algebra would start a pool that nothing here uses and the limits forbid.
+    # One thread: numpy's linear algebra would start a thread pool, which nothing here uses and the limits forbid.
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "NO_COLOR", "TERM", "LANG") if name in os.environ}
     return {**kept, "OPENBLAS_NUM_THREADS": "1"}
 
 
 def _is_change(value: object) -> bool:
-    """Whether a child that something has taken over says what changes in the form that is relied on; None: nothing."""
+    """Return whether `value`, from an untrusted child, is None or a change in the form that callers rely on."""
     return value is None or (isinstance(value, dict) and isinstance(value.get("text"), str))

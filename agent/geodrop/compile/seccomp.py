@@ -1,8 +1,9 @@
 """The system calls that the compile child may still make, as a filter that the kernel keeps for the rest of its life.
 
-By then it has imported everything and needs little: to read what it was handed, write what it makes, and memory. What
-is not listed fails with EPERM: no file is opened, no socket made, nothing run, forked, signalled or traced, and no
-page becomes code. A call of another architecture's numbering, which would pass as something else, kills.
+By then the child has imported everything and needs little: to read what it was given, to write its result, and memory.
+A call that is not listed fails with EPERM: no file is opened, no socket made, nothing run, forked, signalled or traced,
+and no page becomes executable. A call with another architecture's numbering, where a number means another call, kills
+the child.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ PR_SET_SECCOMP = 22
 SECCOMP_MODE_FILTER = 2
 KILL, ERRNO, ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 X32 = 0x4000_0000
-"""Set in the numbers of x86-64's other ABI."""
+"""Set in the system call numbers of the x32 ABI of x86-64."""
 
-# linux/bpf_common.h: load a word of struct seccomp_data; jump; return.
+# linux/bpf_common.h: load a word of struct seccomp_data; conditional jumps; return.
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16
 
 FCNTL = (0, 1, 2, 3, 1030, 1034)
-"""F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GET_SEALS: none that has the kernel send a signal."""
+"""F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_DUPFD_CLOEXEC, F_GET_SEALS: none of them makes the kernel send a signal."""
 
 
 class Machine(NamedTuple):
@@ -142,7 +143,7 @@ MACHINES = {
 }
 
 REFUSED = {"open": errno.EACCES, "openat": errno.EACCES, "ioctl": errno.ENOTTY}
-"""What fails as something that callers expect: a file that may not be opened, a stream that is no terminal."""
+"""Calls that fail with an error that callers expect: a file that may not be opened, a stream that is no terminal."""
 
 
 class _Program(ctypes.Structure):
@@ -152,7 +153,7 @@ class _Program(ctypes.Structure):
 
 
 def install() -> None:
-    """Bind this process, which has no-new-privileges already; raises OSError."""
+    """Install the filter in this process, which must have set no_new_privs already. Raises OSError."""
     name = platform.machine()
     if name not in MACHINES:
         raise OSError(errno.ENOSYS, f"no system call filter is known for {name}")
@@ -160,11 +161,11 @@ def install() -> None:
     program = _Program(len(code) // 8, code)
     if LIBC.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program)) != 0:
         failure = ctypes.get_errno()
-        raise OSError(failure, f"the system call filter was not taken: {os.strerror(failure)}")
+        raise OSError(failure, f"the kernel refused the system call filter: {os.strerror(failure)}")
 
 
 def assemble(machine: Machine) -> bytes:
-    """The filter, as the kernel takes it: classic BPF, 8 bytes an instruction."""
+    """Return the filter as the kernel takes it: classic BPF, 8 bytes an instruction (struct sock_filter)."""
     code = [
         _instruction(LOAD, ARCHITECTURE),
         _instruction(EQUAL, machine.audit, 1, 0),
@@ -175,13 +176,13 @@ def assemble(machine: Machine) -> bytes:
     ]
     for name, number in machine.calls.items():
         verdict = _verdict(name)
-        # Whoever is not meant jumps over the verdict; the number is still loaded then.
+        # Another call jumps over the verdict; its number is still loaded then.
         code += [_instruction(EQUAL, number, 0, len(verdict)), *verdict]
     return b"".join([*code, _instruction(RETURN, ERRNO | errno.EPERM)])
 
 
 def _verdict(name: str) -> list[bytes]:
-    """What becomes of a system call whose number was recognised: instructions that end in a return on every way."""
+    """Return the instructions for a system call whose number has matched; every path through them ends in a return."""
     allow, refuse = _instruction(RETURN, ALLOW), _instruction(RETURN, ERRNO | errno.EPERM)
     if name in REFUSED:
         return [_instruction(RETURN, ERRNO | REFUSED[name])]
@@ -196,7 +197,7 @@ def _verdict(name: str) -> list[bytes]:
 
 
 def _argument(number: int) -> bytes:
-    """Load the lower half of an argument: both architectures are little-endian."""
+    """Return the instruction that loads the lower 32 bits of an argument; both architectures are little-endian."""
     return _instruction(LOAD, ARGUMENTS + 8 * number)
 
 

@@ -1,8 +1,9 @@
-"""The tables of the XDP program: from partitions into zones to the entries and lines that bpf/layout.h describes.
+"""Build the tables of the XDP program from partitions into zones; bpf/layout.h describes the entries and lines.
 
-An address is a 64-bit key: the upper half of an IPv6 address; an IPv4 address shifted left by 32. The space of keys is
-cut into 65,536 blocks, and these again wherever a line of 12 keys cannot tell all zones of a block apart. A block that
-holds a single zone leads to a line that all such blocks share. Blocks are cut a level at a time, all of one at once.
+An address is a 64-bit key: the upper half of an IPv6 address, or an IPv4 address shifted left by 32. The space of keys
+is cut into 65,536 blocks, and a block is cut further wherever a line of 12 keys cannot tell all its zones apart. A
+block that holds a single zone has the zone in its word and needs no line. Blocks are cut level by level, all blocks of
+a level at once.
 """
 
 from __future__ import annotations
@@ -38,20 +39,20 @@ MAX_CHILDREN = 7 << 16
 MAX_DEPTH = 18
 
 MAX_LINES = 1 << 21
-"""128 MB. The world takes 16 MB of them (DB-IP, June 2026), four times the world 65 MB."""
+"""Most lines: 128 MB. The world takes 16 MB of lines (DB-IP, June 2026), four times the world 65 MB."""
 
 ENTRY = np.dtype([("line", "<u4"), ("shift", "u1"), ("bits", "u1"), ("lower", "u1"), ("unused", "u1")])
 LINE = np.dtype([("keys", "<u2", 12), ("values", "<u2", 16), ("children", "<u4"), ("unused", "<u4")])
 
 FILL = 4
-"""A block gets at most one line for so many boundaries: more lines would cost more memory than they save levels."""
+"""A block gets at most one line per FILL boundaries: the levels that more lines save are not worth their memory."""
 
 
 class _Blocks(NamedTuple):
-    """Parts of the key space still to be cut, a column each.
+    """Blocks of the key space still to be cut, one array element for each block.
 
-    `first` and `last` are the boundaries strictly inside (a range of _Keys), `base` is the value at the block's start,
-    `start` its first key, `width` its size in bits, `lower` whether keys are lower halves.
+    `first` and `last` are the range in _Keys of the boundaries strictly inside the block, `base` is the value at its
+    start, `start` its first key, `width` the log2 of its size, `lower` whether its keys are lower halves.
     """
 
     first: Ints
@@ -67,10 +68,10 @@ class _Blocks(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Keys:
-    """Boundaries: from `keys[i]` on the value is `values[i]`; below 0 it stands for the lower halves `~value` below.
+    """Boundaries: from `keys[i]` on the value is `values[i]`. A negative value v leads to the lower halves of group ~v.
 
-    Those of the upper halves come first, then those of each split upper half in turn, `groups` says where. The lowest
-    `grain` bits are 0 in all of them.
+    The boundaries of the upper halves come first, then those of the lower halves of each split upper half in turn;
+    `groups` has the index where each group begins. The lowest `grain` bits of all keys are 0.
     """
 
     keys: Keys
@@ -81,7 +82,7 @@ class _Keys:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What becomes of both families."""
+    """The tables of both families: `roots` uint32[65536] by family, `children` of ENTRY, `lines` of LINE."""
 
     roots: dict[int, npt.NDArray[Any]]
     children: npt.NDArray[Any]
@@ -89,7 +90,7 @@ class Tables:
     depth: int
 
     def limit(self) -> str:
-        """Which limit of the program is passed, and by what; empty if none is."""
+        """Return which limit of the XDP program is exceeded, with the figures; "" if none is."""
         for name, found, limit in (
             ("table entries", len(self.children), MAX_CHILDREN),
             ("table lines", len(self.lines), MAX_LINES),
@@ -100,7 +101,7 @@ class Tables:
         return ""
 
     def sections(self) -> dict[str, bytes]:
-        """The ruleset's sections (see ruleset.model). Where a limit is passed only nftables can take the ruleset."""
+        """Return the ruleset's sections (see ruleset.model). If a limit is exceeded, only nftables can load it."""
         if passed := self.limit():
             return {"xdp/limit": passed.encode()}
         sections = {
@@ -117,7 +118,7 @@ class Tables:
 
 
 def build_tables(zones: Zones) -> Tables:
-    """Tables for both families."""
+    """Build the tables of both families."""
     builder = _Builder()
     roots = {partition.family: builder.add(partition) for partition in (zones.ipv4, zones.ipv6)}
     children = np.concatenate([np.zeros(0, ENTRY), *builder.children])
@@ -135,7 +136,7 @@ class _Builder:
         self.depth = 0
 
     def add(self, partition: Partition) -> npt.NDArray[Any]:
-        """Cut one family; returns its root."""
+        """Cut one family into blocks; return its root table."""
         keys = _keys(partition)
         blocks = _blocks(keys, np.arange(1 << ROOT_BITS, dtype=np.uint64) << np.uint64(64 - ROOT_BITS), 64 - ROOT_BITS)
         root = blocks.base.astype(np.uint32)
@@ -154,7 +155,10 @@ class _Builder:
         return root
 
     def _nodes(self, keys: _Keys, blocks: _Blocks, bits: int, words: npt.NDArray[Any], at: Ints) -> _Blocks:
-        """A node for each block, and the lines it leads to; sets their words. Returns what is left to be cut."""
+        """Add a node for each block, with the lines it leads to, and set the blocks' `words`.
+
+        Returns the blocks that must be cut further.
+        """
         words[at] = MORE | self.line_count + np.arange(len(at)) * ((1 << bits) // NODE_WORDS)
         width = 64 - ROOT_BITS - bits
         starts = blocks.start[:, None] + (np.arange(1 << bits, dtype=np.uint64) << np.uint64(width))
@@ -168,7 +172,7 @@ class _Builder:
         return self._lay_out(keys, parts, chosen)
 
     def _first_lines(self, bits: Ints) -> Ints:
-        """Numbers of the first lines of blocks that are laid out next, each cut into 2^bits lines."""
+        """Return the numbers of the first lines of the blocks that are laid out next, each with 2^bits lines."""
         count: Ints = 1 << bits
         first: Ints = self.line_count + np.cumsum(count) - count
         return first
@@ -180,7 +184,7 @@ class _Builder:
     def _lay_out(self, keys: _Keys, blocks: _Blocks, bits: Ints) -> _Blocks:
         """Fill the lines of blocks that are cut into 2^bits lines each.
 
-        Returns what they cannot tell apart, in the order of the entries that will lead to it.
+        Returns the blocks that these lines cannot tell apart, in the order of the entries that will lead to them.
         """
         shift = blocks.width - bits
         spare = np.maximum(shift - KEY_BITS, 0)
@@ -191,7 +195,7 @@ class _Builder:
 
         offset, index, block, slot, between = _boundaries(keys, blocks, spare)
 
-        # Runs of slots that lead to the same place: they start with a line, at a boundary, and after a mixed slot.
+        # A run is a row of slots with one meaning: it starts with a line, at a boundary, or after a mixed slot.
         line_block = np.repeat(np.arange(len(count)), count)
         line_number = np.arange(total) - before[line_block]
         after = slot[between] + 1
@@ -215,7 +219,7 @@ class _Builder:
         column = np.arange(len(runs)) - starts[line]
         full = np.diff(np.append(starts, len(runs))) > LINE_KEYS + 1
 
-        # A run's value is that of the last boundary at or before its start; boundaries after that make it mixed.
+        # The value of a run is that of the last boundary at or before its start; boundaries after it make it mixed.
         run = np.searchsorted(runs, block << 32 | slot)
         high = np.cumsum(np.bincount(run, minlength=len(runs)))
         low = high - np.bincount(run[between], minlength=len(runs))
@@ -224,7 +228,7 @@ class _Builder:
         mixed = kept & (high > low)
         split = kept & ~mixed & (value < 0)
 
-        # The children: mixed slots, split upper halves, and lines that hold more than they have room for.
+        # The children: mixed slots, split upper halves, and lines with more runs than they have room for.
         whole = np.flatnonzero(full)
         at = starts[whole]
         end = high[np.append(starts[1:], len(runs))[whole] - 1]
@@ -277,9 +281,11 @@ class _Builder:
 
 
 class _Boundaries(NamedTuple):
-    """Every boundary inside some blocks, in order: where each block's begin, their place in the keys, block and slot.
+    """Every boundary inside some blocks, in order.
 
-    A slot is what a key can name; `between`: the boundary is not at its start.
+    `offset` is where each block's boundaries begin; `place`, `block` and `slot` are each boundary's index in the keys,
+    its block and its slot. A slot is the unit that a key of a line can name; `between` is set for a boundary that is
+    not at the start of its slot.
     """
 
     offset: Ints
@@ -300,7 +306,7 @@ def _boundaries(keys: _Keys, blocks: _Blocks, spare: Ints) -> _Boundaries:
 
 
 def _keys(partition: Partition) -> _Keys:
-    """The boundaries of a family, lower halves apart."""
+    """Return the boundaries of a family, those of lower halves in groups of their own."""
     if partition.family == 4:
         keys = partition.starts.astype(np.uint64) << np.uint64(32)
         return _Keys(keys, partition.values.astype(np.int64), np.array([len(keys)]), 32)
@@ -310,7 +316,8 @@ def _keys(partition: Partition) -> _Keys:
     split = distinct(upper[lower != 0])
     begins = np.searchsorted(upper, split, side="left")
     ends = np.searchsorted(upper, split, side="right")
-    # Whole upper halves keep their boundary. A split one becomes a value of its own, and the next one starts anew.
+    # An upper half that is not split keeps its boundary. A split upper half gets a value of its own, and the upper half
+    # after it a boundary, where the last value inside the split one continues.
     own = np.zeros(len(upper) + 1, np.int8)
     own[begins] += 1
     own[ends] -= 1
@@ -322,7 +329,7 @@ def _keys(partition: Partition) -> _Keys:
     last = np.searchsorted(upper, resumed, side="left") - 1
     all_values = np.concatenate([values[whole], ~np.arange(len(split)), values[last]])
     order = np.argsort(all_keys, kind="stable")
-    # Within a split half: its own boundaries, after one at 0 if it has none there.
+    # Within a split half: a boundary at 0, added if there is none, and its own boundaries.
     missing = lower[begins] != 0
     group_upper = np.concatenate([split[missing], upper[own]])
     group_lower = np.concatenate([np.zeros(int(missing.sum()), np.uint64), lower[own]])
@@ -338,7 +345,7 @@ def _keys(partition: Partition) -> _Keys:
 
 
 def _blocks(keys: _Keys, starts: Keys, width: int) -> _Blocks:
-    """The blocks of upper halves that begin at `starts` and are 2^width keys long."""
+    """Return the blocks of upper halves that begin at `starts` and are 2^width keys long."""
     uppers = keys.keys[: keys.groups[0]]
     first = np.searchsorted(uppers, starts, side="right")
     last = np.searchsorted(uppers, starts + np.uint64((1 << width) - 1), side="right")
@@ -347,10 +354,10 @@ def _blocks(keys: _Keys, starts: Keys, width: int) -> _Blocks:
 
 
 def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
-    """How many bits choose a block's line: few lines, but no more boundaries in one than keys, where possible."""
+    """Return how many bits choose a block's line: few, but with no more boundaries in a line than keys, if possible."""
     amount = blocks.last - blocks.first
     most = np.maximum(np.ceil(np.log2(np.maximum(amount, 1) / FILL)).astype(np.int64), 1)
-    # LINE_KEYS boundaries on lies the first one that must not be in the same line; the closest such pair decides.
+    # A boundary must not be in the same line as the one LINE_KEYS after it; the closest such pair decides.
     crowded = np.flatnonzero(amount > LINE_KEYS)
     span = amount[crowded] - LINE_KEYS
     offset = np.cumsum(span) - span
@@ -361,7 +368,7 @@ def _choose_bits(keys: _Keys, blocks: _Blocks) -> Ints:
         bits[crowded] = blocks.width[crowded] - np.log2(closest.astype(np.float64)).astype(np.int64)
     # `shift` has no room for 64, so the lower half is always cut at least in two.
     least = (blocks.width == 64).astype(np.int64)
-    # A slot with a boundary inside takes two keys, so half the keys must do for a single line that is not exact.
+    # A slot with a boundary inside takes two keys, so a single inexact line holds only half as many boundaries.
     exact = blocks.width <= keys.grain + KEY_BITS
     single = amount > np.where(exact, LINE_KEYS, LINE_KEYS // 2)
     return np.clip(np.maximum(bits, single), least, np.minimum(np.minimum(most, 12), blocks.width))

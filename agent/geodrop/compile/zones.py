@@ -1,8 +1,8 @@
-"""Zones: which addresses no line of the policy can tell apart.
+"""Build zones: classes of addresses that no line of the policy can tell apart.
 
-The key of a zone is the never-drop prefix that holds it, the prefix rule that wins for each service, and the region,
-but the region only where some service falls through to it. Two intervals of the same key are one zone, in either
-family, whatever the verdicts are: so a changed verdict changes rows, and leaves zones and intervals as they were.
+The key of a zone is the never-drop prefix that holds it, the prefix rule that wins for each service, and the region;
+the region only if some service falls through to it. Two intervals with the same key are one zone, in both families,
+whatever the verdicts are. So a changed verdict changes rows, and leaves zones and intervals as they were.
 """
 
 from __future__ import annotations
@@ -34,9 +34,10 @@ NO_REGION = -100
 
 @dataclass(frozen=True, order=True, slots=True)
 class ZoneKey:
-    """`never_drop` indexes the `never_drop.prefixes` of the policy, `winners` each service's ladder.labels.
+    """What defines a zone.
 
-    `region` indexes `Zones.regions`, or is one of the negative marks of geo.world (special, embedded), or NO_REGION.
+    `never_drop` is an index into the never-drop prefixes, `winners` one into each service's ladder.labels. `region`
+    is an index into `Zones.regions`, or one of the negative marks of geo.world (special, embedded), or NO_REGION.
     """
 
     region: int
@@ -46,7 +47,7 @@ class ZoneKey:
 
 @dataclass(frozen=True, slots=True)
 class Zones:
-    """Partitions into zone numbers, and what each number means. `regions` holds no subdivision that nobody names."""
+    """Partitions into zone numbers, and the key of each number. `regions` has only subdivisions that a line names."""
 
     ipv4: Partition
     ipv6: Partition
@@ -55,7 +56,7 @@ class Zones:
 
 
 def build_zones(policy: Policy, ladders: Sequence[Ladder], region_map: RegionMap) -> Zones:
-    """Cut both families into zones; raises PolicyError above MAX_ZONES."""
+    """Cut both families into zones. Raises PolicyError if there are more than MAX_ZONES."""
     regions, table = _named_regions(region_map.regions, ladders)
     keyed = [_keyed(policy, ladders, partition, table) for partition in (region_map.ipv4, region_map.ipv6)]
     keys = sorted({key for _, own in keyed for key in own})
@@ -71,7 +72,7 @@ def build_zones(policy: Policy, ladders: Sequence[Ladder], region_map: RegionMap
 
 
 def _named_regions(regions: Sequence[Region], ladders: Sequence[Ladder]) -> tuple[tuple[Region, ...], list[int]]:
-    """Regions without the subdivisions that no service names, and for each old number the new one."""
+    """Return the regions without subdivisions that no service names, and the new number of each old region."""
     named = {code for ladder in ladders for code in ladder.subdivisions}
     reduced = [region.reduced(named) for region in regions]
     kept = sorted(set(reduced))
@@ -82,14 +83,14 @@ def _named_regions(regions: Sequence[Region], ladders: Sequence[Ladder]) -> tupl
 def _keyed(
     policy: Policy, ladders: Sequence[Ladder], regions: Partition, table: Sequence[int]
 ) -> tuple[Partition, list[ZoneKey]]:
-    """One family as a partition into its own list of keys."""
+    """Return one family as a partition into indices of its own list of keys."""
     family = regions.family
     reserved = [(network, number) for number, network in enumerate(policy.never_drop.prefixes)]
     layers = [longest_match(family, reserved, NONE)]
     for ladder in ladders:
         numbers = {label: number for number, label in enumerate(ladder.labels)}
         layers.append(longest_match(family, ((rule.network, numbers[rule.label]) for rule in ladder.prefixes), NONE))
-    # The layers are small and the regions large: the regions come last, so that only one step handles many intervals.
+    # Layers have few intervals and regions many: the regions come last, so that only one step handles many intervals.
     partition = constant(family, 0)
     tuples: list[tuple[int, ...]] = [()]
     for layer in layers:
@@ -105,14 +106,14 @@ def _keyed(
 
 
 def _product(one: Partition, other: Partition) -> tuple[Partition, list[tuple[int, int]]]:
-    """Both partitions at once: each interval numbered by its pair of values, and the pairs in order of number."""
+    """Combine two partitions: number each interval by its pair of values; return the pairs in order of number."""
     starts, left, right = combine(one, other)
     low = int(right.min())
     width = int(right.max()) - low + 1
     codes = left.astype(np.int64) * width + (right - low)
     present = distinct_below(codes, (int(left.max()) + 1) * width)
     pairs = [(int(code) // width, int(code) % width + low) for code in present]
-    # By table: of its memory only what is present is ever touched.
+    # A table, of which only the pages with present codes are ever touched.
     table = np.zeros(present[-1] + 1, dtype=np.int32)
     table[present] = np.arange(len(present))
     return Partition(one.family, starts, table[codes]), pairs

@@ -1,1 +1,1 @@
-"""How commands talk to the daemon: JSON in frames on a Unix socket. Few imports, so that a reload starts at once."""
+"""The protocol between commands and the daemon: JSON in frames on a Unix socket. Few imports, for a fast reload."""

@@ -16,23 +16,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MONITOR = "monitor/control.sock"
-"""The socket on which reading verbs are answered, beside the control socket, for those who may do nothing else. In a
-folder of its own, which the unit's tmpfiles give to their group: the daemon has no right to give files away."""
+"""The socket, beside the control socket, that answers only reading verbs, for users who may do nothing else. It is in a
+folder of its own, which the unit's tmpfiles give to their group: the daemon itself may not change a file's owner."""
 
 PATIENCE = 600.0
-"""Seconds without a word after which the daemon is given up: no compile may take half of that."""
+"""Seconds to wait for the next message of the daemon: a compile may take at most half of that."""
 
 _TEXTS = ("progress", "error", "next_step", "printed", "text")
-"""What has to be text wherever it is in an answer."""
+"""Keys of an answer whose values must be text."""
 
 
 def ask(
     verb: str, args: Mapping[str, Any] | None = None, progress: Callable[[str], None] | None = None
 ) -> dict[str, Any] | None:
-    """The daemon's last answer, see control/frame.py; None if no daemon runs. `progress` gets what it says before.
+    """Ask the daemon; return its last message (see control/frame.py), None if no daemon runs.
 
-    Raises the failure that it reports, UnavailableError if it goes away or cannot be understood, and PrivilegeError if
-    it may not be asked.
+    `progress` is called with each progress message. Raises the failure that the daemon reports, UnavailableError if it
+    ends or sends an invalid message, and PrivilegeError if this user may not ask it.
     """
     channel = _connect(control_socket())
     if channel is None:
@@ -46,7 +46,7 @@ def ask(
                     progress(answer["progress"])
         except OSError as error:
             raise UnavailableError(
-                f"the daemon stopped answering ({error.strerror or error})", "see what it is at: journalctl -u geodrop"
+                f"the daemon stopped answering ({error.strerror or error})", "see its log: journalctl -u geodrop"
             ) from error
     if "error" in answer:
         printed = answer.get("printed", "")
@@ -55,12 +55,12 @@ def ask(
 
 
 def _connect(control: str) -> socket.socket | None:
-    """A connection to the control socket, or else to the one for reading; None if nobody listens there."""
+    """Connect to the control socket, or else to the one for reading; return None if no daemon listens."""
     if not control:
         return None
     for path in (control, os.path.join(os.path.dirname(control), MONITOR)):
         channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        # connect(2) waits while the daemon has no room for another; Python's own time limit would make it fail at once.
+        # connect(2) waits while the daemon's queue is full; with a timeout set in Python it would fail at once.
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(PATIENCE), 0))
         try:
             channel.connect(path)
@@ -84,13 +84,13 @@ def _connect(control: str) -> socket.socket | None:
 
 
 def _receive(channel: socket.socket) -> dict[str, Any]:
-    """The next message; raises UnavailableError for one that is none of a daemon's."""
+    """Return the next message. Raises UnavailableError if it is not a valid message of the daemon, and OSError."""
     size = frame.length(_exactly(channel, frame.HEADER.size), frame.MAX_ANSWER)
     message = frame.decode(_exactly(channel, size))
     wanted = ("progress",) if "exit" not in message else ("error",) if message.get("exit") else ()
     fits = type(message.get("exit", 0)) is int and all(name in message for name in wanted)
     if not fits or not all(isinstance(message.get(name, ""), str) for name in _TEXTS):
-        raise UnavailableError("an answer is none of geodrop's daemon", "see what runs there: systemctl status geodrop")
+        raise UnavailableError("an answer is not from geodrop's daemon", "see what runs: systemctl status geodrop")
     return message
 
 

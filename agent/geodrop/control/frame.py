@@ -1,18 +1,18 @@
-"""One message on a control socket: its length, then itself.
+"""One message on a control socket: a length and a JSON object.
 
     offset  size
-    0       4     length of what follows in bytes, uint32 big-endian
+    0       4     length of the JSON object in bytes, uint32 big-endian
     4       ...   one JSON object, UTF-8
 
 A request is {"v": 1, "verb": "reload", "args": {...}}; root adds "sudo_user", if sudo says who that is. The answer is
 any number of {"v": 1, "progress": "compiling"} and then one {"v": 1, "exit": 0, ...}:
 
-    text       one line for a person, where the verb has one
+    text       one line for a person, if the verb has one
     data       the object or objects of the verb's --json
     warnings   lines ready for stderr
-    error, next_step, printed   what failed, for an exit code that is an exception's (errors.py)
+    error, next_step, printed   the failure, if the exit code is that of an exception (errors.py)
 
-One request a connection; the daemon closes it after the answer.
+A connection has one request; the daemon closes it after the answer.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ if TYPE_CHECKING:
 VERSION = 1
 HEADER = struct.Struct(">I")
 MAX_REQUEST = 64 << 10
-"""Bytes; what a stranger can make the daemon hold."""
+"""Most bytes of a request: how much memory a client can make the daemon use."""
 MAX_ANSWER = 64 << 20
-"""Bytes; the counters of a large policy are a few million."""
+"""Most bytes of an answer; the counters of a large policy take a few million."""
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """A frame, the version added."""
+    """Return the frame of a message, with the version added."""
     body = json.dumps({"v": VERSION, **message}, separators=(",", ":")).encode()
     return HEADER.pack(len(body)) + body
 
 
 def length(header: bytes, limit: int) -> int:
-    """The length that a header announces; raises UnavailableError if it is more than `limit`."""
+    """Return the length in bytes that a header announces. Raises UnavailableError if it is more than `limit`."""
     [size] = HEADER.unpack(header)
     if size > limit:
-        raise UnavailableError(f"a message of {size:,} bytes is more than the {limit:,} that are taken here")
+        raise UnavailableError(f"a message has {size:,} bytes, {limit:,} is the most")
     return int(size)
 
 
 def decode(body: bytes) -> dict[str, Any]:
-    """The message of a frame; raises UnavailableError if it is none, or of another version."""
+    """Return the message of a frame. Raises UnavailableError if it is no message, or of another version."""
     try:
         message = json.loads(body, parse_constant=_refuse)
-    # RecursionError: a thousand brackets are valid JSON, too.
+    # RecursionError: deeply nested brackets are valid JSON too.
     except (ValueError, RecursionError) as error:
         raise UnavailableError(f"a message is not JSON ({error})") from None
     if not isinstance(message, dict) or message.get("v") != VERSION:
@@ -64,5 +64,5 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 def _refuse(constant: str) -> None:
-    """NaN and Infinity are Python's, and no JSON."""
+    """Refuse NaN and Infinity, which Python accepts but JSON does not have."""
     raise ValueError(constant)

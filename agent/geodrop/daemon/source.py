@@ -108,7 +108,7 @@ def _previous(config: Config) -> tuple[Container | None, str]:
     try:
         return Store(config.state).asked_for(), ""
     except DataError as failure:
-        return None, f"geodrop: warning: what changes cannot be said: {failure.message}\n"
+        return None, f"geodrop: warning: the change against the previous ruleset is unknown: {failure.message}\n"
 
 
 def descriptors(file: Container | None) -> list[int]:

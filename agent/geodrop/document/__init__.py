@@ -1,1 +1,1 @@
-"""YAML files as trees with places: what policy and agent.yaml are read through, so that mistakes are told alike."""
+"""Read YAML files as trees with places. Policy and agent.yaml share this, so their mistakes are reported alike."""

@@ -1,6 +1,6 @@
-"""The keys that a table of a file may have, each with what it means: one description, for readers and for checking.
+"""The keys that a table of a file may have, with their meanings: one description for documentation and for checking.
 
-`shape.fields` takes nothing else, so that no key can be read that the reference does not explain.
+`shape.fields` takes only this description, so every key that can be read is explained in the reference.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ NAME = "NAME"
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What a key means, in Markdown, as the right-hand side of a table; and the keys of the table that is its value.
+    """A key: its meaning, as a Markdown table cell, and the keys of its value if that is a table.
 
-    `named`: its value is a table of names, and `keys` are those of what each name stands for.
+    `named`: the value is a table with names as keys, and `keys` are those of the value of each name.
     """
 
     meaning: str
@@ -28,7 +28,7 @@ Keys = Mapping[str, Key]
 
 
 def paths(keys: Keys, above: str = "") -> Iterator[tuple[str, str]]:
-    """Every key with its place in the file, such as `services.NAME.mode`, and its meaning; parents come first."""
+    """Yield every key's place in the file, such as `services.NAME.mode`, and its meaning; parents come first."""
     for name, key in keys.items():
         path = f"{above}{name}{f'.{NAME}' if key.named else ''}"
         yield path, key.meaning

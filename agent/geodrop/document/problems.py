@@ -1,4 +1,4 @@
-"""What is wrong with a policy, and where: `file:line:column: error: what is wrong; what to write`."""
+"""Problems of a file with their places: `file:line:column: error: what is wrong; what to write`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 Severity = Literal["error", "warning"]
 
 MAX_PROBLEMS = 1_000
-"""More are counted, not kept: nobody reads them, and a hostile file must not make megabytes of messages."""
+"""Problems above this number are only counted: a hostile file must not make megabytes of messages."""
 
 MAX_CHOICES = 500
 MAX_LISTED = 12
-"""Among how many names a misspelt one is looked for, and how many of them a message lists."""
+"""Most names among which a misspelt one is looked up, and most names that a message lists."""
 
 EXCERPT = 110
-"""How many characters of a long line are shown around the caret."""
+"""Characters of a long line that are shown around the caret."""
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -50,7 +50,7 @@ class Problem:
         if self.source:
             start = max(0, min(self.place.column - 1 - EXCERPT // 2, len(self.source) - EXCERPT))
             excerpt = self.source[start : start + EXCERPT]
-            # Tabs are kept under the line, so that the caret stands right whatever their width.
+            # Tabs are kept in the caret's line, so that the caret is at the right column whatever their width.
             indent = "".join(c if c == "\t" else " " for c in excerpt[: self.place.column - 1 - start])
             text += f"\n    {excerpt}\n    {indent}^"
         return text
@@ -72,7 +72,7 @@ class ProblemReport:
 
     @property
     def errors(self) -> int:
-        """How many errors there were so far; at most MAX_PROBLEMS are counted."""
+        """How many errors there were so far, at most MAX_PROBLEMS."""
         return len(self._found["error"])
 
     @property
@@ -81,22 +81,22 @@ class ProblemReport:
         return len(self._found["error"]) >= MAX_PROBLEMS
 
     def error(self, place: Position, message: str) -> None:
-        """Something that keeps the file from being used."""
+        """Report a problem that makes the file unusable."""
         self._add(place, message, "error")
 
     def warning(self, place: Position, message: str) -> None:
-        """Something that is allowed, but perhaps not meant."""
+        """Report something that is allowed, but probably not intended."""
         self._add(place, message, "warning")
 
     def problems(self) -> list[Problem]:
-        """Everything found, in file order."""
+        """Return all problems found, in file order."""
         found = sorted(self._found["error"] | self._found["warning"])
         if self._left_out:
             found.append(Problem(found[-1].place, f"{self._left_out:,} more problems are not shown", "warning"))
         return found
 
     def meant(self, word: str, known: Collection[str]) -> str:
-        """Completes a message about a word that is not known: `; did you mean "api"?`, or what there is to choose."""
+        """Return the end of a message about an unknown word: `; did you mean "api"?`, or the list of known words."""
         if self.full or len(known) > MAX_CHOICES:
             return ""
         close = difflib.get_close_matches(word[:64], known, n=1)
@@ -110,18 +110,18 @@ class ProblemReport:
             self._left_out += 1
             return
         source = self._lines[place.line - 1] if 0 < place.line <= len(self._lines) else ""
-        # The line goes to a terminal: nothing in it may steer that.
+        # The line is printed to a terminal, so control characters in it are replaced.
         found.add(
             Problem(place, message, severity, "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in source))
         )
 
 
 def shown(text: str) -> str:
-    """A text of the operator's as it is put into a message: quoted, on one line, unprintables escaped, not too long."""
+    """Return a text for a message: in quotes, on one line, unprintable characters escaped, shortened."""
     return f'"{clean(text)}"'
 
 
 def clean(text: str) -> str:
-    """The same without the quotes."""
+    """Return a text for a message: on one line, unprintable characters escaped, shortened."""
     short = text if len(text) <= 60 else text[:57] + "..."
     return harmless(short)

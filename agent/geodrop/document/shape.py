@@ -1,7 +1,7 @@
-"""What a node of the tree must be: a table with known keys, a list, a text of a certain form.
+"""Check what a node of the tree is: a table with known keys, a list, or a text of a certain form.
 
-Every function reports what is wrong and gives None for it, so that reading goes on and everything is found at once.
-`what` names the thing in messages, as the operator would say it: `default of service "api"`.
+Every function reports a mistake and returns None or nothing for it, so that reading continues and all mistakes are
+found at once. `what` names the node in messages, as an operator would: `default of service "api"`.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class UnreadableError(ValueError):
-    """A text is not what is asked for; the message is the second half of a sentence: what is wrong, what to write."""
+    """A text does not have the required form. The message completes a sentence: what is wrong, what to write."""
 
 
 def table(report: ProblemReport, node: Node, what: str) -> KeyTable | None:
-    """The node, if it is a table."""
+    """Return the node if it is a table; otherwise report an error and return None."""
     if isinstance(node, KeyTable):
         return node
     report.error(node.place, f"{what} {_instead(node)}; write  name: value  pairs, or {{}} for none")
@@ -38,7 +38,7 @@ def table(report: ProblemReport, node: Node, what: str) -> KeyTable | None:
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The values of a table by key, and what the table is; a method for a key that is not there gives None."""
+    """The values of a table by key, with the table's name and place. Methods return None for a missing key."""
 
     report: ProblemReport
     what: str
@@ -46,16 +46,16 @@ class Fields:
     nodes: Mapping[str, Node]
 
     def value(self, key: str, parse: Callable[[str], T]) -> T | None:
-        """What `parse` makes of the value."""
+        """Return the value of a key, parsed."""
         return value(self.report, self.nodes[key], f"{key} of {self.what}", parse) if key in self.nodes else None
 
     def choice(self, key: str, choices: type[E]) -> E | None:
-        """The value as one of an enumeration."""
+        """Return the value of a key as a member of an enumeration."""
         return self.value(key, partial(_choice, self.report, choices))
 
 
 def fields(report: ProblemReport, node: Node, what: str, known: Keys) -> Fields:
-    """The known keys of a table, the others reported and left out; no keys if it is no table."""
+    """Return the known keys of a table; others are reported and left out. If it is no table, there are no keys."""
     found = table(report, node, what)
     nodes = {}
     for key, item in found.entries if found else ():
@@ -67,7 +67,7 @@ def fields(report: ProblemReport, node: Node, what: str, known: Keys) -> Fields:
 
 
 def listing(report: ProblemReport, node: Node, what: str) -> tuple[Node, ...]:
-    """The items of a list; none if it is no list."""
+    """Return the items of a list; if it is no list, report an error and return no items."""
     if isinstance(node, Listing):
         return node.items
     short = isinstance(node, Scalar) and node.text.isprintable() and 0 < len(node.text) <= 40
@@ -77,7 +77,7 @@ def listing(report: ProblemReport, node: Node, what: str) -> tuple[Node, ...]:
 
 
 def value(report: ProblemReport, node: Node, what: str, parse: Callable[[str], T]) -> T | None:
-    """What `parse` makes of a text; it raises UnreadableError."""
+    """Return a text parsed by `parse`, which raises UnreadableError; report an error and return None if it fails."""
     if not isinstance(node, Scalar) or (node.plain and not node.text):
         report.error(node.place, f"{what} {_instead(node)}; {_text_for(node)}")
         return None
@@ -89,7 +89,7 @@ def value(report: ProblemReport, node: Node, what: str, parse: Callable[[str], T
 
 
 def values(report: ProblemReport, node: Node, what: str, parse: Callable[[str], T]) -> list[T]:
-    """What `parse` makes of each item of a list; the unreadable ones are left out."""
+    """Return the items of a list parsed by `parse`; unreadable items are reported and left out."""
     found = [value(report, item, f"entry of {what}", parse) for item in listing(report, node, what)]
     return [item for item in found if item is not None]
 
@@ -114,7 +114,7 @@ def _instead(node: Node) -> str:
 
 
 def _text_for(node: Node) -> str:
-    """What to write for a node that should have been a text: mostly a space too many, or quotes too few."""
+    """Return what to write for a node that should be a text: often there is an extra space, or quotes are missing."""
     match node:
         case KeyTable(entries=((Scalar(text=key), Scalar(text=text)),)) if (
             key in ("group", "list", "continent") and text

@@ -1,11 +1,11 @@
-"""YAML text as a plain tree: texts, lists and tables, each with its place in the file, and nothing else.
+"""Read YAML text into a plain tree of texts, lists and tables, each with its place in the file.
 
-Of YAML, only what needs no judgement is taken: every scalar is the text that was written, so that NO is Norway, 1:30
-is no number of seconds and 0777 is not 511; what a text means, the schema says. What makes two readers of one file see
-different things is refused: duplicate keys, tags, anchors and aliases (which also let a small file grow without bound),
-merge keys, several documents, and characters that show nothing or turn a line round.
+Only the unambiguous part of YAML is accepted: every scalar stays the text that was written, so NO is Norway, 1:30 is no
+number of seconds and 0777 is not 511; the schema defines what a text means. Anything that two readers could understand
+differently is refused: duplicate keys, tags, anchors and aliases (which also let a small file grow without bound),
+merge keys, several documents, and characters that are invisible or change the direction of a line.
 
-The parser's events are read, not its tree: PyYAML makes the tree by recursion, which a deep file overflows.
+The parser's events are used, not its tree: PyYAML builds the tree by recursion, which a deep file overflows.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
 MAX_SIZE = 1 << 20
 MAX_DEPTH = 20
-"""In bytes; and in lists and tables inside each other, of which the schema needs five."""
+"""Most bytes, and the deepest nesting of lists and tables, of which the schema needs five."""
 
 LINE_BREAK = re.compile(r"\r\n|\r|\n")
-"""The other line breaks of YAML 1.1 are refused, since no editor counts them (U+0085, U+2028, U+2029)."""
+"""The other line breaks of YAML 1.1 (U+0085, U+2028, U+2029) are refused, because no editor counts them."""
 
 HIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff]")
-"""Controls, line separators, and what makes a line read other than it is (CVE-2021-42574)."""
+"""Control characters, line separators, and characters that change the direction of a line (CVE-2021-42574)."""
 
 HINTS = {
     "\t": "use spaces, not tabs",
@@ -38,9 +38,9 @@ HINTS = {
     "`": "put the text in quotes",
     "%": "put the text in quotes",
 }
-"""What to do about broken YAML, by the character at which it broke."""
+"""What to do about broken YAML, by the character at which the parser failed."""
 
-# libyaml where PyYAML was built with it: 13 times as fast, and its marks are the same.
+# libyaml if PyYAML was built with it: 13 times as fast, and its marks are the same.
 PARSER: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -63,7 +63,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class KeyTable:
-    """Keys and values in the order written; every key is there once."""
+    """Keys and values in the order written; every key occurs once."""
 
     entries: tuple[tuple[Scalar, Node], ...]
     place: Position
@@ -73,9 +73,9 @@ Node = Scalar | Listing | KeyTable
 
 
 def read_document(data: bytes, file: str) -> tuple[str, Node | None, ProblemReport]:
-    """The text of a file, the root of its tree, and the report of what is wrong, for its reader to go on with.
+    """Return the text of a file, the root of its tree, and the report of problems, to which the caller adds its own.
 
-    The root is None if the file is empty, or if no tree can be made of it.
+    The root is None if the file is empty, or if it is not valid YAML.
     """
     if len(data) > MAX_SIZE:
         report = ProblemReport(file, ())
@@ -94,16 +94,16 @@ def read_document(data: bytes, file: str) -> tuple[str, Node | None, ProblemRepo
     report = ProblemReport(file, lines)
     for number, line in enumerate(lines, 1):
         for match in HIDDEN.finditer(line):
-            message = f"character U+{ord(match[0]):04X} is not allowed, since it does not show; remove it"
+            message = f"character U+{ord(match[0]):04X} is not allowed, because it is invisible; remove it"
             report.error(Position(file, number, match.start() + 1), message)
     return text, None if report.failed else _Tree(report, lines).build(text), report
 
 
 @dataclass(slots=True)
 class _Open:
-    """A list or table whose end has not come yet; a table's items are its keys and values in turn.
+    """A list or table whose end has not been read yet; a table's items are alternately its keys and values.
 
-    An item is None where it was refused, until its container is closed without it.
+    A refused item is None, and is left out when the list or table ends.
     """
 
     table: bool
@@ -118,13 +118,13 @@ class _Tree:
         self._end = Position(report.file, len(lines), len(lines[-1]) + 1)
 
     def build(self, text: str) -> Node | None:
-        """The root, if there is one; reports what is wrong, and stops where YAML itself is broken."""
+        """Return the root, None if there is none; report problems, and stop where the YAML is broken."""
         try:
             return self._build(yaml.parse(text, Loader=PARSER))
         except yaml.MarkedYAMLError as error:
             self._syntax(error)
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            # What has no place in either parser: for one, escapes above U+10FFFF in the one that is written in Python.
+            # Errors without a place, such as escapes above U+10FFFF in the parser written in Python.
             self._report.error(
                 Position(self._report.file, 1, 1), f"not YAML ({error}); remove what is out of the ordinary"
             )
@@ -183,8 +183,8 @@ class _Tree:
         if event.anchor is not None:
             self._report.error(place, "anchors (&name) are not supported; write a group or list, and name that")
 
-    def _place(self, mark: Any) -> Position:  # noqa: ANN401 - the two parsers have marks of their own
-        # What is left out at the end of the text, libyaml places in the line after the last one.
+    def _place(self, mark: Any) -> Position:  # noqa: ANN401 - each of the two parsers has its own marks
+        # For something missing at the end of the text, libyaml gives the line after the last one.
         return min(Position(self._report.file, mark.line + 1, mark.column + 1), self._end)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:

@@ -1,1 +1,1 @@
-"""GeoIP databases and the algebra of address intervals. numpy lives here and in `compile`, and nowhere else."""
+"""GeoIP databases and operations on address intervals. Only this package and `compile` import numpy."""

@@ -1,8 +1,8 @@
-"""What a database is of, by the fields of its records: countries of addresses, or something else.
+"""Recognise what a database describes, by the fields of its records: countries of addresses, or something else.
 
-Several databases have a country that is not where an address is used: where the owner of a network is registered, where
-an abuse desk answers, the home of a mobile carrier. They look like a database of countries, and would cut the wrong
-people. Names of types tell little: vendors change them, and a database that somebody made himself has any.
+In several databases the country is not where an address is used, but where the owner of a network is registered, where
+an abuse desk is, or the home of a mobile carrier. They look like a database of countries, and would drop the wrong
+clients. The database type tells little: vendors change it, and a self-made database may have any type.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ if TYPE_CHECKING:
     from geodrop.geo.section import DataSection
 
 LOOKED_AT = 100
-"""Records whose fields are looked at."""
+"""Most records whose fields are examined."""
 
 MAX_NAMED = 8
 
 PLACE = frozenset({"city", "continent", "continent_code", "continent_name", "country_name", "region", "subdivisions"})
-"""Fields of records that say where an address is used."""
+"""Fields of records that tell where an address is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What databases with these fields are of. `country` says whose country they have, where they can have one.
+    """What databases with these fields describe. `country` says what their country means, if they can have one.
 
-    One set of `marks` is enough, with all of its fields. Where there are countries, fields that tell a place outweigh
-    the marks, unless `always`.
+    A database matches if it has all fields of one of the sets in `marks`. If it has countries, fields in PLACE overrule
+    the marks, unless `always` is set.
     """
 
     name: str
@@ -73,16 +73,16 @@ SUBJECTS = (
     _subject("kinds of connections", "connection_type", "user_type"),
     _subject("domains", "domain", "domains"),
 )
-"""The first that fits is named."""
+"""The first subject that matches is named."""
 
 
 def objection(database_type: str, section: DataSection, offsets: Sequence[int], *, knows_countries: bool) -> str | None:
-    """Why a database cannot say where addresses are, as a sentence without the file's name; None if it can."""
+    """Return why a database does not tell where addresses are, a sentence without the file's name; None if it does."""
     fields = _fields(section, offsets)
     subject = next((one for one in SUBJECTS if any(mark <= fields for mark in one.marks)), None)
     if knows_countries:
         owners = (one for one in SUBJECTS if one.country and (one.always or not fields & PLACE))
-        # A lone number of a network beside a country is what IPinfo Lite and others add to it.
+        # IPinfo Lite and others have a network number (asn) beside the country: that alone is no objection.
         owner = next((one for one in owners if any(mark <= fields and mark != {"asn"} for mark in one.marks)), None)
         if owner is None:
             return None
@@ -98,7 +98,7 @@ def objection(database_type: str, section: DataSection, offsets: Sequence[int], 
 
 
 def _fields(section: DataSection, offsets: Sequence[int]) -> frozenset[str]:
-    """The fields that the first records have, all together."""
+    """Return the set of all fields of the first records."""
     found: set[str] = set()
     for offset in offsets[:LOOKED_AT]:
         with suppress(DataError):

@@ -1,4 +1,4 @@
-"""One open database: who it is, and both address families cut up by region."""
+"""One open database: its identity, and both address families as partitions into regions."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Database:
     """A database read in full.
 
     `name` is the file's name without folders, `sha256` that of the whole file, `build_epoch` in seconds since 1970.
-    `regions` are distinct and sorted, UNKNOWN first; `ipv4` and `ipv6` hold numbers of them, neighbours joined. A
-    database of `ip_version` 4 says nothing of IPv6, so there everything is unknown. `warnings` are sentences without
+    `regions` are distinct and sorted, UNKNOWN first; the values of `ipv4` and `ipv6` are indices into it, neighbours
+    joined. A database with `ip_version` 4 has no IPv6 data, so all of IPv6 is unknown. `warnings` are sentences without
     the file's name.
     """
 
@@ -52,10 +52,10 @@ class Database:
 
     @classmethod
     def open(cls, data: Buffer | int, name: str) -> Self:
-        """Read a database from memory, a mapped file or a descriptor; raises DataError.
+        """Read a database from memory, a mapped file or a descriptor. Raises DataError.
 
-        Give a descriptor (open at its start) where the file might be changed meanwhile: it is copied, so that what is
-        read is what the checksum is of, and so that cutting it short cannot kill the process.
+        Pass a descriptor (positioned at the start) if the file may change meanwhile: its content is copied, so that the
+        checksum is of the data that is read, and truncating the file cannot kill the process (SIGBUS).
         """
         name = os.path.basename(name)
         if isinstance(data, int):
@@ -70,7 +70,7 @@ class Database:
             raise DataError(f"{name}: {objection}", "give a database of countries or cities")
         regions = tuple(sorted({UNKNOWN, *found}))
         numbers = {region: number for number, region in enumerate(regions)}
-        # The last entry is for NO_DATA: -1, which as an index means the last one.
+        # The last entry is for NO_DATA: -1 as an index means the last entry.
         table = np.array([*(numbers[region] for region in found), numbers[UNKNOWN]], dtype=np.int32)
         warnings = []
         if reader.strange:
@@ -92,20 +92,20 @@ class Database:
 
     @property
     def subdivisions(self) -> frozenset[str]:
-        """The subdivisions it carries, as ISO 3166-2 codes."""
+        """The subdivisions that the database has, as ISO 3166-2 codes."""
         return frozenset(code for region in self.regions for code in region.subdivisions)
 
     def knows(self, family: int) -> bool:
-        """Whether it knows the country of any address of a family."""
+        """Return whether the database knows the country of any address of a family."""
         found = distinct_below(_family(self, family).values, len(self.regions))
         return any(self.regions[number].country for number in found)
 
     def region_at(self, address: IPv4Address | IPv6Address) -> Region:
-        """What it says of one address."""
+        """Return the region of one address."""
         return self.regions[_family(self, address.version).value_at(int(address))]
 
-    def record_at(self, address: IPv4Address | IPv6Address) -> Any:  # noqa: ANN401 - whatever the file holds
-        """The record that holds an address as far as it can be read, as JSON can carry it; None if there is none."""
+    def record_at(self, address: IPv4Address | IPv6Address) -> Any:  # noqa: ANN401 - a value of any type
+        """Return the readable parts of the record that holds an address, as JSON values; None if there is no record."""
         number = _family(self._tree, address.version).value_at(int(address))
         return None if number == NO_DATA else plain(self._section.readable(self._tree.offsets[number]))
 

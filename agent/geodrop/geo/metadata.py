@@ -1,4 +1,4 @@
-"""What a MaxMind DB file says of itself, checked against the file before anything else is read.
+"""The metadata of a MaxMind DB file, checked against the file before anything else is read.
 
 Layout: MaxMind DB File Format Specification 2.0. The file is the search tree, 16 zero bytes, the data section, a
 marker, and a map with the fields below, which ends the file.
@@ -33,7 +33,7 @@ LAST_EPOCH = 253_402_300_799  # the end of the year 9999: what can be written as
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """Checked: the tree, the separator and the data section lie inside the file.
+    """Checked metadata: the tree, the separator and the data section lie inside the file.
 
     `record_size` in bits, `build_epoch` in seconds since 1970, `data_start` and `data_end` in bytes from the start of
     the file.
@@ -50,14 +50,14 @@ class Metadata:
 
 
 def read_metadata(data: Buffer, name: str) -> Metadata:
-    """Find and check the metadata; raises DataError, which names the file."""
+    """Find and check the metadata. Raises DataError, with the file's name."""
     marker = data.rfind(MARKER, max(0, len(data) - MARKER_WITHIN))
     if marker < 0:
         what = "it is empty" if not len(data) else "not a MaxMind DB file, or its end is missing"
-        raise DataError(f"{name}: {what}", "give the .mmdb file of a GeoIP database, fetched in full and unpacked")
+        raise DataError(f"{name}: {what}", "give the .mmdb file of a GeoIP database, complete and unpacked")
     start = marker + len(MARKER)
     section = DataSection(data, start, name)
-    # Descriptions in many languages stand beside these fields, and decide nothing.
+    # Other fields, such as descriptions in many languages, are not read.
     fields = section.fields(start, FIELDS)
     if fields is None:
         raise damaged(name, "its metadata is not a map")

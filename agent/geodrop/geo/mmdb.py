@@ -1,9 +1,9 @@
-"""The search tree of a MaxMind DB file, read as one array and walked level by level, all nodes of a depth at once.
+"""Read the search tree of a MaxMind DB file as one array, and walk it level by level, all nodes of a depth at once.
 
-Nothing in the file is trusted: every node must be met exactly once, which bounds the work by the size of the file and
-excludes cycles, shared branches and lost ones. Every writer known makes such trees, with one exception: further
-pointers to the node of ::/96, where the IPv4 tree begins, show it again at ::ffff:0:0/96, 2001::/32 and 2002::/16.
-They are not followed, and count as no data.
+Nothing in the file is trusted: every node must be visited exactly once, which bounds the work by the size of the file
+and excludes cycles, shared branches and unreachable nodes. All known writers make such trees, with one exception:
+further pointers to the node of ::/96, where the IPv4 tree begins, repeat it at ::ffff:0:0/96, 2001::/32 and 2002::/16.
+These pointers are not followed, and count as no data.
 
 Layout: MaxMind DB File Format Specification 2.0, "Binary Search Tree Section". A node is two records, left and right,
 of 24, 28 or 32 bits, big-endian; with 28 the middle byte holds the four highest bits of both. A record below the
@@ -36,7 +36,7 @@ NO_DATA = -1
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The values of both partitions are NO_DATA or index `offsets`: where in the file the distinct records lie."""
+    """The values of both partitions are NO_DATA or indices into `offsets`, the file offsets of the distinct records."""
 
     ipv4: Partition
     ipv6: Partition
@@ -44,7 +44,7 @@ class Tree:
 
 
 def read_tree(data: Buffer, metadata: Metadata) -> Tree:
-    """Read the whole tree, neighbours with the same record joined; raises DataError."""
+    """Read the whole tree, neighbours with the same record joined. Raises DataError."""
     walk = _Walk(_records(data, metadata), metadata)
     ipv4_starts, ipv4_targets = walk.ipv4()
     if metadata.ip_version == 4:
@@ -59,10 +59,10 @@ def read_tree(data: Buffer, metadata: Metadata) -> Tree:
 
 
 def _records(data: Buffer, metadata: Metadata) -> Targets:
-    """The tree as an array of (left, right), shape (nodes, 2)."""
+    """Return the tree as an array of (left, right), uint32, shape (nodes, 2)."""
     nodes = metadata.node_count
     if metadata.record_size == 24:
-        # Four bytes are read where three are meant; after the last record the fourth is one of the separator.
+        # Read four bytes for each record of three bytes; after the last record the fourth byte is of the separator.
         return np.ndarray((nodes, 2), ">u4", data, 0, (6, 3)).astype(np.uint32) >> np.uint32(8)
     if metadata.record_size == 32:
         return np.ndarray((nodes, 2), ">u4", data, 0, (8, 4)).astype(np.uint32)
@@ -74,14 +74,14 @@ def _records(data: Buffer, metadata: Metadata) -> Targets:
 
 
 def _numbered(targets: Targets, metadata: Metadata) -> tuple[tuple[int, ...], npt.NDArray[np.int32]]:
-    """Offsets of the distinct records in file order, and the number of each target's record or NO_DATA."""
+    """Return the offsets of the distinct records in file order, and for each target its record's index or NO_DATA."""
     nodes = metadata.node_count
     lowest = targets.min()
     records = distinct_below(targets - lowest, int(targets.max() - lowest) + 1).astype(np.uint32) + lowest
     values = np.searchsorted(records, targets).astype(np.int32)
     if records[0] == nodes:
         records = records[1:]
-        values -= 1  # no data is below every record, and so becomes NO_DATA
+        values -= 1  # "no data" is below every record, so its index 0 becomes NO_DATA
     offsets = records.astype(np.int64) - nodes - SEPARATOR + metadata.data_start
     if len(offsets) and not metadata.data_start <= offsets[0] <= offsets[-1] < metadata.data_end:
         raise damaged(metadata.name, "its search tree points outside of the data section")
@@ -90,10 +90,10 @@ def _numbered(targets: Targets, metadata: Metadata) -> tuple[tuple[int, ...], np
 
 @dataclass(frozen=True, slots=True)
 class _Ends:
-    """Where a walk ended, one entry for each end.
+    """The ends of a walk, one array element for each.
 
-    `origin` is the position of the node it started from, `prefix` the bits of the way from there, the first one
-    highest, `target` the record at the end.
+    `origin` is the index of the node that the walk started from, `prefix` the bits of the path from there, the first
+    bit highest, `target` the record at the end.
     """
 
     origin: Targets
@@ -108,7 +108,7 @@ class _Ends:
 
 
 class _Walk:
-    """The walks over one tree. All of them together may meet each node once."""
+    """The walks over one tree. All of them together may visit each node once."""
 
     def __init__(self, records: Targets, metadata: Metadata) -> None:
         self._records = records
@@ -123,9 +123,9 @@ class _Walk:
                     self._ipv4_root = int(records[self._ipv4_root, 0])
 
     def ipv4(self) -> tuple[npt.NDArray[np.uint32], Targets]:
-        """First addresses and records of the IPv4 tree, neighbours joined."""
+        """Return first addresses and records of the IPv4 tree, neighbours joined."""
         root = np.array([self._ipv4_root], dtype=np.uint32)
-        if self._ipv4_root >= self._nodes:  # the way to ::/96 ends before it, or there
+        if self._ipv4_root >= self._nodes:  # the path to ::/96 ends at or before it
             return np.zeros(1, dtype=np.uint32), root
         leaves, rest = self._descend(root, 32)
         self._check_ended(rest)
@@ -134,12 +134,12 @@ class _Walk:
         return (leaves.prefix[keep] >> np.uint64(32)).astype(np.uint32), leaves.target[keep]
 
     def ipv6(self) -> tuple[npt.NDArray[np.bytes_], Targets]:
-        """The same of the IPv6 tree; there is no data wherever it leads to the IPv4 tree."""
+        """Return first addresses and records of the IPv6 tree, neighbours joined; no data where it is the IPv4 tree."""
         leaves, rest = self._descend(np.zeros(1, dtype=np.uint32), 64, alias=self._ipv4_root)
         leaves = leaves[_in_order(leaves.prefix)]
         high, low, targets = leaves.prefix, np.zeros(len(leaves), dtype=np.uint64), leaves.target
         if len(rest):
-            # Few networks are longer than /64: only those are sorted by both halves, and put in between the others.
+            # Few networks are longer than /64: only those are sorted by both halves, and inserted between the others.
             deep, beyond = self._descend(rest.target, 64, alias=self._ipv4_root)
             self._check_ended(beyond)
             deep = deep[np.lexsort((deep.prefix, deep.origin))]
@@ -154,10 +154,10 @@ class _Walk:
         return starts.view("S16").ravel(), targets[keep]
 
     def _descend(self, roots: Targets, bits: int, alias: int | None = None) -> tuple[_Ends, _Ends]:
-        """Walk so many levels down from nodes in address order, at most 64.
+        """Walk `bits` levels, at most 64, down from nodes given in address order.
 
-        Returns the leaves, level by level, and the nodes below the last level, in address order. A record `alias` is
-        taken for no data.
+        Returns the leaves, level by level, and the nodes below the last level, in address order. A record equal to
+        `alias` counts as no data.
         """
         here = _Ends(np.arange(len(roots), dtype=np.uint32), np.zeros(len(roots), dtype=np.uint64), roots)
         leaves = []
@@ -172,20 +172,20 @@ class _Walk:
             if alias is not None:
                 target[target == alias] = max(alias, self._nodes)
             inner = target < self._nodes
-            # Positions, found once, take half the time of a mask that each of the arrays has to read.
+            # Indices, computed once, take half the time of a mask that each of the arrays has to read.
             leaves.append(below[np.flatnonzero(~inner)])
             here = below[np.flatnonzero(inner)]
         return _joined(leaves), here
 
     def _meet(self, nodes: Targets) -> None:
-        # The count stops a tree that grows by sharing; the marks tell at the end whether a node was met twice.
+        # The count stops a tree that grows by sharing; at the end the marks tell whether a node was visited twice.
         self._count += len(nodes)
         if self._count > self._nodes:
             raise self._damaged("its search tree has cycles or shared branches")
         self._met[nodes] = True
 
     def check_all_met(self) -> None:
-        """Raise DataError unless every node was met exactly once."""
+        """Raise DataError unless every node was visited exactly once."""
         met = int(np.count_nonzero(self._met))
         if not met == self._count == self._nodes:
             raise self._damaged(f"only {met} of {self._nodes} nodes hang together as a tree")

@@ -1,8 +1,8 @@
-"""An address family cut into intervals, each with a number: the one data structure of compiling.
+"""Partitions of an address family into intervals, each with a number: the only data structure of compiling.
 
 A partition covers its whole family without gaps: interval i runs from `starts[i]` to just before `starts[i + 1]`, the
-last one to the end of the family. So nothing can overlap or be forgotten, and every step of the compile is one of the
-few functions below.
+last one to the end of the family. So intervals cannot overlap and no address can be missing, and every step of the
+compile is one of the few functions below.
 
 IPv4 addresses are native uint32. IPv6 addresses are `S16`: 16 bytes, big-endian, which numpy compares as memcmp does
 (padding NULs make no difference at equal width), so the same code serves both families.
@@ -40,47 +40,47 @@ class Partition:
         return len(self.starts)
 
     def lookup(self, addresses: Addresses) -> Values:
-        """Values at the given addresses, in their order; shape (m,) -> (m,)."""
+        """Return the values at the given addresses, in their order; shape (m,) -> (m,)."""
         return self.values[np.searchsorted(self.starts, addresses, side="right") - 1]
 
     def value_at(self, address: int) -> int:
-        """The value at one address, given as an integer."""
+        """Return the value at one address, given as an integer."""
         return int(self.lookup(encode(self.family, [address]))[0])
 
     def merged(self) -> Partition:
-        """The same partition with neighbours of equal value joined."""
+        """Return the same partition with neighbours of equal value joined."""
         keep = changes(self.values)
         if keep.all():
             return self
         return Partition(self.family, self.starts[keep], self.values[keep])
 
     def mapped(self, table: Values) -> Partition:
-        """Every value v replaced by `table[v]`, neighbours joined."""
+        """Return the partition with every value v replaced by `table[v]`, neighbours joined."""
         return Partition(self.family, self.starts, table[self.values]).merged()
 
 
 def changes(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Where a value differs from the one before it; the first one does."""
+    """Return where a value differs from the one before it; True for the first value."""
     different = np.ones(len(values), dtype=bool)
     different[1:] = values[1:] != values[:-1]
     return different
 
 
 def distinct(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The distinct values, ascending. np.unique would first import numpy.ma, 15 ms in every compile."""
+    """Return the distinct values, ascending. np.unique would import numpy.ma, which takes 15 ms in every compile."""
     ordered = np.sort(values)
     return ordered[changes(ordered)]
 
 
 def distinct_below(values: npt.NDArray[Any], limit: int) -> npt.NDArray[Any]:
-    """The same of numbers from 0 to below `limit`: counted where that is less work than sorting."""
+    """Return the distinct values, ascending, of numbers from 0 to below `limit`; by counting if that is less work."""
     if limit > 4 * len(values):
         return distinct(values)
     return np.flatnonzero(np.bincount(values, minlength=1))
 
 
 def encode(family: int, addresses: Iterable[int]) -> Addresses:
-    """Addresses given as integers, in the family's dtype."""
+    """Return addresses, given as integers, as an array of the family's dtype."""
     if family == 4:
         return np.fromiter(addresses, dtype=np.uint32)
     packed = b"".join(address.to_bytes(16, "big") for address in addresses)
@@ -88,22 +88,22 @@ def encode(family: int, addresses: Iterable[int]) -> Addresses:
 
 
 def constant(family: int, value: int) -> Partition:
-    """The whole family in one interval."""
+    """Return the whole family as one interval."""
     return Partition(family, encode(family, [0]), np.array([value], dtype=np.int32))
 
 
 def combine(one: Partition, other: Partition) -> tuple[Addresses, Values, Values]:
-    """The common refinement of two partitions: starts, and for each of them the value in `one` and in `other`."""
+    """Return the common refinement of two partitions: starts, and for each the value in `one` and in `other`."""
     large, small = (one, other) if len(one) >= len(other) else (other, one)
     at = np.searchsorted(large.starts, small.starts)
-    # Address 0 starts both, so every position found is inside `large` or just past its end.
+    # Both start at address 0, so every position found is inside `large` or just past its end.
     inside = at < len(large)
     new = np.ones(len(small), dtype=bool)
     new[inside] = large.starts[at[inside]] != small.starts[inside]
     starts, of_large = large.starts, large.values
     if new.any():
         starts = np.insert(starts, at[new], small.starts[new])
-        # A start that only `small` has cuts the interval of `large` that ends where it was put in.
+        # A start that only `small` has divides an interval of `large`, so it gets the value of that interval.
         of_large = np.insert(of_large, at[new], of_large[at[new] - 1])
     positions = at + np.cumsum(new) - new
     of_small = np.repeat(small.values, np.diff(positions, append=len(starts)))
@@ -111,10 +111,10 @@ def combine(one: Partition, other: Partition) -> tuple[Addresses, Values, Values
 
 
 def longest_match(family: int, networks: Iterable[tuple[IPv4Network | IPv6Network, int]], outside: int) -> Partition:
-    """Nested networks flattened: each address gets the number of the longest network that holds it, else `outside`.
+    """Flatten nested networks: each address gets the number of the longest network that holds it, else `outside`.
 
-    Networks of the other family are passed over. Networks either nest or are disjoint, so one pass over them in
-    order of (start, length) with a stack of the open ones is enough. The same network twice: the first one counts.
+    Networks of the other family are ignored. Networks either nest or are disjoint, so one pass over them in order of
+    (start, length) with a stack of open networks is enough. If a network is given twice, its first number counts.
     """
     cls = IPv4Network if family == 4 else IPv6Network
     own: dict[tuple[int, int], int] = {}

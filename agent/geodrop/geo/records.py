@@ -1,14 +1,14 @@
-"""From the records of a database to regions. Whatever schema a vendor uses, this is the only place that knows it.
+"""Read regions from the records of a database. This is the only module that knows the schemas of vendors.
 
-Known are MaxMind's GeoIP2 and GeoLite2, Country, City and Enterprise, which DB-IP follows (`country.iso_code`, else
-`registered_country.iso_code`; `subdivisions[].iso_code`; `continent.code`), IPinfo's (`country_code`, or `country` as
-a string; `region_code`, or `region` beside a `region_name`; `continent_code`, or `continent` as a string), and the flat
-one of a lone `country_code`.
+Known schemas are MaxMind's GeoIP2 and GeoLite2, Country, City and Enterprise, which DB-IP follows
+(`country.iso_code`, else `registered_country.iso_code`; `subdivisions[].iso_code`; `continent.code`), IPinfo's
+(`country_code`, or `country` as a string; `region_code`, or `region` beside a `region_name`; `continent_code`, or
+`continent` as a string), and the flat schema with only a `country_code`.
 
-Only what decides is read: codes of a country, of its subdivisions, of a continent where there is no country. Names in
-twenty languages, coordinates and postal codes may be broken, and the region is sound all the same. A file of cities has
-a few thousand distinct combinations of these fields in hundreds of thousands of records; each is read once. Codes
-in MaxMind's shape are read through geoip2's model of it, which is given nothing else.
+Only fields that decide are read: codes of a country, of its subdivisions, and of a continent if there is no country.
+Names in twenty languages, coordinates and postal codes may be broken without affecting the region. A file of cities has
+a few thousand distinct combinations of these fields in hundreds of thousands of records; each combination is read once.
+Codes in MaxMind's schema are read through geoip2's model, which is given nothing else.
 """
 
 from __future__ import annotations
@@ -36,22 +36,22 @@ WANTED = frozenset(
     }
 )
 SUBDIVISION = re.compile("[A-Z0-9]{1,3}")
-CACHED = 1 << 14  # decoded values; MaxMind's cities have 250 countries and 4,000 lists of subdivisions
+CACHED = 1 << 14  # decoded values; MaxMind's city database has 250 countries and 4,000 lists of subdivisions
 
 Record = Mapping[str, "Reference"]
-"""The wanted fields of a record, and where their values are."""
+"""The wanted fields of a record, with references to their values."""
 
 
 class RegionReader:
-    """Reads the regions of records of one data section; `name` is how messages call the file.
+    """Reads the regions of records of one data section; `name` is the file's name for messages.
 
-    `strange` collects the country codes met that are neither countries nor known to stand for none.
+    `strange` collects the country codes found that are neither countries nor known codes for "no country".
     """
 
     def __init__(self, section: DataSection, name: str) -> None:
         self.strange: set[str] = set()
         self._section = section
-        # Bounded, since a file whose records share nothing would otherwise be held in memory whole.
+        # The caches are bounded: a file whose records share no values would otherwise be held in memory as a whole.
         self._code = lru_cache(maxsize=CACHED)(self._decode_code)
         self._subdivisions = lru_cache(maxsize=CACHED)(self._decode_subdivisions)
         self._name = name
@@ -59,10 +59,10 @@ class RegionReader:
         self._known: dict[tuple[tuple[str, Reference], ...], Region] = {}
 
     def regions(self, offsets: Iterable[int]) -> list[Region]:
-        """The region of each record, UNKNOWN for one that is no map; raises DataError for one that is damaged."""
+        """Return the region of each record, UNKNOWN for a record that is no map. Raises DataError if one is damaged."""
         found = [self._region(offset) for offset in offsets]
         if self._no_map is not None and any(region.country for region in found):
-            # The format allows both in one file. No vendor does it, but a flipped bit in a pointer does.
+            # The format allows maps and other values in one file. No vendor mixes them, but a broken pointer does.
             raise damaged(self._name, f"the record at byte {self._no_map} is not a map, as the others are")
         return found
 
@@ -74,7 +74,7 @@ class RegionReader:
         region = self._known.get(fields)
         if region is None:
             region = self._read(dict(fields))
-            if not any(isinstance(value, int) for _, value in fields):  # a value in place is in one record only
+            if not any(isinstance(value, int) for _, value in fields):  # an inline value belongs to one record only
                 self._known[fields] = region
         return region
 
@@ -85,7 +85,7 @@ class RegionReader:
             code = self._model(record, registered_country="iso_code").registered_country.iso_code
         region = country_region(code or "")
         if region.country:
-            # Those of a record without a country would not be of the one that an address is registered in.
+            # Without `country`, the subdivisions need not be in the country of registration, so they are ignored.
             return _with_subdivisions(region, self._within(record)) if located else region
         if code and code not in UNKNOWN_CODES:
             self.strange.add(code)
@@ -93,23 +93,23 @@ class RegionReader:
         return Region(continent=continent if continent and continent in CONTINENTS else "")
 
     def _model(self, record: Record, **wanted: str) -> City:
-        """MaxMind's model with one code of one field of a record, so that other fields may be broken."""
+        """Return MaxMind's model with only one code of one field of a record, so that other fields may be broken."""
         shaped: dict[str, Any] = {field: {key: self._of(record, field, key)} for field, key in wanted.items()}
         return City(None, **shaped)
 
     def _within(self, record: Record) -> Iterable[str]:
-        """The codes of the subdivisions that a record names, the largest first."""
+        """Return the codes of a record's subdivisions, the largest first."""
         if "subdivisions" in record:
             codes = self._subdivisions(record["subdivisions"])
             model = City(None, subdivisions=[{"iso_code": code} for code in codes])
             return (subdivision.iso_code or "" for subdivision in model.subdivisions)
         if "region_code" in record:
             return (self._of(record, "region_code"),)
-        # IPinfo has its code here where the name has a field of its own, and the name where it has not.
+        # In IPinfo's files `region` is a code if there is also a `region_name`; otherwise it is the name.
         return (self._of(record, "region"),) if "region_name" in record else ()
 
     def _of(self, record: Record, field: str, key: str | None = None) -> str:
-        """A field's code: its text, or what it has under a key; empty if there is none."""
+        """Return a field's code: its text, or its value under `key`; "" if there is none."""
         return self._code(record[field], field, key) if field in record else ""
 
     def _decode_code(self, value: Reference, field: str, key: str | None) -> str:
@@ -135,9 +135,10 @@ class RegionReader:
 
 
 def _with_subdivisions(region: Region, codes: Iterable[str]) -> Region:
-    """MaxMind gives the largest first, at most two, and of each the part after the country: "43" for "UA-43".
+    """Return a region with at most two subdivisions, the largest first.
 
-    What does not look like a code of ISO 3166-2 is passed over: no policy could name it.
+    MaxMind gives the part of a code after the country: "43" for "UA-43". Texts that are no codes of ISO 3166-2 are
+    ignored: no policy could name them.
     """
     parts = [code.removeprefix(f"{region.country}-") for code in codes]
     whole = dict.fromkeys(f"{region.country}-{part}" for part in parts if SUBDIVISION.fullmatch(part))
@@ -146,13 +147,13 @@ def _with_subdivisions(region: Region, codes: Iterable[str]) -> Region:
 
 
 def strange_codes(codes: Iterable[str]) -> str:
-    """Codes for a message: sorted, printable, and not without end."""
+    """Return codes for a message: sorted, printable, and at most ten of them."""
     shown = sorted(_shown(code) for code in codes)
     return ", ".join(shown[:10]) + (f" and {len(shown) - 10} more" if len(shown) > 10 else "")
 
 
 def plain(value: object) -> Any:  # noqa: ANN401 - JSON
-    """A decoded value as JSON can carry it: bytes as hex, numbers that are none as null."""
+    """Return a decoded value as JSON values: bytes as hex, NaN and infinities as null."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -165,6 +166,6 @@ def plain(value: object) -> Any:  # noqa: ANN401 - JSON
 
 
 def _shown(value: object) -> str:
-    """A value in a message, in ASCII and short, since the file may hold anything."""
+    """Return a value for a message, in ASCII and short, because the file may hold anything."""
     text = value if isinstance(value, str) and value.isascii() and value.isprintable() else ascii(value)
     return text if len(text) <= 40 else text[:37] + "..."

@@ -1,9 +1,9 @@
-"""The data section of a MaxMind DB file: typed values, read one at a time and only as far as they are needed.
+"""Read the data section of a MaxMind DB file: typed values, one at a time and only those that are needed.
 
-Values are decoded by maxminddb's pure-Python decoder, which bounds depth, number of values and size of each. What is
-read here besides is the outline of a record: which fields it has and where their values lie. A file of cities holds
-hundreds of thousands of records that point at a few thousand shared values; knowing where a value lies is enough to
-decode it once (GeoLite2 City: 2 s instead of 40 s).
+Values are decoded by maxminddb's pure-Python decoder, which bounds depth, number of values and size of each. This
+module itself reads only the outline of a record: which fields it has and where their values are. A file of cities has
+hundreds of thousands of records that point to a few thousand shared values; with their location known, each value is
+decoded once (GeoLite2 City: 2 s instead of 40 s).
 
 Layout: MaxMind DB File Format Specification 2.0, "Data Section". A value starts with a control byte: three bits of
 type, then five of size. All numbers are big-endian, offsets count from the start of the file.
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     Buffer = bytes | mmap.mmap
 
     Reference = bytes | int
-    """A value that records share, as the pointer that is written there, or one in place, as its offset in the file."""
+    """A shared value, as the bytes of the pointer to it, or an inline value, as its offset in the file."""
 
 POINTER, STRING, MAP, ARRAY, BOOLEAN = 1, 2, 7, 11, 14
 SIZED = frozenset({2, 3, 4, 5, 6, 8, 9, 10, 15})  # types whose size is the number of bytes that follow
 MAX_VALUES = 1 << 16  # in one record, as maxminddb allows
-DEEPEST = 64  # values inside each other that are read one by one
+DEEPEST = 64  # the deepest nesting of values that are read one by one
 UNREADABLE = "(cannot be read)"
-"""Stands for what cannot be read of a record whose other parts can."""
+"""Stands for an unreadable part of a record that can otherwise be read."""
 
 
 class _Everything:
-    """Every field is wanted."""
+    """A container that holds every field name."""
 
     def __contains__(self, _: object) -> bool:
         return True
@@ -45,17 +45,17 @@ class _Everything:
 
 EVERYTHING: Final = _Everything()
 
-# What a decoder that meets nonsense may raise; RecursionError is a RuntimeError, as is InvalidDatabaseError.
+# Exceptions that a decoder may raise for invalid data; RecursionError is a RuntimeError, as is InvalidDatabaseError.
 _FAILURES = (InvalidDatabaseError, RecursionError, ValueError, TypeError, IndexError, OverflowError, struct.error)
 
 
 def damaged(name: str, what: str) -> DataError:
-    """The failure of everything that reads a database."""
+    """Return the error for a damaged database; `what` is the damage, `name` the file's name."""
     return DataError(f"{name}: damaged database: {what}", "fetch it again and compare its checksum with the vendor's")
 
 
 class DataSection:
-    """A data section that starts at byte `start` of the file; `name` is how messages call the file."""
+    """A data section that starts at byte `start` of the file; `name` is the file's name for messages."""
 
     def __init__(self, data: Buffer, start: int, name: str) -> None:
         self._data = data
@@ -64,8 +64,8 @@ class DataSection:
         self._decoder = Decoder(data, start)
         self._keys: dict[bytes, str] = {}
 
-    def decode(self, value: Reference) -> Any:  # noqa: ANN401 - whatever the file holds
-        """The value referred to, whole; raises DataError."""
+    def decode(self, value: Reference) -> Any:  # noqa: ANN401 - a value of any type
+        """Return the value referred to. Raises DataError if any part of it cannot be read."""
         try:
             offset = value if isinstance(value, int) else self._target(value)
             decoded, end = self._decoder.decode(offset)
@@ -74,15 +74,18 @@ class DataSection:
             raise damaged(self._name, f"the value {_where(value)} cannot be read ({failure})") from failure
         return decoded
 
-    def readable(self, value: Reference) -> Any:  # noqa: ANN401 - whatever the file holds
-        """The value referred to as far as it can be read, with UNREADABLE for every part that cannot."""
+    def readable(self, value: Reference) -> Any:  # noqa: ANN401 - a value of any type
+        """Return the value referred to, with UNREADABLE for every part that cannot be read."""
         try:
             return self.decode(value)
         except DataError:
             return self._piece(value, [MAX_VALUES])
 
     def _piece(self, value: Reference, left: list[int], depth: int = 0) -> Any:  # noqa: ANN401
-        """One part; `left` bounds the parts of all, since parts may be shared, and lead back to what holds them."""
+        """Return one part of a value.
+
+        `left` bounds the number of all parts, because parts may be shared, and may lead back to what holds them.
+        """
         left[0] -= 1
         try:
             if left[0] < 0 or depth > DEEPEST:
@@ -96,7 +99,7 @@ class DataSection:
             return UNREADABLE
 
     def fields(self, value: Reference, wanted: Container[str]) -> tuple[tuple[str, Reference], ...] | None:
-        """The wanted fields of a map with references to their values, in file order; None for no map.
+        """Return the wanted fields of a map with references to their values, in file order; None if it is no map.
 
         Raises DataError.
         """
@@ -107,7 +110,7 @@ class DataSection:
             raise damaged(self._name, f"the record {_where(value)} cannot be read ({failure})") from failure
 
     def items(self, value: Reference) -> tuple[Reference, ...] | None:
-        """References to the values of an array; None for none. Raises DataError."""
+        """Return references to the values of an array; None if it is no array. Raises DataError."""
         try:
             kind, size, start = self._followed(value)
             return tuple(self._items(start, _bounded(size))) if kind == ARRAY else None
@@ -115,7 +118,7 @@ class DataSection:
             raise damaged(self._name, f"the list {_where(value)} cannot be read ({failure})") from failure
 
     def _followed(self, value: Reference) -> tuple[int, int, int]:
-        """Type, size and start of what is referred to, behind a pointer too."""
+        """Return type, size and start of the value referred to; a pointer is followed."""
         if not isinstance(value, int):
             value = self._target(value)
         elif self._data[value] >> 5 == POINTER:
@@ -129,7 +132,7 @@ class DataSection:
         _check_end(offset, self._data)
 
     def _fields(self, offset: int, size: int, wanted: Container[str]) -> Iterator[tuple[str, Reference]]:
-        # This runs for every record of a file of cities, hence no call for a pointer, which most keys and values are.
+        # This runs for every record of a file of cities. Most keys and values are pointers, so those need no call.
         data, keys = self._data, self._keys
         for _ in range(size):
             control = data[offset]
@@ -156,18 +159,21 @@ class DataSection:
         _check_end(offset, data)
 
     def _string(self, offset: int) -> tuple[str, int]:
-        """A string that stands at an offset itself, and where the next value starts."""
+        """Return the inline string at an offset, and where the next value starts."""
         kind, size, start = self._control(offset)
         if kind != STRING:
             raise InvalidDatabaseError("a key that is not a string")
         return self._data[start : start + size].decode(), start + size
 
     def _target(self, pointer: bytes) -> int:
-        """Where a pointer leads; bytes after it do not matter. Never to another pointer, by the specification."""
+        """Return the offset that a pointer leads to; bytes after the pointer are ignored.
+
+        By the specification it may not lead to another pointer.
+        """
         width = (pointer[0] >> 3 & 3) + 1
         number = int.from_bytes(pointer[1 : 1 + width], "big")
         if width < 4:
-            # The low bits of the control byte lead, and each width starts where the one before ends.
+            # The low bits of the control byte come first, and each width starts counting where the previous one ends.
             number += ((pointer[0] & 7) << 8 * width) + (0, 2_048, 526_336)[width - 1]
         target = self._start + number
         if self._data[target] >> 5 == POINTER:
@@ -175,7 +181,7 @@ class DataSection:
         return target
 
     def _control(self, offset: int) -> tuple[int, int, int]:
-        """Type, size, and the start of what follows the control bytes, of a value that is no pointer."""
+        """Return type, size, and the offset after the control bytes, of a value that is no pointer."""
         control = self._data[offset]
         kind, size, offset = control >> 5, control & 31, offset + 1
         if kind == 0:
@@ -187,7 +193,7 @@ class DataSection:
         return kind, size, offset
 
     def _skip(self, offset: int) -> int:
-        """Where the value after the one at an offset starts; pointers are passed over, not followed."""
+        """Return the offset of the next value after the one at `offset`; pointers are skipped, not followed."""
         data = self._data
         left, steps = 1, 0
         while left:
@@ -197,7 +203,7 @@ class DataSection:
             if control >> 5 == POINTER:
                 offset += 2 + (control >> 3 & 3)
                 continue
-            if control & 31 < 29 and 2 <= control >> 5 <= 6:  # most of what is skipped: short strings and numbers
+            if control & 31 < 29 and 2 <= control >> 5 <= 6:  # the most frequent case: short strings and numbers
                 offset += 1 + (control & 31)
                 continue
             kind, size, offset = self._control(offset)
@@ -207,7 +213,7 @@ class DataSection:
                 left += size * (2 if kind == MAP else 1)
                 _bounded(steps + left)
             elif kind != BOOLEAN:
-                raise InvalidDatabaseError(f"type {kind} means nothing")
+                raise InvalidDatabaseError(f"unknown type {kind}")
         return offset
 
 
@@ -222,6 +228,6 @@ def _bounded(count: int) -> int:
 
 
 def _check_end(end: int, data: Buffer) -> None:
-    # maxminddb takes a number that is cut off at the end of the file for a shorter one.
+    # maxminddb reads a number that is truncated at the end of the file as a shorter number.
     if end > len(data):
         raise InvalidDatabaseError("it goes on after the end of the file")

@@ -1,4 +1,4 @@
-"""The world as a policy sees it: several databases made one, corrected, with what is special or embeds IPv4 marked."""
+"""The regions of the world for a policy: databases combined and corrected, special and embedding addresses marked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Address = IPv4Address | IPv6Address
 
-# What a value of a RegionMap says when it is no number of a region.
+# Values of a RegionMap that are not the number of a region.
 SPECIAL = -1
 SIXTOFOUR = -2
 TEREDO = -3
@@ -30,14 +30,14 @@ NAT64 = -4
 MAPPED = -5
 EMBEDDINGS: Mapping[int, str] = {SIXTOFOUR: "6to4", TEREDO: "teredo", NAT64: "nat64", MAPPED: "mapped"}
 
-_BY_REGION = -6  # inside this module: what the databases and corrections say
+_BY_REGION = -6  # only inside this module: the databases and corrections decide
 _UNKNOWN = 0  # UNKNOWN sorts before every other region
-_NONE = -1  # inside this module: no correction
+_NONE = -1  # only inside this module: no correction
 
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What databases say together: `regions` are distinct and sorted, UNKNOWN first."""
+    """The combined databases: `regions` are distinct and sorted, UNKNOWN first; partitions have indices into it."""
 
     regions: tuple[Region, ...]
     ipv4: Partition
@@ -46,11 +46,11 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """What is known of one address, be it special or not.
+    """What is known about one address, whether it is special or not.
 
-    `region` is what the databases say, with corrections applied. `correction` is the corrected network that holds the
-    address. `database` names the database that answers and `record` is what it holds there, as JSON can carry it;
-    None if no database knows the address.
+    `region` is that of the databases, with corrections applied. `correction` is the corrected network that holds the
+    address. `database` names the database that answers, and `record` is its record as JSON values; None if no database
+    knows the address.
     """
 
     region: Region
@@ -61,10 +61,10 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class RegionMap:
-    """Both families by region.
+    """Both families as partitions into regions.
 
-    Values from 0 on are numbers of `regions`, of which 0 is UNKNOWN; below 0 they are SPECIAL or one of `EMBEDDINGS`.
-    `warnings` are sentences on the databases as a whole.
+    Values from 0 on are indices into `regions`, where 0 is UNKNOWN; negative values are SPECIAL or one of `EMBEDDINGS`.
+    `warnings` are sentences about the databases together.
     """
 
     regions: tuple[Region, ...]
@@ -75,11 +75,11 @@ class RegionMap:
     _corrections: _Corrections | None = field(default=None, repr=False, compare=False)
 
     def alone(self) -> Self:
-        """The same without the databases, which take far more memory; `locate` then knows nothing of them."""
+        """Return the map without the databases, which take far more memory; then `locate` finds no records."""
         return replace(self, _databases=())
 
     def locate(self, address: Address) -> Location:
-        """What is known of an address as it stands; an embedded one is not looked at."""
+        """Return what is known about an address as written; an embedded IPv4 address is not looked up."""
         asked = address.version == 4 or address in GLOBAL_UNICAST
         database = _answering(self._databases, address) if asked else None
         region = database.region_at(address) if database else UNKNOWN
@@ -93,9 +93,9 @@ class RegionMap:
 
 
 def uncorrected(databases: Sequence[Database]) -> RegionMap:
-    """What the databases say, whatever the policy; raises DataError for databases that are not enough.
+    """Return the map without a policy's corrections. Raises DataError if the databases do not suffice.
 
-    IPv6 outside 2000::/3 is UNKNOWN whatever a database holds there, since that is nothing or a copy of its IPv4 tree.
+    IPv6 outside 2000::/3 is always UNKNOWN: there a database has nothing, or a copy of its IPv4 tree.
     """
     world = unite(databases)
     layers = []
@@ -109,15 +109,15 @@ def uncorrected(databases: Sequence[Database]) -> RegionMap:
 
 
 def correct(region_map: RegionMap, corrections: Mapping[Network, str]) -> RegionMap:
-    """A correction replaces whatever the databases say of its network, the longest network first."""
+    """Return the map with corrections: each replaces the databases' region of its network; the longest network wins."""
     if not corrections:
         return region_map
     corrected = _Corrections(corrections)
     all_regions = sorted({*region_map.regions, *corrected.regions})
     numbers = {region: number for number, region in enumerate(all_regions)}
-    # Negative values index from the end of the table, where they stand for themselves.
+    # Negative values index from the end of the table, where each is mapped to itself.
     of_map = np.array([*(numbers[region] for region in region_map.regions), *range(_BY_REGION, 0)], dtype=np.int32)
-    # The last entry is for the value of an address without correction, which as an index means the last one.
+    # The last entry is for addresses without correction: _NONE, -1, as an index means the last entry.
     of_corrections = np.array([*(numbers[region] for region in corrected.regions), _NONE], dtype=np.int32)
     layers = []
     for family, known in ((4, region_map.ipv4), (6, region_map.ipv6)):
@@ -138,8 +138,8 @@ def correct(region_map: RegionMap, corrections: Mapping[Network, str]) -> Region
 def unite(databases: Sequence[Database]) -> World:
     """Combine databases in their order: the first that has a country answers, for continent and subdivision too.
 
-    Where none has a country, the first that has a continent answers. Raises DataError if there is no database, or
-    none that covers IPv6.
+    If none has a country, the first that has a continent answers. Raises DataError if there is no database, or none
+    that covers IPv6.
     """
     if not databases:
         raise DataError("no database", "give at least one GeoIP database (.mmdb)")
@@ -162,19 +162,19 @@ def unite(databases: Sequence[Database]) -> World:
 
 
 def _rank(region: Region) -> int:
-    """How much an answer says: a country, only a continent, nothing."""
+    """Return how precise an answer is: 2 for a country, 1 for only a continent, 0 for nothing."""
     return 2 if region.country else 1 if region.continent else 0
 
 
 def _answering(databases: Sequence[Database], address: Address) -> Database | None:
-    """The database whose answer `unite` takes for an address, None if none knows it."""
-    # Of equals max takes the first.
+    """Return the database whose answer `unite` takes for an address, None if none knows it."""
+    # Of equal ranks, max takes the first.
     best = max(databases, key=lambda database: _rank(database.region_at(address)), default=None)
     return best if best and _rank(best.region_at(address)) else None
 
 
 def _coverage(databases: Sequence[Database]) -> tuple[str, ...]:
-    """A warning for each family of which no database knows a country."""
+    """Return a warning for each family in which no database knows a country."""
     return tuple(
         f"no database knows the country of any IPv{family} address, so every one is unknown"
         for family in (4, 6)
@@ -183,7 +183,7 @@ def _coverage(databases: Sequence[Database]) -> tuple[str, ...]:
 
 
 class _Corrections:
-    """Corrections flattened: `regions` holds the region of each, `partition` numbers them, _NONE outside."""
+    """Flattened corrections: `regions` has the region of each; partitions have indices into it, _NONE outside."""
 
     def __init__(self, corrections: Mapping[Network, str]) -> None:
         self._networks = tuple(corrections)
@@ -202,7 +202,7 @@ class _Corrections:
 
 
 def _marks(family: int) -> Partition:
-    """What is special, embeds IPv4, is UNKNOWN by rule, or goes by region; within these tables the longest decides."""
+    """Return a family's marks: special, embedding, UNKNOWN by rule, or by region; the longest network decides."""
     marked: list[tuple[Network, int]] = [(network, SPECIAL) for network in SPECIAL_NETWORKS]
     marked += [(network, _BY_REGION) for network in REACHABLE]
     marked += [(EMBEDDED[name], value) for value, name in EMBEDDINGS.items()]
@@ -211,11 +211,11 @@ def _marks(family: int) -> Partition:
 
 
 def _without_gaps(ipv4: Partition, ipv6: Partition) -> tuple[list[int], Partition, Partition]:
-    """The numbers from 0 on that occur, 0 always, and both partitions with these numbered anew in their order."""
+    """Return the region numbers that occur, and 0, and both partitions renumbered by their order."""
     values = np.concatenate([ipv4.values, ipv6.values])
     found = np.append(values[values >= 0], np.int32(_UNKNOWN))
     present = distinct_below(found, int(found.max()) + 1)
-    # As in `correct`: negative values stand for themselves.
+    # As in `correct`: negative values are mapped to themselves.
     table = np.concatenate([np.arange(present[-1] + 1), np.arange(_BY_REGION, 0)]).astype(np.int32)
     table[present] = np.arange(len(present))
     return present.tolist(), ipv4.mapped(table), ipv6.mapped(table)

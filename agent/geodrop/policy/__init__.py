@@ -1,1 +1,1 @@
-"""Policy: from YAML text to a frozen, typed, checked model. No kernel, no database, no numpy."""
+"""The policy: read from YAML text into a frozen, typed, checked model. No kernel, no database, no numpy."""

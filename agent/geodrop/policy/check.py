@@ -1,4 +1,4 @@
-"""What is wrong with a policy as a whole: names, cycles, contradictions, services that take the same packets."""
+"""Check a policy as a whole: unknown names, cycles, contradictions, services that take the same packets."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from geodrop.policy.origins import Origins
 
 MAX_SERVICES = 1_000
-"""Every pair of them is compared."""
+"""Most services: every pair of them is compared."""
 
 
 def check_policy(policy: Policy, origins: Origins, report: ProblemReport) -> None:
-    """Report everything that needs more than one line to be seen; works on a policy with errors too."""
+    """Report every problem that concerns more than one line. The policy may have errors already."""
     _check_names(policy, report)
     _check_cycles(policy, report)
     for service in policy.services:
         _check_contradictions(policy, service, report)
     _check_overlaps(policy, origins, report)
     if not report.failed:
-        # A name that is misspelt where it is used is an error there, and would be unused here.
+        # Only without errors: a misspelt name is an error already, and its group would also be reported as unused.
         check_intent(policy, origins, report)
 
 
@@ -44,7 +44,7 @@ def _check_names(policy: Policy, report: ProblemReport) -> None:
 
 
 def _check_cycles(policy: Policy, report: ProblemReport) -> None:
-    """Depth first, without recursion: groups may nest as deep as the file is long."""
+    # Depth first, without recursion: groups may nest as deep as the file is long.
     done: set[str] = set()
     for start in policy.groups:
         path: dict[str, Iterator[Line]] = {}

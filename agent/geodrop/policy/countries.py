@@ -1,4 +1,4 @@
-"""Regions: ISO 3166-1 countries with their continents, and what counts as unknown."""
+"""Regions: ISO 3166-1 countries with their continents, and the codes that count as unknown."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, order=True, slots=True)
 class Region:
-    """Where an address is, as far as the databases say; the empty string is "not known".
+    """The region of an address, as far as the databases tell; the empty string means "not known".
 
     `country` is ISO 3166-1 alpha-2 or XK, `subdivision` ISO 3166-2 with its country (UA-43), `continent` one of
     AF AN AS EU NA OC SA. With a country, `continent` comes from our table, not from the database.
 
     Some countries have subdivisions of two levels, and databases give both: then `subdivision` is the outer one and
-    `inner` the one inside it (GB-ENG, GB-LND; FR-IDF, FR-75). A policy may name either; it is known by the outer one.
+    `inner` the one inside it (GB-ENG, GB-LND; FR-IDF, FR-75). A policy may name either; str() gives the outer one.
     """
 
     country: str = ""
@@ -36,7 +36,7 @@ class Region:
         return tuple(filter(None, (self.subdivision, self.inner)))
 
     def reduced(self, named: Container[str]) -> Region:
-        """The region for a policy that names no subdivisions but these."""
+        """Return the region as a policy sees it that names only these subdivisions."""
         outer, inner, *_ = (*(code for code in self.subdivisions if code in named), "", "")
         return Region(self.country, outer, self.continent, inner)
 
@@ -44,7 +44,7 @@ class Region:
 UNKNOWN = Region()
 
 UNKNOWN_CODES = frozenset({"", "ZZ", "XX", "AP", "EU", "A1", "A2", "O1"})
-"""What databases write where they know no country: nothing, unknown, Asia/Pacific, Europe, proxy, satellite, other."""
+"""Codes in databases that are no country: none, unknown, Asia/Pacific, Europe, proxy, satellite, other."""
 
 CONTINENTS: Mapping[str, str] = {
     "AF": "Africa",
@@ -67,13 +67,13 @@ class Country:
 
 
 def country_region(code: str) -> Region:
-    """The region of a whole country; `UNKNOWN` for a code that is not in `COUNTRIES`."""
+    """Return the region of a whole country; `UNKNOWN` for a code that is not in `COUNTRIES`."""
     country = COUNTRIES.get(code)
     return Region(country=code, continent=country.continent) if country else UNKNOWN
 
 
-# All 249 codes of ISO 3166-1 (as of 2025), and XK, which is in common use for Kosovo. Continents as GeoNames assigns
-# them, as MaxMind's databases do: a country lies on one continent whole (RU, CY: EU; TR, KZ, GE, AM, AZ: AS; EG: AF).
+# All 249 codes of ISO 3166-1 (as of 2025), and XK, which is in common use for Kosovo. Continents are those of GeoNames,
+# as in MaxMind's databases: a country lies on one continent only (RU, CY: EU; TR, KZ, GE, AM, AZ: AS; EG: AF).
 _TABLE = """
 AD EU Andorra
 AE AS United Arab Emirates

@@ -1,4 +1,4 @@
-"""Groups opened: which lines of `allow` or `deny` lead to which members."""
+"""Resolve groups: which lines of `allow` or `deny` lead to which members."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def open_groups(groups: Mapping[str, tuple[Line, ...]], lines: Iterable[Line]) -> Iterator[tuple[Line, Line]]:
-    """Each line with each member it leads to, itself if it is no group, in the order written.
+    """Yield each line with each member it leads to, in the order written; a line that is no group leads to itself.
 
-    Every group is opened once, for the line that comes to it first: a second time says nothing new, and groups that
-    name each other twice would otherwise double with every level. So cycles end too; unknown groups are empty.
+    Every group is opened once, for the first line that reaches it: opening it again would add nothing, and groups that
+    name the next one twice would double with every level. So cycles end too. Unknown groups are empty.
     """
     opened = set()
     for line in lines:

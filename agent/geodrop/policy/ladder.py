@@ -1,6 +1,6 @@
-"""A service's lines as lookup tables, one for each rung: groups resolved, ties decided.
+"""Turn a service's lines into lookup tables, one for each rung, with groups resolved and ties decided.
 
-This is the only place that knows that deny beats allow. `compile` asks it once for each zone and service.
+This is the only code that implements "deny beats allow". `compile` asks it once for each zone and service.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What one rung says: the verdict and the line of the policy that gave it, as written there.
+    """The result of a rung: the verdict, and the line of the policy that gives it, as written there.
 
-    `at` is its number in the file, from 1; where it stands makes it no other decision.
+    `at` is the line's number in the file, from 1; it is ignored when decisions are compared.
     """
 
     verdict: Verdict
@@ -33,7 +33,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRule:
-    """One prefix of rung 3: `label` names what its packets are counted under (the prefix itself, or `list:NAME`)."""
+    """One prefix of rung 3. Its packets are counted under `label`, the prefix itself or `list:NAME`."""
 
     network: Network
     decision: Decision
@@ -44,8 +44,8 @@ class PrefixRule:
 class Ladder:
     """Rungs 3 and 6 to 10 of one service.
 
-    `prefixes` holds one rule for each distinct network, `labels` what each label decides, in the order of labels: a
-    line keeps its place there when it moves between allow and deny.
+    `prefixes` holds one rule for each distinct network, `labels` the decision of each label, sorted by label, so that a
+    line keeps its index when it moves between allow and deny.
     """
 
     prefixes: tuple[PrefixRule, ...]
@@ -57,10 +57,10 @@ class Ladder:
     default: Decision
 
     def decide(self, region: Region) -> Decision:
-        """Judge a region by rungs 6 to 10; the caller has dealt with prefixes and special addresses."""
+        """Judge a region by rungs 6 to 10; the caller has handled prefixes and special addresses."""
         named = [self.subdivisions[code] for code in region.subdivisions if code in self.subdivisions]
         if named:
-            # An address may be in two of them, one inside the other; deny beats allow, as everywhere on one rung.
+            # An address may be in two subdivisions, one inside the other; deny beats allow, as on every rung.
             return next((decision for decision in named if decision.verdict is Verdict.DROP), named[-1])
         if region.country in self.countries:
             return self.countries[region.country]
@@ -77,7 +77,7 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
         LineKind.COUNTRY: {},
         LineKind.CONTINENT: {},
     }
-    # Deny first and setdefault after: deny beats allow on every rung, and of two lines the one written first is named.
+    # setdefault, with deny first: deny beats allow on every rung, and of two equal lines the first one is named.
     for lines, verdict in ((service.deny, Verdict.DROP), (service.allow, Verdict.ACCEPT)):
         for line, member in open_groups(policy.groups, lines):
             if member.kind in regions:

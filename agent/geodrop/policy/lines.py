@@ -1,4 +1,4 @@
-"""A line of `allow`, `deny` or a group: what it names, and what to write instead if it names nothing."""
+"""Parse a line of `allow`, `deny` or a group; the error for a bad line says what to write instead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMS = "a country (CN), a subdivision (UA-43), continent:AS, group:NAME, list:N
 _COUNTRY = re.compile(r"[A-Z0-9]{2}")
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}")
 
-# What is often written for a country, and the ISO 3166-1 code that is meant.
+# Codes that are often written for a country, and the ISO 3166-1 code that is meant.
 _OTHER_CODES = {
     "UK": "GB",
     "EL": "GR",
@@ -34,7 +34,7 @@ _OTHER_CODES = {
 
 
 def parse_line(text: str, place: Position) -> Line:
-    """Raises UnreadableError. Whether a group or list of that name exists is for `check`."""
+    """Parse the text of a line. Raises UnreadableError. `check` checks whether a named group or list exists."""
     word, colon, rest = text.partition(":")
     if colon and word in ("group", "list"):
         return Line(LineKind(word), text, parse_name(rest), place)
@@ -54,7 +54,7 @@ def parse_line(text: str, place: Position) -> Line:
 
 
 def parse_country(text: str) -> str:
-    """A country's code."""
+    """Return a country's code. Raises UnreadableError."""
     if text in COUNTRIES:
         return text
     if text == "EU":
@@ -69,7 +69,7 @@ def parse_country(text: str) -> str:
 
 
 def parse_continent(text: str) -> str:
-    """A continent's code."""
+    """Return a continent's code. Raises UnreadableError."""
     if text in CONTINENTS:
         return text
     by_name = {name.lower(): code for code, name in CONTINENTS.items()}
@@ -81,7 +81,7 @@ def parse_continent(text: str) -> str:
 
 
 def _meant(text: str, wrong: str = "names nothing", otherwise: str = f"write {FORMS}") -> str:
-    """The message for a line that names nothing, with what was probably meant."""
+    """Return the message for a bad line, with what was probably meant."""
     stripped = text.strip()
     upper = stripped.upper()
     word, _, rest = (part.strip() for part in stripped.partition(":"))

@@ -1,4 +1,4 @@
-"""List files: a prefix, range (a-b) or address a line, `#` comments, blank lines. Other programs write them: large."""
+"""Read list files: a prefix, range (a-b) or address a line, `#` comments, blank lines. They may be large."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from geodrop.policy.model import Network
 
 MAX_PREFIXES = 2_000_000
-"""In one file, ranges counted as their prefixes; several times the world."""
+"""Most prefixes of one file, a range counted as its prefixes; several times the world."""
 
 MAX_FOREIGN = 1_000
-"""Lines of other formats that are looked at; a file of them may have millions."""
+"""Lines of other formats after which reading stops; a file may have millions of them."""
 
 
 def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], ProblemReport]:
-    """The prefixes in the order written, and what is wrong. Bytes that are not UTF-8 may stand in comments."""
+    """Return the prefixes in the order written, and a report of the problems. Comments need not be UTF-8."""
     if whole := format_of_file(data):
         report = ProblemReport(file, ())
         report.error(Position(file, 1, 1), f"{whole.what}; {whole.instead}")
@@ -43,7 +43,7 @@ def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Problem
                 networks.append(parse_prefix(entry))
         except UnreadableError as error:
             place = Position(file, number, line.index(entry) + 1)
-            # In other formats # may be part of a name.
+            # In other formats, # may be part of a name.
             if found := format_of_line(entry) or format_of_line(line.strip()):
                 foreign.add(found, place, entry)
                 if foreign.full:
@@ -55,8 +55,8 @@ def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Problem
             break
     foreign.tell(report)
     if not data.strip():
-        # A download that failed leaves such a file behind; a policy compiled with it would be another one.
-        message = "the file is empty; put prefixes into it, or a comment (#) if that is what is meant"
+        # A failed download leaves an empty file, and the policy would then have another meaning.
+        message = "the file is empty; put prefixes into it, or a comment (#) if it is meant to be empty"
         report.error(Position(file, 1, 1), message)
     return tuple(networks), report
 
@@ -70,16 +70,16 @@ class _Foreign:
 
     @property
     def full(self) -> bool:
-        """Whether more of them would say nothing new."""
+        """Whether enough of these lines were read to stop."""
         return sum(self._count.values()) >= MAX_FOREIGN
 
     def add(self, found: Format, place: Position, entry: str) -> None:
-        """One more line."""
+        """Count one more line."""
         self._first.setdefault(found, (place, entry))
         self._count[found] = self._count.get(found, 0) + 1
 
     def tell(self, report: ProblemReport) -> None:
-        """Report each format."""
+        """Report one error for each format."""
         for found, (place, entry) in self._first.items():
             if found.weak and not all(other.weak for other in self._first):
                 continue

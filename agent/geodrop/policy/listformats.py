@@ -1,6 +1,6 @@
-"""Lists as other programs write them: what a file is that is no list of prefixes, and the command that makes it one.
+"""Recognise list files in the formats of other programs, and give the command that converts them.
 
-Commands use what every host has (sed, awk, grep, cut, tr, iconv), with FILE and NEW for the names.
+Commands use only tools that every host has (sed, awk, grep, cut, tr, iconv), with FILE and NEW for the names.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from geodrop.document.problems import clean
 
 MMDB = b"\xab\xcd\xefMaxMind.com"
 LOOKED_AT = 1 << 16
-"""Bytes of a file that are looked at for what it is."""
+"""Bytes at the start of a file that are examined to recognise its format."""
 
 LONGEST = 1_000
-"""Characters of a line that is looked at."""
+"""Characters of the longest line that is examined."""
 
 MAX_KEYS = 3
 
@@ -28,9 +28,9 @@ PREFIX = rf"{ADDRESS}(?:/[0-9]{{1,3}})?"
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """What a file or line is, as the end of a sentence, and what to write instead.
+    """The format of a file or line, as the end of a sentence, and what to write instead.
 
-    A `weak` one says too little beside another one, and is said only where there is no other.
+    A `weak` format is only reported if no other format was found, because it says less.
     """
 
     what: str
@@ -39,7 +39,7 @@ class Format:
 
 
 def convert(command: str) -> str:
-    """What to do, given the command that does it."""
+    """Return the advice to run a conversion command."""
     return f"convert it:  {command} > NEW"
 
 
@@ -55,12 +55,12 @@ UTF16 = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 HTML = Format(
     "the file is an HTML page, as a failed download or a login leaves behind",
-    "fetch the list itself: look at the address that it comes from",
+    "fetch the list itself: check the address that it comes from",
 )
 
 
 def format_of_file(data: bytes) -> Format | None:
-    """What a whole file is that holds no lines of prefixes; None if it may be a list."""
+    """Return the format of a file that has no lines of prefixes; None if it may be a list."""
     for magic, (name, command) in COMPRESSED.items():
         if data.startswith(magic):
             return Format(f"the file is compressed ({name})", f"unpack it:  {command} > NEW")
@@ -80,7 +80,7 @@ def format_of_file(data: bytes) -> Format | None:
 
 
 def format_of_line(entry: str) -> Format | None:
-    """What a line is that is no prefix, range or address, where other programs are known to write such lines."""
+    """Return the format of a line that is no prefix, range or address; None if no known program writes such lines."""
     if len(entry) > LONGEST:
         return None
     return _computed(entry) or next((made for form, made in LINES if form.fullmatch(entry)), None)
@@ -163,7 +163,7 @@ LINES = (
         "is a line of a table",
         convert("awk '$1 ~ /[.:]/ {print $1 \"-\" $2}' FILE"),
     ),
-    _line(rf"{PREFIX}\s.*", "has something behind the prefix", convert("awk '{print $1}' FILE"), weak=True),
+    _line(rf"{PREFIX}\s.*", "has something after the prefix", convert("awk '{print $1}' FILE"), weak=True),
     _line(r"(?i)as\s?[0-9]+", "is the number of a network (ASN)", "write its prefixes"),
     _line(r"[A-Z]{2}", "is a country, which a list cannot hold", "name it in allow or deny of the policy"),
     _line(
@@ -176,7 +176,7 @@ LINES = (
 
 
 def _computed(entry: str) -> Format | None:
-    """Forms that tell what to write instead of themselves."""
+    """Return the format of a line whose replacement can be computed from it."""
     if match := re.fullmatch(r"((?:[0-9]{1,3}\.){1,3})\*(?:\.\*)*", entry):
         parts = match[1].rstrip(".").split(".")
         return Format("has a wildcard", f"write {'.'.join([*parts, *'000'][:4])}/{8 * len(parts)}")
@@ -189,7 +189,7 @@ def _computed(entry: str) -> Format | None:
 def _utf16(head: bytes) -> str | None:
     if head[:2] in UTF16:
         return UTF16[head[:2]]
-    # Without a mark: of plain text every other byte is zero.
+    # Without a byte order mark: in UTF-16 of plain text every other byte is zero.
     pairs = len(head) // 2
     for encoding, zeros in (("UTF-16LE", head[1::2]), ("UTF-16BE", head[0::2])):
         if pairs and zeros.count(0) > 0.9 * pairs and head.count(0) < 0.6 * len(head):
@@ -198,7 +198,7 @@ def _utf16(head: bytes) -> str | None:
 
 
 def _json(text: str) -> Format:
-    """JSON, or a JSON object a line; the keys whose values look like prefixes are what to take."""
+    """Return the format of JSON, or of a JSON object a line; the command takes the keys with values like prefixes."""
     keys = list(dict.fromkeys(re.findall(rf'"([\w.-]+)"\s*:\s*"{PREFIX}"', text)))[:MAX_KEYS]
     what = "the file is JSON"
     if keys:

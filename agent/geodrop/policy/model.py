@@ -1,7 +1,7 @@
-"""The policy as frozen data: what the operator wrote, typed and checked, groups not yet resolved.
+"""The policy as frozen data: what the operator wrote, typed and checked, with groups not yet resolved.
 
-Everything here is plain values. Reading YAML is in `document`, finding mistakes in `parse` and `check`, and turning a
-service into the tables of the ladder in `ladder`.
+This module has only plain values. `document` reads YAML, `parse` and `check` find mistakes, and `ladder` turns a
+service into the tables of the ladder.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Established(StrEnum):
 
 
 class Action(StrEnum):
-    """What becomes of a packet that is not let through: nothing is heard of it, or its sender is told."""
+    """What happens to a denied packet: it is dropped silently, or its sender gets a reply."""
 
     DROP = "drop"
     REJECT = "reject"
@@ -90,7 +90,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class PrefixList:
-    """A list whose prefixes are written out, in the policy or in a file (`file` is its name, else None)."""
+    """A list of prefixes, written in the policy or in a file (`file` is its name, else None)."""
 
     name: str
     prefixes: tuple[Network, ...]
@@ -100,7 +100,7 @@ class PrefixList:
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Inclusive port ranges, sorted and merged, a protocol each."""
+    """Inclusive port ranges of each protocol, sorted and merged."""
 
     tcp: tuple[tuple[int, int], ...] = ()
     udp: tuple[tuple[int, int], ...] = ()
@@ -114,7 +114,7 @@ class Match:
     """Which packets a service takes.
 
     `protocols` are IP protocol numbers taken whole (icmp is 1 and 58). `addresses` are local addresses, as on the
-    wire; empty means every one. Ports and protocols both empty: every protocol. All three empty: a catch-all, which
+    wire; empty means every address. Ports and protocols both empty: every protocol. All three empty: a catch-all, which
     takes every packet that no service with `mode: enforce` and a match takes.
     """
 
@@ -124,7 +124,7 @@ class Match:
 
     @property
     def catch_all(self) -> bool:
-        """Whether nothing at all was given to match on."""
+        """Whether the match has no limit at all."""
         return not (self.ports or self.protocols or self.addresses)
 
 
@@ -132,7 +132,7 @@ class Match:
 class Service:
     """One service: which packets it takes, and its verdict by region, list and prefix.
 
-    `default_at` and `unknown_at` are the lines of the file that say so; 0: none does.
+    `default_at` and `unknown_at` are the numbers of the lines with these keys; 0 if the key is missing.
     """
 
     name: str
@@ -152,7 +152,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class NeverDrop:
-    """What is accepted before any service is asked; `at` are the lines of the file that name the prefixes."""
+    """What is accepted before any service is asked; `at` has the line numbers of the prefixes."""
 
     prefixes: tuple[Network, ...]
     ports: Ports
@@ -161,7 +161,7 @@ class NeverDrop:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`blast_radius` is a share, 0.0 to 1.0, that nothing holds to yet; `database_age` makes `status` complain."""
+    """`blast_radius` is a share, 0.0 to 1.0, not enforced yet; above `database_age`, `status` reports a database."""
 
     blast_radius: float | None = None
     database_age: timedelta | None = None
@@ -181,6 +181,6 @@ class Policy:
     limits: Limits
 
     def source(self, place: Position) -> str:
-        """The line of the file that a place is in, for a message."""
+        """Return the line of the file that a place is in, for a message."""
         lines = self.text.splitlines()
         return lines[place.line - 1] if place.line <= len(lines) else ""

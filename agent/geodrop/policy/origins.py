@@ -1,4 +1,4 @@
-"""Where in the file things stand that the model does not say: for messages about what is written there."""
+"""The places in the file that the model does not record, for messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A service as it stands in the file: the places of its values, and whether its `match` could be read."""
+    """A service in the file: the places of its values, and whether its `match` could be read."""
 
     values: Mapping[str, Position]
     match_readable: bool
@@ -22,12 +22,12 @@ class Written:
 
 @dataclass(slots=True)
 class Origins:
-    """Of a whole policy, by name; `never_drop` is None where it is not written."""
+    """The places of a whole policy, by name; `never_drop` is None if the key is missing."""
 
     groups: dict[str, Position] = field(default_factory=dict)
     services: dict[str, Written] = field(default_factory=dict)
     never_drop: Position | None = None
 
     def of(self, service: Service, key: str) -> Position:
-        """Where a key of a service has its value; where the service begins if the key is not written."""
+        """Return the place of the value of a service's key; if the key is missing, the place of the service."""
         return self.services[service.name].values.get(key, service.place)

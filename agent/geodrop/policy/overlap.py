@@ -1,4 +1,4 @@
-"""Which packets two services both take: addresses times protocols and ports."""
+"""Find packets that two services both take, by addresses, protocols and ports."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PORT_PROTOCOLS = (("tcp", 6), ("udp", 17))
 
 
 def common_packets(one: Match, other: Match) -> str | None:
-    """An example of what both take, for a message; None if there is no such packet.
+    """Return an example of what both take, for a message; None if there is no such packet.
 
-    A catch-all takes only what services with a match leave, so it overlaps nothing but another catch-all.
+    A catch-all takes only packets that no service with a match takes, so it overlaps only another catch-all.
     """
     if one.catch_all and other.catch_all:
         return "every packet that no other service takes"
@@ -47,7 +47,7 @@ def _common_transport(one: Match, other: Match) -> str | None:
 
 
 def _first_transport(match: Match) -> str:
-    """Something the service takes, whatever the other one is limited to."""
+    """Return an example of what the service takes, if the other has no limit on ports and protocols."""
     for word, _ in _PORT_PROTOCOLS:
         ranges: Sequence[tuple[int, int]] = getattr(match.ports, word)
         if ranges:
@@ -56,7 +56,7 @@ def _first_transport(match: Match) -> str:
 
 
 def _ranges(match: Match, word: str, number: int) -> Sequence[tuple[int, int]]:
-    """The ports of tcp or udp that a match with ports or protocols takes."""
+    """Return the ports of tcp or udp that a match with ports or protocols takes."""
     if number in match.protocols:
         return ((0, 65_535),)
     ranges: Sequence[tuple[int, int]] = getattr(match.ports, word)
@@ -64,7 +64,7 @@ def _ranges(match: Match, word: str, number: int) -> Sequence[tuple[int, int]]:
 
 
 def _common_port(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]]) -> int | None:
-    """The lowest port in both; ranges are sorted and disjoint."""
+    """Return the lowest port in both; ranges are sorted and disjoint."""
     i = j = 0
     while i < len(one) and j < len(other):
         low, high = max(one[i][0], other[j][0]), min(one[i][1], other[j][1])
@@ -78,7 +78,7 @@ def _common_port(one: Sequence[tuple[int, int]], other: Sequence[tuple[int, int]
 
 
 def _common_address(one: Sequence[Network], other: Sequence[Network]) -> Network | None:
-    """A network in both; both are sorted and disjoint, IPv4 first."""
+    """Return a network in both; both are sorted and disjoint, IPv4 first."""
     i = j = 0
     while i < len(one) and j < len(other):
         a, b = one[i], other[j]

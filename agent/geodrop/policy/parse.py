@@ -1,4 +1,4 @@
-"""A policy file, from bytes to the checked model. The one way in: `load_policy`."""
+"""Parse a policy file from bytes to the checked model. The only entry point is `load_policy`."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ NEVER = {
 }
 
 LIMITS = {
-    "blast_radius": Key("a share such as `5%`; nothing holds to it yet, and `check` says so"),
+    "blast_radius": Key("a share such as `5%`; not enforced yet, and `check` says so"),
     "database_age": Key(
         "a duration such as `45d`: how old a database in force may be before `status` and the log say so"
     ),
@@ -64,19 +64,19 @@ KEYS = {
     "never_drop": Key("accepted before any service is asked. Left out: tcp/22. `{}`: none", NEVER),
     "limits": Key("what is too much, or too old", LIMITS),
 }
-"""A policy's keys, whole."""
+"""All keys of a policy."""
 
 NEVER_DROP = NeverDrop(prefixes=(), ports=Ports(tcp=((22, 22),)))
-"""Where the policy says nothing: nobody locks himself out by forgetting ssh."""
+"""The default without the key: a policy that forgets ssh locks no administrator out."""
 
 
 def load_policy(text: bytes, file: str, read_list: ReadList) -> tuple[Policy, list[Problem]]:
-    """Read and check a policy; returns it with the warnings there are.
+    """Read and check a policy; return it with its warnings.
 
     `file` is its name as the operator gave it, for messages. `read_list` returns the content of a list file, given its
     name relative to the policy's folder, and raises OSError or DataError.
 
-    Raises PolicyError with everything that is wrong, list files included; ListError if only list files are.
+    Raises PolicyError with all errors, including those in list files; ListError if only list files have errors.
     """
     content, root, report = read_document(text, file)
     if root is None:
@@ -96,7 +96,10 @@ def load_policy(text: bytes, file: str, read_list: ReadList) -> tuple[Policy, li
 
 @dataclass(slots=True)
 class _Parser:
-    """One method a section. `unread` has list files that cannot be had, `list_problems` what is wrong inside others."""
+    """Parses each section with one method.
+
+    `unread` reports list files that cannot be read, `list_problems` are the problems inside list files.
+    """
 
     file: str
     text: str
@@ -107,7 +110,7 @@ class _Parser:
     list_problems: list[Problem] = field(default_factory=list)
 
     def policy(self, root: Node) -> Policy:
-        """The whole; wherever something cannot be read there is something harmless instead, and an error."""
+        """Parse the whole policy; each part that cannot be read is reported and replaced by a harmless value."""
         given = shape.fields(self.report, root, "the policy", KEYS).nodes
         self._version(root, given)
         return Policy(
@@ -128,7 +131,10 @@ class _Parser:
             self.report.error(root.place, "the policy has no version; write  version: 1  at the top")
 
     def _named(self, node: Node, what: str) -> Iterator[tuple[str, Position, Node]]:
-        """The entries of a table whose keys are names; a bad name is reported and used, so that lines find it."""
+        """Yield the entries of a table whose keys are names.
+
+        A bad name is reported and kept, so that lines that use it are not reported too.
+        """
         found = shape.table(self.report, node, what)
         for key, value in found.entries if found else ():
             shape.value(self.report, key, f"name in {what}", values.parse_name)
@@ -184,7 +190,7 @@ class _Parser:
         self.list_problems += report.problems()
         if not prefixes and not report.failed:
             message = f"{what}: {shown(name)} has comments and no prefix; a line that names it does nothing"
-            self.report.warning(place, f"{message}: look whether the file is the right one")
+            self.report.warning(place, f"{message}: check whether the file is the right one")
         return prefixes
 
     def _corrections(self, given: Mapping[str, Node]) -> dict[Network, str]:
@@ -239,7 +245,7 @@ class _Parser:
             return Limits()
         parts = shape.fields(self.report, given["limits"], "limits", LIMITS)
         if "blast_radius" in parts.nodes:
-            self.report.warning(parts.nodes["blast_radius"].place, "blast_radius: nothing holds to it yet")
+            self.report.warning(parts.nodes["blast_radius"].place, "blast_radius: not enforced yet")
         return Limits(
             blast_radius=parts.value("blast_radius", values.parse_percent),
             database_age=parts.value("database_age", values.parse_duration),

@@ -1,4 +1,4 @@
-"""The `services` section of a policy, and what it shares with `never_drop`: ports and prefixes."""
+"""Parse the `services` section of a policy, and what it shares with `never_drop`: ports and prefixes."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ UDP = 17
 
 
 def parse_service(report: ProblemReport, name: str, place: Position, node: Node) -> tuple[Service, Written]:
-    """A service, and how it is written: if its match cannot be read, nothing can be said about what it takes.
+    """Parse a service; return it with the places of its keys and whether its match could be read.
 
-    Whatever cannot be read is reported, and something is put in its place that no one will see.
+    Each value that cannot be read is reported and replaced by a default; a policy with errors is never used.
     """
     given = shape.fields(report, node, f"service {shown(name)}", KEYS)
     before = report.errors
@@ -103,7 +103,7 @@ def _lines(given: Fields, key: str) -> tuple[Line, ...]:
 
 
 def parse_lines(report: ProblemReport, node: Node, what: str) -> tuple[Line, ...]:
-    """The lines of `allow`, `deny` or a group; one that is there twice is kept once, with a warning."""
+    """Parse the lines of `allow`, `deny` or a group; a duplicate line is dropped, with a warning."""
     lines: dict[tuple[str, str], Line] = {}
     for item in shape.listing(report, node, what):
         line = shape.value(report, item, f"entry of {what}", partial(parse_line, place=item.place))
@@ -117,12 +117,12 @@ def parse_lines(report: ProblemReport, node: Node, what: str) -> tuple[Line, ...
 
 
 def parse_prefixes(report: ProblemReport, node: Node, what: str) -> tuple[Network, ...]:
-    """Distinct prefixes and addresses, in the order written."""
+    """Parse prefixes and addresses; return them without duplicates, in the order written."""
     return tuple(placed_prefixes(report, node, what))
 
 
 def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Network, int]:
-    """The same, each with the line that names it first."""
+    """Parse prefixes and addresses; return each with the number of the first line that names it."""
     placed: dict[Network, int] = {}
     for item in shape.listing(report, node, what):
         network = shape.value(report, item, f"entry of {what}", values.parse_prefix)
@@ -132,7 +132,7 @@ def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Networ
 
 
 def parse_ports(report: ProblemReport, node: Node, what: str) -> Ports:
-    """A table of port lists, by protocol."""
+    """Parse a table of port lists, by protocol."""
     given = shape.fields(report, node, what, PORTS)
     ranges = {}
     for protocol, item in given.nodes.items():
@@ -156,7 +156,7 @@ def _match(report: ProblemReport, node: Node, what: str) -> Match:
         addresses = _collapsed(parse_prefixes(report, given.nodes["addresses"], f"addresses of {what}"))
     for key, found in (("ports", ports), ("protocols", protocols), ("addresses", addresses)):
         if key in given.nodes and not found and report.errors == before:
-            # Taken as written it would mean every packet, which is hardly what was meant.
+            # An empty list would mean every packet, which is hardly intended.
             message = f"{key} of {what}: there are none; write at least one, or remove the key to take all"
             report.error(given.nodes[key].place, message)
     for number, ranges, word in ((TCP, ports.tcp, "tcp"), (UDP, ports.udp, "udp")):
@@ -167,7 +167,7 @@ def _match(report: ProblemReport, node: Node, what: str) -> Match:
 
 
 def _collapsed(networks: tuple[Network, ...]) -> tuple[Network, ...]:
-    """Disjoint, sorted, IPv4 first."""
+    """Return the networks disjoint and sorted, IPv4 first."""
     return (
         *collapse_addresses(network for network in networks if isinstance(network, IPv4Network)),
         *collapse_addresses(network for network in networks if isinstance(network, IPv6Network)),

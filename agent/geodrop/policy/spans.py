@@ -1,4 +1,4 @@
-"""Sets of addresses as spans: inclusive ranges of numbers, sorted, disjoint and never touching, a family at a time."""
+"""Sets of addresses of one family as spans: inclusive ranges of numbers, sorted, disjoint and never adjacent."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 def span(network: Network) -> tuple[int, int]:
-    """First and last address of a network."""
-    first = int(network.network_address)  # its last one has to be made as an object, and there are lists of millions
+    """Return first and last address of a network."""
+    first = int(network.network_address)  # broadcast_address would make an object, and lists may have millions
     return first, first + (1 << network.max_prefixlen - network.prefixlen) - 1
 
 
 def spans(networks: Iterable[Network], version: int) -> Spans:
-    """What networks of one family hold together."""
+    """Return the addresses of the networks of one family as spans."""
     return merged(span(network) for network in networks if network.version == version)
 
 
 def without(one: Spans, other: Spans) -> Spans:
-    """What only the first has."""
+    """Return the addresses of `one` that are not in `other`."""
     left: list[tuple[int, int]] = []
     starts = [first for first, _ in other]
     for low, high in one:
@@ -44,12 +44,12 @@ def without(one: Spans, other: Spans) -> Spans:
 
 
 def size(one: Spans) -> int:
-    """How many addresses there are in spans."""
+    """Return how many addresses are in spans."""
     return sum(last - first + 1 for first, last in one)
 
 
 def meets(one: Spans, first: int, last: int) -> bool:
-    """Whether any address from first to last is in the spans."""
-    # The last span that begins at or before the end, if any.
+    """Return whether any address from first to last is in the spans."""
+    # The last span that begins at or before `last`, if any.
     number = bisect_right(one, last, key=lambda span: span[0]) - 1
     return number >= 0 and one[number][1] >= first

@@ -1,11 +1,11 @@
-"""Special-purpose addresses, and the ways an IPv6 address can hold an IPv4 one. Plain data and three questions.
+"""Tables of special-purpose addresses and of IPv6 ranges that embed IPv4 addresses, with lookups in them.
 
 Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries (RFC 6890, RFC 8190), both as of 2025-10-09, column
-"Globally Reachable", and the multicast registries. A row of the registry that gives no value (N/A, or a terminated
-one: 192.88.99.0/24, 2001:10::/28) says nothing, so what surrounds it counts.
+"Globally Reachable", and the multicast registries. A row of the registry without a value (N/A, or a terminated row:
+192.88.99.0/24, 2001:10::/28) is ignored, so the range around it counts.
 
-Within these tables the longest match decides. Nothing here depends on the standard library's `is_global`, which
-changes with Python's version and calls ::ffff:0:0/96 and 2002::/16 private.
+Within these tables the longest match decides. Nothing here depends on the standard library's `is_global`, which changes
+with the Python version and calls ::ffff:0:0/96 and 2002::/16 private.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ SPECIAL: tuple[Network, ...] = (
     IPv6Network("fe80::/10"),  # link-local unicast (RFC 4291)
     IPv6Network("ff00::/8"),  # multicast (RFC 4291)
 )
-"""What is not globally reachable, disjoint, in address order; `REACHABLE` and `EMBEDDED` are cut out of it."""
+"""Ranges that are not globally reachable, disjoint, in address order; `REACHABLE` and `EMBEDDED` are exceptions."""
 
 REACHABLE: tuple[Network, ...] = (
     IPv4Network("192.0.0.9/32"),  # Port Control Protocol anycast (RFC 7723)
@@ -64,49 +64,49 @@ REACHABLE: tuple[Network, ...] = (
     IPv6Network("2001:20::/28"),  # ORCHIDv2 (RFC 7343)
     IPv6Network("2001:30::/28"),  # drone remote identification (RFC 9374)
 )
-"""The globally reachable exceptions inside `SPECIAL`, in address order: ordinary addresses."""
+"""The globally reachable exceptions inside `SPECIAL`, in address order; they are ordinary addresses."""
 
 EMBEDDED: Mapping[str, IPv6Network] = {
     "6to4": IPv6Network("2002::/16"),  # RFC 3056
     "teredo": IPv6Network("2001::/32"),  # RFC 4380; inside 2001::/23
     "nat64": IPv6Network("64:ff9b::/96"),  # RFC 6052
-    "mapped": IPv6Network("::ffff:0:0/96"),  # RFC 4291; the registry calls it not reachable, as it is no wire format
+    "mapped": IPv6Network("::ffff:0:0/96"),  # RFC 4291; the registry says not reachable, as it is no wire format
 }
-"""IPv6 that holds an IPv4 address and is judged by that one; the keys are the values of `ruleset.model.Embedding`."""
+"""IPv6 ranges that embed an IPv4 address, which is judged instead; the keys are those of `ruleset.model.Embedding`."""
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""IPv6 outside of it that neither `SPECIAL` nor `EMBEDDED` names is of unknown region (::/96 too), not special."""
+"""IPv6 outside of this, in neither `SPECIAL` nor `EMBEDDED`, has an unknown region (also ::/96) and is not special."""
 
 
 def is_special(address: IPv4Address | IPv6Address) -> bool:
-    """Whether the address, as it stands, is special; an address that embeds another one never is."""
+    """Return whether the address, as written, is special; an IPv6 address that embeds IPv4 never is."""
     value, version = int(address), address.version
     return _holds(_SPECIAL_RANGES[version], value) and not _holds(_EXEMPT_RANGES[version], value)
 
 
 @cache
 def special_spans(version: int) -> Spans:
-    """All special addresses of a family."""
+    """Return all special addresses of a family."""
     return without(spans(SPECIAL, version), spans(_EXEMPT, version))
 
 
 @cache
 def public_spans(version: int) -> Spans:
-    """All addresses of a family that a host on the internet can have: neither special nor with an IPv4 one inside."""
+    """Return all addresses that a host on the internet can have: not special, and not embedding IPv4."""
     everything = IPv4Network("0.0.0.0/0") if version == 4 else GLOBAL_UNICAST
     embedded = spans(EMBEDDED.values(), version)
     return without(without(spans([everything], version), special_spans(version)), embedded)
 
 
 def special_inside(network: Network) -> Network | None:
-    """The first of `SPECIAL` that has at least one special address in common with the network, else None."""
+    """Return the first of `SPECIAL` that shares a special address with the network, else None."""
     if any(_inside(network, exempt) for exempt in _EXEMPT):
         return None
     return next((special for special in SPECIAL if _overlap(network, special)), None)
 
 
 def embedded_inside(network: Network) -> str | None:
-    """The name of the first of `EMBEDDED` that overlaps the network, else None."""
+    """Return the name of the first of `EMBEDDED` that overlaps the network, else None."""
     return next((name for name, embedded in EMBEDDED.items() if _overlap(network, embedded)), None)
 
 
@@ -128,7 +128,7 @@ def _ranges(networks: Iterable[Network], version: int) -> tuple[tuple[int, int],
     return tuple((int(n.network_address), int(n.broadcast_address)) for n in networks if n.version == version)
 
 
-# Neighbours joined, so that a network that consists of two exceptions is found to lie inside one.
+# Adjacent exceptions are joined, so that a network that consists of two exceptions lies inside one.
 _EXEMPT: tuple[Network, ...] = (
     *collapse_addresses(n for n in REACHABLE if isinstance(n, IPv4Network)),
     *collapse_addresses([*(n for n in REACHABLE if isinstance(n, IPv6Network)), *EMBEDDED.values()]),

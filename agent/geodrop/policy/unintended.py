@@ -1,4 +1,4 @@
-"""What a policy says that is allowed and hardly meant: a warning for each, with what to write instead."""
+"""Warn of parts of a valid policy that are probably not intended, and say what to write instead."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ TCP, UDP = 6, 17
 MAX_NAMED = 5
 
 EPHEMERAL = (32_768, 60_999)
-"""The ports that Linux takes for connections of its own, so those that answers come to; unless somebody set others."""
+"""The local ports of outgoing connections on Linux by default (ip_local_port_range), where answers arrive."""
 
 
 def check_intent(policy: Policy, origins: Origins, report: ProblemReport) -> None:
-    """Warn of what was hardly meant, in a policy without errors."""
+    """Warn of what is probably not intended, in a policy without errors."""
     prefixes = _Prefixes(policy)
     _check_never_drop(policy, origins, report)
     for service in policy.services:
@@ -45,7 +45,7 @@ def check_intent(policy: Policy, origins: Origins, report: ProblemReport) -> Non
 
 
 class _Held(NamedTuple):
-    """The addresses of a line or list by family, and the prefixes in it that hold special ones not exempted."""
+    """The addresses of a line by family, and its prefixes with special addresses that never_drop does not hold."""
 
     spans: dict[int, Spans]
     special: list[Network]
@@ -55,7 +55,7 @@ class _Held(NamedTuple):
 
 
 class _Prefixes:
-    """What lines hold, found once for each: a list may have millions of prefixes, and be named by every service."""
+    """The addresses of lines, computed once for each: a list may have millions of prefixes, and be in every service."""
 
     def __init__(self, policy: Policy) -> None:
         never = policy.never_drop.prefixes
@@ -64,7 +64,7 @@ class _Prefixes:
         self._known: dict[tuple[LineKind, str], _Held] = {}
 
     def of(self, lines: Iterable[Line]) -> Iterator[tuple[Line, _Held]]:
-        """The lines of prefixes and lists, groups opened."""
+        """Yield the lines that are prefixes and lists, also those in groups, with their addresses."""
         for _, member in open_groups(self._policy.groups, lines):
             if member.kind in (LineKind.PREFIX, LineKind.LIST):
                 key = member.kind, member.name
@@ -79,10 +79,10 @@ class _Prefixes:
 
 
 def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: ProblemReport) -> None:
-    """Special addresses pass unless a prefix says otherwise: neighbours, load balancers and monitoring have them."""
+    """Warn of denied special addresses: neighbours, load balancers and monitoring use them; by default they pass."""
     members = list(prefixes.of(lines))
     if any(_is_everything(family, [held.spans[family] for _, held in members]) for family in FAMILIES):
-        return  # the other warning says more
+        return  # _check_everything warns of these lines, and says more
     for member, held in members:
         if not held.special:
             continue
@@ -91,14 +91,14 @@ def _check_special(prefixes: _Prefixes, lines: Iterable[Line], report: ProblemRe
         report.warning(
             member.place,
             f"{member.text} holds special addresses{which}, where health checks and neighbours are, and which pass "
-            "where no line names them; take them out, or put what must pass into prefixes of never_drop",
+            "if no line names them; take them out, or put what must pass into prefixes of never_drop",
         )
 
 
 def _check_everything(
     prefixes: _Prefixes, service: Service, verdict: Verdict, origins: Origins, report: ProblemReport
 ) -> None:
-    """A prefix is asked before any region, so those that hold everything leave nothing to the lines beside them."""
+    """Warn of prefixes that hold every address: they decide before regions, so no other line has an effect."""
     key, lines = ("deny", service.deny) if verdict is Verdict.DROP else ("allow", service.allow)
     members = list(prefixes.of(lines))
     effect = f"service {shown(service.name)} {verdict}s all of it, whatever the region"
@@ -113,7 +113,7 @@ def _check_everything(
 
 
 def _check_never_drop(policy: Policy, origins: Origins, report: ProblemReport) -> None:
-    """What is never dropped is no service's business."""
+    """Warn of a never_drop that holds every address: then no service drops anything."""
     for family in FAMILIES:
         if origins.never_drop and _is_everything(family, [spans(policy.never_drop.prefixes, family)]):
             message = (
@@ -123,7 +123,7 @@ def _check_never_drop(policy: Policy, origins: Origins, report: ProblemReport) -
 
 
 def _check_never_judged(policy: Policy, service: Service, origins: Origins, report: ProblemReport) -> None:
-    """Ports that are written out for a service, and accepted before it is asked; tcp/22 where nothing else is said."""
+    """Warn of a service's ports that never_drop accepts first; without a never_drop key that is tcp/22."""
     passed = [
         f"{word}/{low}" + (f"-{high}" if high > low else "")
         for word, ports, never in (
@@ -134,9 +134,7 @@ def _check_never_judged(policy: Policy, service: Service, origins: Origins, repo
         if not without(((low, high),), never)
     ]
     if passed:
-        by = (
-            "never_drop" if origins.never_drop else "never_drop, which is  ports: {tcp: [22]}  where it is not written,"
-        )
+        by = "never_drop" if origins.never_drop else "never_drop, which is  ports: {tcp: [22]}  if it is not written,"
         report.warning(
             origins.of(service, "match"),
             f"{by} accepts {', '.join(passed)} before service {shown(service.name)} is asked, so it drops nothing "
@@ -145,7 +143,7 @@ def _check_never_judged(policy: Policy, service: Service, origins: Origins, repo
 
 
 def _check_nobody(policy: Policy, service: Service, origins: Origins, report: ProblemReport) -> None:
-    """What `allow` leads to is nothing: nobody gets in. Two verdicts and no line beside them say just that."""
+    """Warn of a service that allows nothing, unless both verdicts deny and there are no allow and deny lines."""
     if service.unknown is Verdict.DROP and not origins.services[service.name].values.keys() & {"allow", "deny"}:
         return
     for _, member in open_groups(policy.groups, service.allow):
@@ -161,14 +159,14 @@ def _check_nobody(policy: Policy, service: Service, origins: Origins, report: Pr
 
 @dataclass(frozen=True, slots=True)
 class _Answers:
-    """Answers to what the host itself asks: of what, and how to keep them."""
+    """Answers to the host's own requests: what they answer, and what to write to let them in."""
 
     what: str
     keep: str
 
 
 def _check_replies(policy: Policy, service: Service, origins: Origins, report: ProblemReport) -> None:
-    """A service that is not limited to ports also takes the answers to what this host asks, from wherever they come."""
+    """Warn of a service that is not limited to ports and so drops answers to this host's own requests."""
     lost = []
     if _takes_answers(service, TCP, service.match.ports.tcp) and service.established is Established.CUT:
         lost.append(_Answers("its own TCP connections", "established: keep"))
@@ -191,7 +189,7 @@ def _takes_answers(service: Service, protocol: int, ports: Spans) -> bool:
 
 
 def _check_unused_groups(policy: Policy, origins: Origins, report: ProblemReport) -> None:
-    """One line for all: those that no line names, and how many others they hold."""
+    """Warn once of all unused groups: name those that no line names, and count the groups inside them."""
     used = {line.name for line in _reached(policy) if line.kind is LineKind.GROUP}
     unused = [name for name in policy.groups if name not in used]
     inner = {line.name for name in unused for line in policy.groups[name] if line.kind is LineKind.GROUP}
@@ -214,7 +212,7 @@ def _check_unused_lists(policy: Policy, report: ProblemReport) -> None:
 
 
 def _reached(policy: Policy) -> Iterator[Line]:
-    """Every line that a service leads to, groups themselves among them."""
+    """Yield every line that a service leads to, including the lines that name groups."""
     pending = [line for service in policy.services for line in (*service.allow, *service.deny)]
     opened: set[str] = set()
     while pending:
@@ -232,8 +230,8 @@ def _named(word: str, names: list[str]) -> str:
 
 
 def _is_everything(family: int, parts: Iterable[Spans]) -> bool:
-    """Whether parts hold every address of a family that a host on the internet can have."""
+    """Return whether parts hold every address of a family that a host on the internet can have."""
     public, parts = public_spans(family), list(parts)
-    if sum(map(size, parts)) < size(public):  # so for nearly every policy, and quickly
+    if sum(map(size, parts)) < size(public):  # a quick answer for nearly every policy
         return False
     return not without(public, merged(span for part in parts for span in part))

@@ -1,6 +1,6 @@
-"""Single values: what the text of a scalar means. Pure functions that raise UnreadableError.
+"""Parse the text of single values. The functions are pure and raise UnreadableError.
 
-Its message is for people: the second half of a sentence: what is wrong with the text, and what to write.
+The error's message completes a sentence: what is wrong with the text, and what to write.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 PREFIX = re.compile(r"([0-9A-Fa-f:.]+)(?:/(0|[1-9][0-9]{0,2}))?")
-"""Stricter than `ipaddress`, which also takes netmasks, zones (%eth0) and leading zeros."""
+"""Stricter than `ipaddress`, which also accepts netmasks, zones (%eth0) and leading zeros."""
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
@@ -55,7 +55,7 @@ _LAST_START = datetime(2262, 1, 1, tzinfo=UTC)
 
 
 def parse_name(text: str) -> str:
-    """The name of a service, group or list."""
+    """Return the name of a service, group or list."""
     if NAME.fullmatch(text):
         return text
     better = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).strip("-")
@@ -64,7 +64,7 @@ def parse_name(text: str) -> str:
 
 
 def parse_prefix(text: str) -> Network:
-    """A prefix, or an address, which is its own /32 or /128. List files have hundreds of thousands of them."""
+    """Return a prefix; an address gives its /32 or /128. Fast, because list files have hundreds of thousands."""
     match = PREFIX.fullmatch(text)
     if not match:
         hint = "; ranges (a-b) can stand in list files only" if re.match(r"[0-9A-Fa-f:.]+\s*-", text) else ""
@@ -85,16 +85,16 @@ def _not_prefix(text: str, address: str) -> str:
         network = IPv6Network(text, strict=False) if ":" in address else IPv4Network(text, strict=False)
     except ValueError as error:
         return f"{shown(text)} is not a prefix or an address ({error}); write one such as 198.51.100.0/24"
-    return f"{text} has bits set behind its length; write {network}, or {address} for that address alone"
+    return f"{text} has bits set after its prefix length; write {network}, or {address} for that address alone"
 
 
 def parse_address(text: str) -> IPv4Address | IPv6Address:
-    """An address without a zone; raises ValueError."""
+    """Return an address without a zone. Raises ValueError."""
     return IPv6Address(text) if ":" in text else IPv4Address(text)
 
 
 def parse_ports(text: str) -> tuple[int, int]:
-    """A port or a range of ports such as 8000-8099, first and last."""
+    """Return first and last port of a range such as 8000-8099, or of a single port."""
     first, dash, last = text.partition("-")
     if not _NUMBER.fullmatch(first) or (dash and not _NUMBER.fullmatch(last)):
         raise UnreadableError(f"{shown(text)} is not a port; write a number such as 443, or a range such as 8000-8099")
@@ -107,7 +107,7 @@ def parse_ports(text: str) -> tuple[int, int]:
 
 
 def merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
-    """Inclusive ranges sorted, and joined where they overlap or touch."""
+    """Return inclusive ranges sorted, with overlapping and adjacent ranges joined."""
     result: list[tuple[int, int]] = []
     for low, high in sorted(ranges):
         if result and low <= result[-1][1] + 1:
@@ -118,7 +118,7 @@ def merged(ranges: Iterable[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
 
 
 def parse_protocol(text: str) -> tuple[int, ...]:
-    """The IP protocol numbers of a name (icmp has two) or number."""
+    """Return the IP protocol numbers of a name (icmp has two) or number."""
     if text in PROTOCOLS:
         return PROTOCOLS[text]
     if _NUMBER.fullmatch(text) and int(text) <= 255:
@@ -132,7 +132,7 @@ def parse_protocol(text: str) -> tuple[int, ...]:
 
 
 def parse_verdict(text: str) -> Verdict:
-    """Allow or deny."""
+    """Return the verdict of "allow" or "deny"."""
     if text in VERDICTS:
         return VERDICTS[text]
     meant = {"accept": "allow", "pass": "allow", "permit": "allow", "drop": "deny", "block": "deny", "reject": "deny"}
@@ -144,7 +144,7 @@ VERDICTS: Mapping[str, Verdict] = {"allow": Verdict.ACCEPT, "deny": Verdict.DROP
 
 
 def parse_start(text: str) -> datetime:
-    """A moment, in UTC. RFC 3339 and what else of ISO 8601 `datetime` reads, but never without a zone."""
+    """Return a moment in UTC, from RFC 3339 or any ISO 8601 that `datetime` reads, but never without a zone."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -159,7 +159,7 @@ def parse_start(text: str) -> datetime:
 
 
 def parse_duration(text: str) -> timedelta:
-    """A number with a unit: m, h, d or w."""
+    """Return the duration of a number with a unit: m, h, d or w."""
     match = _DURATION.fullmatch(text)
     if not match:
         raise UnreadableError(f"{shown(text)} is not a duration; write a number and m, h, d or w, such as 45d")
@@ -167,7 +167,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def parse_percent(text: str) -> float:
-    """A share between 0% and 100%, as 0.0 to 1.0."""
+    """Return a share between 0% and 100%, as 0.0 to 1.0."""
     match = _PERCENT.fullmatch(text)
     if not match or float(match[1]) > 100:
         raise UnreadableError(f"{shown(text)} is not a share; write one from 0% to 100%, such as 5%")
@@ -175,7 +175,7 @@ def parse_percent(text: str) -> float:
 
 
 def parse_file(text: str) -> str:
-    """The name of a list file: relative to the policy, and inside its folder."""
+    """Return the name of a list file, which must be relative and inside the policy's folder."""
     if text.startswith("/"):
         raise UnreadableError(
             f"{shown(text)} is absolute; list files lie in the policy's folder: write a relative name"

@@ -1,1 +1,1 @@
-"""The ruleset: one immutable file between compile and dataplane. Standard library only, since root reads it."""
+"""The ruleset: one immutable file between compile and dataplane. Root reads it: standard library only."""

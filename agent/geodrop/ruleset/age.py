@@ -1,4 +1,4 @@
-"""How old the databases are that a ruleset was compiled from."""
+"""The age of the databases that a ruleset was compiled from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ DAY = 86_400
 
 
 def too_old(meta: Meta, now: float) -> list[str]:
-    """Databases that are older than the policy allows (limits.database_age), a line each; `now` as in time.time()."""
+    """Return a line of text for each database that is older than the policy allows (limits.database_age).
+
+    `now` is in seconds since the epoch, as time.time() gives it.
+    """
     limit = meta.database_age
     if limit is None:
         return []

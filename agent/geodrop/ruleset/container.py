@@ -1,21 +1,21 @@
-r"""The ruleset file: a header, a JSON part and binary sections, all of it under one digest.
+r"""The ruleset file: a header, a JSON part and binary sections, all covered by one digest.
 
     offset  size
     0       8     magic, b"geodrop\0"
     8       4     format version, uint32 little-endian
     12      32    the digest: SHA-256 of the JSON part
     44      4     length of the JSON part in bytes, uint32 little-endian
-    48      32    the base: digest of the file that has what is left out here; zeroes where nothing is
+    48      32    the base: digest of the file that holds the sections left out here; zeroes if none are left out
     80      ...   the JSON part, UTF-8: {"meta": {...}, "sections": {name: [length, SHA-256 as hex]}}
-    ...     ...   the sections in order of their names, each at a multiple of 64 from the start of the file, zero bytes
-                  between, nothing behind the last
+    ...     ...   the sections sorted by name, each at a multiple of 64 from the start of the file, zero bytes between
+                  them, nothing after the last
 
-A file is read once, into sealed memory (ruleset.sealed), and checked and used only there. The version stands outside
-the digest so that a newer file is recognised as newer, not as damaged.
+A file is read once, into sealed memory (ruleset.sealed), and checked and used only there. The digest does not cover the
+version, so a newer file is recognised as newer, not as damaged.
 
-A *thin* file leaves out each section that its base has under the same name with the same SHA-256. The base lies beside
-it as BASE.ruleset and is not thin. The digest is that of the whole ruleset either way. So a change of a few verdicts is
-written, hashed and synced by the kilobyte, where the address space takes 25 MB.
+A *delta file* leaves out each section that its base has under the same name with the same SHA-256. The base lies beside
+it as BASE.ruleset and is not a delta file itself. In both cases the digest is that of the whole ruleset. So a change of
+a few verdicts writes, hashes and syncs kilobytes, while the address space takes 25 MB.
 """
 
 from __future__ import annotations
@@ -48,27 +48,28 @@ NO_BASE = bytes(32)
 ALIGNMENT = 64
 MAX_SIZE = 1 << 30
 PIECE = 1 << 17
-THIN = 4
-"""A file is only made thin if that leaves out all but one in so many bytes: each base is one more file to lose."""
+DELTA = 4
+"""A delta file is only written if it holds at most one byte in DELTA: each base is one more file that can be lost."""
 
-SETTLED = 1.0
-"""Seconds after which a file that is written to again is sure to show another time."""
+MIN_AGE = 1.0
+"""Seconds after which another write to a file is certain to change its timestamps."""
 
 BOUNDS = Bounds(size=24 << 20, values=2_000_000)
-"""Of the JSON part: two million values take 70 to 190 MB of memory. The bundled database makes 43 KB and 2,900."""
+"""Bounds of the JSON part. Two million values take 70 to 190 MB of memory; the bundled database makes 43 KB and 2,900.
+"""
 
 _opened: dict[tuple[int, ...], Container] = {}
-"""Files that this process has read and found right, by what tells them from every other; see `_identity`."""
+"""Files that this process has read and verified, by their identity (see `_identity`)."""
 
 MAX_SECTIONS = 8_192
 MAX_OPENED = 2
-"""The one in force, and its base where it is thin: 26 MB together where all the world's addresses are in it."""
+"""The ruleset in force, and its base if it is a delta file: together 26 MB with all the world's addresses."""
 
 NEXT_STEP = "copy or compile it again"
 
 
 class Section(NamedTuple):
-    """What the JSON part says of a section."""
+    """Length in bytes and SHA-256 as hex of a section, from the JSON part."""
 
     length: int
     sha256: str
@@ -76,9 +77,9 @@ class Section(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """A verified file: `meta` decoded, `sections` as read-only views, `digest` as hex; `base` is that of a thin one.
+    """A verified file: `meta` decoded, `sections` as read-only views, `digest` as hex; `base` if it is a delta file.
 
-    `memory` is what the file itself held, None for one that never was a file.
+    `memory` is the content of the file itself; None for a ruleset that never was a file.
     """
 
     digest: str
@@ -90,24 +91,24 @@ class Container:
 
     @property
     def whole(self) -> Container:
-        """The file that has every section, which another may have for its base."""
+        """The file that has every section, which a delta file may use as its base."""
         return self.base or self
 
     def memories(self) -> Iterator[Sealed]:
-        """What was read: the file, and its base where it is thin; nothing for one that never was a file."""
+        """Yield the memory of the file, then of its base if it is a delta file; nothing if it never was a file."""
         yield from (one.memory for one in (self, self.base) if one and one.memory)
 
 
 def pack(meta: Mapping[str, Any], sections: Mapping[str, Content], base: Container | None = None) -> bytes:
-    """Lay out a file. The same arguments give the same bytes: keys are sorted, nothing is added.
+    """Return the bytes of a file. The same arguments give the same bytes: keys are sorted, nothing is added.
 
-    Given a `base` (which must be whole) the file is thin, if that is worth it.
+    Given a `base` (which must be whole), write a delta file if that saves enough (see DELTA).
     """
     table = {name: _described(name, sections[name], base) for name in sorted(sections)}
     content = {"meta": meta, "sections": table}
     written = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     own = _own(table, base)
-    if base and THIN * sum(table[name].length for name in own) > sum(section.length for section in table.values()):
+    if base and DELTA * sum(table[name].length for name in own) > sum(section.length for section in table.values()):
         base, own = None, list(table)
     reference = bytes.fromhex(base.digest) if base else NO_BASE
     parts = [HEADER.pack(MAGIC, VERSION, hashlib.sha256(written).digest(), len(written), reference), written]
@@ -119,19 +120,22 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, Content], base: Contain
 
 
 def digest_of(data: bytes) -> str:
-    """The digest that `pack` has put into a file, as hex."""
+    """Return the digest, as hex, that `pack` has put into a file."""
     digest: bytes = HEADER.unpack_from(data)[2]
     return digest.hex()
 
 
 def meta_of(data: bytes) -> object:
-    """What the JSON part says in a file that `pack` has made, as a reader will get it; raises Invalid."""
+    """Return the meta part of a file that `pack` has made, as a reader will get it. Raises Invalid."""
     length: int = HEADER.unpack_from(data)[3]
     return CONTENT(decode(data[HEADER.size : HEADER.size + length], BOUNDS))[0]
 
 
 def unpack(data: Content, name: str, base: Container | None = None) -> Container:
-    """Check a whole file in memory and open it; raises DataError, naming it, if it is not exactly what `pack` wrote."""
+    """Check a whole file in memory and open it.
+
+    Raises DataError with `name` if the data is not exactly what `pack` wrote.
+    """
     with io.BytesIO(data) as file:
         start = _Start.read(file, name)
         base = _fitting(start, base, name)
@@ -140,12 +144,15 @@ def unpack(data: Content, name: str, base: Container | None = None) -> Container
 
 
 def open_file(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Container:
-    """Read a file and check it; raises DataError. The base of a thin one is beside it, or else in `folder`."""
+    """Read a file and check it. Raises DataError. The base of a delta file lies beside it, or in `folder`."""
     return _open_path(path, lambda reference: _open_path(_base_path(path, folder, reference), _no_base))
 
 
 def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
-    """The same for one that is open, followed by its base if it is thin; they stay open."""
+    """Read and check an open file; a delta file's descriptor is followed by its base's. Raises DataError.
+
+    The descriptors stay open.
+    """
     if not descriptors:
         raise DataError(f"{name}: missing", "compile it again")
     own, *others = descriptors
@@ -156,9 +163,10 @@ def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
 
 
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
-    """Where the base of a thin file is, which need not exist; "" if it needs none, or is no ruleset. As `open_file`.
+    """Return where `open_file` looks for the base of a delta file; the base need not exist.
 
-    Raises OSError where that cannot be told.
+    Returns "" if the file needs no base, is missing, too short or not a regular file. Raises OSError if it cannot be
+    read.
     """
     header = b""
     with Excused(errno.ENOENT, errno.EINVAL), open(open_regular(path), "rb") as file:
@@ -180,7 +188,7 @@ def _open_path(path: str | os.PathLike[str], base: Callable[[str], Container | N
 
 
 def _no_base(_: str) -> None:
-    """A base has none itself."""
+    """Find no base: a base has none itself."""
 
 
 def _base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None, reference: str) -> str:
@@ -190,10 +198,10 @@ def _base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | No
 
 
 def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -> Container:
-    """Read an open file, and through `base` the one that it needs, and check both; raises DataError and OSError.
+    """Read an open file, get the base that it needs from `base`, and check both. Raises DataError and OSError.
 
-    Digests are taken by reading, not through a mapping: what is only hashed then never counts as our memory. A file
-    that this process has found right, and that nobody has touched since, is not read again.
+    Digests are computed with read(), not through a mapping, so pages that are only hashed never count as our memory. A
+    file that this process has verified, and that has not changed since, is not read again.
     """
     identity = _identity(descriptor)
     if identity in _opened:
@@ -211,16 +219,16 @@ def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -
 
 
 def _fitting(start: _Start, base: Container | None, name: str) -> Container | None:
-    """The base, for a thin file; raises DataError if it is not the one that it needs."""
+    """Return the base of a delta file, None for a whole file. Raises DataError if it is not the base that it names."""
     if not start.base:
         return None
     if base is None or base.digest != start.base or base.base:
-        raise DataError(f"{name}: what it is based on is missing", "compile it again")
+        raise DataError(f"{name}: the ruleset file it is based on is missing", "compile it again")
     return base
 
 
 class _Start(NamedTuple):
-    """Header and JSON part, verified; `size` is that of the whole file, `base` is "" where it is not thin."""
+    """Verified header and JSON part. `size` is that of the whole file; `base` is a digest, "" unless a delta file."""
 
     digest: str
     base: str
@@ -231,7 +239,10 @@ class _Start(NamedTuple):
 
     @classmethod
     def read(cls, file: IO[bytes], name: str) -> _Start:
-        """Raises DataError. What is inside is what some geodrop wrote; it is checked all the same: root reads this."""
+        """Read and check the start of a file. Raises DataError.
+
+        The content was written by some geodrop, and is checked nevertheless, because root reads it.
+        """
         size = file.seek(0, os.SEEK_END)
         if size > MAX_SIZE:
             raise DataError(f"{name}: larger than any ruleset ({size:,} bytes)", NEXT_STEP)
@@ -268,7 +279,7 @@ def _altered(name: str) -> DataError:
 
 
 def _check_sections(file: IO[bytes], start: _Start, base: Container | None, name: str) -> None:
-    """Every byte behind the JSON part; raises DataError."""
+    """Check every byte after the JSON part. Raises DataError."""
     end = file.seek(HEADER.size + start.length)
     piece = bytearray(PIECE)
     for section, first, stop in _places(start.table, _own(start.table, base), start.length):
@@ -293,14 +304,17 @@ def _open(view: memoryview, start: _Start, base: Container | None, memory: Seale
 
 
 def _described(name: str, content: Content, base: Container | None) -> Section:
-    """Comparing is quicker than hashing, and most of what a base has stays."""
+    # Comparing is quicker than hashing, and most sections of a base stay the same.
     if base and name in base.table and same_bytes(content, base.sections[name]):
         return base.table[name]
     return Section(len(content), hashlib.sha256(content).hexdigest())
 
 
 def same_bytes(content: Content, view: memoryview) -> bool:
-    """Whether they are equal, without a copy and without an object for each byte, as comparing views would make."""
+    """Return whether content and view are equal, without a copy.
+
+    Comparing two views would make an object for each byte.
+    """
     if content is view:
         return True
     if not isinstance(content, bytes):
@@ -309,12 +323,12 @@ def same_bytes(content: Content, view: memoryview) -> bool:
 
 
 def _own(table: Mapping[str, Section], base: Container | None) -> list[str]:
-    """The sections that a file has itself, in order."""
+    """Return the names of the sections that the file holds itself, sorted."""
     return [name for name in sorted(table) if base is None or base.table.get(name) != table[name]]
 
 
 def _places(table: Mapping[str, Section], own: list[str], length: int) -> Iterator[tuple[str, int, int]]:
-    """Where its own sections start and stop in a file; `length` is that of the JSON part."""
+    """Yield name, start and stop offset of the file's own sections; `length` is that of the JSON part."""
     stop = HEADER.size + length
     for name in own:
         start = -(-stop // ALIGNMENT) * ALIGNMENT
@@ -323,14 +337,14 @@ def _places(table: Mapping[str, Section], own: list[str], length: int) -> Iterat
 
 
 def _identity(descriptor: int) -> tuple[int, ...]:
-    """What differs for another file, and for this one once it was written to."""
+    """Return a key that differs for another file, and for this file after a write."""
     found = os.fstat(descriptor)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _remember(identity: tuple[int, ...], opened: Container) -> None:
-    # Time moves in ticks: of a file that has just been written the next write may leave all of this the same.
-    if identity[-1] / 1e9 < time.time() - SETTLED:
+    # File times advance in ticks: a second write shortly after the first may leave the identity unchanged.
+    if identity[-1] / 1e9 < time.time() - MIN_AGE:
         while len(_opened) >= MAX_OPENED:
             del _opened[next(iter(_opened))]
         _opened[identity] = opened
@@ -351,4 +365,4 @@ _SHA256 = text(64, re.compile("[0-9a-f]{64}"))
 CONTENT: Field[tuple[object, Mapping[str, Section]]] = record(
     _content, meta=anything, sections=mapping(text(64, re.compile("[a-z0-9_/-]+")), _section, MAX_SECTIONS)
 )
-"""The JSON part, but for what ruleset.schema says of it."""
+"""The JSON part; `meta` is decoded later, by ruleset.schema."""

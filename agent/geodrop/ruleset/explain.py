@@ -1,4 +1,4 @@
-"""Why an address is accepted or dropped, from a ruleset alone: no database, no kernel, no numpy."""
+"""Explain why an address is accepted or dropped, from a ruleset alone: no database, no kernel, no numpy."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ SCHEMA = 2
 class Explanation:
     """The answer for one address and service.
 
-    `would_drop` is what the ladder says, `verdict` what happens at the time asked for, in the service's effective
-    `mode`; before `starts` it drops nothing. `place` is the file and line of the policy that decide. `zone` is the zone
-    of the address as written; an `embedded` IPv4 address was judged in its place.
+    `would_drop` is the result of the ladder; `verdict` is what happens at the time asked for, in the service's
+    effective `mode`. Before `starts` a service drops nothing. `place` is the file and line of the policy that decide.
+    `zone` is the zone of the address as written; if `embedded` is set, that IPv4 address was judged instead.
     """
 
     address: str
@@ -43,7 +43,7 @@ class Explanation:
     embedded: str | None = None
 
     def as_json(self, asked: Question, piece: Piece) -> dict[str, Any]:
-        """One object of `explain --json`: what was `asked`, and how many addresses of it are judged as this one is."""
+        """Return one object of `explain --json`, with the question and how many of its addresses are judged alike."""
         return {
             "schema": SCHEMA,
             "asked": asked.text,
@@ -64,7 +64,7 @@ class Explanation:
 
 
 def not_answered(text: str, failure: DataError) -> dict[str, Any]:
-    """The object of `explain --json` for what is neither an address nor a prefix."""
+    """Return the object of `explain --json` for a text that is neither an address nor a prefix."""
     return {
         "schema": SCHEMA,
         "asked": text,
@@ -75,12 +75,12 @@ def not_answered(text: str, failure: DataError) -> dict[str, Any]:
 
 
 def effective_mode(service: ServiceSpec, now: float, *, paused: bool = False) -> str:
-    """Monitor if paused, before `starts` (seconds since the epoch), or by `mode: monitor`."""
+    """Return "monitor" if paused, before `starts` (seconds since the epoch) or with `mode: monitor`, else "enforce"."""
     return "monitor" if paused or _waits(service, now) else service.mode
 
 
 def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = False) -> Iterator[Explanation]:
-    """One explanation a service, in the policy's order. `now` in seconds since the epoch."""
+    """Yield one explanation for each service, in the policy's order. `now` is in seconds since the epoch."""
     zone = ruleset.zone_at(address)
     for number, service in enumerate(ruleset.meta.services):
         judged, embedded = zone, None
@@ -113,7 +113,7 @@ def _waits(service: ServiceSpec, now: float) -> bool:
 
 
 def _starts(service: ServiceSpec, now: float) -> str | None:
-    """Until when nothing is dropped that would be; where the mode is monitor, that is not until anything."""
+    """Return when the service begins to drop; None if it has begun, or if `mode: monitor` means that it never does."""
     if service.starts is None or not _waits(service, now) or service.mode == "monitor":
         return None
     return utc.moment(service.starts)
@@ -121,5 +121,5 @@ def _starts(service: ServiceSpec, now: float) -> str | None:
 
 def _region(ruleset: Ruleset, zone: int, *, embedded: bool) -> str | None:
     described = ruleset.meta.zones[zone]
-    # A special address inside an IPv6 one is nowhere: it counts as unknown.
+    # A special IPv4 address embedded in an IPv6 address belongs to no region: it counts as unknown.
     return "unknown" if embedded and described.special else described.region

@@ -1,6 +1,6 @@
-"""What `explain` says to a person, from the objects of `explain --json`: verdict, deciding line, and what to change.
+"""The text output of `explain`, from the objects of `explain --json`: verdict, deciding line, and what to change.
 
-Every line begins with a word, its verdict or what it is about, and then the text from column 8 on.
+Every line begins with one word, the verdict or the topic; the text follows from column 8 on.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     Answer = Mapping[str, Any]
 
 MARGIN = 8
-"""Columns of the word in front of a text."""
+"""Width in columns of the first word."""
 
 
 def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, then: bool = False) -> Iterator[str]:
-    """The lines for answers in their order. `several`: what was asked stands above each; `verbose`: how it came.
+    """Yield the lines for answers, in their order.
 
-    `then`: they are as of another time than now, which is all that the kernel can tell of.
+    `several`: print each question above its answers. `verbose`: add zone, rung, database record and kernel details.
+    `then`: the answers are for another time than now; the kernel can only tell about now.
     """
     for asked, group in groupby(answers, key=lambda one: one["asked"]):
         found = list(group)
@@ -37,7 +38,7 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
     said: dict[tuple[str, str], list[Answer]] = {}
     for one in found:
         verdict = "DROP" if one["verdict"] == "drop" else "ACCEPT"
-        # Of a prefix that is judged in several ways, no single line of the policy would change all of it.
+        # If a prefix is judged in several ways, no single line of the policy would change all of it.
         who = str(ip_network(asked, strict=False)) if "/" in asked else one["embedded"] or one["address"]
         change = _change(one, who) if whole else ""
         text = _reason(one, alone=whole) + (change and f"; {change}")
@@ -50,14 +51,14 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
 
 
 def _where(same: Sequence[Answer], total: int) -> str:
-    """Which addresses of a prefix are judged so."""
+    """Name an address of the prefix that is judged in this way, and how many there are."""
     count = sum(one["addresses"] or 0 for one in same)
     share = f" ({count:,} of {total:,} addresses)" if count else ""
     return f"; such as {same[0]['address']}{share}"
 
 
 def _reason(one: Answer, *, alone: bool) -> str:
-    """The line that decides, and how; `alone`: it is said of this very address."""
+    """Return which line decides, and how. `alone`: the answer is about one address only."""
     region, service, line, rung = one["region"], one["service"], one["line"], one["rung"]
     place = f"{line}, {one['place']}" if one["place"] else line
     where = f" ({one['place']})" if one["place"] else ""
@@ -80,7 +81,7 @@ def _reason(one: Answer, *, alone: bool) -> str:
 
 
 def _lets_pass(one: Answer) -> str:
-    """Why a packet passes that the ladder would drop."""
+    """Return why a packet passes that the ladder would drop; "" if it does not pass, or would not be dropped."""
     if not one["would_drop"] or one["verdict"] == "drop":
         return ""
     if one["starts"]:
@@ -89,7 +90,7 @@ def _lets_pass(one: Answer) -> str:
 
 
 def _change(one: Answer, who: str) -> str:
-    """What to write in the policy for the other verdict; empty where nothing would do."""
+    """Return what to write in the policy for the other verdict; "" if no line would change it."""
     other, mine, aim = ("allow", "deny", "let it in") if one["would_drop"] else ("deny", "allow", "drop it")
     line, rung, region = one["line"], one["rung"], one["region"]
     only = f"{other}: [{_bare(who)}]"
@@ -112,7 +113,7 @@ def _change(one: Answer, who: str) -> str:
 
 
 def _bare(who: str) -> str:
-    """IPv6 goes in quotes inside YAML's brackets."""
+    """Quote IPv6, as YAML needs it inside brackets."""
     return f'"{who}"' if ":" in who else who
 
 
@@ -124,7 +125,7 @@ def _same(line: str, who: str) -> bool:
 
 
 def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:
-    """Whether the kernel's own tables agree."""
+    """Yield whether the kernel's own tables agree."""
     wrong = []
     for one in found:
         said = one["kernel"]
@@ -138,7 +139,7 @@ def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:
 
 
 def _how(one: Answer) -> Iterator[str]:
-    """What stands behind an answer: zone, rung, database record, and where the kernel has it."""
+    """Yield the details of an answer: zone, rung, database record, and the kernel's map and element."""
     margin = " " * MARGIN
     yield f"{margin}{one['service']}: rung {one['rung']}, zone {one['zone']}, mode {one['mode']}"
     if record := one.get("record"):

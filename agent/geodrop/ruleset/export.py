@@ -1,4 +1,4 @@
-"""A ruleset for other tools: lists of prefixes, and one JSON object. In pieces, so that memory stays small."""
+"""Export a ruleset for other tools: as prefixes or as one JSON object, in pieces, so that memory use stays small."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BATCH = 1000
 
 
 def cidr(ruleset: Ruleset, service: ServiceSpec) -> Iterator[str]:
-    """What a service denies: a prefix a line, IPv4 before IPv6, in ascending order, as few as there can be."""
+    """Yield the prefixes that a service denies: one a line, IPv4 before IPv6, ascending, the fewest possible."""
     return _batches(
         f"{prefix}\n"
         for family in (4, 6)
@@ -29,7 +29,7 @@ def cidr(ruleset: Ruleset, service: ServiceSpec) -> Iterator[str]:
 
 
 def as_json(ruleset: Ruleset, services: Sequence[ServiceSpec]) -> Iterator[str]:
-    """One object: where it comes from, and of each service what it takes and what it denies."""
+    """Yield one JSON object in pieces: the ruleset's origin, and what each service takes and denies."""
     meta = ruleset.meta
     head = {
         "schema": SCHEMA,

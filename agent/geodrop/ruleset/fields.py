@@ -1,10 +1,10 @@
-"""What a JSON file may say, as a description that decodes it and checks every bound on the way.
+"""Descriptions of JSON values that decode them and check every bound on the way.
 
     INPUT = record(Input, kind=choice("policy", "list"), name=text(255), build_epoch=optional(whole(0, LAST)))
     INPUT(decode(content, Bounds(1 << 16, 1_000)))
 
-A field takes what `json` made of a value and gives what the program uses, or raises Invalid, which says where. So a
-file that somebody made to harm ends here: as too large before it is taken apart, or at the first value out of bounds.
+A field takes a value as `json` decoded it and returns the value that the program uses, or raises Invalid with the
+place. So a hostile file is refused here: as too large before it is parsed, or at the first value out of bounds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Field = Callable[[object], T]
 """Decodes one value; raises Invalid."""
 
 LAST_MOMENT = 9_214_646_400
-"""2262-01-01 in seconds since the epoch: in nanoseconds, as kernels count, 64 bits with a sign end that year."""
+"""2262-01-01 in seconds since the epoch. Kernels count nanoseconds in a signed 64-bit number, which ends that year."""
 
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _INNERMOST = re.compile(rb"[\[{][^\[\]{}]*+[\]}]")
@@ -32,20 +32,20 @@ _LONG_NUMBER = re.compile(rb"[0-9.+\-eE]{40}")
 _SHOWN = 40
 
 MAX_DEPTH = 12
-"""The ports of a service lie in the seventh list or object."""
+"""The deepest value, the ports of a service, is inside seven lists and objects."""
 
 _PRINTABLE = re.compile(r"[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufeff\ufffe\uffff]*")
 
 
 class Bounds(NamedTuple):
-    """How many bytes a JSON text may have, and how many values, which are what it needs memory for."""
+    """How many bytes and how many values a JSON text may have. The number of values determines the memory it needs."""
 
     size: int
     values: int
 
 
-class Invalid(ValueError):  # noqa: N818 - what a field raises is read as a fact about a value
-    """`what` is wrong, and `place` is the way to it: services[2].tcp[0]."""
+class Invalid(ValueError):  # noqa: N818 - the name reads as a fact about a value
+    """A value is wrong: `what` says how, `place` is the path to it, as in services[2].tcp[0]."""
 
     def __init__(self, what: str) -> None:
         super().__init__(what)
@@ -53,7 +53,7 @@ class Invalid(ValueError):  # noqa: N818 - what a field raises is read as a fact
         self.place = ""
 
     def inside(self, step: str) -> Invalid:
-        """This error, with one more step in front of its place."""
+        """Put one more step in front of the place; returns this error."""
         self.place = step + ("." if self.place and not self.place.startswith("[") else "") + self.place
         return self
 
@@ -62,10 +62,10 @@ class Invalid(ValueError):  # noqa: N818 - what a field raises is read as a fact
 
 
 def decode(content: bytes, bounds: Bounds) -> object:
-    """What a JSON text says, as dictionaries, lists and scalars; raises Invalid.
+    """Decode a JSON text to dictionaries, lists and scalars. Raises Invalid.
 
-    How much memory it takes is known before anything is made of it: strings are set aside, and what is left has a sign
-    for each value. Keys that are there twice, numbers that are none (NaN) and deep nesting are refused.
+    The memory it needs is known before it is parsed: outside of strings, each value has a comma or an opening bracket.
+    Duplicate keys, NaN and infinities, and deep nesting are refused.
     """
     if len(content) > bounds.size:
         raise Invalid(f"{len(content):,} bytes of JSON, {bounds.size:,} is the most")
@@ -99,7 +99,7 @@ def _constant(name: str) -> NoReturn:
 
 
 def shown(value: object) -> str:
-    """A value for a message: short, and without anything that a terminal obeys."""
+    """Return a value for a message: short, and without terminal control characters."""
     if isinstance(value, dict | list):
         return "a list" if isinstance(value, list) else "an object"
     text = json.dumps(value)
@@ -107,7 +107,7 @@ def shown(value: object) -> str:
 
 
 def whole(least: int, most: int) -> Field[int]:
-    """A whole number."""
+    """Return a field for a whole number."""
 
     def field(value: object) -> int:
         if type(value) is not int or not least <= value <= most:
@@ -118,7 +118,7 @@ def whole(least: int, most: int) -> Field[int]:
 
 
 def number(least: float, most: float) -> Field[float]:
-    """A number, whole or not."""
+    """Return a field for a number, whole or not."""
 
     def field(value: object) -> float:
         if type(value) not in (int, float) or not least <= value <= most:  # type: ignore[operator]
@@ -129,7 +129,7 @@ def number(least: float, most: float) -> Field[float]:
 
 
 def text(most: int, form: re.Pattern[str] = _PRINTABLE) -> Field[str]:
-    """A text of at most so many characters, all of a form; without one, nothing that a terminal obeys."""
+    """Return a field for a text of at most `most` characters that matches `form` (default: no control characters)."""
 
     def field(value: object) -> str:
         if type(value) is not str:
@@ -137,14 +137,14 @@ def text(most: int, form: re.Pattern[str] = _PRINTABLE) -> Field[str]:
         if len(value) > most:
             raise Invalid(f"a text of {len(value):,} characters, {most:,} is the most")
         if not form.fullmatch(value):
-            raise Invalid(f"{shown(value)} is not what can stand here")
+            raise Invalid(f"{shown(value)} is not allowed here")
         return value
 
     return field
 
 
 def choice(*known: str) -> Field[str]:
-    """One of some words."""
+    """Return a field for one of the `known` words."""
     words = {word: word for word in known}
 
     def field(value: object) -> str:
@@ -156,19 +156,19 @@ def choice(*known: str) -> Field[str]:
 
 
 def flag(value: object) -> bool:
-    """True or false."""
+    """Decode true or false."""
     if type(value) is not bool:
         raise Invalid(f"{shown(value)} is neither true nor false")
     return value
 
 
 def optional(field: Field[T]) -> Field[T | None]:
-    """A value or null."""
+    """Return a field for a value or null."""
     return lambda value: None if value is None else field(value)
 
 
 def listing(field: Field[T], most: int, least: int = 0) -> Field[tuple[T, ...]]:
-    """A list of values."""
+    """Return a field for a list of values."""
 
     def decode_all(value: object) -> tuple[T, ...]:
         if type(value) is not list:
@@ -186,7 +186,7 @@ def listing(field: Field[T], most: int, least: int = 0) -> Field[tuple[T, ...]]:
 
 
 def mapping(key: Field[str], field: Field[T], most: int) -> Field[dict[str, T]]:
-    """An object whose keys are data."""
+    """Return a field for an object whose keys are data."""
 
     def decode_all(value: object) -> dict[str, T]:
         if type(value) is not dict:
@@ -205,12 +205,12 @@ def mapping(key: Field[str], field: Field[T], most: int) -> Field[dict[str, T]]:
 
 
 def anything(value: object) -> object:
-    """Whatever stands there: for somebody else to look at."""
+    """Return the value unchecked: another decoder checks it."""
     return value
 
 
 def span(least: int, most: int) -> Field[tuple[int, int]]:
-    """Two whole numbers, first and last."""
+    """Return a field for two whole numbers, first and last."""
     ends = listing(whole(least, most), 2, 2)
 
     def field(value: object) -> tuple[int, int]:
@@ -225,9 +225,9 @@ def span(least: int, most: int) -> Field[tuple[int, int]]:
 def record(
     make: Callable[..., Record], optional_keys: Sequence[str] = (), *, others: bool = False, **fields: Field[Any]
 ) -> Field[Record]:
-    """An object with these keys, given to `make` by name; without the `optional_keys` where it has none of them.
+    """Return a field for an object with these keys, passed to `make` by name; `optional_keys` may be missing.
 
-    `others`: keys that are not known are left out, as what a later version added; else they are refused.
+    `others`: unknown keys are ignored, because a later version may have added them; otherwise they are refused.
     """
     wanted, left_out = set(fields), set(optional_keys)
 

@@ -1,9 +1,9 @@
-"""The ruleset of a first boot with `first_boot: closed`: no policy is known yet, so nothing new comes in.
+"""The ruleset of a first boot with `first_boot: closed`: no policy is known yet, so no new connection is let in.
 
-Dropped is what opens something from an address of the open internet: TCP without a connection, but to port 22, and UDP
-to ports below those that hosts use for their own questions. So whoever administers the host gets in, and the host still
-resolves names, tells the time and fetches what it needs to compile a policy. Special addresses, ICMP, other protocols,
-and what rung 2 lets through pass.
+It drops what opens a connection from a public address: TCP openings (SYN without ACK), except to port 22, and UDP to
+ports below the ephemeral ones. So an administrator gets in, and the host can still resolve names, set its clock and
+fetch what it needs to compile a policy. Special addresses, ICMP, other protocols and the control traffic of rung 2
+pass.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 COMPILER = "first-boot"
-"""In the place of a compiler's version: tells this ruleset from every other."""
+"""Stands in place of a compiler version and identifies this ruleset."""
 
 LAST_UDP_PORT = 32_767
-"""Linux asks from ports 32768 to 60999 (ip_local_port_range, Documentation/networking/ip-sysctl.rst)."""
+"""Linux sends queries from ports 32768 to 60999 (ip_local_port_range, Documentation/networking/ip-sysctl.rst)."""
 
 POLICY = f"""\
 version: 1
@@ -39,7 +39,7 @@ _DENIED, _SPECIAL = 0, 1
 
 
 def build_closed() -> bytes:
-    """The file; always the same bytes."""
+    """Return the bytes of the ruleset file, which are always the same."""
     service = ServiceSpec(
         name="first-boot",
         mode="enforce",
@@ -71,7 +71,7 @@ def build_closed() -> bytes:
 
 
 def is_closed(compiler: str) -> bool:
-    """Whether the ruleset of this compiler is that of a first boot."""
+    """Return whether a ruleset with this `compiler` in its meta part is the one for a first boot."""
     return compiler == COMPILER
 
 
@@ -91,7 +91,7 @@ def _sections(family: int, service: str) -> dict[str, bytes]:
 
 
 def _intervals(family: int) -> Iterator[tuple[int, int]]:
-    """Where special addresses begin and end: start and zone, merged."""
+    """Yield start and zone of the intervals of special and other addresses, merged."""
     make = IPv4Address if family == 4 else IPv6Address
     networks = [one for one in (*SPECIAL, *REACHABLE, *EMBEDDED.values()) if one.version == family]
     edges = {0} | {edge for one in networks for edge in (int(one[0]), int(one[-1]) + 1)}

@@ -1,4 +1,4 @@
-"""What the JSON part of a ruleset holds: services, zones, rows and what they point at, as typed records."""
+"""The JSON part of a ruleset as typed records: services, zones, rows and what they refer to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MAX_ZONES = 32_767
 MAX_CLASSES = 1_024
 NO_CLASS = -1
 OTHER = -2
-"""In the place of a counter class: what nftables drops without telling its region, list or prefix apart."""
+"""A pseudo counter class: packets that nftables drops without counting their region, list or prefix separately."""
 OTHER_LABEL = "other"
 
 
@@ -23,7 +23,7 @@ class Embedding(StrEnum):
     MAPPED = "mapped"  # ::ffff:0:0/96, bits 96-127 (RFC 4291)
 
     def extract(self, address: int) -> int:
-        """The IPv4 address inside the IPv6 one, both as integers."""
+        """Return the IPv4 address inside the IPv6 address, both as integers."""
         if self is Embedding.SIXTOFOUR:
             return address >> 80 & 0xFFFF_FFFF
         low = address & 0xFFFF_FFFF
@@ -34,9 +34,9 @@ class Embedding(StrEnum):
 class Row:
     """What a zone means for a service.
 
-    `verdict` is "accept", "drop", or "embedded": look the embedded IPv4 address up and take its embedded row.
+    `verdict` is "accept", "drop", or "embedded": look up the embedded IPv4 address and take its embedded row.
     `klass` is the number of the counter class. `line` is the line of the policy that decides, and `at` its number in
-    the file, from 1; 0 where no line says so.
+    the file, from 1; 0 if no line decides.
     """
 
     verdict: str
@@ -48,7 +48,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A class of addresses that the policy cannot tell apart; `region` is None where no service asks for it."""
+    """A class of addresses that the policy cannot tell apart; `region` is None if no service depends on it."""
 
     region: str | None = None
     special: bool = False
@@ -60,9 +60,9 @@ class Zone:
 class Target:
     """Where an nftables map element leads, for one service.
 
-    kind "drop": count under `klass`, maybe OTHER, and drop. "never-drop" and "special": accept on the wire
-    (counted as never_drop or accepted); embedded in IPv6 count under `klass` and drop, or accept where `klass` is
-    NO_CLASS. "embedded": look the embedded address up in the IPv4 map, by `embedding`.
+    kind "drop": count under `klass`, which may be OTHER, and drop. "never-drop" and "special": accept an address on the
+    wire (counted as never_drop or accepted); for an address embedded in IPv6, count under `klass` and drop, or accept
+    if `klass` is NO_CLASS. "embedded": extract the IPv4 address by `embedding` and look it up in the IPv4 map.
     """
 
     kind: str
@@ -74,8 +74,8 @@ class Target:
 class ServiceSpec:
     """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
 
-    `action` is "drop" or "reject". `counted` are the classes that nftables tells apart of what counts as OTHER, once
-    there is time for that.
+    `action` is "drop" or "reject". `counted` are the classes inside OTHER that nftables counts separately, once there
+    is time to build the map for them.
     """
 
     name: str
@@ -94,9 +94,10 @@ class ServiceSpec:
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What a ruleset was compiled from; `kind` is policy, database or list, `name` the file's name without folders.
+    """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
-    A list has its name as in the policy, and `prefixes` of it, ranges counted as theirs.
+    A list has its name from the policy, and the number of its `prefixes`; a range counts as the prefixes it consists
+    of.
     """
 
     kind: str
@@ -109,7 +110,7 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The JSON part. `database_age` is how old a database may be before somebody is told, in seconds."""
+    """The JSON part. `database_age` is the age in seconds from which a database is reported as too old."""
 
     compiler: str
     policy: str
@@ -124,18 +125,18 @@ class Meta:
 
     @property
     def policy_name(self) -> str:
-        """The name of the policy's file, without folders."""
+        """The name of the policy file, without folders."""
         return next((one.name for one in self.inputs if one.kind == "policy"), "policy.yaml")
 
     def label(self, klass: int) -> str | None:
-        """What a counter class is called; None for NO_CLASS."""
+        """Return the name of a counter class; None for NO_CLASS."""
         if klass < 0:
             return OTHER_LABEL if klass == OTHER else None
         return self.classes[klass]
 
 
 def meta_json(meta: Meta) -> dict[str, Any]:
-    """The JSON form of the meta part; `schema.meta_of` is its inverse."""
+    """Return the JSON form of the meta part; `schema.meta_of` is its inverse."""
     services = [_fields(service) | {"targets": [*map(_fields, service.targets)]} for service in meta.services]
     return _fields(meta) | {
         "inputs": [*map(_fields, meta.inputs)],
@@ -146,5 +147,8 @@ def meta_json(meta: Meta) -> dict[str, Any]:
 
 
 def _fields(record: Meta | ServiceSpec | Target | Input | Zone | Row) -> dict[str, Any]:
-    """One level of it: dataclasses.asdict copies every string and number, which takes several times as long."""
+    """Return one level of a record as a dictionary.
+
+    dataclasses.asdict copies every string and number, which takes several times as long.
+    """
     return {name: getattr(record, name) for name in record.__slots__}

@@ -1,4 +1,4 @@
-"""A ruleset as its readers see it: services, zones, rows (ruleset.meta), and the intervals that lead to them.
+"""A ruleset as its readers see it: services, zones and rows (ruleset.meta), and the intervals that lead to them.
 
 `compile` builds the parts and packs them; `load`, `explain`, `export` and the engines read them back here. No numpy:
 intervals are searched in place with bisect.
@@ -6,21 +6,22 @@ intervals are searched in place with bisect.
 Sections (little-endian unless said otherwise):
 
     ipv4/starts  uint32[n]   first address of each interval, ascending from 0
-    ipv4/zones   uint16[n]   its zone
+    ipv4/zones   uint16[n]   the zone of each interval
     ipv6/starts  byte[16n]   the same, big-endian addresses
     ipv6/zones   uint16[n]
-    rows         uint16[zones * services]  zone-major; a number in meta "rows": the row for the address on the wire
+    rows         uint16[zones * services]  zone-major; an index into meta "rows": the row for the address on the wire
     rows_embedded  the same for an IPv4 address embedded in an IPv6 one
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
-    nft/SERVICE/FAMILY/targets  uint16[n]  a number in the service's "targets"
-    nft/SERVICE/FAMILY/counted/starts, .../ends, .../classes   where the service has `counted`: the same columns of the
-                 map that tells these classes apart; a class is a number in `counted`
-    xdp/limit    UTF-8, in place of the others where the address space needs more than the XDP program has: what of
+    nft/SERVICE/FAMILY/targets  uint16[n]  an index into the service's "targets"
+    nft/SERVICE/FAMILY/counted/starts, .../ends, .../classes   if the service has `counted`: the same columns for the
+                 map that counts these classes separately; a class is an index into `counted`
+    xdp/limit    UTF-8, instead of the other xdp sections if the address space exceeds the XDP program's tables: which
+                 limit it exceeds
     xdp/ipv4, xdp/ipv6   uint32[65536], the roots of the XDP program's tables; bpf/layout.h has these structs
     xdp/children         entry[n], both families
     xdp/lines            line[n] and node[n], both families
-    xdp/digest           SHA-256 over the other four: rulesets that agree in it have the same tables
+    xdp/digest           SHA-256 over the other four: rulesets with equal xdp/digest have the same tables
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Ruleset:
-    """An opened ruleset file; `file` is None for one that never was in a file."""
+    """An opened ruleset; `file` is None if it was never read from a file."""
 
     digest: str
     meta: Meta
@@ -83,17 +84,20 @@ class Ruleset:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> Self:
-        """Map, check and open a file; raises DataError. `folder` has the base of a thin one, if it is not beside it."""
+        """Read, check and open a file. Raises DataError.
+
+        The base of a delta file is looked for beside it, then in `folder`.
+        """
         return cls.of(container.open_file(path, folder), str(path))
 
     @classmethod
     def unpack(cls, data: bytes, name: str) -> Self:
-        """The same from memory."""
+        """Check and open a file held in memory; `name` is for messages. Raises DataError."""
         return cls.of(container.unpack(data, name), name)
 
     @classmethod
     def of(cls, opened: container.Container, name: str) -> Self:
-        """Type the JSON part and check that all of it is within its bounds, and the sections too; raises DataError."""
+        """Decode the JSON part, and check the bounds of all its values and of the sections. Raises DataError."""
         try:
             meta = schema.meta_of(opened.meta)
             schema.check_sections(meta, opened.sections, {one: found.sha256 for one, found in opened.table.items()})
@@ -105,18 +109,18 @@ class Ruleset:
 
     @property
     def has_xdp(self) -> bool:
-        """Whether it has the tables of the xdp engine."""
+        """Whether the ruleset has the tables of the xdp engine."""
         return "xdp/lines" in self.sections
 
     @property
     def xdp_limit(self) -> str:
-        """Why it has none."""
+        """Why the ruleset has no tables of the xdp engine."""
         return self.sections.get("xdp/limit", memoryview(b"compiled without")).tobytes().decode()
 
     def paused(self, until: int) -> Self:
-        """The same ruleset, seen while it is paused: no service starts before `until`, in seconds since the epoch.
+        """Return the ruleset as it is while paused: no service starts before `until`, in seconds since the epoch.
 
-        What engines make of it ends by the kernel's clock, with nobody running.
+        An engine built from it ends the pause by the kernel's clock, without any process running.
         """
         if not until:
             return self
@@ -124,7 +128,7 @@ class Ruleset:
         return replace(self, meta=replace(self.meta, services=services))
 
     def zone_at(self, address: IPv4Address | IPv6Address) -> int:
-        """The zone of an address as it stands, embedded IPv4 not followed."""
+        """Return the zone of an address as written; an embedded IPv4 address is not followed."""
         family = address.version
         zones = self.sections[f"ipv{family}/zones"].cast("H")
         starts = self.sections[f"ipv{family}/starts"]
@@ -135,6 +139,6 @@ class Ruleset:
         return zones[at - 1]
 
     def row(self, zone: int, service: int, *, embedded: bool = False) -> Row:
-        """The row of a zone for a service, both by number."""
+        """Return the row of a zone for a service, both given by number."""
         section = self.sections["rows_embedded" if embedded else "rows"].cast("H")
         return self.meta.rows[section[zone * len(self.meta.services) + service]]

@@ -1,7 +1,7 @@
-"""What a service denies, as intervals and as prefixes, from a ruleset alone. IPv4 inside IPv6 is written out.
+"""What a service denies, as intervals and as prefixes, from a ruleset alone. IPv4 embedded in IPv6 is expanded.
 
-What the ladder says, whatever `mode` and `starts` are: zones and rows, not the maps of an engine. Everything is yielded
-in ascending order; nothing is kept.
+The source are zones and rows, not the maps of an engine: the result of the ladder, whatever `mode` and `starts` say.
+Everything is yielded in ascending order; nothing is kept in memory.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
     Interval = tuple[int, int, int]
-    """First and last address, and the counter class."""
+    """First and last address, both inclusive, and the counter class."""
 
 
 _SIXTOFOUR = 0x2002 << 112
 
 
 def denied(ruleset: Ruleset, service: ServiceSpec, family: int) -> Iterator[Interval]:
-    """The intervals of a family that a service drops, or would drop; neighbours of one counter class joined.
+    """Yield the intervals of a family that a service drops or would drop; neighbours of one counter class are joined.
 
-    Teredo is left out: the address of the client stands at the end, so what denies it is no interval (`hidden`).
+    Teredo is left out: the client's address is in the low bits, so denied clients form no intervals (see `hidden`).
     """
     return _joined(_denied(ruleset, ruleset.meta.services.index(service), family))
 
 
 def hidden(ruleset: Ruleset, service: ServiceSpec) -> bool:
-    """Whether a service denies Teredo clients, which `denied` cannot say."""
+    """Return whether a service denies Teredo clients, which `denied` leaves out."""
     number = ruleset.meta.services.index(service)
     teredo = any(
         zone.embedding == Embedding.TEREDO and ruleset.row(at, number).verdict == "embedded"
@@ -45,16 +45,16 @@ def hidden(ruleset: Ruleset, service: ServiceSpec) -> bool:
 
 
 def regardless(intervals: Iterable[Interval]) -> Iterator[Interval]:
-    """The same space with counter classes forgotten, in as few intervals as there can be."""
+    """Yield the same addresses without counter classes, in as few intervals as possible."""
     return _joined((first, last, NO_CLASS) for first, last, _ in intervals)
 
 
 def prefixes(first: int, last: int, family: int) -> Iterator[str]:
-    """An interval as the fewest prefixes, in order; 1.0.1.0/24, or 1.0.1.1/32 for a single address."""
+    """Yield the fewest prefixes that make up an interval, in order; a single address as 1.0.1.1/32."""
     bits = 8 * WIDTH[family]
     kind = socket.AF_INET if family == 4 else socket.AF_INET6
     while first <= last:
-        # As large as its first address is aligned, but no larger than what is left.
+        # A prefix is as large as the alignment of its first address allows, but no larger than what is left.
         aligned = (first & -first).bit_length() - 1 if first else bits
         size = min(aligned, (last - first + 1).bit_length() - 1)
         yield f"{socket.inet_ntop(kind, first.to_bytes(WIDTH[family], 'big'))}/{bits - size}"
@@ -62,7 +62,7 @@ def prefixes(first: int, last: int, family: int) -> Iterator[str]:
 
 
 class _Space:
-    """A family as a service sees it: intervals without gaps, each with its zone; ends inclusive."""
+    """The addresses of a family as a service sees them: intervals without gaps, each with its zone; ends inclusive."""
 
     def __init__(self, ruleset: Ruleset, service: int, family: int, *, embedded: bool = False) -> None:
         self._starts = ruleset.sections[f"ipv{family}/starts"]
@@ -72,7 +72,7 @@ class _Space:
         self.rows = [ruleset.row(zone, service, embedded=embedded) for zone in range(len(ruleset.meta.zones))]
 
     def since(self, address: int) -> Iterator[tuple[int, int, int]]:
-        """First address, last address and zone of those that do not end before an address, if they are not accepted."""
+        """Yield first address, last address and zone of each interval, from `address` on, that is not accepted."""
         passes = [row.verdict == "accept" for row in self.rows]
         begin = bisect.bisect_right(range(len(self._zones)), address, key=self._start) - 1
         for at in range(begin, len(self._zones)):
@@ -80,7 +80,7 @@ class _Space:
                 yield self._start(at), self._start(at + 1) - 1, zone
 
     def dropped(self, first: int, last: int) -> Iterator[Interval]:
-        """What is dropped by itself, from one address to another."""
+        """Yield the intervals whose own row drops and that hold an address from `first` to `last`, not clipped."""
         for start, end, zone in self.since(first):
             if start > last:
                 return
@@ -104,10 +104,10 @@ def _denied(ruleset: Ruleset, service: int, family: int) -> Iterator[Interval]:
 
 
 def _expanded(inside: _Space, first: int, last: int, embedding: Embedding) -> Iterator[Interval]:
-    """What is denied from `first` to `last`, IPv6 addresses that all hold an IPv4 one in the same way."""
+    """Yield what is denied from `first` to `last`, IPv6 addresses that all embed an IPv4 address in the same way."""
     if embedding is Embedding.TEREDO:
         return
-    # From the IPv4 address on there are bits that may be anything, and in front of it some that are the same in all.
+    # The bits after the IPv4 address may have any value; the bits in front of it are the same in all addresses.
     free = 80 if embedding is Embedding.SIXTOFOUR else 0
     base = _SIXTOFOUR if embedding is Embedding.SIXTOFOUR else first >> 32 << 32
     for start, end, klass in inside.dropped(embedding.extract(first), embedding.extract(last)):

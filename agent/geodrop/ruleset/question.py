@@ -1,4 +1,4 @@
-"""What `explain` can be asked about: an address, one with the port of a client, or a prefix, as logs have them."""
+"""What `explain` can be asked about: an address, an address with a client's port, or a prefix, as logs have them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 MAX_INTERVALS = 20_000
-"""Of a prefix; the daemon answers nobody else while it goes through them, some 20 ms."""
+"""Most intervals of a prefix. Going through them takes some 20 ms, in which the daemon answers no other request."""
 
 NEXT_STEP = "write 192.0.2.1, 192.0.2.1:443, [2001:db8::1]:443 or 192.0.2.0/24"
 
@@ -30,36 +30,36 @@ _WITH_PORT = re.compile(r"(?P<address>[0-9.]+):(?P<port>[0-9]{1,5})")
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What was asked about: the `text` as given, and the network that is meant, of one address or of more."""
+    """What was asked about: the `text` as given, and the network of one or more addresses that it means."""
 
     text: str
     network: IPv4Network | IPv6Network
 
     @property
     def single(self) -> bool:
-        """Whether it is one address."""
+        """Whether the question is about one address."""
         return self.network.prefixlen == self.network.max_prefixlen
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Addresses of what was asked about that are judged alike: one of them, and how many (None: of IPv6)."""
+    """Addresses of a question that are judged alike: one of them, and their number (None for IPv6)."""
 
     address: Address
     count: int | None
 
 
 def parse(text: str) -> Question:
-    """What a person or a log means; raises DataError."""
+    """Parse what a person types or a log contains. Raises DataError."""
     found = _BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
     try:
         if found and int(found["port"] or 0) < 1 << 16:
-            # The port is the client's own: it says nothing of the service, and no verdict goes by it.
+            # The port is the client's: it says nothing about the service, and no verdict depends on it.
             return Question(text, ip_network(ip_address(found["address"])))
         if "/" in text:
             return Question(text, ip_network(text, strict=False))
         address = ip_address(text)
-        # Behind the % is the interface of a link-local address.
+        # After the % comes the interface of a link-local address.
         plain = IPv6Address(int(address)) if isinstance(address, IPv6Address) else address
         return Question(text, ip_network(plain))
     except ValueError:
@@ -67,12 +67,12 @@ def parse(text: str) -> Question:
 
 
 def pieces(ruleset: Ruleset, asked: Question) -> list[Piece]:
-    """The parts of it that are judged alike, in the order of their first addresses; raises DataError for too many."""
+    """Return the parts of a question that are judged alike, by first address. Raises DataError for too many."""
     first, last = int(asked.network[0]), int(asked.network[-1])
     found: dict[tuple[int, int], Piece] = {}
     for zone, start, end in _intervals(ruleset, asked.network.version, first, last):
         if embedding := ruleset.meta.zones[zone].embedding:
-            # Of such addresses the one inside is judged: one for each way in which that may end.
+            # The embedded address is judged: make one piece for each zone that embedded addresses fall into.
             low, high = _held(Embedding(embedding), start, end)
             for inside, held, _ in _intervals(ruleset, 4, low, high):
                 found.setdefault((zone, inside), Piece(_holding(Embedding(embedding), start, held), None))
@@ -87,7 +87,7 @@ def pieces(ruleset: Ruleset, asked: Question) -> list[Piece]:
 
 
 def _intervals(ruleset: Ruleset, family: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
-    """Zone, first and last address of each interval in a range."""
+    """Yield zone, first and last address of each interval in a range."""
     zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
     starts = ruleset.sections[f"ipv{family}/starts"]
     words = starts.cast("I") if family == 4 else None
@@ -106,15 +106,15 @@ def _intervals(ruleset: Ruleset, family: int, first: int, last: int) -> Iterator
 
 
 def _held(embedding: Embedding, start: int, end: int) -> tuple[int, int]:
-    """The first and last IPv4 address inside the addresses of a range."""
+    """Return the first and last IPv4 address embedded in the addresses of a range."""
     if embedding is not Embedding.TEREDO:
         return embedding.extract(start), embedding.extract(end)
-    # The low 32 bits, inverted: what spans more than one value of the others has all of them.
+    # Teredo embeds in the low 32 bits, inverted: a range in which the high bits change holds every IPv4 address.
     return (embedding.extract(end), embedding.extract(start)) if start >> 32 == end >> 32 else (0, ALL_IPV4)
 
 
 def _holding(embedding: Embedding, start: int, held: int) -> Address:
-    """An address of a range, which begins at `start`, that holds this IPv4 address."""
+    """Return an address, of the range that begins at `start`, that embeds the IPv4 address `held`."""
     if embedding is Embedding.SIXTOFOUR:
         return IPv6Address(max(start, start >> 112 << 112 | held << 80))
     low = held ^ ALL_IPV4 if embedding is Embedding.TEREDO else held

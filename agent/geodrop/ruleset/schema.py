@@ -1,7 +1,7 @@
-"""What a ruleset file may say: every number, text and list of its JSON part with its bounds, and every section.
+"""The bounds of a ruleset file: of every number, text and list of its JSON part, and of every section.
 
-Whoever may write a ruleset decides who is dropped; more than that it must not be able to do. A number out of bounds is
-damage, found here and named with its place, and never something that an engine finds by what breaks.
+The author of a ruleset file decides which packets are dropped, and must not be able to do more than that. A number out
+of bounds is damage: it is found here and named with its place, before an engine could fail on it.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ if TYPE_CHECKING:
     Order = Literal["little", "big"]
 
 MAX_POLICY = 1 << 20
-"""Characters, and so lines."""
+"""Most characters of a policy, and so most lines."""
 MAX_SERVICES = 1_000
 MAX_NUMBERS = 1 << 16
-"""What a section numbers with 16 bits."""
+"""Most things that a 16-bit number in a section can refer to."""
 MAX_TARGETS = 3 * MAX_CLASSES
 MAX_INPUTS = 2_048
 
 MAX_INTERVALS, MAX_INTERVALS_IN_ALL = 1 << 20, 4 << 20
-"""Intervals of one nftables map, and of all: three times the world (350,000 in IPv4), and six services that deny
-all of it but one country. Each takes the kernel 200 to 480 bytes, twice while one generation takes over from another,
-and the units have 4 GB."""
+"""Most intervals of one nftables map, and of all maps together: three times the world (350,000 in IPv4), and six
+services that deny the whole world but one country. An interval takes 200 to 480 bytes of kernel memory, twice that
+during a switch of generations, and the systemd units are allowed 4 GB."""
 
-# bpf/layout.h and compile/xdp.py; a test compares them.
+# The same numbers are in bpf/layout.h and compile/xdp.py; a test compares them.
 ROOT_BYTES, ENTRY_BYTES, LINE_BYTES, DIGEST_BYTES = 4 << 16, 8, 64, 32
 MAX_CHILDREN, MAX_LINES = 7 << 16, 1 << 21
 MORE, WORD_LINE = 0x8000_0000, (1 << 27) - 1
@@ -87,7 +87,7 @@ def _ports(value: object) -> tuple[tuple[int, int], ...]:
     ranges = _RANGES(value)
     for at in range(1, len(ranges)):
         if ranges[at - 1][1] >= ranges[at][0]:
-            raise Invalid("is not behind the range before it").inside(f"[{at}]")
+            raise Invalid("does not come after the range before it").inside(f"[{at}]")
     return ranges
 
 
@@ -166,7 +166,7 @@ META = record(
 
 
 def meta_of(content: object) -> Meta:
-    """The JSON part, typed; what its parts say of each other fits too. Raises Invalid."""
+    """Decode the JSON part, and check that references between its parts are valid. Raises Invalid."""
     meta = META(content)
     _distinct("services", (service.name for service in meta.services))
     _distinct("classes", meta.classes)
@@ -180,7 +180,7 @@ def meta_of(content: object) -> Meta:
             if target.klass != OTHER or target.kind == "embedded":
                 _check_class(place, target.klass, meta, counts=target.kind == "drop")
             if (target.kind == "embedded") != (target.embedding is not None):
-                raise Invalid("embeds, or does not, against its kind").inside(place)
+                raise Invalid("its kind and its embedding contradict each other").inside(place)
     return meta
 
 
@@ -194,15 +194,15 @@ def _distinct(name: str, found: Iterable[str]) -> None:
 
 def _check_class(place: str, klass: int, meta: Meta, *, counts: bool) -> None:
     if not (0 if counts else NO_CLASS) <= klass < len(meta.classes):
-        raise Invalid(f"{klass} numbers no counter class").inside(f"{place}.klass")
+        raise Invalid(f"{klass} is not the number of a counter class").inside(f"{place}.klass")
 
 
 def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mapping[str, str]) -> None:
-    """That there are just the sections that the JSON part needs, and that every number in them points at something.
+    """Check that exactly the sections exist that the JSON part needs, and that every number in them is valid.
 
-    Raises Invalid. `hashes` are their SHA-256: what this process has found right under one of them is not gone through
-    again. The lines of the xdp tables are the exception: what one of them means shows only on the way to it, so the
-    program bounds what it reads there with each packet (bpf/lookup.h).
+    Raises Invalid. `hashes` are the SHA-256 of the sections: a section that this process has checked under the same
+    hash is not checked again. The lines of the xdp tables are an exception: the meaning of a line depends on the path
+    to it, so the XDP program checks bounds there with each packet (bpf/lookup.h).
     """
     check_intervals(meta, sections)
     checks = _Sections(sections, hashes)
@@ -238,11 +238,11 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
 
 
 class OversizedError(Invalid):
-    """It is whole, and more than a kernel should be given."""
+    """The ruleset is not damaged, but larger than what should be loaded into a kernel."""
 
 
 def check_intervals(meta: Meta, sections: Mapping[str, Sized]) -> None:
-    """That a kernel has room for the nftables maps; raises OversizedError."""
+    """Check that a kernel has room for the nftables maps. Raises OversizedError."""
     total = 0
     for service in meta.services:
         for family in WIDTH:
@@ -257,20 +257,20 @@ def check_intervals(meta: Meta, sections: Mapping[str, Sized]) -> None:
 
 
 _right: dict[tuple[object, ...], None] = {}
-"""What was found right: a check, its bounds, and the SHA-256 of what it was about."""
+"""Checks that passed: the check, its bounds, and the SHA-256 of the sections it was applied to."""
 
 MAX_RIGHT = 1_024
 
 
 class _Sections:
-    """Checks sections, each once; `taken` are the names of those that were."""
+    """Checks each section once; `taken` are the names of the sections checked so far."""
 
     def __init__(self, sections: Mapping[str, memoryview], hashes: Mapping[str, str]) -> None:
         self._sections, self._hashes = sections, hashes
         self.taken: set[str] = set()
 
     def check(self, check: Callable[..., None], *names: str, bounds: tuple[int, ...] = ()) -> None:
-        """Raises Invalid with the place, which is that of the first section."""
+        """Apply a check to sections. Raises Invalid; its place is the first of `names`."""
         for name in names:
             if name not in self._sections:
                 raise Invalid("is missing").inside(name)
@@ -288,7 +288,7 @@ class _Sections:
 
 
 def _numbers(section: memoryview, limit: int, count: int | None = None) -> None:
-    """16-bit numbers below a limit."""
+    """Check that a section holds 16-bit numbers below a limit."""
     if len(section) % 2 or (count is not None and len(section) != 2 * count):
         raise Invalid(f"{len(section):,} bytes" + ("" if count is None else f", not {2 * count:,}"))
     if not all_below(limit, section):
@@ -296,7 +296,7 @@ def _numbers(section: memoryview, limit: int, count: int | None = None) -> None:
 
 
 def _boundaries(starts: memoryview, width: int, count: int) -> None:
-    """The first addresses of intervals that cover a family."""
+    """Check the first addresses of intervals that cover a whole family."""
     if len(starts) != count * width or not count:
         raise Invalid(f"{len(starts):,} bytes for {count:,} intervals")
     order: Order = "little" if width == WIDTH[4] else "big"
@@ -305,15 +305,15 @@ def _boundaries(starts: memoryview, width: int, count: int) -> None:
 
 
 def _intervals(ends: memoryview, starts: memoryview, width: int, count: int) -> None:
-    """An nftables map: intervals in order, none inside another; only the last may end where the family does."""
+    """Check the intervals of an nftables map: ascending, disjoint; only the last may end where the family ends."""
     if not len(starts) == len(ends) == count * width:
         raise Invalid(f"{len(ends):,} bytes, and {len(starts):,} of starts, for {count:,} intervals")
-    # The end of the family is written as zeroes, and nothing comes after it.
+    # The end of the family is written as zeroes, so only the last interval may have it.
     whole = len(ends) - (width if count and not any(ends[-width:]) else 0)
     if not below(starts[:whole], ends[:whole], width, "big"):
         raise Invalid("an interval ends before it starts")
     if count and not below(ends[: len(ends) - width], starts[width:], width, "big", strictly=False):
-        raise Invalid("an interval starts before the one in front of it ends")
+        raise Invalid("an interval starts before the previous one ends")
 
 
 def _line_of_text(section: memoryview) -> None:
@@ -327,7 +327,7 @@ def _lines(section: memoryview) -> None:
 
 
 def _root(section: memoryview, lines: int, zones: int) -> None:
-    """A word for each upper half's first bits: a zone, or where it goes on."""
+    """Check a root table: a word for each value of an address's first 16 bits, a zone or the number of a line."""
     if len(section) != ROOT_BYTES:
         raise Invalid(f"{len(section):,} bytes, not {ROOT_BYTES:,}")
     if not all(word & WORD_LINE < lines if word & MORE else word < zones for word in set(section.cast("I"))):
@@ -347,9 +347,9 @@ def _digest(section: memoryview) -> None:
 
 
 def all_below(limit: int, section: memoryview) -> bool:
-    """Whether every uint16 of a section is below a limit.
+    """Return whether every little-endian uint16 of a section is below a limit.
 
-    As a match of text where that is possible (below the surrogates): no number becomes an object.
+    Below the surrogates this is a match on UTF-16 text, which makes no object for each number.
     """
     if not 0 < limit < 0xD800:
         return max(section.cast("H"), default=-1) < limit
@@ -358,10 +358,10 @@ def all_below(limit: int, section: memoryview) -> bool:
 
 
 def below(before: memoryview, after: memoryview, width: int, order: Order, *, strictly: bool = True) -> bool:
-    """Whether each address of a section, of so many bytes, is below the one at the same place in the other.
+    """Return whether each address in `before`, `width` bytes wide, is below the address at the same place in `after`.
 
-    A chunk of addresses is one long number, so that a subtraction compares all: where it borrows from the next address,
-    one was not greater.
+    A chunk of addresses is handled as one long number, so that one subtraction compares all of them: where it borrows
+    from the next address, the address in `after` was not greater.
     """
     for at in range(0, len(before), CHUNK * width):
         low = int.from_bytes(before[at : at + CHUNK * width], order)
@@ -376,5 +376,5 @@ def below(before: memoryview, after: memoryview, width: int, order: Order, *, st
 
 @lru_cache(4)
 def _ones(width: int, count: int) -> int:
-    """A 1 in each of so many addresses."""
+    """Return a long number that holds `count` addresses, each with the value 1."""
     return int.from_bytes((b"\1" + bytes(width - 1)) * count, "little")

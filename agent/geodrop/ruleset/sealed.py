@@ -1,9 +1,9 @@
-"""Files read once, into memory that nobody can change any more.
+"""Read a file once, into sealed memory that no process can change.
 
-Whoever may write to a file may do so while it is read: `cp` and `rsync --inplace` write into the one that is there. So
-what was checked would not be what is used, and a mapped file that is cut off kills whoever looks at it. A copy in
-memory has neither fault. It is shared with other processes by its descriptor, and never counts as our memory where
-nobody looks at it.
+A file can be written while it is read: `cp` and `rsync --inplace` write into the existing file. Then the content that
+was checked would not be the content that is used, and truncating a mapped file kills the process that reads it
+(SIGBUS). A copy in memory has neither fault. It is shared with other processes by its descriptor, and pages that we do
+not touch never count as our memory.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from geodrop.errors import Excused
 
 SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 FIXED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
-"""With these the content stays as it is."""
+"""With these seals the content cannot change any more."""
 
 
 class Sealed:
-    """What a file held at one moment: `view` is its content, `descriptor` open for as long as this exists."""
+    """The content of a file at one moment, as `view`. `descriptor` stays open as long as this object lives."""
 
     def __init__(self, descriptor: int) -> None:
         """Take over the descriptor of sealed memory."""
         self.descriptor = descriptor
         size = os.fstat(descriptor).st_size
-        # Privately: Linux before 6.7 refuses the other kind for memory that is sealed against writing.
+        # Private, because Linux before 6.7 refuses shared mappings of memory that is sealed against writing.
         flags = mmap.MAP_PRIVATE
         self.view = memoryview(mmap.mmap(descriptor, 0, flags, mmap.PROT_READ) if size else b"")
 
     @classmethod
     def read(cls, file: int, limit: int) -> Self:
-        """Copy an open file, at most `limit` bytes and one; raises OSError.
+        """Copy an open file, at most `limit` + 1 bytes, so that a caller can tell a file above the limit.
 
-        The descriptor stays the caller's. Memory that is sealed already is shared, not copied.
+        Raises OSError. The descriptor stays the caller's. Memory that is sealed already is shared, not copied.
         """
         if _seals(file) & FIXED == FIXED:
             return cls(os.dup(file))
@@ -52,7 +52,7 @@ class Sealed:
             raise
 
     def write_to(self, file: IO[bytes]) -> None:
-        """Append the content to a file; raises OSError."""
+        """Append the content to a file. Raises OSError."""
         file.flush()
         left, at = len(self.view), 0
         while left:
@@ -64,11 +64,11 @@ class Sealed:
 
 
 def seal(memory: int) -> None:
-    """Make memory (os.memfd_create) what it is now for ever; raises OSError, EBUSY while somebody maps it to write."""
+    """Seal memory (os.memfd_create) for ever. Raises OSError; EBUSY while a writable mapping of it exists."""
     fcntl.fcntl(memory, fcntl.F_ADD_SEALS, SEALS)
 
 
 def _seals(file: int) -> int:
-    with Excused(errno.EINVAL):  # no memory, but a file on a disk
+    with Excused(errno.EINVAL):  # a file on a disk, not a memfd
         return fcntl.fcntl(file, fcntl.F_GET_SEALS)
     return 0

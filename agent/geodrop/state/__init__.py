@@ -1,1 +1,1 @@
-"""What geodrop remembers between runs: rulesets, the generation number, intent. Standard library only."""
+"""The state that geodrop keeps between runs: rulesets, the generation number, the intent. Standard library only."""

@@ -1,9 +1,9 @@
-"""Files that survive a power cut: replaced as a whole, or longer by a whole line.
+"""Write files that survive a power cut: replaced as a whole, or extended by a whole line.
 
-A new content is written beside the old one and synced before it takes the name; then the folder is synced, since a
-name that was not may be gone after a power cut. So whoever reads finds the old content or the new.
+New content is written to a file beside the old one and synced before it takes the name; then the folder is synced,
+because a new name may otherwise be lost in a power cut. So a reader finds the old content or the new.
 
-Root writes here too, in folders of the daemon's user. What that user puts in a folder's place does not lead elsewhere.
+Root writes here too, in folders of the daemon's user. If that user replaces a folder by a link, root does not follow.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 BESIDE = ".new-"
-"""How the names of files begin that are being written. One that is there while nobody writes was left by a crash."""
+"""Prefix of the names of files that are being written. Such a file without a writer was left by a crash."""
 
 _PIECE = 1 << 16
 
 
 def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Give a file the content that `write` writes; raises PrivilegeError, or ApplyError with the old content there."""
+    """Give a file the content that `write` writes.
+
+    Raises PrivilegeError or ApplyError; then the file has its old content.
+    """
     with _readable_failures(path):
         make_folder(path.parent)
         with _entered(path.parent) as folder:
@@ -40,7 +43,7 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
                     os.fsync(file.fileno())
                     os.replace(file.name, folder / path.name)
                 except BaseException:
-                    # The failure itself is what matters; `sweep` finds what cannot be removed now.
+                    # Report the first failure; `sweep` finds a file that cannot be removed now.
                     with contextlib.suppress(OSError):
                         os.unlink(file.name)
                     raise
@@ -48,9 +51,9 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
 
 
 def append(path: Path, line: bytes) -> None:
-    """Add a line to a file; raises PrivilegeError, or ApplyError with the file as it was.
+    """Add a line to a file. Raises PrivilegeError or ApplyError; then the file is as it was.
 
-    What stands behind the last line break was cut off by a crash, before anybody was told that it is there: it goes.
+    Content after the last line break was cut off by a crash before its write was reported as done: it is removed.
     """
     with _readable_failures(path):
         make_folder(path.parent)
@@ -82,7 +85,7 @@ def _append(descriptor: int, line: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, closed to others; names of new folders are synced as well."""
+    """Make a folder and its missing parents, closed to others; the names of new folders are synced as well."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -92,7 +95,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what crashes left behind; the caller holds the lock, so nobody else is writing. Raises OSError."""
+    """Remove files left by crashes. The caller holds the lock, so no other process is writing. Raises OSError."""
     if not folder.is_dir():
         return
     with _entered(folder) as entered:
@@ -103,7 +106,7 @@ def sweep(folder: Path) -> None:
 
 
 def _whole_lines(descriptor: int) -> int:
-    """How many bytes of a file are whole lines."""
+    """Return how many bytes of a file are whole lines."""
     end = os.fstat(descriptor).st_size
     while end:
         start = max(end - _PIECE, 0)
@@ -121,7 +124,7 @@ def _write_all(descriptor: int, content: bytes) -> None:
 
 @contextlib.contextmanager
 def _entered(folder: Path) -> Iterator[Path]:
-    """A name for the folder that stays its own, whoever may rename what is above it; raises OSError."""
+    """Yield a path that stays that of the folder, even if a folder above it is renamed. Raises OSError."""
     with contextlib.ExitStack() as stack:
         try:
             descriptor = stack.enter_context(run_folder.entered(os.path.abspath(folder)))

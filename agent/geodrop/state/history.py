@@ -1,10 +1,10 @@
 """What was in force when, who asked for it, and what failed: history.jsonl, a JSON object a line, oldest first.
 
-A line is appended and synced after each change and each failed attempt, so it never says more than happened. A power
-cut can tear the last line: it is left out. Other lines that cannot be read are left out too, and counted. What happened
-has happened: a line that cannot be written is kept in /run (state.unwritten), and is read with the others.
+A line is appended and synced after each change and each failed attempt, so a line only reports what has happened. A
+power cut can truncate the last line: it is ignored. Other unreadable lines are ignored and counted. A failed write does
+not undo the change: the line is kept in /run (state.unwritten) and read with the others.
 
-Years of it are tens of megabytes as objects, so who only looks for something goes through it entry by entry.
+Years of history take tens of megabytes as objects, so a search reads them entry by entry.
 """
 
 from __future__ import annotations
@@ -44,22 +44,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Glance = tuple[int, tuple["Entry", ...], tuple[str, float]]
-"""How many lines cannot be read, the last entry of each kind, and which digest is in force since when."""
+"""The number of unreadable lines, the last entry of each kind, and the digest in force with its start time."""
 
 DONE, FAILED = "done", "failed"
 
 MAX_WHY = 1_000
-"""Characters of what a person may write: it stands in each line, and is shown in each status."""
+"""Most characters of a reason given by a person: it is in each line, and shown in each status."""
 MAX_BYTES = 16 << 20
-"""Of the file: some 30,000 changes, which take 0.2 s to go through."""
+"""Most bytes of the file: some 30,000 changes, which take 0.2 s to read."""
 MAX_TEXT = 2000
-"""Characters of each text that somebody else chose."""
+"""Most characters of each text from outside."""
 
 ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "compact", "schedule")
-"""What brings a change about."""
+"""The operations that make a change."""
 
 MAX_LINE = 1 << 20
-"""Bytes. A line is longer only where it names more inputs than a compile takes, or somebody made it so."""
+"""Most bytes of a line. A longer line names more inputs than a compile takes, or was written by another program."""
 
 MAX_GENERATION = 1 << 48
 
@@ -68,8 +68,8 @@ MAX_GENERATION = 1 << 48
 class ChangeRequest:
     """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
 
-    `change` says in one line what it changes, where that is known; `why` is what a person wrote. `sudo_user` is who
-    became root to ask for it (state.asker).
+    `change` says in one line what it changes, if that is known; `why` is a reason given by a person. `sudo_user` is the
+    user who became root to ask for it (state.asker).
     """
 
     origin: str
@@ -81,12 +81,12 @@ class ChangeRequest:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One change, or one attempt.
+    """One change, or one failed attempt.
 
-    `time` is when it was over, in seconds since the epoch, `seconds` how long it took. `generation` is the number it
-    was given, `digest` its ruleset; 0 and "" where it came to neither, or took everything away. `target` is the
-    generation whose ruleset a rollback brought back, `paused` until when services only count, in seconds since the
-    epoch. `inputs` is what the ruleset was made from, each with kind, name, sha256 and build_epoch.
+    `time` is when it ended, in seconds since the epoch, `seconds` how long it took. `generation` is the number it was
+    given, `digest` its ruleset; 0 and "" if it failed before it had them, or removed everything. `target` is the
+    generation whose ruleset a rollback brought back. Until `paused`, in seconds since the epoch, services only count.
+    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch.
     """
 
     time: float
@@ -106,13 +106,13 @@ class Entry:
 
     @property
     def put_in_force(self) -> bool:
-        """Whether a generation is in force since then."""
+        """Whether this change put a generation in force."""
         return self.outcome == DONE and self.generation > 0 and bool(self.digest)
 
 
 @dataclass(slots=True)
 class Attempt:
-    """What is filled in while a change is under way; see Entry. Without `made` nothing is written down."""
+    """What a change records about itself while it runs; see Entry. If `made` stays False, nothing is recorded."""
 
     generation: int = 0
     digest: str = ""
@@ -133,7 +133,7 @@ class History:
 
     @contextlib.contextmanager
     def attempt(self, asked: ChangeRequest) -> Iterator[Attempt]:
-        """Write down what the body does: that it was `made`, or how it failed. Not being able to is no failure."""
+        """Record what the body does: that it was `made`, or how it failed. Failing to record it is no failure."""
         started, attempt = time.monotonic(), Attempt()
         try:
             yield attempt
@@ -144,7 +144,7 @@ class History:
             self.append(_entry(asked, attempt, DONE, started))
 
     def append(self, entry: Entry) -> None:
-        """Add an entry, after those that could not be written before; or keep it until it can be."""
+        """Add an entry, after those that could not be written before; if that fails, keep it in /run."""
         line = _line(entry)
         try:
             self._append([*self._unwritten.read().lines, line.decode()])
@@ -152,7 +152,7 @@ class History:
             self._unwritten.hold(error, line=line.decode())
 
     def write_back(self) -> None:
-        """Write what could not be written before, if there is any; raises PrivilegeError or ApplyError."""
+        """Write the entries that could not be written before, if there are any. Raises PrivilegeError or ApplyError."""
         if lines := self._unwritten.read().lines:
             self._append(lines)
 
@@ -161,31 +161,31 @@ class History:
         self._unwritten.done(lines=True)
 
     def __iter__(self) -> Iterator[Entry]:
-        """All that can be read, oldest first."""
+        """Iterate over all readable entries, oldest first."""
         return (entry for entry in self._parsed() if entry)
 
     def entries(self) -> list[Entry]:
-        """The same, all at once."""
+        """Return all readable entries, oldest first."""
         return list(self)
 
     def recent(self) -> tuple[Entry, ...]:
-        """The last entry of each origin that put something in force, and the last that did not; the newest last."""
+        """Return for each origin the last entry that put a generation in force and the last other one, newest last."""
         return self._glance()[1]
 
     def since(self, digest: str) -> float | None:
-        """Since when a ruleset is in force, whatever was mended meanwhile; None where another one was put there last.
+        """Return since when a ruleset is in force, in seconds since the epoch; None if it is not the last put in force.
 
-        In seconds since the epoch.
+        Repairs and boots that brought the same ruleset back do not count.
         """
         found, time_of = self._glance()[2]
         return time_of if digest and digest == found else None
 
     def unreadable(self) -> int:
-        """How many lines cannot be read; one, if none of them can."""
+        """Return how many lines cannot be read; 1 if the whole file cannot be read."""
         return self._glance()[0]
 
     def _glance(self) -> Glance:
-        """What each status and each scrape asks for: as long as the file is the same it is gone through once."""
+        """Return what each status and each scrape needs; a file is read again only after it has changed."""
         held = self._unwritten.read().lines
         unwritten = [_parse(line.encode()) for line in held]
         try:
@@ -203,22 +203,24 @@ class History:
             return _condensed([None, *unwritten])
 
     def problems(self) -> list[str]:
-        """What cannot be read, a line."""
+        """Return a line of text if something cannot be read, else an empty list."""
         count = self.unreadable()
         if not count:
             return []
         try:
             os.close(open_regular(self.path))
         except OSError as error:
-            return [f"{self.path}: cannot be read ({error.strerror}); `rollback` knows nothing to go back to"]
+            return [f"{self.path}: cannot be read ({error.strerror}); `rollback` has nothing to go back to"]
         lines = "line" if count == 1 else "lines"
-        return [f"{self.path}: {count} {lines} cannot be read, and missing from the history"]
+        return [f"{self.path}: {count} {lines} cannot be read, and left out of the history"]
 
     def prune(self, seconds: int, needed: Collection[str], limit: int = MAX_BYTES) -> None:
-        """Forget entries older than this, and the oldest beyond `limit` bytes; raises PrivilegeError or ApplyError.
+        """Remove entries older than `seconds`, and the oldest ones beyond `limit` bytes.
 
-        But not where a ruleset that is still needed, given by its digest, was last put in force; and not before the
-        first one is older by an eighth, or the file longer: all is written anew, which must not be so with each change.
+        The entry that last put in force a digest of `needed` stays. The whole file is rewritten for this, so it is not
+        done with each change, but only once the first entry is older by an eighth, or the file exceeds the limit.
+
+        Raises PrivilegeError or ApplyError.
         """
         oldest = time.time() - seconds
         try:
@@ -226,7 +228,7 @@ class History:
                 first, size = next(_lines(file), None), os.fstat(file.fileno()).st_size
         except OSError:
             return
-        # A line that is still needed stays, however old it is: only then is more read than the first one.
+        # Usually only the first line is read; more only if that line is old because it is still needed.
         if first and first.time >= oldest - seconds / 8 and size <= limit:
             return
         self.write_back()
@@ -244,7 +246,7 @@ class History:
             files.replace(self.path, lambda file: file.write(content))
 
     def _parsed(self) -> Iterator[Entry | None]:
-        """Each whole line; None for one that cannot be read, and for a file that cannot be."""
+        """Yield each whole line's entry; None for an unreadable line, and for an unreadable file."""
         try:
             with open(open_regular(self.path), "rb") as file:
                 yield from _lines(file)
@@ -256,7 +258,7 @@ class History:
 
 
 _glanced: dict[tuple[object, ...], Glance] = {}
-"""The last file that was gone through, by what tells it from every other, and what was found."""
+"""The result for the file that was read last, by the file's identity."""
 
 
 def _condensed(entries: Iterable[Entry | None]) -> Glance:
@@ -276,10 +278,10 @@ def _condensed(entries: Iterable[Entry | None]) -> Glance:
 
 
 def policies(entries: Iterable[Entry]) -> list[Entry]:
-    """The entries that `rollback` steps through: one a policy, oldest first, the last one the newest.
+    """Return the entries that `rollback` steps through: one for each policy, oldest first.
 
-    A rollback takes away what it went back over, so that the next one goes further back. What else puts a ruleset in
-    force, such as a pause or a boot, brings none that was not there before, and is no step.
+    A rollback removes the steps that it went back over, so that the next one goes further back. Other operations that
+    put a ruleset in force, such as a pause or a boot, bring back one that was in force before, and are no steps.
     """
     steps: list[Entry] = []
     for entry in entries:
@@ -294,7 +296,7 @@ def policies(entries: Iterable[Entry]) -> list[Entry]:
 
 
 def _said_of(error: BaseException) -> str:
-    """What to write down of a failure: its message and next step, or the name of what must be a bug."""
+    """Return the text that records a failure: message and next step, or for a bug the exception's name."""
     return str(error) if isinstance(error, GeodropError) else type(error).__name__
 
 
@@ -325,12 +327,12 @@ def _line(entry: Entry) -> bytes:
 
 
 def _lines(file: IO[bytes]) -> Iterator[Entry | None]:
-    """Each whole line, None for one that cannot be read; never more of one than a line may have."""
+    """Yield the entry of each whole line, None for an unreadable one; at most MAX_LINE bytes are held at a time."""
     while line := file.readline(MAX_LINE):
         whole_line = line
         while line and not line.endswith(b"\n"):
             line = file.readline(MAX_LINE)
-        # The last one, without an end, was cut off by a crash.
+        # A last line without an end was cut off by a crash.
         if line:
             yield _parse(whole_line)
 
@@ -371,13 +373,13 @@ ENTRY = record(
     sudo_user=text(MAX_NAME, ANY),
     inputs=listing(_INPUT, 2_048),
 )
-"""What a line may say. What a later version added is left out."""
+"""The form of a line. Keys that a later version added are ignored."""
 
 _BOUNDS = Bounds(MAX_LINE, 20_000)
 
 
 def _parse(line: bytes) -> Entry | None:
-    """An entry; None if it is not one."""
+    """Return a line's entry; None if it is invalid."""
     try:
         return ENTRY(decode(line, _BOUNDS))
     except Invalid:

@@ -1,4 +1,4 @@
-"""Which rulesets are kept that are not in force: as long as they are young, few and small enough."""
+"""Decide which rulesets that are not in force are kept: the youngest, within limits of age, number and size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ DAY = 86_400
 
 
 class Kept(NamedTuple):
-    """A ruleset in the state directory: its size in bytes, and when it ceased to be in force, since the epoch."""
+    """A ruleset in the state directory: its size in bytes, and when it ceased to be in force, in seconds since the
+    epoch.
+    """
 
     path: Path
     size: int
@@ -25,7 +27,7 @@ class Kept(NamedTuple):
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """One that is gone meanwhile takes no room; raises OSError where that cannot be told."""
+        """Return size and time of a file; a file removed meanwhile has size 0. Raises OSError."""
         try:
             found = path.stat()
         except FileNotFoundError:
@@ -35,7 +37,7 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """agent.yaml's `keep`: for how many seconds, how many, and how many bytes of them."""
+    """The `keep` key of agent.yaml: how many seconds rulesets are kept, how many, and how many bytes of them."""
 
     seconds: int = 400 * DAY
     count: int = 200
@@ -43,11 +45,11 @@ class Keep:
 
     @classmethod
     def everything(cls) -> Self:
-        """Where nobody can say what may go."""
+        """Return limits under which nothing is removed, for when it is unknown what may be removed."""
         return cls(sys.maxsize, sys.maxsize, sys.maxsize)
 
     def exceeded(self, kept: Sequence[Kept], needed: Collection[str], now: float) -> bool:
-        """Whether some may have to go."""
+        """Return whether a limit is exceeded, so that rulesets may have to be removed."""
         return (
             len(kept) > self.count
             or sum(one.size for one in kept) > self.size
@@ -55,7 +57,7 @@ class Keep:
         )
 
     def surplus(self, kept: Sequence[Kept], needed: Collection[str], now: float) -> list[Path]:
-        """What has to go: the oldest of what is not needed. A base stays as long as one that stays is based on it."""
+        """Return the files to remove: the oldest that are not needed. A base stays while a kept delta file needs it."""
         by_path = {str(one.path): one for one in kept}
         stay: dict[str, Kept] = {}
 

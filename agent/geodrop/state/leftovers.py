@@ -1,4 +1,4 @@
-"""What nobody will ask for again: state directories of network namespaces that went with an earlier boot."""
+"""Remove state directories of network namespaces of an earlier boot: such a namespace never comes back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from geodrop.state.places import is_of_earlier_boot, states_of_namespaces
 
 
 def remove_leftovers() -> None:
-    """Remove them as far as this process may; that some stay is no failure of whoever has better things to do.
+    """Remove these directories as far as this process may; failing to remove one is ignored.
 
-    Root does this in a folder of the daemon's user: what that user puts in the folder's place must not lead elsewhere.
+    Root does this in a folder of the daemon's user: if that user replaces the folder by a link, root does not follow.
     """
     try:
         folder = os.open(states_of_namespaces(), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

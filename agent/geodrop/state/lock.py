@@ -1,9 +1,9 @@
-"""One changer at a time, a network namespace each; and how a daemon is found.
+"""The lock that lets one process at a time change a network namespace's dataplane; and how a daemon is found.
 
-Whoever can open a file can lock it, so the lock is for its owner and group alone. Beside it a daemon, which holds the
-lock for its whole life, writes a file that everybody may read: which process it is, the socket it answers on and where
-its state is. So nobody has to read agent.yaml to find either. The file stays until the next boot, but for the socket:
-that goes with the daemon, or with who takes the lock after one that was killed.
+A process that can open a file can lock it, so only the lock file's owner and group may open it. A daemon holds the lock
+for its whole life. Beside the lock it writes a file that every user may read: its process ID, the socket it answers on
+and its state directory. So no command has to read agent.yaml to find them. The file stays until the next boot. The
+socket is removed from it when the daemon ends; after a daemon was killed, by the next process that takes the lock.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ TRIES = 100
 
 @contextmanager
 def exclusive(control: str | os.PathLike[str] = "", state: str | os.PathLike[str] = "") -> Iterator[None]:
-    """Hold the lock; a daemon names the `control` socket it will answer on, and its state directory.
+    """Hold the lock; a daemon names the `control` socket it will answer on, and its `state` directory.
 
-    Raises BusyError at once, naming the process that has it, PrivilegeError if this one may not, and UnavailableError
-    where something else has the lock's place. The kernel gives the lock back when its holder ends, however it ends.
+    Raises BusyError at once, naming the process that holds the lock, PrivilegeError if this process may not lock, and
+    UnavailableError if something else is in the lock's place. The kernel releases the lock when its holder ends in any
+    way.
     """
     lock = lock_file()
     with run_folder.entered(os.path.dirname(lock)) as folder:
@@ -43,7 +44,7 @@ def exclusive(control: str | os.PathLike[str] = "", state: str | os.PathLike[str
                 _say_where(folder, f"{holder}{os.fspath(state)}\n")
             else:
                 _gone(folder)
-            # Where /run takes nothing, nobody is told who has it.
+            # If /run is full, the lock is held without the holder's name in it.
             with suppress(OSError):
                 os.pwrite(descriptor, holder.encode().ljust(LENGTH), 0)
             try:
@@ -55,17 +56,17 @@ def exclusive(control: str | os.PathLike[str] = "", state: str | os.PathLike[str
 
 
 def control_socket() -> str:
-    """Where the daemon of this network namespace answers, or answered before it was killed; "" if there was none.
+    """Return the socket of this network namespace's daemon, or of one that was killed; "" if there is none.
 
-    Raises UnavailableError where something else has the place of the file that says so.
+    Raises UnavailableError if something else is in place of the daemon's file.
     """
     return _daemon()[0]
 
 
 def last_state() -> str:
-    """The state directory of the daemon that runs, or ran last since the last boot; "" if that is not known.
+    """Return the state directory of the running daemon, or of the last one since boot; "" if it is unknown.
 
-    Whoever has taken over the user of a daemon that is not root may name none but a folder of that user.
+    A file written by a user other than root may name only a folder of that user: an attacker may have its rights.
     """
     _, state, owner = _daemon()
     try:
@@ -76,7 +77,7 @@ def last_state() -> str:
 
 
 def _daemon() -> tuple[str, str, int]:
-    """What the daemon's file says, socket and state directory, and the user whose file it is."""
+    """Return socket and state directory from the daemon's file, and the owner of the file."""
     try:
         descriptor = run_folder.opened(daemon_file(), os.O_RDONLY)
     except (FileNotFoundError, PermissionError):
@@ -90,7 +91,7 @@ def _daemon() -> tuple[str, str, int]:
 
 
 def _say_where(folder: int, said: str) -> None:
-    """Write the daemon's file: without it a daemon could not be found."""
+    """Write the daemon's file: without it the daemon could not be found. Raises UnavailableError."""
     try:
         run_folder.remove(daemon_file(), folder)
         run_folder.replace(daemon_file(), said.encode(errors="surrogateescape"), folder, READABLE)
@@ -99,7 +100,7 @@ def _say_where(folder: int, said: str) -> None:
 
 
 def _gone(folder: int) -> None:
-    """Leave nothing in the daemon's file but where its state is; the file goes where not even that can be written."""
+    """Remove everything but the state directory from the daemon's file; if it cannot be written, remove the file."""
     try:
         control, state, _ = _daemon()
         if control:
@@ -110,10 +111,10 @@ def _gone(folder: int) -> None:
 
 
 def _locked(path: str, folder: int) -> int:
-    """The descriptor of the lock, locked.
+    """Return a descriptor of the lock file, locked.
 
-    A file that others can open, such as one of a version that made it so, may be open somewhere for good: once it is
-    ours, another one takes its place. So a file may have lost its name by the time that it is locked.
+    If other users can open the file, as with one made by an older version, any process may hold it open for ever: once
+    we have locked it, it is replaced by a new file. So a file may have lost its name by the time it is locked.
     """
     for _ in range(TRIES):
         descriptor = _opened(path, folder)
@@ -131,15 +132,17 @@ def _locked(path: str, folder: int) -> int:
                     return locked
                 run_folder.remove(path, folder)
         except PermissionError as error:
-            raise PrivilegeError(f"{path}: can be opened by others, and not be replaced", "run as root") from error
+            raise PrivilegeError(
+                f"{path}: other users can open it, and it cannot be replaced", "run as root"
+            ) from error
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-    raise UnavailableError(f"{path}: somebody keeps replacing it", f"see who: ls -l {os.path.dirname(path)}")
+    raise UnavailableError(f"{path}: another program keeps replacing it", f"see: ls -l {os.path.dirname(path)}")
 
 
 def _opened(path: str, folder: int) -> int | None:
-    """The lock, made if it is missing; None if it was there and went while it was opened."""
+    """Open the lock file, make it if it is missing; return None if it was removed while it was opened."""
     try:
         try:
             return run_folder.opened(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, folder, mode=MODE)
@@ -155,7 +158,7 @@ def _busy(content: bytes, open_to_others: str) -> BusyError:
     holder, control = _lines(content)
     if control:
         return BusyError(f"the geodrop daemon ({holder}) has the dataplane", "make the change with: geodrop reload")
-    step = f"; if none runs, somebody else holds it: remove {open_to_others}" if open_to_others else ""
+    step = f"; if none runs, another program holds the lock: remove {open_to_others}" if open_to_others else ""
     return BusyError(
         f"another geodrop process{f' ({holder})' if holder else ''} is changing the dataplane",
         f"wait for it to end and try again{step}",

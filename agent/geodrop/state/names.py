@@ -1,4 +1,4 @@
-"""What an operator may name, in agent.yaml and in what is remembered of it: interfaces and engines."""
+"""The forms of names of interfaces and engines, in agent.yaml and in the stored intent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ ENGINES = ("auto", "nftables", "xdp")
 
 LONGEST = 128
 INTERFACE = re.compile(r"!?[^\s/:]{1,127}")
-"""dev_valid_name in net/core/dev.c, as long as alternative names may be, with room for the patterns of fnmatch."""
+"""As dev_valid_name in net/core/dev.c, as long as alternative names may be, with room for patterns of fnmatch."""
 
 MAX_NAMES = 256
-"""More interfaces than that are named by patterns."""
+"""Most names; more interfaces than that are named by patterns."""
 
 
 def storable(names: Sequence[str]) -> tuple[str, ...] | None:
-    """The names as an intent may hold them; None where it could not be read again with them."""
+    """Return the names as an intent may hold them; None if an intent with them could not be read back."""
     good = len(names) <= MAX_NAMES and all(INTERFACE.fullmatch(name) for name in names)
     return tuple(names) if good else None

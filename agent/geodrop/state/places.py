@@ -1,9 +1,9 @@
-"""Where state, sockets and locks live: apart for each network namespace, since each has a dataplane of its own.
+"""The paths of state, sockets and locks: separate for each network namespace, because each has its own dataplane.
 
-In the machine's own namespace (that of PID 1) they are in the usual folders; in any other one in a folder named by the
+In the machine's own namespace (that of PID 1) the usual folders are used; in any other namespace, a folder named by the
 namespace's cookie, so that tests, demos and a live daemon on one machine never meet. A cookie, unlike the inode of
-/proc/PID/ns/net, is not used again for another namespace before the next boot. The state outlives a boot and its
-namespaces do not, so its folder names the boot too.
+/proc/PID/ns/net, is not used again for another namespace before the next boot. State outlives a boot, but namespaces do
+not, so the name of a state folder contains the boot ID too.
 """
 
 from __future__ import annotations
@@ -26,68 +26,68 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for 
 
 
 def default_state() -> Path:
-    """The state directory of this network namespace."""
+    """Return the state directory of this network namespace."""
     return _path(STATE if _is_machines_own() else f"{states_of_namespaces()}/{_boot()}-{namespace_cookie()}")
 
 
 def states_of_namespaces() -> str:
-    """The folder of the state directories of network namespaces other than the machine's own."""
+    """Return the folder of the state directories of network namespaces other than the machine's own."""
     return f"{STATE}/netns"
 
 
 def is_of_earlier_boot(name: str) -> bool:
-    """Whether a state directory in that folder is of a network namespace that went with an earlier boot."""
+    """Return whether a state directory in that folder belongs to a network namespace of an earlier boot."""
     return not name.startswith(f"{_boot()}-")
 
 
 def default_socket() -> Path:
-    """The control socket of this network namespace."""
+    """Return the default control socket of this network namespace."""
     return _path(_apart(RUN), "control.sock")
 
 
 def compile_socket() -> Path:
-    """Where systemd starts an instance of geodrop-compile@.service for whoever connects, if it is there."""
+    """Return the socket where systemd starts a geodrop-compile@.service for each client; it need not exist."""
     return _path(_apart(RUN), "compile.sock")
 
 
 def lock_file() -> str:
-    """The lock that whoever changes this namespace's dataplane holds, whatever agent.yaml says of other places."""
+    """Return the lock file for changes of this namespace's dataplane; agent.yaml cannot move it."""
     return f"{_apart(RUN)}/lock"
 
 
 def daemon_file() -> str:
-    """Where a daemon says which socket it answers on, for everybody to read. In the lock's folder."""
+    """Return the file, in the lock's folder, where a daemon writes which socket it answers on, readable for all."""
     return f"{os.path.dirname(lock_file())}/daemon"
 
 
 def until_boot() -> str:
-    """The folder for what is known until the next boot."""
+    """Return the folder for data kept until the next boot."""
     return _apart(RUN)
 
 
 def refusal_log() -> Path:
-    """What the kernel's verifier said of the last program that it refused."""
+    """Return the file with the kernel verifier's log of the last program that it refused."""
     return _path(_apart(RUN), "verifier.log")
 
 
 def namespace_cookie() -> int:
-    """The number of this thread's network namespace, unique until the next boot (since Linux 5.14)."""
+    """Return the cookie of this thread's network namespace, unique until the next boot (since Linux 5.14)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as probe:
         return int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), sys.byteorder)
 
 
 def default_pins() -> Path:
-    """Where the XDP engine of this network namespace pins its objects: a folder in a bpffs."""
+    """Return the folder, in a bpffs, where the XDP engine of this network namespace pins its objects."""
     return _path(_apart(f"{bpffs()}/geodrop"))
 
 
 def bpffs() -> Path:
-    """Where the bpffs is, or ought to be, that holds the pins."""
+    """Return the mount point of the bpffs for the pins; it need not be mounted."""
     return _path(OWN_BPFFS if os.path.ismount(OWN_BPFFS) else BPFFS)
 
 
 def _path(*parts: str) -> Path:
-    # Imported here, since the lock is all that a command needs to find the daemon.
+    # Imported only here: a command that asks the daemon needs no pathlib, only the lock's path.
     from pathlib import Path  # noqa: PLC0415
 
     return Path(*parts)
@@ -98,18 +98,18 @@ def _apart(folder: str) -> str:
 
 
 def _boot() -> str:
-    """The number of this boot, drawn by the kernel: eight of its hexadecimal digits."""
+    """Return the first eight hexadecimal digits of the kernel's random boot ID."""
     with open(BOOT, encoding="ascii") as file:
         return file.read(8)
 
 
 def _is_machines_own() -> bool:
-    # Every namespace has its own inode for net/dev. Unlike /proc/1/ns/net, which only a process that may trace PID 1
-    # can look at, it answers whoever sees PID 1 at all.
+    # Every namespace has its own inode for net/dev. Any process that sees PID 1 can stat it, while /proc/1/ns/net needs
+    # the right to trace PID 1.
     own = os.stat("/proc/thread-self/net/dev")
     try:
         machine = os.stat("/proc/1/net/dev")
     except (FileNotFoundError, PermissionError):
-        # Hidden from services with ProtectProc=: those run where PID 1 put them, or name their places in agent.yaml.
+        # Services with ProtectProc= do not see PID 1: they run in its namespace, or name their paths in agent.yaml.
         return True
     return (own.st_dev, own.st_ino) == (machine.st_dev, machine.st_ino)

@@ -1,4 +1,4 @@
-"""Room in the state directory that nobody else can take, for what is small and must be written: intent and history."""
+"""Disk space reserved in the state directory for the small files that must be written: intent and history."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 SIZE = 1 << 20
-"""Bytes; also an inode, which a file system may run out of as well."""
+"""Bytes reserved. The file also reserves an inode, which a file system may run out of as well."""
 
 
 class Room:
-    """A file of zeroes in a folder that is given up once the disk is full."""
+    """A file of zeroes in a folder, removed when the disk is full."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "reserve"
 
     def take(self) -> None:
-        """Reserve it, if it is not there and can be."""
+        """Reserve the space if it is not reserved; failing is ignored."""
         with suppress(OSError):
             if os.lstat(self._path).st_blocks * 512 >= SIZE:
                 return
@@ -37,13 +37,13 @@ class Room:
                 adopt(descriptor, self._path.parent)
                 os.posix_fallocate(descriptor, 0, SIZE)
             except OSError:
-                # Half of it would only be in the way.
+                # A partial reserve is of no use.
                 os.unlink(self._path)
             finally:
                 os.close(descriptor)
 
     def write(self, work: Callable[[], T]) -> T:
-        """Do what writes; where there is no room for it, once more with what was reserved."""
+        """Call `work`, which writes; if the disk is full, release the reserve and call it again. Raises as `work`."""
         try:
             return work()
         except ApplyError as error:

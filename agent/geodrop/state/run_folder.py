@@ -1,7 +1,7 @@
-"""Files in the folder under /run, which belongs to the user that the daemon runs as, and which root writes into too.
+"""Files in the folder under /run, which belongs to the daemon's user, and which root writes into too.
 
-Whoever has taken that user over must not lead root elsewhere: links are followed only where they are root's own, and
-nothing but a plain file under a single name is opened.
+An attacker with that user's rights must not lead root elsewhere: a link is followed only if it belongs to root or to
+the calling user, and only a plain file with a single name is opened.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 _FOLDER = os.O_DIRECTORY | os.O_CLOEXEC
 _PLAIN = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-"""O_NONBLOCK: opening a FIFO must not wait for somebody at its other end."""
+"""O_NONBLOCK: opening a FIFO must not wait for a process at its other end."""
 
 
 @contextmanager
 def entered(path: str) -> Iterator[int]:
-    """A folder, as a descriptor; made if it is missing, so that everybody may look into it.
+    """Yield a descriptor of a folder; a missing folder is made with mode 0755.
 
-    Raises PrivilegeError, and UnavailableError where something else has its place.
+    Raises PrivilegeError, and UnavailableError if something else is in its place.
     """
     descriptor = os.open("/", os.O_PATH | _FOLDER)
     try:
@@ -45,9 +45,9 @@ def entered(path: str) -> Iterator[int]:
 
 
 def opened(path: str, flags: int, folder: int | None = None, *, mode: int = 0o600) -> int:
-    """A descriptor of a plain file; `folder` is the entered one that it is in. A new one gets `mode` and its owner.
+    """Return a descriptor of a plain file in the entered `folder`. A new file gets `mode` and the folder's owner.
 
-    Raises FileNotFoundError, FileExistsError, PermissionError, and UnavailableError where something else has its name.
+    Raises FileNotFoundError, FileExistsError, PermissionError, and UnavailableError if something else has its name.
     """
     name = path if folder is None else os.path.basename(path)
     try:
@@ -55,7 +55,7 @@ def opened(path: str, flags: int, folder: int | None = None, *, mode: int = 0o60
     except (FileNotFoundError, FileExistsError, PermissionError):
         raise
     except OSError as error:
-        # A link, a folder, a socket or a FIFO that nobody reads.
+        # A link, a folder, a socket, or a FIFO without a reader.
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
             raise _other(path) from error
         raise UnavailableError(f"{path}: {error.strerror}") from error
@@ -70,7 +70,7 @@ def opened(path: str, flags: int, folder: int | None = None, *, mode: int = 0o60
 
 
 def replace(path: str, content: bytes, folder: int, mode: int) -> None:
-    """Give a file this content, in place of whatever has its name; raises what `remove` does."""
+    """Replace the file of this name by a new one with this content. Raises as `remove`."""
     beside = f"{path}.new"
     remove(beside, folder)
     descriptor = opened(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, folder, mode=mode)
@@ -83,7 +83,7 @@ def replace(path: str, content: bytes, folder: int, mode: int) -> None:
 
 
 def remove(path: str, folder: int) -> None:
-    """Remove a name, if it is there; raises OSError, and UnavailableError where it is a folder."""
+    """Remove a name, if it exists. Raises OSError, and UnavailableError if it is a folder."""
     try:
         os.unlink(os.path.basename(path), dir_fd=folder)
     except FileNotFoundError:
@@ -93,7 +93,7 @@ def remove(path: str, folder: int) -> None:
 
 
 def is_named(descriptor: int, path: str, folder: int) -> bool:
-    """Whether a descriptor is of the file that has this name now."""
+    """Return whether a descriptor belongs to the file that has this name now. Raises OSError."""
     with suppress(FileNotFoundError):
         return os.path.samestat(
             os.fstat(descriptor), os.stat(os.path.basename(path), dir_fd=folder, follow_symlinks=False)
@@ -105,7 +105,7 @@ def _below(above: int, name: str) -> int:
     try:
         return os.open(name, os.O_PATH | os.O_NOFOLLOW | _FOLDER, dir_fd=above)
     except NotADirectoryError:
-        # O_NOFOLLOW: a link is no folder. Where it leads is read from the very link that was looked at.
+        # With O_NOFOLLOW a link is not a folder. The target is read from the same link whose owner is checked.
         link = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
         try:
             if os.fstat(link).st_uid not in {0, os.geteuid()}:
@@ -128,4 +128,4 @@ def _below(above: int, name: str) -> int:
 
 
 def _other(path: str) -> UnavailableError:
-    return UnavailableError(f"{path}: is no plain file", "somebody put something else in its place: remove it")
+    return UnavailableError(f"{path}: is no plain file", "something else is in its place: remove it")

@@ -1,4 +1,4 @@
-"""The user that the daemon runs as, and what that user may do: that root may read a file says nothing of the daemon."""
+"""The user that the daemon runs as, to test that user's rights: the daemon may lack a right that root has."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "geodrop"
-"""systemd/geodrop.sysusers makes it."""
+"""systemd/geodrop.sysusers makes this user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceUser:
-    """A user by name, with its numbers and its groups."""
+    """A user: name, uid, gid and supplementary groups."""
 
     name: str
     uid: int
@@ -27,9 +27,9 @@ class ServiceUser:
 
     @contextmanager
     def acting(self) -> Iterator[None]:
-        """Have this user's rights and no other for a while, as far as they are not ours already.
+        """Act with only this user's rights meanwhile, if this process is root; otherwise change nothing.
 
-        For a command of one thread: meanwhile the whole process has them.
+        The whole process has these rights meanwhile, so this is for commands with one thread.
         """
         if os.geteuid() != 0 or self.uid == 0:
             yield
@@ -47,9 +47,9 @@ class ServiceUser:
 
 
 def service_user(state: Path) -> ServiceUser:
-    """Whom the state directory belongs to; if there is none yet, the user that `make install` makes, or else ourselves.
+    """Return the owner of the state directory; if there is none yet, the user NAME, or else the current user.
 
-    Whoever is not root can answer for itself only.
+    Without root, return the current user.
     """
     uid = os.geteuid()
     if uid != 0:

@@ -1,14 +1,14 @@
 """The state directory: every ruleset that was loaded, what happened, and what the operator last asked for.
 
-    rulesets/DIGEST.ruleset   copies of loaded rulesets, found again by the digest that the kernel carries; what differs
-                              from another in a few verdicts is thin (ruleset.container) and needs that one
+    rulesets/DIGEST.ruleset   copies of loaded rulesets, found by the digest that the kernel carries; a ruleset that
+                              differs from another in a few verdicts is a delta file (ruleset.container) and needs that
     history.jsonl             every change and every failed attempt; see state.history
     intent.json               what was last asked for: an Intent
-    reserve                   room for the two above on a full disk; see state.room
+    reserve                   disk space for the two above on a full disk; see state.room
 
-A damaged file is survived: the intent is found again in the history, the history goes on behind what cannot be read,
-and a ruleset is kept again when it is next loaded. What cannot be written is kept elsewhere (state.unwritten).
-`problems` says what was found.
+A damaged file does no lasting harm: the intent is recovered from the history, the history continues after unreadable
+lines, and a ruleset is stored again when it is next loaded. What cannot be written is kept in /run (state.unwritten).
+`problems` lists what was found.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from geodrop.state.keep import Keep
 
 FOREVER = 4_102_444_800
-"""The year 2100, in seconds since the epoch: until then is until somebody says otherwise."""
+"""The year 2100, in seconds since the epoch: the end of a pause without an end."""
 
 MINUTE = 60.0
 MAX_INTENT = 1 << 20
@@ -63,17 +63,17 @@ MAX_INTENT = 1 << 20
 class Intent:
     """What was last asked for.
 
-    `generation` is the highest number ever given out, `digest` the ruleset that was loaded last and `last_good` the one
-    that a boot brings back; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused) services
-    only count, because of `why`. `rolled_back`: what is in force is older than what the sources say, and only who
-    explicitly asks for those gets them.
+    `generation` is the highest number ever given out. `digest` is the ruleset that was loaded last, `last_good` the one
+    that a boot restores; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused) services
+    only count, because of `why`. `rolled_back`: after a rollback the older ruleset stays in force until a load or
+    reload is requested explicitly.
 
-    `interfaces` are where the last load judged packets, as agent.yaml or the command line had them (none: those with a
-    default route; None: not known), `engine` by what ("": not known). A boot or a daemon goes by them where agent.yaml
+    `interfaces` are the interfaces of the last load, as in agent.yaml or on the command line (empty: those with a
+    default route; None: unknown); `engine` is its engine ("": unknown). A boot or a daemon uses them if agent.yaml
     cannot be used.
 
-    `unknown` says why it cannot be told what was asked for, where files are there that cannot be read: an unload or a
-    pause may be among it, so nothing is restored, ended or forgotten until a person asks for something. Never stored.
+    `unknown` is set if files exist but cannot be read, and says why the intent is unknown. An unload or a pause may be
+    in them, so nothing is restored, ended or removed until a person asks for something. It is never stored.
     """
 
     generation: int = 0
@@ -88,12 +88,12 @@ class Intent:
     unknown: str = ""
 
     def paused_at(self, now: float) -> bool:
-        """Whether services only count at a moment, in seconds since the epoch."""
+        """Return whether services only count at `now`, in seconds since the epoch."""
         return now < self.paused
 
 
 def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  # noqa: ANN401 - fields of Intent
-    # Files of versions that knew no other ruleset to go back to have no such key.
+    # Files of versions without `last_good` do not have this key.
     return Intent(digest=digest, last_good=digest if last_good is None else last_good, **rest)
 
 
@@ -111,19 +111,19 @@ INTENT = record(
     interfaces=optional(listing(text(LONGEST, INTERFACE), MAX_NAMES)),
     engine=choice(*ENGINES, ""),
 )
-"""What intent.json may say. What a later version added is left out."""
+"""The form of intent.json. Keys that a later version added are ignored."""
 
 _BOUNDS = Bounds(size=MAX_INTENT, values=100 + MAX_NAMES)
 _known: dict[str, Intent] | None = None
-"""What this process knows of intents, by the file, if it is their only writer; see `trust_memory`."""
+"""The intents that this process read or wrote last, by file, if it is their only writer; see `trust_memory`."""
 
 
 def trust_memory() -> None:
-    """From now on a file that cannot be read is what was last read or written: for a daemon, which holds the lock.
+    """From now on, use what was last read or written in place of an unreadable file: for a daemon, with the lock.
 
-    It may have run out of descriptors, or the disk may have begun to fail: no reason to forget a pause.
+    A daemon may have run out of descriptors, or the disk may have begun to fail; it must not forget a pause for that.
     """
-    global _known  # noqa: PLW0603 - what the process knows
+    global _known  # noqa: PLW0603 - state of the process
     _known = {}
 
 
@@ -137,9 +137,9 @@ class Store:
         self._room = Room(folder)
 
     def intent(self) -> Intent:
-        """What was last asked for; from the history where the file cannot be read, and nothing where there is none.
+        """Return what was last asked for; from the history if the file cannot be read.
 
-        Where neither can be read it is `unknown`.
+        Without any files it is the empty intent. If neither can be read, it has `unknown` set.
         """
         name = str(self._intent_file)
         try:
@@ -155,7 +155,7 @@ class Store:
         return found or (_known or {}).get(name) or self._recovered(why)
 
     def remember(self, intent: Intent) -> None:
-        """Write what was asked for; raises PrivilegeError or ApplyError (disk full)."""
+        """Write what was asked for. Raises PrivilegeError or ApplyError (disk full)."""
         stored = _stored(intent)
         self._unwritten.ahead(stored)
         content = json.dumps(stored).encode()
@@ -165,7 +165,7 @@ class Store:
             _known[str(self._intent_file)] = intent
 
     def note(self, intent: Intent) -> None:
-        """The same after the kernel has changed: what cannot be written is kept until it can be; see `unwritten`."""
+        """Write what was asked for after the kernel has changed; if that fails, keep it in /run (see `unwritten`)."""
         with suppress(OSError):
             if self._read_intent() == intent and self._unwritten.read().intent is None:
                 return
@@ -177,11 +177,11 @@ class Store:
                 _known[str(self._intent_file)] = intent
 
     def unwritten(self) -> tuple[str, ...]:
-        """What could not be written down, a line each, with what follows from it."""
+        """Return a line of text for each thing that could not be written, with the consequence."""
         return tuple(self._unwritten.warnings())
 
     def write_back(self) -> None:
-        """Write what could not be written before, and reserve room again; raises PrivilegeError or ApplyError."""
+        """Write what could not be written before, and reserve space again. Raises PrivilegeError or ApplyError."""
         if held := _parsed(self._unwritten.read().intent):
             self.remember(held)
         self.history.write_back()
@@ -193,15 +193,15 @@ class Store:
 
     @property
     def rulesets(self) -> Path:
-        """The folder of the copies."""
+        """The folder of the stored rulesets."""
         return self.folder / "rulesets"
 
     def ruleset_path(self, digest: str) -> Path:
-        """Where the ruleset of a digest is kept; the file need not exist."""
+        """Return the path of a digest's ruleset; the file need not exist."""
         return self.rulesets / f"{digest}.ruleset"
 
     def ruleset(self, digest: str) -> Ruleset:
-        """The ruleset of a digest; raises DataError, also where the file of its name holds another one."""
+        """Open the ruleset of a digest. Raises DataError, also if the file of that name holds another ruleset."""
         path = self.ruleset_path(digest)
         ruleset = Ruleset.open(path)
         if ruleset.digest != digest:
@@ -209,19 +209,19 @@ class Store:
         return ruleset
 
     def asked_for(self) -> container.Container | None:
-        """The ruleset that was asked for last; None if it is not kept. Raises DataError if it is damaged."""
+        """Return the ruleset that was asked for last; None if it is not stored. Raises DataError if it is damaged."""
         path = self.ruleset_path(self.intent().digest)
         return container.open_file(path) if path.exists() else None
 
     def is_kept(self, digest: str) -> bool:
-        """Whether the ruleset of a digest is there, whole."""
+        """Return whether the ruleset of a digest is stored and undamaged."""
         try:
             return container.open_file(self.ruleset_path(digest)).digest == digest
         except DataError:
             return False
 
     def keep(self, file: container.Container | None) -> None:
-        """Keep a copy of a ruleset's file, just as it was checked, and of its base; in place of one that is damaged.
+        """Store the content of a ruleset's file as it was checked, and of its base; replaces a damaged copy.
 
         Raises PrivilegeError or ApplyError.
         """
@@ -231,13 +231,14 @@ class Store:
         files.replace(self.ruleset_path(file.digest), file.memory.write_to)
 
     def keep_bytes(self, content: bytes, digest: str) -> None:
-        """Keep a ruleset that has no file; raises PrivilegeError or ApplyError."""
+        """Store a ruleset that has no file. Raises PrivilegeError or ApplyError."""
         files.replace(self.ruleset_path(digest), lambda file: file.write(content))
 
     def retire(self, digest: str) -> None:
-        """Note that a ruleset has just ceased to be in force; `prune` counts from here.
+        """Record, in the file's mtime, that a ruleset has just ceased to be in force; `prune` counts from here.
 
-        Not again within a minute: a file that shows another time is hashed again, and for `prune` that is near enough.
+        Not repeated within a minute: after a change of mtime the file is hashed again, and `prune` needs no better
+        precision.
         """
         path = self.ruleset_path(digest)
         with suppress(OSError):
@@ -245,9 +246,9 @@ class Store:
                 os.utime(path)
 
     def prune(self, keep: Keep, needed: set[str]) -> None:
-        """Forget rulesets that have not been in force for long, or are too many; what cannot be removed is left.
+        """Remove rulesets that have not been in force for long, or are too many. Never raises.
 
-        Never the needed digests, the last good one, or what `rollback` would go back to. Never a failure either.
+        The needed digests, the last good ruleset, and the one that `rollback` would go back to stay.
         """
         with suppress(OSError, GeodropError):
             files.sweep(self.folder)
@@ -260,7 +261,7 @@ class Store:
     def _prune(self, keep: Keep, needed: set[str]) -> None:
         kept = [Kept.of(path) for path in self.rulesets.glob("*.ruleset")]
         if keep.exceeded(kept, needed, time.time()):
-            # The history is long, and most changes leave nothing to forget.
+            # The history is only read here, because it is long and most changes leave nothing to remove.
             needed |= {step.digest for step in policies(self.history)[-2:]}
             for path in keep.surplus(kept, needed, time.time()):
                 with suppress(OSError):
@@ -268,15 +269,15 @@ class Store:
         self.history.prune(keep.seconds, needed)
 
     def problems(self) -> list[str]:
-        """What is damaged or could not be written, a line each, with what follows from it."""
+        """Return a line of text for each thing that is damaged or could not be written, with the consequence."""
         found = [*self.unwritten(), *self.history.problems()]
         intent = self.intent()
         if intent.unknown:
             found.append(
                 f"{self._intent_file}: {intent.unknown}, and the history does not tell: it may say unloaded or paused. "
-                "Nothing is restored or repaired until you say what you want: geodrop reload, pause or unload"
+                "Nothing is restored or repaired until you choose: geodrop reload, pause or unload"
             )
-        # It is missing by right where nothing was ever asked for with success.
+        # The file's absence is normal if no change ever succeeded.
         elif self._file_differs(None) and (self._intent_file.exists() or intent != Intent()):
             found.append(f"{self._intent_file}: cannot be read; the history is used in its place until the next load")
         last_good = intent.last_good
@@ -284,7 +285,7 @@ class Store:
 
     @staticmethod
     def _lacking(path: str) -> list[str]:
-        """What is wrong with the files of the last good ruleset, as far as it shows without reading them."""
+        """Return what is wrong with the files of the last good ruleset, without reading their content."""
         try:
             files_of_it = [file for file in (path, container.base_path(path)) if file]
             missing = [file for file in files_of_it if not os.path.exists(file)]
@@ -297,14 +298,14 @@ class Store:
         return self.folder / "intent.json"
 
     def _read_intent(self) -> Intent | None:
-        """What the file says, None if it is damaged; raises OSError if it cannot be read."""
+        """Return the file's intent, None if it is damaged. Raises OSError if it cannot be read."""
         try:
             return INTENT(decode(read_regular(self._intent_file, _BOUNDS.size), _BOUNDS))
         except Invalid:
             return None
 
     def _file_differs(self, intent: Intent | None) -> bool:
-        """Whether the file says anything else, or for None whether it says nothing."""
+        """Return whether the file holds another intent; for None, whether no intent is stored at all."""
         try:
             found = self._read_intent()
         except OSError:
@@ -312,7 +313,10 @@ class Store:
         return found != intent if intent else found is None and self._unwritten.read().intent is None
 
     def _recovered(self, why: str) -> Intent:
-        """What the history leads to; unknown where that has gaps, or is not there beside a file that cannot be read."""
+        """Return the intent that the history leads to.
+
+        It is unknown if the history has gaps, or if the history tells nothing and the intent file cannot be read.
+        """
         unreadable, intent = self.history.unreadable(), recovered(self.history)
         if unreadable:
             return replace(intent, unknown=f"cannot be read ({why or 'it is missing'})")
@@ -321,13 +325,13 @@ class Store:
 
 
 def _stored(intent: Intent) -> dict[str, Any]:
-    """As the file has it."""
+    """Return an intent in the form of the file."""
     content = {name: value for name, value in asdict(intent).items() if name != "unknown"}
     return content | {"why": intent.why[:MAX_TEXT]}
 
 
 def _parsed(content: object) -> Intent | None:
-    """An intent; None if it is not one."""
+    """Return an intent; None if the content is invalid."""
     try:
         return INTENT(content)
     except Invalid:
@@ -335,7 +339,7 @@ def _parsed(content: object) -> Intent | None:
 
 
 def recovered(entries: Iterable[Entry]) -> Intent:
-    """The intent that a history leads to."""
+    """Return the intent that a history leads to."""
     content: dict[str, Any] = {}
     for entry in entries:
         content["generation"] = max(content.get("generation", 0), entry.generation)

@@ -1,8 +1,8 @@
-"""What could not be written into the state directory, kept in /run until it can be.
+"""Data that could not be written into the state directory, kept in /run until it can be written.
 
 A full or read-only disk must not stop a pause, an unload, a rollback or a repair: the kernel is changed, and what was
-asked for is kept here. Whoever reads the state directory takes this for what it says last. It is gone with the next
-boot, and so is the kernel's state. Where /run cannot be written either, the process itself keeps it while it lives.
+asked for is kept here. Readers of the state directory take this as its newest content. It is lost at the next boot, and
+so is the kernel's state. If /run cannot be written either, the process keeps the data in memory while it lives.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_LINES = 3 << 20
-"""Bytes of lines of the history that are kept; beyond that the oldest are lost, and counted."""
+"""Most bytes of history lines that are kept; beyond that the oldest are lost, and counted."""
 MAX_SIZE = 8 << 20
-"""Bytes of the file, in which every quotation mark of a line takes two."""
+"""Most bytes of the file, in which every quotation mark of a line takes two bytes."""
 
 NEXT_STEPS = {
     errno.ENOSPC: "make room there",
@@ -55,9 +55,9 @@ NEXT_STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What is not written yet: why and since when, the last intent as it is stored, and lines of the history.
+    """The data that is not written yet: reason and start time, the last intent as stored, and lines of the history.
 
-    `lost`: lines that there was no place for. `in_memory`: no other process will know.
+    `number` is the errno. `lost` counts lines beyond MAX_LINES. `in_memory`: other processes cannot see the data.
     """
 
     reason: str = ""
@@ -83,27 +83,27 @@ HELD = record(
     lost=whole(0, 1 << 48),
 )
 BOUNDS = Bounds(MAX_SIZE, 1_000_000)
-"""What such a file may say, and how much of it. What an intent and a line may say is for whoever reads them."""
+"""The form and size of the file. The content of an intent and of a line is checked by their readers."""
 
 _in_memory: dict[str, Held] = {}
-"""What this process keeps since /run could not be written, by the name of the file."""
+"""The data that this process keeps because /run could not be written, by file name."""
 
 
 class Unwritten:
-    """What could not be written into one state directory. Whoever writes holds state.lock.exclusive."""
+    """Data that could not be written into one state directory. A writer holds state.lock.exclusive."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def read(self) -> Held:
-        """NOTHING where all is written, or what is here cannot be read."""
+        """Return the data; NOTHING if all is written, or if the file cannot be read."""
         try:
             return self._read()
         except OSError:
             return NOTHING
 
     def intent(self) -> Mapping[str, Any] | None:
-        """The intent that is not written yet; raises OSError where that cannot be told."""
+        """Return the intent that is not written yet, None if there is none. Raises OSError if it cannot be read."""
         return self._read().intent
 
     def _read(self) -> Held:
@@ -116,7 +116,7 @@ class Unwritten:
             return NOTHING
 
     def hold(self, error: GeodropError, intent: Mapping[str, Any] | None = None, line: str = "") -> None:
-        """Keep what could not be written, and why."""
+        """Keep an intent or a history line that could not be written, with the error."""
         held = self.read()
         lines = [*held.lines, *([line] if line else [])]
         lost = held.lost
@@ -127,7 +127,7 @@ class Unwritten:
         self._write(
             replace(
                 held,
-                # What keeps the intent from being written matters most.
+                # The reason why the intent could not be written takes precedence.
                 reason=error.message if intent is not None or not held.reason else held.reason,
                 number=(cause.errno or 0) if isinstance(cause, OSError) else 0,
                 since=held.since or time.time(),
@@ -138,13 +138,13 @@ class Unwritten:
         )
 
     def ahead(self, intent: Mapping[str, Any]) -> None:
-        """A newer intent is about to be written: where an older one is kept here, this one takes its place first."""
+        """Replace a kept intent by a newer one that is about to be written to the state directory."""
         held = self.read()
         if held.intent is not None:
             self._write(replace(held, intent=intent))
 
     def done(self, *, intent: bool = False, lines: bool = False) -> None:
-        """This much is written now."""
+        """Forget what has now been written."""
         held = self.read()
         if held is NOTHING:
             return
@@ -156,13 +156,13 @@ class Unwritten:
             except FileNotFoundError:
                 pass
             except OSError:
-                # It would be taken for newer than what is written now.
+                # The file would be taken as newer than the state directory, so this process ignores it.
                 _in_memory[self._name()] = NOTHING
         elif left != held:
             self._write(left)
 
     def warnings(self) -> list[str]:
-        """What follows from it, a line; none where all is written."""
+        """Return a line of text with the consequence; an empty list if all is written."""
         held = self.read()
         if held is NOTHING:
             return []
@@ -170,7 +170,7 @@ class Unwritten:
         until = "this process ends" if held.in_memory else "the next boot"
         line = f"not written down: {held.reason}; {what} will be known until {until} and no longer"
         if held.intent is not None:
-            line += ", which then goes by what was asked for before"
+            line += "; after that, what was asked for before counts again"
         lost = f"; {held.lost} lines of the history are lost" if held.lost else ""
         return [f"{line}{lost}: {NEXT_STEPS.get(held.number, 'look at the disk')}"]
 
@@ -186,6 +186,6 @@ class Unwritten:
             _in_memory.pop(name, None)
 
     def _name(self) -> str:
-        """Apart for each network namespace and each state directory."""
+        """Return a file name of its own for each network namespace and each state directory."""
         digest = hashlib.sha256(os.fsencode(os.path.abspath(self._folder))).hexdigest()
         return f"{until_boot()}/unwritten-{digest[:16]}.json"

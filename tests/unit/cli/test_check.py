@@ -155,4 +155,4 @@ def test_a_list_is_compared_with_the_ruleset_asked_for_last(tmp_path: Path) -> N
     store.keep(file)
     store.remember(Intent(1, file.digest, last_good=file.digest))
     said = geodrop.good("check", policy).err
-    assert "bad.txt has 1 of the 100 prefixes that the ruleset asked for last had of it" in said
+    assert "bad.txt has 1 of the 100 prefixes that it had in the ruleset asked for last" in said

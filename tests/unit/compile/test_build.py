@@ -20,31 +20,31 @@ INPUTS = [Input("policy", "policy.yaml", "00" * 32)]
 
 
 def verdicts(given: Policy, *addresses: str) -> list[str]:
-    """What the compiled ruleset says of some addresses, read back from its bytes."""
+    """Return the verdicts of a compiled ruleset for some addresses, read back from its bytes."""
     ruleset = Ruleset.unpack(build(given, region_map(), INPUTS), "test")
     return [next(explain(ruleset, ip_address(address), 0)).verdict for address in addresses]
 
 
 def test_ruleset_reads_back() -> None:
-    """What is compiled can be opened, checks out, and gives the ladder's verdicts in both families."""
+    """A compiled ruleset can be opened, passes all checks, and gives the ladder's verdicts in both families."""
     given = policy(service(deny=["UA"]))
     addresses = ["30.1.2.3", "20.0.0.1", "2000::5", "64:ff9b::1e00:1", "64:ff9b::1400:1", "2400::1"]
     assert verdicts(given, *addresses) == ["drop", "accept", "drop", "drop", "accept", "accept"]
 
 
 def test_same_inputs_same_bytes() -> None:
-    """A fleet can compare digests: nothing of time, machine or order gets in."""
+    """A fleet can compare digests: the bytes do not depend on time, machine or order."""
     given = policy(service(deny=["UA", "20.1.0.0/16"]), service("web", port=80, deny=["US"]))
     assert build(given, region_map(), INPUTS) == build(given, region_map(), INPUTS)
 
 
 def test_tables_are_taken_over_where_they_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A change of verdicts builds no xdp tables, and gives the bytes that building them would have given."""
+    """A change of verdicts builds no xdp tables, and gives the same bytes as if they had been built."""
     before = policy(service(deny=["UA"], allow=["20.1.0.0/16"]))
     flipped = policy(service(deny=["US"], allow=["20.1.0.0/16"]))
-    cut_anew = policy(service(deny=["US"], allow=["20.2.0.0/16"]))
+    cut_again = policy(service(deny=["US"], allow=["20.2.0.0/16"]))
     previous = Ruleset.unpack(build(before, region_map(), INPUTS), "test")
-    flipped_bytes, cut_bytes = (build(given, region_map(), INPUTS) for given in (flipped, cut_anew))
+    flipped_bytes, cut_bytes = (build(given, region_map(), INPUTS) for given in (flipped, cut_again))
     built = []
 
     def counted(zones: Zones) -> Tables:
@@ -59,7 +59,7 @@ def test_tables_are_taken_over_where_they_are_the_same(monkeypatch: pytest.Monke
 
     assert with_previous(flipped, previous) == flipped_bytes
     assert not built
-    assert with_previous(cut_anew, previous) == cut_bytes
+    assert with_previous(cut_again, previous) == cut_bytes
     assert len(built) == 1
     other_compiler = dataclasses.replace(previous, meta=dataclasses.replace(previous.meta, compiler="0.0.0"))
     without = Ruleset.unpack(build(before, region_map(), INPUTS), "test")
@@ -69,13 +69,13 @@ def test_tables_are_taken_over_where_they_are_the_same(monkeypatch: pytest.Monke
 
 
 def test_subdivision_that_no_database_carries_is_refused() -> None:
-    """A line that could never match is an error at its place, not silence."""
+    """A line that could never match is an error at its place."""
     with pytest.raises(PolicyError, match=r"policy\.yaml:1:1: error: UA-09: no loaded database carries"):
         build(policy(service(deny=["UA-09"])), region_map(), INPUTS)
 
 
 def test_country_without_an_address_is_warned_of() -> None:
-    """An allow list whose country the database has lost cuts its clients off; the line that names it says so."""
+    """A line that names a country without an address gets a warning: an allow list would drop its clients."""
     given = policy(service(allow=["US", "JP"], deny=["UA"]))
     [problem] = absent_countries(given, region_map())
     assert str(problem).startswith("policy.yaml:1:1: warning: JP: no loaded database has an address of this country")
@@ -83,14 +83,14 @@ def test_country_without_an_address_is_warned_of() -> None:
 
 
 def test_inputs_are_recorded() -> None:
-    """The ruleset says what it was made of."""
+    """The ruleset records its inputs."""
     ruleset = Ruleset.unpack(build(policy(service()), region_map(), INPUTS), "test")
     assert ruleset.meta.inputs == tuple(INPUTS)
     assert [one.name for one in ruleset.meta.services] == ["api"]
 
 
 def test_more_than_a_kernel_should_be_given(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refused where it is compiled, and where such a file is loaded: with the map, and what to do."""
+    """A ruleset too large for a kernel is refused at compile and at load, with the map's name and what to do."""
 
     def compiled() -> bytes:
         return build(policy(service(deny=["UA"])), region_map(), INPUTS)
@@ -104,7 +104,7 @@ def test_more_than_a_kernel_should_be_given(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_what_is_large_on_nftables_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the service's place, with what it costs and what would cost nothing; a service that is small is not named."""
+    """A large service gets a warning at its place, with the cost and the alternative; a small one gets none."""
     given = policy(service(deny=["UA"]), service("web", port=80))
     _, sections = module.assemble(given, region_map(), INPUTS)
     assert costly_services(given, sections) == []

@@ -36,17 +36,17 @@ BITS = {4: 32, 6: 128}
 
 
 def ruleset(given: Policy) -> Ruleset:
-    """A policy compiled against the small world."""
+    """Compile a policy against the small world."""
     return Ruleset.unpack(build(given, region_map(), []), "test")
 
 
 def change(old: Sequence[Service], new: Sequence[Service], **lists: Sequence[str]) -> RulesetDiff:
-    """What changes between two policies of these services."""
+    """Return what changes between two policies of these services."""
     return compare(ruleset(policy(*old, **lists)), ruleset(policy(*new, **lists)))
 
 
 def test_region_moves() -> None:
-    """Each direction is told by region, with the prefixes, and in one line."""
+    """Regions that move are named for each direction, with the prefixes, and in one line of text."""
     found = change([service(deny=["UA"])], [service(deny=["US"])])
     (api,) = found.services
     assert (api.to_drop, api.to_accept) == (Moved(("US",)), Moved(("UA",)))
@@ -56,7 +56,7 @@ def test_region_moves() -> None:
 
 
 def test_nothing_changes() -> None:
-    """The same ruleset says so; another one that drops the same says that."""
+    """The text differs for an equal ruleset and for another ruleset that drops the same."""
     same = [service(deny=["UA"])]
     assert change(same, same).as_text() == "nothing changed"
     assert [one.state for one in change(same, same).services] == ["same"]
@@ -65,7 +65,7 @@ def test_nothing_changes() -> None:
 
 
 def test_subdivision_that_gets_named_moves_from_its_country() -> None:
-    """Before, its addresses went with the country; if that was dropped too, nothing moves."""
+    """A newly named subdivision moves from its country's verdict; if the country was dropped too, nothing moves."""
     found = change([service()], [service(deny=["UA-43"])])
     assert found.to_drop == Moved(("UA-43",))
     assert found.prefixes == PrefixCounts(1, 0)
@@ -76,7 +76,7 @@ def test_subdivision_that_gets_named_moves_from_its_country() -> None:
 
 
 def test_lines_move_too() -> None:
-    """Lists and inline prefixes are counted apart from regions; one that appears and allows has not moved."""
+    """Lists and inline prefixes are counted separately from regions; a new line that allows has not moved."""
     lists = {"bad": ["20.1.0.0/16", "2000:1::/32"]}
     found = change([service()], [service(deny=["list:bad", "20.2.0.0/16"], allow=["20.3.0.0/16"])], **lists)
     assert found.to_drop == Moved((), ("20.2.0.0/16", "list:bad"))
@@ -86,17 +86,17 @@ def test_lines_move_too() -> None:
 
 
 def test_shares_are_of_what_moves() -> None:
-    """Of IPv4 without special addresses, as far as the region really moves: what a line holds apart stays."""
+    """Shares are of IPv4 without special addresses, and only of what moves: addresses that a line names stay."""
     (api,) = change([service()], [service(deny=["US"])]).services
     kept = change([service(allow=["20.1.0.0/16"])], [service(allow=["20.1.0.0/16"], deny=["US"])]).services[0]
     assert 0.0035 < api.shares["US"] < 0.005
-    # Of this small world 10.0.0.0/8 is special.
+    # In this small world 10.0.0.0/8 is special.
     assert api.shares["US"] - kept.shares["US"] == pytest.approx((1 << 16) / ((1 << 32) - (1 << 24)))
     assert set(api.as_json()["shares"]) == {"US"}
 
 
 def test_as_many_names_as_a_person_reads() -> None:
-    """The largest first; of the others how many, and how much they are together."""
+    """The largest regions are named first; of the others there is the number and the total share."""
     labels = tuple(f"{letter}{letter}" for letter in "ABCDEFGHIJ")
     shares = {label: number / 1_000 for number, label in enumerate(labels)}
     text = ServiceChange("api", "changed", Moved(labels), Moved(), {}, {}, match=False, shares=shares).as_text()
@@ -105,18 +105,18 @@ def test_as_many_names_as_a_person_reads() -> None:
 
 
 def test_services_come_and_go() -> None:
-    """One that is not there drops nothing; its regions and prefixes come or go with it."""
+    """A missing service drops nothing; regions and prefixes are added or removed with their service."""
     one, two = service(deny=["UA"]), service("web", port=80, deny=["US"])
     found = change([one], [one, two])
     assert found.as_text() == "web drops US (0.4% of IPv4), +1 -0 prefixes, web added"
     found = change([one, two], [one])
     assert found.as_text() == "web accepts US (0.4% of IPv4), +0 -1 prefixes, web removed"
-    # The same region in two services is one region; the prefixes are each service's own.
+    # The same region in two services counts once; prefixes count for each service.
     assert change([one, two], [dataclasses.replace(one, deny=()), two]).prefixes == PrefixCounts(0, 2)
 
 
 def test_settings() -> None:
-    """What changes without a prefix moving is said as well: mode, ports, never-drop ports."""
+    """Changes without a moved prefix are reported as well: mode, ports, never-drop ports."""
     old = service(deny=["UA"])
     found = change([dataclasses.replace(old, mode=Mode.MONITOR)], [old])
     assert found.services[0].settings == {"mode": ("monitor", "enforce")}
@@ -129,7 +129,7 @@ def test_settings() -> None:
 
 
 def test_start_is_a_time() -> None:
-    """`starts` reads as the policy writes it."""
+    """`starts` is written as in the policy."""
     old = ruleset(policy(service(deny=["UA"])))
     later = dataclasses.replace(old.meta.services[0], starts=1720483200)
     new = dataclasses.replace(old, meta=dataclasses.replace(old.meta, services=(later,)))
@@ -139,7 +139,7 @@ def test_start_is_a_time() -> None:
 @pytest.mark.parametrize("family", [4, 6])
 @given(data=st.data())
 def test_prefixes_are_the_fewest(family: int, data: st.DataObject) -> None:
-    """Any set of intervals takes as many prefixes as the standard library makes of it, both ends included."""
+    """Any set of intervals takes as many prefixes as the standard library makes of it, up to both ends of a family."""
     bits = BITS[family]
     address = st.one_of(
         st.integers(0, (1 << bits) - 1),
@@ -153,7 +153,7 @@ def test_prefixes_are_the_fewest(family: int, data: st.DataObject) -> None:
 
 
 def fewest(family: int, starts: Sequence[int], chosen: Sequence[bool]) -> int:
-    """The naive count: join neighbours, ask ipaddress."""
+    """Count naively: join neighbours, and let ipaddress make prefixes."""
     ends = [*starts[1:], 1 << BITS[family]]
     joined: list[tuple[int, int]] = []
     for start, end, wanted in zip(starts, ends, chosen, strict=True):
@@ -183,7 +183,7 @@ SERVICES = st.builds(
 
 @given(SERVICES, SERVICES)
 def test_prefixes_are_those_whose_verdict_changes(old: Service, new: Service) -> None:
-    """The counts are what one finds who asks both rulesets for the verdict of every address, an interval at a time."""
+    """The counts equal those from looking up every interval's verdict in both rulesets."""
     before, after = ruleset(policy(old)), ruleset(policy(new))
     (found,) = compare(before, after).services
     for family in (4, 6):
@@ -195,18 +195,18 @@ def test_prefixes_are_those_whose_verdict_changes(old: Service, new: Service) ->
 
 
 def boundaries(one: Ruleset, family: int) -> list[int]:
-    """Where the intervals of a ruleset start."""
+    """Return where the intervals of a ruleset start."""
     column = one.sections[f"ipv{family}/starts"]
     return decode(family, np.frombuffer(column, "<u4" if family == 4 else "S16"))
 
 
 def drops(one: Ruleset, family: int, address: int) -> bool:
-    """The verdict on one address as it stands in a packet."""
+    """Return the verdict for one address as it is in a packet."""
     return one.row(one.zone_at(CLASS[family](address)), 0).verdict == "drop"
 
 
 def test_naive_model_is_right() -> None:
-    """The model above counts as a person would."""
+    """The naive model above is correct for a known example."""
     start = int(ip_network("10.0.0.0/8").network_address)
     assert fewest(4, [0, start, start + 3, start + 4], [False, True, True, False]) == 1
     assert fewest(4, [0, start, start + 3], [False, True, False]) == 2

@@ -12,19 +12,19 @@ Ends = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def ends() -> Iterator[Ends]:
-    """Both ends of a channel."""
+    """Return both ends of a channel."""
     one, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with one, other:
         yield one, other
 
 
 def descriptors() -> set[str]:
-    """Every descriptor that this process holds."""
+    """Return every descriptor that this process holds."""
     return set(os.listdir("/proc/self/fd"))
 
 
 def test_messages_and_descriptors_arrive_in_order(ends: Ends) -> None:
-    """What was sent is received, message by message, and a descriptor is the file that was meant."""
+    """Messages are received as they were sent, in order, and each descriptor is the file that was sent."""
     one, other = ends
     file = os.memfd_create("test")
     os.write(file, b"content")
@@ -57,13 +57,13 @@ def test_messages_and_descriptors_arrive_in_order(ends: Ends) -> None:
 def test_what_is_no_message_is_refused(ends: Ends, data: bytes) -> None:
     """Anything but a JSON object of bounded size raises ValueError and nothing else."""
     ends[0].send(data)
-    with pytest.raises(ValueError):  # noqa: PT011 - that it is one is what is tested; the texts are json's
+    with pytest.raises(ValueError):  # noqa: PT011 - the type is tested; the texts are those of json
         receive(ends[1])
 
 
 @pytest.mark.parametrize("room", [0, 1])
 def test_descriptors_nobody_asked_for_are_not_kept(ends: Ends, room: int) -> None:
-    """A side that sends more descriptors than it should is refused, and cannot fill the other's table."""
+    """A message with more descriptors than expected is refused, and the descriptors are closed."""
     before = descriptors()
     send(ends[0], {"exit": 0}, [0] * 20)
     with pytest.raises(ValueError, match="too many descriptors"):
@@ -72,7 +72,7 @@ def test_descriptors_nobody_asked_for_are_not_kept(ends: Ends, room: int) -> Non
 
 
 def test_too_long_a_message_is_not_sent(ends: Ends) -> None:
-    """The sender learns it, rather than the receiver."""
+    """Sending a message that is too long fails on the sender's side."""
     with pytest.raises(OSError, match="too long") as caught:
         send(ends[0], {"addresses": ["192.0.2.1"] * 100_000})
     assert caught.value.errno == errno.EMSGSIZE

@@ -36,7 +36,7 @@ lists:
 
 @pytest.fixture
 def inputs(tmp_path: Path) -> Iterator[Path]:
-    """A policy with a list file and a database, in a folder that nobody but its owner can enter."""
+    """Write a policy with a list file and a database into a folder that only its owner can enter."""
     folder = tmp_path / "closed"
     (folder / "lists").mkdir(parents=True)
     (folder / "policy.yaml").write_text(POLICY)
@@ -53,13 +53,13 @@ def job(inputs: Path, output: int | None = None) -> Job:
 
 
 def compile_to(path: Path, inputs: Path) -> int:
-    """Compile the inputs into a file; the exit code."""
+    """Compile the inputs into a file; return the exit code."""
     with path.open("wb") as output:
         return sandbox.run(job(inputs, output.fileno()))
 
 
 def test_inputs_come_as_descriptors(inputs: Path, tmp_path: Path) -> None:
-    """The child reads policy, database and list from a folder that it could not enter itself, and names them all."""
+    """The child reads policy, database and list from a folder that it cannot enter itself, and names them all."""
     assert compile_to(tmp_path / "out", inputs) == 0
     ruleset = Ruleset.open(tmp_path / "out")
     assert [(one.kind, one.name) for one in ruleset.meta.inputs] == [
@@ -95,7 +95,7 @@ def test_a_policy_mounted_from_a_config_map(inputs: Path, tmp_path: Path) -> Non
 
 
 def test_broken_names_beside_a_sound_country(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Such a database compiles and explains as a whole one does, but for the name in the record."""
+    """A database with broken names compiles and explains as an intact one does, except for the name in the record."""
     record = {"country": {"iso_code": "CN", "names": {"en": "name-of-it"}}}
     whole = write_database(inputs / "country.mmdb", {"1.0.0.0/24": record, "2400::/24": record}).read_bytes()
     answers = []
@@ -114,7 +114,7 @@ def test_broken_names_beside_a_sound_country(inputs: Path, tmp_path: Path, capfd
 def test_a_list_that_lost_most_of_its_lines(
     inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], task: str
 ) -> None:
-    """Against the ruleset before, check and compile both say so, and take the policy all the same."""
+    """Check and compile both warn of a list that lost most of its lines, and accept the policy nevertheless."""
     lists = inputs / "lists" / "bad.txt"
     lists.write_text("".join(f"8.8.{number}.0/25\n" for number in range(100)))
     assert compile_to(tmp_path / "before", inputs) == 0
@@ -130,7 +130,7 @@ def test_a_list_that_lost_most_of_its_lines(
         assert sandbox.run(described) == 0
     said = capfd.readouterr().err
     assert (
-        "policy.yaml:9:3: warning: lists/bad.txt has 1 of the 100 prefixes that the ruleset asked for last had of it"
+        "policy.yaml:9:3: warning: lists/bad.txt has 1 of the 100 prefixes that it had in the ruleset asked for last"
         in said
     )
 
@@ -144,7 +144,7 @@ def test_missing_inputs(inputs: Path, tmp_path: Path) -> None:
 
 
 def test_explain_names_region_and_record(inputs: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Addresses are answered in order, a bad one with an error and 65 at the end."""
+    """Addresses are answered in order; a bad one gets an error, and the exit code at the end is 65."""
     addresses = ["1.0.0.1", "nonsense", "8.8.8.8", "2400::1"]
     options = {"addresses": addresses, "json": True, "at": None}
     databases = [str(inputs / "country.mmdb")]
@@ -165,7 +165,7 @@ def test_explain_names_region_and_record(inputs: Path, capfd: pytest.CaptureFixt
 
 
 def test_streams_of_its_own(inputs: Path) -> None:
-    """A daemon gets what the child says as text, and its exit code: a good policy, and one with a problem."""
+    """A daemon gets the child's output as text, and its exit code, for a good policy and for one with a problem."""
     checked = Job("check", str(inputs / "policy.yaml"), options={"json": False})
     with Child.start() as child:
         answer = child.run(checked)
@@ -178,7 +178,7 @@ def test_streams_of_its_own(inputs: Path) -> None:
 
 
 def test_database_that_is_none(inputs: Path) -> None:
-    """A damaged database is refused, read ahead or not, and the one that asked learns why."""
+    """A damaged database is refused with the reason, whether it was read in advance or not."""
     (inputs / "country.mmdb").write_bytes(os.urandom(5000))
     for ahead in (False, True):
         with Child.start() as child:
@@ -210,7 +210,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], object], int]] = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_input_ends_in_an_exit_code(inputs: Path, case: str, tmp_path: Path) -> None:
-    """Whatever lies there in place of a policy or list, the one that asked gets a code and never waits or fails."""
+    """Whatever is in place of a policy or list, the caller gets an exit code, and never hangs or crashes."""
     damage, expected = HOSTILE[case]
     damage(inputs)
     with (tmp_path / "out").open("wb") as output, Child.start() as child:
@@ -218,7 +218,7 @@ def test_hostile_input_ends_in_an_exit_code(inputs: Path, case: str, tmp_path: P
 
 
 def test_databases_read_ahead_give_the_same_bytes(inputs: Path, tmp_path: Path) -> None:
-    """What is compiled does not depend on when the databases were read."""
+    """The ruleset does not depend on when the databases were read."""
     databases = [str(inputs / "country.mmdb")]
     assert compile_to(tmp_path / "one", inputs) == 0
     with Child.start() as child, (tmp_path / "two").open("wb") as output:
@@ -228,8 +228,8 @@ def test_databases_read_ahead_give_the_same_bytes(inputs: Path, tmp_path: Path) 
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_database_replaced_meanwhile_is_read_anew(inputs: Path, tmp_path: Path) -> None:
-    """What was read ahead is used only if the file is still the same; who looks is told to take a fresh child."""
+def test_database_replaced_meanwhile_is_read_again(inputs: Path, tmp_path: Path) -> None:
+    """Data read in advance is used only if the file is still the same; `is_fit` says that a new child is needed."""
     database = inputs / "country.mmdb"
     with Child.start() as child, (tmp_path / "out").open("wb") as output:
         child.prepare([str(database)])
@@ -242,7 +242,7 @@ def test_database_replaced_meanwhile_is_read_anew(inputs: Path, tmp_path: Path) 
 
 
 def memories(path: Path) -> list[int]:
-    """What holds a file, and what it is based on, as a daemon hands it over; open till the test ends."""
+    """Return the descriptors of a ruleset file and its base, as a daemon passes them; open until the test ends."""
     opened = open_file(path)
     HELD.append(opened)
     return [memory.descriptor for memory in opened.memories()]
@@ -252,7 +252,7 @@ HELD: list[Container] = []
 
 
 def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None:
-    """A compile says what changes, and two rulesets that are there can be compared without their inputs."""
+    """A compile returns what changes, and two existing rulesets can be compared without their inputs."""
     assert compile_to(tmp_path / "old", inputs) == 0
     old = tmp_path / f"{open_file(tmp_path / 'old').digest}.ruleset"
     (tmp_path / "old").rename(old)
@@ -262,7 +262,7 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
     assert answer.change is not None
     assert answer.change["text"] == "api accepts CN (<0.1% of IPv4), +0 -2 prefixes"
     assert answer.change["services"]["api"]["to_accept"] == {"regions": ["CN"], "lines": []}
-    assert len(memories(tmp_path / "new")) == 2, "it is thin, and what it is based on is the old one"
+    assert len(memories(tmp_path / "new")) == 2, "a delta file, based on the old ruleset"
     with Child.start() as child:
         again = child.run(Job("compare", ruleset=memories(tmp_path / "new"), previous=memories(old)))
     assert again == Answer(0, "", answer.change)
@@ -270,14 +270,14 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
 def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: bytes) -> None:
-    """It cannot be compared with, but never keeps a good policy from being compiled."""
+    """A damaged previous ruleset cannot be compared, but does not prevent a compile."""
     memory = os.memfd_create("old", os.MFD_ALLOW_SEALING)
     os.write(memory, content)
     seal(memory)
     with (tmp_path / "new").open("w+b") as new, Child.start() as child:
         answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[memory]))
     assert (answer.exit, answer.change) == (0, None)
-    assert "warning: what changes cannot be said: " in answer.text
+    assert "warning: the change against the previous ruleset is unknown: " in answer.text
     with Child.start() as child:
         answer = child.run(Job("compare", ruleset=memories(tmp_path / "new"), previous=[memory]))
     os.close(memory)
@@ -286,16 +286,16 @@ def test_previous_ruleset_that_is_none(inputs: Path, tmp_path: Path, content: by
 
 
 def test_a_previous_ruleset_that_is_not_sealed(inputs: Path, tmp_path: Path) -> None:
-    """The child has no memory to copy it to, and says so."""
+    """The child may not create memory to copy an unsealed ruleset to, and reports that."""
     assert compile_to(tmp_path / "old", inputs) == 0
     with (tmp_path / "old").open("rb") as old, (tmp_path / "new").open("w+b") as new, Child.start() as child:
         answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=[old.fileno()]))
     assert (answer.exit, answer.change) == (0, None)
-    assert "what changes cannot be said: previous: Operation not permitted" in answer.text
+    assert "the change against the previous ruleset is unknown: previous: Operation not permitted" in answer.text
 
 
 def test_change_too_long_for_one_message() -> None:
-    """The totals still arrive."""
+    """If the change is too long for a message, its totals still arrive."""
     regions = tuple(f"list:{'x' * 200}{number}" for number in range(1000))
     change = RulesetDiff((ServiceChange("api", "changed", Moved((), regions), Moved(), {}, {}, match=False),))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -307,7 +307,7 @@ def test_change_too_long_for_one_message() -> None:
 
 
 def test_socket_as_standard_input(inputs: Path) -> None:
-    """As systemd starts it with StandardInput=socket: the channel is descriptor 0."""
+    """The channel may be descriptor 0, as when systemd starts the child with StandardInput=socket."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, "-P", "-m", "geodrop.compile.child", "0"]
@@ -318,7 +318,7 @@ def test_socket_as_standard_input(inputs: Path) -> None:
 
 
 def test_nobody_asks() -> None:
-    """A child that waits ends by itself when the one that started it goes, without a word."""
+    """A waiting child ends silently when the process that started it goes."""
     child = Child.start()
     assert child.is_fit([])
     child._channel.close()
@@ -329,7 +329,7 @@ def test_nobody_asks() -> None:
 
 
 def test_reader_that_has_seen_enough(inputs: Path) -> None:
-    """`geodrop explain ... | head -1` ends as well as if all had been read."""
+    """`geodrop explain ... | head -1` ends without an error."""
     addresses = ["1.0.0.1"] * 1000
     options = {"addresses": addresses, "json": True, "at": None}
     end, closed = os.pipe()
@@ -342,7 +342,7 @@ def test_reader_that_has_seen_enough(inputs: Path) -> None:
 
 
 def test_killed_child_is_bad_input(inputs: Path) -> None:
-    """Whatever kills the child (a limit, a crash in a decoder) means: this input is refused."""
+    """If the child is killed, by a limit or a crash in a decoder, the input is refused."""
     child = Child.start()
     assert child._process
     child._process.kill()

@@ -26,7 +26,7 @@ from tests.unit.compile.worlds import policy, service
 def test_region_is_the_databases_own(  # the ruleset knows no UA-30, since no line names it
     tmp_path_factory: pytest.TempPathFactory, address: str, region: str, record: object
 ) -> None:
-    """What the databases say, unnamed subdivisions included, and the record it comes from; embedded addresses too."""
+    """Region and record are the databases' own, with subdivisions no line names; also for embedded addresses."""
     path = tmp_path_factory.mktemp("world") / "city.mmdb"
     write_database(path, {"2.0.0.0/16": city("UA", "43"), "2.1.0.0/16": city("UA", "30"), "2a00::/16": city("UA")})
     given = policy(service(deny=["UA-43"]), service("web", port=80))

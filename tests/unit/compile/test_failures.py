@@ -8,7 +8,7 @@ from geodrop.errors import DataError, GeodropError, PolicyError
 
 
 def test_all_are_found_and_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """A failure ends nothing but its own step; what is wrong with the policy comes first and gives the exit code."""
+    """A failure ends only its own step; the policy's problems come first and give the exit code."""
     failures: list[GeodropError] = []
     for failure in (
         DataError("x.mmdb: cut off", "copy it again"),
@@ -23,6 +23,6 @@ def test_all_are_found_and_said(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bug_is_none_of_them() -> None:
-    """What is no failure of ours comes through."""
+    """An exception that is not a GeodropError is not collected."""
     with pytest.raises(ZeroDivisionError), collecting([]):
         raise ZeroDivisionError

@@ -15,7 +15,7 @@ services: {api: {default: allow, unknown: allow, deny: [list:bad, list:own]}}
 
 
 def said(new: int, old: int | None, *, kind: str = "list", name: str = "lists/bad.txt") -> list[str]:
-    """What is said of a list with so many prefixes that had others before."""
+    """Return the warning for a list with `new` prefixes that had `old` before."""
     data = "".join(f"9.9.{number}.0/25\n" for number in range(new)) or "# none\n"
     policy, _ = load(POLICY, {"lists/bad.txt": data.encode()})
     return [str(problem) for problem in shrunken(policy, [Input(kind, name, "0" * 64, prefixes=old)])]
@@ -23,11 +23,11 @@ def said(new: int, old: int | None, *, kind: str = "list", name: str = "lists/ba
 
 @pytest.mark.parametrize(("new", "old"), [(4, 10), (0, 10), (40, 1_000), (9, 20)])
 def test_a_list_that_lost_most_is_warned_of(new: int, old: int) -> None:
-    """Less than half of what there was is said at the list, with both figures and the line of the policy."""
+    """A list with less than half of its former prefixes gets a warning with both figures and the policy's line."""
     (text,) = said(new, old)
     assert text == (
-        f"etc/policy.yaml:4:3: warning: lists/bad.txt has {new:,} of the {old:,} prefixes that the ruleset asked for "
-        "last had of it; look whether it was fetched in full\n      bad: {file: lists/bad.txt}\n      ^"
+        f"etc/policy.yaml:4:3: warning: lists/bad.txt has {new:,} of the {old:,} prefixes that it had in the ruleset "
+        "asked for last; check whether it was fetched completely\n      bad: {file: lists/bad.txt}\n      ^"
     )
 
 
@@ -36,11 +36,11 @@ def test_a_list_that_lost_most_is_warned_of(new: int, old: int) -> None:
     [(5, 10), (200, 10), (0, 9), (10, None)],
 )
 def test_what_grows_is_small_or_was_not_counted_is_not(new: int, old: int | None) -> None:
-    """Half is enough, a handful is edited by hand, and what was never counted cannot be compared."""
+    """There is no warning for half of the prefixes, for a short list, and for a list without a former count."""
     assert said(new, old) == []
 
 
 def test_only_the_list_of_that_name_counts() -> None:
-    """Another list, or a database of the same name, had nothing to do with it."""
+    """Another list, or a database of the same name, is not compared."""
     assert said(0, 100, name="lists/other.txt") == []
     assert said(0, 100, kind="database") == []

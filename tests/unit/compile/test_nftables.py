@@ -14,12 +14,12 @@ from tests.unit.compile.worlds import networks, policy, region_map, service
 
 @pytest.fixture
 def joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps are joined, however small they are."""
+    """Join maps, however small they are."""
     monkeypatch.setattr(nftables, "is_joined", lambda _apart, _joined: True)
 
 
 def maps(given: Policy) -> tuple[list[tuple[str, int, str]], list[tuple[int, int, str]]]:
-    """The maps of the first service: IPv4 as (first address, size, target), IPv6 as (start, end, target)."""
+    """Return the first service's maps: IPv4 as (first address, size, target), IPv6 as (start, end, target)."""
     ladders = [build_ladder(given, one) for one in given.services]
     zones = build_zones(given, ladders, region_map())
     rows = build_rows(given, ladders, zones)
@@ -43,7 +43,7 @@ def maps(given: Policy) -> tuple[list[tuple[str, int, str]], list[tuple[int, int
 
 
 def test_only_what_is_dropped_is_there() -> None:
-    """Accepted countries, special and unknown space cost nothing; embedded ranges lead to the IPv4 map."""
+    """Accepted countries, special and unknown space take no elements; embedding ranges lead to the IPv4 map."""
     ipv4, ipv6 = maps(policy(service(deny=["UA"])))
     assert ipv4 == [("30.0.0.0", 1 << 24, "drop UA")]
     assert ipv6 == [
@@ -53,12 +53,12 @@ def test_only_what_is_dropped_is_there() -> None:
 
 
 def test_nothing_dropped_means_empty_maps() -> None:
-    """A service that accepts everything has no element, not even for embedded ranges."""
+    """A service that accepts everything has no element, not even for embedding ranges."""
     assert maps(policy(service())) == ([], [])
 
 
 def test_never_drop_is_carved_out() -> None:
-    """Inside a denied country a never-drop prefix has its own target, which still knows what an embedded use means."""
+    """In a denied country a never-drop prefix has its own target, which still drops the address embedded in IPv6."""
     ipv4, _ = maps(policy(service(deny=["UA"]), never_drop=["30.128.0.0/16"]))
     assert ipv4 == [
         ("30.0.0.0", 1 << 23, "drop UA"),
@@ -68,7 +68,7 @@ def test_never_drop_is_carved_out() -> None:
 
 
 def test_special_is_there_only_for_its_embedded_use() -> None:
-    """With `unknown: deny` a special IPv4 address inside an IPv6 one is dropped, while on the wire it is accepted."""
+    """With `unknown: deny` a special IPv4 address embedded in IPv6 is dropped, while on the wire it is accepted."""
     ipv4, ipv6 = maps(policy(service(allow=["UA", "US"], default=Verdict.DROP, unknown=Verdict.DROP)))
     assert ("10.0.0.0", 1 << 24, "special unknown") in ipv4
     assert ipv4[-1] == ("31.0.0.0", (256 - 31) << 24, "drop unknown")
@@ -76,7 +76,7 @@ def test_special_is_there_only_for_its_embedded_use() -> None:
 
 
 def test_accepted_prefix_is_a_hole_in_an_embedded_range() -> None:
-    """A prefix line of the IPv6 address comes before the IPv4 address inside it."""
+    """A prefix line for the IPv6 address takes precedence over the IPv4 address embedded in it."""
     _, ipv6 = maps(policy(service(deny=["UA"], allow=["64:ff9b::1e00:0/112"])))
     base = 0x64FF9B << 96
     assert ipv6[:2] == [
@@ -90,7 +90,7 @@ ONLY_US = service(allow=["US"], default=Verdict.DROP, unknown=Verdict.DROP)
 
 @pytest.mark.usefixtures("joined")
 def test_joined_maps_hold_what_is_dropped_whatever_its_region() -> None:
-    """As many intervals as what is accepted takes; what an address means inside IPv6 is told apart as before."""
+    """A joined map has as many intervals as the accepted part; embedded addresses are told apart as before."""
     ipv4, ipv6 = maps(policy(ONLY_US, never_drop=["30.128.0.0/16"]))
     assert ipv4[0][1:] == (10 << 24, "drop other")
     assert ipv4[1:] == [
@@ -104,14 +104,14 @@ def test_joined_maps_hold_what_is_dropped_whatever_its_region() -> None:
 
 
 def test_maps_are_joined_where_that_saves_much() -> None:
-    """A list of ten large countries tells its regions apart, and so does one large country: nothing is to be saved."""
+    """Maps of ten large countries and of one large country keep regions apart, because joining would save nothing."""
     assert [is_joined(*sizes) for sizes in ((45_230, 42_343), (97_359, 97_359), (LARGE, 1_000))] == [False] * 3
     assert [is_joined(*sizes) for sizes in ((670_481, 31_253), (133_241, 77_788), (LARGE + 1, 1_000))] == [True] * 3
 
 
 @pytest.mark.usefixtures("joined")
 def test_an_export_tells_the_regions_of_joined_maps() -> None:
-    """The lists for other tools come from the zones, not from what nftables is given."""
+    """Exports come from the zones, not from the nftables maps, so they name regions that the maps join."""
     ruleset = Ruleset.unpack(build(policy(ONLY_US), region_map(), []), "test")
     text = "".join(as_json(ruleset, ruleset.meta.services))
     assert '{"prefix": "30.0.0.0/8", "region": "UA"}' in text
@@ -120,7 +120,7 @@ def test_an_export_tells_the_regions_of_joined_maps() -> None:
 
 
 def counted_of(given: Policy) -> list[list[str]]:
-    """The labels of what is counted apart, for each service; the ruleset opens with them."""
+    """Return the labels that each service counts separately, from an opened ruleset."""
     ruleset = Ruleset.unpack(build(given, region_map(), []), "test")
     return [[ruleset.meta.classes[klass] for klass in one.counted] for one in ruleset.meta.services]
 
@@ -132,7 +132,7 @@ DENY_UA_AND_A_LIST = service(
 
 @pytest.mark.usefixtures("joined")
 def test_what_is_counted_apart_is_what_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """First what a line names, then what takes the fewest intervals, then by name; in all services together."""
+    """Classes that a line names come first, then those with the fewest intervals, then by name; over all services."""
     given = policy(service(allow=["US"], deny=["30.1.0.0/16"], default=Verdict.DROP, unknown=Verdict.DROP))
     assert counted_of(given) == [["30.1.0.0/16", "UA", "unknown"]]
     for room, labels in ((8, ["30.1.0.0/16", "UA"]), (3, ["30.1.0.0/16"]), (1, ["30.1.0.0/16"]), (0, [])):
@@ -146,7 +146,7 @@ def test_what_is_counted_apart_is_what_there_is_room_for(monkeypatch: pytest.Mon
 
 @pytest.mark.usefixtures("joined")
 def test_the_second_map_holds_what_is_dropped_on_the_wire_by_region() -> None:
-    """Its classes number `counted`; never-drop, special and embedded addresses are not in it."""
+    """The second map's classes are indices into `counted`; never-drop, special and embedded addresses are not in it."""
     given = policy(ONLY_US, never_drop=["30.128.0.0/16"])
     ruleset = Ruleset.unpack(build(given, region_map(), []), "test")
     [spec] = ruleset.meta.services
@@ -164,9 +164,9 @@ def test_the_second_map_holds_what_is_dropped_on_the_wire_by_region() -> None:
     assert ("30.129.0.0", (1 << 23) - (1 << 16), "UA") in found
     starts = {first for first, _, _ in found}
     assert not starts & {"10.0.0.0", "20.0.0.0", "30.128.0.0"}
-    assert len(ruleset.sections["nft/api/ipv6/counted/classes"]) // 2 == 4  # UA, what is unknown around it and NAT64
+    assert len(ruleset.sections["nft/api/ipv6/counted/classes"]) // 2 == 4  # UA, unknown around it, and NAT64
 
 
 def test_maps_that_tell_regions_apart_need_no_second_one() -> None:
-    """As most are."""
+    """Maps that keep regions apart, as most do, have no second map."""
     assert counted_of(policy(service(deny=["UA"]))) == [[]]

@@ -9,7 +9,7 @@ from geodrop.state.service_user import ServiceUser
 
 
 def test_a_right_that_is_missing(tmp_path: Path) -> None:
-    """Whatever the file is: it is 77 and names whose right, and is of the kind that its callers know."""
+    """For each kind of file, a missing right gives 77 and names the user, and is of the kind that callers expect."""
     nobody = pwd.getpwnam("nobody")
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == 0 and path != Path("/"):

@@ -1,4 +1,4 @@
-"""What the child is after it gave everything up, seen from outside it: /proc is the kernel's word."""
+"""The child's privileges after it has dropped them, as /proc shows them from outside."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ pytestmark = [
 
 
 def dropped(*prefix: str) -> dict[str, Any]:
-    """Drop privileges in a process started by a command, and say what it was before and is afterwards."""
+    """Drop privileges in a process started by a command; return its state before and afterwards."""
     done = subprocess.run([*prefix, sys.executable, "-c", DROP], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["bounded"], "the limit on memory holds"
@@ -55,7 +55,7 @@ def dropped(*prefix: str) -> dict[str, Any]:
 
 
 def test_root_becomes_nobody_for_good() -> None:
-    """Started by root, it is nobody, without groups, without a capability in any set, under limits."""
+    """A child started by root runs as nobody, without groups, without a capability in any set, under limits."""
     found = dropped()
     assert int(found["before"]["CapEff"], 16) != 0
     after = found["after"]
@@ -66,7 +66,7 @@ def test_root_becomes_nobody_for_good() -> None:
 
 
 def test_ambient_capabilities_are_not_passed_on() -> None:
-    """Started by a daemon that is not root but has CAP_NET_ADMIN to hand on, it has none of it."""
+    """A child started by a non-root daemon with ambient CAP_NET_ADMIN does not have that capability."""
     found = dropped(*as_user(12345, "net_admin"))
     assert [int(found["before"][one], 16) for one in SETS] == [1 << 12] * 4, "the test tests something"
     assert found["after"]["Uid"].split() == ["12345"] * 4

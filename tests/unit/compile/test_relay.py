@@ -30,14 +30,14 @@ with Relay(reads=sys.argv[1] == "reads") as relay:
 
 @pytest.mark.parametrize(("reads", "heard"), [("reads", b"abc"), ("leaves", b"")])
 def test_pipes_pass_on_what_was_said(reads: str, heard: bytes) -> None:
-    """Byte for byte where no terminal listens; the input is only taken for who reads it."""
+    """Output to no terminal is passed on byte for byte; standard input is only read for a child that reads it."""
     done = subprocess.run([sys.executable, "-c", ASK, reads, SAY], input=b"abc", check=True, capture_output=True)
     assert done.stdout == b"out " + heard + b"\x1b[2J\n"
     assert done.stderr == b"geodrop: error: bad\n"
 
 
 def test_a_terminal_obeys_nobody() -> None:
-    """The child has none; what it says reaches ours as text, with the severity in colour."""
+    """The child has no terminal; its output reaches ours as text, with the severity in colour."""
     ours, theirs = pty.openpty()
     environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
@@ -45,7 +45,7 @@ def test_a_terminal_obeys_nobody() -> None:
     )
     os.close(theirs)
     said = b""
-    with contextlib.suppress(OSError):  # how a terminal says that nobody has its other end
+    with contextlib.suppress(OSError):  # reading fails with EIO once the other end of the terminal is closed
         while True:
             said += os.read(ours, 1000)
     os.close(ours)
@@ -55,7 +55,7 @@ def test_a_terminal_obeys_nobody() -> None:
 
 
 def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
-    """The child is told as any program would be, and nobody waits."""
+    """If the reader closes its end, the child gets EPIPE as any program would, and nothing hangs."""
     flood = SAY.replace('os.write(1, b"out', 'os.write(1, b"x" * (1 << 20) + b"out')
     began = time.monotonic()
     with (tmp_path / "err").open("wb") as err:
@@ -76,5 +76,5 @@ def test_a_reader_that_has_seen_enough(tmp_path: Path) -> None:
     ],
 )
 def test_lines_for_a_terminal(line: bytes, text: str) -> None:
-    """Controls of both sets and what turns the direction of a text are escaped."""
+    """C0 and C1 control characters and those that change the direction of text are escaped."""
     assert shown(line).decode() == text

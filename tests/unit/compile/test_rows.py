@@ -13,7 +13,7 @@ from tests.unit.compile.worlds import policy, region_map, service
 
 
 def row(given: Policy, address: str, *, service_number: int = 0, embedded: bool = False) -> Row:
-    """The row that decides for an address."""
+    """Return the row that decides for an address."""
     ladders = [build_ladder(given, one) for one in given.services]
     zones = build_zones(given, ladders, region_map())
     rows = build_rows(given, ladders, zones)
@@ -66,20 +66,20 @@ def test_each_rung(address: str, verdict: str, rung: str, line: str) -> None:
     ],
 )
 def test_embedded_addresses(address: str, verdict: str, rung: str) -> None:
-    """Inside an IPv6 address never-drop is not asked and special counts as unknown; the rest is as on the wire."""
+    """For an embedded address never-drop does not apply and special counts as unknown; the rest is as on the wire."""
     found = row(LADDER, address, embedded=True)
     assert (found.verdict, found.rung) == (verdict, rung)
 
 
 def test_services_are_judged_apart() -> None:
-    """The same zone means different things to two services."""
+    """The same zone may have different verdicts for two services."""
     given = policy(service(deny=["UA"]), service("web", allow=["UA"], default=Verdict.DROP, port=80))
     assert row(given, "30.0.0.1").verdict == "drop"
     assert row(given, "30.0.0.1", service_number=1).verdict == "accept"
 
 
 def test_too_many_counter_classes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Counters are bounded: beyond that the policy is refused, and told to use a list."""
+    """A policy with too many counter classes is refused, and the message advises to use a list."""
     monkeypatch.setattr(module, "MAX_CLASSES", 2)
     with pytest.raises(PolicyError, match="move prefixes"):
         row(LADDER, "20.0.0.1")

@@ -22,7 +22,7 @@ FINAL = b'{"exit": 0, "change": null}'
 
 
 def answered(peer: Peer, timeout: float = 20.0) -> Answer:
-    """Run a job against a child that does as it likes."""
+    """Run a job against a child that behaves as `peer` does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def live() -> None:
@@ -38,14 +38,14 @@ def answered(peer: Peer, timeout: float = 20.0) -> Answer:
 
 
 def hears(channel: socket.socket) -> tuple[dict[str, Any], list[int]]:
-    """The request, received as the child would."""
+    """Receive the request as the child would."""
     received = receive(channel, MAX_DESCRIPTORS)
     assert received is not None
     return received
 
 
 def says(data: bytes, times: int = 1) -> Peer:
-    """A child that sends the same message over and over."""
+    """Return a child that sends the same message repeatedly."""
 
     def peer(channel: socket.socket) -> None:
         _, given = hears(channel)
@@ -61,11 +61,11 @@ def says(data: bytes, times: int = 1) -> Peer:
     ("peer", "reason"),
     [
         (says(b"nonsense"), "broke the rules"),
-        (says(b"{}"), "broke the rules.*means nothing"),
-        (says(b'{"exit": true}'), "broke the rules.*means nothing"),
-        (says(b'{"exit": "0"}'), "broke the rules.*means nothing"),
-        (says(b'{"exit": 0, "change": [1]}'), "broke the rules.*means nothing"),
-        (says(b'{"exit": 0, "change": {"text": 1}}'), "broke the rules.*means nothing"),
+        (says(b"{}"), "broke the rules.*unknown message"),
+        (says(b'{"exit": true}'), "broke the rules.*unknown message"),
+        (says(b'{"exit": "0"}'), "broke the rules.*unknown message"),
+        (says(b'{"exit": 0, "change": [1]}'), "broke the rules.*unknown message"),
+        (says(b'{"exit": 0, "change": {"text": 1}}'), "broke the rules.*unknown message"),
         (says(b'{"list": "' + b"x" * MAX_MESSAGE + b'"}'), "broke the rules.*too long"),
         (says(b'{"list": ["a"]}', times=1), "died"),
         (says(FINAL, times=0), "died"),
@@ -73,7 +73,7 @@ def says(data: bytes, times: int = 1) -> Peer:
     ],
 )
 def test_whatever_a_child_sends_is_a_refusal(peer: Peer, reason: str) -> None:
-    """Nonsense, floods and silence of a child that an input has taken over: DataError (65), never anything else."""
+    """Nonsense, floods and silence from a child that a hostile input controls give DataError (65), nothing else."""
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(DataError, match=reason):
         answered(peer)
@@ -81,7 +81,7 @@ def test_whatever_a_child_sends_is_a_refusal(peer: Peer, reason: str) -> None:
 
 
 def test_descriptors_from_a_child_are_refused() -> None:
-    """A child may not hand us any: they are closed at once, and its answer does not count."""
+    """Descriptors sent by a child are closed at once, and its answer is refused."""
 
     def peer(channel: socket.socket) -> None:
         hears(channel)
@@ -92,7 +92,7 @@ def test_descriptors_from_a_child_are_refused() -> None:
 
 
 def test_child_that_asks_on_and_on() -> None:
-    """There is an end to the list files that a child may ask for."""
+    """The number of list files that a child may ask for is limited."""
 
     def peer(channel: socket.socket) -> None:
         hears(channel)
@@ -105,7 +105,7 @@ def test_child_that_asks_on_and_on() -> None:
 
 
 def test_child_that_never_answers() -> None:
-    """The time is bounded, whether it says nothing at all, talks on and on, or asks and does not listen."""
+    """The time is bounded, whether the child is silent, writes without end, or asks and does not read the answer."""
 
     def silent(channel: socket.socket) -> None:
         hears(channel)
@@ -124,7 +124,7 @@ def test_child_that_never_answers() -> None:
 
 
 def test_what_a_child_says_is_cut_off() -> None:
-    """A child that floods its streams is heard up to a limit, never waits for us, and its answer counts."""
+    """The output of a child that floods its streams is cut off; the child never blocks, and its answer counts."""
 
     def peer(channel: socket.socket) -> None:
         request, given = hears(channel)
@@ -139,7 +139,7 @@ def test_what_a_child_says_is_cut_off() -> None:
 
 
 def test_child_that_does_not_end() -> None:
-    """A process that ignores SIGTERM and closes its channel is gone afterwards."""
+    """A process that ignores SIGTERM and closes its channel is killed."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     stubborn = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
     with theirs:
@@ -150,7 +150,7 @@ def test_child_that_does_not_end() -> None:
 
 
 def test_too_much_for_one_message(tmp_path: Path) -> None:
-    """Arguments that do not fit are the caller's mistake (2), as are too many databases."""
+    """Arguments that do not fit into a message are a usage error (2), as are too many databases."""
     with pytest.raises(UsageError, match="too long"):
         Child.start().run(Job("explain", options={"addresses": ["192.0.2.1"] * 100_000}))
     with pytest.raises(UsageError, match="33 databases"):
@@ -158,6 +158,6 @@ def test_too_much_for_one_message(tmp_path: Path) -> None:
 
 
 def test_no_socket_to_connect_to(tmp_path: Path) -> None:
-    """Without the unit's socket: 69, with the command that starts it."""
+    """Without the unit's socket, the error is 69 and names the command that starts it."""
     with pytest.raises(UnavailableError, match=r"compile\.sock: No such file.*systemctl start"):
         Child.connect(str(tmp_path / "compile.sock"))

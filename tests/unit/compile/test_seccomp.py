@@ -1,4 +1,4 @@
-"""The filter, as the kernel takes it and as it would for the other architecture."""
+"""The seccomp filter: in the kernel for this architecture, and simulated for both architectures."""
 
 import errno
 import json
@@ -55,7 +55,7 @@ attempts = {
     "session": lambda: os.setsid(),
     "memory": lambda: os.memfd_create("x"),
 }
-# PTRACE_SEIZE, which unlike PTRACE_ATTACH stops nobody.
+# PTRACE_SEIZE, which unlike PTRACE_ATTACH does not stop the process.
 attempts["ptrace"] = lambda: os.strerror(0) if libc.ptrace(0x4206, parent, 0, 0) == 0 else _raise()
 def _raise():
     raise OSError(ctypes.get_errno(), "refused")
@@ -79,7 +79,7 @@ print(json.dumps(found))
 
 
 def attempted(how: str) -> dict[str, Any]:
-    """What a process gets for each attempt: 0, or the error's number."""
+    """Return the result of each attempt of a process: 0, or the error's number."""
     done = subprocess.run([sys.executable, "-c", CAGED, how], check=True, capture_output=True, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     assert found.pop("works")
@@ -89,7 +89,7 @@ def attempted(how: str) -> dict[str, Any]:
 @pytest.mark.root
 @pytest.mark.skipif(os.geteuid() != 0, reason="what root may do is what the filter takes away")
 def test_nothing_but_what_it_was_handed() -> None:
-    """Root itself, with every capability, opens, makes, runs, signals and traces nothing any more."""
+    """Even root with every capability can no longer open, create, run, signal or trace anything."""
     free, caged = attempted("free"), attempted("caged")
     assert {name for name, code in free.items() if code == 0} >= {
         *("read a file", "socket", "netlink", "kill", "signal by pidfd", "signal by fcntl", "code", "memory", "list")
@@ -100,7 +100,7 @@ def test_nothing_but_what_it_was_handed() -> None:
 
 
 def run(code: bytes, machine: seccomp.Machine, number: int, *arguments: int, audit: int | None = None) -> int:
-    """What the filter answers, by a small machine for classic BPF."""
+    """Run the filter in a small interpreter for classic BPF; return its answer."""
     data = struct.pack("<iIQ6Q", number, audit or machine.audit, 0, *arguments, *[0] * (6 - len(arguments)))
     program = list(struct.iter_unpack("<HBBI", code))
     at = value = 0
@@ -122,7 +122,7 @@ def run(code: bytes, machine: seccomp.Machine, number: int, *arguments: int, aud
 
 @pytest.mark.parametrize("name", seccomp.MACHINES)
 def test_each_architecture(name: str) -> None:
-    """What is listed passes, all else is refused, and what is not of this architecture kills."""
+    """Listed calls pass, all others are refused, and a call of another architecture kills."""
     machine = seccomp.MACHINES[name]
     code = seccomp.assemble(machine)
     listed = {number: call for call, number in machine.calls.items()}
@@ -149,7 +149,7 @@ def test_each_architecture(name: str) -> None:
 
 @pytest.mark.parametrize("name", seccomp.MACHINES)
 def test_numbers_are_those_of_the_kernel(name: str) -> None:
-    """As its headers have them, where they are installed."""
+    """The system call numbers are those of the kernel headers, where these are installed."""
     if not HEADERS[name].exists():
         pytest.skip(f"no {HEADERS[name]}")
     found = re.findall(r"^#define __NR(?:3264)?_(\w+)\s+(\d+)$", HEADERS[name].read_text(), re.MULTILINE)
@@ -159,7 +159,7 @@ def test_numbers_are_those_of_the_kernel(name: str) -> None:
 
 
 def test_an_architecture_that_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing runs there without a filter."""
+    """On an unknown architecture the child refuses to run, because it has no filter."""
     monkeypatch.setattr(platform, "machine", lambda: "riscv64")
     with pytest.raises(OSError, match="riscv64"):
         seccomp.install()

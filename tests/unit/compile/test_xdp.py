@@ -23,19 +23,19 @@ MAX_LINE = (1 << xdp.WORD_LINE_BITS) - 1
 
 
 def zones(ipv4: Partition, ipv6: Partition) -> Zones:
-    """As much of the zones as the tables ask for."""
+    """The part of Zones that the tables are built from."""
     return cast("Zones", SimpleNamespace(ipv4=ipv4, ipv6=ipv6, keys=range(ZONES)))
 
 
 def partition(family: int, starts: set[int], seed: int) -> Partition:
-    """Intervals with these starts and random zones."""
+    """Return intervals with these starts and random zones."""
     ordered = sorted(starts | {0})
     values = np.random.default_rng(seed).integers(0, ZONES, len(ordered)).astype(np.int32)
     return Partition(family, encode(family, ordered), values)
 
 
 def look_up(tables: xdp.Tables, family: int, address: int) -> int:
-    """What the program does, step by step (bpf/lookup.h)."""
+    """Look up an address as the XDP program does, step by step (bpf/lookup.h)."""
     high, low = (address << 32, 0) if family == 4 else (address >> 64, address & (1 << 64) - 1)
     bits = xdp.NODE_BITS[family]
     width = 64 - xdp.ROOT_BITS - bits
@@ -60,7 +60,7 @@ def look_up(tables: xdp.Tables, family: int, address: int) -> int:
 
 
 def assert_same(tables: xdp.Tables, given_: Partition) -> None:
-    """Both agree at every boundary, just before it, and at the end of the family."""
+    """Check that tables and partition agree at every boundary, just before it, and at the end of the family."""
     width = 32 if given_.family == 4 else 128
     starts = [int(x) for x in given_.starts] if width == 32 else _integers(given_)
     for start, value, before in zip(starts, given_.values, [None, *given_.values[:-1]], strict=True):
@@ -76,7 +76,7 @@ def _integers(given_: Partition) -> list[int]:
 
 
 def near(bits: int) -> st.SearchStrategy[set[int]]:
-    """Boundaries that crowd around a few places, at every distance."""
+    """Draw boundaries close to a few places, at every distance."""
     place = st.sampled_from([0, 1 << bits - 1, 0x20 << bits - 8, (1 << bits) - 1])
     offset = st.builds(lambda exponent, factor: factor << exponent, st.integers(0, bits - 1), st.integers(0, 40))
     address = st.builds(lambda one, two: (one + two) % (1 << bits), place, offset)
@@ -86,7 +86,7 @@ def near(bits: int) -> st.SearchStrategy[set[int]]:
 @settings(max_examples=60, deadline=None)
 @given(near(32), near(128), st.integers(0, 1000))
 def test_any_partition(ipv4: set[int], ipv6: set[int], seed: int) -> None:
-    """Crowded and lonely boundaries, down to single addresses, in both families."""
+    """Dense and sparse boundaries, down to single addresses, are looked up correctly in both families."""
     four, six = partition(4, ipv4, seed), partition(6, ipv6, seed + 1)
     tables = xdp.build_tables(zones(four, six))
     assert_same(tables, four)
@@ -94,7 +94,7 @@ def test_any_partition(ipv4: set[int], ipv6: set[int], seed: int) -> None:
 
 
 def test_many_single_addresses() -> None:
-    """A list of 20,000 addresses anywhere, and one of every other address of a /20."""
+    """A list of 20,000 random addresses, and a list of every other address of a /20, are looked up correctly."""
     chosen = np.random.default_rng(1)
     singles = {int(one) for one in chosen.integers(0, 1 << 32, 20_000)}
     starts = singles | {one + 1 for one in singles if one + 1 < 1 << 32} | set(range(10 << 24, (10 << 24) + 4096))
@@ -105,7 +105,7 @@ def test_many_single_addresses() -> None:
 
 
 def test_the_same_partitions_give_the_same_sections() -> None:
-    """Nothing in a ruleset depends on chance; the digest tells tables apart."""
+    """The tables are deterministic, and their digest differs for different tables."""
     four, six = partition(4, {1 << 24, 5 << 20}, 1), partition(6, {1 << 125}, 1)
     one, two = (xdp.build_tables(zones(four, six)).sections() for _ in range(2))
     assert one == two
@@ -114,7 +114,7 @@ def test_the_same_partitions_give_the_same_sections() -> None:
 
 
 def test_a_limit_that_is_passed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tables are left out, which only xdp minds; the figure and the limit take their place."""
+    """If a limit is exceeded, figure and limit are recorded in place of the tables; nftables still works."""
     monkeypatch.setattr(xdp, "MAX_CHILDREN", 0)
     sections = xdp.build_tables(zones(constant(4, 1), partition(6, {1}, 1))).sections()
     assert list(sections) == ["xdp/limit"]

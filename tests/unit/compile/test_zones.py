@@ -11,18 +11,18 @@ from tests.unit.compile.worlds import CRIMEA, KYIV, UA, policy, region_map, serv
 
 
 def zones_of(given: Policy) -> Zones:
-    """The zones of a policy over the small world."""
+    """Return the zones of a policy over the small world."""
     return build_zones(given, [build_ladder(given, one) for one in given.services], region_map())
 
 
 def at(zones: Zones, address: str) -> int:
-    """The zone of an address."""
+    """Return the zone of an address."""
     parsed = ip_address(address)
     return (zones.ipv4 if parsed.version == 4 else zones.ipv6).value_at(int(parsed))
 
 
 def test_subdivision_that_nobody_names_is_its_country() -> None:
-    """Only the subdivisions that a policy can tell apart cost a zone."""
+    """Only the subdivisions that a policy names take a zone."""
     zones = zones_of(policy(service(deny=["UA-43"])))
     assert CRIMEA in zones.regions
     assert KYIV not in zones.regions
@@ -54,7 +54,7 @@ def test_region_is_no_part_of_the_key_where_a_prefix_decides() -> None:
 
 
 def test_longest_prefix_wins_over_nested_lists() -> None:
-    """Prefix rules nest; each address belongs to the longest that holds it, whoever wrote it."""
+    """Prefix rules nest; each address belongs to the longest prefix that holds it, from whichever list."""
     given = policy(service(deny=["list:wide"], allow=["20.1.0.0/16"]), wide=["20.0.0.0/8", "20.1.2.0/24"])
     zones = zones_of(given)
     labels = list(build_ladder(given, given.services[0]).labels)
@@ -65,7 +65,7 @@ def test_longest_prefix_wins_over_nested_lists() -> None:
 
 
 def test_a_list_is_one_zone_however_long() -> None:
-    """What a list holds cannot be told apart by the policy, so a hundred thousand prefixes cost one zone."""
+    """The policy cannot tell the prefixes of a list apart, so a hundred thousand of them take one zone."""
     networks = [f"20.{number // 128}.{number % 128 * 2}.0/24" for number in range(5000)]
     zones = zones_of(policy(service(deny=["list:long"]), long=networks))
     assert len({at(zones, f"20.{number}.0.1") for number in range(39)}) == 1
@@ -73,7 +73,7 @@ def test_a_list_is_one_zone_however_long() -> None:
 
 
 def test_too_many_zones_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above the limit of the file format the policy is refused with the figure, not cut short."""
+    """Above the limit of the file format the policy is refused with the figure; zones are never left out."""
     monkeypatch.setattr(module, "MAX_ZONES", 3)
     with pytest.raises(PolicyError, match="zones, 3 is the most"):
         zones_of(policy(service(deny=["UA-43"])))

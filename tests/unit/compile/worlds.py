@@ -1,4 +1,4 @@
-"""A small world and policies for the tests of compile, written down without databases or YAML."""
+"""A small world and policies for the tests of compile, without databases or YAML."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def region_map() -> RegionMap:
 
 
 def line(text: str) -> Line:
-    """A line as `parse` would make it."""
+    """Return a line as `parse` would make it."""
     if ":" in text and "/" not in text:
         kind, name = text.split(":")
         return Line(LineKind(kind), text, name, PLACE)
@@ -69,7 +69,7 @@ def service(
     unknown: Verdict = Verdict.ACCEPT,
     port: int = 443,
 ) -> Service:
-    """A service on one TCP port."""
+    """Return a service on one TCP port."""
     return Service(
         name=name,
         place=PLACE,
@@ -83,7 +83,7 @@ def service(
 
 
 def policy(*services: Service, never_drop: Sequence[str] = (), **lists: Sequence[str]) -> Policy:
-    """A policy of these services; keyword arguments are lists of prefixes."""
+    """Return a policy of these services; keyword arguments are lists of prefixes."""
     return Policy(
         file="policy.yaml",
         text="",
@@ -100,7 +100,7 @@ def policy(*services: Service, never_drop: Sequence[str] = (), **lists: Sequence
 
 
 def networks(starts: bytes, ends: bytes) -> list[tuple[str, int]]:
-    """Big-endian IPv4 bounds as (first address, number of addresses), for comparison with what a person would write."""
+    """Return big-endian IPv4 bounds as (first address, number of addresses), as a person would write them."""
     first, end = np.frombuffer(starts, ">u4").astype(np.int64), np.frombuffer(ends, ">u4").astype(np.int64)
     end = np.where(end == 0, 1 << 32, end)
     return [(str(IPv4Network(int(a)).network_address), int(b - a)) for a, b in zip(first, end, strict=True)]

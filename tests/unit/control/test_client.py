@@ -13,14 +13,14 @@ from geodrop.errors import BusyError, UnavailableError
 
 @pytest.fixture
 def control(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the daemon of this test would answer."""
+    """Return the socket where the daemon of this test would answer."""
     path = tmp_path / "control.sock"
     monkeypatch.setattr(client, "control_socket", lambda: str(path))
     return path
 
 
 class Daemon:
-    """Answers one connection with the bytes given, after it has read a request."""
+    """Answers one connection with the given bytes, after reading a request."""
 
     def __init__(self, path: Path, *answer: bytes) -> None:
         self.asked = b""
@@ -44,7 +44,7 @@ class Daemon:
 
 @pytest.fixture
 def daemons(control: Path) -> Iterator[list[Daemon]]:
-    """Those that a test starts, joined afterwards."""
+    """Collect the daemons that a test starts, and join them afterwards."""
     del control
     made: list[Daemon] = []
     yield made
@@ -53,7 +53,7 @@ def daemons(control: Path) -> Iterator[list[Daemon]]:
 
 
 def test_ask(control: Path, daemons: list[Daemon]) -> None:
-    """The request is one frame; what comes before the answer goes to `progress`, in whatever pieces it arrives."""
+    """The request is one frame; messages before the answer go to `progress`, in whatever pieces they arrive."""
     whole = frame.encode({"progress": "compiling"}) + frame.encode({"exit": 0, "data": {"a": "é" * 50_000}})
     daemons.append(Daemon(control, whole[:3], whole[3:40], whole[40:]))
     phases: list[str] = []
@@ -65,7 +65,7 @@ def test_ask(control: Path, daemons: list[Daemon]) -> None:
 
 
 def test_a_failure_is_raised_as_what_it_is(control: Path, daemons: list[Daemon]) -> None:
-    """With its exit code, its next step and the lines that are ready to print."""
+    """A reported failure is raised with its exit code, next step and printed lines."""
     failure = {"exit": 75, "error": "too many", "next_step": "wait", "printed": "lines"}
     daemons.append(Daemon(control, frame.encode(failure)))
     with pytest.raises(BusyError, match="too many; wait") as caught:
@@ -77,7 +77,7 @@ def test_a_failure_is_raised_as_what_it_is(control: Path, daemons: list[Daemon])
     "answer", [b"", b"\0\0", frame.encode({"exit": 0})[:-1], struct.pack(">I", frame.MAX_ANSWER + 1), b"\0\0\0\x02no"]
 )
 def test_a_daemon_that_breaks_off(control: Path, daemons: list[Daemon], answer: bytes) -> None:
-    """Dies, or speaks nonsense, in the middle of an answer: 69, not a traceback and not a wait."""
+    """A daemon that dies or sends nonsense in the middle of an answer gives 69, without a traceback or a wait."""
     daemons.append(Daemon(control, answer))
     with pytest.raises(UnavailableError):
         client.ask("status")
@@ -98,14 +98,14 @@ def test_a_daemon_that_breaks_off(control: Path, daemons: list[Daemon], answer: 
     ],
 )
 def test_what_is_no_answer(control: Path, daemons: list[Daemon], answer: dict[str, object]) -> None:
-    """Whoever has taken the daemon over has root's commands say so, and no traceback."""
+    """An invalid answer, as a hijacked daemon may send it, is an error for root's command, not a traceback."""
     daemons.append(Daemon(control, frame.encode(answer)))
-    with pytest.raises(UnavailableError, match="none of geodrop's daemon"):
+    with pytest.raises(UnavailableError, match="not from geodrop's daemon"):
         client.ask("status")
 
 
 def test_no_daemon(control: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """None was ever there, its socket is gone, or it died and left its socket: all the same, nobody runs."""
+    """The answer is None if no daemon ever ran, if its socket is gone, or if it died and left its socket."""
     assert client.ask("status") is None
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(control))

@@ -8,7 +8,7 @@ from geodrop.errors import UnavailableError
 
 
 def test_layout() -> None:
-    """Four bytes of length, big-endian, then JSON in UTF-8 that carries the version."""
+    """A frame is four bytes of length, big-endian, then JSON in UTF-8 with the version."""
     made = frame.encode({"verb": "status", "args": {}})
     [size] = struct.unpack(">I", made[:4])
     assert size == len(made) - 4
@@ -17,7 +17,7 @@ def test_layout() -> None:
 
 
 def test_length_is_limited() -> None:
-    """What is announced is refused before it is received."""
+    """A length above the limit is refused before the message is received."""
     assert frame.length(struct.pack(">I", 100), 100) == 100
     with pytest.raises(UnavailableError, match="101 bytes"):
         frame.length(struct.pack(">I", 101), 100)
@@ -36,6 +36,6 @@ def test_length_is_limited() -> None:
     ],
 )
 def test_what_is_no_message(body: bytes, message: str) -> None:
-    """Anything else than an object of this version is refused, without any other exception."""
+    """Anything other than an object of this version is refused, without any other exception."""
     with pytest.raises(UnavailableError, match=message):
         frame.decode(body)

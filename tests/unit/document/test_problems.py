@@ -4,20 +4,20 @@ from geodrop.document.problems import MAX_PROBLEMS, Position, Problem, ProblemRe
 
 
 def test_form_of_a_problem() -> None:
-    """`file:line:column: error: message`, then the line with a caret under the column."""
+    """A problem is `file:line:column: error: message`, then the line with a caret under the column."""
     problem = Problem(Position("p.yaml", 3, 5), "wrong; write right", source="  a: b")
     assert str(problem) == "p.yaml:3:5: error: wrong; write right\n      a: b\n        ^"
 
 
 def test_caret_stands_right_behind_tabs() -> None:
-    """Tabs stay tabs in the line of the caret, so it is right whatever their width."""
+    """Tabs stay tabs in the caret's line, so the caret is at the right column whatever their width."""
     problem = Problem(Position("p", 1, 3), "wrong", source="\ta\tb")
     assert str(problem).splitlines()[1:] == ["    \ta\tb", "    \t ^"]
 
 
 @pytest.mark.parametrize("column", [1, 40, 500, 1_000])
 def test_long_lines_are_cut_around_the_caret(column: int) -> None:
-    """A line of a thousand characters is not printed whole, but the caret still points at its column."""
+    """A line of a thousand characters is shortened, and the caret still points at its column."""
     source = "".join(chr(0x4E00 + number) for number in range(1_000))
     _, excerpt, caret = str(Problem(Position("p", 1, column), "wrong", source=source)).splitlines()
     assert len(excerpt) < 130
@@ -42,7 +42,7 @@ def test_report_sorts_and_tells_errors_from_warnings() -> None:
 
 
 def test_report_does_not_grow_without_bound() -> None:
-    """A thousand problems are kept, the rest counted; warnings cannot crowd errors out."""
+    """A thousand problems are kept, the rest is counted; warnings do not take the place of errors."""
     report = ProblemReport("p", [])
     for number in range(MAX_PROBLEMS + 5):
         report.warning(Position("p", number + 1, 1), "w")
@@ -54,7 +54,7 @@ def test_report_does_not_grow_without_bound() -> None:
 
 
 def test_source_cannot_steer_a_terminal() -> None:
-    """Control characters of the file never reach the terminal."""
+    """Control characters of the file are replaced in its excerpt."""
     report = ProblemReport("p", ["\x1b[31m\tx\x07"])
     report.error(Position("p", 1, 1), "e")
     assert report.problems()[0].source == "\ufffd[31m\tx\ufffd"
@@ -70,7 +70,7 @@ def test_source_cannot_steer_a_terminal() -> None:
     ],
 )
 def test_meant(word: str, known: list[str], text: str) -> None:
-    """A misspelt word brings the nearest known one, else the few there are."""
+    """For a misspelt word the message has the nearest known word, or else the list of known words if it is short."""
     assert ProblemReport("p", []).meant(word, known) == text
 
 
@@ -79,5 +79,5 @@ def test_meant(word: str, known: list[str], text: str) -> None:
     [("CN", '"CN"'), ("a\nb\x1b", '"a\\nb\\x1b"'), ("x" * 100, '"' + "x" * 57 + '..."'), ("\ud800", '"\\ud800"')],
 )
 def test_shown(text: str, result: str) -> None:
-    """What an operator wrote is quoted on one line, with nothing in it that does not print."""
+    """A text is quoted on one line, with unprintable characters escaped."""
     assert shown(text) == result

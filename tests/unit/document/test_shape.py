@@ -9,24 +9,24 @@ from geodrop.policy.values import parse_ports
 
 
 def read(text: str) -> tuple[Node, ProblemReport]:
-    """A tree and the report that goes with it."""
+    """Return a tree and its report."""
     _, root, report = read_document(text.encode(), "p")
     assert root is not None
     return root, report
 
 
 def keys(*names: str) -> Keys:
-    """A table of known keys."""
+    """Return a table of known keys."""
     return {name: Key(f"what {name} is") for name in names}
 
 
 def messages(report: ProblemReport) -> list[str]:
-    """What was said, with line and column."""
+    """Return the problems, with line and column."""
     return [f"{p.place.line}:{p.place.column}: {p.message}" for p in report.problems()]
 
 
 def test_fields_gives_known_keys_and_reports_the_others() -> None:
-    """A misspelt key is never ignored."""
+    """Known keys are returned, and a misspelt key is reported."""
     root, report = read("mode: enforce\nmdoe: monitor\nzzz: 1\n")
     found = shape.fields(report, root, "service api", keys("mode", "match"))
     assert list(found.nodes) == ["mode"]
@@ -44,7 +44,7 @@ def test_fields_gives_known_keys_and_reports_the_others() -> None:
     ],
 )
 def test_not_a_table(text: str, message: str) -> None:
-    """Something else where a table belongs gives no keys and one error."""
+    """A node that should be a table and is not gives no keys and one error."""
     root, report = read(text)
     assert not shape.fields(report, root, "groups", keys("a")).nodes
     assert messages(report) == [message]
@@ -59,7 +59,7 @@ def test_not_a_table(text: str, message: str) -> None:
     ],
 )
 def test_not_a_list(text: str, message: str) -> None:
-    """Something else where a list belongs gives no items and one error that shows the list."""
+    """A node that should be a list and is not gives no items and one error that shows the list to write."""
     root, report = read(text)
     assert shape.listing(report, shape.fields(report, root, "x", keys("allow")).nodes["allow"], "allow") == ()
     assert messages(report) == [message]
@@ -76,7 +76,7 @@ def test_not_a_list(text: str, message: str) -> None:
     ],
 )
 def test_not_a_value(text: str, message: str) -> None:
-    """What is no text, or not the text asked for, gives None and one error."""
+    """A node that is no text, or a text of the wrong form, gives None and one error."""
     root, report = read(text)
     assert shape.fields(report, root, "x", keys("k")).value("k", parse_ports) is None
     assert len(report.problems()) == 1
@@ -84,14 +84,14 @@ def test_not_a_value(text: str, message: str) -> None:
 
 
 def test_values_leaves_out_what_cannot_be_read() -> None:
-    """One bad entry of a list does not hide the others."""
+    """A bad entry of a list is left out, and the others are read."""
     root, report = read("[80, x, 443, '']")
     assert shape.values(report, root, "ports", parse_ports) == [(80, 80), (443, 443)]
     assert [message.split(" ")[0] for message in messages(report)] == ["1:6:", "1:14:"]
 
 
 def test_choice() -> None:
-    """A word of an enumeration, or an error that names the words; a key that is not there is None."""
+    """A choice gives a member of the enumeration, or an error that lists the words; a missing key gives None."""
     root, report = read("good: monitor\nbad: Monitor\nother: zzz\n")
     found = shape.fields(report, root, "x", keys("good", "bad", "other", "none"))
     assert found.choice("good", Mode) is Mode.MONITOR

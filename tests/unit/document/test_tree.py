@@ -10,12 +10,12 @@ PARSERS = [yaml.SafeLoader, *([yaml.CSafeLoader] if yaml.__with_libyaml__ else [
 
 @pytest.fixture(params=PARSERS, autouse=True)
 def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything holds for either parser of PyYAML."""
+    """Run every test with both parsers of PyYAML."""
     monkeypatch.setattr("geodrop.document.tree.PARSER", request.param)
 
 
 def plain(node: Node | None) -> object:
-    """A tree as Python's own lists, pairs and texts."""
+    """Return a tree as Python lists, pairs and texts."""
     match node:
         case Scalar(text=text):
             return text
@@ -28,7 +28,7 @@ def plain(node: Node | None) -> object:
 
 
 def places(node: Node) -> list[tuple[str, int, int]]:
-    """Every text of a tree with its line and column."""
+    """Return every text of a tree with its line and column."""
     match node:
         case Scalar(text=text, place=place):
             return [(text, place.line, place.column)]
@@ -39,7 +39,7 @@ def places(node: Node) -> list[tuple[str, int, int]]:
 
 
 def errors(data: bytes) -> list[str]:
-    """What is wrong, as `line:column: message`."""
+    """Return the problems, as `line:column: message`."""
     return [f"{p.place.line}:{p.place.column}: {p.message}" for p in read_document(data, "p")[2].problems()]
 
 
@@ -48,7 +48,7 @@ def errors(data: bytes) -> list[str]:
     ["NO", "no", "on", "y", "1:30", "0777", "0x1F", "1_000", "1e3", ".inf", "~", "null", "2024-07-09", "12:30:45", "="],
 )
 def test_scalars_stay_text(text: str) -> None:
-    """Nothing turns into a truth value, a number, a date or nothing: YAML 1.1 has no say in what a text means."""
+    """No scalar becomes a truth value, a number, a date or null, as YAML 1.1 would have it."""
     _, root, report = read_document(f"a: [{text}]\n".encode(), "p")
     assert plain(root) == {"a": [text]}
     assert not report.problems()
@@ -78,7 +78,7 @@ def test_empty_value_differs_from_an_empty_text() -> None:
 
 @pytest.mark.parametrize("data", [b"", b"\n\n", b"# nothing\n", b"\xef\xbb\xbf"])
 def test_empty_file(data: bytes) -> None:
-    """A file without content has no tree, and nothing wrong with its YAML."""
+    """A file without content has no tree and no problems."""
     _, root, report = read_document(data, "p")
     assert root is None
     assert not report.problems()
@@ -113,7 +113,7 @@ def test_empty_file(data: bytes) -> None:
     ],
 )
 def test_what_is_refused(data: bytes, message: str) -> None:
-    """Everything that two readers could read differently, or that is no YAML, is an error in its place."""
+    """Anything that two readers could read differently, or that is not YAML, is an error at its place."""
     found = errors(data)
     assert found
     assert found[0].startswith(message)
@@ -122,27 +122,27 @@ def test_what_is_refused(data: bytes, message: str) -> None:
 
 @pytest.mark.parametrize("escape", ["\\ud800", "\\UFFFFFFFF"])
 def test_impossible_escapes(escape: str) -> None:
-    """Escapes for what is no character are errors, or stay texts that no value can have; they never raise."""
+    """Escapes for invalid characters are errors, or stay texts that no value can have; they never raise."""
     _, root, report = read_document(f'a: "{escape}"\n'.encode(), "p")
     assert report.failed or plain(root) == {"a": "\ud800"}
 
 
 def test_hint_for_tabs_and_context() -> None:
-    """The most common mistakes bring advice of their own: tabs, bare IPv6, and a bracket left open lines ago."""
+    """The most common mistakes have their own advice: tabs, unquoted IPv6, and a bracket left open lines before."""
     assert "put quotes round" in errors(b"a: [::1]\n")[0]
     assert errors(b"a:\n\t- b\n")[0].endswith("; use spaces, not tabs")
     assert "that begins in line 1" in errors(b"a: [1,\n\n2\nb: 3\n")[0]
 
 
 def test_everything_at_once() -> None:
-    """What does not break YAML itself is reported together, and the rest of the tree is still there."""
+    """Mistakes in valid YAML are all reported, and the rest of the tree is kept."""
     data = b"a: &x 1\na: 2\nb: *x\nc: !!str 3\nd: 4\n"
     assert [error.split(":")[0] for error in errors(data)] == ["1", "2", "3", "4"]
     assert plain(read_document(data, "p")[1]) == {"a": "1", "c": "3", "d": "4"}
 
 
 def test_aliases_cannot_explode() -> None:
-    """Nine levels of nine aliases would be 387 million nodes; they are nine lists of nothing here."""
+    """Nine levels of nine aliases would be 387 million nodes; here they are nine empty lists."""
     lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 10)]
     _, root, report = read_document("\n".join(lines).encode(), "p")
     assert report.failed
@@ -150,7 +150,7 @@ def test_aliases_cannot_explode() -> None:
 
 
 def test_many_nodes_do_not_use_the_stack() -> None:
-    """A wide file of the largest size is read; a deep one is refused long before Python's stack ends."""
+    """A wide file of the largest size is read; a deep one is refused long before Python's recursion limit."""
     _, root, report = read_document(b"[" + b"x, " * 20_000 + b"x]", "p")
     assert isinstance(root, Listing)
     assert len(root.items) == 20_001
@@ -159,7 +159,7 @@ def test_many_nodes_do_not_use_the_stack() -> None:
 
 @given(st.one_of(st.binary(max_size=200), st.text(alphabet="ab:-[]{},#&*!|>'\"%@\\x \t\n\r", max_size=80)))
 def test_any_bytes_give_a_tree_or_errors_inside_the_file(data: bytes | str) -> None:
-    """Whatever the bytes: no exception, and every place lies in the file (at most one behind a line's end)."""
+    """Any bytes are read without an exception, and every place is inside the file (at most one after a line's end)."""
     data = data.encode() if isinstance(data, str) else data
     text, root, report = read_document(data, "p")
     assert root is None or isinstance(root, Scalar | Listing | KeyTable)

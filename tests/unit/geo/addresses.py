@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def address_text(family: int, address: int) -> str:
-    """Of one address."""
+    """Return the integer of one address."""
     return str(IPv4Address(address) if family == 4 else IPv6Address(address))
 
 

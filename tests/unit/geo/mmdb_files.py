@@ -1,4 +1,4 @@
-"""MaxMind DB files written byte by byte, for what no ordinary writer makes, and ordinary ones in other record sizes."""
+"""MaxMind DB files written byte by byte, as no ordinary writer makes them, and ordinary files in other record sizes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SEPARATOR = bytes(16)
 
 
 def metadata(**changes: object) -> dict[str, Any]:
-    """The metadata of a small IPv4 database, with changes; None leaves a field out."""
+    """Return the metadata of a small IPv4 database, with changes; None leaves a field out."""
     fields = {
         "binary_format_major_version": 2,
         "binary_format_minor_version": 0,
@@ -32,7 +32,7 @@ def metadata(**changes: object) -> dict[str, Any]:
 
 
 def encoded(value: object) -> bytes:
-    """A value as it stands in a data section, without pointers."""
+    """Return a value as encoded in a data section, without pointers."""
     data: bytes = Encoder(cache=False).encode(value)
     return data
 
@@ -40,13 +40,13 @@ def encoded(value: object) -> bytes:
 def assembled(
     nodes: Sequence[tuple[int, int]], data: bytes, content: Mapping[str, Any], record_size: int = 24
 ) -> bytes:
-    """A whole file."""
+    """Return a whole file."""
     tree = b"".join(node(left, right, record_size) for left, right in nodes)
     return tree + SEPARATOR + data + MARKER + encoded(dict(content))
 
 
 def node(left: int, right: int, record_size: int) -> bytes:
-    """A node of the search tree, as the specification lays it out."""
+    """Return a node of the search tree, in the layout of the specification."""
     if record_size == 28:
         middle = left >> 24 << 4 | right >> 24
         return (left & 0xFFFFFF).to_bytes(3, "big") + bytes([middle]) + (right & 0xFFFFFF).to_bytes(3, "big")
@@ -55,7 +55,7 @@ def node(left: int, right: int, record_size: int) -> bytes:
 
 
 def resized(file: bytes, record_size: int) -> bytes:
-    """A file of 24-bit records rewritten with records of another size."""
+    """Rewrite a file of 24-bit records with records of another size."""
     before = read_metadata(file, "before")
     assert before.record_size == 24
     numbers = [int.from_bytes(file[at : at + 3], "big") for at in range(0, before.node_count * 6, 3)]

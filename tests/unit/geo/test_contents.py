@@ -1,4 +1,4 @@
-"""Records as IPinfo's samples, MaxMind's test files and others have them, with the types that these files name."""
+"""Records from IPinfo's samples, MaxMind's test files and others, with the database types of these files."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ OWNERS: dict[str, tuple[str, dict[str, Any]]] = {
         },
     ),
 }
-"""Databases whose country is somebody's, by type: what the message says, and a record."""
+"""Databases whose country is that of an owner, desk or carrier, by type: part of the message, and a record."""
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
     "GeoLite2-ASN": ("networks by number (ASN)", {"autonomous_system_number": 64496}),
@@ -148,18 +148,18 @@ GOOD: dict[str, tuple[Region, dict[str, Any]]] = {
         {"country_code": "AU", "city": "Sydney", "mcc": "505", "mnc": "01"},
     ),
 }
-"""Databases that say where addresses are, and what they say."""
+"""Databases that tell where addresses are, with the regions they give."""
 
 
 def opened(folder: Path, database_type: str, record: object) -> Database:
-    """A database with one record for a network of either family."""
+    """Write a database with one record for a network of each family."""
     path = write_database(folder / "x.mmdb", {"5.0.0.0/8": record, "2a00::/16": record}, database_type=database_type)
     return Database.open(path.read_bytes(), "x.mmdb")
 
 
 @pytest.mark.parametrize("database_type", OWNERS)
-def test_a_country_that_is_somebodys_is_refused(tmp_path: Path, database_type: str) -> None:
-    """Where an owner, a desk or a carrier is at home is not where clients are: refused, with whose country it is."""
+def test_a_country_of_an_owner_is_refused(tmp_path: Path, database_type: str) -> None:
+    """A database with the country of an owner, a desk or a carrier is refused, and the message says whose it is."""
     said, record = OWNERS[database_type]
     with pytest.raises(DataError) as failure:
         opened(tmp_path, database_type, record)
@@ -169,7 +169,7 @@ def test_a_country_that_is_somebodys_is_refused(tmp_path: Path, database_type: s
 
 @pytest.mark.parametrize("database_type", OTHERS)
 def test_databases_of_something_else_are_called_by_it(tmp_path: Path, database_type: str) -> None:
-    """Without countries the message says what the database is of."""
+    """If a database has no countries, the message says what it describes."""
     said, record = OTHERS[database_type]
     with pytest.raises(DataError) as failure:
         opened(tmp_path, database_type, record)
@@ -179,7 +179,7 @@ def test_databases_of_something_else_are_called_by_it(tmp_path: Path, database_t
 
 @pytest.mark.parametrize("database_type", GOOD)
 def test_databases_of_countries_are_taken(tmp_path: Path, database_type: str) -> None:
-    """Numbers of networks, anonymisers and carriers beside a place do no harm, and subdivisions are read."""
+    """Databases with places are accepted, also with network numbers, anonymisers or carriers; subdivisions are read."""
     region, record = GOOD[database_type]
     assert opened(tmp_path, database_type, record).regions == (Region(), region)
 
@@ -193,6 +193,6 @@ def test_databases_of_countries_are_taken(tmp_path: Path, database_type: str) ->
     ],
 )
 def test_what_is_unknown_is_described(tmp_path: Path, record: object, holds: str) -> None:
-    """A database of nobody's making is refused with its fields."""
+    """A database of no known kind is refused, and the message lists its fields."""
     with pytest.raises(DataError, match=f"'Mine' {holds}; give a database of countries or cities"):
         opened(tmp_path, "Mine", record)

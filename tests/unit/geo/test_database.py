@@ -47,20 +47,20 @@ def opened(
     database_type: str = "GeoIP2-City",
     ip_version: int = 6,
 ) -> Database:
-    """A database of the records, written to the folder and read."""
+    """Write a database of the records to the folder and read it."""
     path = write_database(folder / "x.mmdb", records, database_type=database_type, ip_version=ip_version)
     return Database.open(path.read_bytes(), "x.mmdb")
 
 
 @cache
 def small_file() -> bytes:
-    """A City database with aliases, as MaxMind writes them."""
+    """Return a City database with aliases, as MaxMind writes them."""
     with TemporaryDirectory() as folder:
         return write_database(Path(folder) / "x.mmdb", RECORDS, aliases=True).read_bytes()
 
 
 def test_says_who_it_is(tmp_path: Path) -> None:
-    """Name without folders, checksum of the file, and what the metadata says."""
+    """A database has its name without folders, the file's checksum, and the values of the metadata."""
     path = write_database(tmp_path / "x.mmdb", RECORDS, database_type="GeoLite2-City")
     database = Database.open(path.read_bytes(), "/some/folder/x.mmdb")
     assert (database.name, database.database_type) == ("x.mmdb", "GeoLite2-City")
@@ -69,7 +69,7 @@ def test_says_who_it_is(tmp_path: Path) -> None:
 
 
 def test_regions_are_distinct_sorted_and_joined(tmp_path: Path) -> None:
-    """Records that mean the same region are one, UNKNOWN leads, and neighbours of one region are one interval."""
+    """Records of the same region share one number, UNKNOWN is first, and neighbours of one region are one interval."""
     database = opened(tmp_path, {**RECORDS, "5.45.0.0/16": {**city("UA", "43"), "postal": {"code": "1"}}})
     assert database.regions == tuple(sorted(set(database.regions)))
     assert database.regions[0] == UNKNOWN
@@ -106,14 +106,14 @@ def test_regions_are_distinct_sorted_and_joined(tmp_path: Path) -> None:
     ],
 )
 def test_answers_for_one_address(address: str, region: Region, record: object) -> None:
-    """Region and record of single addresses, for people who ask why."""
+    """Region and record of a single address can be looked up."""
     database = Database.open(small_file(), "x.mmdb")
     assert database.region_at(ip_address(address)) == region
     assert database.record_at(ip_address(address)) == record
 
 
 def test_knows_which_families_it_covers(tmp_path: Path) -> None:
-    """A family is known if any address of it has a country; a continent alone is none."""
+    """A family is known if any of its addresses has a country; a continent alone is not enough."""
     both = opened(tmp_path)
     assert (both.knows(4), both.knows(6)) == (True, True)
     ipv6 = opened(tmp_path, {"11.0.0.0/8": country("", continent="AS"), "2a00::/16": city("UA")})
@@ -123,7 +123,7 @@ def test_knows_which_families_it_covers(tmp_path: Path) -> None:
 
 
 def test_reads_descriptors_and_mapped_files(tmp_path: Path) -> None:
-    """All ways to give a file are the same; the descriptor stays open for its owner."""
+    """A database is the same from bytes, a mapped file and a descriptor; the descriptor stays open."""
     path = tmp_path / "x.mmdb"
     path.write_bytes(small_file())
     descriptor = os.open(path, os.O_RDONLY)
@@ -154,13 +154,13 @@ def test_a_descriptor_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_an_empty_database_is_refused(tmp_path: Path) -> None:
-    """A database in which no network has a record cannot be meant."""
+    """A database in which no network has a record is refused."""
     with pytest.raises(DataError, match="'GeoIP2-City' is empty, no countries"):
         opened(tmp_path, {})
 
 
 def test_strange_codes_are_one_warning(tmp_path: Path) -> None:
-    """Codes that are no countries are unknown, said once for all of them."""
+    """Codes that are no countries are unknown, with one warning for all of them."""
     database = opened(tmp_path, {"5.0.0.0/8": city("QQ"), "6.0.0.0/8": city("UA"), "7.0.0.0/8": city("JJ")})
     assert database.warnings == ("codes that are not in ISO 3166-1, taken as unknown: JJ, QQ",)
     assert database.region_at(ip_address("5.1.1.1")) == UNKNOWN
@@ -168,7 +168,7 @@ def test_strange_codes_are_one_warning(tmp_path: Path) -> None:
 
 
 def changed(file: bytes, old: bytes, new: bytes) -> bytes:
-    """A file in which a text that is there once has others bytes, as many."""
+    """Return a file in which a text that occurs once is replaced by other bytes of the same length."""
     assert file.count(old) == 1
     assert len(old) == len(new)
     return file.replace(old, new)
@@ -188,7 +188,7 @@ NAMED = {
     "text", ["Europa-name", "Ukraine-name", "Poland-name", "Crimea-name", "Yalta-name", "postal-code"]
 )
 def test_broken_fields_beside_a_sound_country(tmp_path: Path, text: str) -> None:
-    """A name that is no text any more takes nothing from the region, nor the rest of the record from who asks."""
+    """A broken name does not affect the region, and the rest of the record can still be read."""
     path = write_database(tmp_path / "x.mmdb", {"5.0.0.0/8": NAMED, "2a00::/16": NAMED}, database_type="GeoIP2-City")
     sound = Database.open(path.read_bytes(), "x.mmdb")
     broken = Database.open(changed(path.read_bytes(), text.encode(), b"\xff" * len(text)), "x.mmdb")
@@ -199,7 +199,7 @@ def test_broken_fields_beside_a_sound_country(tmp_path: Path, text: str) -> None
 
 @pytest.mark.parametrize("code", ["U-A", "4-3"])
 def test_broken_codes_are_damage(tmp_path: Path, code: str) -> None:
-    """What decides must be read: a code of the country or subdivision that is no text is refused."""
+    """A code of the country or subdivision that is no text is refused, because it decides the region."""
     record = {"country": {"iso_code": "U-A" if code == "U-A" else "UA"}, "subdivisions": [{"iso_code": "4-3"}]}
     path = write_database(tmp_path / "x.mmdb", {"5.0.0.0/8": record, "6.0.0.0/8": city("UA")})
     with pytest.raises(DataError, match="damaged database: the value"):
@@ -208,7 +208,7 @@ def test_broken_codes_are_damage(tmp_path: Path, code: str) -> None:
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 600, -1, -10, -100])
 def test_truncated_files_are_refused(keep: int) -> None:
-    """A file cut off anywhere is bad data, with its name."""
+    """A file truncated anywhere is bad data, and the message has its name."""
     with pytest.raises(DataError, match=r"^x\.mmdb: ") as failure:
         Database.open(small_file()[:keep], "x.mmdb")
     assert failure.value.next_step
@@ -233,7 +233,7 @@ def test_zeroed_files_are_refused() -> None:
 @given(st.lists(st.integers(0, 2**31), min_size=1, max_size=3))
 @example([0])
 def test_flipped_bits_are_refused_or_read(flips: list[int]) -> None:
-    """Whatever bits are flipped, there is a DataError or a database, soon; and then one that hangs together."""
+    """Whatever bits are flipped, the result is soon a DataError or a consistent database."""
     file = bytearray(small_file())
     for flip in flips:
         position = flip % (len(file) * 8)
@@ -250,7 +250,7 @@ def test_flipped_bits_are_refused_or_read(flips: list[int]) -> None:
 
 
 def test_a_flipped_pointer_to_a_node_is_always_found(tmp_path: Path) -> None:
-    """A bit of a record that leads to a node cannot flip unnoticed: some node is then lost or met twice."""
+    """A flipped bit in a pointer to a node is always found: some node is then unreachable or visited twice."""
     file = write_database(tmp_path / "x.mmdb", RECORDS).read_bytes()
     nodes = read_metadata(file, "x.mmdb").node_count
     for number in range(nodes * 2):

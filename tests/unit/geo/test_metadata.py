@@ -11,7 +11,7 @@ NODES = [(17, 17)]
 
 
 def test_reads_what_the_file_says_of_itself() -> None:
-    """All fields, and where the data section starts and ends."""
+    """All fields are read, and the start and end of the data section."""
     read = read_metadata(assembled(NODES, DATA, metadata()), "x.mmdb")
     assert (read.name, read.database_type, read.build_epoch) == ("x.mmdb", "Test", 1_780_000_000)
     assert (read.ip_version, read.node_count, read.record_size) == (4, 1, 24)
@@ -19,13 +19,13 @@ def test_reads_what_the_file_says_of_itself() -> None:
 
 
 def test_the_last_marker_counts() -> None:
-    """A marker inside the data section is data."""
+    """The last marker counts; a marker inside the data section is data."""
     file = assembled(NODES, encoded({"country_code": "UA", "x": MARKER}), metadata())
     assert read_metadata(file, "x.mmdb").data_end == file.rindex(MARKER) > file.index(MARKER)
 
 
 def test_a_broken_description_is_no_damage() -> None:
-    """The words about a database in many languages decide nothing."""
+    """A broken description of a database is ignored."""
     file = assembled(NODES, encoded({"country_code": "UA"}), metadata(description={"en": "description"}))
     broken = file.replace(b"\x42en\x4bdescription", b"\x42en\x4b" + b"\xff" * 11)
     assert broken != file
@@ -49,7 +49,7 @@ def test_a_broken_description_is_no_damage() -> None:
     ],
 )
 def test_refuses_damaged_files(file: bytes, message: str) -> None:
-    """Files cut off, zeroed or of another kind are refused with what is wrong and what to do."""
+    """Truncated and zeroed files, and files of another kind, are refused with the problem and the next step."""
     with pytest.raises(DataError) as failure:
         read_metadata(file, "x.mmdb")
     assert message in str(failure.value)
@@ -72,7 +72,7 @@ def test_refuses_damaged_files(file: bytes, message: str) -> None:
         ("node_count", True),
         ("ip_version", 5),
         ("ip_version", None),
-        ("build_epoch", 2**64 - 1),  # no date: later code could not write it as one
+        ("build_epoch", 2**64 - 1),  # later code could not write it as a date
         ("build_epoch", -1),
         ("build_epoch", "yesterday"),
         ("database_type", None),
@@ -82,7 +82,7 @@ def test_refuses_damaged_files(file: bytes, message: str) -> None:
     ],
 )
 def test_refuses_fields_that_cannot_be(field: str, value: object) -> None:
-    """Every field that is used is checked, for its type and for what the file can hold."""
+    """Every field that is used is checked, for its type and against the size of the file."""
     file = assembled(NODES, DATA, metadata(**{field: value}))
     with pytest.raises(DataError, match=r"^x\.mmdb: "):
         read_metadata(file, "x.mmdb")

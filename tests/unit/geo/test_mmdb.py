@@ -45,21 +45,21 @@ RECORDS = {
 
 
 def tree_of(file: bytes) -> Tree:
-    """The tree of a whole file."""
+    """Return the tree of a whole file."""
     return read_tree(file, read_metadata(file, "x.mmdb"))
 
 
 def boundaries(partition: Partition) -> list[int]:
-    """The first and last address of every interval."""
+    """Return the first and last address of every interval."""
     starts = decode(partition.family, partition.starts)
     last = (1 << (32 if partition.family == 4 else 128)) - 1
     return sorted({*starts, *(start - 1 for start in starts[1:]), last})
 
 
 def check_against_reader(file: bytes, path: Path, *, aliases: bool = False, more: list[int] | None = None) -> None:
-    """Every boundary, and `more`, has the record that maxminddb's pure-Python reader finds.
+    """Check that every boundary, and `more`, has the record that maxminddb's pure-Python reader finds.
 
-    Where the file shows its IPv4 tree among IPv6 addresses there must be no data; of ::/96 nothing is asked.
+    Where the file repeats its IPv4 tree among IPv6 addresses, there must be no data; ::/96 is not checked.
     """
     path.write_bytes(file)
     tree = tree_of(file)
@@ -95,7 +95,7 @@ def test_agrees_with_the_reader(tmp_path: Path, record_size: int, aliases: bool)
 @pytest.mark.parametrize("record_size", [28, 32])
 @pytest.mark.parametrize("left", [False, True])
 def test_the_highest_bits_of_large_records_count(record_size: int, left: bool) -> None:  # noqa: FBT001
-    """What only 28 and 32 bits can hold is read in full: such a record leads out of a small file."""
+    """The highest bits of 28-bit and 32-bit records are read: such a record leads out of a small file."""
     high = 17 | 1 << record_size - 1
     nodes = [(high, 17) if left else (17, high)]
     with pytest.raises(DataError, match="outside of the data section"):
@@ -113,7 +113,7 @@ def test_ipv4_only(tmp_path: Path) -> None:
 
 
 def test_aliases_do_not_count_twice(tmp_path: Path) -> None:
-    """The intervals are the same with aliases as without, apart from the data that stood in their place."""
+    """The intervals are the same with and without aliases, apart from the data that aliases replace."""
     with_aliases = tree_of(write_database(tmp_path / "a.mmdb", RECORDS, aliases=True).read_bytes())
     without = tree_of(write_database(tmp_path / "b.mmdb", RECORDS).read_bytes())
     assert with_aliases.ipv4.values.tolist() == without.ipv4.values.tolist()
@@ -126,7 +126,7 @@ def test_aliases_do_not_count_twice(tmp_path: Path) -> None:
 
 
 def test_the_way_to_ipv4_may_end_early(tmp_path: Path) -> None:
-    """Where ::/64 is one record, as in some databases, it is that of all IPv4 addresses."""
+    """If ::/64 is one record, as in some databases, it is the record of all IPv4 addresses."""
     file = write_database(tmp_path / "a.mmdb", {"::/64": {"country_code": "UA"}, "2a00::/16": {}}).read_bytes()
     tree = tree_of(file)
     assert len(tree.ipv4) == 1
@@ -136,7 +136,7 @@ def test_the_way_to_ipv4_may_end_early(tmp_path: Path) -> None:
 
 
 def test_neighbours_with_the_same_record_are_joined_around_long_prefixes(tmp_path: Path) -> None:
-    """A network longer than /64 between two networks of the same record cuts them apart, and only there."""
+    """A network longer than /64 between two networks of the same record divides them, and only there."""
     inside = IPv6Network("2400:0:0:8::1234/126")
     file = write_database(tmp_path / "a.mmdb", {"2400::/16": {"a": 1}, str(inside): {"a": 2}}).read_bytes()
     tree = tree_of(file)
@@ -169,7 +169,7 @@ def test_neighbours_with_the_same_record_are_joined_around_long_prefixes(tmp_pat
     ],
 )
 def test_refuses_trees_that_are_none(nodes: list[tuple[int, int]], message: str) -> None:
-    """Cycles, shared and lost branches, too many levels, and records that point nowhere: all are damage."""
+    """Cycles, shared and unreachable branches, too many levels, and records that point nowhere are damage."""
     file = assembled(nodes, UA, metadata(node_count=len(nodes)))
     with pytest.raises(DataError, match=message) as failure:
         tree_of(file)
@@ -177,16 +177,16 @@ def test_refuses_trees_that_are_none(nodes: list[tuple[int, int]], message: str)
 
 
 def test_sharing_cannot_blow_up() -> None:
-    """A ladder of nodes whose both records are the next node would have 2^32 leaves; it is refused at once."""
+    """A chain of nodes whose two records are both the next node would have 2^32 leaves; it is refused at once."""
     nodes = [(number + 1, number + 1) for number in range(31)] + [(49, 49)]
     with pytest.raises(DataError, match="shared branches"):
         tree_of(assembled(nodes, UA, metadata(node_count=len(nodes))))
 
 
 def test_a_pointer_to_the_ipv4_tree_inside_itself_is_a_cycle(tmp_path: Path) -> None:
-    """Only the IPv6 tree may show the IPv4 tree again; inside the IPv4 tree such a pointer is damage."""
+    """Only the IPv6 tree may repeat the IPv4 tree; inside the IPv4 tree such a pointer is damage."""
     file = bytearray(write_database(tmp_path / "a.mmdb", {"1.0.0.0/8": {"a": 1}}).read_bytes())
-    # The nodes lie in the order of a walk, so that number 96 is the IPv4 root and 97 the left one below it.
+    # Nodes are numbered in the order of a walk, so number 96 is the IPv4 root and 97 its left child.
     file[97 * 6 + 3 : 98 * 6] = (96).to_bytes(3, "big")
     with pytest.raises(DataError, match=r"cycles|hang together"):
         tree_of(bytes(file))
@@ -194,7 +194,7 @@ def test_a_pointer_to_the_ipv4_tree_inside_itself_is_a_cycle(tmp_path: Path) -> 
 
 @st.composite
 def ipv6_networks(draw: st.DrawFn) -> str:
-    """Networks of any length, many of them inside each other, longer than /64 or inside ::/96."""
+    """Draw networks of any length, many of them inside each other, longer than /64 or inside ::/96."""
     number = draw(
         st.one_of(st.integers(0, 2**33), st.integers(0, 2**128 - 1), st.integers(0, 15).map(lambda n: n << 60))
     )

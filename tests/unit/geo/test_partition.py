@@ -31,7 +31,7 @@ FAMILIES = st.sampled_from([4, 6])
 
 
 def addresses(family: int) -> st.SearchStrategy[int]:
-    """Addresses that often collide or are neighbours: few high bits, few low bits, and the ends."""
+    """Draw addresses that often collide or are neighbours: few high bits, few low bits, and both ends."""
     top = 1 << BITS[family]
     return st.one_of(
         st.integers(0, 20),
@@ -43,7 +43,7 @@ def addresses(family: int) -> st.SearchStrategy[int]:
 
 @st.composite
 def partitions(draw: st.DrawFn, family: int) -> Partition:
-    """Partitions with up to 13 intervals; neighbours may hold the same value."""
+    """Draw partitions with up to 13 intervals; neighbours may have the same value."""
     starts = sorted({0, *draw(st.lists(addresses(family), max_size=12))})
     values = draw(st.lists(st.integers(-2, 3), min_size=len(starts), max_size=len(starts)))
     return Partition(family, encode(family, starts), np.array(values, dtype=np.int32))
@@ -51,7 +51,7 @@ def partitions(draw: st.DrawFn, family: int) -> Partition:
 
 @st.composite
 def networks(draw: st.DrawFn, family: int) -> Network:
-    """Networks of any length, many of them inside each other."""
+    """Draw networks of any length, many of them inside each other."""
     length = draw(st.integers(0, BITS[family]))
     shift = BITS[family] - length
     cls = IPv4Address if family == 4 else IPv6Address
@@ -59,14 +59,14 @@ def networks(draw: st.DrawFn, family: int) -> Network:
 
 
 def naive_value(partition: Partition, address: int) -> int:
-    """The value of the last interval that starts at or before an address."""
+    """Return the value of the last interval that starts at or before an address."""
     values: list[int] = partition.values.tolist()
     pairs = zip(decode(partition.family, partition.starts), values, strict=True)
     return [value for start, value in pairs if start <= address][-1]
 
 
 def edges(family: int, starts: list[int]) -> list[int]:
-    """Each start and the address before it, and both ends of the family."""
+    """Return each start and the address before it, and both ends of the family."""
     top = (1 << BITS[family]) - 1
     return sorted({0, top, *starts, *(start - 1 for start in starts if start)})
 
@@ -82,7 +82,7 @@ def test_encode_and_decode_are_inverse_and_keep_order(case: tuple[int, list[int]
 
 @given(FAMILIES.flatmap(lambda family: st.tuples(partitions(family), st.lists(addresses(family)))))
 def test_lookup_finds_the_interval(case: tuple[Partition, list[int]]) -> None:
-    """Lookup gives the value of the interval around each address, at its edges too, in the order asked."""
+    """Lookup gives the value of the interval around each address, also at its edges, in the order asked."""
     partition, asked = case
     asked = asked + edges(partition.family, decode(partition.family, partition.starts))
     expected = [naive_value(partition, address) for address in asked]
@@ -101,7 +101,7 @@ def test_merged_changes_nothing_but_has_no_equal_neighbours(partition: Partition
 
 @given(st.lists(st.integers(-3, 3), min_size=1))
 def test_changes_and_distinct(values: list[int]) -> None:
-    """Changes marks the first of each run of equal values; distinct is what a set has, in order."""
+    """`changes` marks the first of each run of equal values; `distinct` gives the values of a set, in order."""
     array = np.array(values, dtype=np.int32)
     runs = [value for value, _ in groupby(values)]
     assert array[changes(array)].tolist() == runs
@@ -110,7 +110,7 @@ def test_changes_and_distinct(values: list[int]) -> None:
 
 @given(FAMILIES.flatmap(partitions))
 def test_mapped_replaces_values(partition: Partition) -> None:
-    """Mapped looks each value up in the table; negative ones count from its end."""
+    """`mapped` looks up each value in the table; negative values count from its end."""
     table = np.array([10, 20, 20, 30, 50, 40], dtype=np.int32)
     mapped = partition.mapped(table)
     for address in edges(partition.family, decode(partition.family, partition.starts)):
@@ -120,7 +120,7 @@ def test_mapped_replaces_values(partition: Partition) -> None:
 
 @given(FAMILIES.flatmap(lambda family: st.tuples(partitions(family), partitions(family))))
 def test_combine_is_the_common_refinement(case: tuple[Partition, Partition]) -> None:
-    """Combine has the starts of both, each once, and the values that each of the two has there."""
+    """`combine` gives the starts of both, each once, and the value that each of the two has there."""
     one, other = case
     family = one.family
     starts, of_one, of_other = combine(one, other)
@@ -134,7 +134,7 @@ def test_combine_is_the_common_refinement(case: tuple[Partition, Partition]) -> 
 
 @given(FAMILIES.flatmap(lambda family: st.tuples(st.just(family), st.lists(networks(family), max_size=12))))
 def test_longest_match_agrees_with_ipaddress(case: tuple[int, list[Network]]) -> None:
-    """At every edge of every network the longest one that holds the address gives its number, or else `outside`."""
+    """At every edge of every network, the longest network that holds the address decides, or else `outside`."""
     family, given_networks = case
     numbered = [(network, number) for number, network in enumerate(given_networks)]
     partition = longest_match(family, numbered, -1)
@@ -144,13 +144,13 @@ def test_longest_match_agrees_with_ipaddress(case: tuple[int, list[Network]]) ->
     for address in edges(family, inside_family):
         text = address_text(family, address)
         holding = [(network.prefixlen, -number) for network, number in numbered if ip_address(text) in network]
-        # Of the same network twice the first counts.
+        # If a network is given twice, the first counts.
         assert partition.value_at(address) == (-max(holding)[1] if holding else -1), text
     assert len(partition) == len(partition.merged())
 
 
 def test_longest_match_passes_over_the_other_family() -> None:
-    """Networks of both families can be given at once."""
+    """Networks of both families can be given; those of the other family are ignored."""
     both = [(ip_network("0.0.0.0/0"), 1), (ip_network("::/0"), 2)]
     assert longest_match(4, both, 0).values.tolist() == [1]
     assert longest_match(6, both, 0).values.tolist() == [2]
@@ -158,7 +158,7 @@ def test_longest_match_passes_over_the_other_family() -> None:
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_constant_covers_the_family(family: int) -> None:
-    """Constant has one interval, from address 0 on."""
+    """`constant` has one interval, from address 0 on."""
     partition = constant(family, 7)
     assert len(partition) == 1
     assert [partition.value_at(address) for address in edges(family, [])] == [7, 7]

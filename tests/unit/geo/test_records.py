@@ -16,7 +16,7 @@ UKRAINE = Region("UA", "", "EU")
 
 
 def read(*records: object) -> tuple[list[Region], set[str]]:
-    """The regions of records, and the codes found strange."""
+    """Return the regions of records, and the strange codes found."""
     data, offsets = b"", []
     for record in records:
         offsets.append(len(data))
@@ -26,7 +26,7 @@ def read(*records: object) -> tuple[list[Region], set[str]]:
 
 
 def maxmind(**fields: object) -> dict[str, Any]:
-    """A record as GeoLite2 City has it, with changed fields; None leaves a field out."""
+    """Return a record of GeoLite2 City with changed fields; None leaves a field out."""
     record = {
         "city": {"geoname_id": 703448, "names": {"de": "Kiew", "en": "Kyiv"}},
         "continent": {"code": "EU", "geoname_id": 6255148, "names": {"en": "Europe"}},
@@ -76,7 +76,7 @@ def maxmind(**fields: object) -> dict[str, Any]:
         # flat
         ({"country_code": "UA"}, UKRAINE),
         ({"country_code": "UA", "state1": "Kyiv City", "city": "Kyiv"}, UKRAINE),
-        # continent by our own table, whatever the database says
+        # the continent is from our own table, whatever the database says
         (maxmind(continent={"code": "AS"}, subdivisions=None), UKRAINE),
         ({"country_code": "UA", "continent_code": "AS"}, UKRAINE),
         ({"country_code": "XK"}, Region("XK", "", "EU")),
@@ -90,7 +90,7 @@ def maxmind(**fields: object) -> dict[str, Any]:
     ],
 )
 def test_regions_of_every_schema(record: object, region: Region) -> None:
-    """Each vendor's record gives the region it means, without a warning."""
+    """Each vendor's record gives its region, without a warning."""
     assert read(record) == ([region], set())
 
 
@@ -106,7 +106,7 @@ def test_regions_of_every_schema(record: object, region: Region) -> None:
     ],
 )
 def test_what_does_not_decide_may_be_anything(broken: dict[str, Any]) -> None:
-    """Where there is a country its continent is ours, and where it is registered does not matter."""
+    """With a country, the record's continent and country of registration are not used and may be broken."""
     assert read(maxmind(**broken)) == ([Region("UA", "UA-30", "EU")], set())
     with pytest.raises(DataError):
         read({**broken, "country": 5})
@@ -122,7 +122,7 @@ def test_every_country_is_known_in_every_schema() -> None:
 
 @pytest.mark.parametrize("code", sorted(UNKNOWN_CODES))
 def test_codes_that_stand_for_no_country(code: str) -> None:
-    """They are unknown, without a warning, and leave the continent if there is one."""
+    """Codes for "no country" are unknown without a warning, and a continent is kept."""
     records = [{"country_code": code}, {"country": {"iso_code": code}}, {"country_code": code, "continent_code": "AS"}]
     assert read(*records) == ([UNKNOWN, UNKNOWN, Region("", "", "AS")], set())
 
@@ -151,27 +151,27 @@ def test_other_codes_are_unknown_and_collected() -> None:
     ],
 )
 def test_records_of_other_types_are_damage(record: object) -> None:
-    """A field of a known name but an unknown type is refused, not taken for an unknown region."""
+    """A known field with an unknown type is refused, not read as an unknown region."""
     with pytest.raises(DataError, match=r"^x\.mmdb: damaged database: (a|the) record"):
         read(record)
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_what_is_no_map_beside_countries_is_damage(order: int) -> None:
-    """A pointer into the middle of a record finds a string or a number; no vendor mixes these with maps."""
+    """A record that is no map, among maps, is damage: a broken pointer may lead to a string or a number."""
     with pytest.raises(DataError, match=r"^x\.mmdb: damaged database: the record at byte \d+ is not a map"):
         read(*[{"country_code": "UA"}, "UA"][::order])
 
 
 def test_strange_codes_are_fit_for_a_terminal() -> None:
-    """Control characters, long texts and long lists do not reach a message as they are."""
+    """Control characters are escaped in messages, and long texts and long lists are shortened."""
     assert strange_codes({"QQ", "\x1b[2J", "ÜÜ"}) == r"'\x1b[2J', '\xdc\xdc', QQ"
     assert len(strange_codes({"x" * 10_000})) == 40
     assert strange_codes(f"Q{number:02}" for number in range(25)).endswith("Q09 and 15 more")
 
 
 def test_plain_values_can_be_written_as_json() -> None:
-    """What JSON cannot carry is replaced; all else comes through."""
+    """Values that JSON cannot hold are replaced; all others are unchanged."""
     record = {"a": [b"\x01\xff", math.nan, math.inf, 2**128 - 1], "b": {"c": True, "d": "é", "e": 1.5}}
     expected = {"a": ["01ff", None, None, 2**128 - 1], "b": {"c": True, "d": "é", "e": 1.5}}
     assert plain(record) == expected

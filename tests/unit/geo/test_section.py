@@ -33,7 +33,7 @@ records = st.dictionaries(st.sampled_from(["country", "code", "names", "a", ""])
 
 
 def written(record: dict[str, Any], *, shared: bool) -> tuple[bytes, int]:
-    """A data section with one record, and where it starts; `shared` puts every key and value behind a pointer."""
+    """Return a data section with one record, and its start; `shared` puts every key and value behind a pointer."""
     if not shared:
         return encoded(record), 0
     encoder = Encoder(cache=True)
@@ -43,11 +43,11 @@ def written(record: dict[str, Any], *, shared: bool) -> tuple[bytes, int]:
 
 @given(records, st.booleans(), st.integers(0, 5_000))
 def test_fields_are_what_the_decoder_finds(record: dict[str, Any], shared: bool, start: int) -> None:  # noqa: FBT001
-    """The wanted fields and their values are those of maxminddb's decoder, wherever and however they are written."""
+    """The wanted fields and their values are those of maxminddb's decoder, inline or behind pointers."""
     data, offset = written(record, shared=shared)
     file = bytes(start) + data
     section = DataSection(file, start, "x.mmdb")
-    # Not compared with `record` itself: mmdb_writer takes values that compare equal, as 1 and True do, for one.
+    # Not compared with `record` itself: mmdb_writer merges values that compare equal, such as 1 and True.
     expected, _ = Decoder(file, start).decode(start + offset)
     assert isinstance(expected, dict)
     found = {field: section.decode(value) for field, value in section.fields(start + offset, WANTED) or ()}
@@ -57,7 +57,7 @@ def test_fields_are_what_the_decoder_finds(record: dict[str, Any], shared: bool,
 
 @pytest.mark.parametrize("distance", [0, 2_047, 2_048, 526_335, 526_336, 134_744_063, 134_744_064])
 def test_pointers_of_every_width(distance: int) -> None:
-    """A pointer leads to the same place as for maxminddb's decoder, at both ends of what each width can hold."""
+    """A pointer leads to the same place as in maxminddb's decoder, at both ends of the range of each width."""
     pointer = Encoder(cache=False)._encode_pointer(distance)
     target, _ = Decoder(pointer, pointer_test=True).decode(0)
     data = mmap.mmap(-1, distance + 100)
@@ -71,7 +71,7 @@ def test_pointers_of_every_width(distance: int) -> None:
 
 
 def test_records_that_share_values_give_equal_references() -> None:
-    """Two records that point at one value refer to it alike, so that it need be decoded only once."""
+    """Two records that point to one value give equal references, so that it needs to be decoded only once."""
     encoder = Encoder(cache=True)
     shared = {"iso_code": "UA"}
     offsets = [encoder.encode({"country": shared, "city": city}, return_offset=True) for city in ("Kyiv", "Lviv")]
@@ -88,7 +88,7 @@ def test_a_record_behind_a_pointer() -> None:
 
 
 def test_items_are_those_of_the_array() -> None:
-    """An array in place or behind a pointer gives its values, shared ones too; what is none gives None."""
+    """An array, inline or behind a pointer, gives its values, also shared ones; any other value gives None."""
     encoder = Encoder(cache=True)
     offset = encoder.encode({"a": [{"code": "UA"}, {"code": "UA"}, [1, 2], "text"], "b": "text"}, return_offset=True)
     section = DataSection(b"".join(encoder.data_list), 0, "x.mmdb")
@@ -101,7 +101,7 @@ def test_items_are_those_of_the_array() -> None:
 
 
 def test_what_cannot_be_read_is_marked() -> None:
-    """Of a record with broken parts everything else is read, however deep they are."""
+    """Broken parts of a record are marked, however deep they are, and everything else is read."""
     whole = {"a": {"b": ["one", "broken"], "c": 5}, "d": "text"}
     data = encoded(whole)
     section = DataSection(data.replace(b"broken", b"\xff" * 6), 0, "x.mmdb")
@@ -111,7 +111,7 @@ def test_what_cannot_be_read_is_marked() -> None:
 
 
 def test_reading_what_is_broken_ends() -> None:
-    """Maps that lead back to themselves, or double with every level, are cut off."""
+    """Reading ends for maps that lead back to themselves, or double with every level."""
     assert UNREADABLE in str(DataSection(b"\xe1\x41a\x20\x00", 0, "x.mmdb").readable(0))
     levels = b"".join(b"\xe2\x41a\x20" + bytes([9 * n]) + b"\x41b\x20" + bytes([9 * n]) for n in range(1, 26))
     found = DataSection(levels + b"\xe1\x41a\x42\xff\xff", 0, "x.mmdb").readable(0)
@@ -120,7 +120,7 @@ def test_reading_what_is_broken_ends() -> None:
 
 @pytest.mark.parametrize("value", ["text", 5, [1, 2], True, b"\x00"])
 def test_what_is_no_map_has_no_fields(value: object) -> None:
-    """Records of other types, which the format allows, are told from empty maps."""
+    """Records of other types, which the format allows, are distinguished from empty maps."""
     assert DataSection(encoded(value), 0, "x.mmdb").fields(0, WANTED) is None
     assert DataSection(encoded({}), 0, "x.mmdb").fields(0, WANTED) == ()
 
@@ -129,7 +129,7 @@ def test_what_is_no_map_has_no_fields(value: object) -> None:
     "data",
     [
         b"",
-        b"\xe1",  # a map of one without its key
+        b"\xe1",  # a map of one entry without its key
         b"\xe1\x42",  # a key cut off before its value
         b"\xe1\xa1\x05\x41a",  # a number for a key
         b"\xe1\x42\xff\xff\x41a",  # a key that is not UTF-8
@@ -142,7 +142,7 @@ def test_what_is_no_map_has_no_fields(value: object) -> None:
     ],
 )
 def test_damage_is_a_data_error_that_names_the_file(data: bytes) -> None:
-    """Nothing in a record gets past as another exception, or takes long."""
+    """Any damage in a record is a DataError with the file's name, and found quickly."""
     section = DataSection(data, 0, "x.mmdb")
     with pytest.raises(DataError, match=r"^x\.mmdb: damaged database: .*fetch it again"):
         section.fields(0, WANTED)
@@ -150,7 +150,7 @@ def test_damage_is_a_data_error_that_names_the_file(data: bytes) -> None:
 
 @given(st.binary(max_size=60))
 def test_any_bytes_are_fields_or_a_data_error(data: bytes) -> None:
-    """Whatever the bytes, there are fields, whose values can be decoded or not, or a DataError."""
+    """Any bytes give fields, whose values may or may not be decodable, or a DataError."""
     section = DataSection(data, 0, "x.mmdb")
     with contextlib.suppress(DataError):
         for _, value in section.fields(0, WANTED) or ():
@@ -158,7 +158,7 @@ def test_any_bytes_are_fields_or_a_data_error(data: bytes) -> None:
 
 
 def test_the_bound_on_values_is_that_of_the_decoder() -> None:
-    """A record with as many values as maxminddb allows is read, one with more is not."""
+    """A record with as many values as maxminddb allows is read, a record with more is not."""
     most = DataSection(encoded({"a": [True] * (MAX_VALUES - 4), "code": "UA"}), 0, "x.mmdb")
     assert [most.decode(value) for _, value in most.fields(0, WANTED) or ()] == ["UA"]
     more = DataSection(encoded({"a": [True] * (MAX_VALUES + 1), "code": "UA"}), 0, "x.mmdb")
@@ -167,5 +167,5 @@ def test_the_bound_on_values_is_that_of_the_decoder() -> None:
 
 
 def test_damaged_says_what_to_do() -> None:
-    """The one failure of every reader of databases names file, mistake and next step."""
+    """The error for a damaged database names file, damage and next step."""
     assert str(damaged("x.mmdb", "torn")).startswith("x.mmdb: damaged database: torn; fetch it again")

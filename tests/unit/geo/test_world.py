@@ -59,7 +59,7 @@ COUNTRIES = {
 
 
 def opened(folder: Path, *databases: Mapping[str, Any], ip_version: int = 6, aliases: bool = False) -> list[Database]:
-    """Databases written and read, named a.mmdb, b.mmdb and so on."""
+    """Write and read databases, named a.mmdb, b.mmdb and so on."""
     result = []
     for letter, records in zip("abcdef", databases, strict=False):
         path = write_database(folder / f"{letter}.mmdb", records, ip_version=ip_version, aliases=aliases)
@@ -68,7 +68,7 @@ def opened(folder: Path, *databases: Mapping[str, Any], ip_version: int = 6, ali
 
 
 def at(found: RegionMap, text: str) -> Region | int:
-    """The region at an address, or the negative mark there."""
+    """Return the region at an address, or the negative mark there."""
     address = ip_address(text)
     value = (found.ipv4 if address.version == 4 else found.ipv6).value_at(int(address))
     return found.regions[value] if value >= 0 else value
@@ -85,7 +85,7 @@ def test_the_first_database_with_a_country_answers(tmp_path: Path) -> None:
 
 
 def test_a_country_goes_before_a_continent(tmp_path: Path) -> None:
-    """A continent of an earlier database gives way to a country of a later one, but not to another continent."""
+    """A country of a later database replaces a continent of an earlier one; another continent does not."""
     one, other, third = opened(
         tmp_path,
         {**CITIES, "6.0.0.0/8": country("", continent="AS"), "7.0.0.0/8": country("", continent="AS")},
@@ -97,7 +97,7 @@ def test_a_country_goes_before_a_continent(tmp_path: Path) -> None:
 
 
 def test_families_may_come_from_different_files(tmp_path: Path) -> None:
-    """A database of IPv4 and one of IPv6 make one world; IPv4 alone is refused, whatever else lacks is said."""
+    """Databases of IPv4 and of IPv6 can be combined; IPv4 alone is refused; a family without countries is a warning."""
     (ipv4,) = opened(tmp_path, {"5.0.0.0/8": city("UA")}, ip_version=4)
     (ipv6,) = opened(tmp_path, {"2a00::/16": city("UA")})
     found = regions([ipv4, ipv6], {})
@@ -114,7 +114,7 @@ def test_families_may_come_from_different_files(tmp_path: Path) -> None:
 
 
 def test_no_database() -> None:
-    """Without a database nothing can be told apart by region, and that is refused."""
+    """Compiling without a database is refused."""
     with pytest.raises(DataError, match="give at least one GeoIP database"):
         unite([])
 
@@ -156,20 +156,20 @@ def test_special_embedded_and_unknown_whatever_a_database_holds(
     value: Region | int,
     aliases: bool,  # noqa: FBT001 - pytest passes it
 ) -> None:
-    """What the registries and the embeddings name is marked, and only 2000::/3 goes by the database."""
+    """Special and embedding addresses are marked, and in IPv6 the database decides only inside 2000::/3."""
     records = {**COUNTRIES, "0.0.0.0/1": country("ZZ"), "192.0.0.0/24": country("ZZ"), "fec0::/10": country("US")}
     assert at(regions(opened(tmp_path, records, aliases=aliases), {}), address) == value
 
 
 def test_embeddings_are_named_as_the_ruleset_names_them() -> None:
-    """Each mark stands for one of the embeddings that a ruleset knows, and SPECIAL for none."""
+    """Each mark stands for one of the ruleset's embeddings, and SPECIAL for none of them."""
     assert set(EMBEDDINGS.values()) == {str(item) for item in Embedding}
     assert SPECIAL not in EMBEDDINGS
     assert all(mark < 0 for mark in EMBEDDINGS)
 
 
 def test_corrections(tmp_path: Path) -> None:
-    """The longest correction counts, clears the subdivision, and changes nothing special or embedded."""
+    """The longest correction counts, clears the subdivision, and does not change special or embedding addresses."""
     corrections: dict[Network, str] = {
         ip_network("5.43.0.0/16"): "US",
         ip_network("5.43.7.0/24"): "CN",
@@ -191,7 +191,7 @@ def test_corrections(tmp_path: Path) -> None:
 
 
 def test_only_regions_that_occur_are_kept(tmp_path: Path) -> None:
-    """Regions are sorted, UNKNOWN first, and none is left over that no address has."""
+    """Regions are sorted, UNKNOWN first, and only regions that some address has are kept."""
     hidden = {**CITIES, "10.0.0.0/8": country("CN")}
     found = regions(opened(tmp_path, hidden), {ip_network("5.0.0.0/8"): "US", ip_network("2a00::/16"): "US"})
     assert found.regions == (UNKNOWN, US)
@@ -213,7 +213,7 @@ def test_only_regions_that_occur_are_kept(tmp_path: Path) -> None:
     ],
 )
 def test_locate_says_who_answers(tmp_path: Path, address: str, place: Location) -> None:
-    """One address: its region, the correction or database that it comes from, and the record there."""
+    """`locate` gives an address's region, the correction or database that it comes from, and the record."""
     found = regions(opened(tmp_path, CITIES, COUNTRIES), {ip_network("5.44.0.0/16"): "CN"})
     assert found.locate(ip_address(address)) == place
 
@@ -235,7 +235,7 @@ NEAR = {
 
 @st.composite
 def networks(draw: st.DrawFn) -> Network:
-    """Networks of both families, around where special, embedded and ordinary addresses meet.
+    """Draw networks of both families, where special, embedding and ordinary addresses meet.
 
     None holds ::/96, which would be all of IPv4 in a database.
     """
@@ -250,7 +250,7 @@ def networks(draw: st.DrawFn) -> Network:
 def naive(
     address: Address, databases: Sequence[Mapping[Network, Any]], corrections: Mapping[Network, str]
 ) -> Region | int:
-    """The same by the rules of the design, address by address."""
+    """Return the region by the rules of the design, for one address."""
     if is_special(address):
         return SPECIAL
     if isinstance(address, IPv6Address) and (name := embedding(address)):
@@ -274,7 +274,7 @@ def naive(
 
 
 def longest(address: Address, given_networks: Iterable[Network]) -> Network | None:
-    """The longest network that holds an address."""
+    """Return the longest network that holds an address."""
     holding = [network for network in given_networks if address in network]
     return max(holding, key=lambda network: network.prefixlen, default=None)
 
@@ -287,8 +287,8 @@ def longest(address: Address, given_networks: Iterable[Network]) -> Network | No
 def test_agrees_with_the_rules_applied_one_by_one(
     databases: list[dict[Network, Any]], corrections: dict[Network, str]
 ) -> None:
-    """At every boundary of the map, of the networks and of the corrections, map and rules say the same."""
-    # Every database needs a country somewhere; this network is one that no other overlaps.
+    """At every boundary of the map, the networks and the corrections, the map agrees with the rules."""
+    # Every database needs a country somewhere; this network overlaps no other.
     databases = [{ip_network("66.0.0.0/8"): {**city("US"), "continent": {"code": "XX"}}, **own} for own in databases]
     with TemporaryDirectory() as folder:
         texts = [{str(network): record for network, record in own.items()} for own in databases]

@@ -1,4 +1,4 @@
-"""Policies for these tests: a service that is always right, and short ways to load a text and see what is said."""
+"""Policies for these tests: a service that is always valid, and short ways to load a text and get its messages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FILE = "etc/policy.yaml"
 
 SERVICE = "services: {api: {default: allow, unknown: allow}}\n"
-"""The least that a policy needs, beside its version."""
+"""The minimum of a policy, besides its version."""
 
 
 def load(text: str, lists: Mapping[str, bytes] | None = None) -> tuple[Policy, list[Problem]]:
@@ -32,7 +32,7 @@ def load(text: str, lists: Mapping[str, bytes] | None = None) -> tuple[Policy, l
 
 
 def service(text: str) -> Service:
-    """The service that a policy with the given keys has: `deny: [CN]`, one a line."""
+    """Return the service of a policy with the given keys, one a line, such as `deny: [CN]`."""
     body = "".join(f"    {line}\n" for line in dedent(text).strip().splitlines())
     defaults = "".join(f"    {key}: allow\n" for key in ("default", "unknown") if f"{key}:" not in text)
     policy, _ = load(f"services:\n  api:\n{body}{defaults}")
@@ -40,7 +40,7 @@ def service(text: str) -> Service:
 
 
 def said(text: str, lists: Mapping[str, bytes] | None = None) -> list[str]:
-    """Everything said of a policy, in order, as `line:column: severity: message`; for list files with their name."""
+    """Return all messages about a policy, in order, as `line:column: severity: message`, for list files with name."""
     try:
         problems = load(text, lists)[1]
     except (PolicyError, ListError) as error:

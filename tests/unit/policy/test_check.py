@@ -4,12 +4,12 @@ from tests.unit.policy.policies import SERVICE, load, said
 
 
 def service(name: str, keys: str = "") -> str:
-    """One entry of `services:` with further keys."""
+    """Return one entry of `services:` with further keys."""
     return f"  {name}: {{default: allow, unknown: allow{', ' + keys if keys else ''}}}\n"
 
 
 def api(allow: str, deny: str = "[]") -> str:
-    """One service with lines, each list in a line of its own: the fifth and sixth, its items from columns 13 and 12."""
+    """Return one service with `allow` in the fifth line, items from column 13, and `deny` in the sixth, from 12."""
     return f"services:\n  api:\n    default: allow\n    unknown: allow\n    allow: {allow}\n    deny: {deny}\n"
 
 
@@ -23,14 +23,14 @@ def api(allow: str, deny: str = "[]") -> str:
     ],
 )
 def test_unknown_names(line: str, message: str) -> None:
-    """A line that names no group or list that there is, in a service or in a group, is an error with a suggestion."""
+    """A line in a service or group that names an unknown group or list is an error with a suggestion."""
     groups, lists = "groups: {eea: [DE]}\n", "lists: {partners: {prefixes: [9.9.9.9]}}\n"
     assert said(groups + lists + api(f"[{line}]")) == [f"8:13: error: {message}"]
     assert said(groups.replace("DE", f"DE, {line}") + lists + SERVICE) == [f"2:20: error: {message}"]
 
 
 def test_unknown_name_without_any() -> None:
-    """With no group at all, the message says where one would be written."""
+    """If there is no group at all, the message says where to write one."""
     assert said(api("[group:x]")) == ['6:13: error: there is no group "x"; write it under groups']
 
 
@@ -54,7 +54,7 @@ def test_unknown_name_without_any() -> None:
     ],
 )
 def test_cycles(groups: str, messages: list[str]) -> None:
-    """Every cycle is an error in the line that closes it, each once; two ways to one group are none."""
+    """Every cycle is one error, in the line that closes it; two ways to one group are no cycle."""
     assert [message for message in said(f"groups: {groups}\n{SERVICE}") if ": error: " in message] == messages
 
 
@@ -80,13 +80,13 @@ def test_deep_groups_do_not_use_the_stack() -> None:
     ],
 )
 def test_the_same_line_in_allow_and_deny(allow: str, deny: str, message: str) -> None:
-    """A contradiction in black and white is an error, at the later of the two."""
+    """The same text in allow and deny is an error, at the later of the two."""
     (found,) = said(api(allow, deny))
     assert found.startswith(message)
 
 
 def test_the_same_group_or_list_in_allow_and_deny() -> None:
-    """That holds for names too."""
+    """The same group or list in allow and deny is an error too."""
     head = "groups: {g: [US]}\nlists: {l: {prefixes: [9.9.9.9]}}\n"
     found = said(head + api("['group:g', 'list:l']", "['group:g', 'list:l']"))
     assert [message.split("; ")[0] for message in found if ": error: " in message] == [
@@ -109,7 +109,7 @@ def test_the_same_group_or_list_in_allow_and_deny() -> None:
     ],
 )
 def test_overlap_through_groups_is_a_warning(allow: str, deny: str, message: str) -> None:
-    """It may be meant: deny wins, and that is said, once for two lines that meet."""
+    """An overlap through groups may be intended, so it is a warning, once for each pair of lines; deny wins."""
     groups = "groups: {g: [US, CA, DE, FR, NO, SE, FI, UA-43], h: [US, CA, UA], i: [FI, SE, NO, FR, DE, CA, US]}\n"
     found = [text for text in said(groups + api(allow, deny)) if "no service uses" not in text]
     assert any(text.startswith(f"7:13: warning: {message}") for text in found)
@@ -117,7 +117,7 @@ def test_overlap_through_groups_is_a_warning(allow: str, deny: str, message: str
 
 
 def test_levels_do_not_contradict_each_other() -> None:
-    """A country allowed and its subdivision denied is what the ladder is for."""
+    """An allowed country with a denied subdivision is no contradiction."""
     assert said(api("[UA, continent:EU, 9.9.9.0/24]", "[UA-43, FR, 9.9.9.9]")) == []
 
 
@@ -137,26 +137,26 @@ def test_levels_do_not_contradict_each_other() -> None:
     ],
 )
 def test_two_enforced_services_and_one_packet(one: str, other: str, packets: str | None) -> None:
-    """A packet has one enforced service, whatever `starts` says; services in monitor may overlap anything."""
+    """Two enforced services may not take one packet, whatever `starts` says; services in monitor may overlap any."""
     found = said("services:\n" + service("one", one) + service("two", other))
     expected = f'4:3: error: service "two" and service "one" (line 3) both take {packets}; narrow the match of one, or '
     assert found == ([] if packets is None else [expected + "give one mode: monitor"])
 
 
 def test_a_match_that_cannot_be_read_overlaps_nothing() -> None:
-    """One mistake brings one error, not a second one about what it might have meant."""
+    """A match that cannot be read is one error, without a second error about overlaps."""
     found = said("services:\n" + service("one", "match: {ports: {tcp: [http]}}") + service("two"))
     assert len(found) == 1
 
 
 def test_too_many_services() -> None:
-    """Every pair is compared, so there is an end to them."""
+    """The number of services is limited, because every pair is compared."""
     found = said("services:\n" + "".join(service(f"s{n}", "mode: monitor") for n in range(1_001)))
     assert found == ["1003:3: error: 1,001 services, 1,000 is the most; join some of them"]
 
 
 def test_unused_names() -> None:
-    """Groups and lists that no service leads to, not even through other groups, bring a warning."""
+    """Groups and lists that no service uses, not even through other groups, give a warning."""
     head = "groups: {a: [group:b], b: [US], c: [CA]}\nlists: {l: {prefixes: [9.9.9.9]}}\n"
     assert said(head + api("[group:a]")) == [
         '2:33: warning: no service uses group "c"; remove it, or name it in a line',

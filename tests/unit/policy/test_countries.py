@@ -16,7 +16,7 @@ def test_every_country_of_iso_3166_is_there() -> None:
 
 @pytest.mark.skipif(not ISO3166.exists(), reason="this machine has no tzdata to compare with")
 def test_codes_agree_with_tzdata() -> None:
-    """A second source of the codes says the same."""
+    """The codes agree with a second source, tzdata."""
     lines = ISO3166.read_text().splitlines()
     assert {line.split("\t")[0] for line in lines if not line.startswith("#")} | {"XK"} == set(COUNTRIES)
 
@@ -41,13 +41,13 @@ def test_codes_agree_with_tzdata() -> None:
     ],
 )
 def test_continents_are_those_of_geonames(code: str, continent: str) -> None:
-    """The cases that sources disagree on, and codes that are continents' codes too."""
+    """Countries that sources disagree on, and country codes that are also continent codes, have these continents."""
     assert country_region(code) == Region(country=code, continent=continent)
 
 
 @pytest.mark.parametrize("code", ["", "ZZ", "EU", "UK", "no", "XX"])
 def test_other_codes_are_unknown(code: str) -> None:
-    """What is no country gives no region, so that it can only be judged by `unknown:`."""
+    """A code that is no country gives no region, so only `unknown:` judges it."""
     assert country_region(code) is UNKNOWN
 
 
@@ -61,7 +61,7 @@ def test_other_codes_are_unknown(code: str) -> None:
     ],
 )
 def test_region_as_text(region: Region, text: str) -> None:
-    """A region reads as a line of a policy would name it."""
+    """A region is written as a line of a policy would name it."""
     assert str(region) == text
 
 
@@ -69,7 +69,7 @@ LONDON = Region("GB", "GB-ENG", "EU", "GB-LND")
 
 
 def test_subdivisions_from_the_outer_one_on() -> None:
-    """A region may lie in two subdivisions, in one, or in none that is known."""
+    """A region may lie in two known subdivisions, in one or in none."""
     assert LONDON.subdivisions == ("GB-ENG", "GB-LND")
     assert Region("UA", "UA-43", "EU").subdivisions == ("UA-43",)
     assert Region("UA", "", "EU").subdivisions == ()
@@ -86,5 +86,5 @@ def test_subdivisions_from_the_outer_one_on() -> None:
     ],
 )
 def test_reduced_to_what_a_policy_names(named: set[str], reduced: Region) -> None:
-    """Only subdivisions that are named stay; country and continent always do."""
+    """Only named subdivisions stay; country and continent always stay."""
     assert LONDON.reduced(named) == reduced

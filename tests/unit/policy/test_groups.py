@@ -7,12 +7,12 @@ PLACE = Position("p", 1, 1)
 
 
 def lines(*texts: str) -> tuple[Line, ...]:
-    """Lines from their texts."""
+    """Return lines from their texts."""
     return tuple(parse_line(text, PLACE) for text in texts)
 
 
 def opened(groups: dict[str, tuple[Line, ...]], *texts: str) -> list[tuple[str, str]]:
-    """Pairs of line and member, as texts."""
+    """Return pairs of line and member, as texts."""
     return [(line.text, member.text) for line, member in open_groups(groups, lines(*texts))]
 
 
@@ -30,19 +30,19 @@ def test_members_in_the_order_written() -> None:
 
 
 def test_a_group_is_opened_for_the_line_that_names_it_first() -> None:
-    """A second way to the same group says nothing new."""
+    """A group is opened only for the first line that leads to it."""
     groups = {"a": lines("group:b"), "b": lines("DE")}
     assert opened(groups, "group:a", "group:b") == [("group:a", "DE")]
 
 
 def test_cycles_and_unknown_groups_end() -> None:
-    """It is used before they are refused too, and stops."""
+    """Cycles and unknown groups end: groups are also opened in policies that will be refused."""
     groups = {"a": lines("group:b", "US"), "b": lines("group:a", "group:nowhere")}
     assert opened(groups, "group:a") == [("group:a", "US")]
 
 
 def test_doubling_groups_do_not_explode() -> None:
-    """Groups that name the one below twice: 2^200 members if opened naively."""
+    """Groups that each name the next one twice, 2^200 members if opened naively, are opened quickly."""
     groups = {"g0": lines("US")} | {f"g{n}": lines(f"group:g{n - 1}", f"group:g{n - 1}") for n in range(1, 200)}
     assert opened(groups, "group:g199") == [("group:g199", "US")]
 

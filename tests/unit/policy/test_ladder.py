@@ -15,13 +15,13 @@ UNKNOWN = Region()
 
 
 def ladder(text: str) -> Ladder:
-    """The ladder of the one service of a policy."""
+    """Return the ladder of the only service of a policy."""
     policy, _ = load(text)
     return build_ladder(policy, policy.services[0])
 
 
 def service(allow: str = "[]", deny: str = "[]", default: str = "allow", unknown: str = "deny") -> str:
-    """A service with the given lines."""
+    """Return a service with the given lines."""
     return f"services: {{api: {{default: {default}, unknown: {unknown}, allow: {allow}, deny: {deny}}}}}\n"
 
 
@@ -39,20 +39,20 @@ def service(allow: str = "[]", deny: str = "[]", default: str = "allow", unknown
     ],
 )
 def test_the_first_rung_that_applies_decides(region: Region, verdict: Verdict, rung: Rung, line: str) -> None:
-    """Subdivision, country, continent, unknown, default; a record with a continent only meets only continent lines."""
+    """Rungs decide in order; a record with only a continent matches only continent lines."""
     built = ladder(service(allow="[UA]", deny="[UA-43, continent:EU]", default="deny", unknown="allow"))
     assert built.decide(region) == Decision(verdict, rung, line)
 
 
 def test_a_subdivision_can_be_allowed_in_a_denied_country() -> None:
-    """The finer rung comes first whichever verdict it has."""
+    """The finer rung decides, whichever verdict it has."""
     built = ladder(service(allow="[UA-43]", deny="[UA]"))
     assert built.decide(CRIMEA).verdict is ACCEPT
     assert built.decide(UKRAINE).verdict is DROP
 
 
 def test_a_subdivision_inside_another_answers_to_both_names() -> None:
-    """Either level may be named; where both are, deny beats allow, and of two that allow the inner one is named."""
+    """Either level may be named; if both are, deny beats allow, and of two that allow the inner one is named."""
     london, leeds = Region("GB", "GB-ENG", "EU", "GB-LND"), Region("GB", "GB-ENG", "EU", "GB-LDS")
     outer = ladder(service(deny="[GB-ENG]"))
     assert outer.decide(london) == outer.decide(leeds) == Decision(DROP, Rung.SUBDIVISION, "GB-ENG")
@@ -88,7 +88,7 @@ def test_groups_mix_levels() -> None:
 
 
 def test_prefixes_of_lines_and_lists() -> None:
-    """Inline prefixes count under their own text, those of lists under the list; one rule for each network."""
+    """Inline prefixes are counted under their own text, those of lists under the list; each network has one rule."""
     built = ladder(
         "lists: {bad: {prefixes: [9.9.9.0/24, 8.8.8.8]}}\n"
         + service(allow="[9.9.9.0/24, 8.8.0.0/16]", deny="['list:bad', '2A00::/16']")

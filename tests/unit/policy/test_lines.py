@@ -29,7 +29,7 @@ PLACE = Position("p", 1, 1)
     ],
 )
 def test_lines(text: str, kind: LineKind, name: str) -> None:
-    """Each form of line is told from its text alone, and keeps that text."""
+    """Each form of line is recognised by its text alone, and keeps that text."""
     line = parse_line(text, PLACE)
     assert (line.kind, line.name, line.text, line.place) == (kind, name, text, PLACE)
     assert line.network == (ip_network(name) if kind is LineKind.PREFIX else None)
@@ -77,14 +77,14 @@ def test_lines(text: str, kind: LineKind, name: str) -> None:
     ],
 )
 def test_bad_lines(text: str, message: str) -> None:
-    """What was probably meant is said, for the mistakes that people make."""
+    """For common mistakes, the message says what was probably meant."""
     with pytest.raises(UnreadableError) as refused:
         parse_line(text, PLACE)
     assert message in str(refused.value)
 
 
 def test_bad_country_alone() -> None:
-    """Where only a country will do, the message does not offer lists and groups."""
+    """Where only a country is allowed, the message does not suggest lists and groups."""
     with pytest.raises(UnreadableError) as refused:
         parse_country("1:30")
     assert str(refused.value).endswith("write its code, such as US")
@@ -92,7 +92,7 @@ def test_bad_country_alone() -> None:
 
 @given(st.text(max_size=30))
 def test_any_text_is_read_or_refused(text: str) -> None:
-    """No text makes it fail in another way, and no message carries control characters of the file."""
+    """Any text is parsed or refused with UnreadableError, and no message has control characters of the file."""
     said = ""
     try:
         parse_line(text, PLACE)

@@ -9,12 +9,12 @@ from geodrop.policy.listfile import read_list_file
 
 
 def errors(data: bytes) -> list[str]:
-    """What is wrong, as `line:column: message`."""
+    """Return the problems, as `line:column: message`."""
     return [f"{p.place.line}:{p.place.column}: {p.message}" for p in read_list_file(data, "l.txt")[1].problems()]
 
 
 def test_everything_a_list_file_may_hold() -> None:
-    """Prefixes, addresses, ranges, comments, blank lines, indentation, Windows line ends and a byte order mark."""
+    """Prefixes, addresses, ranges, comments, blank lines, indentation, Windows line ends and a BOM are accepted."""
     data = (
         b"\xef\xbb\xbf# head\r\n\r\n9.9.9.0/24 # why\r\n\t8.8.8.8\r\n1.1.1.1-1.1.1.4\r\n2a00:: - 2a00::1\r\n2a01::/16#x"
     )
@@ -25,14 +25,14 @@ def test_everything_a_list_file_may_hold() -> None:
 
 
 def test_comments_may_hold_any_bytes() -> None:
-    """Only entries have to be text: the lists of others have names of any encoding in their comments."""
+    """Only entries must be UTF-8: comments in published lists may have any encoding."""
     assert not errors(b"# caf\xe9 \x00\n9.9.9.9\n")
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"9.9.9.9\n  8.8.8.8/24\n", "2:3: 8.8.8.8/24 has bits set behind its length; write 8.8.8.0/24"),
+        (b"9.9.9.9\n  8.8.8.8/24\n", "2:3: 8.8.8.8/24 has bits set after its prefix length; write 8.8.8.0/24"),
         (b"1.1.1.9-1.1.1.1\n", '1:1: "1.1.1.9-1.1.1.1" runs backwards; write 1.1.1.1-1.1.1.9'),
         (b"1.1.1.1-2a00::1\n", '1:1: "1.1.1.1-2a00::1" mixes IPv4 and IPv6'),
         (b"1.1.1.1-\n", '1:1: "1.1.1.1-" is not a range'),
@@ -44,24 +44,24 @@ def test_comments_may_hold_any_bytes() -> None:
     ],
 )
 def test_mistakes(data: bytes, message: str) -> None:
-    """Each mistake is told in its place; a file that a failed download left empty is one."""
+    """Each mistake is reported at its place; so is an empty file, as a failed download leaves it."""
     assert errors(data)[0].startswith(message)
 
 
 def test_a_comment_makes_an_empty_list_deliberate() -> None:
-    """A file that says so may hold nothing."""
+    """A file with a comment and no prefix is accepted."""
     networks, report = read_list_file(b"# none at the moment\n", "l.txt")
     assert networks == ()
     assert not report.problems()
 
 
 def test_every_mistake_is_reported() -> None:
-    """Reading goes on behind a mistake."""
+    """Reading continues after a mistake, so that all are reported."""
     assert [error.split(":")[0] for error in errors(b"x\n9.9.9.9\ny\n\nz\n")] == ["1", "3", "5"]
 
 
 def test_ranges_cannot_explode(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Short lines can stand for many prefixes; there is an end to it."""
+    """The number of prefixes is limited, because a short range can stand for many."""
     monkeypatch.setattr(listfile, "MAX_PREFIXES", 100)
     found = errors(b"::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffe\n" * 5)
     assert found == ["1:1: more than 100 prefixes; use a coarser list"]
@@ -78,7 +78,7 @@ def test_ranges_are_their_prefixes(one: int, other: int) -> None:
 
 @given(st.one_of(st.binary(max_size=200), st.text(alphabet="0123456789./:-# \nabf", max_size=80).map(str.encode)))
 def test_any_bytes_give_prefixes_or_errors_inside_the_file(data: bytes) -> None:
-    """Whatever the bytes: no exception, and every place lies in the file."""
+    """Any bytes are read without an exception, and every reported place is inside the file."""
     networks, report = read_list_file(data, "l.txt")
     assert all(network == ip_network(str(network)) for network in networks)
     lines = data.decode(errors="replace").split("\n")

@@ -68,7 +68,7 @@ CONVERTED = {
     ),
     "columns": (
         "9.9.9.0/24 AS19281 Quad9\n8.8.8.8\tAS15169\n",
-        "has something behind the prefix, like 1 more line",
+        "has something after the prefix, like 1 more line",
         TWO,
     ),
     "many in a line": ("9.9.9.0/24, 8.8.8.8, 1.1.1.1\n", "holds more than one prefix", [*TWO, "1.1.1.1/32"]),
@@ -86,7 +86,7 @@ CONVERTED = {
     ),
     "a JSON list": ('["9.9.9.0/24",\n "8.8.8.8"]', "the file is JSON; convert it:  grep ", TWO),
 }
-"""What the file holds, what is said of it, and the prefixes that are there after the command that is said."""
+"""The content of the file, the message about it, and the prefixes after running the command in the message."""
 
 ENCODED = {
     "UTF-16": "the file is UTF-16, as Windows writes it; convert it:  iconv -f UTF-16 ",
@@ -96,14 +96,14 @@ ENCODED = {
 
 
 def said(data: bytes) -> list[str]:
-    """What is wrong, with line and column."""
+    """Return the problems, with line and column."""
     return [
         f"{one.place.line}:{one.place.column}: {one.message}" for one in read_list_file(data, "l.txt")[1].problems()
     ]
 
 
 def converted(folder: Path, data: bytes, messages: list[str]) -> bytes:
-    """What the command in a message makes of a file, run as an operator would."""
+    """Run the command in a message as an operator would; return the new content of the file."""
     (command,) = {match[1] for text in messages if (match := re.search(r"(?:convert|unpack) it:  (.*)$", text))}
     (folder / "list.txt").write_bytes(data)
     command = re.sub(r"\bFILE\b", "list.txt", command).replace("> NEW", "> new.txt")
@@ -113,13 +113,13 @@ def converted(folder: Path, data: bytes, messages: list[str]) -> bytes:
 
 @pytest.mark.parametrize("name", CONVERTED)
 def test_lists_of_other_programs(tmp_path: Path, name: str) -> None:
-    """What the file is, is said once however many lines it has, and the command that is said makes it a good list."""
+    """The format is reported once however many lines there are, and the command in the message converts the list."""
     text, message, prefixes = CONVERTED[name]
     found = said(text.encode())
     assert any(message in one for one in found), found
     made = converted(tmp_path, text.encode(), found)
     networks, report = read_list_file(made, "l.txt")
-    # Heads of tables that are no comments: some programs write one, and a person takes it away.
+    # Table headers that are no comments, as some programs write them: a person removes them.
     left = [problem for problem in report.problems() if "Start" not in problem.message]
     assert left == []
     assert [str(network) for network in networks] == prefixes
@@ -127,7 +127,7 @@ def test_lists_of_other_programs(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("encoding", ENCODED)
 def test_other_encodings(tmp_path: Path, encoding: str) -> None:
-    """UTF-16, with a mark or without, is called by its name; the command makes a list of it."""
+    """UTF-16, with or without a byte order mark, is recognised, and the command converts it."""
     data = ("# caf\u00e9\r\n" + PLAIN * 20).encode(encoding)
     found = said(data)
     assert found == [f"1:1: {ENCODED[encoding]}-t UTF-8 FILE > NEW"]
@@ -138,7 +138,7 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
 
 @pytest.mark.parametrize("program", ["gzip", "bzip2", "xz", "zstd"])
 def test_compressed_lists(tmp_path: Path, program: str) -> None:
-    """A list that is still packed is told from a broken one, with the command that unpacks it."""
+    """A compressed list is recognised, and the message has the command that unpacks it."""
     packer = shutil.which(program)
     if packer is None:
         magic = {"zstd": b"\x28\xb5\x2f\xfd", "xz": b"\xfd7zXZ\x00", "bzip2": b"BZh", "gzip": b"\x1f\x8b"}[program]
@@ -186,13 +186,13 @@ def test_compressed_lists(tmp_path: Path, program: str) -> None:
     ],
 )
 def test_what_no_command_makes_a_list(data: bytes, message: str) -> None:
-    """Each form that is met in the wild has its name and a next step."""
+    """Each known form that no command converts is named, with a next step."""
     (found,) = said(data)
     assert message in found
 
 
 def test_a_good_file_with_one_foreign_line_names_that_line() -> None:
-    """What is right is read; the message is at the line that is not, with the text of it."""
+    """Valid lines are read, and the message is at the foreign line and quotes it."""
     networks, report = read_list_file(b"9.9.9.0/24\n8.8.8.8 ; why\n1.1.1.1\n", "l.txt")
     assert [str(network) for network in networks] == ["9.9.9.0/24", "1.1.1.1/32"]
     (problem,) = report.problems()
@@ -200,7 +200,7 @@ def test_a_good_file_with_one_foreign_line_names_that_line() -> None:
 
 
 def test_millions_of_foreign_lines_end_soon() -> None:
-    """A file of another format is not gone through to its end, and the count says so."""
+    """A large file of another format is not read to its end, and the count says "at least"."""
     found = said(b"9.9.9.9 ; x\n" * (MAX_FOREIGN + 5_000))
     assert found[0] == (
         f'1:1: "9.9.9.9 ; x" has a comment after ;, like at least {MAX_FOREIGN - 1:,} more lines; '
@@ -211,5 +211,5 @@ def test_millions_of_foreign_lines_end_soon() -> None:
 
 @pytest.mark.parametrize("line", ["-A " + "-s " * 200_000, ":" * 500_000, "a." * 200_000 + "!", "1," * 300_000 + "!"])
 def test_long_lines_are_not_looked_at(line: str) -> None:
-    """No form is tried on a line longer than any program writes."""
+    """A line longer than any program writes is not matched against the known forms."""
     assert format_of_line(line) is None

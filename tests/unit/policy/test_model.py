@@ -18,12 +18,12 @@ from geodrop.policy.model import LineKind, Match, Ports, Rung, Verdict
     ],
 )
 def test_catch_all_is_nothing_at_all(match: Match, catch_all: bool) -> None:  # noqa: FBT001 - a table's column
-    """A service with any limit on what it takes is no catch-all."""
+    """A service with any limit in its match is no catch-all."""
     assert match.catch_all is catch_all
 
 
 def test_words_of_the_contract() -> None:
-    """`explain` and counters print these words, and lines of regions judge on the rung of their name."""
+    """`explain` and counters print these words, and lines of regions have the rung of the same name."""
     words = ["never-drop", "prefix", "list", "special", "subdivision", "country", "continent", "unknown", "default"]
     assert [str(rung) for rung in Rung] == words
     assert [str(verdict) for verdict in Verdict] == ["accept", "drop"]
@@ -32,7 +32,7 @@ def test_words_of_the_contract() -> None:
 
 
 def test_the_model_is_frozen() -> None:
-    """What was checked cannot change afterwards."""
+    """The model cannot be changed after it was checked."""
     decision = Decision(Verdict.DROP, Rung.COUNTRY, "CN")
     with pytest.raises(FrozenInstanceError):
         decision.verdict = Verdict.ACCEPT  # type: ignore[misc]

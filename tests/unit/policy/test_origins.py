@@ -4,7 +4,7 @@ from tests.unit.policy.policies import service
 
 
 def test_a_key_that_is_not_written_is_at_its_service() -> None:
-    """A message about what is missing points at the service; about what is there, at its value."""
+    """The place of a missing key is that of the service, the place of a written key is that of its value."""
     api = service("default: deny")
     origins = Origins(services={"api": Written({"allow": Position("p", 7, 9)}, match_readable=True)})
     assert origins.of(api, "allow") == Position("p", 7, 9)

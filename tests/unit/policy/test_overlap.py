@@ -37,14 +37,14 @@ PORT_PROTOCOLS = {"tcp": 6, "udp": 17}
     ],
 )
 def test_common_packets(one: str, other: str, packets: str | None) -> None:
-    """Two services meet where addresses, protocols and ports all do; the order does not matter."""
+    """Two services overlap if addresses, protocols and ports all overlap; their order does not matter."""
     first, second = (service(f"match: {text if text[0] == '{' else f'{{{text}}}'}").match for text in (one, other))
     assert common_packets(first, second) == packets
     assert common_packets(second, first) == packets
 
 
 def takes(match: Match, protocol: int, port: int, address: str) -> bool:
-    """Whether a service with this match takes a packet, as docs/policy.md says it, one packet at a time."""
+    """Return whether a service with this match takes a packet, as docs/policy.md defines it."""
     if match.addresses and not any(ip_address(address) in network for network in match.addresses):
         return False
     if not match.ports and not match.protocols:
@@ -70,7 +70,7 @@ MATCHES = st.builds(
 
 @given(MATCHES, MATCHES)
 def test_against_every_packet(one: Match, other: Match) -> None:
-    """The answer is that of trying all packets of a small world."""
+    """The answer equals that of trying all packets of a small world."""
     assume(not one.catch_all and not other.catch_all)
     packets = [
         (protocol, port, address)
@@ -83,7 +83,7 @@ def test_against_every_packet(one: Match, other: Match) -> None:
 
 
 def test_disjoint_address_lists_of_any_order_of_ends() -> None:
-    """Walking two sorted lists in step misses no pair."""
+    """Walking two sorted lists in parallel misses no pair."""
     networks = [
         ip_network(text) for text in ("1.0.0.0/8", "2.0.0.0/16", "2.1.0.0/16", "9.9.9.9", "2a00::/16", "2b00::")
     ]

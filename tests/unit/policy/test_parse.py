@@ -43,15 +43,15 @@ limits:
   blast_radius: 5%                              # per service
   database_age: 45d                             # alarm; holds back only a change of database
 """
-"""A policy with every key, comments and all, but for what is not supported yet."""
+"""A policy with comments and every key, except for keys that are not supported yet."""
 
 DEPLOYED = sorted((Path(__file__).parents[3] / "deploy" / "policies").glob("*.yaml"))
 
 
 def test_the_example() -> None:
-    """Every key of the schema is read as it is explained."""
+    """Every key of the schema is read as documented."""
     policy, warnings = load_policy(EXAMPLE.encode(), FILE, lambda name: f"# {name}\n1.1.1.1-1.1.1.2".encode())
-    assert [str(warning.message) for warning in warnings] == ["blast_radius: nothing holds to it yet"]
+    assert [str(warning.message) for warning in warnings] == ["blast_radius: not enforced yet"]
     assert policy.text == EXAMPLE
     assert policy.file == FILE
     assert {name: [line.text for line in lines] for name, lines in policy.groups.items()} == {
@@ -71,7 +71,7 @@ def test_the_example() -> None:
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.name)
 def test_policies_that_are_shipped(path: Path) -> None:
-    """The examples for operators load as they are, without a warning."""
+    """The example policies load as they are, without a warning."""
     policy, warnings = load_policy(path.read_bytes(), path.name, lambda name: (path.parent / name).read_bytes())
     assert policy.services
     assert not warnings
@@ -91,14 +91,14 @@ def test_policies_that_are_shipped(path: Path) -> None:
     ],
 )
 def test_never_drop(text: str, never_drop: NeverDrop) -> None:
-    """Left out, ssh is never dropped; anything written is what holds."""
+    """Without the key ssh is never dropped; a written key replaces that default."""
     policy, warnings = load(text + SERVICE)
     assert policy.never_drop == never_drop
     assert not warnings
 
 
 def test_never_drop_without_ports_is_remarked_on() -> None:
-    """Naming prefixes takes the protection of ssh away, which may not be seen."""
+    """never_drop with prefixes and without ports gives a warning, because ssh is then not protected."""
     (message,) = said("never_drop: {prefixes: [10.0.0.0/8]}\n" + SERVICE)
     assert message.startswith("2:13: warning: never_drop names no ports, so ssh can be dropped; write  ports:")
 
@@ -113,7 +113,7 @@ def test_never_drop_without_ports_is_remarked_on() -> None:
     ],
 )
 def test_version(text: str, message: str) -> None:
-    """The version is required, and no other is guessed at."""
+    """The version is required, and only 1 is accepted."""
     with pytest.raises(PolicyError) as refused:
         load_policy((text + SERVICE).encode(), "p", lambda _: b"")
     (problem,) = refused.value.problems
@@ -136,7 +136,7 @@ def test_version(text: str, message: str) -> None:
     ],
 )
 def test_policies_without_content(data: bytes, message: str) -> None:
-    """Nothing, nothing of use, or something else than a policy."""
+    """An empty document, or one that is no policy, is refused."""
     with pytest.raises(PolicyError) as refused:
         load_policy(data, "p", lambda _: b"")
     assert str(refused.value.problems[0]).startswith(message)
@@ -176,7 +176,7 @@ def test_policies_without_content(data: bytes, message: str) -> None:
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
-    """Every section: each mistake is an error in its place that says what to write."""
+    """In every section, each mistake is an error at its place that says what to write."""
     found = [line for line in said(text + "\n" + SERVICE) if ": error: " in line]
     assert len(found) == 1
     assert found[0].startswith(message)
@@ -184,7 +184,7 @@ def test_mistakes(text: str, message: str) -> None:
 
 
 def test_corrections_of_ordinary_space() -> None:
-    """What looks special and is not can be corrected: exceptions inside special blocks, IPv6 of any kind."""
+    """Addresses that only look special can be corrected: exceptions inside special blocks, and any kind of IPv6."""
     policy, _ = load("corrections: {192.0.0.9: US, '2a00::/16': NO, '4000::/16': SE}\n" + SERVICE)
     assert {str(network): country for network, country in policy.corrections.items()} == {
         "192.0.0.9/32": "US",
@@ -195,7 +195,7 @@ def test_corrections_of_ordinary_space() -> None:
 
 @pytest.mark.parametrize("text", ["groups: {g: []}\n", "lists: {g: {prefixes: []}}\n"])
 def test_empty_names_are_remarked_on(text: str) -> None:
-    """A group or list with nothing in it does nothing where it is named."""
+    """An empty group or list gives a warning, because a line that names it does nothing."""
     kind = text.split("s:", maxsplit=1)[0]
     uses = f"services: {{api: {{default: allow, unknown: allow, deny: ['{kind}:g']}}}}\n"
     (message,) = said(text + uses)
@@ -207,7 +207,7 @@ LIST = "lists: {l: {file: lists/l.txt}}\n"
 
 
 def test_a_list_file_of_comments_alone_is_remarked_on() -> None:
-    """A download that lost its lines, or the wrong file, may still have its header: said where the file is named."""
+    """A list file with only comments gives a warning at the list: the download may be incomplete, or the file wrong."""
     (message,) = said(LIST + USES_LIST, {"lists/l.txt": b"# the feed of November\n\n"})
     place, text = message.split(" warning: ")
     assert place == "2:19:"
@@ -215,13 +215,13 @@ def test_a_list_file_of_comments_alone_is_remarked_on() -> None:
 
 
 def test_list_files_are_read_by_name() -> None:
-    """The callback gets the name as written, and gives the content."""
+    """The callback gets the name as written, and returns the content."""
     policy, _ = load(LIST + USES_LIST, {"lists/l.txt": b"9.9.9.0/24\n"})
     assert policy.lists["l"].prefixes == (ip_network("9.9.9.0/24"),)
 
 
 def test_mistakes_in_list_files_alone_are_bad_data() -> None:
-    """The policy is good: exit 65, with the file's own lines, named from where the policy lies."""
+    """If only list files have mistakes, the exit code is 65, with the file's lines and its path from the policy."""
     with pytest.raises(ListError) as refused:
         load(LIST + USES_LIST, {"lists/l.txt": b"9.9.9.9\nx\n8.8.8.8/24\n"})
     assert isinstance(refused.value, DataError)
@@ -231,7 +231,7 @@ def test_mistakes_in_list_files_alone_are_bad_data() -> None:
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory"), DataError("l.txt: not a file")])
 def test_list_files_that_cannot_be_had_are_bad_data(error: Exception) -> None:
-    """The place is that of the name in the policy."""
+    """A list file that cannot be read is reported at its name in the policy."""
 
     def read_list(_: str) -> bytes:
         raise error
@@ -242,14 +242,14 @@ def test_list_files_that_cannot_be_had_are_bad_data(error: Exception) -> None:
 
 
 def test_mistakes_in_both_are_one_report() -> None:
-    """With a mistake in the policy itself it is a bad policy, and the lists are reported with it."""
+    """With a mistake in the policy itself the exit code is that of a bad policy, and the lists are reported too."""
     with pytest.raises(PolicyError) as refused:
         load(LIST + USES_LIST + "zzz: 1\n", {"lists/l.txt": b"x\n"})
     assert [str(problem.place) for problem in refused.value.problems] == ["etc/policy.yaml:4:1", "etc/lists/l.txt:1:1"]
 
 
 def test_all_sections_at_once() -> None:
-    """A policy with a mistake in every section and in two files: one run shows all of them, in file order."""
+    """Mistakes in every section and in two files are all reported in one run, in file order."""
     text = """\
     zzz: 1
     groups: {a: [usa], b: [group:nowhere]}
@@ -302,7 +302,7 @@ PIECES = st.sampled_from(
 
 @given(st.one_of(st.binary(max_size=120), st.lists(PIECES, max_size=25).map(lambda lines: "\n".join(lines).encode())))
 def test_any_bytes_are_a_policy_or_problems_inside_the_file(data: bytes) -> None:
-    """Whatever the bytes: a policy, or PolicyError or ListError with every place inside the file it names."""
+    """Any bytes give a policy, or a PolicyError or ListError with every place inside the file that it names."""
     files = {"p": data, "lists/l.txt": data}
     try:
         problems = load_policy(data, "p", files.__getitem__)[1]

@@ -10,12 +10,12 @@ API = "services:\n  api:\n    default: allow\n    unknown: allow\n"
 
 
 def about(text: str) -> list[str]:
-    """What is said of a service that has the given lines beside its verdicts; they begin in line 6."""
+    """Return the messages about a service with the given lines, from line 6 on, after its verdicts."""
     return said(API + "".join(f"    {line}\n" for line in text.splitlines()))
 
 
 def test_defaults() -> None:
-    """What is left out: a catch-all, enforced at once, cutting open connections, no line."""
+    """By default a service is a catch-all, enforced at once, cuts open connections, and has no lines."""
     api = service("default: deny")
     assert (api.default, api.unknown) == (Verdict.DROP, Verdict.ACCEPT)
     assert api.match == Match(Ports())
@@ -24,7 +24,7 @@ def test_defaults() -> None:
 
 
 def test_every_key() -> None:
-    """A service with everything, as the design page writes it."""
+    """A service with every key of the design page is read."""
     api = service(
         """
         match:
@@ -50,13 +50,13 @@ def test_every_key() -> None:
 
 
 def test_norway() -> None:
-    """NO is a country, as a line and in a list that YAML 1.1 would make truth values of."""
+    """NO is a country, in a line and in a list, where YAML 1.1 would read false."""
     assert [line.name for line in service("deny: [NO, SE]\nallow:\n  - DK\n  - FI").deny] == ["NO", "SE"]
 
 
 @pytest.mark.parametrize("key", ["default", "unknown"])
 def test_required_keys(key: str) -> None:
-    """Both verdicts that no line gives have to be written out."""
+    """`default` and `unknown` must both be written."""
     other = {"default": "unknown", "unknown": "default"}[key]
     (message,) = said(f"services:\n  api:\n    {other}: allow\n")
     assert message.startswith(f'3:3: error: service "api" has no {key}, the verdict for ')
@@ -90,7 +90,7 @@ def test_required_keys(key: str) -> None:
     ],
 )
 def test_mistakes(text: str, message: str) -> None:
-    """Each is one error in its place that says what to write."""
+    """Each mistake is one error at its place that says what to write."""
     found = about(text)
     assert len(found) == 1
     assert found[0].startswith(message)
@@ -111,19 +111,19 @@ def test_mistakes(text: str, message: str) -> None:
     ],
 )
 def test_what_is_allowed_but_hardly_meant(text: str, message: str) -> None:
-    """Lines that change nothing bring a warning, and the policy still loads."""
+    """Lines that change nothing give a warning, and the policy still loads."""
     (found,) = about(text)
     assert found.startswith(message)
 
 
 def test_established_is_not_remarked_on_where_tcp_is_taken() -> None:
-    """A catch-all, a tcp port and the protocol tcp each take TCP."""
+    """A catch-all, a tcp port and the protocol tcp each take TCP, so `established` gives no warning."""
     for match in ("{}", "{ports: {tcp: [443]}}", "{protocols: [tcp]}", "{addresses: [9.9.9.9]}"):
         assert about(f"match: {match}\nestablished: keep") == []
 
 
 def test_every_problem_of_a_service_at_once() -> None:
-    """Reading goes on behind each mistake."""
+    """Reading continues after each mistake, so that all are reported."""
     text = """\
 services:
   api:
@@ -142,7 +142,7 @@ services:
 
 
 def test_action() -> None:
-    """Drop unless it says reject."""
+    """The action is drop unless the key says reject."""
     assert [service(text).action for text in ("default: deny", "action: drop", "action: reject")] == [
         Action.DROP,
         Action.DROP,

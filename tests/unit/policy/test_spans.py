@@ -12,13 +12,13 @@ some = st.lists(st.tuples(st.integers(0, MOST), st.integers(0, MOST)).map(lambda
 
 
 def members(ranges: tuple[tuple[int, int], ...]) -> set[int]:
-    """The numbers in spans, one by one."""
+    """Return the set of all numbers in spans."""
     return {number for first, last in ranges for number in range(first, last + 1)}
 
 
 @given(some, some)
 def test_without_is_the_difference(one: tuple[tuple[int, int], ...], other: tuple[tuple[int, int], ...]) -> None:
-    """What is left are the numbers of the first that the second lacks, as few spans as there can be."""
+    """The result has the numbers of the first that the second lacks, in the fewest spans."""
     left = without(one, other)
     assert members(left) == members(one) - members(other)
     assert left == merged(left)
@@ -32,7 +32,7 @@ def test_meets_finds_a_common_number(one: tuple[tuple[int, int], ...], first: in
 
 
 def test_spans_are_of_one_family() -> None:
-    """Networks are joined where they touch; those of the other family are left out."""
+    """Adjacent networks are joined; those of the other family are left out."""
     networks = [ip_network(text) for text in ("128.0.0.0/1", "2a00::/16", "0.0.0.0/1", "::/0")]
     assert spans(networks, 4) == ((0, 2**32 - 1),)
     assert spans(networks, 6) == ((0, 2**128 - 1),)

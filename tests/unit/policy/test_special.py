@@ -19,7 +19,7 @@ from tests.unit.geo.addresses import embedding
 
 REGISTRY = {
     # The IANA IPv4 and IPv6 Special-Purpose Address Registries of 2025-10-09, column Globally Reachable, row by row;
-    # None where the row has no value (N/A, or terminated).
+    # None if the row has no value (N/A, or terminated).
     "0.0.0.0/8": False,
     "0.0.0.0/32": False,
     "10.0.0.0/8": False,
@@ -76,7 +76,7 @@ MULTICAST = ("224.0.0.0/4", "ff00::/8")
 
 
 def expected(text: str) -> bool:
-    """Special or not, straight from the registry: the longest row with a value, multicast, never what embeds IPv4."""
+    """Return whether an address is special by the registry: longest row with a value, multicast, no embedded IPv4."""
     address = ip_address(text)
     if any(address in network for network in EMBEDDED.values()):
         return False
@@ -91,7 +91,7 @@ def expected(text: str) -> bool:
 
 
 def edges() -> list[str]:
-    """The first and last address of every row, and their neighbours."""
+    """Return the first and last address of every row, and their neighbours."""
     found = set()
     for prefix in (*REGISTRY, *MULTICAST):
         network = ip_network(prefix)
@@ -105,19 +105,19 @@ def edges() -> list[str]:
 
 @pytest.mark.parametrize("text", edges())
 def test_special_is_what_the_registry_says(text: str) -> None:
-    """At every boundary of the registries the table gives what IANA's own rows give."""
+    """At every boundary of the registries the table agrees with IANA's own rows."""
     assert is_special(ip_address(text)) == expected(text)
 
 
 @pytest.mark.parametrize("text", ["8.8.8.8", "2a00::1", "::2", "fec0::1", "4000::1", "::ffff:10.0.0.1", "2002:a00::"])
 def test_ordinary_unknown_and_embedded_addresses_are_not_special(text: str) -> None:
-    """What no registry names is not special, wherever it lies; what embeds IPv4 is judged by that."""
+    """Addresses in no registry are not special; addresses that embed IPv4 are judged by the IPv4 address."""
     assert not is_special(ip_address(text))
 
 
 @pytest.mark.parametrize("table", [SPECIAL, REACHABLE])
 def test_tables_are_sorted_and_disjoint(table: tuple[object, ...]) -> None:
-    """Whoever paints the tables over each other may rely on their order and on there being no overlap."""
+    """The tables are sorted and without overlap, which code that combines them relies on."""
     networks = [ip_network(str(network)) for network in table]
     for one, other in pairwise(networks):
         assert (one.version, int(one.network_address)) < (other.version, int(other.network_address))
@@ -125,13 +125,13 @@ def test_tables_are_sorted_and_disjoint(table: tuple[object, ...]) -> None:
 
 
 def test_reachable_lies_inside_special() -> None:
-    """An exception outside of what it is an exception to would be a typing mistake."""
+    """Every exception lies inside the special range that it is an exception to."""
     for exception in REACHABLE:
         assert any(str(exception) != str(network) and expected_inside(exception, network) for network in SPECIAL)
 
 
 def expected_inside(inner: object, outer: object) -> bool:
-    """Whether a network lies inside another, by its first and last address."""
+    """Return whether a network lies inside another, by its first and last address."""
     small, large = ip_network(str(inner)), ip_network(str(outer))
     return small.version == large.version and small.network_address in large and small.broadcast_address in large
 
@@ -150,7 +150,7 @@ def expected_inside(inner: object, outer: object) -> bool:
     ],
 )
 def test_embedding(text: str, name: str | None) -> None:
-    """Each way to embed IPv4 is told by its range; IPv4-compatible addresses (::/96) are none."""
+    """Each way to embed IPv4 is recognised by its range; IPv4-compatible addresses (::/96) are not one."""
     assert embedding(IPv6Address(text)) == name
 
 
@@ -186,13 +186,13 @@ def test_embedded_inside(prefix: str, name: str | None) -> None:
 
 
 def test_global_unicast() -> None:
-    """The border between what may have a region and what is unknown (RFC 4291)."""
+    """GLOBAL_UNICAST is the boundary between addresses that may have a region and unknown ones (RFC 4291)."""
     assert str(GLOBAL_UNICAST) == "2000::/3"
 
 
 @pytest.mark.parametrize("version", [4, 6])
 def test_spans_say_what_single_addresses_do(version: int) -> None:
-    """At both ends of every table, and beside them, spans agree with what is said of one address."""
+    """At and beside both ends of every table entry, spans agree with the lookup of a single address."""
     special, public = special_spans(version), public_spans(version)
     networks = [n for n in (*SPECIAL, *REACHABLE, *EMBEDDED.values()) if n.version == version]
     ends = {int(end) + step for n in networks for end in (n[0], n[-1]) for step in (-1, 0, 1)}

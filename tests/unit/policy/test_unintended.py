@@ -18,12 +18,12 @@ LIST_FILE = b"9.9.9.0/24\n10.1.0.0/16\n127.0.0.1\nfe80::/10\n"
 
 
 def api(keys: str, head: str = "", default: str = "allow") -> str:
-    """A policy whose service `api` has a match and, in its last line, the given key and value."""
+    """Return a policy whose service `api` has a match and, in its last line, the given key and value."""
     service = f"services:\n  api:\n    match: {{ports: {{tcp: [443]}}}}\n    default: {default}\n    unknown: allow\n"
     return f"{head}{service}    {keys}\n"
 
 
-PASSES = "where health checks and neighbours are, and which pass where no line names them; take them out, or put what "
+PASSES = "where health checks and neighbours are, and which pass if no line names them; take them out, or put what "
 PASSES += "must pass into prefixes of never_drop"
 
 
@@ -37,19 +37,19 @@ PASSES += "must pass into prefixes of never_drop"
         ("224.0.0.1", "224.0.0.1 holds special addresses"),
         ("169.254.169.254", "169.254.169.254 holds special addresses"),
         ("9.0.0.0/8", None),
-        ("192.0.0.9", None),  # globally reachable, inside what is not
-        ("2002:a00::/24", None),  # 6to4 is judged by the address inside
+        ("192.0.0.9", None),  # globally reachable, inside a special range
+        ("2002:a00::/24", None),  # 6to4 is judged by the embedded address
     ],
 )
 def test_a_denied_prefix_with_special_addresses(text: str, holds: str | None) -> None:
-    """Special space passes by itself, so a line that denies it cuts internal traffic: said at the line."""
+    """A line that denies special addresses gives a warning: it drops internal traffic that passes by default."""
     warning = f"7:12: warning: {holds}, {PASSES}"
     assert said(api(f"deny: ['{text}']")) == ([warning] if holds else [])
     assert said(api(f"allow: ['{text}']")) == []
 
 
 def test_a_denied_list_with_special_addresses() -> None:
-    """Of a list the first such prefix is named and the others counted, where the list is named in a line."""
+    """For a list, the warning is at the line that names it; it names the first such prefix and counts the others."""
     head = "lists: {l: {file: l.txt}}\n"
     warning = f"8:12: warning: list:l holds special addresses (10.1.0.0/16 and 2 more), {PASSES}"
     assert said(api("deny: [list:l]", head), {"l.txt": LIST_FILE}) == [warning]
@@ -60,7 +60,7 @@ def test_a_denied_list_with_special_addresses() -> None:
 
 
 def test_special_addresses_that_are_never_dropped_are_no_trouble() -> None:
-    """What never_drop holds passes whatever a list denies; the rest is still said."""
+    """Special addresses in never_drop pass whatever a list denies, so there is a warning only for the others."""
     head = "lists: {l: {file: l.txt}}\nnever_drop: {prefixes: [10.0.0.0/8, 'fe80::/10'], ports: {}}\n"
     (warning,) = said(api("deny: [list:l]", head), {"l.txt": LIST_FILE})
     assert "list:l holds special addresses (127.0.0.1/32), " in warning
@@ -72,7 +72,7 @@ def test_special_addresses_that_are_never_dropped_are_no_trouble() -> None:
     [("0.0.0.0/0", 4), ("::/0", 6), ("2000::/3", 6)],
 )
 def test_a_prefix_that_holds_everything(key: str, verb: str, text: str, family: int) -> None:
-    """Prefixes come before regions: one that holds a whole family leaves nothing to decide, and only that is said."""
+    """A prefix that holds a whole family leaves nothing to other lines; this is the only warning about it."""
     (warning,) = said(api(f"{key}: ['{text}', CN]"))
     assert warning == (
         f'7:{9 + len(key) - 1}: warning: {text} holds every IPv{family} address: service "api" {verb} all of it, '
@@ -89,7 +89,7 @@ def test_a_prefix_that_holds_everything(key: str, verb: str, text: str, family: 
     ],
 )
 def test_everything_in_pieces(lines: str, lists: dict[str, bytes]) -> None:
-    """Pieces that make up a family are said once, at the key, however they are spread over lines, groups and lists."""
+    """Prefixes that hold a family together give one warning, at the key, across lines, groups and lists."""
     head = "groups: {g: [0.0.0.0/1]}\nlists: {l: {file: l.txt}}\n"
     found = said(api(f"deny: [{lines}]", head), {"l.txt": b"5.5.5.5\n", **lists})
     assert not [one for one in found if "special" in one], "that is a part of it"
@@ -101,14 +101,14 @@ def test_everything_in_pieces(lines: str, lists: dict[str, bytes]) -> None:
 
 
 def test_a_list_in_pieces_that_holds_everything() -> None:
-    """A feed with both halves of the internet is one line of the policy; what is special in it is not said besides."""
+    """A list with both halves of the internet gives one warning, and none about special addresses in it."""
     head = "lists: {l: {file: l.txt}}\n"
     (warning,) = said(api("deny: [list:l]", head), {"l.txt": b"0.0.0.0/1\n128.0.0.0/1\n"})
     assert warning.startswith("8:12: warning: list:l holds every IPv4 address: ")
 
 
 def test_nearly_everything_is_not_everything() -> None:
-    """One public address left out is enough to mean it."""
+    """Prefixes that leave out one public address give no warning."""
     head = "lists: {l: {file: l.txt}}\n"
     found = said(api("allow: [list:l]", head), {"l.txt": b"0.0.0.0-9.9.9.8\n9.9.9.10-255.255.255.255\n"})
     assert found == []
@@ -125,7 +125,7 @@ def test_nearly_everything_is_not_everything() -> None:
 )
 @pytest.mark.parametrize("unknown", ["allow", "deny"])
 def test_nobody_is_allowed(keys: str, head: str, place: str, unknown: str) -> None:
-    """`default: deny` with nothing allowed drops everybody: at `allow`, or at the service where there is none."""
+    """`default: deny` with nothing allowed gives a warning, at `allow`, or at the service without that key."""
     text = api(keys, head, "deny").replace("unknown: allow", f"unknown: {unknown}")
     but = ", but for sources that no database knows" if unknown == "allow" else ""
     expected = (
@@ -135,14 +135,14 @@ def test_nobody_is_allowed(keys: str, head: str, place: str, unknown: str) -> No
     assert found == [expected + "who may connect, such as  allow: [US]"]
 
 
-def test_somebody_is_allowed() -> None:
-    """A region or a prefix is enough, and `default: allow` needs none."""
+def test_some_sources_are_allowed() -> None:
+    """One allowed region or prefix, or `default: allow`, gives no warning."""
     for text in (api("allow: [US]", default="deny"), api("allow: [9.9.9.9]", default="deny"), api("allow: []")):
         assert said(text) == []
 
 
 def test_a_closed_service_is_meant() -> None:
-    """Both verdicts deny and no line is written: that reads as what it does."""
+    """A service with both verdicts deny and no lines is clearly intended, and gives no warning."""
     assert said(api("mode: enforce", default="deny").replace("unknown: allow", "unknown: deny")) == []
 
 
@@ -166,7 +166,7 @@ TCP, UDP = "its own TCP connections", "its DNS queries"
     ],
 )
 def test_answers_to_what_the_host_asks(keys: str, never: str, lost: list[str]) -> None:
-    """A service that takes every port takes answers to the host's own questions, and denies most by default."""
+    """A service that takes every port under `default: deny` drops answers to the host's own requests: a warning."""
     head = f"never_drop: {{{never}, ports: {{}}}}\n" if never else ""
     text = f"{head}services:\n  api: {{default: deny, unknown: deny, allow: [US]{', ' + keys if keys else ''}}}\n"
     found = said(text)
@@ -184,19 +184,19 @@ def test_answers_to_what_the_host_asks(keys: str, never: str, lost: list[str]) -
 
 
 def test_answers_matter_only_by_default() -> None:
-    """Where regions are denied by name a host's questions are answered from elsewhere."""
+    """If only named regions are denied, there is no warning about answers: most come from elsewhere."""
     assert said("services:\n  api: {default: allow, unknown: allow, deny: [CN]}\n") == []
 
 
 @pytest.mark.parametrize(
     ("never", "by"),
     [
-        ("", "never_drop, which is  ports: {tcp: [22]}  where it is not written,"),
+        ("", "never_drop, which is  ports: {tcp: [22]}  if it is not written,"),
         ("never_drop: {ports: {tcp: [20-30], udp: [53]}}\n", "never_drop"),
     ],
 )
 def test_ports_that_are_never_judged(never: str, by: str) -> None:
-    """A service for a port that never_drop accepts drops nothing there, above all for SSH, which it does unasked."""
+    """A service for a port in never_drop drops nothing there, which gives a warning; ssh is there by default."""
     text = never + "services:\n  api: {match: {ports: {tcp: [22, 443]}}, default: allow, unknown: allow, deny: [CN]}\n"
     (warning,) = said(text)
     line = 4 if never else 3
@@ -207,7 +207,7 @@ def test_ports_that_are_never_judged(never: str, by: str) -> None:
 
 
 def test_ports_around_what_is_never_dropped_are_judged() -> None:
-    """A range that holds more than what is never dropped, and a never_drop without ports, are as people mean them."""
+    """A port range larger than never_drop, and a never_drop without ports, give no warning."""
     for keys in ("{tcp: [1-1023]}", "{tcp: [443], udp: [22]}"):
         assert (
             said(f"services:\n  api: {{match: {{ports: {keys}}}, default: allow, unknown: allow, deny: [CN]}}\n") == []
@@ -217,7 +217,7 @@ def test_ports_around_what_is_never_dropped_are_judged() -> None:
 
 
 def test_nobody_is_ever_dropped() -> None:
-    """never_drop that holds a whole family, in pieces too, leaves nothing to judge."""
+    """A never_drop that holds a whole family, also in pieces, gives a warning: no service drops anything."""
     never = "never_drop: {prefixes: [0.0.0.0/1, 128.0.0.0/1, 10.0.0.0/8], ports: {}}\n"
     (warning,) = said(never + api("deny: [CN]"))
     assert warning == (
@@ -227,7 +227,7 @@ def test_nobody_is_ever_dropped() -> None:
 
 
 def test_unused_groups_are_one_line() -> None:
-    """Seven groups that belong together and are not used bring one warning, which names the one to use."""
+    """Seven unused groups inside each other give one warning, which names the outermost group."""
     names = ["africa", "americas", "asia", "europe", "oceania", "territories"]
     groups = f"  supported: [{', '.join(f'group:{name}' for name in names)}]\n" + "".join(
         f"  {name}: [US]\n" for name in names
@@ -238,7 +238,7 @@ def test_unused_groups_are_one_line() -> None:
 
 
 def test_many_unused_names_are_cut_short() -> None:
-    """Groups and lists bring a line each, with the first few names."""
+    """Many unused groups and lists give one warning each, with the first few names."""
     groups = "groups: {" + ", ".join(f"g{number}: [US]" for number in range(7)) + "}\n"
     lists = "lists: {" + ", ".join(f"l{number}: {{prefixes: [9.9.9.9]}}" for number in range(2)) + "}\n"
     shown = [f'"g{number}"' for number in range(5)]
@@ -249,7 +249,7 @@ def test_many_unused_names_are_cut_short() -> None:
 
 
 def test_lists_are_gone_through_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that many services name is not gone through for each of them: it may have millions of prefixes."""
+    """A list used by many services is only evaluated once: it may have millions of prefixes."""
     seen: list[Iterable[Network]] = []
 
     def counted(networks: Iterable[Network], family: int) -> Spans:

@@ -25,7 +25,7 @@ PARSERS: list[Callable[[str], object]] = [
 
 
 def refusal(parse: Callable[[str], object], text: str) -> str:
-    """The message a text is refused with."""
+    """Return the message with which a text is refused."""
     with pytest.raises(UnreadableError) as refused:
         parse(text)
     return str(refused.value)
@@ -33,7 +33,7 @@ def refusal(parse: Callable[[str], object], text: str) -> str:
 
 @pytest.mark.parametrize("text", ["a", "api", "a-b_c9", "a" * 32])
 def test_names(text: str) -> None:
-    """1 to 32 lowercase letters, digits, - and _, a letter first."""
+    """A name has 1 to 32 lowercase letters, digits, - and _, and begins with a letter."""
     assert values.parse_name(text) == text
 
 
@@ -49,7 +49,7 @@ def test_names(text: str) -> None:
     ],
 )
 def test_bad_names(text: str, better: str) -> None:
-    """The rule is told, and a name that would do, where there is one."""
+    """The message states the rule, and a similar valid name if there is one."""
     message = refusal(values.parse_name, text)
     assert "a letter first" in message
     assert message.endswith(better)
@@ -68,7 +68,7 @@ def test_bad_names(text: str, better: str) -> None:
     ],
 )
 def test_prefixes(text: str, network: str) -> None:
-    """Prefixes and addresses of both families, in any spelling that is unambiguous."""
+    """Prefixes and addresses of both families are read, in any unambiguous spelling."""
     assert values.parse_prefix(text) == ip_network(network)
 
 
@@ -91,13 +91,13 @@ def test_prefixes(text: str, network: str) -> None:
     ],
 )
 def test_bad_prefixes(text: str, message: str) -> None:
-    """Bits behind the length bring the network that was meant; netmasks, zones and leading zeros are refused."""
+    """For bits after the prefix length the message names the network; netmasks, zones and leading zeros are refused."""
     assert message in refusal(values.parse_prefix, text)
 
 
 @given(st.one_of(st.ip_addresses(), st.tuples(st.ip_addresses(), st.integers(0, 128))))
 def test_prefixes_are_those_of_ipaddress(made: object) -> None:
-    """The fast way through inet_pton and `ipaddress` never disagree."""
+    """The fast parser with inet_pton agrees with `ipaddress`."""
     text = f"{made[0]}/{made[1]}" if isinstance(made, tuple) else str(made)
     try:
         expected = ip_network(text)
@@ -109,7 +109,7 @@ def test_prefixes_are_those_of_ipaddress(made: object) -> None:
 
 
 def test_address() -> None:
-    """Addresses of both families; anything else is a ValueError."""
+    """Addresses of both families are read; anything else is a ValueError."""
     assert values.parse_address("2001:db8::1") == ip_address("2001:db8::1")
     with pytest.raises(ValueError, match="Expected 4 octets"):
         values.parse_address("x")
@@ -119,7 +119,7 @@ def test_address() -> None:
     ("text", "ports"), [("443", (443, 443)), ("8000-8099", (8000, 8099)), ("0-65535", (0, 65535)), ("7-7", (7, 7))]
 )
 def test_ports(text: str, ports: tuple[int, int]) -> None:
-    """A port is a range of one."""
+    """A single port is read as a range of one port."""
     assert values.parse_ports(text) == ports
 
 
@@ -142,7 +142,7 @@ def test_bad_ports(text: str, message: str) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.integers(0, 40)), max_size=12))
 def test_merged_ranges(made: list[tuple[int, int]]) -> None:
-    """The same ports as before, in order, with a gap between any two ranges."""
+    """Merged ranges have the same ports, in order, with a gap between any two ranges."""
     ranges = [(low, low + more) for low, more in made]
     result = values.merged(ranges)
     assert {port for low, high in result for port in range(low, high + 1)} == {
@@ -156,7 +156,7 @@ def test_merged_ranges(made: list[tuple[int, int]]) -> None:
     [("icmp", (1, 58)), ("icmpv6", (58,)), ("tcp", (6,)), ("sctp", (132,)), ("0", (0,)), ("255", (255,))],
 )
 def test_protocols(text: str, numbers: tuple[int, ...]) -> None:
-    """By name or number; icmp is that of both families."""
+    """Protocols are read by name or number; icmp means that of both families."""
     assert values.parse_protocol(text) == numbers
 
 
@@ -165,12 +165,12 @@ def test_protocols(text: str, numbers: tuple[int, ...]) -> None:
     [("TCP", "write tcp"), ("256", "from 0 to 255"), ("01", "from 0 to 255"), ("http", "one of icmp")],
 )
 def test_bad_protocols(text: str, message: str) -> None:
-    """What to write instead is in the message."""
+    """The message says what to write instead."""
     assert message in refusal(values.parse_protocol, text)
 
 
 def test_verdicts() -> None:
-    """Allow and deny, and nothing else, but the words of other tools bring the right one."""
+    """Only allow and deny are verdicts; for words of other tools the message names the right one."""
     assert values.parse_verdict("allow") is Verdict.ACCEPT
     assert values.parse_verdict("deny") is Verdict.DROP
     assert refusal(values.parse_verdict, "drop").endswith("write deny")
@@ -183,7 +183,7 @@ def test_verdicts() -> None:
     ["2024-07-09T00:00:00Z", "2024-07-09 02:00:00+02:00", "2024-07-08T19:00-05:00", "20240709T000000Z"],
 )
 def test_starts(text: str) -> None:
-    """RFC 3339 and its relatives give the same moment, in UTC."""
+    """RFC 3339 and similar forms of ISO 8601 give the same moment, in UTC."""
     assert values.parse_start(text) == datetime(2024, 7, 9, tzinfo=UTC)
 
 
@@ -200,12 +200,12 @@ def test_starts(text: str) -> None:
     ],
 )
 def test_bad_starts(text: str, message: str) -> None:
-    """A time without a zone would mean another moment on another host."""
+    """A time without a zone is refused: it would be another moment on another host."""
     assert message in refusal(values.parse_start, text)
 
 
 def test_durations_and_shares() -> None:
-    """The two limits: a number with a unit, a number with a percent sign."""
+    """A duration is a number with a unit, a share is a number with a percent sign."""
     assert values.parse_duration("45d") == timedelta(days=45)
     assert values.parse_duration("12h") == timedelta(hours=12)
     assert values.parse_percent("5%") == 0.05
@@ -218,7 +218,7 @@ def test_durations_and_shares() -> None:
 
 @pytest.mark.parametrize("text", ["scanners.txt", "lists/scanners.txt", "lists/..hidden", "a b.txt"])
 def test_files(text: str) -> None:
-    """Names inside the policy's folder."""
+    """Names of files inside the policy's folder are accepted."""
     assert values.parse_file(text) == text
 
 
@@ -238,13 +238,13 @@ def test_files(text: str) -> None:
     ],
 )
 def test_bad_files(text: str, message: str) -> None:
-    """Nothing absolute, nothing that climbs, nothing that no file system takes."""
+    """Absolute names, names that leave the folder, and impossible names are refused."""
     assert message in refusal(values.parse_file, text)
 
 
 @given(st.sampled_from(PARSERS), st.text(max_size=30))
 def test_any_text_is_read_or_refused(parse: Callable[[str], object], text: str) -> None:
-    """No text makes a parser fail in another way, and every refusal fits on a line of a terminal."""
+    """Any text is parsed or refused with UnreadableError, and every message is one line for a terminal."""
     said = ""
     try:
         parse(text)

@@ -18,7 +18,7 @@ DATABASES = (
     ("limit", "found"), [(None, []), (60, []), (50, []), (45, ["old.mmdb"]), (1, ["new.mmdb", "old.mmdb"])]
 )
 def test_too_old(limit: int | None, found: list[str]) -> None:
-    """Each database that is older than the policy allows; without a limit none is."""
+    """Each database that is older than the policy allows is named; without a limit, none is."""
     meta = replace(META, inputs=DATABASES, database_age=None if limit is None else limit * DAY)
     problems = too_old(meta, NOW)
     assert [problem.split()[0] for problem in problems] == found

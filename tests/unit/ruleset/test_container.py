@@ -17,7 +17,7 @@ SECTIONS = {"b": b"12345", "a": b"", "long": bytes(range(256)) * 3}
 
 @pytest.fixture
 def packed() -> bytes:
-    """A small file with an empty, a short and a long section."""
+    """Return a small file with an empty, a short and a long section."""
     return container.pack(META, SECTIONS)
 
 
@@ -30,7 +30,7 @@ def test_unpack_gives_back_what_was_packed(packed: bytes) -> None:
 
 
 def test_same_content_gives_the_same_bytes(packed: bytes) -> None:
-    """The order in which parts are handed over does not show in the file."""
+    """The file does not depend on the order in which its parts are passed."""
     shuffled = container.pack(dict(reversed(META.items())), dict(reversed(SECTIONS.items())))
     assert shuffled == packed
 
@@ -46,7 +46,7 @@ def test_sections_are_read_only_and_aligned(packed: bytes) -> None:
 
 @pytest.mark.parametrize("length", [0, 1, 7, 8, 47, 79, 80, 100, 500])
 def test_cut_file_is_refused(packed: bytes, length: int) -> None:
-    """A copy that broke off anywhere is recognised."""
+    """A truncated copy is recognised, wherever it was cut."""
     with pytest.raises(DataError, match="file: "):
         container.unpack(packed[:length], "file")
 
@@ -70,7 +70,7 @@ def test_newer_version_says_upgrade(packed: bytes) -> None:
 
 @pytest.mark.parametrize("length", [10_000, -1, "1", None])
 def test_section_of_an_impossible_length_is_refused(length: object) -> None:
-    """Even with a right digest, a section must lie inside the file."""
+    """Even with a correct digest, a section must lie inside the file."""
     body = json.dumps({"meta": {}, "sections": {"a": [length, hashlib.sha256(b"").hexdigest()]}}).encode()
     digest = hashlib.sha256(body).digest()
     header = container.HEADER.pack(container.MAGIC, container.VERSION, digest, len(body), container.NO_BASE)
@@ -81,75 +81,75 @@ def test_section_of_an_impossible_length_is_refused(length: object) -> None:
 OTHER = {**SECTIONS, "b": b"54321"}
 
 
-def thin_file(folder: Path) -> tuple[Path, Path]:
-    """A thin file, and its base beside it."""
+def delta_file(folder: Path) -> tuple[Path, Path]:
+    """Write a delta file, and its base beside it."""
     whole = container.pack(META, SECTIONS)
     base = folder / f"{container.digest_of(whole)}.ruleset"
     base.write_bytes(whole)
-    thin = folder / "thin.ruleset"
-    thin.write_bytes(container.pack(META, OTHER, container.open_file(base)))
-    return thin, base
+    delta = folder / "delta.ruleset"
+    delta.write_bytes(container.pack(META, OTHER, container.open_file(base)))
+    return delta, base
 
 
-def test_thin_file_says_the_same_as_a_whole_one(tmp_path: Path) -> None:
-    """What the base has is left out, and read from there: digest, meta and sections are those of the whole file."""
-    thin, base = thin_file(tmp_path)
+def test_delta_file_says_the_same_as_a_whole_one(tmp_path: Path) -> None:
+    """A delta file leaves out what its base has: digest, meta and sections are those of the whole file."""
+    delta, base = delta_file(tmp_path)
     whole = container.pack(META, OTHER)
-    assert thin.stat().st_size < len(whole) - len(SECTIONS["long"])
-    assert container.base_path(thin) == str(base)
-    opened = container.open_file(thin)
+    assert delta.stat().st_size < len(whole) - len(SECTIONS["long"])
+    assert container.base_path(delta) == str(base)
+    opened = container.open_file(delta)
     assert opened.digest == container.digest_of(whole)
     assert {name: bytes(view) for name, view in opened.sections.items()} == OTHER
     assert opened.whole.digest == container.digest_of(base.read_bytes())
 
 
-def test_thin_file_is_only_made_where_it_saves_much(tmp_path: Path) -> None:
-    """A file that differs in most of its bytes stands alone."""
-    _, base = thin_file(tmp_path)
+def test_delta_file_is_only_made_where_it_saves_much(tmp_path: Path) -> None:
+    """A file that differs in most of its bytes is written as a whole file."""
+    _, base = delta_file(tmp_path)
     other = {**SECTIONS, "long": bytes(len(SECTIONS["long"]))}
     assert container.pack(META, other, container.open_file(base)) == container.pack(META, other)
 
 
-def test_thin_file_without_its_base_is_refused(tmp_path: Path) -> None:
-    """Missing, damaged, or another one in its place: named, never guessed at."""
-    thin, base = thin_file(tmp_path)
+def test_delta_file_without_its_base_is_refused(tmp_path: Path) -> None:
+    """A delta file is refused, and named, if its base is missing, damaged or replaced by another file."""
+    delta, base = delta_file(tmp_path)
     content = base.read_bytes()
-    for wrong in (container.pack(META, OTHER), content[:-1], content[:-1] + b"x", thin.read_bytes()):
+    for wrong in (container.pack(META, OTHER), content[:-1], content[:-1] + b"x", delta.read_bytes()):
         base.write_bytes(wrong)
         with pytest.raises(DataError):
-            container.open_file(thin)
+            container.open_file(delta)
     base.unlink()
     with pytest.raises(DataError, match="No such file"):
-        container.open_file(thin)
+        container.open_file(delta)
     with pytest.raises(DataError, match="based on"):
-        container.unpack(thin.read_bytes(), "thin")
+        container.unpack(delta.read_bytes(), "delta")
 
 
 def test_base_is_found_in_a_folder(tmp_path: Path) -> None:
-    """A file that came from elsewhere finds its base where rulesets are kept; descriptors need no folder at all."""
-    thin, base = thin_file(tmp_path)
+    """A file copied from elsewhere finds its base in the folder of rulesets; descriptors need no folder at all."""
+    delta, base = delta_file(tmp_path)
     kept = tmp_path / "kept"
     kept.mkdir()
     base = base.rename(kept / base.name)
-    assert container.open_file(thin, kept).whole.digest == base.stem
-    with thin.open("rb") as one, base.open("rb") as other:
+    assert container.open_file(delta, kept).whole.digest == base.stem
+    with delta.open("rb") as one, base.open("rb") as other:
         assert container.open_descriptors([one.fileno(), other.fileno()], "given").meta == META
         with pytest.raises(DataError, match="based on"):
             container.open_descriptors([one.fileno()], "given")
 
 
-def test_settled_file_is_read_once(tmp_path: Path) -> None:
-    """What was found right and has not been touched is not hashed again; a write, however small, is noticed."""
+def test_unchanged_file_is_read_once(tmp_path: Path) -> None:
+    """A verified file that has not changed is not hashed again; any write to it is noticed."""
     path = tmp_path / "a.ruleset"
     path.write_bytes(container.pack(META, SECTIONS))
     container.open_file(path)
-    with path.open("r+b") as file:  # at once: the time may be the same, but it was not remembered yet
+    with path.open("r+b") as file:  # immediately: the timestamps may be equal, but the file is too new to be remembered
         file.seek(-1, 2)
         file.write(b"x")
     with pytest.raises(DataError, match="altered"):
         container.open_file(path)
     path.write_bytes(container.pack(META, SECTIONS))
-    time.sleep(1.5 * container.SETTLED)
+    time.sleep(1.5 * container.MIN_AGE)
     container.open_file(path)
     with mock.patch.object(container, "_check_sections", side_effect=AssertionError):
         container.open_file(path)
@@ -159,7 +159,7 @@ def test_settled_file_is_read_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
-    """Written over in place after each read of ours: what was opened stays what it was, or is refused; never a mix."""
+    """A file overwritten in place after each of our reads is either opened as it was or refused; never a mix."""
     path = tmp_path / "a.ruleset"
     old, new = container.pack(META, SECTIONS), container.pack(META, OTHER)
     digests = {container.digest_of(old), container.digest_of(new)}
@@ -180,7 +180,7 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
-    """A pipe that nobody writes to, a device without an end, a folder."""
+    """A pipe without a writer, an endless device and a folder are refused at once."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         with pytest.raises(DataError, match="not a regular file"):
@@ -188,18 +188,18 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_base_that_names_itself(tmp_path: Path) -> None:
-    """A thin file whose base is thin, and leads back to it, is refused."""
-    thin, base = thin_file(tmp_path)
-    for path in (base, thin):
-        content = bytearray(thin.read_bytes())
+    """A delta file whose base is a delta file that leads back to it is refused."""
+    delta, base = delta_file(tmp_path)
+    for path in (base, delta):
+        content = bytearray(delta.read_bytes())
         content[48:80] = bytes.fromhex(base.stem)
         path.write_bytes(content)
     with pytest.raises(DataError, match="based on"):
-        container.open_file(thin)
+        container.open_file(delta)
 
 
 def test_a_json_part_without_end(tmp_path: Path) -> None:
-    """Its length is looked at before it is read, and what it holds before it is made."""
+    """The length of the JSON part is checked before it is read, and its number of values before it is parsed."""
     header = container.HEADER.pack(
         container.MAGIC, container.VERSION, bytes(32), container.BOUNDS.size + 1, container.NO_BASE
     )
@@ -214,7 +214,7 @@ def test_a_json_part_without_end(tmp_path: Path) -> None:
 
 
 def test_missing_and_empty_files_are_data_errors(tmp_path: Path) -> None:
-    """A file that is not there, or holds nothing, is bad data with a next step."""
+    """A missing or empty file is bad data with a next step."""
     missing = tmp_path / "none.ruleset"
     with pytest.raises(DataError, match="No such file"):
         container.open_file(missing)

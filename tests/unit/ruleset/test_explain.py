@@ -21,12 +21,12 @@ API, WEB = META.services
     ],
 )
 def test_effective_mode(service: ServiceSpec, now: float, paused: bool, mode: str) -> None:  # noqa: FBT001
-    """Monitor if paused, before `starts`, or by `mode`; from the very second of `starts` on enforced."""
+    """The mode is monitor if paused, before `starts`, or by `mode`; it is enforce from the second of `starts` on."""
     assert effective_mode(service, now, paused=paused) == mode
 
 
 def test_would_drop_is_the_ladder_and_verdict_the_outcome() -> None:
-    """Paused, the ladder says the same and the packet passes."""
+    """While paused, the result of the ladder is the same, and the packet passes."""
     ruleset = Ruleset.unpack(pack(), "file")
     (api, web) = explain(ruleset, ip_address("1.2.3.4"), 0)
     assert (api.service, api.would_drop, api.verdict, api.region) == ("api", True, "drop", "CN")
@@ -40,7 +40,7 @@ def test_would_drop_is_the_ladder_and_verdict_the_outcome() -> None:
 
 
 def test_embedded_address_is_judged_in_its_place() -> None:
-    """A 6to4 address is explained by the zone of the IPv4 address in it, by the embedded row."""
+    """A 6to4 address is explained by the zone of its embedded IPv4 address, and by the embedded row."""
     embedded = replace(META, rows=(*META.rows, replace(META.rows[0], verdict="embedded")))
     data = pack(
         embedded,
@@ -53,7 +53,7 @@ def test_embedded_address_is_judged_in_its_place() -> None:
 
 
 def test_place() -> None:
-    """The file and line of the policy that decide; None where no line does."""
+    """`place` is the file and line of the policy that decide; None if no line does."""
     inputs = (Input("database", "x.mmdb", "0" * 64), Input("policy", "edge.yaml", "0" * 64))
     rows = (META.rows[0], replace(META.rows[1], at=38))
     ruleset = Ruleset.unpack(pack(replace(META, rows=rows, inputs=inputs)), "file")

@@ -25,7 +25,7 @@ KERNEL = {"generation": 41, "verdict": "drop", "would_drop": True, "where": "map
 
 
 def one(**changed: object) -> str:
-    """The only line for an answer."""
+    """Return the only line for an answer."""
     [line] = told([{**ANSWER, **changed}], several=False)
     return line
 
@@ -140,12 +140,12 @@ def one(**changed: object) -> str:
     ],
 )
 def test_verdict_line_and_change(changed: dict[str, Any], line: str) -> None:
-    """First what happens, then which line of the policy decides and where it stands, then what to write instead."""
+    """A line has the verdict, then the deciding line of the policy and its place, then what to write instead."""
     assert one(**changed) == line
 
 
 def test_parts_of_a_prefix() -> None:
-    """What is judged alike is one line, with one address and how many there are."""
+    """Addresses that are judged alike share one line, with one of them and their number."""
     asked = {"asked": "1.2.0.0/22"}
     answers = [
         {**ANSWER, **asked, "address": "1.2.0.0", "addresses": 512},
@@ -169,8 +169,9 @@ def test_parts_of_a_prefix() -> None:
 
 
 def test_the_kernel_agrees_or_not() -> None:
-    """One line for all services; where it differs, for which, how it came, and what to do. At another time it can only
-    tell what the ladder says.
+    """If the kernel agrees, one line says so for all services; otherwise each difference is a line with a next step.
+
+    For another time than now, only the result of the ladder is compared.
     """
     answers = [{**ANSWER, "kernel": KERNEL}, {**ANSWER, "service": "web", "kernel": {**KERNEL, "verdict": "accept"}}]
     assert list(told(answers[:1], several=False))[-1] == "kernel  agrees (generation 41)"
@@ -183,7 +184,7 @@ def test_the_kernel_agrees_or_not() -> None:
 
 
 def test_how_it_came_only_when_asked_for() -> None:
-    """Zones, records and the names of maps are for -v."""
+    """Zones, records and the names of maps are printed only with -v."""
     answers = [{**ANSWER, "record": {"country": "CN"}, "kernel": KERNEL}]
     assert not any("zone" in line or "g41" in line for line in told(answers, several=False))
     assert list(told(answers, several=False, verbose=True))[1:4] == [

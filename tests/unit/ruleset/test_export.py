@@ -14,7 +14,7 @@ RULES = ruleset(
 
 
 def test_cidr() -> None:
-    """One prefix a line, regions forgotten, IPv4 before IPv6."""
+    """There is one prefix a line, without regions, IPv4 before IPv6."""
     assert "".join(cidr(RULES, RULES.meta.services[0])).splitlines() == [
         "1.0.1.0/24",
         "1.0.2.0/23",
@@ -24,13 +24,13 @@ def test_cidr() -> None:
 
 
 def test_cidr_of_neighbours_is_the_fewest() -> None:
-    """Of two regions side by side nothing remains but the space."""
+    """Two adjacent regions are exported as the fewest prefixes for both."""
     rules = ruleset(Service("api", {"1.0.2.0/24": "CN", "1.0.3.0/24": "RU"}))
     assert "".join(cidr(rules, rules.meta.services[0])) == "1.0.2.0/23\n"
 
 
 def test_json() -> None:
-    """One object, that says what each service takes and denies."""
+    """The JSON export is one object with what each service takes and denies."""
     made = json.loads("".join(as_json(RULES, RULES.meta.services)))
     assert (made["schema"], made["digest"]) == (1, RULES.digest)
     assert made["never_drop"] == {"prefixes": [], "ports": {"tcp": [[22, 22]], "udp": []}}
@@ -43,7 +43,7 @@ def test_json() -> None:
 
 
 def test_nothing_denied() -> None:
-    """Still an object; no line."""
+    """If nothing is denied, the JSON export is still an object, and the list of prefixes is empty."""
     rules = ruleset(Service("api"))
     assert json.loads("".join(as_json(rules, rules.meta.services)))["services"][0]["denied"] == []
     assert "".join(cidr(rules, rules.meta.services[0])) == ""

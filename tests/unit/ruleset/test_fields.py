@@ -27,7 +27,7 @@ BOUNDS = Bounds(1 << 20, 1_000)
 
 @dataclass
 class Thing:
-    """What a record is made of."""
+    """The class that a record is decoded to."""
 
     size: int
     name: str = ""
@@ -55,7 +55,7 @@ OPEN = record(Thing, ("name",), others=True, size=whole(0, 9), name=text(5))
     ],
 )
 def test_what_is_in_bounds_is_decoded(field: Field[Any], value: object, decoded: object) -> None:
-    """The bounds themselves are in."""
+    """Values are decoded, including those on the bounds."""
     assert field(value) == decoded
 
 
@@ -74,9 +74,9 @@ def test_what_is_in_bounds_is_decoded(field: Field[Any], value: object, decoded:
         (number(0, 5), float("inf"), "Infinity is no number"),
         (number(0, 5), [], "a list is no number"),
         (text(3), "abcd", "4 characters, 3 is the most"),
-        (text(9), "a\x1b[2J", "not what can stand here"),
-        (text(9), "a\u202eb", "not what can stand here"),
-        (text(9), "a\nb", "not what can stand here"),
+        (text(9), "a\x1b[2J", "not allowed here"),
+        (text(9), "a\u202eb", "not allowed here"),
+        (text(9), "a\nb", "not allowed here"),
         (text(9), 5, "5 is no text"),
         (choice("a", "b"), "c", '"c" is none of a, b'),
         (choice("a", "b"), {}, "an object is none of"),
@@ -97,7 +97,7 @@ def test_what_is_in_bounds_is_decoded(field: Field[Any], value: object, decoded:
     ],
 )
 def test_what_is_not_is_named_with_its_place(field: Field[Any], value: object, message: str) -> None:
-    """The way to the value, the value in short, and what could stand there."""
+    """The message has the path to the value, the shortened value, and what is allowed there."""
     with pytest.raises(Invalid, match=message):
         field(value)
 
@@ -121,19 +121,19 @@ def test_what_is_not_is_named_with_its_place(field: Field[Any], value: object, m
     ],
 )
 def test_texts_that_are_none(content: bytes, message: str) -> None:
-    """Whatever somebody wrote to make a reader fail, or fill its memory."""
+    """A text written to make a reader fail, or to fill its memory, is refused."""
     with pytest.raises(Invalid, match=message):
         decode(content, BOUNDS)
 
 
 def test_what_stands_in_strings_is_no_value() -> None:
-    """Braces, commas and digits in a text are what it says, however they are escaped."""
+    """Braces, commas and digits inside strings are not counted, however they are escaped."""
     value = {"policy": '[{,"\\' * 2_000 + "1" * 5000, "rows": [1, 2.5, -3, None]}
     assert decode(json.dumps(value).encode(), BOUNDS) == value
 
 
 def test_memory_is_bounded_before_it_is_needed() -> None:
-    """A text that is refused for its values costs no more than itself."""
+    """A text refused for its number of values costs no more memory than its own size."""
     content = b"[" + b"{}," * 2_000_000 + b"0]"
     tracemalloc.start()
     with pytest.raises(Invalid):

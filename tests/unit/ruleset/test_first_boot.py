@@ -11,19 +11,19 @@ RULESET = Ruleset.unpack(build_closed(), "closed")
 
 
 def no_lists(name: str) -> bytes:
-    """It names none."""
+    """The policy names no regions, so no regions are known."""
     raise AssertionError(name)
 
 
 def test_it_is_always_the_same() -> None:
-    """So its digest tells it in the kernel and in the history, and it is told from every compiled one."""
+    """The bytes are always the same, so its digest identifies it in the kernel and in the history."""
     assert build_closed() == build_closed()
     assert is_closed(RULESET.meta.compiler)
     assert not is_closed("0.1.0")
 
 
 def test_its_policy_says_the_same() -> None:
-    """The text that goes with it is a policy, with the ports, defaults and never-drop ports of the ruleset."""
+    """The policy text in it is a valid policy, with the ports, defaults and never-drop ports of the ruleset."""
     policy, problems = load_policy(POLICY.encode(), "policy.yaml", no_lists)
     assert not problems
     [service], [spec] = policy.services, RULESET.meta.services
@@ -42,7 +42,7 @@ def test_its_policy_says_the_same() -> None:
     ],
 )
 def test_verdicts(address: str, verdict: str) -> None:
-    """Special addresses pass, all others do not; in rows and in the nftables maps alike."""
+    """Special addresses pass and all others are dropped, in the rows and in the nftables maps alike."""
     parsed = ip_address(address)
     [explanation] = explain(RULESET, parsed, 0.0)
     assert explanation.verdict == verdict

@@ -8,7 +8,7 @@ from geodrop.ruleset import intervals
 
 @given(st.sampled_from([4, 6]), st.data())
 def test_ends_come_back(family: int, data: st.DataObject) -> None:
-    """What is behind the last address of a family is written as zeroes, and read as that address."""
+    """The end of a family is written as zeroes, and its last address is read back from them."""
     width = intervals.WIDTH[family]
     highest = intervals.size(width) - 1
     for last in (highest, data.draw(st.integers(0, highest))):
@@ -19,7 +19,7 @@ def test_ends_come_back(family: int, data: st.DataObject) -> None:
 
 
 def test_side_by_side() -> None:
-    """Pieces between all bounds, where at least one says something; touching ones that say the same are joined."""
+    """There is a piece between all bounds where at least one side has a value."""
     one, other = [(1, 4, "a"), (6, 8, "b")], [(4, 7, "c")]
     pieces = list(intervals.side_by_side(one, other))
     assert pieces == [(1, 4, "a", None), (4, 6, None, "c"), (6, 7, "b", "c"), (7, 8, "b", None)]

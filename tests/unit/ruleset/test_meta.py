@@ -6,12 +6,12 @@ from tests.unit.ruleset.test_model import META
 
 
 def test_meta_survives_the_round_trip() -> None:
-    """What compile writes is what the dataplane reads, types included."""
+    """The meta part is read as it was written, types included."""
     assert meta_of(json.loads(json.dumps(meta_json(META)))) == META
 
 
 def test_embedded_addresses() -> None:
-    """Teredo's stands inverted, 6to4's in the upper half, the others at the end."""
+    """Teredo embeds the IPv4 address inverted, 6to4 in the upper half, the others in the low bits."""
     address = 0x2002_0102_0304_0000_0000_0000_05060708
     assert Embedding.SIXTOFOUR.extract(address) == 0x0102_0304
     assert Embedding.TEREDO.extract(address) == 0x05060708 ^ 0xFFFF_FFFF

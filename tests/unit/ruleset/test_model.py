@@ -26,12 +26,12 @@ META = Meta(
 
 
 def u16(*numbers: int) -> bytes:
-    """Little-endian uint16."""
+    """Return little-endian uint16 numbers."""
     return b"".join(number.to_bytes(2, "little") for number in numbers)
 
 
 def sections(**changed: bytes) -> dict[str, bytes]:
-    """IPv4: CN from 1.0.0.0 to 1.255.255.255; IPv6: CN from 2000::; with some sections changed (/ written as _)."""
+    """Return sections with CN from 1.0.0.0 to 1.255.255.255 and from 2000::, some replaced (/ written as _)."""
     made = {
         "ipv4/starts": b"".join(start.to_bytes(4, "little") for start in (0, 1 << 24, 2 << 24)),
         "ipv4/zones": u16(0, 1, 0),
@@ -48,14 +48,14 @@ def sections(**changed: bytes) -> dict[str, bytes]:
 
 
 def pack(meta: Meta = META, **changed: bytes) -> bytes:
-    """A ruleset file."""
+    """Write a ruleset file."""
     return container.pack(
         meta_json(meta), sections(**{name.replace("__", "/"): data for name, data in changed.items()})
     )
 
 
 def test_meta_survives_the_round_trip() -> None:
-    """What compile writes is what the dataplane reads, types included."""
+    """The meta part is read as it was written, types included."""
     assert Ruleset.unpack(pack(), "file").meta == META
 
 
@@ -101,13 +101,13 @@ def test_rows_are_by_zone_and_service() -> None:
     ],
 )
 def test_numbers_that_point_nowhere_are_refused(changed: dict[str, bytes]) -> None:
-    """A file with a right digest but parts that do not fit is damaged, not an IndexError at three in the morning."""
+    """A file with a correct digest but inconsistent parts is reported as damaged, not by an IndexError later."""
     with pytest.raises(DataError, match="file: damaged ruleset"):
         Ruleset.unpack(pack(META, **changed), "file")
 
 
 def test_missing_parts_are_refused() -> None:
-    """So is one that lacks a section or a key."""
+    """A file without a required section or key is reported as damaged."""
     content: dict[str, Any] = meta_json(META)
     del content["zones"]
     with pytest.raises(DataError, match="damaged"):
@@ -117,7 +117,7 @@ def test_missing_parts_are_refused() -> None:
 
 
 def test_service_without_map_sections_is_refused() -> None:
-    """Each service named in the meta part has its maps."""
+    """A service in the meta part without its map sections is refused."""
     other = replace(META.services[0], name="other")
     with pytest.raises(DataError, match="damaged"):
         Ruleset.unpack(pack(replace(META, services=(other, META.services[1]))), "file")
@@ -133,5 +133,5 @@ def test_service_without_map_sections_is_refused() -> None:
     ],
 )
 def test_embedded_addresses_are_found(embedding: Embedding, address: str) -> None:
-    """Each form gives back 192.0.2.4; the Teredo example is as RFC 4380 inverts it."""
+    """Each form gives back 192.0.2.4; the Teredo example is inverted as in RFC 4380."""
     assert embedding.extract(int(ip_address(address))) == int(ip_address("192.0.2.4"))

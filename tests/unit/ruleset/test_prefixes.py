@@ -17,7 +17,7 @@ IPV4 = {"1.0.1.0/24": "CN", "1.0.2.0/24": "CN", "1.0.3.0/24": "RU", "224.0.0.0/3
 
 
 def shown(rules: Ruleset, family: int) -> list[str]:
-    """Prefix and counter class of everything that the first service denies."""
+    """Return prefix and counter class of everything that the first service denies."""
     return [
         f"{prefix} {rules.meta.classes[klass]}"
         for first, last, klass in denied(rules, rules.meta.services[0], family)
@@ -26,7 +26,7 @@ def shown(rules: Ruleset, family: int) -> list[str]:
 
 
 def test_neighbours_of_one_class_are_joined() -> None:
-    """Intervals end where the class does; the last one with the family."""
+    """An interval ends where its class ends; the last interval ends with the family."""
     assert shown(ruleset(Service("api", IPV4)), 4) == [
         "1.0.1.0/24 CN",
         "1.0.2.0/24 CN",
@@ -42,7 +42,7 @@ def test_neighbours_of_one_class_are_joined() -> None:
 
 
 def test_what_is_accepted_on_the_wire_is_not_denied() -> None:
-    """Never-drop prefixes and special addresses; but inside IPv6 neither counts."""
+    """Never-drop prefixes and special addresses are not denied on the wire, but may be when embedded in IPv6."""
     content = {
         "8.8.8.8/32": "never-drop",
         "9.9.9.0/24": "never-drop else CN",
@@ -64,19 +64,19 @@ def test_what_is_accepted_on_the_wire_is_not_denied() -> None:
     ],
 )
 def test_embedded_addresses_are_written_out(embedding: str, prefix: str, expected: list[str]) -> None:
-    """The IPv4 prefixes, where they stand in IPv6."""
+    """Denied IPv4 prefixes are written out as the IPv6 prefixes that embed them."""
     rules = ruleset(Service("api", {"1.0.1.0/24": "CN", "224.0.0.0/3": "list:bad", prefix: embedding}))
     assert shown(rules, 6) == expected
 
 
 def test_a_part_of_the_embedding_ranges() -> None:
-    """Where a line of the policy names some, the rest is written out around it, also inside one IPv4 address."""
+    """A policy line for part of an embedding range is left out of the expansion, even inside one IPv4 address."""
     rules = ruleset(Service("api", {"1.0.1.0/24": "CN", "2002:100:100::/49": "RU", "2002:100:100:8000::/49": "6to4"}))
     assert shown(rules, 6) == ["2002:100:100::/49 RU", "2002:100:100:8000::/49 CN"]
 
 
 def test_teredo_is_said_to_be_hidden() -> None:
-    """Only where a service denies some of its clients."""
+    """Teredo is reported as not expanded only if the service denies some of its clients."""
     assert hidden(*_only({"1.0.1.0/24": "CN", "2001::/32": "teredo"}))
     assert hidden(*_only({"10.0.0.0/8": "special else CN", "2001::/32": "teredo"}))
     assert not hidden(*_only({"1.0.1.0/24": "CN"}))
@@ -91,7 +91,7 @@ def _only(content: dict[str, str]) -> tuple[Ruleset, ServiceSpec]:
 
 @given(st.data(), st.sampled_from([4, 6]))
 def test_prefixes_are_the_fewest(data: st.DataObject, family: int) -> None:
-    """As the standard library has them, for intervals of every size."""
+    """The prefixes are those of the standard library, for intervals of every size."""
     top = (1 << (32 if family == 4 else 128)) - 1
     first = data.draw(st.integers(0, top))
     last = min(top, first + data.draw(st.sampled_from([0, 1, 2, 255, 256, 1000, top // 3, top])))

@@ -27,7 +27,7 @@ RULESET = Ruleset.unpack(pack(), "file")
     ],
 )
 def test_what_logs_and_people_write(text: str, network: str) -> None:
-    """Addresses with the port of a client or in brackets, and prefixes, also by one of their addresses."""
+    """Addresses with a client's port or in brackets are accepted, and prefixes with host bits set."""
     asked = parse(text)
     assert (asked.text, asked.network) == (text, ip_network(network))
     assert asked.single == ("/" not in text)
@@ -37,14 +37,14 @@ def test_what_logs_and_people_write(text: str, network: str) -> None:
     "text", ["", "1.2.3", "1.2.3.4/33", "1.2.3.4:65536", "[1.2.3.4", "::g", "a.example", "1.2.3.4:x"]
 )
 def test_what_is_neither(text: str) -> None:
-    """Anything else is bad data (65), quoted back, with what to write."""
+    """Anything else is bad data (65); the message quotes it and says what to write."""
     with pytest.raises(DataError, match="is neither an address nor a prefix") as failure:
         parse(text)
     assert "[2001:db8::1]:443" in failure.value.next_step
 
 
 def test_pieces_of_a_prefix_add_up() -> None:
-    """Each address of an IPv4 prefix is in just one piece; of IPv6 nobody counts."""
+    """Each address of an IPv4 prefix is in exactly one piece; IPv6 addresses are not counted."""
     found = pieces(RULESET, parse("0.0.0.0/0"))
     assert sum(piece.count or 0 for piece in found) == 1 << 32
     assert len({RULESET.zone_at(piece.address) for piece in found}) == len(found) > 1
@@ -63,7 +63,7 @@ def test_pieces_of_a_prefix_add_up() -> None:
     ],
 )
 def test_a_prefix_of_embedding_addresses(embedding: str, start: str, prefix: str, expected: list[str]) -> None:
-    """Of addresses that hold an IPv4 one, one is named for each way in which those inside are judged."""
+    """Of addresses that embed IPv4, one is named for each way in which the embedded addresses are judged."""
     zones = (*META.zones[:2], replace(META.zones[2], embedding=embedding))
     first = ip_network(start)[0].packed
     rows = (*META.rows, replace(META.rows[0], verdict="embedded"))
@@ -77,7 +77,7 @@ def test_a_prefix_of_embedding_addresses(embedding: str, start: str, prefix: str
 
 
 def test_too_large_a_prefix_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody makes a daemon go through the whole world."""
+    """A prefix with too many intervals is refused, so that no request can block the daemon for long."""
     monkeypatch.setattr(module, "MAX_INTERVALS", 1)
     with pytest.raises(DataError, match="1 is the most"):
         pieces(RULESET, parse("0.0.0.0/0"))

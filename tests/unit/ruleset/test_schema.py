@@ -1,4 +1,4 @@
-"""Everything that a ruleset file says has bounds: each number and text of the JSON part, each section."""
+"""Everything in a ruleset file has bounds: each number and text of the JSON part, and each section."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ SECTIONS = sections()
 
 
 def changed(*path: str | int, value: object) -> dict[str, Any]:
-    """The JSON part with another value at one place."""
+    """Return the JSON part with another value at one place."""
     content = copy.deepcopy(JSON)
     at: Any = content
     for step in path[:-1]:
@@ -37,7 +37,7 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("services", 0, "tcp"), [[-40_000_000, 443]], r"^services\[0\]\.tcp\[0\]\[0\]: -40000000 is no"),
         (("services", 0, "tcp"), [[443, 70_000_000_000]], "70000000000 is no"),
         (("services", 0, "tcp"), [[443, 442]], "runs backwards"),
-        (("services", 0, "tcp"), [[1, 5], [5, 6]], r"^services\[0\]\.tcp\[1\]: is not behind"),
+        (("services", 0, "tcp"), [[1, 5], [5, 6]], r"^services\[0\]\.tcp\[1\]: does not come after"),
         (("services", 0, "protocols"), [256], r"^services\[0\]\.protocols\[0\]: 256"),
         (("services", 1, "starts"), 1 << 40, r"^services\[1\]\.starts"),
         (("services", 1, "addresses"), ["192.0.2.1/8"], "is no prefix"),
@@ -46,12 +46,16 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("services", 1, "name"), 'x"; flush ruleset; "', r"^services\[1\]\.name"),
         (("services", 1, "mode"), "enforced", r"^services\[1\]\.mode"),
         (("services", 1, "action"), None, r"^services\[1\]\.action"),
-        (("services", 0, "counted"), [1], r"^services\[0\]\.counted\[0\]\.klass: 1 numbers no"),
+        (("services", 0, "counted"), [1], r"^services\[0\]\.counted\[0\]\.klass: 1 is not the number"),
         (("services", 0, "counted"), [-2], r"^services\[0\]\.counted\[0\]: -2"),
-        (("services", 0, "targets", 0, "klass"), 1, r"^services\[0\]\.targets\[0\]\.klass: 1 numbers no"),
-        (("services", 0, "targets", 0, "klass"), -1, "-1 numbers no counter class"),
+        (("services", 0, "targets", 0, "klass"), 1, r"^services\[0\]\.targets\[0\]\.klass: 1 is not the number"),
+        (("services", 0, "targets", 0, "klass"), -1, "-1 is not the number of a counter class"),
         (("services", 0, "targets", 0, "klass"), -3, r"^services\[0\]\.targets\[0\]\.klass: -3"),
-        (("services", 0, "targets", 0, "kind"), "embedded", r"^services\[0\]\.targets\[0\]: embeds, or does not"),
+        (
+            ("services", 0, "targets", 0, "kind"),
+            "embedded",
+            r"^services\[0\]\.targets\[0\]: its kind and",
+        ),
         (("services", 0, "targets", 0, "embedding"), "nat44", r"^services\[0\]\.targets\[0\]\.embedding"),
         (("never_drop_tcp",), [[0, 65_536]], r"^never_drop_tcp\[0\]"),
         (("classes",), ["CN", "CN"], r"^classes\[1\]"),
@@ -60,7 +64,7 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("zones", 0, "region"), "\x1b[2J", r"^zones\[0\]\.region"),
         (("zones", 2, "embedding"), "x", r"^zones\[2\]\.embedding"),
         (("rows", 1, "klass"), -2, r"^rows\[1\]\.klass: -2"),
-        (("rows", 1, "klass"), 5, r"^rows\[1\]\.klass: 5 numbers no"),
+        (("rows", 1, "klass"), 5, r"^rows\[1\]\.klass: 5 is not the number"),
         (("rows", 1, "verdict"), "pass", r"^rows\[1\]\.verdict"),
         (("rows", 1, "line"), "x" * 300, r"^rows\[1\]\.line: a text of 300"),
         (("inputs",), [{}], r"^inputs\[0\]: has no"),
@@ -70,7 +74,7 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
     ],
 )
 def test_the_json_part(path: tuple[str | int, ...], value: object, message: str) -> None:
-    """One number or text out of bounds is found, and said where it is."""
+    """One number or text out of bounds is found and named with its place."""
     schema.meta_of(JSON)
     with pytest.raises(Invalid, match=message):
         schema.meta_of(changed(*path, value=value))
@@ -88,7 +92,7 @@ MOST, ALL = schema.MAX_INTERVALS, schema.MAX_INTERVALS_IN_ALL
     ],
 )
 def test_how_much_a_kernel_is_given(counts: list[int], message: str) -> None:
-    """As many intervals as there may be, in one map and in all of them, and one more."""
+    """The most intervals are accepted, in one map and in all maps; one more is refused."""
     services = [replace(META.services[0], name=f"s{at}") for at in range((len(counts) + 1) // 2)]
     sections = {f"nft/s{at // 2}/ipv{4 + at % 2 * 2}/targets": bytes(2 * count) for at, count in enumerate(counts)}
     if not message:
@@ -99,7 +103,7 @@ def test_how_much_a_kernel_is_given(counts: list[int], message: str) -> None:
 
 
 def leaves(content: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[str | int, ...]]:
-    """The way to each value that is no list and no object."""
+    """Return the path to each value that is neither a list nor an object."""
     items = content.items() if isinstance(content, dict) else enumerate(content) if isinstance(content, list) else ()
     for step, value in items:
         yield from leaves(value, (*path, step))
@@ -109,7 +113,7 @@ def leaves(content: object, path: tuple[str | int, ...] = ()) -> Iterator[tuple[
 
 @pytest.mark.parametrize("path", list(leaves(JSON)), ids=lambda path: ".".join(map(str, path)))
 def test_no_value_is_without_bounds(path: tuple[str | int, ...]) -> None:
-    """Whatever its type is, a value that is beyond everything is refused at each place, also one added later."""
+    """An absurd value of any type is refused at each place, including places that are added later."""
     beyond: list[object] = [10**300, -(10**300), 1e308, "x" * (1 << 21), [[]] * 100_000, {"x": 1}]
     for value in beyond:
         with pytest.raises(Invalid):
@@ -117,19 +121,19 @@ def test_no_value_is_without_bounds(path: tuple[str | int, ...]) -> None:
 
 
 def check(**others: bytes) -> None:
-    """Check the sections, with some put in the place of others (/ written as __)."""
+    """Check the sections, with some of them replaced (/ written as __)."""
     content = SECTIONS | {name.replace("__", "/"): data for name, data in others.items()}
     views = {name: memoryview(data) for name, data in content.items()}
     schema.check_sections(META, views, {name: f"{name} {data!r}" for name, data in content.items()})
 
 
 def u32(*numbers: int) -> bytes:
-    """Little-endian uint32."""
+    """Return little-endian uint32 numbers."""
     return struct.pack(f"<{len(numbers)}I", *numbers)
 
 
 def api(starts: list[int], ends: list[int], targets: list[int] | None = None) -> dict[str, bytes]:
-    """The IPv4 map of the first service."""
+    """Return the sections of the first service's IPv4 map."""
     return {
         "nft__api__ipv4__starts": struct.pack(f">{len(starts)}I", *starts),
         "nft__api__ipv4__ends": struct.pack(f">{len(ends)}I", *ends),
@@ -148,7 +152,7 @@ TABLES = {
 
 @pytest.mark.parametrize("others", [{}, api([1, 5], [5, 0]), api([0], [0]), TABLES, {"xdp__limit": b"too large"}])
 def test_sections_as_they_should_be(others: dict[str, bytes]) -> None:
-    """Also with intervals that touch, and up to the end of the family."""
+    """Valid sections pass, also with adjacent intervals and up to the end of the family."""
     check(**others)
 
 
@@ -187,14 +191,14 @@ def test_sections_as_they_should_be(others: dict[str, bytes]) -> None:
     ],
 )
 def test_sections_with_numbers_that_lead_nowhere(others: dict[str, bytes], message: str) -> None:
-    """A digest says that a file is what somebody wrote, not that it makes sense."""
+    """Invalid numbers are refused: a digest proves that a file is unchanged, not that it is valid."""
     with pytest.raises(Invalid, match=message):
         check(**others)
 
 
 @pytest.mark.parametrize("name", sorted(SECTIONS))
 def test_no_section_may_be_missing(name: str) -> None:
-    """Each is named."""
+    """A missing section is named."""
     views = {one: memoryview(data) for one, data in SECTIONS.items() if one != name}
     with pytest.raises(Invalid, match=f"^{name}: is missing"):
         schema.check_sections(META, views, dict.fromkeys(SECTIONS, "") | {name: "", "x": name})
@@ -203,7 +207,7 @@ def test_no_section_may_be_missing(name: str) -> None:
 @pytest.mark.parametrize(("width", "order"), [(4, "little"), (4, "big"), (16, "big")])
 @pytest.mark.parametrize("count", [1, 2, 5, 4_096, 4_097, 8_200])
 def test_below_is_what_a_loop_finds(width: int, order: Any, count: int) -> None:  # noqa: ANN401
-    """At each place of a chunk and on its edges, and for the least and the greatest numbers."""
+    """`below` agrees with a loop at each place of a chunk and on its edges, for the least and the greatest numbers."""
 
     def packed(numbers: list[int]) -> memoryview:
         return memoryview(b"".join(one.to_bytes(width, order) for one in numbers))
@@ -224,7 +228,7 @@ def test_below_is_what_a_loop_finds(width: int, order: Any, count: int) -> None:
 
 
 def test_limits_are_those_of_the_tables() -> None:
-    """What the compiler builds and the program reads is what is checked here."""
+    """The limits checked here are those of the compiler and of the XDP program."""
     assert (schema.MAX_CHILDREN, schema.MAX_LINES) == (xdp.MAX_CHILDREN, xdp.MAX_LINES)
     assert (xdp.LINE.itemsize, xdp.ENTRY.itemsize) == (schema.LINE_BYTES, schema.ENTRY_BYTES)
     assert schema.ROOT_BYTES == layout.ROOT_BYTES == 4 << xdp.ROOT_BITS
@@ -232,7 +236,7 @@ def test_limits_are_those_of_the_tables() -> None:
 
 
 def test_what_was_right_is_not_gone_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its SHA-256, and for the same bounds."""
+    """A section is not checked again under the same SHA-256 and the same bounds."""
     calls: list[object] = []
     below: Callable[..., bool] = schema.below
 

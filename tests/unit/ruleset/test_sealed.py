@@ -9,7 +9,7 @@ from geodrop.ruleset.sealed import SEALS, Sealed, seal
 
 
 def read(path: Path, limit: int = 1 << 20) -> Sealed:
-    """A file's content, sealed."""
+    """Return a file's content as sealed memory."""
     descriptor = open_regular(path)
     try:
         return Sealed.read(descriptor, limit)
@@ -18,7 +18,7 @@ def read(path: Path, limit: int = 1 << 20) -> Sealed:
 
 
 def test_content_stays(tmp_path: Path) -> None:
-    """Whatever becomes of the file, by whoever has it open; and nobody can write to the copy."""
+    """The copy stays the same while another process writes to the file, and cannot be written to."""
     path = tmp_path / "a"
     path.write_bytes(b"x" * 10_000)
     memory = read(path)
@@ -32,7 +32,7 @@ def test_content_stays(tmp_path: Path) -> None:
 
 
 def test_sealed_memory_is_shared() -> None:
-    """What is sealed already is not copied; what is not yet is."""
+    """Sealed memory is shared without a copy; unsealed memory is copied."""
     memory = os.memfd_create("test", os.MFD_ALLOW_SEALING)
     os.write(memory, b"abc")
     assert not os.path.sameopenfile(Sealed.read(memory, 10).descriptor, memory)
@@ -42,7 +42,7 @@ def test_sealed_memory_is_shared() -> None:
 
 
 def test_written_back_as_it_was(tmp_path: Path) -> None:
-    """Behind what the file holds already."""
+    """The content is appended to what the file already holds."""
     (tmp_path / "a").write_bytes(bytes(range(256)) * 100)
     with (tmp_path / "b").open("wb") as file:
         file.write(b"head")
@@ -51,7 +51,7 @@ def test_written_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
-    """A file that has no end by the time it is read costs the limit and one byte."""
+    """At most the limit and one byte are read from a file that never ends."""
     with (tmp_path / "a").open("wb") as file:
         file.truncate(1 << 40)
     assert len(read(tmp_path / "a", 1000).view) == 1001
@@ -60,7 +60,7 @@ def test_no_more_than_the_limit_is_read(tmp_path: Path) -> None:
 
 
 def test_descriptors_are_closed(tmp_path: Path) -> None:
-    """With the last that holds the memory."""
+    """The descriptor is closed when the last reference to the memory goes."""
     (tmp_path / "a").write_bytes(b"x")
     before = len(os.listdir("/proc/self/fd"))
     memory = read(tmp_path / "a")

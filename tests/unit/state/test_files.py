@@ -1,7 +1,7 @@
 """Power cuts and failing disks, at every call.
 
-`Disk` watches the calls of the code under test, and from them makes every folder that a power cut could leave: what was
-not synced may be there, cut in half or not at all, and so may a name.
+`Disk` watches the calls of the code under test, and makes every folder that a power cut could leave: content that was
+not synced may be complete, truncated or missing, and a name that was not synced may exist or not.
 """
 
 import errno
@@ -22,12 +22,12 @@ State = dict[str, bytes]
 
 
 def replace(folder: Path) -> None:
-    """The file's content becomes another one."""
+    """Replace the file's content."""
     files.replace(folder / "file", lambda file: file.write(NEW))
 
 
 def append(folder: Path) -> None:
-    """The file becomes longer by a line."""
+    """Append a line to the file."""
     files.append(folder / "file", NEW.rstrip())
 
 
@@ -36,7 +36,7 @@ CHANGES = {"replace": (replace, NEW), "append": (append, OLD + NEW)}
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with one file."""
+    """Return a folder with one file."""
     made = tmp_path / "state"
     made.mkdir()
     (made / "file").write_bytes(OLD)
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Failing:
-    """Lets some of the calls of `os` through, then makes one fail."""
+    """Let some calls of `os` succeed, then make one fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, passing: int, number: int) -> None:
         self.failed = ""
@@ -66,7 +66,7 @@ class Failing:
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EACCES])
 def test_every_call_may_fail(folder: Path, name: str, number: int) -> None:
-    """Whichever call fails, the file is the old one or the new one, nothing is left beside it, and it is told."""
+    """Whichever call fails, the file has its old or new content, nothing is left beside it, and an error is raised."""
     change, changed = CHANGES[name]
     for passing in itertools.count():
         (folder / "file").write_bytes(OLD)
@@ -88,7 +88,7 @@ def test_every_call_may_fail(folder: Path, name: str, number: int) -> None:
 
 
 class Disk:
-    """Follows files in one folder through writes, syncs and renames, by their descriptors and names."""
+    """Follow files in one folder through writes, syncs and renames, by their descriptors and names."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
         self._folder = folder
@@ -127,7 +127,7 @@ class Disk:
         self.cut()
 
     def cut(self) -> None:
-        """Note what a power cut right now could leave of the file."""
+        """Record what a power cut at this moment could leave of the file."""
         now = self._now()
         for name in self._names:
             for content in self._possible(name, now):
@@ -137,7 +137,7 @@ class Disk:
         durable = self._synced[name]
         yield durable
         if name in self._renamed:
-            # The name may have moved; what it leads to is as far as it was synced, else torn anywhere.
+            # The rename may be durable or not; the file's content is complete if synced, else truncated anywhere.
             yield self._pending.get(self._renamed[name], now[name][: len(now[name]) // 2])
         elif now[name].startswith(durable):
             yield from (now[name][:end] for end in range(len(durable), len(now[name]) + 1))
@@ -147,7 +147,7 @@ class Disk:
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_power_cut_at_any_call(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Whatever a power cut leaves has the old content or the new, lines that are not whole left aside."""
+    """After a power cut at any call, the file has the old or the new content, apart from a truncated line."""
     change, changed = CHANGES[name]
     disk = Disk(monkeypatch, folder)
     change(folder)
@@ -160,7 +160,7 @@ def test_power_cut_at_any_call(folder: Path, monkeypatch: pytest.MonkeyPatch, na
 
 
 def test_the_last_state_is_durable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once the call has come back, a power cut leaves the new content and no other: the name was synced as well."""
+    """After the call has returned, a power cut leaves the new content: the name was synced as well."""
     for change, changed in CHANGES.values():
         (folder / "file").write_bytes(OLD)
         with monkeypatch.context() as patch:
@@ -172,7 +172,7 @@ def test_the_last_state_is_durable(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_torn_line_is_replaced(folder: Path) -> None:
-    """What a crash left of a line goes when the next line is written, however long it is."""
+    """A line truncated by a crash is removed when the next line is written, however long it is."""
     for torn in (b"to", b"x" * 200_000):
         (folder / "file").write_bytes(OLD + torn)
         append(folder)
@@ -180,14 +180,14 @@ def test_a_torn_line_is_replaced(folder: Path) -> None:
 
 
 def test_a_file_of_one_torn_line(folder: Path) -> None:
-    """A file without any whole line starts over."""
+    """A file without any whole line is written from its start."""
     (folder / "file").write_bytes(b"torn")
     append(folder)
     assert (folder / "file").read_bytes() == NEW
 
 
 def test_new_folders_are_closed_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each folder that is made is for its owner and group alone, and its name is synced in the folder above."""
+    """Each new folder is closed to other users, and its name is synced in the folder above."""
     synced = []
     real = os.fsync
 
@@ -203,7 +203,7 @@ def test_new_folders_are_closed_and_synced(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_sweep_removes_what_a_crash_left(folder: Path) -> None:
-    """Half-written files go, others stay."""
+    """Half-written files are removed, other files stay."""
     (folder / f"{files.BESIDE}x").write_bytes(b"half")
     files.sweep(folder)
     assert [path.name for path in folder.iterdir()] == ["file"]

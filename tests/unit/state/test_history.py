@@ -14,31 +14,31 @@ ASKED = ChangeRequest("load", 1000, change="3 regions moved to drop")
 
 
 def done(origin: str, generation: int, digest: str, target: int = 0, at: float = 1.0) -> Entry:
-    """A change that was made."""
+    """Return a change that was made."""
     return Entry(at, origin, DONE, 0, generation, digest, target=target)
 
 
 def fail(history: History, generation: int) -> None:
-    """A reload that comes as far as its number."""
+    """Record a reload that fails after it got its number."""
     with history.attempt(ChangeRequest("reload", 0)) as attempt:
         attempt.generation = generation
         raise DataError("it is damaged", "copy it again")
 
 
 def succeed(history: History) -> None:
-    """A load."""
+    """Return a load."""
     with history.attempt(ASKED) as attempt:
         attempt.made = True
 
 
 @pytest.fixture
 def history(tmp_path: Path) -> History:
-    """One whose folder does not exist yet."""
+    """Return a history whose folder does not exist yet."""
     return History(tmp_path / "state" / "history.jsonl")
 
 
 def test_a_change_and_a_failure_are_both_written_down(history: History) -> None:
-    """Each with who asked and how it ended; what was not made is not there at all."""
+    """Each entry has who asked and how it ended; a change that was not made is not recorded."""
     with history.attempt(ASKED) as attempt:
         attempt.generation, attempt.digest, attempt.made = 7, "d7", True
         attempt.inputs = ({"kind": "policy", "sha256": "ab"},)
@@ -58,14 +58,14 @@ def test_a_change_and_a_failure_are_both_written_down(history: History) -> None:
 
 
 def test_a_bug_is_an_attempt_too(history: History) -> None:
-    """An exception that is none of ours is written down by its name, and goes on."""
+    """An exception that is not a GeodropError is recorded by its name, and raised again."""
     with pytest.raises(ZeroDivisionError), history.attempt(ASKED):
         raise ZeroDivisionError
     assert history.entries()[0].error == "ZeroDivisionError"
 
 
 def test_what_cannot_be_written_is_kept(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The change is done, so nothing fails: its line is read with the others, and written before the next one."""
+    """If the line cannot be written, nothing fails: it is read with the others, and written before the next one."""
     succeed(history)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(30, "Read-only file system")))
@@ -82,7 +82,7 @@ def test_what_cannot_be_written_is_kept(history: History, monkeypatch: pytest.Mo
 
 
 def test_the_file_is_bounded(history: History) -> None:
-    """The oldest lines go, but those that say when a ruleset that is still needed came in force; not at each change."""
+    """The oldest lines are removed, but not at each change, and not those that put a needed ruleset in force."""
     for number in range(100):
         history.append(done("load", number + 1, f"d{number}", at=time.time()))
     size = history.path.stat().st_size
@@ -97,14 +97,14 @@ def test_the_file_is_bounded(history: History) -> None:
 
 
 def test_texts_are_bounded(history: History) -> None:
-    """Nobody fills the disk by the reason he gives."""
+    """A long reason is cut off, so that it cannot fill the disk."""
     with history.attempt(ChangeRequest("pause", 0, why="x" * 100_000)) as attempt:
         attempt.made = True
     assert len(history.path.read_bytes()) < 3000
 
 
 def test_a_torn_last_line_is_ignored(history: History) -> None:
-    """Cut anywhere, the last line is left out without a word; the next one goes in its place."""
+    """A last line truncated anywhere is ignored silently; the next line replaces it."""
     history.append(done("load", 1, "a"))
     history.append(done("load", 2, "b"))
     whole = history.path.read_bytes()
@@ -120,7 +120,7 @@ def test_a_torn_last_line_is_ignored(history: History) -> None:
     "line", [b"\0" * 40, b"{", b"[]", b"7", b'{"time": "x"}', b'{"time": 1, "origin": "load"}', b"\xff", b""]
 )
 def test_a_damaged_line_is_counted_and_passed_over(history: History, line: bytes) -> None:
-    """The lines around it are read."""
+    """A damaged line is counted, and the lines around it are read."""
     history.append(done("load", 1, "a"))
     with history.path.open("ab") as file:
         file.write(line + b"\n")
@@ -153,7 +153,7 @@ def test_a_damaged_line_is_counted_and_passed_over(history: History, line: bytes
     ids=lambda change: repr(change)[:50],
 )
 def test_a_line_out_of_bounds_is_passed_over(history: History, change: tuple[str, str]) -> None:
-    """Numbers that no clock and no counter shows, texts that are none: as damage, never as what breaks a reader."""
+    """Impossible numbers and invalid texts count as damage and never break a reader."""
     line = (
         '{"time": 1.5, "origin": "load", "outcome": "done", "generation": 7, "digest": "d7", "paused": 0, "inputs": []}'
     )
@@ -164,7 +164,7 @@ def test_a_line_out_of_bounds_is_passed_over(history: History, change: tuple[str
 
 
 def test_a_line_without_end(history: History) -> None:
-    """It is one line that cannot be read; no more of it is held than of any other."""
+    """An endless line counts as one unreadable line, and no more of it is held in memory than of any other."""
     succeed(history)
     with history.path.open("ab") as file:
         file.write(b"x" * (MAX_LINE + 5) + b"\n")
@@ -174,7 +174,7 @@ def test_a_line_without_end(history: History) -> None:
 
 
 def test_what_is_written_can_be_read(history: History) -> None:
-    """Whatever people and errors say, and however much went into a ruleset."""
+    """An entry is read back with any texts and any number of inputs."""
     inputs = tuple({"kind": "list", "name": "\u3042" * 4_000, "sha256": "ab"} for _ in range(2_000))
     with history.attempt(ChangeRequest("pause", 0, why="\x1b\n" * 100_000)) as attempt:
         attempt.made, attempt.generation, attempt.inputs = True, 3, inputs
@@ -184,14 +184,14 @@ def test_what_is_written_can_be_read(history: History) -> None:
 
 
 def test_what_a_later_version_adds_is_passed_over(history: History) -> None:
-    """Going back to this version does not lose the history."""
+    """Keys of a later version are ignored, so a downgrade to this version does not lose the history."""
     history.path.parent.mkdir()
     history.path.write_bytes(b'{"time":1.5,"origin":"load","outcome":"done","uid":3,"generation":9,"more":{}}\n')
     assert history.entries() == [Entry(1.5, "load", DONE, 3, 9)]
 
 
 def test_prune_forgets_by_age(history: History) -> None:
-    """Old entries go, except the last that put in force what is still needed."""
+    """Old entries are removed, except the last one that put a needed ruleset in force."""
     now = time.time()
     for generation, (digest, age) in enumerate([("a", 90), ("b", 80), ("a", 70), ("c", 60), ("d", 5)], start=1):
         history.append(done("load", generation, digest, at=now - age))
@@ -202,7 +202,7 @@ def test_prune_forgets_by_age(history: History) -> None:
 
 
 def test_nothing_to_prune(history: History) -> None:
-    """A history that is not much too old is left alone, and so is one that is not there."""
+    """A history that is only slightly too old is left as it is, and a missing one is not created."""
     history.prune(50, ())
     history.append(done("load", 1, "a", at=time.time() - 51))
     before = history.path.stat().st_ino
@@ -215,10 +215,10 @@ def test_nothing_to_prune(history: History) -> None:
     [
         ([], []),
         ([done("load", 1, "a"), done("load", 2, "b"), done("reload", 3, "c")], ["a", "b", "c"]),
-        # Nothing new came in force.
+        # Operations that put no new ruleset in force are no steps.
         ([done("load", 1, "a"), done("pause", 2, "a"), done("resume", 3, "a"), done("repair", 4, "a")], ["a"]),
         ([done("load", 1, "a"), done("unload", 0, ""), done("load", 2, "a")], ["a"]),
-        # One rollback after the other goes further back, not to and fro; what is loaded then goes on from there.
+        # Each rollback goes further back than the one before; a load then continues from there.
         ([done("load", 1, "a"), done("load", 2, "b"), done("load", 3, "c"), done("rollback", 4, "b", 2)], ["a", "b"]),
         (
             [
@@ -231,21 +231,22 @@ def test_nothing_to_prune(history: History) -> None:
             ],
             ["a", "d"],
         ),
-        # A way forward again, to what a rollback had taken away.
+        # A rollback may also go forward, to a ruleset that another rollback had left.
         ([done("load", 1, "a"), done("load", 2, "b"), done("rollback", 3, "a", 1), done("rollback", 4, "b", 2)], "ab"),
-        # A boot for want of the last good one brings back something older; that is no step.
+        # A boot without the last good ruleset restores an older one; that is no step.
         ([done("load", 1, "a"), done("load", 2, "b"), done("boot", 3, "a")], ["a", "b"]),
         ([done("load", 1, "a"), Entry(2.0, "reload", FAILED, 0, 2, "b")], ["a"]),
     ],
 )
 def test_steps_of_rollback(entries: list[Entry], steps: list[str]) -> None:
-    """One a policy, in the order they came in force; see each case."""
+    """There is one step for each policy, in the order in which they came in force; see each case."""
     assert [step.digest for step in policies(entries)] == list(steps)
 
 
 def test_a_history_is_gone_through_once(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By all that a status asks of it, and by the next one, until a line is added, also one that could not be written;
-    the last of each kind are known, whatever came behind them.
+    """The file is read once for all questions of several statuses, until a line is added, also one kept in /run.
+
+    The last entry of each kind is found, however many others follow it.
     """
     for number in range(1, 40):
         history.append(done("reload" if number % 2 else "pause", number, "a"))
@@ -276,7 +277,7 @@ def test_a_history_is_gone_through_once(history: History, monkeypatch: pytest.Mo
 
 
 def test_since_when_a_ruleset_is_in_force(history: History) -> None:
-    """From its own load on: what is mended or put back at a boot meanwhile is the same, another ruleset is not."""
+    """A ruleset is in force since its own load: repairs and boots do not change that, another ruleset does."""
     assert history.since("d1") is None
     entries = [
         done("load", 1, "d1", at=10),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def test_only_states_of_earlier_boots_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What this boot's namespaces keep stays, and so does the machine's own state."""
+    """The states of this boot's namespaces stay, and so does the machine's own state."""
     boot = tmp_path / "boot_id"
     boot.write_text("0123abcd-e4d6-4f9a\n")
     monkeypatch.setattr(places, "BOOT", str(boot))
@@ -28,15 +28,15 @@ def test_only_states_of_earlier_boots_go(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_where_there_are_none_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host without namespaces of its own has no such folder."""
+    """On a host where no other namespace was used there is no such folder, and nothing fails."""
     monkeypatch.setattr(places, "STATE", str(tmp_path / "none"))
     leftovers.remove_leftovers()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_link_leads_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever owns the state directory cannot have root, who cleans up in it, remove what is not there."""
-    precious = tmp_path / "home" / "somebody" / "letter"
+    """The owner of the state directory cannot make root remove files elsewhere by a link."""
+    precious = tmp_path / "home" / "user" / "letter"
     precious.parent.mkdir(parents=True)
     precious.touch()
     state = tmp_path / "state"

@@ -20,7 +20,7 @@ def _own_lock_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_second_holder_is_told_who_has_it() -> None:
-    """While one process holds the lock another gets BusyError (75) that names it."""
+    """While one process holds the lock, another gets BusyError (75) that names the holder."""
     with lock.exclusive(), pytest.raises(BusyError, match=f"pid {os.getpid()}"), lock.exclusive():
         pytest.fail("two holders")
 
@@ -54,7 +54,7 @@ def test_killed_holder_frees_the_lock() -> None:
 
 
 def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
-    """It says where it answers while it holds the lock, and a second one is told to ask it."""
+    """While a daemon holds the lock, its file names its socket, and a second process is told to ask the daemon."""
     assert lock.control_socket() == ""
     with lock.exclusive(tmp_path / "c.sock", tmp_path):
         assert lock.control_socket() == str(tmp_path / "c.sock")
@@ -69,7 +69,7 @@ def test_a_daemon_is_found_by_its_file(tmp_path: Path) -> None:
 
 
 def test_where_its_state_is_stays_known(tmp_path: Path) -> None:
-    """After a daemon that stopped or was killed, whoever had the lock since; the next one replaces it."""
+    """The state directory stays known after a daemon stopped or was killed, until the next daemon replaces it."""
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     with lock.exclusive(tmp_path / "c.sock", tmp_path / "one"):
@@ -82,8 +82,8 @@ def test_where_its_state_is_stays_known(tmp_path: Path) -> None:
         assert lock.last_state() == str(tmp_path / "two")
 
 
-def test_a_killed_daemon_answers_nowhere_once_somebody_has_the_lock(tmp_path: Path) -> None:
-    """Until then it may have died: whoever connects will see."""
+def test_a_killed_daemon_answers_nowhere_once_the_lock_is_taken(tmp_path: Path) -> None:
+    """A killed daemon's socket stays in its file until another process takes the lock; connecting to it fails."""
     with lock.exclusive():
         (tmp_path / "run" / "daemon").write_text(f"pid 1\n/run/c.sock\n{tmp_path}\n")
         assert lock.control_socket() == "/run/c.sock"
@@ -93,8 +93,8 @@ def test_a_killed_daemon_answers_nowhere_once_somebody_has_the_lock(tmp_path: Pa
 
 
 @pytest.mark.root
-def test_a_user_names_no_folder_of_somebody_else(tmp_path: Path) -> None:
-    """Root goes where the daemon's file says: whoever has taken over the daemon's user leads it to none but his own."""
+def test_a_user_names_no_folder_of_another_user(tmp_path: Path) -> None:
+    """Root uses the state directory in the daemon's file, so a user's file may only name a folder of that user."""
     own, other = tmp_path / "own", tmp_path / "other"
     for folder in (own, other, tmp_path / "run"):
         folder.mkdir()
@@ -107,7 +107,7 @@ def test_a_user_names_no_folder_of_somebody_else(tmp_path: Path) -> None:
 
 
 def test_everybody_may_find_the_daemon_and_nobody_else_may_lock(tmp_path: Path) -> None:
-    """Whatever the umask of the service is: who can open the lock can lock it, for reading as well."""
+    """Whatever the umask, every user can read the daemon's file, and only owner and group can open the lock."""
     for mask in (0o077, 0o000):
         before = os.umask(mask)
         try:
@@ -120,7 +120,7 @@ def test_everybody_may_find_the_daemon_and_nobody_else_may_lock(tmp_path: Path) 
 
 
 def test_a_lock_that_was_open_to_others_is_replaced(tmp_path: Path) -> None:
-    """Somebody may have it open, and would hold the lock for ever; while he does, it says which file to remove."""
+    """A lock file that others can open is replaced; while another process locks it, the error names the file."""
     path = tmp_path / "run" / "lock"
     path.parent.mkdir()
     path.touch(0o644)
@@ -138,7 +138,7 @@ def test_a_lock_that_was_open_to_others_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_was_removed_holds_nobody_up(tmp_path: Path) -> None:
-    """Two are never let in by two files of one name: who has locked a file that lost its name takes the next one."""
+    """A process that has locked a file without a name takes the new file: two processes never both hold the lock."""
     path = tmp_path / "run" / "lock"
     with lock.exclusive():
         path.rename(tmp_path / "old")
@@ -149,7 +149,7 @@ def test_a_lock_that_was_removed_holds_nobody_up(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["lock", "daemon"])
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder", "second name"])
 def test_nothing_but_a_plain_file_is_opened(tmp_path: Path, name: str, kind: str) -> None:
-    """What somebody put there leads nowhere, nobody waits for it, and what it led to stays as it was."""
+    """Anything but a plain file is refused without waiting, and the target of a link stays as it was."""
     folder, precious = tmp_path / "run", tmp_path / "precious"
     folder.mkdir()
     precious.write_text("precious")
@@ -178,7 +178,7 @@ def test_nothing_but_a_plain_file_is_opened(tmp_path: Path, name: str, kind: str
 
 @pytest.mark.root
 def test_a_user_without_rights(tmp_path: Path) -> None:
-    """Others cannot take the lock (77), not even to read, and find the daemon all the same."""
+    """Other users cannot open the lock (77), not even to read, but still find the daemon."""
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
     code = f"""
@@ -202,7 +202,7 @@ except PrivilegeError as failure:
 
 
 def test_no_right_to_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so (77)."""
+    """A missing right to the folder is reported (77)."""
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

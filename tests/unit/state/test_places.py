@@ -9,7 +9,7 @@ from geodrop.state import places
 
 
 def test_machine_namespace_has_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where PID 1 lives, the folders are those of the documentation."""
+    """In the namespace of PID 1, the folders are those of the documentation."""
     own = os.stat("/proc/thread-self/net/dev")
     monkeypatch.setattr("geodrop.state.places.os.stat", lambda _: own)
     assert str(places.default_state()) == "/var/lib/geodrop"
@@ -20,7 +20,7 @@ def test_machine_namespace_has_the_usual_places(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_bpffs_of_geodrop_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the units mounted a bpffs, the daemon and whoever works by hand meet in it."""
+    """If the units mounted a bpffs, the daemon and commands run by hand both use it."""
     own = os.stat("/proc/thread-self/net/dev")
     monkeypatch.setattr("geodrop.state.places.os.stat", lambda _: own)
     monkeypatch.setattr("geodrop.state.places.os.path.ismount", lambda path: str(path) == "/run/geodrop/bpf")
@@ -30,7 +30,7 @@ def test_a_bpffs_of_geodrop_comes_first(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.root
 def test_other_namespaces_have_places_of_their_own() -> None:
     """In another network namespace every place is in a folder named by the namespace."""
-    # Two namespaces made one after the other may share an inode number, never a cookie.
+    # Two namespaces created one after the other may have the same inode number, but never the same cookie.
     code = "from geodrop.state import places as p; print(p.default_state(), p.default_socket(), p.lock_file())"
     run = ["unshare", "--net", sys.executable, "-c", code]
     one, other = (subprocess.run(run, check=True, capture_output=True, text=True).stdout.split() for _ in range(2))
@@ -40,7 +40,7 @@ def test_other_namespaces_have_places_of_their_own() -> None:
 
 
 def test_the_state_of_a_namespace_ends_with_the_boot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cookies begin anew with each boot: a namespace never finds what another one of an earlier boot has left."""
+    """Cookies start again with each boot, so the folder's name has the boot ID and is never found by another boot."""
     boot = tmp_path / "boot_id"
     monkeypatch.setattr(places, "BOOT", str(boot))
     monkeypatch.setattr(places, "STATE", str(tmp_path))
@@ -55,7 +55,7 @@ def test_the_state_of_a_namespace_ends_with_the_boot(tmp_path: Path, monkeypatch
 
 
 def test_who_may_not_ask_gets_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that cannot see PID 1 is where PID 1 put it."""
+    """A service that cannot see PID 1 is taken to be in its namespace."""
 
     def stat(path: str) -> os.stat_result:
         if path.startswith("/proc/1/"):

@@ -1,4 +1,4 @@
-"""Room that is kept for what must be written, on a file system of fixed size."""
+"""Disk space reserved for what must be written, on a file system of fixed size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of four megabytes."""
+    """Mount a file system of four megabytes."""
     folder = tmp_path / "disk"
     folder.mkdir()
     if (
@@ -34,19 +34,19 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Leave no room."""
+    """Fill the file system."""
     with (disk / "fill").open("ab", buffering=0) as file, contextlib.suppress(OSError):
         while True:
             file.write(bytes(4096))
 
 
 def write(disk: Path) -> None:
-    """What must be written."""
+    """Write what must be written."""
     files.replace(disk / "file", lambda file: file.write(b"x" * 5000))
 
 
 def test_a_full_disk_has_room_for_what_matters(disk: Path) -> None:
-    """What was reserved is given up once; then the disk is full. With room again it is reserved again."""
+    """On a full disk the reserve is released once, then writes fail. With free space it is reserved again."""
     room = Room(disk)
     room.take()
     assert (disk / "reserve").stat().st_size == SIZE
@@ -66,7 +66,7 @@ def test_a_full_disk_has_room_for_what_matters(disk: Path) -> None:
 
 
 def test_only_for_want_of_room(tmp_path: Path) -> None:
-    """What fails for another reason fails, and the reserve stays."""
+    """A write that fails for another reason raises, and the reserve stays."""
     room = Room(tmp_path)
     room.take()
     calls = []
@@ -82,6 +82,6 @@ def test_only_for_want_of_room(tmp_path: Path) -> None:
 
 
 def test_no_folder_no_reserve(tmp_path: Path) -> None:
-    """A host on which nothing was ever loaded gets no folder for it."""
+    """On a host where nothing was ever loaded, no folder is created for the reserve."""
     Room(tmp_path / "none").take()
     assert not (tmp_path / "none").exists()

@@ -15,7 +15,7 @@ STRANGER = 12_345
 
 
 def test_a_missing_folder_is_made_for_everybody_to_look_into(tmp_path: Path) -> None:
-    """Whatever the umask is."""
+    """A new folder has mode 0755, whatever the umask."""
     before = os.umask(0o077)
     try:
         with run_folder.entered(str(tmp_path / "a" / "b")) as folder:
@@ -27,7 +27,7 @@ def test_a_missing_folder_is_made_for_everybody_to_look_into(tmp_path: Path) -> 
 
 @pytest.mark.root
 def test_what_root_makes_belongs_to_the_folders_owner(tmp_path: Path) -> None:
-    """The daemon, which runs as that user, can use all of it."""
+    """Files made by root belong to the folder's owner, so that the daemon, which runs as that user, can use them."""
     os.chown(tmp_path, STRANGER, STRANGER)
     with run_folder.entered(str(tmp_path / "a" / "b")) as folder:
         run_folder.replace(str(tmp_path / "a" / "b" / "file"), b"content", folder, 0o644)
@@ -37,7 +37,7 @@ def test_what_root_makes_belongs_to_the_folders_owner(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_links_are_followed_only_if_they_are_roots(tmp_path: Path) -> None:
-    """Whoever owns the folder cannot have root make files elsewhere."""
+    """The owner of the folder cannot make root create files elsewhere by a link."""
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     with run_folder.entered(str(tmp_path / "link" / "below")):
@@ -49,14 +49,14 @@ def test_links_are_followed_only_if_they_are_roots(tmp_path: Path) -> None:
 
 
 def test_a_file_has_the_folders_place(tmp_path: Path) -> None:
-    """It says which."""
+    """The error names the folder in whose place the file is."""
     (tmp_path / "file").touch()
     with pytest.raises(UnavailableError, match=str(tmp_path / "file")), run_folder.entered(str(tmp_path / "file")):
         pytest.fail("entered")
 
 
 def test_replace_replaces_whatever_has_the_name(tmp_path: Path) -> None:
-    """A link is replaced and not written through, and nothing is left beside."""
+    """A link is replaced, not written through, and no other file is left."""
     (tmp_path / "precious").write_text("precious")
     for name in ("file", "file.new"):
         (tmp_path / name).symlink_to(tmp_path / "precious")

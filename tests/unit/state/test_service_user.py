@@ -17,7 +17,7 @@ def test_who_owns_the_state(tmp_path: Path) -> None:
 
 
 def test_before_there_is_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The user that an installation makes, or without one ourselves; a user without a name is its number."""
+    """Before there is a state, it is the user that an installation makes, or else the current user."""
     known = {"geodrop": NOBODY}
     monkeypatch.setattr(pwd, "getpwnam", lambda name: known[name])
     assert service_user(tmp_path / "none").uid == NOBODY.pw_uid
@@ -28,7 +28,7 @@ def test_before_there_is_a_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_acting(tmp_path: Path) -> None:
-    """For a while what root may and that user may not is refused, whatever happens meanwhile; then root is root."""
+    """Meanwhile root lacks the rights that the user lacks; afterwards, also after an error, root has them again."""
     closed = tmp_path / "closed"
     closed.write_text("x")
     closed.chmod(0o600)

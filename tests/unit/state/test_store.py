@@ -19,7 +19,7 @@ PAST_GOOD = Entry(1.0, "load", DONE, 0, 4, "d4")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """One whose folder does not exist yet."""
+    """Return a store whose folder does not exist yet."""
     return Store(tmp_path / "state")
 
 
@@ -30,18 +30,18 @@ def age(store: Store, digest: str, seconds: float) -> None:
 
 
 def kept(store: Store) -> set[str]:
-    """The digests of the rulesets that are kept."""
+    """Return the digests of the stored rulesets."""
     return {path.stem for path in (store.folder / "rulesets").iterdir()}
 
 
 def test_nothing_asked_yet(store: Store) -> None:
-    """A folder that does not exist reads as generation 0, and is no problem."""
+    """A missing folder reads as generation 0, and is no problem."""
     assert store.intent() == Intent()
     assert store.problems() == []
 
 
 def test_intent_survives(store: Store) -> None:
-    """What was remembered is read back by the next process, in a folder closed to others."""
+    """The intent is read back by the next process, from a folder closed to others."""
     intent = Intent(42, "ab", unloaded=True, paused=FOREVER, why="incident 7", last_good="cd", rolled_back=True)
     store.remember(intent)
     assert Store(store.folder).intent() == intent
@@ -49,7 +49,7 @@ def test_intent_survives(store: Store) -> None:
 
 
 def test_intent_of_an_older_version(store: Store) -> None:
-    """It knew no pause, and what was loaded last was the last good one."""
+    """An intent without pause and last good ruleset is read; the ruleset loaded last is the last good one."""
     store.folder.mkdir()
     (store.folder / "intent.json").write_text('{"generation": 3, "digest": "ab", "unloaded": true}')
     assert store.intent() == Intent(3, "ab", unloaded=True, last_good="ab")
@@ -57,7 +57,7 @@ def test_intent_of_an_older_version(store: Store) -> None:
 
 
 def test_a_pause_ends_by_the_clock() -> None:
-    """The moment itself is no longer paused."""
+    """A pause ends at its second: that moment is no longer paused."""
     intent = Intent(paused=100)
     assert intent.paused_at(99.9)
     assert not intent.paused_at(100)
@@ -84,12 +84,12 @@ DAMAGED = [b"", b"{", b"[]", b"7", b'{"generation": "x"}', b"\xff", b"\0" * 80, 
 
 
 def test_what_damages_an_intent() -> None:
-    """It is good but for the one thing that each case changes."""
+    """The intent of the cases below is valid apart from the one change that each case makes."""
     assert INTENT(json.loads(GOOD)) == Intent(3, "ab", last_good="ab")
 
 
 def test_an_intent_is_read_back_whatever_people_write(store: Store) -> None:
-    """Why a pause was made is theirs to say; too much of it is cut off, and what was asked for stays."""
+    """An intent is read back with any reason for a pause; a long reason is cut off."""
     store.remember(Intent(1, "ab", paused=5, why="\x1b[2J\n\u202e" + "\u3042" * 100_000))
     assert store.intent().paused == 5
     assert store.intent().why.startswith("\x1b[2J\n\u202e\u3042")
@@ -97,7 +97,10 @@ def test_an_intent_is_read_back_whatever_people_write(store: Store) -> None:
 
 @pytest.mark.parametrize("content", DAMAGED, ids=lambda content: repr(content[:60]))
 def test_damaged_intent_is_not_an_empty_one(store: Store, content: bytes) -> None:
-    """With nothing that tells what it said it may have said unloaded; what a boot or a failure left tells nothing."""
+    """Without a history that tells, a damaged intent is unknown: it may have been an unload.
+
+    Entries of boots and of failed attempts do not tell.
+    """
     store.folder.mkdir()
     (store.folder / "intent.json").write_bytes(content)
     assert store.intent() == Intent(unknown="cannot be read (it is damaged)")
@@ -111,7 +114,7 @@ def test_damaged_intent_is_not_an_empty_one(store: Store, content: bytes) -> Non
 
 @pytest.mark.parametrize("intent", [b"{", None], ids=["damaged", "missing"])
 def test_a_history_with_gaps_does_not_tell(store: Store, intent: bytes | None) -> None:
-    """The line that cannot be read may be the unload."""
+    """With an unreadable line in the history the intent is unknown: that line may be an unload."""
     store.history.append(PAST_GOOD)
     with store.history.path.open("ab") as file:
         file.write(b"\0\0\n")
@@ -123,7 +126,7 @@ def test_a_history_with_gaps_does_not_tell(store: Store, intent: bytes | None) -
 
 
 def unreadable(patch: pytest.MonkeyPatch, *names: str) -> None:
-    """Files that can be found and not be read, as with a bad block or without descriptors."""
+    """Make files exist but fail to be read, as with a bad block or without free descriptors."""
     real = os.open
 
     def broken(path: str, *arguments: int, **options: int) -> int:
@@ -135,7 +138,7 @@ def unreadable(patch: pytest.MonkeyPatch, *names: str) -> None:
 
 
 def test_an_intent_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The history tells, if it can be read; else nobody knows, and the message says why."""
+    """The intent is recovered from the history; if that cannot be read, it is unknown, and the message says why."""
     store.remember(Intent(1, "d1", unloaded=True, last_good="d1"))
     store.history.append(PAST_GOOD)
     store.history.append(Entry(5.0, "unload", DONE, 0))
@@ -147,7 +150,7 @@ def test_an_intent_that_cannot_be_read(store: Store, monkeypatch: pytest.MonkeyP
 
 
 def test_who_holds_the_lock_remembers(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon without descriptors, or whose disk fails, goes by what it read or wrote last, and repairs it."""
+    """A daemon without descriptors, or with a failing disk, uses what it read or wrote last, and repairs the file."""
     monkeypatch.setattr("geodrop.state.store._known", {})
     asked = Intent(1, "d1", paused=FOREVER, last_good="d1")
     store.remember(asked)
@@ -165,7 +168,7 @@ def test_who_holds_the_lock_remembers(store: Store, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("content", [*DAMAGED, None], ids=lambda content: repr(content and content[:60]))
 def test_damaged_intent_is_recovered(store: Store, content: bytes | None) -> None:
-    """The history says what was asked for: rulesets, a pause, an unload; and the damage is told."""
+    """The history has rulesets, a pause and an unload, so the intent is recovered; the damage is reported."""
     entries = [
         PAST_GOOD,
         Entry(2.0, "load", FAILED, 0, 5, "d5"),
@@ -185,28 +188,28 @@ def test_damaged_intent_is_recovered(store: Store, content: bytes | None) -> Non
 
 
 def test_before_the_first_intent(store: Store) -> None:
-    """What failed before anything was asked for with success is history, and no damage."""
+    """Failed attempts before the first success are history, and no damage of the intent."""
     store.history.append(Entry(1.0, "boot", FAILED, 0, error="there is no last good ruleset"))
     assert store.problems() == []
 
 
 def test_what_boot_made_do_with_is_not_the_last_good(store: Store) -> None:
-    """A boot may have brought back an older ruleset, or the closed one of a first boot."""
+    """A ruleset restored by a boot is not the last good one: it may be an older one, or that of a first boot."""
     store.history.append(PAST_GOOD)
     store.history.append(Entry(2.0, "boot", DONE, 0, 5, "d3"))
     assert store.intent() == Intent(5, "d3", last_good="d4")
 
 
 def test_damaged_history_is_told(store: Store) -> None:
-    """Everything else goes on."""
+    """A damaged history is reported, and everything else works."""
     store.remember(Intent(1))
     (store.folder / "history.jsonl").write_bytes(b"\0\0\0\n\n")
-    assert "2 lines cannot be read, and missing" in store.problems()[0]
+    assert "2 lines cannot be read, and left out" in store.problems()[0]
     assert store.intent() == Intent(1)
 
 
 def test_missing_last_good_ruleset_is_told(store: Store) -> None:
-    """It would be missed at the next boot."""
+    """A missing last good ruleset is reported, because the next boot needs it."""
     store.remember(Intent(1, "d1", last_good="d1"))
     assert "the last good ruleset is missing" in store.problems()[0]
     store.keep_bytes(b"x", "d1")
@@ -214,7 +217,7 @@ def test_missing_last_good_ruleset_is_told(store: Store) -> None:
 
 
 def packed(folder: Path, content: bytes = b"one", base: Path | None = None) -> Path:
-    """A ruleset file, under the name that the store gives it."""
+    """Write a ruleset file, under the name that the store gives it."""
     sections = {"large": bytes(4096), "small": content}
     data = container.pack({}, sections, container.open_file(base) if base else None)
     path = folder / f"{container.digest_of(data)}.ruleset"
@@ -223,7 +226,7 @@ def packed(folder: Path, content: bytes = b"one", base: Path | None = None) -> P
 
 
 def test_kept_ruleset_is_what_was_read(store: Store, tmp_path: Path) -> None:
-    """Whatever has become of the operator's file since it was checked; and a damaged copy is made good."""
+    """The stored copy is what was checked, whatever happened to the operator's file; a damaged copy is replaced."""
     source = packed(tmp_path)
     content, opened = source.read_bytes(), container.open_file(source)
     source.write_bytes(b"two")
@@ -238,7 +241,7 @@ def test_kept_ruleset_is_what_was_read(store: Store, tmp_path: Path) -> None:
 
 
 def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
-    """A file that was swapped, though whole, is not what was in force under that digest."""
+    """A valid file under the name of another digest is refused."""
     content = build_closed()
     digest = container.digest_of(content)
     store.keep_bytes(content, digest)
@@ -251,7 +254,7 @@ def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
 
 
 def test_the_ruleset_asked_for_last(store: Store, tmp_path: Path) -> None:
-    """It is the one the intent names, if it is kept; a damaged one is an error, not none."""
+    """The ruleset asked for last is the one that the intent names, if it is stored; a damaged one is an error."""
     assert store.asked_for() is None
     file = container.open_file(packed(tmp_path))
     store.remember(Intent(1, file.digest, last_good=file.digest))
@@ -266,39 +269,39 @@ def test_the_ruleset_asked_for_last(store: Store, tmp_path: Path) -> None:
 
 
 def test_base_is_kept_with_what_needs_it(store: Store, tmp_path: Path) -> None:
-    """A thin ruleset brings its base; that is never pruned before it, and missed if somebody takes it."""
+    """A delta file is stored with its base; the base is never pruned before it, and reported if it is missing."""
     base = packed(tmp_path)
-    thin = packed(tmp_path, b"two", base)
-    store.keep(container.open_file(thin))
-    assert kept(store) == {base.stem, thin.stem}
+    delta = packed(tmp_path, b"two", base)
+    store.keep(container.open_file(delta))
+    assert kept(store) == {base.stem, delta.stem}
     age(store, base.stem, 1000)
-    store.remember(Intent(1, thin.stem, last_good=thin.stem))
+    store.remember(Intent(1, delta.stem, last_good=delta.stem))
     store.prune(Keep(500), set())
-    assert kept(store) == {base.stem, thin.stem}
+    assert kept(store) == {base.stem, delta.stem}
     assert store.problems() == []
     store.ruleset_path(base.stem).unlink()
     assert base.stem in store.problems()[0]
 
 
 def test_base_goes_with_the_last_that_needs_it(store: Store, tmp_path: Path) -> None:
-    """Once nothing is based on it, it is as any other."""
+    """A base without delta files is pruned like any other ruleset."""
     base = packed(tmp_path)
-    thin = packed(tmp_path, b"two", base)
-    store.keep(container.open_file(thin))
-    for digest in (base.stem, thin.stem):
+    delta = packed(tmp_path, b"two", base)
+    store.keep(container.open_file(delta))
+    for digest in (base.stem, delta.stem):
         age(store, digest, 1000)
     store.prune(Keep(500), set())
     assert kept(store) == set()
 
 
 def test_what_cannot_be_read_forgets_nothing(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thin file that cannot be opened for want of a descriptor still needs its base; status tells of it."""
+    """A delta file that cannot be opened, for lack of a descriptor, still needs its base; status reports it."""
     base = packed(tmp_path, b"one")
     store.keep(container.open_file(base))
-    thin = packed(tmp_path, b"two", base)
-    store.keep(container.open_file(thin))
-    store.remember(Intent(1, thin.stem, last_good=thin.stem))
-    for digest in (base.stem, thin.stem):
+    delta = packed(tmp_path, b"two", base)
+    store.keep(container.open_file(delta))
+    store.remember(Intent(1, delta.stem, last_good=delta.stem))
+    for digest in (base.stem, delta.stem):
         age(store, digest, 1000)
 
     def refuse(*_: object) -> int:
@@ -308,12 +311,12 @@ def test_what_cannot_be_read_forgets_nothing(store: Store, tmp_path: Path, monke
         patch.setattr(container, "open_regular", refuse)
         store.prune(Keep(500), set())
         assert any("the last good ruleset cannot be read (Too many open files)" in line for line in store.problems())
-    assert kept(store) == {base.stem, thin.stem}
+    assert kept(store) == {base.stem, delta.stem}
     assert store.problems() == []
 
 
 def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:
-    """Kept, however old: what is in force, the last good one, and what a rollback would go back to."""
+    """What is in force, the last good ruleset, and the one a rollback would go back to stay, however old they are."""
     for generation, digest in enumerate(("ancient", "target", "before"), start=1):
         store.history.append(Entry(time.time(), "load", DONE, 0, generation, digest))
     store.remember(Intent(3, digest="asked", last_good="good"))
@@ -326,7 +329,7 @@ def test_prune_forgets_only_the_old_and_unneeded(store: Store) -> None:
 
 
 def test_age_counts_from_when_it_ceased_to_be_in_force(store: Store) -> None:
-    """A ruleset that was in force for years is kept as long afterwards as one that was for a day."""
+    """A ruleset that was in force for years is kept as long afterwards as one that was in force for a day."""
     store.keep_bytes(b"x", "d1")
     age(store, "d1", 1000)
     store.retire("d1")
@@ -336,7 +339,7 @@ def test_age_counts_from_when_it_ceased_to_be_in_force(store: Store) -> None:
 
 
 def test_prune_bounds_count_and_size(store: Store) -> None:
-    """The youngest stay, as many as fit, and what is needed even where that does not fit."""
+    """The youngest rulesets stay, as many as fit, and the needed ones even if they do not fit."""
     for number in range(6):
         store.keep_bytes(b"x" * 100, f"d{number}")
         age(store, f"d{number}", 100 - number)
@@ -349,8 +352,8 @@ def test_prune_bounds_count_and_size(store: Store) -> None:
     assert kept(store) == {"d0", "d4"}
 
 
-def test_nothing_is_forgotten_while_nobody_knows(store: Store) -> None:
-    """The ruleset that is needed may be any of them."""
+def test_nothing_is_forgotten_while_the_intent_is_unknown(store: Store) -> None:
+    """While the intent is unknown, any ruleset may be the needed one."""
     store.keep_bytes(b"x", "d1")
     age(store, "d1", 1000)
     (store.folder / "intent.json").write_bytes(b"\0")
@@ -359,7 +362,7 @@ def test_nothing_is_forgotten_while_nobody_knows(store: Store) -> None:
 
 
 def test_prune_sweeps_what_crashes_left(store: Store) -> None:
-    """Half-written files do not fill the disk."""
+    """Half-written files of a crash are removed, so that they do not fill the disk."""
     store.keep_bytes(b"x", "d1")
     for folder in (store.folder, store.folder / "rulesets"):
         (folder / ".new-abc").write_bytes(b"half")
@@ -368,7 +371,7 @@ def test_prune_sweeps_what_crashes_left(store: Store) -> None:
 
 
 def test_what_cannot_be_pruned_is_left(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making room is never a reason to fail."""
+    """A file that cannot be removed stays, and pruning does not fail."""
     store.keep_bytes(b"x", "d1")
     age(store, "d1", 1000)
     store.history.append(PAST_GOOD)
@@ -384,7 +387,7 @@ def test_what_cannot_be_pruned_is_left(store: Store, monkeypatch: pytest.MonkeyP
 
 
 def test_disk_full_leaves_the_old_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing sync is an ApplyError; the old intent stays and nothing is left beside it."""
+    """A failing sync is an ApplyError; the old intent stays, and no other file is left."""
     store.remember(Intent(generation=1))
 
     def full(_: int) -> None:
@@ -398,7 +401,7 @@ def test_disk_full_leaves_the_old_file(store: Store, monkeypatch: pytest.MonkeyP
 
 
 def test_the_file_is_json_for_people(store: Store) -> None:
-    """Its keys are the words of the documentation."""
+    """intent.json is readable JSON, with the keys of the documentation."""
     store.remember(Intent(1, "d1"))
     assert set(json.loads((store.folder / "intent.json").read_bytes())) >= {
         "generation",

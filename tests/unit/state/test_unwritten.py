@@ -1,4 +1,4 @@
-"""What could not be written, until it can be."""
+"""Data that could not be written, until it can be."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ FULL.__cause__ = OSError(errno.ENOSPC, "No space left on device")
 
 @pytest.fixture
 def held(tmp_path: Path) -> Unwritten:
-    """Of a state directory of its own."""
+    """Return the unwritten data of a state directory of its own."""
     return Unwritten(tmp_path)
 
 
 def test_nothing_is_unwritten(held: Unwritten) -> None:
-    """And saying that it is written now changes nothing."""
+    """Without unwritten data there are no warnings, and marking it as written changes nothing."""
     held.done(intent=True, lines=True)
     held.ahead({"generation": 1})
     assert held.read() is NOTHING
@@ -34,7 +34,7 @@ def test_nothing_is_unwritten(held: Unwritten) -> None:
 
 
 def test_another_process_knows(held: Unwritten, tmp_path: Path) -> None:
-    """The newest intent, all lines in order, and what to do; apart for each state directory."""
+    """Another process sees the newest intent, all lines in order and the next step, for this state directory only."""
     held.hold(FULL, intent={"generation": 1}, line="first")
     held.hold(FULL, line="second")
     held.ahead({"generation": 2})
@@ -51,7 +51,7 @@ def test_another_process_knows(held: Unwritten, tmp_path: Path) -> None:
 
 
 def test_where_nothing_can_be_written_the_process_remembers(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And says that nobody else will; once /run can be written again everybody knows."""
+    """If /run cannot be written, only this process knows, and the warning says so; later it is written to /run."""
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "Input/output error")))
         held.hold(FULL, intent={"generation": 1})
@@ -64,7 +64,7 @@ def test_where_nothing_can_be_written_the_process_remembers(held: Unwritten, mon
 
 
 def test_what_cannot_be_removed_is_not_taken_for_newer(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once it is written where it belongs, a file in /run that stays says nothing any more."""
+    """After the data is written to the state directory, a file in /run that cannot be removed is ignored."""
     held.hold(FULL, intent={"generation": 1})
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", lambda *_: (_ for _ in ()).throw(OSError(errno.EROFS, "Read-only file system")))
@@ -77,7 +77,7 @@ def test_what_cannot_be_removed_is_not_taken_for_newer(held: Unwritten, monkeypa
 
 
 def test_lines_are_bounded(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The oldest are lost, and that is told."""
+    """The oldest lines are lost, and the warning counts them."""
     monkeypatch.setattr(unwritten, "MAX_LINES", 50)
     for number in range(10):
         held.hold(FULL, line=f"{number}" * 10)
@@ -88,7 +88,7 @@ def test_lines_are_bounded(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
 def test_a_damaged_file_says_nothing(held: Unwritten, run_folder: Path, content: bytes) -> None:
-    """The state directory itself is asked then."""
+    """A damaged file is ignored, and the state directory is read."""
     before = set(run_folder.iterdir())
     held.hold(FULL, intent={"generation": 1})
     [path] = set(run_folder.iterdir()) - before
@@ -101,7 +101,7 @@ def test_a_damaged_file_says_nothing(held: Unwritten, run_folder: Path, content:
 
 
 def test_one_that_cannot_be_read_is_no_answer(held: Unwritten, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever wants the intent must not take an older one for it."""
+    """If the file cannot be read, asking for the intent raises, so that no older intent is used instead."""
     held.hold(FULL, intent={"generation": 1})
 
     def none_left(*_: object, **__: object) -> int:

@@ -147,7 +147,7 @@ def test_what_was_asked_for_cannot_be_read(edge: Edge, verb: str) -> None:
             assert not judged(probes, DENIED)
             geodrop.good("reload")
             assert judged(probes, DENIED)
-            until(edge, lambda status: status["healthy"] or "cannot be read, and missing" in str(status["problems"]))
+            until(edge, lambda status: status["healthy"] or "cannot be read, and left out" in str(status["problems"]))
 
 
 def test_a_history_that_cannot_be_written(edge: Edge) -> None:
