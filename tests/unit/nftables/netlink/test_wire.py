@@ -12,7 +12,7 @@ pairs = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_
 
 @given(pairs)
 def test_attributes_come_back(items: list[tuple[int, bytes]]) -> None:
-    """Whatever lengths the values have."""
+    """Attributes are read back, whatever the lengths of their values."""
     encoded = b"".join(wire.attribute(kind, value) for kind, value in items)
     assert len(encoded) % 4 == 0
     assert [(kind, bytes(value)) for kind, value in wire.attributes(memoryview(encoded))] == items
@@ -20,25 +20,25 @@ def test_attributes_come_back(items: list[tuple[int, bytes]]) -> None:
 
 @given(pairs, st.integers(1, 40))
 def test_cut_off_attributes_end_quietly(items: list[tuple[int, bytes]], cut: int) -> None:
-    """A short buffer gives less, never an exception or an endless loop."""
+    """A cut-off buffer yields fewer attributes, never an exception or an endless loop."""
     encoded = b"".join(wire.attribute(kind, value) for kind, value in items)[:-cut]
     found = [(kind, bytes(value)) for kind, value in wire.attributes(memoryview(encoded))]
     assert found[:-1] == items[: max(len(found) - 1, 0)]
 
 
 def test_a_length_of_nothing_ends_the_attributes() -> None:
-    """A length below that of the header itself would lead nowhere."""
+    """A length below that of the header itself ends the reading."""
     assert list(wire.attributes(memoryview(bytes(8)))) == []
 
 
 def test_the_nested_flag_is_no_part_of_the_type() -> None:
-    """Others may set it."""
+    """Other programs may set the flag."""
     encoded = wire.attribute(3 | uapi.NLA_F_NESTED, b"x")
     assert list(wire.parse(memoryview(encoded))) == [3]
 
 
 def test_numbers() -> None:
-    """Big-endian, negative ones too."""
+    """Numbers are big-endian; negative ones are read too."""
     [(_, value)] = wire.attributes(memoryview(wire.be32(1, -450)))
     assert bytes(value) == b"\xff\xff\xfe\x3e"
     assert wire.signed(value) == -450
@@ -47,7 +47,7 @@ def test_numbers() -> None:
 
 
 def test_comments() -> None:
-    """They come back from user data, also from behind something else; other user data holds none."""
+    """Comments are read from user data, even behind other items; user data without a comment gives none."""
     [(_, value)] = wire.attributes(memoryview(wire.comment(6, "zone ü")))
     assert wire.comment_text(value) == "zone ü"
     assert wire.comment_text(memoryview(b"\x05\x02ab" + bytes(value))) == "zone ü"
@@ -56,12 +56,12 @@ def test_comments() -> None:
 
 
 def test_names_of_others_need_not_be_text() -> None:
-    """A byte that is no UTF-8 is shown, not fatal."""
+    """A byte that is not UTF-8 is shown escaped and is no error."""
     assert wire.text(memoryview(b"\xff\0")) == "\\xff"
 
 
 def test_a_request_is_what_pyroute2_reads() -> None:
-    """Header, family and attributes, read by somebody else."""
+    """pyroute2, which is not our code, reads header, family and attributes."""
     body = wire.string(uapi.TableAttribute.NAME, "geodrop") + wire.comment(uapi.TableAttribute.USERDATA, "mine")
     request = NetlinkRequest(uapi.Message.NEWTABLE, uapi.Flag.REQUEST | uapi.Flag.CREATE, body, "create")
     message = nftsocket.nft_table_msg(request.encode(7, acknowledge=True))
@@ -75,14 +75,14 @@ def test_a_request_is_what_pyroute2_reads() -> None:
 
 
 def test_messages_are_cut_apart() -> None:
-    """What a socket receives holds several, each padded."""
+    """A received buffer holds several messages, each padded."""
     received = wire.batch(0x10, 1) + wire.batch(0x11, 2)
     assert [(kind, sequence) for kind, _, sequence, _ in wire.messages(memoryview(received))] == [(0x10, 1), (0x11, 2)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans())), st.integers(1, 500))
 def test_portions(shapes: list[tuple[int, bool]], size: int) -> None:
-    """All requests in order; what is joined to the one before never starts a portion; none grows without need."""
+    """All requests stay in order; a joined request never starts a portion; portions are as small as allowed."""
     requests = [
         NetlinkRequest(uapi.Message.NEWRULE, uapi.Flag.REQUEST, bytes(length), "", joined=joined and number > 0)
         for number, (length, joined) in enumerate(shapes)
