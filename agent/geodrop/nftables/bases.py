@@ -68,7 +68,7 @@ def differences(connection: Connection, together: Program) -> Iterator[Differenc
     """
     for map_ in together.maps:
         if map_.base_map:
-            expected = overlay.spread(map_.content, SAMPLE)
+            expected = overlay.sample(map_.content, SAMPLE)
             in_no_map = str(map_.content.verdicts[-1])
             for address, said in zip(expected, _ask(connection, map_, list(expected)), strict=True):
                 wanted, there = expected[address] or in_no_map, said or in_no_map
@@ -92,7 +92,7 @@ def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[
         for name in (map_.header.name, map_.base_map)
     ]
     return [
-        _verdict(upper) if upper is not None else overlay.in_its_place(_verdict(lower), map_)
+        _verdict(upper) if upper is not None else overlay.translated(_verdict(lower), map_)
         for upper, lower in zip(*answers, strict=True)
     ]
 

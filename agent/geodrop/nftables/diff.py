@@ -108,7 +108,7 @@ def two_contents(map_: Map, dumped: Sequence[memoryview], base_dumped: Sequence[
     width = map_.content.width
     in_no_map = str(map_.content.verdicts[-1])
     under = (
-        (start, last + 1, overlay.in_its_place(verdict, map_))
+        (start, last + 1, overlay.translated(verdict, map_))
         for (start, last), verdict in _decoded(base_dumped, width).items()
     )
     over = ((start, last + 1, verdict) for (start, last), verdict in _decoded(dumped, width).items())

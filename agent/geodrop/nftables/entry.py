@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 _AUTHENTICATED = VISIBLE.protocols([AUTHENTICATION])
 _HEADER = "an authentication header"
-_ALL_HAVE_JUDGED = Rule((ACCEPT,), "all have judged it")
+_ALL_HAVE_JUDGED = Rule((ACCEPT,), "every service has judged it")
 """Used instead of the end of the chain, which might return the packet to a chain that judges it again."""
 
 
@@ -71,26 +71,28 @@ class _Ways:
         """Return the rules of the generation chain."""
         # Rules that read ports, or a protocol without ports, do not apply to unreadable packets, so they may come
         # first. No packet belongs to two enforcing services, so their order is free.
-        order = sorted(self._services, key=lambda one: (one.spec.catch_all, not one.monitor, _takes_unread(one.spec)))
-        count = next((n for n, one in enumerate(order) if _takes_unread(one.spec)), len(order))
+        order = sorted(
+            self._services, key=lambda one: (one.spec.catch_all, not one.monitor, _takes_unreadable(one.spec))
+        )
+        count = next((n for n, one in enumerate(order) if _takes_unreadable(one.spec)), len(order))
         before, behind = (
             [rule for service in some for rule in service.entry_rules()] for some in (order[:count], order[count:])
         )
         # A service that takes everything sent to its addresses takes unreadable packets too, if no service before it
         # ends their way.
-        apart = any(_asks(service.spec) for service in self._services) or not all(
+        leads_aside = any(_is_selective(service.spec) for service in self._services) or not all(
             service.monitor for service in self._services[:-1]
         )
-        if apart:
+        if leads_aside:
             behind = self._led_aside(behind)
         elif any(service.reads_behind_authentication for service in self._services):
-            whole = self._put("ah", "by what an authentication header protects", self._whole())
+            whole = self._add_chain("ah", "by what an authentication header protects", self._whole())
             behind = [Rule((*_AUTHENTICATED, goto(whole)), _HEADER), *behind]
-        return (*self._fragments(apart=apart), *before, *behind)
+        return (*self._fragments(leads_aside=leads_aside), *before, *behind)
 
     def _led_aside(self, behind: Sequence[Rule]) -> list[Rule]:
         """Lead readable packets on to the rules in `behind`, and the others aside."""
-        on = self._on(behind)
+        on = self._lead_on(behind)
         unreadable = self._unreadable()
         portless = self._portless("portless", VISIBLE.protocols) if self._ported else unreadable
         ported = VISIBLE.protocols(self._ported) if self._ported else ()
@@ -107,22 +109,22 @@ class _Ways:
             Rule((goto(unreadable),), "judged by the source"),
         ]
 
-    def _on(self, behind: Sequence[Rule]) -> RuleVerdict:
+    def _lead_on(self, behind: Sequence[Rule]) -> RuleVerdict:
         match behind:
             case []:
                 return ACCEPT
             case [Rule((RuleVerdict(_, chain),))]:
                 return goto(chain)  # no rule follows, so the packet need not return
-        return goto(self._put("readable", "what can be read", behind))
+        return goto(self._add_chain("readable", "what can be read", behind))
 
-    def _fragments(self, *, apart: bool) -> list[Rule]:
+    def _fragments(self, *, leads_aside: bool) -> list[Rule]:
         """Return the rules that lead later fragments away before any rule reads a header."""
         rules = [rule for service in self._services for rule in service.fragment_rules()]
-        if apart:
+        if leads_aside:
             # Behind an authentication header no fragment header is read.
             selector = (*matches.family(6), *_AUTHENTICATED)
             rules.insert(0, Rule((*selector, goto(self._unreadable())), "no protocol that can be read"))
-        later = self._put("fragments", "later fragments have no ports", rules) if rules else ""
+        later = self._add_chain("fragments", "later fragments have no ports", rules) if rules else ""
         ipv4 = Rule((*matches.later_fragment(4), goto(later) if later else ACCEPT), "later fragments")
         # With connection tracking, Linux reassembles an IPv6 packet and removes its fragment header. If that stood
         # behind other headers than hop-by-hop options, the header that follows it is then read as another kind.
@@ -131,14 +133,14 @@ class _Ways:
             # Services return the packets that they accept; without this rule, the rules behind would judge them again.
             Rule((*matches.later_fragment(6), ACCEPT), "later fragments"),
             *(Rule((*one, RETURN)) for one in matches.fragmented_in_place()),
-            Rule((goto(self._unreadable()),), "not what the kernel may take it for"),
+            Rule((goto(self._unreadable()),), "a fragment header at an unexpected place"),
         ]
-        fragmented = self._put("fragmented", "a fragment header of IPv6", header)
+        fragmented = self._add_chain("fragmented", "a fragment header of IPv6", header)
         return [ipv4, Rule((*matches.fragmented(), jump(fragmented)), "fragments, later ones and others")]
 
     def _unreadable(self) -> str:
         rules = [rule for one in sorted(self._services, key=lambda one: not one.monitor) for rule in one.by_source()]
-        return self._put("unreadable", "judged by the source, for every service", [*rules, _ALL_HAVE_JUDGED])
+        return self._add_chain("unreadable", "judged by the source, for every service", [*rules, _ALL_HAVE_JUDGED])
 
     def _portless(self, way: str, of: Callable[[Iterable[int]], Selector], also: Collection[int] = ()) -> str:
         """Judge TCP or UDP packets by source, for each service that takes packets of the protocol, or all of `also`."""
@@ -153,7 +155,7 @@ class _Ways:
         rules.append(_ALL_HAVE_JUDGED)
         if tuple(rules) == unreadable.rules:
             return unreadable.name
-        return self._put(way, "judged by the source, for each service of the protocol", rules)
+        return self._add_chain(way, "judged by the source, for each service of the protocol", rules)
 
     def _authenticated(self) -> str:
         """Check that a packet holds its authentication header and any ports behind it;
@@ -161,17 +163,17 @@ class _Ways:
         """
         reach = [
             *(Rule((*one.is_reached(), RETURN), one.comment) for one in PROTECTED),
-            Rule((goto(self._unreadable()),), "it does not end in the packet"),
+            Rule((goto(self._unreadable()),), "the packet ends before it does"),
         ]
         read = [
             *(Rule((*one.shows_ports(), RETURN), one.comment) for one in PROTECTED),
-            Rule((jump(self._put("ah.reach", "all of an authentication header", reach)),)),
+            Rule((jump(self._add_chain("ah.reach", "all of an authentication header", reach)),)),
         ]
         if self._ported:
             portless = self._portless("ah.portless", transport.protects, [AUTHENTICATION])
             read.append(Rule((*transport.protects(self._ported), goto(portless)), "no ports that can be read"))
-        first = Rule((jump(self._put("ah.read", "what is behind an authentication header", read)),))
-        return self._put("ah", "by what an authentication header protects", [first, *self._whole()])
+        first = Rule((jump(self._add_chain("ah.read", "what is behind an authentication header", read)),))
+        return self._add_chain("ah", "by what an authentication header protects", [first, *self._whole()])
 
     def _whole(self) -> list[Rule]:
         """Return rules for each service that takes a packet for its authentication header or for what that protects."""
@@ -184,16 +186,16 @@ class _Ways:
         taken_at = [address for one in named for address in taken.at_addresses(one.spec)]
         if () in taken_at:
             return rules
-        rules += [Rule((*address, RETURN), "no service without a match takes it") for address in taken_at]
+        rules += [Rule((*address, RETURN), "no catch-all takes it") for address in taken_at]
         return rules + [rule for one in self._services if one.spec.catch_all for rule in one.authenticated_rules()]
 
-    def _put(self, way: str, comment: str, rules: Iterable[Rule]) -> str:
+    def _add_chain(self, way: str, comment: str, rules: Iterable[Rule]) -> str:
         name = names.way(self._generation, way)
         self._chains.setdefault(name, Chain(name, comment, tuple(rules)))
         return name
 
 
-def _asks(service: ServiceSpec) -> bool:
+def _is_selective(service: ServiceSpec) -> bool:
     """Tell whether the service selects packets by more than the local address."""
     return bool(service.tcp or service.udp or service.protocols)
 
@@ -203,6 +205,6 @@ def _takes_all(service: ServiceChains, numbers: Iterable[int]) -> bool:
     return all(taken.takes_whole(service.spec, number) for number in numbers)
 
 
-def _takes_unread(service: ServiceSpec) -> bool:
+def _takes_unreadable(service: ServiceSpec) -> bool:
     """Tell whether its rules apply to a packet with an unreadable protocol or ports, or an authentication header."""
     return any(taken.takes_whole(service, number) for number in (*taken.PORTED, AUTHENTICATION))

@@ -84,7 +84,7 @@ def delta(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | Non
     return found or None
 
 
-def in_its_place(verdict: str, map_: Map) -> str:
+def translated(verdict: str, map_: Map) -> str:
     """Translate where an element of the base map leads into the overlay's names; its chain there does the same work.
 
     Not translated are chains that look up embedded addresses: those of the base look in the base's maps only.
@@ -95,7 +95,7 @@ def in_its_place(verdict: str, map_: Map) -> str:
     return f"goto g{names.generation_of(map_.header.name)}-{verdict.removeprefix(start)}"
 
 
-def spread(content: Content, count: int) -> dict[bytes, str]:
+def sample(content: Content, count: int) -> dict[bytes, str]:
     """Return addresses at the bounds of random intervals with their verdicts; an empty text where no interval is."""
     found = {}
     for at in random.sample(range(len(content)), min(count, len(content))):

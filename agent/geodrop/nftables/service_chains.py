@@ -76,18 +76,18 @@ class ServiceChains:
         self._starts = None if self._monitor else service.starts
         # A service that takes authentication headers takes whatever they protect.
         takes_headers = taken.takes_whole(service, AUTHENTICATION)
-        self._inside = replace(service, tcp=(), udp=(), protocols=()) if takes_headers else service
+        self._protected = replace(service, tcp=(), udp=(), protocols=()) if takes_headers else service
         self._chains: dict[str, Chain] = {}
         self._shards: dict[Space, list[Shard]] = {space: [] for space in Space}
-        self._spared: dict[Space, list[Shard]] = {space: [] for space in Space}
-        self._told_apart: dict[int, list[Shard]] = {family: [] for family in FAMILIES}
+        self._never_drop_shards: dict[Space, list[Shard]] = {space: [] for space in Space}
+        self._region_shards: dict[int, list[Shard]] = {family: [] for family in FAMILIES}
         self.maps: list[Map] = []
         self.of_regions: list[Chain] = []
         """The chains that elements of the region maps lead to; part of `chains` only with `regions`."""
-        name = self._put("", ())
-        self._accepted = self._put("accepted", self._leave("accepted"))
+        name = self._add_chain("", ())
+        self._accepted = self._add_chain("accepted", self._counting_rules("accepted"))
         for family in FAMILIES if service.counted else ():
-            self._tell_apart(ruleset, family, there=regions)
+            self._add_region_map(ruleset, family, there=regions)
         embeds = any(target.kind == "embedded" for target in service.targets)
         for space in Space:  # IPv6 last: chains for embedded addresses look into the map for those
             if space is Space.INSIDE and not embeds:
@@ -101,18 +101,18 @@ class ServiceChains:
                 content = whole if base.delta is None else base.delta[base_map]
                 self.maps.append(Map(header, self._with_verdicts(content, space), base_map))
             else:
-                self._shards[space] = self._cut(self._with_verdicts(whole, space), map_name, comment, KEY[space])
+                self._shards[space] = self._add_maps(self._with_verdicts(whole, space), map_name, comment, KEY[space])
             if space is not Space.INSIDE:
                 self._never_drop_prefixes(whole, space)
-        by_source = (*self._look_up(self._shards), self._rest)
+        by_source = (*self._look_up(self._shards), self._accept_rest)
         by_port = bool(service.tcp or service.udp) and not service.protocols
         cut = any(shard.bounds for shards in self._shards.values() for shard in shards)
         first = tuple(self._before_maps(names.service_chain(generation, service.name, "source")))
         self._looks_up_at_entry = by_port and not (first or cut or self._monitor)
         # Each rule that looks up a map slows the load. So a second chain exists only where the main one cannot be used.
-        apart = self._looks_up_at_entry or bool(first)
-        self._source = self._put("source", by_source) if apart else name
-        rules = (self._rest,) if self._looks_up_at_entry else (*first, *by_source)
+        needs_source_chain = self._looks_up_at_entry or bool(first)
+        self._source = self._add_chain("source", by_source) if needs_source_chain else name
+        rules = (self._accept_rest,) if self._looks_up_at_entry else (*first, *by_source)
         self._chains[name] = Chain(name, self._comment(), rules)
 
     @property
@@ -141,7 +141,7 @@ class ServiceChains:
         Each chain on the way costs a packet about 30 ns. So if nothing has to be judged before the maps, the generation
         chain looks them up itself, and only packets that are in none of them go to the service's chain.
         """
-        rules = self._led(taken.of_service(self._service), names.service_chain(self._generation, self._service.name))
+        rules = self._lead(taken.of_service(self._service), names.service_chain(self._generation, self._service.name))
         if self._looks_up_at_entry:
             direct = [
                 rule
@@ -153,11 +153,11 @@ class ServiceChains:
 
     def fragment_rules(self) -> list[Rule]:
         """Return the rules that lead from the chain for later fragments to this service."""
-        return self._led(taken.of_later_fragments(self._service), self._source)
+        return self._lead(taken.of_later_fragments(self._service), self._source)
 
     def by_source(self, selector: Selector = ()) -> list[Rule]:
         """Return the rules that have packets to the service's local addresses judged by source only; they come back."""
-        return self._led([(*address, *selector) for address in taken.at_addresses(self._service)], self._source, jump)
+        return self._lead([(*address, *selector) for address in taken.at_addresses(self._service)], self._source, jump)
 
     def authenticated_rules(self, *, back: bool = False) -> list[Rule]:
         """Return the rules that lead packets with a readable authentication header to this service.
@@ -168,43 +168,45 @@ class ServiceChains:
         """
         service = self._service
         behind = tuple(self._behind_authentication())
-        judged = self._put("ah", (*behind, Rule((goto(self._source),)))) if behind else self._source
+        judged = self._add_chain("ah", (*behind, Rule((goto(self._source),)))) if behind else self._source
         addresses = taken.at_addresses(service)
         if taken.takes_whole(service, AUTHENTICATION):
-            return self._led(addresses, judged, jump if back else None)
+            return self._lead(addresses, judged, jump if back else None)
         rules = []
         if service.protocols:
-            rules += self._led([(*one, *protects(service.protocols)) for one in addresses], judged)
+            rules += self._lead([(*one, *protects(service.protocols)) for one in addresses], judged)
         # From a chain that was jumped to, a packet can skip the services that follow only by a final verdict.
         end = [Rule((goto(judged),))] if self._monitor else [Rule((jump(judged),)), Rule((ACCEPT,))]
         for ranges, numbers in taken.ports(service).items():
             others = [other for transport in PROTECTED if (other := transport.other_ports(ranges))]
-            asked = self._put(f"ah.{'-'.join(map(str, numbers))}", (*(Rule((*one, RETURN)) for one in others), *end))
-            rules += self._led([(*one, *protects(numbers)) for one in addresses], asked, jump)
+            asked = self._add_chain(
+                f"ah.{'-'.join(map(str, numbers))}", (*(Rule((*one, RETURN)) for one in others), *end)
+            )
+            rules += self._lead([(*one, *protects(numbers)) for one in addresses], asked, jump)
         return rules
 
-    def _led(
+    def _lead(
         self, found: Sequence[Selector], chain: str, how: Callable[[str], RuleVerdict] | None = None
     ) -> list[Rule]:
         lead = how or (jump if self._monitor else goto)
         return [Rule((*selector, lead(chain)), self._comment()) for selector in found]
 
     @property
-    def _rest(self) -> Rule:
+    def _accept_rest(self) -> Rule:
         return Rule((goto(self._accepted),))
 
     def _look_up(self, shards: Mapping[Space, Sequence[Shard]]) -> Iterator[Rule]:
         for family, space in _ON_THE_WIRE.items():
             yield from lookups.rules(matches.family(family), matches.SOURCE[family], shards[space])
 
-    def _cut(self, content: Content, name: str, comment: str, key: KeyType) -> list[Shard]:
+    def _add_maps(self, content: Content, name: str, comment: str, key: KeyType) -> list[Shard]:
         cuts = lookups.cut(content, name, comment, key)
         self.maps += [map_ for _, map_ in cuts]
         return [shard for shard, _ in cuts]
 
     def led_to(self) -> Iterator[Chain]:
         """Yield the chains that map elements lead to, directly or not, except those that look up maps themselves."""
-        asking = {self._lead(one, Space.IPV6) for one in self._service.targets if one.kind == "embedded"}
+        asking = {self._chain_for(one, Space.IPV6) for one in self._service.targets if one.kind == "embedded"}
         todo = [verdict.chain for map_ in self.maps for verdict in map_.content.verdicts]
         seen: set[str] = asking | {""}
         while todo:
@@ -219,18 +221,18 @@ class ServiceChains:
         rung 1 must count them.
         """
         numbers = {number for number, target in enumerate(self._service.targets) if target.kind == "never-drop"}
-        if numbers and (_keeps(self._inside) or any(self._control(self._inside, VISIBLE))):
+        if numbers and (_keeps_established(self._protected) or any(self._control(self._protected, VISIBLE))):
             name = names.never_drop_map(self._generation, self._service.name, space.family)
-            verdicts = (goto(self._never_drop()),) * len(self._service.targets)
+            verdicts = (goto(self._never_drop_chain()),) * len(self._service.targets)
             only = replace(content.only(numbers), verdicts=verdicts)
             comment = f"service {self._service.name}, never-drop, {_SPACES[space]}"
-            self._spared[space] = self._cut(only, name, comment, KEY[space])
+            self._never_drop_shards[space] = self._add_maps(only, name, comment, KEY[space])
 
     def _before_maps(self, source: str) -> Iterator[Rule]:
         """Yield the rules that read more than the source, without those for packets that the service never takes."""
         service = self._service
         yield from self._never_drop_ports(service, VISIBLE)
-        spared = tuple(self._look_up(self._spared))
+        spared = tuple(self._look_up(self._never_drop_shards))
         if control := tuple(self._control(service, VISIBLE)):
             # One comparison keeps TCP, which is nearly all traffic, out of these rules.
             numbers = [
@@ -238,19 +240,21 @@ class ServiceChains:
                 for one in (control_traffic.ICMP, control_traffic.UDP, control_traffic.ICMPV6)
                 if taken.takes_any(service, one)
             ]
-            chain = self._put("control", (*spared, *control, Rule((goto(source),))))
+            chain = self._add_chain("control", (*spared, *control, Rule((goto(source),))))
             yield Rule((*VISIBLE.protocols(numbers), goto(chain)), "ICMP errors, neighbour discovery, DHCP")
-        let_through = self._put("open", (*spared, self._rest)) if spared and _keeps(service) else self._accepted
+        let_through = self._accepted
+        if spared and _keeps_established(service):
+            let_through = self._add_chain("open", (*spared, self._accept_rest))
         yield from self._open_connections(service, VISIBLE, let_through)
 
     def _behind_authentication(self) -> Iterator[Rule]:
         """Yield the rules of `_before_maps` for what an authentication header protects, for each possible offset."""
         for transport in PROTECTED:
-            yield from self._never_drop_ports(self._inside, transport)
-        yield from self._look_up(self._spared)
+            yield from self._never_drop_ports(self._protected, transport)
+        yield from self._look_up(self._never_drop_shards)
         for transport in PROTECTED:
-            yield from self._control(self._inside, transport)
-            yield from self._open_connections(self._inside, transport, self._accepted)
+            yield from self._control(self._protected, transport)
+            yield from self._open_connections(self._protected, transport, self._accepted)
 
     def _never_drop_ports(self, service: ServiceSpec, transport: Transport) -> Iterator[Rule]:
         for protocol, ranges in (
@@ -259,10 +263,10 @@ class ServiceChains:
         ):
             if ports := taken.intersection(taken.taken_ranges(service, protocol), ranges):
                 selector = transport.destination_ports([protocol], ports)
-                yield Rule((*selector, goto(self._never_drop())), "never-drop ports")
+                yield Rule((*selector, goto(self._never_drop_chain())), "never-drop ports")
 
     def _open_connections(self, service: ServiceSpec, transport: Transport, let_through: str) -> Iterator[Rule]:
-        if _keeps(service):
+        if _keeps_established(service):
             for selector in transport.no_openings():
                 yield Rule((*selector, goto(let_through)), "TCP that opens no connection")
 
@@ -287,7 +291,7 @@ class ServiceChains:
         starts, ends = ruleset.sections[f"{start}/starts"], ruleset.sections[f"{start}/ends"]
         return Content(WIDTH[family], starts, ends, ruleset.sections[section].cast("H"), ())
 
-    def _tell_apart(self, ruleset: Ruleset, family: int, *, there: bool) -> None:
+    def _add_region_map(self, ruleset: Ruleset, family: int, *, there: bool) -> None:
         """Make the map of the regions that are counted separately, and the chains that it leads to."""
         content, space = self._columns(ruleset, family, "counted/classes"), _ON_THE_WIRE[family]
         # Every number needs a verdict, even that of a region which only the other family has.
@@ -302,73 +306,72 @@ class ServiceChains:
             name = names.region_map(self._generation, self._service.name, family)
             comment = f"service {self._service.name}, regions counted apart, {_SPACES[space]}"
             told = replace(content, verdicts=tuple(verdicts))
-            self._told_apart[family] = self._cut(told, name, comment, KEY[space])
+            self._region_shards[family] = self._add_maps(told, name, comment, KEY[space])
 
     def _with_verdicts(self, content: Content, space: Space) -> Content:
         """Add the verdicts to a map and make the chains they lead to. One verdict more, the last, means "no map"."""
         present = set(content.targets)
         # Every number needs a verdict, even that of a target which only the other family has.
         verdicts = [
-            goto(self._lead(target, space)) if number in present else RETURN
+            goto(self._chain_for(target, space)) if number in present else RETURN
             for number, target in enumerate(self._service.targets)
         ]
         return replace(content, verdicts=(*verdicts, goto(self._accepted)))
 
-    def _lead(self, target: Target, space: Space) -> str:
+    def _chain_for(self, target: Target, space: Space) -> str:
         """Return the name of the chain that an element with this target leads to; make the chain if needed."""
         match target.kind, space:
             case "drop", _:
-                return self._deny(target.klass, space)
+                return self._denying_chain(target.klass, space)
             case (("never-drop" | "special"), Space.INSIDE):
                 # Never-drop and special do not apply to an address inside another one.
-                return self._accepted if target.klass == NO_CLASS else self._deny(target.klass, space)
+                return self._accepted if target.klass == NO_CLASS else self._denying_chain(target.klass, space)
             case "never-drop", _:
-                return self._never_drop()
+                return self._never_drop_chain()
             case "special", _:
                 return self._accepted
             case "embedded", Space.IPV6 if target.embedding:
                 embedding = Embedding(target.embedding)
                 rules = lookups.embedded_rules(embedding, self._shards[Space.INSIDE])
-                return self._put(lookups.EMBEDDED[embedding], (*rules, self._rest))
+                return self._add_chain(lookups.EMBEDDED[embedding], (*rules, self._accept_rest))
         raise DataError(f"damaged ruleset (an {_SPACES[space]} interval leads to {target})", "compile it again")
 
-    def _never_drop(self) -> str:
+    def _never_drop_chain(self) -> str:
         """Return the name of the chain that counts never-drop packets and accepts them."""
-        return self._put("never-drop", self._leave("never_drop"))
+        return self._add_chain("never-drop", self._counting_rules("never_drop"))
 
-    def _deny(self, klass: int, space: Space) -> str:
+    def _denying_chain(self, klass: int, space: Space) -> str:
         """Return the name of the chain that counts and drops a counter class; in monitor, it only counts `would_drop`.
 
         IPv4 addresses inside IPv6 ones keep counting as `other`, since no region map holds them.
         """
         label, family = self._meta.label(klass), 4 if space is Space.IPV4 else 6
-        shards = self._told_apart[family] if klass == OTHER else ()
+        shards = self._region_shards[family] if klass == OTHER else ()
         first = lookups.rules(matches.family(family), matches.SOURCE[family], shards)
-        return self._put(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
+        return self._add_chain(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
 
     def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
         if self._monitor:
-            yield self._leave_one("would_drop", RETURN, family, label)
+            yield self._counting_rule("would_drop", RETURN, family, label)
             return
         if self._starts:
             ahead = matches.before(self._starts)
-            yield self._leave_one("would_drop", RETURN, family, label, ahead, f"until {utc.moment(self._starts)}")
-        yield self._leave_one("dropped", self._refusal(), family, label)
+            yield self._counting_rule("would_drop", RETURN, family, label, ahead, f"until {utc.moment(self._starts)}")
+        yield self._counting_rule("dropped", self._refusal(), family, label)
 
     def _refusal(self) -> RuleVerdict:
-        """Return the verdict for denied packets: drop, or goto the chain that rejects (TCP by a reset,
-        others by ICMP).
-        """
+        """Return the verdict for denied packets: drop, or goto the chain that rejects them."""
         if self._service.action != "reject":
             return DROP
+        # TCP is rejected by a reset, everything else by ICMP.
         reset = Rule((*VISIBLE.protocols([control_traffic.TCP]), RESET))
-        return goto(self._put("reject", (reset, Rule((PROHIBITED,)))))
+        return goto(self._add_chain("reject", (reset, Rule((PROHIBITED,)))))
 
-    def _leave(self, what: str) -> tuple[Rule, ...]:
+    def _counting_rules(self, what: str) -> tuple[Rule, ...]:
         """Return rules that count by family, then accept."""
-        return tuple(self._leave_one(what, RETURN, family, selector=matches.family(family)) for family in FAMILIES)
+        return tuple(self._counting_rule(what, RETURN, family, selector=matches.family(family)) for family in FAMILIES)
 
-    def _leave_one(  # noqa: PLR0913, PLR0917 - the parts of a rule
+    def _counting_rule(  # noqa: PLR0913, PLR0917 - the parts of a rule
         self,
         what: str,
         verdict: RuleVerdict,
@@ -380,7 +383,7 @@ class ServiceChains:
         count = NamedCounter(str(names.CounterName(self._service.name, label, f"ipv{family}", what)))
         return Rule((*selector, count, verdict), comment)
 
-    def _put(self, suffix: str, rules: tuple[Rule, ...]) -> str:
+    def _add_chain(self, suffix: str, rules: tuple[Rule, ...]) -> str:
         name = names.service_chain(self._generation, self._service.name, suffix)
         self._chains.setdefault(name, Chain(name, "", rules))
         return name
@@ -392,6 +395,6 @@ class ServiceChains:
         return f"service {self._service.name}, {effect}"
 
 
-def _keeps(service: ServiceSpec) -> bool:
+def _keeps_established(service: ServiceSpec) -> bool:
     """Tell whether the service judges only those TCP packets that open a connection."""
     return service.established == "keep" and taken.takes_any(service, control_traffic.TCP)

@@ -117,20 +117,20 @@ def test_chains_of_the_base() -> None:
     """Chains of the base stand for the generation's own, except those that look up only the base's maps."""
     content = render.build(of({"1.0.0.0/24": "CN"}), 7, (), NOW).maps[0].content
     map_ = Map(MapHeader("g7-api.ipv4", "", KEY[Space.IPV4]), content, "g3-api.ipv4")
-    assert overlay.in_its_place("goto g3-api.CN.ipv4", map_) == "goto g7-api.CN.ipv4"
-    assert overlay.in_its_place("goto g3-api.teredo", map_) == "goto g3-api.teredo"
-    assert overlay.in_its_place("goto g33-api.CN.ipv4", map_) == "goto g33-api.CN.ipv4"
-    assert overlay.in_its_place("", map_) == ""
+    assert overlay.translated("goto g3-api.CN.ipv4", map_) == "goto g7-api.CN.ipv4"
+    assert overlay.translated("goto g3-api.teredo", map_) == "goto g3-api.teredo"
+    assert overlay.translated("goto g33-api.CN.ipv4", map_) == "goto g33-api.CN.ipv4"
+    assert overlay.translated("", map_) == ""
 
 
 def test_a_sample_has_both_ends() -> None:
     """A sample holds both ends of an interval, with its neighbours; the last interval of the family has no end."""
     built = render.build(of({"1.0.0.0/24": "CN", "1.0.1.0/24": "RU", "255.0.0.0/8": "CN"}), 7, (), NOW)
     cn, ru = (str(goto(f"g7-api.{label}.ipv4")) for label in ("CN", "RU"))
-    assert overlay.spread(built.maps[0].content, 10) == {
+    assert overlay.sample(built.maps[0].content, 10) == {
         ip_network("1.0.0.0").network_address.packed: cn,
         ip_network("1.0.1.0").network_address.packed: ru,
         ip_network("1.0.2.0").network_address.packed: "",
         ip_network("255.0.0.0").network_address.packed: cn,
     }
-    assert len(overlay.spread(built.maps[0].content, 1)) in {1, 2}
+    assert len(overlay.sample(built.maps[0].content, 1)) in {1, 2}
