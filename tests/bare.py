@@ -12,7 +12,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from tests.namespaces import namespaces, run
+from tests.support.namespaces import namespaces, run
 from tests.system.checkout import checkout, commands
 from tests.system.machine import BUILD, Machine, base, locked, wheels
 

@@ -1,4 +1,4 @@
-"""Fetch the real databases that tests/databases.py names, from npm; run by `make test-databases` as a module.
+"""Fetch the real databases that tests/support/databases.py names, from npm; run by `make test-databases` as a module.
 
 They are tested with, never shipped: the GeoLite2 licence does not allow that.
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tarfile
 
-from tests.databases import REAL, real_database
+from tests.support.databases import REAL, real_database
 
 
 def fetch(name: str) -> None:

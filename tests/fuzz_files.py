@@ -36,7 +36,7 @@ from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import Entry, policies
 from geodrop.state.store import Intent, Store
 from geodrop.xdp import encode
-from tests.worlds import packed
+from tests.support.worlds import packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,7 +18,7 @@ FOLDER = ROOT / "build" / "kernels"
 SUITES = (
     (
         "tests/conformance/test_engines.py",
-        "tests/kernel/dataplane/nftables",
+        "tests/kernel/nftables",
         "-k",
         "nftables and not xdp and not random",
     ),

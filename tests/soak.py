@@ -23,16 +23,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.control.client import ask
-from tests.bpffs import own_mounts
-from tests.cli import TIMEOUT, Geodrop
-from tests.daemons import daemon
-from tests.databases import country, write_database
-from tests.namespaces import End, join, namespaces
+from tests.support.bpffs import own_mounts
+from tests.support.cli import TIMEOUT, Geodrop
+from tests.support.daemons import daemon
+from tests.support.databases import country, write_database
+from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.daemons import Daemon
+    from tests.support.daemons import Daemon
 
 MAX_GROWTH = 1000.0
 """Bytes of memory a reload."""

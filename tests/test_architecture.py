@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import collections
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
+DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 
 BASE = {"errors", "inputs", "linux", "text", "utc"}
 """The rooms that know nothing of geodrop's own: any room above them may import them."""
@@ -84,6 +86,9 @@ PRIVILEGED = (
 )
 """The verbs: all of them may be started by root. Those that compile do it in the unprivileged child."""
 
+WITH_PYROUTE2 = {"run", "demo"}
+"""The verbs that need it whatever they do: one listens to interfaces, the other makes some."""
+
 
 def sources() -> list[Path]:
     """Every Python file of the package."""
@@ -110,7 +115,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}:{node.lineno}: relative import"
             module = node.module or ""
-            # `from geodrop import messages` imports geodrop.messages; `from geodrop.errors import X` does not.
+            # `from geodrop import messages` imports geodrop.messages; `from geodrop.text import shown` does not.
             names = [f"{module}.{alias.name}" for alias in node.names] if module == "geodrop" else [module]
             yield from ((name, id(node) in for_types) for name in names)
 
@@ -194,12 +199,48 @@ def test_the_table_has_no_cycle() -> None:
             del left[name]
 
 
+def the_house() -> tuple[list[list[str]], list[tuple[list[str], str]]]:
+    """What design.md says of the rooms: the lines of the picture, and of the table; each room under its name here."""
+    _, _, section = DESIGN.read_text(encoding="utf-8").partition("## The house\n")
+    _, picture, table = section.partition("\n## ")[0].split("```")
+    lines = [
+        [name.strip("/").removesuffix(".py") for name in re.findall(r"\w+(?:/|\.py)", line)]
+        for line in picture.splitlines()
+    ]
+    rows = [row.split(" | ") for row in re.findall(r"^\| (`.+) \|$", table, re.MULTILINE)]
+    return lines, [(re.findall(r"`(\w+)(?:/|\.py)`", names), needs) for names, _, needs in rows]
+
+
+def test_the_picture_shows_the_house() -> None:
+    """It has every room once, and each room imports only what stands below it."""
+    lines, _ = the_house()
+    height = {name: number for number, line in enumerate(lines) for name in line}
+    assert sorted(name for line in lines for name in line) == sorted(ROOMS.keys() - {"__main__"})
+    assert not [(one, other) for one in height for other in ROOMS[one] if height[other] <= height[one]]
+
+
+def test_the_table_of_the_rooms_is_true() -> None:
+    """It has every room once, and a room may import what it is said to rest on."""
+    _, rows = the_house()
+    assert sorted(name for names, _ in rows for name in names) == sorted(ROOMS.keys() - {"__main__"})
+    for names, needs in rows:
+        for name in names:
+            said = set(re.findall(r"\w+", needs)) & (ROOMS.keys() | LIBRARIES.keys())
+            assert said <= ROOMS[name] | {library for library, rooms in LIBRARIES.items() if name in rooms} | {"yaml"}
+
+
 @pytest.mark.parametrize("verb", PRIVILEGED)
 def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None:
-    """What a verb imports, directly or not, contains nothing that parses a database or a policy."""
+    """What a verb imports, directly or not, contains nothing that parses a database or a policy.
+
+    Nor pyroute2, but for the verbs that cannot do without: a command that asks the daemon would wait for its import.
+    What they import on their way, tests/system/test_privileged_imports.py sees.
+    """
     command = f"import sys, geodrop.cli.{verb}; print(*sys.modules, sep='\\n')"
     listing = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout
-    assert not UNTRUSTED_INPUT & set(listing.split())
+    modules = set(listing.split())
+    assert not UNTRUSTED_INPUT & modules
+    assert ("pyroute2" in modules) == (verb in WITH_PYROUTE2)
 
 
 def test_every_verb_is_covered() -> None:
@@ -228,6 +269,7 @@ OPENS_BY_ITSELF = {
     "xdp/memory.py": "/proc",
     "doctor/bpf.py": "/proc",
     "linux/ipsec.py": "/proc",
+    "linux/namespace.py": "/proc",
     "linux/network_events.py": "/proc",
     "nftables/netlink/monitor.py": "/proc",
 }

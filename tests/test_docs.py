@@ -7,6 +7,7 @@ from pathlib import Path
 
 from geodrop.config import Config, load_config
 from geodrop.policy.parse import load_policy
+from geodrop.state.history import ORIGINS
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -38,6 +39,37 @@ def test_links_lead_somewhere() -> None:
     for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_words_of_the_history_are_told() -> None:
+    """What an operator may find in it is what commands.md lists."""
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    told = re.findall(r"what brought it about \(([a-z, ]+)\)", page)
+    assert told == [", ".join(ORIGINS)]
+
+
+def test_each_word_of_the_glossary_is_there_once() -> None:
+    """In the order of the alphabet, each with the file where it lives, and what is in italics has a line of its own."""
+    text = (DOCS / "glossary.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|`]+) \| ([^|]+) \| `([^`]+)` \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n|") - 2
+    words = [word for word, _, _ in rows]
+    assert words == sorted(set(words), key=str.casefold)
+    for _, meaning, home in rows:
+        assert (DOCS.parent / "agent" / "geodrop" / home).is_file(), home
+        for used in re.findall(r"\*([^*]+)\*", meaning):
+            assert {used, used.removesuffix("s")} & set(words), used
+
+
+def test_the_four_ways_name_every_step() -> None:
+    """A stranger finds each way by files and names in them, which tests/test_references.py finds to exist."""
+    text = (DOCS / "development.md").read_text(encoding="utf-8")
+    _, *ways = text.partition("## Four ways")[2].partition("\n## ")[0].split("\n### ")
+    assert [way.split()[:2] for way in ways] == [["Where", "a"], ["Where", "a"], ["Where", "a"], ["Where", "an"]]
+    for way in ways:
+        steps = re.findall(r"^\d\. .+(?:\n   .+)*", way, re.MULTILINE)
+        assert steps
+        assert not [step for step in steps if not re.search(r"`[\w./]+\.(?:py|h|c):\w", step)]
 
 
 def test_each_promise_of_security_names_its_tests() -> None:

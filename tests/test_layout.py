@@ -13,7 +13,7 @@ KERNEL = ROOT / "tests" / "kernel"
 
 MAX_LINES = 450
 
-ONE_PLACE = {"--reuid=": "tests/users.py", "mount -t bpf bpf /sys/fs/bpf &&": "tests/bpffs.py"}
+ONE_PLACE = {"--reuid=": "tests/support/users.py", "mount -t bpf bpf /sys/fs/bpf &&": "tests/support/bpffs.py"}
 """How a test becomes another user, or gets a bpffs, wherever the tree lies and whatever the machine has mounted."""
 
 TESTED_ELSEWHERE = {
@@ -37,7 +37,8 @@ def has_code(path: Path) -> bool:
 def homes_of_tests(source: Path) -> list[Path]:
     """Where the tests of a source file belong: geo/mmdb.py -> tests/unit/geo/test_mmdb.py.
 
-    One that is about little but the kernel may be tested there instead: tests/kernel/geo/test_mmdb.py.
+    One that is about little but the kernel may be tested there instead: nftables/walk.py has
+    tests/kernel/nftables/test_walk.py.
     """
     name = "init" if source.name == "__init__.py" else source.stem.strip("_")
     return [folder / source.relative_to(PACKAGE).parent / f"test_{name}.py" for folder in (UNIT, KERNEL)]
@@ -72,6 +73,15 @@ def test_every_unit_test_has_a_source_file() -> None:
 def test_the_list_of_exceptions_is_true() -> None:
     """An exception names a file that exists."""
     assert set(TESTED_ELSEWHERE) <= {str(source.relative_to(PACKAGE)) for source in SOURCES}
+
+
+def test_every_folder_of_the_package_holds_code() -> None:
+    """What a move left behind is found: a link that leads nowhere, an object built where nothing looks for it."""
+    folders = {path.parent for path in PACKAGE.rglob("*") if path.is_file() and path.parent.name != "__pycache__"}
+    without = {path for path in folders if not (path / "__init__.py").is_file()}
+    source = PACKAGE / "xdp" / "source"
+    assert {path for path in without if not path.is_relative_to(source)} == set()
+    assert source.resolve() == ROOT / "bpf"
 
 
 @pytest.mark.parametrize(("text", "home"), ONE_PLACE.items())

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from geodrop.errors import PolicyError
-from tests.cli import Geodrop
-from tests.databases import city, write_database
+from tests.support.cli import Geodrop
+from tests.support.databases import city, write_database
 
 POLICIES = Path(__file__).parents[1] / "deploy" / "policies"
 

@@ -1,11 +1,14 @@
 """`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json.
 
-`python -m tests.bench xdp` prints only those of the xdp engine, `daemon` only those of reloads, `small` only those
-of short allow lists; none of them writes a file.
+At the end it says which rows miss their targets (targets.toml); that is no failure, since the machine may be busy. A
+target without a row is one. `python -m tests.bench NAME...` prints the rows of some groups only, by the names in
+`GROUPS`, and writes no file.
 """
 
 from __future__ import annotations
 
+import compileall
+import functools
 import subprocess
 import sys
 import tempfile
@@ -13,17 +16,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geodrop.data import bundled_database
-from tests.bench import daemon, databases, nftables_load, nftables_packets, small_allow, under_load, xdp, xdp_world4
+from tests.bench import (
+    daemon,
+    databases,
+    disk,
+    nftables_load,
+    nftables_packets,
+    small_allow,
+    under_load,
+    xdp,
+    xdp_world4,
+)
 from tests.bench.report import show, write
-from tests.synthetic import synthetic_ruleset
+from tests.bench.targets import summary, targets
+from tests.support.synthetic import synthetic_ruleset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.bench.report import Row
 
 ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "deploy" / "policies"
+DENY_LIST, ALLOW_LIST = POLICIES / "deny-list.yaml", POLICIES / "ai-api-allow-list.yaml"
 HALF_THE_WORLD = """
 version: 1
 services:
@@ -35,82 +50,109 @@ services:
 """
 
 
-def rows(folder: Path) -> Iterator[Row]:
-    """All figures, on the bundled database."""
-    database = bundled_database(folder)
-    deny_list, allow_list = POLICIES / "deny-list.yaml", POLICIES / "ai-api-allow-list.yaml"
-    rulesets = [compiled(policy, database, folder) for policy in (deny_list, allow_list)]
-    yield from databases.rows(database)
-    yield from nftables_load.rows(rulesets[0], folder)
+class Inputs:
+    """The bundled database, and rulesets of it, each compiled once; in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = bundled_database(folder)
+        self.compiled = functools.cache(self._compiled)
+
+    def written(self, name: str, text: str) -> Path:
+        """The ruleset of a policy given as text."""
+        policy = self.folder / f"{name}.yaml"
+        policy.write_text(text, encoding="utf-8")
+        return self.compiled(policy)
+
+    def _compiled(self, policy: Path) -> Path:
+        ruleset = self.folder / f"{policy.stem}.ruleset"
+        command = [sys.executable, "-m", "geodrop", "compile", "--policy", str(policy)]
+        command += ["--database", str(self.database), "-o", str(ruleset)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        return ruleset
+
+
+def load_rows(inputs: Inputs) -> Iterator[Row]:
+    """Loading on nftables."""
+    rulesets = [inputs.compiled(policy) for policy in (DENY_LIST, ALLOW_LIST)]
+    yield from nftables_load.rows(rulesets[0], inputs.folder)
     yield from nftables_load.switch_rows(rulesets)
-    yield from small_rows(folder)
-    yield from nftables_load.disk_rows(allow_list, database, folder)
-    yield from nftables_packets.rows(rulesets[0])
-    yield from nftables_packets.thin_rows(rulesets[1], moved_ruleset(allow_list, database, folder))
+
+
+def small_rows(inputs: Inputs) -> Iterator[Row]:
+    """Short allow lists."""
+    yield from small_allow.rows(inputs.compiled(DENY_LIST), inputs.compiled, inputs.database, inputs.folder)
+
+
+def packet_rows(inputs: Inputs) -> Iterator[Row]:
+    """Packets on nftables."""
+    yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
+    moved = inputs.written("moved", ALLOW_LIST.read_text(encoding="utf-8").replace(daemon.MOVED, ""))
+    yield from nftables_packets.thin_rows(inputs.compiled(ALLOW_LIST), moved)
     yield from nftables_packets.growth_rows()
-    yield from xdp_rows(folder)
-    yield from daemon_rows(folder)
 
 
-def small_rows(folder: Path) -> Iterator[Row]:
-    """Those of short allow lists."""
-    database = bundled_database(folder)
-    deny_list = compiled(POLICIES / "deny-list.yaml", database, folder)
-    yield from small_allow.rows(deny_list, lambda policy: compiled(policy, database, folder), database, folder)
-
-
-def daemon_rows(folder: Path) -> Iterator[Row]:
-    """Those of the daemon."""
-    database = bundled_database(folder)
-    yield from daemon.rows(POLICIES / "ai-api-allow-list.yaml", database, folder)
-    yield from under_load.rows(database, folder)
-
-
-def xdp_rows(folder: Path) -> Iterator[Row]:
-    """Those of the xdp engine."""
-    database = bundled_database(folder)
+def xdp_rows(inputs: Inputs) -> Iterator[Row]:
+    """The xdp engine."""
     # Half the world is denied, so that "the denied space" is of world size; the three differ in verdicts only.
-    worlds, less, half = [], "continent:AF, continent:AS", "continent:AF, continent:AS, continent:SA"
-    for name, *verdicts in (
-        ("half", "allow", "deny", half),
-        ("less", "allow", "deny", less),
-        ("swapped", "deny", "allow", half),
-    ):
-        policy = folder / f"{name}.yaml"
-        policy.write_text(HALF_THE_WORLD.format(*verdicts), encoding="utf-8")
-        worlds.append(compiled(policy, database, folder))
+    less, half = "continent:AF, continent:AS", "continent:AF, continent:AS, continent:SA"
+    forms = {"half": ("allow", "deny", half), "less": ("allow", "deny", less), "swapped": ("deny", "allow", half)}
+    worlds = [inputs.written(name, HALF_THE_WORLD.format(*verdicts)) for name, verdicts in forms.items()]
     yield from xdp.rows(worlds)
-    grown = folder / "grown.ruleset"
-    grown.write_bytes(synthetic_ruleset((folder / "half.yaml").read_text(), database, xdp_world4.TIMES))
+    grown = inputs.folder / "grown.ruleset"
+    text = HALF_THE_WORLD.format(*forms["half"])
+    grown.write_bytes(synthetic_ruleset(text, inputs.database, xdp_world4.TIMES))
     yield from xdp_world4.rows(worlds[0], grown)
 
 
-def moved_ruleset(policy: Path, database: Path, folder: Path) -> Path:
-    """The ruleset of a policy with one country less."""
-    moved = folder / "moved.yaml"
-    moved.write_text(policy.read_text(encoding="utf-8").replace(daemon.MOVED, ""), encoding="utf-8")
-    return compiled(moved, database, folder)
+Group = tuple["Callable[[Inputs], Iterator[Row]]", tuple[str, ...]]
+
+GROUPS: dict[str, Group] = {
+    "database": (lambda inputs: databases.rows(inputs.database), databases.ROWS),
+    "load": (load_rows, nftables_load.ROWS),
+    "small": (small_rows, small_allow.ROWS),
+    "disk": (lambda inputs: disk.rows(ALLOW_LIST, inputs.database, inputs.folder), disk.ROWS),
+    "packets": (packet_rows, nftables_packets.ROWS),
+    "xdp": (xdp_rows, (*xdp.ROWS, *xdp_world4.ROWS)),
+    "daemon": (lambda inputs: daemon.rows(ALLOW_LIST, inputs.database, inputs.folder), daemon.ROWS),
+    "busy": (lambda inputs: under_load.rows(inputs.database, inputs.folder), under_load.ROWS),
+}
+"""What is measured together, in this order, and the names of its rows."""
 
 
-def compiled(policy: Path, database: Path, folder: Path, *options: str) -> Path:
-    """The ruleset of a policy."""
-    ruleset = folder / f"{policy.stem}.ruleset"
-    command = [sys.executable, "-m", "geodrop", "compile", "--policy", str(policy)]
-    command += ["--database", str(database), "-o", str(ruleset), *options]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return ruleset
+def measure(names: list[str]) -> list[Row]:
+    """The rows of some groups, printed as they come; raises LookupError if they are not those that are named."""
+    done: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
+        Path(folder).chmod(0o755)  # the compile child reads policies as nobody
+        inputs = Inputs(Path(folder))
+        for name in names:
+            rows, expected = GROUPS[name]
+            before = len(done)
+            for row in rows(inputs):
+                show(row)
+                done.append(row)
+            if {row.name for row in done[before:]} != set(expected):
+                raise LookupError(f"the rows of {name} are not those of its ROWS")
+    return done
 
 
 def main() -> None:
-    """Run, print and write."""
-    done = []
-    wanted = {"xdp": xdp_rows, "daemon": daemon_rows, "small": small_rows}.get("".join(sys.argv[1:]), rows)
-    with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
-        for row in wanted(Path(folder)):
-            show(row)
-            done.append(row)
-    if wanted is rows:
+    """Run, print, and write if all of it ran."""
+    wanted = sys.argv[1:] or list(GROUPS)
+    if unknown := set(wanted) - set(GROUPS):
+        sys.exit(f"no group of rows: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
+    # A host has the bytecode that pip wrote. Where the environment forbids writing it, all would be compiled each time.
+    compileall.compile_dir(ROOT / "agent" / "geodrop", quiet=2)
+    done = measure(wanted)
+    names = {row.name for row in done}
+    held = targets()
+    if wanted == list(GROUPS):
         write(done, ROOT / "build" / "bench.json")
+    else:
+        held = [target for target in held if target.name in names]
+    for said in summary(done, held):
+        print(said)
 
 
 if __name__ == "__main__":

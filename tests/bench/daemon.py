@@ -8,22 +8,28 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.report import Row, median
-from tests.bpffs import own_mounts
-from tests.cli import Geodrop
-from tests.daemons import daemon
-from tests.namespaces import End, join, namespaces
+from tests.bench.disk import STOCK, stock
+from tests.bench.nftables_load import timed
+from tests.bench.report import against, alone, compared
+from tests.support.bpffs import own_mounts
+from tests.support.cli import Geodrop
+from tests.support.daemons import daemon
+from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from tests.daemons import Daemon
+    from tests.bench.report import Row
+    from tests.support.daemons import Daemon
+    from tests.support.namespaces import Namespace
 
-ROUNDS = 7
+ROUNDS = 5
 ENGINES = {"nft": "nftables", "xdp": "xdp"}
+ROWS = (*(f"{change}_{engine}" for engine in ENGINES for change in ("reload", "flip")), "daemon_memory")
 AGENT = """
 source: {{policy: policy.yaml, databases: [{database}]}}
 engine: {engine}
@@ -41,9 +47,10 @@ IDLE_SECONDS = 0.3
 def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
     """`reload_ENGINE`: regions and prefixes change; `flip_ENGINE`: one country moves; `daemon_memory` after them.
 
-    Seconds from the start of the command to its end, everything read back. Between them the daemon comes to rest, as it
-    does between the reloads of an operator.
+    Seconds from the start of the command to its end, everything read back, beside the script that an operator would run
+    again. Between them the daemon comes to rest, as it does between the reloads of an operator.
     """
+    script = stock(policy, database)
     text = policy.read_text(encoding="utf-8")
     folder.chmod(0o755)  # the compile child reads policies as nobody
     flipped = text.replace(MOVED, "")
@@ -51,17 +58,15 @@ def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
     memory = []
     for short, engine in ENGINES.items():
         (folder / engine).mkdir()
-        with host(folder / engine, engine, database, text) as (edited, running):
-            flips: list[float] = []
-            changes: list[float] = []
-            for _ in range(ROUNDS):
-                for seconds, version in ((flips, flipped), (changes, changed), (changes, flipped), (flips, text)):
-                    edited.write_text(version, encoding="utf-8")
-                    seconds.append(_reload(running))
+        with namespaces("stock") as [other], host(folder / engine, engine, database, text) as (edited, running):
+            versions = [partial(_reload, running, edited, version) for version in (flipped, changed, flipped, text)]
+            scripted = partial(_scripted, running, other, script)
+            one_country, prefixes, prefixes_again, one_country_again, by_script = compared(ROUNDS, *versions, scripted)
             memory.append(running.memory() / 1e6)
-        yield Row(f"reload_{short}", median(changes), "s")
-        yield Row(f"flip_{short}", median(flips), "s")
-    yield Row("daemon_memory", max(memory), "MB")
+        changes, flips = [*prefixes, *prefixes_again], [*one_country, *one_country_again]
+        yield against(f"reload_{short}", "s", STOCK, changes, [*by_script, *by_script])
+        yield against(f"flip_{short}", "s", STOCK, flips, [*by_script, *by_script])
+    yield alone("daemon_memory", "MB", [max(memory)])
 
 
 @contextlib.contextmanager
@@ -84,8 +89,9 @@ def host(folder: Path, engine: str, database: Path, policy: str) -> Iterator[tup
                 geodrop.good("unload")
 
 
-def _reload(running: Daemon) -> float:
-    """Seconds that the command takes; it must have changed something."""
+def _reload(running: Daemon, edited: Path, policy: str) -> float:
+    """Seconds that the command takes, once the daemon rests; it must have changed something."""
+    edited.write_text(policy, encoding="utf-8")
     _rest(running)
     command = [str(Path(sys.executable).with_name("geodrop")), "reload", "--json"]
     before = time.perf_counter()
@@ -94,6 +100,12 @@ def _reload(running: Daemon) -> float:
     if not json.loads(done.stdout)["changed"]:
         raise RuntimeError(f"nothing was changed: {done.stdout!r}")
     return seconds
+
+
+def _scripted(running: Daemon, netns: Namespace, script: Sequence[str]) -> float:
+    """Seconds that the operator's script takes, while the daemon rests too."""
+    _rest(running)
+    return timed(lambda: netns.run(*script))
 
 
 def _rest(running: Daemon) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import maxminddb
 
 from geodrop.geo.database import Database
-from tests.bench.report import against, alternately, median
+from tests.bench.report import against, compared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from tests.bench.report import Row
 
-ROUNDS = 3
+ROUNDS = 5
+
+ROWS = ("read_world",)
 
 
 def rows(database: Path) -> Iterator[Row]:
@@ -37,5 +39,4 @@ def rows(database: Path) -> Iterator[Row]:
                 pass
         return time.perf_counter() - before
 
-    mine, theirs = alternately(ROUNDS, ours, iterated)
-    yield against("read_world", median(mine), "s", "iterate with the maxminddb C extension", median(theirs))
+    yield against("read_world", "s", "iterate with the maxminddb C extension", *compared(ROUNDS, ours, iterated))

@@ -18,12 +18,12 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from tests.namespaces import mac_address
+from tests.support.namespaces import mac_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 MAP_CREATE, MAP_UPDATE, PROG_LOAD, PROG_TEST_RUN, LINK_CREATE = 0, 2, 5, 10, 28

@@ -1,4 +1,4 @@
-"""Loading by the nftables engine: against `nft -f`, against the kernel alone, in memory, from disk, and the switch."""
+"""Loading by the nftables engine: against `nft -f`, against the kernel alone, in memory, and the switch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,18 @@ from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.wire import portions
 from geodrop.ruleset.model import Ruleset
 from tests.bench.nft_text import verdict_maps
-from tests.bench.report import Row, against, alternately, median
-from tests.namespaces import namespaces
+from tests.bench.report import against, alternately, undisturbed
+from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-ROUNDS = 7
+    from tests.bench.report import Row
+
+ROUNDS = 9
+MEMORY_ROUNDS = 3
+ROWS = ("nft_load", "nft_load_kernel", "nft_load_memory", "nft_switch")
+BASELINE = "nft -f of the same maps"
 INTERFACE = "eth0"
 PORT = 443
 
@@ -41,14 +46,14 @@ def rows(deny_list: Path, folder: Path) -> Iterator[Row]:
     """`nft_load`, `nft_load_kernel`, `nft_load_memory`: a deny list, from the mapped ruleset to the kernel's answer."""
     text = folder / "same.nft"
     text.write_text(verdict_maps(Ruleset.open(deny_list), INTERFACE, PORT), encoding="ascii")
-    factors = []
+    kernel: list[float] = []
     with namespaces("load") as [netns], netns.entered():
 
         def ours() -> float:
             netns.run("nft", "flush", "ruleset")
             ruleset = Ruleset.open(deny_list)
-            seconds, kernel = load(ruleset)
-            factors.append(seconds / kernel)
+            seconds, of_kernel = load(ruleset)
+            kernel.append(of_kernel)
             return seconds
 
         def theirs() -> float:
@@ -56,52 +61,33 @@ def rows(deny_list: Path, folder: Path) -> Iterator[Row]:
             return timed(lambda: netns.run("nft", "-f", str(text)))
 
         mine, baseline = alternately(ROUNDS, ours, theirs)
-        yield against("nft_load", median(mine), "s", "nft -f of the same maps", median(baseline))
-        yield Row("nft_load_kernel", median(factors), "x")
-        netns.run("nft", "flush", "ruleset")
-        value = memory_of_load(deny_list)
-        netns.run("nft", "flush", "ruleset")
-        yield against("nft_load_memory", value, "MB", "nft -f of the same maps", memory_of_nft(text, folder))
+        mine, baseline, part = undisturbed([mine, baseline, kernel])
+        yield against("nft_load", "s", BASELINE, mine, baseline)
+        yield against("nft_load_kernel", "s", "the kernel's part of it", mine, part)
+
+        def flushed(memory: Callable[[], float]) -> Callable[[], float]:
+            def measure() -> float:
+                netns.run("nft", "flush", "ruleset")
+                return memory()
+
+            return measure
+
+        memories = flushed(lambda: memory_of_load(deny_list)), flushed(lambda: memory_of_nft(text, folder))
+        yield against("nft_load_memory", "MB", BASELINE, *alternately(MEMORY_ROUNDS, *memories))
 
 
 def switch_rows(rulesets: Sequence[Path]) -> Iterator[Row]:
-    """`nft_switch`: the one transaction that puts the next generation in force."""
+    """`nft_switch`: the one transaction that puts the next generation in force, beside the load that ends with it."""
+    switches, loads = [], []
     with namespaces("switch") as [netns], netns.entered():
         nftables = engine.NftablesEngine()
-        seconds = [
-            nftables.apply(Ruleset.open(rulesets[number % len(rulesets)]), number, [INTERFACE]).seconds["switch"]
-            for number in range(1, ROUNDS + 2)
-        ]
+        for number in range(1, ROUNDS + 2):
+            ruleset = Ruleset.open(rulesets[number % len(rulesets)])
+            report = nftables.apply(ruleset, number, [INTERFACE])
+            switches.append(report.seconds["switch"])
+            loads.append(sum(report.seconds.values()))
     # The first makes the base chain; the others replace its rules.
-    yield Row("nft_switch", median(seconds[1:]), "s")
-
-
-def disk_rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
-    """`disk_to_kernel_nft`: both commands, from policy and database on disk to verified in the kernel.
-
-    `disk_to_kernel_imports` is the part of it in which three interpreters start and import what they need, and do
-    nothing yet: what a process that waits with its imports done would save.
-    """
-    config, ruleset = folder / "agent.yaml", folder / "disk.ruleset"
-    config.write_text(f"state: {folder / 'state'}\n", encoding="ascii")
-    geodrop = [sys.executable, "-m", "geodrop", "--config", str(config)]
-    with namespaces("disk") as [netns]:
-
-        def once() -> None:
-            netns.run(*geodrop, "compile", "--policy", str(policy), "--database", str(database), "-o", str(ruleset))
-            netns.run(*geodrop, "load", str(ruleset), "--interface", "lo")
-
-        def flushed() -> float:
-            netns.run("nft", "flush", "ruleset")
-            return timed(once)
-
-        def imports() -> float:
-            modules = ("geodrop.cli.compile", "geodrop.compile.child", "geodrop.cli.load")
-            return timed(lambda: [netns.run(sys.executable, "-c", f"import {module}") for module in modules])
-
-        measured, waiting = alternately(ROUNDS, flushed, imports)
-    yield Row("disk_to_kernel_nft", median(measured), "s")
-    yield Row("disk_to_kernel_imports", median(waiting), "s")
+    yield against("nft_switch", "s", "all of such a load", *undisturbed([switches[1:], loads[1:]]))
 
 
 def load(ruleset: Ruleset) -> tuple[float, float]:

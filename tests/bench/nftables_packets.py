@@ -12,8 +12,8 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from tests.bench.generator import SOURCES, Generator, receiving
 from tests.bench.nft_text import denied_addresses, plain_sets, synthetic_map
-from tests.bench.report import against, alternately, median
-from tests.namespaces import End, Namespace, join, namespaces
+from tests.bench.report import against, alternately, compared, undisturbed
+from tests.support.namespaces import End, Namespace, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +26,14 @@ ROUNDS = 60
 PACKETS = 50_000
 INTERFACE = "server0"
 PORT = 443
-GROWTH = (100, 1_000, 10_000, 100_000)
+SMALLEST, *GROWTH = 100, 1_000, 10_000, 100_000
+ROWS = (
+    "nft_packet",
+    "nft_packet_v6",
+    "nft_packet_thin",
+    "nft_packet_thin_v6",
+    *(f"nft_packet_{count}" for count in GROWTH),
+)
 
 
 def rows(deny_list: Path) -> Iterator[Row]:
@@ -48,7 +55,7 @@ def rows(deny_list: Path) -> Iterator[Row]:
         # the kernel hands reception to another thread and the ring of the veth fills up.
         if dropped < 0.95 * ROUNDS * PACKETS:
             raise RuntimeError(f"{dropped} of {ROUNDS * PACKETS} packets were dropped")
-        yield against(name, median(mine), "ns", "plain interval set, same rules", median(baseline))
+        yield against(name, "ns", "plain interval set, same rules", *undisturbed([mine, baseline]))
 
 
 def thin_rows(before: Path, after: Path) -> Iterator[Row]:
@@ -67,23 +74,26 @@ def thin_rows(before: Path, after: Path) -> Iterator[Row]:
                         staged.switch(Scope((INTERFACE,)))
                     if engine.is_overlay() != (kept is not None):
                         raise RuntimeError("thin, or whole, where it should be the other")
-            mine, baseline = alternately(ROUNDS, send_quick, send_whole)
-        yield against(name, median(mine), "ns", "whole maps", median(baseline))
+            rounds = compared(ROUNDS, send_quick, send_whole)
+        yield against(name, "ns", "whole maps", *rounds)
 
 
 def growth_rows() -> Iterator[Row]:
     """`nft_packet_N`: a verdict map of N intervals, against the smallest one."""
-    smallest: float | None = None
-    for count in GROWTH:
-        rng = random.Random(count)
-        step = (1 << 30) // count
-        ranges = [(start, start + step // 2) for start in range(1 << 24, 1 << 30, step)]
-        sources = [IPv4Address(rng.randint(*rng.choice(ranges))) for _ in range(SOURCES)]
-        with path(sources) as (netns, send):
-            netns.nft(synthetic_map(ranges, INTERFACE, PORT))
-            value = median([send() for _ in range(ROUNDS)])
-        smallest = smallest or value
-        yield against(f"nft_packet_{count}", value, "ns", f"{GROWTH[0]} intervals", smallest)
+    with contextlib.ExitStack() as stack:
+        smallest, *larger = compared(ROUNDS, *(_grown(count, stack) for count in (SMALLEST, *GROWTH)))
+    for count, mine in zip(GROWTH, larger, strict=True):
+        yield against(f"nft_packet_{count}", "ns", f"{SMALLEST} intervals", mine, smallest)
+
+
+def _grown(count: int, stack: contextlib.ExitStack) -> Callable[[], float]:
+    """What sends packets to a map of so many intervals."""
+    rng = random.Random(count)
+    step = (1 << 30) // count
+    ranges = [(start, start + step // 2) for start in range(1 << 24, 1 << 30, step)]
+    netns, send = stack.enter_context(path([IPv4Address(rng.randint(*rng.choice(ranges))) for _ in range(SOURCES)]))
+    netns.nft(synthetic_map(ranges, INTERFACE, PORT))
+    return send
 
 
 @contextlib.contextmanager

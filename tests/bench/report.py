@@ -1,4 +1,4 @@
-"""What the bench prints and writes: a row for each figure, with the baseline measured beside it in the same run."""
+"""What the bench prints and writes: a row for each figure, held against a baseline measured in the same run."""
 
 from __future__ import annotations
 
@@ -11,10 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+ON_TOP_OF = "on top of "
+"""How a baseline begins that is a part of what is measured: the row is the rest, and also printed as a share of it."""
+
+LEAST = 0.1
+"""The least that a difference of two measurements counts as, in its unit: below lies noise, and maybe zero."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """One figure. `unit` is s, ns, MB or x; `ratio` above 1 means better than the baseline."""
+    """One figure. `unit` is s, ns or MB; `ratio` is `baseline_value` by `value`: above 1 is better than the baseline.
+
+    `spread` is the largest deviation among the rounds that count, as a share: of the ratio where there is one, of the
+    value where not. None: there was one round.
+    """
 
     name: str
     value: float
@@ -22,11 +32,26 @@ class Row:
     baseline: str | None = None
     baseline_value: float | None = None
     ratio: float | None = None
+    spread: float | None = None
 
 
-def against(name: str, value: float, unit: str, baseline: str, baseline_value: float) -> Row:
-    """A row of something that should be small, held against a baseline."""
-    return Row(name, value, unit, baseline, baseline_value, baseline_value / value)
+def alone(name: str, unit: str, values: Sequence[float]) -> Row:
+    """A row without a baseline."""
+    value = statistics.median(values)
+    return Row(name, value, unit, spread=_spread(values, value))
+
+
+def against(name: str, unit: str, baseline: str, mine: Sequence[float], theirs: Sequence[float]) -> Row:
+    """A row of something that should be small, and its baseline: what each took in the same rounds."""
+    value, baseline_value = statistics.median(mine), statistics.median(theirs)
+    ratio = baseline_value / value
+    ratios = [other / one for one, other in zip(mine, theirs, strict=True)]
+    return Row(name, value, unit, baseline, baseline_value, ratio, _spread(ratios, ratio))
+
+
+def beyond(values: Sequence[float], common: Sequence[float]) -> list[float]:
+    """What values have beyond something that is part of each, round by round."""
+    return [max(value - part, LEAST) for value, part in zip(values, common, strict=True)]
 
 
 def alternately(rounds: int, *measured: Callable[[], float]) -> list[list[float]]:
@@ -39,32 +64,48 @@ def alternately(rounds: int, *measured: Callable[[], float]) -> list[list[float]
 
 
 def undisturbed(results: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Of rounds that were measured side by side, the third in which all together took the least time.
+    """Of rounds that were measured side by side, the quietest third: where all together took the least.
 
-    For what takes nanoseconds: a neighbour on the same core slows a whole round down to half its speed. And for what
-    takes a millisecond: it takes the core away for longer than that.
+    A neighbour on the same core slows a whole round down to half its speed. What takes longer does not count for more:
+    each is taken by its own median.
     """
-    rounds = sorted(zip(*results, strict=True), key=sum)
+    usual = [statistics.median(values) for values in results]
+
+    def slowness(values: Sequence[float]) -> float:
+        return sum(value / middle for value, middle in zip(values, usual, strict=True))
+
+    rounds = sorted(zip(*results, strict=True), key=slowness)
     return [list(values) for values in zip(*rounds[: -(-len(rounds) // 3)], strict=True)]
 
 
-def median(values: Sequence[float]) -> float:
-    """The middle one."""
-    return statistics.median(values)
+def compared(rounds: int, *measured: Callable[[], float]) -> list[list[float]]:
+    """Measured alternately, and the quietest third of it."""
+    return undisturbed(alternately(rounds, *measured))
 
 
 def show(row: Row) -> None:
     """Print a row as soon as it is there."""
-    line = f"{row.name:<32}{_figure(row.value):>12} {row.unit:<4}"
-    if row.ratio is not None and row.baseline_value is not None:
-        line += f"{row.ratio:>8.2f}x  {row.baseline} {_figure(row.baseline_value)} {row.unit}"
-    print(line, flush=True)
+    print(line(row), flush=True)
+
+
+def line(row: Row) -> str:
+    """A row as it is printed: the figure, its ratio with the spread, and the baseline."""
+    said = f"{row.name:<32}{_figure(row.value):>10} {row.unit:<3}"
+    spread = "" if row.spread is None else f"±{row.spread:.0%}"
+    if row.baseline is None or row.ratio is None or row.baseline_value is None:
+        return f"{said}{'':>9} {spread}".rstrip()
+    of = f" ({row.value / row.baseline_value:.0%} of it)" if row.baseline.startswith(ON_TOP_OF) else ""
+    return f"{said}{row.ratio:>8.2f}x {spread:<6} {row.baseline} {_figure(row.baseline_value)} {row.unit}{of}"
 
 
 def write(rows: Sequence[Row], path: Path) -> None:
     """Write build/bench.json."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n", encoding="ascii")
+
+
+def _spread(values: Sequence[float], middle: float) -> float | None:
+    return max(abs(value / middle - 1) for value in values) if len(values) > 1 else None
 
 
 def _figure(value: float) -> str:

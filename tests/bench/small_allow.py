@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from functools import partial
@@ -15,16 +16,19 @@ from geodrop.nftables.netlink.connection import Connection
 from geodrop.ruleset.model import Ruleset
 from tests.bench.daemon import host
 from tests.bench.nftables_load import INTERFACE, load, timed
-from tests.bench.report import Row, against, alternately, median
-from tests.namespaces import namespaces, run
+from tests.bench.report import against, alternately, compared
+from tests.support.namespaces import namespaces, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from tests.namespaces import Namespace
+    from tests.bench.report import Row
+    from tests.support.namespaces import Namespace
 
-ROUNDS = 5
-GAPS = 3
+ROUNDS = 7
+FORM_ROUNDS = 3
+GAPS = 5
+DENY_LIST = "the deny list of ten countries"
 PATIENCE = 60.0
 
 POLICY = """
@@ -46,6 +50,13 @@ FORMS = {
 }
 """Policies by the name of their row, `nft_load_...`."""
 
+ROWS = (
+    "nft_load_small_allow",
+    "nft_kernel_small_allow",
+    *(f"nft_load_{name}" for name in FORMS),
+    "nft_gap_small_allow",
+)
+
 
 def rows(deny_list: Path, compiled: Callable[[Path], Path], database: Path, folder: Path) -> Iterator[Row]:
     """`nft_load_small_allow` and its memory beside those of the deny list, one load of every other form, the gap.
@@ -56,22 +67,22 @@ def rows(deny_list: Path, compiled: Callable[[Path], Path], database: Path, fold
     small = POLICY.format(ONLY.format("DE"))
     allow_list = compiled(_written(folder, "allow_de", small))
     with namespaces("small") as [netns], netns.entered():
-        ours, theirs = alternately(ROUNDS, partial(_load, netns, allow_list), partial(_load, netns, deny_list))
-        yield against("nft_load_small_allow", median(ours), "s", "the deny list of ten countries", median(theirs))
-        ours, theirs = alternately(ROUNDS, partial(_memory, netns, allow_list), partial(_memory, netns, deny_list))
-        yield against("nft_kernel_small_allow", median(ours), "MB", "the deny list of ten countries", median(theirs))
+        loads = compared(ROUNDS, partial(_load, netns, allow_list), partial(_load, netns, deny_list))
+        yield against("nft_load_small_allow", "s", DENY_LIST, *loads)
+        memories = alternately(ROUNDS, partial(_memory, netns, allow_list), partial(_memory, netns, deny_list))
+        yield against("nft_kernel_small_allow", "MB", DENY_LIST, *memories)
         for name, body in FORMS.items():
             text = POLICY.format(body)
             if name == "catch_all":
                 text = text.replace("    match: {ports: {tcp: [443]}}\n", "")
             ruleset = compiled(_written(folder, name, text))
-            ours, theirs = alternately(1, partial(_load, netns, ruleset), partial(_load, netns, deny_list))
-            yield against(f"nft_load_{name}", ours[0], "s", "the deny list of ten countries", theirs[0])
-        _, kernel = zip(*(_kernel(netns, allow_list) for _ in range(ROUNDS)), strict=True)
+            loads = compared(FORM_ROUNDS, partial(_load, netns, ruleset), partial(_load, netns, deny_list))
+            yield against(f"nft_load_{name}", "s", DENY_LIST, *loads)
     (folder / "gap").mkdir()
-    with host(folder / "gap", "nftables", database, small):
-        gaps = [_gap(repaired) for repaired in range(1, GAPS + 1)]
-    yield against("nft_gap_small_allow", median(gaps), "s", "the kernel's own time for that load", median(kernel))
+    repaired = itertools.count(1)
+    with namespaces("kernel") as [netns], host(folder / "gap", "nftables", database, small):
+        gaps = compared(GAPS, lambda: _gap(next(repaired)), partial(_kernel, netns, allow_list))
+    yield against("nft_gap_small_allow", "s", "the kernel's own time for that load", *gaps)
 
 
 def _written(folder: Path, name: str, text: str) -> Path:
@@ -86,9 +97,10 @@ def _load(netns: Namespace, ruleset: Path) -> float:
     return timed(lambda: NftablesEngine().apply(Ruleset.open(ruleset), 1, [INTERFACE]))
 
 
-def _kernel(netns: Namespace, ruleset: Path) -> tuple[float, float]:
+def _kernel(netns: Namespace, ruleset: Path) -> float:
     netns.run("nft", "flush", "ruleset")
-    return load(Ruleset.open(ruleset))
+    with netns.entered():
+        return load(Ruleset.open(ruleset))[1]
 
 
 def _memory(netns: Namespace, ruleset: Path) -> float:

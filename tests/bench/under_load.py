@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from geodrop.control.client import ask
 from tests.bench.daemon import host
-from tests.bench.report import Row, against, median
+from tests.bench.report import against
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.bench.report import Row
+
 LOADS = 3
+ROWS = ("nft_status_under_load",)
 ASKED_EVERY = 0.02
 """Seconds from an answer to the next question."""
 
@@ -47,7 +51,7 @@ def rows(database: Path, folder: Path) -> Iterator[Row]:
         loading.join()
     if len(loads) < LOADS:
         raise RuntimeError("a load has failed")
-    yield against("nft_status_under_load", max(waits), "s", "a load meanwhile", median(loads))
+    yield against("nft_status_under_load", "s", "a load meanwhile", [max(waits)], [statistics.median(loads)])
 
 
 def _load(edited: Path, loads: list[float]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import socket
+import statistics
 import struct
 import subprocess
 import sys
@@ -19,22 +21,44 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from geodrop.xdp import layout as lay
 from geodrop.xdp import links
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
-from tests.bench.report import Row, against, alternately, median, undisturbed
-from tests.bpffs import own_mounts, own_pins
-from tests.namespaces import End, join, namespaces
+from tests.bench.report import ON_TOP_OF, against, alone, beyond, compared, undisturbed
+from tests.support.bpffs import own_mounts, own_pins
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from tests.bench.report import Row
+
 ROUNDS = 33
 PORT = 443
 FLIPS = 21
+PUBLISHES = 9
 LIVE_FRAMES = 50_000
 LIVE_ROUNDS = 24
+BEYOND = "beyond a bare drop"
+
+OF_A_FAMILY = (
+    "xdp_lookup_v{}",
+    "xdp_lookup_v{}_intervals",
+    "xdp_packet_v{}",
+    "xdp_accept_v{}_elsewhere",
+    "xdp_accept_v{}",
+    "xdp_drop_v{}",
+    "xdp_vs_nft_v{}",
+    "xdp_vs_lpm_v{}",
+)
+ROWS = (
+    *(name.format(family) for name in OF_A_FAMILY for family in (4, 6)),
+    "xdp_publish",
+    "xdp_flip",
+    "xdp_memory",
+    "xdp_load_memory",
+)
 
 # The command in a process of its own, since a process never forgets its peak, nor that of the one it comes from; prints
 # VmHWM in kB.
@@ -59,7 +83,8 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
         tables = programs.tables_map(rulesets[0])
         bench = programs.Bench(Path(folder), tables)
         every = {family: programs.intervals(rulesets[0], family, denied=False) for family in (4, 6)}
-        bench.fill_tries(every)
+        bench.prepare_tries(every)
+        bench.fill_tries()
         with contextlib.closing(bench), host.entered():
             engine = XdpEngine(pins=pins)
             engine.apply(rulesets[0], 1, ["eth0"])
@@ -78,7 +103,7 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
             os.close(program)
             engine.remove()
             yield from _live_rows(bench, rulesets[0], ends, engine)
-            yield from _change_rows(engine, rulesets, files)
+            yield from _change_rows(bench, engine, files)
         os.close(tables)
 
 
@@ -88,8 +113,8 @@ def _lookup_rows(bench: programs.Bench, ruleset: Ruleset, family: int) -> Iterat
     for suffix, by_size in (("", True), ("_intervals", False)):
         bench.use(family, programs.sample(denied, by_size=by_size))
         loops = [bench.loop(name) for name in (f"nothing{family}", f"tables{family}", f"trie{family}")]
-        nothing, ours, trie = map(median, undisturbed(alternately(ROUNDS, *loops)))
-        yield against(f"xdp_lookup_v{family}{suffix}", ours - nothing, "ns", "LPM trie", trie - nothing)
+        nothing, ours, trie = compared(ROUNDS, *loops)
+        yield against(f"xdp_lookup_v{family}{suffix}", "ns", "LPM trie", beyond(ours, nothing), beyond(trie, nothing))
 
 
 def _random(ruleset: Ruleset, family: int, *, denied: bool) -> list[int]:
@@ -103,52 +128,54 @@ def _random(ruleset: Ruleset, family: int, *, denied: bool) -> list[int]:
 
 
 def _packet_row(bench: programs.Bench, name: str, addresses: list[int], family: int, program: int) -> Row:
-    """What a packet costs beyond one that is parsed and dropped."""
+    """What a packet costs beyond a bare drop."""
     bench.use(family, addresses)
-    some = (bench.program("parse_drop"), program, bench.program("trie_drop"))
-    measured = alternately(ROUNDS, *(bench.packet(one, family, _frame(family)) for one in some))
-    parse, ours, trie = map(median, undisturbed(measured))
-    return against(name, ours - parse, "ns", "LPM trie", trie - parse)
+    some = (bench.program("bare_drop"), program, bench.program("trie_drop"))
+    bare, ours, trie = compared(ROUNDS, *(bench.packet(one, family, _frame(family)) for one in some))
+    return against(name, "ns", f"LPM tries {BEYOND}", beyond(ours, bare), beyond(trie, bare))
 
 
 def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:
-    """Frames through a veth: packets a second, given as nanoseconds a packet."""
+    """Frames through a veth: nanoseconds that a packet costs beyond one that is dropped unseen."""
     engine.apply(ruleset, 3, ["eth0"])
-    ours = libbpf.get(str(engine.pins.sets()[0] / "geodrop"))
+    program = libbpf.get(str(engine.pins.sets()[0] / "geodrop"))
     for index in engine.pins.link_indexes():
         links.detach(engine.pins, index)
     # Only frames that an XDP program passes on come to nft, so its rules can stay for all.
     nft = NftablesEngine()
     nft.apply(ruleset, 1, ["eth0"])
-    attached = [ours, *map(bench.program, ("bare_drop", "trie_drop", "pass_all"))]
+    attached = [program, *map(bench.program, ("bare_drop", "trie_drop", "pass_all"))]
     for family in (4, 6):
         denied = _random(ruleset, family, denied=True)
         addresses = [ip_address(one) if family == 4 else ip_address(one.to_bytes(16, "big")) for one in denied]
         with contextlib.closing(Generator(*ends, addresses, PORT)) as generator, on_one_cpu():
-            sent = alternately(LIVE_ROUNDS, *(_sent(generator, program) for program in attached))
-        mine, bare, trie, through_nft = map(median, undisturbed(sent))
-        yield against(f"xdp_drop_v{family}", mine, "ns", "bare XDP_DROP", bare)
-        suffix = "" if family == 4 else "_v6"
-        yield against(f"xdp_vs_nft{suffix}", mine, "ns", "nftables engine", through_nft)
-        yield against(f"xdp_vs_lpm{suffix}", mine, "ns", "LPM tries", trie)
+            ours, bare, *others = compared(LIVE_ROUNDS, *(_sent(generator, program) for program in attached))
+        mine, trie, through_nft = (beyond(one, bare) for one in (ours, *others))
+        yield against(f"xdp_drop_v{family}", "ns", f"{ON_TOP_OF}a bare drop", mine, bare)
+        yield against(f"xdp_vs_nft_v{family}", "ns", f"nftables engine {BEYOND}", mine, through_nft)
+        yield against(f"xdp_vs_lpm_v{family}", "ns", f"LPM tries {BEYOND}", mine, trie)
     nft.remove()
-    os.close(ours)
+    os.close(program)
     engine.remove()
 
 
-def _change_rows(engine: XdpEngine, rulesets: Sequence[Ruleset], files: Sequence[Path]) -> Iterator[Row]:
-    engine.apply(rulesets[0], 4, ["eth0"])
+def _change_rows(bench: programs.Bench, engine: XdpEngine, files: Sequence[Path]) -> Iterator[Row]:
+    engine.apply(Ruleset.open(files[0]), 4, ["eth0"])
     flip = []
     for number in range(FLIPS):
         file = files[(number + 1) % 2]
         report = engine.apply(Ruleset.open(file), engine.observe().generation + 1, ["eth0"])
         flip.append(report.seconds["fill"] + report.seconds["switch"])
-    yield Row("xdp_publish", median([published(engine, files[number % 2], "eth0") for number in range(7)]), "s")
-    yield Row("xdp_flip", median(undisturbed([flip])[0]), "s")
+    [flip] = undisturbed([flip])
+    numbers = itertools.count()
+    publish, tries = compared(PUBLISHES, lambda: published(engine, files[next(numbers) % 2], "eth0"), bench.fill_tries)
+    yield against("xdp_publish", "s", "the same prefixes into LPM tries, by batch", publish, tries)
+    # Apart from publishing, since what that frees is given back while the next change goes on.
+    yield against("xdp_flip", "s", "all of xdp_publish", flip, [statistics.median(publish)] * len(flip))
     with ProgramSet.open(engine.pins.sets()[0]) as active:
-        yield Row("xdp_memory", active.sizes.memory(libbpf.possible_cpus()) / 1e6, "MB")
+        yield alone("xdp_memory", "MB", [active.sizes.memory(libbpf.possible_cpus()) / 1e6])
     engine.remove()
-    yield Row("xdp_load_memory", memory_of_load(files[0]), "MB")
+    yield alone("xdp_load_memory", "MB", [memory_of_load(files[0])])
 
 
 def published(engine: XdpEngine, file: Path, interface: str) -> float:

@@ -1,4 +1,4 @@
-"""The programs of bpf/bench.bpf.c, built and loaded, with addresses and tries filled."""
+"""The programs of tests/bench/bpf/bench.bpf.c, built and loaded, with addresses and tries filled."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import platform
 import random
 import struct
 import subprocess
-from ctypes import byref, c_uint32
+import time
+from ctypes import byref, c_int, c_uint32, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,12 @@ HERE = Path(__file__).parent
 ADDRESSES = 1 << 16
 LOOKUPS = 16
 REPEAT = 1 << 16
+SIGNATURES = {
+    "bpf_map_update_batch": (c_int, c_void_p, c_void_p, c_void_p, c_void_p),
+    "bpf_map__fd": (c_void_p,),
+    "bpf_map__set_inner_map_fd": (c_void_p, c_int),
+}
+"""Arguments of functions of libbpf that only the bench calls (bpf/bpf.h, bpf/libbpf.h); each gives back an int."""
 
 Interval = tuple[int, int, int]
 """First and last address, and zone."""
@@ -39,6 +46,8 @@ class Bench:
         command = ["clang", "-O2", "-g", "-target", "bpf", f"-I{include}", f"-I{HERE.parents[1] / 'bpf'}"]
         subprocess.run([*command, "-c", str(HERE / "bpf" / "bench.bpf.c"), "-o", str(built)], check=True)
         library = libbpf.library()
+        for name, arguments in SIGNATURES.items():
+            getattr(library, name).argtypes = arguments
         self._object = library.bpf_object__open_file(os.fsencode(built), None)
         for name in ("tables", "policies"):
             libbpf.call("bpf_map__set_inner_map_fd", self._found("map", name), tables)
@@ -46,6 +55,7 @@ class Bench:
             libbpf.call("bpf_program__set_flags", self._found("program", name), libbpf.HAS_FRAGS)
         libbpf.call("bpf_object__load", self._object)
         libbpf.write_element(self.map("tables"), 0, tables.to_bytes(4, "little"))
+        self._prefixes: dict[str, tuple[bytes, bytes, int]] = {}
         self._memory = libbpf.map_memory(self.map("addresses"), ADDRESSES * 16)
         self._progress = libbpf.map_memory(self.map("progress"), 4096)
 
@@ -90,8 +100,9 @@ class Bench:
 
         return measure
 
-    def fill_tries(self, intervals: dict[int, list[Interval]]) -> None:
-        """The same prefixes as the tables have intervals."""
+    def prepare_tries(self, intervals: dict[int, list[Interval]]) -> None:
+        """Have the same prefixes as the tables have intervals."""
+        self._prefixes.clear()
         for family, some in intervals.items():
             keys, values, count = bytearray(), bytearray(), 0
             for first, last, zone in some:
@@ -99,10 +110,15 @@ class Bench:
                     keys += struct.pack("=I", length) + address.to_bytes(4 if family == 4 else 16, "big")
                     values += struct.pack("=I", zone + 1)
                     count += 1
-            given, worth, done = bytes(keys), bytes(values), c_uint32(count)
-            update = libbpf.library().bpf_map_update_batch
-            if update(self.map(f"trie{family}"), given, worth, byref(done), None):
+            self._prefixes[f"trie{family}"] = bytes(keys), bytes(values), count
+
+    def fill_tries(self) -> float:
+        """Put what was prepared into the tries; the seconds that the kernel took."""
+        before = time.perf_counter()
+        for name, (keys, values, count) in self._prefixes.items():
+            if libbpf.library().bpf_map_update_batch(self.map(name), keys, values, byref(c_uint32(count)), None):
                 raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return time.perf_counter() - before
 
     def _found(self, kind: str, name: str) -> int:
         return int(getattr(libbpf.library(), f"bpf_object__find_{kind}_by_name")(self._object, name.encode()))

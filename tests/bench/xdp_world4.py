@@ -10,19 +10,26 @@ from typing import TYPE_CHECKING
 
 from geodrop.linux import libbpf
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
-from tests.bench.report import Row, against, alternately, median, undisturbed
+from tests.bench.report import against, beyond, compared
 from tests.bench.xdp import ROUNDS, on_one_cpu, published
-from tests.bpffs import own_pins
-from tests.namespaces import namespaces
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from tests.bench.report import Row
+
 TIMES = 4
-LOADS = 5
+LOADS = 9
+ROWS = (
+    *(f"xdp_world4_lookup_v{family}{suffix}" for family in (4, 6) for suffix in ("", "_intervals")),
+    "xdp_world4_load",
+    "xdp_world4_memory",
+)
 BASELINE = "one world"
 
 
@@ -45,10 +52,9 @@ def rows(world: Path, grown: Path) -> Iterator[Row]:
         def load(number: int) -> Callable[[], float]:
             return lambda: published(engines[number], files[number], f"eth{number}")
 
-        one, four = map(median, alternately(LOADS, load(0), load(1)))
-        yield against("xdp_world4_load", four, "s", BASELINE, one)
-        one, four = map(_memory, engines)
-        yield against("xdp_world4_memory", four, "MB", BASELINE, one)
+        one, four = compared(LOADS, load(0), load(1))
+        yield against("xdp_world4_load", "s", BASELINE, four, one)
+        yield against("xdp_world4_memory", "MB", BASELINE, [_memory(engines[1])], [_memory(engines[0])])
 
 
 def _lookup_rows(rulesets: list[Ruleset]) -> Iterator[Row]:
@@ -67,9 +73,9 @@ def _lookup_rows(rulesets: list[Ruleset]) -> Iterator[Row]:
                     denied = programs.intervals(ruleset, family, denied=True)
                     bench.use(family, programs.sample(denied, by_size=by_size))
                     loops.append(bench.loop(f"tables{family}"))
-                nothing, one, four = map(median, undisturbed(alternately(ROUNDS, *loops)))
+                nothing, one, four = compared(ROUNDS, *loops)
                 name = f"xdp_world4_lookup_v{family}{suffix}"
-                yield against(name, four - nothing, "ns", BASELINE, one - nothing)
+                yield against(name, "ns", BASELINE, beyond(four, nothing), beyond(one, nothing))
 
 
 def _memory(engine: XdpEngine) -> float:

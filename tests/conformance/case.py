@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tests.databases import city, country
 from tests.oracle.packet import Packet
+from tests.support.databases import city, country
 
 VERSION = "version: 1\n"
 ACCEPT, DROP = "accept", "drop"

@@ -9,27 +9,27 @@ import pytest
 
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.xdp.bcc_loader import BccLoader
-from geodrop.xdp.engine import XdpEngine
-from tests.bcc import require_bcc
-from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
 from tests.conformance.joined import JoinedEngine, JoinedExportedEngine, JoinedSavedEngine
 from tests.conformance.saved import SavedEngine
 from tests.conformance.thin import ThinEngine
 from tests.conformance.wire import Wire, make_wire
-from tests.databases import write_database
-from tests.namespaces import require
+from tests.support.bcc import require_bcc
+from tests.support.bpffs import own_pins
+from tests.support.databases import write_database
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from geodrop.engine.api import Engine
     from geodrop.xdp.pins import Pins
     from tests.oracle.ladder import Database
+    from tests.support.engines import ApplyingEngine
 
-ENGINES: dict[str, Callable[[Pins], Engine]] = {
+ENGINES: dict[str, Callable[[Pins], ApplyingEngine]] = {
     "exported": lambda _: ExportedEngine(),
     "exported-joined": lambda _: JoinedExportedEngine(),
     "nftables": lambda _: NftablesEngine(),
@@ -59,7 +59,7 @@ def wire() -> Iterator[Wire]:
 
 
 @pytest.fixture(scope="package", params=sorted(ENGINES))
-def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[Engine]:
+def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[ApplyingEngine]:
     """One engine after the other, in the judged host, removed afterwards."""
     if request.param == "xdp-bcc":
         require_bcc()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from geodrop.engine.api import ApplyReport, Interface, Observed, Total
 from geodrop.nftables import names
 from geodrop.nftables.export import TABLE, nft
-from tests.namespaces import run
+from tests.support.namespaces import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ExportedEngine:
-    """As much of dataplane.engine.Engine as stock nft offers, in the network namespace of the calling thread."""
+    """As much of engine.api.Engine as stock nft offers, in the network namespace of the calling thread."""
 
     name = "exported"
 

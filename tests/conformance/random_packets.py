@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.conformance.case import ASIA, CN, GRE, NOBODY, RU, SPECIAL, UA, UA_43, US, VERSION, service
-from tests.namespaces import ETH_P_8021AD, ETH_P_8021Q
 from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, ICMP, ICMPV6, ROUTING, TCP, UDP, Packet
+from tests.support.namespaces import ETH_P_8021AD, ETH_P_8021Q
 
 if TYPE_CHECKING:
     import random

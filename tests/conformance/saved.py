@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.nftables import names
 from geodrop.nftables.engine import NftablesEngine
-from tests.namespaces import run
+from tests.support.namespaces import run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database as GeoDatabase
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
@@ -24,14 +23,15 @@ from tests.conformance.service_cases import REJECT
 from tests.conformance.wire import JUDGED
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import AUTHENTICATION, Judgement, judge, read, totals
+from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from geodrop.engine.api import Engine
     from tests.conformance.wire import Wire
     from tests.oracle.ladder import Database
     from tests.oracle.packet import Packet
+    from tests.support.engines import ApplyingEngine
 
     Totals = dict[tuple[str, str, str | None, str], tuple[int, int]]
 
@@ -45,7 +45,7 @@ RANDOM_PACKETS = 3000
 _generations = itertools.count(1)
 
 
-def load(engine: Engine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
+def load(engine: ApplyingEngine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
     """Compile a policy and put it in force on the judged interface."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     with as_compiled_for(engine):
@@ -56,7 +56,7 @@ def load(engine: Engine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
     return ruleset
 
 
-def counted(engine: Engine, wire: Wire) -> Totals:
+def counted(engine: ApplyingEngine, wire: Wire) -> Totals:
     """All counters that are not zero, in the oracle's form."""
     with wire.host.entered():
         counts = engine.counters()
@@ -78,7 +78,7 @@ def difference(before: Totals, after: Totals) -> Totals:
     return grown
 
 
-def expected(engine: Engine, oracle: Oracle, packet: Packet) -> Judgement:
+def expected(engine: ApplyingEngine, oracle: Oracle, packet: Packet) -> Judgement:
     """What becomes of a packet, and what is counted: where a drop ends its way, nothing by services that come later.
 
     Those on trial are first, and what an authentication header is judged for comes before what it protects.
@@ -100,7 +100,7 @@ def expected(engine: Engine, oracle: Oracle, packet: Packet) -> Judgement:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_conformance(case: Case, engine: Engine, wire: Wire, world: Database, world_file: Path) -> None:
+def test_conformance(case: Case, engine: ApplyingEngine, wire: Wire, world: Database, world_file: Path) -> None:
     """What is accepted arrives, and is forwarded if it is for elsewhere; what is dropped never does; all is counted."""
     if case in REJECT and engine.name not in REJECTING:
         pytest.skip(f"{engine.name} does not reject; a load of such a ruleset is refused (test_load)")
@@ -133,7 +133,7 @@ def let_through_together(counts: Totals) -> Totals:
 
 
 @pytest.mark.parametrize("name", POLICIES)
-def test_random_packets(name: str, engine: Engine, wire: Wire, world: Database, world_file: Path) -> None:
+def test_random_packets(name: str, engine: ApplyingEngine, wire: Wire, world: Database, world_file: Path) -> None:
     """Thousands of packets of every shape, each judged as the oracle judges it, and all of them counted."""
     load(engine, wire, POLICIES[name], world_file)
     oracle = Oracle(POLICIES[name], [world], datetime.now(UTC))
@@ -151,7 +151,7 @@ def test_random_packets(name: str, engine: Engine, wire: Wire, world: Database, 
     assert let_through_together(difference(before, counted(engine, wire))) == let_through_together(counts)
 
 
-def test_a_date_arrives_with_nobody_running(engine: Engine, wire: Wire, world_file: Path) -> None:
+def test_a_date_arrives_with_nobody_running(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:
     """`starts` takes effect by the kernel's clock: the same loaded policy only counts at first, and drops later."""
     starts = int(time.time()) + 3
     stamp = datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -165,7 +165,7 @@ def test_a_date_arrives_with_nobody_running(engine: Engine, wire: Wire, world_fi
     assert arrived == [False, False, True, True]
 
 
-def test_a_pause_ends_with_nobody_running(engine: Engine, wire: Wire, world_file: Path) -> None:
+def test_a_pause_ends_with_nobody_running(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:
     """Paused, all arrives and is counted as it would be; by the kernel's clock it is dropped again, or by a resume."""
     ruleset = load(engine, wire, VERSION + "services:\n" + service(DENY_CN), world_file)
     packets = [*both(CN, "drop"), *both(US, "accept")]
@@ -188,7 +188,7 @@ def test_a_pause_ends_with_nobody_running(engine: Engine, wire: Wire, world_file
     assert arrived == [False, False, True, True]
 
 
-def test_other_tables_stay_as_they_were(engine: Engine, wire: Wire, world_file: Path) -> None:
+def test_other_tables_stay_as_they_were(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:
     """The observer's table, handles and all, is the same after a load and a removal."""
 
     def others() -> str:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.cases import CASES
 from tests.conformance.wire import make_wire
-from tests.namespaces import require
+from tests.support.namespaces import require
 
 pytestmark = pytest.mark.root
 

@@ -20,8 +20,8 @@ from tests.conformance.case import (
     service,
 )
 from tests.conformance.unreadable_cases import CUT, DENY_US
-from tests.namespaces import ETH_P_8021AD, ETH_P_8021Q
 from tests.oracle.packet import DESTINATION, HOP_BY_HOP, ICMP, ICMPV6, ROUTING, UDP
+from tests.support.namespaces import ETH_P_8021AD, ETH_P_8021Q
 
 AUTHENTICATED = [
     Case(

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.conformance.frames import encode
-from tests.namespaces import End, Namespace, PacketSender, join, namespaces
 from tests.oracle.packet import LOCAL
+from tests.support.namespaces import End, Namespace, PacketSender, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.emulated import is_emulated
-from tests.namespaces import Namespace, namespaces, require
+from tests.support.emulated import is_emulated
+from tests.support.namespaces import Namespace, namespaces, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.state.lock import exclusive
-from tests.cli import Done, Geodrop
-from tests.databases import country, write_database
-from tests.namespaces import namespaces, require
+from tests.support.cli import Done, Geodrop
+from tests.support.databases import country, write_database
+from tests.support.namespaces import namespaces, require
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

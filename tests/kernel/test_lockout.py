@@ -29,11 +29,11 @@ from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.lock import exclusive
 from geodrop.state.store import FOREVER, Store
-from tests.cli import Geodrop
-from tests.databases import country, write_database
-from tests.namespaces import End, join, namespaces, require
 from tests.oracle.packet import LOCAL
-from tests.traffic import Traffic
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
+from tests.support.namespaces import End, join, namespaces, require
+from tests.support.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

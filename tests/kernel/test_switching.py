@@ -17,7 +17,6 @@ from unittest import mock
 import pytest
 
 from geodrop.cli.main import main
-from geodrop.compile.build import compile_ruleset
 from geodrop.config import load_config
 from geodrop.data import bundled_database
 from geodrop.engine.api import Scope
@@ -27,11 +26,12 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.operations.load import load
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.cli import Geodrop
-from tests.databases import country, write_database
-from tests.namespaces import End, join, namespaces, require
 from tests.oracle.packet import LOCAL
-from tests.traffic import Tally, Traffic
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
+from tests.support.namespaces import End, join, namespaces, require
+from tests.support.traffic import Tally, Traffic
+from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import strategies as st
 
-from tests.databases import city, country
 from tests.oracle import world
+from tests.support.databases import city, country
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

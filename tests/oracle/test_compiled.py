@@ -13,14 +13,14 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from geodrop.compile import nftables
-from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.model import NO_CLASS, Embedding, Ruleset
-from tests.databases import write_database
 from tests.oracle.ladder import Oracle
 from tests.oracle.strategies import Case, cases
+from tests.support.databases import write_database
+from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ from pathlib import Path
 import maxminddb
 import pytest
 
-from tests.databases import city, country, write_database
 from tests.oracle.ladder import Answer, Oracle, Region, region_of
+from tests.support.databases import city, country, write_database
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -6,7 +6,7 @@ import re
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.namespaces import run
+from tests.support.namespaces import run
 from tests.system.machine import REPOSITORY
 
 if TYPE_CHECKING:

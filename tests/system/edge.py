@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.namespaces import End, Namespace, require, run
+from tests.support.namespaces import End, Namespace, require, run
 from tests.system.machine import REPOSITORY, Machine, image, machine
 from tests.system.probes import Probes
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.namespaces import Namespace, run
+from tests.support.namespaces import Namespace, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

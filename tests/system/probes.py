@@ -16,12 +16,12 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Self
 
 from tests.conformance.frames import checksum
-from tests.namespaces import PacketSender
+from tests.support.namespaces import PacketSender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 PORT = 443
 PORTS = (443, 8443)

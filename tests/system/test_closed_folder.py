@@ -15,8 +15,8 @@ import pytest
 
 from geodrop.data import bundled_database
 from geodrop.errors import DataError, PolicyError
-from tests.namespaces import require
-from tests.users import as_user
+from tests.support.namespaces import require
+from tests.support.users import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable

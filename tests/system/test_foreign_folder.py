@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import country, write_database
-from tests.namespaces import require
+from tests.support.databases import country, write_database
+from tests.support.namespaces import require
 
 GEODROP = str(Path(sys.executable).with_name("geodrop"))
 POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop import __version__
-from tests.namespaces import run
+from tests.support.namespaces import run
 from tests.system.checkout import checkout, commands
 from tests.system.edge import ALLOWED, DENIED, SWITCHED, require_machines, unconfigured
 from tests.system.machine import REPOSITORY, base, copy, image, locked

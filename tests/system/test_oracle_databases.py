@@ -13,10 +13,10 @@ import maxminddb
 import pytest
 
 from geodrop.data import bundled_database
-from tests.cli import Geodrop
-from tests.databases import REAL, real_database
 from tests.oracle.addresses import sample
 from tests.oracle.ladder import Oracle
+from tests.support.cli import Geodrop
+from tests.support.databases import REAL, real_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

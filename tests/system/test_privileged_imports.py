@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import TIMEOUT, Geodrop
-from tests.databases import country, write_database
-from tests.namespaces import namespaces, require
+from tests.support.cli import TIMEOUT, Geodrop
+from tests.support.databases import country, write_database
+from tests.support.namespaces import namespaces, require
 from tests.test_architecture import PRIVILEGED, UNTRUSTED_INPUT
 
 if TYPE_CHECKING:

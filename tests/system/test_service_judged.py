@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.namespaces import End, run
+from tests.support.namespaces import End, run
 from tests.system.edge import AGENT, ALLOWED, DENIED, LOCAL, POLICY, SOME, SWITCHED
 from tests.system.probes import Probes
 

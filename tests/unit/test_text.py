@@ -86,6 +86,7 @@ ENTRY = {
     "generation": 7,
     "digest": "ab",
     "uid": 0,
+    "sudo_user": None,
     "seconds": 1.0,
     "target": None,
     "paused_until": None,

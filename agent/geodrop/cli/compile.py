@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from geodrop import messages
 from geodrop.compile import sandbox
 from geodrop.errors import DataError
-from geodrop.ruleset.model import Ruleset
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
     import argparse
+
+    from geodrop.ruleset.model import Ruleset
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         raise DataError(f"{output.parent}: {error.strerror}", "name a folder that can be written") from error
     try:
-        code = sandbox.run(sandbox.Job("compile", args.policy, args.database, descriptor))
+        job = sandbox.Job("compile", args.policy, args.database, descriptor)
+        code = sandbox.run(job, meanwhile=_rulesets)
         if code != 0:
             return code
         # mkstemp is cautious (0600); a ruleset is no secret: give it the mode any new file would get.
@@ -46,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         os.umask(mask)
         os.fchmod(descriptor, 0o666 & ~mask)
         os.fsync(descriptor)
-        ruleset = Ruleset.open(name)
+        ruleset = _rulesets().open(name)
         size = os.fstat(descriptor).st_size
         os.replace(name, output)
     finally:
@@ -54,6 +56,13 @@ def run(args: argparse.Namespace) -> int:
         Path(name).unlink(missing_ok=True)
     messages.say(describe(args.output, ruleset, size))
     return 0
+
+
+def _rulesets() -> type[Ruleset]:
+    """Imported while the child starts, since it is needed only once the child has written a ruleset."""
+    from geodrop.ruleset.model import Ruleset  # noqa: PLC0415
+
+    return Ruleset
 
 
 def describe(name: str, ruleset: Ruleset, size: int) -> str:

@@ -62,6 +62,7 @@ def describe(one: dict[str, Any]) -> str:
         _end_of_pause(one) if not failed else "",
         one["change"] or "",
         one["why"] or "",
+        f"asked for by {one['sudo_user']} (sudo)" if one["sudo_user"] else "",
         f"in force until {one['until']}" if one["until"] else "",
     ]
     line = (

@@ -13,7 +13,6 @@ from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
 from geodrop.document.problems import Problem
 from geodrop.errors import DataError, PolicyError
-from geodrop.geo.world import regions
 from geodrop.policy.ladder import build_ladder
 from geodrop.policy.model import LineKind
 from geodrop.ruleset import schema
@@ -23,7 +22,7 @@ from geodrop.ruleset.model import SMALLER, Input, Meta, Ruleset, ServiceSpec, Ta
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from geodrop.compile.rows import Rows
     from geodrop.compile.zones import Zones
@@ -37,16 +36,11 @@ CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
 """The sections that say how the address space is cut up."""
 
 
-def compile_ruleset(policy: Policy, databases: Sequence[Database], inputs: Iterable[Input] = ()) -> bytes:
-    """Compile. `inputs` are the policy and list files, for the record; the databases add themselves.
+def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
+    """Compile. `inputs` are the policy, lists and databases, for the record.
 
     Raises PolicyError for what only shows with the databases at hand, and for limits that are passed.
     """
-    return build(policy, regions(databases, policy.corrections), [*inputs, *map(identity, databases)])
-
-
-def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
-    """The same from a region map, for a caller that needs the map too."""
     return write(*assemble(policy, region_map, inputs))
 
 

@@ -72,7 +72,7 @@ class Answer(NamedTuple):
     """What a child answers: the exit code of the verb, what it said for people, and what it found.
 
     `text` is empty where the child had streams of the caller's to say it on. `change` is as
-    `compile.change.Change.as_json`, None where nothing was compared.
+    `compile.change.RulesetDiff.as_json`, None where nothing was compared.
     """
 
     exit: int
@@ -96,12 +96,19 @@ class Identity(NamedTuple):
         return cls(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
-def run(job: Job, timeout: float | None = TIMEOUT, *, reads: bool = False) -> int:
+def run(
+    job: Job,
+    timeout: float | None = TIMEOUT,
+    *,
+    reads: bool = False,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> int:
     """Do a job in a child whose streams are relayed to ours (its input if it `reads`); returns its exit code.
 
-    Raises as `Child.run`.
+    `meanwhile` is called while the child starts, which takes a quarter of a second. Raises as `Child.run`.
     """
     with Relay(reads=reads) as relay, Child.start() as child:
+        meanwhile()
         return child.run(job, relay.streams, timeout, asked=relay.hand_over).exit
 
 

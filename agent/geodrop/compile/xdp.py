@@ -197,15 +197,18 @@ class _Builder:
         after = slot[between] + 1
         after_block = block[between]
         fits = after >> (slot_bits + bits)[after_block] == 0
-        runs = distinct(
+        # All three are sorted, and a stable sort in numpy merges what is sorted.
+        runs = np.sort(
             np.concatenate(
                 [
                     line_block << 32 | line_number << slot_bits[line_block],
                     block << 32 | slot,
                     (after_block << 32 | after)[fits],
                 ]
-            )
+            ),
+            kind="stable",
         )
+        runs = runs[changes(runs)]
         run_block, run_slot = runs >> 32, runs & 0xFFFF_FFFF
         line = before[run_block] + (run_slot >> slot_bits[run_block])
         starts = np.flatnonzero(changes(line))

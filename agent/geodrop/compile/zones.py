@@ -34,7 +34,7 @@ NO_REGION = -100
 
 @dataclass(frozen=True, order=True, slots=True)
 class ZoneKey:
-    """`never_drop` indexes policy.never_drop.prefixes, `winners` each service's ladder.labels.
+    """`never_drop` indexes the `never_drop.prefixes` of the policy, `winners` each service's ladder.labels.
 
     `region` indexes `Zones.regions`, or is one of the negative marks of geo.world (special, embedded), or NO_REGION.
     """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.control import frame
 from geodrop.errors import PrivilegeError, UnavailableError, failure_of
+from geodrop.state.asker import sudo_user
 from geodrop.state.lock import control_socket
 
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def ask(
         return None
     with channel:
         try:
-            channel.sendall(frame.encode({"verb": verb, "args": dict(args or {})}))
+            name = {"sudo_user": known} if (known := sudo_user()) else {}
+            channel.sendall(frame.encode({"verb": verb, "args": dict(args or {}), **name}))
             while "exit" not in (answer := _receive(channel)):
                 if progress:
                     progress(answer["progress"])

@@ -4,8 +4,8 @@
     0       4     length of what follows in bytes, uint32 big-endian
     4       ...   one JSON object, UTF-8
 
-A request is {"v": 1, "verb": "reload", "args": {...}}. The answer is any number of
-{"v": 1, "progress": "compiling"} and then one {"v": 1, "exit": 0, ...}:
+A request is {"v": 1, "verb": "reload", "args": {...}}; root adds "sudo_user", if sudo says who that is. The answer is
+any number of {"v": 1, "progress": "compiling"} and then one {"v": 1, "exit": 0, ...}:
 
     text       one line for a person, where the verb has one
     data       the object or objects of the verb's --json

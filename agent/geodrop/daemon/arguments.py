@@ -1,4 +1,4 @@
-"""What a request may say: the range of each argument. A handler gets what was checked here, and nothing else."""
+"""Check the arguments of a request: each has a type and a range. A handler gets checked arguments only."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 MAX_ADDRESSES = 256
 MAX_ADDRESS = 100
-"""Characters; a longer one is none, whatever it is."""
+"""Characters of one address; nothing longer is an address or a prefix."""
 MAX_COUNT = 1 << 30
 MAX_GENERATION = 1 << 53
-"""What JSON's numbers hold exactly everywhere."""
+"""The largest range of whole numbers that every JSON reader represents exactly."""
 YEAR_1, YEAR_9999 = -62_135_596_800, 253_402_300_799
-"""In seconds since the epoch."""
+"""The first second of both years, in seconds since the epoch."""
 
 REQUIRED = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """`what` it has to be, for a person, and whether a value is that; `default` where a request may leave it out."""
+    """One argument: `what` it must be, for a person; whether a value `takes`; the `default` of an optional argument."""
 
     what: str
     takes: Callable[[Any], bool]
@@ -34,7 +34,7 @@ class Argument:
 
 
 def number(low: int, high: int) -> Argument:
-    """A whole number within a range."""
+    """Return an argument that takes a whole number within a range, both ends included."""
     return Argument(
         f"a whole number from {low:,} to {high:,}",
         lambda value: type(value) is int and low <= value <= high,  # bool is an int as well
@@ -42,7 +42,7 @@ def number(low: int, high: int) -> Argument:
 
 
 def optional(argument: Argument) -> Argument:
-    """The same, or null."""
+    """Return an argument that takes what `argument` takes, or null; null is the default."""
     return Argument(f"null or {argument.what}", lambda value: value is None or argument.takes(value), None)
 
 
@@ -53,7 +53,7 @@ WHY = Argument(
 COUNT = number(1, MAX_COUNT)
 GENERATION = number(1, MAX_GENERATION)
 END = number(1, FOREVER)
-"""When something ends, in seconds since the epoch."""
+"""The end of a pause, in seconds since the epoch."""
 MOMENT = Argument(
     "a time in seconds since the epoch, of the years 1 to 9999",
     lambda value: type(value) in (int, float) and YEAR_1 <= value <= YEAR_9999,  # not a number is in no range
@@ -69,7 +69,7 @@ ADDRESSES = Argument(
 
 
 def checked(verb: str, arguments: Mapping[str, Argument], given: Mapping[str, Any]) -> dict[str, Any]:
-    """All arguments of a verb; raises UsageError for one that is unknown, missing or out of its range."""
+    """Return all arguments of a verb. Raises UsageError for an unknown, missing or out-of-range argument."""
     for name in given:
         if name not in arguments:
             raise UsageError(f"{verb} takes no `{name[:MAX_ADDRESS]}`", "restart the daemon, if geodrop was upgraded")

@@ -1,7 +1,7 @@
-"""Slowly and all the time: does the kernel still hold what it should, even where nobody was seen to change it?
+"""Audit the kernel slowly and all the time: does it still hold the ruleset, even if no change was noticed?
 
-Each minute an address of every denied region is judged by the kernel's own tables, and one of PARTS parts of the data
-is read back and compared byte for byte. In small pieces, so that a repair never waits for long.
+Each minute an address of every denied region is looked up in the kernel's own tables, and one of PARTS parts of the
+data is read back and compared byte for byte. The work is done in small pieces, so that a repair never waits for long.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 INTERVAL = 60.0
 PARTS = 60
-"""So that all data is read within an hour."""
+"""With one part each INTERVAL, all data is read within an hour."""
 
 PIECE = 100
-"""Addresses that are asked about at once."""
+"""Addresses looked up in one piece of work."""
 
 DAY = 86_400.0
 
 
 class Audit:
-    """The task that reads."""
+    """The task that audits."""
 
     def __init__(self, context: DaemonContext, watch: Watch) -> None:
         self._context, self._watch = context, watch
@@ -48,18 +48,19 @@ class Audit:
         self._said_old = -DAY
 
     async def run(self) -> None:
-        """For as long as the daemon lives."""
+        """Audit for as long as the daemon lives."""
         for number in itertools.count():
             await asyncio.sleep(INTERVAL)
             await self.once(number)
 
     async def once(self, number: int) -> None:
-        """One minute's part. What differs is handed on to be repaired."""
+        """Audit one minute's share and hand the differences on for repair."""
         try:
             await self._say_old()
             differences = await self._differences(number % PARTS)
         except NotEnforcingError:
-            # Nothing to audit: unloaded, or never loaded. If it should be otherwise, a look says so.
+            # Nothing is in force, so there is nothing to audit. If something should be in force, an inspection reports
+            # that.
             differences = []
         except (GeodropError, OSError) as error:
             self._log.error("the audit could not read the kernel", kind=Event.AUDIT_FAILED, reason=str(error))
@@ -77,7 +78,7 @@ class Audit:
         return found
 
     async def _say_old(self) -> None:
-        """One line a day about databases that are older than the policy allows."""
+        """Log once a day each database that is older than the policy allows."""
         if time.monotonic() - self._said_old < DAY:
             return
         ruleset = (await self._kernel_worker.do(partial(what_is_loaded, self._context.config), OWN))[2]
@@ -87,6 +88,6 @@ class Audit:
 
 
 def _judge(config: Config, addresses: Sequence[Address]) -> list[Difference]:
-    """A ruleset that has replaced the one the addresses were chosen from is asked about them just as well."""
+    """Compare verdicts for the addresses; a ruleset loaded since they were chosen is compared on them as well."""
     engines, _, ruleset = what_is_loaded(config)
     return compare(ruleset, engines, addresses)

@@ -1,7 +1,7 @@
-"""Reload by itself when a file changes that the policy in force was made from: `watch: true` in agent.yaml.
+"""Reload when a file changes that the policy in force was made from: `watch: true` in agent.yaml.
 
-Files are looked at every few seconds, and count as changed once they have stayed the same for one look: whoever writes
-a database in place is left to finish. What cannot be compiled changes nothing, as with every reload.
+Files are read every few seconds. A change counts once a file is the same in two looks, so that a program that writes a
+database in place can finish. As with every reload, what cannot be compiled changes nothing.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 INTERVAL = 3.0
 
 Seen = dict[str, "Identity | None"]
-"""Each file as it was; None if it was not there."""
+"""The identity of each file; None if it does not exist."""
 
 
 class Autoreload:
-    """The task that looks at files. `reload` reloads, and leaves it to the log and the status to say how that ended."""
+    """The task that watches files. `reload` reloads; log and status report how that ended, so its result is ignored."""
 
     def __init__(self, context: DaemonContext, reload: Callable[[], Awaitable[object]]) -> None:
         self._context, self._compiler, self._log, self._reload = context, context.compiler, context.log, reload
@@ -39,7 +39,7 @@ class Autoreload:
         self._before: Mapping[str, Identity | None] = {}
 
     async def run(self) -> None:
-        """For as long as the daemon lives."""
+        """Watch for as long as the daemon lives."""
         while True:
             if self._context.config.watch:
                 seen = await self._compiler.do(partial(look, self._context.config))
@@ -51,7 +51,9 @@ class Autoreload:
             await asyncio.sleep(INTERVAL)
 
     def changed(self, seen: Seen) -> list[str]:
-        """Files that are others than when this was last said, and settled: all are there, and the same as before."""
+        """Return the files that differ from the last ones returned, once all exist and are the same as in the last
+        look.
+        """
         settled = seen == self._before and None not in seen.values()
         self._before = seen
         if not self._loaded:
@@ -63,11 +65,11 @@ class Autoreload:
 
 
 def look(config: Config) -> Seen:
-    """The files of `source` as they are now, and the lists that the policy in force names."""
+    """Return the identities of the files of `source`, and of the lists that the policy in force names."""
     source = config.source
     if source is None:
         return {}
-    # What would be loaded may be what somebody has taken away.
+    # With an unknown intent an unload may have been asked for; reloading would undo it.
     if Store(config.state).intent().unknown:
         return {}
     names = [name for name in (source.policy, source.ruleset, *source.databases) if name]

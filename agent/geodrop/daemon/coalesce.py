@@ -1,4 +1,4 @@
-"""Many ask, one runs: whoever asks gets the result of a run that began after the question."""
+"""Share runs: many callers ask, and each gets the result of a run that began after it asked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Coalesced(Generic[T]):
-    """Runs `work` one at a time. All who ask while it runs share the next run: this one may have read too early."""
+    """Run `work` one at a time. Callers that ask during a run share the next one: this run may have read too early."""
 
     def __init__(self, work: Callable[[Callable[[str], None]], Awaitable[T]]) -> None:
         self._work = work
@@ -20,7 +20,9 @@ class Coalesced(Generic[T]):
         self._next: _Round[T] | None = None
 
     async def ask(self, say: Callable[[str], None]) -> T:
-        """The result, or what was raised. `say` is told the phases. Being cancelled ends the asking, not the work."""
+        """Return the result of a run, or raise what it raised. `say` is told the phases. Cancelling this call does not
+        end the run.
+        """
         if self._next is None:
             self._next = _Round(self._begin)
         self._next.listeners.append(say)
@@ -34,7 +36,7 @@ class Coalesced(Generic[T]):
 
 
 class _Round(Generic[T]):
-    """One run, begun or waiting for the one before it, and who listens."""
+    """One run, begun or waiting for the one before it, and its listeners."""
 
     def __init__(self, begin: Callable[[_Round[T]], Awaitable[T]]) -> None:
         self.listeners: list[Callable[[str], None]] = []

@@ -1,4 +1,4 @@
-"""A while after a change, when nobody waits: a thin generation is followed by a whole one, and regions are counted."""
+"""Compact overlays and split counters by region, a while after a change, when no caller waits."""
 
 from __future__ import annotations
 
@@ -15,40 +15,42 @@ if TYPE_CHECKING:
     from geodrop.daemon.context import DaemonContext
 
 QUIET = 2.0
-"""Seconds without another change: who makes one often makes the next."""
+"""Seconds without another change: changes often come in groups."""
 
 RETRY = 600.0
-"""Seconds until the next try, where one has failed."""
+"""Seconds until the next try after a failure."""
 
 
 class Compaction:
-    """The task that does it. `schedule` is to be called after each change."""
+    """The task that compacts. Call `schedule` after each change."""
 
     def __init__(self, context: DaemonContext) -> None:
         self._context, self._kernel_worker, self._log = context, context.kernel_worker, context.log
         self._changes = 0
         self._changed = asyncio.Event()
-        self.schedule()  # what an earlier daemon has left
+        self.schedule()  # an earlier daemon may have left an overlay
 
     def schedule(self) -> None:
-        """There may be a thin generation in force, or one that counts regions as `other`."""
+        """Ask for a run: an overlay may be in force, or counters not split by region yet."""
         self._changes += 1
         self._changed.set()
 
     async def run(self) -> None:
-        """For as long as the daemon lives."""
+        """Compact after each group of changes, for as long as the daemon lives."""
         while True:
             await self._changed.wait()
             seen = self._changes
             await asyncio.sleep(QUIET)
             if seen == self._changes:
                 await self.once()
-            # Not before, so that one which met a bug is begun again with it.
+            # Clear only afterwards, so that a run that met a bug is repeated when the task is started again.
             if seen == self._changes:
                 self._changed.clear()
 
     async def once(self) -> None:
-        """What there is of it. If it fails, what is in force judges just as well, and there is time to try again."""
+        """Do what is due. If it fails, the generation in force judges just as well, and the next try is in RETRY
+        seconds.
+        """
         try:
             observed = await self._kernel_worker.do(lambda: compact(self._context.config))
             if observed:
@@ -62,7 +64,7 @@ class Compaction:
             if await self._kernel_worker.do(lambda: tell_regions_apart(self._context.config), OWN):
                 self._log.info("regions are told apart in the counters of nftables", kind=Event.REGIONS_APART)
         except BusyError:
-            return  # what could not wait is followed by it too
+            return  # the change that could not wait schedules this as well
         except (GeodropError, OSError) as error:
             self._log.warning("regions count as `other` on nftables", kind=Event.REGIONS_NOT_APART, reason=str(error))
             self._again()

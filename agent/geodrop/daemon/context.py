@@ -1,4 +1,4 @@
-"""What the tasks of the daemon share: the configuration in force, the threads that work, log, metrics, notifier."""
+"""What the tasks of the daemon share: the configuration in force, worker threads, log, metrics, notifier."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class DaemonContext:
     """`config` is the agent.yaml in force; only a reload replaces it, on the kernel worker, together with the ruleset.
 
     `kernel_worker` is the one thread that changes the kernel and the state directory, and reads what decides on a
-    change. `compiler` waits for the compile child. `reader` reads for whoever asks, so that nobody waits for a change,
-    and `long_reader` reads what takes long. `doubt` says what was assumed in the place of agent.yaml, as long as it
-    could not be read since the start.
+    change. `compiler` waits for the compile child. `reader` answers short reads, so that no reader waits for a change;
+    `long_reader` answers long ones. While agent.yaml could not be read since the start, `doubt` says what was assumed
+    instead.
     """
 
     config: Config

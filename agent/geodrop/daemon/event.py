@@ -1,6 +1,6 @@
-"""What an entry of the log is about, in a word that never changes: whoever filters the journal goes by it.
+"""The kinds of log entries, as identifiers that never change: filters of the journal rely on them.
 
-Texts may get better with each version. A word that was given out is neither changed nor used for something else;
+Texts may improve with each version. A published identifier is neither changed nor used for something else;
 docs/commands.md says what each means.
 """
 
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Event(StrEnum):
-    """The field GEODROP_EVENT; in a log that is no journal `kind`."""
+    """The values of the journal field GEODROP_EVENT; in other logs the key is `kind`."""
 
     AGENT_DOUBTFUL = "agent-doubtful"
     ASKED = "asked"

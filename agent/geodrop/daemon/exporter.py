@@ -1,7 +1,7 @@
-"""Where metrics are to be had: HTTP on loopback or on a Unix socket, or a file for node_exporter.
+"""Serve metrics: over HTTP on loopback or on a Unix socket, or as a file for node_exporter.
 
-Everybody on the machine can connect. So connections are few, each has a limited time, and what they are told is made by
-one thread, one after the other.
+Every user of the machine can connect. So there are few connections, each has limited time, and one thread makes all
+answers, one after the other.
 """
 
 from __future__ import annotations
@@ -33,39 +33,39 @@ if TYPE_CHECKING:
 TEXTFILE = "geodrop.prom"
 TEXTFILE_SECONDS = 15.0
 PLACES = 8
-"""Connections that have asked for nothing so far."""
+"""Connections that have not sent a request yet."""
 ANSWERS = 16
-"""Connections that wait for an answer, or take one."""
+"""Connections that wait for an answer or receive one."""
 MAX_REQUEST = 8 << 10
 """Bytes of a request with its headers."""
 REQUEST_SECONDS = 5.0
-"""For a client to make its request, from connecting on."""
+"""For a client to send its request, counted from connecting."""
 ANSWER_SECONDS = 10.0
-"""For a client to take the answer, and..."""
+"""For a client to receive the answer; less if its place is needed, see ANSWER_MOMENT."""
 ANSWER_MOMENT = 1.0
-"""...when another one wants its place."""
+"""For a client to receive the answer when another client needs its place."""
 GOODBYE_SECONDS = 1.0
-"""For a client to close the connection, once it was answered."""
+"""For a client to close the connection after the answer."""
 
 Answer = tuple[str, list[tuple[str, str]], bytes]
 """Status, headers, body."""
 
 
 class Exporter(Protocol):
-    """Serves until it is closed."""
+    """Serves metrics until it is closed."""
 
     async def serve(self, works: Callable[[], None]) -> None:
-        """Do what there is to do without being asked, telling that it `works`; does not end by itself.
+        """Do the exporter's own periodic work and call `works` after each success; does not return.
 
         Raises UnavailableError.
         """
 
     def close(self) -> None:
-        """Stop."""
+        """Stop serving."""
 
 
 def open_exporter(place: Place, registry: CollectorRegistry, scrapes: Scrapes) -> Exporter:
-    """Serve a registry at the place that agent.yaml names, in the loop that runs; raises OSError."""
+    """Serve a registry at the place that agent.yaml names, in the running event loop. Raises OSError."""
     if place.textfile is not None:
         return _File(place.textfile, registry, scrapes)
     if place.socket is not None:
@@ -77,10 +77,10 @@ def open_exporter(place: Place, registry: CollectorRegistry, scrapes: Scrapes) -
 def _loopback(host: str, port: int) -> socket.socket:
     channel = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        # A port whose last connections are still closing is free.
+        # Allow a port whose last connections are still closing.
         channel.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         channel.bind((host, port))
-        # Another process may listen on it all the same; then this is where the kernel says so.
+        # Another process may listen on the port although bind succeeded; then listen fails.
         channel.listen()
     except OSError:
         channel.close()
@@ -89,7 +89,7 @@ def _loopback(host: str, port: int) -> socket.socket:
 
 
 class _Http:
-    """As much of HTTP/1.0 as a scrape takes: one request a connection; what it asks for is prometheus_client's part."""
+    """The part of HTTP/1.0 that a scrape needs: one request a connection. prometheus_client interprets the request."""
 
     def __init__(
         self, channel: socket.socket, registry: CollectorRegistry, scrapes: Scrapes, path: str | None = None
@@ -99,16 +99,16 @@ class _Http:
         self._renderer = Worker("metrics")
         self._asking = 0
         self._taking: dict[asyncio.Task[Any], float] = {}
-        """Connections that are being answered, and since when, in that order."""
+        """Connections being answered and the time each answer began, oldest first."""
         self._listener = Listener(channel, self._serve, places=PLACES)
 
     async def serve(self, works: Callable[[], None]) -> None:
-        """Nothing: whoever connects is served by the loop."""
+        """Do nothing: the event loop serves clients as they connect."""
         works()
         await asyncio.Event().wait()
 
     def close(self) -> None:
-        """Stop, and leave no socket behind."""
+        """Stop, and remove the socket."""
         self._listener.close()
         if self._path:
             with contextlib.suppress(FileNotFoundError):
@@ -140,7 +140,7 @@ class _Http:
             del self._taking[task]
 
     def _one_gives_way(self) -> bool:
-        """End the connection that has taken longest over its answer; False if each is still within its moment."""
+        """End the connection that has been receiving its answer longest; False if none has exceeded ANSWER_MOMENT."""
         for task, since in self._taking.items():
             if not task.cancelling():
                 late = asyncio.get_running_loop().time() > since + ANSWER_MOMENT
@@ -156,7 +156,7 @@ class _Http:
         return await self._renderer.do(partial(self._render, request))
 
     def _render(self, request: dict[str, str]) -> Answer:
-        """What prometheus_client answers, as the WSGI application that it is (PEP 3333)."""
+        """Return the answer of prometheus_client, called as a WSGI application (PEP 3333)."""
         begun: list[Any] = []
         body = b"".join(self._application(request, lambda *said: begun.extend(said)))
         status, headers = begun
@@ -164,7 +164,7 @@ class _Http:
 
 
 async def _request(connection: OpenConnection) -> dict[str, str] | None:
-    """A request as WSGI has it; None for what is none."""
+    """Read a request into a WSGI environment; None if it is not a request."""
     received = b""
     while b"\r\n\r\n" not in received and b"\n\n" not in received:
         if len(received) >= MAX_REQUEST:
@@ -192,8 +192,8 @@ async def _send(connection: OpenConnection, answer: Answer) -> None:
     head = "\r\n".join([*lines, "Connection: close", "", ""]).encode("latin-1")
     async with asyncio.timeout(ANSWER_SECONDS):
         await connection.send(head + body)
-    # Closed with something unread, TCP would tell the client to forget the answer.
-    with contextlib.suppress(OSError):  # it has reset the connection
+    # If TCP closes a socket with unread data, the client discards the answer.
+    with contextlib.suppress(OSError):  # the client has reset the connection
         connection.channel.shutdown(socket.SHUT_WR)
     async with asyncio.timeout(GOODBYE_SECONDS):
         while True:
@@ -201,18 +201,18 @@ async def _send(connection: OpenConnection, answer: Answer) -> None:
 
 
 class _File:
-    """A file that node_exporter shows for as long as it is there; at the end it says that nobody writes it any more."""
+    """A file for node_exporter, which exports it while it exists; the last version says that the daemon stopped."""
 
     def __init__(self, folder: str, registry: CollectorRegistry, scrapes: Scrapes) -> None:
         self._folder, self._registry, self._scrapes = folder, registry, scrapes
         self._worker = Worker("metrics")
-        tempfile.TemporaryFile(dir=folder).close()  # raises where nothing can be written
+        tempfile.TemporaryFile(dir=folder).close()  # raises if the folder cannot be written
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing: no file is open."""
 
     async def serve(self, works: Callable[[], None]) -> None:
-        """Write again and again, until a disk takes nothing: it may do so later."""
+        """Write periodically. Raises UnavailableError if a write fails; the task may be started again later."""
         try:
             while True:
                 await self._scrapes.refresh()
@@ -223,17 +223,18 @@ class _File:
             step = "make room there, or see `metrics` in agent.yaml"
             raise UnavailableError(f"metrics cannot be written to {self._folder}: {error.strerror}", step) from error
         finally:
-            # Behind a write that is under way. Without the file this host would just be gone from Prometheus.
+            # This waits for a write under way. Without the file the host would just vanish from Prometheus.
             stopped = CollectorRegistry()
             stopped.register(KernelCollector(_stopped))
             with contextlib.suppress(OSError):
                 await self._worker.do(partial(self._write, stopped))
 
     def _write(self, registry: CollectorRegistry) -> None:
-        """Beside the file and renamed, so that nobody reads half of it.
+        """Write a temporary file and rename it, so that no reader sees half of it.
 
-        Not with prometheus_client's write_to_textfile: its file has the mode that the umask leaves, which is for nobody
-        else under systemd, and the name beside it can be known and may be somebody's link to another file.
+        prometheus_client's write_to_textfile is not used: its file gets its mode from the umask, which under systemd
+        lets no other user read it, and its temporary name is predictable, so another user could make it a link to some
+        other file.
         """
         content = generate_latest(registry)
         with tempfile.NamedTemporaryFile(dir=self._folder, prefix=f".{TEXTFILE}.", delete=False) as file:

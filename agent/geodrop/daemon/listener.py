@@ -1,11 +1,12 @@
-"""A socket that strangers connect to, served in the event loop: a few at a time, so that nobody is in another's way.
+"""Serve a socket that untrusted clients connect to, a few at a time, so that no client blocks the others.
 
-A connection holds a place until it has asked for something. When all are taken, the one that has waited longest gives
-way to the next, though not before it had a moment to ask: so whoever asks at once is served whatever else is connected,
-and a crowd that connects again and again costs no more than the moments allow. Others wait in the kernel's queue.
+A connection holds a place until it has sent its request. When all places are taken, the connection that has waited
+longest is closed for the next one, but not before it had MOMENT seconds to send. So a client that sends at once is
+served whatever else is connected, and a crowd that connects again and again can delay others only by these moments.
+Further connections wait in the kernel's queue.
 
-A connection is accepted only while descriptors are left for what the daemon has to do: the kernel gives the lowest
-free number, so a high one means that few are left.
+A connection is accepted only while enough descriptors are left for the daemon's own work. The kernel gives the lowest
+free number, so a high number means that few are left.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ if TYPE_CHECKING:
 
 PLACES = 32
 BACKLOG = 128
-"""Connections that the kernel keeps until they are accepted."""
+"""Connections that the kernel queues until they are accepted."""
 MOMENT = 0.05
-"""Seconds in which a connection may ask before it has to give way."""
+"""Seconds in which a connection may send its request before it can be closed for another."""
 AT_ONCE = 8
-"""Connections accepted before others have their turn."""
+"""Connections accepted in one round of the event loop."""
 LEFT = 64
-"""Descriptors that are left for the kernel's sockets, maps and files: a load of both engines takes about half of it."""
+"""Descriptors kept free for the kernel's sockets, maps and files: a load of both engines takes about half of them."""
 REST = 0.1
-"""Seconds to wait when there is no descriptor to be had."""
+"""Seconds to wait when no descriptor is available."""
 
 
 class OpenConnection:
-    """A client. `asked` is to be called once it has made its request."""
+    """A connection to a client. Its handler calls `asked` once the client has sent its request."""
 
     def __init__(self, channel: socket.socket, asked: Callable[[], None]) -> None:
         self.channel, self.asked = channel, asked
@@ -42,35 +43,35 @@ class OpenConnection:
         self._cut = False
 
     async def receive(self, size: int) -> bytes:
-        """Up to `size` bytes, at least one; raises ConnectionError at the end."""
+        """Return between 1 and `size` bytes. Raises ConnectionError at the end."""
         piece = await self._loop.sock_recv(self.channel, size)
         if not piece:
             raise ConnectionResetError("the client has ended the connection")
         return piece
 
     async def exactly(self, size: int) -> bytes:
-        """So many bytes; raises ConnectionError if the end comes before."""
+        """Return `size` bytes. Raises ConnectionError if the connection ends before."""
         received = bytearray()
         while len(received) < size:
             received += await self.receive(size - len(received))
         return bytes(received)
 
     async def send(self, content: bytes) -> None:
-        """All of it; raises ConnectionError. How long a client may take for it is the caller's part."""
+        """Send all of `content`. Raises ConnectionError. The caller limits the time."""
         if self._cut:
             raise ConnectionAbortedError("the client took a part of a message")
         await self._loop.sock_sendall(self.channel, content)
 
     def offer(self, content: bytes) -> None:
-        """Send it if there is room at once, and forget it otherwise."""
+        """Send `content` if there is room now, else drop it."""
         with contextlib.suppress(OSError):
             self._cut = self._cut or 0 < self.channel.send(content) < len(content)
 
 
 class Listener:
-    """Serves a bound socket until it is closed, for the loop that runs. `serve` handles a connection to its end.
+    """Serve a bound socket in the running event loop until it is closed. `serve` handles a connection to its end.
 
-    `left` descriptors are kept free; the places of those who have asked are counted by `serve`.
+    `left` descriptors are kept free. `serve` itself counts the connections that have sent their request.
     """
 
     def __init__(
@@ -84,7 +85,7 @@ class Listener:
         self._channel, self._serve, self._places, self._left = channel, serve, places, left
         self._loop = asyncio.get_running_loop()
         self._silent: dict[asyncio.Task[None], float] = {}
-        """Connections that have asked for nothing so far, and since when, in the order in which they came."""
+        """Connections without a request so far, and since when, in order of arrival."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._resting: asyncio.TimerHandle | None = None
         channel.settimeout(0)
@@ -92,7 +93,7 @@ class Listener:
         self._loop.add_reader(channel, self._accept)
 
     def close(self) -> None:
-        """Accept no more, and end those that are connected."""
+        """Stop accepting and end all connections."""
         if self._resting:
             self._resting.cancel()
         self._loop.remove_reader(self._channel)
@@ -103,14 +104,14 @@ class Listener:
     def _accept(self) -> None:
         for _ in range(AT_ONCE):
             if len(self._silent) >= self._places or self._few_are_left():
-                # What one gives back is there once it is gone, in the loop's next round.
+                # The place or descriptor of the closed connection becomes free in the next round of the event loop.
                 self._make_one_give_way()
                 return
             try:
                 client, _ = self._channel.accept()
             except (BlockingIOError, ConnectionAbortedError):
                 return
-            except OSError:  # ENFILE, ENOMEM: those who wait in the kernel's queue go on waiting
+            except OSError:  # ENFILE, ENOMEM: clients keep waiting in the kernel's queue
                 self._rest(REST)
                 return
             self._begin(client)
@@ -133,7 +134,7 @@ class Listener:
         def ended(task: asyncio.Task[None]) -> None:
             self._silent.pop(task, None)
             self._tasks.discard(task)
-            # Also for a task that was cancelled before it began.
+            # Close here, which also covers a task that was cancelled before it began.
             client.close()
             if not task.cancelled():
                 task.result()
@@ -148,7 +149,7 @@ class Listener:
             await self._serve(connection)
 
     def _make_one_give_way(self) -> None:
-        """End the connection that has waited longest, or rest until it had its moment, or until one has gone."""
+        """End the connection that has waited longest; if none may be ended yet, stop accepting for a while."""
         for task, since in self._silent.items():
             if not task.cancelling():
                 left = since + MOMENT - self._loop.time()

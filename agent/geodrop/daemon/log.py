@@ -1,10 +1,10 @@
-"""structlog to the journal with fields; to a terminal in colour; elsewhere as key=value lines.
+"""Configure structlog: fields to the journal, colours on a terminal, key=value lines elsewhere.
 
 The journal's native protocol is one datagram an entry (systemd.io/JOURNAL_NATIVE_PROTOCOL): `KEY=value` and a newline,
-or for values with newlines in them the key, a newline, the length as uint64 little-endian, the value and a newline.
+or for values that contain newlines the key, a newline, the length as uint64 little-endian, the value and a newline.
 
-MESSAGE is what people read, and harmless; the fields say what it was, exactly, and GEODROP_EVENT which kind of entry it
-is: one of `event.Event`, whatever is said of it in which version.
+MESSAGE is for people, with control characters escaped; the other fields hold exact values. GEODROP_EVENT names the kind
+of entry, one of `event.Event`, which stays the same when texts change.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Logger = structlog.typing.FilteringBoundLogger
 
 
 def open_log() -> Logger:
-    """The daemon's log, to where stderr leads."""
+    """Return the daemon's log, which writes to where stderr leads."""
     processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
     factory: Any
     if _is_journal(sys.stderr.fileno()) and (journal := _connect()):
@@ -60,12 +60,14 @@ def open_log() -> Logger:
 
 
 def _harmless(event: Mapping[str, Any]) -> dict[str, Any]:
-    """An event of which no text steers a terminal, or begins a line as if it were another event."""
+    """Return the event with texts that cannot control a terminal or begin a line that looks like another event."""
     return {name: lines(value, MARGIN) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def entry(event: Mapping[str, Any]) -> bytes:
-    """One datagram for the journal: the event as MESSAGE with its fields behind, and each as GEODROP_NAME."""
+    """Encode an event as a datagram for the journal: MESSAGE is the text and its fields, and each field is
+    GEODROP_NAME.
+    """
     level, text = event["level"], str(event["event"])
     named = {key: value for key, value in event.items() if key not in ("level", "event", "kind", "exc_info")}
     if event.get("exc_info"):
@@ -90,7 +92,7 @@ def _field(key: str, value: str) -> bytes:
 
 
 class _Journal:
-    """What structlog writes to: each level sends the datagram made of the event."""
+    """The logger that structlog writes to: each level sends the datagram made of the event."""
 
     def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
@@ -99,7 +101,7 @@ class _Journal:
         try:
             self._channel.send(datagram, socket.MSG_DONTWAIT)
         except OSError as error:
-            # The journal restarts, or is full: stderr leads to it too, and waits for it.
+            # The journal is restarting or full. stderr leads to it too, and waits for it.
             print(f"<4>geodrop: a log entry was not taken by the journal ({error.strerror})", file=sys.stderr)
 
     debug = info = warning = error = critical = msg

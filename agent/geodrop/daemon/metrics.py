@@ -1,4 +1,4 @@
-"""What Prometheus is told: state and totals read when it asks, events counted as they happen.
+"""The metrics for Prometheus: state and totals are read at a scrape, events are counted as they happen.
 
 Names follow Prometheus' own advice (units in the name, `_total` for what only grows, times as seconds since the epoch).
 Labels are bounded by the policy: services, at most 1,024 regions and lists, interfaces.
@@ -36,7 +36,7 @@ UNREADABLE = "of frames behind more VLAN tags than are read, by what became of t
 
 
 class Metrics:
-    """The registry, and what parts of the daemon tell it."""
+    """The registry, and the methods by which parts of the daemon report events."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -69,48 +69,48 @@ class Metrics:
             self._audits.labels(result)
 
     def show(self, read: Read) -> None:
-        """From now on also what `read` gives: the objects of `status` and of `counters`."""
+        """Add what `read` returns to the registry: the objects of `status` and of `counters`."""
         self.registry.register(KernelCollector(read))
 
     def reloaded(self, outcome: str, seconds: float, now: float) -> None:
-        """A reload ended: one of OUTCOMES, after `seconds`, at `now` (seconds since the epoch)."""
+        """Record the end of a reload: one of OUTCOMES, after `seconds`, at `now` (seconds since the epoch)."""
         self._reloads.labels(outcome).inc()
         self._durations.observe(seconds)
         self._last.set(now)
         self._good.set(outcome != "failed")
 
     def repaired(self) -> None:
-        """The kernel differed and does no more."""
+        """Record a repair of the kernel."""
         self._repairs.inc()
 
     def bug(self, task: str) -> None:
-        """Something failed in a way that nobody foresaw."""
+        """Record an unexpected exception in a task."""
         self._bugs.labels(task).inc()
 
     def audited(self, *, good: bool) -> None:
-        """A background audit ended."""
+        """Record the end of a background audit."""
         self._audits.labels("good" if good else "differs").inc()
 
 
 class KernelCollector:
-    """Collects what is read when Prometheus asks."""
+    """A collector that reads the kernel's state at each scrape."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: at registration there may be no kernel to ask yet."""
+        """Return nothing: at registration there may be no kernel state to read yet."""
         return ()
 
     def collect(self) -> Iterator[Metric]:
-        """All families; but for the first three none, where the kernel cannot be read."""
+        """Yield all families; if the kernel cannot be read, only the first three."""
         yield InfoMetricFamily("geodrop_build", "This daemon", {"version": __version__})
-        # node_exporter goes on showing a file that nobody writes any more.
+        # node_exporter goes on exporting a file that is no longer written.
         yield GaugeMetricFamily("geodrop_written_timestamp_seconds", "When these metrics were made", value=time.time())
         up = GaugeMetricFamily("geodrop_up", "Whether the kernel could be read")
         try:
             status, counters = self._read()
-        except Exception:  # noqa: BLE001 - whatever keeps it from being read, this is what it means
+        except Exception:  # noqa: BLE001 - whatever prevents reading, geodrop_up is 0
             up.add_metric([], 0)
             yield up
             return
@@ -121,7 +121,7 @@ class KernelCollector:
 
 
 def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
-    """The families of `status --json`."""
+    """Yield the families made from the object of `status --json`."""
     for name, help_ in (
         ("enforcing", "Whether packets from denied regions are dropped: 0 while paused, monitoring or not in force"),
         ("enforcing_expected", "Whether they should be: 0 where the policy asks for monitor everywhere, or for later"),
@@ -147,7 +147,7 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         for name in interface["links"]
     }
     judged_names = {name for name, _, _ in series}
-    # A rule beside a link of the same name only waits for another one.
+    # A rule for a name that also has an XDP link only waits for another interface of that name.
     for interface in status["interfaces"]:
         if not interface["links"] and interface["name"] not in judged_names:
             series[interface["name"], interface["engine"], interface["attach"] or ""] = 0.0
@@ -163,7 +163,7 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
 
 
 def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    """The families of `counters --json`: packets and bytes (IP length)."""
+    """Yield the families made from the objects of `counters --json`: packets and bytes (IP length)."""
     for unit in ("packets", "bytes"):
         for name, help_ in CLASSES.items():
             family = CounterMetricFamily(
@@ -188,7 +188,7 @@ def of_counters(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
 
 
 def of_unreadable(objects: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
-    """Those of what is counted for no service."""
+    """Yield the families of counters that belong to no service."""
     for unit, what in (("packets", "Number"), ("bytes", "Bytes")):
         family = CounterMetricFamily(f"geodrop_unreadable_{unit}", f"{what} {UNREADABLE}", labels=["verdict"])
         for one in objects:

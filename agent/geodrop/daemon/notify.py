@@ -1,6 +1,6 @@
-"""What systemd is told: sd_notify(3), one datagram a message. Without systemd nothing is said.
+"""Messages to systemd: sd_notify(3), one datagram a message. Without systemd nothing is sent.
 
-A message is a list of assignments, a line each: a text of somebody else's must not bring one of its own.
+A message is a list of assignments, a line each: texts from outside must not add assignments of their own.
 """
 
 from __future__ import annotations
@@ -13,53 +13,55 @@ import time
 from geodrop.text import harmless
 
 SECONDS = 1.0
-"""How long to wait while systemd has no room for another message, as when it executes itself anew."""
+"""How long to wait while systemd has no room for another message, for example while it re-executes itself."""
 
 
 class Notifier:
-    """Says things on $NOTIFY_SOCKET, if there is one."""
+    """Sends messages to $NOTIFY_SOCKET, if it is set."""
 
     def __init__(self) -> None:
-        # Taken out of the environment: children must not speak for the daemon.
+        # Remove these variables: children must not speak for the daemon.
         self._address = os.environ.pop("NOTIFY_SOCKET", "")
         watched = os.environ.pop("WATCHDOG_USEC", "")
         meant = os.environ.pop("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         self.watchdog = int(watched) / 1e6 if watched and meant else None
-        """Seconds without a ping after which systemd restarts the daemon; None if it does not watch."""
+        """Seconds without a ping after which systemd restarts the daemon; None if there is no watchdog."""
         self._ready = False
 
     def status(self, text: str) -> None:
-        """What `systemctl status` shows."""
+        """Set the text that `systemctl status` shows."""
         self._say(f"STATUS={harmless(text)}")
 
     def ready(self, text: str) -> None:
-        """The start is over: what is wanted is in force."""
+        """Report that the start is over: what is wanted is in force."""
         self._ready = True
         self._say(f"READY=1\nSTATUS={harmless(text)}")
 
     def reloading(self, text: str) -> None:
-        """A reload begins; the one of the start is part of that. systemd 253 and later tells them by the clock."""
+        """Report that a reload begins, unless it is part of the start. systemd 253 and later needs the time of the
+        clock.
+        """
         begins = f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}\n" if self._ready else ""
         self._say(f"{begins}STATUS={harmless(text)}")
 
     def reloaded(self, text: str) -> None:
-        """It is over, well or not."""
+        """Report that a reload is over, whether it succeeded or not."""
         self._say(f"READY=1\nSTATUS={harmless(text)}" if self._ready else f"STATUS={harmless(text)}")
 
     def stopping(self) -> None:
-        """The daemon stops; the kernel goes on."""
+        """Report that the daemon stops; the kernel goes on enforcing."""
         self._say("STOPPING=1\nSTATUS=stopping; the kernel goes on enforcing")
 
     def ping(self) -> None:
-        """Still alive."""
+        """Report that the daemon is alive."""
         self._say("WATCHDOG=1")
 
     def _say(self, message: str) -> None:
         if not self._address:
             return
-        # An address that begins with @ is in the abstract namespace, which the kernel writes with a zero byte.
+        # A leading @ means the abstract namespace, which the kernel writes as a zero byte.
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        # What systemd does not hear must not stop enforcement; the watchdog notices if it goes on.
+        # A message that cannot be sent must not stop enforcement; if that lasts, the watchdog notices.
         with (
             contextlib.suppress(OSError),
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,

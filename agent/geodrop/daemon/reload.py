@@ -1,4 +1,4 @@
-"""A reload: read agent.yaml, compile, load, say what came of it. A failed one changes nothing and is remembered."""
+"""Reload: read agent.yaml, compile, load, report the result. A failed reload changes nothing and is remembered."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 REFRESH = 600.0
-"""Seconds; a child that has gone is missed by a reload within them, which then waits for a new one's imports."""
+"""Seconds between checks of the waiting child. If it has ended, a reload before the next check waits for imports."""
 
 FIXED = ("state", "socket", "metrics")
-"""Keys of agent.yaml that are read at the start of the daemon and not again."""
+"""Keys of agent.yaml that are read only when the daemon starts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,34 +55,37 @@ class Last:
 
 
 class Reload:
-    """Reloads, one at a time; `last` is None before the first. `on_change` compacts the overlay one may leave."""
+    """Reloads, one at a time; `last` is None before the first. `on_change` compacts the overlay that a reload may
+    leave.
+    """
 
     def __init__(self, context: DaemonContext, on_change: Callable[[], None]) -> None:
         self.last: Last | None = None
         self._context, self._on_change = context, on_change
         self._maker = Maker()
         self._coalesced = Coalesced(self._reload)
-        self._asked_by: list[int] = []
+        self._asked_by: list[ChangeRequest] = []
 
-    async def ask(self, say: Callable[[str], None], uid: int | None = None) -> ReloadResult:
-        """The outcome of a reload that began after this call; raises GeodropError with everything as it was.
+    async def ask(self, say: Callable[[str], None], asked: ChangeRequest | None = None) -> ReloadResult:
+        """Return the outcome of a reload that began after this call. Raises GeodropError with everything as it was
+        before.
 
-        The history names the user who was the first to ask for it, by number; None is the daemon's own.
+        The history names the first user who asked for this reload, by uid; None stands for the daemon itself.
         """
-        self._asked_by.append(os.getuid() if uid is None else uid)
+        self._asked_by.append(asked or ChangeRequest("reload", os.getuid()))
         return await self._coalesced.ask(say)
 
     async def run(self) -> None:
-        """For as long as the daemon lives: have a compile child at hand whose databases are those of now.
+        """Keep a compile child ready that has read the present databases, for as long as the daemon lives.
 
-        Its unit ends it after half an hour, so that one which an input has taken over does not hold a place for ever.
+        The child's unit ends it after half an hour, so that a child compromised by an input does not stay forever.
         """
         while True:
             await asyncio.sleep(REFRESH)
             self._context.compiler.start(partial(self._maker.wait, self._context.config))
 
     def close(self) -> None:
-        """Let the waiting compile child go."""
+        """End the waiting compile child."""
         self._maker.close()
 
     async def _reload(self, say: Callable[[str], None]) -> ReloadResult:
@@ -91,11 +94,11 @@ class Reload:
             self._context.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
-        [uid, *_], self._asked_by = self._asked_by, []
+        [asked, *_], self._asked_by = self._asked_by, []
         self._context.notifier.reloading("reload: reading agent.yaml")
         try:
             with self._context.tasks.failing("reload"):
-                outcome = await self._steps(phase, uid)
+                outcome = await self._steps(phase, asked)
         except GeodropError as failure:
             self.last = Last(time.time(), good=False, text=failure.problem)
             self._context.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
@@ -106,7 +109,7 @@ class Reload:
             self._context.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
             raise
         finally:
-            # Not waited for: the next reload finds a child that has its imports done.
+            # Nothing waits for this: the next reload finds a child whose imports are done.
             self._context.compiler.start(partial(self._maker.wait, self._context.config))
         self.last = Last(time.time(), good=True, text=outcome.text)
         changed = "changed" if outcome.data["changed"] else "unchanged"
@@ -115,9 +118,8 @@ class Reload:
         self._context.notifier.reloaded(outcome.text)
         return outcome
 
-    async def _steps(self, phase: Callable[[str], None], uid: int) -> ReloadResult:
+    async def _steps(self, phase: Callable[[str], None], asked: ChangeRequest) -> ReloadResult:
         began = time.perf_counter()
-        asked = ChangeRequest("reload", uid)
         try:
             with self._context.tasks.failing("reload"):
                 wanted = await self._context.compiler.do(partial(load_config, self._context.config_path))
@@ -126,7 +128,7 @@ class Reload:
                 phase("compiling")
                 made = await self._context.compiler.do(partial(self._maker.make, config))
         except GeodropError as failure:
-            # What fails from here on is written down by whoever changes the kernel.
+            # Later failures are recorded by `apply_file`, which opens the change.
             await self._context.kernel_worker.do(partial(_note, self._context.config, asked, failure))
             raise
         compiled = time.perf_counter() - began
@@ -144,7 +146,7 @@ class Reload:
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
     def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Outcome:
-        """On the engine's thread, so that whatever is done there next goes by the agent.yaml that is in force."""
+        """Load on the kernel worker, so that its next job goes by the agent.yaml now in force."""
         loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
         self._context.config = config
         return loaded
@@ -153,7 +155,7 @@ class Reload:
 def outcome(
     loaded: Outcome, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
 ) -> ReloadResult:
-    """What to say of a reload; `change` is as compile.change has it, `seconds` by phase and of "all"."""
+    """Describe a reload; `change` is as in compile.change, `seconds` are by phase, with the total as "all"."""
     before, after = loaded.before.generation, loaded.after.generation
     moved = moves(loaded.before, loaded.after) if before else ""
     data = {
@@ -174,14 +176,14 @@ def outcome(
         what = f"ruleset {digest} as before, {moved or 'loaded again, since the kernel differed'}"
         text = f"generation {number}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     else:
-        # From nothing, everything is a change: what is in force says more.
+        # If nothing was in force before, everything is a change: then say what is in force.
         what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
         text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return ReloadResult(text, data, warnings)
 
 
 def _note(config: Config, asked: ChangeRequest, failure: GeodropError) -> None:
-    """Write an attempt into the history that came to nothing; that it cannot be written is not worse than that."""
+    """Record a failed attempt in the history; failing to record it is ignored."""
     with suppress(GeodropError), Store(config.state).history.attempt(asked):
         raise failure
 

@@ -1,4 +1,4 @@
-"""The life of the daemon: take over what is in force, bring it up to date, answer, stop without touching the kernel."""
+"""Run the daemon: take over what is in force, bring it up to date, answer, stop without touching the kernel."""
 
 from __future__ import annotations
 
@@ -46,23 +46,24 @@ if TYPE_CHECKING:
     from geodrop.operations.outcome import Outcome
 
 SELDOM = 600.0
-"""Seconds between two tries of a first reload that has failed many times."""
+"""The longest pause between two tries of a first reload that has failed."""
 
 GIVES_WAY = 0.001
-"""Seconds that a thread which computes goes on while another one waits: `status` takes dozens of answers from the
-kernel, and while a load is encoded each would wait for the 0.005 that are Python's own."""
+"""Switch interval of Python's threads, in seconds. `status` needs dozens of answers from the kernel; while a load is
+encoded, each would wait for Python's default of 0.005.
+"""
 
 STOP_SECONDS = 10.0
-"""How long a load that is under way may take to end; cut off, it leaves the old or the new."""
+"""How long a load under way may take to end at a stop; if cut off, it leaves the old generation or the new one."""
 
 
 def run_daemon(config_path: str | None) -> None:
     """Run until SIGTERM or SIGINT.
 
-    Where agent.yaml cannot be used but something was loaded before, that is looked after, and status says what is to
-    be mended. Raises ConfigError where there is nothing to look after, BusyError if a daemon or a load by hand is at
-    it, PrivilegeError, and UnavailableError where the kernel cannot be watched. What cannot be put in force is tried
-    again: a restart would mend nothing.
+    If agent.yaml cannot be used but something was loaded before, the daemon maintains that, and status says what to
+    correct. Raises ConfigError if there is nothing to maintain, BusyError if another daemon or a load by hand is
+    running, PrivilegeError, and UnavailableError if the kernel cannot be monitored. What cannot be put in force is
+    tried again; a restart would not help.
     """
     config, doubt = load_config_or_assume(config_path)
     if doubt and not Store(config.state).intent().digest:
@@ -77,7 +78,7 @@ def run_daemon(config_path: str | None) -> None:
 
 
 class Daemon:
-    """The parts and how they are started. `doubt` says what was assumed in the place of a damaged agent.yaml."""
+    """The parts of the daemon and their start. `doubt` says what was assumed instead of a damaged agent.yaml."""
 
     def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
         log, metrics = open_log(), Metrics()
@@ -104,14 +105,14 @@ class Daemon:
         self._verbs, self._scrapes = verbs, Scrapes(self._read_metrics)
 
     async def run(self) -> None:
-        """Until a signal says stop. Raises PrivilegeError where this process may not change the kernel at all."""
+        """Run until a signal says stop. Raises PrivilegeError if this process may not change the kernel at all."""
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(self._callback_failed)
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.once("reload", self._reload_quietly()))
-        # Before anything is loaded: what happens from then on is looked at once that is done.
+        # Open the events before anything is loaded, so that no change after the load is missed.
         self._watch.events.open()
         self._server.open(self._config.socket)
         self._metrics.show(self._scrapes.last)
@@ -137,7 +138,7 @@ class Daemon:
             await self._tasks.close()
 
     def _callback_failed(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """What no task has met: callbacks of the loop, and failures that nobody waited for."""
+        """Handle errors outside tasks: callbacks of the event loop, and failures that no task awaited."""
         error = context.get("exception")
         if isinstance(error, OSError):
             self._log.error(context["message"], kind=Event.LOOP_FAILED, reason=str(error))
@@ -147,7 +148,7 @@ class Daemon:
             loop.default_exception_handler(context)
 
     async def _serve_metrics(self) -> None:
-        """Serve metrics; that they cannot be served is no reason not to enforce, and is tried again."""
+        """Serve metrics; if that fails, enforcement goes on and serving is tried again."""
         place = self._config.metrics
         try:
             exporter = open_exporter(place, self._metrics.registry, self._scrapes)
@@ -159,12 +160,12 @@ class Daemon:
             exporter.close()
 
     async def _read_metrics(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """What they are made of; a bug there shows as a kernel that cannot be read."""
+        """Read status and counters for metrics; a bug there shows as a kernel that cannot be read."""
         with self._tasks.failing("metrics"):
             return await self._verbs.snapshot()
 
     async def _start(self) -> None:
-        """Enforce, and watch over it from then on, however the first went. Raises PrivilegeError."""
+        """Enforce, then start the lasting tasks, whether or not enforcing succeeded. Raises PrivilegeError."""
         try:
             with self._tasks.failing("start"):
                 await self._enforce()
@@ -178,7 +179,7 @@ class Daemon:
             self._tasks.forever(name, work)
 
     async def _enforce(self) -> None:
-        """What was in force or last good first, since that is quick; then what `source` says now."""
+        """Restore what was in force or last good first, because that is quick; then load what `source` says now."""
         if self._context.doubt:
             self._log.error(self._context.doubt, kind=Event.AGENT_DOUBTFUL)
         self._notifier.status("looking at what is in force")
@@ -191,12 +192,12 @@ class Daemon:
             return
         if store.intent().unknown:
             await self._fall_back()
-            self._notifier.ready("what was asked for last cannot be read; all is left as it is until the next reload")
+            self._notifier.ready("intent.json cannot be read; everything is left as it is until the next reload")
             return
         taken = await self._take_over()
         if taken and store.intent().rolled_back:
-            # Somebody wanted what is older than the source: only who asks for the source gets it.
-            said = "rolled back: the policy that was gone back to stays until the next reload"
+            # After a rollback the older policy stays until an explicit reload.
+            said = "rolled back: the older policy stays until the next reload"
             self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
             self._notifier.ready("rolled back until the next reload")
             return
@@ -220,8 +221,10 @@ class Daemon:
             self._tasks.once("first reload", self._reload_again())
 
     async def _reload_again(self) -> None:
-        """What the first reload lacked may come, such as a bpffs or memory, or what was in its way may go, such as a
-        table of our name; its inputs were good, or were not read yet. Ever more seldom.
+        """Repeat a failed first reload, with growing pauses.
+
+        What it lacked may come, such as a bpffs or memory, or an obstacle may go, such as a table of our name. Its
+        inputs were good, or were not read yet.
         """
         pause = FIRST_PAUSE
         while not ((last := self._reload.last) and last.good):
@@ -231,12 +234,12 @@ class Daemon:
             if intent.unloaded or intent.rolled_back or last is not self._reload.last:
                 return
             if await self._kernel_worker.do(self._lacks_xdp):
-                continue  # it need not compile again to find that out
+                continue  # without xdp the reload would fail after compiling
             with contextlib.suppress(GeodropError):
                 await self._reload.ask(lambda _: None)
 
     def _lacks_xdp(self) -> bool:
-        """Whether agent.yaml asks for xdp by name, and it is still not to be had."""
+        """Whether agent.yaml asks for xdp by name and xdp is still unavailable."""
         try:
             config = load_config(self._context.config_path)
         except GeodropError:
@@ -250,7 +253,7 @@ class Daemon:
         return False
 
     async def _take_over(self) -> bool:
-        """Whether something is in force after it."""
+        """Take over what is in force, or load the last good ruleset; return whether anything is in force then."""
         try:
             loaded = await self._kernel_worker.do(partial(take_over, self._config))
         except GeodropError as failure:
@@ -260,14 +263,16 @@ class Daemon:
         if loaded is None:
             self._log.warning("there is no last good ruleset yet", kind=Event.NO_LAST_GOOD)
             return False
-        # Of what is in force already the interfaces may be others than a boot could know.
+        # A boot does not know the interfaces, so they may differ although the generation is the same.
         said = "in force already" if loaded.before.generation == loaded.after.generation else "loaded again"
         digest, generation = loaded.after.digest[:12], loaded.after.generation
         self._log.info(f"the last good ruleset is {said}", kind=Event.TAKEN_OVER, generation=generation, digest=digest)
         return True
 
     async def _fall_back(self) -> bool:
-        """What a boot would do: an older ruleset, for interfaces to come, or what `first_boot` says; False if open."""
+        """Do what a boot does: load an older ruleset for interfaces to come, or what `first_boot` says; False if that
+        is `open`.
+        """
         booted = await self._kernel_worker.do(lambda: boot(self._config, by_me("boot"), time.time()))
         self._log.warning(booted.text, kind=Event.FELL_BACK)
         for warning in booted.warnings:
@@ -275,12 +280,12 @@ class Daemon:
         return booted.observed.generation > 0
 
     async def _reload_quietly(self) -> None:
-        # The log and the status say how it ended.
+        # The log and the status report how the reload ended.
         with contextlib.suppress(GeodropError):
             await self._reload.ask(lambda _: None)
 
     async def _prove_alive(self, seconds: float) -> None:
-        """Ping the watchdog as long as the loop and the thread that does the work both answer."""
+        """Ping the watchdog as long as the event loop and the kernel worker both answer."""
         while True:
             await self._kernel_worker.do(lambda: None)
             self._notifier.ping()
@@ -288,10 +293,11 @@ class Daemon:
 
 
 def take_over(config: Config) -> Outcome | None:
-    """Leave the ruleset in force there, if it is whole, or load the last good one; None if there is neither.
+    """Keep the ruleset in force if it is intact, or load the last good one; None if there is neither.
 
-    What the kernel holds goes first: after a crash between a switch and the writing down of it, it is the newer one.
-    What a boot has filled it has read back as well; the first reload compares all of it again.
+    What the kernel holds has precedence: after a crash between the switch and the write of the intent, it is the newer
+    one. A boot reads back what it fills, so the elements are not compared here; the first reload compares everything
+    again.
     """
     store = Store(config.state)
     digests = (BothEngines.here().observe().digest, store.intent().digest)

@@ -1,8 +1,8 @@
-"""Write down when services start and pauses end. The kernel's clock makes them; nobody has to be there.
+"""Record in the history when services start and pauses end. The kernel's clock makes that happen, with or without us.
 
-The moment is the one that was written into the policy or the pause, whenever it is noticed; it is noticed by the
-machine's clock, looked at every few seconds, so a clock that is set shows at once. Each is told once: the history is
-asked whether it was told before, by this daemon or an earlier one, before or after the clock was set back.
+The recorded moment is the one written in the policy or the pause, whenever it is noticed. The machine's clock is read
+every few seconds, so a clock that is set shows at once. Each moment is recorded once: the history tells whether this
+daemon or an earlier one has recorded it, before or after the clock was set back.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ Starts = dict[str, int]
 
 
 class Schedule:
-    """The task that looks at the clock."""
+    """The task that watches the clock."""
 
     def __init__(self, context: DaemonContext) -> None:
         self._context, self._kernel_worker, self._log = context, context.kernel_worker, context.log
         self._read: tuple[Intent, float] | None = None
 
     async def run(self) -> None:
-        """For as long as the daemon lives."""
+        """Record moments for as long as the daemon lives."""
         while True:
             try:
                 told = await self._kernel_worker.do(partial(self.once, time.time()))
@@ -53,9 +53,10 @@ class Schedule:
             await asyncio.sleep(INTERVAL)
 
     def once(self, now: float) -> list[str]:
-        """Write down what has come to pass by `now`, in seconds since the epoch; gives it back as text.
+        """Record what has happened by `now`, in seconds since the epoch, and return it as texts.
 
-        Reads nothing but the intent while that is the same and no moment has come. Raises what `History.append` does.
+        Reads nothing but the intent while the intent is the same and no moment has come. Raises what `History.append`
+        raises.
         """
         store = Store(self._context.config.state)
         intent = store.intent()
@@ -71,14 +72,14 @@ class Schedule:
 
 
 def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[str]:
-    """What has come to pass and is not in the history: services that started, a pause that ended."""
+    """Yield what has happened and is not in the history: services that started, a pause that ended."""
     started = {name: moment for name, moment in starts.items() if max(moment, intent.paused) <= now}
     over = 0 < intent.paused <= now
-    # The history is long, and most policies are for at once.
+    # The history is long and most policies start at once, so it is read only if something is due.
     told = {entry.change for entry in store.history if entry.origin == ORIGIN} if started or over else set()
     for name, moment in started.items():
         text = f"service {name} is enforced since {utc.moment(moment)}"
-        # One that was not waiting for this moment when it came has not started then: it came into the policy later.
+        # A service whose policy was loaded after this moment did not start at that moment.
         if text not in told and _starts_before(store, moment).get(name) == moment:
             yield text
     text = f"the pause is over since {utc.moment(intent.paused)}: services drop again"
@@ -87,7 +88,7 @@ def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[st
 
 
 def _starts_before(store: Store, moment: int) -> Starts:
-    """When services started by what was in force just before a moment."""
+    """Return the starts of services by the ruleset that was in force just before a moment."""
     digests = (entry.digest for entry in store.history if entry.put_in_force and entry.time < moment)
     return next((_starts(store, digest) for digest in deque(digests, maxlen=1)), {})
 
@@ -96,5 +97,5 @@ def _starts(store: Store, digest: str) -> Starts:
     try:
         services = store.ruleset(digest).meta.services
     except DataError:
-        return {}  # never loaded, or forgotten
+        return {}  # never loaded, or no longer kept
     return {one.name: one.starts for one in services if one.starts is not None and one.mode == "enforce"}

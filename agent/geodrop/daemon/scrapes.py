@@ -1,4 +1,4 @@
-"""What metrics show: read when somebody asks, once a second at most, whoever and how many ask."""
+"""Read the data of metrics for scrapes, at most once a second, however many clients ask."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     Found = tuple[dict[str, Any], list[dict[str, Any]]]
 
 INTERVAL = 1.0
-"""Seconds from one reading to the next. Everybody on the machine can ask: more often would be work for nothing."""
+"""Seconds between two readings. Every user of the machine can ask, and more readings would be wasted work."""
 
 SECONDS = 10.0
-"""For a reading: Prometheus, by its own default, waits no longer."""
+"""Limit of one reading: Prometheus, by default, waits no longer."""
 
 
 class Scrapes:
@@ -30,13 +30,13 @@ class Scrapes:
         self._began = -INTERVAL
 
     async def refresh(self) -> None:
-        """Have what `last` gives read after this call. Being cancelled ends the waiting, not the reading."""
+        """Wait for a reading that begins after this call. Cancelling this call does not end the reading."""
         if self._next is None:
             self._next = asyncio.create_task(self._take())
         await asyncio.shield(self._next)
 
     def last(self) -> Found:
-        """What was read last; raises GeodropError or OSError if that failed. From any thread."""
+        """Return the last reading. Raises GeodropError or OSError if it failed. May be called from any thread."""
         if isinstance(self._found, Exception):
             raise self._found
         return self._found

@@ -1,8 +1,8 @@
-"""The control sockets: who may connect, how long a request may take, and that nobody is in another's way.
+"""Serve the control sockets: who may connect, how long a request may take, and how many requests run at once.
 
-`control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for those who
-may only read. A connection carries one request. Those who have not asked yet, and those who have, by what they asked
-for, have places of their own at each socket: readers never take those of changes, nor one socket those of the other.
+`control.sock` is for the service's own group and answers every verb; `monitor/control.sock` beside it is for users who
+may only read. A connection carries one request. Each socket has separate places for connections without a request, and
+for requests of each kind: readers never take the places of changes, and one socket never takes those of the other.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from geodrop.daemon import socket_file
 from geodrop.daemon.event import Event
 from geodrop.daemon.listener import LEFT, PLACES, Listener
 from geodrop.errors import EXIT_BUG, BusyError, ConfigError, GeodropError, PrivilegeError, UnavailableError
+from geodrop.state.asker import is_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -33,22 +34,22 @@ if TYPE_CHECKING:
 
 GROUP_OF_READERS = "geodrop-monitor"
 SHARE = PLACES * 3 // 4
-"""Of the places of one kind, how many one user may have at a socket."""
+"""How many places of one kind one user may have at a socket."""
 REQUEST_SECONDS = 5.0
-"""For a client to make its request, from connecting on."""
+"""For a client to send its request, counted from connecting."""
 ANSWER_SECONDS = 20.0
-"""For a client to take the whole answer."""
+"""For a client to receive the whole answer."""
 LEFT_TO_CHANGES = LEFT // 2
-"""The control socket takes descriptors that other sockets leave."""
+"""The control socket may use descriptors that other sockets must leave free."""
 SO_PEERGROUPS = 59  # asm-generic/socket.h; the socket module has no name for it
 MAX_GROUPS = 256
-"""Python's getsockopt takes no more than 1024 bytes. Who is in more groups is known by its user and first group."""
+"""Python's getsockopt returns at most 1024 bytes. A peer in more groups is identified by uid and primary gid only."""
 UCRED = struct.Struct("=iII")  # struct ucred in unix(7): pid, uid, gid
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end, as the kernel says."""
+    """The process at the other end, as the kernel reports it."""
 
     pid: int
     uid: int
@@ -56,7 +57,7 @@ class Peer:
 
     @classmethod
     def of(cls, channel: socket.socket) -> Peer:
-        """The credentials that the process had when it connected; the pid may be gone since."""
+        """Return the credentials that the process had when it connected; the process may have ended since."""
         pid, uid, gid = UCRED.unpack(channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, UCRED.size))
         groups = b""
         with contextlib.suppress(OSError):
@@ -66,19 +67,20 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class ControlRequest:
-    """What is asked, by whom, and on which socket; `say` tells the client how far it is."""
+    """A request: the verb, its arguments, the peer and the socket; `say` reports progress to the client."""
 
     verb: str
     args: Mapping[str, Any]
     peer: Peer
     only_reading: bool
     say: Callable[[str], None]
+    sudo_user: str = ""
 
 
 class ControlServer:
-    """Both control sockets. `answer` gives the fields of the last message for a request, or raises GeodropError.
+    """Both control sockets. `answer` returns the fields of the last message to a request, or raises GeodropError.
 
-    `kind_of` sorts requests by their verb: each kind has as many places as another.
+    `kind_of` gives the kind of a verb: each kind has its own places, all equally many.
     """
 
     def __init__(
@@ -93,14 +95,14 @@ class ControlServer:
         self._paths: list[Path] = []
 
     def open(self, control: Path) -> None:
-        """Listen. Raises BusyError if somebody answers there, ConfigError if it cannot be made."""
+        """Listen. Raises BusyError if another process answers there, ConfigError if the socket cannot be made."""
         self._listen(control, None, only_reading=False)
         with contextlib.suppress(KeyError):
             readers = grp.getgrnam(GROUP_OF_READERS).gr_gid
             self._listen(control.parent / MONITOR, readers, only_reading=True)
 
     def close(self) -> None:
-        """Take no more requests, and leave no socket behind."""
+        """Stop accepting requests and remove the sockets."""
         for listener in self._listeners:
             listener.close()
         for path in self._paths:
@@ -119,7 +121,7 @@ class ControlServer:
 
 
 def bind(path: Path, group: int | None) -> socket.socket | None:
-    """A control socket; raises BusyError, PrivilegeError, ConfigError. None if it may not be given to that group."""
+    """Bind a control socket. Raises BusyError, PrivilegeError, ConfigError. None if that group may not have it."""
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         return socket_file.bind(str(path), group)
@@ -130,7 +132,9 @@ def bind(path: Path, group: int | None) -> socket.socket | None:
         return None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise BusyError(f"somebody answers on {path} already", "name another `socket` in agent.yaml") from error
+            raise BusyError(
+                f"another process answers on {path} already", "name another `socket` in agent.yaml"
+            ) from error
         raise ConfigError(f"{path}: {error.strerror or error}", "name another `socket` in agent.yaml") from error
 
 
@@ -149,10 +153,10 @@ class _Door:
         self._log = log
         self._only_reading = only_reading
         self._taken: Counter[tuple[str, int]] = Counter()
-        """Places by kind and user."""
+        """Places taken, by kind and user."""
 
     async def serve(self, connection: OpenConnection) -> None:
-        """Serve one connection; raises ConnectionError or TimeoutError where the client leaves, or is too slow."""
+        """Serve one connection. Raises ConnectionError or TimeoutError if the client leaves or is too slow."""
         peer = Peer.of(connection.channel)
         try:
             async with asyncio.timeout(REQUEST_SECONDS):
@@ -162,16 +166,17 @@ class _Door:
                 raise UnavailableError("a request has no verb, or no arguments", "upgrade the command")
             with self._place(self._kind_of(verb), peer.uid):
                 connection.asked()
-                # Progress is dropped rather than kept for a client that does not read.
+                # Progress is dropped, not kept, if the client does not read it.
                 say = lambda text: connection.offer(frame.encode({"progress": text}))  # noqa: E731 - bound to this one
-                outcome = await self._outcome(ControlRequest(verb, args, peer, self._only_reading, say))
+                request = ControlRequest(verb, args, peer, self._only_reading, say, _sudo_user(message, peer))
+                outcome = await self._outcome(request)
                 await _write(connection, outcome)
         except GeodropError as failure:
             await _write(connection, _failure(failure))
 
     @contextlib.contextmanager
     def _place(self, kind: str, uid: int) -> Iterator[None]:
-        """A place for a request; raises BusyError. Root, who may end the daemon as well, may have all of them."""
+        """Hold a place for a request. Raises BusyError. Root may take all of them: root could end the daemon anyway."""
         taken = sum(count for (other, _), count in self._taken.items() if other == kind)
         if taken >= PLACES or (uid and self._taken[kind, uid] >= SHARE):
             raise BusyError("too many requests at once", "try again in a moment")
@@ -180,7 +185,7 @@ class _Door:
             yield
         finally:
             self._taken[kind, uid] -= 1
-            self._taken += Counter()  # forgets users who have none
+            self._taken += Counter()  # removes users without places
 
     async def _outcome(self, request: ControlRequest) -> Mapping[str, Any]:
         try:
@@ -190,6 +195,12 @@ class _Door:
         except Exception:  # noqa: BLE001 - a bug in one verb; enforcement and the other verbs go on
             self._log.exception("a bug; please report it", kind=Event.BUG, verb=request.verb)
             return {"exit": EXIT_BUG, "error": "the daemon met a bug", "next_step": "see journalctl -u geodrop"}
+
+
+def _sudo_user(message: Mapping[str, Any], peer: Peer) -> str:
+    """Return who became root to ask, as the message says: root is believed, since root could write the history too."""
+    name = message.get("sudo_user", "")
+    return name if peer.uid == 0 and is_name(name) else ""
 
 
 async def _read(connection: OpenConnection) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""Unix sockets under a name: in the place of one that a dead daemon left, and for a group alone.
+"""Bind Unix sockets to a path: replace the socket of a dead daemon, and give it to one group only.
 
-Root may do this in a folder of the daemon's user. So nothing is given a mode or a group by its name, which may stand
-for something else by then, and what is no dead socket is never removed.
+Root may do this in a folder of the daemon's user. So mode and group are never set by name, because the name may lead to
+something else by then, and nothing but a dead socket is ever removed.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ MODE = 0o660
 
 
 def bind(path: str, group: int | None = None) -> socket.socket:
-    """A socket under this name, readable and writable for its group (`group`, if it is given), and for nobody else.
+    """Return a socket bound to this path that only its owner and its group (`group`, if given) can use.
 
-    Raises OSError: EADDRINUSE where somebody answers there, ENOTSOCK where something else has the name, EPERM where it
-    may not be given to that group.
+    Raises OSError: EADDRINUSE if another process answers there, ENOTSOCK if the path is not a socket, EPERM if the
+    socket may not be given to that group.
     """
     _remove_dead(path)
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        # Nobody can connect before listen(2).
+        # No client can connect before listen(2).
         channel.bind(path)
         _give(path, group)
     except BaseException:
@@ -43,22 +43,22 @@ def _remove_dead(path: str) -> None:
         try:
             probe.connect(path)
         except BlockingIOError:
-            pass  # somebody who has as many connections waiting as he takes
+            pass  # a server whose queue of connections is full
         except ConnectionRefusedError:
             os.unlink(path)
             return
         except FileNotFoundError:
             return
-    raise OSError(errno.EADDRINUSE, "somebody answers there already", path)
+    raise OSError(errno.EADDRINUSE, "another process answers there already", path)
 
 
 def _give(path: str, group: int | None) -> None:
-    """Set mode and group of the socket, by a descriptor of what was looked at."""
+    """Set mode and group of the socket through a descriptor of the file that was checked."""
     descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.geteuid():
-            raise OSError(errno.EEXIST, "somebody put something else in its place", path)
+            raise OSError(errno.EEXIST, "another program put something else in its place", path)
         os.chmod(f"/proc/self/fd/{descriptor}", MODE)
         if group is not None and found.st_gid != group:
             os.chown(f"/proc/self/fd/{descriptor}", -1, group)

@@ -1,4 +1,4 @@
-"""From `source` in agent.yaml to a ruleset that nobody can change any more."""
+"""Make a ruleset, in memory that no process can change any more, from `source` in agent.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Made(NamedTuple):
-    """A ruleset to load, what the compiler warned of, and what it changes (compile.change), if that is known."""
+    """A ruleset to load, the warnings of the compiler, and what the ruleset changes (compile.change), if known."""
 
     ruleset: Ruleset
     warnings: str = ""
@@ -27,7 +27,7 @@ class Made(NamedTuple):
 
 
 def source_of(config: Config) -> Source:
-    """Raises ConfigError if agent.yaml names none."""
+    """Return the source. Raises ConfigError if agent.yaml names none."""
     if config.source is None:
         raise ConfigError(
             "agent.yaml has no `source`, so there is nothing to enforce",
@@ -37,22 +37,22 @@ def source_of(config: Config) -> Source:
 
 
 class Maker:
-    """Makes ruleset files of sources. A compile child waits with its imports done; each serves one request."""
+    """Makes ruleset files from sources. A compile child waits with its imports done; each child serves one request."""
 
     def __init__(self) -> None:
         self._waiting: Child | None = None
 
     def make(self, config: Config) -> Made:
-        """The ruleset, read once and checked, in memory that nobody can change any more.
+        """Return the ruleset, read once and checked, in sealed memory.
 
-        Raises ConfigError, DataError, UnavailableError, and whatever the compile child reports, with its lines.
+        Raises ConfigError, DataError, UnavailableError, and what the compile child reports, with its lines.
         """
         source, rulesets = source_of(config), Store(config.state).rulesets
         previous, warnings = _previous(config)
         if source.ruleset is not None:
             ruleset = Ruleset.open(source.ruleset, rulesets)
             return Made(ruleset, warnings, self._compare(ruleset, previous))
-        # In memory, and sealed: the child writes it, and could go on writing after its digest was checked.
+        # The output is sealed memory: otherwise the child could go on writing after the digest was checked.
         output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         try:
             job = Job("compile", source.policy, source.databases, output, previous=descriptors(previous))
@@ -63,13 +63,15 @@ class Maker:
             try:
                 seal(output)
             except OSError as error:
-                raise DataError("the compile process would not let go of what it wrote", "try again") from error
+                raise DataError("the compile process did not release its output", "try again") from error
             return Made(Ruleset.open(f"/proc/self/fd/{output}", rulesets), text, answer.change)
         finally:
             os.close(output)
 
     def wait(self, config: Config) -> None:
-        """Have a child ready for the next request, its inputs read; if it cannot be, that shows then."""
+        """Start a child for the next request and let it read its inputs; a failure here is ignored: the request reports
+        it.
+        """
         source = config.source
         if source is None or (self._waiting and self._waiting.is_fit(source.databases)):
             return
@@ -80,7 +82,7 @@ class Maker:
             self._waiting.prepare(source.databases, descriptors(previous))
 
     def _compare(self, ruleset: Ruleset, previous: Container | None) -> dict[str, Any] | None:
-        """What a prebuilt ruleset changes; it is loaded even where that cannot be said."""
+        """Return what a prebuilt ruleset changes; None if that is unknown, which does not prevent the load."""
         if previous is None:
             return None
         with contextlib.suppress(DataError, UnavailableError):
@@ -89,7 +91,7 @@ class Maker:
         return None
 
     def close(self) -> None:
-        """End the child that waits."""
+        """End the waiting child."""
         if self._waiting:
             self._waiting.close()
 
@@ -102,7 +104,7 @@ class Maker:
 
 
 def _previous(config: Config) -> tuple[Container | None, str]:
-    """The ruleset that was asked for last, to compare with, where there is one; and a warning where it is damaged."""
+    """Return the ruleset asked for last, if there is one, to compare with, and a warning if it is damaged."""
     try:
         return Store(config.state).asked_for(), ""
     except DataError as failure:
@@ -110,17 +112,17 @@ def _previous(config: Config) -> tuple[Container | None, str]:
 
 
 def descriptors(file: Container | None) -> list[int]:
-    """What holds a ruleset, for a child: its file's memory, and its base's where it is thin."""
+    """Return the descriptors that hold a ruleset, for a child: its own memory, and that of its base for an overlay."""
     return [memory.descriptor for memory in file.memories()] if file else []
 
 
 def _start() -> Child:
-    # Where systemd offers its unit, nothing but that will do: a child of ours would have our privileges to lose.
+    # If systemd offers the compile unit, use only that: our own child would start with our privileges.
     path = compile_socket()
     if path.exists():
         return Child.connect(str(path))
     if os.geteuid() != 0:
-        # It would have our user, who owns the state directory and may read what we hold in memory.
+        # Our own child would run as our user, which owns the state directory and may read our memory.
         raise UnavailableError(
             f"there is no {path}, and a daemon that is not root compiles nowhere else",
             "start it with: systemctl start geodrop-compile.socket, or name a compiled file:  source: {ruleset: FILE}",
@@ -129,7 +131,7 @@ def _start() -> Child:
 
 
 def _reason(text: str) -> str:
-    """The first error among the lines of the child, without what it begins with on a terminal."""
+    """Return the first error among the child's lines, without the prefix for terminals."""
     lines = text.splitlines() or ["the compile process said nothing"]
     found = next((line for line in lines if "error:" in line), lines[0])
     return found.removeprefix("geodrop: error: ")

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     from geodrop.daemon.metrics import Metrics
 
 LAST_SECONDS = 5.0
-"""For what tasks do at their end; with what else a stop waits for it is less than systemd gives."""
+"""For the final work of tasks; all waits at a stop together stay below the timeout of systemd."""
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-"""Seconds until a task that has failed is begun again: the first time, and after many times in a row."""
+"""Seconds until a failed task is started again: after the first failure, and after many in a row."""
 SHOWN = 3600.0
-"""Seconds for which status tells of a bug, or of a failure that is not known to be over."""
+"""Seconds for which status shows a bug, or a failure not known to be over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """The last one of a task, and how many there were. Moments are of the clock that only goes forward."""
+    """The last bug of a task, and the number of bugs so far. Times are of the monotonic clock."""
 
     moment: float
     logged: float
@@ -37,30 +37,30 @@ class Bug:
 
 
 class Tasks:
-    """Starts what runs beside everything else. Only for the loop of the daemon."""
+    """Starts the tasks of the daemon. To be used in the daemon's event loop only."""
 
     def __init__(self, log: Logger, metrics: Metrics) -> None:
         self._log, self._metrics = log, metrics
         self._running: set[asyncio.Task[Any]] = set()
         self._bugs: dict[str, Bug] = {}
         self._told: dict[str, str] = {}
-        """The last failure of each task that was no bug: the same one is told once."""
+        """The last failure, other than a bug, of each task: the same failure is logged once."""
         self._failing: dict[str, tuple[float, str]] = {}
-        """When a task has failed last and by what, if it does not work again."""
+        """Time and text of the last failure of each task that has not worked since."""
 
     def once(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Have it done; how it ends is known by the log and the status."""
+        """Start the work; log and status report how it ended."""
         task = asyncio.ensure_future(self._guarded(name, work))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     def forever(self, name: str, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
-        """Have it done until the daemon stops: begun again, ever later, whenever it fails."""
+        """Start the work and restart it, with growing pauses, whenever it fails, until the daemon stops."""
         self.once(name, self._again(name, work))
 
     def problems(self) -> list[str]:
-        """What has failed lately, a line each."""
+        """Return what failed recently, a line each."""
         now = time.monotonic()
         failing = [text for moment, text in self._failing.values() if now - moment < SHOWN]
         return failing + [
@@ -71,13 +71,13 @@ class Tasks:
         ]
 
     def works(self, name: str) -> None:
-        """What a task has failed by is over."""
+        """Record that a task works again."""
         self._failing.pop(name, None)
 
     def met(self, name: str, error: Exception) -> None:
-        """Record a bug: counted, in the status, and with its traceback in the log; the same one once a minute."""
+        """Record a bug: in metrics, in the status, and with its traceback in the log; the same bug once a minute."""
         now, before = time.monotonic(), self._bugs.get(name)
-        # Its own text may be anything, and long.
+        # The text of an exception may be anything, and long.
         text = f"{type(error).__name__}: {error}"[:200].rstrip(": ")
         silent = before is not None and before.text == text and now - before.logged < LONGEST_PAUSE
         logged = before.logged if before and silent else now
@@ -88,9 +88,9 @@ class Tasks:
 
     @contextlib.contextmanager
     def failing(self, name: str) -> Iterator[None]:
-        """Whatever goes wrong inside is a failure with an exit code: a bug is recorded and raised as BugError.
+        """Turn every error inside into one with an exit code: a bug is recorded and raised as BugError.
 
-        What the system refuses, such as a descriptor, is no bug: ApplyError.
+        An error of the system, such as a lack of descriptors, is no bug: ApplyError.
         """
         try:
             yield
@@ -104,7 +104,7 @@ class Tasks:
             raise BugError(text, "report it with the traceback: journalctl -u geodrop") from error
 
     async def close(self, seconds: float = LAST_SECONDS) -> None:
-        """End them all, and wait so long for what they have to do at their end."""
+        """Cancel all tasks, and wait up to `seconds` for their final work."""
         if running := list(self._running):
             for task in running:
                 task.cancel()
@@ -116,7 +116,7 @@ class Tasks:
                 await work
             self.works(name)
         except BugError:
-            return  # told already
+            return  # logged already
         except GeodropError as failure:
             if self._told.get(name) != failure.message:
                 self._log.error(f"{name} failed", kind=Event.TASK_FAILED, reason=failure.message)

@@ -1,4 +1,4 @@
-"""What the daemon answers on its control sockets: for each verb who may ask, and what is done."""
+"""Answer the verbs of the control sockets: who may use each, and what it does."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_ENTRIES = 500
-"""Lines of history in an answer, each with its inputs; whoever may read the state directory gets all of them."""
+"""Lines of history in an answer, each with its inputs; a process that can read the state directory may read all."""
 
 CHANGING, READING, LONG = "changing", "reading", "long"
-"""Kinds of verbs: what a LONG one reads takes longer than somebody who changes something should wait."""
+"""Kinds of verbs. LONG ones read for longer than a user who changes something should wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """A handler gives the fields of the answer to a request with these arguments, checked."""
+    """One verb: `handle` returns the fields of the answer to a request whose `arguments` were checked."""
 
     handle: Callable[[Verbs, ControlRequest], Awaitable[Mapping[str, Any]]]
     kind: str = READING
@@ -55,28 +55,30 @@ class Verb:
 
 
 class Verbs:
-    """Answers requests, by what the daemon consists of."""
+    """Answers requests with the parts of the daemon."""
 
     def __init__(self, context: DaemonContext, reload: Reload, watch: Watch, compaction: Compaction) -> None:
         self._context, self._reload, self._watch, self._compaction = context, reload, watch, compaction
         self._kernel_worker, self._log = context.kernel_worker, context.log
         self._reading_long: defaultdict[int, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """One read that takes long at a time for each user: his next one waits without taking anything."""
+        """One long read at a time for each user: the next waits without occupying a thread."""
 
     async def answer(self, request: ControlRequest) -> Mapping[str, Any]:
-        """The fields of the answer; raises UsageError, PrivilegeError, and what the verb does."""
+        """Return the fields of the answer. Raises UsageError, PrivilegeError, and what the verb raises."""
         verb = VERBS.get(request.verb)
         if verb is None:
             raise UsageError(f"this daemon has no verb {request.verb[:40]!r}", "restart it, if geodrop was upgraded")
         if verb.kind == CHANGING:
             if request.only_reading or not may_change(request.peer):
                 raise PrivilegeError(f"{request.verb} changes things", "run as root, or as a member of group geodrop")
-            self._log.info("asked", kind=Event.ASKED, verb=request.verb, uid=request.peer.uid, pid=request.peer.pid)
+            sudo = {"sudo_user": request.sudo_user} if request.sudo_user else {}
+            peer = request.peer
+            self._log.info("asked", kind=Event.ASKED, verb=request.verb, uid=peer.uid, pid=peer.pid, **sudo)
         args = checked(request.verb, verb.arguments, request.args)
         return await verb.handle(self, replace(request, args=args))
 
     async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
-        """The object of `status --json`, for whoever asks, or for metrics."""
+        """Return the object of `status --json`, for a request or, without one, for metrics."""
         problems = [*self._watch.problems(), *self._context.tasks.problems()]
         fields = self._watch.as_object()
         if last := self._reload.last:
@@ -89,32 +91,32 @@ class Verbs:
         return await self._read(lambda: read_status(self._context.config, running), request)
 
     async def snapshot(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """The objects of `status --json` and `counters --json`, for metrics."""
+        """Return the objects of `status --json` and `counters --json`, for metrics."""
         return await self.read_status(), await self._read(read_counters)
 
     async def status(self, request: ControlRequest) -> Mapping[str, Any]:
-        """What is in force, and what the daemon knows beyond it."""
+        """Return what is in force, and what the daemon knows beyond it."""
         return {"data": await self.read_status(request)}
 
     async def counters(self, request: ControlRequest) -> Mapping[str, Any]:
-        """Totals since the first load."""
+        """Return totals since the first load."""
         return {"data": await self._read(read_counters, request)}
 
     async def verify(self, request: ControlRequest) -> Mapping[str, Any]:
-        """Kernel against ruleset."""
+        """Compare the kernel with the ruleset."""
         return {"data": await self._read_long(read_verify(self._context.config, **request.args), request)}
 
     async def explain(self, request: ControlRequest) -> Mapping[str, Any]:
-        """A few addresses, of many that a command has."""
+        """Explain some of the addresses that a command was given."""
         return {"data": await self._read_long(explain_some(self._context.config, **request.args), request)}
 
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
-        """Policy and databases anew."""
-        outcome = await self._reload.ask(request.say, request.peer.uid)
+        """Read policy and databases again and load the result."""
+        outcome = await self._reload.ask(request.say, _asked(request))
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
     async def unload(self, request: ControlRequest) -> Mapping[str, Any]:
-        """Nothing of ours in the kernel until the next reload."""
+        """Remove everything of ours from the kernel until the next reload."""
         done = await self._at_once(lambda: remove_all(self._context.config, _asked(request)), UNLOAD, "unload")
         self._watch.tally.forget()
         self._log.warning("unloaded on request: nothing is dropped any more", kind=Event.UNLOADED)
@@ -145,13 +147,13 @@ class Verbs:
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def history(self, request: ControlRequest) -> Mapping[str, Any]:
-        """What was in force when."""
+        """Return what was in force when."""
         count = min(request.args["count"], MAX_ENTRIES)
         entries, problems = await self._read_long(read_history(self._context.config, count), request)
         return {"data": {"entries": entries, "problems": problems}}
 
     async def _at_once(self, job: Callable[[], T], priority: int, what: str) -> T:
-        """Break glass: what is under way and can be given up does not go first."""
+        """Run a break-glass job ahead of all others; work under way that can be abandoned is abandoned."""
 
         def begin() -> T:
             underway.begin(what)
@@ -161,13 +163,13 @@ class Verbs:
         return await self._kernel_worker.do(begin, priority)
 
     async def _read(self, job: Callable[[], T], request: ControlRequest | None = None) -> T:
-        """Read something short, in the turn of whoever asked; without a request for the daemon itself."""
+        """Read something short, in the turn of the asking user; without a request, for the daemon itself."""
         if request is None:
             return await self._context.reader.do(job, OWN)
         return await self._context.reader.read(job, _priority(request), request.peer.uid)
 
     async def _read_long(self, work: Pieces[T], request: ControlRequest) -> T:
-        """Read something long, piece by piece, in the turn of whoever asked; of one user one such reading at a time."""
+        """Read something long, piece by piece, in the turn of the asking user; each user has one such read at once."""
         async with self._reading_long[request.peer.uid]:
             return await self._context.long_reader.read_long(work, _priority(request), request.peer.uid)
 
@@ -187,12 +189,12 @@ VERBS = {
 
 
 def kind_of(verb: str) -> str:
-    """The kind of a verb; whoever asks for one that is not there reads that it is not."""
+    """Return the kind of a verb; an unknown verb counts as reading, since its answer is an error."""
     return VERBS[verb].kind if verb in VERBS else READING
 
 
 def may_change(peer: Peer) -> bool:
-    """Root, the service's own user and members of its group."""
+    """Whether the peer is root, the service's own user or a member of its group."""
     return peer.uid in (0, os.geteuid()) or os.getegid() in peer.groups
 
 
@@ -201,5 +203,6 @@ def _priority(request: ControlRequest) -> int:
 
 
 def _asked(request: ControlRequest) -> ChangeRequest:
-    """Who asked, for the history."""
-    return ChangeRequest(request.verb, request.peer.uid, why=request.args.get("why", ""))
+    """Return the change request for the history."""
+    why = request.args.get("why", "")
+    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user)

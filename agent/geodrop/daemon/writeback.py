@@ -1,4 +1,4 @@
-"""Write down what could not be written when it happened: the disk was full, read-only, or failing."""
+"""Write what could not be written when it happened, because the disk was full, read-only or failing."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ INTERVAL = 5.0
 
 
 class WriteBack:
-    """The task that tries."""
+    """The task that retries the writes."""
 
     def __init__(self, context: DaemonContext) -> None:
         self._context, self._kernel_worker, self._log = context, context.kernel_worker, context.log
         self._told: tuple[str, ...] = ()
 
     async def run(self) -> None:
-        """For as long as the daemon lives."""
+        """Retry for as long as the daemon lives."""
         while True:
             await self._kernel_worker.do(self.once, OWN)
             await asyncio.sleep(INTERVAL)
 
     def once(self) -> None:
-        """Try, and say what is not written, and that it is. Status says it as long as it is so."""
+        """Try once; log the first failure and the success after it. Status shows what is unwritten all the while."""
         store = Store(self._context.config.state)
         with contextlib.suppress(GeodropError):
             store.write_back()
@@ -39,6 +39,6 @@ class WriteBack:
         if left and not self._told:
             self._log.error(left[0], kind=Event.UNWRITTEN)
         elif self._told and not left:
-            said = "what could not be written down before is written now"
+            said = "what could not be written before is written now"
             self._log.info(said, kind=Event.WRITTEN, state=str(store.folder))
         self._told = left

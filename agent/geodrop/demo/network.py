@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from geodrop.errors import ApplyError, Excused, PrivilegeError, UnavailableError
+from geodrop.linux.namespace import entered
+from geodrop.linux.network_setup import NetworkSetup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    Address = IPv4Address | IPv6Address
+    from geodrop.linux.network_setup import Address
 
 API: dict[int, Address] = {4: IPv4Address("203.0.113.10"), 6: IPv6Address("2001:db8::10")}
 """Where the API listens: documentation addresses (RFC 5737, RFC 3849), which are nobody's."""
@@ -36,7 +38,7 @@ STOP_SECONDS = 5.0
 NEEDED_CAPABILITIES = {"CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
 """Their numbers (linux/capability.h): to listen on a port below 1024, to configure links, to make namespaces."""
 
-NEEDED_PROGRAMS = {"ip": "iproute2", "nsenter": "util-linux", "unshare": "util-linux"}
+NEEDED_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 """Programs and the Debian packages that bring them."""
 
 
@@ -52,12 +54,19 @@ class Namespace:
         """The command line that runs `command` in here."""
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *command]
 
-    def ip(self, lines: Sequence[str]) -> None:
-        """Run commands of iproute2 in here, a line each; raises UnavailableError with what it said."""
-        command = self.inside(["ip", "-batch", "-"])
-        done = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise UnavailableError(f"the demo's network cannot be set up: {done.stderr.strip()}")
+    @contextmanager
+    def setup(self) -> Iterator[NetworkSetup]:
+        """Set up the network in here, where the calling thread is meanwhile; raises UnavailableError."""
+        failed = "the demo's network cannot be set up"
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(entered(self.pid))
+            except OSError as error:
+                raise UnavailableError(f"{failed}: {error.filename} cannot be entered ({error.strerror})") from error
+            try:
+                yield stack.enter_context(NetworkSetup())
+            except UnavailableError as error:
+                raise UnavailableError(f"{failed}: {error.message}", error.next_step) from error
 
 
 def check_host() -> None:
@@ -86,20 +95,26 @@ def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
     with ExitStack() as stack:
         api = stack.enter_context(_held_by("geodrop.demo.server"))
         outside = stack.enter_context(_held_by("geodrop.demo.clients"))
-        up = ["link set lo up", f"link set {INTERFACE} up"]
-        api.ip([f"link add {INTERFACE} type veth peer name {INTERFACE} netns {outside.pid}", *up])
-        # Every client is a neighbour: a default route without a gateway asks for each by ARP or neighbour discovery.
-        add_addresses(api, API.values())
-        api.ip([f"route add {everywhere} dev {INTERFACE}" for everywhere in ("0.0.0.0/0", "::/0")])
-        outside.ip([*up, *(f"route add {address} dev {INTERFACE}" for address in API.values())])
+        with api.setup() as network:
+            network.join(INTERFACE, INTERFACE, outside.pid)
+            network.bring_up("lo")
+            network.bring_up(INTERFACE)
+            network.add_addresses(INTERFACE, API.values())
+            # Every client is a neighbour: without a gateway each is asked for by ARP or neighbour discovery.
+            for everywhere in (IPv4Address(0), IPv6Address(0)):
+                network.add_route(INTERFACE, everywhere, 0)
+        with outside.setup() as network:
+            network.bring_up("lo")
+            network.bring_up(INTERFACE)
+            for address in API.values():
+                network.add_route(INTERFACE, address, address.max_prefixlen)
         yield api, outside
 
 
 def add_addresses(namespace: Namespace, addresses: Iterable[Address]) -> None:
     """Make addresses the namespace's own; raises UnavailableError."""
-    # Nobody else is on the wire: no duplicate address detection, which would hold IPv6 back for a second.
-    flags = {4: "", 6: " nodad"}
-    namespace.ip([f"address add {one}/{one.max_prefixlen} dev {INTERFACE}{flags[one.version]}" for one in addresses])
+    with namespace.setup() as network:
+        network.add_addresses(INTERFACE, addresses)
 
 
 @contextmanager

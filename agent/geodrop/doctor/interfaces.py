@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from geodrop.dataplane.both import BothEngines
 from geodrop.doctor.finding import MISSING, NOTE, OK, Finding
 from geodrop.engine.interfaces import select
-from geodrop.errors import UnavailableError
 from geodrop.linux.network import VRF
-from geodrop.xdp import links
 from geodrop.xdp.requirements import unreadable
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ def findings(wanted: Sequence[str]) -> Iterator[Finding]:
     xdp = BothEngines.here().xdp
     ours = set(xdp.attached()) if xdp else set()
     for link in selection.present:
-        yield _refused(link) or _port(link, selection) or _interface(link.name, link.index, ours)
+        yield _refused(link) or _port(link, selection) or _interface(link, ours)
 
 
 def _refused(link: Link) -> Finding | None:
@@ -72,22 +70,18 @@ def _port(link: Link, selection: Selection) -> Finding | None:
     return Finding(f"interface {link.name}", NOTE, found, "only xdp judges it", f"name {master.name} in `interfaces`")
 
 
-def _interface(name: str, index: int, ours: set[int]) -> Finding:
+def _interface(link: Link, ours: set[int]) -> Finding:
+    name = link.name
     known = driver(name)
-    size = links.mtu(name)
     native = "native xdp likely" if known in NATIVE else "native xdp not known, generic works on any"
-    if size > SINGLE_BUFFER:
+    if link.mtu > SINGLE_BUFFER:
         native += ", with xdp.frags" if known in NATIVE else ""
-    found = f"driver {known or 'unknown'}, MTU {size}, {native}"
-    try:
-        program = links.program_on(index)
-    except UnavailableError:
-        program = 0  # without libbpf nobody can ask, and xdp is said to be missing already
-    if program and index not in ours:
+    found = f"driver {known or 'unknown'}, MTU {link.mtu}, {native}"
+    if link.program and link.index not in ours:
         cost = "xdp cannot be attached beside it; auto takes nftables here"
-        step = "leave it, or find its owner with: bpftool net; bpftool prog show id " + str(program)
-        return Finding(f"interface {name}", NOTE, f"{found}; program {program} is somebody else's", cost, step)
-    return Finding(f"interface {name}", OK, f"{found}{'; geodrop is attached' if index in ours else ''}")
+        step = "leave it, or find its owner with: bpftool net; bpftool prog show id " + str(link.program)
+        return Finding(f"interface {name}", NOTE, f"{found}; program {link.program} is somebody else's", cost, step)
+    return Finding(f"interface {name}", OK, f"{found}{'; geodrop is attached' if link.index in ours else ''}")
 
 
 def driver(name: str) -> str:

@@ -133,16 +133,10 @@ class Enforced(Protocol):
 
 
 class Engine(Enforced, Protocol):
-    """One engine, which can also load a ruleset."""
+    """One engine, which can also tell whether it can work here."""
 
     def probe(self) -> None:
         """Check that this engine can work here. Raises PrivilegeError or UnavailableError, naming the missing piece."""
-
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Make the kernel match a ruleset atomically, verify by reading back, then remove the previous generation.
-
-        Raises ApplyError; the previous generation is then still in force. Interface names may end in `*`.
-        """
 
 
 class Watched(Engine, Protocol):

@@ -13,7 +13,7 @@ from geodrop.errors import DataError
 from geodrop.geo import contents
 from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
-from geodrop.geo.partition import distinct
+from geodrop.geo.partition import distinct_below
 from geodrop.geo.records import RegionReader, plain, strange_codes
 from geodrop.geo.section import DataSection
 from geodrop.policy.countries import UNKNOWN, Region
@@ -97,7 +97,8 @@ class Database:
 
     def knows(self, family: int) -> bool:
         """Whether it knows the country of any address of a family."""
-        return any(self.regions[number].country for number in distinct(_family(self, family).values))
+        found = distinct_below(_family(self, family).values, len(self.regions))
+        return any(self.regions[number].country for number in found)
 
     def region_at(self, address: IPv4Address | IPv6Address) -> Region:
         """What it says of one address."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geodrop.geo.metadata import SEPARATOR
-from geodrop.geo.partition import Partition, changes, constant, distinct
+from geodrop.geo.partition import Partition, changes, constant, distinct_below
 from geodrop.geo.section import damaged
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def _records(data: Buffer, metadata: Metadata) -> Targets:
 def _numbered(targets: Targets, metadata: Metadata) -> tuple[tuple[int, ...], npt.NDArray[np.int32]]:
     """Offsets of the distinct records in file order, and the number of each target's record or NO_DATA."""
     nodes = metadata.node_count
-    records = distinct(targets)
+    lowest = targets.min()
+    records = distinct_below(targets - lowest, int(targets.max() - lowest) + 1).astype(np.uint32) + lowest
     values = np.searchsorted(records, targets).astype(np.int32)
     if records[0] == nodes:
         records = records[1:]
@@ -128,14 +129,14 @@ class _Walk:
             return np.zeros(1, dtype=np.uint32), root
         leaves, rest = self._descend(root, 32)
         self._check_ended(rest)
-        leaves = leaves[np.argsort(leaves.prefix)]
+        leaves = leaves[_in_order(leaves.prefix)]
         keep = changes(leaves.target)
         return (leaves.prefix[keep] >> np.uint64(32)).astype(np.uint32), leaves.target[keep]
 
     def ipv6(self) -> tuple[npt.NDArray[np.bytes_], Targets]:
         """The same of the IPv6 tree; there is no data wherever it leads to the IPv4 tree."""
         leaves, rest = self._descend(np.zeros(1, dtype=np.uint32), 64, alias=self._ipv4_root)
-        leaves = leaves[np.argsort(leaves.prefix)]
+        leaves = leaves[_in_order(leaves.prefix)]
         high, low, targets = leaves.prefix, np.zeros(len(leaves), dtype=np.uint64), leaves.target
         if len(rest):
             # Few networks are longer than /64: only those are sorted by both halves, and put in between the others.
@@ -195,6 +196,11 @@ class _Walk:
 
     def _damaged(self, what: str) -> DataError:
         return damaged(self._name, what)
+
+
+def _in_order(prefixes: Words) -> npt.NDArray[np.intp]:
+    """Positions that sort the prefixes of leaves. Each level is sorted already, and a stable sort merges such runs."""
+    return np.argsort(prefixes, kind="stable")
 
 
 def _joined(parts: list[_Ends]) -> _Ends:

@@ -87,14 +87,6 @@ def encode(family: int, addresses: Iterable[int]) -> Addresses:
     return np.frombuffer(packed, dtype="S16")
 
 
-def decode(family: int, addresses: Addresses) -> list[int]:
-    """The inverse of `encode`."""
-    if family == 4:
-        return [int(address) for address in addresses]
-    packed = np.ascontiguousarray(addresses).tobytes()
-    return [int.from_bytes(packed[i : i + 16], "big") for i in range(0, len(packed), 16)]
-
-
 def constant(family: int, value: int) -> Partition:
     """The whole family in one interval."""
     return Partition(family, encode(family, [0]), np.array([value], dtype=np.int32))

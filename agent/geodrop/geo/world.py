@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from geodrop.errors import DataError
-from geodrop.geo.partition import Partition, combine, constant, distinct, longest_match
+from geodrop.geo.partition import Partition, combine, constant, distinct_below, longest_match
 from geodrop.policy.countries import UNKNOWN, Region, country_region
 from geodrop.policy.special import EMBEDDED, GLOBAL_UNICAST, REACHABLE
 from geodrop.policy.special import SPECIAL as SPECIAL_NETWORKS
@@ -90,11 +90,6 @@ class RegionMap:
             database=database.name if database else None,
             record=database.record_at(address) if database else None,
         )
-
-
-def regions(databases: Sequence[Database], corrections: Mapping[Network, str]) -> RegionMap:
-    """The map that a policy is compiled against; raises DataError for databases that are not enough."""
-    return correct(uncorrected(databases), corrections)
 
 
 def uncorrected(databases: Sequence[Database]) -> RegionMap:
@@ -218,7 +213,8 @@ def _marks(family: int) -> Partition:
 def _without_gaps(ipv4: Partition, ipv6: Partition) -> tuple[list[int], Partition, Partition]:
     """The numbers from 0 on that occur, 0 always, and both partitions with these numbered anew in their order."""
     values = np.concatenate([ipv4.values, ipv6.values])
-    present = distinct(np.append(values[values >= 0], np.int32(_UNKNOWN)))
+    found = np.append(values[values >= 0], np.int32(_UNKNOWN))
+    present = distinct_below(found, int(found.max()) + 1)
     # As in `correct`: negative values stand for themselves.
     table = np.concatenate([np.arange(present[-1] + 1), np.arange(_BY_REGION, 0)]).astype(np.int32)
     table[present] = np.arange(len(present))

@@ -5,18 +5,19 @@ pyroute2 has nothing of NETLINK_XFRM. Source: linux/xfrm.h.
 
 from __future__ import annotations
 
-import socket
 import struct
+import sys
 from pathlib import Path
 
+from geodrop.errors import UnavailableError
+from geodrop.linux import netlink
+
 NETLINK_XFRM = 6
-XFRM_MSG_GETSADINFO, XFRM_MSG_NEWSADINFO = 0x23, 0x22
+XFRM_MSG_GETSADINFO = 0x23
 XFRMA_SAD_CNT = 1
 
-_HEADER = struct.Struct("=IHHII")
-_REQUEST = 0x1
 _FLAGS = struct.Struct("=I")
-_ATTRIBUTE = struct.Struct("=HHI")
+_SIZE = netlink.HEADER.size + _FLAGS.size
 
 
 def in_use() -> bool | None:
@@ -26,20 +27,18 @@ def in_use() -> bool | None:
 
 def _has_states() -> bool | None:
     try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_XFRM) as channel:
-            size = _HEADER.size + _FLAGS.size
-            channel.send(_HEADER.pack(size, XFRM_MSG_GETSADINFO, _REQUEST, 1, 0) + _FLAGS.pack(0xFFFF_FFFF))
-            answer = channel.recv(4096)
-    except OSError:
+        with netlink.NetlinkSocket(NETLINK_XFRM, "IPsec") as kernel:
+            answer = kernel.do(_question)
+    except (OSError, UnavailableError):
         return None
-    _, kind, *_ = _HEADER.unpack_from(answer)
-    offset = _HEADER.size + _FLAGS.size
-    while kind == XFRM_MSG_NEWSADINFO and offset + _ATTRIBUTE.size <= len(answer):
-        length, attribute, count = _ATTRIBUTE.unpack_from(answer, offset)
-        if attribute == XFRMA_SAD_CNT:
-            return bool(count)
-        offset += max(-(-length // 4) * 4, 4)
-    return None
+    found = dict(netlink.attributes(answer[_SIZE:])) if answer else {}
+    count = found.get(XFRMA_SAD_CNT)
+    return None if count is None else int.from_bytes(count, sys.byteorder) > 0
+
+
+def _question(sequence: int) -> bytes:
+    flags = netlink.REQUEST | netlink.ACK
+    return netlink.HEADER.pack(_SIZE, XFRM_MSG_GETSADINFO, flags, sequence, 0) + _FLAGS.pack(0xFFFF_FFFF)
 
 
 def _is_there() -> bool:

@@ -1,23 +1,46 @@
-"""Try something in a network namespace of its own, which is gone afterwards: the machine's own is never touched."""
+"""Network namespaces: enter that of a process, or try something in a new one, which is gone afterwards."""
 
 from __future__ import annotations
 
 import ctypes
 import json
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from geodrop.errors import GeodropError, PrivilegeError, UnavailableError
-from geodrop.linux.libc import LIBC
+from geodrop.linux.libc import LIBC, call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Rows = list[list[str]]
     Answer = tuple[str, str | None, Rows]
     """What is wrong (empty: nothing), the next step (None: not tried, for want of privilege), what was returned."""
 
 CLONE_NEWNET = 0x4000_0000  # linux/sched.h
+
+
+@contextmanager
+def entered(pid: int) -> Iterator[None]:
+    """Have the calling thread in the network namespace of a process. Sockets that are opened inside stay there.
+
+    Raises OSError where there is no such process, or without CAP_SYS_ADMIN.
+    """
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        inside = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # os.setns came with Python 3.12.
+            call("setns", inside, CLONE_NEWNET)
+        finally:
+            os.close(inside)
+        try:
+            yield
+        finally:
+            call("setns", before, CLONE_NEWNET)
+    finally:
+        os.close(before)
 
 
 def in_new_namespace(probe: Callable[[], Rows | None]) -> Rows:

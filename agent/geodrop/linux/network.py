@@ -22,7 +22,8 @@ networks set in their place, and 2000::/3, which is all of IPv6 that is given ou
 class Link:
     """One interface. `parent` is what it is stacked on (of a VLAN or macvlan), `master` what it is a port of.
 
-    Both are numbers of interfaces of this namespace, 0 for none. `hardware` is its ARPHRD type.
+    Both are numbers of interfaces of this namespace, 0 for none. `hardware` is its ARPHRD type, `program` the number of
+    the XDP program on it, whoever attached it and however, 0 for none.
     """
 
     index: int
@@ -33,6 +34,8 @@ class Link:
     hardware: int = ETHERNET
     altnames: tuple[str, ...] = ()
     up: bool = True
+    mtu: int = 0
+    program: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:

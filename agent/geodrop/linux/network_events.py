@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import socket
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from geodrop.errors import UnavailableError
 from geodrop.linux import rtnl, socket_filter
+from geodrop.linux.event_socket import EventSocket
 from geodrop.linux.network import LONGEST_DEFAULT, is_default
 from geodrop.linux.pyroute2_messages import RTM_DELLINK, RTM_DELROUTE, RTM_NEWLINK, RTM_NEWROUTE
 
 if TYPE_CHECKING:
     from geodrop.linux.network import Link
 
-SOL_NETLINK = 270
-NETLINK_ADD_MEMBERSHIP = 1
 GROUPS = (1, 7, 11, 32)
 """RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP."""
 
 COMPATIBLE = Path("/proc/sys/net/ipv4/nexthop_compat_mode")
 """Whether a change of a nexthop object is told as one of the routes that use it."""
 
-_RECEIVE = 64 << 10
 _TYPE_AT, _DESTINATION_LENGTH_AT = 4, 17
 _NEXTHOPS = (rtnl.RTM_NEWNEXTHOP, rtnl.RTM_DELNEXTHOP)
 
 
-class NetworkEvents:
+class NetworkEvents(EventSocket):
     """What changes in the calling thread's network namespace, from now on. Never blocks.
 
     Rules are left out, since any table counts whichever rule leads there; so are addresses, which decide nothing.
@@ -38,30 +35,13 @@ class NetworkEvents:
     """
 
     def __init__(self) -> None:
-        self._socket = rtnl.open_socket(socket.SOCK_NONBLOCK)
+        super().__init__(socket.NETLINK_ROUTE, rtnl.TO, GROUPS, _wanted())
         try:
-            socket_filter.attach(self._socket, _wanted())
-            for group in GROUPS:
-                self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
             # Read once nothing can be missed any more.
             self._known = _links()
         except BaseException:
-            self._socket.close()
+            self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._socket.close()
-
-    def fileno(self) -> int:
-        """Readable when there is something to read."""
-        return self._socket.fileno()
 
     def read(self) -> bool:
         """Whether interfaces came, went, were renamed or made a port, or a default route changed, since the last call.
@@ -70,22 +50,17 @@ class NetworkEvents:
         carrier or addresses, is left out.
         """
         changed = False
-        while True:
-            try:
-                received = memoryview(self._socket.recv(_RECEIVE))
-            except BlockingIOError:
-                return changed
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
-                # If they change too fast to be read, every one that tells something next is news.
-                self._known = {}
-                with suppress(UnavailableError):
-                    self._known = _links()
-                changed = True
-                continue
-            for kind, _, _, message in rtnl.messages(received):
+        for told in self.received():
+            if told:
+                kind, _, _, message = told
                 changed = self._is_news(kind, message) or changed
+                continue
+            # If they change too fast to be read, every one that tells something next is news.
+            self._known = {}
+            with suppress(UnavailableError):
+                self._known = _links()
+            changed = True
+        return changed
 
     def _is_news(self, kind: int, message: memoryview) -> bool:
         if kind in (RTM_NEWROUTE, RTM_DELROUTE):
@@ -108,8 +83,8 @@ def _links() -> dict[int, Link]:
 
 
 def _that_counts(link: Link) -> Link:
-    """Whether an interface is up changes nothing of where packets are judged."""
-    return replace(link, up=True)
+    """Whether an interface is up, its MTU and its program change nothing of where packets are meant to be judged."""
+    return replace(link, up=True, mtu=0, program=0)
 
 
 def _told_as_routes() -> bool:

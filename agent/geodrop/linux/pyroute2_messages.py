@@ -43,21 +43,26 @@ with _package_run_when_asked("pyroute2"):
         RTM_DELROUTE,
         RTM_GETLINK,
         RTM_GETROUTE,
+        RTM_NEWADDR,
         RTM_NEWLINK,
         RTM_NEWROUTE,
     )
+    from pyroute2.netlink.rtnl.ifaddrmsg import IFA_F_NODAD, ifaddrmsg
     from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
-    from pyroute2.netlink.rtnl.rtmsg import rtmsg
+    from pyroute2.netlink.rtnl.rtmsg import rtmsg_base
 
 __all__ = [
+    "IFA_F_NODAD",
     "RTM_DELLINK",
     "RTM_DELROUTE",
     "RTM_GETLINK",
     "RTM_GETROUTE",
+    "RTM_NEWADDR",
     "RTM_NEWLINK",
     "RTM_NEWROUTE",
+    "ifaddrmsg",
     "ifinfmsg",
     "nlmsg",
     "nlmsg_base",
-    "rtmsg",
+    "rtmsg_base",
 ]

@@ -7,21 +7,23 @@ pyroute2 decodes those that are default routes.
 
 from __future__ import annotations
 
-import os
+import errno
 import socket
 import struct
 from typing import TYPE_CHECKING
 
 from geodrop.errors import UnavailableError
+from geodrop.linux import netlink
 from geodrop.linux.network import Link, Route, is_default
-from geodrop.linux.pyroute2_messages import RTM_GETLINK, RTM_GETROUTE, ifinfmsg, nlmsg, rtmsg
+from geodrop.linux.pyroute2_messages import RTM_GETLINK, RTM_GETROUTE, ifinfmsg, nlmsg, rtmsg_base
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from geodrop.linux.pyroute2_messages import nlmsg_base
 
-    Wanted = Callable[[memoryview], bool]
+TO = "learn of interfaces"
+"""What sockets to rtnetlink are for, to people."""
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
 """Kinds whose frames come in by another interface (IFLA_LINK). A veth's IFLA_LINK is its peer."""
@@ -30,23 +32,23 @@ RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106  # linux/rtnetlin
 RTN_UNICAST = 1
 RTA_NH_ID = 30
 
-HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr: length, type, flags, sequence number, port."""
-
-_REQUEST, _DUMP, _DUMP_INTR = 0x1, 0x300, 0x10
-_ERROR, _DONE = 2, 3
-_RECEIVE = 64 << 10
-_INTERRUPTED_DUMPS = 10
 _ROUTE = struct.Struct("=BB5xB")
 """Of struct rtmsg: family, length of the destination, and, after what does not matter here, the type."""
 _MEMBER = struct.Struct("=I4x")
 """struct nexthop_grp: a nexthop's number, and its weight."""
 
 
-class RouteMessage(rtmsg):  # type: ignore[misc]  # pyroute2 has no types
-    """A route that may name a nexthop object, which pyroute2 0.9.7 leaves out."""
+class RouteMessage(rtmsg_base, nlmsg):  # type: ignore[misc]  # pyroute2 has no types
+    """A route that may name a nexthop object, which pyroute2 0.9.7 leaves out.
 
-    nla_map = (*((number, *entry) for number, entry in enumerate(rtmsg.nla_map)), (RTA_NH_ID, "RTA_NH_ID", "uint32"))
+    It is made of what its rtmsg is made of, and not of rtmsg: a class that was used hands its table of attributes down,
+    and a class derived from it would never make its own.
+    """
+
+    nla_map = (
+        *((number, *entry) for number, entry in enumerate(rtmsg_base.nla_map)),
+        (RTA_NH_ID, "RTA_NH_ID", "uint32"),
+    )
 
 
 class NexthopMessage(nlmsg):  # type: ignore[misc]  # as above
@@ -92,6 +94,8 @@ def link_of(message: nlmsg_base) -> Link | None:
         hardware=message["ifi_type"],
         altnames=tuple(properties.get_attrs("IFLA_ALT_IFNAME")) if properties else (),
         up=bool(message["flags"] & 1),  # IFF_UP
+        mtu=message.get_attr("IFLA_MTU") or 0,
+        program=_program(message.get_attr("IFLA_XDP")),
     )
 
 
@@ -100,34 +104,29 @@ def link_in(data: memoryview) -> Link | None:
     return link_of(_decoded(ifinfmsg, data))
 
 
-def messages(received: memoryview) -> Iterator[tuple[int, int, int, memoryview]]:
-    """Cut what a socket received into (type, flags, sequence number, the whole message)."""
-    offset = 0
-    while offset + HEADER.size <= len(received):
-        length, kind, flags, sequence, _ = HEADER.unpack_from(received, offset)
-        if length < HEADER.size:
-            return
-        yield kind, flags, sequence, received[offset : offset + length]
-        offset += -(-length // 4) * 4
-
-
 def route_header(message: memoryview) -> tuple[int, int, int]:
     """Family, length of the destination and type, of a whole message about a route."""
-    family, length, kind = _ROUTE.unpack_from(message, HEADER.size)
+    family, length, kind = _ROUTE.unpack_from(message, netlink.HEADER.size)
     return family, length, kind
 
 
-def open_socket(flags: int = 0) -> socket.socket:
-    """A socket to rtnetlink; raises UnavailableError."""
-    try:
-        made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | flags, socket.NETLINK_ROUTE)
-    except OSError as error:
-        raise UnavailableError(
-            f"no netlink socket to learn of interfaces ({error.strerror})",
-            "allow AF_NETLINK (RestrictAddressFamilies= in a unit)",
-        ) from error
-    made.bind((0, 0))
-    return made
+def request(message: nlmsg_base, kind: int, flags: int) -> netlink.Encode:
+    """How to encode a message of pyroute2's as a request of a type, once its sequence number is known."""
+
+    def encode(sequence: int) -> bytes:
+        header = {"type": kind, "flags": netlink.REQUEST | flags, "sequence_number": sequence, "pid": 0}
+        message["header"] = header
+        message.reset()
+        message.encode()
+        return bytes(message.data)
+
+    return encode
+
+
+def _program(xdp: nlmsg_base | None) -> int:
+    """Natively and generically there may be one each; then the kernel names no program of the whole interface."""
+    names = ("IFLA_XDP_PROG_ID", "IFLA_XDP_DRV_PROG_ID", "IFLA_XDP_SKB_PROG_ID", "IFLA_XDP_HW_PROG_ID")
+    return next((number for name in names if xdp and (number := xdp.get_attr(name))), 0)
 
 
 def _is_default(message: memoryview) -> bool:
@@ -168,35 +167,22 @@ def _decoded(kind: type[nlmsg_base], data: memoryview) -> nlmsg_base:
 
 
 def _dump(
-    message: type[nlmsg_base], kind: int, family: int = socket.AF_UNSPEC, *, wanted: Wanted | None = None
+    message: type[nlmsg_base],
+    kind: int,
+    family: int = socket.AF_UNSPEC,
+    *,
+    wanted: Callable[[memoryview], bool] | None = None,
 ) -> list[nlmsg_base]:
-    """All answers, or those that are wanted, decoded; asked again if something changed meanwhile."""
-    with open_socket() as channel:
-        for sequence in range(1, _INTERRUPTED_DUMPS + 1):
-            question = message()
-            question["family"] = family
-            question["header"] = {"type": kind, "flags": _REQUEST | _DUMP, "sequence_number": sequence, "pid": 0}
-            question.encode()
-            channel.send(question.data)
-            answers, whole = _answers(channel, sequence, wanted)
-            if whole:
-                return [_decoded(message, answer) for answer in answers]
-    raise UnavailableError("interfaces or routes keep changing while they are read", "try again")
-
-
-def _answers(channel: socket.socket, sequence: int, wanted: Wanted | None) -> tuple[list[memoryview], bool]:
-    answers: list[memoryview] = []
-    whole = True
-    while True:
-        for kind, flags, answered, message in messages(memoryview(channel.recv(_RECEIVE))):
-            if answered != sequence:
-                continue
-            whole = whole and not flags & _DUMP_INTR
-            if kind == _ERROR and (number := -struct.unpack_from("=i", message, HEADER.size)[0]):
-                raise UnavailableError(
-                    f"the kernel does not tell its interfaces and routes ({os.strerror(number)})", "see dmesg"
-                )
-            if kind in (_DONE, _ERROR):
-                return answers, whole
-            if wanted is None or wanted(message):
-                answers.append(message)
+    """All answers, or those that are wanted, decoded."""
+    question = message()
+    question["family"] = family
+    with netlink.NetlinkSocket(socket.NETLINK_ROUTE, TO) as kernel:
+        try:
+            answers = kernel.dump(request(question, kind, netlink.DUMP), wanted)
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                raise UnavailableError("interfaces or routes keep changing while they are read", "try again") from error
+            raise UnavailableError(
+                f"the kernel does not tell its interfaces and routes ({error.strerror})", "see dmesg"
+            ) from error
+    return [_decoded(message, answer) for answer in answers]

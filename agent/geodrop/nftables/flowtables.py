@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from geodrop.linux import netlink
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.uapi import Flag, FlowtableAttribute, FlowtableHookAttribute, Message
@@ -66,7 +67,7 @@ def parse(family: str, answer: memoryview) -> Bypass:
     """Parse a flowtable from the kernel's answer, without its headers."""
     found = wire.parse(answer)
     hook = wire.parse(found.get(FlowtableAttribute.HOOK, memoryview(b"")))
-    devices = wire.attributes(hook.get(FlowtableHookAttribute.DEVICES, memoryview(b"")))
+    devices = netlink.attributes(hook.get(FlowtableHookAttribute.DEVICES, memoryview(b"")))
     # NFTA_DEVICE_PREFIX came with Linux 6.16: the beginning of a name, without the star.
     names = tuple(wire.text(name) + ("*" if kind == FlowtableHookAttribute.PREFIX else "") for kind, name in devices)
     return Bypass(family, wire.text(found[FlowtableAttribute.TABLE]), wire.text(found[FlowtableAttribute.NAME]), names)

@@ -16,7 +16,7 @@ from array import array
 from dataclasses import dataclass
 from functools import partial
 from struct import Struct
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from geodrop.nftables import lookups, names
 from geodrop.nftables.model import Content, Space
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from geodrop.nftables.model import Map
     from geodrop.ruleset.model import Ruleset, ServiceSpec, Target
 
-What = TypeVar("What")
 
 LARGEST = 4
 """A map may grow or shrink by at most one in this many intervals."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Scope
 from geodrop.errors import UnavailableError
+from geodrop.linux import netlink
 from geodrop.nftables import matches, names, render
 from geodrop.nftables.model import Snapshot
 from geodrop.nftables.netlink import elements, messages, uapi, wire
@@ -121,7 +122,7 @@ def fingerprint(connection: Connection) -> bytes:
     for kind, what in ((Message.GETSET, "maps"), (Message.GETRULE, "rules"), (Message.GETCHAIN, "chains")):
         for answer in connection.dump(messages.dump(kind, what)):
             # The kernel sends chains of all tables; the table's name is the first attribute of each message.
-            if wire.text(next(wire.attributes(answer))[1]) == names.TABLE:
+            if wire.text(next(netlink.attributes(answer))[1]) == names.TABLE:
                 said.update(answer)
     return said.digest()
 

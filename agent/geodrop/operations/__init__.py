@@ -1,1 +1,1 @@
-"""Changes of what is in force: load, rollback, pause, boot, repair."""
+"""The operations that change what is in force: load, rollback, pause, boot, repair."""

@@ -1,10 +1,10 @@
-"""Before the network is up: bring the last good ruleset back, without policy, database or interfaces.
+"""Restore the last good ruleset before the network is up, without policy, database or interfaces.
 
-On nftables alone, whose rules wait for interfaces to come: those that agent.yaml names, and if it names none every one
-but those that are only taken when they are named. Where agent.yaml cannot be used, those of the last load. xdp takes
-over from there as soon as somebody loads or reloads.
+Boot uses nftables alone, because its rules can wait for interfaces to come. The rules name the interfaces of
+agent.yaml; if it names none, they match every interface except the kinds that are only judged when named. If agent.yaml
+cannot be used, the interfaces of the last load are named. xdp takes over at the next load or reload.
 
-Writing comes last, and that it fails is no reason not to enforce: a boot with a full disk is a boot.
+State files are written last, and a failed write does not stop the boot: a host with a full disk still enforces.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Booted:
-    """What is in force now, a line that says why, and what was less than good on the way, a line each.
+    """The result of a boot: what is in force now, one line that says why, and warnings, a line each.
 
-    `alarm`: nothing is in force, and nobody wanted that.
+    `alarm` is true if nothing is in force and nobody asked for that.
     """
 
     observed: Observed
@@ -40,11 +40,12 @@ class Booted:
 
 
 def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
-    """Put the last good ruleset in force; for want of it the newest readable one before it, or what `first_boot` says.
+    """Put the last good ruleset in force.
 
-    What is in force already stays, and after `unload` nothing is loaded. `now` in seconds since the epoch; what `asked`
-    says of a change goes into the history. For who holds the lock. Raises UnavailableError, PrivilegeError or
-    ApplyError where nftables does not take it.
+    If it cannot be read, the newest readable ruleset before it is used; if there is none, `first_boot` decides. What is
+    in force already stays, and after `unload` nothing is loaded. `now` is in seconds since the epoch; `asked` describes
+    the change in the history. The caller holds the lock. Raises UnavailableError, PrivilegeError or ApplyError if
+    nftables refuses the ruleset.
     """
     store, engines = Store(config.state), BothEngines.here()
     before, intent = engines.observe(), store.intent()
@@ -82,7 +83,7 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
 
 
 def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
-    """The last good ruleset, or the newest before it that is whole; and what is wrong with those in front of it."""
+    """Return the last good ruleset or the newest intact one before it, and what is wrong with those skipped."""
     digests = [store.intent().last_good, *(step.digest for step in reversed(policies(store.history)))]
     warnings: list[str] = []
     for digest in dict.fromkeys(filter(None, digests)):

@@ -1,14 +1,14 @@
-"""Everything around a change of what is in force, in the order that makes every crash harmless.
+"""Run a change of what is in force, in an order that makes a crash at any point harmless.
 
-A ruleset that is new is kept and its generation number spent before the kernel is touched; the intent is written after,
-and then the history. Whoever finds the kernel ahead of the intent therefore still finds the ruleset, by the digest that
-the kernel carries. Where the first two cannot be written nothing is changed.
+For a new ruleset, the ruleset is kept and its generation number spent before the kernel is touched; then the intent and
+the history are written. A process that finds the kernel ahead of the intent therefore still finds the ruleset, by the
+digest that the kernel carries. If the ruleset or the number cannot be written, nothing is changed.
 
-What brings back a ruleset that is kept already (pause, resume, rollback, repair, settle, a load of it), or takes all
-away, changes the kernel first. That must work on a full, read-only or failing disk, so nothing waits for it.
+A change to a ruleset that is already kept (pause, resume, rollback, repair, compact, loading it again) and `unload`
+change the kernel first. They must work on a full, read-only or failing disk, so they wait for no write.
 
-Once the kernel has changed, nothing fails any more: what cannot be written is kept elsewhere and told; see
-state.unwritten. Whoever begins a change holds state.lock.exclusive.
+Once the kernel has changed, nothing fails any more: what cannot be written is kept elsewhere and reported; see
+state.unwritten. The caller holds state.lock.exclusive.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
 from geodrop.ruleset.first_boot import is_closed
+from geodrop.state.asker import sudo_user
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
@@ -45,20 +46,20 @@ UNATTENDED = ("boot", "repair", "compact")
 
 
 def by_me(origin: str, why: str = "") -> ChangeRequest:
-    """A change that the user of this process asked for."""
-    return ChangeRequest(origin, os.getuid(), why=why)
+    """Return the request for a change by the user of this process."""
+    return ChangeRequest(origin, os.getuid(), why=why, sudo_user=sudo_user())
 
 
 @contextmanager
 def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) -> Iterator[OpenChange]:
-    """One change; how it ends is written into the history. Raises what the body and `History.attempt` do."""
+    """Open a change; how it ends is written into the history. Raises what the body and `History.attempt` raise."""
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
         yield OpenChange(config, store, attempt, asked.origin, quick=quick)
 
 
 class OpenChange:
-    """A change under way: `before` is what is in force, read back, and `intent` what was asked for so far.
+    """A change under way: `before` is what is in force, read back; `intent` is what was asked for so far.
 
     With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.history's.
     """
@@ -83,15 +84,16 @@ class OpenChange:
         full: bool = True,
         counter_totals: Totals | None = None,
     ) -> ApplyReport | None:
-        """Put a ruleset in force, as a new generation unless the kernel holds just that.
+        """Put a ruleset in force, as a new generation unless the kernel already holds exactly this ruleset.
 
-        `wanted` is the intent with what changes beside the ruleset, which is written into it here; a pause that still
-        lasts applies to whatever is put in force. None if nothing had to be done, which `rebuild` rules out. Whether
-        the kernel holds it is told from all that it holds, or if not `full` from all but the elements of maps, which
-        it lets nobody change. Counters of nftables that are gone go on from `counter_totals`, by name.
+        `wanted` is the intent with all that this change alters except the ruleset, which is filled in here. A pause
+        that has not ended applies to the new ruleset. Returns None if nothing had to be done; `rebuild` always
+        rebuilds. Whether the kernel holds the ruleset is decided by comparing everything; without `full`, the elements
+        of maps are left out, which the kernel lets nobody change. Counters of nftables that are gone continue from
+        `counter_totals`, by name.
 
-        Raises what `transaction.apply` does, and before a new ruleset is put in force what the store does. Then
-        everything is as it was before.
+        Raises what `transaction.apply` raises, and what the store raises before a new ruleset is put in force. After an
+        error everything is as it was before.
         """
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
@@ -107,7 +109,7 @@ class OpenChange:
             self.store.keep(ruleset.file)
             if not same:
                 self.store.remember(replace(self.intent, generation=generation))
-        # What is repaired is filled as a whole: what is there is not to be trusted.
+        # A repair fills whole maps: it does not build on elements that may be damaged.
         find = self._find if self._quick and not holds else None
         wanted = replace(wanted, generation=max(highest, generation))
         with underway.making(self._origin, generation, wanted):
@@ -124,12 +126,12 @@ class OpenChange:
         return report if changed else None
 
     def describe(self, ruleset: Ruleset, generation: int) -> None:
-        """Say in the history what this is about."""
+        """Record the ruleset and its generation in the history entry."""
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
         self.attempt.inputs = tuple(asdict(item) for item in ruleset.meta.inputs)
 
     def kept(self, digest: str) -> Ruleset:
-        """A ruleset that was loaded before; raises DataError if it is no longer there or is damaged."""
+        """Return a ruleset that was loaded before. Raises DataError if it is gone or damaged."""
         if not self.store.ruleset_path(digest).exists():
             raise DataError(
                 f"ruleset {digest[:12]} is not in {self.config.state} any more",
@@ -144,13 +146,10 @@ class OpenChange:
             return None
 
     def in_place(self) -> tuple[Selection, str]:
-        """Interfaces and engine as they are, for a change of what is judged and not of where.
-
-        Raises NotEnforcingError if nothing is in force.
-        """
+        """Return the interfaces and engine in force, for a change that does not move where packets are judged."""
         if not self.before.generation:
             raise NotEnforcingError("nothing is in force", "load a ruleset first: geodrop load FILE")
         names = self.before.names
-        # Where auto took nftables it said why; without a reason it was meant.
+        # Where `auto` fell back to nftables, an interface carries the reason; without a reason nftables was asked for.
         meant = names and all(one.engine == "nftables" and not one.why for one in self.before.interfaces)
         return select(names or self.config.interfaces), "nftables" if meant else self.config.engine

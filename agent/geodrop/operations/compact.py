@@ -1,6 +1,6 @@
-"""Follow a thin generation by a whole one of the same ruleset, so that packets pay for one lookup again.
+"""Replace an overlay by a whole generation of the same ruleset, so that each packet costs one lookup again.
 
-The thin one was there to be quick (see nftables.thin); now there is time. Verdicts are the same before and after.
+The overlay made the change quick (see nftables.overlay). Verdicts are the same before and after compaction.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def compact(config: Config) -> Observed | None:
-    """What is in force after it; None if there was nothing to do.
+    """Compact the overlay in force and return what is in force then; None if there is no overlay.
 
-    For who holds the lock. Raises DataError where the ruleset is not kept, and what `Change.put` does.
+    The caller holds the lock. Raises DataError if the ruleset is not kept, and what `OpenChange.apply` raises.
     """
     if not BothEngines.here().nftables.is_overlay():
         return None

@@ -1,7 +1,7 @@
-"""Follow interfaces that come and go: the generation in force, judged elsewhere too, or no longer.
+"""Follow interfaces that come and go: judge packets there, or no longer, by the generation in force.
 
-Nothing is filled: rules of the base chain change in one transaction, links are attached and detached. That is cheap
-enough for every interface that arrives.
+No map is filled: rules of the base chain change in one transaction, links are attached and detached. This is cheap
+enough to run for every interface that arrives.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 def follow_interfaces(config: Config) -> Outcome:
-    """Judge packets where agent.yaml says, by what is in force; nothing of it changes, and no number is spent.
+    """Judge packets on the interfaces that agent.yaml selects, with the generation in force; no number is spent.
 
     If nothing is selected, nothing changes, so a returning interface still has its rule. The caller holds the lock.
-    Raises NotEnforcingError, DataError when the ruleset is not kept, and what `transaction.apply` does; then nothing
-    has changed.
+    Raises NotEnforcingError if nothing is in force, DataError if the ruleset is not kept, and what `transaction.apply`
+    raises; after an error nothing has changed.
     """
     change = OpenChange(config, Store(config.state), Attempt())
     before = change.before

@@ -1,4 +1,4 @@
-"""Load and unload, and find again what is loaded."""
+"""Load and unload rulesets, and find the ruleset that is loaded."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Unloaded:
 
 
 def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Outcome:
-    """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` does."""
+    """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` raises."""
     with exclusive():
         loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
         return replace(loaded, warnings=(*loaded.warnings, *warnings_of_regions(config)))
@@ -55,12 +55,13 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
 
     `quick` as for OpenChange, `full` as for its `apply`. An explicit load or reload ends a rollback.
 
-    Raises DataError for the file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError
-    with the old generation still in force.
+    Raises DataError for a bad file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError; after an error
+    the old generation is still in force.
     """
     with open_change(config, asked, quick=quick) as change:
         ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
-        # By hand the operator looks; a reload may come by itself, in the moment in which a default route is elsewhere.
+        # An operator sees what a load by hand selects. A reload may run unattended, while a default route moves: it
+        # therefore keeps the interfaces judged now.
         held = () if asked.origin == "load" else change.before.names
         names = interfaces or config.interfaces
         selected = select(names, held)
@@ -84,16 +85,16 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
 
 
 def unload(config: Config) -> Unloaded:
-    """Remove all that is ours from the kernel and remember that. Raises BusyError."""
+    """Remove everything of ours from the kernel and remember that. Raises BusyError."""
     with exclusive():
         return remove_all(config, by_me("unload"))
 
 
 def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
-    """The same for who holds the lock.
+    """Do what `unload` does; the caller holds the lock.
 
-    The kernel first, whatever the disk is like. After a crash in between, what was asked for before is restored: nobody
-    was told that it is gone.
+    The kernel is changed first, whatever state the disk is in. After a crash in between, a boot or repair restores what
+    was asked for before: no user was told that it is gone.
     """
     with open_change(config, asked) as change:
         generation = max(change.intent.generation, change.before.generation)
@@ -107,16 +108,16 @@ def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
 
 
 def loaded_ruleset(config: Config, observed: Observed) -> Ruleset | None:
-    """The ruleset that the kernel says it holds, if the state directory has it."""
+    """Return the ruleset that the kernel says it holds; None if the state directory does not have it."""
     store = Store(config.state)
     kept = observed.digest and store.ruleset_path(observed.digest).exists()
     return store.ruleset(observed.digest) if kept else None
 
 
 def what_is_loaded(config: Config) -> tuple[BothEngines, Observed, Ruleset]:
-    """The engines in force, what they say, and the ruleset they hold, as it is seen through a pause.
+    """Return the engines, what they have in force, and the ruleset they hold, with a pause applied to it.
 
-    Raises NotEnforcingError if there is none, and DataError if the state directory does not have the ruleset.
+    Raises NotEnforcingError if nothing is in force, and DataError if the state directory does not have the ruleset.
     """
     engine = BothEngines.here()
     observed = engine.observe()

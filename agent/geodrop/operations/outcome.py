@@ -1,4 +1,4 @@
-"""What a change of what is in force came to."""
+"""The outcome of a change."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Outcome:
     """What was in force `before` and is `after`, both read back from the kernel.
 
-    `report` is None if the kernel was like that already. `text` is one line for a person, where the change has one.
-    `warnings` say what could not be written down, and where packets are not judged that should be, a line each.
+    `report` is None if the kernel already was as wanted. `text` is one line for a person, if the change has one.
+    `warnings`, a line each, say what could not be written, and where packets should be judged but are not.
     """
 
     before: Observed
@@ -25,5 +25,5 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether anything is in force now that was not, or is judged elsewhere, or by another engine."""
+        """Whether the generation, ruleset, interfaces or engines in force differ from before."""
         return self.before != self.after

@@ -1,7 +1,7 @@
-"""Break glass: stop dropping and go on counting, until somebody says otherwise or the time is up.
+"""Break glass: stop dropping and go on counting, until a user resumes or the time is up.
 
-A pause is the ruleset in force, seen with every service's start put off (Ruleset.paused). The kernel's clock ends it,
-with nobody running; a load, a restart or a reboot applies it again while it lasts.
+A pause is the ruleset in force with the start of every service put off (Ruleset.paused). The kernel's clock ends it, so
+no process need be running; while it lasts, a load, a restart or a reboot applies it again.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 def pause(config: Config, asked: ChangeRequest, until: int) -> Outcome:
-    """Drop nothing until a moment, in seconds since the epoch; `state.store.FOREVER` if no end is known.
+    """Drop nothing until a moment, in seconds since the epoch; `state.store.FOREVER` for a pause without an end.
 
-    The caller holds the lock. Raises NotEnforcingError when nothing is in force, DataError when its ruleset is not
-    kept, UnavailableError where xdp is asked for by name and cannot tell the time, and what `OpenChange.apply` does.
+    The caller holds the lock. Raises NotEnforcingError if nothing is in force, DataError if its ruleset is not kept,
+    UnavailableError if xdp is asked for by name and cannot tell the time, and what `OpenChange.apply` raises.
     """
     return _put(config, asked, until)
 
 
 def resume(config: Config, asked: ChangeRequest) -> Outcome:
-    """End a pause. Raises what `pause` does."""
+    """End a pause. Raises what `pause` raises."""
     return _put(config, asked, 0)
 
 
@@ -40,7 +40,7 @@ def _put(config: Config, asked: ChangeRequest, until: int) -> Outcome:
         try:
             ruleset = change.kept(change.before.digest)
         except DataError as error:
-            # A pause is the ruleset, seen differently. What takes it away needs none of it.
+            # A pause rebuilds the rules from the ruleset. The commands suggested here do not need the kept ruleset.
             step = "to drop nothing at once: geodrop unload" if until else "geodrop reload, then geodrop resume"
             raise DataError(error.message, step) from error
         change.attempt.paused = until
@@ -52,7 +52,7 @@ def _put(config: Config, asked: ChangeRequest, until: int) -> Outcome:
 
 
 def _text(until: int) -> str:
-    """What to say where there was nothing to do."""
+    """Return the message for a request that changed nothing."""
     return f"paused already, until {_end(until)}" if until else "not paused; nothing to do"
 
 

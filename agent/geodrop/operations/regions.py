@@ -1,6 +1,6 @@
-"""Count by region what nftables drops as `other`: what follows each change once its verdicts are in force.
+"""Count by region what nftables drops as `other`; runs after each change, once its verdicts are in force.
 
-It changes no verdict and makes no generation, and so is no change that the history tells of.
+This changes no verdict and makes no generation, so the history does not record it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def tell_regions_apart(config: Config) -> bool:
-    """Whether there was something to do, which is done then. For who holds the lock.
+    """Split the counters of nftables by region; return whether there was anything to do. The caller holds the lock.
 
-    Raises DataError where the ruleset in force is damaged, ApplyError, BusyError where something else cannot wait, and
-    what engines do where they cannot work; everything is counted as `other` then, as before.
+    Raises DataError if the ruleset in force is damaged, ApplyError, BusyError if another change is waiting, and what
+    the engines raise if they cannot work; after an error everything still counts as `other`.
     """
     engines, store = BothEngines.here(), Store(config.state)
     observed, intent = engines.observe(), store.intent()
@@ -31,7 +31,9 @@ def tell_regions_apart(config: Config) -> bool:
 
 
 def warnings_of_regions(config: Config) -> tuple[str, ...]:
-    """Tell regions apart at the end of a command, which succeeds even if this fails; returns warnings, a line each."""
+    """Split counters by region at the end of a command, which succeeds even if this fails. Return warnings, a line
+    each.
+    """
     try:
         tell_regions_apart(config)
     except GeodropError as error:

@@ -1,6 +1,6 @@
-"""Hold the kernel against what was asked for, and put it right: somebody else flushed, changed or detached something.
+"""Compare the kernel with the intended state and repair it after another program has changed it.
 
-A look costs one read of the table as the kernel tells it, and nothing more while that is as it was after the last look.
+An inspection reads the table once, as the kernel dumps it; while the dump equals the last one, it does nothing more.
 """
 
 from __future__ import annotations
@@ -33,16 +33,17 @@ if TYPE_CHECKING:
 _NUMBERS = re.compile(r"\bg[0-9]+(?=[-. ,]|$)|\bgeneration [0-9]+")
 
 PASSES = 3
-"""How often one look repairs and looks again, while somebody changes things meanwhile."""
+"""How often one inspection repairs and reads again, while another program keeps changing things."""
 
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """What was right when it was last looked at: what the kernel said of it, byte for byte, what that means, and what
-    had been asked for: where a load has come in between, a kernel that is as empty as before is not right any more.
+    """The state that the last inspection found to be right, or left alone.
 
-    `totals` are what nftables' counters go on from if they are gone: packets and bytes, by their names. `lasting` are
-    differences that were there again right after they were repaired, with nobody having committed anything.
+    `fingerprint` is what the kernel said, byte for byte, `observed` what it means, and `intent` what had been asked
+    for: if a load came in between, a kernel that is as empty as before is no longer right. `totals` are the packets and
+    bytes, by counter name, from which counters of nftables continue if they are gone. `lasting` are differences that
+    came back right after their repair although no other program committed anything.
     """
 
     fingerprint: tuple[bytes, ...] = ()
@@ -54,10 +55,10 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a look found and what is so after it; `before` is what was in force when it began.
+    """What an inspection found; `known` is the state after it, `before` what was in force when it began.
 
-    `differences` are what somebody changed, which is repaired. Where packets are judged may have changed without them:
-    interfaces came or went. `failure` is what could not be done beside that, and should be tried again.
+    `differences` are what another program changed, which is repaired. Interfaces may have come or gone without any
+    difference. `failure` is what else could not be done and should be tried again.
     """
 
     known: Baseline
@@ -67,8 +68,8 @@ class Inspection:
     failure: str = ""
 
     @property
-    def covered(self) -> bool:
-        """Whether packets are judged elsewhere than before, or by another engine."""
+    def interfaces_changed(self) -> bool:
+        """Whether packets are judged on other interfaces, or by another engine, than before."""
         return self.before.interfaces != self.known.observed.interfaces
 
 
@@ -81,13 +82,13 @@ def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it lo
     found: Sequence[Difference] = (),
     again: bool = False,
 ) -> Inspection:
-    """Look whether all is as it should be, and repair it; what `unload` took away is left away.
+    """Compare the kernel with the intended state and repair it; what `unload` removed stays away.
 
-    A ruleset that is gone or differs is loaded anew, as a new generation; what is in our table beside it is taken away;
-    links and rules that lead to it are set again. `found` is what somebody else found to differ. What no repair lasts
-    against is left alone, unless something else is wrong too or it is tried `again`. The history tells of it as
-    `asked`; None: not this time. For who holds the lock. Raises DataError where the ruleset is not kept, and what a
-    load does, with all as it was found.
+    A ruleset that is gone or differs is loaded again as a new generation; foreign objects in our table are removed;
+    links and the rules that lead to our chains are set again. `found` are differences that the caller found by itself.
+    Differences that come back after each repair are left alone, unless something else is wrong too or `again` asks for
+    one more try. A repair is recorded in the history as `asked`; None: not recorded. The caller holds the lock. Raises
+    DataError if the ruleset is not kept, and what a load raises; after an error everything is as it was found.
     """
     as_before = not (links_changed or found or again) and Store(config.state).intent() == known.intent
     if as_before and BothEngines.here().fingerprint() == known.fingerprint:
@@ -98,10 +99,10 @@ def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it lo
     tried = _Tried(() if again else known.lasting)
     for _ in range(PASSES):
         engines, store = BothEngines.here(), Store(config.state)
-        # Read before what it stands for is verified: what changes in between shows at the next look.
+        # Read the fingerprint before the state is verified: a change in between then shows at the next inspection.
         fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
         digest = observed.digest or intent.digest
-        # Where it is unknown what was asked for, `Store.problems` says so, and all is left as it is.
+        # If the intent is unknown, `Store.problems` reports that, and everything is left as it is.
         if intent.unknown or intent.unloaded or not digest:
             return Inspection(Baseline(fingerprint, observed, intent), before)
         ruleset = store.ruleset(digest).paused(intent.paused)
@@ -110,7 +111,8 @@ def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it lo
             state = Baseline(fingerprint, observed, intent, lasting=tuple(differences))
             return Inspection(state, before, tuple(drift), note)
         if differences:
-            # Counted before the repair: whoever commits while it is under way has brought about what is found after it.
+            # Count foreign commits before the repair: a commit during the repair then explains differences found after
+            # it.
             tried = _Tried(differences, engines.foreign_commits())
             _repair(config, known, engines, ruleset, differences, asked)
             drift, found = drift or differences, ()
@@ -118,38 +120,38 @@ def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it lo
         try:
             followed = follow_interfaces(config)
         except NotEnforcingError:
-            continue  # taken away since it was verified
+            continue  # removed since it was verified
         except (UnavailableError, PrivilegeError) as error:
-            # What is in force is right; it is only not where, or by which engine, it should be.
+            # The ruleset in force is right; only its interfaces or its engine are not as they should be.
             return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
         note = note or (followed.report.note if followed.report else "")
         if not followed.changed:
             return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note)
         if not links_changed and _same_load(observed, known.observed):
             drift = drift or _moved(known.observed, observed)
-    # Somebody is faster than we are; whatever he does is an event, and makes us look again.
+    # Another program changes things faster than we repair them; its next change is an event and leads to an inspection.
     return Inspection(Baseline(observed=BothEngines.here().observe()), before, tuple(drift), note)
 
 
 class _Tried:
-    """Differences that are repaired, and how many commits of others there had been; None: at an earlier look."""
+    """Differences under repair, and the number of foreign commits before it; None: an earlier inspection repaired."""
 
     def __init__(self, differences: Sequence[Difference], commits: int | None = None) -> None:
         self._differences, self._commits = _without_numbers(differences), commits
 
     def lasts(self, differences: Sequence[Difference], engines: BothEngines) -> bool:
-        """Whether these are the same, or some of them, and nobody has brought them about since."""
+        """Whether these differences were all repaired before, and no other program committed anything since."""
         same = _without_numbers(differences) <= self._differences
         return same and (self._commits is None or engines.foreign_commits() == self._commits)
 
 
 def _without_numbers(differences: Sequence[Difference]) -> set[tuple[str, str, str]]:
-    """What differs, whatever the generation's number is meanwhile."""
+    """Return the differences without generation numbers, so that they can be compared across repairs."""
     return {(unnumbered(one.where), unnumbered(one.expected), unnumbered(one.found)) for one in differences}
 
 
 def unnumbered(text: str) -> str:
-    """What is said of a difference, without the number of a generation: that is another one after each repair."""
+    """Remove generation numbers from the text of a difference: each repair makes a new number."""
     return _NUMBERS.sub("", text)
 
 
@@ -176,12 +178,13 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
         except (UnavailableError, PrivilegeError):
             if config.engine != "xdp":
                 raise
-            # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
+            # As at boot, judging by nftables is better than not at all. The next inspection reports why, and tries xdp
+            # again.
             change.apply(kept, selection, "nftables", counter_totals=known.totals)
 
 
 def _where(config: Config, known: Baseline) -> Selection:
-    """Where to judge packets: if what agent.yaml selects is gone for now, then where it was before."""
+    """Return where to judge packets: what agent.yaml selects; if none of it exists, where they were judged before."""
     selection = select(config.interfaces, known.observed.names)
     if not selection.names:
         selection = select(known.observed.names)
@@ -193,16 +196,16 @@ def _where(config: Config, known: Baseline) -> Selection:
 
 
 def summary(differences: Sequence[Difference]) -> str:
-    """What differed, in one line."""
+    """Describe the differences in one line."""
     first = differences[0]
     more = f" and {len(differences) - 1} more" if len(differences) > 1 else ""
     return f"{first.where}: expected {first.expected}, found {first.found}{more}"
 
 
 def check_share(config: Config, part: int, parts: int) -> list[Difference]:
-    """Compare one of so many parts of the data in force with its ruleset, byte for byte; empty: they agree.
+    """Compare part `part` (from 0) of `parts` parts of the data in force with its ruleset, byte for byte.
 
-    Raises as `what_is_loaded` does.
+    Returns the differences; all parts together cover the data. Raises as `what_is_loaded`.
     """
     engines, _, ruleset = what_is_loaded(config)
     return engines.verify_share(ruleset, part, parts)
@@ -213,9 +216,10 @@ def _same_load(before: Observed, known: Observed) -> bool:
 
 
 def _moved(known: Observed, before: Observed) -> list[Difference]:
-    """Interfaces that somebody took out of force since they were last seen to be in it.
+    """Return the interfaces that another program took out of force since the last inspection.
 
-    A program that went with its interface was taken by nobody. What is there is read after what is in force.
+    An xdp program that disappeared together with its interface does not count. The interfaces present are read after
+    what is in force.
     """
     there = {name for _, name in socket.if_nameindex()}
     gone = [

@@ -1,7 +1,7 @@
-"""Go back to a policy that was in force before, from the copy that was kept of it.
+"""Go back to a policy that was in force before, from its kept copy.
 
-How far is counted in policies and not in generations: a load that changed nothing, a pause or a repair is no step. A
-second rollback goes one further back, not forward to what the first one undid (see state.history.policies).
+Steps are counted in policies and not in generations: a load that changed nothing, a pause and a repair are no steps. A
+second rollback goes one policy further back, not forward to what the first one undid (see state.history.policies).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 def roll_back(
     config: Config, asked: ChangeRequest, back: int = 1, generation: int | None = None, *, quick: bool = False
 ) -> Outcome:
-    """Put the policy in force that was so many policies back, or with that generation, where packets are judged now.
+    """Put an earlier policy in force on the interfaces judged now: `back` policies ago, or that of `generation`.
 
-    The caller holds the lock; `quick` as for OpenChange. Raises NotEnforcingError when nothing is in force, DataError
-    when there was no such policy or it is no longer kept, and what `OpenChange.apply` does.
+    The caller holds the lock; `quick` as for OpenChange. Raises NotEnforcingError if nothing is in force, DataError if
+    there was no such policy or it is not kept, and what `OpenChange.apply` raises.
     """
     with open_change(config, asked, quick=quick) as change:
         selection, engine = change.in_place()
@@ -50,9 +50,9 @@ def roll_back(
 
 
 def steps_back(entries: Iterable[Entry], digest: str, back: int) -> Entry:
-    """Where the policy came in force that is so many before the one with this digest; raises DataError."""
+    """Return the entry that put in force the policy `back` steps before the one with `digest`. Raises DataError."""
     steps = policies(entries)
-    # What is in force is the last step, unless the history has lost it, or it came from a boot for want of that.
+    # The policy in force is the last step, unless the history lost that entry or a boot fell back to an older policy.
     before = steps[:-1] if steps and steps[-1].digest == digest else steps
     if back > len(before):
         raise DataError(
@@ -62,7 +62,7 @@ def steps_back(entries: Iterable[Entry], digest: str, back: int) -> Entry:
 
 
 def with_generation(entries: Iterable[Entry], generation: int) -> Entry:
-    """Where that generation came in force; raises DataError."""
+    """Return the entry that put `generation` in force. Raises DataError."""
     for entry in entries:
         if entry.put_in_force and entry.generation == generation:
             return entry

@@ -98,11 +98,6 @@ def public_spans(version: int) -> Spans:
     return without(without(spans([everything], version), special_spans(version)), embedded)
 
 
-def embedding(address: IPv6Address) -> str | None:
-    """The name in `EMBEDDED` of the range that holds the address, else None."""
-    return next((name for name, network in EMBEDDED.items() if address in network), None)
-
-
 def special_inside(network: Network) -> Network | None:
     """The first of `SPECIAL` that has at least one special address in common with the network, else None."""
     if any(_inside(network, exempt) for exempt in _EXEMPT):

@@ -53,6 +53,7 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "generation": entry.generation or None,
         "digest": entry.digest or None,
         "uid": entry.uid,
+        "sudo_user": entry.sudo_user or None,
         "change": entry.change or None,
         "why": entry.why or None,
         "error": entry.error or None,

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 MARGIN = 8
 """Columns of the word in front of a text."""
-MEMBERS = ("country", "subdivision", "continent")
-"""Rungs on which a line names a region, by itself or through a group."""
 
 
 def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, then: bool = False) -> Iterator[str]:

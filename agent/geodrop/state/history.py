@@ -35,6 +35,7 @@ from geodrop.ruleset.fields import (
     whole,
 )
 from geodrop.state import files
+from geodrop.state.asker import MAX_NAME
 from geodrop.state.room import Room
 from geodrop.state.unwritten import Unwritten
 
@@ -67,13 +68,15 @@ MAX_GENERATION = 1 << 48
 class ChangeRequest:
     """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
 
-    `change` says in one line what it changes, where that is known; `why` is what a person wrote.
+    `change` says in one line what it changes, where that is known; `why` is what a person wrote. `sudo_user` is who
+    became root to ask for it (state.asker).
     """
 
     origin: str
     uid: int
     change: str = ""
     why: str = ""
+    sudo_user: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ class Entry:
     error: str = ""
     target: int = 0
     paused: int = 0
+    sudo_user: str = ""
     inputs: tuple[dict[str, Any], ...] = ()
 
     @property
@@ -308,6 +312,7 @@ def _entry(asked: ChangeRequest, attempt: Attempt, outcome: str, started: float,
         error=error[:MAX_TEXT],
         target=attempt.target,
         paused=attempt.paused,
+        sudo_user=asked.sudo_user,
         inputs=tuple(attempt.inputs),
     )
 
@@ -349,7 +354,7 @@ _INPUT: Field[dict[str, Any]] = record(
 )
 ENTRY = record(
     partial(Entry, uid=0),
-    ("uid", "generation", "digest", "seconds", "change", "why", "error", "target", "paused", "inputs"),
+    ("uid", "generation", "digest", "seconds", "change", "why", "error", "target", "paused", "sudo_user", "inputs"),
     others=True,
     time=number(0, LAST_MOMENT),
     origin=_WORD,
@@ -363,6 +368,7 @@ ENTRY = record(
     error=_TEXT,
     target=_GENERATION,
     paused=_MOMENT,
+    sudo_user=text(MAX_NAME, ANY),
     inputs=listing(_INPUT, 2_048),
 )
 """What a line may say. What a later version added is left out."""

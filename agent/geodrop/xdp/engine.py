@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
 import random
 import socket
@@ -10,7 +9,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.engine.api import ApplyReport, Difference, Interface, KernelVerdict, Observed, Total
+from geodrop.engine.api import Difference, Interface, KernelVerdict, Observed, Total
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, libbpf
 from geodrop.xdp import encode, links, lookup, memory, requirements
@@ -95,16 +94,6 @@ class XdpEngine:
             digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
             found = tuple(Interface(link.name, "xdp", link.mode()) for link in links.observe(self.pins))
             return Observed(word.generation, digest, found)
-
-    def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Make the kernel match a ruleset, atomically; until the last step, and if a step fails, nothing changes."""
-        capabilities.require(capabilities.XDP)
-        names = _existing(interfaces)
-        with self.staged(ruleset, generation) as staged:
-            for refusal in staged.attach(names).values():
-                raise refusal
-            staged.switch(names)
-        return ApplyReport(generation, staged.seconds, staged.note)
 
     @contextmanager
     def staged(self, ruleset: Ruleset, generation: int) -> Iterator[StagedPrograms]:
@@ -338,15 +327,6 @@ def present_clock() -> encode.Clock:
 def _holds(programs: ProgramSet, word: ControlWord, ruleset: Ruleset, generation: int) -> bool:
     """Tell whether exactly this generation is in force."""
     return word.generation == generation and bytes(programs.head(word.policy).digest).hex() == ruleset.digest
-
-
-def _existing(patterns: Sequence[str]) -> list[str]:
-    """Return the names of interfaces that match a pattern. Raises ApplyError if there is none."""
-    there = [name for _, name in socket.if_nameindex()]
-    names = [name for name in there if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
-    if not names:
-        raise ApplyError(f"no interface matches {', '.join(patterns)}", "name another with --interface")
-    return names
 
 
 def _try(programs: ProgramSet, ruleset: Ruleset, word: ControlWord, count: int) -> None:

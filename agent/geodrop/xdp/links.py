@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import socket
-import struct
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import Excused, PrivilegeError, UnavailableError
 from geodrop.linux import libbpf
+from geodrop.linux.network import read_network
 
 if TYPE_CHECKING:
     from geodrop.xdp.pins import Pins
-
-SIOCGIFMTU = 0x8921  # linux/sockios.h
 
 MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 
@@ -93,7 +90,7 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
             libbpf.pin(fd, str(path))
         return ifindex
     raise UnavailableError(
-        f"{name}, MTU {mtu(name)}, takes no XDP program ({'; '.join(refused)})",
+        f"{name}{_mtu(ifindex)} takes no XDP program ({'; '.join(refused)})",
         "lower the MTU or switch offloads such as LRO off (the kernel's log may say which), or use --engine nftables",
     )
 
@@ -127,8 +124,8 @@ def program_on(ifindex: int) -> int:
     return 0
 
 
-def mtu(name: str) -> int:
-    """Return an interface's MTU. It asks by ioctl, since sysfs may show another network namespace."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        answer = fcntl.ioctl(asker, SIOCGIFMTU, struct.pack("16si12x", name.encode(), 0))
-    return int(struct.unpack_from("16si", answer)[1])
+def _mtu(ifindex: int) -> str:
+    """Return an interface's MTU for a message, such as ", MTU 1500,"; empty if it cannot be read."""
+    with suppress(UnavailableError):
+        return next((f", MTU {link.mtu}," for link in read_network().links if link.index == ifindex), "")
+    return ""

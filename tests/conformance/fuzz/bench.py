@@ -25,8 +25,8 @@ from tests.conformance.fuzz.ears import MARKER_PORT, Delivery, Ears
 from tests.conformance.fuzz.shapes import MTU
 from tests.conformance.fuzz.sides import ALLOWED, LOCAL, Origin
 from tests.conformance.fuzz.transports import checksum
-from tests.namespaces import PACKET_QDISC_BYPASS, SOL_PACKET, End, Namespace, join, mac_address, namespaces
 from tests.oracle.packet import UDP, parsed
+from tests.support.namespaces import PACKET_QDISC_BYPASS, SOL_PACKET, End, Namespace, join, mac_address, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 import maxminddb
 
-from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database as GeoDatabase
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.bpffs import own_pins
 from tests.conformance.case import WORLD
 from tests.conformance.conftest import ENGINES
 from tests.conformance.fuzz.bench import INTERFACE, bench
@@ -24,18 +22,20 @@ from tests.conformance.fuzz.policies import POLICIES
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow
 from tests.conformance.fuzz.sides import ALLOWED, DENIED, Origin
 from tests.conformance.fuzz.verdicts import is_denied, passes
-from tests.databases import write_database
 from tests.oracle.ladder import Oracle
+from tests.support.bpffs import own_pins
+from tests.support.databases import write_database
+from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from geodrop.engine.api import Engine
     from tests.conformance.fuzz.bench import Heard, Server
     from tests.conformance.fuzz.ears import Delivery
     from tests.conformance.fuzz.findings import Shape
     from tests.oracle.ladder import Database
+    from tests.support.engines import ApplyingEngine
 
     Sent = Sequence[tuple[Origin, Sequence[bytes]]]
 
@@ -82,7 +82,7 @@ class Campaign:
     """Policies and shapes, one after the other, against the servers of a bench."""
 
     def __init__(
-        self, plain: Server, judged: Mapping[str, tuple[Server, Engine]], world_file: Path, world: Database
+        self, plain: Server, judged: Mapping[str, tuple[Server, ApplyingEngine]], world_file: Path, world: Database
     ) -> None:
         self._plain, self._judged = plain, judged
         self._world_file, self._world = world_file, world
@@ -181,7 +181,7 @@ def _chunks(shapes: Iterable[Shape]) -> Iterator[list[Shape]]:
         yield chunk
 
 
-def _remove(server: Server, engine: Engine) -> None:
+def _remove(server: Server, engine: ApplyingEngine) -> None:
     with server.namespace.entered():
         engine.remove()
 

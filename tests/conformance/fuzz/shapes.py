@@ -12,8 +12,8 @@ from tests.conformance.fuzz.headers import authentications, chain, ipv4_options,
 from tests.conformance.fuzz.packets import Ipv4, ipv4_place, ipv6_fragment, ipv6_packet
 from tests.conformance.fuzz.sides import EMBEDDINGS, LOCAL
 from tests.conformance.fuzz.transports import transport
-from tests.namespaces import ETH_P_8021AD, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6
 from tests.oracle.packet import HOP_BY_HOP, parsed
+from tests.support.namespaces import ETH_P_8021AD, ETH_P_8021Q, ETH_P_IP, ETH_P_IPV6
 
 if TYPE_CHECKING:
     from tests.conformance.fuzz.sides import Origin

@@ -19,8 +19,8 @@ from tests.conformance.fuzz.packets import Ipv4, ipv4_place, ipv6_fragment, ipv6
 from tests.conformance.fuzz.policies import MAIN
 from tests.conformance.fuzz.sides import LOCAL
 from tests.conformance.fuzz.transports import with_checksum
-from tests.namespaces import ETH_P_IP, ETH_P_IPV6, require
 from tests.oracle.packet import DESTINATION, FRAGMENT, TCP, UDP, parsed
+from tests.support.namespaces import ETH_P_IP, ETH_P_IPV6, require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,7 +12,7 @@ from tests.conformance.case import CATCH_ALL, DENY_CN, VERSION, service
 from tests.conformance.fuzz.campaign import Campaign, Result, campaign
 from tests.conformance.fuzz.findings import LEAK, OVERREACH, WRONG_DROP, Random, written_down
 from tests.conformance.fuzz.policies import MAIN, POLICIES
-from tests.namespaces import require
+from tests.support.namespaces import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

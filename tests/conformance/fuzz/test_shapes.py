@@ -9,8 +9,8 @@ from tests.conformance.fuzz.policies import MAIN, POLICIES
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow, shape, untagged
 from tests.conformance.fuzz.sides import ALLOWED, DENIED, EMBEDDINGS, Origin, origin_of
 from tests.conformance.fuzz.verdicts import from_frame
-from tests.namespaces import ETH_P_IP
 from tests.oracle.packet import read
+from tests.support.namespaces import ETH_P_IP
 
 if TYPE_CHECKING:
     from tests.oracle.packet import Packet

@@ -12,8 +12,8 @@ from tests.conformance.fuzz.shapes import is_hollow
 from tests.conformance.fuzz.sides import DENIED, SAMPLE
 from tests.conformance.fuzz.verdicts import as_packet, from_frame
 from tests.conformance.random_packets import random_packet
-from tests.namespaces import ETH_P_IP, ETH_P_IPV6
 from tests.oracle.packet import UNREADABLE, read
+from tests.support.namespaces import ETH_P_IP, ETH_P_IPV6
 
 PACKETS = 5000
 

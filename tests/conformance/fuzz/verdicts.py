@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from tests.conformance.fuzz.shapes import is_behind_too_many_tags, is_hollow, untagged
 from tests.conformance.fuzz.sides import DENIED, SAMPLE, text
-from tests.namespaces import ETH_P_IP, ETH_P_IPV6
 from tests.oracle.packet import (
     AUTHENTICATION,
     EXTENSION_BYTES,
@@ -20,6 +19,7 @@ from tests.oracle.packet import (
     Packet,
     judge,
 )
+from tests.support.namespaces import ETH_P_IP, ETH_P_IPV6
 
 if TYPE_CHECKING:
     from tests.conformance.fuzz.ears import Delivery

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import Geodrop
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 POLICY = """
 version: 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.errors import user_name
-from tests.users import as_user
+from tests.support.users import as_user
 
 if TYPE_CHECKING:
     from tests.kernel.cli.conftest import Host

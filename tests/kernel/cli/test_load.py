@@ -4,7 +4,7 @@ from pathlib import Path
 
 from geodrop.state.places import namespace_cookie
 from tests.kernel.cli.conftest import POLICY, Host
-from tests.synthetic import joined_ruleset
+from tests.support.synthetic import joined_ruleset
 
 LOAD = ("load", "--interface", "lo")
 

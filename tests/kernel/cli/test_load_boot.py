@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
-from tests.traffic import Traffic
+from tests.support.namespaces import End, PacketSender, join, namespaces
+from tests.support.traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

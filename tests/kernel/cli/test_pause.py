@@ -10,8 +10,8 @@ import pytest
 
 from tests.conformance.frames import encode
 from tests.kernel.cli.conftest import POLICY
-from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
+from tests.support.namespaces import End, PacketSender, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

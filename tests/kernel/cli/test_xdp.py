@@ -10,10 +10,10 @@ import pytest
 
 from geodrop.xdp.bcc_loader import BccLoader
 from geodrop.xdp.engine import LAYOUT
-from tests.bcc import require_bcc
-from tests.bpffs import own_mounts
-from tests.cli import Geodrop
 from tests.kernel.cli.conftest import Host
+from tests.support.bcc import require_bcc
+from tests.support.bpffs import own_mounts
+from tests.support.cli import Geodrop
 
 
 @pytest.fixture

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import Geodrop
-from tests.daemons import Daemon, daemon
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.daemons import Daemon, daemon
+from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 POLICY = """
 version: 1
@@ -34,14 +34,14 @@ socket: {folder}/control.sock
 
 @dataclass(frozen=True)
 class Host:
-    """What an operator has: files to edit and a command line."""
+    """The files of an operator, and a command line."""
 
     geodrop: Geodrop
     netns: Namespace
 
     @property
     def folder(self) -> Path:
-        """Where all of it is."""
+        """Return the folder with all files."""
         return self.geodrop.folder
 
     def deny(self, *regions: str) -> None:
@@ -53,18 +53,18 @@ class Host:
         (self.folder / "agent.yaml").write_text(AGENT.format(source=source, folder=self.folder) + more)
 
     def table(self) -> str:
-        """Our table as nft shows it; empty if there is none."""
+        """Return our table as nft shows it; empty if there is none."""
         return self.netns.run("nft", "list", "ruleset")
 
     def drops(self, address: str) -> bool:
-        """What the kernel's tables say of an address."""
+        """Return the verdict of the kernel's tables for an address."""
         [answer] = self.geodrop.good("explain", "--json", address).json_lines
         return bool(answer["kernel"]["verdict"] == "drop")
 
 
 @pytest.fixture
 def host(tmp_path: Path, netns: Namespace) -> Host:
-    """China is denied."""
+    """Return a host whose policy denies China."""
     records = {f"{number}.0.0.0/24": country(code) for number, code in enumerate(("CN", "RU", "US"), start=1)}
     write_database(tmp_path / "country.mmdb", records)
     made = Host(Geodrop(tmp_path, netns), netns)
@@ -75,6 +75,6 @@ def host(tmp_path: Path, netns: Namespace) -> Host:
 
 @pytest.fixture
 def running(host: Host) -> Iterator[Daemon]:
-    """Its daemon, ready."""
+    """Run its daemon, ready."""
     with daemon(host.geodrop) as made:
         yield made

@@ -1,4 +1,4 @@
-"""The background audit: every denied region is asked about, and what differs is handed on."""
+"""The background audit: an address of every denied region is looked up, and differences are handed on."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from geodrop.daemon.watch.watch import Watch
 from geodrop.engine.api import Difference
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.operations.load import load
-from tests.daemons import daemon_context
-from tests.worlds import POLICY_US, packed
+from tests.support.daemons import daemon_context
+from tests.support.worlds import POLICY_US, packed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.kernel.daemon.conftest import Host
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 @pytest.fixture
 def config(netns: Namespace, tmp_path: Path) -> Config:
-    """Where a ruleset is in force that denies two regions."""
+    """Put a ruleset in force that denies two regions."""
     del netns
     file = tmp_path / "us.ruleset"
     file.write_bytes(packed(POLICY_US, tmp_path))
@@ -37,7 +37,7 @@ def config(netns: Namespace, tmp_path: Path) -> Config:
 
 
 def audited(config: Config, *numbers: int) -> list[Difference]:
-    """What a daemon's audits find in these minutes."""
+    """Return what a daemon's audits find in these minutes."""
 
     async def body() -> list[Difference]:
         context = daemon_context(config)
@@ -54,14 +54,14 @@ def audited(config: Config, *numbers: int) -> list[Difference]:
 
 
 def test_all_is_well(config: Config) -> None:
-    """A whole hour finds nothing."""
+    """An audit of a whole hour finds no difference."""
     began = time.monotonic()
     assert audited(config, *range(PARTS)) == []
     assert time.monotonic() - began < 60
 
 
 def test_a_region_that_is_let_through(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kernel that answers wrongly for one region in one family is found out in a minute."""
+    """A wrong verdict for one region in one family is found within a minute."""
     judge = NftablesEngine.judge
 
     def wrong(self: NftablesEngine, ruleset: object, addresses: list[str]) -> object:
@@ -78,7 +78,7 @@ def test_a_region_that_is_let_through(config: Config, monkeypatch: pytest.Monkey
 
 
 def test_data_that_differs(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is read in one of the minutes of an hour, and found then."""
+    """The differing element is read, and found, in one of the minutes of an hour."""
     found = Difference("map m", "this", "that")
 
     def share(_: object, ruleset: object, part: int, of: int) -> list[Difference]:
@@ -91,13 +91,13 @@ def test_data_that_differs(config: Config, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_nothing_in_force(netns: Namespace, tmp_path: Path) -> None:
-    """Nothing is found where nothing should be."""
+    """Nothing is reported if nothing should be in force."""
     del netns
     assert audited(Config(state=tmp_path), 0) == []
 
 
 def test_old_databases(host: Host) -> None:
-    """Status says so, with the daemon or without; the policy says how old is too old."""
+    """Status reports it, with the daemon or without; the policy sets the age."""
     policy = host.folder / "policy.yaml"
     policy.write_text(policy.read_text() + "limits: {database_age: 1h}\n")
     ruleset = host.geodrop.compile(policy.read_text(), host.folder / "country.mmdb", name="old")

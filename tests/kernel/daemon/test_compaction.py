@@ -1,4 +1,4 @@
-"""A quick reload ends in a thin generation, and a while later in a whole one, without a word from anybody."""
+"""A quick reload makes an overlay; a while later the daemon compacts it without a request."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from tests.daemons import daemon
-from tests.databases import country, write_database
 from tests.kernel.daemon.conftest import POLICY
-from tests.synthetic import joined_ruleset
+from tests.support.daemons import daemon
+from tests.support.databases import country, write_database
+from tests.support.synthetic import joined_ruleset
 
 if TYPE_CHECKING:
-    from tests.daemons import Daemon
     from tests.kernel.daemon.conftest import Host
+    from tests.support.daemons import Daemon
 
 PATIENCE = 20.0
 CN = {f"1.{high}.{low}.0/24": country("CN") for high in range(10) for low in range(0, 250, 2)}
 
 
 def generations(host: Host) -> set[str]:
-    """The generations that there are chains of."""
+    """Return the generations that have chains."""
     words = host.netns.run("nft", "-t", "list", "table", "inet", "geodrop").split()
     names = [words[at + 1] for at, word in enumerate(words) if word == "chain"]
     return {re.split("[-.]", name)[0] for name in names if name.startswith("g")}
 
 
 def whole(host: Host) -> set[str]:
-    """The same, once only one is left."""
+    """Return the generations once only one is left."""
     deadline = time.monotonic() + PATIENCE
     while len(found := generations(host)) > 1:
         assert time.monotonic() < deadline, found
@@ -37,7 +37,7 @@ def whole(host: Host) -> set[str]:
 
 
 def test_a_quick_reload_is_compacted(host: Host, running: Daemon) -> None:
-    """Both judge alike, both are right when they are verified, and the history has both."""
+    """Overlay and whole generation give the same verdicts, verify as right, and are both in the history."""
     write_database(host.folder / "country.mmdb", {**CN, "2.0.0.0/24": country("RU"), "3.0.0.0/24": country("US")})
     host.geodrop.good("reload")
     for regions, dropped in ((("CN", "RU"), True), (("CN",), False)):
@@ -56,7 +56,7 @@ def test_a_quick_reload_is_compacted(host: Host, running: Daemon) -> None:
 
 
 def test_regions_are_told_apart_after_every_change(host: Host) -> None:
-    """After the start, a pause, a resume and a repair: in the background, and without a generation more."""
+    """After the start, a pause, a resume and a repair, regions are split in the background without a new generation."""
     policy = POLICY.format(deny="").replace("default: allow", "default: deny").replace("deny: []", "allow: [US]")
     file = host.folder / "fleet.ruleset"
     file.write_bytes(joined_ruleset(policy, host.folder / "country.mmdb"))
@@ -84,7 +84,7 @@ def test_regions_are_told_apart_after_every_change(host: Host) -> None:
 
 
 def test_one_that_a_dead_daemon_has_left(host: Host, running: Daemon) -> None:
-    """The next one compacts it; a rollback is quick too."""
+    """The next daemon compacts an overlay that was left; a rollback is quick too."""
     write_database(host.folder / "country.mmdb", {**CN, "2.0.0.0/24": country("RU")})
     host.geodrop.good("reload")
     host.deny("CN", "RU")

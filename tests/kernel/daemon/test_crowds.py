@@ -13,17 +13,17 @@ import pytest
 
 from geodrop.control import frame
 from geodrop.daemon.listener import PLACES
-from tests.daemons import daemon
 from tests.kernel.daemon.test_metrics import scrape
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.daemons import Daemon
     from tests.kernel.daemon.conftest import Host
+    from tests.support.daemons import Daemon
 
 AT_LAST = 60.0
-"""Seconds for whatever has to happen, however busy the machine is."""
+"""Seconds for anything that has to happen, however busy the machine is."""
 
 CROWD = 300
 VERIFY = frame.encode({"verb": "verify", "args": {"full": True}})
@@ -31,7 +31,7 @@ VERIFY = frame.encode({"verb": "verify", "args": {"full": True}})
 
 @contextlib.contextmanager
 def crowd(connect: Callable[[], socket.socket], say: bytes = b"", count: int = CROWD) -> Iterator[None]:
-    """So many connections, each made again soon after it is closed, that say something and then nothing more."""
+    """Hold `count` connections, each replaced soon after it is closed, that send something and then nothing more."""
     over = threading.Event()
 
     def keep() -> None:
@@ -58,7 +58,7 @@ def crowd(connect: Callable[[], socket.socket], say: bytes = b"", count: int = C
 
 
 def ended(channel: socket.socket) -> bool:
-    """Whether the other side has closed it; what it said is dropped."""
+    """Whether the other side has closed the connection; received data is dropped."""
     try:
         while channel.recv(1 << 16):
             pass
@@ -70,7 +70,7 @@ def ended(channel: socket.socket) -> bool:
 
 
 def to_control(running: Daemon) -> Callable[[], socket.socket]:
-    """Connections to the control socket; none where that would wait."""
+    """Connect to the control socket, unless that would block."""
 
     def connect() -> socket.socket:
         channel = socket.socket(socket.AF_UNIX)
@@ -86,7 +86,7 @@ def to_control(running: Daemon) -> Callable[[], socket.socket]:
 
 
 def to_metrics(host: Host) -> Callable[[], socket.socket]:
-    """Connections to the port of the metrics, made in the daemon's namespace; they may not be through yet."""
+    """Connect to the port of the metrics in the daemon's namespace; connections may not be established yet."""
 
     def connect() -> socket.socket:
         with host.netns.entered():
@@ -99,7 +99,7 @@ def to_metrics(host: Host) -> Callable[[], socket.socket]:
 
 
 def repaired(host: Host) -> None:
-    """Flush what is in force, and wait until it is there again."""
+    """Flush what is in force, and wait until it is repaired."""
     host.netns.run("nft", "delete", "table", "inet", "geodrop")
     began = time.monotonic()
     while "goto" not in host.table():
@@ -108,7 +108,7 @@ def repaired(host: Host) -> None:
 
 
 def all_goes_on(host: Host) -> None:
-    """Changes, repairs, reading and scrapes."""
+    """Changes, repairs, reads and scrapes all work."""
     assert host.geodrop.good("pause", "--for", "1h").code == 0
     assert host.geodrop.good("resume").code == 0
     repaired(host)
@@ -117,7 +117,7 @@ def all_goes_on(host: Host) -> None:
 
 @pytest.mark.parametrize("where", ["control", "metrics"])
 def test_a_crowd_that_says_nothing(host: Host, running: Daemon, where: str) -> None:
-    """It takes the places that are there for that, no thread, and nothing from anybody else."""
+    """A crowd takes the places meant for it, no thread, and nothing from anybody else."""
     before = running.descriptors()
     with crowd(to_control(running) if where == "control" else to_metrics(host)):
         all_goes_on(host)
@@ -127,7 +127,7 @@ def test_a_crowd_that_says_nothing(host: Host, running: Daemon, where: str) -> N
 
 
 def test_a_crowd_that_asks_for_much(host: Host, running: Daemon) -> None:
-    """Who asks `verify --full` again and again waits for his turn behind everything else."""
+    """A client that asks for `verify --full` again and again waits for its turn behind everything else."""
     with crowd(to_control(running), VERIFY, PLACES // 2):
         all_goes_on(host)
         assert "geodrop_healthy 1.0" in scrape(host)
@@ -135,7 +135,7 @@ def test_a_crowd_that_asks_for_much(host: Host, running: Daemon) -> None:
 
 
 def test_hardly_any_descriptors(host: Host) -> None:
-    """With a limit that crowds would reach, what the daemon needs to repair and to change is left to it."""
+    """With a descriptor limit that crowds would reach, the daemon keeps what it needs to repair and to change."""
     with daemon(host.geodrop) as running:
         hard = resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE)[1]
         resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (64, hard))

@@ -1,4 +1,4 @@
-"""Break glass with a dead daemon and an agent.yaml that nobody can use: each verb works, and says what it went by."""
+"""Break glass with a dead daemon and an unusable agent.yaml: each verb works and says which settings it used."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import TIMEOUT
-from tests.daemons import daemon
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host
@@ -33,8 +33,9 @@ def damage(host: Host, how: str) -> None:
     ("how", "number"), [("torn", signal.SIGKILL), ("not text", signal.SIGTERM), ("no file", signal.SIGKILL)]
 )
 def test_the_glass_can_be_broken_without_agent_yaml(host: Host, how: str, number: signal.Signals) -> None:
-    """`status`, `pause`, `resume`, `rollback` and `unload` find the state where the last daemon had it, also after each
-    other; `history`, `verify` and `explain` as well. All warn, and what was asked for is known when it is mended.
+    """All break-glass and reading verbs find the state directory of the last daemon, also one after the other.
+
+    Each warns. What was asked for is still known after agent.yaml is corrected.
     """
     geodrop = host.geodrop
     with daemon(geodrop) as running:
@@ -74,9 +75,9 @@ def test_the_glass_can_be_broken_without_agent_yaml(host: Host, how: str, number
 
 @pytest.mark.parametrize("how", ["torn", "not text", "no file", "gone"])
 def test_a_boot_and_a_daemon_without_agent_yaml(host: Host, how: str) -> None:
-    """What was in force is again, where it was: loopback is judged only where it is named.
+    """What was in force is restored on its interfaces; loopback is only judged when it is named.
 
-    A daemon looks after it: it repairs, takes what breaks the glass, and is whole once the file is mended.
+    The daemon repairs it, obeys the break-glass verbs, and works in full once the file is corrected.
     """
     geodrop, path = host.geodrop, host.folder / "agent.yaml"
     with daemon(geodrop) as running:
@@ -91,7 +92,7 @@ def test_a_boot_and_a_daemon_without_agent_yaml(host: Host, how: str) -> None:
     assert (booted.code, booted.out.endswith("in force on lo\n")) == (78, True), booted.err
     assert "without agent.yaml, which cannot be used" in booted.err
     if how == "gone":
-        return  # its unit starts no daemon then
+        return  # the unit starts no daemon then
     with daemon(geodrop) as running:
         assert "the last good ruleset is in force already" in running.log
         status = geodrop.run("status", "--json")
@@ -113,7 +114,7 @@ def test_a_boot_and_a_daemon_without_agent_yaml(host: Host, how: str) -> None:
 
 
 def test_a_daemon_with_nothing_to_look_after(host: Host) -> None:
-    """A first start with a mistake in agent.yaml is refused, with its place."""
+    """A first start with a mistake in agent.yaml is refused, with the position of the mistake."""
     path = host.folder / "agent.yaml"
     path.write_text(path.read_text() + "sokket: /s\n")
     done = host.geodrop.run("run")
@@ -121,7 +122,7 @@ def test_a_daemon_with_nothing_to_look_after(host: Host) -> None:
 
 
 def test_a_name_that_is_no_file_is_a_slip(host: Host) -> None:
-    """Nothing is assumed in its place: 78, and nothing is changed."""
+    """No settings are assumed instead: 78, and nothing is changed."""
     nowhere = str(host.folder / "nowhere.yaml")
     with daemon(host.geodrop) as running:
         running.end()

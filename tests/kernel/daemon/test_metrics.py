@@ -1,4 +1,4 @@
-"""Metrics of a running daemon: what Prometheus is told is what the kernel counted."""
+"""Metrics of a running daemon: the numbers are those that the kernel counted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.cli import TIMEOUT
-from tests.daemons import daemon
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host
@@ -26,7 +26,7 @@ with socket.socket() as client, contextlib.suppress(OSError):
 
 
 def scrape(host: Host) -> str:
-    """What the daemon tells; the connection is made inside its namespace."""
+    """Return the daemon's metrics; the connection is made inside its namespace."""
     with host.netns.entered():
         connection = http.client.HTTPConnection("127.0.0.1", 9817, timeout=20)
         connection.connect()
@@ -38,11 +38,11 @@ def scrape(host: Host) -> str:
 
 
 def test_metrics_tell_what_the_kernel_counted(host: Host) -> None:
-    """Packets that were dropped are in the metrics, with bytes, service and region; so are generation and reloads."""
+    """Dropped packets are in the metrics, with bytes, service and region; so are generation and reloads."""
     with daemon(host.geodrop):
         host.netns.run("ip", "address", "add", "1.0.0.1/32", "dev", "lo")
         for _ in range(3):
-            # Nobody listens and nobody answers: the SYN is what counts.
+            # Nothing listens or answers: the SYN is what counts.
             host.netns.run(sys.executable, "-c", CONNECT)
         told = scrape(host)
         [packets] = re.findall(r'geodrop_dropped_packets_total\{.*family="ipv4".*name="CN".*\} (\S+)', told)
@@ -64,7 +64,7 @@ def test_metrics_tell_what_the_kernel_counted(host: Host) -> None:
 
 
 def test_a_taken_port_does_not_stop_the_daemon(host: Host) -> None:
-    """Enforcement matters more than being watched: the daemon enforces, and has it as a problem in status meanwhile."""
+    """If metrics cannot be served, the daemon enforces all the same, and status reports the problem."""
     with host.netns.entered():
         taken = socket.create_server(("127.0.0.1", 9817))
     with daemon(host.geodrop) as running:
@@ -82,7 +82,7 @@ def test_a_taken_port_does_not_stop_the_daemon(host: Host) -> None:
 
 
 def test_a_textfile_tells_when_it_was_written_and_that_the_daemon_has_stopped(host: Host) -> None:
-    """Killed, a daemon leaves what it wrote, with the time of it; one that stops leaves nothing but that it is gone."""
+    """A killed daemon leaves its last file, with its time; one that stops leaves a file that says so."""
     path = host.folder / "geodrop.prom"
     host.agent(more=f"metrics: {{textfile: {host.folder}}}\n")
 

@@ -1,4 +1,4 @@
-"""Reload: one line and an exit code for whoever asked, and nothing changed where it failed."""
+"""Reload: one line and an exit code for the caller, and nothing changed after a failure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import pytest
 
 from geodrop.control import frame
 from geodrop.ruleset.container import MAX_OPENED
-from tests.cli import TIMEOUT
-from tests.daemons import Daemon, daemon, together
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import Daemon, daemon, together
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host
@@ -32,7 +32,7 @@ def test_good(host: Host, running: Daemon) -> None:
 
 
 def test_unchanged(host: Host, running: Daemon) -> None:
-    """The same input does nothing at all, and says so."""
+    """With the same input a reload does nothing, and says so."""
     del running
     before = host.table()
     assert "unchanged" in host.geodrop.good("reload").out
@@ -53,7 +53,7 @@ NEXT_STEPS = {"no source": "; next: write  source: {"}
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad(host: Host, running: Daemon, name: str) -> None:
-    """Exit code and message are those of the cause; nothing changed, and status says why until the next good one."""
+    """Exit code and message are those of the cause; nothing changed, and status says why until the next good reload."""
     file, content, code, message = BAD[name]
     path, before = host.folder / file, host.table()
     good = path.read_bytes()
@@ -77,7 +77,7 @@ def test_bad(host: Host, running: Daemon, name: str) -> None:
 
 
 def test_signal_is_the_same(host: Host, running: Daemon) -> None:
-    """SIGHUP reloads; a failed one is in the status, and the daemon goes on."""
+    """SIGHUP reloads; a failure is in the status, and the daemon goes on."""
     host.deny("RU")
     running.process.send_signal(signal.SIGHUP)
     running.wait_for("STATUS=generation 1 -> 2")
@@ -89,14 +89,14 @@ def test_signal_is_the_same(host: Host, running: Daemon) -> None:
 
 
 def test_many_at_once(host: Host, running: Daemon) -> None:
-    """Each gets a result that covers its change, and they share runs: far fewer than were asked for."""
+    """Each caller gets a result that includes its change, and callers share far fewer runs than requests."""
     host.deny("RU")
     done = together(host.geodrop, *[("reload",)] * 8)
     assert [one.code for one in done] == [0] * 8
     assert host.drops("2.0.0.1")
     assert sum("generation 1 -> 2" in one.out for one in done) >= 1
     assert running.log.count("event=asked verb=reload") == 8
-    # The first of all was that of the start.
+    # The first run was that of the start.
     assert 2 <= running.log.count('event="reload done"') < 9
 
 
@@ -112,7 +112,7 @@ def test_who_goes_away_takes_nothing_along(host: Host, running: Daemon) -> None:
 
 
 def test_prebuilt_ruleset(host: Host) -> None:
-    """`source: {ruleset}` needs no compiler; a new file is a reload away, a damaged one is refused."""
+    """`source: {ruleset}` needs no compiler; a reload loads a new file, and refuses a damaged one."""
     first = host.geodrop.compile((host.folder / "policy.yaml").read_text(), host.folder / "country.mmdb", name="fleet")
     host.agent("{ruleset: fleet.ruleset}")
     with daemon(host.geodrop):
@@ -128,8 +128,9 @@ def test_prebuilt_ruleset(host: Host) -> None:
 
 
 def test_agent_yaml_is_read_again(host: Host, running: Daemon) -> None:
-    """Interfaces of an edited agent.yaml count at once, and answer, status and history say which came; what only the
-    start can take over is told.
+    """Interfaces of an edited agent.yaml apply at once, and answer, status and history name the new ones.
+
+    Keys that only a start takes over are named in a warning.
     """
     del running
     host.agent(more="metrics: {listen: 127.0.0.1:9999}\n")
@@ -149,7 +150,7 @@ def test_agent_yaml_is_read_again(host: Host, running: Daemon) -> None:
 
 
 def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:
-    """What the compiler warns of is on stderr of the command, as after `geodrop compile`."""
+    """Warnings of the compiler are on stderr of the command, as after `geodrop compile`."""
     del running
     policy = (host.folder / "policy.yaml").read_text()
     (host.folder / "policy.yaml").write_text(
@@ -161,8 +162,9 @@ def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:
 
 
 def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
-    """After reloads, good and bad, the daemon has no more descriptors than after the first, once it is at rest: some
-    sockets are closed a moment later. Rulesets that it has at hand have two each.
+    """After good and failed reloads the daemon at rest has no more descriptors than after the first.
+
+    Some sockets are closed a moment later. Each ruleset that it holds has two descriptors.
     """
     host.deny("RU")
     host.geodrop.good("reload")
@@ -177,9 +179,12 @@ def test_nothing_is_left_behind(host: Host, running: Daemon) -> None:
         time.sleep(0.1)
 
 
-def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) -> None:
-    """Each reload that changed or failed is a line; one without a change is none."""
+def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each reload that changed something or failed is a line in the history, with the user who became root for it; one
+    without a change is not.
+    """
     del running
+    monkeypatch.setenv("SUDO_USER", "alice")
     for regions in (["CN", "RU"], ["CN", "RU"], ["nowhere"]):
         host.deny(*regions)
         host.geodrop.run("reload")
@@ -189,18 +194,20 @@ def test_history_says_what_changed_and_who_asked(host: Host, running: Daemon) ->
     assert changed["change"] == "api drops RU (<0.1% of IPv4), +1 -0 prefixes"
     assert "nowhere" in failed["error"]
     assert changed["uid"] == failed["uid"] == os.getuid()
+    assert changed["sudo_user"] == failed["sudo_user"] == "alice"
+    assert "asked for by alice (sudo)" in host.geodrop.good("history").out
     assert len(entries) == 3, "with that of the start"
 
 
 def test_without_a_daemon(host: Host) -> None:
-    """Nobody to ask: 69, and how to start one."""
+    """Without a daemon: 69, and how to start one."""
     done = host.geodrop.run("reload")
     assert done.code == 69
     assert "systemctl start geodrop" in done.err
 
 
 def test_a_file_that_changes_is_loaded(host: Host) -> None:
-    """With `watch: true` an edited policy is in force without anybody's asking."""
+    """With `watch: true` an edited policy is in force without a request."""
     host.agent(more="watch: true\n")
     with daemon(host.geodrop) as running:
         time.sleep(4)
@@ -211,7 +218,7 @@ def test_a_file_that_changes_is_loaded(host: Host) -> None:
 
 
 def test_a_failure_is_an_object_too(host: Host, running: Daemon) -> None:
-    """Programs read what is wrong, where and what to do; people read it on stderr. Without a daemon too."""
+    """Programs read in JSON what is wrong, where, and what to do; people read it on stderr. So without a daemon."""
     host.deny("nowhere")
     failed = host.geodrop.run("reload", "--json")
     found = failed.json

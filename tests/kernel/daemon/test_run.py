@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli import TIMEOUT
-from tests.daemons import Daemon, daemon
+from geodrop.data import bundled_database
+from geodrop.demo import policies
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import Daemon, daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host
 
 
 def test_ready_means_in_force(host: Host, running: Daemon) -> None:
-    """READY comes after the policy was compiled, loaded and read back, and a phase was told for each."""
+    """READY comes after the policy was compiled, loaded and read back; each phase was reported."""
     status = host.geodrop.good("status", "--json").json
     assert (status["enforcing"], status["healthy"], status["daemon"]) == (True, True, True)
     assert status["last_reload"]["good"] is True
@@ -34,9 +36,18 @@ def test_ready_means_in_force(host: Host, running: Daemon) -> None:
     assert not any("RELOADING" in message for message in running.said)
 
 
+def test_it_stays_small(host: Host) -> None:
+    """52 MB at most (PSS) once it has loaded the bundled database and reads interfaces: it runs for months."""
+    bundled_database(host.geodrop.folder).replace(host.geodrop.folder / "country.mmdb")
+    (host.geodrop.folder / "policy.yaml").write_text(policies.example())
+    with daemon(host.geodrop) as running:
+        host.geodrop.good("reload")
+        assert running.memory() < 52e6
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_what_ends_it_changes_nothing(host: Host, running: Daemon, number: signal.Signals) -> None:
-    """Asked to stop or killed: the kernel holds the same rules, and status is answered without it."""
+    """After a stop or a kill the kernel holds the same rules, and status answers without the daemon."""
     before = host.table()
     code = running.end(number)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
@@ -60,7 +71,7 @@ def test_the_next_one_takes_over(host: Host) -> None:
 
 
 def test_a_table_of_our_name_is_in_the_way(host: Host) -> None:
-    """It stays as it is, and whoever asks is told what to do (69); the daemon lives, and enforces once it is gone."""
+    """A foreign table stays, and requests are told what to do (69); the daemon runs, and enforces once it is gone."""
     host.netns.run("nft", "add", "table", "inet", "geodrop", "{ chain other { } ; }")
     foreign = host.table()
     with daemon(host.geodrop) as running:
@@ -80,7 +91,7 @@ def test_a_table_of_our_name_is_in_the_way(host: Host) -> None:
 
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_what_a_boot_loaded_is_taken_over(host: Host, *, elsewhere: bool) -> None:
-    """It is not loaded again, also where it is to judge other interfaces: then the rules of the hook change."""
+    """What is in force is not loaded again; if other interfaces are to be judged, only the rules of the hook change."""
     with daemon(host.geodrop) as first:
         first.end()
     host.netns.run("nft", "flush", "ruleset")
@@ -100,13 +111,13 @@ def test_what_a_boot_loaded_is_taken_over(host: Host, *, elsewhere: bool) -> Non
 
 
 def parts_of(host: Host) -> list[str]:
-    """The table, its chains and its maps, each with the number that the kernel gave it when it was made."""
+    """Return the table, its chains and its maps, each with the handle that the kernel gave it."""
     lines = map(str.strip, host.netns.run("nft", "-a", "list", "table", "inet", "geodrop").splitlines())
     return [line for line in lines if line.startswith(("table", "chain", "map")) and "# handle" in line]
 
 
 def test_last_good_comes_before_the_compiler(host: Host) -> None:
-    """What somebody took out of the kernel meanwhile is back before the source is even read: it may be broken."""
+    """What another program removed meanwhile is restored before the source is read: the source may be broken."""
     with daemon(host.geodrop) as first:
         first.end()
     host.netns.run("nft", "flush", "ruleset")
@@ -120,7 +131,7 @@ def test_last_good_comes_before_the_compiler(host: Host) -> None:
 
 
 def test_new_source_at_the_start(host: Host) -> None:
-    """What changed while nobody watched is in force when the daemon says it is ready."""
+    """A policy that changed while no daemon ran is in force when the daemon is ready."""
     with daemon(host.geodrop) as first:
         first.end()
     host.deny("RU")
@@ -129,7 +140,7 @@ def test_new_source_at_the_start(host: Host) -> None:
 
 
 def test_unload_is_remembered(host: Host) -> None:
-    """A new daemon does not bring back what was unloaded on purpose; a reload does."""
+    """A new daemon does not restore what was unloaded on purpose; a reload does."""
     with daemon(host.geodrop) as first:
         assert "unloaded" in host.geodrop.good("unload").out
         assert host.table() == ""
@@ -143,7 +154,7 @@ def test_unload_is_remembered(host: Host) -> None:
 
 
 def test_first_boot_open(host: Host) -> None:
-    """Without anything to fall back to a broken policy leaves the host open, loudly; the repaired one is taken."""
+    """With nothing to fall back to, a broken policy leaves the host open, loudly; the corrected policy is loaded."""
     (host.folder / "policy.yaml").write_text("version: 1\nservices: {}\n")
     with daemon(host.geodrop) as running:
         assert "level=critical" in running.log
@@ -156,7 +167,7 @@ def test_first_boot_open(host: Host) -> None:
 
 
 def test_first_boot_closed(host: Host) -> None:
-    """Told so, it lets nothing new in until there is a policy; it is up all the same, and takes the repaired one."""
+    """With `first_boot: closed` nothing new gets in until there is a policy; the daemon runs, and loads it then."""
     host.agent(more="first_boot: closed\n")
     (host.folder / "policy.yaml").write_text("version: 1\nservices: {}\n")
     with daemon(host.geodrop):
@@ -170,7 +181,7 @@ def test_first_boot_closed(host: Host) -> None:
 
 
 def test_damaged_last_good_ruleset(host: Host) -> None:
-    """With it damaged and the source broken the newest one before it is loaded."""
+    """If the last good ruleset is damaged and the source broken, the newest ruleset before it is loaded."""
     with daemon(host.geodrop) as first:
         host.deny("RU")
         host.geodrop.good("reload")
@@ -188,7 +199,7 @@ def test_damaged_last_good_ruleset(host: Host) -> None:
     ("agent", "code"), [("state: /nowhere\n", 78), ("source: {ruleset: a\n", 78), ("source: {ruleset: a}\nx: 1\n", 78)]
 )
 def test_agent_yaml_that_cannot_be_used(host: Host, agent: str, code: int) -> None:
-    """Nothing to enforce, or a file that is wrong: it ends at once, and systemd does not start it again for that."""
+    """With nothing to enforce, or a wrong file, the daemon ends at once, and systemd does not restart it."""
     (host.folder / "agent.yaml").write_text(agent)
     done = host.geodrop.run("run")
     assert done.code == code
@@ -196,7 +207,7 @@ def test_agent_yaml_that_cannot_be_used(host: Host, agent: str, code: int) -> No
 
 
 def test_only_one(host: Host, running: Daemon) -> None:
-    """A second daemon and a load by hand end at once with 75 and name the one that runs; it goes on."""
+    """A second daemon and a load by hand end at once with 75 and name the running daemon, which goes on."""
     [ruleset] = (host.folder / "state" / "rulesets").iterdir()
     for command in (("run",), ("load", str(ruleset)), ("load", str(ruleset), "--interface", "lo")):
         done = host.geodrop.run(*command)
@@ -207,7 +218,7 @@ def test_only_one(host: Host, running: Daemon) -> None:
 
 
 def test_watchdog_is_fed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where systemd watches, it hears from the daemon at least twice in the time it allows."""
+    """With a watchdog, systemd hears from the daemon at least twice in the time it allows."""
     monkeypatch.setenv("WATCHDOG_USEC", "300000")
     with daemon(host.geodrop) as running:
         for _ in range(3):
@@ -215,7 +226,7 @@ def test_watchdog_is_fed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_log_has_fields(host: Host, running: Daemon) -> None:
-    """A line an event, with its fields: who asked for what, and how it ended."""
+    """Each event is a line with its fields: who asked for what, and how it ended."""
     host.geodrop.good("reload")
     lines = running.log.splitlines()
     assert any("event=asked verb=reload uid=0 pid=" in line for line in lines)
@@ -223,7 +234,7 @@ def test_log_has_fields(host: Host, running: Daemon) -> None:
 
 
 def test_answers_without_files(host: Host, running: Daemon) -> None:
-    """Each reading verb says the same with the daemon and without it."""
+    """Each reading verb gives the same answer with the daemon and without it."""
     commands = [("counters", "--json"), ("verify", "--json"), ("verify",), ("explain", "--json", "1.0.0.1", "x")]
     asked = [host.geodrop.run(*command) for command in commands]
     running.end()

@@ -1,4 +1,4 @@
-"""The control sockets among hostile and clumsy clients: whatever they do, who asks properly is served at once."""
+"""The control sockets among hostile and clumsy clients: a well-behaved client is served at once, whatever they do."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import structlog
 from geodrop.control import frame
 from geodrop.control.client import MONITOR
 from geodrop.daemon.listener import PLACES
-from geodrop.daemon.server import ControlRequest, ControlServer, bind
+from geodrop.daemon.server import ControlRequest, ControlServer, Peer, bind
 from geodrop.errors import BusyError, ConfigError
-from tests.daemons import daemon
-from tests.users import as_user
+from tests.support.daemons import daemon
+from tests.support.users import as_user
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.daemons import Daemon
     from tests.kernel.daemon.conftest import Host
+    from tests.support.daemons import Daemon
 
 AT_LAST = 60.0
-"""Seconds after which those who do not take their answers must have been cut off, however busy the machine is."""
+"""Seconds after which clients that do not receive their answers must be cut off, however busy the machine is."""
 
 AT_ONCE = 3.0
 """Seconds for a command on a busy machine: less than the 5 that a silent client may keep its place."""
@@ -41,7 +41,7 @@ STATUS = frame.encode({"verb": "status", "args": {}})
 
 
 def connect(running: Daemon) -> socket.socket:
-    """A client."""
+    """Return a client."""
     channel = socket.socket(socket.AF_UNIX)
     channel.connect(str(running.control))
     channel.settimeout(20)
@@ -49,7 +49,7 @@ def connect(running: Daemon) -> socket.socket:
 
 
 def answer(channel: socket.socket) -> dict[str, object]:
-    """The last message on a connection."""
+    """Return the last message on a connection."""
     received = b""
     while piece := channel.recv(1 << 16):
         received += piece
@@ -60,7 +60,7 @@ def answer(channel: socket.socket) -> dict[str, object]:
 
 @contextlib.contextmanager
 def undisturbed(host: Host, running: Daemon) -> Iterator[None]:
-    """During the body status answers in time, and afterwards nothing is left of it."""
+    """During the body status answers in time; afterwards no connection or descriptor is left."""
     before = running.descriptors()
     yield
     began = time.monotonic()
@@ -98,7 +98,7 @@ def undisturbed(host: Host, running: Daemon) -> Iterator[None]:
     ids=range(19),
 )
 def test_garbage(host: Host, running: Daemon, sent: bytes) -> None:
-    """Half a frame, no frame, a huge one, JSON that is no request: refused, or waited for without harm."""
+    """Half a frame, no frame, a huge one, JSON that is no request: each is refused, or waited for without harm."""
     with undisturbed(host, running), connect(running) as channel:
         channel.sendall(sent)
 
@@ -121,7 +121,7 @@ def test_each_refusal_says_why(running: Daemon) -> None:
 
 
 def test_who_says_nothing_gives_way(host: Host, running: Daemon) -> None:
-    """With every place taken by clients that never ask, the next one is served at once; they are closed in the end."""
+    """With every place taken by silent clients, the next one is served at once; the silent ones are closed later."""
     with undisturbed(host, running), contextlib.ExitStack() as stack:
         silent = [stack.enter_context(connect(running)) for _ in range(3 * PLACES)]
         assert host.geodrop.good("status").code == 0
@@ -131,7 +131,7 @@ def test_who_says_nothing_gives_way(host: Host, running: Daemon) -> None:
 
 
 def test_thousands_of_connections(host: Host, running: Daemon) -> None:
-    """A flood, half of it with half a frame, leaves no descriptor behind and keeps nobody from asking."""
+    """A flood, half of it with half a frame, leaves no descriptor behind and blocks no other client."""
     with undisturbed(host, running):
         for number in range(5000):
             with connect(running) as channel:
@@ -155,7 +155,7 @@ def test_answers_that_nobody_reads(host: Host, running: Daemon) -> None:
 
 
 def test_slow_writers_are_cut_off(running: Daemon) -> None:
-    """A byte now and then does not keep a place for ever: the whole request has a time."""
+    """A byte now and then does not keep a place forever: the whole request has a time limit."""
     with connect(running) as channel:
         began = time.monotonic()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -180,7 +180,7 @@ except Exception as failure:
 
 
 def test_strangers_have_no_way_in(host: Host, running: Daemon) -> None:
-    """The socket is not for others: another user is refused by its mode, and told what it takes."""
+    """The socket's mode refuses other users, and the message says which rights are needed."""
     assert running.control.stat().st_mode & 0o777 == 0o660
     for folder in (host.folder, *host.folder.parents[:2]):
         folder.chmod(0o755)
@@ -191,7 +191,7 @@ def test_strangers_have_no_way_in(host: Host, running: Daemon) -> None:
 
 
 def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
-    """A socket file that nobody listens on is taken over; one where somebody answers, or another file, is not."""
+    """A socket file without a server is taken over; one with a server, or another file, is not."""
     path = tmp_path / "control.sock"
     for _ in range(2):
         channel = bind(path, None)
@@ -210,7 +210,7 @@ def test_the_socket_of_a_dead_daemon_is_replaced(tmp_path: Path) -> None:
 
 
 def test_socket_folder_that_is_missing_is_made(host: Host) -> None:
-    """`socket` in agent.yaml may name a folder below /run that is gone after a boot; commands find it without that."""
+    """`socket` in agent.yaml may name a folder below /run that is gone after a boot; commands find it all the same."""
     agent = host.folder / "agent.yaml"
     agent.write_text(agent.read_text().replace("control.sock", "run/geodrop/c.sock"))
     with daemon(host.geodrop):
@@ -220,7 +220,7 @@ def test_socket_folder_that_is_missing_is_made(host: Host) -> None:
 
 
 def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What comes through the socket for readers is marked as such, and comes with the credentials of who asks."""
+    """A request through the readers' socket is marked as such, and carries the client's credentials."""
     monkeypatch.setattr(
         "geodrop.daemon.server.grp.getgrnam",
         lambda name: grp.struct_group((name, "x", os.getegid(), [])),
@@ -247,3 +247,32 @@ def test_readers_have_a_door_of_their_own(tmp_path: Path, monkeypatch: pytest.Mo
     assert [request.only_reading for request in requests] == [False, True]
     assert {(request.peer.pid, request.peer.uid) for request in requests} == {(os.getpid(), os.geteuid())}
     assert all(os.getegid() in request.peer.groups for request in requests)
+
+
+@pytest.mark.parametrize(
+    ("uid", "said", "known"),
+    [(0, "alice", "alice"), (1000, "alice", ""), (0, "\x1b[2K", ""), (0, 7, ""), (0, "x" * 65, "")],
+    ids=["root", "a user who claims it", "what would steer a terminal", "no text", "no name"],
+)
+def test_only_root_says_who_became_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, said: object, known: str
+) -> None:
+    """The name that sudo gives is believed from root, if it is a name; the request is answered in any case."""
+    names: list[str] = []
+
+    async def answer(request: ControlRequest) -> dict[str, str]:
+        names.append(request.sudo_user)
+        return {}
+
+    async def body() -> None:
+        server = ControlServer(answer, structlog.get_logger())
+        server.open(tmp_path / "control.sock")
+        reader, writer = await asyncio.open_unix_connection(tmp_path / "control.sock")
+        writer.write(frame.encode({"verb": "status", "args": {}, "sudo_user": said}))
+        assert frame.decode((await reader.read())[frame.HEADER.size :])["exit"] == 0
+        writer.close()
+        server.close()
+
+    monkeypatch.setattr(Peer, "of", lambda _: Peer(1, uid, frozenset()))
+    asyncio.run(body())
+    assert names == [known]

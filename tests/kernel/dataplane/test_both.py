@@ -23,13 +23,13 @@ from geodrop.engine.api import Interface
 from geodrop.engine.interfaces import select
 from geodrop.errors import UnavailableError
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, mac_address, namespaces
 from tests.oracle.packet import Packet
-from tests.traffic import Traffic
-from tests.worlds import POLICY_CN, POLICY_US, compiled
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, PacketSender, join, mac_address, namespaces
+from tests.support.traffic import Traffic
+from tests.support.worlds import POLICY_CN, POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from geodrop.engine.api import ApplyReport
     from geodrop.ruleset.model import Ruleset
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 class Host:

@@ -9,14 +9,14 @@ from geodrop.doctor.finding import MISSING, NOTE, OK
 from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp.pins import Pins
-from tests.bpffs import own_pins
+from tests.support.bpffs import own_pins
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pytest
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_here_everything_is_there(netns: Namespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

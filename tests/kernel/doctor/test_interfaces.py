@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from geodrop.doctor import interfaces
 from geodrop.doctor.finding import MISSING, NOTE, OK
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
-from tests.worlds import POLICY_CN, compiled
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_driver_mtu_and_whose_program(netns: Namespace, tmp_path: Path) -> None:

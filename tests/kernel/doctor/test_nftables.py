@@ -12,13 +12,13 @@ from geodrop.doctor.finding import MISSING, OK
 from geodrop.doctor.nftables import STOPS
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection, RefusedError
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geodrop.nftables.netlink.wire import NetlinkRequest
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_here_everything_is_there(netns: Namespace) -> None:

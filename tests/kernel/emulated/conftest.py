@@ -8,11 +8,11 @@ import pytest
 
 from geodrop.dataplane.both import BothEngines
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
-from tests.emulated import Host
-from tests.namespaces import namespaces
-from tests.worlds import POLICY_CN, compiled
+from tests.support.bpffs import own_pins
+from tests.support.emulated import Host
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import namespaces
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

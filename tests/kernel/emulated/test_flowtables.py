@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.doctor.nftables import beside_us
-from tests.namespaces import End, Namespace, join
-from tests.worlds import POLICY_US, compiled
+from tests.support.namespaces import End, Namespace, join
+from tests.support.worlds import POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.emulated import Host
+    from tests.support.emulated import Host
 
 CLIENT, SERVER = "5.0.0.9", "198.18.1.2"
 """The client is in RU, which only the second policy drops."""

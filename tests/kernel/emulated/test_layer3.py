@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.errors import UnavailableError
-from tests.emulated import DROPPED, IPV4, IPV6, UNJUDGED
-from tests.namespaces import ETH_P_IP, ETH_P_IPV6, run
+from tests.support.emulated import DROPPED, IPV4, IPV6, UNJUDGED
+from tests.support.namespaces import ETH_P_IP, ETH_P_IPV6, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from tests.emulated import Host, Met
+    from tests.support.emulated import Host, Met
 
 TUNNELS = {
     "ipip": ("ipip local {here} remote {there}", IPV4),

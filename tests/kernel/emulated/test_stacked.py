@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from geodrop.errors import UnavailableError
-from tests.emulated import COUNT, DROPPED, UNJUDGED
-from tests.namespaces import End, PacketSender
+from tests.support.emulated import COUNT, DROPPED, UNJUDGED
+from tests.support.namespaces import End, PacketSender
 
 if TYPE_CHECKING:
-    from tests.emulated import Host
+    from tests.support.emulated import Host
 
 TAG = 0x8100, 5
 

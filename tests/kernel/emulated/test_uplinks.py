@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.emulated import DROPPED, IPV6, UNJUDGED
+from tests.support.emulated import DROPPED, IPV6, UNJUDGED
 
 if TYPE_CHECKING:
-    from tests.emulated import Host
+    from tests.support.emulated import Host
 
 WAYS = {
     "a nexthop object": (

@@ -23,14 +23,14 @@ from geodrop.report.pieces import whole
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
 from geodrop.state.store import FOREVER, Store
-from tests.cli import TIMEOUT
-from tests.worlds import POLICY_CN, POLICY_US, packed
+from tests.support.cli import TIMEOUT
+from tests.support.worlds import POLICY_CN, POLICY_US, packed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 FILLED = 3
 """`go_on` was called this often: once before, at the first transaction of a fill, and at the two maps."""

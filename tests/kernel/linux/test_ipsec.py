@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.linux import ipsec
-from tests.namespaces import Namespace, namespaces
+from tests.support.namespaces import Namespace, namespaces
 
 if TYPE_CHECKING:
     import pytest

@@ -2,19 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from geodrop.errors import PrivilegeError, UnavailableError
-from geodrop.linux.namespace import in_new_namespace
-from tests.namespaces import run
-from tests.users import as_user
+from geodrop.linux.namespace import entered, in_new_namespace
+from tests.support.namespaces import namespaces, run
+from tests.support.users import as_user
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
+
+
+def test_a_thread_is_inside_for_a_while(netns: Namespace) -> None:
+    """In the namespace of another process, with what is opened there, and back afterwards, whatever happens inside."""
+    here = os.readlink("/proc/thread-self/ns/net")
+    with namespaces("other") as [other]:
+        other.run("ip", "link", "add", "there", "type", "bridge")
+        with subprocess.Popen(
+            ["nsenter", f"--net=/run/netns/{other.name}", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as holder:
+            assert holder.stdin
+            assert holder.stdout
+            holder.stdin.write(b"x")
+            holder.stdin.flush()
+            assert holder.stdout.read(1) == b"x", "it is inside by now"
+            with contextlib.suppress(ZeroDivisionError), entered(holder.pid):
+                names = {name for _, name in socket.if_nameindex()}
+                raise ZeroDivisionError
+            assert names == {"lo", "there"}
+            assert os.readlink("/proc/thread-self/ns/net") == here
+            assert netns.run("ip", "-brief", "link", "show", "type", "bridge") == ""
+        with pytest.raises(FileNotFoundError), entered(holder.pid):
+            pytest.fail("it has ended")
 
 
 def test_the_probe_sees_a_namespace_of_its_own(netns: Namespace) -> None:

@@ -13,7 +13,7 @@ from geodrop.linux import network_events
 from geodrop.linux.network_events import NetworkEvents
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 
 def test_events(netns: Namespace) -> None:
@@ -41,6 +41,7 @@ def test_events(netns: Namespace) -> None:
             ("link set eth0 master br0", True),
             ("link set eth0 nomaster", True),
             ("link set eth0 down", None),
+            ("link set eth0 mtu 1400", False),
             ("link set eth0 name wan0", True),
             ("link delete wan0", True),
         ):
@@ -89,7 +90,8 @@ def test_what_cannot_be_read_again_is_news_as_it_comes(netns: Namespace, monkeyp
         raise UnavailableError("interfaces keep changing")
 
     with NetworkEvents() as events:
-        netns.run("ip", "link", "add", "eth0", "up", "type", "veth", "peer", "name", "far0")
+        # Not up: of one that is, the kernel tells more by itself some time later. An MTU is no news where it is known.
+        netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
         assert events.read()
         events._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1)
         for number in range(30):
@@ -97,5 +99,5 @@ def test_what_cannot_be_read_again_is_news_as_it_comes(netns: Namespace, monkeyp
         monkeypatch.setattr(network_events, "_links", fails)
         assert events.read()
         events._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 20)
-        netns.run("ip", "link", "set", "eth0", "alias", "known before")
+        netns.run("ip", "link", "set", "eth0", "mtu", "1400")
         assert events.read()

@@ -9,7 +9,7 @@ from geodrop.nftables import readback
 from geodrop.nftables.answers import Answers
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

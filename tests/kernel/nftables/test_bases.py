@@ -12,14 +12,14 @@ from geodrop.engine.api import Scope
 from geodrop.errors import ApplyError
 from geodrop.nftables import bases, overlay
 from geodrop.nftables.engine import NftablesEngine
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.nftables.bases import Kept
     from geodrop.ruleset.model import Ruleset
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 pytestmark = pytest.mark.root
 

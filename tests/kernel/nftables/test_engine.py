@@ -14,15 +14,15 @@ from geodrop.nftables import lookups
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
-from tests.rulesets import Service, ruleset
+from tests.support.namespaces import End, PacketSender, join, namespaces
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geodrop.nftables.netlink.wire import NetlinkRequest
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 DENIED = {
     "1.0.1.0/24": "CN",

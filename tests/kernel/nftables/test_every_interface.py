@@ -8,9 +8,9 @@ from geodrop.engine.api import Interface
 from geodrop.engine.interfaces import VIRTUAL
 from geodrop.nftables.engine import NftablesEngine
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, mac_address, namespaces
 from tests.oracle.packet import Packet
-from tests.rulesets import Service, ruleset
+from tests.support.namespaces import End, PacketSender, join, mac_address, namespaces
+from tests.support.rulesets import Service, ruleset
 
 RULES = ruleset(Service("api", {"1.0.1.0/24": "CN"}, tcp=((443, 443),)))
 PACKET = encode(Packet(source="1.0.1.1", dest="192.0.2.1", dport=443), 1)

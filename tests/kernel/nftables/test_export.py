@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from geodrop.nftables import lookups
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.export import TABLE, nft
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     import pytest
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 DENIED = {
     "1.0.1.0/24": "CN",

@@ -15,7 +15,7 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.flowtables import Bypass
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 TABLES = """
 table inet fw { flowtable fast { hook ingress priority 0; devices = { eth0, far0 }; }; }

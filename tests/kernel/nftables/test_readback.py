@@ -9,11 +9,11 @@ from geodrop.nftables import readback, render
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.expressions import Other
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from geodrop.nftables.model import Snapshot
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 NOW = 1_700_000_000
 RULES = ruleset(

@@ -13,16 +13,16 @@ from geodrop.nftables import diff, overlay, regions
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
-from tests.rulesets import Service, ruleset
+from tests.support.namespaces import End, PacketSender, join, namespaces
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from geodrop.nftables.netlink.wire import NetlinkRequest
     from geodrop.ruleset.model import Ruleset
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 pytestmark = pytest.mark.root
 

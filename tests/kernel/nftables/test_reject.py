@@ -12,8 +12,8 @@ import pytest
 
 from geodrop.engine.api import Total
 from geodrop.nftables.engine import NftablesEngine
-from tests.namespaces import End, Namespace, join, namespaces, require
-from tests.rulesets import Service, ruleset
+from tests.support.namespaces import End, Namespace, join, namespaces, require
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

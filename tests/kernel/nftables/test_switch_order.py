@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from geodrop.nftables.engine import NftablesEngine
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 pytestmark = pytest.mark.usefixtures("netns")
 

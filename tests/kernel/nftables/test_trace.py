@@ -10,15 +10,15 @@ import pytest
 from geodrop.engine.probes import probes
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.walk import Walk
+from tests.support.worlds import compiled
 from tests.unit.engine.test_probes import SERVICES
-from tests.worlds import compiled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.nftables.netlink.expressions import RuleVerdict
     from geodrop.ruleset.model import Ruleset
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 LINKS = {7: "eth0", 8: "wan0"}
 

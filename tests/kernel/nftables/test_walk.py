@@ -7,7 +7,7 @@ import pytest
 from geodrop.engine.api import KernelVerdict
 from geodrop.errors import NotEnforcingError
 from geodrop.nftables.engine import NftablesEngine
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 pytestmark = pytest.mark.usefixtures("netns")
 

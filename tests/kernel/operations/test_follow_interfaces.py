@@ -10,30 +10,32 @@ from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import load
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Store
-from tests.namespaces import Namespace
+from tests.support.namespaces import Namespace
 from tests.unit.ruleset.test_model import META, pack
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """A pattern that only matches what is there, so that each interface that comes or goes is a change."""
+    """Return a configuration whose pattern matches only present interfaces, so that each arrival or removal is a
+    change.
+    """
     return Config(engine="nftables", interfaces=("eth[0-9]",), state=tmp_path / "state")
 
 
 def add(netns: Namespace, name: str) -> None:
-    """An interface arrives."""
+    """Add an interface."""
     netns.run("ip", "link", "add", name, "type", "veth", "peer", "name", f"far{name}")
 
 
 def names() -> list[str]:
-    """Where packets are judged."""
+    """Return the interfaces where packets are judged."""
     return [interface.name for interface in BothEngines.here().observe().interfaces]
 
 
 def test_interfaces_come_and_go(
     netns: Namespace, config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Same generation, nothing filled, read back; the last interface that goes leaves its rule."""
+    """The generation stays and nothing is filled; the rule of the last interface stays when it goes."""
     file = tmp_path / "a.ruleset"
     file.write_bytes(pack(META))
     with pytest.raises(NotEnforcingError):

@@ -1,4 +1,4 @@
-"""A look: nothing where nothing happened, one repair where something did, and never a wrong state taken for right."""
+"""An inspection: no repair without a change, one repair for a change, and a wrong state never counts as right."""
 
 import subprocess
 import time
@@ -23,20 +23,20 @@ from geodrop.operations.load import apply_file, load, unload, what_is_loaded
 from geodrop.operations.repair import Baseline, check_share, inspect
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
-from tests.databases import country
-from tests.namespaces import Namespace
-from tests.worlds import HEAD, POLICY_CN, WORLD, packed
+from tests.support.databases import country
+from tests.support.namespaces import Namespace
+from tests.support.worlds import HEAD, POLICY_CN, WORLD, packed
 
 ASKED = ChangeRequest("repair", 0, why="nft (process 5)")
 
 MANY = WORLD | {f"1{high}.{low}.0.0/24": country("CN") for high in range(10) for low in range(0, 250, 2)}
-"""So much that one more country is a small change."""
+"""Enough data that one more country is a small change."""
 POLICY_MORE = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN, RU]\n"
 
 
 @pytest.fixture
 def config(netns: Namespace, tmp_path: Path) -> Config:
-    """Where a ruleset is in force on every eth."""
+    """Put a ruleset in force on every eth interface."""
     del netns
     file = tmp_path / "cn.ruleset"
     file.write_bytes(packed(POLICY_CN, tmp_path))
@@ -46,14 +46,14 @@ def config(netns: Namespace, tmp_path: Path) -> Config:
 
 
 def origins(config: Config) -> list[str]:
-    """The history."""
+    """Return the origins in the history."""
     return [entry.origin for entry in Store(config.state).history.entries()]
 
 
 def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first one verifies, further ones only compare what the kernel says; changes of others are none."""
+    """The first inspection verifies, further ones only compare dumps; changes outside our table do not count."""
     first = inspect(config, Baseline(), ASKED)
-    assert (first.differences, first.covered) == ((), False)
+    assert (first.differences, first.interfaces_changed) == ((), False)
     netns.nft("table ip theirs { chain c { type filter hook input priority 0; accept; }\n }\n")
     netns.nft("table inet theirs { map m { type ipv4_addr : verdict; }\n }\n")
     began = time.perf_counter()
@@ -66,7 +66,7 @@ def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytes
 
 
 def test_as_empty_as_before_is_not_right_after_a_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
-    """Unloaded, loaded and flushed between two looks: the kernel says what it said, and that is drift now."""
+    """Unloaded, loaded and flushed between two inspections: the dump is as empty as before, but now that is drift."""
     unload(config)
     known = inspect(config, Baseline(), ASKED).known
     assert known.observed.generation == 0
@@ -78,7 +78,7 @@ def test_as_empty_as_before_is_not_right_after_a_load(config: Config, netns: Nam
 
 
 def test_what_is_gone_is_loaded_again(config: Config, netns: Namespace) -> None:
-    """A new generation, with what differed and who it was in the history; or without, if it is to say nothing."""
+    """What is gone is loaded as a new generation; the history says what differed and who did it, unless told not to."""
     known = inspect(config, Baseline(), ASKED).known
     netns.run("nft", "flush", "ruleset")
     seen = inspect(config, known, ASKED)
@@ -116,12 +116,12 @@ IN_OURS = {
     "insert rule inet geodrop g1 ip saddr @theirs accept",
     "rule to a chain": "add chain inet geodrop theirs\ninsert rule inet geodrop g1 jump theirs",
 }
-"""What somebody may put into our table, with commands for `nft -f`."""
+"""What another program may put into our table, as commands for `nft -f`."""
 
 
 @pytest.mark.parametrize("name", [*SURPLUS, *IN_OURS])
 def test_what_others_put_into_our_table_is_taken_away(config: Config, netns: Namespace, name: str) -> None:
-    """Beside what is ours: without a new generation. In it: with one. Both in one repair, and nothing of it is left."""
+    """Foreign objects beside ours are removed without a new generation, those in our chains with one; none is left."""
     known = inspect(config, Baseline(), ASKED).known
     netns.nft({**SURPLUS, **IN_OURS}[name] + "\n")
     seen = inspect(config, known, ASKED)
@@ -137,7 +137,7 @@ def test_what_others_put_into_our_table_is_taken_away(config: Config, netns: Nam
 
 
 def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -> None:
-    """The kernel refuses: they are constant, and rules use them. So what was compared at the load stays so."""
+    """The kernel refuses elements: the maps are constant and in use. So the comparison made at the load stays valid."""
     with Connection() as connection:
         [name, *_] = (readback.read(connection) or Snapshot("", 0, {}, {}, (), {})).maps
     done = subprocess.run(
@@ -157,7 +157,7 @@ def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -
 
 
 def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One try a look, and none while nothing else happens; whatever else is wrong is repaired all the same."""
+    """A lasting difference is tried once, and again only after another event; other differences are repaired."""
     known = inspect(config, Baseline(), ASKED).known
     tries: list[None] = []
     monkeypatch.setattr(NftablesEngine, "sweep", lambda *_: tries.append(None))
@@ -178,21 +178,21 @@ def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypa
     assert "theirs" not in netns.run("nft", "list", "table", "inet", "geodrop")
 
 
-def test_who_fights_is_not_taken_for_what_lasts(
+def test_a_program_that_fights_is_no_lasting_difference(
     config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Somebody who does the same again while it is repaired has done it: it is repaired again at once, and the next."""
+    """A program that repeats its change during the repair is seen as the cause: both changes are repaired at once."""
     known = inspect(config, Baseline(), ASKED).known
     put = OpenChange.apply
     fights = iter([True])
 
-    def fought(self: OpenChange, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as Change.put
+    def fought(self: OpenChange, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 - as OpenChange.apply
         report = put(self, *arguments, **options)
         if next(fights, False):
             netns.run("nft", "flush", "ruleset")
         return report
 
-    monkeypatch.setattr(OpenChange, "put", fought)
+    monkeypatch.setattr(OpenChange, "apply", fought)
     netns.run("nft", "flush", "ruleset")
     seen = inspect(config, known, ASKED)
     assert seen.known.lasting == ()
@@ -200,7 +200,7 @@ def test_who_fights_is_not_taken_for_what_lasts(
 
 
 def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace) -> None:
-    """Somebody took one of two interfaces out of the hook: both are judged again."""
+    """After another program took one of two interfaces out of the hook, both are judged again."""
     both = Config(engine="nftables", interfaces=("eth*", "wan*"), state=config.state)
     known = inspect(both, Baseline(), ASKED, links_changed=True).known
     assert [one.name for one in known.observed.interfaces] == ["eth*", "wan*"]
@@ -213,7 +213,7 @@ def test_where_packets_are_judged_is_set_again(config: Config, netns: Namespace)
 
 
 def test_what_was_unloaded_stays_away(config: Config, netns: Namespace) -> None:
-    """Nothing is brought back."""
+    """What was unloaded is not brought back."""
     store = Store(config.state)
     BothEngines.here().remove()
     store.remember(replace(store.intent(), unloaded=True))
@@ -222,7 +222,7 @@ def test_what_was_unloaded_stays_away(config: Config, netns: Namespace) -> None:
 
 
 def test_a_flush_while_it_looks(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever flushes after the table was verified, and before the look ends, does not make an empty table right."""
+    """A flush after the table was verified, before the inspection ends, does not make an empty table right."""
     verify = NftablesEngine.verify
     flushes = iter([True])
 
@@ -239,8 +239,8 @@ def test_a_flush_while_it_looks(config: Config, netns: Namespace, monkeypatch: p
 
 
 def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path) -> None:
-    """The table is made once and the history says so, whatever else was to be done: a thin generation to be made whole,
-    a load of the same ruleset, something that an audit found, a boot.
+    """After a flush the table is made once, with one history entry, whatever else is due at the same time: a
+    compaction, a load of the same ruleset, a difference that an audit found, a boot.
     """
     file = tmp_path / "other.ruleset"
     file.write_bytes(packed(POLICY_MORE, tmp_path, MANY))
@@ -266,21 +266,21 @@ def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path)
 
 
 def made(netns: Namespace) -> list[str]:
-    """The table and all that is in it, each with the number that the kernel gave it when it was made."""
+    """Return the table and all its objects, each with the handle that the kernel gave it."""
     return [line for line in netns.run("nft", "-a", "list", "ruleset").splitlines() if "# handle" in line]
 
 
 def test_what_an_audit_found(config: Config) -> None:
-    """Data that differs shows in no structure: what was found is held against all of it, and loaded again if so."""
+    """Differing data shows in no structure: the audit's finding is verified in full, and repaired if confirmed."""
     found = [Difference("map m", "one thing", "another")]
     seen = inspect(config, inspect(config, Baseline(), ASKED).known, ASKED, found=found)
-    # Here the audit was wrong: all of it was read, and nothing had to be loaded.
+    # Here the audit was wrong: everything was read, and nothing had to be loaded.
     assert seen.known.observed.generation == 1
     assert list(seen.differences) == found
 
 
 def test_a_ruleset_that_is_not_kept(config: Config, netns: Namespace) -> None:
-    """There is nothing to repair from: said, and all left as it is."""
+    """Without the kept ruleset there is nothing to repair from: an error says so, and nothing changes."""
     for path in (config.state / "rulesets").iterdir():
         path.unlink()
     netns.run("nft", "flush", "ruleset")
@@ -289,7 +289,7 @@ def test_a_ruleset_that_is_not_kept(config: Config, netns: Namespace) -> None:
 
 
 def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All maps in all parts together, each once; a part that differs says so."""
+    """The parts together read each map once; a part that differs says so."""
     read: list[str] = []
     assert [one for part in range(60) for one in check_share(config, part, 60)] == []
     _, _, ruleset = what_is_loaded(config)
@@ -297,7 +297,7 @@ def test_every_part_of_the_data_is_read(config: Config, monkeypatch: pytest.Monk
 
     def dumped(connection: Connection, name: str) -> list[memoryview]:
         if name.startswith("__"):
-            return original(connection, name)  # an anonymous set: part of a rule, which is read each time
+            return original(connection, name)  # an anonymous set belongs to its rule, which is read each time
         read.append(name)
         return []
 

@@ -1,4 +1,4 @@
-"""Fixtures of the XDP engine's tests: the two policies of tests/worlds.py, hosts, a bpffs."""
+"""Fixtures of the XDP engine's tests: the two policies of tests/support/worlds.py, hosts, a bpffs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.bpffs import own_pins
 from tests.kernel.xdp import judging as frames
 from tests.kernel.xdp.probe import Probe
 from tests.kernel.xdp.states import Bench
-from tests.namespaces import End, join, namespaces, require
-from tests.worlds import POLICY_CN, POLICY_US, compiled
+from tests.support.bpffs import own_pins
+from tests.support.namespaces import End, join, namespaces, require
+from tests.support.worlds import POLICY_CN, POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

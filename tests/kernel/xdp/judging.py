@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import maxminddb
 import pytest
 
-from geodrop.compile.build import compile_ruleset
 from geodrop.geo.database import Database
 from geodrop.linux import libbpf
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
-from tests.databases import city, country, write_database
-from tests.namespaces import namespaces
 from tests.oracle.ladder import Oracle
 from tests.oracle.packet import Packet, judge
+from tests.support.bpffs import own_pins
+from tests.support.databases import city, country, write_database
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import namespaces
+from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

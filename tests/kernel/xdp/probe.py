@@ -6,13 +6,13 @@ import socket
 from typing import TYPE_CHECKING, Self
 
 from tests.conformance.frames import encode
-from tests.namespaces import PacketSender
 from tests.oracle.packet import UDP, Packet
+from tests.support.namespaces import PacketSender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 CHINA, AMERICA, RUSSIA = {"1.1.1.1", "2400::1"}, {"2.2.2.2", "2600::1"}, {"5.5.5.5", "2a02::1"}
 LETS_THROUGH = {"": CHINA | AMERICA | RUSSIA, "a": AMERICA | RUSSIA, "b": AMERICA}

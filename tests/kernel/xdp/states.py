@@ -6,9 +6,9 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.libbpf_loader import OBJECTS, LibbpfLoader
 from geodrop.xdp.loader import MAPS, PROGRAMS
+from tests.support.engines import XdpEngine
 
 if TYPE_CHECKING:
     from pathlib import Path

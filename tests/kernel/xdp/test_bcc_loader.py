@@ -14,13 +14,13 @@ import pytest
 
 from geodrop.errors import ApplyError
 from geodrop.xdp.bcc_loader import SOURCE, BccLoader
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.libbpf_loader import LibbpfLoader
-from tests.bcc import require_bcc
 from tests.bench.generator import Generator
 from tests.kernel.xdp.test_engine import counts
-from tests.namespaces import End, join, namespaces, require
-from tests.worlds import POLICY_CN, compiled
+from tests.support.bcc import require_bcc
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, join, namespaces, require
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
-from tests.namespaces import End, join, namespaces, require
-from tests.worlds import POLICY_CN, compiled
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, join, namespaces, require
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

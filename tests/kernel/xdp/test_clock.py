@@ -14,11 +14,12 @@ from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import encode
 from geodrop.xdp import engine as engine_module
-from geodrop.xdp.engine import XdpEngine, present_clock
+from geodrop.xdp.engine import present_clock
 from tests.conformance.frames import encode as packet_bytes
 from tests.kernel.xdp.judging import DROP, PASS, framed
 from tests.oracle.packet import Packet
-from tests.worlds import POLICY_CN, compiled
+from tests.support.engines import XdpEngine
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.root
 

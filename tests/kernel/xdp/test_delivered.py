@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
 from tests.conformance.frames import checksum
-from tests.namespaces import (
+from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, LOCAL, UDP, parsed
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import (
     ETH_P_8021AD,
     ETH_P_8021Q,
     ETH_P_IP,
@@ -26,8 +27,7 @@ from tests.namespaces import (
     namespaces,
     require,
 )
-from tests.oracle.packet import DESTINATION, FRAGMENT, HOP_BY_HOP, LOCAL, UDP, parsed
-from tests.worlds import HEAD, compiled
+from tests.support.worlds import HEAD, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -14,19 +14,19 @@ import pytest
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp import layout as lay
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.lookup import keys
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench.generator import Generator
-from tests.bpffs import own_pins
 from tests.conformance.frames import encode
 from tests.kernel.xdp.judging import PASS, framed
 from tests.oracle.packet import Packet
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 
 if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.root
 

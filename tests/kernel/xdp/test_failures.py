@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from geodrop.ruleset.model import Ruleset
-    from geodrop.xdp.engine import XdpEngine
     from tests.kernel.xdp.states import Bench
+    from tests.support.engines import XdpEngine
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.kernel.xdp.states import LOADS
-from tests.ptrace import Call, killed_before
+from tests.support.ptrace import Call, killed_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

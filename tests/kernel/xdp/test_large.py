@@ -9,29 +9,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.compile.build import compile_ruleset
 from geodrop.compile.xdp import MAX_CHILDREN
 from geodrop.errors import ConfigError
 from geodrop.geo.database import Database
 from geodrop.linux import libbpf
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.lookup import keys
 from geodrop.xdp.program_set import ProgramSet
 from geodrop.xdp.requirements import ENTRY_BYTES
 from tests.bench.xdp_programs import intervals
 from tests.conformance.frames import encode
-from tests.databases import country, write_database
 from tests.oracle.packet import Packet
-from tests.synthetic import synthetic_ruleset
-from tests.worlds import POLICY_CN, WORLD
+from tests.support.databases import country, write_database
+from tests.support.engines import XdpEngine
+from tests.support.synthetic import synthetic_ruleset
+from tests.support.worlds import POLICY_CN, WORLD, compile_ruleset
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

@@ -11,14 +11,15 @@ import pytest
 
 from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
+from geodrop.linux.rtnl import read_links
 from geodrop.xdp import links
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join, namespaces
 from tests.oracle.packet import Packet
-from tests.traffic import Traffic
-from tests.worlds import POLICY_CN, POLICY_US, compiled
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, PacketSender, join, namespaces
+from tests.support.traffic import Traffic
+from tests.support.worlds import POLICY_CN, POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 JUMBO = 9000
 
@@ -155,6 +156,8 @@ def test_a_foreign_program_is_left_as_it_is(host: Host, how: str) -> None:
         number = links.program_on(2)
         assert before is not None
         assert number
+        with host.netns.entered():
+            assert [link.program for link in read_links() if link.index == 2] == [number], "rtnetlink says the same"
         with pytest.raises(UnavailableError, match=rf"eth0 has an XDP program .* \(number {number}\)"):
             host.engine.apply(host.rulesets[1], 1, ["eth0"])
         assert host.engine.pins.sets() == []

@@ -10,8 +10,8 @@ from geodrop.linux import libbpf
 from geodrop.xdp import layout
 from geodrop.xdp.loader import MAPS, Sizes
 from geodrop.xdp.maps import pinned_maps
-from tests.bpffs import own_pins
-from tests.namespaces import require
+from tests.support.bpffs import own_pins
+from tests.support.namespaces import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from tests.conformance.frames import encode
 from tests.kernel.xdp import judging as programs
 from tests.kernel.xdp.judging import DROP, PASS, framed
 from tests.kernel.xdp.test_frames import random_packet
-from tests.namespaces import require
 from tests.oracle.packet import DESTINATION, ROUTING, Packet
+from tests.support.namespaces import require
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

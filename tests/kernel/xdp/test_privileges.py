@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bpffs import own_pins
-from tests.namespaces import End, Namespace, join, namespaces
-from tests.users import NOBODY, as_user
-from tests.worlds import POLICY_CN, packed
+from tests.support.bpffs import own_pins
+from tests.support.namespaces import End, Namespace, join, namespaces
+from tests.support.users import NOBODY, as_user
+from tests.support.worlds import POLICY_CN, packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 CHILD = """
 import json, sys
 from pathlib import Path
-from geodrop.xdp.engine import XdpEngine
+from tests.support.engines import XdpEngine
 from geodrop.xdp.pins import Pins
 from geodrop.errors import GeodropError
 from geodrop.ruleset.model import Ruleset

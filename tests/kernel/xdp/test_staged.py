@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
-from tests.namespaces import End, join, namespaces
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, join, namespaces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

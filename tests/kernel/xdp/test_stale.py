@@ -12,11 +12,11 @@ import pytest
 
 from geodrop.errors import UnavailableError
 from geodrop.xdp.bcc_loader import SOURCE, BccLoader
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.layout import LAYOUT_VERSION
 from geodrop.xdp.libbpf_loader import LibbpfLoader
-from tests.bcc import require_bcc
-from tests.namespaces import End, join, namespaces, require
+from tests.support.bcc import require_bcc
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, join, namespaces, require
 
 if TYPE_CHECKING:
     from pathlib import Path

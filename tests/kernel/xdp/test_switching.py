@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.xdp.engine import XdpEngine
 from tests.bench.generator import Flood, Generator, received
-from tests.databases import country
-from tests.worlds import POLICY_CN, POLICY_US, WORLD, compiled
+from tests.support.databases import country
+from tests.support.engines import XdpEngine
+from tests.support.worlds import POLICY_CN, POLICY_US, WORLD, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End, Namespace
+    from tests.support.namespaces import End, Namespace
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 

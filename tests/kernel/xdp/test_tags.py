@@ -12,20 +12,20 @@ import pytest
 
 from geodrop.engine.api import Total
 from geodrop.linux import libbpf
-from geodrop.xdp.engine import XdpEngine
 from tests.conformance.frames import encode
 from tests.kernel.xdp.judging import DROP, PASS, framed
 from tests.kernel.xdp.states import another_version
-from tests.namespaces import ETH_P_8021AD, ETH_P_8021Q
 from tests.oracle.packet import Packet
-from tests.worlds import HEAD, compiled
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import ETH_P_8021AD, ETH_P_8021Q
+from tests.support.worlds import HEAD, compiled
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.root
 

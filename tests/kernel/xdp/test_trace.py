@@ -12,10 +12,10 @@ from geodrop.engine.probes import probes
 from geodrop.linux import libbpf
 from geodrop.xdp import layout as lay
 from geodrop.xdp import links
-from geodrop.xdp.engine import XdpEngine
 from tests.kernel.xdp.test_clock import FRAME
+from tests.support.engines import XdpEngine
+from tests.support.worlds import compiled
 from tests.unit.engine.test_probes import SERVICES
-from tests.worlds import compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from geodrop.engine.api import Total
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.root
 

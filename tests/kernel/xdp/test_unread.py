@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.ruleset.model import Ruleset
-from geodrop.xdp.engine import XdpEngine
-from tests.bpffs import own_pins
-from tests.namespaces import End, join, namespaces
-from tests.traffic import Traffic
-from tests.users import NOBODY, as_user
-from tests.worlds import POLICY_CN, packed
+from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
+from tests.support.namespaces import End, join, namespaces
+from tests.support.traffic import Traffic
+from tests.support.users import NOBODY, as_user
+from tests.support.worlds import POLICY_CN, packed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,7 +41,7 @@ from geodrop.dataplane import transaction
 from geodrop.dataplane.both import BothEngines
 from geodrop.engine.interfaces import select
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.xdp.engine import XdpEngine
+from tests.support.engines import XdpEngine
 from geodrop.xdp.pins import Pins
 from geodrop.errors import GeodropError
 from geodrop.ruleset.model import Ruleset

@@ -13,8 +13,8 @@ from geodrop.linux import libbpf
 from geodrop.xdp.bcc_loader import BccLoader
 from geodrop.xdp.libbpf_loader import LibbpfLoader
 from geodrop.xdp.loader import PROGRAMS, Sizes
-from tests.bcc import require_bcc
-from tests.namespaces import run
+from tests.support.bcc import require_bcc
+from tests.support.namespaces import run
 
 if TYPE_CHECKING:
     from geodrop.xdp.loader import Loader

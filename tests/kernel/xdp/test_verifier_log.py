@@ -19,10 +19,10 @@ from geodrop.linux import libbpf
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.state.places import refusal_log
 from geodrop.xdp import verifier_log
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.libbpf_loader import OBJECTS, LibbpfLoader
 from tests.kernel.xdp.states import State
-from tests.worlds import POLICY_US, compiled
+from tests.support.engines import XdpEngine
+from tests.support.worlds import POLICY_US, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ import pytest
 from geodrop.ruleset.container import open_file
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
-from tests.cli import Geodrop
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
 
 GOOD = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 

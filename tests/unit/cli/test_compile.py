@@ -1,11 +1,13 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from geodrop.ruleset.model import Ruleset
-from tests.cli import Geodrop
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
 
 POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 
@@ -58,6 +60,12 @@ def test_failure_leaves_the_old_file(tmp_path: Path, policy: str, given: str, ou
     assert done.code == code
     assert (tmp_path / "out").read_bytes() == b"old"
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_rulesets_are_imported_while_the_child_starts() -> None:
+    """What the command imports before it starts the child makes the whole of it longer."""
+    code = "import sys, geodrop.cli.compile; sys.exit('geodrop.ruleset.model' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_arguments_are_required(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Geodrop, on_terminal
-from tests.databases import city, country, write_database
+from tests.support.cli import Geodrop, on_terminal
+from tests.support.databases import city, country, write_database
 
 POLICY = """
 version: 1

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli import Geodrop
-from tests.databases import country, write_database
+from tests.support.cli import Geodrop
+from tests.support.databases import country, write_database
 
 POLICY = """
 version: 1

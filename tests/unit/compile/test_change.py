@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from geodrop.compile import change as module
 from geodrop.compile.build import build
 from geodrop.compile.change import Moved, PrefixCounts, ServiceChange, compare
-from geodrop.geo.partition import decode, encode
+from geodrop.geo.partition import encode
 from geodrop.policy.model import Mode, Verdict
 from geodrop.ruleset.model import Ruleset
 from tests.unit.compile.worlds import policy, region_map, service
+from tests.unit.geo.addresses import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -20,7 +20,7 @@ from geodrop.errors import ConfigError, DataError, PolicyError
 from geodrop.ruleset.container import Container, open_file
 from geodrop.ruleset.model import Ruleset
 from geodrop.ruleset.sealed import seal
-from tests.databases import country, write_database
+from tests.support.databases import country, write_database
 
 POLICY = """
 version: 1

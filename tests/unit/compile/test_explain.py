@@ -5,9 +5,9 @@ import pytest
 from geodrop.compile.build import build
 from geodrop.compile.explain import explain_with_databases
 from geodrop.geo.database import Database
-from geodrop.geo.world import regions
 from geodrop.ruleset.model import Ruleset
-from tests.databases import city, write_database
+from tests.support.databases import city, write_database
+from tests.support.worlds import regions
 from tests.unit.compile.worlds import policy, service
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from geodrop.compile.privileges import NOBODY
-from tests.users import as_user
+from tests.support.users import as_user
 
 SETS = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 

@@ -28,7 +28,7 @@ NEVER: list[object] = [
     ["x" * 101],
     [None],
 ]
-"""What no argument may be."""
+"""Values that no argument may have."""
 
 WRONG: dict[tuple[str, str], list[object]] = {
     ("verify", "full"): [None, 0, 1, "yes"],
@@ -51,7 +51,7 @@ def test_every_verb_is_here() -> None:
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_what_is_in_range_is_taken(verb: str) -> None:
-    """As it was given; what may be left out has a default."""
+    """Values are passed on as given; an optional argument has a default."""
     good = GOOD.get(verb, {})
     assert checked(verb, VERBS[verb].arguments, good) == good
     optional = {"why", "at", "generation"}
@@ -61,16 +61,16 @@ def test_what_is_in_range_is_taken(verb: str) -> None:
 
 @pytest.mark.parametrize(("verb", "name"), WRONG)
 def test_what_is_not_is_refused(verb: str, name: str) -> None:
-    """With the verb, the argument and its range (2)."""
+    """The refusal names the verb, the argument and its range (2)."""
     for value in [*WRONG[verb, name], *NEVER]:
         if name == "at" and value == -1:
-            continue  # the last second of 1969
+            continue  # -1 is the last second of 1969
         with pytest.raises(UsageError, match=f"{verb}: `{name}` has to be .+"):
             checked(verb, VERBS[verb].arguments, {**GOOD[verb], name: value})
 
 
 def test_a_missing_or_unknown_argument_is_refused() -> None:
-    """The command is of another version, or somebody plays."""
+    """An unknown or missing argument comes from another version or from a hostile client."""
     with pytest.raises(UsageError, match="verify: `full` has to be"):
         checked("verify", VERBS["verify"].arguments, {})
     with pytest.raises(UsageError, match="status takes no `full`"):
@@ -78,6 +78,6 @@ def test_a_missing_or_unknown_argument_is_refused() -> None:
 
 
 def test_an_argument_may_be_left_out_only_with_a_default() -> None:
-    """One that none was given for is asked for."""
+    """An argument without a default is required."""
     with pytest.raises(UsageError):
         checked("x", {"a": Argument("a flag", lambda value: value is True)}, {})

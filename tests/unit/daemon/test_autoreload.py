@@ -5,12 +5,12 @@ import pytest
 
 from geodrop.config import Config, Source
 from geodrop.daemon.autoreload import Autoreload, look
-from tests.daemons import daemon_context
+from tests.support.daemons import daemon_context
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """A policy and a database."""
+    """Return a configuration with a policy and a database."""
     names = ("policy.yaml", "country.mmdb")
     for name in names:
         (tmp_path / name).write_text(name)
@@ -20,17 +20,17 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def files(config: Config) -> Autoreload:
-    """What looks at them."""
+    """Return the task that watches them."""
     return Autoreload(daemon_context(config), AsyncMock())
 
 
 def changed(files: Autoreload, config: Config) -> list[str]:
-    """The files that one look finds changed, without their folder."""
+    """Return the names of the files that one look finds changed."""
     return [Path(name).name for name in files.changed(look(config))]
 
 
 def test_a_change_counts_once_it_has_settled(files: Autoreload, config: Config, tmp_path: Path) -> None:
-    """Not while it is being written, and once."""
+    """A change counts once, and not while the file is being written."""
     assert [changed(files, config) for _ in range(3)] == [[], [], []]
     for content in ("a", "ab", "abc"):
         (tmp_path / "country.mmdb").write_text(content)
@@ -40,7 +40,7 @@ def test_a_change_counts_once_it_has_settled(files: Autoreload, config: Config, 
 
 
 def test_a_file_that_is_replaced(files: Autoreload, config: Config, tmp_path: Path) -> None:
-    """Of the same size and age: it is another file all the same."""
+    """A file replaced by one of the same size and age is a change all the same."""
     for _ in range(2):
         changed(files, config)
     (tmp_path / "new").write_text("policy.yaml")
@@ -49,7 +49,7 @@ def test_a_file_that_is_replaced(files: Autoreload, config: Config, tmp_path: Pa
 
 
 def test_incomplete(files: Autoreload, config: Config, tmp_path: Path) -> None:
-    """While a file is missing nothing is reloaded; that it is back is a change."""
+    """While a file is missing nothing is reloaded; its return is a change."""
     for _ in range(2):
         changed(files, config)
     (tmp_path / "policy.yaml").unlink()
@@ -59,5 +59,5 @@ def test_incomplete(files: Autoreload, config: Config, tmp_path: Path) -> None:
 
 
 def test_without_a_source() -> None:
-    """There is nothing to look at."""
+    """Without a source no file is watched."""
     assert look(Config()) == {}

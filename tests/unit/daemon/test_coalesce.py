@@ -8,13 +8,13 @@ from geodrop.errors import ApplyError
 
 
 class Work:
-    """Runs that end when the test says so; each gives back its number, or raises."""
+    """Runs that end when the test says so; each returns its number, or raises."""
 
     def __init__(self) -> None:
         self.begun: list[asyncio.Future[None]] = []
 
     async def __call__(self, say: Callable[[str], None]) -> int:
-        """One run."""
+        """Do one run."""
         self.begun.append(asyncio.get_running_loop().create_future())
         number = len(self.begun)
         say(f"run {number}")
@@ -22,23 +22,23 @@ class Work:
         return number
 
     async def until(self, count: int) -> None:
-        """See that so many runs have begun."""
+        """Wait until `count` runs have begun."""
         await settle()
         assert len(self.begun) == count
 
 
 async def settle() -> None:
-    """Let everything that can go on go on."""
+    """Let every task run until it waits."""
     for _ in range(20):
         await asyncio.sleep(0)
 
 
 def nobody(_: str) -> None:
-    """Listens to no phase."""
+    """Ignore phases."""
 
 
 def test_all_who_ask_during_a_run_share_the_next() -> None:
-    """The run under way may have read its input before they asked, so it is no answer for them."""
+    """The run under way may have read its input before they asked, so its result is no answer for them."""
 
     async def body() -> None:
         work = Work()
@@ -63,7 +63,7 @@ def test_all_who_ask_during_a_run_share_the_next() -> None:
 
 
 def test_all_who_ask_before_it_begins_share_it() -> None:
-    """Asked in the same moment, one run is enough."""
+    """Callers that ask in the same moment share one run."""
 
     async def body() -> None:
         work = Work()
@@ -79,7 +79,7 @@ def test_all_who_ask_before_it_begins_share_it() -> None:
 
 
 def test_a_failure_reaches_each_and_ends_there() -> None:
-    """Whoever shared the run gets what it raised; the next run is another one."""
+    """Each caller that shared the run gets what it raised; the next run is independent."""
 
     async def body() -> None:
         work = Work()
@@ -100,7 +100,7 @@ def test_a_failure_reaches_each_and_ends_there() -> None:
 
 
 def test_who_goes_away_does_not_end_the_work() -> None:
-    """A run goes on without the one who asked for it, and for the others who did."""
+    """A run goes on for the others, and even without any, when a caller goes away."""
 
     async def body() -> None:
         work = Work()
@@ -116,7 +116,7 @@ def test_who_goes_away_does_not_end_the_work() -> None:
 
 
 def test_phases_reach_all_who_share_the_run() -> None:
-    """And nobody else."""
+    """Phases reach the callers of this run, and no others."""
 
     async def body() -> None:
         work = Work()

@@ -1,4 +1,4 @@
-"""When the daemon compacts: not while changes come, and again where it failed; what comes of it is in tests/kernel."""
+"""When the daemon compacts: not while changes come, and again after a failure; tests/kernel checks the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.daemon import compaction
 from geodrop.errors import ApplyError
-from tests.daemons import daemon_context
+from tests.support.daemons import daemon_context
 
 if TYPE_CHECKING:
     import pytest
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def times_compacted(
     monkeypatch: pytest.MonkeyPatch, outcomes: list[Exception | None], *soon: float, seconds: float = 2.0
 ) -> int:
-    """How often it is tried in some seconds, in which there are further changes at the moments given."""
+    """Return how often compaction is tried in `seconds` with further changes at the given moments."""
     tried = 0
 
     def tries(_: Config) -> None:
@@ -46,7 +46,7 @@ def times_compacted(
 
 
 def test_regions_are_told_apart_once_the_maps_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not before; that failing is tried again too."""
+    """Regions are split only after the compaction; a failure to split is tried again too."""
     outcomes: list[Exception | None] = [ApplyError("no room"), None]
     told = []
 
@@ -62,11 +62,11 @@ def test_regions_are_told_apart_once_the_maps_are_whole(monkeypatch: pytest.Monk
 
 
 def test_once_after_the_last_change(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an earlier daemon left counts as one; while others come, none is followed."""
+    """An overlay of an earlier daemon counts as a change; compaction waits for the last change of several."""
     assert times_compacted(monkeypatch, []) == 1
     assert times_compacted(monkeypatch, [], 0.15, 0.3, 0.45, seconds=0.5) == 0
 
 
 def test_a_failure_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without another change."""
+    """A failed compaction is tried again without another change."""
     assert times_compacted(monkeypatch, [ApplyError("no room"), None]) == 2

@@ -12,7 +12,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "commands.md"
 
 
 def entries() -> Iterator[tuple[str, str]]:
-    """Every place that writes to the log, and the kind that it gives, as the source has it."""
+    """Yield every place in the source that writes to the log, and its kind."""
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -23,7 +23,7 @@ def entries() -> Iterator[tuple[str, str]]:
 
 
 def test_each_entry_has_one_and_each_is_given() -> None:
-    """Nothing is logged without a word for it, no word is left over, and no two have the same."""
+    """Each entry has a kind, each kind is used, and no two kinds have the same value."""
     found = dict(entries())
     assert len(found) > len(Event)
     assert [place for place, kind in found.items() if not kind] == []
@@ -32,6 +32,6 @@ def test_each_entry_has_one_and_each_is_given() -> None:
 
 
 def test_each_is_documented() -> None:
-    """The table of the reference has each word once, in order: who takes one away or changes it has to change that."""
+    """The reference table lists each kind once, in order, so a change here needs a change there."""
     table = PAGE.read_text(encoding="utf-8").partition("| `GEODROP_EVENT` |")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE) == sorted(event.value for event in Event)

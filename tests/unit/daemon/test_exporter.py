@@ -1,4 +1,4 @@
-"""Metrics at each place that agent.yaml can name, and what strangers can hold there."""
+"""Metrics at each place that agent.yaml can name, and what untrusted clients can occupy there."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @contextlib.contextmanager
 def exporting(place: Place) -> Iterator[None]:
-    """An exporter in a loop of its own, as in the daemon."""
+    """Run an exporter in an event loop of its own, as in the daemon."""
     ready, loop = threading.Event(), asyncio.new_event_loop()
     opened: list[Exporter | OSError] = []
     serving: list[asyncio.Future[None]] = []
@@ -69,9 +69,9 @@ def exporting(place: Place) -> Iterator[None]:
         if not isinstance(opened[0], OSError):
             serving[0].cancel()
             opened[0].close()
-            # What stops may have something to write.
+            # An exporter may write when it stops.
             await asyncio.wait(serving)
-        # Those that were cancelled end in the next round.
+        # Cancelled tasks end in the next round of the event loop.
         await asyncio.sleep(0)
 
     thread = threading.Thread(target=loop.run_forever)
@@ -90,7 +90,7 @@ def exporting(place: Place) -> Iterator[None]:
 
 
 def scrape(channel: socket.socket, headers: dict[str, str] | None = None) -> http.client.HTTPResponse:
-    """GET /metrics on a connected socket, read."""
+    """Send GET /metrics on a connected socket; return the response, read."""
     connection = http.client.HTTPConnection("localhost")
     connection.sock = channel
     connection.request("GET", "/metrics", headers=headers or {})
@@ -98,14 +98,14 @@ def scrape(channel: socket.socket, headers: dict[str, str] | None = None) -> htt
 
 
 def text(channel: socket.socket) -> str:
-    """The same, if all is well."""
+    """Return the body of a successful scrape."""
     with scrape(channel) as answer:
         assert answer.status == 200
         return answer.read().decode()
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """One that nobody has."""
+    """Return a free port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.bind((host, 0))
         port: int = probe.getsockname()[1]
@@ -114,7 +114,7 @@ def free_port(host: str = "127.0.0.1") -> int:
 
 @pytest.mark.parametrize(("host", "written"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
 def test_http_on_loopback(host: str, written: str) -> None:
-    """Prometheus gets the families from either loopback address, and nobody does after the end."""
+    """Prometheus gets the families from either loopback address; after the end nothing answers."""
     port = free_port(host)
     with exporting(Place(f"{written}:{port}")), socket.create_connection((host, port)) as channel:
         told = text(channel)
@@ -125,7 +125,7 @@ def test_http_on_loopback(host: str, written: str) -> None:
 
 
 def test_a_port_that_is_taken_is_an_error() -> None:
-    """Whoever has the port keeps it; the caller hears of it."""
+    """A port in use stays with its owner; the caller gets an error."""
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):  # noqa: SIM117
         with exporting(Place(f"127.0.0.1:{taken.getsockname()[1]}")):
             pytest.fail("two listen")
@@ -133,7 +133,7 @@ def test_a_port_that_is_taken_is_an_error() -> None:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """Where metrics are served on a Unix socket."""
+    """Serve metrics on a Unix socket; yield its path."""
     path = tmp_path / "metrics.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -143,7 +143,7 @@ def place(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_file_in_the_sockets_place_stays(tmp_path: Path) -> None:
-    """A mistyped name in agent.yaml removes nothing."""
+    """A mistyped name in agent.yaml removes no file."""
     (tmp_path / "policy.yaml").write_text("precious")
     with pytest.raises(OSError, match="is no socket"), exporting(Place(None, socket=str(tmp_path / "policy.yaml"))):
         pytest.fail("it is served")
@@ -151,7 +151,7 @@ def test_a_file_in_the_sockets_place_stays(tmp_path: Path) -> None:
 
 
 def connected(place: Path) -> socket.socket:
-    """A client."""
+    """Return a connected client."""
     channel = socket.socket(socket.AF_UNIX)
     channel.settimeout(20)
     channel.connect(str(place))
@@ -159,14 +159,14 @@ def connected(place: Path) -> socket.socket:
 
 
 def test_http_on_a_unix_socket(place: Path) -> None:
-    """The socket is for its group alone, replaces one that a dead daemon left, and goes with the exporter."""
+    """The socket is for its group only, replaces that of a dead daemon, and is removed with the exporter."""
     assert place.stat().st_mode & 0o777 == 0o660
     with connected(place) as channel:
         assert "geodrop_reloads_total" in text(channel)
 
 
 def test_what_prometheus_asks_for(place: Path) -> None:
-    """Its format and its compression are prometheus_client's part."""
+    """prometheus_client decides on format and compression."""
     accept = "application/openmetrics-text;version=1.0.0"
     with connected(place) as channel:
         answer = scrape(channel, {"Accept": accept, "Accept-Encoding": "gzip"})
@@ -188,7 +188,7 @@ def test_what_prometheus_asks_for(place: Path) -> None:
     ],
 )
 def test_requests(place: Path, sent: bytes, status: int) -> None:
-    """Whatever is sent is answered; what is none, or too long, as such."""
+    """Every message is answered; one that is no request, or too long, with an error."""
     with connected(place) as channel:
         channel.sendall(sent)
         received = b""
@@ -198,7 +198,7 @@ def test_requests(place: Path, sent: bytes, status: int) -> None:
 
 
 def test_half_a_request_gives_way(place: Path) -> None:
-    """However many begin and go on byte by byte: whoever asks is told at once."""
+    """A client that asks is answered at once, however many others send requests byte by byte."""
     with contextlib.ExitStack() as stack:
         slow = [stack.enter_context(connected(place)) for _ in range(4 * PLACES)]
         for channel in slow:
@@ -209,7 +209,7 @@ def test_half_a_request_gives_way(place: Path) -> None:
 
 
 def test_a_request_has_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also if a byte of it comes now and then."""
+    """The time of a request is limited even if a byte arrives now and then."""
     monkeypatch.setattr(module, "REQUEST_SECONDS", 0.5)
     with connected(place) as channel, contextlib.suppress(BrokenPipeError, ConnectionResetError):
         channel.settimeout(0.05)
@@ -218,11 +218,11 @@ def test_a_request_has_a_time(place: Path, monkeypatch: pytest.MonkeyPatch) -> N
             with contextlib.suppress(TimeoutError):
                 assert channel.recv(1) == b""
                 return
-        pytest.fail("it may go on for ever")
+        pytest.fail("the request is not limited in time")
 
 
 def test_answers_that_nobody_reads_give_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They hold their places for a moment, and then whoever asks next gets one."""
+    """Such answers hold their places for a moment; then the next client gets one."""
     monkeypatch.setattr(module, "ANSWER_SECONDS", 1000.0)
     monkeypatch.setattr(module, "ANSWER_MOMENT", 0.01)
     monkeypatch.setattr(module, "generate_latest", lambda _: b"")
@@ -246,7 +246,7 @@ def test_answers_that_nobody_reads_give_way(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_file_for_node_exporter(tmp_path: Path) -> None:
-    """The file is soon there, whole and readable by others, with nothing beside it; a missing folder is an error."""
+    """The file soon exists, whole and readable by other users, with nothing beside it; a missing folder is an error."""
     path = tmp_path / "geodrop.prom"
     mask = os.umask(0o077)  # as the unit has it
     try:
@@ -269,7 +269,7 @@ def test_a_file_for_node_exporter(tmp_path: Path) -> None:
 
 
 def test_a_file_says_that_nobody_writes_it_any_more(tmp_path: Path) -> None:
-    """Once the exporter has stopped: nothing can be read, and no old claim is left, such as that of enforcing."""
+    """After the exporter stops, the file says that nothing can be read, and keeps no old claim of enforcing."""
     path = tmp_path / "geodrop.prom"
     with exporting(Place(None, textfile=str(tmp_path))):
         for _ in range(2000):
@@ -285,7 +285,7 @@ def test_a_file_says_that_nobody_writes_it_any_more(tmp_path: Path) -> None:
 
 
 def test_a_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever reads it at that moment, or after the daemon was killed right then, has all of it."""
+    """A reader at that moment, or after the daemon was killed then, sees the whole file."""
     real, seen = os.replace, []
 
     def replace(source: str, target: str) -> None:
@@ -296,7 +296,7 @@ def test_a_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "replace", replace)
     with exporting(Place(None, textfile=str(tmp_path))):
         pass
-    # The last one is short, and would wait in a buffer.
+    # The last line is short and would stay in a buffer.
     for _ in range(2000):
         if seen and "geodrop_up 0.0" in seen[-1]:
             break
@@ -306,7 +306,7 @@ def test_a_file_is_whole_when_it_gets_its_name(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_client_that_resets_is_no_failure() -> None:
-    """It took the answer and broke off before we ended it: nobody on the machine can fill the log by that."""
+    """A client that reads the answer and resets is no failure: no user may fill the log that way."""
 
     class Resetting(OpenConnection):
         async def send(self, content: bytes) -> None:
@@ -327,7 +327,7 @@ def test_a_client_that_resets_is_no_failure() -> None:
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It worked and does no more: that is a failure, with the folder and the next step, for the task to try again."""
+    """A write that fails after others succeeded raises, with folder and next step, so that the task tries again."""
     folder = tmp_path / "gone"
     folder.mkdir()
     worked: list[bool] = []

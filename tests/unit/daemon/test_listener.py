@@ -1,4 +1,4 @@
-"""Connections, places and descriptors: what strangers can hold, and for how long."""
+"""Connections, places and descriptors: what untrusted clients can hold, and for how long."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ PLACES = 4
 
 
 def bound(path: Path) -> socket.socket:
-    """A socket that nobody listens on so far."""
+    """Return a bound socket that does not listen yet."""
     made = socket.socket(socket.AF_UNIX)
     made.bind(str(path / "s"))
     return made
 
 
 def client(path: Path) -> socket.socket:
-    """One that is connected, or waits in the kernel's queue."""
+    """Return a client that is connected, or waits in the kernel's queue."""
     made = socket.socket(socket.AF_UNIX)
     made.connect(str(path / "s"))
     made.settimeout(0)
@@ -44,7 +44,7 @@ async def echo(connection: OpenConnection) -> None:
 
 
 async def answered(one: socket.socket, said: bytes = b"ping") -> bytes:
-    """What is answered, until the end."""
+    """Send `said` and return everything received until the end."""
     loop = asyncio.get_running_loop()
     await loop.sock_sendall(one, said)
     received = b""
@@ -55,7 +55,7 @@ async def answered(one: socket.socket, said: bytes = b"ping") -> bytes:
 
 
 def descriptors() -> int:
-    """How many this process has open."""
+    """Return how many descriptors this process has open."""
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -63,7 +63,7 @@ def descriptors() -> int:
 def listening(
     path: Path, serve: Callable[[OpenConnection], Awaitable[None]] = echo, **options: int
 ) -> Iterator[Listener]:
-    """A listener of few places, closed with the body."""
+    """Run a listener with few places; close it with the body."""
     made = Listener(bound(path), serve, **{"places": PLACES, **options})
     try:
         yield made
@@ -79,7 +79,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 def ended(one: socket.socket) -> bool:
-    """Whether the other side has closed it."""
+    """Whether the other side has closed the connection."""
     try:
         return one.recv(1) == b""
     except BlockingIOError:
@@ -89,7 +89,7 @@ def ended(one: socket.socket) -> bool:
 
 
 def test_who_has_waited_longest_gives_way(tmp_path: Path) -> None:
-    """With all places taken by clients that say nothing, the next is served; the first has gone, the last has not."""
+    """With all places taken by silent clients, the next is served; the first is closed, the last stays."""
 
     async def body() -> None:
         with listening(tmp_path), contextlib.ExitStack() as stack:
@@ -103,7 +103,7 @@ def test_who_has_waited_longest_gives_way(tmp_path: Path) -> None:
 
 
 def test_a_burst_takes_no_more_than_the_places(tmp_path: Path) -> None:
-    """A hundred at once: at no time is more than its places accepted, and all who ask are answered."""
+    """In a burst of a hundred, no more than its places are accepted at any time, and all that ask are answered."""
     most = 0
 
     async def serve(connection: OpenConnection) -> None:
@@ -118,14 +118,14 @@ def test_a_burst_takes_no_more_than_the_places(tmp_path: Path) -> None:
             with client(tmp_path) as one:
                 assert await answered(one) == b"ping"
             await until(lambda: sum(map(ended, burst)) >= len(burst) - PLACES)
-            # The client that asks has a descriptor of its own.
+            # The asking client itself has a descriptor.
             assert before < most <= before + 1 + PLACES
 
     asyncio.run(body())
 
 
 def test_each_has_a_moment_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody gives way as soon as he has come: a crowd waits in the kernel's queue until somebody had his moment."""
+    """No client is closed right after it came: others wait in the kernel's queue until one has had its moment."""
     monkeypatch.setattr(listener, "MOMENT", 1000.0)
 
     async def body() -> None:
@@ -140,7 +140,7 @@ def test_each_has_a_moment_to_ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_who_has_asked_keeps_no_place(tmp_path: Path) -> None:
-    """Places are for those who have not: what is asked for is counted by whoever serves it."""
+    """Places are for clients that have not asked yet; `serve` counts those that have."""
     hold = asyncio.Event()
 
     async def serve(connection: OpenConnection) -> None:
@@ -163,7 +163,7 @@ def test_who_has_asked_keeps_no_place(tmp_path: Path) -> None:
 
 
 def test_descriptors_are_left(tmp_path: Path) -> None:
-    """Near the limit silent clients give way to one who asks, and no more are accepted until there is room again."""
+    """Near the limit silent clients are closed for one that asks, and none is accepted until there is room again."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def body() -> None:
@@ -186,7 +186,7 @@ def test_descriptors_are_left(tmp_path: Path) -> None:
 
 
 def test_no_descriptor_at_all(tmp_path: Path) -> None:
-    """The kernel has none to give: whoever connects waits in its queue until it has, and nothing ends."""
+    """Without a free descriptor, clients wait in the kernel's queue until there is one, and nothing ends."""
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
     async def body() -> None:
@@ -205,7 +205,7 @@ def test_no_descriptor_at_all(tmp_path: Path) -> None:
 
 
 def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
-    """Closing ends those that are connected as well."""
+    """Closing the listener ends open connections as well."""
 
     async def body() -> None:
         before = descriptors()
@@ -221,7 +221,7 @@ def test_nothing_is_left_at_the_end(tmp_path: Path) -> None:
 
 
 def test_an_offer_is_dropped_for_who_does_not_read(tmp_path: Path) -> None:
-    """Nobody waits for it; a client that got a part of it gets nothing more, and no message of two halves."""
+    """An offer never blocks; a client that received a part of it gets nothing more, so no message is mixed up."""
     outcome: list[object] = []
 
     async def serve(connection: OpenConnection) -> None:

@@ -11,7 +11,7 @@ from geodrop.daemon.log import MAX_FIELD, entry, open_log
 
 
 def fields(datagram: bytes) -> dict[str, str]:
-    """A datagram of the journal's native protocol, read as the journal would."""
+    """Parse a datagram of the journal's native protocol as the journal does."""
     found = {}
     while datagram:
         line, _, rest = datagram.partition(b"\n")
@@ -25,7 +25,7 @@ def fields(datagram: bytes) -> dict[str, str]:
 
 
 def test_entry() -> None:
-    """Fields can be searched by name, and the message alone says it all; a value with lines keeps them."""
+    """Fields can be searched by name, the message contains them too; a multi-line value keeps its lines."""
     found = fields(
         entry(
             {"level": "warning", "event": "reload failed", "kind": Event.RELOAD_FAILED, "code": 78, "reason": "a\nb=c"}
@@ -42,7 +42,7 @@ def test_entry() -> None:
 
 
 def test_what_others_wrote_steers_nothing() -> None:
-    """The message, which people read in a terminal, is harmless; the fields say what it was."""
+    """The message, which people read in a terminal, is escaped; the fields hold the exact values."""
     found = fields(
         entry({"level": "info", "event": "a\x1b[2K\nb", "kind": Event.ASKED, "culprit": "x\x1b]0;t\x07\u202e"})
     )
@@ -51,19 +51,19 @@ def test_what_others_wrote_steers_nothing() -> None:
 
 
 def test_entry_is_bounded() -> None:
-    """A long text, which others may have written, does not cost the whole entry."""
+    """A long text, which may come from outside, does not cost the whole entry."""
     assert len(entry({"level": "info", "event": "e", "kind": Event.ASKED, "reason": "x" * 10_000_000})) < 3 * MAX_FIELD
 
 
 def test_traceback_of_a_bug() -> None:
-    """An exception goes along as one field."""
+    """The traceback of an exception is one field."""
     found = fields(entry({"level": "error", "event": "a bug", "kind": Event.BUG, "exc_info": ValueError("wrong")}))
     assert "ValueError: wrong" in found["GEODROP_TRACEBACK"]
     assert found["MESSAGE"] == "a bug"
 
 
 def test_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where stderr is the journal's stream, each event is a datagram to its socket."""
+    """If stderr is the journal's stream, each event is a datagram to the journal's socket."""
     journal, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     monkeypatch.setattr(module, "_is_journal", lambda _: True)
     monkeypatch.setattr(module, "_connect", lambda: ours)
@@ -78,7 +78,7 @@ def test_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_to_a_file(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    """Elsewhere it is a line of key=value; less than info is not written."""
+    """Elsewhere an event is a line of key=value; levels below info are not written."""
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     monkeypatch.setattr(sys, "stderr", sys.__stderr__)
     log = open_log()

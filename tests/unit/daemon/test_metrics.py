@@ -1,4 +1,4 @@
-"""What Prometheus is told, read back by its own parser."""
+"""The metrics for Prometheus, read back by its own parser."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ COUNTERS: list[dict[str, Any]] = [
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """All samples by name and labels."""
+    """Return all samples by name and labels."""
     text = generate_latest(metrics.registry).decode()
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
@@ -71,7 +71,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 
 def test_counters_keep_their_values_and_labels() -> None:
-    """Every number of `counters --json` comes out, under its service, family and class."""
+    """Every number of `counters --json` appears, with its service, family and class."""
     metrics = Metrics()
     metrics.show(lambda: (STATUS, COUNTERS))
     found = samples(metrics)
@@ -88,7 +88,7 @@ def test_counters_keep_their_values_and_labels() -> None:
 
 
 def test_state_is_told() -> None:
-    """Generation, health, effective mode, interfaces and database age are there to alarm on."""
+    """Generation, health, effective mode, interfaces and database age are exported for alerts."""
     metrics = Metrics()
     metrics.show(lambda: (STATUS, COUNTERS))
     found = samples(metrics)
@@ -104,13 +104,13 @@ def test_state_is_told() -> None:
         (("attach", "native"), ("engine", "xdp"), ("interface", "eth0")): 1,
         (*on_nftables, ("interface", "wan0")): 1,
         (*on_nftables, ("interface", "wan1")): 1,
-        (*on_nftables, ("interface", "eth7")): 0,  # never 1 for a name that no interface has
+        (*on_nftables, ("interface", "eth7")): 0,  # 0 for a name that no interface has
     }
     assert found["geodrop_database_build_timestamp_seconds", (("database", "country.mmdb"),)] == 1_780_000_000
 
 
 def test_events_are_counted() -> None:
-    """Reloads by outcome with their durations, repairs and audits; all outcomes are there from the start."""
+    """Reloads are counted by outcome, with durations, and so are repairs and audits; all outcomes exist at once."""
     metrics = Metrics()
     assert samples(metrics)["geodrop_reloads_total", (("outcome", "failed"),)] == 0
     metrics.reloaded("changed", 0.3, 1000.0)
@@ -129,7 +129,7 @@ def test_events_are_counted() -> None:
 
 
 def test_a_kernel_that_cannot_be_read_is_told_as_such() -> None:
-    """A failure to read is a sample, not an error page: the events are still there."""
+    """A failure to read is a sample, not an error page: event counters are still exported."""
 
     def read() -> tuple[dict[str, Any], list[dict[str, Any]]]:
         raise UnavailableError("no nf_tables")

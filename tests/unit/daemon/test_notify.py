@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
-    """The socket that PID 1 would listen on."""
+    """Return the socket that PID 1 would listen on."""
     path = tmp_path / "notify"
     channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     channel.settimeout(10)
@@ -24,7 +24,7 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> socket.socket:
 
 
 def test_messages(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What systemd hears of a start and a reload: RELOADING only after READY, and always READY after it."""
+    """The messages of a start and a reload: RELOADING comes only after READY, and READY always follows it."""
     monkeypatch.setattr("geodrop.daemon.notify.time.monotonic_ns", lambda: 5_000_000)
     notifier = Notifier()
     steps: list[tuple[Callable[[], None], str]] = [
@@ -44,7 +44,7 @@ def test_messages(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_text_is_one_assignment(systemd: socket.socket) -> None:
-    """What a compile child says comes to systemd as a text, and sets nothing else."""
+    """A text from a compile child arrives as one assignment and sets nothing else."""
     with systemd:
         notifier = Notifier()
         for say in (notifier.status, notifier.ready, notifier.reloading, notifier.reloaded):
@@ -54,7 +54,7 @@ def test_a_text_is_one_assignment(systemd: socket.socket) -> None:
 
 
 def test_abstract_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An address with @ is one in the abstract namespace."""
+    """An address with a leading @ is in the abstract namespace."""
     name = f"geodrop-test-{os.getpid()}"
     monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
@@ -65,7 +65,7 @@ def test_abstract_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_children_do_not_speak_for_the_daemon(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of it is left in the environment that a compile child gets."""
+    """The variables are removed from the environment that a compile child gets."""
     monkeypatch.setenv("WATCHDOG_USEC", "60000000")
     monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
     with systemd:
@@ -74,14 +74,14 @@ def test_children_do_not_speak_for_the_daemon(systemd: socket.socket, monkeypatc
 
 
 def test_watchdog_of_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inherited by accident, it is not ours to feed."""
+    """A watchdog inherited from another process is not pinged."""
     monkeypatch.setenv("WATCHDOG_USEC", "60000000")
     monkeypatch.setenv("WATCHDOG_PID", "1")
     assert Notifier().watchdog is None
 
 
 def test_silence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without systemd, with one that is gone, or with one that does not listen, the daemon goes on."""
+    """Without systemd, or with a socket that is gone or has no listener, the daemon goes on."""
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     Notifier().ready("x")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))

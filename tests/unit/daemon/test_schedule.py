@@ -8,7 +8,7 @@ from geodrop.daemon.schedule import Schedule
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import DONE, Entry
 from geodrop.state.store import FOREVER, Store
-from tests.daemons import daemon_context
+from tests.support.daemons import daemon_context
 from tests.unit.ruleset.test_model import META, pack
 
 LOADED, STARTS = 1_700_000_000, 1_700_000_600
@@ -24,11 +24,11 @@ class Host:
         self.restart()
 
     def restart(self) -> None:
-        """Another daemon, that remembers nothing."""
+        """Start another daemon, which remembers nothing."""
         self.schedule = Schedule(daemon_context(Config(state=self.store.folder)))
 
     def load(self, at: float, starts: int | None, mode: str = "enforce", generation: int = 1) -> None:
-        """Somebody loads a policy."""
+        """Load a policy."""
         api = replace(META.services[0], starts=starts, mode=mode)
         content = pack(replace(META, services=(api, META.services[1])))
         digest = Ruleset.unpack(content, "file").digest
@@ -37,22 +37,22 @@ class Host:
         self.store.remember(replace(self.store.intent(), digest=digest, last_good=digest))
 
     def pause(self, until: int) -> None:
-        """Somebody pauses."""
+        """Pause."""
         self.store.remember(replace(self.store.intent(), paused=until))
 
     def told(self) -> list[str]:
-        """What the history says of it."""
+        """Return what the history says."""
         return [entry.change for entry in self.store.history.entries() if entry.origin == "schedule"]
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    """Nothing is loaded."""
+    """Return a host without a loaded policy."""
     return Host(tmp_path)
 
 
 def test_a_service_starts(host: Host) -> None:
-    """Not a second early, and once."""
+    """A start is recorded once and not a second early."""
     host.load(LOADED, STARTS)
     for now, said in ((LOADED + 1, []), (STARTS - 1, []), (STARTS + 2, [STARTED]), (STARTS + 7, [])):
         assert host.schedule.once(now) == said, now
@@ -60,7 +60,7 @@ def test_a_service_starts(host: Host) -> None:
 
 
 def test_with_the_daemon_dead(host: Host) -> None:
-    """The next one tells of the moment as it was written, and the one after that does not tell it again."""
+    """The next daemon records the moment as written in the policy, and the one after that does not repeat it."""
     host.load(LOADED, STARTS)
     assert host.schedule.once(LOADED + 1) == []
     for said in ([STARTED], []):
@@ -70,7 +70,7 @@ def test_with_the_daemon_dead(host: Host) -> None:
 
 
 def test_a_clock_that_jumps(host: Host) -> None:
-    """Back over the moment and forward again: told once, by each daemon that saw it, and not early."""
+    """After the clock jumps back over the moment and forward again, the start is recorded once, and never early."""
     host.load(LOADED, STARTS)
     assert host.schedule.once(STARTS + 1) == [STARTED]
     assert host.schedule.once(STARTS - 3600) == []
@@ -80,7 +80,7 @@ def test_a_clock_that_jumps(host: Host) -> None:
 
 
 def test_a_new_policy_after_the_moment(host: Host) -> None:
-    """The same service in another ruleset did not start again; one that came later with a past start never did."""
+    """The same service in a new ruleset did not start again; a later one with a start in the past never did."""
     host.load(LOADED, STARTS)
     assert host.schedule.once(STARTS + 1) == [STARTED]
     host.load(STARTS + 60, None, generation=2)
@@ -90,13 +90,13 @@ def test_a_new_policy_after_the_moment(host: Host) -> None:
 
 
 def test_monitor_never_starts(host: Host) -> None:
-    """Its `starts` means nothing yet."""
+    """In monitor mode `starts` has no effect yet."""
     host.load(LOADED, STARTS, mode="monitor")
     assert host.schedule.once(STARTS + 1) == []
 
 
 def test_a_pause_ends(host: Host) -> None:
-    """By itself: told once. Until then no service is enforced, whatever its start."""
+    """A pause that ends by itself is recorded once. Until then no service is enforced, whatever its start."""
     host.load(LOADED, STARTS - 300)
     host.pause(STARTS)
     assert host.schedule.once(STARTS - 1) == []
@@ -106,15 +106,15 @@ def test_a_pause_ends(host: Host) -> None:
 
 
 @pytest.mark.parametrize("until", [0, FOREVER])
-def test_a_pause_that_somebody_ends(host: Host, until: int) -> None:
-    """Resumed, or without an end: there is no moment to tell of."""
+def test_a_pause_that_an_operator_ends(host: Host, until: int) -> None:
+    """A pause that was resumed, or has no end, has no moment to record."""
     host.load(LOADED, None)
     host.pause(until)
     assert host.schedule.once(STARTS + 1) == []
 
 
 def test_nothing_is_read_while_nothing_is_due(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between moments a look costs the intent alone."""
+    """Between moments a run reads only the intent."""
     host.load(LOADED, STARTS)
     host.schedule.once(LOADED + 1)
     monkeypatch.setattr(Ruleset, "open", None)

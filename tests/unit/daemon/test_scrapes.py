@@ -9,7 +9,7 @@ from geodrop.errors import DataError, UnavailableError
 
 
 class Kernel:
-    """Counts how often it is read; `hold` keeps a reading from ending."""
+    """A fake kernel that counts its readings; `hold` keeps a reading from ending."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -18,7 +18,7 @@ class Kernel:
         self.failure: Exception | None = None
 
     async def read(self) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-        """One reading."""
+        """Do one reading."""
         self.reads += 1
         number = self.reads
         await self.hold.wait()
@@ -27,8 +27,8 @@ class Kernel:
         return {"number": number}, []
 
 
-def test_whoever_asks_gets_what_was_read_after_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All who ask while one is read share the next reading, which begins INTERVAL later."""
+def test_each_client_gets_a_later_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients that ask during a reading share the next one, which begins INTERVAL later."""
     monkeypatch.setattr(module, "INTERVAL", 0.2)
 
     async def body() -> None:
@@ -54,8 +54,8 @@ def test_whoever_asks_gets_what_was_read_after_that(monkeypatch: pytest.MonkeyPa
     asyncio.run(body())
 
 
-def test_whoever_leaves_ends_nothing() -> None:
-    """Others wait for the same reading."""
+def test_a_client_that_leaves_ends_no_reading() -> None:
+    """When a client leaves, others still wait for the same reading."""
 
     async def body() -> None:
         kernel = Kernel()
@@ -72,7 +72,7 @@ def test_whoever_leaves_ends_nothing() -> None:
 
 
 def test_what_could_not_be_read_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not what was read before; nor is a kernel that takes too long."""
+    """A failed or too slow reading is a failure; the previous one is not repeated."""
     monkeypatch.setattr(module, "INTERVAL", 0.0)
     monkeypatch.setattr(module, "SECONDS", 0.05)
 

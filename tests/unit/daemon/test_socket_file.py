@@ -1,4 +1,4 @@
-"""Sockets under a name, in a folder whose owner may do anything with the names in it."""
+"""Unix sockets at a path, in a folder whose owner may do anything with its names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRANGER = 12_345
 
 
 def test_it_is_for_its_group_alone(tmp_path: Path) -> None:
-    """Whatever the umask is."""
+    """The socket is for its group only, whatever the umask is."""
     for mask in (0o000, 0o077):
         before = os.umask(mask)
         try:
@@ -30,18 +30,18 @@ def test_it_is_for_its_group_alone(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_it_is_given_to_a_group(tmp_path: Path) -> None:
-    """The one that is named; its user stays."""
+    """The socket gets the named group; its user stays."""
     with socket_file.bind(str(tmp_path / "s"), STRANGER):
         assert ((tmp_path / "s").stat().st_uid, (tmp_path / "s").stat().st_gid) == (os.geteuid(), STRANGER)
 
 
 def test_a_dead_one_is_replaced_and_nothing_else(tmp_path: Path) -> None:
-    """Neither a file, nor a link to a dead socket, nor one where somebody answers, even if he takes nobody just now."""
+    """A file, a link to a dead socket, and a socket with a server, even one with a full queue, are not replaced."""
     path = tmp_path / "s"
     socket_file.bind(str(path)).close()
     with socket_file.bind(str(path)) as living:
         living.listen(0)
-        for _ in range(3):  # each look at it waits in its queue, which is full by the second one
+        for _ in range(3):  # each probe stays in the queue, which is full after the second
             with pytest.raises(OSError, match="answers") as caught:
                 socket_file.bind(str(path))
             assert caught.value.errno == errno.EADDRINUSE
@@ -56,7 +56,7 @@ def test_a_dead_one_is_replaced_and_nothing_else(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_what_is_put_in_its_place_is_not_given_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the worst moment for root, who works in somebody else's folder: right after the name was made."""
+    """Another user replaces the name right after it was made, which is the worst moment for root."""
     precious = tmp_path / "shadow"
     precious.touch(0o600)
 

@@ -14,14 +14,14 @@ from geodrop.ruleset import container
 from geodrop.ruleset.first_boot import build_closed, is_closed
 from geodrop.ruleset.sealed import SEALS
 from geodrop.state.store import Intent, Store
-from tests.databases import country, write_database
+from tests.support.databases import country, write_database
 
 POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """A policy that denies China, and a database."""
+    """Return a policy that denies China, and a database."""
     write_database(tmp_path / "d.mmdb", {"1.0.0.0/24": country("CN"), "2.0.0.0/24": country("RU")})
     (tmp_path / "p.yaml").write_text(POLICY)
     source = Source(str(tmp_path / "p.yaml"), (str(tmp_path / "d.mmdb"),))
@@ -30,12 +30,12 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def maker() -> Maker:
-    """One whose children end with the test."""
+    """Return a maker whose children end with the test."""
     return Maker()
 
 
 def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was made is a ruleset, can no longer be written by anybody, and is gone with the last that holds it."""
+    """The result is a ruleset that no process can write any more and that vanishes with its last holder."""
     monkeypatch.setattr(container, "_opened", {})
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))
@@ -51,7 +51,7 @@ def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.Monke
 
 
 def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:
-    """Against the ruleset that was asked for last, for a policy and for a prebuilt file alike."""
+    """A change is compared with the ruleset asked for last, for a policy and for a prebuilt file alike."""
     store = Store(config.state)
     first = maker.make(config)
     assert first.change is None
@@ -72,7 +72,7 @@ def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:
 
 
 def test_a_damaged_one_before_is_no_hindrance(config: Config, maker: Maker) -> None:
-    """What changes cannot be said then, and that is said."""
+    """With a damaged previous ruleset the change is unknown, and a warning says so."""
     store = Store(config.state)
     store.remember(Intent(1, "d1"))
     store.keep_bytes(b"nonsense", "d1")
@@ -82,7 +82,7 @@ def test_a_damaged_one_before_is_no_hindrance(config: Config, maker: Maker) -> N
 
 
 def test_a_prebuilt_file_needs_no_compiler(tmp_path: Path, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where no child can be started it is loaded all the same; only what it changes cannot be said."""
+    """If no child can be started, a prebuilt file is loaded all the same; only its change is unknown."""
 
     def fail() -> None:
         raise UnavailableError("no child")
@@ -96,7 +96,7 @@ def test_a_prebuilt_file_needs_no_compiler(tmp_path: Path, maker: Maker, monkeyp
 
 
 def test_failures_keep_code_and_lines(config: Config, maker: Maker, tmp_path: Path) -> None:
-    """A policy that is wrong is 78 with the compiler's own lines, a database 65."""
+    """A wrong policy is 78 with the compiler's own lines, a bad database 65."""
     (tmp_path / "p.yaml").write_text(POLICY.replace("CN", "QQ"))
     with pytest.raises(ConfigError, match=r"p.yaml:3:.*QQ") as caught:
         maker.make(config)
@@ -109,12 +109,12 @@ def test_failures_keep_code_and_lines(config: Config, maker: Maker, tmp_path: Pa
 
 
 def waiting(maker: Maker) -> Child | None:
-    """The child that it has ready."""
+    """Return the waiting child."""
     return maker._waiting
 
 
 def test_a_child_waits(config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It serves the next request, and no second one; one that died meanwhile is replaced."""
+    """A waiting child serves one request; one that died meanwhile is replaced."""
     maker.wait(config)
     first = waiting(maker)
     assert first
@@ -138,7 +138,7 @@ def test_a_child_waits(config: Config, maker: Maker, monkeypatch: pytest.MonkeyP
 def test_a_daemon_that_is_not_root_compiles_in_its_unit_only(
     config: Config, maker: Maker, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Without the socket of systemd it refuses, with the command that brings it; a compiled file needs none."""
+    """Without systemd's socket the maker refuses and names the command that starts it; a compiled file needs none."""
     monkeypatch.setattr(os, "geteuid", lambda: 998)
     monkeypatch.setattr(Child, "start", lambda: pytest.fail("a child with the daemon's own user"))
     with pytest.raises(UnavailableError, match=r"systemctl start geodrop-compile\.socket.*source: \{ruleset:"):
@@ -151,6 +151,6 @@ def test_a_daemon_that_is_not_root_compiles_in_its_unit_only(
 
 
 def test_no_source() -> None:
-    """Only what needs one asks for it."""
+    """A missing source is an error only where a source is needed."""
     with pytest.raises(ConfigError, match="source"):
         source_of(Config())

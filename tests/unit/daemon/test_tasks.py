@@ -21,7 +21,7 @@ from geodrop.daemon.watch import tally, watch
 from geodrop.daemon.worker import Worker
 from geodrop.errors import ApplyError, BugError, DataError
 from geodrop.state.store import Store
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,19 +31,19 @@ PATIENCE = 60.0
 
 
 def made() -> Tasks:
-    """Those of a daemon without anything else."""
+    """Return tasks without a daemon."""
     return Tasks(structlog.get_logger(), Metrics())
 
 
 class Buggy:
-    """Something that raises what nobody foresaw, and tells when it was called as often as a test wants."""
+    """A function that raises an unexpected exception, and signals after the number of calls that a test wants."""
 
     def __init__(self, wanted: int) -> None:
         self._left, self._loop = wanted, asyncio.get_running_loop()
         self.called = asyncio.Event()
 
     def call(self, *_: object, **__: object) -> None:
-        """A round of the task."""
+        """Do one round of the task."""
         self._left -= 1
         if self._left <= 0:
             self._loop.call_soon_threadsafe(self.called.set)
@@ -60,11 +60,11 @@ PLACES: dict[str, tuple[object, str]] = {
     "writeback": (writeback.WriteBack, "once"),
     "compile child": (Worker, "start"),
 }
-"""For each task of the daemon something that it does in each round."""
+"""For each task of the daemon, something that it does in each round."""
 
 
 def daemon(folder: Path) -> Daemon:
-    """One that was not started."""
+    """Return a daemon that was not started."""
     return Daemon(None, Config(state=folder / "state", socket=folder / "control.sock", watch=True))
 
 
@@ -75,7 +75,7 @@ def test_every_task_is_known_here(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", PLACES)
 def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is begun again, three times here; the bug is in the log with its traceback, in metrics and status."""
+    """The task is started again, three times here; the bug is in the log with its traceback, in metrics and status."""
     for module in (audit, autoreload, reload, compaction, tally, writeback, watch, run):
         for pause in ("INTERVAL", "QUIET", "RETRY", "PAUSE", "REFRESH"):
             if hasattr(module, pause):
@@ -87,7 +87,7 @@ def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(*PLACES[name], buggy.call)
         if name == "watch":
             tested._watch._retry = 0.01
-            # They were not opened.
+            # The events of this daemon were never opened.
             monkeypatch.setattr(tested._watch.events, "_watch_pins", lambda: None)
             monkeypatch.setattr(tested._watch.events, "forget_pins", lambda: None)
         tested._tasks.forever(name, tested._tending[name])
@@ -106,7 +106,7 @@ def test_a_bug_ends_no_task(name: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While compiling or loading: the exit code of a bug, in status and history; the next reload is as any other."""
+    """A bug while compiling or loading has the exit code of a bug, in status and history; the next reload works."""
 
     async def body() -> None:
         tested, given = daemon(tmp_path), ruleset(Service("api"))
@@ -136,7 +136,7 @@ def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def raising(failure: Exception) -> Callable[..., None]:
-    """A function that does nothing else."""
+    """Return a function that only raises."""
 
     def fail(*_: object, **__: object) -> None:
         raise failure
@@ -145,7 +145,7 @@ def raising(failure: Exception) -> Callable[..., None]:
 
 
 def test_the_same_bug_does_not_fill_the_log() -> None:
-    """It is told with its traceback once a minute, and counted each time."""
+    """The same bug is logged with its traceback once a minute, and counted each time."""
     with capture_logs() as logged:
         tested = made()
         for _ in range(1000):
@@ -156,7 +156,7 @@ def test_the_same_bug_does_not_fill_the_log() -> None:
 
 
 def test_problems_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has not happened for long is in the log, and no longer in the status."""
+    """A problem that has not happened for long is in the log, and no longer in the status."""
     tested = made()
     with capture_logs():
         tested.met("watch", ZeroDivisionError("one"))
@@ -165,7 +165,7 @@ def test_problems_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_failure_that_is_none_of_ours_ends_nothing_either() -> None:
-    """A task that stops is begun again, whatever stopped it, and what the system refuses is no bug."""
+    """A task that ends for any reason is started again, and an error of the system is no bug."""
 
     async def body() -> list[str]:
         tested, buggy = made(), asyncio.Event()
@@ -190,7 +190,7 @@ def test_a_failure_that_is_none_of_ours_ends_nothing_either() -> None:
 
 
 def test_callbacks_of_the_loop(tmp_path: Path) -> None:
-    """A bug in one is recorded as well; what the system refuses, and what was told already, is none."""
+    """A bug in a callback is recorded too; errors of the system, and errors logged already, are no bugs."""
 
     async def body() -> list[str]:
         tested = daemon(tmp_path)
@@ -208,7 +208,7 @@ def test_callbacks_of_the_loop(tmp_path: Path) -> None:
 
 
 def test_what_a_task_does_at_its_end_is_waited_for() -> None:
-    """Such as the last word in a file; what follows, the end of the loop, would cut it off. But not for ever."""
+    """The final work of a task, such as the last version of a file, is waited for, but not forever."""
 
     async def body() -> list[str]:
         said: list[str] = []
@@ -231,7 +231,7 @@ def test_what_a_task_does_at_its_end_is_waited_for() -> None:
 
 
 def test_what_fails_is_a_problem_until_it_works() -> None:
-    """As a line of status, with its next step."""
+    """A failure is a line of status, with its next step, until the task works."""
 
     async def body() -> None:
         own = made()

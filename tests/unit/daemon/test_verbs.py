@@ -15,8 +15,8 @@ from geodrop.errors import BusyError, PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
 from geodrop.report.status import Running
 from geodrop.state.store import Intent
-from tests.cli import TIMEOUT
-from tests.daemons import daemon_context, verbs
+from tests.support.cli import TIMEOUT
+from tests.support.daemons import daemon_context, verbs
 
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
@@ -33,7 +33,7 @@ def ask(
     doubt: str = "",
     **args: object,
 ) -> Any:  # noqa: ANN401 - as the verb has it
-    """What the daemon answers to a request, nothing being loaded."""
+    """Return the daemon's answer to a request, with nothing loaded."""
 
     async def body() -> Any:  # noqa: ANN401 - as above
         context = daemon_context()
@@ -45,7 +45,7 @@ def ask(
 
 @pytest.mark.parametrize("verb", [name for name, verb in VERBS.items() if verb.kind == CHANGING])
 def test_who_may_only_read_changes_nothing(verb: str) -> None:
-    """Neither root through the socket for readers, nor a stranger who got hold of the other one."""
+    """Neither root through the readers' socket, nor a stranger with access to the other one, can change anything."""
     with pytest.raises(PrivilegeError, match=f"{verb} changes things"):
         ask(verb, only_reading=True)
     with pytest.raises(PrivilegeError, match=f"{verb} changes things"):
@@ -53,7 +53,7 @@ def test_who_may_only_read_changes_nothing(verb: str) -> None:
 
 
 def test_who_may_change() -> None:
-    """Root, the service's own user, and members of its group."""
+    """Root, the service's own user, and members of its group may change things."""
     assert may_change(ROOT)
     assert may_change(Peer(1, os.geteuid(), frozenset()))
     assert may_change(Peer(1, 12_345, frozenset({12_345, os.getegid()})))
@@ -61,14 +61,14 @@ def test_who_may_change() -> None:
 
 
 def test_every_other_verb_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Through the socket for readers they are answered."""
+    """All other verbs are answered through the readers' socket."""
     monkeypatch.setattr("geodrop.daemon.verbs.read_counters", lambda: [{"service": "api"}])
     assert ask("counters", STRANGER, only_reading=True) == {"data": [{"service": "api"}]}
     assert {name for name, verb in VERBS.items() if verb.kind != CHANGING} == READING
 
 
 def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Status tells when and why, until a good one; a good one is told as well. Before any it tells what was assumed."""
+    """Status reports a failed reload until a good one, which it reports too; before any, what was assumed."""
 
     def told(_: Config, running: Running) -> dict[str, Any]:
         return {**running.fields, "problems": list(running.problems)}
@@ -83,14 +83,14 @@ def test_a_failed_reload_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_wrong_arguments_are_refused() -> None:
-    """Before anything is done (2): a command of another version asks, or somebody plays."""
+    """Wrong arguments, from another version or a hostile client, are refused before anything is done (2)."""
     for verb, args in (("fly", {}), ("verify", {"full": "yes"}), ("status", {"x": 1}), ("history", {"count": -5})):
         with pytest.raises(UsageError):
             ask(verb, **args)
 
 
 def test_one_long_read_of_a_user_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """His others wait without taking anything, and those of another user go on meanwhile."""
+    """Further long reads of a user wait without occupying a thread, and those of another user go on."""
     open_at_once: dict[str, int] = {"most": 0, "now": 0}
 
     def read_verify(_: Config, *, full: bool) -> Pieces[dict[str, bool]]:
@@ -127,7 +127,7 @@ QUESTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("verb", QUESTIONS)
 def test_who_reads_waits_for_no_change(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
-    """Each question and each scrape is answered while the thread that changes things is busy, whatever it is at."""
+    """Each read and each scrape is answered while the thread that changes things is busy, whatever its job."""
 
     def pieces(*_: Any, **__: Any) -> Pieces[Any]:  # noqa: ANN401 - of any of them
         yield
@@ -153,7 +153,7 @@ def test_who_reads_waits_for_no_change(monkeypatch: pytest.MonkeyPatch, verb: st
 
 
 def test_a_short_question_waits_for_no_long_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long a piece of `verify --full` takes: `status` is answered meanwhile."""
+    """However long a piece of `verify --full` takes, `status` is answered meanwhile."""
     hold = threading.Event()
 
     def read_verify(_: Config, *, full: bool) -> Pieces[bool]:
@@ -182,11 +182,11 @@ def test_a_short_question_waits_for_no_long_one(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("verb", "does"), [("pause", "pause"), ("unload", "remove_all")])
 def test_the_glass_is_broken_before_what_waits(monkeypatch: pytest.MonkeyPatch, verb: str, does: str) -> None:
-    """A load that is under way is told to give up, and what else was asked for before comes after it."""
+    """A load under way is told to give up, and requests made earlier come after the break-glass verb."""
     done: list[str] = []
 
     def break_glass(*_: Any) -> Any:  # noqa: ANN401 - what both of them give
-        with underway.making("reload", 1, Intent()):  # what is told to give up is over by now
+        with underway.making("reload", 1, Intent()):  # the load that was told to give up has ended by now
             done.append(verb)
         return SimpleNamespace(text="", warnings=(), removed=True)
 

@@ -10,7 +10,7 @@ from geodrop.report.pieces import Pieces
 
 
 def test_one_thread_in_order() -> None:
-    """Jobs run one after the other on the same thread, which is not the loop's."""
+    """Jobs run one after the other on the same thread, which is not the event loop's."""
 
     async def body() -> None:
         worker = Worker("test")
@@ -29,8 +29,8 @@ def test_one_thread_in_order() -> None:
 
 
 def test_what_goes_before_what() -> None:
-    """An unload, repairs, a pause, other changes, the daemon's own reading, reading of those who may change things, of
-    others: whatever was asked for first. What runs is not interrupted.
+    """Jobs run by priority, whatever was asked for first: an unload, repairs, a pause, other changes, the daemon's own
+    reads, reads of users who may change things, other reads. A running job is not interrupted.
     """
 
     async def body() -> None:
@@ -49,7 +49,7 @@ def test_what_goes_before_what() -> None:
 
 
 def pieces(done: list[str], name: str, count: int) -> Pieces[str]:
-    """A reading of so many pieces, each noted."""
+    """Return a reading of `count` pieces, each noted in `done`."""
     for _ in range(count):
         done.append(name)
         yield
@@ -57,7 +57,7 @@ def pieces(done: list[str], name: str, count: int) -> Pieces[str]:
 
 
 def test_a_change_waits_for_one_piece() -> None:
-    """Of what is read in pieces only one goes before it, and a repair before both."""
+    """A change waits for one piece of a long read only, and a repair comes before both."""
 
     async def body() -> None:
         worker = Worker("test")
@@ -82,7 +82,7 @@ def test_a_change_waits_for_one_piece() -> None:
 
 
 def test_each_user_has_his_turn() -> None:
-    """However much one has asked for, another gets every second turn from when he comes; and neither starves."""
+    """However much one user asks for, another gets every second turn from its first request on; neither starves."""
 
     async def body() -> None:
         worker = Worker("test")
@@ -106,7 +106,7 @@ def test_each_user_has_his_turn() -> None:
 
 
 def test_what_nobody_waits_for_is_not_read() -> None:
-    """A reader who has left costs nothing more; a change is made all the same."""
+    """A read whose caller has left is skipped; a change is made all the same."""
 
     async def body() -> None:
         worker = Worker("test")
@@ -125,7 +125,7 @@ def test_what_nobody_waits_for_is_not_read() -> None:
 
 
 def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
-    """And the thread goes on, whatever it was."""
+    """An exception reaches the caller that waits, and the thread goes on, whatever it was."""
 
     async def body() -> None:
         worker = Worker("test")
@@ -136,7 +136,7 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
         for failure in (DataError("bad"), ZeroDivisionError(), OSError(5, "Input/output error")):
             with pytest.raises(type(failure)):
                 await worker.do(partial(fail, failure))
-        # These would end the loop, the task that waits, or nobody's waiting at all.
+        # Unchanged, these would end the event loop or the waiting task, or leave the caller waiting.
         for ending in (SystemExit(3), KeyboardInterrupt(), asyncio.CancelledError(), StopIteration(), GeneratorExit()):
             with pytest.raises(RuntimeError, match=f"{type(ending).__name__} out of a job"):
                 await asyncio.wait_for(worker.do(partial(fail, ending)), 60)
@@ -146,7 +146,7 @@ def test_what_a_job_raises_is_raised_where_it_is_waited_for() -> None:
 
 
 def test_nobody_waits_any_more() -> None:
-    """A job whose caller was cancelled, or whose loop is closed, does not stop the thread."""
+    """A job whose caller was cancelled, or whose event loop is closed, does not stop the thread."""
     worker = Worker("test")
     hold = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What could not be written down is written as soon as it can be."""
+"""What could not be written is written as soon as that is possible."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from geodrop.config import Config
 from geodrop.daemon.writeback import WriteBack
 from geodrop.errors import ApplyError
 from geodrop.state.store import FOREVER, Intent, Store
-from tests.daemons import daemon_context
+from tests.support.daemons import daemon_context
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def test_it_is_told_once_and_written_once_it_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The log has its beginning and its end, the status all the time between."""
+    """The log records the beginning and the end, the status all the time between."""
     store = Store(tmp_path / "state")
     store.remember(Intent(1, "d1"))
     with capture_logs() as logged:

@@ -14,7 +14,7 @@ from geodrop.engine.interfaces import Selection, resolve
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux.network import Link
 from geodrop.nftables.netlink.connection import RefusedError
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

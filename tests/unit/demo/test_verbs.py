@@ -8,7 +8,7 @@ import pytest
 
 from geodrop import errors
 from geodrop.demo.verbs import DemoVerbs, error_of
-from tests.databases import country, write_database
+from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,7 +10,7 @@ from geodrop.engine.interfaces import (
     with_carried,
 )
 from geodrop.linux.network import Link, Network, Route
-from tests.namespaces import namespaces, require
+from tests.support.namespaces import namespaces, require
 
 LINKS = (
     Link(1, "lo"),
@@ -145,7 +145,7 @@ def test_what_an_interface_carries(judged: set[int], expected: set[int]) -> None
 
 @pytest.mark.root
 def test_select_reads_the_namespace() -> None:
-    """A tunnel device is not selected for its default route, but by its name; no interface may be selected at all."""
+    """A tunnel device is selected by its name, not for its default route; nothing is selected if no interface fits."""
     require()
     with namespaces("routes") as [netns], netns.entered():
         assert select([]).names == ()
@@ -154,7 +154,7 @@ def test_select_reads_the_namespace() -> None:
         netns.run("ip", "link", "set", "tap0", "up")
         netns.run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", "tap0")
         assert select([]).names == ()
-        tap = Link(2, "tap0", "tun")
+        tap = Link(2, "tap0", "tun", mtu=1500)
         found = select(["tap0", "tap9"])
         assert found == Selection(("tap0", "tap9"), ("tap9",), (tap,), found.links)
         assert [link.name for link in found.links] == ["lo", "tap0"]

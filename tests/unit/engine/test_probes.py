@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.engine.probes import probes
-from tests.worlds import WORLD, compiled
+from tests.support.worlds import WORLD, compiled
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ import pytest
 from geodrop.errors import DataError
 from geodrop.geo.database import Database
 from geodrop.policy.countries import Region
-from tests.databases import city, country, write_database
+from tests.support.databases import city, country, write_database
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,11 +17,10 @@ from hypothesis import strategies as st
 from geodrop.errors import DataError
 from geodrop.geo.database import Database
 from geodrop.geo.metadata import read_metadata
-from geodrop.geo.partition import decode
 from geodrop.geo.section import UNREADABLE
 from geodrop.policy.countries import UNKNOWN, Region
-from tests.databases import BUILD_EPOCH, city, country, write_database
-from tests.unit.geo.addresses import address_text
+from tests.support.databases import BUILD_EPOCH, city, country, write_database
+from tests.unit.geo.addresses import address_text, decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,10 +13,10 @@ from maxminddb import MODE_FILE, open_database
 from geodrop.errors import DataError
 from geodrop.geo.metadata import read_metadata
 from geodrop.geo.mmdb import NO_DATA, read_tree
-from geodrop.geo.partition import BITS, decode
+from geodrop.geo.partition import BITS
 from geodrop.geo.section import DataSection
-from tests.databases import ALIASES, write_database
-from tests.unit.geo.addresses import address_text
+from tests.support.databases import ALIASES, write_database
+from tests.unit.geo.addresses import address_text, decode
 from tests.unit.geo.mmdb_files import assembled, encoded, metadata, resized
 
 if TYPE_CHECKING:

@@ -15,13 +15,12 @@ from geodrop.geo.partition import (
     changes,
     combine,
     constant,
-    decode,
     distinct,
     distinct_below,
     encode,
     longest_match,
 )
-from tests.unit.geo.addresses import address_text
+from tests.unit.geo.addresses import address_text, decode
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from geodrop.errors import DataError
 from geodrop.geo.database import Database
-from geodrop.geo.partition import BITS, decode
+from geodrop.geo.partition import BITS
 from geodrop.geo.world import (
     EMBEDDINGS,
     MAPPED,
@@ -21,14 +21,14 @@ from geodrop.geo.world import (
     TEREDO,
     Location,
     RegionMap,
-    regions,
     unite,
 )
 from geodrop.policy.countries import UNKNOWN, Region, country_region
-from geodrop.policy.special import GLOBAL_UNICAST, embedding, is_special
+from geodrop.policy.special import GLOBAL_UNICAST, is_special
 from geodrop.ruleset.model import Embedding
-from tests.databases import city, country, write_database
-from tests.unit.geo.addresses import address_text
+from tests.support.databases import city, country, write_database
+from tests.support.worlds import regions
+from tests.unit.geo.addresses import address_text, decode, embedding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

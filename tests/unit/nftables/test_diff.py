@@ -10,7 +10,7 @@ from geodrop.nftables.model import Chain, Content, Map, MapHeader, Program, Rule
 from geodrop.nftables.netlink import elements
 from geodrop.nftables.netlink.expressions import ACCEPT, DROP, goto
 from geodrop.nftables.netlink.uapi import KeyType
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 RULES = ruleset(Service("api", {"1.0.1.0/24": "CN", "240e::/20": "CN"}, tcp=((443, 443),)))
 BUILT = render.build(RULES, 7, ["eth0"], 0)

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from geodrop.nftables import matches, render
 from geodrop.nftables.netlink.expressions import ACCEPT, RETURN, Payload, RuleVerdict, VerdictMap, goto, jump, text
 from geodrop.nftables.netlink.uapi import PayloadBase
-from tests.programs import DENIED, EVERYTHING, NOW, WEB, chains, led_to, parts, reachable
-from tests.rulesets import Service, ruleset
+from tests.support.programs import DENIED, EVERYTHING, NOW, WEB, chains, led_to, parts, reachable
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from geodrop.nftables.model import Program

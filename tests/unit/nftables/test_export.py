@@ -7,7 +7,7 @@ import pytest
 from geodrop.errors import DataError
 from geodrop.nftables import export, names, render
 from geodrop.nftables.netlink.expressions import NamedCounter
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 DENIED = {
     "1.0.1.0/24": "CN",

@@ -8,7 +8,7 @@ from geodrop.nftables import matches
 from geodrop.nftables.netlink import uapi
 from geodrop.nftables.netlink.expressions import Cmp, MetaLoad, Payload
 from geodrop.nftables.netlink.uapi import CmpOp, MetaKey, PayloadBase
-from tests.rules import applies
+from tests.support.rules import applies
 
 if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Expression

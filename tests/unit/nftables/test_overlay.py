@@ -16,7 +16,7 @@ from geodrop.nftables.lookups import KEY
 from geodrop.nftables.model import Map, MapHeader, Space
 from geodrop.nftables.netlink.expressions import goto
 from geodrop.nftables.overlay import Base
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -7,7 +7,7 @@ from geodrop.engine.api import Scope
 from geodrop.nftables import matches, names, render, text
 from geodrop.nftables.netlink.expressions import ACCEPT, Bitwise, NamedCounter, Payload, VerdictMap, goto
 from geodrop.nftables.stamp import Stamp
-from tests.programs import EVERYTHING, NOW, chains, parts, reachable
+from tests.support.programs import EVERYTHING, NOW, chains, parts, reachable
 
 
 def test_everything_named_is_there() -> None:

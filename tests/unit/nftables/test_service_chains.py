@@ -19,8 +19,8 @@ from geodrop.nftables.netlink.expressions import (
 )
 from geodrop.nftables.netlink.uapi import VerdictCode
 from geodrop.nftables.transport import PROTECTED, VISIBLE
-from tests.programs import DENIED, EVERYTHING, NOW, WEB, chains, parts, reachable, shown
-from tests.rulesets import Service, ruleset
+from tests.support.programs import DENIED, EVERYTHING, NOW, WEB, chains, parts, reachable, shown
+from tests.support.rulesets import Service, ruleset
 
 
 def test_a_service_that_goes_by_port_alone_is_looked_up_at_the_entry() -> None:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodrop.nftables.netlink import uapi
 from geodrop.nftables.stamp import Stamp
 
 DIGEST = "3fa9" * 16
+NFT_USERDATA_MAXLEN = 256  # linux/netfilter/nf_tables.h
 
 
 @given(st.integers(0, 10**12), st.integers(0, 4 * 10**9))
@@ -15,7 +15,7 @@ def test_stamps_come_back(generation: int, loaded: int) -> None:
     """Stamps are read back even if the kernel keeps at most 256 bytes."""
     stamp = Stamp(generation, DIGEST, loaded)
     assert Stamp.parse(str(stamp)) == stamp
-    assert len(str(stamp)) + 3 <= uapi.NFT_USERDATA_MAXLEN
+    assert len(str(stamp)) + 3 <= NFT_USERDATA_MAXLEN
 
 
 @pytest.mark.parametrize(

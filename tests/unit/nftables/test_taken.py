@@ -9,7 +9,7 @@ from geodrop.nftables import matches, taken
 from geodrop.nftables.netlink.expressions import Cmp, ExtensionHeader, Payload
 from geodrop.nftables.netlink.uapi import CmpOp, PayloadBase
 from geodrop.nftables.transport import VISIBLE
-from tests.rules import TCP, UDP, applies, packet, spec
+from tests.support.rules import TCP, UDP, applies, packet, spec
 
 ports = st.lists(
     st.tuples(st.integers(0, 0xFFFF), st.integers(0, 200)).map(lambda pair: (pair[0], min(sum(pair), 0xFFFF))),

@@ -30,7 +30,7 @@ from geodrop.nftables.netlink.expressions import (
 from geodrop.nftables.netlink.uapi import CmpOp, KeyType, MetaKey, PayloadBase, RejectType
 from geodrop.nftables.transport import VISIBLE, Transport, neither, protects_transport
 from geodrop.ruleset.model import Embedding
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 
 def written(*expressions: Expression, comment: str = "") -> str:

@@ -8,7 +8,7 @@ from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
 from geodrop.nftables import render
 from geodrop.nftables.transactions import fill, raise_any
-from tests.programs import EVERYTHING, NOW
+from tests.support.programs import EVERYTHING, NOW
 
 BUILT = render.build(EVERYTHING, 7, ["eth0"], NOW)
 

@@ -7,7 +7,7 @@ import pytest
 from geodrop.nftables.netlink.expressions import MetaLoad, Payload
 from geodrop.nftables.netlink.uapi import MetaKey, PayloadBase
 from geodrop.nftables.transport import PROTECTED, VISIBLE, Transport, neither, protects, protects_transport
-from tests.rules import TCP, UDP, applies
+from tests.support.rules import TCP, UDP, applies
 
 if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Expression

@@ -1,4 +1,4 @@
-"""An engine whose kernel is a variable, for tests of what happens around engines."""
+"""A fake engine whose kernel is a variable, for tests of the code around engines."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ class Kernel:
         self.failure: Exception | None = None
         self.services: tuple[ServiceSpec, ...] = ()
         self.nftables = self
-        self.thin = False
+        self.overlay = False
         self.told_apart: list[str] = []
         self.under_way: list[str] = []
         self.kept: Kept | None = None
 
     def observe(self) -> Observed:
-        """What was applied last."""
+        """Return what was applied last."""
         return self.now
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """What the test says; and whether services start when they should."""
+        """Return the differences that the test prepared, and one if services do not start when they should."""
         del full
         start = [] if ruleset.meta.services == self.services else [Difference("starts", "as in the ruleset", "other")]
         return [*self.differences, *start]
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Take it, or fail as the test says."""
+        """Apply the ruleset, or fail if the test asks for it."""
         if self.failure:
             raise self.failure
         self.services = ruleset.meta.services
@@ -70,17 +70,17 @@ class Kernel:
         kept: Kept | None = None,
         counter_totals: Totals | None = None,
     ) -> ApplyReport:
-        """The same by way of `transaction.apply`."""
+        """Do what `apply` does, called through `transaction.apply`."""
         del engine, counter_totals
         self.kept = kept
         return self.apply(ruleset, generation, to.names)
 
     def is_overlay(self) -> bool:
-        """As the test says."""
-        return self.thin
+        """Return what the test prepared."""
+        return self.overlay
 
     def tell_regions_apart(self, ruleset: Ruleset) -> bool:
-        """Each once; or fail as the test says."""
+        """Return whether this ruleset has not been split yet; or fail if the test asks for it."""
         if self.failure:
             raise self.failure
         known = ruleset.digest in self.told_apart
@@ -90,14 +90,14 @@ class Kernel:
         return not known
 
     def remove(self) -> bool:
-        """Forget it."""
+        """Forget what was applied."""
         there, self.now = self.now.generation > 0, Observed()
         return there
 
 
 @pytest.fixture
 def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
-    """The fake engine in place of the real one, with a lock of its own."""
+    """Put the fake engine in place of the real one, with a lock of its own."""
     fake = Kernel()
     monkeypatch.setattr(BothEngines, "here", lambda _="": fake)
     monkeypatch.setattr(transaction, "apply", fake.apply_transaction)
@@ -111,7 +111,7 @@ def kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Kernel:
 
 @pytest.fixture
 def rulesets(tmp_path: Path) -> list[Path]:
-    """Files of rulesets that differ."""
+    """Return ruleset files that differ."""
     made = []
     for number in range(4):
         made.append(tmp_path / f"{number}.ruleset")
@@ -121,11 +121,11 @@ def rulesets(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def ruleset(rulesets: list[Path]) -> Path:
-    """One of them."""
+    """Return one ruleset file."""
     return rulesets[0]
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    """With a state directory of its own."""
+    """Return a configuration with a state directory of its own."""
     return Config(state=tmp_path / "state")

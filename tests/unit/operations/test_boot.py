@@ -20,14 +20,14 @@ NOW = 1_000_000.0
 
 
 def reboot(kernel: Kernel, config: Config) -> Booted:
-    """The kernel forgets everything, and boots."""
+    """Forget everything in the kernel, and boot."""
     kernel.now, kernel.services = Observed(), ()
     return boot(config, ChangeRequest("boot", 0), NOW)
 
 
 @pytest.fixture
 def loaded(kernel: Kernel, rulesets: list[Path], config: Config) -> list[str]:
-    """Three policies, one after the other; their digests."""
+    """Load three policies, one after the other; return their digests."""
     del kernel
     for path in rulesets[:3]:
         load(str(path), config, "auto", ["eth0"])
@@ -35,7 +35,7 @@ def loaded(kernel: Kernel, rulesets: list[Path], config: Config) -> list[str]:
 
 
 def test_the_last_good_one(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """In force under a new number, wherever interfaces will be; written down, and no longer than it takes."""
+    """A boot puts the last good ruleset in force under a new number, waiting for interfaces, and records it."""
     booted = reboot(kernel, config)
     assert (booted.warnings, booted.alarm) == ((), False)
     assert (kernel.now.generation, kernel.now.digest) == (4, loaded[2])
@@ -48,7 +48,7 @@ def test_the_last_good_one(kernel: Kernel, loaded: list[str], config: Config) ->
 
 
 def test_what_is_in_force_stays(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """The unit may be started again at any time."""
+    """The unit may be started again at any time: what is in force stays."""
     before = kernel.now
     assert "in force already" in boot(config, ChangeRequest("boot", 0), NOW).text
     assert kernel.now is before
@@ -56,7 +56,7 @@ def test_what_is_in_force_stays(kernel: Kernel, loaded: list[str], config: Confi
 
 
 def test_unload_is_honoured(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """And is no alarm."""
+    """A boot after `unload` loads nothing, and that is no alarm."""
     assert loaded
     unload(config)
     booted = reboot(kernel, config)
@@ -65,7 +65,7 @@ def test_unload_is_honoured(kernel: Kernel, loaded: list[str], config: Config) -
 
 
 def test_a_pause_and_a_rollback_survive(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """The policy that was gone back to, still paused."""
+    """A boot after a rollback and a pause restores the older policy, still paused."""
     roll_back(config, ChangeRequest("rollback", 0))
     pause(config, ChangeRequest("pause", 0), FOREVER)
     reboot(kernel, config)
@@ -76,7 +76,7 @@ def test_a_pause_and_a_rollback_survive(kernel: Kernel, loaded: list[str], confi
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "other"])
 def test_a_damaged_ruleset_is_made_up_for(kernel: Kernel, loaded: list[str], config: Config, damage: str) -> None:
-    """By the newest one before it; what is wrong is told. The last good one stays the last good one."""
+    """A damaged ruleset is replaced by the newest one before it, with a warning; the last good one stays recorded."""
     path = Store(config.state).ruleset_path(loaded[2])
     match damage:
         case "gone":
@@ -92,7 +92,7 @@ def test_a_damaged_ruleset_is_made_up_for(kernel: Kernel, loaded: list[str], con
 
 
 def test_a_damaged_intent_is_made_up_for(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """By the history."""
+    """With a damaged intent, the history tells the last good ruleset."""
     (config.state / "intent.json").write_bytes(b"\0")
     booted = reboot(kernel, config)
     assert (kernel.now.generation, kernel.now.digest) == (4, loaded[2])
@@ -102,7 +102,7 @@ def test_a_damaged_intent_is_made_up_for(kernel: Kernel, loaded: list[str], conf
 def test_a_disk_that_cannot_be_written(
     kernel: Kernel, loaded: list[str], config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Is no reason not to enforce; it is told."""
+    """A disk that cannot be written does not stop enforcement; it gives a warning."""
 
     def full(_: int) -> None:
         raise OSError(30, "Read-only file system")
@@ -115,7 +115,7 @@ def test_a_disk_that_cannot_be_written(
 
 
 def test_first_boot_open(kernel: Kernel, config: Config) -> None:
-    """Nothing is in force: an alarm, also in the history."""
+    """Nothing is in force: that is an alarm, also in the history."""
     booted = reboot(kernel, config)
     assert booted.alarm
     assert "first_boot: open" in booted.text

@@ -28,7 +28,7 @@ CALLS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "p
 
 
 def put(config: Config, path: Path, **asked_for: Any) -> ApplyReport | None:  # noqa: ANN401 - fields of Intent
-    """One load."""
+    """Load a ruleset file."""
     with open_change(config, by_me("load")) as change:
         return change.apply(Ruleset.open(path), Selection(("eth0",)), "auto", replace(change.intent, **asked_for))
 
@@ -39,7 +39,7 @@ def digest_of(path: Path) -> str:
 
 
 def test_what_is_asked_for_is_remembered_with_it(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """The intent changes as a whole; only what is new is written down and made a generation."""
+    """The intent changes as a whole; only what is new is written and becomes a generation."""
     assert put(config, rulesets[0], why="x")
     assert not put(config, rulesets[0], why="x")
     assert put(config, rulesets[1], rolled_back=True)
@@ -50,7 +50,7 @@ def test_what_is_asked_for_is_remembered_with_it(kernel: Kernel, rulesets: list[
 
 
 def test_a_pause_applies_to_whatever_comes_in_force(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """No service starts before its end, and the kernel is held against that."""
+    """No service starts before the end of the pause, and `verify` checks the kernel against that."""
     Store(config.state).remember(Intent(paused=FOREVER))
     put(config, rulesets[0])
     assert {service.starts for service in kernel.services} == {FOREVER}
@@ -61,7 +61,7 @@ def test_a_pause_applies_to_whatever_comes_in_force(kernel: Kernel, rulesets: li
 
 
 def test_a_ruleset_ages_from_when_it_was_replaced(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """Not from when it was loaded."""
+    """A ruleset ages from the moment it was replaced, not from its load."""
     del kernel
     store = Store(config.state)
     put(config, rulesets[0])
@@ -72,7 +72,7 @@ def test_a_ruleset_ages_from_when_it_was_replaced(kernel: Kernel, rulesets: list
 
 
 def test_a_quick_change_may_stand_on_what_is_in_force(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """If that is another ruleset, which is still kept; never where the kernel is put right."""
+    """A quick change may be an overlay on another ruleset that is still kept; a repair never is."""
     for number, (quick, path) in enumerate(((False, 0), (True, 1), (True, 1))):
         kernel.differences = [Difference("a map", "this", "that")] if number == 2 else []
         with open_change(config, by_me("reload"), quick=quick) as change:
@@ -86,7 +86,7 @@ def test_a_quick_change_may_stand_on_what_is_in_force(kernel: Kernel, rulesets: 
 
 
 def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """Gone, damaged or another one: 65, with what to do."""
+    """A kept ruleset that is gone, damaged or not a ruleset: 65, with what to do."""
     put(config, rulesets[0])
     digest = digest_of(rulesets[0])
     change = OpenChange(config, store := Store(config.state), attempt=None)  # type: ignore[arg-type]
@@ -115,7 +115,7 @@ def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> 
 def test_where_packets_are_judged_stays(
     kernel: Kernel, config: Config, engines: list[str], configured: str, expected: str
 ) -> None:
-    """What nftables was meant to judge stays with it; all else goes by agent.yaml, which says whether it may move."""
+    """What nftables was asked to judge stays with nftables; all else follows the engine of agent.yaml."""
     kernel.now = Observed(3, "d", tuple(Interface(f"eth{n}", engine) for n, engine in enumerate(engines)))
     change = OpenChange(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
     selection, engine = change.in_place()
@@ -127,7 +127,7 @@ def test_where_packets_are_judged_stays(
 
 
 def test_nothing_in_force(kernel: Kernel, config: Config) -> None:
-    """There is no place to speak of: 3."""
+    """There are no interfaces in force: 3."""
     del kernel
     change = OpenChange(config, Store(config.state), attempt=None)  # type: ignore[arg-type]
     with pytest.raises(NotEnforcingError):
@@ -135,7 +135,7 @@ def test_nothing_in_force(kernel: Kernel, config: Config) -> None:
 
 
 class Disk:
-    """A disk whose write calls fail, from a given one on or only there; what is only read can be read."""
+    """A disk whose write calls fail, either all from a given one on or only that one; reading always works."""
 
     def __init__(self, patch: pytest.MonkeyPatch, number: int, passing: int, *, lasting: bool) -> None:
         self.failed = False
@@ -157,7 +157,7 @@ class Disk:
 
 
 def each_failure(number: int, *, lasting: bool, attempt: Callable[[], object], check: Callable[[], None]) -> int:
-    """Try something with each write failing in turn, and check after each; gives back how many writes there are."""
+    """Try something with each write failing in turn, and check after each; return how many writes there are."""
     for passing in itertools.count():
         with pytest.MonkeyPatch.context() as patch:
             disk = Disk(patch, number, passing, lasting=lasting)
@@ -169,7 +169,7 @@ def each_failure(number: int, *, lasting: bool, attempt: Callable[[], object], c
 
 
 NUMBERS = (errno.ENOSPC, errno.EROFS, errno.EACCES)
-"""For the first there is a reserve; the last is another class of error."""
+"""For the first errno there is a reserve; the last is another class of error."""
 faults = pytest.mark.parametrize("number", NUMBERS, ids=errno.errorcode.get)
 lastings = pytest.mark.parametrize("lasting", [False, True], ids=["once", "from then on"])
 
@@ -179,9 +179,9 @@ lastings = pytest.mark.parametrize("lasting", [False, True], ids=["once", "from 
 def test_any_write_of_a_load_may_fail(
     kernel: Kernel, rulesets: list[Path], config: Config, number: int, *, lasting: bool
 ) -> None:
-    """Whichever write fails: refused with the old one in force, or the new one is in force and known to be.
+    """Whichever write fails: the change is refused with the old ruleset in force, or the new one is in force and known.
 
-    Doing it again then mends what is missing, with a number that was never given out.
+    Trying again completes what is missing, with a number that was never used.
     """
     put(config, rulesets[0])
     store, outcomes, given = Store(config.state), set[str](), set[int]()
@@ -217,7 +217,7 @@ def test_any_write_of_a_load_may_fail(
 
 @dataclass(frozen=True)
 class Glass:
-    """A verb that must work whatever the disk is like, and what it leads to."""
+    """A verb that must work whatever state the disk is in, and the result it must have."""
 
     ask: Callable[[Config], object]
     undo: Callable[[Config], object]
@@ -225,7 +225,7 @@ class Glass:
 
 
 def repair(config: Config) -> ApplyReport | None:
-    """What a look does once somebody has flushed."""
+    """Repair as an inspection does after another program flushed the table."""
     digest = Store(config.state).intent().digest
     with open_change(config, by_me("repair")) as change:
         ruleset = change.kept(digest)
@@ -267,7 +267,7 @@ GLASS = {
 def test_break_glass_works_whatever_the_disk_is_like(
     kernel: Kernel, rulesets: list[Path], config: Config, verb: str, number: int, *, lasting: bool
 ) -> None:
-    """Whichever write fails: the kernel does it, whoever asks next knows, and it is written once it can be."""
+    """Whichever write fails, the kernel is changed, the next caller sees it, and it is written when possible."""
     glass, store = GLASS[verb], Store(config.state)
     for path in rulesets[:2]:
         put(config, path)
@@ -287,13 +287,13 @@ def test_break_glass_works_whatever_the_disk_is_like(
         glass.undo(config)
 
     assert each_failure(number, lasting=lasting, attempt=lambda: glass.ask(config), check=check) > 4
-    # Once without room is what the reserve is for.
+    # A single write without room is what the reserve is for.
     assert any(wrote) == (lasting or number != errno.ENOSPC)
     assert not wrote[-1]
 
 
 def test_a_load_without_room_is_refused(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """What is new must be found again by the digest that the kernel carries: with the old one in force it says why."""
+    """A new ruleset that cannot be kept is refused: it must be found again by the digest that the kernel carries."""
     put(config, rulesets[0])
     before = kernel.now
     with pytest.MonkeyPatch.context() as patch:
@@ -306,7 +306,7 @@ def test_a_load_without_room_is_refused(kernel: Kernel, rulesets: list[Path], co
 
 
 def test_nobody_restores_what_may_have_been_unloaded(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """Where it is not known what was asked for, only a person changes anything; and that makes it known again."""
+    """With an unknown intent only a person changes anything; that change makes the intent known again."""
     put(config, rulesets[0])
     store = Store(config.state)
     remove_all(config, by_me("unload"))

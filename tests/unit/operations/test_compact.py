@@ -1,4 +1,4 @@
-"""A thin generation is followed by a whole one, once, of the same ruleset."""
+"""An overlay is compacted once, into a whole generation of the same ruleset."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def test_compact(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """As a generation of its own, which the history tells of; what was asked for stays as it was."""
+    """The compacted generation has its own number and history entry; the intent keeps the rest."""
     load(str(ruleset), config, "auto", ["eth0"])
     before, intent = kernel.now, Store(config.state).intent()
-    kernel.thin = True
+    kernel.overlay = True
     observed = compact(config)
     assert observed == kernel.now
     assert (kernel.now.generation, kernel.now.digest) == (before.generation + 1, before.digest)
@@ -34,7 +34,7 @@ def test_compact(kernel: Kernel, ruleset: Path, config: Config) -> None:
 
 
 def test_nothing_to_compact(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """Nothing is written down either."""
+    """Without an overlay nothing is done and nothing is written."""
     load(str(ruleset), config, "auto", ["eth0"])
     before = kernel.now
     assert compact(config) is None
@@ -43,9 +43,9 @@ def test_nothing_to_compact(kernel: Kernel, ruleset: Path, config: Config) -> No
 
 
 def test_the_ruleset_is_gone(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """The thin one goes on judging."""
+    """If the ruleset is gone, the overlay goes on judging."""
     load(str(ruleset), config, "auto", ["eth0"])
-    before, kernel.thin = kernel.now, True
+    before, kernel.overlay = kernel.now, True
     Store(config.state).ruleset_path(before.digest).unlink()
     with pytest.raises(DataError):
         compact(config)

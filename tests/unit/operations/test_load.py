@@ -14,7 +14,7 @@ from geodrop.state.store import Intent, Store
 from tests.unit.operations.conftest import Kernel
 
 INTENT = Intent(1, interfaces=("eth0",), engine="auto")
-"""What one load leaves behind, but for its ruleset."""
+"""The intent that one load leaves behind, without its ruleset."""
 
 
 def test_load_keeps_the_ruleset_and_the_intent(kernel: Kernel, ruleset: Path, config: Config) -> None:
@@ -28,7 +28,7 @@ def test_load_keeps_the_ruleset_and_the_intent(kernel: Kernel, ruleset: Path, co
 
 
 def test_failed_load_spends_the_number_and_nothing_else(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """After a failure the old digest is still what was asked for, and the failed number is never used again."""
+    """After a failure the old digest is still the intended one, and the failed number is never used again."""
     kernel.failure = ApplyError("no")
     with pytest.raises(ApplyError):
         module.load(str(ruleset), config, "auto", ["eth0"])
@@ -38,7 +38,7 @@ def test_failed_load_spends_the_number_and_nothing_else(kernel: Kernel, ruleset:
 
 
 def test_number_grows_past_what_the_kernel_has(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """A state directory that was lost does not bring numbers back."""
+    """Losing the state directory does not make numbers repeat."""
     kernel.now = Observed(41, "other", (Interface("eth0", "fake"),))
     assert module.load(str(ruleset), config, "auto", ["eth0"]).after.generation == 42
 
@@ -46,7 +46,7 @@ def test_number_grows_past_what_the_kernel_has(kernel: Kernel, ruleset: Path, co
 def test_same_ruleset_is_loaded_again_only_where_the_kernel_differs(
     kernel: Kernel, ruleset: Path, config: Config
 ) -> None:
-    """In force already means nothing to do, unless it was damaged."""
+    """Loading what is in force already does nothing, unless it was damaged."""
     module.load(str(ruleset), config, "auto", ["eth0"])
     assert module.load(str(ruleset), config, "auto", ["eth0"]).report is None
     kernel.differences = [Difference("chain g1", "3 rules", "2 rules")]
@@ -66,7 +66,7 @@ def test_unload_is_remembered_and_load_forgets_it(kernel: Kernel, ruleset: Path,
 
 
 def test_nothing_is_touched_for_bad_arguments(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """A bad file or no interface is found before anything is written but that it was tried."""
+    """A bad file or no interface is found before anything is written, except that it was tried."""
     with pytest.raises(ConfigError, match="no interface"):
         module.load(str(ruleset), config, "auto", [])
     ruleset.write_bytes(b"nonsense")
@@ -77,7 +77,7 @@ def test_nothing_is_touched_for_bad_arguments(kernel: Kernel, ruleset: Path, con
 
 
 def test_every_change_and_failure_is_in_the_history(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """With who asked for it; what changed nothing is not."""
+    """Each entry says who asked for the change; a request that changed nothing has no entry."""
     for _ in range(2):
         module.load(str(rulesets[0]), config, "auto", ["eth0"])
     kernel.failure = ApplyError("the kernel refused")

@@ -19,6 +19,6 @@ BEFORE = Observed(1, "ab" * 32, (Interface("eth0", "nftables"),))
     ids=["generation", "ruleset", "engine", "nothing"],
 )
 def test_whatever_differs_is_a_change(after: Observed) -> None:
-    """Another generation, ruleset or engine, or nothing at all."""
+    """Another generation, ruleset or engine, or nothing in force, is a change."""
     assert Outcome(BEFORE, after).changed
     assert not Outcome(after, after).changed

@@ -15,7 +15,7 @@ PAUSE, RESUME = ChangeRequest("pause", 7, why="incident 42"), ChangeRequest("res
 
 
 def test_pause_and_resume(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """The same ruleset, with every start put off, and back; each a generation, and remembered."""
+    """A pause puts off every start of the same ruleset, and resume undoes it; each is a generation and recorded."""
     load(str(ruleset), config, "auto", ["eth0"])
     assert pause(config, PAUSE, FOREVER).after.generation == 2
     assert {service.starts for service in kernel.services} == {FOREVER}
@@ -35,7 +35,7 @@ def test_pause_and_resume(kernel: Kernel, ruleset: Path, config: Config) -> None
 
 
 def test_a_pause_survives_a_load(kernel: Kernel, rulesets: list[Path], config: Config) -> None:
-    """What is loaded meanwhile is paused too."""
+    """A ruleset loaded during a pause is paused too."""
     load(str(rulesets[0]), config, "auto", ["eth0"])
     pause(config, PAUSE, FOREVER)
     load(str(rulesets[1]), config, "auto", ["eth0"])
@@ -43,7 +43,7 @@ def test_a_pause_survives_a_load(kernel: Kernel, rulesets: list[Path], config: C
 
 
 def test_another_end(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """A second pause moves the end; only the reason may change as well, without a new generation."""
+    """A second pause moves the end; changing only the reason makes no new generation."""
     load(str(ruleset), config, "auto", ["eth0"])
     pause(config, PAUSE, FOREVER)
     pause(config, PAUSE, FOREVER - 60)
@@ -53,7 +53,7 @@ def test_another_end(kernel: Kernel, ruleset: Path, config: Config) -> None:
 
 
 def test_nothing_to_pause(kernel: Kernel, config: Config) -> None:
-    """3: what is loaded later is not paused in advance."""
+    """With nothing in force: 3. What is loaded later is not paused in advance."""
     del kernel
     with pytest.raises(NotEnforcingError):
         pause(config, PAUSE, FOREVER)

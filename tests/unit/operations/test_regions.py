@@ -1,4 +1,4 @@
-"""After a change, regions are told apart of what counts as `other`; that it fails is no failure of the change."""
+"""After a change, what counts as `other` is split by region; a failure of this does not fail the change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def test_a_load_does_it_in_the_same_command(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """With the ruleset that is in force; whoever comes again has nothing to do."""
+    """The ruleset in force is used; a second call has nothing to do."""
     loaded = load(str(ruleset), config, "auto", ["eth0"])
     assert kernel.told_apart == [Ruleset.open(ruleset).digest]
     assert kernel.under_way == ["regions"]
@@ -36,7 +36,7 @@ def test_where_nothing_is_in_force_or_its_ruleset_is_gone(kernel: Kernel, rulese
 
 
 def test_a_failure_is_a_warning(kernel: Kernel, ruleset: Path, config: Config) -> None:
-    """Of a command that has done what it was for."""
+    """The command has done its work, so a failure is only a warning."""
     load(str(ruleset), config, "auto", ["eth0"])
     kernel.failure = ApplyError("no room")
     assert warnings_of_regions(config) == ("regions are not told apart in the counters of nftables: no room",)

@@ -17,7 +17,7 @@ ASKED = ChangeRequest("rollback", 1000, why="it broke checkout")
 
 @pytest.fixture
 def loaded(kernel: Kernel, rulesets: list[Path], config: Config) -> list[str]:
-    """Three policies, one after the other; their digests."""
+    """Load three policies, one after the other; return their digests."""
     del kernel
     for path in rulesets[:3]:
         load(str(path), config, "auto", ["eth0", "eth1"])
@@ -25,12 +25,12 @@ def loaded(kernel: Kernel, rulesets: list[Path], config: Config) -> list[str]:
 
 
 def back(config: Config, count: int = 1, generation: int | None = None) -> Outcome:
-    """A rollback."""
+    """Roll back."""
     return roll_back(config, ASKED, count, generation)
 
 
 def test_the_policy_before(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """It comes back as a new generation on the interfaces of now, and all of that is in the history."""
+    """The policy comes back as a new generation on the interfaces judged now, and the history records that."""
     done = back(config)
     assert (done.before.generation, done.after.generation) == (3, 4)
     assert f"back to ruleset {loaded[1][:12]} of generation 2 " in done.text
@@ -49,7 +49,7 @@ def test_the_policy_before(kernel: Kernel, loaded: list[str], config: Config) ->
 
 
 def test_one_after_the_other_goes_further_back(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """Not to and fro; at the end there is nothing left, and the history says how much there is."""
+    """Each rollback goes one policy further back, never forward; past the oldest, the error says how many there are."""
     back(config)
     back(config)
     assert kernel.now.digest == loaded[0]
@@ -60,7 +60,7 @@ def test_one_after_the_other_goes_further_back(kernel: Kernel, loaded: list[str]
 
 
 def test_several_at_once_and_by_generation(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """Both lead where one expects; by generation also forward again."""
+    """Several steps at once and a named generation reach the expected policy; a generation may also lie ahead."""
     back(config, 2)
     assert kernel.now.digest == loaded[0]
     back(config, generation=3)
@@ -80,7 +80,7 @@ def test_the_next_load_takes_over(kernel: Kernel, loaded: list[str], rulesets: l
 
 
 def test_no_longer_kept(kernel: Kernel, loaded: list[str], config: Config) -> None:
-    """65, and nothing has changed."""
+    """A policy that is no longer kept: 65, and nothing has changed."""
     Store(config.state).ruleset_path(loaded[1]).unlink()
     with pytest.raises(DataError, match=r"is not in .* any more"):
         back(config)
@@ -97,7 +97,7 @@ def test_nothing_in_force(kernel: Kernel, loaded: list[str], config: Config) -> 
 
 
 def test_without_the_history_of_what_is_in_force() -> None:
-    """What a boot fell back to, or a history that lost its end: the newest known policy is one back."""
+    """Without an entry for the policy in force, as after a boot fallback, the newest known policy is one step back."""
     entries = [Entry(1.0, "load", DONE, 0, 1, "a"), Entry(2.0, "load", DONE, 0, 2, "b")]
     assert steps_back(entries, "b", 1).digest == "a"
     assert steps_back(entries, "other", 1).digest == "b"
@@ -106,6 +106,6 @@ def test_without_the_history_of_what_is_in_force() -> None:
 
 
 def test_a_failed_generation_was_never_in_force() -> None:
-    """Its number was spent, and nothing else."""
+    """A failed load spends its number only; it is no target for a rollback."""
     with pytest.raises(DataError):
         with_generation([Entry(1.0, "load", FAILED, 0, 1, "a")], 1)

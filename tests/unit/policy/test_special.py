@@ -10,12 +10,12 @@ from geodrop.policy.special import (
     REACHABLE,
     SPECIAL,
     embedded_inside,
-    embedding,
     is_special,
     public_spans,
     special_inside,
     special_spans,
 )
+from tests.unit.geo.addresses import embedding
 
 REGISTRY = {
     # The IANA IPv4 and IPv6 Special-Purpose Address Registries of 2025-10-09, column Globally Reachable, row by row;

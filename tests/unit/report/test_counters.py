@@ -2,7 +2,7 @@ import pytest
 
 from geodrop.engine.api import Total
 from geodrop.report.counters import as_object, as_other, kind_of
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 COUNTS = [
     Total("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),

@@ -50,6 +50,7 @@ def test_each_object_has_every_key(tmp_path: Path) -> None:
             "generation": 4,
             "digest": "z",
             "uid": 0,
+            "sudo_user": None,
             "change": None,
             "why": None,
             "error": None,

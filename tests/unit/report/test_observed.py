@@ -9,7 +9,7 @@ import pytest
 
 from geodrop.engine.api import Interface, Total
 from geodrop.report.observed import TRIES, observe
-from tests.worlds import POLICY_CN, compiled
+from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 from geodrop.ruleset.export import as_json, cidr
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 RULES = ruleset(
     Service(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geodrop.ruleset.prefixes import denied, hidden, prefixes, regardless
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset, ServiceSpec

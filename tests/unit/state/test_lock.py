@@ -10,7 +10,7 @@ import pytest
 
 from geodrop.errors import BusyError, PrivilegeError, UnavailableError
 from geodrop.state import lock
-from tests.users import as_user
+from tests.support.users import as_user
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import pytest
 from geodrop.errors import UnavailableError
 from geodrop.xdp import encode
 from geodrop.xdp import layout as lay
-from tests.rulesets import Service, ruleset
+from tests.support.rulesets import Service, ruleset
 
 CLOCK = encode.Clock(37)
 BLIND = encode.Clock(37, 1_000.0)

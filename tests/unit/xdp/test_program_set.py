@@ -1,4 +1,4 @@
-"""The control word as a number. Everything else in program_set.py needs the kernel; tests/kernel tests it."""
+"""The control word as a number. Everything else in xdp/program_set.py needs the kernel; tests/kernel tests it."""
 
 from __future__ import annotations
 

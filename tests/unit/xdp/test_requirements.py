@@ -10,9 +10,9 @@ import pytest
 from geodrop.errors import ConfigError, DataError
 from geodrop.linux.network import Link
 from geodrop.xdp import layout as lay
-from geodrop.xdp.engine import XdpEngine
 from geodrop.xdp.requirements import check, unreadable, unsupported_reason
-from tests.rulesets import Service, ruleset
+from tests.support.engines import XdpEngine
+from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset

@@ -1,1 +1,1 @@
-"""What happens to the kernel behind the daemon's back: noticed, repaired, and said who it was."""
+"""Notice changes of the kernel by other programs, repair them, and report who made them."""

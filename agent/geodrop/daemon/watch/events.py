@@ -1,8 +1,7 @@
-"""Everything that tells the daemon to look: foreign commits to nf_tables, interfaces, default routes, pins, the clock.
+"""All events that lead to an inspection: foreign commits to nf_tables, interfaces, default routes, pins, the clock.
 
-Of XDP links the kernel tells little: a pin that is removed is an event of its folder, but a link that is detached
-through bpf(2), or given another program, is none at all. For those the daemon looks again every second, while there
-are any.
+The kernel says little about XDP links: removing a pin is an event of its folder, but a link that is detached through
+bpf(2), or given another program, is no event at all. So as long as there are links, the daemon inspects every second.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.monitor import Commit
 
 POLL = 1.0
-"""Seconds between two looks at links."""
+"""Seconds between two inspections of links."""
 
 
 @dataclass
 class Causes:
-    """Why to look; empty ones are reason enough if they were asked for.
+    """Why an inspection is due; it may have been requested without a cause.
 
-    `found` is what an audit has found, `since` when the first of it happened, by time.monotonic(). `again`: all of it
-    is to be looked at, and tried that was left for later. `only_pins`: nothing but pins came or went.
+    `found` are differences of an audit; `since` is the time of the first cause, by time.monotonic(). `again`: inspect
+    everything, and try repairs again that were put off. `only_pins`: nothing but pins came or went.
     """
 
     foreign: list[Commit] = field(default_factory=list)
@@ -47,13 +46,15 @@ class Causes:
 
     @property
     def culprit(self) -> str:
-        """Who it may have been, for people; the last of those who changed something knows best."""
+        """Name the processes that may have made the change, for people; the last to commit is the likeliest, so it is
+        first.
+        """
         names = dict.fromkeys(change.culprit for change in reversed(self.foreign) if change.process)
-        return ", ".join(list(names)[:3]) or "somebody"
+        return ", ".join(list(names)[:3]) or "another program"
 
 
 class Events:
-    """Collects causes as they come; `wait` gives those since it last did. Only for the loop it was opened in."""
+    """Collects causes as they come; `wait` returns those since the last call. Only for the event loop of `open`."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -64,7 +65,9 @@ class Events:
         self._pausing: dict[int, asyncio.TimerHandle] = {}
 
     def open(self) -> None:
-        """From now on nothing is missed; raises UnavailableError, PrivilegeError or OSError."""
+        """Listen to all sources, so that nothing is missed from now on. Raises UnavailableError, PrivilegeError or
+        OSError.
+        """
         loop = asyncio.get_running_loop()
         changes = self._stack.enter_context(CommitMonitor())
         links = self._stack.enter_context(NetworkEvents())
@@ -74,14 +77,14 @@ class Events:
             (changes, lambda: self._tell(foreign=changes.read())),
             (links, lambda: self._tell(links=True) if links.read() else None),
             (self._inotify, lambda: self._tell(pins=True) if self._inotify.read() else None),
-            # What is in force did not change, but what it should be by the clock of now may have.
+            # What is in force did not change, but what should be in force at the new time may have.
             (steps, lambda: self._tell(again=True) if steps.read() else None),
         ):
             self._listen(source.fileno(), read)
             self._stack.callback(loop.remove_reader, source.fileno())
 
     def _listen(self, source: int, read: Callable[[], object]) -> None:
-        """Read whenever there is something; where that fails, look at everything, and listen again a little later."""
+        """Read a source whenever it has events; if reading fails, inspect everything and listen again a bit later."""
         loop = asyncio.get_running_loop()
 
         def guarded() -> None:
@@ -91,7 +94,8 @@ class Events:
                 read_well = True
             finally:
                 if not read_well:
-                    # What cannot be read stays readable, and would be tried without a pause. The loop tells of it.
+                    # A source that cannot be read stays readable and would be retried without a pause. The loop logs
+                    # the error.
                     loop.remove_reader(source)
                     self._pausing[source] = loop.call_later(POLL, self._listen, source, read)
                     self._tell(links=True)
@@ -99,23 +103,23 @@ class Events:
         loop.add_reader(source, guarded)
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         for timer in (self._polling, *self._pausing.values()):
             if timer:
                 timer.cancel()
         self._stack.close()
 
     def audited(self, found: Sequence[Difference]) -> None:
-        """Have a look, at the latest by what an audit has found."""
+        """Ask for an inspection that verifies at least the differences `found`."""
         self._causes.found += found
         self._tell()
 
     def again(self) -> None:
-        """Have a look at all of it, whatever has or has not happened."""
+        """Ask for a complete inspection, whatever has or has not happened."""
         self._tell(again=True)
 
     async def wait(self) -> Causes:
-        """The causes since the last call, once there are any. What is pinned by then is watched from then on."""
+        """Wait for causes and return all since the last call. What is pinned by then is watched from then on."""
         self._watch_pins()
         await self._happened.wait()
         self._happened.clear()
@@ -123,9 +127,9 @@ class Events:
         return causes
 
     def forget_pins(self) -> None:
-        """Take what happened to pins so far for our own doing, such as a try that failed and cleaned up after itself.
+        """Ignore pin events so far: our own doing, such as a failed try that cleaned up after itself.
 
-        Else each try would bring about the next one at once.
+        Otherwise each try would cause the next one at once.
         """
         self._inotify.read()
         if self._happened.is_set() and self._causes.only_pins:
@@ -143,7 +147,9 @@ class Events:
         self._happened.set()
 
     def _watch_pins(self) -> None:
-        """Folders are added again each time, since sets come and go: that costs nothing for those that are known."""
+        """Watch the folders of pins. Sets come and go, so all are added each time; that costs nothing for known
+        folders.
+        """
         if self._polling:
             self._polling.cancel()
             self._polling = None

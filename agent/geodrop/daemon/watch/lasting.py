@@ -1,6 +1,7 @@
-"""What no repair lasts against: tried again ever more seldom, and said until it is gone.
+"""Differences that come back after each repair: retried with growing pauses, and reported until they are gone.
 
-Somebody who fights is another matter (see repairs): each of his changes is a commit of his own, and put right at once.
+A program that keeps changing things is another matter (see repairs): each of its changes is a commit of its own, and is
+repaired at once.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from geodrop.operations.repair import unnumbered
 
 FIRST = 1.0
 LONGEST = 3600.0
-"""Seconds to the next try: twice as long each time, up to an hour."""
+"""Seconds to the next try: the first pause, doubled each time, up to an hour."""
 
 
 @dataclass(slots=True)
 class Lasting:
-    """The differences as one line, how often they were repaired for nothing, and who was last to change something."""
+    """The differences as one line, the number of repairs that did not last, and the last program that changed
+    something.
+    """
 
     what: str = ""
     culprit: str = ""
@@ -25,7 +28,7 @@ class Lasting:
     next_try: float = 0.0
 
     def tried(self, what: str, culprit: str, now: float) -> float:
-        """A repair did not last; gives the seconds to the next. `now` in seconds since the epoch."""
+        """Record a repair that did not last; return the seconds to the next try. `now` in seconds since the epoch."""
         if unnumbered(what) != unnumbered(self.what):
             self.culprit, self.tries = culprit, 0
         self.what = what
@@ -35,11 +38,11 @@ class Lasting:
         return delay
 
     def gone(self) -> None:
-        """It is as it should be."""
+        """Record that the kernel is as it should be."""
         self.what, self.culprit, self.tries = "", "", 0
 
     def problems(self) -> list[str]:
-        """What is said of it in `status`."""
+        """Return the lines for `status`."""
         if not self.tries:
             return []
         times = "once" if self.tries == 1 else f"{self.tries} times"

@@ -1,4 +1,4 @@
-"""What was repaired lately: for the status, and for a log that somebody who fights cannot fill."""
+"""The repairs of late: for the status, and to keep a program that fights from filling the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geodrop import utc
 KEPT = 10
 MINUTE = 60.0
 LOUD = 5
-"""Repairs in a minute that are logged and written into the history one by one; beyond that somebody fights."""
+"""Repairs in a minute that are logged and recorded one by one; more than that is a fight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Repair:
     seconds: float
 
     def as_object(self) -> dict[str, Any]:
-        """As `status --json` has it."""
+        """Return the object for `status --json`."""
         return {
             "time": utc.moment(self.time),
             "culprit": self.culprit,
@@ -36,7 +36,7 @@ class Repair:
 
 
 class Repairs:
-    """Counts repairs by the minute, and keeps the last few. `now` is in seconds of a clock that only goes forward."""
+    """Counts repairs by the minute, and keeps the last few. `now` is in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self.last: deque[Repair] = deque(maxlen=KEPT)
@@ -45,7 +45,7 @@ class Repairs:
         self._silent = 0
 
     def add(self, repair: Repair, now: float) -> int | None:
-        """Count one; gives how many were left unsaid before it if this one is to be said, else None."""
+        """Count a repair; return how many before it were not logged if this one should be, else None."""
         loud = self.are_few(now)
         self.last.append(repair)
         self.total += 1
@@ -57,11 +57,11 @@ class Repairs:
         return unsaid
 
     def are_few(self, now: float) -> bool:
-        """Whether one more is worth a line of its own."""
+        """Whether one more repair should be logged by itself."""
         return self._in_a_minute(now) < LOUD
 
     def problems(self, now: float) -> list[str]:
-        """That somebody does it again and again, if so."""
+        """Return a line if a program keeps undoing what is in force."""
         count = self._in_a_minute(now)
         if count < LOUD:
             return []

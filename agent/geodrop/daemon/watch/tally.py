@@ -1,7 +1,7 @@
-"""What nftables' counters stand at, every few seconds, so that they go on from there when somebody flushes them away.
+"""Read the totals of nftables' counters every few seconds, so that they can continue after a flush.
 
-Prometheus would take zero for a restart of the host, and whoever looks for what was dropped would look in vain. The
-counters of xdp are in a map of their own, which no flush reaches.
+Prometheus would take zero for a restart of the host, and an operator would not find what was dropped. The counters of
+xdp are in a map of their own, which no flush reaches.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from geodrop.daemon.worker import Worker
 
 INTERVAL = 5.0
-"""Seconds; what was counted since the last reading is lost."""
+"""Seconds between readings; what was counted since the last reading is lost."""
 
 
 class Tally:
-    """The task that reads them. `totals` are packets and bytes by the name of the counter, `drops` those of late."""
+    """The task that reads them. `totals` are packets and bytes by counter name, `drops` those of the last minute."""
 
     def __init__(self, engine: Worker) -> None:
         self._kernel_worker = engine
@@ -34,16 +34,16 @@ class Tally:
         self.drops = Drops()
 
     async def run(self) -> None:
-        """For as long as the daemon lives."""
+        """Read for as long as the daemon lives."""
         while True:
             with contextlib.suppress(GeodropError, OSError):
-                # Nothing is there where somebody has just flushed: that is when the last reading is wanted.
+                # Right after a flush nothing can be read: then the last reading is the one that is needed.
                 self.totals = await self._kernel_worker.do(_read, OWN) or self.totals
                 self.drops.note(await self._kernel_worker.do(_dropped, OWN), time.monotonic())
             await asyncio.sleep(INTERVAL)
 
     def forget(self) -> None:
-        """They begin at zero again, since somebody wanted to have nothing of ours in the kernel."""
+        """Let the counters begin at zero, after a user asked to remove everything of ours from the kernel."""
         self.totals = {}
         self.drops = Drops()
 
@@ -53,5 +53,5 @@ def _read() -> Mapping[str, tuple[int, int]]:
 
 
 def _dropped() -> int:
-    """Packets, on both engines."""
+    """Return the packets dropped on both engines."""
     return sum(count.dropped[0] for count in BothEngines.here().counters())

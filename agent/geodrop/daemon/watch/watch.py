@@ -1,7 +1,7 @@
-"""Look whenever something happened, repair what is not as it should be, follow interfaces that come and go.
+"""Inspect after every event, repair differences, follow interfaces that come and go.
 
-One look at a time. Events that come meanwhile share the next one, which begins PAUSE later: so somebody who commits a
-thousand times a second costs ten looks, and each of his own is repaired within that time.
+Inspections run one at a time. Events that come meanwhile share the next one, which begins PAUSE later: so a program
+that commits a thousand times a second costs ten inspections, and each of its changes is repaired within that time.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
 
 PAUSE = 0.1
 RETRY = 60.0
-"""Seconds to the next try after a look failed, at most; the first comes after one second."""
+"""Seconds to the next try after a failed inspection, at most; the first pause is one second."""
 
 
 class Watch:
-    """The task that looks. `repairs` is what it had to do so far, `failure` why the last look failed, if it did."""
+    """The task that inspects. `repairs` is what it repaired so far, `failure` why the last inspection failed, if it
+    did.
+    """
 
     def __init__(self, context: DaemonContext, on_repair: Callable[[], None]) -> None:
         self.events = Events()
@@ -51,7 +53,7 @@ class Watch:
         self._later: asyncio.TimerHandle | None = None
 
     async def run(self) -> None:
-        """Look once, and then again after whatever happened."""
+        """Inspect once, and then after every event."""
         causes = Causes(links=True, since=time.monotonic())
         while True:
             await self._look(causes)
@@ -59,7 +61,7 @@ class Watch:
             causes = await self.events.wait()
 
     def as_object(self) -> dict[str, Any]:
-        """What `status --json` says of it: repairs since the start, the newest first, and drops of the last minute."""
+        """Return the part of `status --json`: repairs since the start, newest first, and drops of the last minute."""
         return {
             "repaired": self.repairs.total,
             "repairs": [repair.as_object() for repair in reversed(self.repairs.last)],
@@ -67,7 +69,7 @@ class Watch:
         }
 
     def problems(self) -> list[str]:
-        """What is wrong now, a line each."""
+        """Return what is wrong now, a line each."""
         found = [*self.lasting.problems(), *self.repairs.problems(time.monotonic())]
         return [f"not as it should be, and not repaired: {self.failure}", *found] if self.failure else found
 
@@ -77,7 +79,7 @@ class Watch:
         known = replace(self._known, totals=self.tally.totals)
         found = tuple(causes.found)
         try:
-            # agent.yaml as it is when its turn comes: a reload that goes first may bring another one.
+            # Take the configuration when the job runs: a reload that goes first may replace it.
             job = partial(
                 inspect, known=known, asked=asked, links_changed=causes.links, found=found, again=causes.again
             )
@@ -102,7 +104,7 @@ class Watch:
             if unsaid is not None:
                 more = {"unsaid": unsaid} if unsaid else {}
                 self._log.warning(
-                    "repaired what somebody changed",
+                    "repaired what another program changed",
                     kind=Event.REPAIRED,
                     culprit=repair.culprit,
                     what=what,
@@ -110,7 +112,7 @@ class Watch:
                     seconds=round(repair.seconds, 3),
                     **more,
                 )
-        elif seen.covered:
+        elif seen.interfaces_changed:
             self._log.info(
                 "interfaces changed",
                 kind=Event.INTERFACES_CHANGED,
@@ -119,7 +121,7 @@ class Watch:
             )
 
     def _lasts(self, seen: Inspection, causes: Causes) -> bool:
-        """Whether something is wrong that no repair lasts against; sees to it that it is tried again some time."""
+        """Whether differences come back after each repair; schedules the next try."""
         lasting = seen.known.lasting
         if not lasting:
             self.lasting.gone()
@@ -140,11 +142,11 @@ class Watch:
         return bool(lasting)
 
     def _failed(self, error: GeodropError, causes: Causes) -> None:
-        """Say it once, and try again, ever more seldom, with what was to be done."""
+        """Log once, then retry the same work with exponential backoff."""
         text = error.problem
         if text != self.failure:
             level = logging.WARNING if isinstance(error, NoInterfaceError) else logging.ERROR
-            said = "could not look after what is in force"
+            said = "the inspection of what is in force failed"
             self._log.log(level, said, kind=Event.LOOK_FAILED, reason=text, culprit=causes.culprit)
         self.failure = text
         asyncio.get_running_loop().call_later(self._retry, self.events.audited, causes.found)

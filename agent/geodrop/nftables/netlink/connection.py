@@ -11,13 +11,13 @@ import functools
 import os
 import queue
 import socket
-import struct
 import threading
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.linux import netlink
+from geodrop.linux.netlink import NetlinkError, NetlinkSocket
 from geodrop.nftables.netlink import uapi, wire
-from geodrop.nftables.netlink.uapi import Flag
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,12 +32,8 @@ OWN_PORTS_MASK = 0xFFFF_0000
 """Our sockets take port numbers of this range, so that a listener can tell our commits from those of others. Process
 numbers, which the kernel takes by itself, end below it, and the others that it takes are negative."""
 
-_RECEIVE = 64 << 10  # the kernel fills at most 32 KB a message of a dump
 _PIECE = 64 << 10
 _PORTS_TRIED = 100
-_QUESTIONS_AT_ONCE = 64  # their answers must fit the receive buffer, 208 KB by default
-_INTERRUPTED_DUMPS = 10
-_ERROR = struct.Struct("=i")
 _GETTING_NEXT_STEP = "load the module: modprobe nf_tables (CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET)"
 
 
@@ -62,40 +58,26 @@ class Connection:
     committed: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, uapi.NETLINK_NETFILTER)
-        except OSError as error:
-            # Opening it takes no privilege: a refusal means no nfnetlink, or a filter on system calls.
-            raise UnavailableError(
-                f"no netlink socket to nf_tables ({error.strerror})",
-                f"{_GETTING_NEXT_STEP}, and allow AF_NETLINK (RestrictAddressFamilies= in a unit)",
-            ) from error
-        self._sequence = 0
-        self._bind()
-        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_EXT_ACK, 1)
-        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_CAP_ACK, 1)
-        try:
-            self._socket.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, SEND_BUFFER)
-        except PermissionError:
-            # In a user namespace: as much as net.core.wmem_max allows.
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
-        self.capacity = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
+        self._kernel = NetlinkSocket(
+            uapi.NETLINK_NETFILTER, "nf_tables", f"{_GETTING_NEXT_STEP}, and {netlink.ALLOW_NETLINK}", _prepare
+        )
+        self.capacity = self._kernel.socket.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) // 2
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _closer().put(self._socket)
+        _closer().put(self._kernel)
 
     def transaction(self, requests: Iterable[NetlinkRequest]) -> None:
         """Do all of it or nothing. `requests` may be a generator: their bodies are not kept."""
-        first = self._take(1)
+        first = self._kernel.take(1)
         whats: list[str] = []
         pieces, pending, size = [], [wire.batch(uapi.NFNL_MSG_BATCH_BEGIN, first)], 0
         waiting: NetlinkRequest | None = None
         for request in requests:
             if waiting:
-                pending.append(waiting.encode(self._take(1)))
+                pending.append(waiting.encode(self._kernel.take(1)))
                 whats.append(waiting.what)
                 size += len(pending[-1])
                 if size >= _PIECE:
@@ -105,9 +87,9 @@ class Connection:
         if not waiting:
             return
         # Only the last is acknowledged: that answer, and none that is an error, says that all was committed.
-        pending.append(waiting.encode(self._take(1), acknowledge=True))
+        pending.append(waiting.encode(self._kernel.take(1), acknowledge=True))
         whats.append(waiting.what)
-        pending.append(wire.batch(uapi.NFNL_MSG_BATCH_END, self._take(1)))
+        pending.append(wire.batch(uapi.NFNL_MSG_BATCH_END, self._kernel.take(1)))
         pieces.append(b"".join(pending))
         self._send(pieces, whats[0])
         self._check(first, whats)
@@ -115,96 +97,42 @@ class Connection:
 
     def dump(self, request: NetlinkRequest) -> list[memoryview]:
         """The answers to a dump, without headers. Repeated from the start if the kernel's ruleset changed meanwhile."""
-        for _ in range(_INTERRUPTED_DUMPS):
-            answers, whole = self._dump_once(request)
-            if whole:
-                return answers
-        raise RefusedError(errno.EINTR, request.what, "somebody keeps changing nftables rules")
+        try:
+            return [answer[wire.BODY :] for answer in self._kernel.dump(request.encode)]
+        except OSError as error:
+            if error.errno == errno.EINTR:
+                raise RefusedError(errno.EINTR, request.what, "somebody keeps changing nftables rules") from error
+            raise _failure(error, request.what) from error
 
     def ask(self, requests: Sequence[NetlinkRequest]) -> list[memoryview | None]:
         """Single questions, answered in order; None for what does not exist."""
-        answers: list[memoryview | None] = []
-        for start in range(0, len(requests), _QUESTIONS_AT_ONCE):
-            some = requests[start : start + _QUESTIONS_AT_ONCE]
-            first = self._take(len(some))
-            self._send([b"".join(request.encode(first + i) for i, request in enumerate(some))], some[0].what)
-            found: list[memoryview | None] = [None] * len(some)
-            open_questions = len(some)
-            while open_questions:
-                for kind, flags, sequence, body in wire.messages(self._receive(some[0].what)):
-                    if not 0 <= sequence - first < len(some):
-                        continue
-                    if kind != uapi.NLMSG_ERROR:
-                        found[sequence - first] = body[wire.NFGENMSG.size :]
-                        continue
-                    open_questions -= 1
-                    number, detail = _error(kind, flags, body)
-                    if number not in {0, errno.ENOENT}:
-                        raise _failure(number, some[sequence - first].what, detail)
-            answers += found
-        return answers
-
-    def _bind(self) -> None:
-        for _ in range(_PORTS_TRIED):
-            try:
-                return self._socket.bind((OWN_PORTS | int.from_bytes(os.urandom(2), "little"), 0))
-            except OSError as error:
-                if error.errno != errno.EADDRINUSE:
-                    raise
-        raise UnavailableError("no port is free for a netlink socket", "end the geodrop processes that hold them")
-
-    def _dump_once(self, request: NetlinkRequest) -> tuple[list[memoryview], bool]:
-        sequence = self._take(1)
-        self._send([request.encode(sequence)], request.what)
-        answers: list[memoryview] = []
-        whole = True
-        while True:
-            for kind, flags, answered, body in wire.messages(self._receive(request.what)):
-                if answered != sequence:
-                    continue
-                whole = whole and not flags & Flag.DUMP_INTR
-                if kind in {uapi.NLMSG_ERROR, uapi.NLMSG_DONE}:
-                    number, detail = _error(kind, flags, body)
-                    if number == errno.EINTR:
-                        return answers, False
-                    if number:
-                        raise _failure(number, request.what, detail)
-                    return answers, whole
-                answers.append(body[wire.NFGENMSG.size :])
-
-    def _take(self, count: int) -> int:
-        first = self._sequence + 1
-        self._sequence += count
-        return first
+        try:
+            answers = self._kernel.ask([request.encode for request in requests])
+        except OSError as error:
+            raise _failure(error, requests[0].what) from error
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, NetlinkError) and answer.errno != errno.ENOENT:
+                raise _failure(answer, request.what)
+        return [answer[wire.BODY :] if isinstance(answer, memoryview) else None for answer in answers]
 
     def _send(self, pieces: Sequence[bytes], what: str) -> None:
         try:
-            self._socket.sendmsg(pieces)
+            self._kernel.socket.sendmsg(pieces)
         except OSError as error:
-            number = error.errno or errno.EIO
-            raise _failure(number, what, "raise net.core.wmem_max" if number == errno.EMSGSIZE else "") from error
-
-    def _receive(self, what: str, flags: int = 0) -> memoryview:
-        try:
-            return memoryview(self._socket.recv(_RECEIVE, flags))
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            raise _failure(error.errno or errno.EIO, what) from error
+            raise _failure(error, what, "raise net.core.wmem_max" if error.errno == errno.EMSGSIZE else "") from error
 
     def _check(self, first: int, whats: Sequence[str]) -> None:
         """Read what a transaction left in the queue. The first error is the cause, the others mostly follow from it."""
         acknowledged = False
         failure: ApplyError | PrivilegeError | UnavailableError | None = None
         for received in self._queued(whats[0]):
-            for kind, flags, sequence, body in wire.messages(received):
-                if kind != uapi.NLMSG_ERROR or not first <= sequence <= first + len(whats):
+            for kind, flags, sequence, message in netlink.messages(received):
+                if kind != netlink.NLMSG_ERROR or not first <= sequence <= first + len(whats):
                     continue
-                number, detail = _error(kind, flags, body)
                 position = sequence - first - 1
-                if number:
+                if error := netlink.refusal(kind, flags, message):
                     # An error of the commit as a whole comes back for the beginning of the batch.
-                    failure = failure or _failure(number, whats[position] if position >= 0 else "commit", detail)
+                    failure = failure or _failure(error, whats[position] if position >= 0 else "commit")
                 elif position == len(whats) - 1:
                     acknowledged = True
         if failure:
@@ -219,20 +147,20 @@ class Connection:
         """
         while True:
             try:
-                yield self._receive(what, socket.MSG_DONTWAIT)
+                yield self._kernel.receive(socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
-            except RefusedError as error:
+            except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise
+                    raise _failure(error, what) from error
 
 
 @functools.cache
-def _closer() -> queue.SimpleQueue[socket.socket]:
+def _closer() -> queue.SimpleQueue[NetlinkSocket]:
     """Closes sockets in a thread of its own: the kernel frees what transactions have deleted before it lets one go, and
     nobody here needs to wait those 20 ms.
     """
-    sockets: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
+    sockets: queue.SimpleQueue[NetlinkSocket] = queue.SimpleQueue()
 
     def close() -> None:
         while True:
@@ -242,18 +170,29 @@ def _closer() -> queue.SimpleQueue[socket.socket]:
     return sockets
 
 
-def _error(kind: int, flags: int, body: memoryview) -> tuple[int, str]:
-    """Errno and the kernel's own words (extended acknowledgement) of an NLMSG_ERROR or NLMSG_DONE."""
-    number = -_ERROR.unpack_from(body)[0] if len(body) >= _ERROR.size else 0
-    if not flags & Flag.ACK_TLVS:
-        return number, ""
-    # Of the request an NLMSG_ERROR repeats the header alone (NETLINK_CAP_ACK), an NLMSG_DONE nothing.
-    start = _ERROR.size + (wire.HEADER.size if kind == uapi.NLMSG_ERROR else 0)
-    found = wire.parse(body[start:])
-    return number, wire.text(found[uapi.NLMSGERR_ATTR_MSG]) if uapi.NLMSGERR_ATTR_MSG in found else ""
+def _prepare(opened: socket.socket) -> None:
+    """Give it a port of ours, and room for the largest transaction."""
+    _bind(opened)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, SEND_BUFFER)
+    except PermissionError:
+        # In a user namespace: as much as net.core.wmem_max allows.
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
-def _failure(number: int, what: str, detail: str = "") -> RefusedError | PrivilegeError | UnavailableError:
+def _bind(opened: socket.socket) -> None:
+    for _ in range(_PORTS_TRIED):
+        try:
+            return opened.bind((OWN_PORTS | int.from_bytes(os.urandom(2), "little"), 0))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise UnavailableError("no port is free for a netlink socket", "end the geodrop processes that hold them")
+
+
+def _failure(error: OSError, what: str, detail: str = "") -> RefusedError | PrivilegeError | UnavailableError:
+    """What a failure means for what was asked; `detail` in place of the kernel's own words."""
+    number = error.errno or errno.EIO
     if number in {errno.EPERM, errno.EACCES}:
         return PrivilegeError(
             f"the kernel refused to {what}: CAP_NET_ADMIN is missing in this network namespace",
@@ -261,4 +200,4 @@ def _failure(number: int, what: str, detail: str = "") -> RefusedError | Privile
         )
     if number in {errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT}:
         return UnavailableError(f"this kernel cannot {what} ({os.strerror(number)})", _GETTING_NEXT_STEP)
-    return RefusedError(number, what, detail)
+    return RefusedError(number, what, detail or (error.detail if isinstance(error, NetlinkError) else ""))

@@ -17,6 +17,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from geodrop.linux import netlink
 from geodrop.nftables.netlink import expressions, uapi, wire
 from geodrop.ruleset import intervals
 
@@ -71,7 +72,7 @@ def choice_elements(choice: Choice) -> bytes:
 def decode(data: Iterable[memoryview]) -> Iterator[Decoded]:
     """Read dumped lists of elements: key, whether it ends an interval, verdict if it has one."""
     for items in data:
-        for _, item in wire.attributes(items):
+        for _, item in netlink.attributes(items):
             found = wire.parse(item)
             key = bytes(wire.parse(found[uapi.ElementAttribute.KEY])[uapi.DATA_VALUE])
             flags = wire.number_in(found, uapi.ElementAttribute.FLAGS)
@@ -143,7 +144,7 @@ def _around_start(width: int, verdict: RuleVerdict) -> tuple[bytes, bytes]:
     return _END_FLAG + whole[:_KEY_AT], whole[_KEY_AT + width :] + _END_HEAD[width]
 
 
-_KEY_AT = 3 * wire.ATTRIBUTE.size
+_KEY_AT = 3 * netlink.ATTRIBUTE.size
 """Offset of the key in an element: behind the headers of LIST_ELEM, KEY and DATA_VALUE."""
 
 _END_HEAD = {width: element(bytes(width), _END_FLAG)[:_KEY_AT] for width in (4, 16)}

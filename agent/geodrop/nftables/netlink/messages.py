@@ -9,6 +9,7 @@ import struct
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from geodrop.linux import netlink
 from geodrop.nftables.lookups import INSIDE_KEY
 from geodrop.nftables.model import Chain, Hook, MapHeader, Rule
 from geodrop.nftables.names import BASE, TABLE
@@ -286,7 +287,7 @@ def read_elements(data: memoryview) -> memoryview:
 def read_rule(data: memoryview, choices: Mapping[str, Choice]) -> tuple[str, Rule]:
     """Read an answer to `dump` of rules: the chain's name, and the rule."""
     found = wire.parse(data)
-    items = wire.attributes(found.get(uapi.RuleAttribute.EXPRESSIONS, memoryview(b"")))
+    items = netlink.attributes(found.get(uapi.RuleAttribute.EXPRESSIONS, memoryview(b"")))
     decoded = tuple(expressions.decode(item, choices) for _, item in items)
     return wire.text(found[uapi.RuleAttribute.CHAIN]), Rule(
         decoded, wire.comment_text(found.get(uapi.RuleAttribute.USERDATA))

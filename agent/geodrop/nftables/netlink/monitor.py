@@ -12,14 +12,14 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from geodrop.errors import Excused, GeodropError
 from geodrop.linux import socket_filter
+from geodrop.linux.event_socket import EventSocket
 from geodrop.nftables.netlink import messages, uapi, wire
 from geodrop.nftables.netlink.connection import OWN_PORTS, OWN_PORTS_MASK, Connection
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 NEWGEN = uapi.NFNL_SUBSYS_NFTABLES << 8 | uapi.Message.NEWGEN
-_RECEIVE = 8 << 10
 _TYPE_AT, _PORT_AT = 4, 12  # in struct nlmsghdr
 
 
@@ -101,33 +100,22 @@ def muted(connection: Connection) -> Iterator[None]:
                     listener.miss()
 
 
-class CommitMonitor:
+class CommitMonitor(EventSocket):
     """Foreign commits in the network namespace of the calling thread, from now on. Never blocks."""
 
     def __init__(self) -> None:
+        super().__init__(uapi.NETLINK_NETFILTER, "nf_tables", [uapi.NFNLGRP_NFTABLES], _only_foreign_commits())
         self._missed = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._socket = socket.socket(
-            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, uapi.NETLINK_NETFILTER
-        )
-        socket_filter.attach(self._socket, _only_foreign_commits())
-        self._socket.bind((0, 0))
-        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
         self._either = select.epoll()
         for source in (self._socket.fileno(), self._missed):
             self._either.register(source, select.EPOLLIN)
         _listening.add(self)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def close(self) -> None:
         """Stop listening."""
         _listening.discard(self)
         self._either.close()
-        self._socket.close()
+        super().close()
         os.close(self._missed)
 
     def fileno(self) -> int:
@@ -136,11 +124,11 @@ class CommitMonitor:
 
     def mute(self) -> None:
         """Hear nothing until `unmute`. From any thread."""
-        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_DROP_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+        self.leave(uapi.NFNLGRP_NFTABLES)
 
     def unmute(self) -> None:
         """Hear again. From any thread."""
-        self._socket.setsockopt(uapi.SOL_NETLINK, uapi.NETLINK_ADD_MEMBERSHIP, uapi.NFNLGRP_NFTABLES)
+        self.join(uapi.NFNLGRP_NFTABLES)
 
     def miss(self) -> None:
         """Be told of a nameless change: something happened while nobody heard. From any thread."""
@@ -152,23 +140,16 @@ class CommitMonitor:
         with suppress(BlockingIOError):
             os.eventfd_read(self._missed)
             changes.append(Commit())
-        while True:
-            try:
-                received = memoryview(self._socket.recv(_RECEIVE))
-            except BlockingIOError:
-                return changes
-            except OSError as error:
-                if error.errno != errno.ENOBUFS:
-                    raise
+        for told in self.received():
+            if told is None:
                 changes.append(Commit())
-                continue
-            for kind, _, _, body in wire.messages(received):
-                if kind == NEWGEN:
-                    changes.append(_change(body))
+            elif told[0] == NEWGEN:
+                changes.append(_change(told[3]))
+        return changes
 
 
-def _change(body: memoryview) -> Commit:
-    found = wire.parse(body[wire.NFGENMSG.size :])
+def _change(message: memoryview) -> Commit:
+    found = wire.parse(message[wire.BODY :])
     process = found.get(uapi.GenerationAttribute.PROC_PID)
     name = found.get(uapi.GenerationAttribute.PROC_NAME)
     return _made_by(int.from_bytes(process or b"", "big"), wire.text(name) if name else "")
@@ -186,7 +167,7 @@ def _made_by(process: int, name: str) -> Commit:
 
 
 def _only_foreign_commits() -> list[socket_filter.Line]:
-    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.Connection`'s.
+    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.connection.Connection`'s.
 
     Loads are big-endian, message headers are in the machine's byte order: constants are turned round to match.
     """

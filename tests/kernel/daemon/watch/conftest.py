@@ -1,4 +1,4 @@
-"""An edge: a host with a daemon and an interface, and a client whose probes say what gets through."""
+"""An edge: a host with a daemon and an interface, and a client whose probes show what gets through."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.bpffs import own_mounts
-from tests.cli import Geodrop
-from tests.daemons import Daemon, daemon
-from tests.namespaces import End, join, namespaces
+from tests.support.bpffs import own_mounts
+from tests.support.cli import Geodrop
+from tests.support.daemons import Daemon, daemon
+from tests.support.namespaces import End, join, namespaces
 from tests.system.probes import Probes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.kernel.daemon.conftest import Host
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 DENIED, ALLOWED = "1.0.0.9", "3.0.0.9"
 ADDRESS = "198.18.0.1"
@@ -29,7 +29,7 @@ PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Edge:
-    """`number` of eth and far interfaces starts at 0."""
+    """The host. `number` of eth and far interfaces starts at 0."""
 
     host: Host
     far: Namespace
@@ -37,11 +37,11 @@ class Edge:
 
     @property
     def geodrop(self) -> Geodrop:
-        """The command line."""
+        """Return the command line."""
         return self.host.geodrop
 
     def plug(self, number: int = 0) -> tuple[End, End]:
-        """An interface arrives."""
+        """Add an interface."""
         ends = End(self.far, f"far{number}"), End(self.host.netns, f"eth{number}", [f"{ADDRESS}/24"])
         join(*ends)
         return ends
@@ -51,23 +51,23 @@ class Edge:
         return self.host.netns.run(*self.mount, *command)
 
     def status(self) -> Any:  # noqa: ANN401 - an object of JSON
-        """What the daemon says."""
+        """Return the daemon's status."""
         return self.geodrop.run("status", "--json").json
 
     def until(self, true: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - as above
-        """The first status for which something is true."""
+        """Return the first status that meets a condition."""
         began = time.monotonic()
         while not true(status := self.status()):
             assert time.monotonic() - began < PATIENCE, status
         return status
 
     def interfaces(self) -> set[tuple[str, str]]:
-        """Where packets are judged, by which engine."""
+        """Return the interfaces judged, and by which engine."""
         return {(one["name"], one["engine"]) for one in self.status()["interfaces"]}
 
     @contextlib.contextmanager
     def probing(self, ends: tuple[End, End]) -> Iterator[Probes]:
-        """Probes from a denied and an allowed source."""
+        """Send probes from a denied and an allowed source."""
         with Probes(*ends, [DENIED, ALLOWED], {4: ADDRESS}) as probes:
             time.sleep(0.1)
             yield probes
@@ -82,7 +82,7 @@ class Edge:
 
 @pytest.fixture
 def edge(host: Host) -> Iterator[Edge]:
-    """On nftables, for all that is called eth."""
+    """Return an edge that judges every eth interface on nftables."""
     with namespaces("far") as [far]:
         made = Edge(host, far)
         made.agent("nftables", '["eth*"]')
@@ -91,7 +91,7 @@ def edge(host: Host) -> Iterator[Edge]:
 
 @pytest.fixture
 def xdp_edge(edge: Edge) -> Iterator[Edge]:
-    """On both engines: xdp where it can be, nftables for what is to come; with a bpffs of its own."""
+    """Return an edge on both engines: xdp where possible, nftables for interfaces to come; it has its own bpffs."""
     with own_mounts() as entering:
         geodrop = Geodrop(edge.geodrop.folder, edge.host.netns, entering)
         made = Edge(dataclasses.replace(edge.host, geodrop=geodrop), edge.far, entering)
@@ -102,7 +102,7 @@ def xdp_edge(edge: Edge) -> Iterator[Edge]:
 
 @contextlib.contextmanager
 def watched(edge: Edge) -> Iterator[tuple[Daemon, tuple[End, End]]]:
-    """Its daemon, ready, and the interface that was there from the start."""
+    """Run its daemon, ready, with the interface that existed from the start."""
     ends = edge.plug()
     with daemon(edge.geodrop) as running:
         yield running, ends

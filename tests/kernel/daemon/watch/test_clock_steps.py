@@ -1,4 +1,4 @@
-"""A clock that is set while the daemon runs, or was wrong when it started: kernel and status go by the clock of now.
+"""A clock that is set while the daemon runs, or was wrong at its start: kernel and status follow the present clock.
 
 Only for the emulated machine, whose clock is its own.
 """
@@ -12,15 +12,15 @@ import pytest
 
 from geodrop import utc
 from geodrop.control.client import ask
-from tests.daemons import daemon
-from tests.emulated import COUNT, PATIENCE, arrivals
 from tests.kernel.daemon.watch.conftest import ADDRESS, ALLOWED, DENIED, watched
+from tests.support.daemons import daemon
+from tests.support.emulated import COUNT, PATIENCE, arrivals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.kernel.daemon.watch.conftest import Edge
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 pytestmark = pytest.mark.emulated
 
@@ -29,19 +29,19 @@ HOUR, DAY = 3600, 86_400
 
 @pytest.fixture(autouse=True)
 def clock() -> Iterator[None]:
-    """Set right again afterwards."""
+    """Restore the clock afterwards."""
     began, at = time.monotonic(), time.time()
     yield
     time.clock_settime(time.CLOCK_REALTIME, at + time.monotonic() - began)
 
 
 def step(seconds: float) -> None:
-    """As `date -s` does it."""
+    """Set the clock as `date -s` does."""
     time.clock_settime(time.CLOCK_REALTIME, time.time() + seconds)
 
 
 def drops(ends: tuple[End, End]) -> bool:
-    """Whether a denied source is kept out; an allowed one gets in."""
+    """Whether a denied source is dropped and an allowed one gets in."""
     arrived = arrivals(ends, (DENIED, ALLOWED), dest=ADDRESS)
     assert arrived[ALLOWED] == COUNT
     assert arrived[DENIED] in {0, COUNT}
@@ -49,7 +49,7 @@ def drops(ends: tuple[End, End]) -> bool:
 
 
 def says(word: str) -> set[str]:
-    """Wait until the daemon says so, and nothing is wrong. Gives the engines.
+    """Wait until the daemon reports this state without a problem. Return the engines.
 
     The daemon is asked directly: a command line takes ten seconds in an emulated machine.
     """
@@ -67,7 +67,7 @@ def says(word: str) -> set[str]:
 
 @pytest.mark.parametrize("engine", ["nftables", "xdp"])
 def test_steps_over_a_start(request: pytest.FixtureRequest, engine: str) -> None:
-    """Forward it begins, back it is still to come: at once for packets, and soon for status; nothing is repaired."""
+    """Set forward, the service starts; set back, it is yet to come: at once for packets, soon for status; no repair."""
     edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
     start_in(edge, HOUR)
     with watched(edge) as (_, ends):
@@ -84,7 +84,7 @@ def test_steps_over_a_start(request: pytest.FixtureRequest, engine: str) -> None
 
 @pytest.mark.parametrize("engine", ["nftables", "xdp"])
 def test_steps_over_the_end_of_a_pause(request: pytest.FixtureRequest, engine: str) -> None:
-    """Forward it is over, back it is not."""
+    """Set forward, the pause is over; set back, it lasts."""
     edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
     with watched(edge) as (_, ends):
         says("enforcing")
@@ -100,7 +100,7 @@ def test_steps_over_the_end_of_a_pause(request: pytest.FixtureRequest, engine: s
 
 
 def test_a_start_with_a_clock_that_is_ahead(edge: Edge) -> None:
-    """By it the policy's start is past: until it is set right, and from then on by the right one."""
+    """By a wrong clock the policy's start is past; once the clock is set, the right time applies."""
     start_in(edge, DAY)
     step(30 * DAY)
     with watched(edge) as (_, ends):
@@ -115,7 +115,7 @@ def test_a_start_with_a_clock_that_is_ahead(edge: Edge) -> None:
 
 
 def test_a_boot_with_a_clock_that_is_ahead(edge: Edge) -> None:
-    """A pause that lasts, by the right clock, is one once that is set, with no daemon and with a new one."""
+    """A pause that lasts by the right clock applies once the clock is set, without a daemon and with a new one."""
     with watched(edge) as (_, ends):
         edge.geodrop.good("pause", "--for", "2h")
     edge.host.netns.run("nft", "delete", "table", "inet", "geodrop")
@@ -132,7 +132,7 @@ def test_a_boot_with_a_clock_that_is_ahead(edge: Edge) -> None:
 
 
 def test_a_clock_that_is_behind(edge: Edge) -> None:
-    """As after a flat battery, in 1970 and some days: what has started long ago starts once the clock is set."""
+    """As after a flat battery, in 1970 and some days: a service that started long ago starts once the clock is set."""
     start_in(edge, -DAY)
     now, began = time.time(), time.monotonic()
     time.clock_settime(time.CLOCK_REALTIME, 10 * DAY)

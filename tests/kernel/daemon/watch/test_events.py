@@ -1,28 +1,30 @@
-"""What makes the daemon look, and what does not."""
+"""What leads to an inspection, and what does not."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from typing import TYPE_CHECKING, Self
 
 import pytest
 
 from geodrop.daemon.watch.events import Causes, Events
 from geodrop.engine.api import Difference
-from geodrop.nftables.netlink.monitor import Commit
+from geodrop.linux.network_events import NetworkEvents
+from geodrop.nftables.netlink.monitor import Commit, CommitMonitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 QUIET = 0.3
 
 
 def after(action: Callable[[Events], object]) -> Causes | None:
-    """The causes once something was done; None if nothing is heard of it."""
+    """Return the causes after an action; None if there are none."""
 
     async def body() -> Causes | None:
         events = Events()
@@ -40,7 +42,7 @@ def after(action: Callable[[Events], object]) -> Causes | None:
 
 
 def test_foreign_commits(netns: Namespace) -> None:
-    """The commit and who made it, with the time it was heard of."""
+    """Return the commit and its author, with the time it was noticed."""
     causes = after(lambda _: netns.nft("add table ip theirs\n"))
     assert causes is not None
     assert causes.culprit.startswith("nft (process ")
@@ -49,16 +51,37 @@ def test_foreign_commits(netns: Namespace) -> None:
 
 
 def test_interfaces(netns: Namespace) -> None:
-    """One that arrives."""
+    """An interface that arrives is an event."""
     causes = after(lambda _: netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0"))
     assert causes is not None
     assert causes.links
 
 
+@pytest.mark.parametrize("source", [NetworkEvents, CommitMonitor], ids=["interfaces", "commits"])
+def test_an_overflow_is_a_cause(
+    netns: Namespace, monkeypatch: pytest.MonkeyPatch, source: type[NetworkEvents | CommitMonitor]
+) -> None:
+    """What the kernel could not queue (ENOBUFS) makes the daemon read all of it again, whatever it was."""
+
+    def overflowing() -> NetworkEvents | CommitMonitor:
+        made = source()
+        made._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least
+        for number in range(30):
+            netns.run("ip", "link", "set", "lo", "alias", f"{number}" * 100)
+            netns.nft(f"add table ip t{number}\n")
+        return made
+
+    monkeypatch.setattr(f"geodrop.daemon.watch.events.{source.__name__}", overflowing)
+    causes = after(lambda _: None)
+    assert causes is not None
+    assert causes.links == (source is NetworkEvents)
+    assert (Commit() in causes.foreign) == (source is CommitMonitor)
+
+
 def test_pins_of_a_try_that_failed_are_our_own(
     netns: Namespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A try that pins something and takes it away again brings about no look; what else happened meanwhile does."""
+    """A try that pins and unpins something leads to no inspection; what else happened meanwhile does."""
     monkeypatch.setattr("geodrop.daemon.watch.events.default_pins", lambda: tmp_path)
 
     def pin_and_unpin(events: Events) -> None:
@@ -85,7 +108,7 @@ def test_pins_of_a_try_that_failed_are_our_own(
 
 
 def test_audits(netns: Namespace) -> None:
-    """What an audit found is handed on."""
+    """A difference that an audit found is handed on."""
     del netns
     found = Difference("map m", "as in the ruleset", "different")
     causes = after(lambda events: events.audited([found]))
@@ -94,7 +117,7 @@ def test_audits(netns: Namespace) -> None:
 
 
 def test_a_clock_that_is_set(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it is looked at, whatever else has not happened. The clock itself is left alone."""
+    """A step of the clock leads to a complete inspection. The real clock is left alone."""
     del netns
     clock = Stepped()
     monkeypatch.setattr("geodrop.daemon.watch.events.ClockSteps", lambda: clock)
@@ -104,7 +127,7 @@ def test_a_clock_that_is_set(netns: Namespace, monkeypatch: pytest.MonkeyPatch) 
 
 
 class Stepped:
-    """In the place of ClockSteps."""
+    """A fake for ClockSteps."""
 
     def __init__(self) -> None:
         self._event = os.eventfd(0, os.EFD_NONBLOCK)
@@ -116,20 +139,20 @@ class Stepped:
         os.close(self._event)
 
     def fileno(self) -> int:
-        """Readable once it was stepped."""
+        """Return a descriptor that is readable after a step."""
         return self._event
 
     def read(self) -> bool:
-        """As ClockSteps does."""
+        """Return whether there was a step, as ClockSteps does."""
         return os.eventfd_read(self._event) > 0
 
     def step(self) -> None:
-        """Somebody set the clock."""
+        """Step the clock."""
         os.eventfd_write(self._event, 1)
 
 
 def test_silence(netns: Namespace) -> None:
-    """Nothing happens, nothing is told; addresses, routes to somewhere and interfaces that go up are nothing."""
+    """Without an event nothing is reported; addresses, routes to elsewhere and interfaces that go up are no events."""
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
 
     def noise(_: Events) -> None:
@@ -143,11 +166,11 @@ def test_silence(netns: Namespace) -> None:
 @pytest.mark.parametrize(
     ("foreign", "culprit"),
     [
-        ([], "somebody"),
-        ([Commit()], "somebody"),
+        ([], "another program"),
+        ([Commit()], "another program"),
         ([Commit(5, "nft"), Commit(), Commit(7, "dockerd")], "dockerd (process 7), nft (process 5)"),
     ],
 )
 def test_culprit(foreign: list[Commit], culprit: str) -> None:
-    """The last one first; lost events name nobody."""
+    """The last author comes first; lost events name no author."""
     assert Causes(foreign).culprit == culprit

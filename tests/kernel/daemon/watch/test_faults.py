@@ -1,5 +1,5 @@
-"""Faults around the daemon, under continuous probes: none takes enforcement, repair or the break glass away, and none
-cuts an allowed client off.
+"""Faults around the daemon, under continuous probes: enforcement, repair and break glass go on, and no fault cuts off
+an allowed client.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.cli import Geodrop
-from tests.daemons import daemon
 from tests.kernel.daemon.watch.conftest import ALLOWED, DENIED, watched
+from tests.support.cli import Geodrop
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,14 +38,14 @@ def disk(edge: Edge) -> Iterator[Path]:
 
 
 def fill(disk: Path) -> None:
-    """Leave no room."""
+    """Fill the disk."""
     with contextlib.suppress(OSError), (disk / "fill").open("ab", buffering=0) as file:
         while True:
             file.write(bytes(4096))
 
 
 def remount(disk: Path, how: str) -> None:
-    """As ext4 does it by itself after an error."""
+    """Remount read-only, as ext4 does by itself after an error."""
     subprocess.run(["mount", "-o", f"remount,{how}", disk], check=True)
 
 
@@ -53,11 +53,11 @@ SPOILED: dict[str, tuple[Callable[[Path], object], Callable[[Path], object], str
     "full": (fill, lambda disk: (disk / "fill").unlink(), "No space left on device"),
     "read-only": (lambda disk: remount(disk, "ro"), lambda disk: remount(disk, "rw"), "Read-only file system"),
 }
-"""How the disk is spoiled, how it is mended, and what the system says meanwhile."""
+"""How the disk is broken, how it is restored, and the system's error meanwhile."""
 
 
 def until(edge: Edge, true: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - an object of JSON
-    """The first status for which something is true. Longer than any pause between two tries of the daemon."""
+    """Return the first status that meets a condition. Waits longer than any pause between two tries of the daemon."""
     began = time.monotonic()
     while not true(status := edge.status()):
         assert time.monotonic() - began < 120, status
@@ -76,8 +76,10 @@ def judged(probes: Probes, source: str) -> bool:
 
 @pytest.mark.parametrize("how", SPOILED)
 def test_a_disk_that_takes_nothing(edge: Edge, disk: Path, how: str) -> None:
-    """Break glass, its end, going back and repairs do what they say; a new policy is refused. What was asked for is
-    known meanwhile, through a restart of the daemon too, told as a problem, and written once that can be.
+    """Break glass, its end, a rollback and repairs work; a new policy is refused.
+
+    What was asked for stays known meanwhile, also through a restart of the daemon. It is reported as a problem, and
+    written once that is possible.
     """
     spoil, mend, said = SPOILED[how]
     geodrop, host = edge.geodrop, edge.host
@@ -91,7 +93,7 @@ def test_a_disk_that_takes_nothing(edge: Edge, disk: Path, how: str) -> None:
             assert (judged(probes, DENIED), edge.host.drops(RUSSIA) and verb != "pause") == (china, russia), verb
         geodrop.good("unload")
         assert not judged(probes, DENIED)
-        # What is kept already can be loaded whatever the disk is like.
+        # A kept ruleset can be loaded whatever state the disk is in.
         geodrop.good("reload")
         assert judged(probes, DENIED)
         host.deny("CN", "RU", "US")
@@ -128,7 +130,7 @@ def test_a_disk_that_takes_nothing(edge: Edge, disk: Path, how: str) -> None:
 
 @pytest.mark.parametrize("verb", ["unload", "pause"])
 def test_what_was_asked_for_cannot_be_read(edge: Edge, verb: str) -> None:
-    """A new daemon neither restores nor ends it, says so, and does what a person asks for then."""
+    """A new daemon neither restores nor removes what is in force, says so, and then does what a person asks for."""
     geodrop = edge.geodrop
     with watched(edge) as (running, ends), edge.probing(ends) as probes:
         geodrop.good(verb)
@@ -149,7 +151,7 @@ def test_what_was_asked_for_cannot_be_read(edge: Edge, verb: str) -> None:
 
 
 def test_a_history_that_cannot_be_written(edge: Edge) -> None:
-    """It is a warning: the daemon starts, repairs, and says what it could not write down until it could."""
+    """A damaged history is a warning: the daemon starts, repairs, and says what it could not write until it can."""
     history = edge.host.folder / "state" / "history.jsonl"
     with watched(edge) as (running, ends), edge.probing(ends) as probes:
         running.end()
@@ -182,12 +184,12 @@ if "run" in sys.orig_argv:
         return called
 
     reload.apply_file = buggy(reload.apply_file)
-    watch.look = buggy(watch.look)
+    watch.inspect = buggy(watch.inspect)
 """
 
 
 def test_a_bug_is_a_failed_reload_or_look(edge: Edge) -> None:
-    """By command, by signal, and in a look: 70 or a problem, with the traceback in the log; the daemon goes on."""
+    """By command, signal, or in an inspection: 70 or a problem, with the traceback in the log; the daemon goes on."""
     folder = edge.host.folder
     (folder / "path").mkdir()
     (folder / "path" / "sitecustomize.py").write_text(BUG.format(flag=str(folder / "bug")))
@@ -204,7 +206,7 @@ def test_a_bug_is_a_failed_reload_or_look(edge: Edge) -> None:
         assert status["healthy"] is False
         assert running.process.poll() is None
         (folder / "bug").unlink()
-        # Something happens, so that nobody waits for the next try.
+        # Cause an event, so that the test need not wait for the next try.
         edge.host.netns.nft("add table ip x\ndelete table ip x")
         until(edge, lambda status: status["repaired"] == 1)
         assert judged(probes, DENIED)
@@ -216,7 +218,7 @@ NO_BPFFS = "mount -t tmpfs none /sys/fs/bpf && echo ready && exec sleep 300"
 
 
 def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
-    """What a boot loaded stays in force on nftables, is repaired there, and moves to xdp once that can be had."""
+    """What a boot loaded stays in force on nftables, is repaired there, and moves to xdp once xdp is available."""
     holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", NO_BPFFS], stdout=subprocess.PIPE, text=True)
     with contextlib.ExitStack() as stack:
         stack.callback(holder.wait)
@@ -237,7 +239,7 @@ def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
             edge.host.netns.run("nft", "flush", "ruleset")
             until(edge, lambda status: status["repaired"] == 1 and status["enforcing"])
             assert judged(probes, DENIED)
-            # It is tried again by looking whether xdp is to be had, not by compiling.
+            # The daemon retries by probing xdp, not by compiling.
             entries = geodrop.good("history", "--json").json_lines
             assert [one["outcome"] for one in entries if one["origin"] == "reload"].count("failed") == 1
             edge.inside("mount", "-t", "bpf", "bpf", "/sys/fs/bpf")
@@ -248,7 +250,7 @@ def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
 
 
 def test_a_fifo_in_the_place_of_a_database(edge: Edge) -> None:
-    """The reload is refused at once, the next one is as any other, and the daemon still ends when it is told to."""
+    """The reload is refused at once, the next one works, and the daemon still ends when told to."""
     path = edge.host.folder / "country.mmdb"
     with watched(edge) as (running, _):
         kept = path.read_bytes()

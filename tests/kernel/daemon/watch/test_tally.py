@@ -1,4 +1,4 @@
-"""Counters only grow, whatever somebody does to the table; until it was ours to take it away."""
+"""Counters only grow, whatever another program does to the table, until we remove the table ourselves."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def dropped(edge: Edge) -> int:
-    """Packets from the denied region."""
+    """Send packets from the denied region."""
     lines = edge.geodrop.good("counters", "--json").json_lines
     return sum(line["dropped"]["packets"] for line in lines if line.get("region") == "CN" and line["family"] == "ipv4")
 
 
 def test_counters_go_on_after_a_flush(edge: Edge) -> None:
-    """From the last reading, which is a few seconds old at most; `unload` is where they end."""
+    """Counters continue from the last reading, a few seconds old at most; `unload` resets them."""
     with watched(edge) as (_, ends):
         with edge.probing(ends) as probes:
             probes.outcome(DENIED)
@@ -39,11 +39,11 @@ def test_counters_go_on_after_a_flush(edge: Edge) -> None:
 
 
 def test_what_cannot_be_read_leaves_the_last_reading(edge: Edge) -> None:
-    """Where somebody has flushed the table there is nothing to read, and that is when it is wanted."""
+    """After a flush there is nothing to read, and then the last reading is kept."""
 
     async def read() -> tally.Tally:
         with edge.host.netns.entered():
-            made = tally.Tally(Worker("engine"))  # whose thread stays in this namespace
+            made = tally.Tally(Worker("engine"))  # its thread stays in this namespace
         made.totals = {"api.CN.ipv4.dropped": (7, 420)}
         task = asyncio.ensure_future(made.run())
         await asyncio.sleep(0.3)

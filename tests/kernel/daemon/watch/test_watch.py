@@ -1,4 +1,4 @@
-"""Behind the daemon's back, under continuous probes: what leaks, how long, and who is said to have done it."""
+"""Changes by other programs, under continuous probes: what gets through, how long, and who is named as the author."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.daemons import daemon
 from tests.kernel.daemon.watch.conftest import ALLOWED, DENIED, watched
+from tests.support.daemons import daemon
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.watch.conftest import Edge
@@ -30,8 +30,9 @@ for path in glob.glob("/sys/fs/bpf/geodrop/netns/*/links/*"):
     assert libbpf.library().bpf_link_detach(link) == 0
 '"""
 REPAIRED = 20.0
-"""Seconds, by the probes: from before the command to the last that came through. The target is 1.0; what was measured
-is printed, and machines that run tests are shared."""
+"""Seconds, by the probes: from before the command to the last probe that came through. The target is 1.0; the measured
+gap is printed, and machines that run tests are shared.
+"""
 
 
 def repaired_since(before: int, status: Any) -> bool:  # noqa: ANN401 - an object of JSON
@@ -45,11 +46,11 @@ def whole_again(before: int, status: Any) -> bool:  # noqa: ANN401 - an object o
 
 
 @pytest.mark.parametrize("name", TAMPERING)
-def test_what_somebody_changes_is_repaired(edge: Edge, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_changes_are_repaired(edge: Edge, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Denied probes get through for a moment, allowed ones all the time; log, status and history name nft."""
     command, found = TAMPERING[name]
     with watched(edge) as (running, ends), edge.probing(ends) as probes:
-        # The daemon has had its first look: one that is under way finds what is changed before it hears of whom.
+        # Wait for the daemon's first inspection: one under way would find the change before it hears of its author.
         edge.until(lambda status: status["healthy"])
         time.sleep(0.3)
         since = time.monotonic()
@@ -61,7 +62,7 @@ def test_what_somebody_changes_is_repaired(edge: Edge, name: str, capsys: pytest
     assert repair["culprit"].startswith("nft (process ")
     assert found in repair["what"]
     assert (repair["generation"], status["healthy"]) == (2, True)
-    assert 'event="repaired what somebody changed"' in running.log
+    assert 'event="repaired what another program changed"' in running.log
     newest = edge.geodrop.good("history", "--json").json_lines[0]
     assert (newest["origin"], newest["why"]) == ("repair", repair["culprit"])
     gap = leaked.last_passed - since if leaked.last_passed else 0.0
@@ -73,7 +74,7 @@ def test_what_somebody_changes_is_repaired(edge: Edge, name: str, capsys: pytest
 
 
 def test_changes_of_others_are_theirs(edge: Edge) -> None:
-    """Tables of others come and go, a thousand rules among them: nothing is loaded, logged or said."""
+    """Foreign tables come and go, a thousand rules among them: nothing is loaded, logged or reported."""
     with watched(edge) as (running, _):
         edge.until(lambda status: status["healthy"])
         before, table = running.log, edge.host.netns.run("nft", "-a", "list", "table", "inet", "geodrop")
@@ -86,8 +87,8 @@ def test_changes_of_others_are_theirs(edge: Edge) -> None:
         assert edge.host.netns.run("nft", "-a", "list", "table", "inet", "geodrop") == table
 
 
-def test_somebody_who_fights(edge: Edge) -> None:
-    """Each time it is repaired; log and history stay small, and status says that somebody keeps doing it."""
+def test_a_program_that_fights(edge: Edge) -> None:
+    """Each change is repaired; log and history stay small, and status says that a program keeps doing it."""
     with watched(edge) as (running, ends), edge.probing(ends) as probes:
         since = time.monotonic()
         status: Any = {"repaired": 0}
@@ -97,15 +98,15 @@ def test_somebody_who_fights(edge: Edge) -> None:
             status = edge.until(partial(repaired_since, before))
         leaked = probes.outcome(DENIED, since)
     assert any("keeps undoing" in problem for problem in status["problems"])
-    assert running.log.count("repaired what somebody changed") == 5
+    assert running.log.count("repaired what another program changed") == 5
     assert sum(entry["origin"] == "repair" for entry in edge.geodrop.good("history", "--json").json_lines) == 5
     assert leaked.passed < leaked.sent
 
 
 def test_what_others_put_into_our_table(edge: Edge) -> None:
-    """A chain that drops everything is taken away again, once: no new generation, and status is well, with who it was.
+    """A foreign chain that drops everything is removed once: no new generation, status is healthy and names the author.
 
-    Neither taking it away nor what others do afterwards makes for another repair.
+    Neither the removal nor later changes outside our table lead to another repair.
     """
     with watched(edge) as (running, ends), edge.probing(ends) as probes:
         edge.until(lambda status: status["healthy"])
@@ -119,7 +120,7 @@ def test_what_others_put_into_our_table(edge: Edge) -> None:
         edge.geodrop.good("reload")
         status = edge.status()
         assert (status["generation"], status["repaired"], status["healthy"]) == (1, 1, True)
-        assert running.log.count("repaired what somebody changed") == 1
+        assert running.log.count("repaired what another program changed") == 1
         since = time.monotonic()
         time.sleep(0.2)
         outcome = probes.outcome(ALLOWED, since)
@@ -127,7 +128,7 @@ def test_what_others_put_into_our_table(edge: Edge) -> None:
 
 
 def test_what_was_unloaded_stays_away(edge: Edge) -> None:
-    """Neither a foreign commit nor a new interface brings back what was taken away on purpose."""
+    """Neither a foreign commit nor a new interface restores what was unloaded on purpose."""
     with watched(edge):
         edge.geodrop.good("unload")
         edge.host.netns.nft("add table ip theirs\n")
@@ -150,7 +151,7 @@ def test_paused_is_not_drift(edge: Edge) -> None:
 
 
 def test_a_selection_that_changes_with_interfaces(edge: Edge) -> None:
-    """Where a pattern needs names, an interface that arrives gets its rule, one that goes loses it: no repair."""
+    """If a pattern needs names, an interface that arrives gets its rule, one that goes loses it; that is no repair."""
     edge.agent("nftables", '["eth[0-9]"]')
     with watched(edge) as (running, _):
         ends = edge.plug(1)
@@ -167,16 +168,16 @@ def test_a_selection_that_changes_with_interfaces(edge: Edge) -> None:
 
 
 def test_default_routes(edge: Edge) -> None:
-    """Without `interfaces` rules follow default routes of all tables; what is judged stays so while it is there.
+    """Without `interfaces` rules follow default routes of all tables; a judged interface stays judged while it exists.
 
-    So it is while the route is elsewhere for a moment: the addresses are still reached.
+    So it does while the route is elsewhere for a moment: the addresses are still reached.
     """
     path = edge.host.folder / "agent.yaml"
     path.write_text(path.read_text().replace('interfaces: ["eth*"]\n', ""))
     run = edge.host.netns.run
     edge.plug(0)
     for name in ("up0", "up1", "up2"):
-        # Of the kinds that are taken without being named, the one that needs no hardware.
+        # Of the kinds selected without being named, this one needs no hardware.
         run("ip", "link", "add", "link", "eth0", "name", name, "type", "macvlan")
         run("ip", "link", "set", name, "up")
     run("ip", "route", "add", "default", "dev", "up0")
@@ -195,7 +196,7 @@ def test_default_routes(edge: Edge) -> None:
 
 
 def test_xdp_what_is_unpinned_detached_or_gone(xdp_edge: Edge, capsys: pytest.CaptureFixture[str]) -> None:
-    """A pin that is removed is an event, a link that is detached is seen within a second; both are attached again."""
+    """Removing a pin is an event, a detached link is seen within a second; both are attached again."""
     edge = xdp_edge
     gaps = {}
     with watched(edge) as (running, ends), edge.probing(ends) as probes:
@@ -210,7 +211,7 @@ def test_xdp_what_is_unpinned_detached_or_gone(xdp_edge: Edge, capsys: pytest.Ca
             before = edge.status()["repaired"]
             since = time.monotonic()
             edge.inside("sh", "-c", command)
-            # One repair may meet the rest of what `rm -r` removes; then there is another.
+            # One repair may coincide with the rest of what `rm -r` removes; then there is another.
             edge.until(partial(whole_again, before))
             leaked = probes.outcome(DENIED, since)
             gaps[name] = leaked.last_passed - since if leaked.last_passed else 0.0
@@ -222,7 +223,7 @@ def test_xdp_what_is_unpinned_detached_or_gone(xdp_edge: Edge, capsys: pytest.Ca
 
 
 def test_xdp_takes_over_what_arrives(xdp_edge: Edge, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nftables judges a newcomer from its first packet on, until xdp does; an interface that comes back is attached."""
+    """Nftables judges a new interface from its first packet on, until xdp does; one that comes back is attached."""
     edge = xdp_edge
     with watched(edge) as (running, _):
         for number in (1, 0):

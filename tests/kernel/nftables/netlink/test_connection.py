@@ -14,7 +14,7 @@ from geodrop.nftables.netlink.uapi import Flag, Message
 from geodrop.nftables.netlink.wire import NetlinkRequest
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 NOBODY = 65_534
 

@@ -17,7 +17,7 @@ from geodrop.nftables.netlink.connection import OWN_PORTS, OWN_PORTS_MASK, Conne
 from geodrop.nftables.netlink.monitor import Commit, CommitMonitor, muted
 
 if TYPE_CHECKING:
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 PROC_PID_INIT_INO = 0xEFFF_FFFC  # linux/proc_ns.h
 
@@ -138,6 +138,6 @@ def test_many_connections_find_ports() -> None:
     """Connections at the same time have ports of their own, all in the range that listeners leave out."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(Connection()) for _ in range(50)]
-        ports = {connection._socket.getsockname()[0] for connection in made}
+        ports = {connection._kernel.socket.getsockname()[0] for connection in made}
     assert len(ports) == len(made)
     assert {port & OWN_PORTS_MASK for port in ports} == {OWN_PORTS}

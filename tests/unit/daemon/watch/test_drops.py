@@ -2,7 +2,7 @@ from geodrop.daemon.watch.drops import WINDOW, Drops
 
 
 def test_the_last_minute() -> None:
-    """What was counted since a minute ago; before, since the first reading, with the seconds that these are."""
+    """The number covers the last minute; before a minute has passed, the time since the first reading."""
     drops = Drops()
     drops.note(1_000, 0)
     assert drops.as_object() is None
@@ -14,7 +14,7 @@ def test_the_last_minute() -> None:
 
 
 def test_a_late_reading_says_how_late() -> None:
-    """A busy host reads seldom: then the seconds are more than a minute, and no drop is left out."""
+    """A busy host reads late: then `seconds` is more than a minute, and no drop is left out."""
     drops = Drops()
     for second, total in ((0, 5), (50, 6), (130, 9)):
         drops.note(total, second)
@@ -22,7 +22,7 @@ def test_a_late_reading_says_how_late() -> None:
 
 
 def test_counters_that_begin_again() -> None:
-    """Nobody reads of fewer than none."""
+    """The number of drops never becomes negative."""
     drops = Drops()
     for second, total in ((0, 500), (5, 510), (10, 3), (15, 4)):
         drops.note(total, second)

@@ -2,12 +2,12 @@ from geodrop.daemon.watch.repairs import KEPT, LOUD, MINUTE, Repair, Repairs
 
 
 def repair(number: int = 0) -> Repair:
-    """The fifth of somebody's doings."""
+    """Return the repair of a change by process `number`."""
     return Repair(1_700_000_000.0, f"nft (process {number})", "table inet geodrop: expected it", number, 0.05)
 
 
 def test_a_repair_as_json() -> None:
-    """Time as text, seconds to the millisecond."""
+    """The time is text, the seconds are rounded to milliseconds."""
     assert repair(7).as_object() == {
         "time": "2023-11-14T22:13:20Z",
         "culprit": "nft (process 7)",
@@ -18,7 +18,7 @@ def test_a_repair_as_json() -> None:
 
 
 def test_a_few_are_said_each() -> None:
-    """Up to LOUD in a minute, again and again."""
+    """Up to LOUD repairs in a minute are reported one by one, minute after minute."""
     repairs = Repairs()
     for minute in range(3):
         assert [repairs.add(repair(), minute * MINUTE + number) for number in range(LOUD - 1)] == [0] * (LOUD - 1)
@@ -26,7 +26,7 @@ def test_a_few_are_said_each() -> None:
 
 
 def test_a_fight_is_said_once_a_while() -> None:
-    """All are counted and the last few kept; the next that is said tells how many were not."""
+    """In a fight all repairs are counted and the last few kept; the next one reported says how many were not."""
     repairs = Repairs()
     said = [repairs.add(repair(number), number) for number in range(50)]
     assert said == [0] * LOUD + [None] * (50 - LOUD)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyroute2.netlink.nfnetlink import nftsocket
 
+from geodrop.linux import netlink
 from geodrop.nftables.model import Content
 from geodrop.nftables.netlink import elements, uapi, wire
 from geodrop.nftables.netlink.expressions import ACCEPT, Choice, goto
@@ -56,8 +57,8 @@ def test_what_is_encoded_decodes_to_the_same_intervals(case: tuple[int, list[Int
 @given(maps())
 def test_descending_is_the_same_backwards(case: tuple[int, list[Interval]]) -> None:
     """The order is reversed element by element; each element has the same bytes."""
-    up = list(wire.attributes(memoryview(b"".join(elements.lists(content(*case))))))
-    down = list(wire.attributes(memoryview(b"".join(elements.lists(content(*case), descending=True)))))
+    up = list(netlink.attributes(memoryview(b"".join(elements.lists(content(*case))))))
+    down = list(netlink.attributes(memoryview(b"".join(elements.lists(content(*case), descending=True)))))
     assert [bytes(value) for _, value in up] == [bytes(value) for _, value in reversed(down)]
 
 
@@ -67,7 +68,7 @@ def test_pieces_fit_an_attribute() -> None:
     for descending in (False, True):
         pieces = list(elements.lists(many, descending=descending))
         assert len(pieces) > 1
-        assert all(wire.ATTRIBUTE.size + len(piece) < 1 << 16 for piece in pieces)
+        assert all(netlink.ATTRIBUTE.size + len(piece) < 1 << 16 for piece in pieces)
         keys = [key for key, _, _ in elements.decode(map(memoryview, pieces))]
         assert keys == sorted(keys, reverse=descending)
         assert len(keys) == 10_000

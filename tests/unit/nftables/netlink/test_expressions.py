@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from pyroute2.netlink.nfnetlink import nftsocket
 
+from geodrop.linux import netlink
 from geodrop.nftables.netlink import expressions, uapi, wire
 from geodrop.nftables.netlink.expressions import (
     ACCEPT,
@@ -54,14 +55,14 @@ PORTS = Choice(KeyType.INET_SERVICE, 2, ((443, 443), (8000, 8099)))
 
 def item(encoded: bytes) -> memoryview:
     """Return the value of the only attribute."""
-    [(_, value)] = wire.attributes(memoryview(encoded))
+    [(_, value)] = netlink.attributes(memoryview(encoded))
     return value
 
 
 def altered(encoded: bytes, kind: int, value: bytes) -> memoryview:
     """Return the expression with one attribute of its data added or replaced."""
     expression = wire.parse(item(encoded))
-    data = {number: bytes(found) for number, found in wire.attributes(expression[uapi.EXPR_DATA])} | {kind: value}
+    data = {number: bytes(found) for number, found in netlink.attributes(expression[uapi.EXPR_DATA])} | {kind: value}
     return memoryview(
         wire.attribute(uapi.EXPR_NAME, bytes(expression[uapi.EXPR_NAME]))
         + wire.nested(uapi.EXPR_DATA, *(wire.attribute(*pair) for pair in data.items()))

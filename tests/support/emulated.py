@@ -19,19 +19,19 @@ from geodrop.dataplane import transaction
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.engine.interfaces import Selection, select
 from tests.conformance.frames import encode
-from tests.namespaces import End, PacketSender, join
 from tests.oracle.packet import LOCAL, Packet
+from tests.support.namespaces import End, PacketSender, join
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from geodrop.dataplane.both import BothEngines
     from geodrop.ruleset.model import Ruleset
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 IPV4 = DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
 IPV6 = "2400::1", "2600::1"
-"""A source that the policy drops and one that it lets through, of tests.worlds."""
+"""A source that the policy drops and one that it lets through, of tests.support.worlds."""
 
 COUNT = 3
 PATIENCE = 60.0

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from geodrop.compile.build import compile_ruleset
+from geodrop.compile.build import build, identity
 from geodrop.geo.database import Database
+from geodrop.geo.world import correct, uncorrected
 from geodrop.policy.parse import load_policy
 from geodrop.ruleset.model import Ruleset
-from tests.databases import country, write_database
+from tests.support.databases import country, write_database
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from geodrop.geo.world import RegionMap
+    from geodrop.policy.model import Network, Policy
 
 WORLD = {
     "1.0.0.0/8": country("CN"),
@@ -41,6 +45,16 @@ def packed(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> bytes
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
     return compile_ruleset(parsed, [opened])
+
+
+def regions(databases: Sequence[Database], corrections: Mapping[Network, str]) -> RegionMap:
+    """The map that a policy is compiled against; raises DataError for databases that are not enough."""
+    return correct(uncorrected(databases), corrections)
+
+
+def compile_ruleset(policy: Policy, databases: Sequence[Database]) -> bytes:
+    """As the compile child does it, without the child."""
+    return build(policy, regions(databases, policy.corrections), map(identity, databases))
 
 
 def _no_lists(name: str) -> bytes:

@@ -74,7 +74,7 @@ def write_database(
 
 def real_database(name: str) -> Path:
     """The file of one of `REAL`."""
-    folder = os.environ.get("GEODROP_TEST_DATABASES") or Path(__file__).parents[1] / "build" / "databases"
+    folder = os.environ.get("GEODROP_TEST_DATABASES") or Path(__file__).parents[2] / "build" / "databases"
     return Path(folder) / f"{name}.mmdb"
 
 

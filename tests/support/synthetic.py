@@ -9,11 +9,11 @@ from unittest import mock
 import numpy as np
 
 from geodrop.compile import nftables
-from geodrop.compile.build import build, compile_ruleset
+from geodrop.compile.build import build
 from geodrop.geo.database import Database
 from geodrop.geo.partition import Partition, changes, distinct
-from geodrop.geo.world import regions
 from geodrop.policy.parse import load_policy
+from tests.support.worlds import compile_ruleset, regions
 
 if TYPE_CHECKING:
     from pathlib import Path

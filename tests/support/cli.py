@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from tests.namespaces import Namespace
+    from tests.support.namespaces import Namespace
 
 TIMEOUT = 300  # seconds; nothing here takes long, and a command that hangs must not hang the suite
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from geodrop.demo.mounts import CLONE_NEWNS, MS_REC, MS_SLAVE
 from geodrop.state.places import BPFFS, OWN_BPFFS
 from geodrop.xdp.pins import Pins
-from tests.namespaces import run
+from tests.support.namespaces import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

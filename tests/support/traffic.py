@@ -17,13 +17,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
 from tests.conformance.frames import encode
-from tests.namespaces import mac_address
 from tests.oracle.packet import Packet
+from tests.support.namespaces import mac_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from tests.namespaces import End
+    from tests.support.namespaces import End
 
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 

@@ -23,12 +23,12 @@ from geodrop.daemon.reload import Last, Reload
 from geodrop.daemon.tasks import Tasks
 from geodrop.daemon.verbs import Verbs
 from geodrop.daemon.watch.watch import Watch
-from tests.cli import TIMEOUT, Done
+from tests.support.cli import TIMEOUT, Done
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.cli import Geodrop
+    from tests.support.cli import Geodrop
 
 
 class Daemon:
