@@ -1,4 +1,4 @@
-"""What a case of the conformance suite is made of: a world, sources of each kind in it, packets and verdicts."""
+"""What a case of the conformance suite consists of: a world, sources of each kind in it, packets and verdicts."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SPECIAL = ("192.168.7.7", "fd00::7")
 
 @dataclass(frozen=True)
 class Expectation:
-    """A packet and what must become of it.
+    """A packet and its expected verdict.
 
     `via` is the interface it arrives on: eth0 is judged, eth1 is not. `number` is for cases in which the identification
     or the flow label, which carry it, matter.
@@ -62,22 +62,22 @@ class Case:
 
     @property
     def policy(self) -> str:
-        """The whole text."""
+        """Return the whole text of the policy."""
         return VERSION + self.body
 
 
 def both(sources: tuple[str, str], verdict: str, **fields: Any) -> list[Expectation]:  # noqa: ANN401 - Packet's own
-    """The same packet from an IPv4 and an IPv6 source; icmp_type is IPv4's, echo and its like become ICMPv6's."""
+    """Return the same packet from an IPv4 and an IPv6 source; an IPv4 `icmp_type` such as echo becomes ICMPv6's."""
     return [Expectation(Packet(source, **fields), verdict) for source in sources]
 
 
 def one(source: str, verdict: str, **fields: Any) -> list[Expectation]:  # noqa: ANN401 - Packet's own
-    """A single packet."""
+    """Return a single packet."""
     return [Expectation(Packet(source, **fields), verdict)]
 
 
 def service(body: str, match: str = "{ports: {tcp: [443]}}", name: str = "api") -> str:
-    """A service; without `match` it takes what no other one takes."""
+    """Return the text of a service; without `match` it takes what no other service takes."""
     return f"  {name}:\n    {f'match: {match}' if match else 'action: drop'}\n" + "".join(
         f"    {line}\n" for line in body.split("; ")
     )

@@ -1,7 +1,7 @@
-"""The conformance suite as data: a policy, packets, and what must become of each. No engine is named here.
+"""The conformance suite as data: a policy, packets, and the verdict for each. No engine is named here.
 
-Every verdict is written by hand from design.md. The oracle has to agree with it, and so has every engine; what the
-counters must say is the oracle's sum over the same packets.
+Every verdict is written by hand from design.md. The oracle has to agree with it, and so has every engine; the counters
+must hold the oracle's sum over the same packets.
 """
 
 from tests.conformance.address_cases import EMBEDDED, RUNGS

@@ -1,4 +1,4 @@
-"""The bench, once for the whole suite, and the engines to be judged on it."""
+"""The wire bench, once for the whole suite, and the engines judged on it."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ ENGINES: dict[str, Callable[[Pins], ApplyingEngine]] = {
 """Every engine by name; the suite is the same for all of them."""
 
 REJECTING = {"nftables", "exported"}
-"""Those that can reject, by `Engine.name`."""
+"""The engines that can reject, by `Engine.name`."""
 
 ENDED_BY_A_DROP = {"nftables", "exported"}
-"""Those on which a packet that several services judge is counted by none after the one that drops it."""
+"""Engines where the service that drops a packet ends its way: later services do not count it."""
 
 
 @pytest.fixture(scope="package")
 def wire() -> Iterator[Wire]:
-    """The bench of namespaces."""
+    """Set up the bench of namespaces."""
     require()
     with make_wire() as made:
         yield made
@@ -60,7 +60,7 @@ def wire() -> Iterator[Wire]:
 
 @pytest.fixture(scope="package", params=sorted(ENGINES))
 def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[ApplyingEngine]:
-    """One engine after the other, in the judged host, removed afterwards."""
+    """Put one engine after the other into the judged host; remove it afterwards."""
     if request.param == "xdp-bcc":
         require_bcc()
     with own_pins() as pins:
@@ -74,11 +74,11 @@ def engine(request: pytest.FixtureRequest, wire: Wire) -> Iterator[ApplyingEngin
 
 @pytest.fixture(scope="package")
 def world_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The database of all cases, as a file."""
+    """Return the database of all cases, as a file."""
     return write_database(tmp_path_factory.mktemp("world") / "world.mmdb", WORLD)
 
 
 @pytest.fixture(scope="package")
 def world(world_file: Path) -> Database:
-    """The same, open in the pure-Python reader."""
+    """Return the same database, open in the pure-Python reader."""
     return maxminddb.open_database(world_file, maxminddb.MODE_MEMORY)

@@ -1,4 +1,4 @@
-"""The exported text as an engine: `geodrop export`'s nft form, loaded by stock nft and by nothing else."""
+"""The exported text as an engine: `geodrop export --format nft`, loaded by stock nft and by nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ExportedEngine:
-    """As much of engine.api.Engine as stock nft offers, in the network namespace of the calling thread."""
+    """The part of engine.api.Engine that stock nft offers, in the network namespace of the calling thread."""
 
     name = "exported"
 
@@ -28,25 +28,25 @@ class ExportedEngine:
         self._loaded = Observed()
 
     def probe(self) -> None:
-        """Nothing but nft is needed."""
+        """Do nothing: only nft is needed."""
         run("nft", "list", "tables")
 
     def observe(self) -> Observed:
-        """What was loaded."""
+        """Return what was loaded."""
         return self._loaded
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Load the text, as anybody would."""
+        """Load the text, as any user would."""
         run("nft", "-f", "-", stdin="".join(nft(ruleset, interfaces)))
         self._loaded = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
         return ApplyReport(generation)
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Nobody does, with stock nft."""
+        """Return nothing: stock nft cannot verify."""
         raise NotImplementedError
 
     def counters(self) -> list[Total]:
-        """The table's named counters, whose names are those of the live table."""
+        """Return the table's named counters, whose names are those of the live table."""
         listing = json.loads(run("nft", "--json", "list", "counters", "table", "inet", TABLE))
         counts: dict[tuple[str, str | None, str], Total] = {}
         for found in (item["counter"] for item in listing["nftables"] if "counter" in item):
@@ -59,10 +59,10 @@ class ExportedEngine:
         return list(counts.values())
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Nobody does, with stock nft."""
+        """Return nothing: stock nft cannot look addresses up."""
         raise NotImplementedError
 
     def remove(self) -> bool:
-        """Delete the table, as its first lines say."""
+        """Delete the table, as the first lines of the text say."""
         done = subprocess.run(("nft", "delete", "table", "inet", TABLE), capture_output=True, check=False)
         return done.returncode == 0

@@ -1,4 +1,4 @@
-"""The oracle's packets as bytes: IPv4 and IPv6 headers, extension headers, fragments and transports, made by hand.
+"""Encode the oracle's packets as bytes: IPv4 and IPv6 headers, extension headers, fragments and transports.
 
 All fields are big-endian, as on the wire: RFC 791, RFC 8200, RFC 9293, RFC 768, RFC 792, RFC 4443.
 """
@@ -29,8 +29,10 @@ MORE_FRAGMENTS = 0x2000
 
 
 def encode(packet: Packet, number: int) -> bytes:
-    """The packet on the wire, from the IP header on. `number` goes where it can be read back from every fragment:
-    the identification of IPv4 (16 bits), the flow label of IPv6 (20 bits).
+    """Encode the packet from the IP header on.
+
+    `number` goes where it can be read back from every fragment: the identification of IPv4 (16 bits), the flow label of
+    IPv6 (20 bits).
     """
     headers = b"".join(
         _between(packet, number, header, following)
@@ -76,26 +78,26 @@ def _ipv6(packet: Packet, number: int, body: bytes) -> bytes:
 
 
 def _between(packet: Packet, number: int, kind: int, following: int) -> bytes:
-    """A header that stands between the IP header and the transport."""
+    """Return a header between the IP header and the transport."""
     if kind == AUTHENTICATION:
         return authentication_header(following, packet.authentication or 0)
     if kind == FRAGMENT:
         offset, more = packet.fragment or (0, False)
         return struct.pack("!BBHI", following, 0, offset | more, number)
-    if kind == ROUTING:  # of an experimental type, with no segments left
+    if kind == ROUTING:  # an experimental type, with no segments left
         return struct.pack("!BBBBI", following, 0, 253, 0, 0)
-    # Hop-by-hop and destination options: 16 bytes, one experimental option that may be skipped. Not PadN, of which
-    # Linux takes no more than 7 bytes.
+    # Hop-by-hop and destination options have 16 bytes: one experimental option that may be skipped. PadN is not used,
+    # because Linux accepts at most 7 bytes of it.
     return struct.pack("!BBBB", following, 1, 0x1E, 12) + bytes(12)
 
 
 def authentication_header(following: int, length: int) -> bytes:
-    """RFC 4302: parameters index 0x100, sequence number 1, and a value as long as the length byte says."""
+    """Return the header of RFC 4302: parameters index 0x100, sequence number 1, and a value of the given length."""
     return struct.pack("!BBHII", following, length, 0, 0x100, 1).ljust(length * 4 + 8, b"\xa5")[: length * 4 + 8]
 
 
 def _transport(packet: Packet) -> bytes:
-    """The transport header and payload; a later fragment has only payload."""
+    """Return the transport header and payload; a later fragment has only payload."""
     if packet.later_fragment:
         return packet.payload or bytes(16)
     if packet.protocol == TCP:
@@ -113,7 +115,7 @@ def _transport(packet: Packet) -> bytes:
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum of an even number of bytes (RFC 1071)."""
+    """Return the Internet checksum of an even number of bytes (RFC 1071)."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

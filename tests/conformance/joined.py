@@ -1,4 +1,4 @@
-"""Engines that are given maps in which what is dropped is joined, as where a few countries are allowed."""
+"""Engines with joined maps, as in policies where only a few countries are allowed: all that is dropped is joined."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class JoinedEngine(NftablesEngine):
-    """With a second map that tells regions apart."""
+    """An engine with a second map that splits counters by region."""
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Load, and count by region."""
+        """Load, and split the counters by region."""
         report = super().apply(ruleset, generation, interfaces)
         assert self.tell_regions_apart(ruleset) == any(one.counted for one in ruleset.meta.services)
         assert self.verify(ruleset) == []
@@ -34,11 +34,11 @@ class JoinedEngine(NftablesEngine):
 
 
 class JoinedSavedEngine(SavedEngine, JoinedEngine):
-    """The same, saved and loaded again."""
+    """The same engine, saved and loaded again."""
 
 
 class JoinedExportedEngine(ExportedEngine):
-    """As text, which counts everything as `other`."""
+    """The same as exported text, which counts everything as `other`."""
 
 
 JOINED = (JoinedEngine, JoinedSavedEngine, JoinedExportedEngine)
@@ -48,23 +48,23 @@ EMBEDDED = [ip_network(text) for text in ("2002::/16", "2001::/32", "64:ff9b::/9
 
 
 def as_compiled_for(engine: Engine) -> AbstractContextManager[object]:
-    """While it lasts, rulesets are compiled in the form that an engine is to be tried with, however small they are."""
+    """In this context, compile rulesets in the form that the engine is tested with, however small they are."""
     if not isinstance(engine, JOINED):
         return nullcontext()
     return mock.patch.object(nftables, "is_joined", return_value=True)
 
 
 def as_counted_by(engine: Engine, packet: Packet, judgement: Judgement) -> Judgement:
-    """What joined maps do not tell apart counts as `other`: the regions of IPv4 addresses inside IPv6 ones.
+    """Return the judgement with `other` in place of the classes that joined maps do not distinguish.
 
-    An export tells nothing apart.
+    These are the regions of IPv4 addresses inside IPv6 ones. An export distinguishes no classes.
     """
     if not isinstance(engine, JOINED):
         return judgement
     inside = any(ip_address(packet.source) in network for network in EMBEDDED)
 
     def counted(label: str) -> str:
-        of_the_whole = label.count(":") > 1  # a line that is an IPv6 prefix
+        of_the_whole = label.count(":") > 1  # the line is an IPv6 prefix
         return "other" if isinstance(engine, ExportedEngine) or (inside and not of_the_whole) else label
 
     counts = [(service, label and counted(label), what) for service, label, what in judgement.counts]

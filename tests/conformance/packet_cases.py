@@ -1,4 +1,4 @@
-"""Cases about packets: connections, fragments, headers in front of the ports, and the second rung."""
+"""Cases about packets: connections, fragments, headers before the ports, and rung 2."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CONNECTIONS = [
             *both(CN, ACCEPT, flags=""),
             *both(CN, DROP, protocol=UDP),
             *both(US, ACCEPT, flags="S"),
-            # Behind options and extension headers too.
+            # Options and extension headers come first here.
             *one(CN[0], ACCEPT, flags="A", options=bytes([1, 1, 1, 1])),
             *one(CN[0], DROP, flags="S", options=bytes([1, 1, 1, 1])),
             *one(CN[1], ACCEPT, flags="A", extensions=(DESTINATION,)),
@@ -59,7 +59,7 @@ CONNECTIONS = [
     ),
 ]
 
-# In a later fragment, bytes where the ports and flags of a SYN to tcp/443 would be, and of one to tcp/22.
+# Later fragments whose bytes look like the ports and flags of a SYN to tcp/443, and to tcp/22.
 LIKE_443 = bytes.fromhex("9c4001bb0000000100000000500204000000000000000000")
 LIKE_22 = bytes.fromhex("9c4000160000000100000000500204000000000000000000")
 
@@ -82,7 +82,7 @@ FRAGMENTS = [
         [
             *both(CN, DROP, fragment=(0, True)),
             *both(CN, DROP, fragment=(64, True), payload=LIKE_443),
-            # What only looks like a never-drop port is none.
+            # What only looks like a never-drop port does not count as one.
             *both(CN, DROP, fragment=(64, False), payload=LIKE_22),
             *both(CN, ACCEPT, fragment=(0, True), dport=22),
             *both(US, ACCEPT, fragment=(64, False)),

@@ -1,4 +1,4 @@
-"""Random packets near everything that decides: sources, ports, flags, types, fragments and headers of all kinds."""
+"""Random packets close to every decision: sources, ports, flags, types, fragments and headers of all kinds."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ POLICIES = {name: VERSION + body for name, body in POLICIES.items()}
 
 
 def random_packet(chance: random.Random) -> Packet:
-    """One packet that an IP stack takes."""
+    """Return one packet that an IP stack accepts."""
     source = chance.choice(SOURCES)
     family = 6 if ":" in source else 4
     fragment = chance.choice(FRAGMENTS)
@@ -70,7 +70,7 @@ def random_packet(chance: random.Random) -> Packet:
         chain = chance.choice([(FRAGMENT, DESTINATION), (FRAGMENT, DESTINATION, ROUTING, DESTINATION)])
     authentication = chance.choice(AUTHENTICATION_LENGTHS) if chance.random() < 0.2 else None
     if family == 6 and fragment is not None and fragment[0]:
-        # Linux does not tell the protocol of a later fragment that begins with another extension header.
+        # Linux does not determine the protocol of a later fragment that begins with another extension header.
         authentication = None
     return Packet(
         source,
@@ -94,5 +94,5 @@ def random_packet(chance: random.Random) -> Packet:
 
 
 def _kept(chance: random.Random, chain: tuple[int, ...]) -> int:
-    """Where a first fragment ends. Linux looks into hop-by-hop options early: they are whole."""
+    """Return where a first fragment ends. Linux looks into hop-by-hop options early, so these are whole."""
     return chance.randrange(16 if chain[:1] == (HOP_BY_HOP,) else 8, 80, 8)

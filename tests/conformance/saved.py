@@ -1,4 +1,4 @@
-"""The nftables engine's table after `nft list ruleset` and `nft -f`: what a host that saves its rules boots with."""
+"""The nftables engine's table after `nft list ruleset` and `nft -f`, as a host that saves its rules has at boot."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class SavedEngine(NftablesEngine):
-    """Whatever is loaded is saved by stock nft, removed, and loaded by stock nft from what it saved."""
+    """An engine whose table is saved by stock nft, removed, and loaded again by stock nft."""
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Load, save, remove, load."""
+        """Load, save, remove, and load the saved text."""
         self.remove()
         report = super().apply(ruleset, generation, interfaces)
         saved = run("nft", "list", "table", "inet", names.TABLE)

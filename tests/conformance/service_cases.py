@@ -197,4 +197,4 @@ REJECT = [
         [*both(CN, DROP), *both(CN, ACCEPT, dport=444), *both(US, ACCEPT)],
     ),
 ]
-"""For the engines that can."""
+"""Cases for the engines that can reject."""

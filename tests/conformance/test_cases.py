@@ -1,4 +1,4 @@
-"""The cases themselves: the oracle must agree with every verdict written by hand, before any engine is asked."""
+"""Tests of the cases: the oracle must agree with every verdict written by hand, before any engine is asked."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_frame_cut_inside_its_extension_headers() -> None:
 
 
 def test_an_authentication_header() -> None:
-    """Behind the IP header of either family, as long as its length byte says, and then the ports."""
+    """It follows the IP header of either family, is as long as its length byte says, and precedes the ports."""
     frame = encode(Packet(CN[0], authentication=1), 1)
     assert (frame[9], frame[20], frame[21]) == (AUTHENTICATION, 6, 1)
     assert struct.unpack("!HH", frame[32:36]) == (40_000, 443)
@@ -72,6 +72,6 @@ def test_an_authentication_header() -> None:
 
 
 def test_no_length() -> None:
-    """The payload is there, its length is not."""
+    """The payload is there, its length is 0."""
     frame = encode(Packet(CN[1], extensions=(HOP_BY_HOP,), no_length=True), 1)
     assert (len(frame), frame[4:6]) == (76, bytes(2))

@@ -1,4 +1,4 @@
-"""Every case on every engine, with real packets: each verdict, and what the counters say afterwards."""
+"""Every case on every engine, with real packets: each verdict, and the counters afterwards."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.root
 COUNTERS = ("dropped", "would_drop", "accepted", "never_drop")
 
 RANDOM_PACKETS = 3000
-"""For each policy."""
+"""The number of packets for each policy."""
 
 _generations = itertools.count(1)
 
@@ -57,7 +57,7 @@ def load(engine: ApplyingEngine, wire: Wire, policy: str, world_file: Path) -> R
 
 
 def counted(engine: ApplyingEngine, wire: Wire) -> Totals:
-    """All counters that are not zero, in the oracle's form."""
+    """Return all counters that are not zero, in the oracle's form."""
     with wire.host.entered():
         counts = engine.counters()
     return {
@@ -69,7 +69,7 @@ def counted(engine: ApplyingEngine, wire: Wire) -> Totals:
 
 
 def difference(before: Totals, after: Totals) -> Totals:
-    """What was counted in between."""
+    """Return what was counted in between."""
     grown = {}
     for key, (packets, size) in after.items():
         old_packets, old_size = before.get(key, (0, 0))
@@ -79,9 +79,9 @@ def difference(before: Totals, after: Totals) -> Totals:
 
 
 def expected(engine: ApplyingEngine, oracle: Oracle, packet: Packet) -> Judgement:
-    """What becomes of a packet, and what is counted: where a drop ends its way, nothing by services that come later.
+    """Return the verdict and the counts of a packet; if a drop ends its way, later services count nothing.
 
-    Those on trial are first, and what an authentication header is judged for comes before what it protects.
+    Services in monitor come first, and an authentication header is judged before what it protects.
     """
     judgement = judge(oracle, packet)
     if engine.name not in ENDED_BY_A_DROP:
@@ -101,7 +101,7 @@ def expected(engine: ApplyingEngine, oracle: Oracle, packet: Packet) -> Judgemen
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_conformance(case: Case, engine: ApplyingEngine, wire: Wire, world: Database, world_file: Path) -> None:
-    """What is accepted arrives, and is forwarded if it is for elsewhere; what is dropped never does; all is counted."""
+    """Accepted packets arrive and are forwarded if addressed elsewhere, dropped ones never; all are counted."""
     if case in REJECT and engine.name not in REJECTING:
         pytest.skip(f"{engine.name} does not reject; a load of such a ruleset is refused (test_load)")
     load(engine, wire, case.policy, world_file)
@@ -123,7 +123,7 @@ def test_conformance(case: Case, engine: ApplyingEngine, wire: Wire, world: Data
 
 
 def let_through_together(counts: Totals) -> Totals:
-    """`accepted` and `never_drop` as one: what rungs 1 and 2 both let through may be counted under either."""
+    """Add up `accepted` and `never_drop`: a packet that rungs 1 and 2 both let through may be counted as either."""
     together: Totals = {}
     for (name, family, label, counter), (packets, size) in counts.items():
         key = name, family, label, "let through" if label is None else counter
@@ -134,7 +134,7 @@ def let_through_together(counts: Totals) -> Totals:
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_random_packets(name: str, engine: ApplyingEngine, wire: Wire, world: Database, world_file: Path) -> None:
-    """Thousands of packets of every shape, each judged as the oracle judges it, and all of them counted."""
+    """Thousands of packets of every shape are judged and counted as the oracle does."""
     load(engine, wire, POLICIES[name], world_file)
     oracle = Oracle(POLICIES[name], [world], datetime.now(UTC))
     chance = random.Random(name)
@@ -166,7 +166,7 @@ def test_a_date_arrives_with_nobody_running(engine: ApplyingEngine, wire: Wire, 
 
 
 def test_a_pause_ends_with_nobody_running(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:
-    """Paused, all arrives and is counted as it would be; by the kernel's clock it is dropped again, or by a resume."""
+    """During a pause all packets arrive and are counted; when it ends by the kernel's clock or a resume, they drop."""
     ruleset = load(engine, wire, VERSION + "services:\n" + service(DENY_CN), world_file)
     packets = [*both(CN, "drop"), *both(US, "accept")]
     until = int(time.time()) + 3
@@ -189,7 +189,7 @@ def test_a_pause_ends_with_nobody_running(engine: ApplyingEngine, wire: Wire, wo
 
 
 def test_other_tables_stay_as_they_were(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:
-    """The observer's table, handles and all, is the same after a load and a removal."""
+    """The observer's table, handles included, is the same after a load and a removal."""
 
     def others() -> str:
         return wire.host.run("nft", "--handle", "--stateless", "list", "table", "inet", "observer")

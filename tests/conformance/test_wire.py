@@ -1,4 +1,4 @@
-"""The bench itself: with no engine in place everything arrives, so that a packet that does not arrive was dropped."""
+"""Tests of the bench: without an engine every packet arrives, so a packet that does not arrive was dropped."""
 
 from __future__ import annotations
 

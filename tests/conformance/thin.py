@@ -1,4 +1,4 @@
-"""The nftables engine with thin generations alone: each stands on one that holds half of it, and much that is wrong."""
+"""The nftables engine with overlays alone: each base holds only half of the ruleset, and much that is wrong."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ WIDTH = {"ipv4": 4, "ipv6": 16}
 
 
 class ThinEngine(NftablesEngine):
-    """Whatever is loaded is loaded over something else, and neither is too small or too different for that."""
+    """An engine that loads every ruleset as an overlay; the size and difference limits for overlays are lifted."""
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Load what differs, and then over it what is asked for."""
+        """Load a different ruleset, and then the wanted one over it."""
         other = something_else(ruleset)
         super().apply(other, 2 * generation, interfaces)
         with (
@@ -37,13 +37,14 @@ class ThinEngine(NftablesEngine):
 
 
 def something_else(ruleset: Ruleset) -> Ruleset:
-    """Every other interval is missing, and the others mean what their neighbours did."""
+    """Return a ruleset without every second interval, in which the others have their neighbours' targets."""
     sections = {name: bytes(section) for name, section in ruleset.sections.items()}
     for name in [name for name in sections if name.endswith("/targets")]:
         start = name.removesuffix("targets")
         width = WIDTH[start.split("/")[-2]]
         targets = array("H", sections[name])[::2]
-        # IPv4 intervals may not be embedded ones, nor may those of IPv6 be half of what never-drop has beside it.
+        # Targets rotate within one map: an IPv4 interval must not become an embedded one, and an IPv6 interval must not
+        # become one half of what lies beside a never-drop prefix.
         sections[name] = array("H", [*targets[1:], *targets[:1]]).tobytes()
         for column in ("starts", "ends"):
             whole = sections[start + column]

@@ -48,7 +48,7 @@ CUT: list[dict[str, Any]] = [
     {"extensions": (FRAGMENT, DESTINATION, ROUTING), "fragment": (0, True), "kept": 24},
     {"extensions": (HOP_BY_HOP, FRAGMENT, DESTINATION), "fragment": (0, True), "kept": 24},
 ]
-"""First fragments that end before the header that their last one names. Linux puts such a packet together."""
+"""First fragments that end before the header that their last header names. Linux reassembles such packets."""
 
 BEHIND: list[dict[str, Any]] = [
     {"extensions": (DESTINATION,), "fragment": (0, True)},
@@ -57,8 +57,10 @@ BEHIND: list[dict[str, Any]] = [
     {"extensions": (DESTINATION, FRAGMENT, DESTINATION), "fragment": (0, True)},
     {"extensions": (DESTINATION, FRAGMENT)},
 ]
-"""Fragment headers behind others than hop-by-hop options. Where Linux tracks connections, it puts such packets together
-and reads what follows as the kind of their first header: a destination option, whatever the fragment header says.
+"""Fragment headers behind headers other than hop-by-hop options.
+
+Where Linux tracks connections, it reassembles such packets and reads what follows as the kind of their first header: a
+destination option, whatever the fragment header says.
 """
 
 NO_PROTOCOL: list[dict[str, Any]] = [
@@ -70,7 +72,7 @@ NO_PROTOCOL: list[dict[str, Any]] = [
     {"authentication": 4, "protocol": ROUTING, "payload": bytes([TCP]) + bytes(27)},
     {"authentication": 4, "protocol": HOP_BY_HOP, "payload": bytes([TCP]) + bytes(27)},
     {"authentication": 4, "protocol": FRAGMENT, "payload": struct.pack("!BBHI", TCP, 0, 1, 7) + bytes(20)},
-    # The same as a later fragment, but behind what nobody may fragment.
+    # The same as a later fragment, but behind headers that must not be fragmented.
     {"authentication": 4, "protocol": FRAGMENT, "payload": struct.pack("!BBHI", TCP, 0, 65, 7) + bytes(20)},
     {"authentication": 4, "fragment": (0, True), "kept": 16},
     {"authentication": 4, "kept": 0},
@@ -79,7 +81,7 @@ NO_PROTOCOL: list[dict[str, Any]] = [
 
 
 def unreadable(sources: tuple[str, str], verdict: str, **fields: Any) -> list[Expectation]:  # noqa: ANN401 - Packet's own
-    """Packets of every kind whose protocol cannot be read, in both families as far as there are."""
+    """Return packets of every kind whose protocol cannot be read, in both families where both have that kind."""
     ipv6 = [e for shape in (*CUT, *BEHIND) for e in one(sources[1], verdict, **{**shape, **fields})]
     return ipv6 + [e for shape in NO_PROTOCOL for e in both(sources, verdict, **{**fields, **shape})]
 

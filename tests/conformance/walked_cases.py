@@ -87,7 +87,7 @@ AUTHENTICATED = [
             *both(US, DROP, authentication=4, dport=80),
             *both(CN, ACCEPT, authentication=4, dport=80),
             *both(US, DROP, authentication=4, protocol=GRE),
-            # Without ports it is asked beside the service.
+            # This service has no ports, so it judges beside the other one.
             *both(US, DROP, authentication=4, cut=2),
             *both(CN, DROP, authentication=4, cut=2),
         ],

@@ -1,11 +1,11 @@
-"""The bench of the conformance suite: a sender, a judged host, and an observer behind whatever the engine put there.
+"""The bench of the conformance suite: a sender, a judged host, and an observer behind the engine.
 
     sender ─eth0─── host ─── 30.0.0.0/24 and 2600:30::/64, which it forwards
            ─eth1───
 
-Frames are numbered, in the identification of IPv4 or the flow label of IPv6. An nftables table of our own in the host,
-just after geodrop's place in prerouting and again where packets are forwarded, keeps the numbers that come by. The
-sender has no addresses and no IPv6 of its own, so that nothing is on the wire but what a case sends.
+Frames are numbered, in the identification of IPv4 or the flow label of IPv6. A separate nftables table in the host,
+just after geodrop's place in prerouting and again where packets are forwarded, records the numbers that pass. The
+sender has no addresses and no IPv6 of its own, so that only the packets of a case are on the wire.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 JUDGED, OPEN = "eth0", "eth1"
 
-# A number fits both fields; 0 is what the kernel's own packets carry.
+# A number fits both fields; the kernel's own packets carry 0.
 MAX_NUMBER = 0xFFFF
 
 SETS = ("arrived4", "arrived6", "forwarded4", "forwarded6")
@@ -63,7 +63,7 @@ class Wire:
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.cycle(range(1, MAX_NUMBER)))
 
     def send(self, expectations: Sequence[Expectation]) -> tuple[list[bool], list[bool], list[int]]:
-        """Send each packet on its interface: whether it arrived, whether it was forwarded, and its IP length."""
+        """Send each packet on its interface; return whether it arrived, whether it was forwarded, and its IP length."""
         self.host.nft("".join(f"flush set inet observer {name}\n" for name in SETS))
         numbers, lengths = [], []
         for expectation in expectations:

@@ -1,4 +1,4 @@
-"""Addresses worth asking a world-size database for: random ones, and both sides of its boundaries."""
+"""Choose addresses to test a world-size database with: random ones, and both sides of its boundaries."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ ALLOCATED = [
 """Where IPv6 is in use: nearly all of a database's IPv6 boundaries lie here (IANA's unicast assignments)."""
 
 WALK = 40
-"""Boundaries that are followed from each starting point, each network's end leading to the next network."""
+"""Boundaries followed from each starting point; each network's end leads to the next network."""
 
 
 def sample(reader: Reader, count: int, seed: int) -> list[str]:
-    """So many addresses, the same for the same database and seed: boundaries of the database in both families, the
-    edges of special ranges, IPv4 embedded in all four ways, and random addresses of every part of both families.
+    """Return `count` addresses, the same for the same database and seed.
+
+    They are boundaries of the database in both families, the edges of special ranges, IPv4 embedded in all four ways,
+    and random addresses from every part of both families.
     """
     chance = random.Random(seed)
     found = [address for text, _ in world.REGISTRY for address in around(ip_network(text))]
@@ -47,7 +49,7 @@ def _start(chance: random.Random) -> Address:
 
 
 def _walk(reader: Reader, address: Address) -> list[Address]:
-    """First and last addresses of neighbouring networks of the database."""
+    """Return the first and last addresses of neighbouring networks of the database."""
     found: list[Address] = []
     for _ in range(WALK):
         length: int = reader.get_with_prefix_len(address)[1]

@@ -1,4 +1,4 @@
-"""Judging addresses: the ladder of docs/policy.md, rung by rung, by linear search."""
+"""Judge addresses: the ladder of docs/policy.md, rung by rung, by linear search."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Database(Protocol):
-        """What the oracle asks of a database; the pure-Python reader of maxminddb is one."""
+        """What the oracle needs of a database; the pure-Python reader of maxminddb provides it."""
 
         def get(self, ip_address: IPv4Address | IPv6Address, /) -> Any:  # noqa: ANN401 - a record can be anything
-            """The record of an address, or None."""
+            """Return the record of an address, or None."""
 
 
 NO_COUNTRY = {"ZZ", "XX", "AP", "EU", "A1", "A2", "O1", ""}
-"""What databases write where they know no country; any code that is none of ISO's counts the same."""
+"""Codes that databases use for an unknown country; any code that is not in ISO 3166-1 counts the same."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ NOWHERE = Region()
 
 @dataclass(frozen=True)
 class Answer:
-    """What the ladder says of one address and service.
+    """The ladder's answer for one address and service.
 
-    `would_drop` is the ladder's word, `verdict` what happens at the oracle's time. `label` is the counter class of a
-    packet that the ladder drops: the list or prefix on rung 3, else the region, whose subdivision shows only where some
-    service names it.
+    `would_drop` is the answer of the ladder itself, `verdict` what happens at the oracle's time. `label` is the counter
+    class of a packet that the ladder drops: the list or prefix on rung 3, else the region, whose subdivision shows only
+    if some service names it.
     """
 
     rung: str
@@ -69,11 +69,11 @@ class Oracle:
         self.now = now
 
     def explain(self, address: str) -> dict[str, Answer]:
-        """The answer for each service, by name, in the policy's order."""
+        """Return the answer for each service, by name, in the policy's order."""
         return {service.name: self.answer(address, service) for service in self.policy.services}
 
     def answer(self, address: str, service: Service) -> Answer:
-        """The answer for one service."""
+        """Return the answer for one service."""
         wire = ip_address(address)
         inside = world.embedded(wire) if isinstance(wire, IPv6Address) else None
         region = self.region(wire)
@@ -82,7 +82,7 @@ class Oracle:
         return Answer(rung, verdict, says == "drop", str(region), label)
 
     def region(self, wire: IPv4Address | IPv6Address) -> Region:
-        """Where an address is, after corrections; for an embedded IPv4 address, where that one is."""
+        """Return the region of an address, after corrections; an embedded IPv4 address decides for the IPv6 one."""
         inside = world.embedded(wire) if isinstance(wire, IPv6Address) else None
         address = wire if inside is None else inside
         if inside is not None and world.is_special(inside):
@@ -103,7 +103,7 @@ class Oracle:
     def _climb(
         self, wire: IPv4Address | IPv6Address, inside: IPv4Address | None, region: Region, service: Service
     ) -> tuple[str, str, str]:
-        """The rung that decides, what it says, and the counter class."""
+        """Return the deciding rung, its verdict, and the counter class."""
         if any(wire in network for network in self.policy.never_prefixes):
             return "never-drop", "accept", ""
         for address in filter(None, (wire, inside)):
@@ -128,7 +128,7 @@ class Oracle:
         return "default", service.default, self._label(region)
 
     def reduced_region(self, address: str) -> str:
-        """The region as far as the policy can tell regions apart: without a subdivision that no service names."""
+        """Return the region as far as the policy distinguishes regions: without a subdivision that no service names."""
         return self._label(self.region(ip_address(address)))
 
     def _label(self, region: Region) -> str:
@@ -138,7 +138,7 @@ class Oracle:
 
 
 def region_of(record: Mapping[str, Any] | None) -> Region:
-    """What one database's record says, in MaxMind's schema or with flat codes, as IPinfo has them."""
+    """Return the region in a database's record, in MaxMind's schema or with flat codes, as IPinfo has them."""
     if not record:
         return NOWHERE
     country = _country(record)
@@ -152,12 +152,14 @@ def region_of(record: Mapping[str, Any] | None) -> Region:
 
 
 def _country(record: Mapping[str, Any]) -> str:
-    """The country code as the record writes it; registered_country counts only where there is no country."""
+    """Return the country code as the record writes it; registered_country counts only if there is no country."""
     return _code(record, "country", "iso_code") or _code(record, "registered_country", "iso_code")
 
 
 def _code(record: Mapping[str, Any], key: str, inner: str) -> str:
-    """A code, nested as MaxMind does it ({key: {inner: XX}}) or flat (key_code, or key: XX); empty if there is none."""
+    """Return a code, nested as in MaxMind's schema ({key: {inner: XX}}) or flat (key_code, or key: XX); empty if
+    absent.
+    """
     nested = record.get(key)
     if isinstance(nested, dict):
         return str(nested.get(inner, ""))

@@ -1,6 +1,6 @@
-"""Judging packets: which services take one, rungs 1 and 2 and `established`, what is counted, and accept or drop.
+"""Judge packets: which services take one, rungs 1 and 2 and `established`, what is counted, and accept or drop.
 
-What cannot be read of a packet counts against it: it is judged by its source, for every service it might be meant for.
+If a part of a packet cannot be read, the packet is judged by its source, for every service it might be meant for.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
 HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION = 0, 43, 44, 51, 60
 
 EXTENSION_BYTES = {HOP_BY_HOP: 16, ROUTING: 8, FRAGMENT: 8, DESTINATION: 16}
-"""How long the suite makes the extension headers of IPv6."""
+"""Lengths of the IPv6 extension headers in the suite, in bytes."""
 
 READABLE_AUTHENTICATION = range(1, 15)
-"""Lengths of an authentication header that is walked through, as its second byte has them: 4-byte words less two."""
+"""Length bytes of authentication headers that are walked through: 4-byte words less two."""
 
 parsed = functools.cache(ip_address)
-"""An address from its text, which takes long: hundreds of thousands of packets have few of them."""
+"""Parse an address; cached because parsing is slow and hundreds of thousands of packets have few addresses."""
 
 ICMP_ERRORS = {
     ICMP: {3, 11, 12},  # destination unreachable, time exceeded, parameter problem (RFC 792)
@@ -38,25 +38,25 @@ NEIGHBOUR_DISCOVERY = {133, 134, 135, 136, 137}  # RFC 4861
 DHCP_PORTS = {4: {(68, 67), (67, 68)}, 6: {(546, 547), (547, 546)}}  # RFC 2131, RFC 8415
 
 LONGEST = 2**16
-"""No packet here is longer."""
+"""No packet in the suite is longer, in bytes."""
 
 TYPE_END, PORTS_END, TCP_FLAGS_END = 1, 4, 14
-"""Bytes of a transport header up to and with ICMP's type, the ports and TCP's flags; fewer do not show them."""
+"""Bytes of a transport header up to and including ICMP's type, the ports, and TCP's flags."""
 
 
 LOCAL = {4: "203.0.113.1", 6: "2001:db8::1"}
-"""Where a packet goes that says nothing else."""
+"""The destination of a packet that names none."""
 
 
 @dataclass(frozen=True)
 class Packet:
     """One packet as on the wire. `fragment` is (offset in bytes, more follow).
 
-    `extensions` are IPv6 extension headers before the transport header, by number; `options` are bytes of IPv4
-    options. `authentication` puts an authentication header right before the transport header; it is its length byte.
-    `payload` follows the transport header, or stands for all of it: in a later fragment, or where `protocol` is that of
-    an extension header. `cut` leaves only so many bytes of transport header and payload; `kept` only so many of all
-    that follows the IP header, in steps of 8 as fragments are cut. `no_length` writes 0 for the length of an IPv6
+    `extensions` are IPv6 extension headers before the transport header, by number; `options` are bytes of IPv4 options.
+    `authentication` puts an authentication header right before the transport header; the value is its length byte.
+    `payload` follows the transport header, or replaces it: in a later fragment, or where `protocol` is that of an
+    extension header. `cut` keeps only this many bytes of transport header and payload; `kept` only this many of all
+    that follows the IP header, in steps of 8, as fragments are cut. `no_length` writes 0 for the length of an IPv6
     payload. `tags` are VLAN tags in front, outermost first: type and identifier.
     """
 
@@ -84,7 +84,7 @@ class Packet:
 
     @property
     def family(self) -> int:
-        """4 or 6."""
+        """Return 4 or 6."""
         return parsed(self.source).version
 
     @property
@@ -94,7 +94,7 @@ class Packet:
 
     @property
     def chain(self) -> tuple[int, ...]:
-        """The headers between the IP header and the transport header, by number."""
+        """Return the headers between the IP header and the transport header, by number."""
         chain = self.extensions
         if self.family == 6 and self.fragment is not None and FRAGMENT not in chain:
             chain = (*chain, FRAGMENT)
@@ -105,8 +105,8 @@ class Packet:
 class Reading:
     """What can be read of a packet.
 
-    `protocols` is what it is of: its transport, and an authentication header in front of that; None: unreadable.
-    `shown` is how many bytes of the transport header there are.
+    `protocols` are its transport and an authentication header in front of that; None: unreadable. `shown` is the number
+    of bytes present of the transport header.
     """
 
     protocols: frozenset[int] | None = None
@@ -126,7 +126,7 @@ def read(packet: Packet) -> Reading:
     """Walk the headers up to the transport."""
     headers = (*packet.chain, packet.protocol)
     if packet.later_fragment:
-        # Of IPv6 it is the fragment header that names what the fragment is of, of IPv4 the IP header.
+        # For IPv6 the fragment header names the protocol of the fragments, for IPv4 the IP header does.
         of = headers[headers.index(FRAGMENT) + 1 if packet.family == 6 else 0]
         return Reading(frozenset({of}), of)
     left = LONGEST if packet.kept is None else packet.kept
@@ -140,8 +140,8 @@ def read(packet: Packet) -> Reading:
             ):
                 return UNREADABLE
         elif left <= 0 or (header == FRAGMENT and at > (headers[0] == HOP_BY_HOP) and FRAGMENT not in headers[:at]):
-            # Where connections are tracked, Linux puts a packet together and loses the fragment header behind others
-            # than hop-by-hop options: what follows is read as the first header's kind.
+            # Where connections are tracked, Linux reassembles a packet and loses the fragment header behind headers
+            # other than hop-by-hop options: what follows is read as the first header's kind.
             return UNREADABLE
         else:
             size = EXTENSION_BYTES[header]
@@ -154,7 +154,7 @@ def read(packet: Packet) -> Reading:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What becomes of a packet: the verdict, and what each service that took it counts: (service, label, counter).
+    """The verdict for a packet, and what each service that took it counts: (service, label, counter).
 
     `label` is None for `accepted` and `never_drop`, which are counted for each service and family only.
     """
@@ -164,7 +164,7 @@ class Judgement:
 
 
 def judge(oracle: Oracle, packet: Packet) -> Judgement:
-    """What becomes of a packet that arrives on a judged interface."""
+    """Judge a packet that arrives on a judged interface."""
     counts: list[tuple[str, str | None, str]] = []
     verdict = "accept"
     reading = read(packet)
@@ -177,8 +177,10 @@ def judge(oracle: Oracle, packet: Packet) -> Judgement:
 
 
 def takers(oracle: Oracle, packet: Packet, reading: Reading) -> list[Service]:
-    """The services that take a packet. A catch-all takes it unless an enforced service with a match does; but what
-    cannot be read goes to every service that it might be meant for.
+    """Return the services that take a packet.
+
+    A catch-all takes it unless an enforced service with a match does; an unreadable packet goes to every service that
+    it might be meant for.
     """
     here = [service for service in oracle.policy.services if _is_local(service, packet)]
     if reading.protocols is None:
@@ -192,7 +194,7 @@ def takers(oracle: Oracle, packet: Packet, reading: Reading) -> list[Service]:
 
 
 def totals(judged: Iterable[tuple[Packet, Judgement, int]]) -> dict[tuple[str, str, str | None, str], tuple[int, int]]:
-    """Packets and bytes by service, family, label and counter; each packet comes with its IP length."""
+    """Sum packets and bytes by service, family, label and counter; each packet comes with its IP length."""
     sums: dict[tuple[str, str, str | None, str], tuple[int, int]] = defaultdict(lambda: (0, 0))
     for packet, judgement, length in judged:
         for service, label, counter in judgement.counts:
@@ -224,7 +226,7 @@ def _takes_whole(service: Service, protocols: frozenset[int]) -> bool:
 
 
 def _count(oracle: Oracle, service: Service, packet: Packet, reading: Reading) -> tuple[str, str | None]:
-    """The counter, and the counter class where it has one."""
+    """Return the counter, and the counter class if it has one."""
     never = {TCP: oracle.policy.never_tcp, UDP: oracle.policy.never_udp}.get(packet.protocol, [])
     answer = oracle.answer(packet.source, service)
     if answer.rung == "never-drop" or (reading.ports and any(packet.dport in chosen for chosen in never)):
@@ -245,7 +247,7 @@ def _second_rung(packet: Packet, reading: Reading) -> bool:
 
 
 def _established(packet: Packet, reading: Reading) -> bool:
-    """TCP that shows its flags and is no opening; what does not show them is judged."""
+    """Whether TCP flags show that this is not an opening; a packet whose flags are not present is judged."""
     if reading.transport != TCP or reading.shown < TCP_FLAGS_END:
         return False
     return not ("S" in packet.flags and "A" not in packet.flags)

@@ -1,4 +1,4 @@
-"""A policy as the oracle reads it: text in, plain lists out. It takes correct policies only and checks nothing."""
+"""Read a policy for the oracle: text in, plain lists out. It accepts correct policies only and checks nothing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROTOCOLS = {"tcp": {6}, "udp": {17}, "icmp": {1, 58}}
 
 @dataclass(frozen=True)
 class PrefixLine:
-    """A prefix of rung 3; `label` is what its packets are counted under."""
+    """A prefix of rung 3; `label` is the class its packets are counted under."""
 
     network: Network
     verdict: str
@@ -32,7 +32,7 @@ class PrefixLine:
 
 @dataclass
 class Service:
-    """One service, groups and lists opened. Region lines are names such as CN, UA-43 and continent:AS."""
+    """One service, groups and lists expanded. Region lines are names such as CN, UA-43 and continent:AS."""
 
     name: str
     tcp: list[range] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Service:
     keep: bool = False
 
     def drops(self, now: datetime) -> bool:
-        """Whether a drop of this service is a real one at that time."""
+        """Whether a drop by this service is a real one at that time."""
         return self.enforce and (self.starts is None or self.starts <= now)
 
 

@@ -24,7 +24,7 @@ CODES = ["CN", "RU", "US", "DE", "NO", "KP", "XK", "ZZ", "EU", "QQ"]
 SUBDIVISIONS = ["UA-43", "UA-09", "US-CA"]
 CONTINENTS = ["continent:AS", "continent:EU", "continent:NA"]
 
-# Networks nest and touch all the more often when few addresses are in play.
+# Networks nest and touch more often when few addresses are in use.
 IPV4_BASES = [
     "1.2.3.4",
     "5.43.9.9",
@@ -42,7 +42,7 @@ EMBEDDED_BASES = ["2002:102:304::1", "2001:0:1:2:3:4:fefd:fcfb", "64:ff9b::102:3
 
 @dataclass(frozen=True)
 class Case:
-    """Databases as records for `write_database`, a policy as text, and addresses worth asking for."""
+    """Databases as records for `write_database`, a policy as text, and addresses to ask for."""
 
     databases: list[dict[str, Any]]
     policy: str
@@ -50,7 +50,7 @@ class Case:
 
 
 def networks(bases: Iterable[str], shortest: tuple[int, int] = (6, 8)) -> st.SearchStrategy[Network]:
-    """Networks of any length around the bases, single addresses among them; `shortest` is a length a family."""
+    """Return networks of any length around the bases, including single addresses; `shortest` is a length a family."""
 
     def build(base: str, length: int) -> Network:
         bits = ip_address(base).max_prefixlen
@@ -61,7 +61,7 @@ def networks(bases: Iterable[str], shortest: tuple[int, int] = (6, 8)) -> st.Sea
 
 
 def records() -> st.SearchStrategy[dict[str, Any]]:
-    """Records of every kind that databases carry."""
+    """Return records of every kind that databases carry."""
     codes = st.sampled_from(CODES)
     return st.one_of(
         st.builds(country, codes),
@@ -73,7 +73,7 @@ def records() -> st.SearchStrategy[dict[str, Any]]:
 
 
 def databases() -> st.SearchStrategy[list[dict[str, Any]]]:
-    """One or two databases. No network inside the cities, so that every subdivision stays."""
+    """Return one or two databases. No network lies inside the cities, so that every subdivision stays."""
     cities = [ip_network(text) for text in CITIES]
 
     def usable(network: Network) -> bool:
@@ -83,14 +83,14 @@ def databases() -> st.SearchStrategy[list[dict[str, Any]]]:
     first = st.dictionaries(keys, records(), max_size=8).map(
         lambda some: {**some, **{network: city(*place) for network, place in CITIES.items()}}
     )
-    # A database without a single country is refused, so the second one knows at least this network.
+    # A database without any country is refused, so the second one knows at least this network.
     second = st.dictionaries(keys, records(), max_size=6).map(lambda some: {**some, "13.0.0.0/8": country("DE")})
     return st.tuples(first, st.lists(second, max_size=1)).map(lambda pair: [pair[0], *pair[1]])
 
 
 @st.composite
 def policies(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
-    """A correct policy of one to three services."""
+    """Return a correct policy of one to three services."""
     prefixes = networks([*IPV4_BASES, *IPV6_BASES, *OUTSIDE_BASES, *EMBEDDED_BASES, "10.1.2.3", "fd00::1"])
     texts = prefixes.map(_text)
     known = [code for code in CODES if code in world.CONTINENTS] + ["UA"]
@@ -126,7 +126,7 @@ def policies(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
 
 @st.composite
 def cases(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Case:
-    """A world, a policy, and the addresses on both sides of every boundary in them, with random ones."""
+    """Return a world, a policy, and the addresses on both sides of every boundary in them, with random ones."""
     drawn, policy = draw(databases()), draw(policies())
     named = [network for records in drawn for network in records]
     named += [line for texts in _prefix_texts(policy) for line in texts]
@@ -142,14 +142,14 @@ def cases(draw: Callable[[st.SearchStrategy[Any]], Any]) -> Case:
 
 
 def around(network: Network) -> list[str]:
-    """The first and last address of a network and their neighbours outside."""
+    """Return the first and last address of a network and their neighbours outside."""
     first, last = int(network.network_address), int(network.broadcast_address)
     inside = (first, last, first - 1, last + 1)
     return [str(type(network.network_address)(value)) for value in inside if 0 <= value < 2**network.max_prefixlen]
 
 
 def embed(address: str) -> list[str]:
-    """The IPv6 addresses that hold an IPv4 one, in each of the four ways."""
+    """Return the IPv6 addresses that hold an IPv4 one, in each of the four ways."""
     value = int(ip_address(address))
     return [
         str(IPv6Address(int(IPv6Address("2002::")) | value << 80 | 5)),
@@ -160,12 +160,12 @@ def embed(address: str) -> list[str]:
 
 
 def _text(network: Network) -> str:
-    """A network as people write it: a single address without its length."""
+    """Return a network as people write it: a single address without its length."""
     return str(network.network_address if network.prefixlen == network.max_prefixlen else network)
 
 
 def _correctable(network: Network) -> bool:
-    """Whether the network holds no special address, nor an embedded one: those are errors in `corrections`."""
+    """Whether the network holds no special and no embedded address: those are errors in `corrections`."""
     rows = [ip_network(text) for text, _ in world.REGISTRY]
     rows += [world.SIXTOFOUR, world.TEREDO, world.NAT64, world.MAPPED]
     return not any(row.version == network.version and row.overlaps(network) for row in rows)

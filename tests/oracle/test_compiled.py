@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 WITHOUT_SHRINKING = [Phase.explicit, Phase.reuse, Phase.generate]
-"""A case takes a fifth of a second, so that shrinking takes minutes; the message names the address that shows it."""
+"""A case takes a fifth of a second, so shrinking takes minutes; the message names the address that differs."""
 
 
 def compiled(case: Case, folder: Path, *, joined: bool) -> tuple[Ruleset, Oracle]:
-    """The same policy and databases, once through geodrop and once through the oracle."""
+    """Read the same policy and databases with geodrop and with the oracle."""
     files = [write_database(folder / f"{n}.mmdb", records) for n, records in enumerate(case.databases)]
     policy, _ = load_policy(case.policy.encode(), "policy.yaml", _no_lists)
     with mock.patch.object(nftables, "is_joined", return_value=joined):
@@ -49,9 +49,9 @@ def compiled(case: Case, folder: Path, *, joined: bool) -> tuple[Ruleset, Oracle
 def test_every_address_gets_the_verdict_of_the_ladder(
     case: Case, tmp_path_factory: pytest.TempPathFactory, *, joined: bool
 ) -> None:
-    """Rung, verdict, mode and counter class agree at every boundary; so do the maps that nftables is to hold.
+    """Rung, verdict, mode and counter class agree at every boundary; so do the maps for nftables.
 
-    Joined maps drop the same, all of it as `other`.
+    Joined maps drop the same packets, all of them as `other`.
     """
     ruleset, oracle = compiled(case, tmp_path_factory.mktemp("compiled"), joined=joined)
     for text in case.addresses:
@@ -68,7 +68,7 @@ def test_every_address_gets_the_verdict_of_the_ladder(
 
 
 def map_says(ruleset: Ruleset, service: int, address: Address, *, embedded: bool = False) -> str | None:
-    """The counter class under which the nftables maps drop an address; None: they do not."""
+    """Return the counter class under which the nftables maps drop an address; None: they do not drop it."""
     spec = ruleset.meta.services[service]
     prefix = f"nft/{spec.name}/ipv{address.version}"
     width = address.max_prefixlen // 8

@@ -1,4 +1,4 @@
-"""The oracle's own cases, each derived by hand from docs/policy.md: they were written before the oracle was."""
+"""The oracle's own cases, each derived by hand from docs/policy.md; they were written before the oracle."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ SCANNERS = "# who scans\n1.9.8.0-1.9.8.3  # a range\n1.2.3.4\n"
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
-    """Both shapes of policy on the two databases."""
+    """Return both shapes of policy on the two databases."""
     folder = tmp_path_factory.mktemp("oracle")
     (folder / "scanners.txt").write_text(SCANNERS)
     databases = [
@@ -87,16 +87,16 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
         ("5.1.1.1", "UA", ("country", "accept"), ("country", "drop")),
         ("5.43.1.1", "UA-43", ("subdivision", "drop"), ("subdivision", "accept")),
         ("5.63.1.1", "UA-63", ("country", "accept"), ("country", "drop")),
-        # A continent alone gives way to another database's country; a pseudo-country leaves its continent.
+        # A record with only a continent yields to another database's country; a pseudo-country keeps its continent.
         ("9.1.1.1", "JP", ("continent", "accept"), ("default", "accept")),
         ("11.1.1.1", "continent:EU", ("unknown", "accept"), ("continent", "drop")),
-        # Nobody knows it.
+        # No database knows it.
         ("15.1.1.1", "unknown", ("unknown", "accept"), ("unknown", "drop")),
         ("2a00::1", "unknown", ("unknown", "accept"), ("unknown", "drop")),
         ("4000::1", "unknown", ("unknown", "accept"), ("unknown", "drop")),
         ("::1.1.1.1", "unknown", ("unknown", "accept"), ("unknown", "drop")),
         ("fec0::1", "unknown", ("unknown", "accept"), ("unknown", "drop")),
-        # Corrections: the longest wins, and the subdivision goes.
+        # Corrections: the longest wins, and the subdivision is cleared.
         ("1.3.1.1", "US", ("country", "accept"), ("default", "accept")),
         ("1.3.3.1", "RU", ("default", "drop"), ("country", "drop")),
         ("5.43.9.1", "UA", ("country", "accept"), ("country", "drop")),
@@ -110,10 +110,10 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
         ("1.8.8.8", "CN", ("continent", "accept"), ("prefix", "drop")),
         ("1.8.8.9", "CN", ("continent", "accept"), ("prefix", "accept")),
         ("2400:9::1", "CN", ("prefix", "accept"), ("country", "drop")),
-        # Never dropped.
+        # Never-drop prefixes.
         ("1.7.7.7", "CN", ("never-drop", "accept"), ("never-drop", "accept")),
         ("2400:7::1", "CN", ("never-drop", "accept"), ("never-drop", "accept")),
-        # Special on the wire.
+        # Special addresses on the wire.
         ("10.1.1.1", "unknown", ("special", "accept"), ("special", "accept")),
         ("224.0.0.1", "unknown", ("special", "accept"), ("special", "accept")),
         ("fe80::1", "unknown", ("special", "accept"), ("special", "accept")),
@@ -153,7 +153,7 @@ def test_every_rung(oracle: Oracle, address: str, region: str, allow: tuple[str,
     ],
 )
 def test_mode_and_starts(extra: str, verdict: str) -> None:
-    """`would_drop` is the ladder's word whatever the time; the verdict waits for `mode` and `starts`."""
+    """`would_drop` does not depend on the time; the verdict depends on `mode` and `starts`."""
     policy = "services:\n  api:\n    default: allow\n    unknown: deny\n" + extra
     assert Oracle(policy, [], NOW).explain("8.8.8.8") == {
         "api": Answer("unknown", verdict, would_drop=True, region="unknown", label="unknown")
@@ -207,12 +207,12 @@ def test_yaml_text_stays_text() -> None:
     ],
 )
 def test_records(record: dict[str, object] | None, region: Region) -> None:
-    """Every schema that geodrop promises to read; the continent is the table's, not the database's."""
+    """Every schema that geodrop promises to read is read; the continent is the table's, not the database's."""
     assert region_of(record) == region
 
 
 def test_the_oracle_imports_nothing_of_geodrop() -> None:
-    """What judges must not share code with what is judged."""
+    """The oracle must not share code with what it tests."""
     for name in ("ladder", "packet", "policy", "world"):
         text = (Path(__file__).parent / f"{name}.py").read_text()
         assert not re.search(r"^\s*(import|from) geodrop", text, re.MULTILINE)

@@ -42,12 +42,12 @@ ALL = f"services: {{all: {BODY}}}}}\n"
 
 
 def oracle(services: str = SERVICES, head: str = "") -> Oracle:
-    """No database, so every address is unknown and dropped, unless something before the ladder says otherwise."""
+    """Return an oracle without a database: every address is unknown and dropped, unless an earlier rung decides."""
     return Oracle(head + services, [], NOW)
 
 
 def taking(packet: Packet) -> list[str]:
-    """The services that take it, by name."""
+    """Return the services that take the packet, by name."""
     return [service.name for service in takers(oracle(), packet, read(packet))]
 
 
@@ -60,14 +60,14 @@ CUT: dict[str, Any] = {"extensions": (FRAGMENT, DESTINATION, DESTINATION), "frag
         (Packet("2600::1"), Reading(frozenset({TCP}), TCP, 2**16)),
         (Packet("2600::1", cut=3), Reading(frozenset({TCP}), TCP, 3)),
         (Packet("2600::1", protocol=59), Reading(frozenset({59}), 59, 2**16)),
-        # Where the chain of a first fragment ends: behind the fragment header, in an extension header or behind one.
+        # The end of a first fragment is behind the fragment header, in an extension header, or behind one.
         (Packet("2600::1", kept=8, **CUT), Reading()),
         (Packet("2600::1", kept=16, **CUT), Reading()),
         (Packet("2600::1", kept=24, **CUT), Reading()),
         (Packet("2600::1", kept=32, **CUT), Reading(frozenset({TCP}), TCP, 0)),
         (Packet("2600::1", kept=48, **CUT), Reading(frozenset({TCP}), TCP, 8)),
         (Packet("2600::1", kept=48, cut=2, **CUT), Reading(frozenset({TCP}), TCP, 2)),
-        # Later fragments name what they are of where the stack reads it.
+        # Later fragments name their protocol where the stack reads it.
         (Packet("8.8.8.8", fragment=(8, False)), Reading(frozenset({TCP}), TCP)),
         (Packet("8.8.8.8", fragment=(8, False), authentication=4), Reading(frozenset({51}), 51)),
         (Packet("2600::1", extensions=(HOP_BY_HOP,), fragment=(8, True)), Reading(frozenset({TCP}), TCP)),
@@ -87,7 +87,7 @@ CUT: dict[str, Any] = {"extensions": (FRAGMENT, DESTINATION, DESTINATION), "frag
     ],
 )
 def test_what_can_be_read(packet: Packet, reading: Reading) -> None:
-    """The walk ends at the transport, at a later fragment, or where the packet does."""
+    """The walk ends at the transport, at a later fragment, or at the end of the packet."""
     assert read(packet) == reading
 
 
@@ -97,29 +97,29 @@ UNREADABLE = Packet("2600::1", kept=24, **CUT)
 @pytest.mark.parametrize(
     ("packet", "services"),
     [
-        # Of no protocol that can be read: all but `edge`, which serves other addresses.
+        # The protocol cannot be read: all services take it but `edge`, which serves other addresses.
         (UNREADABLE, ["web", "ping", "keep", "trial", "rest"]),
         (Packet("8.8.8.8", "20.0.0.1", authentication=0), ["web", "ping", "edge", "keep", "trial", "rest"]),
-        # Of TCP or UDP, with no ports: all that take any of it.
+        # TCP or UDP without ports: all services that take any of the protocol take it.
         (Packet("8.8.8.8", cut=3), ["web", "keep", "trial", "rest"]),
         (Packet("8.8.8.8", protocol=UDP, cut=0), ["web", "rest"]),
         (Packet("8.8.8.8", authentication=4, cut=2), ["web", "keep", "trial", "rest"]),
         # A readable protocol without ports.
         (Packet("8.8.8.8", protocol=132, cut=0), ["rest"]),
         (Packet("2600::1", protocol=59), ["rest"]),
-        # By what stands behind the authentication header, or else by that.
+        # The protocol behind the authentication header decides, or else the authentication header itself.
         (Packet("8.8.8.8", authentication=4), ["web", "trial"]),
         (Packet("8.8.8.8", authentication=4, dport=80), ["rest"]),
         (Packet("8.8.8.8", protocol=ICMP, icmp_type=8, authentication=4), ["ping"]),
     ],
 )
 def test_which_services_take_what_cannot_be_read(packet: Packet, services: list[str]) -> None:
-    """Every service that it might be meant for, and a catch-all beside them."""
+    """Every service that it might be meant for takes it, and a catch-all beside them."""
     assert taking(packet) == services
 
 
 def test_a_service_for_authentication_headers_takes_them_whatever_is_behind() -> None:
-    """It and the service of the transport judge it, each for itself."""
+    """This service and the service of the transport judge it independently."""
     both = oracle(
         f"services: {{web: {BODY}, match: {{ports: {{tcp: [443]}}}}}}, ipsec: {BODY}, match: {{protocols: [51]}}}}}}"
     )
@@ -141,7 +141,7 @@ def test_a_service_for_authentication_headers_takes_them_whatever_is_behind() ->
     ],
 )
 def test_nothing_but_a_never_drop_prefix_lets_through_what_cannot_be_read(packet: Packet) -> None:
-    """No never-drop port, control traffic or open connection shows in it."""
+    """It shows no never-drop port, no control traffic and no open connection."""
     keep = ALL.replace("}}", ", established: keep}}")
     assert judge(oracle(keep), packet).verdict == "drop"
     assert judge(oracle(keep), Packet("10.0.0.1", cut=2)).verdict == "accept"
@@ -161,7 +161,7 @@ def test_nothing_but_a_never_drop_prefix_lets_through_what_cannot_be_read(packet
     ],
 )
 def test_the_rungs_before_the_ladder_read_behind_an_authentication_header(packet: Packet, counter: str) -> None:
-    """As if it were not there."""
+    """The rungs decide as if the authentication header were not there."""
     keep = ALL.replace("}}", ", established: keep}}")
     assert [count for _, _, count in judge(oracle(keep), packet).counts] == [counter]
 
@@ -185,7 +185,7 @@ def test_the_rungs_before_the_ladder_read_behind_an_authentication_header(packet
     ],
 )
 def test_which_services_take_a_packet(packet: Packet, services: list[str]) -> None:
-    """By port, protocol and local address; a catch-all takes what no enforced service with a match takes."""
+    """Services take a packet by port, protocol and local address; a catch-all takes what no enforced match takes."""
     assert taking(packet) == services
 
 
@@ -194,7 +194,7 @@ def test_which_services_take_a_packet(packet: Packet, services: list[str]) -> No
     [
         (Packet("8.8.8.8", dport=443), "dropped"),
         (Packet("10.0.0.1", dport=443), "accepted"),
-        # Rung 1: tcp/22 where `never_drop` is left out, first fragments and whole packets only.
+        # Rung 1: tcp/22 if `never_drop` is left out, first fragments and whole packets only.
         (Packet("8.8.8.8", dport=22), "never_drop"),
         (Packet("8.8.8.8", protocol=17, dport=22), "dropped"),
         (Packet("8.8.8.8", dport=22, fragment=(0, True)), "never_drop"),
@@ -245,20 +245,20 @@ def test_never_drop_as_written_replaces_the_default() -> None:
     ],
 )
 def test_established_keep(flags: str, cut: int | None, verdict: str) -> None:
-    """Only openings are judged, and what does not show its flags."""
+    """Only openings are judged, and packets whose flags are not present."""
     packet = Packet("8.8.8.8", dport=5000, flags=flags, cut=cut, fragment=None if cut is None else (0, True))
     assert judge(oracle(), packet).verdict == verdict
 
 
 def test_monitor_services_count_beside_the_enforced_one() -> None:
-    """Two services take the packet; the enforced one drops it, the trial counts what it would drop."""
+    """Two services take the packet; the enforced one drops it, the one in monitor counts what it would drop."""
     judgement = judge(oracle(), Packet("8.8.8.8"))
     assert judgement.verdict == "drop"
     assert judgement.counts == (("web", "unknown", "dropped"), ("trial", "unknown", "would_drop"))
 
 
 def test_totals_add_up() -> None:
-    """Packets and bytes by service, family, label and counter."""
+    """Packets and bytes add up by service, family, label and counter."""
     packets = [(Packet("8.8.8.8"), 40), (Packet("8.8.8.8"), 60), (Packet("2600::1"), 80)]
     judged = [(packet, judge(oracle(ALL), packet), length) for packet, length in packets]
     assert totals(judged) == {

@@ -1,6 +1,6 @@
-"""What the oracle knows of the world without asking geodrop: special-purpose ranges, embedded IPv4, continents.
+"""What the oracle knows of the world without geodrop's code: special-purpose ranges, embedded IPv4, continents.
 
-Written from the sources named, not from geodrop's own tables, so that a slip in one of them shows.
+The tables are written from the sources named, not from geodrop's own tables, so that a mistake in either shows.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ REGISTRY: tuple[tuple[str, bool | None], ...] = (
     ("ff00::/8", False),
 )
 
-# None says nothing about an address, so those rows drop out and the row around them counts.
+# A row with None says nothing about an address, so it is left out and the row around it counts.
 _ROWS: dict[int, list[tuple[IPv4Network | IPv6Network, bool]]] = {4: [], 6: []}
 for _text, _reachable in REGISTRY:
     if _reachable is not None:
@@ -87,7 +87,7 @@ def is_special(address: IPv4Address | IPv6Address) -> bool:
 
 
 def embedded(address: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 one holds, if it holds one."""
+    """Return the IPv4 address that an IPv6 one holds, if it holds one."""
     octets = address.packed
     if address in SIXTOFOUR:
         return IPv4Address(octets[2:6])

@@ -1,4 +1,4 @@
-"""What a stranger has: this tree as it would be committed, on a machine of its own, and the words of README.md."""
+"""What a new user has: this tree as it would be committed, on a machine of its own, and the text of README.md."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def checkout(to: Path) -> None:
-    """The tree, without what only this checkout has."""
+    """Copy the tree, without files that only this checkout has."""
     listed = run("git", "-C", str(REPOSITORY), "ls-files", "-z", "--cached", "--others", "--exclude-standard")
     names = "\n".join(name for name in listed.split("\0") if name and (REPOSITORY / name).exists())
     to.mkdir(parents=True)
@@ -26,7 +26,7 @@ def checkout(to: Path) -> None:
 
 
 def commands(holding: str) -> list[str]:
-    """The command lines of that block of README.md which holds a text, without their comments."""
+    """Return the command lines of the block of README.md that contains a text, without their comments."""
     text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     [block] = [block for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) if holding in block]
     return [line.split("  #")[0].strip() for line in block.splitlines()]

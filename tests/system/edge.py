@@ -1,7 +1,7 @@
-"""A host at the edge of an API: a Debian machine with geodrop, and clients of every kind that never stop asking.
+"""A host at the edge of an API: a Debian machine with geodrop, and clients of every kind that send all the time.
 
-Each power on gives it a new network namespace, whose cable is plugged in and whose interface is down, so that what
-brings it up is the boot. Probes run from before the first process until after the last.
+Each power on gives it a new network namespace with a connected interface that is down, so that the boot brings it up.
+Probes run from before the first process until after the last.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DENIED = ("1.2.4.8", "2400:3200::1")
-"""China, in the bundled database, each family."""
+"""China, in the bundled database, one of each family."""
 ALLOWED = ("8.8.8.8", "2600::1")
 """The United States."""
 SWITCHED = ("133.11.0.1", "2001:200::1")
-"""Japan: allowed by the policy the walk begins with; tests deny it and allow it again."""
+"""Japan: allowed by the first policy; tests deny it and allow it again."""
 SOURCES = (*DENIED, *ALLOWED, *SWITCHED)
 
 LOCAL = {4: "198.18.0.1", 6: "2001:2::1"}
@@ -55,14 +55,14 @@ JAPAN_DENIED = POLICY.replace("deny: [CN,", "deny: [JP, CN,")
 SCRAPE = "import urllib.request as it; print(it.urlopen('http://127.0.0.1:9817/metrics').read().decode())"
 
 SECONDS = 30.0
-"""For anything that is waited for; machines are slow now and then, and the table at the end tells how long it took."""
+"""Limit for anything that is waited for; machines are slow now and then, and the final table shows how long it took."""
 
 SOME = 0.4
 """Seconds in which enough probes are sent to see what happens to them."""
 
 
 def require_machines() -> None:
-    """Skip where no machine can be started; in CI that is a failure, so that nothing goes untested unseen."""
+    """Skip if no machine can be started; in CI that is a failure, so that the tests are not skipped unnoticed."""
     require()
     missing = [name for name in ("debootstrap", "systemd-nspawn") if not shutil.which(name)]
     if missing and os.environ.get("CI") == "true":
@@ -73,7 +73,7 @@ def require_machines() -> None:
 
 @dataclass
 class Edge:
-    """The host and its clients. `times` are what the walk measured, in seconds."""
+    """The host and its clients. `times` are the measurements, in seconds."""
 
     machine: Machine
     client: Namespace
@@ -107,7 +107,7 @@ class Edge:
             self.client.run(*command.split())
 
     def unplug(self) -> None:
-        """Take the interface away, at both ends; a namespace would do that too, some time after its end."""
+        """Remove the interface at both ends; the end of the namespace would do that too, some time later."""
         run("ip", "-n", self.client.name, "link", "delete", "eth0")
 
     def power_off(self) -> None:
@@ -121,46 +121,46 @@ class Edge:
         self._until_off.close()
 
     def geodrop(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """A command line of root's on the host."""
+        """Run a command line as root on the host."""
         return self.machine.try_run("geodrop", *arguments)
 
     def systemctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Likewise."""
+        """Run systemctl on the host."""
         return self.machine.try_run("systemctl", *arguments)
 
     def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
+        """Return a property of a unit."""
         return self.machine.run("systemctl", "show", unit, f"--property={name}", "--value").strip()
 
     def moment(self, unit: str, name: str) -> float:
-        """When something happened to a unit, in seconds of time.monotonic(), which all containers share."""
+        """Return when something happened to a unit, in seconds of time.monotonic(), which all containers share."""
         return int(self.show(unit, f"{name}TimestampMonotonic")) / 1e6
 
     def status(self) -> dict[str, Any]:
-        """The object of `status --json`."""
+        """Return the object of `status --json`."""
         found: dict[str, Any] = json.loads(self.geodrop("status", "--json").stdout)
         return found
 
     def word(self) -> tuple[str, int]:
-        """The first word of `status`, and its exit code."""
+        """Return the first word of `status`, and its exit code."""
         done = self.geodrop("status", "--json")
         return json.loads(done.stdout)["state"], done.returncode
 
     def problem(self, text: str) -> str:
-        """The first problem line of `status` that has a text in it; "" where none has."""
+        """Return the first problem line of `status` that contains a text; "" if none does."""
         return next((line for line in self.status()["problems"] if text in line), "")
 
     def wait_for_health(self) -> None:
-        """Wait until nothing is wrong any more, and packets are judged by the policy."""
+        """Wait until there is no problem, and packets are judged by the policy."""
         self.wait_for("health", lambda: self.word() == ("enforcing", 0))
 
     def told(self, count: int) -> list[str]:
-        """What the last entries of the history are of, the newest last."""
+        """Return the origins of the last entries of the history, the newest last."""
         lines = self.machine.run("geodrop", "history", "--json", "-n", str(count)).splitlines()
         return [json.loads(line)["origin"] for line in reversed(lines)]
 
     def metrics(self) -> dict[str, float]:
-        """What a scrape on the host gives: the series without labels."""
+        """Scrape the host; return the series without labels."""
         lines = self.machine.run("/usr/bin/python3", "-c", SCRAPE).splitlines()
         plain = [line.split() for line in lines if line and line[0] != "#" and "{" not in line]
         return {name: float(value) for name, value in plain}
@@ -176,7 +176,7 @@ class Edge:
         self.machine.own("/etc/geodrop/agent.yaml", "root", "geodrop")
 
     def wait_for(self, what: str, there: Callable[[], object]) -> float:
-        """Poll until something is true; returns when that was, and fails after a while."""
+        """Poll until something is true; return when that was. Fails after SECONDS."""
         deadline = time.monotonic() + SECONDS
         while not there():
             if time.monotonic() > deadline:
@@ -185,7 +185,7 @@ class Edge:
         return time.monotonic()
 
     def passed(self, sources: Sequence[str], since: float, until: float) -> dict[str, tuple[int, int]]:
-        """For each source, how many probes of that time were sent, and how many passed."""
+        """For each source, return how many probes of that time were sent, and how many passed."""
         assert self.probes
         found = [self.probes.outcome(source, since, until) for source in sources]
         return {one.source: (one.sent, one.passed) for one in found}
@@ -193,7 +193,7 @@ class Edge:
     def assert_in_force(
         self, since: float, until: float, denied: Sequence[str] = DENIED, allowed: Sequence[str] = ALLOWED
     ) -> None:
-        """In that time nothing of `denied` passed, and everything of `allowed`; and there were probes."""
+        """Check that in that time no probe of `denied` passed and all of `allowed` did; and that there were probes."""
         leaks = {source: one for source, one in self.passed(denied, since, until).items() if one[1]}
         drops = {source: one for source, one in self.passed(allowed, since, until).items() if one[0] != one[1]}
         sent = self.passed(denied[:1], since, until)
@@ -203,20 +203,20 @@ class Edge:
 
     @contextlib.contextmanager
     def watched(self, denied: Sequence[str] = DENIED, allowed: Sequence[str] = ALLOWED) -> Iterator[None]:
-        """Whatever the body does, every packet is judged right from its begin to its end."""
+        """Check that every packet is judged right from the beginning to the end of the body."""
         since = time.monotonic()
         yield
         self.assert_in_force(since, time.monotonic(), denied, allowed)
 
     def assert_now(self, denied: Sequence[str] = DENIED, allowed: Sequence[str] = ALLOWED) -> None:
-        """From now on, for some hundred probes."""
+        """Check from now on, for some hundred probes."""
         with self.watched(denied, allowed):
             time.sleep(SOME)
 
 
 @contextlib.contextmanager
 def edge(release: str, folder: Path, times: dict[str, float]) -> Iterator[Edge]:
-    """A host with geodrop, a database, a policy and an agent.yaml, never started yet."""
+    """Yield a host with geodrop, a database, a policy and an agent.yaml, never started yet."""
     with unconfigured(image(release, folder), folder, "country.mmdb", times) as host:
         host.policy(POLICY)
         host.agent(AGENT)
@@ -225,7 +225,7 @@ def edge(release: str, folder: Path, times: dict[str, float]) -> Iterator[Edge]:
 
 @contextlib.contextmanager
 def unconfigured(below: Path, folder: Path, database: str, times: dict[str, float]) -> Iterator[Edge]:
-    """A host with a network and a database, by what is in a root."""
+    """Yield a host with a network and a database, made from a root."""
     with machine(below, folder) as made:
         made.write("/etc/test-network.sh", NETWORK)
         [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")

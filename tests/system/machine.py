@@ -1,7 +1,7 @@
 """A Debian machine with systemd as PID 1, in a container with a network namespace of its own.
 
 The root comes from debootstrap and is kept in build/machines, since making it takes minutes; a test works on a copy.
-Nothing is installed but what a host has, and geodrop the way an operator installs it: deploy/install.sh.
+Only the packages of a normal host are installed, and geodrop as an operator installs it: deploy/install.sh.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ WantedBy=multi-user.target
 
 
 def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
-    """A root of that release with some packages; made once for each list of them, then kept."""
+    """Return a root of that release with some packages; made once for each list of packages, then kept."""
     packages = ",".join(included)
     name = release if included == PACKAGES else f"{release}-{hashlib.sha256(packages.encode()).hexdigest()[:8]}"
     root = BUILD / "machines" / name
@@ -59,7 +59,7 @@ def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
     if not ready.exists() or ready.read_text() != packages:
         shutil.rmtree(root, ignore_errors=True)
         root.parent.mkdir(parents=True, exist_ok=True)
-        # What one list of packages has fetched, the next one need not fetch again.
+        # Packages fetched for one list are reused for the next.
         fetched = root.with_name(f"packages-{release}")
         fetched.mkdir(exist_ok=True)
         options = ("--variant=minbase", f"--cache-dir={fetched}", f"--include={packages}")
@@ -68,14 +68,14 @@ def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
         # A host has one firewall at a time; tests start the others.
         for package in {"firewalld", "nftables"}.intersection(included):
             run("chroot", str(root), "systemctl", "disable", "--quiet", f"{package}.service")
-        # Modules are the kernel's, and that is not the machine's.
+        # Modules belong to the kernel, and the kernel is not the machine's.
         run("chroot", str(root), "systemctl", "mask", "--quiet", "systemd-modules-load.service")
         ready.write_text(packages)
     return root
 
 
 def image(release: str, folder: Path) -> Path:
-    """A root with geodrop installed, in `folder`; made once a session."""
+    """Return a root with geodrop installed, in `folder`; made once a session."""
     root = folder / release
     if not root.exists():
         copy(base(release), root).install(release)
@@ -83,7 +83,7 @@ def image(release: str, folder: Path) -> Path:
 
 
 def copy(below: Path, root: Path) -> Machine:
-    """A copy of a root, which brings its network up as it boots."""
+    """Copy a root; the copy brings its network up as it boots."""
     run("cp", "--archive", "--reflink=auto", str(below), str(root))
     made = Machine(root)
     made.write("/etc/systemd/system/test-network.service", NETWORK_UNIT)
@@ -92,18 +92,18 @@ def copy(below: Path, root: Path) -> Machine:
 
 
 def wheels(release: str) -> Path:
-    """A folder with geodrop's wheel and all it needs, for the Python of a release."""
+    """Return a folder with geodrop's wheel and all it needs, for the Python of a release."""
     folder = locked(release, "run")
     for old in folder.glob("geodrop-*.whl"):
         old.unlink()
-    # setuptools packs whatever an earlier build left there.
+    # setuptools packs files that an earlier build left there.
     shutil.rmtree(BUILD / "lib", ignore_errors=True)
     run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY))
     return folder
 
 
 def locked(release: str, *names: str) -> Path:
-    """A folder with the locked packages of some files of requirements/, for the Python of a release; made once."""
+    """Return a folder with the locked packages of some files of requirements/, for a release's Python; made once."""
     folder = BUILD / "machines" / "-".join(("wheels", release, *names))
     files = [REPOSITORY / "requirements" / f"{name}.txt" for name in names]
     wanted = b"".join(file.read_bytes() for file in files)
@@ -120,7 +120,7 @@ def locked(release: str, *names: str) -> Path:
 
 @dataclass
 class Machine:
-    """One container: `root` is its file system, `namespace` its network, made anew at every start."""
+    """One container: `root` is its file system, `namespace` its network, which is new at every start."""
 
     root: Path
     namespace: Namespace | None = None
@@ -159,11 +159,11 @@ class Machine:
             )  # fmt: skip
 
     def is_on(self) -> bool:
-        """Whether it runs."""
+        """Whether the machine runs."""
         return self._leader() != 0
 
     def wait_until_up(self) -> str:
-        """Wait for the end of the boot; returns systemd's word for it (running, degraded)."""
+        """Wait for the end of the boot; return systemd's state (running, degraded)."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             done = self.try_run("systemctl", "is-system-running", "--wait")
@@ -183,7 +183,7 @@ class Machine:
         self._container = None
 
     def cut_power(self) -> None:
-        """End every process of the machine at once: nothing is written any more."""
+        """End every process of the machine at once, so that nothing more is written."""
         if self._container and (leader := self._leader()):
             os.kill(leader, 9)
         if self._container:
@@ -191,30 +191,30 @@ class Machine:
         self._container = None
 
     def try_run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command inside as root; whatever its exit code."""
+        """Run a command inside as root, whatever its exit code."""
         if not self._leader():
             return subprocess.CompletedProcess(command, 255, "", "the machine is off")
         inside = self._inside(*command)
         return subprocess.run(inside, input=stdin, text=True, capture_output=True, check=False)
 
     def show(self, *command: str) -> int:
-        """Run a command inside whose output goes where this process's goes; returns its exit code."""
+        """Run a command inside with its output going where this process's goes; return its exit code."""
         return subprocess.run(self._inside(*command), stdin=subprocess.DEVNULL, check=False).returncode
 
     def begin(self, *command: str) -> None:
-        """Start a command inside whose end nobody waits for."""
+        """Start a command inside and do not wait for its end."""
         detached = ("setsid", "--fork", *command)
         subprocess.run(self._inside(*detached), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
 
     def run(self, *command: str, stdin: str | None = None) -> str:
-        """The same; raises with what it printed if it fails."""
+        """Run a command inside as root. Raises RuntimeError with its output if it fails."""
         done = self.try_run(*command, stdin=stdin)
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
         return done.stdout
 
     def journal(self, unit: str = "", lines: int = 200) -> str:
-        """The end of the journal, of one unit or of all."""
+        """Return the end of the journal, of one unit or of all."""
         return self.try_run("journalctl", "--no-pager", f"-n{lines}", *(["-u", unit] if unit else [])).stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
@@ -229,7 +229,7 @@ class Machine:
         self.chroot("chown", f"{user}:{group}", path)
 
     def console(self) -> str:
-        """The end of what the machine's console showed."""
+        """Return the end of the machine's console output."""
         return self._log.read_text(errors="replace")[-3000:] if self._log.exists() else ""
 
     def _inside(self, *command: str) -> list[str]:
@@ -237,12 +237,12 @@ class Machine:
         return ["nsenter", f"--target={self._leader()}", "--all", "env", "-i", *clean, *command]
 
     def _leader(self) -> int:
-        """PID 1 of the container, as this machine numbers it; 0 while there is none."""
+        """Return the PID of the container's PID 1 on this machine; 0 while there is none."""
         if not self._container:
             return 0
         with contextlib.suppress(OSError, ValueError):
             children = Path(f"/proc/{self._container.pid}/task/{self._container.pid}/children").read_text().split()
-            # nspawn forks a stub that prepares the root, and that one forks the machine's PID 1... or execs it.
+            # nspawn forks a stub that prepares the root, and the stub forks the machine's PID 1 or becomes it by exec.
             for child in map(int, children):
                 if Path(f"/proc/{child}/status").read_text().split("NSpid:")[1].split("\n")[0].split()[-1] == "1":
                     return child
@@ -251,9 +251,9 @@ class Machine:
 
 @contextlib.contextmanager
 def machine(below: Path, folder: Path) -> Iterator[Machine]:
-    """A machine with what is in a root, powered off; whatever runs in it ends with the block.
+    """Yield a machine made from a root, powered off; its processes end with the block.
 
-    What it changes is kept in memory, over the root.
+    Its changes are kept in memory, over the root.
     """
     scratch = folder / f"machine-{next(_numbers)}"
     scratch.mkdir()

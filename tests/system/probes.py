@@ -1,7 +1,7 @@
-"""Continuous probes at a machine: who gets through, and when, as seen by nothing that a firewall could flush.
+"""Send continuous probes to a machine: which get through, and when, seen at a place that no firewall flush affects.
 
-A thread sends numbered TCP SYNs from sources of both kinds. A raw socket in the machine's network namespace, opened
-from outside, receives what passed the hooks: after prerouting, before any server (raw(7)).
+A thread sends numbered TCP SYNs from denied and allowed sources. A raw socket in the machine's network namespace,
+opened from outside, receives what passed the hooks: after prerouting, before any server (raw(7)).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 PORT = 443
 PORTS = (443, 8443)
-"""Where probes arrive: a neighbour may translate the one that they are sent to."""
+"""Ports where probes arrive: a program on the host may translate the port that they are sent to."""
 PAUSE = 0.004
 """Seconds between two rounds, one probe from each source: about 200 rounds a second."""
 SETTLE = 0.2
@@ -36,7 +36,7 @@ BUFFER = 8 << 20
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the probes of one source in some time: how many were sent, and which got through."""
+    """The probes of one source in some time: how many were sent, and which got through."""
 
     source: str
     sent: int
@@ -46,7 +46,7 @@ class Outcome:
 
 
 class Probes:
-    """Probes from `sources` to an address each family; times are seconds of time.monotonic()."""
+    """Probes from `sources` to an address of each family; times are seconds of time.monotonic()."""
 
     def __init__(self, client: End, machine: End, sources: Sequence[str], local: dict[int, str]) -> None:
         self.sources = [str(ip_address(source)) for source in sources]
@@ -80,7 +80,7 @@ class Probes:
         self._sender.close()
 
     def outcome(self, source: str, since: float = 0.0, until: float = float("inf")) -> Outcome:
-        """What became of a source's probes of that time; waits for those still on their way."""
+        """Return the outcome of a source's probes of that time; waits for those still on their way."""
         until = min(until, time.monotonic())
         while not self._sent or self._sent[-1] <= until:
             time.sleep(PAUSE)
@@ -95,7 +95,7 @@ class Probes:
         while self._running:
             self._sent.append(time.monotonic())
             for source in self.sources:
-                # While the cable leads to an interface that is down, or to none, no probe gets anywhere.
+                # While the host's interface is down or missing, no probe gets anywhere.
                 with contextlib.suppress(OSError):
                     self._sender.send([self._syn(source, number)])
             number += 1
@@ -107,14 +107,14 @@ class Probes:
                 packet, address = receiver.recvfrom(256)
             except TimeoutError:
                 continue
-            # IPv4 comes with its header, IPv6 without (raw(7), RFC 3542).
+            # IPv4 packets come with their header, IPv6 without (raw(7), RFC 3542).
             tcp = packet[(packet[0] & 15) * 4 :] if receiver.family == socket.AF_INET else packet
             _, port, number = struct.unpack_from("!HHI", tcp)
             if port in PORTS:
                 self._passed.add((str(ip_address(address[0])), number))
 
     def _syn(self, source: str, number: int) -> bytes:
-        """A SYN whose sequence number is the probe's (RFC 9293, RFC 791, RFC 8200)."""
+        """Return a SYN whose sequence number is the probe's (RFC 9293, RFC 791, RFC 8200)."""
         origin, target = ip_address(source), ip_address(self._local[ip_address(source).version])
         header = struct.pack("!HHIIBBHHH", 40_000 + number % 20_000, PORT, number, 0, 5 << 4, 2, 1024, 0, 0)
         pseudo = origin.packed + target.packed + struct.pack("!II", len(header), 6)

@@ -1,6 +1,6 @@
-"""geodrop works where only root can enter the folder that it is installed in, such as a checkout in /root.
+"""geodrop works when only root can enter its folder, such as a checkout in /root.
 
-The compile child is nobody by the time it works: whatever it imports then, it cannot read. So all is imported before.
+The compile child is user nobody when it works, so it could not read a module then: all modules are imported before.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 POLICIES = ROOT / "deploy" / "policies"
 
 CLOSED = 'mount --bind "$1" "$2" && shift && cd "$1" && shift && exec "$@"'
-"""Shows the tree a second time, in a mount namespace of its own, and runs a command there."""
+"""Mount the tree a second time, in a mount namespace of its own, and run a command there."""
 
 LISTS = """version: 1
 lists:
@@ -39,14 +39,16 @@ services:
   rest: {default: allow, unknown: allow, deny: [list:scanners, IR]}
 never_drop: {prefixes: [198.41.0.0/24], ports: {tcp: [22]}}
 """
-"""Everything a policy can have, so that every part of the child is asked to work."""
+"""Everything a policy can have, so that every part of the child has work."""
 
 Run = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture
 def geodrop(tmp_path: Path) -> Callable[..., Run]:
-    """Runs geodrop from a copy of the tree, interpreter and libraries included, that nobody but root can enter."""
+    """Return a function that runs geodrop from a copy of the tree, interpreter and libraries included, closed to all
+    but root.
+    """
     require()
     inner = tmp_path / "closed" / "tree"
     inner.mkdir(parents=True)
@@ -62,7 +64,7 @@ def geodrop(tmp_path: Path) -> Callable[..., Run]:
 
 
 def test_everything_works_from_a_closed_folder(geodrop: Callable[..., Run], tmp_path: Path) -> None:
-    """Compile and explain on a real database, both shapes of policy, and a policy's problems with their places."""
+    """Compile and explain on a real database, both shapes of policy, and a policy's problems with their positions."""
     database = str(bundled_database(tmp_path))
     lists = tmp_path / "lists.yaml"
     lists.write_text(LISTS)
@@ -85,7 +87,7 @@ def test_everything_works_from_a_closed_folder(geodrop: Callable[..., Run], tmp_
 
 
 def test_the_folder_is_closed(geodrop: Callable[..., Run], tmp_path: Path) -> None:
-    """The test above tests something: nobody cannot enter."""
+    """User nobody cannot enter the folder, so the test above tests something."""
     del geodrop
     listing = [*as_user(), "ls", str(tmp_path / "closed" / "tree")]
     assert subprocess.run(listing, check=False, capture_output=True).returncode != 0

@@ -99,7 +99,7 @@ def own_things() -> tuple[list[str], list[str]]:
 
 
 def start(folder: Path, *before: str, path: str | None = None) -> subprocess.Popen[str]:
-    """The demo, with its temporary files in `folder`; `before` is put in front of the command.
+    """Start the demo with its temporary files in `folder`; `before` is put in front of the command.
 
     `path` is where it finds programs, instead of everywhere.
     """
@@ -136,7 +136,7 @@ def only_needed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_the_demo_shows_what_it_says(folder: Path, only_needed: str) -> None:
-    """Supported countries connect, others do not, both families; switch, counters and explain, on both engines.
+    """Supported countries connect, others do not, in both families; switch, counters and explain, on both engines.
 
     On a host that has no iproute2.
     """

@@ -1,4 +1,4 @@
-"""geodrop may be run by root in a folder that somebody else writes to: nothing there is ever imported."""
+"""Root may run geodrop in a folder that another user can write to: nothing there is ever imported."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [
 TRAP = "open({path!r}, 'a').write(__name__ + '\\n')\nraise SystemExit('this module is a trap')\n"
 
 TRAPS = ("json", "socket", "ctypes", "numpy", "yaml", "asyncio", "http", "geodrop")
-"""Modules that geodrop or its children import, offered in the current folder."""
+"""Modules that geodrop or its children import, placed in the current folder."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder full of modules that must not be imported, with a policy and a database beside them."""
+    """Return a folder full of modules that must not be imported, with a policy and a database beside them."""
     for name in TRAPS:
         (tmp_path / f"{name}.py").write_text(TRAP.format(path=str(tmp_path / "sprung")))
     (tmp_path / "p.yaml").write_text(POLICY)
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def sprung(folder: Path) -> str:
-    """The traps that were imported."""
+    """Return the traps that were imported."""
     return (folder / "sprung").read_text() if (folder / "sprung").exists() else ""
 
 
@@ -45,7 +45,7 @@ def sprung(folder: Path) -> str:
     ids=lambda arguments: arguments[0],
 )
 def test_verbs_import_nothing_from_the_current_folder(folder: Path, arguments: list[str]) -> None:
-    """The verb does its work, and no trap is sprung, not even as nobody."""
+    """The verb does its work, and no trap is sprung, not even as user nobody."""
     folder.chmod(0o777)
     done = subprocess.run([GEODROP, *arguments], cwd=folder, capture_output=True, text=True, check=False)
     assert (sprung(folder), done.returncode, done.stderr) == ("", 0, "")
@@ -53,7 +53,7 @@ def test_verbs_import_nothing_from_the_current_folder(folder: Path, arguments: l
 
 @pytest.mark.root
 def test_the_demo_imports_nothing_from_the_current_folder(folder: Path) -> None:
-    """Its processes are root too: it comes as far as its first act."""
+    """Its processes are root too: the demo reaches its first act."""
     require()
     demo = subprocess.Popen([GEODROP, "demo"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert demo.stdout is not None

@@ -1,4 +1,4 @@
-"""The first hour of a stranger: README.md's own words, typed on a machine that has nothing but what Debian gives it."""
+"""The first hour of a new user: the commands of README.md, on a machine with only the packages of Debian."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 RELEASE = os.environ.get("GEODROP_TEST_RELEASE", "bookworm")
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "iproute2", "make", "python3", "python3-venv", "libbpf1")
-"""What a host must have. The machine has no mirror to fetch anything else from: asking apt for more is a failure."""
+"""What a host must have. The machine has no mirror for anything else: asking apt for more fails."""
 
 TREE = "root/geodrop"
 UNITS = "/usr/local/lib/systemd/system"
@@ -53,15 +53,15 @@ for _ in range(300):
         time.sleep(0.1)
 END
 """
-"""A package index on the machine's own loopback (PEP 503: a folder a package), and pip told of it."""
+"""A package index on the machine's own loopback (PEP 503: a folder a package), and pip configured to use it."""
 
 
 @pytest.fixture(scope="module")
 def root(machines: Path) -> Path:
-    """A root with the checkout, and the packages of a folder that was filled elsewhere."""
+    """Return a root with the checkout, and the packages of a folder that was filled elsewhere."""
     require_machines()
     made = copy(base(RELEASE, PACKAGES), machines / f"bare-{RELEASE}")
-    # Nobody to ask for a name: pip then gives up in seconds.
+    # There is no name server, so pip gives up in seconds.
     made.write("/etc/resolv.conf", "")
     checkout(made.root / TREE)
     shutil.copytree(locked(RELEASE, "run", "build"), made.root / TREE / "wheels")
@@ -72,7 +72,7 @@ def root(machines: Path) -> Path:
 def stranger(
     request: pytest.FixtureRequest, root: Path, machines: Path, times: dict[str, float]
 ) -> Iterator[tuple[Edge, Shell]]:
-    """The machine, running, and somebody at its prompt."""
+    """Yield the machine, running, and a shell on it."""
     index, umask = request.param
     with unconfigured(root, machines, "COUNTRY.mmdb", times) as host:
         host.power_on()
@@ -82,26 +82,26 @@ def stranger(
 
 
 class Shell:
-    """Types in the checkout, under a umask."""
+    """A shell in the checkout, with a umask."""
 
     def __init__(self, host: Edge, umask: str, *, has_index: bool) -> None:
         self.host, self.umask, self.has_index = host, umask, has_index
         [self.offline] = [line for line in commands("PIP_NO_INDEX") if "make install" in line]
 
     def fails(self, line: str) -> str:
-        """Type what has to fail; gives what it said."""
+        """Run a command that must fail; return its output."""
         done = self._typed(line)
         assert done.returncode, f"{line}\n{done.stdout}"
         return done.stderr
 
     def type(self, *lines: str) -> str:
-        """Type what has to succeed, in one shell; gives what it said."""
+        """Run commands that must succeed, in one shell; return their output."""
         done = self._typed("\n".join(lines))
         assert not done.returncode, f"{lines}: exit {done.returncode}\n{done.stdout}{done.stderr}"
         return done.stdout
 
     def install(self, more: str = "") -> str:
-        """`make install` as README.md has it for this host."""
+        """Return the `make install` command of README.md for this host."""
         return f"{'make install' if self.has_index else self.offline} {more}"
 
     def _typed(self, text: str) -> subprocess.CompletedProcess[str]:
@@ -112,7 +112,7 @@ class Shell:
 
 
 def test_the_first_hour(stranger: tuple[Edge, Shell]) -> None:
-    """Installed, denied clients are dropped and customers let in; nothing came that a host does not need."""
+    """After the installation, denied clients are dropped and customers let in; no unneeded package was installed."""
     host, shell = stranger
     packages = host.machine.run("cat", "/var/lib/dpkg/status")
     if not shell.has_index:
@@ -130,7 +130,7 @@ def test_the_first_hour(stranger: tuple[Edge, Shell]) -> None:
     first, *others, start = commands("umask 022")
     assert (first, start) == ("make install", "systemctl start geodrop")
     assert __version__ in shell.type(shell.install())
-    # The machine's cable is a veth, and those are taken only by name.
+    # The machine's cable is a veth, which is judged only if named.
     shell.type(*others, """echo 'interfaces: ["eth*"]' >> /etc/geodrop/agent.yaml""", start)
     host.assert_now(DENIED, ALLOWED + SWITCHED)
     host.wait_for_health()
@@ -143,7 +143,7 @@ def test_the_first_hour(stranger: tuple[Edge, Shell]) -> None:
 
 
 def test_a_bad_policy_is_refused(stranger: tuple[Edge, Shell]) -> None:
-    """By check, by reload and by an upgrade, which would have no daemon to show for it; all is as it was."""
+    """Check, reload and an upgrade refuse it, so an upgrade never loses its daemon; everything is as before."""
     host, shell = stranger
     good = host.machine.run("cat", "/etc/geodrop/policy.yaml")
     with host.watched(DENIED, ALLOWED + SWITCHED):
@@ -160,7 +160,7 @@ def test_a_bad_policy_is_refused(stranger: tuple[Edge, Shell]) -> None:
 
 
 def test_a_flush_is_repaired(stranger: tuple[Edge, Shell]) -> None:
-    """Somebody flushes all rules of the host, with a program of their own."""
+    """An operator flushes all rules of the host, with another program."""
     host, _ = stranger
     assert host.namespace
     generation = host.status()["generation"]
@@ -191,7 +191,7 @@ def test_upgraded_and_back(stranger: tuple[Edge, Shell]) -> None:
 
 
 def test_with_xdp_and_without_again(stranger: tuple[Edge, Shell]) -> None:
-    """XDP=1 moves the host to xdp, an installation without it takes that away, and neither lets anything through."""
+    """XDP=1 moves the host to xdp, an installation without it moves it back, and neither lets anything through."""
     host, shell = stranger
     for program in REPOSITORY.glob("agent/geodrop/xdp/*.bpf.o"):
         run("cp", str(program), str(host.machine.root / TREE / "agent/geodrop/dataplane/xdp"))
@@ -210,7 +210,7 @@ def test_with_xdp_and_without_again(stranger: tuple[Edge, Shell]) -> None:
 
 
 def test_after_a_reboot(stranger: tuple[Edge, Shell]) -> None:
-    """In force from before the network is up, by itself."""
+    """The policy is in force before the network is up, without a command."""
     host, _ = stranger
     host.power_off()
     host.power_on()
@@ -220,7 +220,7 @@ def test_after_a_reboot(stranger: tuple[Edge, Shell]) -> None:
 
 
 def test_in_the_root_of_an_image(machines: Path) -> None:
-    """Without a systemd to tell, the operator's folder is there all the same, closed to others than geodrop."""
+    """Without a systemd to notify, the operator's folder exists all the same, closed to all but geodrop."""
     require_machines()
     made = image(RELEASE, machines)
     groups = dict(line.split(":")[:3:2] for line in (made / "etc/group").read_text().splitlines())
@@ -233,5 +233,5 @@ def _has_drop_in(host: Edge) -> bool:
 
 
 def _engines(host: Edge) -> set[str]:
-    """Which engines judge packets."""
+    """Return the engines that judge packets."""
     return {one["engine"] for one in host.status()["interfaces"]}

@@ -29,7 +29,7 @@ SEED = 20_260_601
 
 ALLOW_LIST = (Path(__file__).parents[2] / "deploy" / "policies" / "ai-api-allow-list.yaml").read_text()
 
-# A deny list with a bit of everything; the addresses are real ones, since those for documentation are special.
+# A deny list with every kind of line; the addresses are real ones, since those for documentation are special.
 DENY_LIST = """
 version: 1
 groups:
@@ -73,7 +73,7 @@ class Remembering:
         self._known: dict[IPv4Address | IPv6Address, Any] = {}
 
     def get(self, ip_address: IPv4Address | IPv6Address) -> Any:  # noqa: ANN401 - a record can be anything
-        """The record of an address, or None."""
+        """Return the record of an address, or None."""
         if ip_address not in self._known:
             self._known[ip_address] = self._reader.get(ip_address)
         return self._known[ip_address]
@@ -119,7 +119,7 @@ class Explaining:
 
 
 def both_shapes_agree(folder: Path, database: Path) -> None:
-    """Allow list and deny list, the same addresses."""
+    """Compare for an allow list and a deny list, with the same addresses."""
     reader = maxminddb.open_database(database, maxminddb.MODE_MEMORY)
     addresses = sample(reader, COUNT, SEED)
     remembered = Remembering(reader)
@@ -131,12 +131,12 @@ def both_shapes_agree(folder: Path, database: Path) -> None:
 
 @pytest.mark.slow
 def test_bundled_database(tmp_path: Path) -> None:
-    """100,000 random and boundary addresses of the bundled database, both shapes of policy."""
+    """100,000 random and boundary addresses of the bundled database agree, in both shapes of policy."""
     both_shapes_agree(tmp_path, bundled_database(tmp_path))
 
 
 @pytest.mark.databases
 @pytest.mark.parametrize("name", REAL)
 def test_real_databases(tmp_path: Path, name: str) -> None:
-    """The same for three databases of other makers, of the day they are fetched."""
+    """The same holds for three databases of other makers, as published on the day of the download."""
     both_shapes_agree(tmp_path, real_database(name))

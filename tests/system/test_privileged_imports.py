@@ -1,6 +1,6 @@
-"""What runs with privileges never holds a reader of databases or policies, not even one that was imported on the way.
+"""A privileged process never contains a reader of databases or policies, not even one imported temporarily.
 
-tests/test_architecture.py looks at what a verb's module imports; this runs the verbs to their end and looks then.
+tests/test_architecture.py checks what a verb's module imports; this test runs the verbs to their end and checks then.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ atexit.register(lambda: print(*sys.modules, sep="\\n", file=open({path!r}, "w"))
 from geodrop.cli.main import main
 sys.exit(main({arguments!r}))
 """
-"""Runs a command line and writes down, at its very end, every module the process has."""
+"""Run a command line and record, at its very end, every module in the process."""
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geodrop]:
-    """A namespace with a policy and a database beside it."""
+    """Yield a namespace with a policy and a database beside it."""
     require()
     folder = tmp_path_factory.mktemp("host")
     write_database(folder / "d.mmdb", {"1.0.0.0/8": country("CN"), "8.0.0.0/8": country("US")})
@@ -51,7 +51,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geodrop]:
 
 
 def modules_after(host: Geodrop, *arguments: str) -> set[str]:
-    """Every module in the process of a command line when it ends, as it should, with 0."""
+    """Return every module in the process of a command line when it ends, which must be with 0."""
     listing = host.folder / "modules"
     command = host.command(*arguments)
     at = command.index("-m")
@@ -64,7 +64,7 @@ def modules_after(host: Geodrop, *arguments: str) -> set[str]:
 
 
 def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
-    """Compile, load, look, explain in each way, unload: in a process that may be root, none of it is there."""
+    """After compile, load, read, each way of explain, and unload, a process that may be root contains none of them."""
     policy, changed, database, ruleset = (
         str(host.folder / name) for name in ("p.yaml", "c.yaml", "d.mmdb", "r.ruleset")
     )
@@ -97,7 +97,7 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
 
 
 def test_a_boot_does_without_pyroute2(host: Geodrop) -> None:
-    """It takes as long to import as all the rest of a boot, which knows no interfaces to ask for."""
+    """pyroute2 takes as long to import as the rest of a boot, which needs no interfaces."""
     ruleset = str(host.folder / "boot.ruleset")
     host.good(
         "compile", "--policy", str(host.folder / "p.yaml"), "--database", str(host.folder / "d.mmdb"), "-o", ruleset
@@ -112,9 +112,9 @@ def test_a_boot_does_without_pyroute2(host: Geodrop) -> None:
 
 
 def test_neither_does_the_daemon(host: Geodrop) -> None:
-    """From its start through a reload to its end; nor does a command that asks it.
+    """The daemon, from its start through a reload to its end, and a command that asks it import none of pyroute2.
 
-    Those wait for the daemon alone: what reads interfaces is imported where they are read.
+    Such commands only wait for the daemon: interfaces are read, and the reader imported, elsewhere.
     """
     listing = host.folder / "daemon-modules"
     command = host.command("run")
@@ -134,13 +134,13 @@ def test_neither_does_the_daemon(host: Geodrop) -> None:
 
 
 def of_pyroute2(modules: set[str]) -> set[str]:
-    """Its modules among them."""
+    """Return the modules of pyroute2 among `modules`."""
     return {module for module in modules if module.split(".")[0] == "pyroute2"}
 
 
 @contextlib.contextmanager
 def running(command: list[str], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon that has said that it is ready; ended with the body."""
+    """Run a daemon that has reported that it is ready; end it with the body."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         address = folder / "notify.sock"
         told.bind(str(address))

@@ -1,4 +1,4 @@
-"""The units on real systemd: start, reload, restart, death and stop, and not one packet judged wrong meanwhile."""
+"""The units on real systemd: start, reload, restart, death and stop, with every packet judged right meanwhile."""
 
 from __future__ import annotations
 
@@ -42,8 +42,9 @@ def test_a_good_reload_switches_in_between_two_packets(host: Edge) -> None:
 
 
 def test_a_refused_policy_changes_nothing(host: Edge) -> None:
-    """The reload fails with the policy's place in the file, the unit stays active, the old policy stays in force, and
-    status says what happened until the next good reload.
+    """The reload fails with the error's position in the policy, and the old policy stays in force.
+
+    The unit stays active, and status reports the failure until the next good reload.
     """
     host.policy(POLICY.replace("default: allow", "default: perhaps"))
     before = host.status()
@@ -64,7 +65,7 @@ def test_a_refused_policy_changes_nothing(host: Edge) -> None:
 
 
 def test_an_unchanged_reload_does_nothing(host: Edge) -> None:
-    """It says so, and the generation stays."""
+    """The reload says so, and the generation stays."""
     before = host.status()["generation"]
     with host.watched():
         began = time.monotonic()
@@ -75,7 +76,7 @@ def test_an_unchanged_reload_does_nothing(host: Edge) -> None:
 
 
 def test_restarts_leave_no_gap(host: Edge) -> None:
-    """The kernel goes on while no daemon runs; the new one takes over what is there."""
+    """The kernel goes on while no daemon runs; the new daemon takes over what is there."""
     before = host.status()["generation"]
     with host.watched(DENIED, ALLOWED + SWITCHED):
         began = time.monotonic()
@@ -85,7 +86,7 @@ def test_restarts_leave_no_gap(host: Edge) -> None:
 
 
 def test_a_killed_daemon_comes_back(host: Edge) -> None:
-    """After kill -9 systemd starts another one; the kernel never stopped."""
+    """After kill -9 systemd starts another daemon; the kernel never stopped."""
     with host.watched(DENIED, ALLOWED + SWITCHED):
         killed = host.show("geodrop.service", "MainPID")
         host.machine.run("kill", "-9", killed)
@@ -106,7 +107,7 @@ def test_a_stopped_daemon_leaves_its_work(host: Edge) -> None:
 
 
 def test_a_reboot_enforces_before_there_are_interfaces(host: Edge) -> None:
-    """geodrop-boot.service is done before the network comes up; no packet is judged wrong from the first one on."""
+    """geodrop-boot.service is done before the network comes up; every packet from the first on is judged right."""
     host.power_off()
     began = time.monotonic()
     host.power_on()
@@ -117,7 +118,7 @@ def test_a_reboot_enforces_before_there_are_interfaces(host: Edge) -> None:
     host.times["boot: in force, after the start of geodrop-boot.service"] = in_force - started
     spent = int(host.show("geodrop-boot.service", "CPUUsageNSec")) / 1e9
     host.times["boot: in force, processor time of it"] = spent
-    # The wall clock depends on what else this machine does, and even processor time on who shares the core.
+    # The wall clock depends on the load of this machine, and even processor time on the other users of the core.
     assert spent < 2 * BOOT_SECONDS
     up = host.moment("test-network.service", "ActiveEnter")
     assert in_force < host.moment("test-network.service", "InactiveExit")

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 EXPOSURE = {"geodrop.service": 1.4, "geodrop-boot.service": 1.5, "geodrop-compile@.service": 0.6}
-"""What `systemd-analyze security` may say of a unit at most; 10 is the worst."""
+"""The highest exposure that `systemd-analyze security` may report of a unit; 10 is the worst."""
 WITH_XDP = 1.5
 
 
 @pytest.mark.parametrize("unit", EXPOSURE)
 def test_units_are_hardened(host: Edge, unit: str) -> None:
-    """As files and, where it runs, as what systemd made of the file."""
+    """Units are checked as files and, if running, as systemd made them."""
     _check(host, unit, EXPOSURE[unit], f"/usr/local/lib/systemd/system/{unit}")
     if "@" not in unit:
         found = host.machine.run("systemd-analyze", "security", "--no-pager", unit)
@@ -28,7 +28,7 @@ def test_units_are_hardened(host: Edge, unit: str) -> None:
 
 
 def test_what_xdp_needs_is_not_much_more(host: Edge) -> None:
-    """The drop-in gives capabilities; the rest stays."""
+    """The drop-in adds capabilities; the rest stays."""
     unit = (host.machine.root / "usr/local/lib/systemd/system/geodrop.service").read_text()
     drop_in = (host.machine.root / "root/geodrop/systemd/geodrop.service.d/xdp.conf").read_text()
     host.machine.write("/root/geodrop-xdp.service", unit + drop_in)
@@ -36,7 +36,7 @@ def test_what_xdp_needs_is_not_much_more(host: Edge) -> None:
 
 
 def test_the_units_are_written_well(host: Edge) -> None:
-    """Nothing that systemd would warn about."""
+    """There is nothing in them that systemd warns about."""
     units = ["geodrop.service", "geodrop-boot.service", "geodrop-compile.socket", "run-geodrop-bpf.mount"]
     done = host.machine.try_run("systemd-analyze", "verify", "--man=no", *units)
     said = [line for line in done.stderr.splitlines() if "geodrop" in line]
@@ -44,7 +44,7 @@ def test_the_units_are_written_well(host: Edge) -> None:
 
 
 def test_readers_read_and_members_change(host: Edge) -> None:
-    """Group geodrop-monitor may ask how things are, group geodrop may change them, others may do neither."""
+    """Group geodrop-monitor may read the state, group geodrop may change it, others may do neither."""
     users = {"reader": "geodrop-monitor", "member": "geodrop", "stranger": ""}
     for user, group in users.items():
         host.machine.run("useradd", *(["--groups", group] if group else []), user)
@@ -59,7 +59,7 @@ def test_readers_read_and_members_change(host: Edge) -> None:
 
 
 def test_log_entries_have_fields(host: Edge) -> None:
-    """An operator finds entries by what they say and not by their text."""
+    """An operator finds entries by fields and not by their text."""
     assert host.geodrop("reload").returncode == 0
     lines = host.machine.run("journalctl", "-o", "json", "-u", "geodrop", "GEODROP_EVENT=reloaded").splitlines()
     found = json.loads(lines[-1])
@@ -72,7 +72,7 @@ def test_log_entries_have_fields(host: Edge) -> None:
 
 
 def test_root_by_hand_waits_for_the_daemon_to_end(host: Edge) -> None:
-    """A load beside a daemon is refused with the way to do it."""
+    """A load beside a daemon is refused, with the way to do it."""
     kept = host.machine.run("sh", "-c", "ls /var/lib/geodrop/rulesets/*.ruleset").split()[0]
     done = host.geodrop("load", kept)
     assert done.returncode == 75
@@ -106,7 +106,7 @@ def test_what_root_does_by_hand_the_daemon_goes_on_with(host: Edge) -> None:
 
 
 def _check(host: Edge, unit: str, threshold: float, path: str) -> None:
-    """What systemd makes of a unit file."""
+    """Check a unit file with systemd."""
     options = ["--no-pager", "--offline=yes", f"--threshold={threshold * 10:.0f}"]
     done = host.machine.try_run("systemd-analyze", "security", *options, path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""What a boot finds: nothing yet, a schedule, a pause, or a reload that a power cut came into."""
+"""What a boot finds: no ruleset yet, a schedule, a pause, or a reload interrupted by a power cut."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ SEED = 20_240_709
 
 @pytest.fixture
 def nothing_good(off: Edge) -> Edge:
-    """A host whose first policy is wrong."""
+    """Return a host whose first policy is wrong."""
     off.policy(POLICY.replace("version: 1", "version: one"))
     return off
 
 
 def test_a_first_boot_may_stay_open(nothing_good: Edge) -> None:
-    """Without a ruleset `first_boot: open` lets everybody in, and everything that can say so does."""
+    """Without a ruleset `first_boot: open` lets everybody in, and every report says so."""
     host = nothing_good
     host.power_on()
     host.assert_now((), SOURCES)
@@ -60,7 +60,7 @@ def test_a_first_boot_may_stay_closed(nothing_good: Edge) -> None:
 
 
 def test_a_schedule_needs_no_daemon(host: Edge) -> None:
-    """`starts` holds by the kernel's clock, neither early nor late, with no daemon there; over a reboot too."""
+    """`starts` takes effect by the kernel's clock, neither early nor late, without a daemon; over a reboot too."""
     epoch = time.time() - time.monotonic()
     starts = int(time.time()) + 10
     text = datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -71,7 +71,7 @@ def test_a_schedule_needs_no_daemon(host: Edge) -> None:
     at = starts - epoch
     assert time.monotonic() < at, "the machine is too slow for this schedule"
     host.wait_for("the moment", lambda: time.monotonic() > at + SOME)
-    # A probe may lie for a while between its number and the kernel.
+    # A probe may wait for a while between getting its number and reaching the kernel.
     host.assert_in_force(since, at - 1, (), SOURCES)
     host.assert_in_force(at + 0.01, time.monotonic(), DENIED, ALLOWED + SWITCHED)
     host.machine.run("systemctl", "start", "geodrop")
@@ -80,7 +80,7 @@ def test_a_schedule_needs_no_daemon(host: Edge) -> None:
 
 
 def test_a_pause_lasts_over_a_reboot(host: Edge) -> None:
-    """Everybody passes until `resume`, whatever happens in between."""
+    """Every client passes until `resume`, whatever happens in between."""
     host.machine.run("geodrop", "pause", "--for", "1h", "--why", "the walk")
     host.assert_now((), SOURCES)
     host.machine.run("systemctl", "restart", "geodrop")
@@ -95,7 +95,7 @@ def test_a_pause_lasts_over_a_reboot(host: Edge) -> None:
 
 
 def test_unloaded_stays_unloaded(host: Edge) -> None:
-    """What an operator removed is not brought back by a restart or a boot, but by the next reload."""
+    """A restart or a boot does not restore what an operator removed; the next reload does."""
     host.machine.run("geodrop", "unload")
     host.machine.run("systemctl", "restart", "geodrop")
     host.power_off()
@@ -106,7 +106,7 @@ def test_unloaded_stays_unloaded(host: Edge) -> None:
 
 
 def test_a_power_cut_leaves_the_old_or_the_new(host: Edge) -> None:
-    """Whenever in a reload it comes: the next boot brings back one of the two, and nothing in the state is damaged."""
+    """At any moment of a reload: the next boot restores one of the two, and no state file is damaged."""
     chosen = random.Random(SEED)
     digests = {}
     for policy in (JAPAN_DENIED, POLICY):

@@ -1,5 +1,6 @@
-"""Faults around the daemon on real systemd: its disk, its files and its inputs fail, and enforcement and break glass do
-not. The state directory is a file system of its own, which outlives a reboot.
+"""Faults around the daemon on real systemd: disk, files and inputs fail, but enforcement and break glass work.
+
+The state directory is a file system of its own, which outlives a reboot.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ class Disk:
 
     @contextlib.contextmanager
     def full(self) -> Iterator[None]:
-        """Without room, the daemon's reserve included, until the block ends."""
+        """Leave no room, not even the daemon's reserve, until the block ends."""
         filler = self.folder / "filler"
         self.fill(filler)
         yield
         filler.unlink()
 
     def fill(self, filler: Path) -> None:
-        """Take all room; the daemon may reserve some of it again at any moment, so until it cannot."""
+        """Take all room, repeatedly, until the daemon cannot reserve any of it again."""
         reserve = self.folder / "reserve"
         with filler.open("ab", buffering=0) as file:
             while reserve.exists() or os.statvfs(self.folder).f_bavail:
@@ -53,7 +54,7 @@ class Disk:
 
     @contextlib.contextmanager
     def read_only(self) -> Iterator[None]:
-        """As a kernel makes it after an error of the disk."""
+        """Make it read-only, as a kernel does after an error of the disk."""
         run("mount", "-o", "remount,ro", str(self.folder))
         yield
         run("mount", "-o", "remount,rw", str(self.folder))
@@ -61,7 +62,7 @@ class Disk:
 
 @pytest.fixture(scope="module")
 def disk(off: Edge) -> Iterator[Disk]:
-    """Mounted before the machine is ever on."""
+    """Mount it before the first start of the machine."""
     folder = off.machine.root / STATE.lstrip("/")
     folder.mkdir(exist_ok=True)
     run("mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=755", "tmpfs", str(folder))
@@ -72,7 +73,7 @@ def disk(off: Edge) -> Iterator[Disk]:
 
 @pytest.fixture
 def settled(disk: Disk, host: Edge) -> Iterator[Edge]:
-    """The host, healthy before and after, by the same policy."""
+    """Yield the host, healthy before and after, with the same policy."""
     del disk
     host.wait_for_health()
     yield host
@@ -82,8 +83,9 @@ def settled(disk: Disk, host: Edge) -> Iterator[Edge]:
 
 @pytest.mark.parametrize("fault", ["full", "read-only"])
 def test_a_disk_that_takes_nothing_stops_nothing(settled: Edge, disk: Disk, fault: str) -> None:
-    """Every verb and the repair change the kernel and warn; status says what is not written, and what to do about it;
-    it is written once that is done.
+    """Every verb and the repair change the kernel and warn; what could not be written is written after the next step.
+
+    Status lists meanwhile what is not written, and that next step.
     """
     _two_policies(settled)
     with disk.full() if fault == "full" else disk.read_only():
@@ -116,7 +118,7 @@ def test_a_disk_that_takes_nothing_stops_nothing(settled: Edge, disk: Disk, faul
 
 
 def test_a_boot_with_a_full_disk_is_a_boot(settled: Edge, disk: Disk) -> None:
-    """Before there are interfaces the last good ruleset is in force; systemd finds no unit failed."""
+    """Before there are interfaces the last good ruleset is in force, and no unit has failed."""
     with disk.full():
         settled.power_off()
         began = time.monotonic()
@@ -139,7 +141,7 @@ def test_a_damaged_intent_forgets_no_pause(settled: Edge) -> None:
 
 
 def test_what_nobody_can_read_is_left_to_a_person(settled: Edge, disk: Disk) -> None:
-    """Neither intent nor history tell; it may have been an unload: nothing is loaded, and a person is asked."""
+    """Neither intent nor history can be read: an unload is possible, so nothing is loaded, and a person is asked."""
     assert settled.geodrop("unload").returncode == 0
     settled.machine.run("systemctl", "stop", "geodrop")
     history = disk.folder / "history.jsonl"
@@ -155,7 +157,7 @@ def test_what_nobody_can_read_is_left_to_a_person(settled: Edge, disk: Disk) -> 
 
 
 def test_a_history_that_cannot_be_written_is_a_warning(settled: Edge, disk: Disk) -> None:
-    """A directory in its place: break glass works, and once the file is back nothing is missing in it."""
+    """With a directory in its place break glass works, and once the file is back no entry is missing."""
     history, aside = disk.folder / "history.jsonl", disk.folder / "aside"
     history.rename(aside)
     history.mkdir()
@@ -174,7 +176,7 @@ def test_a_history_that_cannot_be_written_is_a_warning(settled: Edge, disk: Disk
 
 
 def test_an_input_that_never_ends_is_refused_at_once(settled: Edge) -> None:
-    """A FIFO as the policy, a device as a database: the reload fails with what it is, and the next one works."""
+    """A FIFO as the policy, a device as a database: the reload fails and says what it is, and the next one works."""
     for path, make, kind, code in (
         ("/etc/geodrop/policy.yaml", "mkfifo", "a FIFO", 78),
         ("/var/lib/GeoIP/country.mmdb", "ln -s /dev/zero", "a device", 65),
@@ -207,14 +209,14 @@ def test_xdp_that_is_not_to_be_had_is_no_crash_loop(settled: Edge) -> None:
 
 
 def _two_policies(host: Edge) -> None:
-    """So that there is one to go back to."""
+    """Load two policies, so that there is one to go back to."""
     for policy in (JAPAN_DENIED, POLICY):
         host.policy(policy)
         assert host.geodrop("reload").returncode == 0
 
 
 def _warned(host: Edge, *command: str) -> None:
-    """It is done, and says that it could not be written down."""
+    """Check that a command succeeds, and warns that the result could not be written."""
     done = host.geodrop(*command)
     assert done.returncode == 0, done
     assert UNWRITTEN in done.stderr, done

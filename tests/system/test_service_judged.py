@@ -1,5 +1,7 @@
-"""What `status` says on real systemd is what packets meet: links, policies and strangers that keep packets from being
-judged are told of in its first word, its exit code, its problems and its metrics, and end when the next step is taken.
+"""What `status` says on real systemd is what packets meet.
+
+Links, policies and other programs that keep packets from being judged show in its first word, its exit code, its
+problems and its metrics, until the next step is taken.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ ip -6 rule add from 2001:2:0:1::1 table 100
 
 @pytest.fixture
 def settled(host: Edge) -> Iterator[Edge]:
-    """The host, healthy before and after."""
+    """Yield the host, healthy before and after."""
     host.wait_for_health()
     yield host
     host.wait_for_health()
@@ -54,7 +56,7 @@ def settled(host: Edge) -> Iterator[Edge]:
 
 
 def test_an_interface_that_joins_a_bridge_is_told_of(settled: Edge) -> None:
-    """Its packets are the bridge's from then on: not enforcing, with the next step, until that is named; and back."""
+    """Its packets then belong to the bridge: not enforcing, with the next step, until the bridge is named; and back."""
     _script(settled, INTO_A_BRIDGE)
     settled.wait_for("the word", lambda: settled.word() == ("not enforcing", 3))
     assert "name br0 in `interfaces`" in settled.problem("interface eth0"), settled.status()["problems"]
@@ -73,7 +75,7 @@ def test_an_interface_that_joins_a_bridge_is_told_of(settled: Edge) -> None:
 
 
 def test_an_uplink_of_a_routing_table_of_its_own_is_told_of(settled: Edge) -> None:
-    """Policy routing: nobody judges what arrives there, which is a problem, until it is named."""
+    """With policy routing nothing judges what arrives there, which is a problem, until the interface is named."""
     with _second_cable(settled) as probes, settled.watched(DENIED, ALLOWED + SWITCHED):
         _script(settled, SECOND_UPLINK)
         settled.wait_for("the word", lambda: settled.word() == ("enforcing, but degraded", 1))
@@ -92,8 +94,9 @@ def test_an_uplink_of_a_routing_table_of_its_own_is_told_of(settled: Edge) -> No
 
 
 def test_what_others_put_into_our_table_goes(settled: Edge) -> None:
-    """A chain with a hook that would let everything pass, a set, and a rule in a chain of ours: each is taken out, the
-    repair is said, and the number of the generation does not run away.
+    """A chain with a hook that accepts everything, a set, and a rule in a chain of ours: each is removed.
+
+    The repair is reported, and the number of the generation does not run away.
     """
     before = settled.status()
     chains = settled.machine.run("nft", "list", "chains", "inet")
@@ -132,7 +135,7 @@ def test_the_first_word_is_what_packets_meet(settled: Edge) -> None:
 
 
 def test_what_was_observed_is_what_probes_see(settled: Edge) -> None:
-    """`observed`: when, how many packets were judged, and what a packet from each side of the policy would meet now."""
+    """`observed`: when, how many packets were judged, and the verdict now for a packet from each side of the policy."""
     first = settled.status()["observed"]
     settled.assert_now(DENIED, ALLOWED)
     second = settled.status()["observed"]
@@ -164,7 +167,7 @@ def _foreign(host: Edge) -> bool:
 
 @contextlib.contextmanager
 def _second_cable(host: Edge) -> Iterator[Probes]:
-    """It ends in a bridge of the host's, wan1, since no veth is taken for an uplink; gone afterwards."""
+    """Add a cable to a bridge of the host, wan1, since a veth is not taken for an uplink; remove it afterwards."""
     assert host.namespace
     client, namespace = host.client, host.namespace
     there = ("peer", "name", "cable", "netns", namespace.name)
@@ -181,7 +184,7 @@ def _second_cable(host: Edge) -> Iterator[Probes]:
 
 
 def _outcomes(probes: Probes) -> list[tuple[int, int]]:
-    """How many probes were sent from each source in a moment that begins now, and how many passed."""
+    """Return how many probes were sent from each source in a moment that begins now, and how many passed."""
     since = time.monotonic()
     time.sleep(SOME)
     found = [probes.outcome(source, since) for source in OTHERS]

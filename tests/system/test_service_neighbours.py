@@ -1,4 +1,4 @@
-"""Other programs that change firewalls on the same host: what they undo is repaired, what is theirs stays as it is."""
+"""Other programs that change firewalls on the same host: what they undo is repaired, and their own rules stay."""
 
 from __future__ import annotations
 
@@ -53,17 +53,18 @@ COMMIT
 
 @pytest.fixture
 def settled(host: Edge) -> Iterator[Edge]:
-    """The host, healthy before and after."""
+    """Yield the host, healthy before and after."""
     assert host.status()["healthy"], host.status()["problems"]
     yield host
     host.wait_for("everything as it was", lambda: host.status()["healthy"])
 
 
 def test_a_flush_is_repaired_at_once(settled: Edge) -> None:
-    """`nft flush ruleset` with the daemon alive: what leaks leaks until the repair, nothing is dropped wrongly, and
-    log and status name who did it.
+    """`nft flush ruleset` with a live daemon: denied packets pass only until the repair, and no allowed one is dropped.
+
+    Log and status name the program.
     """
-    # Past the whole generation that follows a quick reload: what the daemon is at it does not look up from.
+    # Wait for the compaction that follows a quick reload: a job under way delays the repair.
     time.sleep(QUIET + 1)
     since = time.monotonic()
     settled.machine.run("nft", "flush", "ruleset")
@@ -72,13 +73,13 @@ def test_a_flush_is_repaired_at_once(settled: Edge) -> None:
     entry = json.loads(entries.splitlines()[-1])
     assert entry["GEODROP_CULPRIT"].startswith("nft (process ")
     if began:
-        # When it is said, by the clock that all containers share, less what it took since the kernel told of it.
+        # The time of the log entry, by the clock that all containers share, minus the seconds since the kernel's event.
         told = int(entry["__MONOTONIC_TIMESTAMP"]) / 1e6 - float(entry["GEODROP_SECONDS"])
         settled.times["`nft flush ruleset`, from the first probe that passed until the daemon knew"] = told - began
 
 
 def test_a_flush_with_the_daemon_dead_lasts_until_it_starts(settled: Edge) -> None:
-    """That gap is documented; the next start ends it, and status tells of it meanwhile."""
+    """That gap is documented; the next start ends it, and status reports it meanwhile."""
     settled.machine.run("systemctl", "stop", "geodrop")
     settled.machine.run("nft", "flush", "ruleset")
     settled.assert_now((), DENIED + ALLOWED)
@@ -127,7 +128,7 @@ def test_ufw_and_geodrop_leave_each_other_alone(settled: Edge) -> None:
 
 
 def test_firewalld_and_geodrop_leave_each_other_alone(settled: Edge) -> None:
-    """Started, changed, reloaded and stopped."""
+    """Started, changed, reloaded and stopped, it changes nothing of geodrop, nor the reverse."""
     with settled.watched(DENIED, ()):
         settled.machine.run("systemctl", "start", "firewalld")
         settled.machine.run("firewall-cmd", "--permanent", "--add-port=443/tcp")
@@ -141,7 +142,7 @@ def test_firewalld_and_geodrop_leave_each_other_alone(settled: Edge) -> None:
 
 
 def test_dnat_does_not_lead_past_geodrop(settled: Edge) -> None:
-    """Rules as Docker writes them: denied sources reach no published port, and no reload changes a byte of theirs."""
+    """Rules as Docker writes them: denied sources reach no published port, and no reload changes a byte of them."""
     settled.machine.run("iptables-restore", stdin=DOCKER)
     try:
         settled.assert_now(DENIED, ALLOWED + SWITCHED)
@@ -153,7 +154,7 @@ def test_dnat_does_not_lead_past_geodrop(settled: Edge) -> None:
 
 
 def test_an_interface_that_comes_back_is_judged_from_its_first_packet(settled: Edge) -> None:
-    """Deleted and made anew, with another number."""
+    """The interface is deleted and created again, with another number."""
     assert settled.namespace
     with settled.watched(DENIED, ()):
         settled.unplug()
@@ -165,9 +166,9 @@ def test_an_interface_that_comes_back_is_judged_from_its_first_packet(settled: E
 
 
 def _repaired(host: Edge, since: float, what: str) -> float | None:
-    """Wait for the repair: what is denied passed, if at all, between the change and the repair, and never after.
+    """Wait for the repair: denied probes passed, if at all, between the change and the repair, and never after.
 
-    Returns when the first of it passed, in seconds of time.monotonic().
+    Returns when the first of them passed, in seconds of time.monotonic(); None if none did.
     """
     host.wait_for("the repair", lambda: "table inet geodrop" in host.machine.run("nft", "list", "tables"))
     host.wait_for("health", lambda: host.status()["healthy"])
@@ -183,7 +184,7 @@ def _repaired(host: Edge, since: float, what: str) -> float | None:
 
 
 def _reload_leaves(host: Edge, family: str) -> None:
-    """A reload that changes everything changes nothing of the neighbours'."""
+    """Check that a reload that changes everything changes nothing of the other programs' rules."""
 
     def neighbours() -> str:
         tables = [line.split()[1:] for line in host.machine.run("nft", "list", "tables").splitlines()]

@@ -1,5 +1,5 @@
-"""What a real host brings along: a clock that is wrong at the boot, rules that are saved and loaded again, a folder of
-textfiles, network namespaces that are gone, and bugs of our own.
+"""The surroundings of a real host: a wrong clock at the boot, saved rules, a folder of textfiles, network namespaces
+that are gone, and bugs of our own.
 """
 
 from __future__ import annotations
@@ -22,9 +22,10 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 DAYS = 30
 AHEAD = f"import time; time.time = (lambda real: lambda: real() + {DAYS * 86_400})(time.time)\n"
-"""A module search path file that puts every clock of geodrop's processes ahead; the kernel's stays right. A container
-has the machine's clock, so a wrong one cannot be had in another way; tests/kernel/daemon/watch/test_clock_steps.py sets
-a real one.
+"""A module search path file that sets every clock of geodrop's processes ahead; the kernel's stays right.
+
+A container has the machine's clock, so this is the only way to have a wrong one here;
+tests/kernel/daemon/watch/test_clock_steps.py sets a real one.
 """
 FAULTY = """
 import os
@@ -42,7 +43,7 @@ WRITABLE = "/etc/systemd/system/geodrop.service.d/textfiles.conf"
 
 @pytest.fixture
 def settled(host: Edge) -> Iterator[Edge]:
-    """The host, healthy before and after."""
+    """Yield the host, healthy before and after."""
     host.wait_for_health()
     yield host
     host.wait_for_health()
@@ -51,7 +52,7 @@ def settled(host: Edge) -> Iterator[Edge]:
 
 @contextlib.contextmanager
 def startup_code(host: Edge, text: str, module: str = "") -> Iterator[None]:
-    """Something that every Python process of geodrop does first, until the block ends."""
+    """Run some code first in every Python process of geodrop, until the block ends."""
     [packages] = (host.machine.root / "opt").glob("geodrop-*/lib/python3*/site-packages")
     files = {packages / "test_startup.pth": text, packages / "test_startup_code.py": module}
     for path, content in files.items():
@@ -64,7 +65,9 @@ def startup_code(host: Edge, text: str, module: str = "") -> Iterator[None]:
 
 
 def test_a_boot_whose_clock_is_ahead_ends_no_pause(settled: Edge) -> None:
-    """It finds a pause that seems to be over, and the kernel, whose clock is right, goes on letting everybody pass."""
+    """The boot finds a pause that seems to be over; the kernel, whose clock is right, goes on letting every client
+    pass.
+    """
     assert settled.geodrop("pause", "--for", "2h").returncode == 0
     settled.power_off()
     with startup_code(settled, AHEAD):
@@ -78,7 +81,7 @@ def test_a_boot_whose_clock_is_ahead_ends_no_pause(settled: Edge) -> None:
 
 
 def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
-    """Each look fails: the daemon lives on and says so, the policy stays in force, and a reload works."""
+    """Each inspection fails: the daemon lives on and says so, the policy stays in force, and a reload works."""
     with startup_code(settled, "import test_startup_code\n", FAULTY):
         settled.machine.run("systemctl", "restart", "geodrop")
         settled.wait_for_health()
@@ -90,9 +93,9 @@ def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
             settled.wait_for("the problem", lambda: settled.problem("made for a test"))
             assert settled.geodrop("reload").returncode == 0
         settled.machine.run("rm", "/run/faulty")
-        # It tries again by itself ever more seldom, and at once when something happens.
+        # It retries with growing pauses, and at once after an event.
         settled.machine.run("nft", "add table ip theirs; delete table ip theirs")
-        settled.wait_for("a look", lambda: not settled.problem("not repaired"))
+        settled.wait_for("an inspection", lambda: not settled.problem("could not be inspected or repaired"))
         assert settled.problem("the daemon met a bug in watch: RuntimeError: made for a test, ")
         assert "theirs" not in settled.machine.run("nft", "-t", "list", "ruleset")
         assert settled.show("geodrop.service", "MainPID") == pid
@@ -101,8 +104,9 @@ def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
 
 
 def test_saved_rules_are_a_firewall_after_the_boot(settled: Edge) -> None:
-    """As admins do it: `nft list ruleset` into /etc/nftables.conf. The next boot loads it, ours with it, and it drops
-    and lets in what it did; the daemon finds nothing that it cannot repair.
+    """Admins write `nft list ruleset` into /etc/nftables.conf, and the next boot loads it, our table included.
+
+    It drops and lets in what it did before; the daemon finds nothing that it cannot repair.
     """
     settled.machine.run("systemctl", "stop", "geodrop")
     settled.machine.run("nft", "add", "table", "inet", "firewall")

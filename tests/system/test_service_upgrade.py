@@ -1,4 +1,4 @@
-"""A new version, and the end of it all: what deploy/install.sh and deploy/uninstall.sh do to a host in service."""
+"""An upgrade and a removal: what deploy/install.sh and deploy/uninstall.sh do to a host in service."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFFLINE = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/root/wheels", "PIP_CONFIG_F
 
 
 def test_an_upgrade_has_no_gap(host: Edge) -> None:
-    """The new version's daemon takes over what the old one's put in force, and only its files are left."""
+    """The new version's daemon takes over what the old one put in force, and only the new files are left."""
     [wheel] = (host.machine.root / "root/wheels").glob("geodrop-*.whl")
     pid = host.show("geodrop.service", "MainPID")
     newer = renumbered(wheel, host.machine.root / "root")
@@ -37,15 +37,16 @@ def test_an_upgrade_has_no_gap(host: Edge) -> None:
 
 
 def test_uninstalling_leaves_nothing(host: Edge) -> None:
-    """Nothing of ours in the kernel, no process, no unit, no program; what is the operator's stays, and so do
-    neighbours.
+    """Nothing of ours stays in the kernel, no process, no unit, no program.
+
+    The operator's files stay, and so do the rules of other programs.
     """
     host.machine.run("nft", "add", "table", "inet", "neighbour")
     host.machine.run("/root/geodrop/deploy/uninstall.sh")
     host.assert_now((), SOURCES)
     assert host.machine.run("nft", "list", "tables").split() == ["table", "inet", "neighbour"]
     assert "geodrop" not in host.machine.run("ps", "-A", "-o", "args").replace("/root/geodrop", "")
-    # systemd forgets a unit that nothing refers to any more when it finds the time.
+    # systemd removes an unreferenced unit from memory some time later.
     host.wait_for("the end of the units", lambda: not _units(host))
     searched = ("/etc", "/opt", "/run", "/usr", "/var")
     left = host.machine.run("find", *searched, "-path", "/run/host", "-prune", "-o", "-name", "*geodrop*", "-print")
@@ -53,7 +54,7 @@ def test_uninstalling_leaves_nothing(host: Edge) -> None:
 
 
 def test_installed_again_it_goes_on(host: Edge) -> None:
-    """With the configuration that stayed; what was unloaded stays that way until somebody reloads."""
+    """It uses the configuration that stayed; what was unloaded stays unloaded until a reload."""
     host.machine.run(*OFFLINE, "sh", "-c", "/root/geodrop/deploy/install.sh /root/wheels/geodrop-*.whl")
     host.machine.run("systemctl", "start", "geodrop")
     host.machine.run("geodrop", "reload")
@@ -61,14 +62,14 @@ def test_installed_again_it_goes_on(host: Edge) -> None:
 
 
 def _units(host: Edge) -> list[str]:
-    """Ours, in memory and as files."""
+    """Return our units, in memory and as files."""
     lists = [("list-units", "--all"), ("list-unit-files",)]
     found = "".join(host.machine.run("systemctl", *one, "--plain", "--no-legend") for one in lists)
     return re.findall(r"\S*geodrop\S*", found)
 
 
 def renumbered(wheel: Path, folder: Path) -> Path:
-    """The same wheel as another version."""
+    """Make the same wheel with another version."""
     made = folder / wheel.name.replace(__version__, NEXT)
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
         for item in old.infolist():

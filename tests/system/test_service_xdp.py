@@ -31,7 +31,7 @@ def test_the_drop_in_moves_a_running_host_to_xdp(host: Edge) -> None:
 
 
 def test_reloads_switch_xdp(host: Edge) -> None:
-    """A change of policy, either way."""
+    """A policy changes both ways without a gap."""
     with host.watched():
         host.policy(JAPAN_DENIED)
         assert host.geodrop("reload").returncode == 0
@@ -42,7 +42,7 @@ def test_reloads_switch_xdp(host: Edge) -> None:
 
 
 def test_xdp_outlives_the_daemon(host: Edge) -> None:
-    """Stopped, started, killed: the program stays attached and its tables filled."""
+    """After stop, start and kill of the daemon the program stays attached and its tables filled."""
     with host.watched(DENIED, ALLOWED + SWITCHED):
         host.machine.run("systemctl", "stop", "geodrop")
         assert _on_xdp(host)
@@ -54,7 +54,7 @@ def test_xdp_outlives_the_daemon(host: Edge) -> None:
 
 
 def test_what_was_observed_is_what_xdp_does(host: Edge) -> None:
-    """Probes of the program that is attached: both verdicts, on eth0, of packets that nobody sends or counts."""
+    """Probes run through the attached program: both verdicts, on eth0, with packets that are not sent or counted."""
     first = host.status()["observed"]
     host.assert_now(DENIED, ALLOWED)
     second = host.status()["observed"]
@@ -86,7 +86,7 @@ def test_reloads_where_the_kernel_refuses_a_quick_grace_period(host: Edge) -> No
 
 
 def test_root_by_hand_and_the_daemon_share_pins(host: Edge) -> None:
-    """With the daemon stopped root unloads and loads on xdp; the daemon goes on with what root pinned."""
+    """With the daemon stopped root unloads and loads on xdp; the daemon goes on with root's pins."""
     machine = host.machine
     machine.run("systemctl", "stop", "geodrop")
     kept = machine.run("sh", "-c", "ls -t /var/lib/geodrop/rulesets/*.ruleset").split()[0]
@@ -104,7 +104,7 @@ def test_root_by_hand_and_the_daemon_share_pins(host: Edge) -> None:
 
 
 def test_a_boot_goes_from_nftables_to_xdp(host: Edge) -> None:
-    """First nftables, before there are interfaces, xdp once there are, and nothing leaks in between."""
+    """First nftables judges, before there are interfaces, then xdp, and nothing passes in between."""
     host.power_off()
     host.power_on()
     up = host.moment("test-network.service", "ActiveEnter")
@@ -113,7 +113,7 @@ def test_a_boot_goes_from_nftables_to_xdp(host: Edge) -> None:
 
 
 def test_a_new_interface_is_taken_over_by_xdp(host: Edge) -> None:
-    """Deleted and made anew: nftables judges its first packets, the daemon attaches as soon as it comes."""
+    """The interface is created again: nftables judges its first packets, and the daemon attaches at once."""
     with host.watched(DENIED, ()):
         host.unplug()
         host.wait_for("the end of the old one", lambda: not _on_xdp(host))
@@ -124,8 +124,9 @@ def test_a_new_interface_is_taken_over_by_xdp(host: Edge) -> None:
 
 
 def test_without_the_drop_in_nftables_takes_over(host: Edge) -> None:
-    """It is taken away while xdp judges: the daemon may not use bpf(2) any more, judges on nftables and lets go of the
-    links. What xdp has counted is named until root removes it.
+    """Without its right to bpf(2) the daemon judges on nftables and removes the links.
+
+    What xdp has counted is named until root removes it.
     """
     assert _on_xdp(host)
     with host.watched(DENIED, ALLOWED + SWITCHED):
@@ -144,7 +145,7 @@ def test_without_the_drop_in_nftables_takes_over(host: Edge) -> None:
 
 
 def test_the_drop_in_comes_back(host: Edge) -> None:
-    """As `make install XDP=1` does it: xdp takes over, without a gap."""
+    """`make install XDP=1` restores it: xdp takes over without a gap."""
     with host.watched(DENIED, ALLOWED + SWITCHED):
         _install_xdp(host)
         host.wait_for("xdp", lambda: _on_xdp(host))
@@ -152,7 +153,7 @@ def test_the_drop_in_comes_back(host: Edge) -> None:
 
 
 def test_back_to_nftables_by_the_runbook(host: Edge) -> None:
-    """`engine: nftables` first, then the drop-in: the links are detached by the reload; a boot is healthy by itself."""
+    """`engine: nftables` first, then the drop-in: the reload detaches the links; a boot is healthy by itself."""
     with host.watched(DENIED, ALLOWED + SWITCHED):
         host.agent(AGENT + "engine: nftables\n")
         assert host.geodrop("reload").returncode == 0
@@ -184,6 +185,6 @@ def _engines(host: Edge) -> set[str]:
 
 
 def _on_xdp(host: Edge) -> bool:
-    """Whether status says so of eth0."""
+    """Whether status says that xdp judges eth0."""
     found = {one["name"]: (one["engine"], one["attach"]) for one in host.status()["interfaces"]}
     return found.get("eth0") == ("xdp", "native")

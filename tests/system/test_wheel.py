@@ -1,4 +1,4 @@
-"""The wheel holds all that geodrop needs at run time: what is tested from the source tree is what is installed."""
+"""The wheel holds all that geodrop needs at run time: the tested source tree is what gets installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SOURCES = ("agent", "bpf", "deploy", "pyproject.toml", "README.md", "LICENSE")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy: setuptools writes into the tree it builds from."""
+    """Return the wheel, built from a copy, because setuptools writes into the tree it builds from."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         if (ROOT / name).is_dir():
@@ -33,7 +33,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_has_every_file(wheel: Path) -> None:
-    """Each file of the package is in it with its content, links as what they lead to."""
+    """Each file of the package is in it with its content; links are replaced by their targets."""
     package = ROOT / "agent"
     expected = {
         str(Path(folder, name).relative_to(package)): Path(folder, name).read_bytes()

@@ -1,4 +1,4 @@
-"""`geodrop check`: is this policy good? And agent.yaml, with all that it names?"""
+"""`geodrop check`: validate a policy, or agent.yaml with everything that it names."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SCHEMA = 1
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `check`."""
+    """Add the arguments of `check`."""
     parser.add_argument(
         "policy",
         nargs="?",
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line for what is good, or every problem with its place."""
+    """Print one line for a good policy, or every problem with its position."""
     before = _asked_for(args.config)
     previous = [memory.descriptor for memory in before.memories()] if before else []
     if args.policy is not None:
@@ -68,12 +68,12 @@ def run(args: argparse.Namespace) -> int:
     job = sandbox.Job("check", source.policy, databases, previous=previous, options=options, opening=user.acting)
     code = _check(job)
     if code == 0 and not args.json:
-        messages.say(f"user {harmless(user.name)}, as which the daemon runs, can read all of it")
+        messages.say(f"the daemon's user {harmless(user.name)} can read all of it")
     return code
 
 
 def _check(job: sandbox.Job) -> int:
-    """Check what can be opened; what cannot is said with the rest."""
+    """Check the files that can be opened; report those that cannot together with the other problems."""
     failures: list[GeodropError] = []
     policy = job.policy if job.policy and _opens(open_policy, job.policy, job, failures) else None
     databases = [path for path in job.databases if _opens(open_database, path, job, failures)]
@@ -95,8 +95,8 @@ def _opens(open_: Callable[[str], int], path: str, job: sandbox.Job, failures: l
 
 
 def _good(name: str, config: Config, *, as_json: bool) -> int:
-    """An agent.yaml whose source is no policy: the ruleset that it names is opened, by digest and format."""
-    # Not imported at the top: who has a policy to check needs no ruleset.
+    """Check an agent.yaml whose source is no policy: open the ruleset it names, verifying digest and format."""
+    # Imported here because checking a policy needs no ruleset.
     from geodrop.ruleset.model import Ruleset  # noqa: PLC0415
 
     found: dict[str, Any] = {"schema": SCHEMA, "config": name, "ruleset": None, "digest": None, "user": None}
@@ -110,13 +110,13 @@ def _good(name: str, config: Config, *, as_json: bool) -> int:
         services = [service.name for service in ruleset.meta.services]
         found |= {"ruleset": path, "digest": ruleset.digest, "services": services, "user": user.name}
         lines.append(f"{harmless(path)}: good, digest {ruleset.digest[:12]}, for {', '.join(services)}")
-        lines.append(f"user {harmless(user.name)}, as which the daemon runs, can read it")
+        lines.append(f"the daemon's user {harmless(user.name)} can read it")
     messages.say(json.dumps(found) if as_json else "\n".join(lines))
     return 0
 
 
 def _asked_for(config: str | None) -> Container | None:
-    """The ruleset asked for last, to compare lists with; None where there is none that this user may read."""
+    """Return the ruleset asked for last, to compare lists with; None if there is none that this user may read."""
     with suppress(GeodropError, FileNotFoundError, PermissionError):
         return Store(load_config(config).state).asked_for()
     return None

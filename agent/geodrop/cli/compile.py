@@ -1,4 +1,4 @@
-"""`geodrop compile`: policy and databases in, a ruleset file out."""
+"""`geodrop compile`: build a ruleset file from a policy and databases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `compile`."""
+    """Add the arguments of `compile`."""
     parser.add_argument("--policy", required=True, metavar="FILE", help="the policy")
     parser.add_argument(
         "--database",
@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         code = sandbox.run(job, meanwhile=_rulesets)
         if code != 0:
             return code
-        # mkstemp is cautious (0600); a ruleset is no secret: give it the mode any new file would get.
+        # mkstemp sets the mode 0600; a ruleset is no secret, so give it the mode of any new file.
         mask = os.umask(0)
         os.umask(mask)
         os.fchmod(descriptor, 0o666 & ~mask)
@@ -66,7 +66,7 @@ def _rulesets() -> type[Ruleset]:
 
 
 def describe(name: str, ruleset: Ruleset, size: int) -> str:
-    """One line on a ruleset file; `size` in bytes."""
+    """Describe a ruleset file in one line; `size` is in bytes."""
     counts = [
         sum(len(ruleset.sections[f"nft/{service.name}/ipv{family}/targets"]) // 2 for service in ruleset.meta.services)
         for family in (4, 6)

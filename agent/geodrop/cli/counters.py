@@ -20,11 +20,11 @@ WIDE, NARROW = 18, 14
 """Columns of a region's name, beside two numbers and beside three."""
 WHAT = ("dropped", "would_drop", "accepted", "never_drop")
 KINDS = ("region", "list", "prefix")
-"""What a counter class can be; the key under which its object names it."""
+"""The kinds of counter classes; each is the key under which an object names its class."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `counters`."""
+    """Add the arguments of `counters`."""
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
     parser.add_argument(
         "--watch", action="store_true", help="go on: every two seconds what has changed, and how much a second"
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def read() -> list[dict[str, Any]]:
-    """The objects of `counters --json`."""
+    """Return the objects of `counters --json`."""
     if answer := ask("counters"):
         found: list[dict[str, Any]] = answer["data"]
         return found
@@ -59,7 +59,7 @@ def read() -> list[dict[str, Any]]:
 
 
 def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Print totals, busiest first for a person."""
+    """Print totals; for a person, busiest first."""
     if as_json:
         for count in counts:
             print(json.dumps(count), flush=True)
@@ -73,7 +73,7 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 def show_rates(
     before: Sequence[dict[str, Any]], counts: Sequence[dict[str, Any]], seconds: float, *, as_json: bool
 ) -> None:
-    """Print what has changed in `seconds`, with the rate a second; for a person the busiest first."""
+    """Print what has changed in `seconds`, with the rate a second; for a person, busiest first."""
     known = {_key(count): count for count in before}
     changed = [_with_rates(count, known.get(_key(count), {}), seconds) for count in counts if count not in before]
     if as_json:
@@ -88,7 +88,7 @@ def show_rates(
 
 
 def _busiest(counts: Sequence[dict[str, Any]], by: str) -> list[tuple[dict[str, Any], str]]:
-    """Each count and what of it is not nothing, in descending order."""
+    """Return each count with each of its amounts that is not zero, in descending order."""
     found = [(count, what) for count in counts for what in WHAT if count.get(what) and count[what][by]]
     return sorted(found, key=lambda one: -one[0][one[1]][by])
 
@@ -97,7 +97,7 @@ def _with_rates(count: dict[str, Any], before: dict[str, Any], seconds: float) -
     made = dict(count)
     for what in WHAT:
         if amount := count.get(what):
-            # Somebody who takes the counters away makes them begin again.
+            # Counters that another program removed start again at zero.
             old = before.get(what, {})
             rates = {
                 f"{unit}_per_second": round(max(total - old.get(unit, 0), 0) / seconds, 1)
@@ -124,7 +124,7 @@ def _word(what: str) -> str:
 
 
 def label(count: dict[str, Any]) -> str:
-    """What a class is called; `-` for the line of a whole service and family."""
+    """Return the name of a class; `-` for the line of a whole service and family."""
     if "what" in count:
         return str(count["what"])
     kind = next((kind for kind in KINDS if kind in count), None)

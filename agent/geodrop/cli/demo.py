@@ -1,4 +1,4 @@
-"""`geodrop demo`: the whole thing in throw-away network namespaces, with a bundled database."""
+"""`geodrop demo`: a complete run in throw-away network namespaces, with a bundled database."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from types import FrameType
 
 ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that end the demo as Ctrl-C does: after it has removed what it made."""
+"""Signals that end the demo as Ctrl-C does, after it has removed what it made."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The demo takes none."""
+    """Add nothing: the demo takes no arguments."""
     del parser
 
 

@@ -22,23 +22,23 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 WIDTH = 9
-"""Columns of what a finding is."""
+"""Columns of the kind of a finding."""
 COLOURS = {OK: messages.GREEN, MISSING: messages.RED, NOTE: messages.YELLOW}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `doctor`."""
+    """Add the arguments of `doctor`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0 if geodrop can enforce here with the engine of agent.yaml, 69 if not. Nothing is changed."""
+    """Return 0 if geodrop can enforce here with the engine of agent.yaml, 69 if not. Nothing is changed."""
     config = load_config(args.config)
     findings = [*host.findings(config)]
     with suppress(UnavailableError):
         findings += daemon.findings(control_socket())
     findings += nftables.findings()
-    # Without nf_tables or the right to ask it, which has been said already, there is nothing to add.
+    # Without nf_tables or the right to ask it, which an earlier finding says, there is nothing to add.
     with suppress(PrivilegeError, UnavailableError):
         findings.append(nftables.place())
         findings += [*nftables.before_us(), *nftables.beside_us()]
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(finding: Finding) -> str:
-    """One line: ok or missing, what was found, what that costs, the next step."""
+    """Describe a finding in one line: ok or missing, what was found, what that costs, the next step."""
     text = "; ".join(filter(None, (finding.found, finding.cost, finding.next_step)))
     said = f"{harmless(finding.name)}: {lines(text, MARGIN)}"
     return messages.entry(finding.status, said, WIDTH, COLOURS[finding.status])

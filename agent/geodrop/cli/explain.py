@@ -1,7 +1,7 @@
-"""`geodrop explain`: why is this address accepted or dropped?
+"""`geodrop explain`: why an address is accepted or dropped.
 
-Three ways to answer, by what is given: from a policy and databases (in the compile child), from a ruleset file, or,
-with neither, from what is loaded, asking the kernel's own tables too.
+The arguments choose the source of the answer: a policy and databases (in the compile child), a ruleset file, or, with
+neither, the loaded ruleset together with the kernel's own tables.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 BATCH = 256
-"""Addresses that the daemon is asked about at once."""
+"""Addresses sent to the daemon in one request."""
 LONGEST = 100
-"""Characters of an address that it takes."""
+"""Characters of one address that the daemon accepts."""
 COLOURS = {"DROP": messages.RED, "ACCEPT": messages.GREEN, "kernel": None}
-"""The words that lines begin with."""
+"""The first words of lines, and their colours."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `explain`."""
+    """Add the arguments of `explain`."""
     parser.add_argument(
         "addresses",
         nargs="+",
@@ -100,7 +100,7 @@ def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float 
 
 
 def _shortened(text: str) -> str:
-    """What is too long to be an address is answered as none, by its beginning."""
+    """Shorten a text that is too long to be an address: it is answered with an error that quotes its beginning."""
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
@@ -128,7 +128,7 @@ def _for_people(answers: Iterable[dict[str, Any]], *, several: bool, verbose: bo
 def describe(
     answers: Iterable[dict[str, Any]], *, several: bool, verbose: bool = False, then: bool = False
 ) -> Iterator[str]:
-    """The lines for a person: the word in front of each in its colour, the text behind it in a column."""
+    """Return the lines for a person: the first word of each in its colour, the text behind it in a column."""
     return map(_painted, told(map(shown, answers), several=several, verbose=verbose, then=then))
 
 

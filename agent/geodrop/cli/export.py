@@ -1,4 +1,4 @@
-"""`geodrop export`: a ruleset for stock tools, from its file alone."""
+"""`geodrop export`: write a ruleset for stock tools, from its file alone."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FORMATS = ("nft", "cidr", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `export`."""
+    """Add the arguments of `export`."""
     parser.add_argument("ruleset", metavar="FILE", help="a ruleset made by `geodrop compile`")
     parser.add_argument(
         "--format",
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the ruleset to stdout, in pieces."""
     if args.interface and args.format != "nft":
-        raise UsageError(f"--interface says nothing to --format {args.format}", "leave it out")
+        raise UsageError(f"--interface has no meaning with --format {args.format}", "leave it out")
     for name in args.interface:
         if not is_interface(name):
             raise UsageError(
@@ -61,7 +61,9 @@ def run(args: argparse.Namespace) -> int:
 def _pieces(args: argparse.Namespace, ruleset: Ruleset) -> Iterator[str]:
     if args.format == "nft":
         if args.service:
-            raise UsageError("--service says nothing to --format nft", "leave it out: services depend on each other")
+            raise UsageError(
+                "--service has no meaning with --format nft", "leave it out: services depend on each other"
+            )
         return nftables.nft(ruleset, args.interface)
     services = _chosen(ruleset, args.service)
     if args.format == "cidr" and len(services) > 1:

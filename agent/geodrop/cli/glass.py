@@ -1,4 +1,4 @@
-"""agent.yaml for verbs that must work whatever it is like."""
+"""Read agent.yaml for verbs that must work even if it is damaged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def config_or_assumed(path: str | None) -> Config:
-    """The configuration, or what is assumed in its place, with a warning before all else."""
+    """Return the configuration, or what is assumed instead, with a warning printed first."""
     config, doubt = load_config_or_assume(path)
     if doubt:
         messages.warning(doubt)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 SHOWN = 20
 MANY = 1 << 30
-"""As many as there are, or as a daemon answers at once."""
+"""All entries, or as many as a daemon answers at once."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `history`."""
+    """Add the arguments of `history`."""
     parser.add_argument("--json", action="store_true", help="print JSON, one object a line")
     parser.add_argument(
         "-n", dest="count", type=positive, metavar="N", help=f"the last N (default: {SHOWN}; with --json all)"
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the newest first."""
+    """Print the entries, newest first."""
     count = args.count or (MANY if args.json else SHOWN)
     answer = ask("history", {"count": count})
     objects, problems = answer["data"].values() if answer else _without_daemon(args.config, count)
@@ -52,7 +52,7 @@ def _without_daemon(config_path: str | None, count: int) -> tuple[list[dict[str,
 
 
 def describe(one: dict[str, Any]) -> str:
-    """One line for a person."""
+    """Describe an entry in one line for a person."""
     one = shown(one)
     failed = one["outcome"] != "done"
     generation = str(one["generation"] or "-")

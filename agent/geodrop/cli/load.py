@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `load`."""
+    """Add the arguments of `load`."""
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("ruleset", metavar="FILE", nargs="?", help="a ruleset made by `geodrop compile`")
     what.add_argument(
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Load and say what happened."""
+    """Load and print what happened."""
     if args.boot:
         return _boot(args.config)
     config = load_config(args.config)
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
         messages.warning(loaded.report.note)
     for warning in loaded.warnings:
         messages.warning(warning)
-    # xdp comes first; where it judges, nftables only waits for another interface of that name.
+    # xdp comes first. Where xdp judges, the nftables rule only waits for another interface of that name.
     engines = {one.name: one.engine for one in reversed(loaded.after.interfaces)}
     mixed = len(set(engines.values())) > 1
     names = ", ".join(harmless(name) + (f" ({engines[name]})" if mixed else "") for name in loaded.after.names)
@@ -65,11 +65,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _boot(config_path: str | None) -> int:
-    """Exit code 0 even where `first_boot: open` leaves nothing in force, so that the boot goes on.
+    """Return 0 even if `first_boot: open` leaves nothing in force, so that the boot goes on.
 
-    78 where agent.yaml cannot be used: what was in force is in force again, and somebody has to mend the file.
+    Return 78 if agent.yaml cannot be used: what was in force is in force again, and an operator has to correct the
+    file.
     """
-    # Not imported at the top: nobody else needs it, and a boot nothing else.
+    # Imported here because only a boot needs it, and a boot should import nothing else.
     from geodrop.operations.boot import boot  # noqa: PLC0415
     from geodrop.state.leftovers import remove_leftovers  # noqa: PLC0415
 

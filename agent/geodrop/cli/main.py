@@ -1,4 +1,4 @@
-"""The `geodrop` command: finds the verb, imports its module and no other, and turns failures into exit codes."""
+"""The `geodrop` command: import the module of the verb and no other, and turn failures into exit codes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line; returns the exit code."""
+    """Run one command line; return the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     args = None
     try:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough. Python would complain once more when it closes stdout.
+        # The reader closed the pipe, which is no failure. Without this, Python would complain when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 - a bug: the one place that catches all, because the contract gives it a code
@@ -73,14 +73,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _at_once(given: Sequence[str]) -> SimpleNamespace | None:
-    """The arguments of a plain reload: importing argparse would take as long as all else that the command does."""
+    """Return the arguments of a plain reload: importing argparse would take as long as the rest of the command."""
     if given not in (["reload"], ["reload", "--json"]):
         return None
     return SimpleNamespace(run=import_module("geodrop.cli.reload").run, json=len(given) > 1)
 
 
 def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
-    """The parser; only the verb that `given` names gets its arguments, so that no other module is imported."""
+    """Return the parser; only the verb in `given` gets its arguments, so that no other module is imported."""
     import argparse  # noqa: PLC0415 - see _at_once
 
     parser = argparse.ArgumentParser(
@@ -88,7 +88,7 @@ def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"geodrop {__version__}")
     _add_config(parser, default=None)
-    # Left to find `prog` by itself, argparse imports shutil and what that imports.
+    # Without `prog` argparse imports shutil, and much with it.
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True, prog="geodrop")
     wanted = next((word for word in given if word in VERBS), None)
     for name, summary in VERBS.items():

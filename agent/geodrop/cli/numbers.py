@@ -1,4 +1,4 @@
-"""Numbers, durations and reasons on the command line. What they raise argparse turns into a usage error."""
+"""Parse numbers, durations and reasons on the command line. argparse turns their errors into usage errors."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _DURATION = re.compile(r"([1-9][0-9]{0,6})([smhdw])")
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 on."""
+    """Parse a whole number of at least 1."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number; write 1 or more")
     return int(text)
 
 
 def duration(text: str) -> int:
-    """Seconds from a duration such as 90s, 30m, 2h, 3d or 1w."""
+    """Parse a duration such as 90s, 30m, 2h, 3d or 1w; return seconds."""
     found = _DURATION.fullmatch(text)
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write for instance 90s, 30m, 2h, 3d or 1w")
@@ -27,7 +27,7 @@ def duration(text: str) -> int:
 
 
 def reason(text: str) -> str:
-    """What a person writes for the history."""
+    """Check the length of a reason for the history."""
     if len(text) > MAX_WHY:
         raise argparse.ArgumentTypeError(f"{len(text):,} characters are too many; write at most {MAX_WHY:,}")
     return text

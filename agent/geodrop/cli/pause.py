@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `pause`."""
+    """Add the arguments of `pause`."""
     parser.add_argument(
         "--for",
         dest="duration",
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pause and say until when."""
+    """Pause and print until when."""
     until = end(args.duration, time.time())
     answer = ask("pause", {"until": until, "why": args.why})
     text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config, until, args.why)
@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def end(seconds: int | None, now: float) -> int:
-    """When a pause of so many seconds ends, in whole seconds since the epoch; never too early."""
+    """Return when a pause of `seconds` ends, in whole seconds since the epoch, rounded up."""
     return FOREVER if seconds is None else min(math.ceil(now) + seconds, FOREVER)
 
 

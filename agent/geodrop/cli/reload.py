@@ -1,4 +1,4 @@
-"""`geodrop reload`: the daemon reads policy and databases anew and puts them in force; `systemctl reload` runs this."""
+"""`geodrop reload`: the daemon reads policy and databases again and loads the result; `systemctl reload` runs this."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `reload`."""
+    """Add the arguments of `reload`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait until it is in force, or has failed with everything as it was; one line on what changed."""
+    """Wait until the result is in force, or the reload failed and nothing changed; print one line on what changed."""
     answer = ask("reload", progress=_show if sys.stderr.isatty() else None)
     if answer is None:
         raise UnavailableError("no daemon runs here", "start it: systemctl start geodrop; or: geodrop load FILE")

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`resume` takes no arguments of its own."""
+    """Add nothing: `resume` takes no arguments of its own."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Resume and say so; not being paused is no failure."""
+    """Resume and print that; it is no failure if there is no pause."""
     answer = ask("resume")
     text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config)
     messages.say(shown(text))

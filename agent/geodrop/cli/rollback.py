@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `rollback`."""
+    """Add the arguments of `rollback`."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument("count", nargs="?", type=positive, metavar="N", help="how many policies back (default: 1)")
     which.add_argument(
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Roll back and say to what."""
+    """Roll back and print to what."""
     back = args.count or 1
     answer = ask("rollback", {"back": back, "generation": args.generation, "why": args.why})
     if answer:

@@ -1,4 +1,4 @@
-"""`geodrop run`: the daemon."""
+"""`geodrop run`: run the daemon."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`run` takes no arguments of its own: what it is to do stands in agent.yaml."""
+    """Add nothing: `run` takes no arguments of its own; agent.yaml configures the daemon."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until SIGTERM or SIGINT; the kernel goes on enforcing then."""
+    """Run until SIGTERM or SIGINT; the kernel goes on enforcing afterwards."""
     run_daemon(args.config)
     return 0

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MARGIN = 14
-"""Columns of what a line is about."""
+"""Columns of the label of a line."""
 DAY = 86_400
 _COLOURS = {State.ENFORCING: messages.GREEN, State.MONITORING: messages.GREEN, State.NOT_ENFORCING: messages.RED}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `status`."""
+    """Add the arguments of `status`."""
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0: as the policy asks; 1: degraded or paused; 3: a denied packet passes that should not."""
+    """Return 0: as the policy asks; 1: degraded or paused; 3: a denied packet passes that should not."""
     answer = ask("status")
     status = answer["data"] if answer else _without_daemon(args.config)
     if args.json:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _without_daemon(config_path: str | None) -> dict[str, Any]:
-    # Imported here, since all of it is in the daemon already if one runs; so in the other verbs.
+    # Imported here because a running daemon has already imported all of it; other verbs do the same.
     from geodrop.config import load_config_or_assume  # noqa: PLC0415
     from geodrop.report.status import read_status  # noqa: PLC0415
 
@@ -47,7 +47,7 @@ def _without_daemon(config_path: str | None) -> dict[str, Any]:
 
 
 def describe(status: dict[str, Any]) -> str:
-    """Status for a person: what is wrong first, and each trouble once."""
+    """Describe the status for a person: problems first, and each problem once."""
     status = shown(status)
     state = State(status["state"])
     word = messages.paint(state, _COLOURS.get(state, messages.YELLOW))
@@ -60,7 +60,7 @@ def describe(status: dict[str, Any]) -> str:
 
 
 def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What is in force, from what, where, and what came of it."""
+    """Yield what is in force, from what inputs, on which interfaces, and its results."""
     policy = f"{status['policy']['name']}; " if status["policy"] else ""
     yield "policy", f"{policy}digest {status['digest'][:12]}"
     for database in status["databases"]:
@@ -89,7 +89,7 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _built(epoch: int | None) -> str:
-    """When a database was made, and how long ago that is."""
+    """Return when a database was built, and how long ago that was."""
     if epoch is None:
         return ""
     days = int(time.time() - epoch) // DAY
@@ -112,7 +112,7 @@ def _why_not(status: dict[str, Any]) -> str:
 
 
 def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
-    """What is out of the ordinary."""
+    """Yield what is out of the ordinary."""
     for problem in status["problems"]:
         yield "problem", problem, messages.RED
     if change := status["change"]:
@@ -122,7 +122,7 @@ def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
         yield "paused", f"until {status['paused_until'] or 'resume'}{why}; nothing is dropped", messages.YELLOW
     if status["rolled_back"]:
         yield "rolled back", "until the next reload", messages.YELLOW
-    # The daemon's last reload that failed is a problem already.
+    # A failed last reload of the daemon is listed among the problems already.
     last, failure = status["last_reload"], status["last_failure"]
     if failure and not (last and not last["good"] and failure["origin"] == "reload"):
         yield "failed", f"{failure['origin']} of {failure['time']}: {failure['error']}", messages.YELLOW

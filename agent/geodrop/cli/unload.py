@@ -1,4 +1,4 @@
-"""`geodrop unload`: leave nothing of ours in the kernel."""
+"""`geodrop unload`: remove everything of ours from the kernel."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`unload` takes no arguments of its own."""
+    """Add nothing: `unload` takes no arguments of its own."""
 
 
 def run(args: argparse.Namespace) -> int:
-    """Unload and say so; nothing to remove is no failure."""
+    """Unload and print that; it is no failure if there is nothing to remove."""
     answer = ask("unload")
     removed, warnings = (answer["data"]["removed"], answer["warnings"]) if answer else _without_daemon(args.config)
     messages.say("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")

@@ -1,4 +1,4 @@
-"""`geodrop verify`: does the kernel hold what it should?"""
+"""`geodrop verify`: compare the kernel with the ruleset it should hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of `verify`."""
+    """Add the arguments of `verify`."""
     parser.add_argument(
         "--full",
         action="store_true",
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
+    """Return 0: they agree; 1: they differ, each difference on a line; 3: nothing in force."""
     answer = ask("verify", {"full": args.full})
     found = answer["data"] if answer else _without_daemon(args.config, full=args.full)
     if args.json:
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def describe(found: dict[str, Any]) -> str:
-    """The same for a person: each difference on a line, or how much was compared."""
+    """Describe the result for a person: each difference on a line, or how much was compared."""
     found = shown(found)
     if not found["agrees"]:
         return "\n".join(

@@ -51,14 +51,12 @@ class Autoreload:
             await asyncio.sleep(INTERVAL)
 
     def changed(self, seen: Seen) -> list[str]:
-        """Return the files that differ from the last ones returned, once all exist and are the same as in the last
-        look.
-        """
-        settled = seen == self._before and None not in seen.values()
+        """Return the files that differ from those returned last, once all exist and are as in the last look."""
+        stable = seen == self._before and None not in seen.values()
         self._before = seen
         if not self._loaded:
             self._loaded = seen
-        if not settled or seen == self._loaded:
+        if not stable or seen == self._loaded:
             return []
         before, self._loaded = self._loaded, seen
         return sorted(name for name in seen if seen[name] != before.get(name))

@@ -54,19 +54,23 @@ class Compaction:
         try:
             observed = await self._kernel_worker.do(lambda: compact(self._context.config))
             if observed:
-                self._log.info("the maps are whole again", kind=Event.MAPS_WHOLE, generation=observed.generation)
+                self._log.info(
+                    "the overlay is compacted into whole maps", kind=Event.MAPS_WHOLE, generation=observed.generation
+                )
         except (GeodropError, OSError) as error:
-            said = "the maps could not be made whole; packets take a lookup more"
+            said = "the overlay could not be compacted; packets take one more lookup"
             self._log.warning(said, kind=Event.MAPS_NOT_WHOLE, reason=str(error))
             self._again()
             return
         try:
             if await self._kernel_worker.do(lambda: tell_regions_apart(self._context.config), OWN):
-                self._log.info("regions are told apart in the counters of nftables", kind=Event.REGIONS_APART)
+                self._log.info("the counters of nftables are split by region", kind=Event.REGIONS_APART)
         except BusyError:
             return  # the change that could not wait schedules this as well
         except (GeodropError, OSError) as error:
-            self._log.warning("regions count as `other` on nftables", kind=Event.REGIONS_NOT_APART, reason=str(error))
+            self._log.warning(
+                "the counters of nftables could not be split by region", kind=Event.REGIONS_NOT_APART, reason=str(error)
+            )
             self._again()
 
     def _again(self) -> None:

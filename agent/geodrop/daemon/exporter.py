@@ -120,7 +120,9 @@ class _Http:
         if request is None:
             await _send(connection, ("400 Bad Request", [], b"this is no request for metrics\n"))
         elif self._asking >= ANSWERS and not self._one_gives_way():
-            await _send(connection, ("503 Service Unavailable", [], b"too many ask at once; try again in a moment\n"))
+            await _send(
+                connection, ("503 Service Unavailable", [], b"too many clients at once; try again in a moment\n")
+            )
         else:
             connection.asked()
             self._asking += 1

@@ -102,7 +102,7 @@ class _Journal:
             self._channel.send(datagram, socket.MSG_DONTWAIT)
         except OSError as error:
             # The journal is restarting or full. stderr leads to it too, and waits for it.
-            print(f"<4>geodrop: a log entry was not taken by the journal ({error.strerror})", file=sys.stderr)
+            print(f"<4>geodrop: the journal did not accept a log entry ({error.strerror})", file=sys.stderr)
 
     debug = info = warning = error = critical = msg
 

@@ -25,14 +25,14 @@ RELOAD_BUCKETS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 OUTCOMES = ("changed", "unchanged", "failed")
 CLASSES = {
     "dropped": "Packets dropped, by service, family and the region, list or prefix that decided",
-    "would_drop": "Packets that would have been dropped, but for monitor mode, a start to come, or a pause",
+    "would_drop": "Packets that would have been dropped, without monitor mode, a future start, or a pause",
 }
 WHOLE = {
     "accepted": "Packets of a service that were let through",
     "never_drop": "Packets of a service let through by a never-drop line alone",
 }
 
-UNREADABLE = "of frames behind more VLAN tags than are read, by what became of them (dropped or would_drop)"
+UNREADABLE = "of frames behind more VLAN tags than are read, by verdict (dropped or would_drop)"
 
 
 class Metrics:
@@ -59,9 +59,7 @@ class Metrics:
         self._repairs = Counter(
             "geodrop_drift_repairs", "Times the kernel was brought back to the ruleset", registry=self.registry
         )
-        self._bugs = Counter(
-            "geodrop_bugs", "Bugs that the daemon has met, by what it was doing", ["task"], registry=self.registry
-        )
+        self._bugs = Counter("geodrop_bugs", "Bugs that the daemon has met, by task", ["task"], registry=self.registry)
         self._audits = Counter(
             "geodrop_audits", "Background audits of the kernel, by result", ["result"], registry=self.registry
         )

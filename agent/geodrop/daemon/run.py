@@ -172,7 +172,9 @@ class Daemon:
         except PrivilegeError:
             raise
         except GeodropError as failure:
-            self._log.critical("what is in force is left as it is", kind=Event.START_FAILED, reason=failure.message)
+            self._log.critical(
+                "the start failed; what is in force is left as it is", kind=Event.START_FAILED, reason=failure.message
+            )
             self._notifier.ready(f"degraded: {failure.message}")
             self._try_again(failure)
         for name, work in self._tending.items():

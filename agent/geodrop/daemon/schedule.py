@@ -44,11 +44,13 @@ class Schedule:
         """Record moments for as long as the daemon lives."""
         while True:
             try:
-                told = await self._kernel_worker.do(partial(self.once, time.time()))
+                recorded = await self._kernel_worker.do(partial(self.once, time.time()))
             except GeodropError as error:
-                self._log.error("the schedule cannot be kept", kind=Event.SCHEDULE_FAILED, reason=error.message)
-                told = []
-            for text in told:
+                self._log.error(
+                    "starts and ends of pauses could not be recorded", kind=Event.SCHEDULE_FAILED, reason=error.message
+                )
+                recorded = []
+            for text in recorded:
                 self._log.warning(text, kind=Event.SCHEDULED)
             await asyncio.sleep(INTERVAL)
 
@@ -63,12 +65,12 @@ class Schedule:
         if self._read and self._read[0] == intent and now < self._read[1]:
             return []
         starts = _starts(store, intent.digest)
-        told = list(due(store, intent, starts, now))
-        for text in told:
+        recorded = list(due(store, intent, starts, now))
+        for text in recorded:
             store.history.append(Entry(round(now, 3), ORIGIN, DONE, os.geteuid(), change=text))
         moments = [moment for moment in (*starts.values(), intent.paused) if moment > now]
         self._read = intent, min(moments, default=float("inf"))
-        return told
+        return recorded
 
 
 def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[str]:
@@ -76,14 +78,14 @@ def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[st
     started = {name: moment for name, moment in starts.items() if max(moment, intent.paused) <= now}
     over = 0 < intent.paused <= now
     # The history is long and most policies start at once, so it is read only if something is due.
-    told = {entry.change for entry in store.history if entry.origin == ORIGIN} if started or over else set()
+    recorded = {entry.change for entry in store.history if entry.origin == ORIGIN} if started or over else set()
     for name, moment in started.items():
         text = f"service {name} is enforced since {utc.moment(moment)}"
         # A service whose policy was loaded after this moment did not start at that moment.
-        if text not in told and _starts_before(store, moment).get(name) == moment:
+        if text not in recorded and _starts_before(store, moment).get(name) == moment:
             yield text
     text = f"the pause is over since {utc.moment(intent.paused)}: services drop again"
-    if over and text not in told:
+    if over and text not in recorded:
         yield text
 
 

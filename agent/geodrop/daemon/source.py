@@ -124,7 +124,7 @@ def _start() -> Child:
     if os.geteuid() != 0:
         # Our own child would run as our user, which owns the state directory and may read our memory.
         raise UnavailableError(
-            f"there is no {path}, and a daemon that is not root compiles nowhere else",
+            f"there is no {path}, and a daemon that is not root can compile only through it",
             "start it with: systemctl start geodrop-compile.socket, or name a compiled file:  source: {ruleset: FILE}",
         )
     return Child.start()

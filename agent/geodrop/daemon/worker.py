@@ -56,7 +56,7 @@ class Worker:
     def start(self, job: Callable[[], T], priority: int = CHANGE, turn: int = 0) -> asyncio.Future[T]:
         """Queue a job; the caller may or may not wait for the future. Within a priority the lowest `turn` goes first.
 
-        A read that nobody waits for any more is skipped.
+        A read without a waiting caller is skipped.
         """
         loop = asyncio.get_running_loop()
         outcome: asyncio.Future[T] = loop.create_future()
@@ -68,12 +68,12 @@ class Worker:
             try:
                 result = job()
             except BaseException as failure:  # noqa: BLE001 - passed on to the caller, whatever it is
-                settle = partial(outcome.set_exception, _for_a_future(failure))
+                deliver = partial(outcome.set_exception, _for_a_future(failure))
             else:
-                settle = partial(outcome.set_result, result)
+                deliver = partial(outcome.set_result, result)
             # RuntimeError: the event loop is closed, because the daemon stops; no caller waits any more.
             with contextlib.suppress(RuntimeError):
-                loop.call_soon_threadsafe(lambda: None if outcome.done() else settle())
+                loop.call_soon_threadsafe(lambda: None if outcome.done() else deliver())
 
         self._jobs.put((priority, turn, next(self._numbers), run))
         return outcome

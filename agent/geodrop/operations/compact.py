@@ -24,7 +24,9 @@ def compact(config: Config) -> Observed | None:
     """
     if not BothEngines.here().nftables.is_overlay():
         return None
-    with open_change(config, ChangeRequest("compact", os.geteuid(), change="maps made whole again")) as change:
+    with open_change(
+        config, ChangeRequest("compact", os.geteuid(), change="overlay compacted into whole maps")
+    ) as change:
         selection, engine = change.in_place()
         ruleset = change.kept(change.before.digest)
         change.apply(ruleset, selection, engine, rebuild=True)

@@ -37,5 +37,5 @@ def warnings_of_regions(config: Config) -> tuple[str, ...]:
     try:
         tell_regions_apart(config)
     except GeodropError as error:
-        return (f"regions are not told apart in the counters of nftables: {error.message}",)
+        return (f"the counters of nftables could not be split by region: {error.message}",)
     return ()

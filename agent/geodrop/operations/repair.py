@@ -73,7 +73,7 @@ class Inspection:
         return self.before.interfaces != self.known.observed.interfaces
 
 
-def inspect(  # noqa: PLR0913 - what is known, what is to be said, and why it looks
+def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it inspects
     config: Config,
     known: Baseline,
     asked: ChangeRequest | None,

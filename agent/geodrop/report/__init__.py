@@ -1,4 +1,4 @@
-"""What geodrop says of itself, read from the kernel and the state directory: the objects of each verb's --json.
+"""Read from the kernel and the state directory the objects of each verb's --json.
 
-Commands ask here when no daemon runs, and the daemon when it is asked. Showing them to people is the commands' part.
+Commands call this when no daemon runs; otherwise the daemon does for them. The commands themselves show it to people.
 """

@@ -1,4 +1,4 @@
-"""What was dropped, by service, family and region."""
+"""Count what was dropped, by service, family and region."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SCHEMA = 1
 
 
 def read_counters() -> list[dict[str, Any]]:
-    """The objects of `counters --json`: totals since the first load."""
+    """Return the objects of `counters --json`: totals since the first load."""
     return [as_object(count) for count in BothEngines.here().counters()]
 
 
 def as_other(ruleset: Ruleset, number: int, *, told_apart: bool) -> int:
-    """How many regions, lists and prefixes that a service drops nftables counts as `other`.
+    """Return how many regions, lists and prefixes that a service drops nftables counts as `other`.
 
-    With the second map it tells apart those of `counted`; maps that are not joined tell all apart.
+    With the second map, the ones in `counted` have their own counters; maps that are not joined count each by itself.
     """
     meta = ruleset.meta
     service = meta.services[number]
@@ -34,9 +34,10 @@ def as_other(ruleset: Ruleset, number: int, *, told_apart: bool) -> int:
 
 
 def as_object(count: Total) -> dict[str, Any]:
-    """By class with dropped and would_drop, or the one of a service and family with accepted and never_drop.
+    """Return the object of one total.
 
-    What is nobody's, since it cannot be read, is counted in an object of its own.
+    A class has dropped and would_drop; a service and family have accepted and never_drop. Unreadable packets, which
+    belong to no service, have an object of their own.
     """
     shared = {"schema": SCHEMA, "service": count.service or None, "family": count.family or None}
     if not count.service:
@@ -53,7 +54,7 @@ def as_object(count: Total) -> dict[str, Any]:
 
 
 def kind_of(label: str) -> str:
-    """Whether a label names a list, an inline prefix or a region."""
+    """Return whether a label names a list, an inline prefix or a region."""
     if label.startswith("list:"):
         return "list"
     return "prefix" if "." in label or label.count(":") > 1 else "region"

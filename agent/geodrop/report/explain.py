@@ -1,4 +1,4 @@
-"""Why addresses are accepted or dropped: by what is loaded, and what the kernel's own tables say of them."""
+"""Explain why addresses are accepted or dropped by the loaded ruleset, and what the kernel's own tables say."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ if TYPE_CHECKING:
     from geodrop.ruleset.question import Piece, Question
 
 BATCH = 256
-"""Addresses that the kernel is asked about at once."""
+"""Addresses looked up in the kernel at once."""
 PIECE = 64
-"""Addresses of a piece of reading: some 20 ms."""
+"""Addresses in one piece of a long read: some 20 ms."""
 
 
 def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -> Iterator[dict[str, Any]]:
-    """The objects of `explain --json`, as of a time in seconds since the epoch, or of now.
+    """Yield the objects of `explain --json`, as of a time in seconds since the epoch, or of now.
 
-    Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError; what is neither an address nor a prefix is an
-    object with `error`.
+    Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError. A text that is neither an address nor a
+    prefix gives an object with `error`.
     """
     engine, observed, ruleset = what_is_loaded(config)
     return explain_by(ruleset, addresses, at, engine, observed.generation)
 
 
 def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> Pieces[list[dict[str, Any]]]:
-    """The same of a few, piece by piece; each piece by what is loaded then."""
+    """Explain a few addresses piece by piece; each piece uses the ruleset that is loaded at its time."""
     found: list[dict[str, Any]] = []
     for portion in _portions(addresses):
         found += underway.undisturbed(partial(_piece, config, portion, at))
@@ -54,7 +54,7 @@ def _piece(config: Config, addresses: Sequence[str], at: float | None) -> list[d
 
 
 def _portions(addresses: Sequence[str]) -> Iterator[list[str]]:
-    """So many addresses at once, and each prefix by itself: it may take as long as they do."""
+    """Split addresses into portions of at most PIECE; a prefix is a portion of its own, since it may take as long."""
     portion: list[str] = []
     for text in addresses:
         if portion and (len(portion) == PIECE or "/" in text or "/" in portion[-1]):
@@ -72,7 +72,7 @@ def explain_by(
     engine: Enforced | None = None,
     generation: int = 0,
 ) -> Iterator[dict[str, Any]]:
-    """Answer from a ruleset; with an engine the kernel is asked too, and its generation is named."""
+    """Answer from a ruleset; with an engine, also look the addresses up in the kernel and name its generation."""
     now = time.time() if at is None else at
     asked = iter(addresses)
     while batch := list(islice(asked, BATCH)):

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 LINES = 1_000
-"""Entries in a piece of reading: some 6 ms."""
+"""Entries in one piece of a long read: some 6 ms."""
 
 
 def read_history(config: Config, count: int | None = None) -> Pieces[tuple[list[dict[str, Any]], list[str]]]:
-    """The last so many changes and attempts, the newest first; and what is damaged, a line each."""
+    """Read the last `count` changes and attempts, the newest first, and what is damaged, a line each."""
     store = Store(config.state)
     entries: deque[Entry] = deque(maxlen=count)
     for number, entry in enumerate(store.history, 1):
@@ -33,7 +33,7 @@ def read_history(config: Config, count: int | None = None) -> Pieces[tuple[list[
 
 
 def with_ends(entries: Reversible[Entry]) -> Iterator[tuple[Entry, float | None]]:
-    """Each entry, the newest first, and until when what it put in force was; None if it still is, or nothing was."""
+    """Yield each entry, newest first, with the end of what it put in force; None if it still is, or nothing was put."""
     end = None
     for entry in reversed(entries):
         yield entry, end if entry.put_in_force else None
@@ -42,7 +42,7 @@ def with_ends(entries: Reversible[Entry]) -> Iterator[tuple[Entry, float | None]
 
 
 def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
-    """One line of `history --json`. `until` in seconds since the epoch."""
+    """Return one line of `history --json`. `until` is in seconds since the epoch."""
     return {
         "schema": SCHEMA,
         "time": utc.moment(entry.time),
@@ -64,13 +64,14 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
 
 
 def last_failure(entries: Iterable[Entry]) -> Entry | None:
-    """The last attempt, if it failed: what was asked for since is not what is in force."""
+    """Return the last entry if it failed: then the last request is not in force."""
     return next((entry for entry in deque(entries, maxlen=1) if entry.outcome != DONE), None)
 
 
 def by_a_daemon(entries: Iterable[Entry]) -> bool:
-    """Whether what is in force was last put there, or mended, by a daemon, and not by a load by hand. What either does
-    through a pause, a rollback or a boot does not tell.
+    """Whether a daemon, and not a load by hand, was the last to put in force or repair what is in force.
+
+    A pause, a rollback or a boot does not tell: both a daemon and a command do them.
     """
     telling = (
         one.origin for one in entries if one.put_in_force and one.origin in {"load", "reload", "repair", "compact"}
@@ -79,5 +80,5 @@ def by_a_daemon(entries: Iterable[Entry]) -> bool:
 
 
 def _replaces(entry: Entry) -> bool:
-    """Whether nothing from before is in force any more."""
+    """Whether nothing from before this entry is in force any more."""
     return entry.put_in_force or (entry.outcome == DONE and entry.origin == "unload")

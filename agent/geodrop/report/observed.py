@@ -1,4 +1,4 @@
-"""The self-check of `status`: what the kernel would do with a packet now, and how many it says that it has judged."""
+"""The self-check of `status`: what the kernel would do with a packet now, and how many packets it has judged."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 TRIES = 2
-"""A start or the end of a pause may come between what is expected and what is found."""
+"""Tries before a difference counts: a start or the end of a pause may come between expecting and finding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The object of `observed`; what is wrong, as problems; and whether no source that should be dropped is."""
+    """The object of `observed`, its problems, and whether none of the sources that should be dropped is dropped."""
 
     data: dict[str, Any]
     problems: tuple[str, ...] = ()
@@ -32,7 +32,7 @@ class Observation:
 
 @dataclass(slots=True)
 class _Traced:
-    """What became of one probe on one link."""
+    """The verdict for one probe on one link."""
 
     probe: Probe
     link: str
@@ -55,9 +55,9 @@ class _Traced:
 def observe(
     engines: BothEngines, view: Ruleset | None, interfaces: Sequence[Interface], links: Sequence[tuple[str, ...]]
 ) -> Observation:
-    """Trace packets by the ruleset as it is seen now, through a pause if there is one; None: it is not known.
+    """Trace packets by the ruleset with a pause applied; None: the ruleset is not known.
 
-    `links` are those that each of the interfaces in force stands for.
+    `links` are the present links of each of the interfaces in force.
     """
     data = {"time": utc.moment(time.time()), "packets_judged": _packets_judged(engines), "probes": [], "without": []}
     if view is None or not any(links):
@@ -86,10 +86,10 @@ def _packets_judged(engines: BothEngines) -> int:
 
 
 def _without(view: Ruleset, traced: Sequence[_Traced]) -> list[str]:
-    """What the ruleset gives no packet for, so that nobody takes a check that was not made for one that was passed."""
+    """Return what could not be probed, so that a missing check is not mistaken for a passed one."""
     seen = {(one.probe.service, one.probe.expected) for one in traced}
     return [
-        f"service {service.name}: no packet that should meet {verdict}"
+        f"service {service.name}: no probe with the expected verdict {verdict}"
         for service in view.meta.services
         for verdict in ("drop", "accept")
         if (service.name, verdict) not in seen
@@ -97,7 +97,7 @@ def _without(view: Ruleset, traced: Sequence[_Traced]) -> list[str]:
 
 
 def _problems(traced: Sequence[_Traced]) -> list[str]:
-    """One line for each link with wrong verdicts."""
+    """Return one line for each link with wrong verdicts."""
     found = []
     for link in dict.fromkeys(one.link for one in traced):
         wrong = [one for one in traced if one.link == link and not one.good]

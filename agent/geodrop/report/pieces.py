@@ -1,6 +1,6 @@
-"""Reading that takes long, cut into pieces: whoever has something urgent waits for one piece and not for all.
+"""Long reads cut into pieces, so that urgent work waits for one piece and not for the whole read.
 
-A generator that yields after each piece and returns what was read.
+Such a read is a generator that yields after each piece and returns the result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Pieces = Generator[None, None, T]
 
 
 def step(work: Pieces[T]) -> tuple[T] | None:
-    """Do the next piece; gives what was read once all of it is."""
+    """Do the next piece; return the result in a tuple after the last one, else None."""
     try:
         next(work)
     except StopIteration as end:
@@ -23,7 +23,7 @@ def step(work: Pieces[T]) -> tuple[T] | None:
 
 
 def whole(work: Pieces[T]) -> T:
-    """Do all of it."""
+    """Do all pieces and return the result."""
     while (done := step(work)) is None:
         pass
     return done[0]

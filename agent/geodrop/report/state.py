@@ -1,4 +1,4 @@
-"""The one place that says whether geodrop enforces: from facts to the word that `status` begins with. Pure.
+"""The one place that decides whether geodrop enforces: from facts to the first word of `status`. Pure.
 
 Exit code, JSON, metrics and alerts all follow from it (docs/decisions/0024-what-enforcing-means.md).
 """
@@ -35,11 +35,11 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What was read, each for itself.
+    """Independent facts, as read.
 
-    `in_force`: the kernel leads packets to a generation. `reached`: an interface that is there is judged. `asked`: by
-    mode and start some service should drop now, a pause apart. `leaks`: there are sources to be dropped, and the kernel
-    drops none of them. `problems`: something is not as it should be.
+    `in_force`: the kernel leads packets to a generation. `reached`: at least one present interface is judged. `asked`:
+    by mode and start, pauses aside, some service should drop now. `leaks`: there are sources to be dropped, and the
+    kernel drops none of them. `problems`: something is not as it should be.
     """
 
     in_force: bool
@@ -51,7 +51,7 @@ class Facts:
 
 
 def state_of(facts: Facts) -> State:
-    """The word for it: what would let a denied packet pass comes first."""
+    """Return the state; what would let a denied packet pass decides first."""
     if not facts.in_force or not facts.reached:
         return State.NOT_ENFORCING
     if facts.paused:
@@ -64,12 +64,14 @@ def state_of(facts: Facts) -> State:
 
 
 def asked_to_drop(services: Iterable[ServiceSpec], now: float) -> bool:
-    """Whether the policy wants some service to drop at a moment, in seconds since the epoch; a pause is not asked."""
+    """Whether the policy wants some service to drop at a moment, in seconds since the epoch; pauses are ignored."""
     return any(effective_mode(service, now) == "enforce" for service in services)
 
 
 def exit_code(state: State, *, healthy: bool) -> int:
-    """Of `status`: 0 where all is as the policy asks, 3 where a denied packet passes that should not, else 1."""
+    """Return the exit code of `status`: 0 all as the policy asks; 3 a denied packet passes that should not; 1
+    otherwise.
+    """
     if state is State.NOT_ENFORCING:
         return NotEnforcingError.exit_code
     return 0 if healthy and state in {State.ENFORCING, State.MONITORING} else ApplyError.exit_code

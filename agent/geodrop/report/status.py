@@ -1,4 +1,4 @@
-"""What is in force, and whether it is healthy: facts from the kernel and the state directory, and the word for them."""
+"""What is in force and whether it is healthy: facts from the kernel and the state directory, and their state."""
 
 from __future__ import annotations
 
@@ -34,25 +34,24 @@ if TYPE_CHECKING:
 
 SCHEMA = 2
 SAMPLE = 20
-"""Boundaries a family that every `status` asks the kernel about; `verify` asks about more."""
+"""Boundaries in each family that every `status` looks up in the kernel; `verify` looks up more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What a daemon knows beyond kernel and state directory: fields of the object, and what is wrong, a line each."""
+    """What a daemon knows beyond kernel and state directory: fields of the object, and problems, a line each."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
 
 
 def read_status(config: Config, running: Running | None = None, doubt: str = "") -> dict[str, Any]:
-    """The object of `status --json`: read back from the kernel, then held against the ruleset it names.
+    """Return the object of `status --json`: read back from the kernel and compared with the ruleset it names.
 
-    `running` is what the daemon adds that is asked; without one the status is read by the command itself.
-    `doubt` is a problem that is known already: what was assumed in the place of agent.yaml. Raises
-    PrivilegeError, UnavailableError.
+    `running` is what the daemon adds to an answer; None if the command itself reads the status. `doubt` is a problem
+    that is known already: what was assumed instead of agent.yaml. Raises PrivilegeError, UnavailableError.
     """
-    # What is wrong may be so because it was read in the middle of a switch.
+    # A problem may only show because this read came in the middle of a switch: then read again.
     return underway.undisturbed(lambda: _read(config, running, doubt), lambda found: bool(found["healthy"]))
 
 
@@ -65,19 +64,19 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     store = Store(config.state)
     intent = underway.intent(store, observed)
     problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
-    covered = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
-    problems += covered.problems
+    coverage = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
+    problems += coverage.problems
     problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
         differences = _differences(engine, ruleset.paused(intent.paused))
         if intent.unknown and differences:
-            # What differs may be the pause that nobody can read of.
+            # The difference may be a pause, which an unreadable intent cannot confirm.
             doubtful = True
             differences = ["what is in force is not the ruleset as it stands: it may be paused"]
         problems += differences
         problems += too_old(ruleset.meta, now)
-    links = covered.links
+    links = coverage.links
     checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
     problems += checked.problems
     problems += running.problems if running else ()
@@ -87,7 +86,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     asked = wanted is None or asked_to_drop(wanted.meta.services, now)
     facts = Facts(
         in_force=in_force,
-        reached=bool(covered.judged),
+        reached=bool(coverage.judged),
         asked=asked,
         paused=paused,
         leaks=checked.leaks,
@@ -128,7 +127,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
             | ({"why": interface.why} if interface.why else {})
             for interface, present in zip(observed.interfaces, links, strict=True)
         ],
-        "judged": list(covered.judged),
+        "judged": list(coverage.judged),
         "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
         "services": [
             {
@@ -145,7 +144,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
 
 
 def _as_other(engine: BothEngines, observed: Observed, ruleset: Ruleset) -> list[int]:
-    """Of each service, how many regions are not told apart by what judges."""
+    """Return for each service how many regions have no counter of their own on the engines in force."""
     if all(interface.engine != "nftables" for interface in observed.interfaces):
         return [0] * len(ruleset.meta.services)
     told_apart = engine.nftables.tells_regions_apart()
@@ -153,11 +152,13 @@ def _as_other(engine: BothEngines, observed: Observed, ruleset: Ruleset) -> list
 
 
 def _in_force(config: Config, observed: Observed, problems: list[str]) -> Ruleset | None:
-    """The ruleset that the kernel names; what is wrong with it is added to the problems."""
+    """Return the ruleset that the kernel names; what is wrong with it is added to `problems`."""
     try:
         ruleset = loaded_ruleset(config, observed)
     except DataError as error:
-        problems.append(f"the ruleset in force cannot be compared with: {error.message}; next: geodrop reload")
+        problems.append(
+            f"the kernel cannot be compared with the ruleset in force: {error.message}; next: geodrop reload"
+        )
         return None
     if ruleset is None:
         problems.append(
@@ -174,7 +175,7 @@ def _differences(engine: BothEngines, view: Ruleset) -> list[str]:
 
 
 def _asked_for(store: Store, intent: Intent) -> Ruleset | None:
-    """The ruleset that should be in force where none is; None if that is not known."""
+    """Return the ruleset that should be in force when none is; None if that is not known."""
     try:
         return store.ruleset(intent.digest) if intent.digest else None
     except DataError:
@@ -182,7 +183,7 @@ def _asked_for(store: Store, intent: Intent) -> Ruleset | None:
 
 
 def _unable(observed: Observed) -> list[str]:
-    """What keeps this process, the daemon, from repairing what is in force."""
+    """Return what prevents this process, the daemon, from repairing what is in force."""
     xdp = any(interface.engine == "xdp" for interface in observed.interfaces)
     lacking = capabilities.missing(capabilities.XDP if xdp else capabilities.NFTABLES)
     if not lacking:
@@ -192,9 +193,9 @@ def _unable(observed: Observed) -> list[str]:
 
 
 def _unattended(observed: Observed, store: Store) -> list[str]:
-    """That a daemon looked after what is in force, and none does now: it stays, and nobody repairs it.
+    """Return a problem if a daemon maintained what is in force and none runs now, so that nothing is repaired.
 
-    One that was killed has left behind where it answered; one that was stopped, or did not start, is in the history.
+    A daemon that was killed leaves its socket behind; one that was stopped, or did not start, shows in the history.
     """
     if not observed.generation or not (control_socket() or by_a_daemon(store.history.recent())):
         return []

@@ -1,4 +1,4 @@
-"""Does the kernel hold what it should?"""
+"""Compare the kernel with the ruleset it should hold."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 SAMPLE = 500
-"""Boundaries a family, chosen at random, that are asked about where not all are compared."""
+"""Boundaries a family, chosen at random, that are looked up if not all are compared."""
 PARTS = 32
-"""Pieces of a comparison of all data; each takes some 10 ms, and some 100 ms of the largest rulesets."""
+"""Pieces of a full comparison; each takes some 10 ms, and some 100 ms with the largest rulesets."""
 ADDRESSES = 50
-"""Boundaries in a piece."""
+"""Boundaries in one piece."""
 
 
 def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
-    """The object of `verify --json`.
+    """Return the object of `verify --json`.
 
-    Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError, and BusyError where what is in force changes
-    all the time.
+    Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError, and BusyError if what is in force keeps
+    changing.
     """
     for _ in range(underway.PASSES):
         marks = underway.marks()
         engines, observed, ruleset = what_is_loaded(config)
         differences = underway.of_what_is_in_force(engines.verify(ruleset, full=False))
-        # Where the structure differs already, that says more.
+        # Data is not compared if the structure already differs.
         for piece in () if differences else _shares(ruleset, engines) if full else _samples(ruleset, engines):
             yield
             differences += piece()
         now = engines.observe()
         same = (now.generation, now.digest) == (observed.generation, observed.digest)
-        # What is right was so all the time; what is wrong may be so because it was read in the middle of a switch.
+        # A match holds for the whole time; a difference may only show because a read came in the middle of a switch.
         if same and (not differences or underway.marks() == marks):
             return {
                 "schema": SCHEMA,

@@ -26,7 +26,7 @@ ENGINES = ["nftables", "xdp-native", "xdp-generic"]
 SHAPES = 100_000
 
 TRACKED = 10
-"""One in so many shapes is also tried under the main policy where connections are tracked, which is slower."""
+"""One in this many shapes is also tried under the main policy with tracked connections, which is slower."""
 
 SHOWN = 3
 """Findings of one kind that are shown in full."""

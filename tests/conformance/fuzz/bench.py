@@ -1,11 +1,11 @@
-"""The fuzzer's bench: one client, and servers that hear the same frames, each behind an engine or behind nothing.
+"""The fuzzer's bench: one client, and servers that get the same frames, each behind an engine or behind nothing.
 
     client ─to-plain────── eth0 server without geodrop
            ─to-nftables─── eth0 server
            ─to-xdp-native─ eth0 server
 
-Nothing waits for time: behind each batch goes a marker, and packets of one veth stay in order. A batch is smaller than
-any queue on its way.
+Nothing waits for a fixed time: a marker follows each batch, and packets of one veth stay in order. A batch is smaller
+than any queue on its way.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ _SERVER_MAC = "02:00:00:00:00:01"
 _GATEWAYS = {4: ("203.0.113.254", 24), 6: ("2001:db8::fe", 64)}
 
 _SETTINGS = {
-    # Openings are answered by cookies: no queue of half-open connections is ever full.
+    # Cookies answer openings, so no queue of half-open connections is ever full.
     "ipv4/tcp_syncookies": 2,
-    # What never becomes whole stays for its time; there is room for all of it. The upper limit first.
+    # Incomplete datagrams stay for their time, and there is room for all of them. The upper limit is set first.
     "ipv4/ipfrag_high_thresh": 1 << 30,
     "ipv4/ipfrag_low_thresh": 1 << 29,
     "ipv4/ipfrag_max_dist": 0,
     "ipv6/ip6frag_high_thresh": 1 << 30,
     "ipv6/ip6frag_low_thresh": 1 << 29,
-    # Whatever extension headers and options there are is taken.
+    # All extension headers and options are accepted.
     "ipv6/max_dst_opts_number": 1 << 20,
     "ipv6/max_hbh_opts_number": 1 << 20,
     "ipv4/conf/all/accept_source_route": 1,
     "ipv4/conf/eth0/accept_source_route": 1,
-    # No packet changes where answers go.
+    # No packet changes the route of answers.
     "ipv4/conf/all/accept_redirects": 0,
     "ipv4/conf/eth0/accept_redirects": 0,
     "ipv6/conf/eth0/accept_redirects": 0,
@@ -91,7 +91,7 @@ class Server:
     _markers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def hear(self, sent: Sequence[tuple[Origin, Sequence[bytes]]]) -> Heard:
-        """Send everything, and give back what the sockets read of it."""
+        """Send everything, and return what the sockets read of it."""
         heard: Heard = defaultdict(set)
         for batch in _batches(frame for _, frames in sent for frame in frames):
             for frame in batch:
@@ -119,7 +119,7 @@ def _marker_frame(marker: bytes) -> bytes:
 
 @contextlib.contextmanager
 def bench(names: Sequence[str], *, tracked: bool = False) -> Iterator[dict[str, Server]]:
-    """Servers by name, all of them plain as yet; `tracked` ones track connections, and put fragments together early."""
+    """Yield servers by name, all without an engine; `tracked` ones track connections and reassemble fragments early."""
     # Packets of a thread that moves to another processor could overtake each other.
     processors = os.sched_getaffinity(0)
     with contextlib.ExitStack() as stack:
@@ -172,7 +172,7 @@ def _set(namespace: Namespace, settings: Mapping[str, int]) -> None:
 
 
 def _wait_for_addresses(namespace: Namespace) -> None:
-    """Nothing can be bound to an IPv6 address before the link has been seen to be up."""
+    """Wait until the link has been seen to be up: before that no socket can be bound to an IPv6 address."""
     deadline = time.monotonic() + ANSWER_WITHIN
     while namespace.run("ip", "-6", "address", "show", "dev", INTERFACE, "tentative"):
         assert time.monotonic() < deadline, "the server's addresses stay tentative"

@@ -1,4 +1,4 @@
-"""Shapes against engines: what sockets still read from the denied side, and no longer from the allowed one."""
+"""Try shapes against engines: what sockets still read from the denied side, and no longer from the allowed one."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
 _PLAIN = "plain"
 
 CHUNK = 200
-"""Shapes that are sent to one server before the next one hears them."""
+"""Shapes that are sent to one server before the next server gets them."""
 
 TRIES = 3
-"""A missing delivery must be missing so often: only then was it dropped, and not lost on a way that was too busy."""
+"""A delivery counts as dropped only if it is missing this often; otherwise a busy machine may have lost it."""
 
 
 @dataclass
 class Result:
-    """What came of a campaign."""
+    """The result of a campaign."""
 
     shapes: int = 0
     delivered: int = 0
@@ -65,7 +65,7 @@ class Result:
 
 @contextlib.contextmanager
 def campaign(engines: Sequence[str], folder: Path, *, tracked: bool = False) -> Iterator[Campaign]:
-    """A bench with a server for each engine, by its name in the suite, and one without; `folder` is for its files."""
+    """Yield a bench with a server for each engine, by its name in the suite, and one without; files go to `folder`."""
     world_file = write_database(folder / "world.mmdb", WORLD)
     with contextlib.ExitStack() as stack:
         servers = stack.enter_context(bench([_PLAIN, *engines], tracked=tracked))
@@ -90,7 +90,7 @@ class Campaign:
         self._generations = itertools.count(1)
 
     def run(self, policy: str, shapes: Iterable[Shape], in_force: str = "") -> Result:
-        """Put a policy in force on every engine, or another one instead of it, and try the shapes."""
+        """Put a policy in force on every engine, or `in_force` instead of it, and try the shapes."""
         self._load(in_force or POLICIES[policy])
         oracle = Oracle(POLICIES[policy], [self._world], datetime.now(UTC))
         result = Result()
@@ -137,7 +137,7 @@ class Campaign:
                     yield Finding(kind, name, policy, shape, deliveries)
 
     def _is_confirmed(self, oracle: Oracle, finding: Finding, result: Result) -> bool:
-        """A leak is one; a drop has to happen again, to the shape alone."""
+        """Whether a finding is confirmed: a leak or a recorded shape is; a drop must recur with the shape alone."""
         if finding.kind == LEAK or finding.shape.fixed is not None:
             return True
         side = ALLOWED if finding.kind == WRONG_DROP else DENIED
@@ -152,7 +152,7 @@ class Campaign:
 
 
 def _wrong(oracle: Oracle, sent: Sent, plain: Heard, heard: Heard) -> Iterator[tuple[Origin, str, frozenset[Delivery]]]:
-    """Whose deliveries an engine let through or took away, though it should not have."""
+    """Yield the deliveries that an engine wrongly let through or took away, by origin and kind."""
     for origin, frames in sent:
         before, after = plain.get(origin, set()), heard.get(origin, set())
         missing = before - after
@@ -169,7 +169,7 @@ def _wrong(oracle: Oracle, sent: Sent, plain: Heard, heard: Heard) -> Iterator[t
 
 
 def _is_meant(kind: str, frames: list[bytes], deliveries: frozenset[Delivery]) -> bool:
-    """Whether xdp is meant to judge otherwise than the stack reads."""
+    """Whether xdp is meant to judge differently from what the stack reads."""
     if kind != LEAK:
         return is_behind_too_many_tags(frames)
     return is_hollow(frames) and not any(delivery.data for delivery in deliveries)

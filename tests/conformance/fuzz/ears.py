@@ -1,7 +1,7 @@
-"""The server's sockets, and what they read: the stack's own word on what arrived.
+"""The server's sockets, and what they read: the stack itself says what arrived.
 
-Raw sockets read every datagram that the stack puts together and hands to a protocol; UDP sockets what passes its own
-checks; and listeners of TCP answer an opening, which a packet socket sees leave. Answers are cookies, so that no
+Raw sockets read every datagram that the stack reassembles and hands to a protocol; UDP sockets read what passes their
+own checks; and TCP listeners answer an opening, which a packet socket sees leave. The answers are cookies, so that no
 listener ever has a full queue.
 """
 
@@ -44,7 +44,7 @@ _LONGEST = 65_535
 
 @dataclass(frozen=True)
 class Delivery:
-    """What one socket read of one datagram. `data` begins with the transport header, as far as it decides."""
+    """What one socket read of one datagram. `data` begins with the transport header, up to DECIDES bytes."""
 
     socket: str
     dest: str
@@ -74,13 +74,13 @@ class Ears:
         self._marker = self._bound(4, socket.SOCK_DGRAM, LOCAL[4][0], MARKER_PORT)
 
     def wait_for(self, marker: bytes, seconds: float) -> None:
-        """Wait until a marker has been read: then everything sent before it has been, too."""
+        """Wait until a marker has been read: then everything sent before it has been read, too."""
         self._marker.settimeout(seconds)
         while self._marker.recv(64) != marker:
             pass
 
     def heard(self) -> Iterator[tuple[Origin, Delivery]]:
-        """What there is to read, and from whom."""
+        """Yield what there is to read, and from which origin."""
         for descriptor, _ in self._poll.poll(0):
             with contextlib.suppress(BlockingIOError):
                 while True:
@@ -118,7 +118,7 @@ class _Ear:
         self.socket = opened
 
     def read(self) -> tuple[bytes, Delivery]:
-        """The next datagram and its source; raises BlockingIOError where there is none."""
+        """Return the next datagram and its source. Raises BlockingIOError if there is none."""
         raise NotImplementedError
 
 
@@ -154,7 +154,7 @@ class _Raw6(_Ear):
 
 
 class _Answers(_Ear):
-    """Answers to openings of TCP on their way out, from the IP header on; each is the delivery of what it answers."""
+    """Outgoing answers to TCP openings, from the IP header on; each counts as the delivery of the opening."""
 
     def read(self) -> tuple[bytes, Delivery]:
         data = self.socket.recv(_LONGEST)
@@ -166,7 +166,7 @@ class _Answers(_Ear):
 
 
 def _packet_socket() -> socket.socket:
-    """A packet socket that sees nothing but SYN-ACKs that leave: what arrives it drops at once."""
+    """Return a packet socket that only sees outgoing SYN-ACKs; it drops incoming packets at once."""
     code = b"".join(struct.pack("=HBBI", *instruction) for instruction in _LEAVING_SYN_ACK)
     buffer = ctypes.create_string_buffer(code, len(code))
     opened = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, 0)
@@ -193,7 +193,7 @@ _LEAVING_SYN_ACK = (
     (_LOAD_BYTE, 0, 0, 9),
     (_EQUAL, 0, 9, TCP),
     (_HEADER_LENGTH_X, 0, 0, 0),
-    (_EQUAL, 3, 3, 0xFFFFFFFF),  # on to the flags
+    (_EQUAL, 3, 3, 0xFFFFFFFF),  # continue at the flags
     (_LOAD_BYTE, 0, 0, 6),
     (_EQUAL, 0, 5, TCP),
     (_SET_X, 0, 0, 40),

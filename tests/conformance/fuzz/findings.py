@@ -1,4 +1,4 @@
-"""Shapes to be tried, those of a seed and those that were once judged wrong, and what is found of one."""
+"""Shapes to try, from a seed or from the list of those judged wrong before, and what is found for one."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 LIST = Path(__file__).with_name("findings.txt")
 
 WRITTEN = 0xE00000
-"""From here on are the numbers of shapes that are written down; frames hold them, so each has its own for good."""
+"""Numbers of recorded shapes start here; their frames hold the number, so each shape keeps its own."""
 
 
 class Shape(Protocol):
-    """What both sides can send."""
+    """A shape that both sides can send."""
 
     @property
     def fixed(self) -> int | None:
-        """The number that its frames hold, where no other one can send it."""
+        """Return the number that its frames hold, if only that number can send it."""
 
     def frames(self, origin: Origin) -> list[bytes]:
-        """As the origin sends it."""
+        """Return the frames as the origin sends them."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class Random:
         return f"SEED={self.seed} number {self.number}"
 
     def frames(self, origin: Origin) -> list[bytes]:
-        """As the origin sends it."""
+        """Return the frames as the origin sends them."""
         return shape(self.seed, self.number, origin)
 
 
 @dataclass(frozen=True)
 class Written:
-    """A shape that was written down: what it is, its number, and its frames by side."""
+    """A recorded shape: what it is, its number, and its frames by side."""
 
     name: str
     fixed: int
@@ -60,7 +60,7 @@ class Written:
         return f"findings.txt: {self.name}"
 
     def frames(self, origin: Origin) -> list[bytes]:
-        """As the origin sends it."""
+        """Return the frames as the origin sends them."""
         assert origin.number == self.fixed
         return self.sides[origin.side]
 
@@ -84,18 +84,20 @@ class Finding:
 
 
 LEAK, WRONG_DROP, OVERREACH = "LEAK", "WRONG DROP", "OVERREACH"
-"""Read from the denied side; no longer read from the allowed side; or from the denied one, though of no service."""
+"""Read from the denied side; no longer read from the allowed side; no longer read from the denied one though no service
+takes it.
+"""
 
 
 def line(shape: Shape, policy: str) -> str:
-    """A shape as it is written down."""
+    """Return a shape as a line for the list."""
     number = WRITTEN | zlib.crc32(str(shape).encode()) & 0xFFFFF
     sides = (",".join(frame.hex() for frame in shape.frames(Origin(side, number))) for side in (DENIED, ALLOWED))
     return " ".join([policy.replace(" ", "_"), f"{number:x}", *sides])
 
 
 def written_down(policy: str) -> Iterator[Written]:
-    """The shapes that were judged wrong under a policy."""
+    """Yield the recorded shapes that were judged wrong under a policy."""
     comment = ""
     for text in LIST.read_text(encoding="ascii").splitlines():
         if text.startswith("#"):

@@ -1,4 +1,4 @@
-"""Random fragments of what may be fragmented: in any order, again, missing, overlapping, and with lies in them."""
+"""Random fragments: in any order, repeated, missing, overlapping, and with wrong fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Piece:
-    """One fragment: its offset in bytes, whether more follow, what it says it is of, and its data."""
+    """One fragment: its offset in bytes, whether more follow, the protocol it claims, and its data."""
 
     offset: int
     more: bool
@@ -23,13 +23,13 @@ class Piece:
 
 
 def cut(body: bytes, following: int, at: list[int]) -> list[Piece]:
-    """Honest fragments; `at` are where they begin, besides the first, in multiples of 8."""
+    """Return honest fragments; `at` are the positions where they begin, besides the first, in multiples of 8."""
     bounds = [0, *sorted({place for place in at if 0 < place < len(body)}), len(body)]
     return [Piece(start, end != len(body), following, body[start:end]) for start, end in itertools.pairwise(bounds)]
 
 
 def pieces(chance: random.Random, body: bytes, following: int) -> list[Piece]:
-    """Fragments of `body`; half of them as an honest sender makes them, though he may cut anywhere."""
+    """Return fragments of `body`; half of them are honest, though cut anywhere."""
     units = max(1, (len(body) + 7) // 8)
     near = [8 * chance.choice([1, 1, 1, 2, 2, 3, 4, 5])]
     anywhere = [8 * chance.randrange(1, units + 1) for _ in range(chance.choice([0, 0, 1, 2, 4]))]
@@ -57,7 +57,7 @@ def _lie(chance: random.Random, piece: Piece, body: bytes) -> Piece:
         return replace(piece, more=not piece.more)
     if what == 2:
         return replace(piece, offset=max(0, piece.offset + chance.choice([-16, -8, 8, 16])))
-    if what == 3:  # further than its end, over what the next one brings
+    if what == 3:  # beyond its end, overlapping the next one
         end = piece.offset + len(piece.data) + chance.choice([8, 16])
         return replace(piece, data=body[piece.offset : end])
     if what == 4:

@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     import random
 
 Header = tuple[int, bytes]
-"""A number, and the bytes behind the first one, which names the header that follows."""
+"""A number, and the bytes of the header without the first one, which names the header that follows."""
 
 _SKIPPED = 0x1E
-"""An option for experiments, to be skipped by who does not know it (RFC 4727)."""
+"""An experimental option that a host without knowledge of it must skip (RFC 4727)."""
 
 _LONGEST_OPTION = 255
 
 
 def ipv4_options(chance: random.Random) -> bytes:
-    """Options of IPv4, most often none."""
+    """Return options of IPv4, most often none."""
     if chance.random() < 0.75:
         return b""
     return chance.choice([
@@ -36,7 +36,7 @@ def ipv4_options(chance: random.Random) -> bytes:
 
 
 def chain(chance: random.Random, *, large: bool) -> list[Header]:
-    """Extension headers in front of a transport; `large`: they may reach far into a jumbo frame."""
+    """Return extension headers for the front of a transport; with `large` they may reach far into a jumbo frame."""
     headers: list[Header] = []
     if chance.random() < 0.2:
         headers.append(_options(chance, HOP_BY_HOP, large=large))
@@ -49,20 +49,20 @@ def chain(chance: random.Random, *, large: bool) -> list[Header]:
 
 
 def authentications(chance: random.Random) -> list[Header]:
-    """Authentication headers, most often none, and now and then one in another."""
+    """Return authentication headers, most often none, and now and then two in a row."""
     if chance.random() >= 0.06:
         return []
     return [_authentication(chance) for _ in range(chance.choice([1, 1, 1, 1, 2]))]
 
 
 def _authentication(chance: random.Random) -> Header:
-    """An authentication header, most often of a length that is in use."""
+    """Return an authentication header, most often of a length that is in use."""
     length = chance.choice([*range(1, 15), 4, 4, 4, 0, 15, 20, 255])
     return AUTHENTICATION, authentication_header(0, length)[1:]
 
 
 def joined(headers: list[Header], following: int) -> tuple[int, bytes]:
-    """The number of the first header, or of what follows all of them, and the bytes of the chain."""
+    """Return the number of the first header, or of what follows if there is none, and the bytes of the chain."""
     numbers = [*(number for number, _ in headers), following]
     parts = [bytes([after]) + rest for (_, rest), after in zip(headers, numbers[1:], strict=True)]
     return numbers[0], b"".join(parts)
@@ -74,7 +74,7 @@ def _any(chance: random.Random, *, large: bool) -> Header:
     )
     if kind == ROUTING:
         return _routing(chance)
-    if kind == FRAGMENT:  # of the whole packet, now and then with bits in the reserved places
+    if kind == FRAGMENT:  # of the whole packet, now and then with reserved bits set
         return FRAGMENT, struct.pack(
             "!BHI", chance.choice([0, 0, 0, 255]), chance.choice([0, 0, 0, 2, 6]), chance.getrandbits(32)
         )
@@ -82,7 +82,7 @@ def _any(chance: random.Random, *, large: bool) -> Header:
 
 
 def _routing(chance: random.Random) -> Header:
-    """Of a type that may be skipped at its end; or of one that means something, or with a way still to go."""
+    """Return a routing header: of a type that may be skipped at its end, with a meaning, or with segments left."""
     kind, left = chance.choice([(253, 0)] * 12 + [(0, 0), (2, 0), (4, 0), (3, 0), (253, 1), (0, 1), (4, 1)])
     units = chance.choice([0, 0, 0, 2, 4])
     return ROUTING, struct.pack("!BBBI", units, kind, left, 0) + bytes(8 * units)

@@ -1,4 +1,4 @@
-"""IP packets as bytes, honest ones and such as say something else of themselves than they are."""
+"""Encode IP packets as bytes: honest ones, and ones whose headers are wrong about themselves."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MORE = 0x2000
 
 @dataclass(frozen=True)
 class Ipv4:
-    """A header of IPv4. `length`, `words` and `version` are right where they are left out."""
+    """A header of IPv4. `length`, `words` and `version` are right if left out."""
 
     addresses: bytes
     protocol: int
@@ -33,7 +33,7 @@ class Ipv4:
     version: int = 4
 
     def packet(self, data: bytes) -> bytes:
-        """The whole packet."""
+        """Return the whole packet."""
         words = 5 + len(self.options) // 4 if self.words is None else self.words
         length = 20 + len(self.options) + len(data) if self.length is None else self.length
         first = struct.pack("!BBHH", self.version << 4 | words, 0, length % 2**16, self.identifier)
@@ -42,14 +42,14 @@ class Ipv4:
 
 
 def ipv4_place(piece: Piece) -> int:
-    """Where a fragment belongs, as IPv4 says it."""
+    """Return the fragment's flags and offset, as IPv4 writes them."""
     return piece.offset // 8 | (_MORE if piece.more else 0)
 
 
 def ipv6_packet(
     addresses: bytes, hops: int, headers: tuple[int, bytes], data: bytes, length: int | None = None
 ) -> bytes:
-    """The whole packet. `headers` are what `joined` made; `length` is right where it is left out."""
+    """Return the whole packet. `headers` are the result of `joined`; `length` is right if left out."""
     first, between = headers
     right = len(between) + len(data)
     return (
@@ -61,6 +61,6 @@ def ipv6_packet(
 
 
 def ipv6_fragment(before: Sequence[Header], piece: Piece, identifier: int) -> tuple[int, bytes]:
-    """The headers of a fragment."""
+    """Return the headers of a fragment."""
     header = struct.pack("!BHI", 0, piece.offset & 0xFFF8 | piece.more, identifier)
     return joined([*before, (FRAGMENT, header)], piece.following)

@@ -1,4 +1,4 @@
-"""The policies that shapes are tried under: all deny the denied side somewhere, none denies the allowed one."""
+"""The policies under which shapes are tried: all deny the denied side something, none denies the allowed side."""
 
 from tests.conformance.case import CATCH_ALL, DENY_CN, VERSION, service
 

@@ -1,4 +1,4 @@
-"""Random shapes: the frames of one datagram, from a seed and a number, as one side or the other would send them."""
+"""Random shapes: the frames of one datagram, from a seed and a number, as either side would send them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ADDRESSES = {4: slice(12, 20), 6: slice(8, 40)}
 
 
 def shape(seed: str, number: int, origin: Origin) -> list[bytes]:
-    """The frames, from their type on. Both sides send the same but for the address and the checksums."""
+    """Return the frames, from their type on. Both sides send the same, except for the address and the checksums."""
     chance = random.Random(f"{seed}/{number}")
     family = chance.choice([4, 6, 6])
     dest = parsed(chance.choice(LOCAL[family])).packed
@@ -64,7 +64,7 @@ def _ipv4(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
 
 
 def _short(chance: random.Random, body: bytes) -> bytes:
-    """Now and then cut off, wherever that is, with lengths that say so."""
+    """Truncate the body now and then, anywhere, with lengths that match."""
     return body[: chance.randrange(len(body) + 1)] if chance.random() < 0.02 else body
 
 
@@ -96,7 +96,7 @@ def _ipv6(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
     identifier = chance.getrandbits(32)
     packets = []
     for piece in pieces(chance, between + body, first):
-        if chance.random() < 0.05:  # what stands before a fragment need not be the same for all of them
+        if chance.random() < 0.05:  # the headers before a fragment may differ between fragments
             before = chain(chance, large=False)
         headers = ipv6_fragment(before, piece, identifier)
         length = _length(chance, headers, len(piece.data), lies=lies)
@@ -105,7 +105,7 @@ def _ipv6(chance: random.Random, source: bytes, dest: bytes) -> list[bytes]:
 
 
 def _length(chance: random.Random, headers: tuple[int, bytes], size: int, *, lies: bool) -> int | None:
-    """What the header says of the payload's length; None: the truth."""
+    """Return the payload length for the header; None: the right one."""
     if headers[0] == HOP_BY_HOP and chance.random() < 0.15:
         return 0
     right = len(headers[1]) + size
@@ -113,7 +113,7 @@ def _length(chance: random.Random, headers: tuple[int, bytes], size: int, *, lie
 
 
 def _tags(chance: random.Random) -> list[tuple[int, int]]:
-    """VLAN and priority tags. Those of VLAN 0 reach the stack, however many there are."""
+    """Return VLAN and priority tags. Those of VLAN 0 reach the stack, however many there are."""
     if chance.random() < 0.85:
         return []
     kinds, identifiers = [ETH_P_8021Q, ETH_P_8021Q, ETH_P_8021AD], [0] * 12 + [0xE000, 5]
@@ -128,7 +128,7 @@ def _frame(chance: random.Random, packet: bytes, family: int, tags: list[tuple[i
     for tag, identifier in reversed(tags):
         frame = struct.pack("!HH", tag, identifier) + frame
     damage = chance.random()
-    if damage < 0.02:  # a bit turned over, though not in the addresses
+    if damage < 0.02:  # flip a bit, though not in the addresses
         frame = _turned(chance, frame, len(frame) - len(packet), _ADDRESSES[family])
     elif damage < 0.04:
         frame = frame[: chance.randrange(14, len(frame) + 1)] if len(frame) > 14 else frame
@@ -147,15 +147,17 @@ MAX_TAGS = 8
 
 
 def is_behind_too_many_tags(frames: list[bytes]) -> bool:
-    """Whether some frame has more tags than xdp walks: then no source can be read, and everybody's is dropped."""
+    """Whether some frame has more tags than xdp walks: then no source can be read, and frames of all sources are
+    dropped.
+    """
     return any(len(untagged(frame)) + 4 * MAX_TAGS < len(frame) for frame in frames)
 
 
 def is_hollow(frames: list[bytes]) -> bool:
-    """Whether some frame says of an IPv6 payload that its length is 0, with no options that could say it instead.
+    """Whether some frame has an IPv6 payload length of 0, without options that could give it instead.
 
-    Off the wire that means an empty packet, and so the stack takes it. From a driver that put segments together it
-    means a packet longer than the field can say, and so xdp has to take it: it reads on to the end of the frame.
+    In a packet from the wire that means an empty packet, and the stack takes it so. From a driver that merged segments
+    it means a packet longer than the field can say, and xdp has to take it so: it reads on to the end of the frame.
     """
     hollow = (struct.pack("!H", ETH_P_IPV6), bytes(2))
     return any(
@@ -164,7 +166,7 @@ def is_hollow(frames: list[bytes]) -> bool:
 
 
 def untagged(frame: bytes) -> bytes:
-    """The frame behind its tags."""
+    """Return the frame without its tags."""
     while frame[:2] in {struct.pack("!H", kind) for kind in (ETH_P_8021Q, ETH_P_8021AD)}:
         frame = frame[4:]
     return frame

@@ -1,6 +1,6 @@
-"""The two sides that every shape comes from: a denied one and an allowed one, with an address of its own for each.
+"""The two sides that send every shape: a denied one and an allowed one, with a separate address for each shape.
 
-A shape's number is in its source address, so whatever a socket of the server reads tells which shape it came from, and
+A shape's number is in its source address, so whatever a socket of the server reads shows which shape it came from, and
 no two shapes meet in one reassembly queue.
 """
 
@@ -23,18 +23,18 @@ EMBEDDINGS = ("plain", "plain", "plain", "6to4", "nat64")
 
 @dataclass(frozen=True)
 class Origin:
-    """Whose shape it is."""
+    """The side and the number of a shape."""
 
     side: int
     number: int
 
     @property
     def ipv4(self) -> bytes:
-        """Its address."""
+        """Return its IPv4 address."""
         return (self.side << 24 | self.number).to_bytes(4, "big")
 
     def ipv6(self, embedding: str) -> bytes:
-        """Its address; the last four bytes are always those of IPv4."""
+        """Return its IPv6 address; the last four bytes are always those of IPv4."""
         if embedding == "6to4":
             return b"\x20\x02" + self.ipv4 + bytes(6) + self.ipv4
         if embedding == "nat64":
@@ -43,12 +43,12 @@ class Origin:
 
 
 def origin_of(address: bytes) -> Origin:
-    """Whose address it is, of either family."""
+    """Return the origin of an address of either family."""
     return Origin(address[-4], int.from_bytes(address[-3:], "big"))
 
 
 def text(address: bytes) -> str:
-    """An address as it is written."""
+    """Return an address as text."""
     return str(IPv4Address(address) if len(address) == 4 else IPv6Address(address))
 
 

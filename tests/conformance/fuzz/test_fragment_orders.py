@@ -1,7 +1,7 @@
-"""Fragments in every order, one of them twice, with lying next headers: none delivers anything unless the first passed.
+"""Fragments in every order, one of them twice, with wrong next headers: without the first, none is delivered.
 
-That is why later fragments may pass a service with ports: whatever comes in whatever order, the stack builds nothing
-without the fragment that holds the ports, and that one is judged.
+That is why later fragments may pass a service with ports: whatever arrives in whatever order, the stack reassembles
+nothing without the fragment that holds the ports, and that fragment is judged.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.root
 ENGINES = ("nftables", "xdp-native", "xdp-generic")
 
 LIES = {4: [UDP], 6: [UDP, TCP, DESTINATION, FRAGMENT, 59]}
-"""What later fragments may say they are of. In IPv4 such a fragment belongs to another packet."""
+"""Protocols that later fragments may claim. In IPv4 such a fragment belongs to another packet."""
 
 PIECES = 4
 PORT = 443
@@ -50,11 +50,11 @@ class Ordered:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every fragment is there."""
+        """Whether every fragment is present."""
         return len(set(self.order)) == PIECES
 
     def frames(self, origin: Origin) -> list[bytes]:
-        """As the origin sends it."""
+        """Return the frames as the origin sends them."""
         source, dest = origin.ipv4 if self.family == 4 else origin.ipv6("plain"), parsed(LOCAL[self.family][0]).packed
         datagram = struct.pack("!HHHH", 40_000, PORT, 8 * PIECES, 0) + bytes(8 * PIECES - 8)
         whole = cut(with_checksum(UDP, datagram, source, dest), UDP, [8 * place for place in range(PIECES)])
@@ -70,7 +70,7 @@ class Ordered:
 
 
 def orders() -> Iterator[Ordered]:
-    """Every order of all fragments, alone, with each of them once more at each place, and without each of them."""
+    """Yield every order of all fragments: alone, with each fragment repeated at each place, and without each one."""
     for family, lies in LIES.items():
         for lie, order in itertools.product(lies, itertools.permutations(range(PIECES))):
             yield Ordered(family, order, lie)
@@ -82,7 +82,7 @@ def orders() -> Iterator[Ordered]:
 
 
 def test_every_order(tmp_path: Path) -> None:
-    """All that is whole is delivered without geodrop, and then only to the allowed side."""
+    """Each complete datagram is delivered without geodrop, and with geodrop only from the allowed side."""
     require()
     shapes = list(orders())
     with campaign(ENGINES, tmp_path) as running:

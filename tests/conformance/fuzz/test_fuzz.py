@@ -1,4 +1,4 @@
-"""Random shapes on every engine, with the stack's own sockets as judge of what came through. `make fuzz` tries more."""
+"""Random shapes on every engine; the stack's own sockets show what came through. `make fuzz` tries more."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ TRACKED = 2000
 FEW = 200
 
 SEED = os.environ.get("SEED") or secrets.token_hex(4)
-"""A new one each time, unless it is given."""
+"""A new seed each time, unless it is given."""
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Campaign]:
-    """A campaign on all engines."""
+    """Yield a campaign on all engines."""
     require()
     with campaign(ENGINES, tmp_path_factory.mktemp("fuzz")) as made:
         yield made
@@ -48,7 +48,7 @@ def test_random_shapes(running: Campaign, policy: str, capsys: pytest.CaptureFix
 
 
 def test_where_connections_are_tracked(tmp_path: Path) -> None:
-    """There fragments are put together before any table but ours sees them, and by other rules."""
+    """With tracked connections fragments are reassembled before any table but ours sees them, and by other rules."""
     require()
     with campaign(ENGINES, tmp_path, tracked=True) as tracked:
         shapes = [Random(SEED, number) for number in range(1, TRACKED + 1)]
@@ -64,7 +64,7 @@ def test_where_connections_are_tracked(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_wrong_is_found(running: Campaign, in_force: str, kind: str) -> None:
-    """Where the engines were given another policy than the oracle, each of them shows it."""
+    """If the engines have another policy than the oracle, each of them shows the difference."""
     match = CATCH_ALL if kind == OVERREACH else "{ports: {tcp: [443], udp: [443]}}"
     policy = VERSION + "services:\n" + service(in_force, match)
     shapes = [Random(SEED, number) for number in range(1, FEW + 1)]
@@ -73,6 +73,6 @@ def test_what_is_wrong_is_found(running: Campaign, in_force: str, kind: str) -> 
 
 
 def check(result: Result) -> None:
-    """Nothing was judged wrong, and enough was there to be."""
+    """Check that nothing was judged wrong, and that enough was sent to tell."""
     assert not result.findings, "\n".join(str(finding) for finding in result.findings[:20])
     assert result.deniable > result.shapes / 10

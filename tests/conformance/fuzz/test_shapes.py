@@ -1,4 +1,4 @@
-"""What the fuzzer sends, without sending it: the same again for the same seed, and something of every kind."""
+"""Tests of what the fuzzer sends, without sending it: a seed gives the same shapes again, and some of every kind."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHAPES = 3000
 
 
 def test_both_sides_send_the_same_and_again() -> None:
-    """Frames of one length, which differ in addresses and checksums, and which a seed and a number give again."""
+    """Frames have equal lengths, differ in addresses and checksums, and are the same again for a seed and a number."""
     for number in range(1, 200):
         denied, allowed = (shape("seed", number, Origin(side, number)) for side in (DENIED, ALLOWED))
         assert [len(frame) for frame in denied] == [len(frame) for frame in allowed]
@@ -29,14 +29,14 @@ def test_both_sides_send_the_same_and_again() -> None:
 
 
 def test_the_source_tells_the_shape() -> None:
-    """In every way in which an address holds it."""
+    """The shape is found in every way in which an address can hold its number."""
     origin = Origin(DENIED, 0xABCDEF)
     assert origin_of(origin.ipv4) == origin
     assert all(origin_of(origin.ipv6(embedding)) == origin for embedding in EMBEDDINGS)
 
 
 def test_something_of_every_kind() -> None:
-    """Tags, lengths, fragments, extensions, what can be read and what cannot: none of it is missing."""
+    """Tags, lengths, fragments, extensions, readable and unreadable packets: each occurs."""
     frames = [frame for number in range(SHAPES) for frame in shape("kinds", number, Origin(DENIED, number))]
     tags = {(len(frame) - len(untagged(frame))) // 4 for frame in frames}
     assert tags >= set(range(10))
@@ -64,7 +64,7 @@ def _has_no_ports(packet: Packet) -> bool:
 
 
 def test_what_is_written_down_reads_back() -> None:
-    """A line says the same frames as the shape that it was made of; no two lines have one number."""
+    """A line gives the same frames as the shape it was made of; no two lines have one number."""
     found = Random("seed", 7)
     policy, number, *sides = line(found, MAIN).split(" ")
     assert (policy, int(number, 16) >= WRITTEN) == (MAIN, True)

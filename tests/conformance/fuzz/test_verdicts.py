@@ -1,4 +1,4 @@
-"""The reader of bytes beside the oracle's own: what it makes of a frame is what the frame was made of."""
+"""Tests of the oracle's second reader, which reads frames from bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKETS = 5000
 
 
 def test_a_frame_is_read_as_what_it_was_made_of() -> None:
-    """Random packets of the suite, encoded and read again: the same protocols, ports, types and flags."""
+    """Random packets of the suite, encoded and read again, have the same protocols, ports, types and flags."""
     chance = random.Random("readings")
     for number in range(PACKETS):
         packet = random_packet(chance)

@@ -1,4 +1,4 @@
-"""Random transports: TCP, UDP, ICMP, SCTP, GRE, ESP, packets in packets; odd lengths, and cut off ones."""
+"""Random transports: TCP, UDP, ICMP, SCTP, GRE, ESP, packets in packets; odd lengths, and truncated ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 IPIP, IPV6, GRE, ESP, NO_NEXT_HEADER, SCTP, EXPERIMENT = 4, 41, 47, 50, 59, 132, 253
 
 PORTS = (443, 80, 22, 444)
-"""Where the server listens; the first one is that of the main service."""
+"""The ports where the server listens; the first one is that of the main service."""
 
 _DPORTS = [443] * 8 + [80, 80, 22, 444, 68, 546]
 _SPORTS = [40_000, 40_000, 443, 22, 67, 547]
@@ -22,7 +22,7 @@ _ICMP_TYPES = {4: [8, 8, 8, 0, 3, 11, 12, 13, 5], 6: [128, 128, 128, 129, 1, 2, 
 
 
 def transport(chance: random.Random, source: bytes, dest: bytes) -> tuple[int, bytes]:
-    """A protocol and its bytes, with checksums that are right more often than not."""
+    """Return a protocol and its bytes, with checksums that are right more often than not."""
     family = 4 if len(source) == 4 else 6
     protocol = chance.choice([TCP] * 6 + [UDP] * 6 + [ICMP if family == 4 else ICMPV6, SCTP, GRE, ESP, IPIP, IPV6, 0])
     if protocol == 0:
@@ -52,7 +52,7 @@ def _body(chance: random.Random, protocol: int, data: bytes, family: int) -> byt
         return ports + struct.pack("!HH", 8 + len(data), 0) + data
     if protocol in {ICMP, ICMPV6}:
         return struct.pack("!BBHI", chance.choice(_ICMP_TYPES[family]), 0, 0, 1) + data
-    if protocol == SCTP:  # an INIT chunk, without the checksum that nobody here has to check
+    if protocol == SCTP:  # an INIT chunk, without a checksum, since no receiver here checks it
         return ports + struct.pack("!IIBBHIIHHI", 0, 0, 1, 0, 20, 1, 1024, 1, 1, 1)
     if protocol == GRE:
         return struct.pack("!HH", 0, 0x0800) + _inner(4, ports) + data
@@ -64,7 +64,7 @@ def _body(chance: random.Random, protocol: int, data: bytes, family: int) -> byt
 
 
 def _inner(family: int, ports: bytes) -> bytes:
-    """A packet to be carried in another one, of documentation addresses."""
+    """Return an inner packet for a tunnel, with documentation addresses."""
     datagram = ports + struct.pack("!HH", 8, 0)
     if family == 4:
         return struct.pack("!BBHHHBBHII", 0x45, 0, 28, 1, 0, 64, UDP, 0, 0xC0000201, 0xC0000202) + datagram
@@ -75,7 +75,7 @@ _CHECKSUM_AT = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}
 
 
 def with_checksum(protocol: int, body: bytes, source: bytes, dest: bytes) -> bytes:
-    """With the checksum that its protocol has, where there is room for it."""
+    """Return the body with the checksum of its protocol, if it has room for it."""
     at = _CHECKSUM_AT.get(protocol)
     if at is None or len(body) < at + 2:
         return body
@@ -85,7 +85,7 @@ def with_checksum(protocol: int, body: bytes, source: bytes, dest: bytes) -> byt
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071): a sum in ones' complement is a remainder of 65,535."""
+    """Return the Internet checksum (RFC 1071): a sum in ones' complement is a remainder of 65,535."""
     total = int.from_bytes(data + bytes(len(data) % 2), "big")
     folded = total % 0xFFFF or (0xFFFF if total else 0)
     return 0xFFFF - folded

@@ -1,4 +1,4 @@
-"""What the oracle says of a delivery, the datagram as the stack put it together, and of a frame on its way there."""
+"""The oracle's verdict on a delivery, which is the datagram as the stack reassembled it, and on a frame before that."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from tests.oracle.ladder import Oracle
 
 _WHOLE = 20
-"""Of a transport header with so many bytes every field is there that a verdict depends on."""
+"""A transport header with this many bytes has every field that a verdict depends on."""
 
 _SHORTEST = {4: 20, 6: 40}
-"""What a header of IP takes."""
+"""The bytes of an IP header."""
 
 _FLAGS = {0x01: "F", 0x02: "S", 0x04: "R", 0x08: "P", 0x10: "A"}
 
 
 def is_denied(oracle: Oracle, delivery: Delivery) -> bool:
-    """Whether a service takes what a socket read, and drops it from the denied side."""
+    """Whether a service takes the datagram that a socket read, and drops it from the denied side."""
     packet = as_packet(delivery.dest, delivery.protocol, delivery.hop_limit, delivery.data)
     return _verdict(oracle, packet) == "drop"
 
 
 def passes(oracle: Oracle, frame: bytes) -> bool:
-    """Whether a frame is of no service that would drop it from the denied side, and nothing in it is unreadable."""
+    """Whether no service would drop a frame from the denied side, and nothing in it is unreadable."""
     packet = from_frame(frame)
     return packet is not None and _verdict(oracle, packet) == "accept"
 
@@ -52,10 +52,10 @@ def _verdict(oracle: Oracle, packet: Packet) -> str:
 
 
 def as_packet(dest: str, protocol: int, hop_limit: int, data: bytes) -> Packet:
-    """A packet of the oracle's from the denied side, with what these bytes behind its headers show."""
+    """Return a packet of the oracle from the denied side that shows what these bytes behind its headers show."""
     authentication, kept = None, None
     if protocol == AUTHENTICATION:
-        # Cut before its length can be read is as cut off as cut behind it.
+        # A header cut before its length byte counts as cut, like one cut behind it.
         protocol, authentication = (data[0], data[1]) if len(data) > 1 else (TCP, 0)
         kept = len(data)
         data = data[4 * authentication + 8 :]
@@ -77,9 +77,9 @@ def as_packet(dest: str, protocol: int, hop_limit: int, data: bytes) -> Packet:
 
 
 def from_frame(frame: bytes) -> Packet | None:
-    """A packet that the oracle judges like this frame: the rules for what can be read, once more, from the bytes.
+    """Return a packet that the oracle judges like this frame; None: it is unreadable, to one engine if not to both.
 
-    None: it is unreadable, to one engine if not to both.
+    The bytes are read by a second implementation of the rules for what can be read.
     """
     packet = untagged(frame)[2:]
     family = {ETH_P_IP: 4, ETH_P_IPV6: 6}.get(int.from_bytes(untagged(frame)[:2], "big"))

@@ -38,7 +38,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, netns: Namespace) -> Host:
-    """A fresh one."""
+    """Return a new host."""
     records = {f"{number}.0.0.0/24": country(code) for number, code in enumerate(("CN", "RU", "US"), start=1)}
     records |= {"2400::/24": country("CN"), "2a00::/24": country("RU")}
     database = write_database(tmp_path / "country.mmdb", records)

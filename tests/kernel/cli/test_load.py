@@ -10,7 +10,7 @@ LOAD = ("load", "--interface", "lo")
 
 
 def test_load_says_what_happened(host: Host) -> None:
-    """Generations count up; the line names them, the ruleset, the interface and the time each phase took."""
+    """Generations count up; the line names them, the ruleset, the interface and the time of each phase."""
     first = host.geodrop.good(*LOAD, host.cn).out
     assert first.startswith("generation 0 -> 1: ruleset ")
     assert " in force on lo (fill " in first
@@ -29,7 +29,7 @@ def test_same_again_is_nothing_to_do(host: Host) -> None:
 
 
 def test_other_interfaces_are_another_load(host: Host) -> None:
-    """The same ruleset on other interfaces is a change; a name that is not there is told, and taken."""
+    """The same ruleset on other interfaces is a change; a name without an interface is accepted, with a warning."""
     host.geodrop.good(*LOAD, host.cn)
     done = host.geodrop.good(*LOAD, "--interface", "eth7", host.cn)
     assert "no interface eth7 is there: mistyped, renamed" in done.err
@@ -46,14 +46,14 @@ def test_no_interface(host: Host) -> None:
 
 
 def test_generations_survive_unload(host: Host) -> None:
-    """A number is never given out twice, not even after the kernel forgot it."""
+    """A number is never used twice, not even after the kernel forgot it."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("unload")
     assert host.geodrop.good(*LOAD, host.ru).out.startswith("generation 0 -> 2: ")
 
 
-def test_somebody_else_is_loading(host: Host) -> None:
-    """While the lock is held nothing is changed: 75."""
+def test_another_load_is_running(host: Host) -> None:
+    """While another process holds the lock nothing is changed: 75."""
     host.geodrop.good(*LOAD, host.cn)
     lock = Path(f"/run/geodrop/netns/{_cookie(host)}/lock")
     descriptor = os.open(lock, os.O_RDWR)
@@ -65,7 +65,7 @@ def test_somebody_else_is_loading(host: Host) -> None:
 
 
 def test_engine_that_cannot_take_it(host: Host) -> None:
-    """An engine asked for by name is not replaced by another behind the operator's back; auto takes what works."""
+    """An engine asked for by name is never replaced silently; auto takes what works."""
     done = host.geodrop.run(*LOAD, "--engine", "xdp", host.cn)
     assert done.code == 69
     assert "is no bpffs" in done.err
@@ -74,7 +74,7 @@ def test_engine_that_cannot_take_it(host: Host) -> None:
 
 
 def test_reject_is_left_to_nftables(host: Host) -> None:
-    """An engine that cannot do it is refused with 78, nothing being loaded; `auto` takes nftables."""
+    """An engine that cannot reject is refused with 78, and nothing is loaded; `auto` takes nftables."""
     database = host.geodrop.folder / "country.mmdb"
     ruleset = str(host.geodrop.compile(POLICY + "    action: reject\n", database, name="reject"))
     done = host.geodrop.run(*LOAD, "--engine", "xdp", ruleset)
@@ -92,7 +92,7 @@ def _cookie(host: Host) -> int:
 
 
 def test_regions_are_told_apart_in_the_same_command(host: Host) -> None:
-    """Where maps join what is dropped, `load` goes on to count it by region, and `status` says what is left."""
+    """Where maps join what is dropped, `load` goes on to count by region, and `status` says what remains."""
     only_us = POLICY.replace("default: allow", "default: deny").replace("deny: [CN]", "allow: [US]")
     file = host.geodrop.folder / "joined.ruleset"
     file.write_bytes(joined_ruleset(only_us, host.geodrop.folder / "country.mmdb"))

@@ -24,7 +24,7 @@ PACKET = encode(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443), 1)
 
 @pytest.fixture
 def send(host: Host) -> Iterator[Callable[[], tuple[int, int]]]:
-    """Sends ten packets from China and tells how many more were dropped, and would have been."""
+    """Send ten packets from China; return how many more were dropped, and how many would have been."""
     with namespaces("net") as [net]:
         outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host.netns, "eth0", ["192.0.2.1/24"])
         join(outside, inside)
@@ -71,7 +71,7 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
 
 
 def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]]) -> None:
-    """By the kernel's clock: no process runs, and what is in force is still right for `verify` and a load."""
+    """The kernel's clock ends the pause: no process runs, and what is in force stays right for `verify` and a load."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("pause", "--for", "8s")
     until = host.geodrop.run("status", "--json").json
@@ -91,8 +91,9 @@ def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]])
 
 @pytest.mark.parametrize("wrong", [30 * 86_400, -50 * 365 * 86_400], ids=["ahead", "behind"])
 def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]], wrong: int) -> None:
-    """A real-time clock that is a month ahead, or at 1970, until the network sets it right: the pause still holds, and
-    what had started long ago drops. The machine's own clock is left alone: the command is told another time.
+    """With a clock a month ahead, or at 1970, until the network sets it right, the pause still holds.
+
+    A service whose start is long past drops. The machine's own clock is left alone: the command is told another time.
     """
     geodrop = host.geodrop
     script = f"import sys, time; right = time.time; time.time = lambda: right() + {wrong}; "
@@ -124,9 +125,9 @@ def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]]
 
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_the_kept_ruleset_is_damaged(host: Host, send: Callable[[], tuple[int, int]], how: str) -> None:
-    """A pause is that ruleset, seen differently: 65, and what it names instead stops dropping at once.
+    """A pause needs that ruleset: 65, and the command that the message names stops dropping at once.
 
-    The same for the end of a pause. A rollback needs none of it.
+    So does the end of a pause. A rollback does not need it.
     """
     geodrop = host.geodrop
 
@@ -160,6 +161,6 @@ def test_the_kept_ruleset_is_damaged(host: Host, send: Callable[[], tuple[int, i
 
 
 def test_nothing_to_pause(host: Host) -> None:
-    """3; and a duration that is none is a usage error."""
+    """3; and a text that is no duration is a usage error."""
     assert host.geodrop.run("pause").code == 3
     assert host.geodrop.run("pause", "--for", "soon").code == 2

@@ -11,7 +11,7 @@ def test_not_paused(host: Host) -> None:
 
 
 def test_after_a_pause_that_has_lost_its_intent(host: Host) -> None:
-    """A damaged intent.json is made good from the history, the pause included, and said."""
+    """A damaged intent.json is restored from the history, the pause included, with a warning."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("pause", "--why", "incident")
     (host.geodrop.folder / "state" / "intent.json").write_bytes(b"\0" * 50)

@@ -17,5 +17,5 @@ def test_unload_leaves_nothing_but_what_was_there(host: Host) -> None:
 
 
 def test_nothing_to_unload(host: Host) -> None:
-    """That is no failure."""
+    """Nothing to unload is no failure."""
     assert "nothing to do" in host.geodrop.good("unload").out

@@ -52,7 +52,7 @@ def test_a_quick_reload_is_compacted(host: Host, running: Daemon) -> None:
     assert whole(host) == {"g6"}
     history = [entry["origin"] for entry in host.geodrop.good("history", "--json").json_lines]
     assert history == ["compact", "reload", "compact", "reload", "reload", "reload"]
-    assert "the maps are whole again" in running.log
+    assert "the overlay is compacted into whole maps" in running.log
 
 
 def test_regions_are_told_apart_after_every_change(host: Host) -> None:
@@ -80,7 +80,7 @@ def test_regions_are_told_apart_after_every_change(host: Host) -> None:
         while told_apart() == 0:
             assert time.monotonic() < deadline
         assert generations(host) == {"g4"}
-        assert "regions are told apart" in running.log
+        assert "split by region" in running.log
 
 
 def test_one_that_a_dead_daemon_has_left(host: Host, running: Daemon) -> None:

@@ -15,7 +15,7 @@ GOOD = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN
 
 
 def test_good_policy(tmp_path: Path) -> None:
-    """A line on stdout says so; --json says it for programs."""
+    """A good policy gives a line on stdout; --json prints an object."""
     (tmp_path / "policy.yaml").write_text(GOOD)
     geodrop = Geodrop(tmp_path)
     assert geodrop.good("check", str(tmp_path / "policy.yaml")).out.endswith(
@@ -27,7 +27,7 @@ def test_good_policy(tmp_path: Path) -> None:
 
 
 def test_bad_policy(tmp_path: Path) -> None:
-    """Every problem is on stderr with its place; the exit code is 78, and nothing is on stdout."""
+    """Every problem is on stderr with its position; the exit code is 78, and nothing is on stdout."""
     (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "ZZ, UK").replace("allow,", "maybe,", 1))
     done = Geodrop(tmp_path).run("check", str(tmp_path / "policy.yaml"))
     assert done.code == 78
@@ -59,7 +59,7 @@ def test_policy_that_cannot_be_read(tmp_path: Path, name: str) -> None:
 
 
 def test_every_problem_at_once(tmp_path: Path) -> None:
-    """Those of the policy, of a damaged database and of one that is not there; in JSON too, with the first in front."""
+    """Problems of policy, damaged database and missing database are all reported; in JSON too, the first one on top."""
     (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "ZZ"))
     (tmp_path / "bad.mmdb").write_text("garbage")
     databases = [item for name in ("bad", "none") for item in ("--database", str(tmp_path / f"{name}.mmdb"))]
@@ -75,7 +75,7 @@ def test_every_problem_at_once(tmp_path: Path) -> None:
 
 
 def test_what_only_shows_with_databases(tmp_path: Path) -> None:
-    """A subdivision that no database carries is found by check, not first by the reload."""
+    """A subdivision that no database carries is found by check, not only by the reload."""
     write_database(tmp_path / "c.mmdb", {"1.0.0.0/24": country("UA")})
     (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "UA-43"))
     geodrop = Geodrop(tmp_path)
@@ -86,7 +86,7 @@ def test_what_only_shows_with_databases(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("closed", ["policy.yaml", "x.mmdb", "lists/bad.txt"])
 def test_the_user_of_the_daemon_has_to_read_it(tmp_path: Path, closed: str) -> None:
-    """Root may read everything, but the daemon is not root: whoever owns its state has to, or it is 77 and said who."""
+    """Root may read everything, but the daemon is not root: the owner of its state must be able to read, else 77."""
     nobody = pwd.getpwnam("nobody")
     for path in (tmp_path, *tmp_path.parents):
         if path.stat().st_uid == os.geteuid() and path != Path("/"):
@@ -100,18 +100,18 @@ def test_the_user_of_the_daemon_has_to_read_it(tmp_path: Path, closed: str) -> N
     os.chown(state, nobody.pw_uid, nobody.pw_gid)
     (tmp_path / "agent.yaml").write_text(f"source: {{policy: policy.yaml, databases: [x.mmdb]}}\nstate: {state}\n")
     geodrop = Geodrop(tmp_path)
-    assert "user nobody, as which the daemon runs, can read all of it" in geodrop.good("check").out
+    assert "the daemon's user nobody can read all of it" in geodrop.good("check").out
     (tmp_path / closed).chmod(0o600)
     done = geodrop.run("check", "--json")
     assert done.code == 77
     assert f"{closed}: user nobody may not read it" in done.err
     assert "namei -l" in done.err
     assert done.json["exit"] == 77
-    geodrop.good("check", str(tmp_path / "policy.yaml"))  # a draft is for whoever writes it
+    geodrop.good("check", str(tmp_path / "policy.yaml"))  # a draft need be readable only by its author
 
 
 def test_agent_yaml_with_a_ruleset(tmp_path: Path) -> None:
-    """Its digest and format are checked, as the validation of a template wants it; a damaged one is 65."""
+    """Its digest and format are checked, as a template's validation needs; a damaged ruleset is 65."""
     write_database(tmp_path / "x.mmdb", {"1.0.0.0/24": country("CN")})
     geodrop = Geodrop(tmp_path)
     ruleset = geodrop.compile(GOOD, tmp_path / "x.mmdb")
@@ -128,7 +128,7 @@ def test_agent_yaml_with_a_ruleset(tmp_path: Path) -> None:
 
 
 def test_agent_yaml_itself(tmp_path: Path) -> None:
-    """Without a source it may be good; with mistakes each is said with its place, in JSON too."""
+    """An agent.yaml without a source may be good; each mistake is reported with its position, in JSON too."""
     (tmp_path / "agent.yaml").write_text("engine: nftables\n")
     assert "agent.yaml: good, names no source" in Geodrop(tmp_path).good("check").out
     (tmp_path / "agent.yaml").write_text("engine: fast\nwatch: maybe\n")
@@ -141,7 +141,7 @@ def test_agent_yaml_itself(tmp_path: Path) -> None:
 
 
 def test_a_list_is_compared_with_the_ruleset_asked_for_last(tmp_path: Path) -> None:
-    """A feed that lost most of its lines is warned of before it is loaded; without that ruleset nothing is."""
+    """A list that lost most of its entries gives a warning before it is loaded; without that ruleset there is none."""
     (tmp_path / "policy.yaml").write_text(GOOD.replace("[CN]", "[list:bad]") + "lists: {bad: {file: bad.txt}}\n")
     (tmp_path / "bad.txt").write_text("".join(f"8.8.{number}.0/25\n" for number in range(100)))
     database = write_database(tmp_path / "x.mmdb", {"1.0.0.0/24": country("CN"), "2400::/24": country("CN")})

@@ -14,12 +14,12 @@ POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [
 
 @pytest.fixture
 def database(tmp_path: Path) -> Path:
-    """A small world."""
+    """Write a database of a small world; return its path."""
     return write_database(tmp_path / "country.mmdb", {"1.0.0.0/24": country("CN"), "2400::/24": country("CN")})
 
 
 def test_summary_and_file(tmp_path: Path, database: Path) -> None:
-    """One line tells the digest and sizes of the ruleset, which others may read."""
+    """One line gives the digest and sizes of the ruleset, which other users may read."""
     os.umask(0o022)
     ruleset = Geodrop(tmp_path).compile(POLICY, database)
     assert ruleset.stat().st_mode & 0o777 == 0o644
@@ -33,7 +33,7 @@ def test_summary_and_file(tmp_path: Path, database: Path) -> None:
 
 
 def test_same_inputs_give_the_same_file(tmp_path: Path, database: Path) -> None:
-    """A fleet compares digests."""
+    """Equal inputs give equal bytes: a fleet compares digests."""
     geodrop = Geodrop(tmp_path)
     assert geodrop.compile(POLICY, database).read_bytes() == geodrop.compile(POLICY, database).read_bytes()
 
@@ -49,9 +49,9 @@ def test_same_inputs_give_the_same_file(tmp_path: Path, database: Path) -> None:
 )
 @pytest.mark.usefixtures("database")
 def test_failure_leaves_the_old_file(tmp_path: Path, policy: str, given: str, output: str, code: int) -> None:
-    """Whatever goes wrong, the ruleset that was there still is, and nothing is beside it."""
+    """After any failure the old ruleset file is still there, with nothing beside it."""
     geodrop = Geodrop(tmp_path)
-    geodrop.command()  # writes agent.yaml
+    geodrop.command()  # this writes agent.yaml
     (tmp_path / "test.yaml").write_text(policy)
     (tmp_path / "out").write_bytes(b"old")
     before = sorted(tmp_path.iterdir())

@@ -22,12 +22,12 @@ COUNTS = [
 
 
 def test_label() -> None:
-    """A person sees what the policy says; `-` stands for a whole service and family."""
+    """A person sees the names of the policy; `-` stands for a whole service and family."""
     assert [label(count) for count in COUNTS] == ["-", "CN", "list:partners", "2001:db8::/32", "unreadable"]
 
 
 def test_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    """Busiest first, nothing that never happened, within 80 columns."""
+    """The busiest line is first, zeros are left out, and lines fit 80 columns."""
     show(COUNTS, as_json=False)
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines[1:]] == ["accepted", "drop", "dropped", "drop", "dropped", "dropped"]
@@ -37,7 +37,7 @@ def test_table_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_other_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """To people, and only where it counts something apart from nothing."""
+    """`other` is explained to people, and only if a line counts it."""
     other = as_object(Total("api", "ipv4", "other", dropped=(7, 280)))
     for counts, there in ((COUNTS, False), ([*COUNTS, other], True)):
         monkeypatch.setattr(counters, "read", lambda counts=counts: counts)
@@ -49,13 +49,13 @@ def test_other_is_explained(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 def test_json_is_an_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Programs read line by line."""
+    """Each line is an object."""
     show(COUNTS, as_json=True)
     assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == COUNTS
 
 
 def test_rates_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    """Only what has changed, busiest first, each with how much a second and the total; within 80 columns."""
+    """Only what has changed, busiest first, each with its rate a second and the total; within 80 columns."""
     later = [
         as_object(Total("api", "ipv4", None, accepted=(1010, 65000), never_drop=(2, 80))),
         as_object(Total("api", "ipv4", "CN", dropped=(5003, 200120), would_drop=(40, 1600))),
@@ -72,7 +72,7 @@ def test_rates_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_rates_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    """Objects as without --watch, with rates; counters that began again have none below zero."""
+    """Objects are those without --watch, with rates; counters that started again have no rate below zero."""
     again = [as_object(Total("api", "ipv4", "CN", dropped=(1, 40)))]
     show_rates(COUNTS, again, 2.0, as_json=True)
     [found] = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -81,7 +81,7 @@ def test_rates_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_watching_has_one_header_and_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is piped into another program is there when it has happened, and nothing is between the lines but lines."""
+    """Output piped into another program arrives as it happens, and there is only one header."""
     readings = iter([as_object(Total("api", "ipv4", "CN", dropped=(10 * number, 400 * number)))] for number in range(4))
     stream = Flushed()
     monkeypatch.setattr(counters, "read", lambda: next(readings))
@@ -95,10 +95,10 @@ def test_watching_has_one_header_and_flushes(monkeypatch: pytest.MonkeyPatch) ->
 
 
 class Flushed(io.StringIO):
-    """Remembers what had been written when it was last flushed."""
+    """A stream that remembers what had been written at the last flush."""
 
     flushed = ""
 
     def flush(self) -> None:
-        """Take note."""
+        """Record what has been written."""
         self.flushed = self.getvalue()

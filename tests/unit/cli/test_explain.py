@@ -15,7 +15,7 @@ services:
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Geodrop, list[str], str]:
-    """A command line, the policy form's options, and the same as a ruleset."""
+    """Return a command line, the options for the policy, and the same policy as a ruleset."""
     records = {"1.0.0.0/24": country("CN"), "2.0.0.0/16": city("UA", "43"), "2400::/24": country("CN")}
     database = write_database(tmp_path / "city.mmdb", records)
     geodrop = Geodrop(tmp_path)
@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> tuple[Geodrop, list[str], str]:
 
 
 def test_both_offline_forms_agree(files: tuple[Geodrop, list[str], str]) -> None:
-    """From databases and from the ruleset: same verdicts, rungs and order; only the former shows records."""
+    """Databases and ruleset give the same verdicts, rungs and order; only databases give records."""
     geodrop, options, ruleset = files
     addresses = "1.0.0.1\n2.0.0.1\n9.9.9.9\n2400::1\n1.0.0.1\n10.0.0.1\n2002:100:1::\n"
     full = geodrop.good("explain", *options, "--json", "-", stdin=addresses).json_lines
@@ -48,7 +48,7 @@ def test_at(files: tuple[Geodrop, list[str], str], at: str, verdict: str) -> Non
 
 
 def test_bad_line_is_answered_and_remembered(files: tuple[Geodrop, list[str], str]) -> None:
-    """A line that is no address gives an object with `error`, the others are answered, and the end is 65."""
+    """A line that is no address gives an object with `error`, the others are answered, and the exit code is 65."""
     geodrop, options, ruleset = files
     for form in (options, ["--ruleset", ruleset]):
         done = geodrop.run("explain", *form, "--json", "-", stdin="1.0.0.1\n1.0.0.1/33\n2400::1\n")
@@ -67,12 +67,12 @@ def test_bad_line_is_answered_and_remembered(files: tuple[Geodrop, list[str], st
     ],
 )
 def test_usage(tmp_path: Path, arguments: list[str]) -> None:
-    """Half a form, no address, or a time without zone: 2."""
+    """Contradicting options, no address, or a time without a zone: 2."""
     assert Geodrop(tmp_path).run("explain", *arguments).code == 2
 
 
 def test_verdict_line_and_change_lead(files: tuple[Geodrop, list[str], str]) -> None:
-    """Both offline forms lead with the same words: verdict, deciding line with its place, what to change; no zone."""
+    """Both sources begin with the same words: verdict, deciding line with its place, what to change; no zone."""
     geodrop, options, ruleset = files
     expected = (
         "ACCEPT  CN: api denies CN (test.yaml:4); but api drops nothing before 2030-01-01T00:00:00Z; "
@@ -88,7 +88,7 @@ def test_verdict_line_and_change_lead(files: tuple[Geodrop, list[str], str]) -> 
 
 
 def test_a_prefix(files: tuple[Geodrop, list[str], str]) -> None:
-    """Each way in which a prefix is judged, with its share; --at moves all of it."""
+    """Each way in which the prefix is judged has a line with its share; --at applies to all of them."""
     geodrop, options, ruleset = files
     for form in (options, ["--ruleset", ruleset]):
         assert geodrop.good("explain", *form, "--at", "2031-01-01T00:00:00Z", "1.0.0.0/23").out.splitlines() == [
@@ -101,7 +101,7 @@ def test_a_prefix(files: tuple[Geodrop, list[str], str]) -> None:
 
 
 def test_databases_of_agent_yaml(files: tuple[Geodrop, list[str], str]) -> None:
-    """--policy alone takes the databases that agent.yaml names; where it names none, that is said (2)."""
+    """--policy alone takes the databases that agent.yaml names; if it names none, an error says so (2)."""
     geodrop, options, _ = files
     done = geodrop.run("explain", *options[:2], "1.0.0.1")
     assert (done.code, "add --database FILE" in done.err) == (2, True)

@@ -25,7 +25,7 @@ ADDRESSES = [
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Geodrop, str]:
-    """A command line and a ruleset."""
+    """Return a command line and a ruleset."""
     folder = tmp_path_factory.mktemp("export")
     records = {"1.0.0.0/24": country("CN"), "2.0.0.0/16": country("US"), "2400::/24": country("CN")}
     geodrop = Geodrop(folder)
@@ -46,7 +46,7 @@ def test_cidr_is_what_explain_says(files: tuple[Geodrop, str], service: str) -> 
 
 
 def test_json(files: tuple[Geodrop, str]) -> None:
-    """One object with all services, or the one asked for."""
+    """The object has all services, or only the one asked for."""
     geodrop, ruleset = files
     whole = geodrop.good("export", ruleset, "--format", "json").json
     assert [one["name"] for one in whole["services"]] == ["api", "rest"]
@@ -58,7 +58,7 @@ def test_json(files: tuple[Geodrop, str]) -> None:
 
 
 def test_what_prefixes_cannot_say_is_said(files: tuple[Geodrop, str]) -> None:
-    """Teredo clients cannot be written as prefixes: a warning, which nft needs not."""
+    """Teredo clients cannot be written as prefixes: there is a warning, except for nft."""
     geodrop, ruleset = files
     assert "2001::/32" in geodrop.good("export", ruleset, "--format", "cidr", "--service", "api").err
     assert geodrop.good("export", ruleset, "--format", "nft").err == ""
@@ -87,14 +87,14 @@ def test_nft(files: tuple[Geodrop, str]) -> None:
     ],
 )
 def test_usage(files: tuple[Geodrop, str], arguments: list[str]) -> None:
-    """What cannot be meant is refused with 2, and nothing is written."""
+    """Meaningless options are refused with 2, and nothing is written."""
     geodrop, ruleset = files
     done = geodrop.run("export", ruleset, *arguments)
     assert (done.code, done.out) == (2, "")
 
 
 def test_a_file_that_is_no_ruleset(files: tuple[Geodrop, str], tmp_path: Path) -> None:
-    """65, as everywhere."""
+    """A file that is no ruleset is 65, as everywhere."""
     geodrop, _ = files
     for path in (tmp_path / "missing", tmp_path / "agent.yaml"):
         assert geodrop.run("export", str(path), "--format", "nft").code == 65
@@ -102,7 +102,7 @@ def test_a_file_that_is_no_ruleset(files: tuple[Geodrop, str], tmp_path: Path) -
 
 @pytest.mark.parametrize("form", ["nft", "json"])
 def test_the_standard_library_is_enough(files: tuple[Geodrop, str], form: str) -> None:
-    """Nothing else is imported: it works on a host where everything else is broken."""
+    """Nothing but the standard library is imported, so export works on a host where all else is broken."""
     _, ruleset = files
     script = (
         "import sys, contextlib, io; from geodrop.cli.main import main\n"

@@ -1,4 +1,4 @@
-"""What verbs go by that must work whatever agent.yaml is like; the verbs are in tests/kernel/daemon/test_glass.py."""
+"""The settings of verbs that must work with a damaged agent.yaml; tests/kernel/daemon/test_glass.py tests the verbs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from geodrop.state.store import Intent, Store
 def test_a_good_one_is_taken_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without a word, wherever the last daemon had its state."""
+    """A good agent.yaml applies without a warning, wherever the last daemon had its state."""
     monkeypatch.setattr(module, "last_state", lambda: "/srv/other")
     (tmp_path / "agent.yaml").write_text("state: /srv/state\nengine: xdp\n")
     found = config_or_assumed(str(tmp_path / "agent.yaml"))
@@ -29,7 +29,7 @@ def test_a_good_one_is_taken_as_it_is(
 def test_a_damaged_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], last: str
 ) -> None:
-    """The place of the last daemon's state, if it is known, and a warning with the mistake; no ruleset is forgotten."""
+    """The last daemon's state directory is used, if known, with a warning that names the mistake; rulesets are kept."""
     monkeypatch.setattr(module, "last_state", lambda: last)
     path = tmp_path / "agent.yaml"
     path.write_text("state: /srv/state\nengine: [\n")
@@ -41,8 +41,8 @@ def test_a_damaged_one(
     assert f"state in {found.state}, {'that of the last daemon' if last else 'its usual place'}" in said
 
 
-def test_nobody_can_tell_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody put something else in the place of the daemon's file: the usual place."""
+def test_the_record_of_the_state_directory_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file is in the place of the daemon's record, so the usual place is assumed."""
 
     def refuse() -> str:
         raise UnavailableError("/run/geodrop/daemon: is no plain file")
@@ -53,7 +53,7 @@ def test_nobody_can_tell_where_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_wrong_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the command line; a variable that was set long ago is no reason not to pause."""
+    """A wrong path on the command line is an error; one in a variable set long ago must not prevent a pause."""
     with pytest.raises(ConfigError, match="no such file"):
         load_config_or_assume(str(tmp_path / "nowhere"))
     monkeypatch.setenv("GEODROP_CONFIG", str(tmp_path / "nowhere"))
@@ -61,7 +61,7 @@ def test_a_wrong_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def asked_for(state: Path, **intent: object) -> None:
-    """What the last load left behind."""
+    """Write what the last load leaves behind."""
     Store(state).remember(Intent(**intent))  # type: ignore[arg-type]
 
 
@@ -74,7 +74,7 @@ def asked_for(state: Path, **intent: object) -> None:
     ],
 )
 def test_where_to_judge_is_as_at_the_last_load(tmp_path: Path, text: str, said: str) -> None:
-    """Whatever of a damaged file can be read: it ships as a whole or not at all. Its state and first_boot are taken."""
+    """Interfaces and engine are those of the last load; state and first_boot are taken from the damaged file."""
     asked_for(tmp_path / "state", interfaces=("eth0", "!wan*"), engine="xdp")
     path = tmp_path / "agent.yaml"
     path.write_text(f"{text}state: {tmp_path / 'state'}\nfirst_boot: closed\n")
@@ -87,7 +87,7 @@ def test_where_to_judge_is_as_at_the_last_load(tmp_path: Path, text: str, said: 
 
 @pytest.mark.parametrize(("text", "expected"), [("[eth1]", ("eth1",)), ("['a b', eth1]", ()), ("[]", ())])
 def test_where_to_judge_if_nothing_is_remembered(tmp_path: Path, text: str, expected: tuple[str, ...]) -> None:
-    """The names in the file if all of them can be read: half a list would leave an interface out."""
+    """The names in the file are used only if all of them can be read: half a list would leave an interface out."""
     path = tmp_path / "agent.yaml"
     path.write_text(f"engine: ebpf\ninterfaces: {text}\nstate: {tmp_path / 'state'}\n")
     found, _ = load_config_or_assume(str(path))
@@ -95,7 +95,7 @@ def test_where_to_judge_if_nothing_is_remembered(tmp_path: Path, text: str, expe
 
 
 def test_a_key_that_is_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody can tell which was meant, so nothing of the file is taken."""
+    """With a key given twice, nothing of the file is used, because either value may be meant."""
     monkeypatch.setattr(module, "last_state", lambda: str(tmp_path / "last"))
     path = tmp_path / "agent.yaml"
     path.write_text(f"state: {tmp_path / 'a'}\nstate: {tmp_path / 'b'}\n")
@@ -103,7 +103,7 @@ def test_a_key_that_is_there_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_the_usual_file_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No reason for a word: not everybody has one. What was loaded by hand stays where it was."""
+    """A missing file gives no warning: not every host has one. What was loaded by hand stays on its interfaces."""
     monkeypatch.delenv("GEODROP_CONFIG", raising=False)
     monkeypatch.setattr(module, "DEFAULT_PATH", str(tmp_path / "none"))
     monkeypatch.setattr(module, "last_state", lambda: str(tmp_path / "last"))
@@ -113,5 +113,5 @@ def test_the_usual_file_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_boot_takes_no_name_for_a_slip(tmp_path: Path) -> None:
-    """Nobody is there to correct it."""
+    """At a boot no operator is there to correct a mistyped name."""
     assert "no such file" in load_config_or_assume(str(tmp_path / "nowhere"), slips=False)[1]

@@ -23,7 +23,7 @@ from geodrop.state.store import FOREVER
     ],
 )
 def test_one_line(entry: Entry, parts: list[str]) -> None:
-    """What a person asks of it first, on one line."""
+    """One line says what a person needs first."""
     line = describe(as_object(entry, None))
     assert "\n" not in line
     for part in parts:
@@ -31,6 +31,6 @@ def test_one_line(entry: Entry, parts: list[str]) -> None:
 
 
 def test_until_when_it_was_in_force() -> None:
-    """Where it no longer is."""
+    """The end is shown once it is no longer in force."""
     one: dict[str, Any] = as_object(Entry(0.0, "load", DONE, 0, 1, "a"), 60.0)
     assert describe(one).endswith("in force until 1970-01-01T00:01:00Z")

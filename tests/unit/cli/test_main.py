@@ -10,7 +10,7 @@ from geodrop.cli.main import VERBS, build_parser, main
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_module_that_works(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """No stubs: each verb's module has what main needs, and its help shows --config."""
+    """Each verb's module has what main needs, and its help shows --config."""
     module = import_module(f"geodrop.cli.{verb}")
     assert callable(module.run)
     with pytest.raises(SystemExit) as ended:
@@ -29,7 +29,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("arguments", [[], ["lod"], ["load"], ["load", "f", "--engine", "iptables"]])
 def test_usage_errors_are_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """A command line that cannot be understood ends with 2 and says how it should be."""
+    """A wrong command line ends with 2 and a usage line."""
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == errors.UsageError.exit_code
@@ -56,7 +56,7 @@ def test_failures_become_exit_codes(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_plain_reload_does_not_wait_for_a_parser() -> None:
-    """What systemd calls is understood without argparse; anything else is parsed as ever."""
+    """The command that systemd runs is understood without argparse; anything else is parsed as ever."""
     code = (
         "import sys; from geodrop.cli.main import main; from geodrop.errors import UnavailableError\n"
         "assert main(['reload']) == UnavailableError.exit_code; assert 'argparse' not in sys.modules\n"

@@ -8,5 +8,5 @@ from geodrop.state.store import FOREVER
     ("seconds", "until"), [(None, FOREVER), (1, 102), (7200, 7301), (9_999_999 * 604_800, FOREVER)]
 )
 def test_end(seconds: int | None, until: int) -> None:
-    """Whole seconds, since engines know no others; at least as long as was asked for; without a time until resume."""
+    """The end is in whole seconds, as engines need it, and never too early; without a duration there is no end."""
     assert end(seconds, 100.25) == until

@@ -39,7 +39,7 @@ GOOD = {
 
 
 def test_in_force() -> None:
-    """A glance tells what is in force, where, and since when each service drops."""
+    """A glance shows what is in force, where, and since when each service drops."""
     text = describe(GOOD)
     assert text.startswith("enforcing  generation 42 since 2026-01-01T00:00:00Z\n")
     for part in (
@@ -52,7 +52,7 @@ def test_in_force() -> None:
 
 
 def test_what_is_not_counted_by_region() -> None:
-    """Is said of the service, and nothing where all is."""
+    """The line of the service says so; there is no such text if all regions have counters."""
     service = {"name": "api", "effective": "enforce", "starts": None, "counted_as_other": 1212}
     said = "1,212 regions count as `other` on nftables; xdp counts all"
     assert said in describe({**GOOD, "services": [service]})
@@ -61,19 +61,19 @@ def test_what_is_not_counted_by_region() -> None:
 
 @pytest.mark.parametrize("state", list(State))
 def test_the_first_word_is_the_state(state: State) -> None:
-    """Whatever follows: the text begins with the word that --json has too."""
+    """The text begins with the word that --json has too."""
     assert re.split(":|  ", describe({**GOOD, "state": str(state)}), maxsplit=1)[0] == state
 
 
 def test_repaired() -> None:
-    """How often, and who was the last."""
+    """The line says how often, and which program was the last."""
     repair = {"time": "2030-01-01T00:00:00Z", "what": "table gone", "culprit": "nft (process 7)"}
     text = describe({**GOOD, "repaired": 3, "repairs": [repair]})
     assert "repaired    3 times, last 2030-01-01T00:00:00Z: table gone; by nft (process 7)" in text
 
 
 def test_degraded() -> None:
-    """What is wrong stands first."""
+    """Problems come first."""
     first = "enforcing, but degraded  generation 42 since 2026-01-01T00:00:00Z"
     text = describe({**GOOD, "state": "enforcing, but degraded", "problems": ["chain g42: expected 3 rules, found 2"]})
     assert text.splitlines()[:2] == [first, "  problem     chain g42: expected 3 rules, found 2"]
@@ -91,12 +91,12 @@ def test_degraded() -> None:
     ],
 )
 def test_nothing_in_force(differs: dict[str, Any], why: str) -> None:
-    """It is told apart whether somebody wanted that, and what there was."""
+    """The text says whether that was requested, and what was in force before."""
     assert describe({**GOOD, "state": "not enforcing", **differs}) == f"not enforcing: {why}"
 
 
 def test_what_is_out_of_the_ordinary() -> None:
-    """A pause with its end and reason, a rollback, and what was asked for since in vain."""
+    """A pause with its end and reason, a rollback, and a later request that failed."""
     failure = {"origin": "reload", "time": "2026-01-01T00:00:00Z", "error": "policy.yaml:3:1: error: no"}
     odd = {
         **GOOD,
@@ -117,7 +117,7 @@ def test_what_is_out_of_the_ordinary() -> None:
 
 
 def test_daemon_and_its_last_reload() -> None:
-    """Whether somebody watches, and how the last change went; without one it is said that the kernel goes on."""
+    """The text says whether a daemon runs, and how the last reload went; without one, that the kernel goes on."""
     last = {"time": "2026-01-02T03:04:05Z", "good": True, "text": "generation 41 -> 42: 3 regions moved to drop"}
     text = describe({**GOOD, "daemon": True, "last_reload": last})
     assert "  reload      2026-01-02T03:04:05Z: generation 41 -> 42: 3 regions moved to drop\n" in text
@@ -126,13 +126,13 @@ def test_daemon_and_its_last_reload() -> None:
 
 
 def test_nothing_in_force_and_why() -> None:
-    """A policy that was refused at the first start stands below."""
+    """A policy that was refused at the first start is listed below."""
     text = describe({**GOOD, "state": "not enforcing", "healthy": False, "problems": ["p.yaml:2:1: error: bad"]})
     assert text.endswith("  problem     p.yaml:2:1: error: bad")
 
 
 def test_each_trouble_once() -> None:
-    """A reload that failed is a problem of the daemon, an attempt in the history, and its last: it is said once."""
+    """A failed reload is a problem of the daemon, an attempt in the history, and the last reload: it is shown once."""
     error = "policy.yaml:3:1: error: no"
     failed = {
         **GOOD,
@@ -156,13 +156,13 @@ def test_each_trouble_once() -> None:
     ],
 )
 def test_drops_of_late(dropped: dict[str, int], text: str) -> None:
-    """What the daemon has counted, and over how long; without one there is no such line."""
+    """The text says how many packets the daemon counted, and over how long; without a daemon there is no such line."""
     assert f"  dropped     {text}\n" in describe({**GOOD, "dropped": dropped})
     assert "dropped  " not in describe(GOOD)
 
 
 def test_words_are_wrapped_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line is longer than the terminal is wide, and what is wrong stands in a column; elsewhere a line is a line."""
+    """No line is longer than the terminal is wide, and problems stay in a column; elsewhere a line is not wrapped."""
     problem = "interface eth1: not judged, since it came after the load and no daemon runs; next: geodrop reload " * 2
     status = {**GOOD, "state": "enforcing, but degraded", "problems": [problem]}
     assert f"  problem     {problem}\n" in describe(status)
@@ -178,7 +178,7 @@ def test_words_are_wrapped_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_change_that_is_under_way() -> None:
-    """It is told with its age, whatever is in force meanwhile."""
+    """A change under way is shown with its age, whatever is in force meanwhile."""
     change = {"origin": "reload", "since": "2026-01-01T00:00:00Z", "seconds": 3.14}
     for state in ("enforcing", "not enforcing"):
         assert "  change      under way for 3 s: reload" in describe({**GOOD, "state": state, "change": change})

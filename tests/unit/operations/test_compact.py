@@ -28,7 +28,7 @@ def test_compact(kernel: Kernel, ruleset: Path, config: Config) -> None:
     assert (kernel.now.generation, kernel.now.digest) == (before.generation + 1, before.digest)
     assert kernel.kept is None
     last = Store(config.state).history.entries()[-1]
-    assert (last.origin, last.generation, last.change) == ("compact", 2, "maps made whole again")
+    assert (last.origin, last.generation, last.change) == ("compact", 2, "overlay compacted into whole maps")
     now = Store(config.state).intent()
     assert (now.digest, now.last_good, now.generation) == (intent.digest, intent.last_good, 2)
 

@@ -39,4 +39,4 @@ def test_a_failure_is_a_warning(kernel: Kernel, ruleset: Path, config: Config) -
     """The command has done its work, so a failure is only a warning."""
     load(str(ruleset), config, "auto", ["eth0"])
     kernel.failure = ApplyError("no room")
-    assert warnings_of_regions(config) == ("regions are not told apart in the counters of nftables: no room",)
+    assert warnings_of_regions(config) == ("the counters of nftables could not be split by region: no room",)

@@ -43,7 +43,7 @@ def test_objects_are_the_contract() -> None:
 
 
 def test_what_cannot_be_read_is_no_services() -> None:
-    """It has an object of its own, which names neither a service nor a family, so that no sum by them takes it in."""
+    """Unreadable packets have an object without service and family, so that no sum by these includes them."""
     assert as_object(COUNTS[-1]) == {
         "schema": 1,
         "service": None,
@@ -69,12 +69,14 @@ def test_what_cannot_be_read_is_no_services() -> None:
     ],
 )
 def test_kind_of(label: str, kind: str) -> None:
-    """Each label a policy can bring is told from the others."""
+    """Each kind of label that a policy can produce is recognized."""
     assert kind_of(label) == kind
 
 
 def test_how_many_count_as_other() -> None:
-    """All that a service drops until the second map is there, then what that leaves; none where maps tell all apart."""
+    """Before the second map exists all that a service drops count; then those it leaves; none for maps that are not
+    joined.
+    """
     joined = Service("api", {"1.0.0.0/8": "other", "2.0.0.0/8": "other"}, counted={"1.0.1.0/24": "CN"})
     rules = ruleset(joined, Service("web", {"3.0.0.0/8": "RU", "4.0.0.0/8": "CN"}))
     assert [as_other(rules, number, told_apart=False) for number in (0, 1)] == [1, 0]

@@ -13,7 +13,7 @@ RULESET = Ruleset.unpack(pack(), "file")
 
 
 class Kernel:
-    """An engine that is only asked for verdicts; remembers in which portions."""
+    """A fake engine that gives verdicts and remembers the portions in which it was asked."""
 
     name = "fake"
 
@@ -21,14 +21,14 @@ class Kernel:
         self.asked: list[list[str]] = []
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """What was looked up is the address itself."""
+        """Return verdicts whose target is the address itself."""
         self.asked.append(list(addresses))
         services = [service.name for service in ruleset.meta.services]
         return [[KernelVerdict(service, "accept", address) for service in services] for address in addresses]
 
 
 def test_a_prefix_is_answered_for_each_of_its_parts() -> None:
-    """One address for each way in which its addresses are judged, with how many they are; the kernel is asked too."""
+    """Each way in which addresses of a prefix are judged gives one address, its share, and the kernel's verdict."""
     kernel = Kernel()
     found = list(explain_by(RULESET, ["1.0.0.0/6"], 0, kernel, 9))  # type: ignore[arg-type]  # as above
     assert [(one["address"], one["addresses"], one["verdict"]) for one in found[::2]] == [
@@ -40,13 +40,13 @@ def test_a_prefix_is_answered_for_each_of_its_parts() -> None:
 
 
 def test_a_pause_without_end_lasts_until_resume() -> None:
-    """Nobody reads of the year 2100."""
+    """A pause without an end shows `resume` and not a date in the year 2100."""
     [api, _] = explain_by(RULESET.paused(FOREVER), ["1.2.3.4"], 0)
     assert (api["would_drop"], api["verdict"], api["starts"]) == (True, "accept", "resume")
 
 
 def test_order_and_bad_lines() -> None:
-    """An object for each address and service in order, repeated ones again; what is no address is an object too."""
+    """There is an object for each address and service, in order, with repetitions; so for a text that is no address."""
     found = list(explain_by(RULESET, ["1.2.3.4", "nonsense", "1.2.3.4"], 0))
     services = [service.name for service in META.services]
     assert [(one["address"], one.get("service")) for one in found] == [
@@ -58,7 +58,7 @@ def test_order_and_bad_lines() -> None:
 
 
 def test_the_kernel_is_asked_in_portions() -> None:
-    """Many addresses at once, each verdict beside its address, and nothing is read further ahead than that."""
+    """Many addresses are looked up at once, each verdict beside its address, and no input is read further ahead."""
     kernel = Kernel()
     given = iter([f"1.0.{number // 256}.{number % 256}" for number in range(module.BATCH + 1)])
     found = explain_by(RULESET, given, 0, kernel)  # type: ignore[arg-type]  # it is asked for nothing else
@@ -75,7 +75,7 @@ def test_the_kernel_is_asked_in_portions() -> None:
 
 
 def test_a_prefix_is_a_portion_of_its_own() -> None:
-    """Whoever waits for the daemon waits for so many addresses, or for one prefix."""
+    """Urgent work waits for at most one portion: PIECE addresses, or one prefix."""
     asked = [*["1.2.3.4"] * (module.PIECE + 1), "1.0.0.0/8", "2.0.0.0/8", "1.2.3.4", "1.2.3.5"]
     assert [len(portion) for portion in module._portions(asked)] == [module.PIECE, 1, 1, 1, 2]
     assert [text for portion in module._portions(asked) for text in portion] == asked

@@ -18,14 +18,14 @@ ENTRIES = [
 
 
 def config(tmp_path: Path, entries: list[Entry]) -> Config:
-    """With that history."""
+    """Return a configuration with that history."""
     for entry in entries:
         Store(tmp_path / "state").history.append(entry)
     return Config(state=tmp_path / "state")
 
 
 def test_newest_first_each_with_its_end(tmp_path: Path) -> None:
-    """What was in force ended when the next came, or when all was taken away; what failed ended nothing."""
+    """What was in force ends when the next change comes or all is unloaded; a failed attempt ends nothing."""
     objects, _ = whole(read_history(config(tmp_path, ENTRIES)))
     assert [(one["origin"], one["until"]) for one in objects] == [
         ("rollback", None),
@@ -37,7 +37,7 @@ def test_newest_first_each_with_its_end(tmp_path: Path) -> None:
 
 
 def test_each_object_has_every_key(tmp_path: Path) -> None:
-    """The value is null where there is nothing to say, so that who reads it need not ask whether a key is there."""
+    """A key without a value is null, so that a reader need not check whether it exists."""
     objects, _ = whole(read_history(config(tmp_path, ENTRIES), 1))
     assert objects == [
         {
@@ -62,7 +62,7 @@ def test_each_object_has_every_key(tmp_path: Path) -> None:
 
 
 def test_damage_is_told(tmp_path: Path) -> None:
-    """With what can be read."""
+    """Damage is reported together with the entries that can be read."""
     made = config(tmp_path, ENTRIES)
     with (made.state / "history.jsonl").open("ab") as file:
         file.write(b"\0\0\n")
@@ -72,7 +72,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
 
 
 def test_last_failure() -> None:
-    """Only until something succeeds again."""
+    """A failure is reported only until something succeeds again."""
     assert last_failure(ENTRIES[:2]) == ENTRIES[1]
     assert last_failure(ENTRIES[:3]) is None
     assert last_failure([]) is None
@@ -90,6 +90,6 @@ def test_last_failure() -> None:
     ],
 )
 def test_whether_a_daemon_looked_after_it(origins: list[str], found: bool) -> None:  # noqa: FBT001 - a case
-    """Who loads by hand takes over; a boot, a pause and a rollback leave it as it was. What failed tells nothing."""
+    """A load by hand takes over; a boot, a pause, a rollback and a failure do not tell."""
     entries = [Entry(float(at), origin, DONE, 0, at + 1, "a") for at, origin in enumerate(origins)]
     assert by_a_daemon([*entries, Entry(9.0, "reload", FAILED, 0, 9, "b")]) is found

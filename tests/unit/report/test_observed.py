@@ -1,4 +1,4 @@
-"""What `status` says of packets that were tried."""
+"""What `status` says of the packets it traces."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ LINKS = (("eth0",), ("wan0", "wan1"))
 
 
 class Kernel:
-    """In the place of both engines: says of a packet on a link what it is told to."""
+    """A fake for both engines: it gives the prepared verdict for a packet on a link."""
 
     def __init__(self, says: Callable[[str, Probe], str]) -> None:
         self._says = says
         self.asked = 0
 
     def trace(self, probes: Sequence[Probe], on_nftables: Iterable[str]) -> dict[str, list[str]]:
-        """As Engines.trace."""
+        """Return the verdicts, as BothEngines.trace does."""
         self.asked += 1
         return {link: [self._says(link, probe) for probe in probes] for link in ("eth0", *on_nftables)}
 
     def counters(self) -> list[Total]:
-        """Of two families, one packet each and more."""
+        """Return totals of two families, with one packet and more."""
         return [
             Total("api", "ipv4", "CN", dropped=(3, 180), would_drop=(2, 120)),
             Total("api", "ipv6", None, accepted=(10, 600), never_drop=(1, 60)),
@@ -46,17 +46,17 @@ class Kernel:
 
 @pytest.fixture
 def rules(tmp_path: Path) -> Ruleset:
-    """Drops CN."""
+    """Return a ruleset that drops CN."""
     return compiled(POLICY_CN, tmp_path)
 
 
 def seen(rules: Ruleset | None, kernel: Kernel) -> Observation:
-    """On three links."""
+    """Observe three links."""
     return observe(cast("BothEngines", kernel), rules, INTERFACES, LINKS)
 
 
 def test_all_as_it_should_be(rules: Ruleset) -> None:
-    """A verdict for each service, link and source, and what the counters say was judged."""
+    """There is a verdict for each service, link and source, and the number of packets judged."""
     kernel = Kernel(lambda _, probe: probe.expected)
     found = seen(rules, kernel)
     assert (found.problems, found.leaks, found.data["packets_judged"]) == ((), False, 16)
@@ -68,7 +68,7 @@ def test_all_as_it_should_be(rules: Ruleset) -> None:
 
 
 def test_a_link_on_which_denied_packets_pass(rules: Ruleset) -> None:
-    """Is a problem, said once; the others still drop, so it is no leak of everything."""
+    """Such a link is a problem, reported once; the other links still drop, so not everything leaks."""
     found = seen(rules, Kernel(lambda link, probe: "accept" if link == "wan1" else probe.expected))
     [problem] = found.problems
     assert " to api on wan1: expected drop, found accept (1 more); next: " in problem
@@ -76,7 +76,7 @@ def test_a_link_on_which_denied_packets_pass(rules: Ruleset) -> None:
 
 
 def test_no_denied_packet_is_dropped(rules: Ruleset) -> None:
-    """A leak, whether they pass or nobody knows what becomes of them; what only blocks too much is none."""
+    """It leaks if denied packets pass or their fate is unknown; blocking too much is no leak."""
     for kernel in (Kernel(lambda *_: "accept"), Kernel(lambda *_: "unknown")):
         assert seen(rules, kernel).leaks
     blocked = seen(rules, Kernel(lambda *_: "drop"))
@@ -85,13 +85,13 @@ def test_no_denied_packet_is_dropped(rules: Ruleset) -> None:
 
 
 def test_a_start_that_comes_meanwhile(rules: Ruleset) -> None:
-    """What differs is tried once more before it is said."""
+    """A difference is tried once more before it is reported."""
     kernel = Kernel(lambda _, probe: probe.expected if kernel.asked == TRIES else "accept")
     assert seen(rules, kernel).problems == ()
 
 
 def test_nothing_to_try(rules: Ruleset, tmp_path: Path) -> None:
-    """Nothing in force, or paused, or nobody denied: that is no leak, and it is said what was not tried."""
+    """Nothing in force, paused, or no denied source: no leak, and what was not probed is listed."""
     kernel = Kernel(lambda *_: "accept")
     assert observe(cast("BothEngines", kernel), rules, INTERFACES, ((), ())).data["probes"] == []
     assert seen(None, kernel).data["probes"] == []
@@ -99,4 +99,4 @@ def test_nothing_to_try(rules: Ruleset, tmp_path: Path) -> None:
     for view in (rules.paused(int(time.time()) + 60), nobody):
         found = seen(view, kernel)
         assert (found.problems, found.leaks) == ((), False)
-        assert found.data["without"] == ["service api: no packet that should meet drop"]
+        assert found.data["without"] == ["service api: no probe with the expected verdict drop"]

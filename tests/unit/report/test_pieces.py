@@ -4,7 +4,7 @@ from geodrop.report.pieces import Pieces, step, whole
 
 
 def reading(done: list[int], count: int) -> Pieces[int]:
-    """So many pieces, each noted."""
+    """Return a reading of `count` pieces, each noted in `done`."""
     for number in range(count):
         done.append(number)
         yield
@@ -12,7 +12,7 @@ def reading(done: list[int], count: int) -> Pieces[int]:
 
 
 def test_piece_by_piece() -> None:
-    """A step does one piece; the last one gives what was read, be it nothing."""
+    """A step does one piece; the last one returns the result, which may be empty."""
     done: list[int] = []
     work = reading(done, 2)
     assert step(work) is None
@@ -27,6 +27,6 @@ def test_piece_by_piece() -> None:
 
 
 def test_whole() -> None:
-    """All of it at once."""
+    """`whole` does all pieces at once."""
     assert whole(reading([], 5)) == 5
     assert isinstance(reading([], 1), Iterator)

@@ -15,13 +15,13 @@ GOOD = Facts(in_force=True, reached=True, asked=True, paused=False, leaks=False,
 
 
 def service(mode: str = "enforce", starts: int | None = None) -> ServiceSpec:
-    """A service that takes everything."""
+    """Return a service that takes every packet."""
     return ServiceSpec("api", mode, starts, "cut", catch_all=True, tcp=(), udp=(), protocols=(), addresses=())
 
 
 @pytest.mark.parametrize("facts", EVERY, ids=str)
 def test_every_combination(facts: Facts) -> None:
-    """Each word is said exactly where its sentence in docs/commands.md is true, written down here once more."""
+    """Each word appears exactly where its sentence in docs/commands.md is true, which this test states again."""
     judged = facts.in_force and facts.reached
     true = {
         State.NOT_ENFORCING: not judged or (facts.asked and facts.leaks and not facts.paused),
@@ -35,7 +35,7 @@ def test_every_combination(facts: Facts) -> None:
 
 @pytest.mark.parametrize("facts", EVERY, ids=str)
 def test_enforcing_is_never_said_of_what_lets_a_denied_packet_pass(facts: Facts) -> None:
-    """Whatever else is true: nothing in force, nothing to match, a leak, a pause, or no service that drops."""
+    """Whatever else holds: nothing in force, no interface judged, a leak, a pause, or no service that drops."""
     passes = not facts.in_force or not facts.reached or facts.leaks or facts.paused or not facts.asked
     assert not (state_of(facts).enforcing and passes)
 
@@ -43,7 +43,7 @@ def test_enforcing_is_never_said_of_what_lets_a_denied_packet_pass(facts: Facts)
 @pytest.mark.parametrize("state", State)
 @pytest.mark.parametrize("healthy", [True, False])
 def test_exit_codes(state: State, healthy: bool) -> None:  # noqa: FBT001 - a case
-    """0 only where all is as it was asked for, 3 only where a denied packet passes that should not."""
+    """0 only if all is as asked, 3 only if a denied packet passes that should not."""
     code = exit_code(state, healthy=healthy)
     assert (code == 3) == (state is State.NOT_ENFORCING)
     assert (code == 0) == (healthy and state in {State.ENFORCING, State.MONITORING})
@@ -51,7 +51,7 @@ def test_exit_codes(state: State, healthy: bool) -> None:  # noqa: FBT001 - a ca
 
 
 def test_what_the_policy_asks_for() -> None:
-    """One service that drops is enough; monitor, and a start to come, ask for nothing yet."""
+    """One service that drops is enough; monitor mode and a future start ask for nothing yet."""
     assert asked_to_drop([service("monitor"), service()], 100.0)
     assert asked_to_drop([service(starts=100)], 100.0)
     assert not asked_to_drop([service(starts=101), service("monitor")], 100.0)

@@ -46,9 +46,7 @@ class Causes:
 
     @property
     def culprit(self) -> str:
-        """Name the processes that may have made the change, for people; the last to commit is the likeliest, so it is
-        first.
-        """
+        """Name the processes that may have made the change, for people; the last to commit comes first."""
         names = dict.fromkeys(change.culprit for change in reversed(self.foreign) if change.process)
         return ", ".join(list(names)[:3]) or "another program"
 

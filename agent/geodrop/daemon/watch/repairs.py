@@ -1,4 +1,4 @@
-"""The repairs of late: for the status, and to keep a program that fights from filling the log."""
+"""Recent repairs: for the status, and to keep a program that fights from filling the log."""
 
 from __future__ import annotations
 

@@ -71,7 +71,9 @@ class Watch:
     def problems(self) -> list[str]:
         """Return what is wrong now, a line each."""
         found = [*self.lasting.problems(), *self.repairs.problems(time.monotonic())]
-        return [f"not as it should be, and not repaired: {self.failure}", *found] if self.failure else found
+        return (
+            [f"what is in force could not be inspected or repaired: {self.failure}", *found] if self.failure else found
+        )
 
     async def _look(self, causes: Causes) -> None:
         few = self.repairs.are_few(time.monotonic())
