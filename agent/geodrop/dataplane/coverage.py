@@ -186,9 +186,9 @@ def _unjudged(link: Link, network: Network, tables: Sequence[int], *, chosen: bo
     master = next((one for one in network.links if one.index == link.master and one.kind != VRF), None)
     if master:
         return (
-            f"{what} is a port of {master.name} ({master.kind}), where nftables sees its packets, and no engine judges "
-            f"{master.name}; next: name {master.name} in `interfaces` of agent.yaml, or let xdp judge {link.name}, "
-            f"then {_RELOAD}"
+            f"{what} is a port of {master.name} ({master.kind}), where nftables meets its packets, and no engine "
+            f"judges {master.name}; next: name {master.name} in `interfaces` of agent.yaml, or let xdp judge "
+            f"{link.name}, then {_RELOAD}"
         )
     step = _RELOAD if chosen else f"name it in `interfaces` of agent.yaml, then {_RELOAD}"
     return f"{what} is up, but no engine judges its packets; next: {step}"
