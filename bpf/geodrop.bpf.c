@@ -3,11 +3,14 @@
  * Drops packets from regions that a service does not support, before anything else sees them.
  *
  * One control word says which of two generations judges; a packet reads it once. Services are selected before the
- * address is looked up, since most packets of a busy host are for none.
+ * address is looked up, since most packets of a busy host belong to no service.
  */
 #include "judge.h"
 
-/* Whether a frame is a test run of ours. No wire brings metadata; where a driver has none it says so by a later start. */
+/*
+ * Tell whether a frame is a test run of ours. Frames from the wire have no metadata; a driver without metadata sets
+ * data_meta beyond data.
+ */
 static __always_inline int is_probe(struct xdp_md *ctx)
 {
 	__u32 *mark = (void *)(long)ctx->data_meta;
@@ -73,7 +76,7 @@ int geodrop(struct xdp_md *ctx)
 }
 
 /*
- * Answers lookups in either tables map, by the same code that judges packets. Never attached: the loader test-runs it
+ * Answers lookups in either tables map, by the code that judges packets. It is never attached: the loader test-runs it
  * before it publishes a generation, and `explain` asks it what the kernel says.
  */
 SEC("xdp")

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* From a zone and a service to a verdict, and the counters. */
+/* Turn a zone and a service into a verdict, and count it. */
 #ifndef GEODROP_JUDGE_H
 #define GEODROP_JUDGE_H
 
@@ -17,12 +17,12 @@ static __always_inline void count(__u32 pair, __u32 which, const struct packet *
 	}
 }
 
-/* Whether a service drops packets now. */
+/* Tell whether a service drops packets now. */
 static __always_inline int enforces(const struct service *service)
 {
 	int enforced = service->flags & SERVICE_ENFORCE;
 #ifndef GEODROP_NO_CLOCK
-	/* Only where the policy has a start, or was paused: reading the clock costs as much as a lookup. */
+	/* Read the clock only if the policy has a start or was paused: it costs as much as a lookup. */
 	if (service->starts && bpf_ktime_get_tai_ns() < service->starts)
 		enforced = 0;
 #endif
@@ -41,7 +41,7 @@ static __always_inline __u32 row_of(void *map, struct policy *policy, __u32 zone
 	return rows->row[in];
 }
 
-/* The IPv4 address that an IPv6 one holds, as a key. Only asked in zones that hold one: RFC 3056, 4380, 6052, 4291. */
+/* Return the key of the IPv4 address inside an IPv6 one, for zones that embed IPv4: RFC 3056, 4380, 6052, 4291. */
 static __always_inline __u64 embedded_key(const struct packet *packet)
 {
 	if (packet->source_high >> 48 == 0x2002)
@@ -50,16 +50,16 @@ static __always_inline __u64 embedded_key(const struct packet *packet)
 	return packet->source_high >> 32 == 0x20010000 ? low ^ 0xffffffff00000000ULL : low;
 }
 
-/* What does not depend on the service. */
+/* Answers that do not depend on the service. */
 struct rungs {
 	int second;
 	int established;
 };
 
 /*
- * One service's answer; counts it, and says whether the packet is dropped. `inside` is the embedded address's zone. Where
- * many services are asked `known` is worked out before, or the verifier would follow its branches for each of them; 0:
- * only where it matters.
+ * Judge a packet for one service and count it; return whether the packet is dropped. `inside` is the zone of the
+ * embedded address. If several services are asked, the caller computes `known` once; otherwise the verifier would
+ * follow its branches for each service. With 0, the function computes what it needs.
  */
 static __always_inline int judge(void *map, struct policy *policy, const struct packet *packet, __u32 zone, __u32 inside,
 				 __u32 number, int never_drop, const struct rungs *known)
@@ -84,8 +84,8 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 }
 
 /*
- * The answer for a frame of which neither source nor service can be read: it is dropped as soon as any service drops
- * packets at all. `packet` holds its length, which is counted apart from all services.
+ * Judge a frame whose source and service cannot be read: it is dropped if any service drops packets now. `packet` holds
+ * its length, which is counted in a pair of its own.
  */
 static __always_inline int judge_too_deep(struct policy *policy, const struct packet *packet)
 {

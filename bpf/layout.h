@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What program and user space share, byte for byte: agent/geodrop/xdp/layout.py repeats it, and a test
- * compares the two through the BTF of the built object. Numbers are in the machine's byte order.
+ * Layouts that program and user space share, byte for byte. agent/geodrop/xdp/layout.py repeats them, and a test
+ * compares the two through the BTF of the built object. Numbers are in host byte order.
  */
 #ifndef GEODROP_LAYOUT_H
 #define GEODROP_LAYOUT_H
 
 #include <linux/types.h>
 
-/* Raised with every change of a layout or of what a map holds: pins of another version are never reused. */
+/* Raise it with every change of a layout or of what a map holds: pins of another version are never reused. */
 #define LAYOUT_VERSION 5
 
 #define MAX_SERVICES 16
@@ -16,40 +16,40 @@
 
 /*
  * Tables, in one form for both families (docs/decisions/0010-xdp-tables.md). An address is a 64-bit key: the upper half
- * of an IPv6 address, or an IPv4 address shifted left by 32. Its top 16 bits are the number of a word of the family's
- * root. A word is a zone, or with MORE set leads on:
+ * of an IPv6 address, or an IPv4 address shifted left by 32. Its top 16 bits are the number of a word in the family's
+ * root. A word is a zone. If MORE is set, it leads on instead:
  *
- *   in a root   to a node: lines that hold a word for each value of the key's next bits (4 for IPv4, 8 for IPv6)
+ *   in a root   to a node: lines with a word for each value of the key's next bits (4 for IPv4, 8 for IPv6)
  *   in a node   to 2^bits lines, chosen by the key's next bits
  *
- * In a line the next 15 bits of the key (or all that are left) are compared with all keys at once; the number of keys
- * that are not greater indexes the line's values. A value is a zone, or with CHILD set an entry, which leads to lines
- * again. Three quarters of the denied addresses and more are decided by the root alone, which stays in the cache.
+ * In a line, the key's next 15 bits (or all that are left) are compared with all the line's keys at once. The number of
+ * keys that are not greater indexes the line's values. A value is a zone; or, if CHILD is set, an entry, which leads to
+ * lines again. The root alone, which stays in the cache, decides three quarters and more of the denied addresses.
  */
 #define MORE 0x80000000
-#define WORD_LINE_BITS 27 /* of a word with MORE: the first line; above them `bits` */
+#define WORD_LINE_BITS 27 /* of a word with MORE: the number of the first line; above them stands `bits` */
 #define WORD_BITS 15      /* a mask */
 #define NODE_WORDS 16
 #define NODE_BITS_IPV4 4
 #define NODE_BITS_IPV6 8
 
 struct entry {
-	__u32 line;  /* the first of its lines */
+	__u32 line;  /* the number of its first line */
 	__u8 shift;  /* address bits below those that choose the line, 0-63 */
-	__u8 bits;   /* how many bits choose the line, 0-15 */
-	__u8 lower;  /* 1: from here on the key is the lower half of the IPv6 address */
+	__u8 bits;   /* the number of bits that choose the line, 0-15 */
+	__u8 lower;  /* 1: from here on, the key is the lower half of the IPv6 address */
 	__u8 unused;
 };
 
 #define LINE_KEYS 12
 #define LINE_VALUES 16
 #define KEY_BITS 15
-#define KEY_NEVER 0x8000 /* in a key's place: greater than every key */
+#define KEY_NEVER 0x8000 /* in place of a key: greater than every key */
 #define CHILD 0x8000     /* in a value: the other 15 bits count entries from the line's `children` */
 
 struct line {
 	__u16 keys[LINE_KEYS];     /* ascending; unused ones are KEY_NEVER */
-	__u16 values[LINE_VALUES]; /* LINE_KEYS + 1 of them used */
+	__u16 values[LINE_VALUES]; /* the first LINE_KEYS + 1 are used */
 	__u32 children;
 	__u32 unused;
 };
@@ -59,15 +59,15 @@ struct node {
 };
 
 /*
- * The tables map: element 0 is a struct index, the others are lines and, in their places, nodes. All elements are 4 MB:
- * older kernels take no larger ones (KMALLOC_MAX_SIZE).
+ * The tables map: element 0 is a struct index; the others hold lines, and nodes in place of lines. All elements are
+ * 4 MB, since older kernels allow no larger ones (KMALLOC_MAX_SIZE).
  */
 #define SEGMENT_BYTES (4 << 20)
 #define ROOT_BITS 16
 #define ROOT_WORDS (1 << ROOT_BITS)
 #define SEGMENT_LINE_BITS 16
 #define SEGMENT_LINES (1 << SEGMENT_LINE_BITS)
-#define MAX_CHILDREN (7 << 16) /* what the roots leave of an element */
+#define MAX_CHILDREN (7 << 16) /* what the roots leave free of an element */
 
 struct index {
 	__u32 ipv4[ROOT_WORDS];
@@ -93,13 +93,13 @@ struct segment {
 enum row_verdict {
 	ROW_ACCEPT = 0,
 	ROW_DROP = 1,
-	ROW_EMBEDDED = 2, /* look the embedded IPv4 address up and take its embedded row */
+	ROW_EMBEDDED = 2, /* look up the embedded IPv4 address and take its embedded row */
 	ROW_NEVER_DROP = 3,
 };
 
 #define ROW_VERDICT 3     /* a mask */
-#define ROW_HOLDS_IPV4 4  /* the zone's addresses embed IPv4 ones: in all its rows */
-#define ROW_PAIR_SHIFT 8  /* above: the counter pair */
+#define ROW_HOLDS_IPV4 4  /* the zone's addresses embed IPv4 ones; set in all rows of the zone */
+#define ROW_PAIR_SHIFT 8  /* the counter pair stands above these bits */
 
 struct rows {
 	__u32 row[ELEMENT_ROWS];
@@ -111,35 +111,35 @@ enum service_flag {
 };
 
 struct service {
-	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: not by the clock */
+	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: does not depend on the clock */
 	__u32 flags;
-	__u32 pair; /* counters of what it accepts */
+	__u32 pair; /* the counters of accepted packets */
 };
 
 enum selection_flag {
 	SELECTION_NEVER_DROP = 1,
-	SELECTION_LOCAL = 2, /* some of the services take certain local addresses only */
-	SELECTION_EVERY = 4, /* the catch-alls are among them, whatever the others do */
+	SELECTION_LOCAL = 2, /* some of the services take only certain local addresses */
+	SELECTION_EVERY = 4, /* includes the catch-alls, whatever the other services do */
 };
 
-/* Which services take a protocol and port. */
+/* The services that take a protocol and port. */
 struct selection {
-	__u16 services; /* a bit each; with SELECTION_LOCAL alone the catch-alls are still to be added */
-	__u8 single;    /* the only bit that is set, or NO_SERVICE */
+	__u16 services; /* a bit each; with SELECTION_LOCAL but not _EVERY, the catch-alls must still be added */
+	__u8 single;    /* the number of the only bit that is set, or NO_SERVICE */
 	__u8 flags;
 };
 
 #define MAX_SELECTIONS 256
 #define MAX_LOCAL 256
 
-/* What cannot be read of a packet that is no later fragment: its protocol, or the ports of one that has them. */
+/* What cannot be read of a packet that is no later fragment: its protocol; or its ports, if the protocol has them. */
 enum unreadable {
 	UNREADABLE_PROTOCOL = 0,
 	UNREADABLE_TCP = 1,
 	UNREADABLE_UDP = 2,
 };
 
-/* From here to the next one: which of the services that name local addresses take a packet sent there. */
+/* The services that take packets sent to this local address, and to those before the next element's. */
 struct local {
 	__u64 high;
 	__u64 low;
@@ -148,7 +148,7 @@ struct local {
 
 struct policy {
 	__u8 digest[32];        /* of the ruleset */
-	__u8 tables_digest[32]; /* of the bytes in the tables map that belongs to it */
+	__u8 tables_digest[32]; /* of the bytes in the policy's tables map */
 	__u64 generation;
 	__u32 version; /* LAYOUT_VERSION */
 	__u32 zones;
@@ -156,14 +156,14 @@ struct policy {
 	__u32 row_bits;
 	__u16 enforced;   /* services with a match and mode: enforce, a bit each */
 	__u16 catch_all;
-	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` were written; 0 without one */
+	__u32 tai_offset; /* seconds CLOCK_TAI was ahead of CLOCK_REALTIME when `starts` were written; else 0 */
 	struct service service[MAX_SERVICES];
 	struct selection selection[MAX_SELECTIONS];
-	struct local local_ipv4[MAX_LOCAL]; /* ascending; unused ones repeat the last */
+	struct local local_ipv4[MAX_LOCAL]; /* ascending; unused elements repeat the last one */
 	struct local local_ipv6[MAX_LOCAL];
 	__u32 too_deep;        /* the counter pair of frames behind too many tags */
 	__u8 by_unreadable[4]; /* selections, by enum unreadable */
-	__u8 by_protocol[256]; /* selections for what has no ports, or is a later fragment */
+	__u8 by_protocol[256]; /* selections for protocols without ports, and for later fragments */
 	__u8 by_tcp_port[65536];
 	__u8 by_udp_port[65536];
 	__u8 unused[POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
@@ -192,10 +192,10 @@ struct counter {
 	__u64 bytes;
 };
 
-/* Metadata in front of a frame that is a test run of ours: it is judged like any other, and counted nowhere. */
+/* Metadata before a frame that is a test run of ours: the frame is judged like any other, but not counted. */
 #define PROBE_MARK 0x67656f64
 
-/* One question of the trial program, answered in place. */
+/* One lookup of the asking program, answered in place. */
 struct question {
 	__u64 high;
 	__u64 low;
@@ -206,7 +206,7 @@ struct question {
 #define MAX_QUESTIONS 16
 
 struct questions {
-	__u32 tables; /* which of the two tables maps; answered with LAYOUT_VERSION, whatever the slot holds */
+	__u32 tables; /* the number of the tables map, 0 or 1; replaced by LAYOUT_VERSION, whatever the slot holds */
 	__u32 count;
 	struct question question[MAX_QUESTIONS];
 };

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* From an address to its zone. */
+/* Find the zone of an address. */
 #ifndef GEODROP_LOOKUP_H
 #define GEODROP_LOOKUP_H
 
@@ -7,22 +7,22 @@
 
 #define NO_ZONE 0xffff
 
-/* Entries that lead from one to the next, at most; the compiler of tables keeps to it. */
+/* The largest number of entries in a row; the compiler of tables keeps to it. */
 #define MAX_DEPTH 18
 
 #define LANES 0x0001000100010001ULL
 
 /*
- * How many of four keys are not greater than the one that stands four times in `wanted`, with bit 15 of each lane set:
- * a lane keeps that bit exactly where nothing had to be borrowed. No branch, so nothing for the verifier to follow
- * twice and nothing for the processor to guess.
+ * Count how many of four keys are not greater than the one that stands four times in `wanted`, with bit 15 of each lane
+ * set. A lane keeps that bit exactly if its subtraction did not borrow. There is no branch, so the verifier follows
+ * nothing twice and the processor guesses nothing.
  */
 static __always_inline __u64 not_greater(__u64 wanted, const __u16 *keys)
 {
 	return (wanted - *(const __u64 *)keys) >> KEY_BITS & LANES;
 }
 
-/* Which segment a line is in; cuts its number down to the one it has there. */
+/* Return the segment that holds a line, and reduce the line's number to the one within that segment. */
 static __always_inline struct segment *segment_of(void *map, __u64 *line)
 {
 	__u32 at = 1 + (*line >> SEGMENT_LINE_BITS);
@@ -31,8 +31,8 @@ static __always_inline struct segment *segment_of(void *map, __u64 *line)
 }
 
 /*
- * The value that a key leads to in one of 2^bits lines. `shift`: the address bits below those that choose the line.
- * `children`: where the line's children begin.
+ * Return the value that a key leads to in one of 2^bits lines. `shift` counts the address bits below those that choose
+ * the line. `children` becomes the number of the line's first child.
  */
 static __always_inline __u32 value_of(void *map, __u64 number, __u64 shift, __u64 bits, __u64 key, __u32 *children)
 {
@@ -40,12 +40,12 @@ static __always_inline __u32 value_of(void *map, __u64 number, __u64 shift, __u6
 	number += key >> shift & ((1ULL << bits) - 1);
 	struct segment *segment = segment_of(map, &number);
 	if (!segment) {
-		*children = MAX_CHILDREN; /* which leads nowhere, and not to the zone of the number 0 */
+		*children = MAX_CHILDREN; /* no entry has this number, so the walk finds no zone */
 		return CHILD;
 	}
 	struct line *line = &segment->lines[number];
 
-	/* The KEY_BITS below `shift`, or all `shift` of them if there are fewer. */
+	/* Take the KEY_BITS bits below `shift`; if there are fewer, take all of them. */
 	__u64 spare = shift - KEY_BITS;
 	OPAQUE(spare);
 	spare &= ~((__s64)spare >> 63);
@@ -60,7 +60,7 @@ static __always_inline __u32 value_of(void *map, __u64 number, __u64 shift, __u6
 	return line->values[found];
 }
 
-/* From the root's word on. */
+/* Walk from the root's word to the zone. */
 static __always_inline __u32 walk(void *map, struct index *index, __u32 word, __u64 node_bits, __u64 high, __u64 low)
 {
 	if (!(word & MORE))
@@ -86,7 +86,7 @@ static __always_inline __u32 walk(void *map, struct index *index, __u32 word, __
 			return NO_ZONE;
 		struct entry *entry = &index->children[child];
 		__u64 key = entry->lower ? low : high;
-		FORGET(key, high); /* which half it is, or each level would double what is followed */
+		FORGET(key, high); /* which half it is; otherwise each level doubles the verifier's ways */
 		value = value_of(map, entry->line, entry->shift, entry->bits & WORD_BITS, key, &children);
 	}
 	return value & CHILD ? NO_ZONE : value;
@@ -117,7 +117,7 @@ static __always_inline __u32 zone_of_ipv6(void *map, __u64 high, __u64 low)
 static __always_inline __u32 zone_of(void *map, int ipv6, __u64 high, __u64 low)
 {
 	__u64 zone = ipv6 ? zone_of_ipv6(map, high, low) : zone_of_ipv4(map, high);
-	/* Whichever way it was found, the verifier is to see the same from here on. */
+	/* Whichever way the zone was found, the verifier should see the same state from here on. */
 	BOUND(zone, 0xffff);
 	return zone;
 }

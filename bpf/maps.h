@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* The maps, and how to read them: the only place that knows which loader builds the program. */
+/* The maps, and how to read them. Only this file knows which loader builds the program. */
 #ifndef GEODROP_MAPS_H
 #define GEODROP_MAPS_H
 
@@ -11,8 +11,8 @@
 #include <bpf/bpf_helpers.h>
 
 /*
- * What the program is compiled against. geodrop's loaders hand it maps of their own (xdp/maps.py), whose inner
- * maps and counters are sized for the policy, so that lookups in them stay inlined.
+ * Declarations to compile against. geodrop's loaders pass maps of their own (xdp/maps.py), whose inner maps and
+ * counters are sized for the policy, so that lookups in them stay inlined.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
@@ -48,9 +48,9 @@ struct {
 #else
 
 /*
- * bcc's own way of declaring maps would do no good: it generates code to print and scan every value's type, which for
- * 4 MB takes longer than anybody waits, and rewrites accesses in the main file only. So its child is told the
- * descriptors of maps that are there already, and bcc is left to be what it is good at: a compiler.
+ * bcc's own declarations of maps are not used. For them bcc generates code that prints and scans every value's type,
+ * which takes too long for 4 MB, and it rewrites accesses in the main file only. So bcc's child gets the descriptors of
+ * maps that exist already, and bcc only compiles.
  */
 #define SEC(name)
 #define DESCRIPTOR(map) GEODROP_##map
@@ -58,15 +58,15 @@ struct {
 
 #endif
 
-/* Cuts a number down to a mask in a way that the verifier sees and the compiler cannot take out again. */
+/* Limit a number by a mask, in a way that the verifier sees and the compiler cannot remove. */
 #define BOUND(number, mask) asm volatile("%0 &= %1" : "+r"(number) : "i"(mask))
 
-/* Keeps the compiler from knowing what it knows of a number, where that would make it branch. */
+/* Hide from the compiler what it knows of a number, where that would make it branch. */
 #define OPAQUE(number) asm volatile("" : "+r"(number))
 
 /*
- * Has the verifier forget a number, so that ways through the program that differ in nothing else are followed once.
- * `unknown` is any number that it knows nothing of.
+ * Make the verifier forget a number, so that it follows ways through the program only once that differ in nothing else.
+ * `unknown` is any number of which the verifier knows nothing.
  */
 #define FORGET(number, unknown) asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+&r"(number) : "r"(unknown))
 

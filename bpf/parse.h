@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * From a frame to what services and rungs ask of a packet. It sees what nftables sees at prerouting: transport headers
- * end where the IP packet does, whatever padding follows, and later fragments show none. What it cannot read it says,
- * and the packet is then judged by its source (docs/decisions/0018-packets-that-cannot-be-read.md). What is passed on
- * unread is what no IP stack takes either: frames of other protocols, and headers that Linux refuses.
+ * Reads from a frame what services and rungs need of a packet. It sees what nftables sees at prerouting: transport
+ * headers end where the IP packet ends, whatever padding follows, and later fragments show none. It marks what it
+ * cannot read, and such a packet is judged by its source (docs/decisions/0018-packets-that-cannot-be-read.md). Frames
+ * pass unread only if no IP stack accepts them either: other protocols, and headers that Linux refuses.
  */
 #ifndef GEODROP_PARSE_H
 #define GEODROP_PARSE_H
@@ -16,13 +16,13 @@
 
 #define MAX_TAGS 8
 
-/* Extension headers are at least 8 bytes, so these are all that fit a frame of Ethernet's usual size. */
+/* Extension headers have at least 8 bytes, so this many fit a frame of Ethernet's usual size. */
 #ifndef MAX_EXTENSIONS
 #define MAX_EXTENSIONS 184
 #endif
 #define REACH 0x7fff /* bytes from the start of a frame; a mask. What lies beyond is not read. */
 
-/* RFC 4302: the words of an authentication header after its first two: no check value, to twice the longest in use. */
+/* RFC 4302: words of an authentication header after its first two: no check value, up to twice the longest in use. */
 #define MIN_AUTHENTICATION 1
 #define MAX_AUTHENTICATION 14
 
@@ -32,27 +32,27 @@
 #define TCP_SYN 0x02
 #define TCP_ACK 0x10
 
-#define PROTOCOL_UNREADABLE 256 /* in the place of an IP protocol */
+#define PROTOCOL_UNREADABLE 256 /* in place of an IP protocol */
 
 enum parsed {
-	PARSED_OTHER,    /* no IP packet, or none that Linux takes */
+	PARSED_OTHER,    /* no IP packet, or one that Linux refuses */
 	PARSED_PACKET,
-	PARSED_TOO_DEEP, /* behind more tags than are read: whose it is cannot be said */
+	PARSED_TOO_DEEP, /* behind more tags than are read: source and service are not known */
 };
 
 enum shown {
 	SHOWN_TYPE = 1,  /* the first byte of the transport header */
-	SHOWN_PORTS = 2, /* the first four */
+	SHOWN_PORTS = 2, /* its first four bytes */
 	SHOWN_FLAGS = 4, /* TCP's flags */
 };
 
 struct packet {
-	__u64 source_high; /* IPv4: the address in the upper half, as the tables want it */
+	__u64 source_high; /* for IPv4, the address is in the upper half, as in the tables */
 	__u64 source_low;
 	__u64 dest_high;
 	__u64 dest_low;
 	__u32 bytes; /* IP length */
-	__u16 source_port; /* of ICMP: the type, and the code */
+	__u16 source_port; /* for ICMP: the type and the code */
 	__u16 dest_port;
 	__u16 protocol; /* or PROTOCOL_UNREADABLE */
 	__u8 authenticated; /* the protocol stands behind an authentication header */
@@ -93,15 +93,15 @@ struct ipv6_header {
 };
 
 /*
- * A frame, and room for a header that is not in its first buffer. Some drivers put nothing at all into the first one
- * of several. Linux gives programs such frames from 5.18 on; the object for kernels without a clock (before 6.1) is
- * for those before 5.18 as well, and is never loaded for frames in several buffers.
+ * A frame, with space for a header that is not in its first buffer. Some drivers leave the first of several buffers
+ * empty. Linux gives programs such frames from 5.18 on. The object without a clock (kernels before 6.1) also serves
+ * kernels before 5.18, and is never loaded for frames in several buffers.
  */
 struct frame {
 	struct xdp_md *ctx;
 	void *data;
 	void *data_end;
-	struct ipv6_header copy __attribute__((aligned(8))); /* no header that is read at once is longer */
+	struct ipv6_header copy __attribute__((aligned(8))); /* the longest header that is read at once */
 };
 
 static __always_inline __u64 frame_bytes(const struct frame *frame)
@@ -113,14 +113,14 @@ static __always_inline __u64 frame_bytes(const struct frame *frame)
 #endif
 }
 
-/* Leads `at` to so many bytes of the frame, wherever they lie; 0: they are not there, or out of reach. */
+/* Point `at` to `size` bytes of the frame, wherever they lie. Return 0 if they do not exist or are out of reach. */
 static __always_inline int show(struct frame *frame, __u64 offset, __u32 size, const void **at)
 {
 	if (offset > REACH)
 		return 0;
 	BOUND(offset, REACH);
 	void *in_place = frame->data + offset;
-	OPAQUE(in_place); /* else later compilers read by another copy of it than the one that was compared with the end */
+	OPAQUE(in_place); /* otherwise later compilers read through another copy than the one compared with the end */
 	if (in_place + size <= frame->data_end) {
 		*at = in_place;
 		return 1;
@@ -139,7 +139,7 @@ static __always_inline __u64 pair(__be32 upper, __be32 lower)
 	return (__u64)__builtin_bswap32(upper) << 32 | __builtin_bswap32(lower);
 }
 
-/* `limit`, an offset too, is where the IP packet ends. */
+/* Read the transport header; `limit` is the offset at which the IP packet ends. */
 static __always_inline void parse_transport(struct frame *frame, __u64 offset, __u64 limit, struct packet *packet)
 {
 	__s64 left = limit - offset;
@@ -163,7 +163,7 @@ static __always_inline void parse_transport(struct frame *frame, __u64 offset, _
 		source_port = at[0] << 8;
 		shown = SHOWN_TYPE;
 	}
-	FORGET(shown, limit); /* else each of these ways is followed to the end of the program */
+	FORGET(shown, limit); /* otherwise the verifier follows each of these ways to the end of the program */
 	packet->source_port = source_port;
 	packet->dest_port = dest_port;
 	packet->flags = flags;
@@ -176,7 +176,7 @@ static __always_inline int is_extension(__u32 protocol)
 	       protocol == IPPROTO_DSTOPTS;
 }
 
-/* To the protocol behind an authentication header, if there is one; no stack sends a second one or extensions there. */
+/* Go to the protocol behind an authentication header; no stack sends a second one or extensions there. */
 static __always_inline void enter_authentication(struct frame *frame, __u64 *offset, __u64 limit,
 						 struct packet *packet)
 {
@@ -196,7 +196,7 @@ static __always_inline void enter_authentication(struct frame *frame, __u64 *off
 	packet->authenticated = 1;
 }
 
-/* What follows the IP header and its extensions, in a packet that is no later fragment. */
+/* Read what follows the IP header and its extensions, in a packet that is no later fragment. */
 static __always_inline void parse_payload(struct frame *frame, __u64 offset, __u64 limit, struct packet *packet)
 {
 	if (packet->protocol == IPPROTO_AH)
@@ -222,7 +222,7 @@ static __always_inline int parse_ipv4(struct frame *frame, __u64 offset, struct 
 	packet->protocol = header->protocol;
 	packet->hop_limit = header->ttl;
 	packet->later_fragment = (__builtin_bswap16(header->fragment) & IP_LATER_FRAGMENT) != 0;
-	if (!bytes) /* more than the field can say (BIG TCP): where receive offload comes before us */
+	if (!bytes) /* BIG TCP: the field cannot say the length; this happens if receive offload comes before XDP */
 		bytes = frame_bytes(frame) - offset;
 	packet->bytes = bytes;
 	if (version != 4 || length < sizeof(*header) || bytes < length)
@@ -233,16 +233,17 @@ static __always_inline int parse_ipv4(struct frame *frame, __u64 offset, struct 
 }
 
 /*
- * Walks the extension headers as the kernel's ipv6_find_hdr does for nftables: it ends at an authentication header,
- * at a later fragment (whose next header counts if that is no extension again) and at what is no extension. Returns
- * where the walk ended, with the protocol in `packet`: PROTOCOL_UNREADABLE where a header that matters is not there, or
- * a fragment header is where connection tracking goes wrong over it (nf_ct_frag6_gather moves the transport header
- * behind it, but the input path goes on with the number of the first extension header).
+ * Walk the extension headers like the kernel's ipv6_find_hdr does for nftables. The walk ends at an authentication
+ * header, at a later fragment (whose next header counts unless it is an extension again), and at the first header that
+ * is no extension. Return the offset where the walk ended, and set the protocol in `packet`. It is PROTOCOL_UNREADABLE
+ * if a header that matters is missing, or if a fragment header stands where connection tracking mishandles it:
+ * nf_ct_frag6_gather moves the transport header behind it, but the input path continues with the number of the first
+ * extension header.
  */
 static __always_inline __u64 walk_extensions(struct frame *frame, __u64 offset, __u64 limit, struct packet *packet)
 {
 	__u32 next = packet->protocol;
-	__u64 before_fragment = next == IPPROTO_HOPOPTS; /* so many headers may be */
+	__u64 before_fragment = next == IPPROTO_HOPOPTS; /* the number of headers allowed before a fragment header */
 	const void *found;
 	const __u8 *header;
 
@@ -265,15 +266,15 @@ static __always_inline __u64 walk_extensions(struct frame *frame, __u64 offset, 
 				packet->protocol = next;
 				break;
 			}
-			/* Behind others than hop-by-hop options it may be lost, and what follows read as the first of them. */
+			/* Behind other headers than hop-by-hop options, the kernel may remove it and misread what follows. */
 			if (i > before_fragment)
 				break;
-			before_fragment = MAX_EXTENSIONS; /* behind the first one there may be others */
+			before_fragment = MAX_EXTENSIONS; /* after the first one, others may follow anywhere */
 			FORGET(before_fragment, limit);
 			length = 8;
 		}
 		offset += length;
-		/* How long the headers were: else each number of them is followed to the end of the program. */
+		/* Forget how long the headers were; otherwise the verifier follows each number of them to the end. */
 		FORGET(offset, limit);
 	}
 	return offset;
@@ -298,7 +299,7 @@ static __always_inline int parse_ipv6(struct frame *frame, __u64 offset, struct 
 	packet->bytes = payload + sizeof(*header);
 	if (version != 6)
 		return PARSED_OTHER;
-	if (!payload) /* a jumbogram (BIG TCP), or what Linux takes like one: hop-by-hop options without that option */
+	if (!payload) /* a jumbogram (BIG TCP), or what Linux treats like one: hop-by-hop options without that option */
 		packet->bytes = frame_bytes(frame) - offset;
 	__u64 limit = offset + packet->bytes;
 	offset += sizeof(*header);
@@ -316,7 +317,7 @@ static __always_inline int is_tag(__be16 protocol)
 
 static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 {
-	struct frame frame; /* its copy is not worth clearing */
+	struct frame frame; /* its copy is not cleared, which would cost time for nothing */
 	const void *found;
 
 	frame.ctx = ctx;
@@ -329,7 +330,7 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 	__u64 protocol = ((const struct ethhdr *)found)->h_proto;
 	__u64 offset = ETH_HLEN;
 	if (is_tag(protocol)) {
-		/* Linux takes any number of them off, if they are priority tags or there is a VLAN for each. */
+		/* Linux removes any number of tags, if they are priority tags or if there is a VLAN for each. */
 		for (int i = 0; is_tag(protocol); i++) {
 			if (i == MAX_TAGS) {
 				packet->ipv6 = 0;
@@ -340,7 +341,7 @@ static __always_inline int parse(struct xdp_md *ctx, struct packet *packet)
 				return PARSED_OTHER;
 			protocol = ((const struct vlan_tag *)found)->protocol;
 			offset += sizeof(struct vlan_tag);
-			/* How many tags there were: else each number of them is followed to the end of the program. */
+			/* Forget how many tags there were; otherwise the verifier follows each number to the end. */
 			FORGET(offset, protocol);
 		}
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* What needs no address: rung 2 of the ladder, and which TCP packets `established: keep` lets through. */
+/* What needs no lookup: rung 2 of the ladder, and the TCP packets that `established: keep` accepts. */
 #ifndef GEODROP_RUNGS_H
 #define GEODROP_RUNGS_H
 
@@ -11,7 +11,7 @@
 #define ICMP_ERRORS (BIT(3) | BIT(11) | BIT(12))
 /* RFC 4443: destination unreachable, packet too big, time exceeded, parameter problem. */
 #define ICMPV6_ERRORS (BIT(1) | BIT(2) | BIT(3) | BIT(4))
-/* RFC 4861: router solicitation to redirect; only from the link, which a hop limit of 255 proves. */
+/* RFC 4861: router solicitation to redirect, accepted only from the link, which a hop limit of 255 proves. */
 #define NEIGHBOUR_DISCOVERY_FIRST 133
 #define NEIGHBOUR_DISCOVERY_LAST 137
 #define LINK_HOP_LIMIT 255
@@ -40,7 +40,7 @@ static __always_inline int second_rung(const struct packet *packet)
 	return 0;
 }
 
-/* Flags that cannot be read are judged, so that tiny fragments do not slip through. */
+/* TCP whose flags cannot be read does not count as established, so tiny fragments do not slip through. */
 static __always_inline int is_established(const struct packet *packet)
 {
 	return packet->protocol == IPPROTO_TCP && packet->shown & SHOWN_FLAGS &&

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
-/* Which services take a packet. */
+/* Select the services that take a packet. */
 #ifndef GEODROP_SELECT_H
 #define GEODROP_SELECT_H
 
@@ -20,7 +20,7 @@ static __always_inline __u32 number_of(struct policy *policy, const struct packe
 	return policy->by_protocol[packet->protocol & 0xff];
 }
 
-/* Those that take what stands behind an authentication header, and those that take authentication headers. */
+/* Behind an authentication header, also select the services that take authentication headers. */
 static __always_inline struct selection select(struct policy *policy, const struct packet *packet)
 {
 	struct selection chosen = policy->selection[number_of(policy, packet)];
@@ -36,7 +36,7 @@ static __always_inline int not_after(const struct local *local, __u64 high, __u6
 	return local->high < high || (local->high == high && local->low <= low);
 }
 
-/* The services left when those that do not serve the packet's destination are gone, with catch-alls where they apply. */
+/* Remove the services that do not serve the packet's destination, and add the catch-alls where they apply. */
 static __always_inline __u32 narrow(struct policy *policy, const struct packet *packet, struct selection chosen)
 {
 	struct local *locals = packet->ipv6 ? policy->local_ipv6 : policy->local_ipv4;
@@ -47,7 +47,7 @@ static __always_inline __u32 narrow(struct policy *policy, const struct packet *
 		BOUND(probe, MAX_LOCAL - 1);
 		if (not_after(&locals[probe], packet->dest_high, packet->dest_low))
 			at = probe;
-		/* Else each of 256 ways through the search is followed to the end of the program. */
+		/* Otherwise the verifier follows each of the search's 256 ways to the end of the program. */
 		FORGET(at, unknown);
 	}
 	BOUND(at, MAX_LOCAL - 1);

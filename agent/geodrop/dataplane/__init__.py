@@ -1,1 +1,1 @@
-"""The only part that holds privileges: it makes the kernel match a ruleset and reads the kernel back."""
+"""Both engines as one: which engine judges which interface, changing both in one transaction, reading both back."""

@@ -1,4 +1,4 @@
-"""Both engines as one, for whoever reads the kernel: what is in force, whether it is right, what was counted."""
+"""Both engines as one, for callers that read the kernel: what is in force, whether it is right, what was counted."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 
 class BothEngines:
-    """The Engine protocol, but for `apply`: `transaction.apply` changes both.
+    """Implements the Engine protocol except `apply`: `transaction.apply` changes both engines.
 
-    `xdp` is None where nothing of it is there, or what is there is `unread`: then nftables alone is read and changed.
+    `xdp` is None if nothing of xdp is pinned, or if it is `unread`. Then only nftables is read and changed.
     """
 
     name = "auto"
@@ -46,23 +46,23 @@ class BothEngines:
 
     @classmethod
     def here(cls, loader: str = "libbpf") -> BothEngines:
-        """Those of the calling thread's network namespace; xdp only if something of it is there.
+        """Return the engines of the calling thread's network namespace; xdp only if something of it is pinned.
 
-        Who loads the program matters to who changes something; what is pinned reads the same.
+        The loader matters only for changes; pinned objects read alike.
         """
         xdp = make_xdp(loader) if _is_pinned() else None
         unread = xdp.unread() if xdp else None
         return cls(NftablesEngine(), None if unread else xdp, loader, unread)
 
     def with_xdp(self) -> XdpEngine:
-        """The xdp engine, brought into use if it was not. What cannot be read is left to its probe to refuse."""
+        """Return the xdp engine, after making it if needed. If pins cannot be read, the engine's probe will refuse."""
         xdp = self.xdp or make_xdp(self._loader)
         if not self.unread:
             self.xdp = xdp
         return xdp
 
     def retire_xdp(self) -> str:
-        """Leave nothing to xdp, once nftables judges; says what could not be done."""
+        """Leave nothing to xdp, once nftables judges; return what could not be done."""
         if self.unread:
             return self.unread.release()
         if self.xdp:
@@ -74,7 +74,9 @@ class BothEngines:
         return [self.xdp, self.nftables] if self.xdp else [self.nftables]
 
     def _in_force(self) -> list[tuple[Watched, Observed]]:
-        """The xdp engine first, since it sees packets first. Without nf_tables in the kernel none of it is in force."""
+        """Return the engines in force; xdp comes first, since it sees packets first. If the kernel has no nf_tables,
+        nftables is not in force.
+        """
         found: list[tuple[Watched, Observed]] = []
         for engine in self._all:
             try:
@@ -95,7 +97,7 @@ class BothEngines:
         return self.nftables.probe()
 
     def observe(self) -> Observed:
-        """The newest generation, and the interfaces of both engines."""
+        """Return the newest generation, and the interfaces of both engines."""
         found = [observed for _, observed in self._in_force()]
         if not found:
             return Observed()
@@ -103,7 +105,7 @@ class BothEngines:
         return replace(newest, interfaces=tuple(interface for one in found for interface in one.interfaces))
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """What differs in any engine in force, between the two, or leaves packets to neither."""
+        """Return the differences of all engines in force, between both engines, and packets that neither judges."""
         found = self._in_force()
         if not found:
             return self.nftables.verify(ruleset, full=full)
@@ -118,27 +120,27 @@ class BothEngines:
         return [*differences, *self._judged_by_neither()]
 
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
-        """Compare one of so many parts of the data with the ruleset: of the elements, and of the bytes of tables."""
+        """Compare part `part` (from 0) of `parts` of the data with the ruleset: map elements, and bytes of tables."""
         return [one for engine, _ in self._in_force() for one in engine.verify_share(ruleset, part, parts)]
 
     def exempt(self) -> tuple[int, ...]:
-        """Numbers of the interfaces whose packets nftables lets pass for xdp to judge."""
+        """Return the numbers of the interfaces whose packets nftables accepts because xdp judges them."""
         try:
             return self.nftables.exempt()
         except UnavailableError:
             return ()
 
     def bypasses(self) -> list[Bypass]:
-        """Flowtables of others, by which packets come past nftables."""
+        """Return the flowtables of other programs, whose packets skip nftables."""
         try:
             return flowtables.read()
         except UnavailableError:
             return []
 
     def fingerprint(self) -> tuple[bytes, ...]:
-        """What both engines are made of in the kernel, but for data and counts: while it is equal nobody touched it.
+        """Describe what both engines have in the kernel, without data and counts; equal means that nothing was changed.
 
-        And whether IPsec is in use, where that decides which engine judges.
+        If xdp is in use, this includes whether IPsec is used, since that decides which engine judges.
         """
         found = [repr(ipsec.in_use()).encode()] if self.xdp else []
         for engine in self._all:
@@ -147,13 +149,13 @@ class BothEngines:
         return tuple(found)
 
     def foreign_commits(self) -> int:
-        """While it stays the same, nobody but this process has committed anything to nf_tables, if there is one."""
+        """Return a number that changes when another process commits to nf_tables; 0 without nf_tables."""
         with suppress(UnavailableError):
             return self.nftables.foreign_commits()
         return 0
 
     def counters(self) -> list[Total]:
-        """Totals of both engines, added up. A packet is judged by one of them, so it is counted once.
+        """Return the sum of both engines' totals. One engine judges a packet, so it is counted once.
 
         Raises UnavailableError if neither can be read.
         """
@@ -173,7 +175,9 @@ class BothEngines:
         return [sums[key] for key in sorted(sums, key=lambda key: (key[0], key[2] or "", key[1]))]
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """What the engines in force say. Where they disagree, the verdict is `differs`, which no ruleset says."""
+        """Return the verdicts of the engines in force; where they disagree, the verdict is `differs`, which no ruleset
+        gives. Raises NotEnforcingError if nothing is in force.
+        """
         found = [engine for engine, _ in self._in_force()]
         if not found:
             raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
@@ -186,18 +190,20 @@ class BothEngines:
         ]
 
     def trace(self, probes: Sequence[Probe], on_nftables: Iterable[str]) -> dict[str, list[str]]:
-        """What becomes of each packet, by the name of the link that it arrives on; on others xdp judges first."""
+        """Return each packet's verdict, by the name of the link it arrives on. Links in `on_nftables` are judged by
+        nftables unless xdp judges them.
+        """
         found = self.xdp.trace(probes) if self.xdp else {}
         links = {number: name for number, name in socket.if_nameindex() if name in set(on_nftables) - found.keys()}
         return found | (self.nftables.trace(probes, links) if links else {})
 
     def remove(self) -> bool:
-        """Remove all that is ours, from both."""
+        """Remove everything that is ours, from both engines; return False if there was nothing."""
         removed = [engine.remove() for engine in self._all]
         return any([*removed, self.unread is not None and self.unread.remove()])
 
     def _judged_by_neither(self) -> list[Difference]:
-        """Interfaces that nftables leaves to xdp, and xdp does not judge."""
+        """Report interfaces that nftables leaves to xdp although xdp does not judge them."""
         exempt = set(self.exempt())
         if not exempt:
             return []
@@ -210,19 +216,19 @@ class BothEngines:
 
 
 def _is_pinned() -> bool:
-    """Whether anything of xdp may be there. What lies in a bpffs that this process may not enter is not its own."""
+    """Tell whether anything of xdp may be pinned. In a bpffs that this process may not enter, nothing is its own."""
     try:
         os.stat(default_pins())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return False
     except OSError as error:
-        raise UnavailableError(f"{error.filename}: {error.strerror}", "see whether /sys is whole") from error
+        raise UnavailableError(f"{error.filename}: {error.strerror}", "check that /sys is mounted") from error
     return True
 
 
 def make_xdp(loader: str = "libbpf") -> XdpEngine:
-    """The xdp engine of this network namespace, not probed; `loader` is one of config.LOADERS."""
-    # Not imported at the top: no verb should wait for an engine that this host does not use.
+    """Return the xdp engine of this network namespace, not probed; `loader` is one of config.LOADERS."""
+    # Not imported at the top: no verb should wait for importing an engine that this host does not use.
     from geodrop.xdp.engine import XdpEngine  # noqa: PLC0415
 
     if loader == "bcc":

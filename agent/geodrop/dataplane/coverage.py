@@ -1,7 +1,7 @@
-"""Whether what arrives is judged, on every interface that the operator meant: rules and links against what is there.
+"""Check that packets are judged on every interface that the operator meant: rules and links against what exists.
 
-A rule for a name that no interface has judges nothing, nor does one for a port of a bridge: nftables meets those
-packets on the bridge. Pure, but for `read_coverage`.
+A rule for a name that no interface has judges nothing. Neither does a rule for a port of a bridge: nftables sees its
+packets on the bridge. Pure, except `read_coverage`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ if TYPE_CHECKING:
     from geodrop.nftables.flowtables import Bypass
 
 UPLINKS = frozenset({"bridge", "ppp"})
-"""Kinds that are judged only where they are named, and yet are where packets from the world first have an IP header:
-those with a default route are told of. Tunnels and veths are not: what they carry came in by another interface."""
+"""Kinds that are judged only if named, although on them packets from outside first have an IP header. If they have a
+default route, that is reported. Tunnels and veths are not among them: their packets came in by another interface.
+"""
 
 _RELOAD = "geodrop reload"
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """`judged` are the interfaces that are there and whose packets are judged, `problems` what should be and is not.
+    """`judged` are the existing interfaces whose packets are judged; `problems` says which others should be.
 
-    Without any that is judged nothing is enforced, whatever rules there are. `links` are those that each interface in
-    force judges, in the same order: none where it waits for one to come.
+    If no interface is judged, nothing is enforced, whatever rules exist. `links` holds, for each interface in force and
+    in the same order, the names of the links that it judges; empty if it waits for one to appear.
     """
 
     judged: tuple[str, ...]
@@ -51,7 +52,7 @@ class Coverage:
 
 
 def read_coverage(configured: Sequence[str], engines: BothEngines, interfaces: Sequence[Interface]) -> Coverage:
-    """Of what is in force, as `BothEngines.observe` gave it; raises UnavailableError."""
+    """Return the coverage of what is in force, as `observe` returned it. Raises UnavailableError."""
     network = read_network()
     found = coverage(configured, network, interfaces, engines.exempt())
     programs = {one.name for one in interfaces if one.engine == "xdp"}
@@ -62,7 +63,9 @@ def read_coverage(configured: Sequence[str], engines: BothEngines, interfaces: S
 def coverage(
     configured: Sequence[str], network: Network, interfaces: Sequence[Interface], exempt: Collection[int]
 ) -> Coverage:
-    """`exempt` are numbers of interfaces whose packets nftables lets pass, since xdp judges them."""
+    """Return the coverage; `exempt` are numbers of interfaces whose packets nftables accepts because xdp
+    judges them.
+    """
     judging = _Judging(network, interfaces, exempt)
     by = judging.all()
     names = tuple(link.name for link in network.links if link.index in by)
@@ -80,7 +83,7 @@ def _bypasses(found: Sequence[Bypass], names: Sequence[str]) -> Iterator[str]:
 
 
 def judged(network: Network, interfaces: Sequence[Interface], exempt: Collection[int]) -> set[int]:
-    """Numbers of the interfaces that are there and whose packets an engine judges."""
+    """Return the numbers of the existing interfaces whose packets an engine judges."""
     return _Judging(network, interfaces, exempt).all()
 
 
@@ -95,7 +98,7 @@ class _Judging:
         return {index for index, link in self._links.items() if self._is_judged(link)}
 
     def by(self, interface: Interface) -> tuple[str, ...]:
-        """Names of the interfaces that one in force judges by itself."""
+        """Return the names of the links that an interface in force judges by itself."""
         if interface.engine == "xdp":
             found = [link for link in self._links.values() if link.name == interface.name and not unreadable(link)]
         else:
@@ -114,7 +117,7 @@ class _Judging:
         return self._by_xdp(link) or self._by_nftables(link) or (master is not None and self._is_judged_itself(master))
 
     def _by_xdp(self, link: Link) -> bool:
-        """By a program on the interface, or on what carries its frames."""
+        """Tell whether a program judges on the interface, or on the one that carries its frames."""
         carrier = self._links.get(link.parent)
         return (link.name in self._attached and not unreadable(link)) or (carrier is not None and self._by_xdp(carrier))
 
@@ -122,16 +125,20 @@ class _Judging:
         return self._reaches(link) and any(_matches(name, link) for name in self._rules)
 
     def _reaches(self, link: Link) -> bool:
-        """Whether nftables meets packets under the name of an interface, and does not let them pass for xdp."""
+        """Tell whether nftables sees packets under the interface's name, and does not accept them for xdp."""
         return link.index not in self._exempt and self._master(link) is None
 
     def _master(self, link: Link) -> Link | None:
-        """What an interface hands its packets to before nftables sees them; a VRF shows them under the port's name."""
+        """Return the master that an interface gives its packets to before nftables sees them; a VRF keeps the port's
+        name.
+        """
         master = self._links.get(link.master)
         return None if master is None or master.kind == VRF else master
 
     def _through_ports(self, link: Link) -> bool:
-        """A bridge or bond whose packets from outside are judged at its ports; a bond has no guests behind a port."""
+        """Tell whether packets from outside are judged at the ports of a bridge or bond; a bond has no guests behind
+        ports.
+        """
         ports = [port for port in self._links.values() if port.master == link.index and link.kind != VRF]
         at_ports = [port for port in ports if self._by_xdp(port)]
         outside = [port for port in ports if link.kind in AGGREGATES or is_taken_unnamed(port)]
@@ -139,7 +146,7 @@ class _Judging:
 
 
 def _matches(name: str, link: Link) -> bool:
-    """As the kernel matches the name in a rule: it knows no alternative names."""
+    """Match a name like the kernel does in a rule, which knows no alternative names."""
     if name == EVERY:
         return is_taken_unnamed(link)
     return link.name.startswith(name[:-1]) if is_prefix(name) else link.name == name
@@ -174,14 +181,14 @@ def _problems(
 
 
 def _unjudged(link: Link, network: Network, tables: Sequence[int], *, chosen: bool) -> str:
-    """Why nobody judges an interface that is up, and what to do."""
+    """Say why no engine judges an interface that is up, and what to do."""
     what = f"interface {link.name}" + (f", default route in table {', '.join(map(str, tables))}," if tables else "")
     master = next((one for one in network.links if one.index == link.master and one.kind != VRF), None)
     if master:
         return (
-            f"{what} is a port of {master.name} ({master.kind}), where nftables meets its packets, and nobody judges "
-            f"{master.name}; next: name {master.name} in `interfaces` of agent.yaml, or let xdp judge {link.name}, "
-            f"then {_RELOAD}"
+            f"{what} is a port of {master.name} ({master.kind}), where nftables meets its packets, and no engine "
+            f"judges {master.name}; next: name {master.name} in `interfaces` of agent.yaml, or let xdp judge "
+            f"{link.name}, then {_RELOAD}"
         )
     step = _RELOAD if chosen else f"name it in `interfaces` of agent.yaml, then {_RELOAD}"
-    return f"{what} is up, and nobody judges what arrives there; next: {step}"
+    return f"{what} is up, but no engine judges its packets; next: {step}"

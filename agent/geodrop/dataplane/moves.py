@@ -1,4 +1,4 @@
-"""Where packets are judged now and were not before, in one line for people: a change that is none of the ruleset's."""
+"""Describe in one line where packets are judged now and were not before: a change of interfaces, not of the ruleset."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ if TYPE_CHECKING:
 
 
 def moves(before: Observed, after: Observed) -> str:
-    """`eth0 from nftables to xdp (native), eth1 now judged by nftables`; empty if every link is where it was."""
+    """Return e.g. `eth0 from nftables to xdp (native), eth1 now judged by nftables`; empty if nothing moved."""
     if before.interfaces == after.interfaces:
         return ""
     try:
         network = read_network()
     except UnavailableError:
-        network = Network(())  # by names alone: the change is made, and nothing may fail any more
+        network = Network(())  # compare names only: the change is made, and nothing may fail any more
     return difference(judges(before, network), judges(after, network))
 
 
 def judges(observed: Observed, network: Network) -> dict[str, str]:
-    """Who judges each link that is there, by its name; and who waits for what is not."""
+    """Return who judges each existing link, by its name; and which engine waits for names that do not exist."""
     found: dict[str, str] = {}
-    # Last the first: what xdp judges is judged by it, whatever rule of nftables would match there too.
+    # In reverse order, so that the first interface counts: xdp judges a link even if a rule of nftables matches it too.
     links_of = coverage((), network, observed.interfaces, ()).links
     for interface, links in reversed([*zip(observed.interfaces, links_of, strict=True)]):
-        # A program that is observed has its interface, though it may go in the next moment.
+        # An observed program has an interface, though that may disappear at any moment.
         waits = "" if interface.engine == "xdp" else ", once it is there"
         found |= dict.fromkeys(links, _where(interface)) or {interface.name: f"{_where(interface)}{waits}"}
     return found
 
 
 def difference(was: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """The same of what `judges` gave. Pure."""
+    """Return the same line from two results of `judges`. Pure."""
     found = []
     for name in sorted(was.keys() | now.keys()):
         if name not in now:

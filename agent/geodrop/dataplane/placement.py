@@ -1,4 +1,4 @@
-"""Which engine judges which interface: a plan made of what is selected and of what was refused. Pure."""
+"""Decide which engine judges which interface: a plan made from what is selected and what was refused. Pure."""
 
 from __future__ import annotations
 
@@ -15,20 +15,21 @@ if TYPE_CHECKING:
     from geodrop.linux.network import Link
 
 TO_COME = "for interfaces to come"
-"""Why a name or a pattern is with nftables too while xdp takes the interfaces that are there: one that comes in the
-place of another has another number, and no program until somebody attaches it."""
+"""Why nftables has a rule for a name or pattern although xdp judges the interfaces that exist. An interface that
+replaces another has another number, and no program until one is attached.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """`xdp` are names of interfaces, `scope` is what nftables judges and lets pass; either may be empty."""
+    """`xdp` are names of interfaces; `scope` is what nftables judges and what it accepts. Either may be empty."""
 
     xdp: tuple[str, ...]
     scope: Scope
 
     @property
     def only_guards(self) -> bool:
-        """Whether nftables has nothing to judge but what may come."""
+        """Tell whether nftables has nothing to judge but future interfaces."""
         return all(self.scope.why.get(name) == TO_COME for name in self.scope.names)
 
 
@@ -37,9 +38,9 @@ def place(
 ) -> Placement:
     """Give each selected interface to an engine: nftables, xdp, or under auto xdp with nftables for the rest.
 
-    `refused` are interfaces that xdp was tried on and that take none, with the reason; `unavailable` is why xdp cannot
-    be tried on any. A VLAN goes with the interface that carries it, if that is selected: XDP programs see frames with
-    their tags. So does a port with the bond that it is in.
+    `refused` are the interfaces where attaching XDP failed, with the reason; `unavailable` is why xdp cannot be used at
+    all. A VLAN goes with the interface that carries it, if that is selected, since XDP programs see frames with their
+    tags. In the same way a port goes with its bond.
     """
     if engine == "nftables":
         return Placement((), Scope(selection.names))
@@ -60,7 +61,7 @@ def place(
 
 
 def _carrier(link: Link, selected: Sequence[Link]) -> Link:
-    """The selected interface that a link's frames are judged on: itself, what it is a VLAN of, or its bond."""
+    """Return the selected interface that judges a link's frames: itself, its VLAN's carrier, or its bond."""
     for other in selected:
         if carries(other, link):
             return _carrier(other, selected)

@@ -1,11 +1,12 @@
-"""Put both engines where a ruleset wants them, each on the interfaces that `place` gives it, in one generation.
+"""Load a ruleset into both engines, each on the interfaces that `placement` gives it, in one generation.
 
-    stage     both engines fill and check the generation beside the one in force; xdp is attached where it is to judge
-    switch    xdp publishes, then nftables replaces its rules, which let pass what xdp judges from now on
-    finish    what is old goes, and with it the links of interfaces that nftables has taken over
+    stage     both engines fill and check the generation beside the one in force; xdp is attached where it will judge
+    switch    xdp publishes, then nftables replaces its rules, which now accept what xdp judges
+    finish    what is old is removed, with the links of interfaces that nftables has taken over
 
-An interface that moves may for a moment be judged by both, each time by a whole generation; never by neither. A failure
-puts both engines back; a crash leaves the old or the new one on each interface, and the next load mends it.
+An interface that moves may for a moment be judged by both engines, each time by a whole generation, but never by none.
+A failure restores both engines. A crash leaves the old or the new generation on each interface; the next load repairs
+that.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
     kept: Kept | None = None,
     counter_totals: Totals | None = None,
 ) -> ApplyReport:
-    """Make both engines match a ruleset under `engine`: nftables, xdp or auto. A named one is never replaced.
+    """Make both engines match a ruleset under `engine`: nftables, xdp or auto. A named engine is never replaced.
 
-    The generation may be the one in force, if that was verified to hold this ruleset: then nothing is filled that is
-    there already, and links and rules change as far as interfaces came, went or are refused. With `kept`, which finds
-    rulesets by digest, it may be an overlay on nftables (see nftables.overlay), whose counters go on from
-    `counter_totals` where they are gone.
+    The generation may be the one in force, if it was verified to hold this ruleset. Then nothing is filled again; links
+    and rules change only for interfaces that came, went or were refused. With `kept`, which finds rulesets by digest,
+    the generation may be an overlay on nftables (see nftables.overlay). Its lost counters continue from
+    `counter_totals`.
 
-    Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError, with all as it was before.
+    Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError; nothing is changed then.
     """
     with ExitStack() as stack:
         change = _Change(stack, engines, ruleset, generation, kept, counter_totals)
@@ -60,7 +61,8 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
         if engine != "nftables":
             change.stage_xdp(engine, selection)
         plan = place(engine, selection, {name: error.message for name, error in unreadable.items()}, change.unavailable)
-        # If it is needed whatever may be refused, then before anything is attached: filling takes longer than the rest.
+        # If nftables is needed whatever xdp refuses, fill it before xdp is attached: filling takes longer than the
+        # rest.
         change.stage_nftables(plan)
         if change.on_xdp:
             refused = unreadable | change.on_xdp.attach(plan.xdp)
@@ -68,23 +70,23 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
                 _all_taken(selection, plan, refused)
             plan = place(engine, selection, {name: error.message for name, error in refused.items()})
             change.stage_nftables(plan)
-        _nobody_is_left(plan, selection, set(engines.xdp.attached()) if engines.xdp else set())
+        _refuse_unjudged_ports(plan, selection, set(engines.xdp.attached()) if engines.xdp else set())
         change.switch(plan)
     return change.report(plan)
 
 
 def _unreadable(selection: Selection, engine: str) -> dict[str, UnavailableError]:
-    """Interfaces whose packets xdp could not read; a named xdp is refused for the first of them."""
+    """Return the interfaces whose packets xdp could not read. An explicit xdp is refused for the first of them."""
     found = {link.name: error for link in selection.present if (error := unreadable(link))}
     if engine == "xdp" and found:
         raise next(iter(found.values()))
     return found
 
 
-def _nobody_is_left(plan: Placement, selection: Selection, attached: set[int]) -> None:
-    """Raises UnavailableError where xdp judges a port of a bridge now, and nobody would from now on.
+def _refuse_unjudged_ports(plan: Placement, selection: Selection, attached: set[int]) -> None:
+    """Raise UnavailableError if xdp now judges a port of a bridge, and no engine would judge it from now on.
 
-    nftables meets what arrives on a port at its master, so a rule for the port matches nothing.
+    nftables sees a port's packets at its master, so a rule for the port matches nothing.
     """
     network = Network(selection.links)
     placed = [
@@ -95,16 +97,16 @@ def _nobody_is_left(plan: Placement, selection: Selection, attached: set[int]) -
     for link in selection.present:
         if link.index in attached and link.index not in left:
             master = network.name_of(link.master)
-            why = plan.scope.why.get(link.name, "engine: nftables is asked for")
+            why = plan.scope.why.get(link.name, "engine: nftables is configured")
             raise UnavailableError(
-                f"nobody would judge {link.name} any more: it is a port of {master}, where alone nftables meets its "
-                f"packets, and xdp is not to judge them ({why}); all is as it was",
+                f"packets on {link.name} would no longer be judged: it is a port of {master}, where alone "
+                f"nftables sees them, and xdp is not to judge them ({why}); nothing was changed",
                 f"add {master} to `interfaces` in agent.yaml, or leave {link.name} to xdp",
             )
 
 
 class _Change:
-    """What is staged, and closed with `stack`. `unavailable` says why xdp cannot be used at all."""
+    """The staged generation of both engines, closed with `stack`. `unavailable` says why xdp cannot be used at all."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - as `apply`
         self,
@@ -123,7 +125,7 @@ class _Change:
         self._note = ""
 
     def stage_xdp(self, engine: str, selection: Selection) -> None:
-        """Fill xdp; if only auto asks for it, say instead why that cannot be."""
+        """Fill xdp. If it cannot be used and the engine is auto, set `unavailable` instead of failing."""
         if engine == "auto" and selection.ipsec is not False:
             self.unavailable = IPSEC if selection.ipsec else "it cannot be read whether IPsec is in use"
             return
@@ -143,32 +145,32 @@ class _Change:
             self.unavailable = f"xdp not installed ({', '.join(lacking)} missing)" if lacking else error.message
 
     def stage_nftables(self, plan: Placement) -> None:
-        """Fill nftables if the plan needs it. Where it only guards what may come, doing without is no failure."""
+        """Fill nftables if the plan needs it. If it would only guard future interfaces, its absence is no failure."""
         if self._on_nftables or not plan.scope.names:
             return
         staged = self._engines.nftables.staged(self._ruleset, self._generation, self._kept, self._counter_totals)
         try:
             self._on_nftables = self._stack.enter_context(staged)
         except (UnavailableError, RefusedError) as error:
-            # What a load names it makes itself: where it is not there (ENOENT), the kernel lacks that kind of rule.
+            # A load makes everything that it names, so ENOENT means that the kernel lacks that kind of rule.
             lacks = isinstance(error, UnavailableError) or error.errno == errno.ENOENT
             if not lacks or not plan.xdp or not plan.only_guards:
                 raise
             self._note = f"nothing guards {', '.join(plan.scope.names)} until the next load: {error.message}"
 
     def switch(self, plan: Placement) -> None:
-        """Put the new generation in force, xdp first: nftables goes on judging what it is about to let pass."""
+        """Put the new generation in force, xdp first: nftables still judges what it will accept afterwards."""
         if self.on_xdp and plan.xdp:
             self.on_xdp.switch(plan.xdp)
         if self._on_nftables:
             self._on_nftables.switch(plan.scope)
         else:
-            # Without nf_tables, or beside a table that is not ours, there is nothing to retire.
+            # Without nf_tables, or if the table is not ours, there is nothing to retire.
             with suppress(UnavailableError):
                 self._engines.nftables.retire()
 
     def report(self, plan: Placement) -> ApplyReport:
-        """Retire xdp if nothing is left to it, and say what was done."""
+        """Retire xdp if it judges nothing any more, and return what was done."""
         unreleased = "" if plan.xdp else self._engines.retire_xdp()
         done = [one for one in (self.on_xdp if plan.xdp else None, self._on_nftables) if one]
         seconds: dict[str, float] = {}
@@ -181,7 +183,7 @@ class _Change:
 
 
 def _all_taken(selection: Selection, plan: Placement, refused: dict[str, UnavailableError]) -> None:
-    """Raises the first refusal, or ApplyError where there is no interface at all."""
+    """Raise the first refusal, or ApplyError if there is no interface at all."""
     for error in refused.values():
         raise error
     if not plan.xdp:

@@ -1,4 +1,4 @@
-"""What every engine offers. One small protocol, so that the verbs and the conformance suite know no engine by name."""
+"""The protocol that every engine implements. Verbs and the conformance suite use it and know no engine by name."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """An interface packets are judged on. `attach` is native or generic for xdp, None for nftables.
+    """An interface on which packets are judged. `attach` is native or generic for xdp, None for nftables.
 
-    `why` says why it is not xdp that judges them, where xdp was tried.
+    `why` says why xdp does not judge there, if xdp was tried.
     """
 
     name: str
@@ -26,11 +26,11 @@ class Interface:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What nftables is to judge: packets that arrive on interfaces of these names, which may end in `*`.
+    """What nftables should judge: packets that arrive on interfaces of these names, which may end in `*`.
 
-    `elsewhere` are numbers of interfaces whose packets xdp has judged already. Numbers, since a link stays with its
-    interface through a renaming, and an interface that comes in the place of one that went gets another number: it is
-    no longer exempt, and judged from its first packet on. `why` says of a name why it is not xdp that judges there.
+    `elsewhere` holds the numbers of interfaces whose packets xdp has judged already. They are numbers because a link
+    stays with its interface through a renaming. An interface that replaces another gets another number: it is then no
+    longer exempt, and nftables judges it from its first packet on. `why` says, by name, why xdp does not judge there.
     """
 
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What the kernel says is in force, read back; `generation` 0 means nothing of ours is there."""
+    """What is in force, read back from the kernel; `generation` 0 means that nothing of ours is there."""
 
     generation: int = 0
     digest: str = ""
@@ -48,7 +48,7 @@ class Observed:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names and patterns that packets are judged on, each once."""
+        """Names and patterns on which packets are judged, each once."""
         return tuple(dict.fromkeys(interface.name for interface in self.interfaces))
 
 
@@ -56,8 +56,8 @@ class Observed:
 class Total:
     """One line of `counters`: packets and bytes (IP length) of one service and family.
 
-    `label` is the region, list or prefix of a counter class; None in the one line a service and family has for
-    `accepted` and `never_drop`. `service` and `family` are empty in the line of frames of which neither can be read.
+    `label` is the region, list or prefix of a counter class. It is None in the one line of a service and family with
+    `accepted` and `never_drop`. `service` and `family` are empty in the line of frames in which neither can be read.
     """
 
     service: str
@@ -73,7 +73,7 @@ class Total:
 class Difference:
     """One way in which the kernel differs from a ruleset: where, what should be there, what is.
 
-    `surplus`: it is something more that nothing of ours leads to, and can be taken away without loading anything.
+    `surplus` marks something additional that nothing of ours leads to. It can be deleted without loading anything.
     """
 
     where: str
@@ -84,10 +84,10 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class KernelVerdict:
-    """What the loaded tables say of one address and service, now.
+    """What the loaded tables say now about one address and service.
 
-    `where` is what was looked up and found, `target` the chain or row it leads to, as text. `would_drop` is true where
-    the packet is counted as dropped, or as one that would be; None where two engines disagree.
+    `where` is what was looked up and found, `target` the chain or row it leads to, as text. `would_drop` is true if the
+    packet counts as dropped or as one that would be dropped; it is None if two engines disagree.
     """
 
     service: str
@@ -99,7 +99,9 @@ class KernelVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ApplyReport:
-    """What an apply did: `seconds` a phase (fill, switch, verify, delete); `note` what went less than well after it."""
+    """The result of an apply. `seconds` is the duration of each phase (fill, switch, verify, delete); `note` says what
+    failed after the switch.
+    """
 
     generation: int
     seconds: dict[str, float] = field(default_factory=dict)
@@ -107,41 +109,41 @@ class ApplyReport:
 
 
 class Enforced(Protocol):
-    """What is in force, read from the kernel: by one engine, or by both as one.
+    """What is in force, read from the kernel: by one engine, or by both together.
 
-    It acts on the network namespace of the calling thread, and on nothing that is not geodrop's.
+    It uses the network namespace of the calling thread, and affects only what is geodrop's.
     """
 
     name: str
 
     def observe(self) -> Observed:
-        """Read back what is in force; raises UnavailableError when something foreign has our names."""
+        """Read back what is in force. Raises UnavailableError if something foreign has our names."""
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: structure, no data."""
+        """Compare the kernel with the ruleset it should hold; an empty list means they agree. Data only if `full`."""
 
     def counters(self) -> list[Total]:
-        """Totals since the first load."""
+        """Return totals since the first load."""
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Ask the kernel's tables, for each address a verdict for each service."""
+        """Look up addresses in the kernel's tables; return for each address one verdict for each service."""
 
     def remove(self) -> bool:
-        """Remove all that is ours and nothing else; False if there was nothing."""
+        """Remove everything that is ours and nothing else; return False if there was nothing."""
 
 
 class Engine(Enforced, Protocol):
-    """One engine, which may be asked whether it can work here."""
+    """One engine, which can also tell whether it can work here."""
 
     def probe(self) -> None:
-        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+        """Check that this engine can work here. Raises PrivilegeError or UnavailableError, naming the missing piece."""
 
 
 class Watched(Engine, Protocol):
-    """What an engine offers to who watches it all the time."""
+    """What an engine offers to a caller that watches it all the time."""
 
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
-        """Compare one of so many parts of the data with the ruleset; every part is read if each is asked for."""
+        """Compare part `part` (from 0) of `parts` of the data with the ruleset; all parts together cover the data."""
 
     def fingerprint(self) -> bytes:
-        """What the kernel holds of ours but for data and counts: while it is equal nobody touched it."""
+        """Describe what the kernel holds of ours, without data and counts; equal means that nothing was changed."""

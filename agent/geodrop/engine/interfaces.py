@@ -1,4 +1,4 @@
-"""Which interfaces packets are judged on: those named, with their VLANs, or those that hold a default route."""
+"""Select the interfaces on which packets are judged: the named ones with their VLANs, or those with a default route."""
 
 from __future__ import annotations
 
@@ -18,30 +18,33 @@ VIRTUAL = frozenset(
     | {"ip6erspan", "xfrm", "vxlan", "geneve", "wireguard", "ovpn", "ppp", "bareudp", "gtp", "pfcp", "amt", "netkit"}
     | {"dummy", "ifb", "nlmon", VRF}
 )
-"""Kinds (IFLA_INFO_KIND, rtnetlink(7); `kind` of each rtnl_link_ops of Linux, as in drivers/net/netkit.c) that are
-never taken unless named: their packets came in by another interface, or from this very host."""
+"""Kinds of interfaces that are judged only if named: their packets came in by another interface, or from this host.
+Kinds are values of IFLA_INFO_KIND (rtnetlink(7); `kind` of each rtnl_link_ops of Linux, as in drivers/net/netkit.c).
+"""
 
 AGGREGATES = frozenset({"bond", "team"})
-"""Kinds of masters that are one interface with their ports: what arrives on a port arrives on the master, all of it."""
+"""Kinds of masters that form one interface with their ports: everything that arrives on a port arrives
+on the master.
+"""
 
 LOOPBACK = "lo"
 
 LEFT_OUT = "!"
-"""How a name begins that is not to be taken; the rest may be an alternative name."""
+"""A configured name that begins with this is left out; the rest of it may be an alternative name."""
 
 LONGEST_NAME = 15
-"""Bytes of an interface's own name; longer ones are alternative names, which no rule can match."""
+"""The length in bytes of an interface's own name; longer names are alternative names, which no rule can match."""
 
 EVERY = "*"
-"""The name of every interface but loopback and those of VIRTUAL kinds."""
+"""The name for every interface except loopback and those of VIRTUAL kinds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """`names` for an engine, which may end in `*`; `absent` are names and patterns that no interface has now.
+    """The selected interfaces. `names` are for an engine and may end in `*`.
 
-    `present` are the interfaces that are there and meant, VLANs included; `links` are all that are there, `ipsec` is
-    as in Network.
+    `absent` are names and patterns that no interface has now. `present` are the selected interfaces that exist, VLANs
+    included; `links` are all that exist; `ipsec` is as in Network.
     """
 
     names: tuple[str, ...]
@@ -52,28 +55,28 @@ class Selection:
 
 
 def select(configured: Sequence[str], held: Collection[str] = ()) -> Selection:
-    """The interfaces of this network namespace that are meant; `held` as for `meant`."""
+    """Return the selected interfaces of this network namespace; `held` as in `meant`."""
     network = read_network()
     return selected(configured, network, held)
 
 
 def selected(configured: Sequence[str], network: Network, held: Collection[str] = ()) -> Selection:
-    """The same of a network that was read before."""
+    """Return the selected interfaces of a network that was read before; `held` as in `meant`."""
     return replace(resolve(meant(configured, network, held), network.links), ipsec=network.ipsec)
 
 
 def meant(configured: Sequence[str], network: Network | None, held: Collection[str] = ()) -> tuple[str, ...]:
-    """The names to judge packets on: those configured, else those with a default route in any table.
+    """Return the names to judge packets on: those configured, else those with a default route in any table.
 
-    An interface that is judged (`held`) stays so while it is there: its addresses are still reached while the default
-    route is elsewhere for a moment. The boot knows no network: then it is every interface that could be meant later.
-    A pattern with more than one `*` at its end is then widened to what it begins with: what it leaves out is judged
-    too, until somebody who can see the interfaces loads again. Narrowed it would leave some unjudged.
+    An interface that is judged already (`held`) stays selected while it exists: its addresses can still be reached
+    while the default route moves for a moment. The boot unit does not know the network; then every interface that could
+    be selected later is. A pattern with more than a `*` at its end is then widened to its fixed beginning, so it judges
+    too many interfaces until a later load that can see them. Narrowing it would leave some unjudged.
     """
     named = tuple(name for name in configured if not name.startswith(LEFT_OUT))
     if network is None:
         names = [_beginning(name) + "*" if is_pattern(name) else name for name in named]
-        # An alternative name belongs to an interface that cannot be known yet.
+        # An alternative name belongs to an interface that is not known yet.
         known = dict.fromkeys(name if _can_be_matched(name) else EVERY for name in names)
         return tuple(known) or (EVERY,)
     return named or tuple(
@@ -86,14 +89,14 @@ def meant(configured: Sequence[str], network: Network | None, held: Collection[s
 
 
 def is_left_out(link: Link, configured: Sequence[str]) -> bool:
-    """Whether an interface is not to be judged, and nobody wants to be told so."""
+    """Tell whether an interface is explicitly left out: it is not judged, and that is no problem."""
     return any(LEFT_OUT + name in configured for name in link.names)
 
 
 def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
-    """Add the VLANs of what is wanted. Patterns other than a trailing `*` can only match what is there now.
+    """Add the VLANs of the wanted interfaces. Patterns other than a trailing `*` match only interfaces that exist.
 
-    An alternative name stands for its interface, whose own name is what the kernel matches.
+    An alternative name stands for its interface; the kernel matches the interface's own name.
     """
     names: list[str] = []
     absent: list[str] = []
@@ -111,40 +114,40 @@ def resolve(wanted: Iterable[str], links: Sequence[Link]) -> Selection:
         vlans = vlans_of(present, links)
         names += kept + [link.name for link in vlans]
         found |= dict.fromkeys((*present, *vlans))
-    # An interface that a prefix already covers needs no rule of its own.
+    # An interface that a prefix already matches needs no rule of its own.
     prefixes = [name for name in names if is_prefix(name) and name != EVERY]
     needed = [name for name in names if is_prefix(name) or not any(fnmatchcase(name, prefix) for prefix in prefixes)]
     return Selection(tuple(dict.fromkeys(filter(_can_be_matched, needed))), tuple(absent), tuple(found), tuple(links))
 
 
 def is_meant(name: str, link: Link) -> bool:
-    """Whether a configured name or pattern stands for an interface."""
+    """Tell whether a configured name or pattern stands for an interface."""
     if name == EVERY:
         return is_taken_unnamed(link)
     return any(fnmatchcase(one, name) for one in link.names)
 
 
 def is_taken_unnamed(link: Link) -> bool:
-    """Whether an interface may be judged without being named."""
+    """Tell whether an interface may be judged without being named."""
     return link.name != LOOPBACK and link.kind not in VIRTUAL
 
 
 def vlans_of(parents: Sequence[Link], links: Sequence[Link]) -> list[Link]:
-    """The VLANs on some interfaces, and the VLANs on those."""
+    """Return the VLANs on some interfaces, and the VLANs on those."""
     indexes = {link.index for link in parents}
     found = [link for link in links if link.kind == "vlan" and link.parent in indexes]
     return [*found, *vlans_of(found, links)] if found else []
 
 
 def carries(carrier: Link, link: Link) -> bool:
-    """Whether what judges the frames of one interface judges those of another: of its VLANs, of the ports of a bond."""
+    """Tell whether judging one interface's frames judges the other's: its VLANs, or the ports of a bond."""
     return (link.kind == "vlan" and carrier.index == link.parent) or (
         carrier.kind in AGGREGATES and carrier.index == link.master
     )
 
 
 def with_carried(indexes: Collection[int], links: Sequence[Link]) -> set[int]:
-    """Numbers of interfaces, and of those whose frames they carry."""
+    """Return these interface numbers and those of interfaces whose frames they carry."""
     found = [link for link in links if link.index in indexes]
     for carrier in found:
         found += [link for link in links if carries(carrier, link) and link not in found]
@@ -152,12 +155,12 @@ def with_carried(indexes: Collection[int], links: Sequence[Link]) -> set[int]:
 
 
 def is_pattern(name: str) -> bool:
-    """Whether a name stands for several."""
+    """Tell whether a name is a pattern, which may match several interfaces."""
     return any(character in name for character in "*?[")
 
 
 def is_prefix(name: str) -> bool:
-    """Whether a name is a plain beginning and `*`, which the kernel can match by itself, for interfaces to come too."""
+    """Tell whether a name is plain text and a `*`; the kernel can match it by itself, for future interfaces too."""
     return name.endswith("*") and not is_pattern(name[:-1])
 
 

@@ -1,7 +1,6 @@
-"""Packets that show what the kernel would do now: of each service one from a denied and one from an accepted source.
+"""Packets that show what the kernel would do now: for each service one from a denied and one from an accepted source.
 
-They are judged by the program or the rules that are in force, and never sent. What should become of them comes from the
-ruleset alone.
+The program or the rules in force judge them; they are never sent. The expected verdict comes from the ruleset alone.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ if TYPE_CHECKING:
     Ranges = tuple[tuple[int, int], ...]
 
 LOCAL: dict[int, Address] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:db8::1")}
-"""Where packets go to a service that takes every local address."""
+"""The destination of packets to a service that takes every local address."""
 
 SOURCE_PORT = 40_000
-"""Of no protocol that rung 2 knows."""
+"""A port that no protocol of rung 2 uses."""
 
 _ECHO = {control_traffic.ICMP: 8, control_traffic.ICMPV6: 128}
 _SYN = 0x02
@@ -36,7 +35,7 @@ _SYN = 0x02
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A packet of a service, without a frame, and what should become of it: accept or drop."""
+    """A packet to a service, without a frame, and its expected verdict: accept or drop."""
 
     service: str
     source: Address
@@ -45,8 +44,10 @@ class Probe:
 
 
 def probes(ruleset: Ruleset, now: float) -> list[Probe]:
-    """Of each service and family one from a denied source and one from an accepted one, chosen anew each time, as far
-    as the ruleset has such; `now` in seconds since the epoch.
+    """Make for each service and family a packet from a denied source and one from an accepted source.
+
+    Sources are chosen at random on each call; a service without such sources gets fewer packets. `now` is in seconds
+    since the epoch.
     """
     made = []
     for number, service in enumerate(ruleset.meta.services):
@@ -64,7 +65,7 @@ def probes(ruleset: Ruleset, now: float) -> list[Probe]:
 
 
 def _local(service: ServiceSpec, version: int) -> Address | None:
-    """A local address of the service; None if it serves none of that family."""
+    """Return a local address of the service; None if it serves none of that family."""
     if not service.addresses:
         return LOCAL[version]
     networks = [ip_network(text, strict=False) for text in service.addresses]
@@ -72,7 +73,9 @@ def _local(service: ServiceSpec, version: int) -> Address | None:
 
 
 def _port(ruleset: Ruleset, service: ServiceSpec, local: Address) -> tuple[int, int] | None:
-    """A protocol and destination port that the service takes, no never-drop line does, and best no other service."""
+    """Return a protocol and destination port that the service takes and no never-drop line has; best one that no other
+    service takes.
+    """
     candidates = [one for one in _candidates(ruleset, service, local.version) if _takes(service, *one, local)]
     alone = (one for one in candidates if _takers(ruleset, *one, local) == [service])
     taken = (one for one in candidates if service in _takers(ruleset, *one, local))
@@ -87,7 +90,7 @@ def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterato
     ):
         edges = {first for first, _ in ranges} | {last for _, last in ranges}
         if not ranges:
-            # Beside every port that somebody names there is one that he does not.
+            # Next to the named ports there is one that no service names.
             others = [*never, *(pair for one in meta.services for pair in (*one.tcp, *one.udp))]
             edges = {80, *(edge for first, last in others for edge in (first - 1, last + 1))}
         for port in sorted(edges):
@@ -101,7 +104,7 @@ def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterato
 
 
 def _takers(ruleset: Ruleset, protocol: int, port: int, local: Address) -> list[ServiceSpec]:
-    """The services that take a packet; one without a match takes what no enforced one with a match does."""
+    """Return the services that take a packet; a catch-all takes it unless an enforced service with a match does."""
     services = ruleset.meta.services
     found = [one for one in services if not one.catch_all and _takes(one, protocol, port, local)]
     if not any(one.mode == "enforce" for one in found):
@@ -122,7 +125,7 @@ def _covered(ranges: Ranges, port: int) -> bool:
 
 
 def _sources(ruleset: Ruleset, service: int, version: int) -> Iterator[Address]:
-    """An address that the ladder drops for a service, and one that it accepts; neither never-drop nor special."""
+    """Yield an address that the ladder drops for a service, and one that it accepts; neither never-drop nor special."""
     meta, width = ruleset.meta, 4 if version == 4 else 16
     zones = array("H", bytes(ruleset.sections[f"ipv{version}/zones"]))
     rows = ruleset.sections["rows"].cast("H")[service :: len(meta.services)]
@@ -135,7 +138,7 @@ def _sources(ruleset: Ruleset, service: int, version: int) -> Iterator[Address]:
 
 
 def _places(zones: array[int], zone: int) -> int:
-    """Where a zone is to be found: the first place behind a random one, or the first of all."""
+    """Return a random position of a zone: the first behind a random one, or else the first of all."""
     try:
         return zones.index(zone, random.randrange(len(zones)))  # noqa: S311 - as above
     except ValueError:
@@ -143,7 +146,7 @@ def _places(zones: array[int], zone: int) -> int:
 
 
 def _packet(source: Address, local: Address, protocol: int, port: int) -> bytes:
-    """IP and what follows; checksums are left out, since nobody who judges reads them."""
+    """Return an IP packet; checksums are left out, since nothing on the way reads them."""
     if protocol == control_traffic.TCP:
         inner = struct.pack("!HHIIBBHHH", SOURCE_PORT, port, 1, 0, 5 << 4, _SYN, 1024, 0, 0)
     elif protocol == control_traffic.UDP:

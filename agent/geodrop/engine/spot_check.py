@@ -1,6 +1,6 @@
-"""Ask the kernel about addresses chosen at random, and hold its answers against the ruleset: a quick look at the data.
+"""Compare the kernel's answers for random addresses with the ruleset: a quick check of the data.
 
-Addresses are chosen where mistakes would be: the first of an interval, and the last before it.
+Addresses are chosen where mistakes are likely: the first of an interval, and the last before it.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 
 def spot_check(ruleset: Ruleset, engine: Enforced, count: int) -> list[Difference]:
-    """Compare verdicts at `count` boundaries of each family; empty: they agree."""
+    """Compare verdicts at `count` boundaries of each family; an empty list means they agree."""
     return compare(ruleset, engine, [*boundaries(ruleset, 4, count), *boundaries(ruleset, 6, count)])
 
 
 def compare(ruleset: Ruleset, engine: Enforced, addresses: Sequence[Address]) -> list[Difference]:
-    """Compare verdicts for addresses; empty: they agree."""
+    """Compare verdicts for addresses; an empty list means they agree."""
     now = time.time()
     differences = []
     answers = engine.judge(ruleset, [str(address) for address in addresses])
     for address, verdicts in zip(addresses, answers, strict=True):
         for expected, found in zip(explain(ruleset, address, now), verdicts, strict=True):
-            # Verdicts may differ for the moment in which `starts` comes; what the ladder says may not.
+            # Verdicts may differ while `starts` is just passing; what the ladder says may not.
             if expected.would_drop != found.would_drop:
                 where = f"{address} for service {expected.service}"
                 differences.append(
@@ -43,7 +43,7 @@ def compare(ruleset: Ruleset, engine: Enforced, addresses: Sequence[Address]) ->
 
 
 def boundaries(ruleset: Ruleset, family: int, count: int) -> Iterator[Address]:
-    """Addresses on both sides of the starts of random intervals, `count` in all."""
+    """Yield addresses on both sides of the starts of random intervals, `count` in all."""
     starts = ruleset.sections[f"ipv{family}/starts"]
     width = 4 if family == 4 else 16
     for number in range(count):
@@ -52,7 +52,7 @@ def boundaries(ruleset: Ruleset, family: int, count: int) -> Iterator[Address]:
 
 
 def of_each_denied(ruleset: Ruleset) -> Iterator[Address]:
-    """For every zone that some service drops, or would drop, the start of one of its intervals in each family."""
+    """Yield, for every zone that some service drops or would drop, the start of an interval in each family."""
     services = len(ruleset.meta.services)
     rows = ruleset.sections["rows"].cast("H")
     drops = [row.verdict == "drop" for row in ruleset.meta.rows]
@@ -61,7 +61,8 @@ def of_each_denied(ruleset: Ruleset) -> Iterator[Address]:
     ]
     for family, width in ((4, 4), (6, 16)):
         starts, zones = ruleset.sections[f"ipv{family}/starts"], ruleset.sections[f"ipv{family}/zones"].cast("H")
-        # Of each zone the last place before a random one, or else the last of all: built without a step of Python each.
+        # For each zone, the last position before a random one, or else the last of all; built without a Python loop for
+        # speed.
         middle = random.randrange(len(zones))  # noqa: S311 - as above
         places = dict(zip(zones, range(len(zones)), strict=True)) | dict(
             zip(zones[:middle], range(middle), strict=True)
@@ -72,7 +73,7 @@ def of_each_denied(ruleset: Ruleset) -> Iterator[Address]:
 
 
 def _address(family: int, start: memoryview, before: int = 0) -> Address:
-    """An address by the bytes of a section, or the one `before` it."""
+    """Return the address of a section's bytes, or the one `before` it."""
     if family == 4:
         return IPv4Address(max(int.from_bytes(start, "little") - before, 0))
     return IPv6Address(max(int.from_bytes(start, "big") - before, 0))

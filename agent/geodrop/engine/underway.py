@@ -1,7 +1,7 @@
-"""The change that this process is making in the kernel: for whoever reads the kernel meanwhile or cannot wait.
+"""The change that this process is making in the kernel, for other threads that read the kernel or cannot wait.
 
-There is one at a time: whoever makes it holds state.lock.exclusive. Other threads read the kernel while it is made.
-What they find is what is in force, with what is filled or deleted beside it.
+At most one change is made at a time: its thread holds state.lock.exclusive. Other threads may read the kernel
+meanwhile. They find what is in force, and beside it what is being filled or deleted.
 """
 
 from __future__ import annotations
@@ -23,15 +23,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PASSES = 3
-"""How often something is read again because a change began or ended while it was read."""
+"""How often something is read if a change begins or ends during the reading."""
 
 FINISHED_BEFORE = {"unload": {"unload"}, "pause": {"unload", "pause", "repair", "interfaces"}}
-"""What cannot wait, and the changes that go first all the same: until a repair is done there is nothing to pause."""
+"""Verbs that cannot wait, and for each the changes that are still finished first: until a repair is done there is
+nothing to pause.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class UnderWay:
-    """A change that has begun: its origin as in the history, its generation, the intent that is written at its end."""
+    """A change that has begun: its origin as in the history, its generation, and the intent that its end will write."""
 
     origin: str
     generation: int
@@ -40,13 +42,13 @@ class UnderWay:
     since: float = field(default_factory=time.monotonic)
 
     def as_object(self) -> dict[str, Any]:
-        """As `status --json` has it."""
+        """Return the change as `status --json` shows it."""
         seconds = round(time.monotonic() - self.since, 3)
         return {"origin": self.origin, "since": utc.moment(self.began), "seconds": seconds}
 
 
 class _Here:
-    """What this process knows of it."""
+    """What this process knows about its change."""
 
     now: UnderWay | None = None
     marks = 0
@@ -55,7 +57,9 @@ class _Here:
 
 @contextlib.contextmanager
 def making(origin: str, generation: int, intent: Intent) -> Iterator[None]:
-    """A change of the kernel and of what is written down about it; raises BusyError where it is to be given up."""
+    """Mark a change of the kernel and of the state as under way, during the body. Raises BusyError if it must be given
+    up.
+    """
     _Here.now = UnderWay(origin, generation, intent)
     _Here.marks += 1
     try:
@@ -67,28 +71,30 @@ def making(origin: str, generation: int, intent: Intent) -> Iterator[None]:
 
 
 def now() -> UnderWay | None:
-    """The change that is under way."""
+    """Return the change that is under way; None if there is none."""
     return _Here.now
 
 
 def marks() -> int:
-    """How many changes have begun and ended so far."""
+    """Return how many times a change has begun or ended so far."""
     return _Here.marks
 
 
 def intent(store: Store, observed: Observed) -> Intent:
-    """What was asked for with what is in force: between the switch and the end of a change it is not written yet."""
+    """Return the intent that belongs to what is in force. Between a change's switch and its end it is
+    not written yet.
+    """
     change = _Here.now
     return change.intent if change and change.generation == observed.generation else store.intent()
 
 
 def of_what_is_in_force(differences: Iterable[Difference]) -> list[Difference]:
-    """Differences that count: while a change is made there is more in the table than what is in force."""
+    """Return the differences that count: during a change the table also holds what is not in force."""
     return [one for one in differences if not (one.surplus and _Here.now)]
 
 
 def undisturbed(read: Callable[[], T], good: Callable[[T], bool] = lambda _: False) -> T:
-    """What `read` gives: if that is not good, it is read again where a change began or ended meanwhile."""
+    """Return what `read` returns. If that is not `good` and a change began or ended meanwhile, read again."""
     for _ in range(PASSES - 1):
         before = _Here.marks
         found = read()
@@ -98,24 +104,24 @@ def undisturbed(read: Callable[[], T], good: Callable[[T], bool] = lambda _: Fal
 
 
 def give_up(what: str) -> None:
-    """Have the change that is under way given up for something that cannot wait, until `begin` is told of that.
+    """Have the change under way given up for a verb that cannot wait; this holds until `begin` is called with it.
 
-    `what` is one of FINISHED_BEFORE. What is in force stays.
+    `what` is a key of FINISHED_BEFORE. What is in force stays in force.
     """
     _Here.urgent.append(what)
 
 
 def begin(what: str) -> None:
-    """What could not wait has its turn."""
+    """Note that a verb which could not wait has begun."""
     _Here.urgent.remove(what)
 
 
 def go_on() -> None:
-    """To be called between the steps of a change that takes long; raises BusyError where it is to be given up."""
+    """Call this between the steps of a long change. Raises BusyError if the change must be given up."""
     change = _Here.now
     for what in tuple(_Here.urgent):
         if change and change.origin not in FINISHED_BEFORE[what]:
             raise BusyError(
-                f"given up, since `geodrop {what}` was asked for meanwhile; what was in force before stays in force",
-                f"ask again, if it is still wanted, once the {what} is done",
+                f"given up, because `geodrop {what}` was called meanwhile; what was in force before stays in force",
+                f"if it is still wanted, try again once the {what} is done",
             )

@@ -1,4 +1,4 @@
 """The nftables engine: one table of our own, filled and switched by raw netlink.
 
-`program`, `messages`, `elements`, `compare` and what they use are pure; `netlink`, `observe`, `judge`, `engine` act.
+Modules that call themselves pure only build and compare values; the others talk to the kernel.
 """

@@ -1,7 +1,7 @@
-"""What the kernel's maps hold for addresses, asked for many at a time.
+"""Look up many addresses in the kernel's maps at a time.
 
-A question of its own for each address costs a system call and a turn at the interpreter's lock, which a thread that
-loads gives away seldom: a hundred of them made `status` wait for seconds beside a load.
+One request for each address costs a system call and a wait for the interpreter's lock, which a thread that loads gives
+up rarely: with a hundred requests, `status` waited for seconds beside a load.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ if TYPE_CHECKING:
 
     Element = tuple[bytes, bool, RuleVerdict | None]
     Found = tuple[Element | None, Element | None]
-    """The element that an address falls into, and the end behind it; None where there is none."""
+    """The element that holds an address, and the end element behind it; None where there is none."""
 
 _WIDTH = {KeyType.IPV4_ADDR: WIDTH[4], KeyType.IPV6_ADDR: WIDTH[6]}
 
 
 class Answers:
-    """What maps have said so far. For one reading: nothing is ever asked a second time."""
+    """Answers of the maps so far. Use it for one reading only: nothing is looked up twice."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._found: dict[tuple[str, bytes], Found] = {}
 
     def ask_ahead(self, maps: Iterable[MapHeader], addresses: Collection[bytes]) -> None:
-        """Ask each map about the addresses of its width; big-endian, 4 or 16 bytes."""
+        """Look up addresses (big-endian, 4 or 16 bytes) in each map of their width."""
         by_width = {width: {one for one in addresses if len(one) == width} for width in _WIDTH.values()}
         self._ask([(one.name, address) for one in maps for address in by_width.get(_WIDTH.get(one.key, 0), ())])
 
     def of(self, name: str, key: bytes) -> Found:
-        """What a map holds for a key; big-endian."""
+        """Return what a map holds for a key (big-endian)."""
         if (name, key) not in self._found:
             self._ask([(name, key)])
         return self._found[name, key]

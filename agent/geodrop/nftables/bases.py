@@ -1,4 +1,4 @@
-"""What an overlay stands on (see `overlay`): found in the kernel, and read back from it."""
+"""Find in the kernel the base that an overlay stands on (see `overlay`), and read both back."""
 
 from __future__ import annotations
 
@@ -21,20 +21,22 @@ if TYPE_CHECKING:
     from geodrop.nftables.readback import InForce
 
 Kept = Callable[[str], Ruleset | None]
-"""Finds a ruleset by its digest."""
+"""Finds a ruleset by its digest; None if it is not kept."""
 
 SAMPLE = 64
-"""Intervals of a base that are asked about, and as many addresses behind them, in each of its maps."""
+"""The number of random intervals of each base map that are looked up, with the addresses behind them."""
 
 
 def found(before: Snapshot, current: InForce, ruleset: Ruleset, kept: Kept) -> Base | None:
-    """What an overlay for this ruleset can stand on, with what differs; None if it has to be a whole one."""
+    """Return the base that an overlay of this ruleset can stand on, with what differs;
+    None if no overlay is possible.
+    """
     base = _of(before, current.generation if current.base is None else current.base)
     old = kept(base.digest) if base else None
     if base is None or old is None:
         return None
-    # What elements of the base lead to must do what they do in this ruleset: services may have other modes now.
-    for chain in render.build(ruleset, current.generation, (), 0, base).either:
+    # Chains that elements of the base lead to must do the same in this ruleset: the mode of a service may have changed.
+    for chain in render.build(ruleset, current.generation, (), 0, base).shared_chains:
         if names.generation_of(chain.name) == base.generation and before.chains.get(chain.name, chain) != chain:
             return None
     differing = overlay.delta(old, ruleset, base)
@@ -42,7 +44,7 @@ def found(before: Snapshot, current: InForce, ruleset: Ruleset, kept: Kept) -> B
 
 
 def in_force(snapshot: Snapshot, current: InForce) -> tuple[Base | None, list[Difference]]:
-    """What it stands on, None for a whole one; and what is wrong with that."""
+    """Return the base of what is in force (None for a whole generation), and what is wrong with it."""
     if current.base is None:
         return None, []
     if base := _of(snapshot, current.base):
@@ -52,30 +54,30 @@ def in_force(snapshot: Snapshot, current: InForce) -> tuple[Base | None, list[Di
 
 
 def content(connection: Connection, map_: Map) -> list[Difference]:
-    """Compare all elements of a map, with those of the one below if it has one."""
+    """Compare all elements of a map, together with those of its base map if it has one."""
     dumped = readback.dump_elements(connection, map_.header.name)
-    if map_.below:
-        return diff.two_contents(map_, dumped, readback.dump_elements(connection, map_.below))
+    if map_.base_map:
+        return diff.two_contents(map_, dumped, readback.dump_elements(connection, map_.base_map))
     return diff.content(map_, dumped)
 
 
 def differences(connection: Connection, together: Program) -> Iterator[Difference]:
-    """Compare some of what an overlay and its base hold together.
+    """Compare a sample of what an overlay and its base hold together.
 
-    The base was read back when it was filled, and nobody can have changed it since: the kernel refuses.
+    The base was read back when it was filled. It cannot have changed since: the kernel refuses changes.
     """
     for map_ in together.maps:
-        if map_.below:
-            expected = overlay.spread(map_.content, SAMPLE)
+        if map_.base_map:
+            expected = overlay.sample(map_.content, SAMPLE)
             in_no_map = str(map_.content.verdicts[-1])
             for address, said in zip(expected, _ask(connection, map_, list(expected)), strict=True):
                 wanted, there = expected[address] or in_no_map, said or in_no_map
                 if wanted != there:
-                    yield Difference(f"map {map_.header.name} over {map_.below}", wanted, there)
+                    yield Difference(f"map {map_.header.name} over {map_.base_map}", wanted, there)
 
 
 def _of(snapshot: Snapshot, generation: int) -> Base | None:
-    """A generation that is there; None if somebody changed what it says of itself."""
+    """Return a generation as a base; None if another program changed its stamp."""
     chain = snapshot.chains.get(names.generation_chain(generation))
     stamp = Stamp.parse(chain.comment) if chain else None
     if stamp is None:
@@ -84,13 +86,13 @@ def _of(snapshot: Snapshot, generation: int) -> Base | None:
 
 
 def _ask(connection: Connection, map_: Map, addresses: Sequence[bytes]) -> list[str]:
-    """What a map and the one below it say of addresses together; nothing where that is nothing."""
+    """Look up addresses in a map, then in its base map; an empty text where neither has an element."""
     answers = [
         connection.ask([messages.get_element(name, address) for address in addresses])
-        for name in (map_.header.name, map_.below)
+        for name in (map_.header.name, map_.base_map)
     ]
     return [
-        _verdict(upper) if upper is not None else overlay.in_its_place(_verdict(lower), map_)
+        _verdict(upper) if upper is not None else overlay.translated(_verdict(lower), map_)
         for upper, lower in zip(*answers, strict=True)
     ]
 

@@ -1,4 +1,4 @@
-"""Tell what should be in the kernel from what was read back. Pure."""
+"""Compare what should be in the kernel with what was read back. Pure."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 ABSENT = "nothing"
 EXPLAINED = 20
-"""Intervals of a map that are shown one by one when it differs."""
+"""The number of differing intervals of a map that are shown one by one."""
 
 
 def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Difference]:
-    """Compare all but the elements of maps, and that there is nothing more than what should be."""
+    """Compare everything except the elements of maps, and report what should not be there."""
     more = surplus(program, snapshot)
     return [
         *generation(program, snapshot),
@@ -44,7 +44,7 @@ def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Differe
 
 
 def surplus(program: Program, snapshot: Snapshot) -> Surplus:
-    """What is there beyond the base chain and a generation, with what that stands on."""
+    """Return what is in the table beyond the base chain, the program's generation and the base that it stands on."""
     maps = {map_.header.name for map_ in program.maps}
     return Surplus(
         tuple(_others(program, snapshot.chains, {names.BASE, *(chain.name for chain in program.chains)})),
@@ -58,7 +58,7 @@ def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
     """Compare what one generation owns, whether packets are led to it or not."""
     for chain in program.chains:
         yield from chain_differences(chain, snapshot.chains.get(chain.name))
-    for chain in program.either:
+    for chain in program.shared_chains:
         if chain.name in snapshot.chains:
             yield from chain_differences(chain, snapshot.chains[chain.name])
     for map_ in program.maps:
@@ -71,7 +71,7 @@ def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
 
 
 def flags(found: int) -> Iterator[Difference]:
-    """Compare the flags of the table: a dormant one judges nothing."""
+    """Compare the flags of the table: a dormant table judges nothing."""
     if found:
         yield Difference(f"table inet {names.TABLE}", "no flags", f"flags {found:#x}")
 
@@ -92,24 +92,24 @@ def chain_differences(expected: Chain, found: Chain | None) -> Iterator[Differen
 
 
 def content(map_: Map, dumped: Sequence[memoryview]) -> list[Difference]:
-    """Compare the elements of a map with the dump of it, byte for byte; decode them only to explain a difference."""
+    """Compare the elements of a map with its dump, byte for byte; decode them only to explain a difference."""
     if _same_bytes(elements.lists(map_.content, descending=True), dumped):
         return []
     width = map_.content.width
     wanted = _decoded([memoryview(piece) for piece in elements.lists(map_.content)], width)
     there = _decoded(dumped, width)
     if wanted == there:
-        return []  # the same elements in another order
+        return []  # the same elements in a different order
     return _explained(f"map {map_.header.name}", wanted, there, width)
 
 
-def two_contents(map_: Map, dumped: Sequence[memoryview], below: Sequence[memoryview]) -> list[Difference]:
-    """The same for a map of an overlay and the one below it, which together should hold `map_.content`."""
+def two_contents(map_: Map, dumped: Sequence[memoryview], base_dumped: Sequence[memoryview]) -> list[Difference]:
+    """Compare an overlay's map and the base map under it with `map_.content`, which both together should hold."""
     width = map_.content.width
     in_no_map = str(map_.content.verdicts[-1])
     under = (
-        (start, last + 1, overlay.in_its_place(verdict, map_))
-        for (start, last), verdict in _decoded(below, width).items()
+        (start, last + 1, overlay.translated(verdict, map_))
+        for (start, last), verdict in _decoded(base_dumped, width).items()
     )
     over = ((start, last + 1, verdict) for (start, last), verdict in _decoded(dumped, width).items())
     held = ((start, behind, str(two or one)) for start, behind, one, two in intervals.side_by_side(under, over))
@@ -119,7 +119,7 @@ def two_contents(map_: Map, dumped: Sequence[memoryview], below: Sequence[memory
         {(start, behind - 1): verdict for start, behind, verdict in intervals.joined(some) if verdict != in_no_map}
         for some in (wanted, held)
     )
-    return _explained(f"map {map_.header.name} over {map_.below}", expected, found, width)
+    return _explained(f"map {map_.header.name} over {map_.base_map}", expected, found, width)
 
 
 def _explained(
@@ -136,7 +136,7 @@ def _explained(
 
 
 def _same_bytes(expected: Iterator[bytes], dumped: Sequence[memoryview]) -> bool:
-    """Whether two streams of bytes, cut at different places, are the same."""
+    """Tell whether two streams of bytes are equal, though they are cut at different places."""
     rest = memoryview(b"")
     for piece in dumped:
         at = 0
@@ -163,13 +163,13 @@ def _interval(first: int, last: int, width: int) -> str:
 
 
 def _others(program: Program, there: Iterable[str], ours: Container[str]) -> Iterator[str]:
-    """What should not be there. Of a base all stays that is there, though not all of it is asked any more."""
-    either = {chain.name for chain in program.either}
+    """Yield the names that should not be there. Everything of the base stays, even what is no longer looked up."""
+    shared = {chain.name for chain in program.shared_chains}
     return (
         name
         for name in there
         if name not in ours
-        and name not in either
+        and name not in shared
         and (program.base is None or names.generation_of(name) != program.base)
     )
 

@@ -1,7 +1,7 @@
 """The nftables engine: fill a generation beside the one in force, switch, read back, delete the old one.
 
-What a crash leaves behind is a generation that nothing leads to, either not yet or no longer. The next `apply` deletes
-it. Live maps and chains are never edited.
+A crash leaves behind at most a generation that no rule leads to: one not yet switched to, or one already replaced. The
+next `apply` deletes it. Live maps and chains are never edited.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class StagedGeneration:
-    """A generation that stands ready: `switch` puts it in force for a scope, in one transaction, and reads it back."""
+    """A filled generation. `switch` puts it in force for a scope, in one transaction, and reads that back."""
 
     switch: Callable[[Scope], None]
     seconds: dict[str, float]
@@ -60,12 +60,12 @@ class NftablesEngine:
         self._clock = clock
 
     def probe(self) -> None:
-        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+        """Check that this engine can work here. Raises PrivilegeError or UnavailableError, naming the missing piece."""
         with Connection() as connection:
             connection.ask([messages.get_generation()])
 
     def observe(self) -> Observed:
-        """Read back what is in force; raises UnavailableError when something foreign has our names."""
+        """Read back what is in force. Raises UnavailableError if a table of our name is not ours."""
         with Connection() as connection:
             found = readback.in_force(readback.read(connection))
         if found is None:
@@ -75,9 +75,9 @@ class NftablesEngine:
         return Observed(found.generation, found.digest, interfaces)
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Make the kernel match: fill, read back, switch, read back, delete the previous generation.
+        """Make the kernel match a ruleset: fill, read back, switch, read back, delete the previous generation.
 
-        Raises ApplyError with the previous generation still in force, and ConfigError without interfaces.
+        Raises ApplyError; the previous generation is then still in force. Raises ConfigError without interfaces.
         """
         if not interfaces:
             raise ConfigError("no interface to judge packets on", "name one with --interface, or in agent.yaml")
@@ -92,15 +92,17 @@ class NftablesEngine:
     def staged(
         self, ruleset: Ruleset, generation: int, kept: Kept | None = None, counter_totals: Totals | None = None
     ) -> Iterator[StagedGeneration]:
-        """A generation beside the one in force, read back; the body has it switched to.
+        """Fill a generation beside the one in force and read it back; the body of the `with` switches to it.
 
-        Once the body has ended the previous generation is deleted; if it raises, that one is in force again and the
-        new one gone. A generation that is in force already need not be filled, and can be switched to another scope.
+        If the body ends normally, the previous generation is deleted. If it raises, the previous generation is in force
+        again and the new one is deleted. A generation that is already in force is not filled again; it can be switched
+        to another scope.
 
-        Where nothing is in force everything passes, so what was filled is switched to first and read back then.
+        If nothing is in force, all packets pass. So the new generation is then switched to first and read back
+        afterwards.
 
-        `kept` finds rulesets by their digest. Given that, the generation may be an overlay, if it differs from what is
-        in force by little; the caller must compact it. Counters that are gone go on from `counter_totals`, by name.
+        `kept` finds rulesets by their digest. With it, the generation may be an overlay if it differs little from what
+        is in force; the caller must compact it. Lost counters continue from `counter_totals`, by name.
         """
         seconds: dict[str, float] = {}
         with Connection() as connection, contextlib.ExitStack() as undo:
@@ -141,12 +143,15 @@ class NftablesEngine:
             yield staged
             undo.pop_all()
             with _timed(seconds, "delete"):
-                # Read anew: what a killed loader left was deleted before the fill, and cannot be deleted twice.
+                # Read the table again: what a killed loader left was deleted before the fill, and cannot be deleted
+                # twice.
                 if before and (now := readback.read(connection)):
                     staged.note = self._delete_generations(connection, now, stays)
 
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Compare the kernel with the ruleset it should hold; empty: they agree. Not full: all but the elements."""
+        """Compare the kernel with the ruleset it should hold; an empty list means they agree.
+        Elements only if `full`.
+        """
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
@@ -167,7 +172,7 @@ class NftablesEngine:
             return differences
 
     def sweep(self, ruleset: Ruleset) -> None:
-        """Take away what is in our table and should not be, and nothing else; raises ApplyError if that cannot be."""
+        """Delete from our table what should not be there, and nothing else. Raises ApplyError if that fails."""
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
@@ -178,12 +183,12 @@ class NftablesEngine:
             take_away(connection, diff.surplus(expected, snapshot), snapshot)
 
     def foreign_commits(self) -> int:
-        """While it stays the same, nobody but this process has committed anything to nf_tables."""
+        """Return a number that changes when another process commits to nf_tables."""
         with Connection() as connection:
             return foreign_commits(connection)
 
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
-        """Compare the elements of one of so many parts of the maps."""
+        """Compare the elements of part `part` (from 0) of `parts` of the maps; all parts together are all maps."""
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
@@ -197,37 +202,37 @@ class NftablesEngine:
             return [difference for map_ in maps for difference in bases.content(connection, map_)]
 
     def fingerprint(self) -> bytes:
-        """Tables, chains, rules and maps as the kernel tells them."""
+        """Return a hash of tables, chains, rules and maps as the kernel describes them (see `readback.fingerprint`)."""
         with Connection() as connection:
             return readback.fingerprint(connection)
 
     def tell_regions_apart(self, ruleset: Ruleset) -> bool:
-        """Count by region what the ruleset in force counts as `other`, as far as it has maps for that.
+        """Count by region what the ruleset in force counts as `other`, as far as the ruleset has maps for that.
 
-        False if there is nothing to do. Raises ApplyError with everything counted as `other`, as before.
+        Return False if there is nothing to do. Raises ApplyError; everything is then counted as `other`, as before.
         """
         with Connection() as connection:
             return tell_apart(connection, ruleset)
 
     def tells_regions_apart(self) -> bool:
-        """Whether what is in force has a second map for that."""
+        """Tell whether the generation in force counts by region what would else count as `other`."""
         with Connection() as connection:
             found = readback.in_force(readback.read(connection))
         return found is not None and found.regions
 
     def is_overlay(self) -> bool:
-        """Whether what is in force stands on the maps of an older generation."""
+        """Tell whether the generation in force is an overlay: it stands on the maps of an older generation."""
         with Connection() as connection:
             found = readback.in_force(readback.read(connection))
         return found is not None and found.base is not None
 
     def totals(self) -> Totals:
-        """Packets and bytes of each counter, by its name; empty if there is no table."""
+        """Return packets and bytes of each counter, by its name; empty if there is no table."""
         with Connection() as connection:
             return readback.counters(connection) if readback.read_table(connection) is not None else {}
 
     def counters(self) -> list[Total]:
-        """Totals since the first load, ordered by service, label and family."""
+        """Return the totals since the first load, ordered by service, label and family."""
         totals = self.totals()
         counts: dict[tuple[str, str, str], Total] = {}
         for text, total in sorted(totals.items()):
@@ -238,7 +243,9 @@ class NftablesEngine:
         return [counts[key] for key in sorted(counts)]
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Ask the kernel's tables, for each address a verdict for each service; raises NotEnforcingError."""
+        """Look up addresses in the kernel's tables: for each address one verdict for each service, in order. Raises
+        NotEnforcingError if nothing is in force.
+        """
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
@@ -253,7 +260,9 @@ class NftablesEngine:
             ]
 
     def trace(self, probes: Sequence[Probe], links: Mapping[int, str]) -> dict[str, list[str]]:
-        """What becomes of each packet, by the name of the link that it arrives on; `links` are names by number."""
+        """Return each packet's verdict, by the name of the link it arrives on;
+        `links` maps interface numbers to names.
+        """
         found: dict[str, list[str]] = {name: [] for name in links.values()}
         with Connection() as connection:
             if (snapshot := readback.read(connection)) is None:
@@ -267,24 +276,24 @@ class NftablesEngine:
         return found
 
     def exempt(self) -> tuple[int, ...]:
-        """Numbers of the interfaces whose packets are let pass, since xdp has judged them."""
+        """Return the numbers of the interfaces whose packets are accepted here because xdp has judged them."""
         with Connection() as connection:
             found = readback.in_force(readback.read(connection))
         return found.scope.elsewhere if found else ()
 
     def retire(self) -> bool:
-        """Judge nothing any more, but keep the counters; False if nothing was in force."""
+        """Stop judging packets but keep the counters; return False if nothing was in force."""
         with Connection() as connection:
             snapshot = readback.read(connection)
             if snapshot is None or names.BASE not in snapshot.chains:
                 return False
             connection.transaction([messages.delete_rules(names.BASE), messages.delete_chain(names.BASE)])
-            # What cannot be deleted now judges nothing, and is left to whoever fills or removes next.
+            # What cannot be deleted now judges nothing; the next fill or removal deletes it.
             self._delete_generations(connection, snapshot, set())
         return True
 
     def remove(self) -> bool:
-        """Remove all that is ours and nothing else; False if there was nothing."""
+        """Remove everything that is ours and nothing else; return False if there was nothing."""
         with Connection() as connection:
             if readback.read_table(connection) is None:
                 return False
@@ -316,9 +325,9 @@ class NftablesEngine:
         raise_any([*diff.chain_differences(base, readback.read_base(connection)), *diff.flags(flags)])
 
     def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
-        """Delete all but these generations and the base chain, whoever made it.
+        """Delete all chains and maps, ours or not, except the base chain and the generations in `kept`.
 
-        What cannot be deleted is left to the next `apply`; says what.
+        What cannot be deleted is left to the next `apply`; the returned text names it.
         """
         chains = [name for name in snapshot.chains if name != names.BASE and names.generation_of(name) not in kept]
         sets = [name for name in (*snapshot.maps, *snapshot.sets) if names.generation_of(name) not in kept]
@@ -334,7 +343,7 @@ class NftablesEngine:
         return ""
 
     def _discard(self, connection: Connection, new: Program, before: Snapshot | None) -> None:
-        """Remove what a failed apply made. What cannot be removed is not in force, and left to the next one."""
+        """Remove what a failed apply made. What cannot be removed is not in force; the next apply deletes it."""
         with contextlib.suppress(ApplyError):
             if before is None:
                 if readback.read_table(connection) is not None:
@@ -350,7 +359,7 @@ class NftablesEngine:
             connection.transaction(map(messages.delete_counter, made))
 
     def _switch_back(self, connection: Connection, rules: tuple[Rule, ...], *, has_base: bool) -> None:
-        """Put the previous generation back in force, if the new one is."""
+        """Put the previous generation back in force if the base chain still exists."""
         if readback.read_base(connection) is None:
             return
         requests = [messages.delete_rules(names.BASE)]
@@ -362,7 +371,7 @@ class NftablesEngine:
 
 
 def _asked(connection: Connection, snapshot: Snapshot, found: InForce | None, addresses: Iterable[str]) -> Answers:
-    """What is in force, asked about addresses all at once."""
+    """Prepare lookups in the maps in force, and ask about all addresses at once."""
     answers, stands = Answers(connection), _standing(found)
     maps = [one for one in snapshot.maps.values() if names.generation_of(one.name) in stands]
     answers.ask_ahead(
@@ -373,7 +382,7 @@ def _asked(connection: Connection, snapshot: Snapshot, found: InForce | None, ad
 
 
 def _standing(current: InForce | None) -> set[int]:
-    """The generations that what is in force is made of."""
+    """Return the numbers of the generations that are in force: an overlay and its base, or one generation."""
     return {number for number in (current.generation, current.base) if number is not None} if current else set()
 
 

@@ -1,7 +1,7 @@
-"""A ruleset as a table of its own in nft text: what the engine would load, enforced by stock nft. Pure.
+"""Write a ruleset as a table in nft text: what the engine would load, enforced by stock nft. Pure.
 
-The rules and maps are those of `program`, so the verdicts and counters are too. What differs is the table's name, and
-that it is loaded in one transaction.
+Rules and maps are those of `render`, so verdicts and counters are the same. The table has another name and is loaded in
+one transaction.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 TABLE = "geodrop_export"
-"""Beside the live table, inet geodrop: neither `load` nor `unload` ever touches it."""
+"""Exists beside the live table, inet geodrop: neither `load` nor `unload` ever touches it."""
 
 GENERATION = 0
-"""Never the number of a generation that was loaded."""
+"""A number that no loaded generation has."""
 
 _EVERYWHERE = Rule(
     (MetaLoad(MetaKey.IIFNAME), Cmp(CmpOp.NEQ, b"lo".ljust(16, b"\0")), goto(generation_chain(GENERATION))),
@@ -34,12 +34,12 @@ _EVERYWHERE = Rule(
 
 
 def nft(ruleset: Ruleset, interfaces: Sequence[str] = ()) -> Iterator[str]:
-    """The text in pieces; without interfaces, packets are judged on all but loopback.
+    """Yield the text in pieces. Without interfaces, packets are judged on all but loopback.
 
-    Interface names may end in `*`. Raises DataError for names that nft could not read, before the first piece of what
-    they stand in.
+    Interface names may end in `*`. Raises DataError for a name that nft could not read, before the piece with that
+    name.
     """
-    # At the beginning of time every `starts` lies ahead, so each becomes a rule that asks the kernel's clock.
+    # At time 0 every `starts` lies in the future, so each becomes a rule that asks the kernel's clock.
     built = render.build(ruleset, GENERATION, interfaces, now=0)
     yield _heading(ruleset, interfaces)
     yield f"table inet {TABLE}\ndelete table inet {TABLE}\n\ntable inet {TABLE} {{\n"
@@ -63,8 +63,8 @@ def _heading(ruleset: Ruleset, interfaces: Sequence[str]) -> str:
 #   look at the counters:                              nft list counters table inet {TABLE}
 #   remove:                                            nft delete table inet {TABLE}
 #
-# Judged are packets that arrive on these interfaces: {where}. The chain {render.base_chain().name} says so.
-# A live table inet geodrop goes on beside it: a packet then has to pass both.
+# Packets are judged that arrive on these interfaces: {where}. The chain {render.base_chain().name} names them.
+# A live table inet geodrop stays in force beside it: a packet then has to pass both.
 
 """
 

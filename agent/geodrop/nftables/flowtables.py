@@ -1,7 +1,7 @@
-"""Flowtables of others: open connections that are forwarded pass by prerouting, and so by us.
+"""Flowtables of other programs. Open connections that they forward skip prerouting, and so the nftables engine.
 
-A flowtable takes packets of the connections that are in it at the ingress hook of its interfaces and sends them on, so
-that no chain but those at ingress sees them. What xdp judges it has judged before. linux/netfilter/nf_tables.h.
+A flowtable takes the packets of its connections at the ingress hook of its interfaces and forwards them, so only chains
+at ingress see them. XDP judges packets earlier, so it is not affected. See linux/netfilter/nf_tables.h.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 FAMILIES = {"inet": uapi.NFPROTO_INET, "ip": uapi.NFPROTO_IPV4, "ip6": uapi.NFPROTO_IPV6}
-"""Those that have flowtables, as nft calls them."""
+"""The families that have flowtables, by nft's names."""
 
 NEXT_STEP = (
     "let xdp judge there (engine: auto or xdp), or after a reload end the connections of what is newly dropped: "
     "conntrack -D -s PREFIX"
 )
-"""Tried: a flowtable that a rule uses cannot be deleted, and without that rule its connections still pass by."""
+"""Tried and not enough: deleting the flowtable. One that a rule uses cannot be deleted, and even without that rule its
+connections skip prerouting.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Bypass:
-    """A flowtable, by the family and name of its table and its own, and the interfaces that it takes packets from.
+    """A flowtable: the family and name of its table, its own name, and the interfaces that it takes packets from.
 
-    Interfaces may end in `*`.
+    Interface names may end in `*`.
     """
 
     family: str
@@ -41,7 +43,7 @@ class Bypass:
     interfaces: tuple[str, ...]
 
     def among(self, names: Collection[str]) -> list[str]:
-        """Those of some interfaces that it takes packets from."""
+        """Return those of the given interfaces that the flowtable takes packets from."""
         prefixes = tuple(one[:-1] for one in self.interfaces if one.endswith("*"))
         return [name for name in names if name in self.interfaces or (prefixes and name.startswith(prefixes))]
 
@@ -50,7 +52,7 @@ class Bypass:
 
 
 def read() -> list[Bypass]:
-    """All of this network namespace; raises UnavailableError, PrivilegeError."""
+    """Read all flowtables of this network namespace. Raises UnavailableError or PrivilegeError."""
     with Connection() as connection:
         return [
             parse(family, answer)
@@ -62,10 +64,10 @@ def read() -> list[Bypass]:
 
 
 def parse(family: str, answer: memoryview) -> Bypass:
-    """A flowtable as the kernel tells it, without headers."""
+    """Parse a flowtable from the kernel's answer, without its headers."""
     found = wire.parse(answer)
     hook = wire.parse(found.get(FlowtableAttribute.HOOK, memoryview(b"")))
     devices = netlink.attributes(hook.get(FlowtableHookAttribute.DEVICES, memoryview(b"")))
-    # NFTA_DEVICE_PREFIX came with Linux 6.16: a beginning, without the star.
+    # NFTA_DEVICE_PREFIX came with Linux 6.16: the beginning of a name, without the star.
     names = tuple(wire.text(name) + ("*" if kind == FlowtableHookAttribute.PREFIX else "") for kind, name in devices)
     return Bypass(family, wire.text(found[FlowtableAttribute.TABLE]), wire.text(found[FlowtableAttribute.NAME]), names)

@@ -1,7 +1,7 @@
-"""How an address finds its element: large maps cut in several, and IPv4 addresses inside IPv6 ones. Pure.
+"""Look up addresses: large maps are cut into parts, and IPv4 addresses inside IPv6 ones have a map. Pure.
 
-A large map is cut because adding, reading back and freeing one takes time that grows faster than its size: the world's
-IPv4 took 10 s to dump as one map and 0.34 s as sixteen. Each part is asked only about its own range of addresses.
+A large map is cut because the time to add, read back or free a map grows faster than its size: a dump of the world's
+IPv4 took 10 s as one map and 0.34 s as sixteen. Each part is asked only about its own range of addresses.
 """
 
 from __future__ import annotations
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Expression
 
 MAX_INTERVALS = 30_000
-"""Of one map. A load of 64,000 + 33,000 intervals takes half of what it takes uncut; each part costs a packet a
-comparison."""
+"""Intervals of one map. A load of 64,000 + 33,000 intervals takes half the time of uncut maps; each part costs a packet
+one comparison.
+"""
 
 KEY = {Space.IPV4: KeyType.IPV4_ADDR, Space.INSIDE: KeyType.INTEGER, Space.IPV6: KeyType.IPV6_ADDR}
-"""nft reads no lookup of raw payload in a map of addresses, though it lists one. So there is a map of raw payload."""
+"""nft lists a lookup of raw payload in a map of addresses, but cannot read it back. So IPv4 inside IPv6 has a map whose
+keys are raw payload.
+"""
 
 _ALL_ONES = b"\xff" * 4
 
@@ -36,10 +39,10 @@ CLIENT = {
     Embedding.NAT64: Payload(PayloadBase.NETWORK, 8 + 12, 4),
     Embedding.MAPPED: Payload(PayloadBase.NETWORK, 8 + 12, 4),
 }
-"""Where the IPv4 address stands, from the IPv6 header on (its source address begins at byte 8); see model.Embedding."""
+"""Where the IPv4 address stands in the IPv6 header (whose source address begins at byte 8); see model.Embedding."""
 
 INSIDE_KEY = CLIENT[Embedding.SIXTOFOUR]
-"""What nft takes the keys of `Space.INSIDE` for. All that it compares of raw payload is the length."""
+"""The key type of `Space.INSIDE` in nft text. Of raw payload, nft compares only the length."""
 
 EMBEDDED = {
     Embedding.SIXTOFOUR: "6to4",
@@ -47,19 +50,21 @@ EMBEDDED = {
     Embedding.NAT64: "nat64-mapped",
     Embedding.MAPPED: "nat64-mapped",
 }
-"""The chain that looks it up; one for those that do the same: the kernel walks a map for each rule that asks it."""
+"""The chain that looks up the embedded address. Equal lookups share a chain: the kernel walks a map for each rule that
+looks it up.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One map, and the range of addresses to ask it about (inclusive, as bytes); None if it is the only one."""
+    """One map and its range of addresses (inclusive, as bytes); `bounds` is None if there is only one map."""
 
     name: str
     bounds: tuple[bytes, bytes] | None = None
 
 
 def cut(content: Content, name: str, comment: str, key: KeyType) -> list[tuple[Shard, Map]]:
-    """The map of that name, in several parts if it is large; none if it has no intervals."""
+    """Cut a map's content into one or more maps; empty if there are no intervals."""
     if not len(content):
         return []
     count = -(-len(content) // MAX_INTERVALS)
@@ -78,7 +83,9 @@ def cut(content: Content, name: str, comment: str, key: KeyType) -> list[tuple[S
 def rules(
     start: Sequence[Expression], address: Payload, shards: Sequence[Shard], *, inverted: bool = False
 ) -> tuple[Rule, ...]:
-    """Look an address of the packet up. `inverted`: the packet holds its complement."""
+    """Return rules that look up an address of the packet. With `inverted`,
+    the packet holds the address's complement.
+    """
     made = []
     for shard in shards:
         parts = [*start]
@@ -93,7 +100,7 @@ def rules(
 
 
 def embedded_rules(embedding: Embedding, shards: Sequence[Shard]) -> tuple[Rule, ...]:
-    """Look the IPv4 address inside an IPv6 source up in the maps for that."""
+    """Return rules that look up the IPv4 address inside an IPv6 source address."""
     # A Teredo server inverts the client's address, so that NATs on the way do not translate it (RFC 4380, 4).
     return rules((), CLIENT[embedding], shards, inverted=embedding is Embedding.TEREDO)
 

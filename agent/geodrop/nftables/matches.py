@@ -1,8 +1,8 @@
-"""The beginnings of rules: which packets, by interface, family and time, and what they are made of. Pure.
+"""Selectors: the first part of a rule, which picks packets by interface, family and time. Pure.
 
-A selector is a tuple of expressions that goes on only for its packets. The extra checks of family and protocol are
-those that nft writes itself, and lets one leave out on input. A rule does not apply to a packet that is too short for
-what it reads.
+A selector is a tuple of expressions; the rule continues only for packets that match. The additional checks of family
+and protocol are those that nft adds by itself when a rule leaves them out. A rule does not apply to a packet that is
+too short for what the rule reads.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     Ranges = Sequence[tuple[int, int]]
 
 SOURCE = {4: Payload(PayloadBase.NETWORK, 12, 4), 6: Payload(PayloadBase.NETWORK, 8, 16)}
-"""The source address, by family."""
+"""The source address, by family (4 or 6)."""
 
 HOP_BY_HOP, FRAGMENT = 0, 44
-"""Extension headers of IPv6."""
+"""Protocol numbers of IPv6 extension headers."""
 
 _NFPROTO = {4: uapi.NFPROTO_IPV4, 6: uapi.NFPROTO_IPV6}
 _FRAGMENT_OFFSET: dict[int, tuple[Expression, bytes]] = {
@@ -47,7 +47,7 @@ _IFNAMSIZ = 16
 
 
 def interface(name: str) -> Selector:
-    """Packets that arrive on an interface, or on any whose name begins so if it ends in `*`."""
+    """Select packets by the interface they arrive on; a name that ends in `*` is a prefix of interface names."""
     if name == EVERY:
         return ()
     wanted = name[:-1].encode() if name.endswith("*") else name.encode().ljust(_IFNAMSIZ, b"\0")
@@ -55,7 +55,7 @@ def interface(name: str) -> Selector:
 
 
 def interface_name(selector: Selector) -> str | None:
-    """The name that `interface` was given; None if it is another selector."""
+    """Return the name that `interface` was given; None for any other selector."""
     match selector:
         case ():
             return EVERY
@@ -66,18 +66,18 @@ def interface_name(selector: Selector) -> str | None:
 
 
 def of_kinds(kinds: Iterable[str]) -> Selector:
-    """Packets that arrive on an interface of one of these kinds, such as veth; most hardware has none."""
+    """Select packets that arrive on an interface of one of these kinds, such as veth; most hardware has no kind."""
     padded = sorted(int.from_bytes(kind.encode().ljust(_IFNAMSIZ, b"\0"), "big") for kind in kinds)
     return (MetaLoad(MetaKey.IIFKIND), *among(KeyType.IFNAME, _IFNAMSIZ, singles(padded)))
 
 
 def interface_number(number: int) -> Selector:
-    """Packets that arrive on the interface of this number, whatever its name."""
+    """Select packets that arrive on the interface of this number, whatever its name."""
     return (MetaLoad(MetaKey.IIF), Cmp(CmpOp.EQ, number.to_bytes(4, sys.byteorder)))
 
 
 def number_of(selector: Selector) -> int | None:
-    """The number that `interface_number` was given; None if it is another selector."""
+    """Return the number that `interface_number` was given; None for any other selector."""
     match selector:
         case (MetaLoad(MetaKey.IIF), Cmp(CmpOp.EQ, value)):
             return int.from_bytes(value, sys.byteorder)
@@ -85,41 +85,41 @@ def number_of(selector: Selector) -> int | None:
 
 
 def family(version: int) -> Selector:
-    """IPv4 or IPv6 packets."""
+    """Select IPv4 or IPv6 packets."""
     return (MetaLoad(MetaKey.NFPROTO), Cmp(CmpOp.EQ, bytes([_NFPROTO[version]])))
 
 
 def later_fragment(version: int) -> Selector:
-    """Fragments that do not hold the transport header: their offset, behind or before some flags, is not zero."""
+    """Select fragments without the transport header. Their offset is not zero; flags share its field and are masked."""
     load, mask = _FRAGMENT_OFFSET[version]
     return (*family(version), load, Bitwise(mask, bytes(2)), Cmp(CmpOp.NEQ, bytes(2)))
 
 
 def fragmented() -> Selector:
-    """IPv6 packets with a fragment header, wherever that is."""
+    """Select IPv6 packets with a fragment header, at any position."""
     return (*family(6), ExtensionHeader(FRAGMENT, 0, 1), Cmp(CmpOp.GTE, b"\0"))
 
 
 def fragmented_in_place() -> tuple[Selector, Selector]:
-    """Those of them in which nothing stands before it, or nothing but hop-by-hop options."""
+    """Select, after `fragmented`, packets whose fragment header comes first, or directly after hop-by-hop options."""
     first, second = Payload(PayloadBase.NETWORK, 6, 1), ExtensionHeader(HOP_BY_HOP, 0, 1)
     is_fragment = Cmp(CmpOp.EQ, bytes([FRAGMENT]))
     return (first, is_fragment), (first, Cmp(CmpOp.EQ, bytes([HOP_BY_HOP])), second, is_fragment)
 
 
 def before(seconds: int) -> Selector:
-    """Packets that arrive before a moment, in seconds since the epoch, by the kernel's clock."""
-    # The kernel loads the time as a number of its own; cmp orders bytes.
+    """Select packets that arrive before a moment, in seconds since the epoch, by the kernel's clock."""
+    # The kernel loads the time in host byte order; cmp compares bytes, so the value is swapped to big-endian.
     return (MetaLoad(MetaKey.TIME_NS), HostToNetwork(8), Cmp(CmpOp.LT, (seconds * 10**9).to_bytes(8, "big")))
 
 
 def singles(numbers: Iterable[int]) -> Ranges:
-    """Numbers as ranges of one each."""
+    """Return numbers as ranges of one number each."""
     return [(number, number) for number in sorted(set(numbers))]
 
 
 def among(key: KeyType, width: int, ranges: Ranges) -> Selector:
-    """What was loaded is one of these: a comparison if there is one range, else an anonymous set."""
+    """Match a loaded value against ranges: a comparison if there is one range, else an anonymous set."""
     if len(ranges) > 1:
         return (OneOf(Choice(key, width, tuple(sorted(ranges)))),)
     first, last = (bound.to_bytes(width, "big") for bound in ranges[0])

@@ -1,6 +1,6 @@
-"""What a table is made of, the same for what should be there and for what was read back. Pure data.
+"""What an nftables table consists of: the same types describe the expected table and the one read back. Pure data.
 
-`program` makes a Program from a ruleset; `observe` reads a Snapshot from the kernel; `compare` tells them apart.
+`render` makes a Program from a ruleset, `readback` reads a Snapshot from the kernel, and `diff` compares them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Space(Enum):
-    """What the addresses of a map are. An IPv4 address inside an IPv6 one has a map of its own (see `lookups`)."""
+    """The kind of addresses in a map. IPv4 addresses inside IPv6 ones have a map of their own (see `lookups`)."""
 
     IPV4 = "ipv4"
     INSIDE = "inside"
@@ -26,13 +26,13 @@ class Space(Enum):
 
     @property
     def family(self) -> int:
-        """That of the address which is looked up."""
+        """The family of the address that is looked up: 4 or 6."""
         return 6 if self is Space.IPV6 else 4
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule; the comment is what `nft list` shows behind it."""
+    """One rule; `nft list` shows the comment behind it."""
 
     expressions: tuple[Expression, ...]
     comment: str = ""
@@ -40,7 +40,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Where a base chain stands in the packet's way; `policy` is what becomes of packets that no rule decides."""
+    """Where a base chain is attached; `policy` is the verdict for packets that no rule decides."""
 
     type: str
     number: int
@@ -50,7 +50,7 @@ class Hook:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain with its rules; `hook` makes it a base chain."""
+    """A chain with its rules; one with a `hook` is a base chain."""
 
     name: str
     comment: str
@@ -60,7 +60,7 @@ class Chain:
 
 @dataclass(frozen=True, slots=True)
 class MapHeader:
-    """A verdict map from intervals of addresses, without its elements."""
+    """A verdict map whose keys are intervals of addresses; without its elements."""
 
     name: str
     comment: str
@@ -70,10 +70,11 @@ class MapHeader:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The elements of a map: from starts[i] up to, but not including, ends[i], do as verdicts[targets[i]] says.
+    """The elements of a map: addresses from starts[i] up to, but not including, ends[i] lead to verdicts[targets[i]].
 
-    `starts` and `ends`: addresses of `width` bytes each, big-endian, ascending, intervals disjoint; an end of all
-    zeroes, which only the last can be, is the end of the family. `targets`: uint16 in the byte order of the host.
+    `starts` and `ends` hold addresses of `width` bytes each, big-endian, ascending; the intervals are disjoint. An end
+    of all zeroes means the end of the family; only the last interval can have it. `targets` holds uint16 numbers in
+    host byte order.
     """
 
     width: int
@@ -86,7 +87,7 @@ class Content:
         return len(self.targets)
 
     def only(self, targets: Collection[int]) -> Content:
-        """The intervals that have one of these targets."""
+        """Return the intervals that have one of these targets."""
         width = self.width
         kept = [number for number, target in enumerate(self.targets) if target in targets]
         slices = [slice(number * width, (number + 1) * width) for number in kept]
@@ -99,7 +100,7 @@ class Content:
         )
 
     def part(self, first: int, last: int) -> Content:
-        """Intervals `first` up to, but not including, `last`."""
+        """Return intervals `first` up to, but not including, `last`."""
         width = self.width
         return Content(
             width,
@@ -112,20 +113,21 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """A map that should be there. `below` is one that is asked after it, of the base that its generation stands on."""
+    """A map that should exist. `base_map` names the map of the base generation that is looked up after it, if any."""
 
     header: MapHeader
     content: Content = field(repr=False)
-    below: str = ""
+    base_map: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything of one generation. `switch` are the base chain's rules: what puts it in force.
+    """Everything of one generation. `switch` holds the base chain's rules that put it in force.
 
-    An overlay stands on the generation `base` (see `overlay`). Read back, it is not known which of its intervals lie in
-    which of its two maps: then `content` of a map with one `below` is what both hold together, and `either` are the
-    chains that elements of theirs may lead to. The kernel keeps a chain as long as an element leads to it.
+    An overlay stands on the generation `base` (see `overlay`). A reader cannot know which of its intervals lie in which
+    of the two maps. So for a reader, `content` of a map with `base_map` is what both maps hold together, and
+    `shared_chains` are the chains that elements of either map may lead to. The kernel keeps a chain as long as an
+    element leads to it.
     """
 
     generation: int
@@ -134,12 +136,12 @@ class Program:
     maps: tuple[Map, ...]
     switch: tuple[Rule, ...]
     base: int | None = None
-    either: tuple[Chain, ...] = ()
+    shared_chains: tuple[Chain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Surplus:
-    """What is in the table and should not be, by name: nothing of ours leads there. `objects` have their type."""
+    """What is in the table but should not be, by name; nothing of ours leads there. `objects` are (type, name)."""
 
     chains: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
@@ -152,10 +154,10 @@ class Surplus:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A table as it was read back, elements of maps left out.
+    """A table as it was read back, without the elements of maps.
 
-    `sets`, `objects` (type and name) and `flowtables` are what is no map and no counter of geodrop's making; anonymous
-    sets go with their rules and are left out.
+    `sets`, `objects` (type and name) and `flowtables` are what geodrop never makes: geodrop makes only maps and
+    counters. Anonymous sets belong to their rules and are left out.
     """
 
     comment: str

@@ -1,18 +1,18 @@
-"""Names of everything in the table, and back from names to what they stand for. Pure.
+"""Names of everything in the table: how they are made, and how they are read. Pure.
 
-    g42                     the generation chain: which service takes a packet
+    g42                     the generation chain: decides which service takes a packet
     g42.fragments           the same for later fragments; also .unreadable, .portless, .ah ...: see `entry`
     g42-api                 the chain of the service api
-    g42-api.CN.ipv4         chains it leads to: drop what counts as CN; also .accepted, .control, .source, .6to4 ...
-    g42-api.ipv4            its verdict map; cut in several: g42-api.ipv4.1, g42-api.ipv4.2 ...
-    g42-api.inside          the IPv4 map once more, for addresses inside IPv6 ones
-    g42-api.regions.ipv4    tells apart what is dropped as CN, RU ... and would count as `other`; see `regions`
-    g42-api.never-drop.ipv4 never-drop prefixes alone, for what is let through before the other map is asked
-    api.CN.ipv4.dropped     counters, which outlive generations: packets of the counter class CN
-    api.ipv4.accepted       counters of the whole service
+    g42-api.CN.ipv4         a chain it leads to: drops what counts as CN; also .accepted, .control, .source, .6to4 ...
+    g42-api.ipv4            its verdict map; if cut into parts: g42-api.ipv4.1, g42-api.ipv4.2 ...
+    g42-api.inside          the IPv4 map once more, for IPv4 addresses inside IPv6 ones
+    g42-api.regions.ipv4    counts drops by region (CN, RU ...) that would else count as `other`; see `regions`
+    g42-api.never-drop.ipv4 never-drop prefixes alone, for packets accepted before the main map is looked up
+    api.CN.ipv4.dropped     a counter, which outlives generations: packets of the counter class CN
+    api.ipv4.accepted       a counter of the whole service
 
-A service's name has no dot (policy files do not allow one), so no name can mean two things. Colons of labels such as
-list:partners or 2001:db8::/32 become underscores: nft could not read them otherwise.
+A service's name has no dot (policy files do not allow one), so no name is ambiguous. Colons of labels such as
+list:partners or 2001:db8::/32 become underscores, since nft could not read them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _COUNTER = re.compile(r"([^.]+)(?:\.(.+))?\.(ipv4|ipv6)\.(dropped|would_drop|acc
 
 @dataclass(frozen=True, slots=True)
 class CounterName:
-    """What a counter counts; `label` is None for those of a whole service."""
+    """What a counter counts; `label` is None for a counter of a whole service."""
 
     service: str
     label: str | None
@@ -47,7 +47,7 @@ class CounterName:
 
 
 def counter(name: str) -> CounterName | None:
-    """Read a counter's name; None if it is none of ours."""
+    """Read a counter's name; return None if it is not one of ours."""
     found = _COUNTER.fullmatch(name)
     if not found:
         return None
@@ -58,48 +58,48 @@ def counter(name: str) -> CounterName | None:
 
 
 def generation_chain(generation: int) -> str:
-    """The chain that the base chain leads to."""
+    """Return the name of the chain that the base chain leads to."""
     return f"g{generation}"
 
 
 def way(generation: int, what: str) -> str:
-    """Another chain of a generation, for what is led aside."""
+    """Return the name of another chain of a generation, for packets that are led aside."""
     return f"g{generation}.{what}"
 
 
 def service_chain(generation: int, service: str, suffix: str = "") -> str:
-    """A service's chain, or one of those that it leads to; `suffix` may be a label."""
+    """Return the name of a service's chain, or of a chain that it leads to; `suffix` may be a label."""
     return f"g{generation}-{service}" + (f".{_plain(suffix)}" if suffix else "")
 
 
 def service_map(generation: int, service: str, space: Space) -> str:
-    """A service's map."""
+    """Return the name of a service's map."""
     return f"g{generation}-{service}.{space.value}"
 
 
 def never_drop_map(generation: int, service: str, family: int) -> str:
-    """The map of the never-drop prefixes alone."""
+    """Return the name of the map that holds never-drop prefixes only."""
     return f"g{generation}-{service}.never-drop.ipv{family}"
 
 
 def region_map(generation: int, service: str, family: int) -> str:
-    """The map that tells apart what would count as `other`."""
+    """Return the name of the map that counts by region what would else count as `other`."""
     return f"g{generation}-{service}.regions.ipv{family}"
 
 
 def is_region_map(name: str) -> bool:
-    """Whether it is such a map, or a part of one."""
+    """Tell whether a name is that of a region map, or of a part of one."""
     return bool(_REGIONS.fullmatch(name))
 
 
 def generation_of(name: str) -> int | None:
-    """The generation that a chain or map belongs to; None for the base chain and what is not ours."""
+    """Return the generation that a chain or map belongs to; None for the base chain and foreign names."""
     found = _GENERATION.fullmatch(name)
     return int(found[1]) if found else None
 
 
 def of_generation(name: str, generation: int) -> str:
-    """What a chain or map of one generation is called in another."""
+    """Return the name that the same chain or map has in another generation."""
     return re.sub(r"\Ag[0-9]+", f"g{generation}", name)
 
 
@@ -108,7 +108,7 @@ def _plain(label: str) -> str:
 
 
 def _label(plain: str) -> str:
-    """Undo `_plain`: only list:NAME and continent:XX have one colon, and only they may hold underscores otherwise."""
+    """Undo `_plain`. Only list:NAME and continent:XX have a single colon, and only their names may hold underscores."""
     for kind in ("list", "continent"):
         if plain.startswith(f"{kind}_"):
             return plain.replace("_", ":", 1)

@@ -1,11 +1,11 @@
-"""An overlay: a generation whose maps hold what differs from those of a base, which stay and are asked second. Pure.
+"""An overlay generation: its maps hold only what differs from a base, whose maps stay and are looked up second. Pure.
 
-Filling a map costs the kernel over 2 us an interval, so a change of a few regions or prefixes need not wait for the
-tens of thousands of intervals that it leaves as they are. Each packet pays for it with a lookup more, so whoever loads
-an overlay has it followed by a whole generation (operations.compact).
+Filling a map costs the kernel over 2 us for each interval. So a change of a few regions or prefixes should not wait for
+tens of thousands of unchanged intervals. Each packet pays with one more lookup, so the caller that loads an overlay
+must have it compacted into a whole generation (operations.compact).
 
-A base is never an overlay itself. Elements of its maps lead to its own chains, which therefore stay as well. If what
-these chains do has changed, no overlay is made.
+A base is never an overlay itself. Elements of its maps lead to its own chains, so these stay too. Their work must not
+have changed; otherwise no overlay is made.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
 
 
 LARGEST = 4
-"""A map may grow or shrink by one in so many intervals."""
+"""A map may grow or shrink by at most one in this many intervals."""
 
 SMALLEST = 1000
-"""Intervals of a ruleset's maps together; with fewer, filling is the least of it."""
+"""Intervals in all maps of a ruleset together; with fewer, filling whole maps is fast enough."""
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """The generation that another one stands on: its ruleset's digest, and what maps there are.
+    """The generation that an overlay stands on: its number, its ruleset's digest and its maps.
 
-    `delta` has what differs, by the name of the base's map; one number more
-    than the service has targets stands there for "in no map". None where only what both hold together is known, as for
-    who reads them back. `regions`: its rules tell regions apart of what counts as `other`, by its own maps.
+    `delta` holds what differs, by the name of the base's map. In it, the target number after the last one of the
+    service means "in no map". `delta` is None for a reader, who only knows what both generations hold together.
+    `regions` tells whether the base counts by region what would else count as `other`, by maps of its own.
     """
 
     generation: int
@@ -53,16 +53,16 @@ class Base:
     regions: bool = False
 
     def base_map(self, service: str, space: Space) -> str:
-        """The base's map of a service; empty if it has none, or several."""
+        """Return the name of the base's map of a service; empty if the base has none, or a map cut into parts."""
         name = names.service_map(self.generation, service, space)
         return name if name in self.maps else ""
 
 
 def delta(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | None:
-    """What differs, for each of the base's maps that the new ruleset has a service for; None if there is none.
+    """Return what differs, for each map of the base whose service is in the new ruleset; None if there is no such map.
 
-    None as well if so much differs that an overlay is not worth it. Embedded addresses always count as moved:
-    the chain that looks them up has to ask both generations' maps.
+    Return None as well if so much differs that an overlay is not worth it. Embedded addresses always count as
+    different, since the chain that looks them up has to look in both generations' maps.
     """
     found = {}
     before = {service.name: service for service in old.meta.services}
@@ -71,7 +71,7 @@ def delta(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | Non
     for service in new.meta.services:
         differing: dict[int, Content | None] = {}
         for space in Space:
-            if below := base.base_map(service.name, space):
+            if base_map := base.base_map(service.name, space):
                 if service.name not in before:
                     return None
                 if space.family not in differing:
@@ -79,23 +79,23 @@ def delta(old: Ruleset, new: Ruleset, base: Base) -> Mapping[str, Content] | Non
                 content = differing[space.family]
                 if content is None:
                     return None
-                found[below] = content
+                found[base_map] = content
     return found or None
 
 
-def in_its_place(verdict: str, map_: Map) -> str:
-    """What an element of the map below leads to, in the generation's own words: there is a chain with the same work.
+def translated(verdict: str, map_: Map) -> str:
+    """Translate where an element of the base map leads into the overlay's names; its chain there does the same work.
 
-    But for chains that look embedded addresses up: those of the base ask the base's maps alone.
+    Not translated are chains that look up embedded addresses: those of the base look in the base's maps only.
     """
-    start = f"goto g{names.generation_of(map_.below)}-"
+    start = f"goto g{names.generation_of(map_.base_map)}-"
     if not verdict.startswith(start) or verdict.rpartition(".")[2] in lookups.EMBEDDED.values():
         return verdict
     return f"goto g{names.generation_of(map_.header.name)}-{verdict.removeprefix(start)}"
 
 
-def spread(content: Content, count: int) -> dict[bytes, str]:
-    """Addresses at the bounds of random intervals, and what is said of them; nothing where that is nothing."""
+def sample(content: Content, count: int) -> dict[bytes, str]:
+    """Return addresses at the bounds of random intervals with their verdicts; an empty text where no interval is."""
     found = {}
     for at in random.sample(range(len(content)), min(count, len(content))):
         part = content.part(at, at + 1)
@@ -137,17 +137,17 @@ def _delta(old: Ruleset, before: ServiceSpec, new: Ruleset, after: ServiceSpec, 
 
 
 def _meaning(ruleset: Ruleset, target: Target) -> tuple[str, str, str | None]:
-    """What a target says in any ruleset, whatever its numbers there."""
+    """Return what a target means in any ruleset, independent of its number."""
     return target.kind, ruleset.meta.label(target.klass) or "", target.embedding
 
 
 def _row(width: int) -> Struct:
-    """An interval: first address, the one behind the last, what it means."""
+    """Pack an interval: first address, the address behind the last, meaning."""
     return Struct(f"={width}s{width}sH")
 
 
 def _intervals(ruleset: Ruleset, service: str, family: int, meanings: Sequence[int]) -> set[bytes]:
-    """The intervals of a map, each as a row. Its columns are laid side by side a byte at a time, for speed."""
+    """Return the intervals of a map as packed rows. Columns are interleaved with byte strides, for speed."""
     section, width = f"nft/{service}/ipv{family}", WIDTH[family]
     targets = array("H", map(meanings.__getitem__, ruleset.sections[f"{section}/targets"].cast("H")))
     starts, ends = (bytes(ruleset.sections[f"{section}/{column}"]) for column in ("starts", "ends"))

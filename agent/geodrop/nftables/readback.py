@@ -1,4 +1,4 @@
-"""Read the table back from the kernel, as the values it was made from."""
+"""Read the table back from the kernel, in the types it was made from."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.connection import Connection
 
 MARK = "geodrop"
-"""How the comment of our table begins. A table of our name without it is somebody else's."""
+"""The comment of our table begins with this. A table of our name without it belongs to another program."""
 
 READS = 5
-"""How often the table is read again because of a commit meanwhile: it is asked for piece by piece."""
+"""How often the table is read if commits interrupt the reading, which takes several requests."""
 
 TABLE_COMMENT = "geodrop: drops packets from regions that a service does not support; see: geodrop status"
 
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The generation that packets are led to; `stamp` is None if somebody changed what its chain says of itself.
+    """The generation that packets are led to; `stamp` is None if another program changed its chain's comment.
 
-    `base` is the generation that it stands on, if it is an overlay: its rules ask the maps of that one too. `regions`:
-    of what counts as `other` its rules tell regions apart.
+    `base` is the generation that an overlay stands on; the overlay's rules look up its maps too. `regions` tells
+    whether its rules count by region what would else count as `other`.
     """
 
     generation: int
@@ -45,12 +45,14 @@ class InForce:
 
     @property
     def digest(self) -> str:
-        """That of its ruleset; empty if it cannot be told."""
+        """The digest of its ruleset; empty if it is not known."""
         return self.stamp.digest if self.stamp else ""
 
 
 def read_table(connection: Connection) -> tuple[str, int] | None:
-    """Comment and flags of our table; None if there is none. Raises UnavailableError if somebody else made it."""
+    """Return comment and flags of our table; None if there is none.
+    Raises UnavailableError if another program made it.
+    """
     [answer] = connection.ask([messages.get_table()])
     if answer is None:
         return None
@@ -65,9 +67,9 @@ def read_table(connection: Connection) -> tuple[str, int] | None:
 
 
 def read(connection: Connection) -> Snapshot | None:
-    """The whole table without the elements of its maps; None if there is none; raises as `read_table` does.
+    """Return the whole table without the elements of its maps; None if there is none. Raises as `read_table` does.
 
-    All of it as it was between two commits, unless somebody commits all the time.
+    The snapshot shows the state between two commits, unless other programs commit all the time.
     """
     for _ in range(READS - 1):
         before = connection.ask([messages.get_generation()])
@@ -104,28 +106,29 @@ def _read(connection: Connection) -> Snapshot | None:
 
 
 def fingerprint(connection: Connection) -> bytes:
-    """What the kernel says of the table but for counts, as it says it: two that are equal mean that nobody touched it.
+    """Hash the kernel's description of the table without counts; equal hashes mean that nothing was changed.
 
-    Far cheaper than `read`. It holds handles, so what was made anew differs though it means the same. Elements are left
-    out: those of a map that rules use cannot be changed (messages.new_map). Empty if there is no table.
+    Far cheaper than `read`. Handles are included, so a rule that was deleted and added again gives another hash,
+    though it means the same. Elements are left out: those of a map that rules use cannot be changed (see
+    messages.new_map). Empty if there is no table.
     """
     [table] = connection.ask([messages.get_table()])
     if table is None:
         return b""
     said = hashlib.blake2b(table)
-    # Objects but for their counts.
+    # Named objects without their counts.
     said.update(repr([*map(messages.read_object, connection.dump(messages.dump(Message.GETOBJ, "objects")))]).encode())
     said.update(repr(_flowtables(connection)).encode())
     for kind, what in ((Message.GETSET, "maps"), (Message.GETRULE, "rules"), (Message.GETCHAIN, "chains")):
         for answer in connection.dump(messages.dump(kind, what)):
-            # Chains of all tables come; the name of theirs is the first attribute of each of these messages.
+            # The kernel sends chains of all tables; the table's name is the first attribute of each message.
             if wire.text(next(netlink.attributes(answer))[1]) == names.TABLE:
                 said.update(answer)
     return said.digest()
 
 
 def read_base(connection: Connection) -> Chain | None:
-    """The base chain with its rules; None if there is none."""
+    """Return the base chain with its rules; None if there is none."""
     [answer] = connection.ask([messages.get_base()])
     if answer is None:
         return None
@@ -135,17 +138,17 @@ def read_base(connection: Connection) -> Chain | None:
 
 
 def counters(connection: Connection) -> dict[str, tuple[int, int]]:
-    """Packets and bytes of all named counters."""
+    """Return packets and bytes of all named counters."""
     return dict(map(messages.read_counter, connection.dump(messages.dump_counters())))
 
 
 def dump_elements(connection: Connection, name: str) -> list[memoryview]:
-    """All elements of a map or set, as lists of elements in netlink's form."""
+    """Return all elements of a map or set, as lists of elements in netlink's form."""
     return [messages.read_elements(answer) for answer in connection.dump(messages.dump_elements(name))]
 
 
 def in_force(snapshot: Snapshot | None) -> InForce | None:
-    """What the base chain's rules lead to; None if no packet is judged."""
+    """Return the generation that the base chain's rules lead to; None if no packet is judged."""
     if snapshot is None or snapshot.flags & uapi.NFT_TABLE_F_DORMANT:
         return None
     base = snapshot.chains.get(names.BASE)
@@ -171,7 +174,7 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
 
 
 def tells_apart(snapshot: Snapshot, generation: int) -> bool:
-    """Whether rules of a generation ask maps of regions."""
+    """Tell whether rules of a generation look up region maps."""
     return any(
         isinstance(part, VerdictMap) and names.is_region_map(part.name)
         for chain in snapshot.chains.values()
@@ -192,7 +195,7 @@ def _base(snapshot: Snapshot, generation: int) -> int | None:
 
 
 def _flowtables(connection: Connection) -> tuple[str, ...]:
-    """Names of the table's flowtables; none where the kernel knows none."""
+    """Return the names of the table's flowtables; empty if the kernel does not support flowtables."""
     try:
         answers = connection.dump(messages.dump(Message.GETFLOWTABLE, "flowtables"))
     except UnavailableError:
@@ -206,7 +209,7 @@ def _flowtables(connection: Connection) -> tuple[str, ...]:
 
 
 def _read_sets(connection: Connection) -> tuple[dict[str, MapHeader], dict[str, Choice], list[str]]:
-    """Our maps, the anonymous sets inside rules, and the names of what is neither and has a name of its own."""
+    """Return our maps, the anonymous sets inside rules, and the names of all other named sets and maps."""
     maps, choices, others = {}, {}, []
     for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
         found = wire.parse(answer)

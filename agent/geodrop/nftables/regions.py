@@ -1,9 +1,9 @@
-"""Telling regions apart of what counts as `other`: maps that come into force after the verdicts, and decide nothing.
+"""Count by region what maps first count as `other`. Pure counting: these maps change no verdict and are added later.
 
-Where the maps of a service join what is dropped, it is the same packets whether their regions are known or not. So
-nobody waits for that: the chain that drops them gets a rule more once a second map has been filled and read back, in a
-transaction of its own, which replaces the chain's rules. The packet that comes meanwhile is dropped by the one or the
-other. Whatever is missing of it, or fails, is counted as `other`.
+The maps of a service join all dropped regions into large intervals, since the packets dropped are the same. So a load
+does not wait for the regions. A second map is filled and read back afterwards; then one transaction replaces the rules
+of the chain that drops, which gain a lookup. A packet that arrives meanwhile is dropped by the old rules or by the new
+ones. What the second map lacks, or fails to hold, is counted as `other`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 
 
 def tell_apart(connection: Connection, ruleset: Ruleset) -> bool:
-    """Have the generation in force tell regions apart, if it is a whole one of this ruleset; False: nothing to do.
+    """Make the generation in force count by region. Return False if there is nothing to do.
 
-    Raises ApplyError, with everything counted as `other` as before.
+    Works only on a whole generation (no overlay) of this ruleset. Raises ApplyError; everything is then counted as
+    `other`, as before.
     """
     before = readback.read(connection)
     found = readback.in_force(before)
@@ -49,7 +50,7 @@ def tell_apart(connection: Connection, ruleset: Ruleset) -> bool:
     new = [chain for chain in wanted.chains if chain.name not in there]
     maps = [map_ for map_ in wanted.maps if names.is_region_map(map_.header.name)]
     own = Surplus(tuple(chain.name for chain in new), tuple(map_.header.name for map_ in maps))
-    take_away(connection, _present(own, before), before)  # what a killed process has left
+    take_away(connection, _present(own, before), before)  # left by a process that was killed
     with contextlib.ExitStack() as undo, muted(connection):
         undo.callback(_undo, connection, [there[chain.name] for chain in asking], own)
         counters = {name: (0, 0) for name in wanted.counters if name not in before.counters}
@@ -73,7 +74,7 @@ def _replaced(chains: Iterable[Chain]) -> Iterator[NetlinkRequest]:
 
 
 def _undo(connection: Connection, chains: Sequence[Chain], own: Surplus) -> None:
-    """Count as before. What cannot be taken away decides nothing, and is left to whoever looks next."""
+    """Restore the previous counting. What cannot be deleted decides nothing, and the next change deletes it."""
     with contextlib.suppress(ApplyError):
         if (now := readback.read(connection)) is None:
             return

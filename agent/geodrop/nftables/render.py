@@ -1,11 +1,11 @@
-"""From a ruleset to everything that one generation puts into the kernel. Pure.
+"""Turn a ruleset into everything that one generation puts into the kernel. Pure.
 
     prerouting              interface -> g42
-    g42 ...                 which service judges a packet: `entry`
-    g42-api ...             what it does with it: `service`
+    g42 ...                 which service judges a packet: see `entry`
+    g42-api ...             what the service does with it: see `service_chains`
 
-A packet that a service drops thus passes: interface, port, map, counter, drop.
-docs/decisions/0003-nftables-by-raw-netlink.md has the figures behind the shape.
+So a packet that a service drops passes: interface, port, map, counter, drop.
+docs/decisions/0003-nftables-by-raw-netlink.md has the measurements behind this shape.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 HOOK = Hook("filter", uapi.NF_INET_PRE_ROUTING, -450, uapi.VerdictCode.ACCEPT)
-"""Before defragmentation (-400), the raw tables (-300) and connection tracking (-200): packets as on the wire."""
+"""Priority -450 is before defragmentation (-400), the raw tables (-300) and connection tracking (-200): packets are
+judged as they are on the wire."""
 
 JUDGED_BY_XDP = "judged by xdp"
-"""Comment of the rules that let packets pass which an XDP program has judged."""
+"""Comment of the rules that accept packets which an XDP program has already judged."""
 
 COMMENT_BYTES = 127
-"""What nft shows of a comment without its NUL (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl/udata.h)."""
+"""The longest comment that nft shows, without its NUL (NFTNL_UDATA_COMMENT_MAXLEN, libnftnl/udata.h)."""
 
 _NOT_XDP = "; not xdp: "
 
@@ -42,12 +43,12 @@ _ONLY_IF_NAMED = (
     Rule((*matches.interface(LOOPBACK), ACCEPT), "only judged if it is named"),
     Rule((*matches.of_kinds(VIRTUAL), ACCEPT), "only judged if they are named"),
 )
-"""What `*` does not mean."""
+"""What the interface pattern `*` does not include."""
 
 BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
 
 
-def build(  # noqa: PLR0913 - what a generation is made of
+def build(  # noqa: PLR0913 - a generation is made from all of these
     ruleset: Ruleset,
     generation: int,
     interfaces: Sequence[str],
@@ -56,10 +57,11 @@ def build(  # noqa: PLR0913 - what a generation is made of
     *,
     regions: bool = False,
 ) -> Program:
-    """Everything of one generation; `now`, in seconds since the epoch, is when it says that it was loaded.
+    """Build everything of one generation.
 
-    Nothing else depends on the clock of the load, which may be wrong. With a base the generation is an overlay. With
-    `regions` it has the maps that tell regions apart of what counts as `other`.
+    `now`, in seconds since the epoch, is the load time that the generation states; nothing else depends on the clock
+    of the load, which may be wrong. With a `base` the generation is an overlay. With `regions` it has the maps that
+    count by region what else counts as `other`.
     """
     specs = entry.ordered(ruleset.meta.services)
     services = [ServiceChains(ruleset, generation, spec, base, regions=regions) for spec in specs]
@@ -67,28 +69,33 @@ def build(  # noqa: PLR0913 - what a generation is made of
     chains += [chain for service in services for chain in service.chains]
     maps = tuple(map_ for service in services for map_ in service.maps)
     scope = Scope(tuple(interfaces))
-    # Those of regions from the start: their totals go on though nobody counts in them for a while.
+    # Counters of regions exist from the start: their totals continue even while no rule counts in them.
     counters = _counters([*chains, *(chain for service in services for chain in service.of_regions)])
     if base is None:
         return Program(generation, counters, tuple(chains), maps, switch(generation, scope))
-    either = [
+    shared_chains = [
         chain
         for spec in specs
         for number in (generation, base.generation)
         for chain in ServiceChains(ruleset, number, spec, regions=base.regions and number == base.generation).led_to()
     ]
     if base.delta is None:
-        led_to = {chain.name for chain in either}
+        led_to = {chain.name for chain in shared_chains}
         chains = [chain for chain in chains if chain.name not in led_to]
-    return Program(generation, counters, tuple(chains), maps, switch(generation, scope), base.generation, tuple(either))
+    return Program(
+        generation, counters, tuple(chains), maps, switch(generation, scope), base.generation, tuple(shared_chains)
+    )
 
 
 def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
-    """The base chain's rules. Their comments count them, so that a missing one shows, and say why it is not xdp."""
+    """Return the base chain's rules.
+
+    Their comments number them, so that a missing rule shows, and say why an interface is not on xdp.
+    """
     exempt = tuple(
         Rule((*matches.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
     )
-    # Every one comes last: what is named is judged, whatever it is.
+    # `*` comes last: an interface that is named is judged, whatever its kind.
     ordered = sorted(set(scope.names), key=lambda name: (name == EVERY, name))
     lead = goto(names.generation_chain(generation))
     rules = [
@@ -101,7 +108,7 @@ def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
 
 
 def reason_in(comment: str) -> str:
-    """Why an interface is not on xdp, as `switch` wrote it; cut to what a comment holds."""
+    """Return why an interface is not on xdp, as `switch` wrote it in a comment; perhaps shortened to fit."""
     return comment.partition(_NOT_XDP)[2]
 
 
@@ -113,12 +120,12 @@ def _with_reason(number: int, count: int, why: str) -> str:
 
 
 def base_chain(rules: tuple[Rule, ...] = ()) -> Chain:
-    """The one chain that the kernel calls by itself."""
+    """Return the one chain that the kernel calls by itself, with these rules."""
     return Chain(names.BASE, BASE_COMMENT, rules, HOOK)
 
 
 def _counters(chains: Iterable[Chain]) -> tuple[str, ...]:
-    """Every counter that a rule names."""
+    """Return the names of all counters that rules use."""
     used = {
         part.name
         for chain in chains

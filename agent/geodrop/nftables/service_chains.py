@@ -1,16 +1,17 @@
 """The chains and maps of one service. Pure.
 
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
-    g42-api.source          the maps alone: for control traffic, and for packets that are judged by their source alone
-    g42-api.ah              the rules of g42-api before the maps, for what an authentication header protects
+    g42-api.source          the maps alone: for control traffic, and for packets that are judged by source only
+    g42-api.ah              the rules of g42-api before the maps, applied to what an authentication header protects
     g42-api.CN.ipv4, .ipv6  count, drop
-    g42-api.other.ipv4      the same for what maps hold whatever its region; it asks g42-api.regions.ipv4 first
-    g42-api.reject          in place of the drop: tell the sender
+    g42-api.other.ipv4      count and drop what the maps hold regardless of region; first looks up g42-api.regions.ipv4
+    g42-api.reject          instead of dropping: tell the sender
 
-What is let through leaves by `return`. An ordinary packet was led here by nothing but `goto`, so it returns to the base
-chain, whose policy accepts it. One that several services judge was jumped here, and comes back for the next of them.
+An accepted packet leaves by `return`. An ordinary packet got here by `goto` only, so it returns to the base chain,
+whose policy accepts it. A packet that several services judge got here by `jump`, and returns to be judged by the next
+service.
 
-Rules that none of a service's packets can match are left out.
+Rules that no packet of a service can match are left out.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ _SPACES = {Space.IPV4: "IPv4", Space.INSIDE: "IPv4 inside IPv6", Space.IPV6: "IP
 
 
 class ServiceChains:
-    """The chains and maps of one service: its own chain first, then what that leads to."""
+    """The chains and maps of one service. Its own chain comes first, then the chains that it leads to."""
 
     def __init__(
         self,
@@ -71,22 +72,22 @@ class ServiceChains:
         self._generation = generation
         self._service = service
         self._monitor = service.mode == "monitor"
-        # Always by the kernel's clock, however long ago it was: what sets the clock back makes it lie ahead again.
+        # The kernel's clock is asked even if `starts` is past: if the clock is set back, `starts` lies ahead again.
         self._starts = None if self._monitor else service.starts
-        # Whoever takes authentication headers takes what they protect, whatever that is.
+        # A service that takes authentication headers takes whatever they protect.
         takes_headers = taken.takes_whole(service, AUTHENTICATION)
-        self._inside = replace(service, tcp=(), udp=(), protocols=()) if takes_headers else service
+        self._protected = replace(service, tcp=(), udp=(), protocols=()) if takes_headers else service
         self._chains: dict[str, Chain] = {}
         self._shards: dict[Space, list[Shard]] = {space: [] for space in Space}
-        self._spared: dict[Space, list[Shard]] = {space: [] for space in Space}
-        self._told_apart: dict[int, list[Shard]] = {family: [] for family in FAMILIES}
+        self._never_drop_shards: dict[Space, list[Shard]] = {space: [] for space in Space}
+        self._region_shards: dict[int, list[Shard]] = {family: [] for family in FAMILIES}
         self.maps: list[Map] = []
         self.of_regions: list[Chain] = []
-        """What elements of the maps of regions lead to, which are there with `regions` alone."""
-        name = self._put("", ())
-        self._accepted = self._put("accepted", self._leave("accepted"))
+        """The chains that elements of the region maps lead to; part of `chains` only with `regions`."""
+        name = self._add_chain("", ())
+        self._accepted = self._add_chain("accepted", self._counting_rules("accepted"))
         for family in FAMILIES if service.counted else ():
-            self._tell_apart(ruleset, family, there=regions)
+            self._add_region_map(ruleset, family, there=regions)
         embeds = any(target.kind == "embedded" for target in service.targets)
         for space in Space:  # IPv6 last: chains for embedded addresses look into the map for those
             if space is Space.INSIDE and not embeds:
@@ -94,53 +95,53 @@ class ServiceChains:
             whole = self._columns(ruleset, space.family, "targets")
             map_name = names.service_map(generation, service.name, space)
             comment = f"service {service.name}, {_SPACES[space]}"
-            if base and (below := base.base_map(service.name, space)):
-                self._shards[space] = [Shard(map_name), Shard(below)]
-                header = MapHeader(map_name, f"{comment}: what differs from {below}", KEY[space])
-                content = whole if base.delta is None else base.delta[below]
-                self.maps.append(Map(header, self._with_verdicts(content, space), below))
+            if base and (base_map := base.base_map(service.name, space)):
+                self._shards[space] = [Shard(map_name), Shard(base_map)]
+                header = MapHeader(map_name, f"{comment}: what differs from {base_map}", KEY[space])
+                content = whole if base.delta is None else base.delta[base_map]
+                self.maps.append(Map(header, self._with_verdicts(content, space), base_map))
             else:
-                self._shards[space] = self._cut(self._with_verdicts(whole, space), map_name, comment, KEY[space])
+                self._shards[space] = self._add_maps(self._with_verdicts(whole, space), map_name, comment, KEY[space])
             if space is not Space.INSIDE:
                 self._never_drop_prefixes(whole, space)
-        by_source = (*self._look_up(self._shards), self._rest)
+        by_source = (*self._look_up(self._shards), self._accept_rest)
         by_port = bool(service.tcp or service.udp) and not service.protocols
         cut = any(shard.bounds for shards in self._shards.values() for shard in shards)
         first = tuple(self._before_maps(names.service_chain(generation, service.name, "source")))
         self._looks_up_at_entry = by_port and not (first or cut or self._monitor)
-        # A rule that asks a map costs each load: only where the service's own chain cannot be used is there another.
-        apart = self._looks_up_at_entry or bool(first)
-        self._source = self._put("source", by_source) if apart else name
-        rules = (self._rest,) if self._looks_up_at_entry else (*first, *by_source)
+        # Each rule that looks up a map slows the load. So a second chain exists only where the main one cannot be used.
+        needs_source_chain = self._looks_up_at_entry or bool(first)
+        self._source = self._add_chain("source", by_source) if needs_source_chain else name
+        rules = (self._accept_rest,) if self._looks_up_at_entry else (*first, *by_source)
         self._chains[name] = Chain(name, self._comment(), rules)
 
     @property
     def spec(self) -> ServiceSpec:
-        """What the ruleset says of it."""
+        """Return the service as the ruleset describes it."""
         return self._service
 
     @property
     def monitor(self) -> bool:
-        """Whether it only counts."""
+        """Tell whether the service only counts."""
         return self._monitor
 
     @property
     def reads_behind_authentication(self) -> bool:
-        """Whether what is behind an authentication header can decide; else its packets are judged by source alone."""
+        """Tell whether ports or types behind an authentication header can decide; if not, the source alone decides."""
         return any(self._behind_authentication())
 
     @property
     def chains(self) -> list[Chain]:
-        """All chains of the service."""
+        """Return all chains of the service."""
         return list(self._chains.values())
 
     def entry_rules(self) -> list[Rule]:
-        """What leads from the generation chain to this service.
+        """Return the rules that lead from the generation chain to this service.
 
-        Each chain on the way costs a packet some 30 ns. So where nothing stands before the maps they are asked right
-        here, and of all packets only those that are not in them go to the service's chain.
+        Each chain on the way costs a packet about 30 ns. So if nothing has to be judged before the maps, the generation
+        chain looks them up itself, and only packets that are in none of them go to the service's chain.
         """
-        rules = self._led(taken.of_service(self._service), names.service_chain(self._generation, self._service.name))
+        rules = self._lead(taken.of_service(self._service), names.service_chain(self._generation, self._service.name))
         if self._looks_up_at_entry:
             direct = [
                 rule
@@ -151,58 +152,61 @@ class ServiceChains:
         return rules
 
     def fragment_rules(self) -> list[Rule]:
-        """What leads from the chain for later fragments to this service."""
-        return self._led(taken.of_later_fragments(self._service), self._source)
+        """Return the rules that lead from the chain for later fragments to this service."""
+        return self._lead(taken.of_later_fragments(self._service), self._source)
 
     def by_source(self, selector: Selector = ()) -> list[Rule]:
-        """What leads packets to its local addresses to its judgement by source alone, and back."""
-        return self._led([(*address, *selector) for address in taken.at_addresses(self._service)], self._source, jump)
+        """Return the rules that have packets to the service's local addresses judged by source only; they come back."""
+        return self._lead([(*address, *selector) for address in taken.at_addresses(self._service)], self._source, jump)
 
     def authenticated_rules(self, *, back: bool = False) -> list[Rule]:
-        """What leads packets whose authentication header can be read to this service; and back, if another judges too.
+        """Return the rules that lead packets with a readable authentication header to this service.
 
-        All lengths of it share a chain in which what is not for the service turns round: on kernels that do not
-        remember which chains they have checked, each rule that leads to a map is another walk of it.
+        With `back` the packets return, since another service judges them too. All header lengths share one chain, which
+        sends back packets that are not for the service. On kernels that do not remember which chains they have checked,
+        each rule that leads to a map makes the kernel walk that map once more.
         """
         service = self._service
         behind = tuple(self._behind_authentication())
-        judged = self._put("ah", (*behind, Rule((goto(self._source),)))) if behind else self._source
+        judged = self._add_chain("ah", (*behind, Rule((goto(self._source),)))) if behind else self._source
         addresses = taken.at_addresses(service)
         if taken.takes_whole(service, AUTHENTICATION):
-            return self._led(addresses, judged, jump if back else None)
+            return self._lead(addresses, judged, jump if back else None)
         rules = []
         if service.protocols:
-            rules += self._led([(*one, *protects(service.protocols)) for one in addresses], judged)
-        # From a chain that was jumped to there is no way past services that come later, but an end.
+            rules += self._lead([(*one, *protects(service.protocols)) for one in addresses], judged)
+        # From a chain that was jumped to, a packet can skip the services that follow only by a final verdict.
         end = [Rule((goto(judged),))] if self._monitor else [Rule((jump(judged),)), Rule((ACCEPT,))]
         for ranges, numbers in taken.ports(service).items():
             others = [other for transport in PROTECTED if (other := transport.other_ports(ranges))]
-            asked = self._put(f"ah.{'-'.join(map(str, numbers))}", (*(Rule((*one, RETURN)) for one in others), *end))
-            rules += self._led([(*one, *protects(numbers)) for one in addresses], asked, jump)
+            asked = self._add_chain(
+                f"ah.{'-'.join(map(str, numbers))}", (*(Rule((*one, RETURN)) for one in others), *end)
+            )
+            rules += self._lead([(*one, *protects(numbers)) for one in addresses], asked, jump)
         return rules
 
-    def _led(
+    def _lead(
         self, found: Sequence[Selector], chain: str, how: Callable[[str], RuleVerdict] | None = None
     ) -> list[Rule]:
         lead = how or (jump if self._monitor else goto)
         return [Rule((*selector, lead(chain)), self._comment()) for selector in found]
 
     @property
-    def _rest(self) -> Rule:
+    def _accept_rest(self) -> Rule:
         return Rule((goto(self._accepted),))
 
     def _look_up(self, shards: Mapping[Space, Sequence[Shard]]) -> Iterator[Rule]:
         for family, space in _ON_THE_WIRE.items():
             yield from lookups.rules(matches.family(family), matches.SOURCE[family], shards[space])
 
-    def _cut(self, content: Content, name: str, comment: str, key: KeyType) -> list[Shard]:
+    def _add_maps(self, content: Content, name: str, comment: str, key: KeyType) -> list[Shard]:
         cuts = lookups.cut(content, name, comment, key)
         self.maps += [map_ for _, map_ in cuts]
         return [shard for shard, _ in cuts]
 
     def led_to(self) -> Iterator[Chain]:
-        """The chains that elements of its maps lead to, and those that they go on to; but for what asks maps again."""
-        asking = {self._lead(one, Space.IPV6) for one in self._service.targets if one.kind == "embedded"}
+        """Yield the chains that map elements lead to, directly or not, except those that look up maps themselves."""
+        asking = {self._chain_for(one, Space.IPV6) for one in self._service.targets if one.kind == "embedded"}
         todo = [verdict.chain for map_ in self.maps for verdict in map_.content.verdicts]
         seen: set[str] = asking | {""}
         while todo:
@@ -213,40 +217,44 @@ class ServiceChains:
                 todo += [part.chain for part in parts if isinstance(part, RuleVerdict)]
 
     def _never_drop_prefixes(self, content: Content, space: Space) -> None:
-        """A map of their own, for packets that are let through before the large one is asked: rung 1 counts first."""
+        """Make a map of never-drop prefixes alone, for packets accepted before the large map:
+        rung 1 must count them.
+        """
         numbers = {number for number, target in enumerate(self._service.targets) if target.kind == "never-drop"}
-        if numbers and (_keeps(self._inside) or any(self._control(self._inside, VISIBLE))):
+        if numbers and (_keeps_established(self._protected) or any(self._control(self._protected, VISIBLE))):
             name = names.never_drop_map(self._generation, self._service.name, space.family)
-            verdicts = (goto(self._never_drop()),) * len(self._service.targets)
+            verdicts = (goto(self._never_drop_chain()),) * len(self._service.targets)
             only = replace(content.only(numbers), verdicts=verdicts)
             comment = f"service {self._service.name}, never-drop, {_SPACES[space]}"
-            self._spared[space] = self._cut(only, name, comment, KEY[space])
+            self._never_drop_shards[space] = self._add_maps(only, name, comment, KEY[space])
 
     def _before_maps(self, source: str) -> Iterator[Rule]:
-        """What is judged by more than the source; left out where the service takes no such packets."""
+        """Yield the rules that read more than the source, without those for packets that the service never takes."""
         service = self._service
         yield from self._never_drop_ports(service, VISIBLE)
-        spared = tuple(self._look_up(self._spared))
+        spared = tuple(self._look_up(self._never_drop_shards))
         if control := tuple(self._control(service, VISIBLE)):
-            # One comparison keeps TCP, nearly all there is, out of these rules.
+            # One comparison keeps TCP, which is nearly all traffic, out of these rules.
             numbers = [
                 one
                 for one in (control_traffic.ICMP, control_traffic.UDP, control_traffic.ICMPV6)
                 if taken.takes_any(service, one)
             ]
-            chain = self._put("control", (*spared, *control, Rule((goto(source),))))
+            chain = self._add_chain("control", (*spared, *control, Rule((goto(source),))))
             yield Rule((*VISIBLE.protocols(numbers), goto(chain)), "ICMP errors, neighbour discovery, DHCP")
-        let_through = self._put("open", (*spared, self._rest)) if spared and _keeps(service) else self._accepted
+        let_through = self._accepted
+        if spared and _keeps_established(service):
+            let_through = self._add_chain("open", (*spared, self._accept_rest))
         yield from self._open_connections(service, VISIBLE, let_through)
 
     def _behind_authentication(self) -> Iterator[Rule]:
-        """The same for what an authentication header protects, whose ports and types stand at several places."""
+        """Yield the rules of `_before_maps` for what an authentication header protects, for each possible offset."""
         for transport in PROTECTED:
-            yield from self._never_drop_ports(self._inside, transport)
-        yield from self._look_up(self._spared)
+            yield from self._never_drop_ports(self._protected, transport)
+        yield from self._look_up(self._never_drop_shards)
         for transport in PROTECTED:
-            yield from self._control(self._inside, transport)
-            yield from self._open_connections(self._inside, transport, self._accepted)
+            yield from self._control(self._protected, transport)
+            yield from self._open_connections(self._protected, transport, self._accepted)
 
     def _never_drop_ports(self, service: ServiceSpec, transport: Transport) -> Iterator[Rule]:
         for protocol, ranges in (
@@ -255,15 +263,15 @@ class ServiceChains:
         ):
             if ports := taken.intersection(taken.taken_ranges(service, protocol), ranges):
                 selector = transport.destination_ports([protocol], ports)
-                yield Rule((*selector, goto(self._never_drop())), "never-drop ports")
+                yield Rule((*selector, goto(self._never_drop_chain())), "never-drop ports")
 
     def _open_connections(self, service: ServiceSpec, transport: Transport, let_through: str) -> Iterator[Rule]:
-        if _keeps(service):
+        if _keeps_established(service):
             for selector in transport.no_openings():
                 yield Rule((*selector, goto(let_through)), "TCP that opens no connection")
 
     def _control(self, service: ServiceSpec, transport: Transport) -> Iterator[Rule]:
-        """Rung 2, as far as the service takes such packets."""
+        """Yield the rules of rung 2 (control traffic) for the packets that the service takes."""
         let_through = goto(self._accepted)
         if taken.takes_any(service, control_traffic.ICMP):
             yield Rule((*transport.icmp_errors(), let_through), "ICMP errors")
@@ -277,16 +285,16 @@ class ServiceChains:
                     yield Rule((*transport.dhcp(family, source, destination), let_through), "DHCP")
 
     def _columns(self, ruleset: Ruleset, family: int, values: str) -> Content:
-        """What the ruleset says of a map, without verdicts; `values` is the section of what its intervals mean."""
+        """Read a map's intervals from the ruleset, without verdicts; `values` names the section with their meanings."""
         section = f"nft/{self._service.name}/ipv{family}/{values}"
         start = section[: section.rindex("/")]
         starts, ends = ruleset.sections[f"{start}/starts"], ruleset.sections[f"{start}/ends"]
         return Content(WIDTH[family], starts, ends, ruleset.sections[section].cast("H"), ())
 
-    def _tell_apart(self, ruleset: Ruleset, family: int, *, there: bool) -> None:
-        """The map of the regions that are counted apart, and the chains for them."""
+    def _add_region_map(self, ruleset: Ruleset, family: int, *, there: bool) -> None:
+        """Make the map of the regions that are counted separately, and the chains that it leads to."""
         content, space = self._columns(ruleset, family, "counted/classes"), _ON_THE_WIRE[family]
-        # A verdict for each number, also of regions that only the other family has.
+        # Every number needs a verdict, even that of a region which only the other family has.
         verdicts = [RETURN] * len(self._service.counted)
         for number in sorted(set(content.targets)):
             label = str(self._meta.label(self._service.counted[number]))
@@ -298,71 +306,72 @@ class ServiceChains:
             name = names.region_map(self._generation, self._service.name, family)
             comment = f"service {self._service.name}, regions counted apart, {_SPACES[space]}"
             told = replace(content, verdicts=tuple(verdicts))
-            self._told_apart[family] = self._cut(told, name, comment, KEY[space])
+            self._region_shards[family] = self._add_maps(told, name, comment, KEY[space])
 
     def _with_verdicts(self, content: Content, space: Space) -> Content:
-        """With the chains that its elements lead to, which are made. One number more means: in no map."""
+        """Add the verdicts to a map and make the chains they lead to. One verdict more, the last, means "no map"."""
         present = set(content.targets)
-        # A verdict for each number, also of targets that only the other family has.
+        # Every number needs a verdict, even that of a target which only the other family has.
         verdicts = [
-            goto(self._lead(target, space)) if number in present else RETURN
+            goto(self._chain_for(target, space)) if number in present else RETURN
             for number, target in enumerate(self._service.targets)
         ]
         return replace(content, verdicts=(*verdicts, goto(self._accepted)))
 
-    def _lead(self, target: Target, space: Space) -> str:
-        """The chain that an element of a map leads to; made if it is not there yet."""
+    def _chain_for(self, target: Target, space: Space) -> str:
+        """Return the name of the chain that an element with this target leads to; make the chain if needed."""
         match target.kind, space:
             case "drop", _:
-                return self._deny(target.klass, space)
+                return self._denying_chain(target.klass, space)
             case (("never-drop" | "special"), Space.INSIDE):
-                # Neither counts for an address inside another one.
-                return self._accepted if target.klass == NO_CLASS else self._deny(target.klass, space)
+                # Never-drop and special do not apply to an address inside another one.
+                return self._accepted if target.klass == NO_CLASS else self._denying_chain(target.klass, space)
             case "never-drop", _:
-                return self._never_drop()
+                return self._never_drop_chain()
             case "special", _:
                 return self._accepted
             case "embedded", Space.IPV6 if target.embedding:
                 embedding = Embedding(target.embedding)
                 rules = lookups.embedded_rules(embedding, self._shards[Space.INSIDE])
-                return self._put(lookups.EMBEDDED[embedding], (*rules, self._rest))
+                return self._add_chain(lookups.EMBEDDED[embedding], (*rules, self._accept_rest))
         raise DataError(f"damaged ruleset (an {_SPACES[space]} interval leads to {target})", "compile it again")
 
-    def _never_drop(self) -> str:
-        """The chain that counts what is never dropped."""
-        return self._put("never-drop", self._leave("never_drop"))
+    def _never_drop_chain(self) -> str:
+        """Return the name of the chain that counts never-drop packets and accepts them."""
+        return self._add_chain("never-drop", self._counting_rules("never_drop"))
 
-    def _deny(self, klass: int, space: Space) -> str:
-        """The chain that drops what counts under a class; or counts what it would drop, by the family of the packet.
+    def _denying_chain(self, klass: int, space: Space) -> str:
+        """Return the name of the chain that counts and drops a counter class; in monitor, it only counts `would_drop`.
 
-        Addresses inside IPv6 ones stay with `other`: no map of regions has them.
+        IPv4 addresses inside IPv6 ones keep counting as `other`, since no region map holds them.
         """
         label, family = self._meta.label(klass), 4 if space is Space.IPV4 else 6
-        shards = self._told_apart[family] if klass == OTHER else ()
+        shards = self._region_shards[family] if klass == OTHER else ()
         first = lookups.rules(matches.family(family), matches.SOURCE[family], shards)
-        return self._put(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
+        return self._add_chain(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
 
     def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
         if self._monitor:
-            yield self._leave_one("would_drop", RETURN, family, label)
+            yield self._counting_rule("would_drop", RETURN, family, label)
             return
         if self._starts:
             ahead = matches.before(self._starts)
-            yield self._leave_one("would_drop", RETURN, family, label, ahead, f"until {utc.moment(self._starts)}")
-        yield self._leave_one("dropped", self._refusal(), family, label)
+            yield self._counting_rule("would_drop", RETURN, family, label, ahead, f"until {utc.moment(self._starts)}")
+        yield self._counting_rule("dropped", self._refusal(), family, label)
 
     def _refusal(self) -> RuleVerdict:
-        """What is not let through is dropped; or goes where its sender is told: TCP by a reset, the rest by ICMP."""
+        """Return the verdict for denied packets: drop, or goto the chain that rejects them."""
         if self._service.action != "reject":
             return DROP
+        # TCP is rejected by a reset, everything else by ICMP.
         reset = Rule((*VISIBLE.protocols([control_traffic.TCP]), RESET))
-        return goto(self._put("reject", (reset, Rule((PROHIBITED,)))))
+        return goto(self._add_chain("reject", (reset, Rule((PROHIBITED,)))))
 
-    def _leave(self, what: str) -> tuple[Rule, ...]:
-        """Count by family, then let through."""
-        return tuple(self._leave_one(what, RETURN, family, selector=matches.family(family)) for family in FAMILIES)
+    def _counting_rules(self, what: str) -> tuple[Rule, ...]:
+        """Return rules that count by family, then accept."""
+        return tuple(self._counting_rule(what, RETURN, family, selector=matches.family(family)) for family in FAMILIES)
 
-    def _leave_one(  # noqa: PLR0913, PLR0917 - the parts of a rule
+    def _counting_rule(  # noqa: PLR0913, PLR0917 - the parts of a rule
         self,
         what: str,
         verdict: RuleVerdict,
@@ -374,7 +383,7 @@ class ServiceChains:
         count = NamedCounter(str(names.CounterName(self._service.name, label, f"ipv{family}", what)))
         return Rule((*selector, count, verdict), comment)
 
-    def _put(self, suffix: str, rules: tuple[Rule, ...]) -> str:
+    def _add_chain(self, suffix: str, rules: tuple[Rule, ...]) -> str:
         name = names.service_chain(self._generation, self._service.name, suffix)
         self._chains.setdefault(name, Chain(name, "", rules))
         return name
@@ -386,6 +395,6 @@ class ServiceChains:
         return f"service {self._service.name}, {effect}"
 
 
-def _keeps(service: ServiceSpec) -> bool:
-    """Whether it judges of TCP what opens a connection alone."""
+def _keeps_established(service: ServiceSpec) -> bool:
+    """Tell whether the service judges only those TCP packets that open a connection."""
     return service.established == "keep" and taken.takes_any(service, control_traffic.TCP)

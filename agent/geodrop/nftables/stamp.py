@@ -1,7 +1,7 @@
 """What a generation says about itself in the kernel: the comment of its chain.
 
-It stands there and not in the table's comment because the kernel cannot change the comment of a table that exists
-(nf_tables_updtable, as of Linux 6.18, takes flags only).
+The table's comment cannot hold it, since the kernel cannot change the comment of an existing table (nf_tables_updtable
+accepts only flags, as of Linux 6.18).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _FORM = re.compile(r"geodrop generation ([0-9]+) digest ([0-9a-f]{64}) loaded ([
 
 @dataclass(frozen=True, slots=True)
 class Stamp:
-    """`digest` is that of the ruleset, in hex; `loaded` in seconds since the epoch."""
+    """`digest` is the ruleset's, in hex; `loaded` is in seconds since the epoch."""
 
     generation: int
     digest: str
@@ -25,7 +25,7 @@ class Stamp:
 
     @classmethod
     def parse(cls, comment: str) -> Stamp | None:
-        """Read it back; None if it is something else."""
+        """Read a comment; return None if it is no stamp."""
         found = _FORM.fullmatch(comment)
         if not found:
             return None

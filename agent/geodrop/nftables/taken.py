@@ -1,4 +1,4 @@
-"""Which packets a service takes, as selectors: by local address, protocol and port. Pure."""
+"""Selectors for the packets that a service takes, by local address, protocol and port. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import ServiceSpec
 
 PORTED = (control_traffic.TCP, control_traffic.UDP)
-"""Protocols whose ports a service can ask for."""
+"""The protocols whose ports a service can name."""
 
 _DESTINATION = {4: Payload(PayloadBase.NETWORK, 16, 4), 6: Payload(PayloadBase.NETWORK, 24, 16)}
 _ADDRESS_TYPE = {4: KeyType.IPV4_ADDR, 6: KeyType.IPV6_ADDR}
@@ -28,31 +28,33 @@ _WHOLE = ((0, 0xFFFF),)
 
 
 def taken_ranges(service: ServiceSpec, protocol: int) -> Ranges:
-    """The destination ports of TCP or UDP on which a service can take packets; all of them where it does not ask."""
+    """Return the TCP or UDP destination ports on which a service takes packets; all ports if it names none."""
     if takes_whole(service, protocol):
         return _WHOLE
     return service.tcp if protocol == control_traffic.TCP else service.udp
 
 
 def takes_whole(service: ServiceSpec, protocol: int) -> bool:
-    """Whether a service takes a protocol whatever the ports."""
+    """Tell whether a service takes a protocol regardless of ports."""
     return protocol in service.protocols or not (service.tcp or service.udp or service.protocols)
 
 
 def intersection(one: Ranges, other: Ranges) -> list[tuple[int, int]]:
-    """The ports in both."""
+    """Return the ports that are in both."""
     pairs = [(max(a, c), min(b, d)) for a, b in one for c, d in other]
     return sorted((first, last) for first, last in pairs if first <= last)
 
 
 def takes_any(service: ServiceSpec, protocol: int) -> bool:
-    """Whether a service takes any packet of a protocol."""
+    """Tell whether a service takes any packet of a protocol."""
     asked_for = {control_traffic.TCP: service.tcp, control_traffic.UDP: service.udp}.get(protocol)
     return bool(asked_for) or takes_whole(service, protocol)
 
 
 def of_service(service: ServiceSpec) -> list[Selector]:
-    """What a service takes; disjoint, so that a packet is judged once. An empty selector: everything."""
+    """Select what a service takes. The selectors are disjoint, so a packet is judged once. An empty one means
+    everything.
+    """
     by_port = [VISIBLE.destination_ports(numbers, ranges) for ranges, numbers in ports(service).items()]
     if service.protocols:
         by_port.append(VISIBLE.protocols(service.protocols))
@@ -60,14 +62,14 @@ def of_service(service: ServiceSpec) -> list[Selector]:
 
 
 def of_service_by_family(service: ServiceSpec) -> list[tuple[int, Selector]]:
-    """The same, each selector for one family, which it checks."""
+    """Select what a service takes, as (family, selector); each selector checks its family."""
     by_address = _local_addresses(service.addresses) or {version: family(version) for version in (4, 6)}
     without_addresses = of_service(replace(service, addresses=()))
     return [(version, (*start, *port)) for port in without_addresses for version, start in by_address.items()]
 
 
 def of_later_fragments(service: ServiceSpec) -> list[Selector]:
-    """What it takes of later fragments, which show no ports: the first fragment decided where ports are asked for."""
+    """Select the later fragments that a service takes. A service with ports takes none: the first fragment decided."""
     if service.protocols:
         starts = _local_addresses(service.addresses) or {version: family(version) for version in (4, 6)}
         return [(*start, *_fragment_protocols(version, service.protocols)) for version, start in starts.items()]
@@ -75,13 +77,13 @@ def of_later_fragments(service: ServiceSpec) -> list[Selector]:
 
 
 def at_addresses(service: ServiceSpec) -> list[Selector]:
-    """Whatever is sent to its local addresses; an empty selector if it has none of its own."""
+    """Select everything sent to a service's local addresses; an empty selector if the service names none."""
     return list(_local_addresses(service.addresses).values()) or [()]
 
 
 def ports(service: ServiceSpec) -> dict[Ranges, list[int]]:
-    """The ports that a service asks for, with the protocols; none of those that it takes whole."""
-    # The same ports of both protocols in one rule: the kernel checks a map anew for each rule that asks it.
+    """Return the ports that a service names, with their protocols, without protocols that it takes whole."""
+    # The same ports of both protocols share a rule: the kernel checks a map again for each rule that looks it up.
     by_ranges: dict[Ranges, list[int]] = {}
     for protocol, ranges in ((control_traffic.TCP, service.tcp), (control_traffic.UDP, service.udp)):
         if ranges and protocol not in service.protocols:
@@ -90,10 +92,10 @@ def ports(service: ServiceSpec) -> dict[Ranges, list[int]]:
 
 
 def _fragment_protocols(version: int, numbers: Iterable[int]) -> Selector:
-    """Later fragments of these protocols, of one family, which has been checked."""
+    """Select later fragments of these protocols; the family has been checked already."""
     if version == 4:
         return VISIBLE.protocols(numbers)
-    # The kernel gives up on the protocol of a fragment where an authentication header follows, which is one itself.
+    # Where an authentication header follows, the kernel does not look for a fragment's protocol behind it.
     return (_FRAGMENT_PROTOCOL, *among(KeyType.INET_PROTO, 1, singles(numbers)))
 
 

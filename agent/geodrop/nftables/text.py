@@ -1,7 +1,7 @@
-"""Rules and elements of maps as text that stock nft reads, from version 1.0.6 on. Pure.
+"""Write rules and map elements as text that stock nft reads, from version 1.0.6 on. Pure.
 
-Nothing goes into the text unchecked: nft takes an unknown word for a host and asks DNS, and a quote or a line break
-would begin something else. Names must look like names, comments like comments; everything else is written from numbers.
+Nothing is written unchecked: nft takes an unknown word for a host name and asks DNS, and a quote or a line break would
+start a new statement. Names must look like names, comments like comments; everything else is written from numbers.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ _KEYS = {
 
 
 def identifier(name: str) -> str:
-    """A name of a chain, map or counter, if nft can read it as one; raises DataError."""
+    """Return the name of a chain, map or counter. Raises DataError if nft cannot read the name."""
     if not _NAME.fullmatch(name):
         raise DataError(f"{name!r} cannot be the name of anything in nftables", "compile the ruleset again")
     return name
 
 
 def comment(text: str) -> str:
-    """A comment, quoted; nothing if there is none; raises DataError."""
+    """Return a quoted comment; empty if there is none. Raises DataError if nft cannot read the comment."""
     if text and not _COMMENT.fullmatch(text):
         raise DataError(f"{text!r} cannot be a comment in nftables", "compile the ruleset again")
     return f'comment "{text}"' if text else ""
 
 
 def is_interface(name: str) -> bool:
-    """Whether a name can be that of an interface, or of several if it ends in `*`, and can be written in nft text."""
+    """Tell whether a text can be an interface name (or several, if it ends in `*`) and can be written in nft text."""
     return bool(_INTERFACE.fullmatch(name))
 
 
 def rule(given: Rule) -> str:
-    """One rule; raises DataError for names that nft cannot read, and ValueError for what no rule of ours says."""
+    """Write one rule. Raises DataError for names that nft cannot read, ValueError for expressions we never use."""
     words: list[str] = []
     field: _Field | None = None
     protocol = 0
@@ -87,7 +87,7 @@ def rule(given: Rule) -> str:
             case MetaLoad() | Payload() | ExtensionHeader():
                 field = _field(part, protocol)
             case HostToNetwork():
-                pass  # nft puts it in by itself
+                pass  # nft adds the conversion by itself
             case Bitwise(mask, xor) if field:
                 field = field.masked(mask, xor)
             case Cmp(CmpOp.GTE, first) if field and isinstance(following, Cmp) and following.op is CmpOp.LTE:
@@ -108,7 +108,7 @@ def rule(given: Rule) -> str:
 
 
 def elements(content: Content, key: KeyType) -> Iterator[str]:
-    """The elements of a map, a thousand at a time, each behind a comma."""
+    """Yield the elements of a map as text, a thousand at a time, each element followed by a comma."""
     write = _number if key is KeyType.INTEGER else _address
     ends = [verdict(one) for one in content.verdicts]
     for first in range(0, len(content), _CHUNK):
@@ -120,12 +120,12 @@ def elements(content: Content, key: KeyType) -> Iterator[str]:
 
 
 def key(given: KeyType) -> str:
-    """What the keys of a map are."""
+    """Write the type of a map's keys."""
     return _KEYS[given]
 
 
 def verdict(given: RuleVerdict) -> str:
-    """The end of a rule or what an element leads to."""
+    """Write the verdict of a rule or of an element."""
     word = given.code.name.lower()
     return f"{word} {identifier(given.chain)}" if given.code in {VerdictCode.GOTO, VerdictCode.JUMP} else word
 
@@ -151,14 +151,14 @@ def _statement(part: Expression) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """What was loaded: how nft calls it and writes its values. `implied`: the mask that the name stands for."""
+    """A loaded field: nft's name for it, and how to write its values. `implied` is the mask that the name includes."""
 
     text: str
     write: Callable[[bytes], str]
     implied: bytes = b""
 
     def masked(self, mask: bytes, xor: bytes) -> _Field:
-        """The same with some bits taken and some turned over."""
+        """Return the field with a mask and an inversion (xor) applied."""
         text = self.text
         if mask not in {self.implied, b"\xff" * len(mask)}:
             text += f" & {self.write(mask)}"
@@ -167,22 +167,22 @@ class _Field:
         return replace(self, text=text)
 
     def is_in(self, values: str) -> str:
-        """A match of a range or a set."""
+        """Write a match of a range or a set."""
         return f"{self.text} {self._equals}{values}"
 
     def choice(self, choice: Choice) -> str:
-        """A few values and ranges, in braces."""
+        """Write some values and ranges, in braces."""
         ends = [[self.write(end.to_bytes(choice.length, "big")) for end in pair] for pair in choice.ranges]
         return "{ " + ", ".join("-".join(dict.fromkeys(pair)) for pair in ends) + " }"
 
     def compared(self, op: CmpOp, value: bytes) -> str:
-        """A match by comparison."""
+        """Write a match by comparison."""
         word = self._equals if op is CmpOp.EQ else f"{_WORDS[op]} "
         return f"{self.text} {word}{self.write(value)}"
 
     @property
     def _equals(self) -> str:
-        # Not needed behind a mere name, and then not written, as nft itself does it.
+        # nft itself omits the operator behind a plain name.
         return "== " if "&" in self.text else ""
 
 
@@ -211,7 +211,7 @@ _META = {
     MetaKey.IIFNAME: _Field("iifname", _interface),
     MetaKey.NFPROTO: _Field("meta nfproto", lambda value: _FAMILIES[value[0]]),
     MetaKey.L4PROTO: _Field(_PROTOCOL, _number),
-    # nft reads a number as seconds since the epoch; a date as one in the time zone of whoever loads it.
+    # nft reads a number as seconds since the epoch, but a date in the time zone of the user who loads it.
     MetaKey.TIME_NS: _Field("meta time", lambda value: str(int.from_bytes(value, "big") // 10**9)),
 }
 _PAYLOAD = {
@@ -243,7 +243,7 @@ _BASES = {PayloadBase.NETWORK: "nh", PayloadBase.TRANSPORT: "th"}
 
 
 def _field(load: MetaLoad | Payload | ExtensionHeader, protocol: int) -> _Field:
-    """What is loaded; `protocol` is the one that the rule has made sure of."""
+    """Return the field that is loaded; `protocol` is the one that the rule has already checked."""
     if isinstance(load, MetaLoad):
         return _META[load.key]
     if isinstance(load, ExtensionHeader):

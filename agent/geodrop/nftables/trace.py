@@ -1,6 +1,6 @@
-"""Follow a packet through the loaded table, from the hook and the interface it arrives on to a verdict.
+"""Follow a packet through the loaded table: from the hook and the interface it arrives on to a verdict.
 
-Every rule, and every element of a map on the way, is read back from the kernel. The packet is never sent.
+Every rule on the way, and every map element, is read back from the kernel. No packet is sent.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _IFNAMSIZ = 16
 
 
 class Trace(Walk):
-    """One packet, without options, extension headers and fragments; `now` in seconds since the epoch."""
+    """One packet without options, extension headers or fragmentation; `now` in seconds since the epoch."""
 
     def __init__(self, answers: Answers, snapshot: Snapshot, probe: Probe, now: float) -> None:
         super().__init__(answers, snapshot, str(probe.source), now)
         self._base = snapshot.chains.get(names.BASE)
         version = probe.source.version
-        # All of it can be read, not the source alone.
+        # Rules may read the whole packet, not only its source address.
         self._header, self._transport = probe.packet[: _HEADER[version]], probe.packet[_HEADER[version] :]
         self._source_at = 0
         self._about_packet = {**self._known, MetaLoad(MetaKey.L4PROTO): self._header[_PROTOCOL_AT[version] :][:1]}
@@ -40,8 +40,9 @@ class Trace(Walk):
         self._unread = False
 
     def verdict(self, number: int, name: str) -> str:
-        """What becomes of it where it arrives on the interface of that number and name: accept or drop, or unknown if
-        somebody's rule on the way cannot be read.
+        """Return the packet's verdict on the interface of that number and name.
+
+        "accept" or "drop"; "unknown" if a rule on the way, not written by geodrop, cannot be understood.
         """
         self._unread = False
         said = self._follow(number, name)
@@ -54,11 +55,11 @@ class Trace(Walk):
             MetaLoad(MetaKey.IIFNAME): name.encode().ljust(_IFNAMSIZ, b"\0"),
         }
         if self._base is None or self._base.hook is None or self._base.hook.number != uapi.NF_INET_PRE_ROUTING:
-            return "accept"  # nothing calls it
+            return "accept"  # no hook calls the chain
         for rule in self._base.rules:
             match self._rule(rule):
                 case RuleVerdict(VerdictCode.GOTO, chain):
-                    # The rest of the way is the same for each interface.
+                    # From here on the way is the same for every interface.
                     if chain not in self._led_to:
                         said = _said(self._chain(chain))
                         self._led_to[chain] = "unknown" if self._unread else said
@@ -73,5 +74,5 @@ class Trace(Walk):
 
 
 def _said(code: VerdictCode) -> str:
-    """The policy of the base chain is to accept, and who comes back to it meets no rule any more."""
+    """Return the verdict in words. A packet that returns to the base chain meets its policy, which is to accept."""
     return "drop" if code is VerdictCode.DROP else "accept"

@@ -1,4 +1,4 @@
-"""The transactions that fill, switch and take away, and what is to be done where the kernel differs afterwards."""
+"""Transactions that fill, switch and delete; and the error for a kernel that differs afterwards."""
 
 from __future__ import annotations
 
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     Totals = Mapping[str, tuple[int, int]]
 
 TRANSACTION = 2 << 20
-"""Bytes of one transaction of a fill: what it takes of memory. Each costs the kernel a check of the rules in force."""
+"""Bytes of one transaction of a fill, which it costs in memory. More transactions cost time: for each, the kernel
+checks the rules in force.
+"""
 
 
 def fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[NetlinkRequest]:
-    """Everything of a generation; nothing leads to it yet. `lost` are totals to go on from, of any counter."""
+    """Make everything of a generation; no rule leads to it yet. Lost counters continue from their totals in `lost`."""
     if before is None:
         yield messages.new_table(readback.TABLE_COMMENT)
     known = before.counters if before else {}
@@ -34,7 +36,7 @@ def fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[Netlin
 
 
 def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Iterator[NetlinkRequest]:
-    """What rules and elements name comes first."""
+    """Make counters, chains, maps and rules, in an order in which every name exists before it is used."""
     yield from (messages.new_counter(name, *total) for name, total in counters.items())
     yield from map(messages.new_chain, chains)
     yield from (messages.new_map(map_.header) for map_ in maps)
@@ -46,7 +48,7 @@ def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Ite
 
 
 def switched(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[NetlinkRequest]:
-    """Other rules of the base chain, which is made if it is not there."""
+    """Replace the rules of the base chain; make the chain if it does not exist."""
     if before and before.flags:
         yield messages.wake_table()
     if before and names.BASE in before.chains:
@@ -57,7 +59,9 @@ def switched(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[Netli
 
 
 def take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> None:
-    """Delete it. A chain that the kernel calls goes with its rules: without them its policy alone would judge."""
+    """Delete surplus objects. A chain with a hook goes together with its rules: without rules,
+    its policy would judge.
+    """
     if not surplus:
         return
     called = [name for name in surplus.chains if snapshot.chains[name].hook]
@@ -68,7 +72,7 @@ def take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> N
             map(messages.delete_set, surplus.sets),
         )
     )
-    # Apart from what uses them: kernels before 6.4 let go of the chains that elements lead to after the transaction.
+    # In a second transaction: kernels before 6.4 release the chains that elements lead to only after the first.
     connection.transaction(
         itertools.chain(
             (messages.delete_chain(name) for name in surplus.chains if name not in called),
@@ -79,16 +83,16 @@ def take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> N
 
 
 def raise_any(differences: Iterable[Difference]) -> None:
-    """Raises ApplyError for the first, if there is any."""
+    """Raise ApplyError for the first difference, if there is any."""
     if found := list(differences):
         first = found[0]
         more = f" ({len(found) - 1} more differences)" if len(found) > 1 else ""
         raise ApplyError(
             f"read back, the kernel differs in {first.where}: expected {first.expected}, found {first.found}{more}",
-            "what was in force before is again; look for another program that changes nftables rules: nft monitor",
+            "what was in force before is restored; look for another program that changes nftables rules: nft monitor",
         )
 
 
 def no_table() -> Difference:
-    """Our table is gone."""
+    """Report that our table is gone."""
     return Difference(f"table inet {names.TABLE}", "a table", diff.ABSENT)

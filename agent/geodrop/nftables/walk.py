@@ -1,7 +1,7 @@
-"""Ask the loaded table about an address: walk its chains as the kernel would, and let the kernel do the lookups.
+"""Look up an address in the loaded table: walk its chains as the kernel would, and let the kernel do the lookups.
 
-The walk knows nothing of a packet but its source, and that it is no fragment. A rule that reads anything else, such as
-a port, does not apply, just as one does in the kernel that cannot read what it wants.
+The walk knows only a packet's source address, and that the packet is no fragment. A rule that reads anything else, such
+as a port, does not apply. The kernel does the same where it cannot read what a rule needs.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Walk:
         self._target = ""
 
     def through(self, service: str, generation: int) -> KernelVerdict:
-        """From where the packet comes to the service, which takes it, to a verdict."""
+        """Return the verdict for a packet that the service takes, from where the service receives it."""
         verdict = self._chain(names.service_chain(generation, service), self._entry(service, generation))
         would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
         where = ", then ".join(self._lookups) or "no map"
@@ -76,9 +76,9 @@ class Walk:
         return KernelVerdict(service, said, where, self._target, would_drop)
 
     def _entry(self, service: str, generation: int) -> list[Rule]:
-        """The rules of the generation chain that look the service's maps up, without their conditions on ports.
+        """Return the rules of the generation chain that look up the service's maps, without their conditions on ports.
 
-        A packet comes through one of them; it is enough to walk one for each map.
+        A packet arrives by only one of them, so it is enough to walk one rule for each map.
         """
         sources = {names.service_map(generation, service, space): space.family for space in (Space.IPV4, Space.IPV6)}
         found = {}
@@ -86,13 +86,13 @@ class Walk:
         for rule in (rule for way in ways if way in self._chains for rule in self._chains[way].rules):
             match rule.expressions:
                 case (*_, Payload(PayloadBase.NETWORK) as source, VerdictMap(name)):
-                    # An overlay asks the maps of its base too.
+                    # The rules of an overlay look up the maps of its base too.
                     if version := sources.get(names.of_generation(name, generation)):
                         found[name] = Rule((*matches.family(version), source, VerdictMap(name)))
         return list(found.values())
 
     def _chain(self, name: str, before: Sequence[Rule] = ()) -> VerdictCode:
-        """Where a chain ends: accept, drop or return. `before` are rules on the way to it."""
+        """Return how a chain ends: accept, drop or return. `before` holds rules on the way to the chain."""
         for rule in (*before, *self._chains[name].rules):
             verdict = self._rule(rule)
             if verdict is None:
@@ -106,7 +106,7 @@ class Walk:
         return VerdictCode.RETURN
 
     def _rule(self, rule: Rule) -> RuleVerdict | None:
-        """The verdict of a rule, None if it does not apply."""
+        """Return the verdict of a rule; None if the rule does not apply."""
         loaded = b""
         for part in rule.expressions:
             match part:
@@ -129,7 +129,7 @@ class Walk:
         return None
 
     def _load(self, part: Expression, loaded: bytes) -> bytes | None:
-        """What an expression loads, or makes of what was loaded; None if that is not known of the packet."""
+        """Return what an expression loads, or makes of `loaded`; None if the packet's value is not known."""
         match part:
             case _ if part in self._known:
                 return self._known[part]
@@ -153,8 +153,8 @@ class Walk:
             return None
         first, _, verdict = found
         start = int.from_bytes(first, "big")
-        # Without an end behind it, the interval reaches to the end of the family.
-        # Linux 6.1 answers with the start, if that is what was asked for.
+        # An interval without an end element reaches to the end of the family. Linux 6.1 answers with the start element
+        # if exactly the start was looked up.
         last = max(int.from_bytes(behind[0], "big") - 1, start) if behind else (1 << 8 * len(key)) - 1
         interval = _text(start, len(key)), _text(last, len(key))
         self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")

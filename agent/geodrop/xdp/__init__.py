@@ -1,1 +1,1 @@
-"""The XDP engine: layouts and encoding are pure; libbpf, pins and links touch the kernel; engine ties them together."""
+"""The XDP engine: layouts and encoding are pure; libbpf, pins and links access the kernel; `engine` combines them."""

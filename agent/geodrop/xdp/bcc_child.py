@@ -1,7 +1,7 @@
-"""What runs under the system's Python, with bcc: compiles the program, loads and pins it, and exits.
+"""Runs under the system's Python, with bcc: compiles the program, loads and pins it, and exits.
 
-A request comes as JSON on standard input, the answer goes to standard output the same way; all that bcc, clang and the
-verifier print goes to standard error. Where bcc cannot compile there is no answer, and standard error says why.
+The request is JSON on standard input, the answer JSON on standard output. What bcc, clang and the verifier print goes
+to standard error. If bcc cannot compile there is no answer, and standard error says why.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def main() -> None:
-    """Answer one request; an empty one asks for bcc's version. The second argument is the process that asks."""
-    # Whoever asked may be killed: then nobody is left to remove what this would still pin.
+    """Answer one request; an empty one asks for bcc's version. The second argument is the parent's process number."""
+    # If the parent is killed, no process is left to remove what this one would still pin.
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != int(sys.argv[2]):
-        sys.exit("whoever asked has ended already")
+        sys.exit("the process that asked has ended")
     answers = os.dup(sys.stdout.fileno())
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    sys.stdout = sys.stderr  # what is printed comes out as it is printed, before what ends the process
-    sys.tracebacklimit = 0  # of bcc's exceptions the text is enough
+    sys.stdout = sys.stderr  # output appears when it is printed, before an error that ends the process
+    sys.tracebacklimit = 0  # the text of bcc's exceptions is enough
     request = json.load(sys.stdin)
     try:
         answer = build(request) if request else {"bcc": _bcc().__version__}
@@ -44,9 +44,9 @@ def main() -> None:
 
 
 def build(request: Mapping[str, Any]) -> dict[str, str]:
-    """Compile with the flags of the request, load, and pin into its folder."""
+    """Compile with the request's flags, load the programs, and pin them into its folder."""
     bcc = _bcc()
-    # The text of the file and not its name: bcc takes for programs only what the text itself defines.
+    # Pass the file's text, not its name: bcc finds only programs that the text itself defines.
     module = bcc.BPF(text=Path(request["source"], "geodrop.bpf.c").read_bytes(), cflags=request["flags"])
     programs = {name: module.dump_func(name.encode()) for name in PROGRAMS}
     folder = Path(request["folder"])
@@ -56,7 +56,7 @@ def build(request: Mapping[str, Any]) -> dict[str, str]:
         with ExitStack() as stack:
             loaded = {}
             for name, instructions in programs.items():
-                # Not by bcc: up to 0.26 at least it cannot set a program's flags, without which no jumbo frames.
+                # Not loaded by bcc: up to 0.26 at least it cannot set a program's flags, which jumbo frames need.
                 loaded[name] = libbpf.load_program(name, instructions, flags=flags, log=log)
                 stack.callback(os.close, loaded[name])
             for name, fd in loaded.items():
@@ -75,7 +75,7 @@ def _bcc() -> Any:  # noqa: ANN401 - it has no types
             f"{sys.executable} has no bcc ({error})",
             "install it (Debian: python3-bpfcc), or write  loader: libbpf  in agent.yaml",
         ) from error
-    # The package of that name on PyPI is another thing altogether.
+    # The PyPI package called bcc is a different project.
     if not hasattr(bcc, "BPF"):
         raise UnavailableError(f"{bcc.__file__} is not the BPF Compiler Collection", "install python3-bpfcc")
     return bcc

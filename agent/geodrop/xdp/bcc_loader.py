@@ -1,8 +1,8 @@
-"""Builds the program on the host with bcc, which exists as a system package for the system's Python only.
+"""Build the program on the host with bcc, which exists only as a system package for the system's Python.
 
-So a child process of /usr/bin/python3 compiles, loads and pins (`bcc_child`); it is given the maps as descriptors. bcc
-compiles bpf/geodrop.bpf.c, the source of the prebuilt object, against the headers that the C library is built with:
-no kernel headers, whatever the running kernel (bpf/bcc/include says how).
+So a child process of /usr/bin/python3 compiles, loads and pins (`bcc_child`); it gets the maps as descriptors. bcc
+compiles bpf/geodrop.bpf.c, the source of the prebuilt object, against the headers that the C library is built with. It
+needs no kernel headers, whatever the running kernel (bpf/bcc/include says how).
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ if TYPE_CHECKING:
     from geodrop.xdp.loader import Sizes
 
 SOURCE = Path(__file__).parent / "source"
-"""A link to bpf/ in the tree, a copy of it in the wheel."""
+"""A link to bpf/ in the tree; a copy of it in the wheel."""
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 HEADERS = ("/usr/include", f"/usr/include/{platform.machine()}-linux-gnu")
 NEEDED = "asm/types.h", "linux/if_ether.h"
 PACKAGES = Path(__file__).parents[2]
-"""Where the child finds geodrop."""
+"""Where the child finds the package geodrop."""
 
 CHILD = "import sys; sys.path.append(sys.argv[1]); from geodrop.xdp.bcc_child import main; main()"
-"""Appended, so that the system's packages come first, bcc among them."""
+"""Our path is appended, so that the system's packages, bcc among them, come first."""
 
 SECONDS = 60
-"""For compiling and the verifier: 1 to 3 on an idle machine."""
+"""The limit for compiling and the verifier, which take 1 to 3 s on an idle machine."""
 
 
 class BccLoader:
@@ -54,7 +54,7 @@ class BccLoader:
         self.seconds = seconds
 
     def version(self) -> str:
-        """By the source, bcc's version and the kernel's."""
+        """Return a version of the source, bcc and the kernel together."""
         found = hashlib.sha256(f"{_bcc_version(self.python)} {os.uname().release}".encode())
         files = sorted(self.source.rglob("*.[ch]"))
         if not files:
@@ -64,7 +64,7 @@ class BccLoader:
         return found.hexdigest()[:12]
 
     def load(self, folder: Path, sizes: Sizes) -> None:
-        """Make the maps and have the child do the rest."""
+        """Make the maps, and have the child build, load and pin the programs."""
         with explained(()), pinned_maps(folder, sizes) as maps:
             clock = libbpf.has_tai_clock()
             flags = _flags(self.source, maps) + ([] if clock else ["-DGEODROP_NO_CLOCK"])
@@ -74,14 +74,14 @@ class BccLoader:
 
 def _flags(source: Path, maps: Mapping[str, int]) -> list[str]:
     descriptors = [f"-DGEODROP_{name}={fd}" for name, fd in maps.items()]
-    # After everything that bcc names: it must not find other headers than its own there.
+    # After every path that bcc names: bcc must not find other headers than its own there.
     headers = [part for path in reversed(HEADERS) for part in ("-idirafter", path)]
     return ["-DGEODROP_BCC", f"-I{source}", *descriptors, *headers]
 
 
 @functools.cache
 def _bcc_version(python: str) -> str:
-    """Which bcc there is; raises UnavailableError for what is missing."""
+    """Return the version of bcc. Raises UnavailableError if bcc, Python or headers are missing."""
     if not os.access(python, os.X_OK):
         raise UnavailableError(f"{python} is not there, and bcc runs under it", "install it (Debian: python3)")
     for name in NEEDED:
@@ -94,7 +94,7 @@ def _bcc_version(python: str) -> str:
 
 
 def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iterable[int] = ()) -> dict[str, Any]:
-    """Have the child do something. Raises what it raises, and ApplyError when it ends otherwise than by answering."""
+    """Send a request to the child. Raises what the child raises, and ApplyError if it ends without an answer."""
     try:
         done = subprocess.run(
             [python, "-I", "-c", CHILD, str(PACKAGES), str(os.getpid())],
@@ -103,7 +103,7 @@ def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iter
             timeout=seconds,
             check=False,
             pass_fds=tuple(pass_fds),
-            # bcc looks for headers in the folder it runs in, and in more places that variables name.
+            # bcc looks for headers in its working directory, and in further places that environment variables name.
             cwd="/",
             env={"BCC_KERNEL_SOURCE": f"{request.get('source', '')}/bcc", "LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         )

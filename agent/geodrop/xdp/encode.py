@@ -1,4 +1,4 @@
-"""From a ruleset to the bytes of a generation: the policy map and the places of the tables. Pure, and no numpy."""
+"""Encode a ruleset as the bytes of a generation: the policy map, and positions in the tables. Pure, without numpy."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ NANOSECONDS = 1_000_000_000
 
 
 def label(service: str, name: str = "") -> str:
-    """What a counter pair counts: drops of a service under a name, or (without one) what it accepts and never drops."""
+    """Name a counter pair: what a service drops under `name`; or, without a name, what it accepts and never drops."""
     return f"{service}\t{name}"
 
 
 TOO_DEEP = label("", "unreadable")
-"""The one counter pair of no service: of frames behind too many tags neither a source nor a service can be read."""
+"""The only counter pair without a service. Behind too many tags, neither a frame's source nor its
+service can be read.
+"""
 
 
 class Clock(NamedTuple):
-    """How many seconds CLOCK_TAI is ahead of CLOCK_REALTIME; and now, in seconds since the epoch, where programs cannot
-    tell the time: there a start that has passed is left out, and the clock must not be set back behind it.
+    """The clock that `starts` is encoded for.
+
+    `tai_offset` is how many seconds CLOCK_TAI is ahead of CLOCK_REALTIME. `now`, in seconds since the epoch, is set
+    only where programs cannot read the time. There a past `starts` is left out, so the clock must not be set back
+    before it.
     """
 
     tai_offset: int
@@ -39,13 +44,13 @@ class Clock(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What a policy map holds: a struct policy, and from element 1 on the rows."""
+    """The content of a policy map: a struct policy, and, from element 1 on, the rows."""
 
     policy: bytearray
     rows: array[int]
 
     def parts(self) -> tuple[tuple[int, memoryview], tuple[int, memoryview]]:
-        """Where in the map its bytes go, and the bytes; what nobody uses is left out."""
+        """Return offsets in the map and the bytes to write there, without the unused end of struct policy."""
         return (
             (0, memoryview(self.policy)[: lay.PolicyLayout.unused.offset]),
             (lay.POLICY_BYTES, memoryview(self.rows).cast("B")),
@@ -53,7 +58,7 @@ class Encoded(NamedTuple):
 
 
 class TablePosition(NamedTuple):
-    """A section of the ruleset and where in the tables map its bytes go."""
+    """A section of the ruleset and the offset of its bytes in the tables map."""
 
     section: str
     offset: int
@@ -68,13 +73,13 @@ TABLE_PLACES = (
 
 
 def table_parts(ruleset: Ruleset) -> Iterator[tuple[str, int, memoryview]]:
-    """Everything that a tables map holds: the section it comes from, where it goes, and its bytes."""
+    """Yield everything that a tables map holds: the section's name, the offset in bytes, and the bytes."""
     for place in TABLE_PLACES:
         yield place.section, place.offset, ruleset.sections[place.section]
 
 
 def labels_of(ruleset: Ruleset) -> list[str]:
-    """Every counter pair that a ruleset needs, in a fixed order."""
+    """Return the labels of all counter pairs that a ruleset needs, in a fixed order."""
     meta = ruleset.meta
     count = len(meta.services)
     labels = [TOO_DEEP]
@@ -88,23 +93,23 @@ def labels_of(ruleset: Ruleset) -> list[str]:
 
 
 def tables_digest(ruleset: Ruleset) -> bytes:
-    """Names the bytes of the tables: generations that agree in it can share one tables map."""
+    """Return the digest of the tables' bytes: generations with the same digest can share a tables map."""
     return bytes(ruleset.sections["xdp/digest"])
 
 
 def segments_needed(ruleset: Ruleset) -> int:
-    """Elements of the tables map: the index, and the lines."""
+    """Return the number of elements of the tables map: the index and the lines."""
     lines = len(ruleset.sections["xdp/lines"]) // lay.LINE_BYTES
     return 1 + -(-lines // lay.SEGMENT_LINES)
 
 
 def elements_needed(ruleset: Ruleset) -> int:
-    """Elements of the policy map: the policy, and the rows."""
+    """Return the number of elements of the policy map: the policy and the rows."""
     return 1 + -(-_row_count(ruleset) // lay.ELEMENT_ROWS)
 
 
 def check_limits(ruleset: Ruleset) -> None:
-    """Raises UnavailableError for what nftables can do and this program cannot."""
+    """Raise UnavailableError if the ruleset exceeds a limit of the program that nftables does not have."""
     services = len(ruleset.meta.services)
     if services > lay.MAX_SERVICES:
         raise UnavailableError(
@@ -113,7 +118,7 @@ def check_limits(ruleset: Ruleset) -> None:
 
 
 def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], clock: Clock, tables: bytes) -> Encoded:
-    """What a policy map should hold; raises UnavailableError when a limit is passed."""
+    """Return what a policy map should hold. Raises UnavailableError if a limit is exceeded."""
     check_limits(ruleset)
     meta = ruleset.meta
     content = bytearray(lay.POLICY_BYTES)
@@ -135,7 +140,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
 
 
 def future_starts(ruleset: Ruleset, now: float) -> bool:
-    """Whether the program needs the kernel's clock, even if that will never be set back."""
+    """Tell whether an enforced service starts after `now`: then the program needs the kernel's clock."""
     return any(
         service.mode == "enforce" and service.starts is not None and service.starts > now
         for service in ruleset.meta.services
@@ -179,7 +184,7 @@ def _encode_rows(ruleset: Ruleset, pairs: Mapping[str, int]) -> array[int]:
 
 
 def _row_numbers(ruleset: Ruleset) -> tuple[array[int], array[int]]:
-    """Which row each zone has for each service: for the address on the wire, and for an embedded one."""
+    """Return the row number of each zone and service, for the address on the wire and for an embedded address."""
     wire, inside = array("H"), array("H")
     wire.frombytes(ruleset.sections["rows"])
     inside.frombytes(ruleset.sections["rows_embedded"])
@@ -187,8 +192,8 @@ def _row_numbers(ruleset: Ruleset) -> tuple[array[int], array[int]]:
 
 
 def _row_words(ruleset: Ruleset, service: str, pairs: Mapping[str, int]) -> list[int]:
-    """Each row of the ruleset as the program wants it, for one service."""
-    # A row that this service does not use may name a class it has no pair for: then it is never read.
+    """Return each row of the ruleset as the program's row word, for one service."""
+    # A row that this service does not use may name a class without a counter pair; such a word is never read.
     prefix = label(service)
     own = [pairs.get(prefix + name, 0) << lay.ROW_PAIR_SHIFT | lay.ROW_DROP for name in ruleset.meta.classes]
     return [own[row.klass] if row.verdict == "drop" else VERDICTS[row.verdict] for row in ruleset.meta.rows]
@@ -231,13 +236,13 @@ def _encode_selections(policy: lay.PolicyLayout, content: bytearray, ruleset: Ru
         )
         return at
 
-    # A protocol that no service names is like any other such one.
+    # All protocols that no service names are alike, so one of them stands for all.
     named_protocols = {TCP, UDP, *(protocol for one in meta.services for protocol in one.protocols)}
     for other in itertools.islice(itertools.filterfalse(named_protocols.__contains__, range(256)), 1):
         _fill(_bytes_of(content, "by_protocol"), 0, 256, number(_whole(bits, other)))
     for protocol in sorted(named_protocols):
         policy.by_protocol[protocol] = number(_whole(bits, protocol))
-    # What cannot be read counts against the packet, for each service that it might be for.
+    # An unreadable packet is judged by each service that it might be for.
     policy.by_unreadable[lay.UNREADABLE_PROTOCOL] = number((1 << len(bits)) - 1, every=True)
     for unreadable, protocol in ((lay.UNREADABLE_TCP, TCP), (lay.UNREADABLE_UDP, UDP)):
         by_port = sum(1 << at for at, one in bits if _ports(one, protocol))
@@ -259,20 +264,20 @@ def _encode_selections(policy: lay.PolicyLayout, content: bytearray, ruleset: Ru
 
 
 def _bytes_of(content: bytearray, name: str) -> memoryview:
-    """An array of bytes of a policy, in place."""
+    """Return an array of bytes inside a policy, without a copy."""
     field = getattr(lay.PolicyLayout, name)
     return memoryview(content)[field.offset : field.offset + field.size]
 
 
 def _fill(target: memoryview, first: int, end: int, value: int) -> None:
-    """Give a part of an array one value; raises ValueError where the array has no such part."""
+    """Set part of an array to one value. Raises ValueError if the array has no such part."""
     if not 0 <= first < end <= len(target):
         raise ValueError(f"{first} to {end} is no part of {len(target):,} bytes")
     target[first:end] = bytes([value]) * (end - first)
 
 
 def _whole(services: Iterable[tuple[int, ServiceSpec]], protocol: int) -> int:
-    """The services with a match that take every packet of a protocol, whatever the port."""
+    """Return the mask of services with a match that take every packet of a protocol, whatever the port."""
     return _mask(
         services,
         lambda one: not one.catch_all and (protocol in one.protocols or not (one.tcp or one.udp or one.protocols)),
@@ -292,7 +297,7 @@ def _covers(ranges: Iterable[tuple[int, int]], port: int) -> bool:
 
 
 def _encode_local(policy: lay.PolicyLayout, services: Sequence[ServiceSpec]) -> None:
-    """Cut each family where the set of services that take its local addresses changes."""
+    """Cut each family into ranges of local addresses with the same set of services."""
     for family, target in ((4, policy.local_ipv4), (6, policy.local_ipv6)):
         width = 128
         shift = 96 if family == 4 else 0
@@ -312,5 +317,5 @@ def _encode_local(policy: lay.PolicyLayout, services: Sequence[ServiceSpec]) -> 
         for at, start in enumerate(cuts):
             taking = {bit for first, end, bit in ranges if first <= start < end}
             target[at] = lay.LocalLayout(start >> 64, start & 0xFFFF_FFFF_FFFF_FFFF, anywhere | sum(taking))
-        # The search goes over all of them, so what is left repeats the last.
+        # The search covers all elements, so the unused ones repeat the last range.
         target[len(cuts) :] = [target[len(cuts) - 1]] * (lay.MAX_LOCAL - len(cuts))

@@ -1,4 +1,4 @@
-"""The XDP engine: makes the kernel match a ruleset, reads it back, and takes it away again."""
+"""The XDP engine: make the kernel match a ruleset, read it back, and remove it."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 TRIALS = 1_000
-"""Lookups by the program itself before tables are published."""
+"""Lookups that the program itself makes in new tables before they are published."""
 
 
 LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
-"""How the version of a set begins. Whatever it is, control word, labels and counters are read the same."""
+"""The first digits of a set's version. Control word, labels and counters are read alike whatever the layout."""
 
 
 class XdpEngine:
-    """Acts on the network namespace of the calling thread."""
+    """Implements engine.api.Engine for the network namespace of the calling thread."""
 
     name = "xdp"
 
@@ -58,7 +58,7 @@ class XdpEngine:
         return self._pins or Pins.default()
 
     def probe(self) -> None:
-        """Raise PrivilegeError or UnavailableError, naming the missing piece, if this engine cannot work here."""
+        """Check that this engine can work here. Raises PrivilegeError or UnavailableError, naming the missing piece."""
         libbpf.library()
         capabilities.require(capabilities.XDP)
         self.pins.check()
@@ -76,14 +76,14 @@ class XdpEngine:
             ) from error
 
     def unread(self) -> Unread | None:
-        """What is pinned, if this process cannot read it."""
+        """Return what is pinned, if this process cannot read it; else None."""
         return unread(self.pins)
 
     @reading
     def observe(self) -> Observed:
-        """Read back what is in force. Interfaces whose link still runs an older program count: it judges as well.
+        """Read back what is in force. Interfaces whose link still runs an older program count: it judges packets too.
 
-        Of a set with another layout the control word is read and not the policy: `digest` is empty.
+        Of a set with another layout only the control word is read, not the policy, so `digest` is empty.
         """
         active = self._active()
         if active is None:
@@ -97,10 +97,11 @@ class XdpEngine:
 
     @contextmanager
     def staged(self, ruleset: Ruleset, generation: int) -> Iterator[StagedPrograms]:
-        """A generation beside the one in force, tried by the program itself; the body attaches and switches to it.
+        """Prepare a generation beside the one in force and try it; the body of the `with` attaches and switches to it.
 
-        Once the body has ended the previous generation is taken away; if it raises, or does not switch, all is as it
-        was. A generation that is in force already is not filled again: the body changes where it is attached.
+        If the body ends after a switch, the previous generation is removed. If the body raises or does not switch, the
+        previous state is restored. A generation that is already in force is not filled again; the body then only
+        changes where it is attached.
         """
         started = time.perf_counter()
         requirements.check(ruleset)
@@ -148,7 +149,7 @@ class XdpEngine:
 
     @reading
     def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Compare links and policy with what they should be, and where `full` every byte of the tables."""
+        """Compare links and policy with what they should be, and every byte of the tables if `full`."""
         active = self._active()
         if active is None:
             return [Difference("xdp", "a program in force", "none")]
@@ -183,7 +184,7 @@ class XdpEngine:
 
     @reading
     def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
-        """Compare one of so many parts of each table, byte for byte."""
+        """Compare part `part` (from 0) of `parts` of each table, byte for byte; all parts together are all bytes."""
         active = self._active()
         if active is None:
             return []
@@ -193,7 +194,7 @@ class XdpEngine:
 
     @reading
     def fingerprint(self) -> bytes:
-        """What is pinned, which program each link runs, and the control word."""
+        """Describe what is pinned, which program each link runs, and the control word; equal means unchanged."""
         said: list[object] = [sorted(path.name for path in folder.iterdir()) for folder in self.pins.sets()]
         said += [(link.ifindex, link.program) for link in links.observe(self.pins)]
         if active := self._active():
@@ -203,7 +204,7 @@ class XdpEngine:
 
     @reading
     def counters(self) -> list[Total]:
-        """Totals since the first load. While links move between two programs both count, and so do both here."""
+        """Return totals since the first load. While links move between two programs both count, so both are added."""
         totals: Totals | None = None
         for folder in reversed(self.pins.sets()):
             with suppress(FileNotFoundError), ProgramSet.open(folder) as programs:
@@ -223,7 +224,7 @@ class XdpEngine:
 
     @reading
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Ask the program for each address's zone, and the policy map for what it means."""
+        """Look up each address's zone by the program, and the zone's meaning in the policy map."""
         active = self._active()
         if active is None:
             return [[] for _ in addresses]
@@ -232,16 +233,16 @@ class XdpEngine:
 
     @reading
     def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
-        """What becomes of each packet, by the name of the interface that it arrives on."""
+        """Return each packet's verdict, by the name of the interface it arrives on."""
         return trace(self.pins, probes, LAYOUT)
 
     @reading
     def attached(self) -> tuple[int, ...]:
-        """Numbers of the interfaces that a link holds a program on."""
+        """Return the numbers of the interfaces on which a link holds a program."""
         return tuple(link.ifindex for link in links.observe(self.pins))
 
     def retire(self) -> bool:
-        """Judge nothing any more, but keep what was counted; False if nothing was in force."""
+        """Stop judging packets but keep the counters; return False if nothing was in force."""
         pins, found = self.pins, False
         for ifindex in pins.link_indexes():
             links.detach(pins, ifindex)
@@ -255,7 +256,7 @@ class XdpEngine:
         return found
 
     def remove(self) -> bool:
-        """Remove all that is ours and nothing else; False if there was nothing."""
+        """Remove everything that is ours and nothing else; return False if there was nothing."""
         pins = self.pins
         there = bool(pins.sets() or pins.link_indexes())
         if pins.folder.exists():
@@ -265,23 +266,23 @@ class XdpEngine:
         return there
 
     def _links_lost(self) -> list[Difference]:
-        """Interfaces that are there and whose link was detached behind our back: a pin that holds nothing."""
+        """Report existing interfaces whose link another program detached: its pin holds nothing."""
         lost = set(self.pins.link_indexes()) - set(self.attached())
-        # Read last: a link that went with its interface was detached by nobody.
+        # Read this last: a link that ended together with its interface is no difference.
         there = dict(socket.if_nameindex())
         return [
-            Difference(f"interface {there[number]}", "a link", "one that somebody detached")
+            Difference(f"interface {there[number]}", "a link", "detached by another program")
             for number in lost & there.keys()
         ]
 
     def _version(self) -> str:
-        """Names program and layout: a set of another one is never filled, only replaced."""
+        """Return the version of program and layout: a set of another version is replaced, never filled."""
         return LAYOUT + self.loader.version()
 
     def _active(self) -> ProgramSet | None:
-        """The newest set that has a generation in force."""
+        """Return the newest set with a generation in force; None if there is none. The caller closes it."""
         for folder in self.pins.sets():
-            with suppress(FileNotFoundError), ExitStack() as stack:  # one that a killed load left lacks some
+            with suppress(FileNotFoundError), ExitStack() as stack:  # a killed load leaves an incomplete set
                 programs = stack.enter_context(ProgramSet.open(folder))
                 if programs.word().generation:
                     stack.pop_all()
@@ -289,7 +290,7 @@ class XdpEngine:
         return None
 
     def _programs(self, ruleset: Ruleset, labels: Sequence[str]) -> tuple[ProgramSet, bool]:
-        """The set in force if the ruleset fits it and the program is the one we would load; else a new one."""
+        """Return the set in force, if the ruleset fits it and its program is the one we would load; else a new set."""
         with ExitStack() as stack:
             active = self._active()
             known = stack.enter_context(active).labels() if active else {}
@@ -305,7 +306,7 @@ class XdpEngine:
     def _fill(
         self, programs: ProgramSet, ruleset: Ruleset, old: ControlWord, word: ControlWord, content: encode.Encoded
     ) -> None:
-        """Fill the slots that nobody looks at, and that the new control word would switch to."""
+        """Fill the slots that no packet reads yet, and that the new control word switches to."""
         same = bool(old.generation) and word.tables == old.tables
         try:
             programs.fill_policy(word.policy, content)
@@ -318,18 +319,18 @@ class XdpEngine:
 
 
 def present_clock() -> encode.Clock:
-    """The clock of now, as a program reads it or as it has to be read for one that cannot."""
+    """Return the present clock; with the time only where the program cannot read it."""
     offset = round(time.clock_gettime(time.CLOCK_TAI) - time.clock_gettime(time.CLOCK_REALTIME))
     return encode.Clock(offset, None if libbpf.has_tai_clock() else time.time())
 
 
 def _holds(programs: ProgramSet, word: ControlWord, ruleset: Ruleset, generation: int) -> bool:
-    """Whether this very generation is in force."""
+    """Tell whether exactly this generation is in force."""
     return word.generation == generation and bytes(programs.head(word.policy).digest).hex() == ruleset.digest
 
 
 def _try(programs: ProgramSet, ruleset: Ruleset, word: ControlWord, count: int) -> None:
-    """Have the program itself look addresses up before any packet is judged by them; raises ApplyError."""
+    """Have the program look up sample addresses before any packet is judged by the tables. Raises ApplyError."""
     chosen = random.Random(ruleset.digest)  # noqa: S311 - any sample will do, the same one each time
     keys, expected = [], []
     for family, width in ((4, 4), (6, 16)):
@@ -346,4 +347,4 @@ def _try(programs: ProgramSet, ruleset: Ruleset, word: ControlWord, count: int) 
     found = programs.ask(word.tables, keys)
     if found != expected:
         wrong = sum(one != other for one, other in zip(found, expected, strict=True))
-        raise ApplyError(f"the program looked {wrong} of {len(found)} addresses up wrongly; nothing was switched")
+        raise ApplyError(f"the program looked up {wrong} of {len(found)} addresses wrongly; nothing was switched")

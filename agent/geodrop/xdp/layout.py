@@ -1,4 +1,4 @@
-"""bpf/layout.h once more, as ctypes: what program and user space share, byte for byte. A test compares the two."""
+"""bpf/layout.h as ctypes: what program and user space share, byte for byte. A test compares the two."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ MAX_QUESTIONS = 16
 
 
 class ServiceLayout(Structure):
-    """`starts` in nanoseconds of CLOCK_TAI, 0: has started; `pair` counts what it accepts and never drops."""
+    """`starts` is in nanoseconds of CLOCK_TAI (0: has started); `pair` counts what it accepts and never drops."""
 
     _fields_ = (("starts", c_uint64), ("flags", c_uint32), ("pair", c_uint32))
 
 
 class SelectionLayout(Structure):
-    """Which services take a protocol and port: a bit each, and the only one's number or NO_SERVICE."""
+    """Services that take a protocol and port: a bit each; `single` is the only one's number, or NO_SERVICE."""
 
     _fields_ = (("services", c_uint16), ("single", c_uint8), ("flags", c_uint8))
 
 
 class LocalLayout(Structure):
-    """From this local address on: the services that take packets sent there. IPv4 stands in the upper 32 bits."""
+    """Services that take packets to this local address and those after it. IPv4 is in the upper 32 bits."""
 
     _fields_ = (("high", c_uint64), ("low", c_uint64), ("services", c_uint64))
 
@@ -95,12 +95,12 @@ class CounterLayout(Structure):
 
 
 class QuestionLayout(Structure):
-    """An address as keys; `zone` is the program's answer."""
+    """An address as keys; the program writes its answer to `zone`."""
 
     _fields_ = (("high", c_uint64), ("low", c_uint64), ("family", c_uint32), ("zone", c_uint32))
 
 
 class QuestionsLayout(Structure):
-    """What the asking program is given as its frame, and answers in place: `tables` with its LAYOUT_VERSION."""
+    """The frame that the asking program gets and answers in place; it replaces `tables` by its LAYOUT_VERSION."""
 
     _fields_ = (("tables", c_uint32), ("count", c_uint32), ("question", QuestionLayout * MAX_QUESTIONS))

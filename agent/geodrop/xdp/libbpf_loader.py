@@ -1,4 +1,4 @@
-"""Loads the object that `make setup` built, with libbpf: no compiler and no headers on the host."""
+"""Load the object that `make setup` built, with libbpf: the host needs no compiler and no headers."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class LibbpfLoader:
         self.objects = objects
 
     def version(self) -> str:
-        """By what the object holds."""
+        """Return a version made from the object's content."""
         path = self._object()
         return _digest(path, path.stat().st_mtime_ns)
 
     def load(self, folder: Path, sizes: Sizes) -> None:
-        """Open the object, give it the maps, load and pin its programs."""
+        """Open the object, give it the maps, load its programs and pin them."""
         with libbpf.Log() as log, explained(log.lines), pinned_maps(folder, sizes) as maps:
             with_frags_first(functools.partial(self._load, folder, maps), readable=libbpf.has_tai_clock())
 

@@ -1,4 +1,4 @@
-"""Pinned links: the program on interfaces, native first, then generic. Programs of others are never touched."""
+"""Pinned links: the program on interfaces, native first, then generic. Foreign programs are never touched."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ MODES = {"native": libbpf.NATIVE, "generic": libbpf.GENERIC}
 
 @dataclass(frozen=True, slots=True)
 class PinnedLink:
-    """A pinned link: on which interface (number, name), and running which program."""
+    """A pinned link: the interface's number and name, and the number of the program that it runs."""
 
     ifindex: int
     name: str
     program: int
 
     def mode(self) -> str:
-        """How it is attached; native, if the interface is gone just now."""
+        """Return how the program is attached: native or generic; native if the interface has just gone."""
         with Excused(errno.ENODEV, errno.ENXIO):
             if libbpf.query(self.ifindex).skb_prog_id:
                 return "generic"
@@ -35,20 +35,20 @@ class PinnedLink:
 
 
 def observe(pins: Pins) -> list[PinnedLink]:
-    """Links that hold: those whose interface is gone are left out."""
+    """Return the links that hold; a link without its interface is left out."""
     links = []
     for ifindex in pins.link_indexes():
         try:
             with libbpf.opened(pins.links / str(ifindex)) as fd:
                 info = libbpf.link_info(fd)
-        except FileNotFoundError:  # taken away just now
+        except FileNotFoundError:  # removed in the meantime
             continue
         if info.ifindex != ifindex:
             continue
         try:
             name = socket.if_indextoname(ifindex)
         except OSError as error:
-            if error.errno in (errno.ENODEV, errno.ENXIO):  # gone just now
+            if error.errno in (errno.ENODEV, errno.ENXIO):  # gone in the meantime
                 continue
             raise
         links.append(PinnedLink(ifindex, name, info.prog_id))
@@ -56,9 +56,9 @@ def observe(pins: Pins) -> list[PinnedLink]:
 
 
 def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("native", "generic")) -> int:
-    """Attach a program to an interface and pin the link; returns the interface's number.
+    """Attach a program to an interface and pin the link; return the interface's number.
 
-    Raises UnavailableError when the interface already has somebody else's program, takes none or is not there.
+    Raises UnavailableError if the interface has a foreign XDP program, takes none or does not exist; PrivilegeError.
     """
     try:
         ifindex = socket.if_nametoindex(name)
@@ -66,13 +66,13 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
         raise UnavailableError(f"interface {name} is not there", "name another with --interface") from error
     path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
-        path.unlink()  # of an interface that is gone and whose number was given out again
+        path.unlink()  # left by an interface that is gone and whose number was reused
     refused = []
     for mode in modes:
         try:
             fd = libbpf.create_link(program, ifindex, MODES[mode])
         except OSError as error:
-            # Busy may also mean a queue or a bond in the way: only a program that is there is somebody else's.
+            # Busy may also mean a queue or a bond: only if a program is attached, it is a foreign one.
             if error.errno in (errno.EBUSY, errno.EEXIST) and (number := program_on(ifindex)):
                 raise UnavailableError(
                     f"{name} has an XDP program that is not geodrop's (number {number}); it was left alone",
@@ -83,7 +83,7 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
                     f"the kernel does not let us attach an XDP program to {name}", "run as root, or with CAP_NET_ADMIN"
                 ) from error
             if error.errno == errno.ENOMEM:
-                raise  # to be slower from now on is no answer to that
+                raise  # lack of memory is no reason to attach in a slower mode
             refused.append(f"{mode}: {error.strerror}")
             continue
         with libbpf.closing(fd):
@@ -96,7 +96,7 @@ def attach(pins: Pins, program: int, name: str, *, modes: tuple[str, ...] = ("na
 
 
 def move(pins: Pins, ifindex: int, program: int) -> None:
-    """Put another program in the place of a link's, if its interface is still there."""
+    """Replace the program that a link runs, if its interface still exists."""
     with libbpf.opened(pins.links / str(ifindex)) as fd, Excused(errno.ENOLINK):
         libbpf.update_link(fd, program)
 
@@ -104,7 +104,7 @@ def move(pins: Pins, ifindex: int, program: int) -> None:
 def detach(pins: Pins, ifindex: int) -> None:
     """Take the program off an interface; returns when no packet meets it any more.
 
-    Without the call the link would go with its pin too, but in a work queue, some time later.
+    Removing the pin alone would end the link too, but later, in a kernel work queue.
     """
     path = pins.links / str(ifindex)
     with suppress(FileNotFoundError):
@@ -114,9 +114,9 @@ def detach(pins: Pins, ifindex: int) -> None:
 
 
 def program_on(ifindex: int) -> int:
-    """The number of the XDP program that an interface has, whoever attached it and however; 0 if none.
+    """Return the number of the XDP program on an interface, ours or not, in any mode; 0 if there is none.
 
-    Raises OSError where that cannot be told.
+    Raises OSError if the kernel does not tell.
     """
     with Excused(errno.ENODEV, errno.ENXIO):
         found = libbpf.query(ifindex)
@@ -125,7 +125,7 @@ def program_on(ifindex: int) -> int:
 
 
 def _mtu(ifindex: int) -> str:
-    """The MTU of an interface for a message, ", MTU 1500,"; empty if it cannot be told."""
+    """Return an interface's MTU for a message, such as ", MTU 1500,"; empty if it cannot be read."""
     with suppress(UnavailableError):
         return next((f", MTU {link.mtu}," for link in read_network().links if link.index == ifindex), "")
     return ""

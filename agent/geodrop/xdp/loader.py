@@ -1,7 +1,7 @@
-"""What the engine asks of a loader, and what its loaders have in common.
+"""The protocol of loaders, and what they share.
 
-Two load the same program: `libbpf_loader` the object that `make setup` built, `bcc_loader` one that it builds on the
-host (docs/decisions/0012-two-loaders.md). The maps are the same, whoever loads: `maps` makes them.
+Two loaders load the same program: `libbpf_loader` the object that `make setup` built, `bcc_loader` one that it builds
+on the host (docs/decisions/0012-two-loaders.md). Both get their maps from `maps`.
 """
 
 from __future__ import annotations
@@ -22,54 +22,54 @@ if TYPE_CHECKING:
 PROGRAMS = ("geodrop", "geodrop_ask")
 MAPS = ("control", "tables", "policies", "counters")
 LOG_LINES = 40
-"""The end of a log is what an operator needs of it."""
+"""Lines from the end of a log; an operator needs only these."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """What is fixed when a program is loaded: elements of a tables map and of a policy map, and counter pairs."""
+    """Sizes that are fixed when a program is loaded: elements of a tables map and of a policy map, counter pairs."""
 
     segments: int
     elements: int
     pairs: int
 
     def holds(self, other: Sizes) -> bool:
-        """Whether all of another fits in."""
+        """Tell whether everything of these other sizes fits."""
         return self.segments >= other.segments and self.elements >= other.elements and self.pairs >= other.pairs
 
     def rounded(self) -> Sizes:
-        """The size class, so that a change of policy or database seldom needs another program."""
+        """Return the size class, so that a change of policy or database seldom needs another program."""
         return Sizes(-(-self.segments // 4) * 4, _class(self.elements, 2), _class(self.pairs * 2, 512))
 
     def memory(self, cpus: int) -> int:
-        """Bytes of kernel memory with one generation in force."""
+        """Return the bytes of kernel memory with one generation in force."""
         return self.segments * lay.SEGMENT_BYTES + self.elements * lay.POLICY_BYTES + self.pairs * 64 * cpus
 
 
 class Loader(Protocol):
-    """Loads the program and pins it and its maps."""
+    """Loads the program, and pins it and its maps."""
 
     name: str
 
     def version(self) -> str:
-        """Names the program: another version needs loading anew. Hexadecimal digits.
+        """Return the version of the program, in hexadecimal digits; another version has to be loaded.
 
-        Raises UnavailableError, naming what is missing, where this loader cannot work.
+        Raises UnavailableError, naming what is missing, if this loader cannot work.
         """
 
     def load(self, folder: Path, sizes: Sizes) -> None:
         """Pin PROGRAMS and MAPS in an empty folder of a bpffs.
 
-        Raises UnavailableError when the kernel lacks something, PrivilegeError, and ApplyError when the verifier
-        refuses; whatever was pinned is for the caller to remove.
+        Raises UnavailableError if the kernel lacks something, PrivilegeError, and ApplyError if the verifier refuses.
+        The caller removes whatever was pinned by then.
         """
 
 
 def with_frags_first(load: Callable[[int], None], *, readable: bool) -> None:
-    """Load with the flag `xdp.frags`, for jumbo frames; without where that fails: Linux before 5.18 does not know it.
+    """Load with the flag `xdp.frags`, for jumbo frames; without it if that fails, since Linux before 5.18 lacks it.
 
-    Without, too, for the program that cannot read frames in several buffers (bpf/parse.h: the one without a clock). The
-    kernel then hands it none: it refuses to attach it where there are some, or puts each of them together.
+    Load without it, too, if the program cannot read frames in several buffers (not `readable`; bpf/parse.h: the program
+    without a clock). The kernel then gives it no such frames: it refuses to attach where they occur, or joins each one.
     Raises the OSError of the last attempt.
     """
     if not readable:
@@ -85,7 +85,7 @@ def with_frags_first(load: Callable[[int], None], *, readable: bool) -> None:
 
 @contextlib.contextmanager
 def explained(log: Sequence[str]) -> Iterator[None]:
-    """Turn the kernel's refusals into errors for operators; `log` is what was said by then."""
+    """Turn the kernel's refusals into errors for operators; `log` collects what libbpf and the verifier print."""
     try:
         yield
     except OSError as error:

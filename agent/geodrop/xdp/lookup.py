@@ -1,4 +1,4 @@
-"""What the kernel's maps say of addresses: the zone by the program itself, the row read from the policy map."""
+"""Look up addresses in the kernel: the zone by the program itself, the row in the policy map."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ WORDS = {
 
 
 def keys(family: int, address: int) -> tuple[int, int, int]:
-    """An address as the program takes it: family, upper key, lower key."""
+    """Return an address as the program takes it: family, upper key, lower key."""
     if family == 4:
         return 4, address << 32, 0
     return 6, address >> 64, address & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now: float) -> list[list[KernelVerdict]]:
-    """A verdict for each address and service, as of `now`."""
+    """Return a verdict for each address and service, as of `now`, in seconds since the epoch."""
     word = programs.word()
     head = programs.head(word.policy)
     rows = memoryview(programs.policy_bytes(word.policy))[lay.POLICY_BYTES :].cast("I")
@@ -63,11 +63,11 @@ def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now:
 
 
 def started(head: lay.PolicyLayout, number: int, now: float) -> bool:
-    """Whether a service's `starts` has passed."""
+    """Tell whether a service's `starts` has passed."""
     return bool(head.service[number].starts <= (now + head.tai_offset) * NANOSECONDS)
 
 
 def _embedded(ruleset: Ruleset, zone: int, address: int) -> int:
-    """The IPv4 address that an address of a zone holds, or 0."""
+    """Return the IPv4 address inside an address of a zone; 0 if there is none."""
     embedding = ruleset.meta.zones[zone].embedding
     return Embedding(embedding).extract(address) if embedding else 0

@@ -1,4 +1,4 @@
-"""The maps that every loader gives its program: made in one place, whoever builds the program."""
+"""The maps of the program, made in one place for all loaders."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from geodrop.xdp.loader import Sizes
 
 SLOTS = 2
-"""Generations that can exist at once."""
+"""Generations that can exist at a time."""
 
 COUNTERS_OF_A_PAIR = 4
 
 
 @contextlib.contextmanager
 def pinned_maps(folder: Path, sizes: Sizes) -> Iterator[dict[str, int]]:
-    """Make the maps of one program and pin them; gives their descriptors, by the names in bpf/maps.h, while in use.
+    """Make a program's maps and pin them; yield their open descriptors by their names in bpf/maps.h.
 
     Raises OSError.
     """
@@ -36,7 +36,7 @@ def pinned_maps(folder: Path, sizes: Sizes) -> Iterator[dict[str, int]]:
             return fd
 
         def map_of_arrays(name: str, size: int, entries: int) -> int:
-            """Its inner maps will all be of this size: of fixed size, so that lookups in them stay inlined."""
+            """Make a map of arrays. The inner arrays have one fixed size, so that lookups in them stay inlined."""
             template = made(libbpf.create_array("geodrop_template", size, entries))
             return made(libbpf.create_map(libbpf.ARRAY_OF_MAPS, name, 4, SLOTS, inner=template))
 

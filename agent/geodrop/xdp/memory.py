@@ -1,4 +1,4 @@
-"""Whether the machine has the memory that tables in the kernel take."""
+"""Check whether the machine has the memory that tables in the kernel take."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MEMINFO = Path("/proc/meminfo")
 
 
 def check(sizes: Sizes) -> None:
-    """Refuse what would leave the machine without memory: two generations at once must fit what is available."""
+    """Raise UnavailableError if two generations at a time would not fit the available memory."""
     cpus = libbpf.possible_cpus()
     needed, there = 2 * sizes.memory(cpus), available()
     if needed > there:
@@ -29,10 +29,10 @@ def check(sizes: Sizes) -> None:
 
 
 def available() -> int:
-    """Bytes that can be had without swapping.
+    """Return the bytes that can be had without swapping.
 
-    That is the kernel's own estimate (MemAvailable): a host that has been up for a while uses what is free for its page
-    cache, which gives way. Where /proc is hidden what is free must do.
+    This is the kernel's estimate MemAvailable, which includes the page cache: it gives way, and on a host that has been
+    up for a while it fills most of the memory. If /proc is hidden, the free memory is returned.
     """
     try:
         found = re.search(rb"^MemAvailable:\s+(\d+) kB$", MEMINFO.read_bytes(), re.MULTILINE)

@@ -1,9 +1,9 @@
 """Where the engine's objects are pinned: a folder of a bpffs for each network namespace.
 
     links/IFINDEX      one bpf_link for each interface
-    set-N-VERSION/     program, maps and the maps of both slots: everything that one loaded program needs
+    set-N-VERSION/     everything that one loaded program needs: program, maps, and the maps of both slots
 
-There is one set, and for a moment two while links move from an old program to a new one.
+There is one set; there are two while links move from an old program to a new one.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class Pins:
 
     @classmethod
     def default(cls) -> Pins:
-        """The folder of the calling thread's network namespace."""
+        """Return the folder of the calling thread's network namespace."""
         return cls(default_pins())
 
     def check(self) -> None:
-        """Raises UnavailableError where there is no bpffs, PrivilegeError where it is not ours to use."""
+        """Raise UnavailableError if there is no bpffs, PrivilegeError if we may not use it."""
         mount = next(parent for parent in self.folder.parents if parent.exists())
         if _filesystem(mount) != BPFFS_MAGIC:
             raise UnavailableError(
@@ -52,7 +52,7 @@ class Pins:
             raise PrivilegeError(f"{mount} may not be written", "run as root, or as the owner of the bpffs")
         if self.folder.exists() and not self.folder.is_dir():
             raise UnavailableError(f"{self.folder} is not geodrop's folder of pins", "move it out of the way")
-        # Root by hand goes on with what the daemon's user pinned in its own bpffs, and leaves it to that user.
+        # Root, by hand, may continue with what the daemon's user pinned in its own bpffs, which stays that user's.
         trusted = {os.geteuid(), *([mount.stat().st_uid] if os.geteuid() == 0 else [])}
         if self.folder.exists() and self.folder.stat().st_uid not in trusted:
             raise UnavailableError(
@@ -60,7 +60,7 @@ class Pins:
             )
 
     def make(self) -> None:
-        """Make the folder, for us alone."""
+        """Make the folder, accessible to us only."""
         missing = [path for path in (self.links, *self.links.parents) if not path.exists()]
         for path in reversed(missing):
             path.mkdir(mode=0o700)
@@ -72,11 +72,11 @@ class Pins:
         return self.folder / "links"
 
     def link_indexes(self) -> list[int]:
-        """Interfaces that a link is pinned for, by number."""
+        """Return the numbers of the interfaces that a link is pinned for."""
         return sorted(int(name) for name in _names(self.links) if name.isdecimal())
 
     def sets(self) -> list[Path]:
-        """Sets that are there, the newest first."""
+        """Return the folders of the sets, the newest first."""
         found = [self.folder / name for name in _names(self.folder) if SET_NAME.fullmatch(name)]
         return sorted(found, key=_number, reverse=True)
 
@@ -89,9 +89,9 @@ class Pins:
         return path
 
     def remove(self) -> None:
-        """Remove the folder with all that is ours in it; objects that nothing else holds go with their pins.
+        """Remove the folder with everything of ours in it; objects that only these pins hold end with them.
 
-        Raises UnavailableError, once all of that is gone, where something else is in the way.
+        Raises UnavailableError, after all of that is removed, if something else is in the folder.
         """
         for index in self.link_indexes():
             (self.links / str(index)).unlink()
@@ -103,10 +103,10 @@ class Pins:
                     path.rmdir()
         except OSError as error:
             raise UnavailableError(
-                f"{error.filename} cannot be removed ({error.strerror}): somebody else put something there",
+                f"{error.filename} cannot be removed ({error.strerror}): another program put something there",
                 "look at it, and remove it",
             ) from error
-        # The folder of all namespaces, if this was the last one; somebody may be using it again already.
+        # The folder of all namespaces, if this was the last one; another process may already use it again.
         for path in list(self.folder.parents)[:2]:
             if path.name in ("netns", "geodrop"):
                 with Excused(errno.ENOTEMPTY, errno.ENOENT, errno.EACCES, errno.EPERM):
@@ -114,27 +114,27 @@ class Pins:
 
 
 def version_of(path: Path) -> str:
-    """The program version of a set."""
+    """Return the program version of a set, from its folder's name."""
     matched = SET_NAME.fullmatch(path.name)
     return matched[2] if matched else ""
 
 
 def remove_set(path: Path) -> None:
-    """Remove a set's pins."""
+    """Remove a set's pins and its folder."""
     for pinned in path.iterdir():
         pinned.unlink()
     path.rmdir()
 
 
 def repin(fd: int, path: Path) -> None:
-    """Pin under a name that may be taken by an older object."""
+    """Pin an object under a name that an older object may still have."""
     with suppress(FileNotFoundError):
         path.unlink()
     libbpf.pin(fd, str(path))
 
 
 def _names(folder: Path) -> list[str]:
-    """What is in a folder; nothing, if there is none."""
+    """Return the names in a folder; empty if the folder does not exist."""
     try:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
@@ -147,7 +147,7 @@ def _number(path: Path) -> int:
 
 
 def _filesystem(path: Path) -> int:
-    """The magic number of the file system that holds a path: `f_type`, the first word of struct statfs."""
+    """Return the magic number of a path's file system: `f_type`, the first word of struct statfs."""
     result = (ctypes.c_long * 32)()
     call("statfs", os.fsencode(path), ctypes.byref(result), about=str(path))
     return int(result[0]) & 0xFFFF_FFFF

@@ -1,7 +1,7 @@
 """A loaded program with its maps: two slots for tables, two for policies, the control word that chooses, counters.
 
-Nothing a packet can see is ever changed: a slot is filled while the control word points elsewhere, and emptied only
-when a grace period has passed since it pointed there.
+What packets read is never changed. A slot is filled while the control word points elsewhere, and emptied only when a
+grace period has passed since the control word pointed there.
 """
 
 from __future__ import annotations
@@ -30,25 +30,27 @@ if TYPE_CHECKING:
     from geodrop.ruleset.model import Ruleset
 
 Totals = dict[str, list[tuple[int, int]]]
-"""Packets and bytes of the four counters of each label: dropped or accepted, and what would be or never is; each for
-IPv4 first."""
+"""Packets and bytes of each label's four counters: dropped or accepted for IPv4 and IPv6, then would-drop or never-drop
+for IPv4 and IPv6.
+"""
 
 LABEL_BYTES = 192
-"""Room for each label. The labels map is one text, with a line for each pair (see encode.label). What is longer is cut,
-which policy names do not reach."""
+"""Bytes reserved for each label. The labels map is one text with a line for each pair (see encode.label). A longer
+label would be cut, but policy names are never that long.
+"""
 
 PIECE = 64 << 10
-"""Bytes that are written and compared at once: few enough to be in the cache still when they are compared."""
+"""Bytes written and compared at a time: few enough to be still in the CPU cache for the comparison."""
 
 PAGE = mmap.PAGESIZE
-"""An array of one small value is mapped as a page."""
+"""Even an array of one small value is mapped as a page."""
 
 QUESTION = struct.Struct("=QQII")
 """struct question of bpf/layout.h."""
 
 
 class ControlWord(NamedTuple):
-    """The control word, taken apart. Generation 0: nothing is in force."""
+    """The fields of the control word. Generation 0 means that nothing is in force."""
 
     generation: int = 0
     tables: int = 0
@@ -56,7 +58,7 @@ class ControlWord(NamedTuple):
 
     @classmethod
     def unpack(cls, word: int) -> ControlWord:
-        """From the number in the map."""
+        """Unpack the number in the map."""
         if not word & lay.CONTROL_IN_FORCE:
             return cls()
         return cls(
@@ -66,7 +68,7 @@ class ControlWord(NamedTuple):
         )
 
     def pack(self) -> int:
-        """The number in the map."""
+        """Return the number in the map."""
         if not self.generation:
             return 0
         slots = lay.CONTROL_TABLES * self.tables | lay.CONTROL_POLICY * self.policy
@@ -74,7 +76,7 @@ class ControlWord(NamedTuple):
 
 
 class Descriptors(dict[str, int]):
-    """Descriptors of what is pinned in a folder, by name; each is opened when it is first asked for."""
+    """Descriptors of what is pinned in a folder, by name; each is opened on first use."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__()
@@ -85,7 +87,7 @@ class Descriptors(dict[str, int]):
         return self[name]
 
     def close(self) -> None:
-        """Close those that are open."""
+        """Close the open descriptors."""
         while self:
             os.close(self.popitem()[1])
 
@@ -101,9 +103,9 @@ class ProgramSet:
 
     @classmethod
     def load(cls, loader: Loader, folder: Path, sizes: Sizes) -> ProgramSet:
-        """Load a program into an empty folder; removes the folder again if that fails.
+        """Load a program into an empty folder; remove the folder if that fails.
 
-        Raises what the loader does, and UnavailableError for a program that is older or newer than this code.
+        Raises what the loader raises, and UnavailableError for a program of another version than this code.
         """
         try:
             loader.load(folder, sizes)
@@ -123,7 +125,7 @@ class ProgramSet:
 
     @classmethod
     def open(cls, folder: Path) -> ProgramSet:
-        """Open what is pinned; raises OSError when something is missing, as after a load that was killed."""
+        """Open what is pinned. Raises OSError if something is missing, as after a load that was killed."""
         there = os.listdir(folder)
         for name in (*PROGRAMS, *MAPS, "labels", "carried"):
             if name not in there:
@@ -149,12 +151,12 @@ class ProgramSet:
     # The control word
 
     def word(self) -> ControlWord:
-        """What every packet reads."""
+        """Return the control word, which every packet reads."""
         value = libbpf.read_element(self.fds["control"], 0, 8)
         return ControlWord.unpack(int.from_bytes(value, "little"))
 
     def publish(self, word: ControlWord) -> None:
-        """Switch: one aligned store of eight bytes, which no packet can see half of."""
+        """Switch by one aligned store of eight bytes, of which no packet can see half."""
         with libbpf.map_memory(self.fds["control"], PAGE) as memory:
             control = ctypes.c_uint64.from_buffer(memory)
             control.value = word.pack()
@@ -163,31 +165,31 @@ class ProgramSet:
     # Slots
 
     def policy_bytes(self, slot: int) -> bytes:
-        """All that a policy slot holds; raises OSError if it is empty."""
+        """Return everything that a policy slot holds. Raises OSError if the slot is empty."""
         with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
             return memory[:]
 
     def head(self, slot: int) -> lay.PolicyLayout:
-        """Element 0 of a policy slot, copied; raises OSError if it is empty."""
+        """Return a copy of element 0 of a policy slot. Raises OSError if the slot is empty."""
         with self._slot("policy", slot, lay.POLICY_BYTES) as memory:
             return lay.PolicyLayout.from_buffer_copy(memory, 0)
 
     def tables_digest(self, slot: int) -> bytes:
-        """Which tables a policy slot names; raises OSError if it is empty."""
+        """Return the digest of the tables that a policy slot refers to. Raises OSError if the slot is empty."""
         with self._slot("policy", slot, PAGE) as memory:
             at = lay.PolicyLayout.tables_digest.offset
             return memory[at : at + 32]
 
     def policy_differs(self, slot: int, content: Encoded) -> bool:
-        """Whether a slot holds anything else; raises OSError if it is empty."""
+        """Tell whether a slot holds other content. Raises OSError if the slot is empty."""
         with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
             return not all(_holds(memory, offset, part) for offset, part in content.parts())
 
     def fill_policy(self, slot: int, content: Encoded) -> None:
         """Write a policy into a slot and compare it with what it should hold.
 
-        The slot keeps its map, since a map of maps makes every change wait for a grace period. That period has passed
-        already where `rest` left its mark; else it is waited for here.
+        The slot keeps its map, since changing a map of maps waits for a grace period. If `mark_unused` marked the slot,
+        that period has already passed; else this method waits for it.
         """
         try:
             fd = libbpf.get(f"{self.folder}/policy{slot}")
@@ -207,7 +209,7 @@ class ProgramSet:
                 raise ApplyError("the policy map does not hold what was written to it; nothing was switched")
 
     def mark_unused(self, slot: int) -> None:
-        """Mark a policy slot as one that no packet reads any more, once that is so."""
+        """Wait until no packet reads a policy slot any more, then mark it as unused."""
         libbpf.wait_for_readers()
         with (
             suppress(FileNotFoundError),
@@ -220,7 +222,7 @@ class ProgramSet:
     def fill_tables(self, slot: int, ruleset: Ruleset) -> None:
         """Put a new tables map into a slot, fill it, and compare it with what it should hold."""
         fd = libbpf.create_array(f"geodrop_tables{slot}", lay.SEGMENT_BYTES, self.sizes.segments)
-        # Putting a map into a map of maps waits for a grace period, which takes as long as filling it.
+        # Putting a map into a map of maps waits for a grace period, which takes as long as filling the map.
         with (
             libbpf.closing(fd),
             _meanwhile(lambda: self._put("tables", "tables", slot, fd)),
@@ -231,7 +233,9 @@ class ProgramSet:
                     raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
 
     def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[str]:
-        """Sections of a ruleset that a slot does not hold, as far as one of so many parts of each tells."""
+        """Return the sections of a ruleset that a slot does not hold; only part `part` (from 0) of
+        `parts` is compared.
+        """
         different: dict[str, None] = {}
         with self._slot("tables", slot, self.sizes.segments * lay.SEGMENT_BYTES) as memory:
             for name, offset, content in table_parts(ruleset):
@@ -241,14 +245,16 @@ class ProgramSet:
         return list(different)
 
     def retire_tables(self, slot: int) -> None:
-        """Empty a slot; returns when no packet can be reading it any more. The kernel then frees it by itself."""
+        """Empty a slot; returns when no packet can be reading it any more. The kernel then frees the map."""
         with suppress(FileNotFoundError):
             (self.folder / f"tables{slot}").unlink()
         with suppress(FileNotFoundError):
             libbpf.delete_element(self.fds["tables"], slot)
 
     def ask(self, slot: int, keys: Sequence[tuple[int, int, int]]) -> list[int]:
-        """Zones of addresses, given as (family, upper key, lower key), as the program finds them in a tables slot."""
+        """Return the zones of addresses, given as (family, upper key, lower key), as the program finds
+        them in a slot.
+        """
         zones: list[int] = []
         for start in range(0, len(keys), lay.MAX_QUESTIONS):
             some = keys[start : start + lay.MAX_QUESTIONS]
@@ -257,7 +263,7 @@ class ProgramSet:
             for number, (family, high, low) in enumerate(some):
                 QUESTION.pack_into(asked, 8 + QUESTION.size * number, high, low, family, 0)
             verdict, answer, _ = libbpf.run_program(self.fds["geodrop_ask"], bytes(asked))
-            if verdict != 2:  # XDP_PASS; anything else: the slot is empty
+            if verdict != 2:  # XDP_PASS; any other verdict: the slot is empty
                 raise ApplyError(f"the program found nothing in tables slot {slot}")
             zones += [zone for *_, zone in QUESTION.iter_unpack(answer[8 : 8 + QUESTION.size * len(some)])]
         return zones
@@ -265,16 +271,16 @@ class ProgramSet:
     # Counters
 
     def labels(self) -> dict[str, int]:
-        """Counter pairs by what they count, as of the first call."""
+        """Return counter pairs by label, as of the first call."""
         if self._labels is None:
             with libbpf.map_memory(self.fds["labels"], self.sizes.pairs * LABEL_BYTES, writable=False) as memory:
                 text = memory[: memory.find(b"\0")].decode()
-            # What follows the last end of a line was never finished, and nothing was counted under it.
+            # Text behind the last line end was never finished, and nothing was counted under it.
             self._labels = {line: number for number, line in enumerate(text.split("\n")[:-1])}
         return self._labels
 
     def add_labels(self, wanted: Iterable[str]) -> dict[str, int]:
-        """Give each label a pair of its own, for good; the caller has seen to it that there is room."""
+        """Give each label a counter pair, permanently; the caller has checked that there is room."""
         known = self.labels()
         missing = [label for label in wanted if label not in known]
         if missing:
@@ -288,9 +294,10 @@ class ProgramSet:
         return known
 
     def totals(self, older: Totals | None = None) -> Totals:
-        """Packets and bytes of the four counters of each pair, over all CPUs, with what earlier programs counted.
+        """Return packets and bytes of each pair's four counters, over all CPUs, with what earlier programs counted.
 
-        That was carried over, or is given as `older` while the earlier program is still there and may be counting.
+        Earlier totals were imported into this set; or they are given as `older`, while the earlier program still
+        counts.
         """
         known = self.labels()
         cpus = libbpf.possible_cpus()
@@ -311,7 +318,7 @@ class ProgramSet:
         return {**(older or {}), **totals}
 
     def import_totals(self, totals: Totals) -> None:
-        """Take over what an older program counted."""
+        """Import what an older program counted."""
         known = self.add_labels(totals)
         size = self.sizes.pairs * 4 * ctypes.sizeof(lay.CounterLayout)
         with libbpf.map_memory(self.fds["carried"], size) as memory, memoryview(memory).cast("Q") as numbers:
@@ -331,7 +338,7 @@ class ProgramSet:
 
 
 def _check_layout(loader: Loader, folder: Path) -> None:
-    """Ask the loaded program itself, whoever built it: of another layout it would pass what it cannot make sense of."""
+    """Ask the loaded program for its layout. A program of another layout would accept packets it cannot judge."""
     asked = bytes(ctypes.sizeof(lay.QuestionsLayout))
     with libbpf.opened(f"{folder}/geodrop_ask") as fd:
         _, answer, _ = libbpf.run_program(fd, asked)
@@ -345,7 +352,7 @@ def _check_layout(loader: Loader, folder: Path) -> None:
 
 
 def _written(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
-    """Write, read back, and say whether the two agree."""
+    """Write, read back, and tell whether the two agree."""
     for start in range(0, len(content), PIECE):
         piece = bytes(content[start : start + PIECE])
         place = slice(offset + start, offset + start + len(piece))
@@ -356,7 +363,7 @@ def _written(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
 
 
 def _holds(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
-    """Whether something stands at an offset. Bytes compare far faster than views of them."""
+    """Tell whether the content stands at an offset. Bytes compare far faster than memoryviews."""
     return all(
         memory[offset + start : offset + min(start + PIECE, len(content))] == content[start : start + PIECE].tobytes()
         for start in range(0, len(content), PIECE)
@@ -365,7 +372,7 @@ def _holds(memory: mmap.mmap, offset: int, content: memoryview) -> bool:
 
 @contextmanager
 def _meanwhile(action: Callable[[], None]) -> Iterator[None]:
-    """Do something that mostly waits beside the body; its OSError is raised at the end."""
+    """Run an action that mostly waits in a thread beside the body; its OSError is raised at the end."""
     failed: list[OSError] = []
 
     def act() -> None:
@@ -385,7 +392,7 @@ def _meanwhile(action: Callable[[], None]) -> Iterator[None]:
 
 
 def _entries(folder: Path, kind: str) -> int:
-    """How many elements the maps of a kind have; 0 when both slots are empty, which holds nothing."""
+    """Return the number of elements in the maps of a kind; 0 if both slots are empty."""
     for slot in (0, 1):
         with suppress(FileNotFoundError), libbpf.opened(f"{folder}/{kind}{slot}") as fd:
             return int(libbpf.map_info(fd).max_entries)

@@ -1,4 +1,4 @@
-"""What the system refuses to a reader is told as that: a kernel that cannot be read just now is not an empty one."""
+"""Report what the system refuses to a reader: a kernel that cannot be read just now is not an empty one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 def reading(method: Callable[P, T]) -> Callable[P, T]:
-    """Raise UnavailableError where descriptors or memory run out, or anything else keeps a reader from what is pinned.
+    """Raise UnavailableError if a method cannot read what is pinned, for lack of descriptors, memory or other reasons.
 
-    What is missing (ENOENT), as in a set that a killed load left, is for the method itself to pass over.
+    The method itself handles missing pins (ENOENT), as in a set that a killed load left.
     """
 
     @functools.wraps(method)
@@ -31,7 +31,7 @@ def reading(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def unreadable(error: OSError) -> UnavailableError:
-    """The failure to read what is pinned."""
+    """Return the error for a failure to read what is pinned."""
     return UnavailableError(
         f"what xdp has in the kernel cannot be read just now ({error.strerror})",
         "try again; if it stays so, see the limits of this process (descriptors, memory)",

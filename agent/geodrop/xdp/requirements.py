@@ -1,4 +1,4 @@
-"""Whether a ruleset, and an interface, is one for the XDP program: found out before the kernel is touched."""
+"""Check whether the XDP program supports a ruleset and an interface, before the kernel is touched."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INDEX_BYTES = lay.SEGMENT_BYTES - 2 * lay.ROOT_BYTES  # what is left of the inde
 
 
 def unsupported_reason(ruleset: Ruleset) -> ConfigError | None:
-    """Why nobody should try: only nftables takes the ruleset."""
+    """Return why only nftables supports the ruleset; None if xdp supports it."""
     for service in ruleset.meta.services:
         if service.action == "reject":
             return ConfigError(
@@ -31,7 +31,7 @@ def unsupported_reason(ruleset: Ruleset) -> ConfigError | None:
 
 
 def unreadable(link: Link) -> UnavailableError | None:
-    """Why the program could not read what arrives on an interface: it looks for an Ethernet header first."""
+    """Return why the program could not read what arrives on an interface: it looks for an Ethernet header first."""
     step = "take engine auto or nftables for it"
     if link.kind == VRF:
         return UnavailableError(f"{link.name} is a VRF, whose packets reach no XDP program", step)
@@ -46,7 +46,7 @@ def unreadable(link: Link) -> UnavailableError | None:
 
 
 def check(ruleset: Ruleset) -> None:
-    """Raises what `objection` says, and DataError for tables whose size no compiler writes."""
+    """Raise what `unsupported_reason` returns, and DataError for tables of a size that no compiler writes."""
     if problem := unsupported_reason(ruleset):
         raise problem
     sizes = {name: len(ruleset.sections[f"xdp/{name}"]) for name in ("ipv4", "ipv6", "children", "lines", "digest")}

@@ -1,7 +1,7 @@
-"""A generation that stands ready: links are added, packets are switched to it, and then the old one is taken away.
+"""A generation that is ready: links are added, packets are switched to it, and then the old one is removed.
 
-Until `switch` is called nothing has changed but for new links, which judge by what was in force before. Whoever gives
-up calls `undo`, at any point; whoever is through calls `finish`.
+Before `switch` nothing changes except for new links, which judge by what was in force before. The caller ends with
+`undo`, which is possible at any point, or with `finish`.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class StagedPrograms:
-    """`old` is the control word of `programs` that was found, `word` the one to publish: the same if it holds already.
+    """`old` is the control word found in `programs`, `word` the one to publish; they are equal if nothing is new.
 
-    `seconds` are those of each phase, `note` is what went less than well after the switch.
+    `seconds` is the duration of each phase; `note` says what failed after the switch.
     """
 
     pins: Pins
@@ -48,9 +48,9 @@ class StagedPrograms:
         self._found = links.observe(self.pins)
 
     def attach(self, names: Sequence[str]) -> dict[str, UnavailableError]:
-        """Attach the program to those of these interfaces that lack it; returns the ones that take none, with why.
+        """Attach the program to those interfaces that lack it; return the refusals, by interface name.
 
-        Raises ApplyError for an interface that is not there, and PrivilegeError.
+        Raises ApplyError if the kernel refuses for another reason, and PrivilegeError.
         """
         refused = {}
         there = {link.name for link in self._found}
@@ -64,7 +64,7 @@ class StagedPrograms:
         return refused
 
     def switch(self, names: Sequence[str]) -> None:
-        """Publish: from here on packets are judged by this generation. Links to run on these interfaces stay."""
+        """Publish: from here on this generation judges packets. `names` are the interfaces whose links stay."""
         self.switched, self._kept = True, names
         with _kernel():
             number = libbpf.program_info(self._program).id
@@ -75,7 +75,7 @@ class StagedPrograms:
                     self._moved.append(link)
 
     def undo(self) -> None:
-        """Put everything back. Old programs return to their links first, so that each packet is judged."""
+        """Restore the previous state. Old programs return to their links first, so that every packet is judged."""
         for link in self._moved:
             with _program_of(self.pins, link.program) as program:
                 if program is not None:
@@ -87,7 +87,7 @@ class StagedPrograms:
         discard(self.programs, self.old, self.word)
 
     def finish(self) -> None:
-        """Free what no packet reads any more: the other slots, older programs, links that are not to stay."""
+        """Free what no packet reads any more: the other slots, older programs, links that should not stay."""
         try:
             if self.word != self.old:
                 self.programs.mark_unused(1 - self.word.policy)
@@ -97,7 +97,7 @@ class StagedPrograms:
             for ifindex in self.pins.link_indexes():
                 if ifindex not in stay:
                     links.detach(self.pins, ifindex)
-            carry_and_remove_older(self.pins, self.programs)
+            import_and_remove_older(self.pins, self.programs)
         except OSError as error:
             self.note = f"left for the next load to clean up: {error.strerror}"
 
@@ -107,18 +107,18 @@ class StagedPrograms:
 
 
 def discard(programs: ProgramSet, old: ControlWord, word: ControlWord) -> None:
-    """Empty the slots that were filled; a policy map stays for the next one, and nobody has read it."""
+    """Empty the slots that were filled; the policy map stays for the next fill, since no packet has read it."""
     if word != old:
         programs.mark_unused(word.policy)
         if word.tables != old.tables or not old.generation:
             programs.retire_tables(word.tables)
 
 
-def carry_and_remove_older(pins: Pins, programs: ProgramSet) -> None:
-    """Take over what sets of other programs have counted, and remove them."""
+def import_and_remove_older(pins: Pins, programs: ProgramSet) -> None:
+    """Import what sets of other programs have counted, and remove these sets."""
     for folder in pins.sets():
         if folder != programs.folder:
-            # Of a set that a killed load left some is missing, and it has counted nothing.
+            # A killed load leaves an incomplete set, which has counted nothing.
             with suppress(FileNotFoundError), ProgramSet.open(folder) as older:
                 programs.import_totals(older.totals())
             remove_set(folder)
@@ -134,7 +134,7 @@ def _kernel() -> Iterator[None]:
 
 @contextmanager
 def _program_of(pins: Pins, number: int) -> Iterator[int | None]:
-    """The descriptor of the program of that number, from whichever set it is pinned in."""
+    """Yield the descriptor of the program of that number, from the set that it is pinned in; None if there is none."""
     for folder in pins.sets():
         with suppress(FileNotFoundError), libbpf.opened(folder / "geodrop") as fd:
             if libbpf.program_info(fd).id == number:

@@ -1,7 +1,7 @@
-"""Run packets through the program that is attached, as a test run of the kernel's: nothing is sent, nothing counted.
+"""Run packets through the attached program as test runs of the kernel: nothing is sent, nothing is counted.
 
-The program is found by the number that the interface gives, whatever our link says. One that is not ours is not run:
-it may do more than judge, and what it would do is not known.
+The program is found by the number that the interface reports, whatever our link says. A foreign program is not run: it
+might do more than judge, and its effects are not known.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 VERDICTS = {1: "drop", 2: "accept"}
-"""XDP_DROP and XDP_PASS of enum xdp_action; ours gives no other."""
+"""XDP_DROP and XDP_PASS of enum xdp_action; our program returns no other."""
 
 _MARK = lay.PROBE_MARK.to_bytes(4, "little")
 _ETHERNET = {4: bytes(12) + b"\x08\x00", 6: bytes(12) + b"\x86\xdd"}
@@ -31,7 +31,7 @@ _SHORTEST = 60
 
 
 def trace(pins: Pins, probes: Sequence[Probe], layout: str) -> dict[str, list[str]]:
-    """What becomes of each packet, by the name of the interface that it arrives on.
+    """Return each packet's verdict, by the name of the interface it arrives on.
 
     Left out are interfaces with a program of ours that has another layout: it would count the packets.
     """
@@ -39,7 +39,7 @@ def trace(pins: Pins, probes: Sequence[Probe], layout: str) -> dict[str, list[st
     with ExitStack() as stack:
         ours = {}
         for folder in pins.sets():
-            with suppress(FileNotFoundError):  # one that a killed load left lacks some
+            with suppress(FileNotFoundError):  # a killed load leaves an incomplete set
                 programs = stack.enter_context(ProgramSet.open(folder))
                 ours[libbpf.program_info(programs.fds["geodrop"]).id] = programs
         known: dict[int, list[str]] = {}

@@ -1,7 +1,7 @@
-"""What is pinned for xdp and cannot be read by this process, such as a daemon whose right to bpf(2) was taken away.
+"""Objects pinned for xdp that this process cannot read; for example, a daemon may have lost the right to bpf(2).
 
-Its links go on judging packets, perhaps by an older policy. To let them go takes no right but to the folder: a link
-ends with its last pin. What else is pinned there, the counters, is left to whoever can read it.
+The links still judge packets, perhaps by an older policy. Removing them takes only write access to the folder, since a
+link ends with its last pin. The other pinned objects, counters among them, are left to a process that can read them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """`links` are numbers of the interfaces that a link is pinned for, None if not even that can be read; and why."""
+    """`links` holds the numbers of interfaces that a link is pinned for; None if even these cannot be read. `why` is
+    the reason.
+    """
 
     folder: Path
     links: tuple[int, ...] | None
@@ -31,7 +33,7 @@ class Unread:
 
     @property
     def problem(self) -> str:
-        """What that means, and the next step."""
+        """Say what is wrong, and the next step."""
         if self.links == ():
             return (
                 f"what xdp has counted cannot be read ({self.why}), so totals are without it; next: "
@@ -43,7 +45,9 @@ class Unread:
         )
 
     def release(self) -> str:
-        """Let go of the links; says what could not be. Only for when another engine judges their interfaces."""
+        """Remove the links; return what could not be removed. Call it only if another engine judges
+        their interfaces.
+        """
         if self.links is None:
             return f"xdp may go on judging: {self.why}"
         for number in self.links:
@@ -55,10 +59,12 @@ class Unread:
         return ""
 
     def _where(self) -> str:
-        return "interfaces that cannot be told" if self.links is None else ", ".join(map(_name, self.links))
+        return "unknown interfaces" if self.links is None else ", ".join(map(_name, self.links))
 
     def remove(self) -> bool:
-        """Remove all that is pinned; raises PrivilegeError, and UnavailableError where something else is in the way."""
+        """Remove everything that is pinned. Raises PrivilegeError; UnavailableError if something else is
+        in the folder.
+        """
         try:
             Pins(self.folder).remove()
         except PermissionError as error:
@@ -69,9 +75,9 @@ class Unread:
 
 
 def unread(pins: Pins) -> Unread | None:
-    """What is pinned, if this process may not read it; None if it may, or there is nothing.
+    """Return what is pinned, if this process may not read it; None if it may, or if nothing is pinned.
 
-    Raises UnavailableError where it cannot be read just now, for want of a descriptor or of memory.
+    Raises UnavailableError if it cannot be read just now, for lack of descriptors or memory.
     """
     try:
         links, sets = tuple(pins.link_indexes()), pins.sets()
@@ -86,9 +92,9 @@ def unread(pins: Pins) -> Unread | None:
         except UnavailableError as error:
             return Unread(pins.folder, links, error.message)
         except FileNotFoundError:
-            continue  # what a killed load left, or gone just now
+            continue  # left by a killed load, or gone in the meantime
         except OSError as error:
-            # Nothing of ours keeps it from us for good: nothing is let go of for that.
+            # The cause may pass, so nothing is released for it.
             raise unreadable(error) from error
         return None
     return None

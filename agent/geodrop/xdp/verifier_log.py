@@ -1,4 +1,4 @@
-"""What to say when the kernel refuses the program: the end of the verifier's log, and where all of it is kept."""
+"""Explain a refused program: show the end of the verifier's log, and say where the whole log is kept."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LINES = 12
-"""Of the log's end: the instruction that was refused and why, before what libbpf makes of it."""
+"""Lines from the log's end: the refused instruction with the reason, before libbpf's summary."""
 
 
 def refused(error: OSError, log: Sequence[str]) -> GeodropError:
-    """The error to raise for a program that did not load; `log` is all that libbpf and the verifier printed."""
+    """Return the error for a program that did not load; `log` is all that libbpf and the verifier printed."""
     if error.errno == errno.EPERM:
         return PrivilegeError("the kernel does not let us load the XDP program", "run as root, or with CAP_BPF")
     if error.errno == errno.ENOMEM:
@@ -34,7 +34,7 @@ def refused(error: OSError, log: Sequence[str]) -> GeodropError:
 
 
 def _kept(lines: Sequence[str]) -> str:
-    """Where the whole log is, for whoever reports it."""
+    """Keep the whole log for a report, and say where."""
     path = refusal_log()
     try:
         files.replace(path, lambda file: file.write("\n".join([*lines, ""]).encode()))

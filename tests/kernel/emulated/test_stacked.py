@@ -66,7 +66,7 @@ def test_a_port_of_a_bond(host: Host) -> None:
     host.arrange("auto", "eth0", generation=2)
     assert host.meet(first) == DROPPED
     assert host.meet(second) == UNJUDGED
-    with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of bond0"):
+    with pytest.raises(UnavailableError, match="packets on eth0 would no longer be judged: it is a port of bond0"):
         host.arrange("nftables", "eth0", generation=3)
     host.arrange("auto", "eth0", "bond0", generation=4)
     assert host.meet(first) == host.meet(second) == DROPPED

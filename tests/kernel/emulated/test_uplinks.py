@@ -58,7 +58,7 @@ def test_a_default_route(host: Host, way: str) -> None:
     if "wan1" not in led:
         host.ip("nexthop add id 7 via 198.18.1.2 dev wan1", "route add default nhid 7 table 200")
         [problem] = host.coverage().problems
-        assert problem.startswith("interface wan1, default route in table 200, is up, and nobody judges")
+        assert problem.startswith("interface wan1, default route in table 200, is up, but no engine judges")
 
 
 def test_a_dummy(host: Host) -> None:

@@ -1,4 +1,4 @@
-"""Thin generations in the kernel: what they stand on, what of it is checked, and what comes after them."""
+"""Overlays in the kernel: what they stand on, what of that is checked, and which generation follows them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEPT = {one.digest: one for one in (FIRST, SECOND, THIRD)}
 
 @pytest.fixture
 def engine(netns: Namespace) -> Iterator[NftablesEngine]:
-    """The first one in force, as generation 1; no ruleset is too small to be thin."""
+    """Yield an engine with ruleset ONE in force as generation 1; overlays are allowed for small rulesets too."""
     with netns.entered(), mock.patch.object(overlay, "SMALLEST", 0):
         made = NftablesEngine()
         made.apply(FIRST, 1, ["eth0"])
@@ -44,20 +44,22 @@ def engine(netns: Namespace) -> Iterator[NftablesEngine]:
 
 
 def load(engine: NftablesEngine, wanted: Ruleset, generation: int, kept: Kept | None = KEPT.get) -> None:
-    """As a thin one, where that can be."""
+    """Load as an overlay where that is possible."""
     with engine.staged(wanted, generation, kept) as staged:
         staged.switch(Scope(("eth0",)))
 
 
 def chains(netns: Namespace) -> set[str]:
-    """The generations that there is anything of."""
+    """Return the generations that have chains in the table."""
     words = netns.run("nft", "-t", "list", "table", "inet", "geodrop").split()
     names = [after for word, after in itertools.pairwise(words) if word in {"chain", "map"}]
     return {name.partition("-")[0].partition(".")[0] for name in names if name.startswith("g")}
 
 
 def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
-    """Each stands on the whole one, whose maps stay as they are; a whole one after them takes all of it away."""
+    """Each overlay stands on the same whole generation, whose maps stay unchanged; the next whole generation deletes
+    all.
+    """
     before = netns.run("nft", "list", "map", "inet", "geodrop", "g1-api.ipv4")
     for generation, wanted in enumerate((SECOND, THIRD, FIRST, SECOND), start=2):
         load(engine, wanted, generation)
@@ -77,7 +79,7 @@ def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_another_content_shows(engine: NftablesEngine) -> None:
-    """Full verification lays both maps over each other, and names what is not as it should be."""
+    """A full verification lays both maps over each other and names each difference."""
     load(engine, SECOND, 2)
     other = ruleset(Service("api", {**MANY, "2.0.0.0/9": "RU", "2400::/20": "RU"}, tcp=WEB))
     assert [one.where for one in engine.verify_share(other, 0, 1)] == [
@@ -89,7 +91,7 @@ def test_another_content_shows(engine: NftablesEngine) -> None:
 
 @pytest.mark.parametrize("gone", ["it is not kept", "its chain says something else", "a service drops no more"])
 def test_where_a_whole_one_is_made(engine: NftablesEngine, netns: Namespace, gone: str) -> None:
-    """Where the base is not known for certain, or its chains would do something else."""
+    """No overlay is made if the base is not known for certain, or if its chains would do something else."""
     wanted, known = SECOND, KEPT
     if gone == "it is not kept":
         known = {}
@@ -104,7 +106,7 @@ def test_where_a_whole_one_is_made(engine: NftablesEngine, netns: Namespace, gon
 
 
 def test_a_base_that_holds_something_else(engine: NftablesEngine, netns: Namespace) -> None:
-    """Than the ruleset that it names: found before anything is switched, and all stays as it is."""
+    """A base that differs from the ruleset it names is found before the switch, and nothing changes."""
     before = netns.run("nft", "list", "table", "inet", "geodrop")
     with (
         mock.patch.object(bases, "SAMPLE", 1000),
@@ -115,7 +117,7 @@ def test_a_base_that_holds_something_else(engine: NftablesEngine, netns: Namespa
 
 
 def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace) -> None:
-    """What its chains do, and what it says of itself, is part of what is verified."""
+    """Verification includes the base's chains and its stamp."""
     load(engine, SECOND, 2)
     netns.nft("insert rule inet geodrop g1-api.CN.ipv4 accept\n")
     assert engine.verify(SECOND, full=False)[0].where == "chain g1-api.CN.ipv4, rule 1"
@@ -128,7 +130,7 @@ def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace
 
 
 def test_a_failure_leaves_the_thin_one(engine: NftablesEngine, netns: Namespace) -> None:
-    """And its base, whatever the next one was to be."""
+    """After a failure the overlay and its base are still in force, whatever the next generation was to be."""
     load(engine, SECOND, 2)
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
     for kept in (KEPT.get, None):

@@ -60,30 +60,30 @@ table inet geodrop2 {
 
 @pytest.fixture
 def engine(netns: Namespace) -> NftablesEngine:
-    """In a namespace of its own, where somebody else has rules too."""
+    """Yield an engine in a namespace of its own, in which another program has rules too."""
     netns.nft(FOREIGN)
     return NftablesEngine()
 
 
 def foreign(netns: Namespace) -> list[str]:
-    """What belongs to others, as nft lists it."""
+    """Return the tables of other programs, as nft lists them."""
     tables = (("inet", "filter"), ("ip", "nat"), ("inet", "geodrop2"))
     return [netns.run("nft", "-a", "list", "table", *table) for table in tables]
 
 
 def listed(netns: Namespace) -> str:
-    """Our table, with handles: a chain that was made anew has another."""
+    """Return our table with handles: a chain that was deleted and made again has another handle."""
     return netns.run("nft", "-a", "list", "table", "inet", "geodrop")
 
 
 def table_names(netns: Namespace, kind: str) -> set[str]:
-    """Names of the chains, maps or counters of our table, from nft."""
+    """Return the names of the chains, maps or counters of our table, as nft lists them."""
     content = json.loads(netns.run("nft", "-j", "list", "table", "inet", "geodrop"))["nftables"]
     return {item[kind]["name"] for item in content if kind in item}
 
 
 def test_load_observe_verify_remove(engine: NftablesEngine, netns: Namespace) -> None:
-    """The way of a ruleset; whatever others have stays byte for byte as it was."""
+    """A ruleset is loaded, observed, verified, removed; foreign tables stay byte for byte as they were."""
     before = foreign(netns), netns.run("nft", "list", "tables")
     engine.probe()
     assert engine.observe() == Observed()
@@ -102,7 +102,7 @@ def test_load_observe_verify_remove(engine: NftablesEngine, netns: Namespace) ->
 
 
 def test_update(engine: NftablesEngine, netns: Namespace) -> None:
-    """The new generation stands alone; only counters remain of the old."""
+    """Only the new generation remains; of the old one, only counters."""
     before = foreign(netns)
     engine.apply(ONE, 1, ["eth0"])
     engine.apply(OTHER, 5, ["eth0", "eth1"])
@@ -118,7 +118,7 @@ def test_update(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_generations_only_grow(engine: NftablesEngine) -> None:
-    """The number in force, or a lower one, is refused before anything is touched."""
+    """The number in force, or a lower one, is refused before anything changes."""
     engine.apply(ONE, 3, ["eth0"])
     for generation in (2, 3):
         with pytest.raises(ApplyError, match="generation 3 is in force"):
@@ -127,15 +127,15 @@ def test_generations_only_grow(engine: NftablesEngine) -> None:
 
 
 def test_the_scope_of_a_generation_changes_in_place(engine: NftablesEngine, netns: Namespace) -> None:
-    """What stands filled is not filled again: rules of the base chain change, read back with their reasons."""
+    """A filled generation is not filled again: only rules of the base chain change; their reasons are read back."""
     engine.apply(ONE, 1, ["eth*"])
     maps = netns.run("nft", "list", "maps")
-    scope = Scope(("eth*", "eth7"), (1,), {"eth7": "somebody else's program is there"})
+    scope = Scope(("eth*", "eth7"), (1,), {"eth7": "another program is attached there"})
     with engine.staged(ONE, 1) as staged:
         staged.switch(scope)
     assert engine.observe().interfaces == (
         Interface("eth*", "nftables"),
-        Interface("eth7", "nftables", why="somebody else's program is there"),
+        Interface("eth7", "nftables", why="another program is attached there"),
     )
     assert engine.verify(ONE) == []
     assert netns.run("nft", "list", "maps") == maps
@@ -150,7 +150,7 @@ def test_the_scope_of_a_generation_changes_in_place(engine: NftablesEngine, netn
 
 
 def test_a_retired_table_keeps_its_counters_and_judges_nothing(engine: NftablesEngine, netns: Namespace) -> None:
-    """Totals stay and go on from there; no chain is left that a packet could meet."""
+    """Totals stay and continue; no chain is left that a packet could reach."""
     assert not engine.retire()
     engine.apply(ONE, 1, ["eth0"])
     counted = engine.counters()
@@ -164,15 +164,15 @@ def test_a_retired_table_keeps_its_counters_and_judges_nothing(engine: NftablesE
 
 
 def test_no_interface(engine: NftablesEngine, netns: Namespace) -> None:
-    """Loaded without one, rules would judge nothing and look as if they did."""
+    """Rules loaded without an interface would judge nothing but look as if they did."""
     with pytest.raises(ConfigError, match="no interface"):
         engine.apply(ONE, 1, [])
     assert "table inet geodrop\n" not in netns.run("nft", "list", "tables")
 
 
 @pytest.mark.parametrize("text", ["add table inet geodrop", 'table inet geodrop { comment "mine"\n }'])
-def test_a_table_of_our_name_by_somebody_else(engine: NftablesEngine, netns: Namespace, text: str) -> None:
-    """It is left alone, whatever is asked for."""
+def test_a_foreign_table_of_our_name(engine: NftablesEngine, netns: Namespace, text: str) -> None:
+    """Every operation leaves the table alone."""
     netns.nft(text)
     before = listed(netns)
     for action in (
@@ -189,7 +189,7 @@ def test_a_table_of_our_name_by_somebody_else(engine: NftablesEngine, netns: Nam
 
 
 class Breaking:
-    """Lets so many transactions pass, then refuses as the kernel would."""
+    """Lets `passing` transactions pass, then refuses them as the kernel would."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, passing: int) -> None:
         self.left = passing
@@ -208,7 +208,7 @@ class Breaking:
 def test_a_first_load_that_fails_leaves_nothing(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch, passing: int
 ) -> None:
-    """In the fill and in the switch."""
+    """Nothing is left if the fill or the switch fails."""
     before = netns.run("nft", "-a", "list", "ruleset")
     Breaking(monkeypatch, passing)
     with pytest.raises(ApplyError, match="broken on purpose"):
@@ -220,7 +220,7 @@ def test_a_first_load_that_fails_leaves_nothing(
 def test_an_update_that_fails_leaves_the_old_generation(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch, passing: int
 ) -> None:
-    """Byte for byte, new counters included."""
+    """The table is byte for byte the old one, without new counters."""
     engine.apply(ONE, 1, ["eth0"])
     before = listed(netns)
     breaking = Breaking(monkeypatch, passing)
@@ -235,7 +235,7 @@ def test_an_update_that_fails_leaves_the_old_generation(
 def test_a_fill_of_several_transactions_that_fails(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the first ones made is removed again."""
+    """What the earlier transactions made is removed again."""
     monkeypatch.setattr(engine_module, "TRANSACTION", 2_000)
     engine.apply(ONE, 1, ["eth0"])
     assert engine.verify(ONE) == []
@@ -265,7 +265,7 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
     change: list[str],
     load: str,
 ) -> None:
-    """Somebody else changes our rules while we load; success is not reported, what was before is in force again."""
+    """If another program changes our rules during a load, the load fails and the previous rules are in force again."""
     if load == "second":
         engine.apply(ONE, 1, ["eth0"])
     before = engine.observe()
@@ -289,10 +289,10 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
 def test_leftovers_of_dead_attempts_are_removed(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An apply that was killed in the middle left a generation that nothing leads to."""
+    """An apply that was killed halfway left a generation that no rule leads to."""
     monkeypatch.setattr(NftablesEngine, "_discard", lambda *_: None)
     engine.apply(ONE, 1, ["eth0"])
-    # The second attempt deletes what the first left, in two transactions, before it fills and fails in turn.
+    # The second attempt deletes what the first one left, in two transactions, before its own fill fails in turn.
     for generation, passing in ((2, 1), (3, 3)):
         with monkeypatch.context() as patch:
             Breaking(patch, passing)
@@ -308,7 +308,7 @@ def test_leftovers_of_dead_attempts_are_removed(
 def test_what_cannot_be_deleted_is_left_for_later(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new generation is in force and stays so; the report says what is left, and the next load removes it."""
+    """The new generation stays in force; the report says what is left, and the next load deletes it."""
     engine.apply(ONE, 1, ["eth0"])
     with monkeypatch.context() as patch:
         Breaking(patch, 2)
@@ -338,14 +338,14 @@ def test_what_cannot_be_deleted_is_left_for_later(
 def test_verify_finds_what_others_changed(
     engine: NftablesEngine, netns: Namespace, change: list[str], where: str
 ) -> None:
-    """Rules, chains, sets, the table's flags, the base chain's policy."""
+    """Changed rules, chains and sets show, and so do the table's flags and the base chain's policy."""
     engine.apply(ONE, 1, ["eth0"])
     netns.run("nft", *change)
     assert any(difference.where.startswith(where) for difference in engine.verify(ONE))
 
 
 def test_a_missing_interface_shows(engine: NftablesEngine, netns: Namespace) -> None:
-    """The rules count themselves."""
+    """The rules of the base chain number themselves, so a missing one shows."""
     engine.apply(ONE, 1, ["eth0", "eth1"])
     handle = listed(netns).partition('iifname "eth1"')[2].partition("handle ")[2].split()[0]
     netns.run("nft", "delete", "rule", "inet", "geodrop", "prerouting", "handle", handle)
@@ -353,7 +353,7 @@ def test_a_missing_interface_shows(engine: NftablesEngine, netns: Namespace) -> 
 
 
 def test_live_maps_cannot_be_edited(engine: NftablesEngine, netns: Namespace) -> None:
-    """They are constant: the kernel refuses, whoever asks."""
+    """Live maps are constant: the kernel refuses every change."""
     engine.apply(ONE, 1, ["eth0"])
     for verb in ("add", "delete"):
         with pytest.raises(RuntimeError, match="Device or resource busy"):
@@ -370,7 +370,7 @@ def test_verify_finds_other_content(engine: NftablesEngine) -> None:
 
 
 def test_large_maps_in_shards(engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut maps load, verify, list with nft 1.0.6, and judge; embedded addresses find their shard."""
+    """Maps cut into parts load, verify, list with nft 1.0.6 and judge; embedded addresses find their part."""
     monkeypatch.setattr(lookups, "MAX_INTERVALS", 50)
     denied = {f"{number}.{half}.0.0/16": "CN" for number in range(1, 101) for half in (0, 128)}
     rules = ruleset(Service("api", {**denied, "2002::/16": "6to4", "2001::/32": "teredo"}, tcp=((443, 443),)))
@@ -385,9 +385,9 @@ def test_large_maps_in_shards(engine: NftablesEngine, netns: Namespace, monkeypa
 
 
 def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
-    """The lines that tell a stranger what is going on, by nft 1.0.6 and later; JSON does not crash it either."""
+    """The listing explains itself to a reader, in nft 1.0.6 and later; a listing as JSON does not crash nft."""
     engine.apply(ONE, 42, ["eth0", "ens*"])
-    # nft 1.1 writes the same expression in other words.
+    # nft 1.1 writes the same expression in another form.
     text = netns.run("nft", "--terse", "list", "table", "inet", "geodrop")
     text = text.replace("tcp flags & (syn | ack) != syn", "tcp flags != syn / syn,ack")
     for line in (
@@ -413,7 +413,7 @@ def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_counters_outlive_generations() -> None:
-    """Packets and bytes of the IP packet, by service, family and label; they only grow until unload."""
+    """Counters by service, family and label count packets and bytes of the IP packet; they only grow until unload."""
     with namespaces("net", "host") as [net, host]:
         outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host, "eth0", ["192.0.2.1/24"])
         join(outside, inside)
@@ -438,5 +438,5 @@ def test_counters_outlive_generations() -> None:
 
 
 def ipv4(source: str, port: int) -> bytes:
-    """A SYN."""
+    """Return an IPv4 packet with a TCP SYN."""
     return encode(Packet(source=source, dest="192.0.2.1", dport=port), 1)

@@ -1,7 +1,7 @@
-"""What IPsec carries is judged when it shows itself: nftables sees a packet again once the kernel has taken ESP off it.
+"""What IPsec carries is judged after decryption: nftables sees a packet again once the kernel has removed ESP.
 
-Kernels are built without ESP and AH too. `make test-kernels` runs this under one of Debian's, which has them, and asks
-for that; elsewhere it is skipped where the kernel says that it has none.
+Some kernels are built without ESP and AH. `make test-kernels` runs this test under one of Debian's kernels, which have
+both, and requires it; elsewhere the test is skipped if the kernel says that it lacks one.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ KEYS = {
     "ah": ("auth", "hmac(sha1)", "0x" + "11" * 20),
 }
 LACKING = "Requested type not found"
-"""What the kernel says of a transformation that it was built without."""
+"""The kernel's error for a transformation that it was built without."""
 
 SECONDS = 60.0
-"""For a datagram to arrive, on an emulated machine too."""
+"""The deadline for a datagram to arrive, even on an emulated machine."""
 
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[Namespace, Namespace]]:
-    """A client with addresses of both kinds and a server, each with a route to the other."""
+    """Yield a client with an allowed and a denied address and a server, each with a route to the other."""
     require()
     with namespaces("client", "server") as [client, server]:
         prefixes = [f"{address}/{ip_address(address).max_prefixlen}" for address in (*DENIED, *ALLOWED)]
@@ -53,7 +53,7 @@ def hosts() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 def protect(host: Namespace, protocol: str, source: str, *, outgoing: bool) -> None:
-    """Give a host the keys for packets from a source to the server, and to the sender the rule to use them."""
+    """Give a host the keys for packets from a source to the server; the sender also gets the policy to use them."""
     to = SERVER[ip_address(source).version]
     number = "0x100" if source in DENIED else "0x101"
     ends = ("src", source, "dst", to, "proto", protocol, "spi", number, "mode", "transport")
@@ -71,7 +71,7 @@ def protect(host: Namespace, protocol: str, source: str, *, outgoing: bool) -> N
 @pytest.mark.parametrize("protocol", KEYS)
 @pytest.mark.parametrize("version", [4, 6])
 def test_what_ipsec_carries_is_judged(hosts: tuple[Namespace, Namespace], protocol: str, version: int) -> None:
-    """A datagram of an allowed source arrives, one of a denied source does not, though nobody drops ESP itself."""
+    """A datagram of an allowed source arrives and one of a denied source does not, though no service drops ESP."""
     client, server = hosts
     denied, allowed = (pair[version == 6] for pair in (DENIED, ALLOWED))
     for source in (denied, allowed):
@@ -91,7 +91,7 @@ def test_what_ipsec_carries_is_judged(hosts: tuple[Namespace, Namespace], protoc
                 senders[source].connect((SERVER[version], PORT))
 
         def arrived(until: str) -> set[str]:
-            """Whose datagrams arrive until one of this source does, sent anew as long as it takes."""
+            """Return whose datagrams arrive until one of this source does; send repeatedly until then."""
             found: set[str] = set()
             deadline = time.monotonic() + SECONDS
             while until not in found:
@@ -101,7 +101,7 @@ def test_what_ipsec_carries_is_judged(hosts: tuple[Namespace, Namespace], protoc
                     found.add(listener.recv(100).decode())
             return found
 
-        # The first are lost while neighbours and ciphers are looked for.
+        # The first datagrams are lost while neighbours are resolved and ciphers are loaded.
         arrived(denied)
         arrived(allowed)
         assert "0 packets" not in server.run("ip", "-s", "xfrm", "state", "list", "src", denied, "proto", protocol)

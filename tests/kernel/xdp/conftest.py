@@ -1,4 +1,4 @@
-"""What tests of the XDP engine share: the two policies of tests/support/worlds.py, hosts, a bpffs."""
+"""Fixtures of the XDP engine's tests: the two policies of tests/support/worlds.py, hosts, a bpffs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def rulesets(tmp_path: Path) -> list[Ruleset]:
-    """The two policies."""
+    """Return the rulesets of the two policies."""
     return [compiled(policy, tmp_path) for policy in (POLICY_CN, POLICY_US)]
 
 
 @pytest.fixture(scope="module")
 def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[frames.Judging]:
-    """A program with every kind of service in force, and the oracle."""
+    """Yield a program with every kind of service in force, and the oracle."""
     require()
     with frames.judging(tmp_path_factory.mktemp("judging")) as both:
         yield both
@@ -38,7 +38,7 @@ def judging(tmp_path_factory: pytest.TempPathFactory) -> Iterator[frames.Judging
 
 @pytest.fixture
 def ends() -> Iterator[tuple[End, End]]:
-    """A sender and a judged host, joined."""
+    """Yield a sender and a judged host, joined by a wire."""
     require()
     with namespaces("sender", "host") as [sender, host]:
         pair = End(sender, "eth0"), End(host, "eth0")
@@ -48,7 +48,7 @@ def ends() -> Iterator[tuple[End, End]]:
 
 @pytest.fixture
 def three_pairs() -> Iterator[list[tuple[End, End]]]:
-    """A sender and a judged host, joined thrice: eth0, eth1, eth2."""
+    """Yield a sender and a judged host, joined by three wires: eth0, eth1, eth2."""
     require()
     with namespaces("sender", "host") as [sender, host]:
         pairs = [(End(sender, f"eth{number}"), End(host, f"eth{number}")) for number in range(3)]
@@ -59,14 +59,14 @@ def three_pairs() -> Iterator[list[tuple[End, End]]]:
 
 @pytest.fixture
 def pins() -> Iterator[Pins]:
-    """A bpffs of our own."""
+    """Yield pins in a bpffs of the test's own."""
     with own_pins() as made:
         yield made
 
 
 @pytest.fixture
 def bench(three_pairs: list[tuple[End, End]], pins: Pins, rulesets: list[Ruleset], tmp_path: Path) -> Iterator[Bench]:
-    """Made in the judged host's namespace."""
+    """Yield a bench in the judged host's namespace."""
     with contextlib.ExitStack() as stack:
         probes = {pair[1].name: stack.enter_context(Probe(*pair)) for pair in three_pairs}
         stack.enter_context(three_pairs[0][1].namespace.entered())

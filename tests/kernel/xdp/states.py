@@ -1,4 +1,4 @@
-"""From one state of the kernel to another: what must hold in each, and in between."""
+"""Change from one state of the kernel to another: what must hold in each state, and in between."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class State:
-    """What is in force: which policy ("a" or "b", "" for none), by which program, on which interfaces."""
+    """What is in force: which policy ("a" or "b", "" for none), which program, on which interfaces."""
 
     policy: str
     interfaces: tuple[str, ...] = ("eth0",)
@@ -35,11 +35,11 @@ LOADS = {
     "fewer interfaces": (State("a", ALL), State("b")),
     "another program": (State("a", ALL, 1), State("b", ALL, 2)),
 }
-"""From and to."""
+"""Old and new state, by the name of the change."""
 
 
 class Bench:
-    """Three interfaces, their engines and their probes."""
+    """Three interfaces with their engines and probes."""
 
     def __init__(self, pins: Pins, probes: dict[str, Probe], rulesets: list[Ruleset], other: Path) -> None:
         self.pins = pins
@@ -49,11 +49,11 @@ class Bench:
         self._generations = itertools.count(1)
 
     def engine(self, version: int = 1) -> XdpEngine:
-        """An engine that knows nothing but what is pinned."""
+        """Return an engine that knows only what is pinned."""
         return XdpEngine(self._loaders[version], pins=self.pins)
 
     def load(self, state: State) -> str:
-        """Go to a state, from whatever is there; gives back what went less than well."""
+        """Change to a state from any other; return the note about what failed after the switch."""
         if not state.policy:
             self.engine().remove()
             return ""
@@ -61,11 +61,11 @@ class Bench:
         return engine.apply(self.rulesets[state.policy], next(self._generations), state.interfaces).note
 
     def policies(self) -> dict[str, str]:
-        """Which policy judges on each interface, by packets."""
+        """Return the policy that judges on each interface, found out by packets."""
         return {name: probe.policy() for name, probe in self._probes.items()}
 
     def assert_is(self, state: State) -> None:
-        """All of a state and nothing else: verdicts, bytes, and no pin that is left over."""
+        """Check verdicts and bytes of a state, and that no other pin is left."""
         judging = dict.fromkeys(ALL, "") | dict.fromkeys(state.interfaces, state.policy)
         assert self.policies() == judging
         if not state.policy:
@@ -82,7 +82,9 @@ class Bench:
         assert slots <= {"tables0", "tables1", "policy0", "policy1"}
 
     def assert_between(self, old: State, new: State) -> None:
-        """Every interface is judged by the old policy or by the new one; and what is reported is so."""
+        """Check that every interface is judged by the old or the new policy, and that this is what the
+        engine reports.
+        """
         judging = self.policies()
         for name, policy in judging.items():
             allowed = {old.policy, new.policy}
@@ -98,8 +100,8 @@ class Bench:
 
 
 def another_version(folder: Path) -> LibbpfLoader:
-    """A loader of the same program in other bytes."""
+    """Return a loader of the same program in other bytes."""
     for name in ("geodrop.bpf.o", "geodrop_no_clock.bpf.o"):
-        # What follows the section headers belongs to no section: a program of another version in nothing but its hash.
+        # Bytes behind the section headers belong to no section: they change nothing but the program's hash.
         (folder / name).write_bytes((OBJECTS / name).read_bytes() + b"another version")
     return LibbpfLoader(folder)

@@ -1,4 +1,4 @@
-"""What lies where the program must go a long way for it, or does not go: later buffers, long chains, far offsets."""
+"""Headers that are hard to reach, or out of the program's reach: later buffers, long chains, far offsets."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ IPV6_HEADER, ETHERNET = 40, 14
 
 @pytest.fixture(scope="module")
 def one_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judging]:
-    """A program with a single service in force."""
+    """Yield a program with a single service in force."""
     require()
     with programs.judging(tmp_path_factory.mktemp("judging"), POLICY) as made:
         yield made
 
 
 def behind(packet: Packet, sizes: list[int]) -> bytes:
-    """An IPv6 packet with destination options of these sizes in front of its transport header."""
+    """Return an IPv6 packet with destination options of these sizes before its transport header."""
     whole = encode(packet, 1)
     following, transport = whole[6], whole[IPV6_HEADER:]
     kinds = [*[DESTINATION] * (len(sizes) - 1), following]
@@ -50,7 +50,9 @@ def behind(packet: Packet, sizes: list[int]) -> bytes:
 
 @pytest.mark.parametrize("size", [2_040, 2_048, 4_096, 6_000, 8_880, 16_384, 30_000, REACH - 200])
 def test_ports_far_behind_are_read(one_service: Judging, size: int) -> None:
-    """Behind more options than any one header holds, in jumbo frames and longer ones, in whichever buffer they lie."""
+    """They are read behind more options than one header holds, in jumbo and longer frames, in whichever buffer they
+    are.
+    """
     sizes = [2_048] * (size // 2_048) + ([size % 2_048] if size % 2_048 else [])
     for source, port, verdict in ((CN, SERVED, DROP), (CN, ELSEWHERE, PASS), (US, SERVED, PASS)):
         frame = framed(behind(Packet(source, dport=port), sizes))
@@ -58,11 +60,11 @@ def test_ports_far_behind_are_read(one_service: Judging, size: int) -> None:
 
 
 def test_what_is_out_of_reach_is_judged_by_its_source(one_service: Judging) -> None:
-    """It used to be looked for where a mask led to: there stand ports that let it through."""
+    """A masked offset once led to other bytes, whose "ports" let the packet pass."""
     sizes = [2_048] * 17
     for source, verdict in ((CN, DROP), (US, PASS)):
         assert one_service.run(framed(behind(Packet(source, dport=ELSEWHERE), sizes))) == verdict
-    # The transport header alone lies beyond the end of what is read: the protocol is known, and its ports are not.
+    # The transport header alone lies beyond the bytes that are read: its protocol is known, its ports are not.
     last = (REACH - ETHERNET - IPV6_HEADER - 15 * 2_048) // 8 * 8
     for size, verdict in ((last, PASS), (last + 8, DROP)):
         frame = framed(behind(Packet(CN, dport=ELSEWHERE), [*[2_048] * 15, size]))
@@ -70,7 +72,7 @@ def test_what_is_out_of_reach_is_judged_by_its_source(one_service: Judging) -> N
 
 
 def test_a_chain_longer_than_the_parser_is_judged_by_its_source(one_service: Judging) -> None:
-    """As many headers as a frame of the usual size holds are walked; no honest sender comes near."""
+    """The parser walks as many headers as a frame of the usual size holds; normal senders use far fewer."""
     for count, verdict in ((MOST_HEADERS, PASS), (MOST_HEADERS + 1, DROP), (400, DROP)):
         packet = Packet(CN, dport=ELSEWHERE, extensions=(ROUTING,) * count)
         assert one_service.run(framed(encode(packet, 1))) == verdict, count
@@ -79,7 +81,7 @@ def test_a_chain_longer_than_the_parser_is_judged_by_its_source(one_service: Jud
 
 @pytest.mark.parametrize("first", [0, 1, 14, 18, 33, 40, 54, 55, 62, 70])
 def test_headers_in_later_buffers_are_read(judging: Judging, first: int) -> None:
-    """Some drivers leave the first of several buffers empty, or end it inside the headers: nothing passes unread."""
+    """Some drivers leave the first buffer empty, or end it inside the headers; even then no packet passes unread."""
     chosen = random.Random(first)
     seen = set()
     for number in range(300):

@@ -1,4 +1,4 @@
-"""Packets of every shape, cut after every byte: judged by what is left of them, and nothing behind it."""
+"""Packets of every shape, cut after every byte: judged by the bytes that are left and nothing behind them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TAGS = {
 GRE = 47
 AUTHENTICATION, AUTHENTICATION_BYTES = 4, 24  # the length byte of an authentication header, and what it means
 STEP = 8  # in which the oracle's packets end inside their headers
-# One that ports decide on, one that is dropped where no port shows.
+# One source whose verdict depends on ports, and one that is dropped if no port shows.
 SOURCES = {4: ["1.1.1.1", "1.2.3.4"], 6: ["2400::1", "2400:1:2:3::4"]}
 CHAINS = [(), (HOP_BY_HOP,), (ROUTING,), (DESTINATION,), (HOP_BY_HOP, ROUTING, DESTINATION)]
 FRAGMENTS = [None, (0, True), (8, True)]
@@ -50,7 +50,7 @@ HEADER = {4: 20, 6: 40}  # without options and extension headers
 
 
 def shapes() -> Iterator[Packet]:
-    """Every protocol, behind every kind of header."""
+    """Yield packets of every protocol, behind every kind of header."""
     for fragment, protocol in itertools.product(FRAGMENTS, (TCP, UDP, ICMP, GRE)):
         for source, options in itertools.product(SOURCES[4], (0, 4, 40)):
             yield Packet(source, protocol=protocol, options=bytes(options), fragment=fragment, icmp_type=8)
@@ -63,21 +63,21 @@ def shapes() -> Iterator[Packet]:
 
 
 def claiming(packet: bytes, length: int) -> bytes:
-    """An IP packet that says that it is so long; what follows is then padding."""
+    """Return an IP packet that claims this length; the bytes behind it are then padding."""
     if packet[0] >> 4 == 4:
         return packet[:2] + struct.pack("!H", length) + packet[4:]
     return packet[:4] + struct.pack("!H", max(length - HEADER[6], 0)) + packet[6:]
 
 
 def seen(packet: Packet, left: int, *, cut: bool) -> Packet | None:
-    """The packet as far as it shows when so many of its bytes are left; None: it is taken for no packet.
+    """Return what shows of a packet if `left` of its bytes are there; None if it is not taken for a packet.
 
-    `cut`: it says that it is longer, so that the IP stack will refuse it, whatever is said of it here.
+    `cut`: the packet claims to be longer, so the IP stack will refuse it, whatever is expected here.
     """
     header = HEADER[packet.family] + len(packet.options)
     if left < (HEADER[packet.family] if cut else header):
         return None
-    # Where the chain ends before what it names, a fragment header that is cut off has said nothing either.
+    # A cut-off fragment header has said nothing; neither has a chain that ends before the header it names.
     first = (0, True) if packet.fragment else None
     unreadable = replace(packet, fragment=first, kept=max(left - header, 0) // STEP * STEP)
     for extension in packet.extensions:
@@ -93,8 +93,10 @@ def seen(packet: Packet, left: int, *, cut: bool) -> Packet | None:
 
 @pytest.mark.parametrize("tags", TAGS)
 def test_every_length_of_every_shape(judging: Judging, tags: str) -> None:
-    """A short packet in a frame of its size, the same with the missing bytes as padding, and a frame that ends before
-    its packet does: all three are judged by the bytes of the packet that are there.
+    """A packet is judged by the bytes of it that are there, in three forms of the frame.
+
+    These are a short packet in a frame of its size, the same with the missing bytes as padding, and a frame that ends
+    before its packet does.
     """
     verdicts: Counter[int] = Counter()
     for packet in shapes():
@@ -115,7 +117,7 @@ def test_every_length_of_every_shape(judging: Judging, tags: str) -> None:
 
 @pytest.mark.parametrize("tags", TAGS)
 def test_a_length_of_zero_is_the_frames(judging: Judging, tags: str) -> None:
-    """Receive offload hands over packets that are longer than the field can say: they end where the frame does."""
+    """Receive offload makes packets longer than the length field can say; they end where the frame ends."""
     for packet in shapes():
         frame = bytearray(encode(packet, 1))
         at = 2 if packet.family == 4 else 4

@@ -211,7 +211,7 @@ def test_the_glass_is_broken_before_what_waits(monkeypatch: pytest.MonkeyPatch, 
             answering.answer(ControlRequest(verb, arguments, ROOT, False, lambda _: None)),  # noqa: FBT003 - a record
             TIMEOUT,
         )
-        with pytest.raises(BusyError, match=f"given up, since `geodrop {verb}` was asked for"):
+        with pytest.raises(BusyError, match=f"given up, because `geodrop {verb}` was called"):
             await running
         await waiting
 

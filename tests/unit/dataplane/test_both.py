@@ -1,4 +1,4 @@
-"""Which engines there are to speak of; what they do together is tested in the kernel."""
+"""Which engines are used; what they do together is tested in the kernel."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("loader", LOADERS)
 def test_the_loader_is_the_one_that_was_asked_for(loader: str) -> None:
-    """Every name that agent.yaml takes is a loader."""
+    """Every loader name that agent.yaml allows gives a loader."""
     assert make_xdp(loader).loader.name == loader
 
 
 def test_xdp_is_left_out_until_it_is_there_or_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No verb loads what this host does not use; with_xdp brings it in, with the loader of agent.yaml."""
+    """No verb imports an engine that this host does not use; `with_xdp` makes it, with the configured loader."""
     monkeypatch.setattr("geodrop.dataplane.both.default_pins", lambda: tmp_path / "geodrop")
     engines = BothEngines.here("bcc")
     assert BothEngines.here("bcc").xdp is None

@@ -1,4 +1,4 @@
-"""What is said of links that change hands."""
+"""The line about links that move between engines."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ TO_COME = Interface("wan*", "nftables")
         ([NFT], [NFT, OTHER], "eth1 now judged by nftables"),
         ([NFT, OTHER], [NATIVE], "eth0 from nftables to xdp (native), eth1 no longer judged"),
         ([Interface("eth0", "nftables", why="busy")], [NFT], ""),
-        # A pattern judges the links that match it, but for those that xdp has.
+        # A pattern judges the links that match it, except those that xdp judges.
         ([NATIVE, GUARD], [GUARD], "eth0 from xdp (native) to nftables"),
         ([NATIVE, OTHER], [NATIVE, GUARD], ""),
         ([NFT], [NFT, TO_COME], "wan* now judged by nftables, once it is there"),
     ],
 )
 def test_each_move(monkeypatch: pytest.MonkeyPatch, before: list[Interface], after: list[Interface], said: str) -> None:
-    """Arrivals, departures and changes of engine or attachment; another reason for the same place is no move."""
+    """Arrivals, departures and changes of engine or attach mode are listed; another reason for the same place is no
+    move.
+    """
     there = Network((Link(1, "lo", hardware=772), Link(2, "eth0"), Link(3, "eth1")))
     monkeypatch.setattr(module, "read_network", lambda: there)
     assert moves(Observed(1, "", tuple(before)), Observed(1, "", tuple(after))) == said
 
 
 def test_a_network_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The change is made by then, so it fails for nothing: names are all that is said."""
+    """The change is already made, so the error is ignored, and the line has only names."""
 
     def refuse() -> Network:
         raise UnavailableError("interfaces keep changing")

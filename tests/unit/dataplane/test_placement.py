@@ -13,21 +13,21 @@ LINKS = [ETH0, ETH1, WLAN, VLAN, ON_VLAN]
 
 
 def test_nftables_takes_names_as_they_are() -> None:
-    """Patterns, VLANs and interfaces to come are all names to it."""
+    """To nftables, patterns, VLANs and future interfaces are all names."""
     selection = resolve(["eth0", "ppp*"], LINKS)
     assert place("nftables", selection) == Placement((), Scope(("eth0", "eth0.7", "inner", "ppp*")))
 
 
 def test_xdp_takes_interfaces_that_are_there_and_vlans_with_their_carrier() -> None:
-    """Its program sees tagged frames: a second one on the VLAN would judge, and count, twice."""
+    """The program sees tagged frames: a second program on the VLAN would judge and count twice."""
     selection = resolve(["eth*", "ppp*"], LINKS)
     assert place("xdp", selection) == Placement(("eth0", "eth1"), Scope(()))
-    # A VLAN whose carrier nobody selected is an interface like any other.
+    # A VLAN whose carrier is not selected is treated like any other interface.
     assert place("xdp", resolve(["eth0.7"], LINKS)).xdp == ("eth0.7",)
 
 
 def test_auto_guards_exact_names_too() -> None:
-    """An interface that goes and comes again has another number and no program: nftables judges it from then on."""
+    """An interface that returns has another number and no program: nftables judges it from then on."""
     plan = place("auto", resolve(["eth0", "wlan0"], LINKS))
     assert plan.xdp == ("eth0", "wlan0")
     names = ("eth0", "eth0.7", "inner", "wlan0")
@@ -36,12 +36,14 @@ def test_auto_guards_exact_names_too() -> None:
 
 
 def test_ports_of_a_bond_go_with_it() -> None:
-    """What arrives on one arrives on the bond; of a bridge that is not so, since it hands frames on to other ports."""
+    """Packets that arrive on a port arrive on its bond. A bridge is different: it also passes frames on
+    to other ports.
+    """
     bond, port, vlan = Link(7, "bond0", "bond"), Link(8, "eth8", master=7), Link(9, "eth8.3", "vlan", 8)
     bridge, inside = Link(10, "br0", "bridge"), Link(11, "eth9", master=10)
     selection = resolve(["*", "br0"], [bond, port, vlan, bridge, inside])
     assert place("xdp", selection).xdp == ("bond0", "eth9", "br0")
-    # Without the bond a port is an interface like any other.
+    # Without the bond, a port is treated like any other interface.
     assert place("xdp", resolve(["eth8"], [bond, port, vlan])).xdp == ("eth8",)
     plan = place("auto", selection, {"bond0": "no room"})
     assert plan.xdp == ("eth9", "br0")
@@ -49,7 +51,7 @@ def test_ports_of_a_bond_go_with_it() -> None:
 
 
 def test_auto_guards_patterns_and_names_to_come() -> None:
-    """Nftables judges newcomers, and lets pass by number what xdp judges, VLANs included."""
+    """Nftables judges new interfaces, and accepts by number what xdp judges, VLANs included."""
     plan = place("auto", resolve(["eth*", "ppp0"], LINKS))
     assert plan.xdp == ("eth0", "eth1")
     names = ("eth*", "inner", "ppp0")
@@ -58,7 +60,7 @@ def test_auto_guards_patterns_and_names_to_come() -> None:
 
 
 def test_auto_falls_back_an_interface_at_a_time() -> None:
-    """A refusal moves that interface and its VLANs, with the reason, and no other."""
+    """A refusal moves that interface and its VLANs, with the reason, and no other interface."""
     plan = place("auto", resolve(["eth*", "wlan0"], LINKS), {"eth0": "too large"})
     assert plan.xdp == ("eth1", "wlan0")
     assert plan.scope.elsewhere == (3, 4)
@@ -69,7 +71,7 @@ def test_auto_falls_back_an_interface_at_a_time() -> None:
 
 
 def test_auto_without_xdp_is_nftables_with_a_reason() -> None:
-    """Every name says why."""
+    """Every name has the reason."""
     plan = place("auto", resolve(["wlan*", "ppp0"], LINKS), unavailable="no bpffs")
     assert plan.xdp == ()
     assert plan.scope == Scope(("wlan*", "ppp0"), (), {"wlan*": "no bpffs", "ppp0": "no bpffs"})

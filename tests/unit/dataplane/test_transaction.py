@@ -1,4 +1,4 @@
-"""The order in which two engines change, and what becomes of failures; the kernel has its say in tests/kernel."""
+"""The order in which two engines change, and the effect of failures; tests/kernel tests the same in the kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from tests.support.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from geodrop.nftables.bases import Kept
     from geodrop.ruleset.model import Ruleset
 
 PLAIN = ruleset(Service("api"))
@@ -32,7 +31,7 @@ PATTERN = dataclasses.replace(BOTH, names=("eth*",))
 
 
 class Fake:
-    """One engine that writes down what it is asked to do, and fails at the steps it is told to."""
+    """An engine that records what it is asked to do, and fails at the steps it is told to."""
 
     def __init__(self, name: str, log: list[str]) -> None:
         self.name, self.log = name, log
@@ -47,13 +46,13 @@ class Fake:
             raise self.failing[step]
 
     def probe(self) -> None:
-        """Not written down."""
+        """Succeed, without a record."""
         if "probe" in self.failing:
             raise self.failing["probe"]
 
     @contextmanager
-    def staged(self, _: Ruleset, generation: int, __: Kept | None = None) -> Iterator[Fake]:
-        """Itself, as what is staged."""
+    def staged(self, _: Ruleset, generation: int, *__: object) -> Iterator[Fake]:
+        """Yield itself as the staged generation."""
         self._do("stages", generation)
         try:
             yield self
@@ -63,49 +62,49 @@ class Fake:
         self._do("finishes")
 
     def attach(self, names: Sequence[str]) -> dict[str, UnavailableError]:
-        """Those that the test says are refused."""
+        """Return the refusals that the test prepared."""
         self._do("attaches", *names)
         return {name: error for name, error in self.refused.items() if name in names}
 
     def switch(self, to: Any) -> None:  # noqa: ANN401 - names for one engine, a scope for the other
-        """To names, or to a scope."""
+        """Switch to names (xdp) or to a scope (nftables)."""
         self._do("switches", *(to if isinstance(to, tuple) else to.names))
 
     def attached(self) -> tuple[int, ...]:
-        """What the test says."""
+        """Return the numbers that the test prepared."""
         return self.numbers
 
     def retire(self) -> None:
-        """Judge no more."""
+        """Record that it judges nothing any more."""
         self._do("retires")
 
 
 class Both:
-    """In the place of Engines."""
+    """Replaces BothEngines."""
 
     def __init__(self) -> None:
         self.log: list[str] = []
         self.xdp, self.nftables = Fake("xdp", self.log), Fake("nft", self.log)
 
     def with_xdp(self) -> Fake:
-        """It is in use already."""
+        """Return the fake xdp engine."""
         return self.xdp
 
     def retire_xdp(self) -> str:
-        """Nothing keeps it from that."""
+        """Retire xdp without a failure."""
         self.xdp.retire()
         return ""
 
 
 def done(both: Both, rules: Ruleset, selection: Selection, engine: str) -> list[str]:
-    """What `arrange` had the engines do."""
+    """Return what `transaction.apply` had the engines do."""
     both.log.clear()
     apply(both, rules, 7, selection, engine)  # type: ignore[arg-type]  # it has what arrange needs
     return both.log
 
 
 def test_a_named_engine_retires_the_other() -> None:
-    """Once it has switched: no packet is judged by neither."""
+    """The other engine retires only after the switch, so every packet is judged."""
     both = Both()
     assert done(both, TABLES, BOTH, "nftables") == [
         "nft stages 7",
@@ -118,7 +117,9 @@ def test_a_named_engine_retires_the_other() -> None:
 
 
 def test_auto_stages_both_then_switches_both() -> None:
-    """Nftables goes on judging what it is about to let pass until xdp has published; then the old ones go."""
+    """Nftables still judges what it will accept later, until xdp has published; then the old generations
+    are removed.
+    """
     assert done(Both(), TABLES, PATTERN, "auto") == [
         "xdp stages 7",
         "nft stages 7",
@@ -131,7 +132,7 @@ def test_auto_stages_both_then_switches_both() -> None:
 
 
 def test_a_refused_interface_goes_to_nftables() -> None:
-    """The other stays with xdp, and nftables only guards its name; a named xdp is refused as a whole."""
+    """The other interface stays with xdp, and nftables only guards its name; a named xdp refuses the whole load."""
     both = Both()
     both.xdp.refused = {"eth1": UnavailableError("too large")}
     steps = done(both, TABLES, BOTH, "auto")
@@ -152,7 +153,7 @@ WITH_TUNNEL = resolve(["eth0", "tun0"], (Link(2, "eth0"), Link(3, "tun0", "tun",
 
 
 def test_xdp_is_not_tried_where_it_could_not_read() -> None:
-    """On a layer-3 interface auto takes nftables and says why; a named xdp is refused before anything is touched."""
+    """For a layer-3 interface auto takes nftables and says why; a named xdp is refused before anything is touched."""
     both = Both()
     steps = done(both, TABLES, WITH_TUNNEL, "auto")
     assert "xdp attaches eth0" in steps
@@ -165,7 +166,7 @@ def test_xdp_is_not_tried_where_it_could_not_read() -> None:
 
 @pytest.mark.parametrize("ipsec", [True, None])
 def test_auto_takes_nftables_where_ipsec_is_in_use(ipsec: bool | None) -> None:  # noqa: FBT001
-    """Or where nobody can say. A named xdp stays; the status tells of it."""
+    """With auto, nftables is also taken if IPsec use is not known. A named xdp stays, and status reports a problem."""
     both = Both()
     selection = dataclasses.replace(BOTH, ipsec=ipsec)
     assert "xdp stages 7" not in done(both, TABLES, selection, "auto")
@@ -176,15 +177,15 @@ def test_auto_takes_nftables_where_ipsec_is_in_use(ipsec: bool | None) -> None: 
 PORT = resolve(["eth0"], (Link(2, "eth0", master=3), Link(3, "br0", "bridge")))
 
 
-def test_no_change_leaves_an_interface_to_nobody() -> None:
-    """A port of a bridge that xdp judges stays with it, where nftables could not: refused, with all as it was."""
+def test_no_change_leaves_an_interface_unjudged() -> None:
+    """A bridge port that xdp judges stays with it if nftables could not judge it: the load is refused, unchanged."""
     for rules, engine in ((REJECTING, "auto"), (TABLES, "nftables")):
         both = Both()
         both.xdp.numbers = (2,)
-        with pytest.raises(UnavailableError, match="nobody would judge eth0 any more: it is a port of br0"):
+        with pytest.raises(UnavailableError, match="packets on eth0 would no longer be judged: it is a port of br0"):
             done(both, rules, PORT, engine)
         assert not any("switches" in line for line in both.log)
-    # Where the bridge is judged too, or xdp has not judged the port before, nothing is taken away.
+    # If the bridge is judged too, or xdp did not judge the port before, no protection is lost.
     both = Both()
     both.xdp.numbers = (2,)
     done(both, REJECTING, resolve(["eth0", "br0"], PORT.links), "auto")
@@ -196,13 +197,13 @@ def test_no_change_leaves_an_interface_to_nobody() -> None:
 
 @pytest.mark.parametrize("rules", [PLAIN, REJECTING])
 def test_auto_does_not_try_what_cannot_be(rules: Ruleset) -> None:
-    """Without tables, or with a service that rejects, everything is nftables from the start."""
+    """Without tables, or with a service that rejects, everything goes to nftables from the start."""
     both = Both()
     assert done(both, rules, BOTH, "auto") == ["nft stages 7", "nft switches eth0 eth1", "nft finishes", "xdp retires"]
 
 
 def test_auto_moves_on_where_xdp_cannot_work() -> None:
-    """A named xdp does not."""
+    """A named xdp fails instead."""
     both = Both()
     both.xdp.failing = {"probe": UnavailableError("no bpffs")}
     assert done(both, TABLES, BOTH, "auto")[0] == "nft stages 7"
@@ -223,7 +224,7 @@ def test_a_failure_of_one_undoes_both() -> None:
 
 
 def test_a_guard_that_cannot_be_had_is_done_without() -> None:
-    """Without nf_tables xdp judges what is there, and the report says what nobody watches for."""
+    """Without nf_tables xdp judges what exists, and the report says which names are not guarded."""
     both = Both()
     both.nftables.failing = {"stages": UnavailableError("no nf_tables")}
     report = apply(both, TABLES, 7, PATTERN, "auto")  # type: ignore[arg-type]  # as above
@@ -235,8 +236,9 @@ def test_a_guard_that_cannot_be_had_is_done_without() -> None:
 
 
 def test_a_guard_of_rules_that_the_kernel_lacks_is_done_without() -> None:
-    """A kernel with nf_tables and without a kind of rule (ENOENT) is none that can guard; xdp judges what is there.
-    What it refuses for another reason, such as memory, fails the load: there the guard can be had.
+    """A kernel without a kind of rule (ENOENT) cannot guard; xdp judges what exists.
+
+    If the kernel refuses for another reason, such as memory, the load fails, since a guard would be possible.
     """
     both = Both()
     both.nftables.failing = {"stages": RefusedError(errno.ENOENT, "add rule 1 to chain g7")}
@@ -252,6 +254,6 @@ def test_a_guard_of_rules_that_the_kernel_lacks_is_done_without() -> None:
 
 
 def test_named_xdp_needs_an_interface() -> None:
-    """One that is there: xdp attaches to interfaces, not to names."""
+    """Xdp needs an interface that exists: it attaches to interfaces, not to names."""
     with pytest.raises(ApplyError, match="no interface matches ppp0"):
         done(Both(), TABLES, Selection(("ppp0",), ("ppp0",)), "xdp")

@@ -5,7 +5,7 @@ from tests.oracle import packet
 
 
 def test_rung_2_is_what_the_oracle_says() -> None:
-    """The oracle writes the same RFCs down on its own."""
+    """The oracle states the same RFCs independently."""
     assert set(control_traffic.ICMP_ERRORS) == packet.ICMP_ERRORS[packet.ICMP]
     first, last = control_traffic.ICMPV6_ERRORS
     assert set(range(first, last + 1)) == packet.ICMP_ERRORS[packet.ICMPV6]

@@ -40,7 +40,7 @@ LINKS = (
     ],
 )
 def test_resolve(wanted: list[str], names: tuple[str, ...], absent: tuple[str, ...]) -> None:
-    """Names bring their VLANs, in every depth; a prefix stays one, for interfaces to come; other patterns match now."""
+    """Names bring their VLANs at any depth; a prefix is kept for future interfaces; other patterns match now."""
     found = resolve(wanted, LINKS)
     assert (found.names, found.absent) == (names, absent)
     prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
@@ -50,7 +50,7 @@ def test_resolve(wanted: list[str], names: tuple[str, ...], absent: tuple[str, .
 
 
 def test_every_interface() -> None:
-    """A lone star leaves out what is only taken when it is named; what is named beside it is taken all the same."""
+    """A lone star leaves out what is judged only if named; an interface named beside it is selected all the same."""
     found = resolve(["*", "veth0"], LINKS)
     assert "veth0" in found.names
     assert {"lo", "br0", "wg0"}.isdisjoint(link.name for link in found.present)
@@ -59,20 +59,20 @@ def test_every_interface() -> None:
 
 
 def test_vlans_are_found_in_every_depth() -> None:
-    """A VLAN on a VLAN belongs to the interface below both."""
+    """A VLAN on a VLAN belongs to the interface under both."""
     assert [link.name for link in vlans_of(LINKS[1:2], LINKS)] == ["vlan100", "vlan100.7"]
 
 
 def test_alternative_names() -> None:
-    """They stand for their interface, whose own name is what the kernel matches; in patterns as well."""
+    """Alternative names, also in patterns, stand for their interface, whose own name the kernel matches."""
     links = (Link(2, "eth0", altnames=("enp1s0", "uplink")), Link(3, "vlan7", "vlan", 2), Link(4, "enp2s0"))
     assert resolve(["uplink"], links).names == ("eth0", "vlan7")
     assert resolve(["enp*"], links).names == ("enp*", "eth0", "vlan7")
     assert resolve(["enp1s?"], links).names == ("eth0", "vlan7")
     assert resolve(["uplink"], links).absent == ()
-    # One that nobody has now is too long for the kernel to wait for.
-    absent = resolve(["a-name-nobody-has", "eth0"], links)
-    assert (absent.names, absent.absent) == (("eth0", "vlan7"), ("a-name-nobody-has",))
+    # The kernel cannot wait for an alternative name that no interface has now: it is too long.
+    absent = resolve(["a-name-without-interface", "eth0"], links)
+    assert (absent.names, absent.absent) == (("eth0", "vlan7"), ("a-name-without-interface",))
     assert "eth0" not in resolve(["*"], links).names
 
 
@@ -80,7 +80,9 @@ ROUTES = (Route(2, 254, (2, 7)), Route(10, 100, (3,)), Route(2, 254, (1, 8)), Ro
 
 
 def test_without_names_those_with_a_default_route_are_meant() -> None:
-    """In any table; but no loopback, bridge, veth or tunnel. One that is judged stays so while it is there."""
+    """Default routes of any table count, but not for loopback, bridges, veths and tunnels. A judged interface stays
+    selected while it exists.
+    """
     assert meant((), Network(LINKS, ROUTES)) == ("eth0", "eth1")
     assert meant((), Network(LINKS, ROUTES[:1])) == ("eth0",)
     assert meant((), Network(LINKS, ROUTES[:1]), held=("eth1", "br0", "wan7", "*")) == ("eth0", "eth1")
@@ -89,7 +91,9 @@ def test_without_names_those_with_a_default_route_are_meant() -> None:
 
 
 def test_what_is_left_out() -> None:
-    """By its own name or another; what is named besides is judged, and without a name those with a default route."""
+    """An interface is left out by its own or an alternative name; others are judged if named, or, without names, if
+    they have a default route.
+    """
     links = (*LINKS, Link(10, "mgmt0", altnames=("oob",)))
     network = Network(links, (*ROUTES, Route(2, 9, (10,))))
     assert meant(("!oob",), network) == ("eth0", "eth1")
@@ -110,13 +114,13 @@ def test_what_is_left_out() -> None:
     ],
 )
 def test_before_there_are_interfaces(configured: tuple[str, ...], names: tuple[str, ...]) -> None:
-    """What nftables can match by itself: patterns that it cannot are widened, never narrowed."""
+    """Nftables matches these by itself: other patterns are widened, never narrowed."""
     assert meant(configured, None) == names
 
 
 @pytest.mark.parametrize(("name", "expected"), [("eth*", True), ("*", True), ("e*h*", False), ("eth0", False)])
 def test_is_prefix(name: str, expected: bool) -> None:  # noqa: FBT001
-    """Only a beginning and one star at the end can be left to the kernel."""
+    """The kernel can match only fixed text with one star at the end."""
     assert is_prefix(name) is expected
 
 
@@ -131,7 +135,9 @@ def test_is_prefix(name: str, expected: bool) -> None:  # noqa: FBT001
     ],
 )
 def test_what_an_interface_carries(judged: set[int], expected: set[int]) -> None:
-    """Its VLANs, theirs, and the ports of a bond; a bridge's ports are judged for themselves or not at all."""
+    """An interface carries its VLANs, theirs, and the ports of a bond; ports of a bridge are judged separately or not
+    at all.
+    """
     bond = (Link(10, "bond0", "bond"), Link(11, "eth5", master=10), Link(12, "eth6", master=10))
     port = Link(13, "eth7", master=7)
     assert with_carried(judged, (*reversed(LINKS), port, *bond)) == expected
@@ -139,7 +145,7 @@ def test_what_an_interface_carries(judged: set[int], expected: set[int]) -> None
 
 @pytest.mark.root
 def test_select_reads_the_namespace() -> None:
-    """A tunnel device is not taken for its default route, but for its name; nothing to take selects nothing."""
+    """A tunnel device is selected by its name, not for its default route; nothing is selected if no interface fits."""
     require()
     with namespaces("routes") as [netns], netns.entered():
         assert select([]).names == ()
@@ -148,7 +154,7 @@ def test_select_reads_the_namespace() -> None:
         netns.run("ip", "link", "set", "tap0", "up")
         netns.run("ip", "route", "add", "default", "via", "192.0.2.2", "dev", "tap0")
         assert select([]).names == ()
-        tap = Link(2, "tap0", "tun")
+        tap = Link(2, "tap0", "tun", mtu=1500)
         found = select(["tap0", "tap9"])
         assert found == Selection(("tap0", "tap9"), ("tap9",), (tap,), found.links)
         assert [link.name for link in found.links] == ["lo", "tap0"]

@@ -1,4 +1,4 @@
-"""Packets that show what the kernel would do: of which service they are, and what should become of them."""
+"""Packets that show what the kernel would do: their services, and their expected verdicts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ services:
 
 
 def made(policy: str, folder: Path, paused: int = 0) -> dict[str, list[Probe]]:
-    """By service."""
+    """Return the probes by service."""
     found: dict[str, list[Probe]] = {}
     for one in probes(compiled(policy, folder).paused(paused), NOW):
         found.setdefault(one.service, []).append(one)
@@ -37,14 +37,14 @@ def made(policy: str, folder: Path, paused: int = 0) -> dict[str, list[Probe]]:
 
 
 def port(probe: Probe) -> tuple[int, int]:
-    """Protocol and destination port, as the packet has them."""
+    """Return a probe's protocol and destination port."""
     ipv4 = probe.packet[0] >> 4 == 4
     inner = probe.packet[20 if ipv4 else 40 :]
     return probe.packet[9 if ipv4 else 6], int.from_bytes(inner[2:4], "big")
 
 
 def test_of_each_service_and_family_a_denied_and_an_accepted_source(tmp_path: Path) -> None:
-    """What is not there is left out; a service for IPv4 addresses has no IPv6 packet."""
+    """A missing source is left out; a service with IPv4 addresses only has no IPv6 packet."""
     found = made(SERVICES, tmp_path)
     both = {(4, "drop"), (4, "accept"), (6, "drop"), (6, "accept")}
     for service in ("web", "dns", "ping", "rest"):
@@ -53,7 +53,7 @@ def test_of_each_service_and_family_a_denied_and_an_accepted_source(tmp_path: Pa
 
 
 def test_what_a_service_takes(tmp_path: Path) -> None:
-    """A port or protocol of its own, which no never-drop line and best no other service has."""
+    """The port or protocol is the service's, in no never-drop line, and best in no other service."""
     found = made(SERVICES, tmp_path)
     assert {port(one) for one in found["web"]} == {(6, 8500)}  # not 443, which is never dropped, nor 8000 of the trial
     assert {port(one) for one in found["dns"]} == {(17, 53)}
@@ -66,7 +66,9 @@ def test_what_a_service_takes(tmp_path: Path) -> None:
 
 
 def test_what_should_become_of_them(tmp_path: Path) -> None:
-    """Nothing of a service that waits is dropped; a packet that two services take is, if one of them drops it."""
+    """Nothing is dropped for a service that waits for `starts`; if two services take a packet, one
+    suffices to drop it.
+    """
     found = made(SERVICES, tmp_path)
     assert {one.expected for one in found["later"]} == {"accept"}
     shared = {str(one.source): one.expected for one in found["trial"]}
@@ -77,7 +79,7 @@ def test_what_should_become_of_them(tmp_path: Path) -> None:
 
 
 def test_sources_are_what_the_ladder_says_of_them(tmp_path: Path) -> None:
-    """Chosen anew each time, never out of a never-drop prefix, and right by the database they were compiled from."""
+    """Sources are random on each call, in no never-drop prefix, and correct by the database they were compiled from."""
     spared = [ip_network("1.7.0.0/16"), ip_network("2400:7::/32")]
     seen = set()
     for _ in range(20):
@@ -90,7 +92,7 @@ def test_sources_are_what_the_ladder_says_of_them(tmp_path: Path) -> None:
     assert len(seen) > 4
 
 
-def test_a_policy_that_denies_nobody(tmp_path: Path) -> None:
-    """There is no packet to be dropped then, and none is made up."""
+def test_a_policy_that_denies_nothing(tmp_path: Path) -> None:
+    """Then there is no packet to drop, and none is invented."""
     found = made("version: 1\nservices:\n  api: {default: allow, unknown: allow}\n", tmp_path)
     assert {one.expected for one in found["api"]} == {"accept"}

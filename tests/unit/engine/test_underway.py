@@ -13,7 +13,7 @@ WRONG = Difference("chain g1", "a chain", "nothing")
 
 
 def test_it_is_known_for_as_long_as_it_lasts() -> None:
-    """What it is and since when; and afterwards nothing, however it ends."""
+    """During a change its origin and start are known; afterwards nothing is, however it ended."""
     with underway.making("reload", 2, Intent()):
         assert (change := underway.now())
         assert (change.as_object()["origin"], change.as_object()["seconds"] >= 0) == ("reload", True)
@@ -24,14 +24,14 @@ def test_it_is_known_for_as_long_as_it_lasts() -> None:
 
 
 def test_what_is_beside_what_is_in_force_is_drift_at_rest_only() -> None:
-    """What is wrong with what is in force always is."""
+    """Differences in what is in force always count."""
     assert underway.of_what_is_in_force([BESIDE, WRONG]) == [BESIDE, WRONG]
     with underway.making("reload", 2, Intent()):
         assert underway.of_what_is_in_force([BESIDE, WRONG]) == [WRONG]
 
 
 def test_the_intent_that_goes_with_what_is_in_force(config_store: Store) -> None:
-    """After the switch it is the new one, before it is written."""
+    """After the switch the new intent counts, even before it is written."""
     old, new = Intent(generation=1), Intent(generation=2, paused=5)
     config_store.remember(old)
     with underway.making("pause", 2, new):
@@ -42,12 +42,14 @@ def test_the_intent_that_goes_with_what_is_in_force(config_store: Store) -> None
 
 @pytest.fixture
 def config_store(tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """A state directory of its own."""
+    """Return a state directory for this test."""
     return Store(tmp_path_factory.mktemp("state"))
 
 
 def test_what_is_wrong_is_read_again_after_a_switch() -> None:
-    """If a change began or ended meanwhile, and not for ever; what is right, or was not disturbed, is read once."""
+    """A bad result is read again, a limited number of times, if a change began or ended; good or undisturbed reads are
+    final.
+    """
     reads: list[bool] = []
 
     def read(*, disturbed: bool) -> int:
@@ -64,7 +66,7 @@ def test_what_is_wrong_is_read_again_after_a_switch() -> None:
 
 @pytest.mark.parametrize("what", underway.FINISHED_BEFORE)
 def test_what_cannot_wait(what: str) -> None:
-    """A change is given up at its next step, or before it begins, until it is said that the other has its turn."""
+    """A change is given up at its next step, or before it begins, until the urgent verb has begun."""
     with underway.making("reload", 2, Intent()):
         underway.go_on()
         underway.give_up(what)
@@ -81,7 +83,7 @@ def test_what_cannot_wait(what: str) -> None:
 
 
 def test_told_from_another_thread() -> None:
-    """As the loop tells the thread that makes the change."""
+    """The daemon's loop can stop the thread that makes the change."""
     with underway.making("reload", 2, Intent()):
         teller = threading.Thread(target=underway.give_up, args=["unload"])
         teller.start()

@@ -18,7 +18,7 @@ BASE = render.base_chain(BUILT.switch)
 
 
 def loaded(built: Program = BUILT) -> Snapshot:
-    """What the kernel holds when all is well."""
+    """Return a snapshot in which everything is as it should be."""
     return Snapshot(
         comment="geodrop",
         flags=0,
@@ -30,23 +30,23 @@ def loaded(built: Program = BUILT) -> Snapshot:
 
 
 def wheres(snapshot: Snapshot) -> list[str]:
-    """Where a snapshot differs from what should be there."""
+    """Return the places where a snapshot differs from what should be there."""
     return [difference.where for difference in diff.structure(BUILT, BASE, snapshot)]
 
 
 def test_no_difference() -> None:
-    """Whatever the counters stand at."""
+    """The values of counters do not matter."""
     assert wheres(loaded()) == []
 
 
 def changed(name: str, chain: Chain | None) -> Snapshot:
-    """The same with a chain replaced, added or removed."""
+    """Return a snapshot with one chain replaced, added or removed."""
     chains = {**loaded().chains, name: chain}
     return replace(loaded(), chains={key: value for key, value in chains.items() if value})
 
 
 def test_differences_in_chains() -> None:
-    """A rule changed, removed, added; a comment; a hook; a chain missing or too many."""
+    """Changed, missing or additional rules show; so do a comment, a hook, and missing or additional chains."""
     chain = loaded().chains["g7-api.accepted"]
     first, second = chain.rules
     accepting = replace(first, expressions=(*first.expressions[:-1], ACCEPT))
@@ -63,7 +63,7 @@ def test_differences_in_chains() -> None:
 
 
 def test_differences_of_the_base_chain() -> None:
-    """Its priority and policy matter as much as its rules."""
+    """The priority and policy of the base chain are compared, not only its rules."""
     assert wheres(changed("prerouting", replace(BASE, hook=replace(render.HOOK, priority=-300)))) == [
         "chain prerouting"
     ]
@@ -73,7 +73,7 @@ def test_differences_of_the_base_chain() -> None:
 
 
 def test_differences_beside_the_chains() -> None:
-    """Maps, sets, counters, and a table that sleeps."""
+    """Differences in maps, sets and counters show, and so does a dormant table."""
     header = loaded().maps["g7-api.ipv4"]
     others = {**loaded().maps, "g7-api.ipv4": replace(header, key=KeyType.IPV6_ADDR)}
     assert wheres(replace(loaded(), maps=others)) == ["map g7-api.ipv4"]
@@ -89,7 +89,7 @@ def test_differences_beside_the_chains() -> None:
 
 
 def test_surplus_is_told_from_what_differs() -> None:
-    """What can be taken away without loading anything is marked, and nothing else is."""
+    """Only what can be deleted without loading anything is marked as surplus."""
     more = replace(loaded(), sets=("one",), objects=((2, "two"),), flowtables=("three",))
     more = replace(more, chains={**more.chains, "four": Chain("four", "", ())})
     found = diff.structure(BUILT, BASE, more)
@@ -102,12 +102,12 @@ def test_surplus_is_told_from_what_differs() -> None:
 
 
 def test_counters_of_services_that_are_gone_may_stay() -> None:
-    """They are kept until unload."""
+    """Counters of removed services stay until unload; they are no difference."""
     assert wheres(replace(loaded(), counters={**loaded().counters, "old.CN.ipv4.dropped": (1, 1)})) == []
 
 
 def test_differences_read_well() -> None:
-    """They say what should be there and what is."""
+    """A difference says what should be there and what is there."""
     chain = loaded().chains["g7"]
     [difference] = diff.structure(BUILT, BASE, changed("g7", replace(chain, rules=chain.rules[:-1])))
     assert difference.expected == 'goto g7.unreadable comment "judged by the source"'
@@ -115,7 +115,7 @@ def test_differences_read_well() -> None:
 
 
 def many(verdicts: tuple[str, ...] = ("CN", "RU")) -> Map:
-    """A map of 2,000 intervals: 10 addresses of every 100."""
+    """Return a map of 2,000 intervals: 10 addresses of every 100."""
     starts = [100 * number for number in range(2_000)]
     content = Content(
         4,
@@ -128,7 +128,7 @@ def many(verdicts: tuple[str, ...] = ("CN", "RU")) -> Map:
 
 
 def dump(map_: Map, size: int = 1_000) -> list[memoryview]:
-    """As the kernel dumps it: from the highest address down, cut where it likes."""
+    """Dump a map as the kernel does: from the highest address down, cut at any place."""
     whole = b"".join(elements.lists(map_.content, descending=True))
     items = [whole[start : start + 24 * size] for start in range(0, len(whole), 24 * size)]
     return [memoryview(item) for item in items]
@@ -136,18 +136,18 @@ def dump(map_: Map, size: int = 1_000) -> list[memoryview]:
 
 @pytest.mark.parametrize("size", [1, 7, 1_000, 10**6])
 def test_the_same_content(size: int) -> None:
-    """Wherever the dump is cut."""
+    """Equal content is recognized wherever the dump is cut."""
     assert diff.content(many(), dump(many(), size)) == []
 
 
 def test_the_same_content_in_another_order() -> None:
-    """Another kernel may walk its tree another way."""
+    """The order of elements does not matter: another kernel may walk its tree in another order."""
     ascending = [memoryview(piece) for piece in elements.lists(many().content)]
     assert diff.content(many(), ascending) == []
 
 
 def test_an_empty_or_short_dump() -> None:
-    """The kernel lost something; at most twenty intervals are told one by one."""
+    """Lost elements are found; at most twenty intervals are listed one by one."""
     assert len(diff.content(many(), [])) == diff.EXPLAINED + 1
     half = Map(many().header, many().content.part(0, 1_990))
     differences = diff.content(many(), dump(half))
@@ -157,7 +157,7 @@ def test_an_empty_or_short_dump() -> None:
 
 
 def test_a_longer_dump() -> None:
-    """Somebody added an interval."""
+    """An additional interval is found."""
     less = Map(many().header, many().content.part(1, 2_000))
     [difference] = diff.content(less, dump(many()))
     assert (difference.expected, difference.found) == ("nothing", "goto CN")
@@ -165,7 +165,7 @@ def test_a_longer_dump() -> None:
 
 
 def test_another_verdict() -> None:
-    """The addresses are right, what happens to them is not."""
+    """Right addresses with a wrong verdict are found."""
     differences = diff.content(many(), dump(many(("CN", "BY"))))
     assert (differences[0].expected, differences[0].found) == ("goto RU", "goto BY")
     assert len(differences) == diff.EXPLAINED + 1

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_later_fragments_meet_no_rule_that_reads_a_header() -> None:
-    """The kernel would read their data as one; and they are led away before any rule that reads one."""
+    """Later fragments are led away before any rule reads a header, since the kernel would read their data as one."""
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     aside = reachable(built, "g7.fragments")
     for chain, part in parts(built):
@@ -25,7 +25,9 @@ def test_later_fragments_meet_no_rule_that_reads_a_header() -> None:
 
 
 def test_a_fragment_header_of_ipv6() -> None:
-    """Of a later fragment, or where it must be; behind anything else but hop-by-hop options nothing is believed."""
+    """A fragment header counts in a later fragment, or as the first header or behind hop-by-hop options; else the
+    packet is unreadable.
+    """
     built = render.build(ruleset(Service("rest", DENIED)), 7, ["eth0"], NOW)
     assert [text(rule.expressions) for rule in chains(built)["g7.fragmented"].rules] == [
         text((*matches.later_fragment(6), jump("g7.fragments"))),
@@ -36,7 +38,7 @@ def test_a_fragment_header_of_ipv6() -> None:
 
 
 def test_later_fragments_pass_where_every_service_has_ports() -> None:
-    """There is nothing to judge them by; but those with an authentication header in front cannot be read."""
+    """They cannot be judged without ports. With an authentication header in front, they are unreadable instead."""
     built = render.build(ruleset(Service("api", DENIED, tcp=WEB, established="keep")), 7, ["eth0"], NOW)
     assert [text(rule.expressions) for rule in chains(built)["g7.fragments"].rules] == [
         "meta nfproto, eq 0x0a, meta l4proto, eq 0x33, goto g7.unreadable"
@@ -44,7 +46,7 @@ def test_later_fragments_pass_where_every_service_has_ports() -> None:
 
 
 def test_order_of_services() -> None:
-    """Those that only look come first, catch-alls last; who looks gives the packet back."""
+    """Services in monitor come first and return packets; catch-alls come last."""
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     ends = [rule.expressions[-1] for rule in chains(built)["g7"].rules[2:]]
     assert list(dict.fromkeys(ends)) == [
@@ -72,7 +74,9 @@ def test_order_of_services() -> None:
 
 
 def test_what_cannot_be_read_is_judged_for_every_service() -> None:
-    """One after the other, those that only look first; then it is over, and nothing on the way reads a header."""
+    """Every service judges it in turn, those in monitor first, up to a final accept;
+    no rule on the way reads a header.
+    """
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     assert [rule.expressions[-1] for rule in chains(built)["g7.unreadable"].rules] == [
         jump("g7-try-ping.source"),
@@ -90,7 +94,7 @@ def test_what_cannot_be_read_is_judged_for_every_service() -> None:
 
 
 def test_without_ports_only_services_that_take_the_protocol_judge() -> None:
-    """One chain where they are all services; else one of their own, which asks for the protocol where it must."""
+    """If these are all services, one chain serves; otherwise the protocol has a chain, which checks the protocol."""
     both = render.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
     assert "g7.portless" not in chains(both)
     mixed = ruleset(Service("api", DENIED, tcp=WEB), Service("ping", DENIED, protocols=(1,)), Service("rest", DENIED))
@@ -102,8 +106,8 @@ def test_without_ports_only_services_that_take_the_protocol_judge() -> None:
     ]
 
 
-def test_nothing_is_led_aside_where_whoever_judges_takes_everything() -> None:
-    """Alone, or behind services that only look: there, what cannot be read comes by itself."""
+def test_nothing_is_led_aside_where_the_deciding_service_takes_everything() -> None:
+    """Unreadable packets reach a service without ports anyway, if it is alone or behind services in monitor only."""
     rules = ruleset(Service("rest", DENIED), Service("trial", DENIED, mode="monitor", addresses=("203.0.113.0/28",)))
     built = render.build(rules, 7, ["eth0"], NOW)
     assert [rule.expressions[-1] for rule in chains(built)["g7"].rules[2:]] == [
@@ -116,7 +120,9 @@ def test_nothing_is_led_aside_where_whoever_judges_takes_everything() -> None:
 
 
 def test_a_service_that_takes_authentication_headers_leaves_none_to_a_catch_all() -> None:
-    """Judged for what they are and for what they protect, and then, at its addresses, by nobody else."""
+    """Such packets are judged for the header and for what it protects; at the service's addresses no catch-all judges
+    them.
+    """
     ipsec = Service("ipsec", DENIED, protocols=(51,), addresses=("203.0.113.0/28",))
     rules = ruleset(ipsec, Service("api", DENIED, tcp=WEB), Service("rest", DENIED))
     ends = [rule.expressions[-1] for rule in chains(render.build(rules, 7, ["eth0"], NOW))["g7.ah"].rules]
@@ -130,7 +136,7 @@ def test_a_service_that_takes_authentication_headers_leaves_none_to_a_catch_all(
 
 
 def ways(built: Program, chain: str, end: str) -> int:
-    """In how many ways a packet can come from one chain to another."""
+    """Count the ways on which a packet can come from one chain to another."""
     if chain == end:
         return 1
     return sum(
@@ -142,16 +148,16 @@ def ways(built: Program, chain: str, end: str) -> int:
 
 
 def test_few_ways_lead_to_a_map() -> None:
-    """Kernels that do not remember which chains they have checked walk the maps of each once for each way."""
+    """Kernels that do not remember which chains they have checked walk the maps once for each way to them."""
     built = render.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
     assert ways(built, "g7", "g7-api.source") <= 7
 
 
 def depth(built: Program, chain: str) -> int:
-    """How many chains are on the longest way from one on."""
+    """Return the number of chains on the longest way from a chain."""
     return 1 + max((depth(built, name) for name in led_to(built, chain)), default=0)
 
 
 def test_the_kernel_takes_the_longest_way() -> None:
-    """It refuses tables in which one is longer than 16 chains (NFT_JUMP_STACK_SIZE), by goto or by jump."""
+    """The kernel refuses tables in which a way of gotos or jumps is longer than 16 chains (NFT_JUMP_STACK_SIZE)."""
     assert depth(render.build(EVERYTHING, 7, ["eth0"], NOW), "g7") < 15

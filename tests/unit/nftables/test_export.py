@@ -24,19 +24,19 @@ RULES = ruleset(
 
 
 def exported(*interfaces: str) -> str:
-    """The whole text."""
+    """Return the whole text."""
     return "".join(export.nft(RULES, interfaces))
 
 
 def block(text: str, head: str) -> str:
-    """What is between the braces of a chain, map or counter."""
+    """Return what is between the braces of a chain, map or counter."""
     found = re.search(rf"^  {re.escape(head)} \{{\n(.*?)^  \}}$", text, re.MULTILINE | re.DOTALL)
     assert found, head
     return found[1]
 
 
 def test_heading() -> None:
-    """It begins with a comment: the digest, how to load, how to remove, where packets are judged."""
+    """The heading tells the digest, how to load and remove the table, and where packets are judged."""
     lines = exported("eth0").split("\ntable", 1)[0].splitlines()
     assert all(line.startswith("#") or not line for line in lines)
     heading = "\n".join(lines)
@@ -45,7 +45,7 @@ def test_heading() -> None:
 
 
 def test_a_table_of_its_own_replaced_as_a_whole() -> None:
-    """Made if it is not there, deleted, made: whatever was loaded before is gone, and no other table is named."""
+    """The text adds, deletes and adds the table, so an older version is replaced; it names no other table."""
     text = exported()
     declared = re.findall(r"^(table|delete table) (\S+ \S+)", text, re.MULTILINE)
     ours = f"inet {export.TABLE}"
@@ -54,7 +54,7 @@ def test_a_table_of_its_own_replaced_as_a_whole() -> None:
 
 
 def test_interfaces() -> None:
-    """Those that are named, or all but loopback."""
+    """Packets are judged on the named interfaces, or on all but loopback."""
     assert '    iifname "eth0" goto g0 ' in block(exported("eth0", "ens*"), "chain prerouting")
     assert '    iifname "ens*" goto g0 ' in block(exported("eth0", "ens*"), "chain prerouting")
     assert '    iifname != "lo" goto g0 ' in block(exported(), "chain prerouting")
@@ -62,13 +62,13 @@ def test_interfaces() -> None:
 
 
 def test_starts_is_left_to_the_kernels_clock() -> None:
-    """Also one that has come already: the text depends on nothing but the ruleset."""
+    """Even a past `starts` becomes a rule: the text depends on nothing but the ruleset."""
     assert "meta time < 1720483200 counter" in block(exported(), "chain g0-api.CN.ipv6")
     assert exported() == exported()
 
 
 def test_maps_for_addresses_inside_ipv6() -> None:
-    """A copy of the IPv4 map as numbers, only for a service that needs it; it leads to the chains of IPv6."""
+    """A service with embedded addresses gets a copy of its IPv4 map with numbers as keys; it leads to IPv6 chains."""
     text = exported()
     maps = re.findall(r"^  map (\S+) \{$", text, re.MULTILINE)
     assert maps == ["g0-api.ipv4", "g0-api.inside", "g0-api.ipv6", "g0-rest.ipv4"]
@@ -79,7 +79,7 @@ def test_maps_for_addresses_inside_ipv6() -> None:
 
 
 def test_every_counter_of_the_live_table() -> None:
-    """The same names, so that the same tools read them."""
+    """The exported table has counters of the same names as the live one, for the same tools."""
     built = render.build(RULES, 1, [], 0)
     counted = {
         part.name
@@ -92,7 +92,7 @@ def test_every_counter_of_the_live_table() -> None:
 
 
 def test_names_of_a_damaged_ruleset_stay_out() -> None:
-    """Whoever wrote the file wrote no nft."""
+    """Names from a damaged file cannot add nft statements."""
     with pytest.raises(DataError):
         "".join(export.nft(ruleset(Service("api; drop", {"1.0.0.0/8": "CN"}))))
     with pytest.raises(DataError):

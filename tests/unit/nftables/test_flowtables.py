@@ -1,4 +1,4 @@
-"""What a flowtable takes packets from, read from messages as the kernel writes them."""
+"""Read from the kernel's messages what a flowtable takes packets from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ANSWER = b"".join(
 
 
 def test_parse() -> None:
-    """Its table, its name, and its interfaces, whole names and beginnings."""
+    """Table, name and interfaces are read, with whole interface names and prefixes of names."""
     found = parse("inet", memoryview(ANSWER))
     assert found == Bypass("inet", "fw", "fast", ("eth0", "eth1", "wan*"))
     assert str(found) == "flowtable fast of table inet fw"
@@ -27,5 +27,5 @@ def test_parse() -> None:
 
 
 def test_a_flowtable_without_interfaces() -> None:
-    """Their interfaces are gone, or it was made for those to come: nothing passes by it now."""
+    """Its interfaces are gone, or will come later: it takes no packets now."""
     assert parse("ip", memoryview(wire.string(1, "fw") + wire.string(2, "f"))).among(["eth0"]) == []

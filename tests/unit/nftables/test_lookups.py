@@ -14,7 +14,7 @@ from geodrop.ruleset.model import Embedding
 
 
 def content(starts: list[int], ends: list[int]) -> Content:
-    """A map of IPv4 intervals, ends exclusive."""
+    """Make a map of IPv4 intervals; ends are exclusive."""
     return Content(
         4,
         memoryview(struct.pack(f">{len(starts)}I", *starts)),
@@ -25,7 +25,7 @@ def content(starts: list[int], ends: list[int]) -> Content:
 
 
 def looked_up(rules: tuple[Rule, ...], header: bytes) -> list[tuple[str, bytes]]:
-    """Which maps a packet is looked up in, and what for."""
+    """Return the maps in which a packet is looked up, with the keys."""
     found = []
     for rule in rules:
         loaded = b""
@@ -47,7 +47,7 @@ def looked_up(rules: tuple[Rule, ...], header: bytes) -> list[tuple[str, bytes]]
 
 
 def test_a_small_map_stays_whole() -> None:
-    """Its name says service and family, and the rule asks for no range."""
+    """A small map is named after service and family, and its rule checks no range."""
     [(shard, map_)] = lookups.cut(content([10], [20]), "g42-api.ipv4", "service api, IPv4", KeyType.IPV4_ADDR)
     assert shard == Shard("g42-api.ipv4")
     assert (map_.header.name, map_.header.key) == ("g42-api.ipv4", KeyType.IPV4_ADDR)
@@ -55,15 +55,15 @@ def test_a_small_map_stays_whole() -> None:
 
 
 def test_no_intervals_no_map() -> None:
-    """Nor a rule that looks anything up."""
+    """Without intervals there is no map and no rule that looks anything up."""
     assert lookups.cut(content([], []), "g42-api.ipv4", "", KeyType.IPV4_ADDR) == []
 
 
 def test_a_large_map_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All intervals are kept, in order, and each part is asked about exactly the addresses it may hold."""
+    """All intervals are kept, in order, and each part is asked about exactly the addresses that it may hold."""
     monkeypatch.setattr(lookups, "MAX_INTERVALS", 3)
     starts = [100 * number for number in range(1, 8)]
-    ends = [start + 50 for start in starts[:-1]] + [0]  # the last reaches to the end of the family
+    ends = [start + 50 for start in starts[:-1]] + [0]  # the last interval reaches to the end of the family
     cuts = lookups.cut(content(starts, ends), "g42-api.ipv4", "service api, IPv4", KeyType.IPV4_ADDR)
     assert [map_.header.name for _, map_ in cuts] == ["g42-api.ipv4.1", "g42-api.ipv4.2", "g42-api.ipv4.3"]
     assert cuts[1][1].header.comment == "service api, IPv4, part 2 of 3"
@@ -87,7 +87,9 @@ def test_a_large_map_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("embedding", list(Embedding))
 @pytest.mark.parametrize("shards", [1, 2])
 def test_embedded_addresses(embedding: Embedding, shards: int) -> None:
-    """The rule takes out of the packet what `Embedding.extract` takes out of the address, also where maps are cut."""
+    """The rule reads from the packet what `Embedding.extract` reads from the address,
+    even if maps are cut into parts.
+    """
     outer = {
         Embedding.SIXTOFOUR: IPv6Address("2002:c000:0221::1"),
         Embedding.TEREDO: IPv6Address("2001:0:1:2:3:4:3fff:fdde"),

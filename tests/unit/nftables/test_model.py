@@ -7,7 +7,7 @@ from geodrop.nftables.netlink.expressions import ACCEPT, DROP
 
 
 def test_a_part_of_a_content() -> None:
-    """Starts, ends and targets of the same intervals, without a copy; past the end there is nothing."""
+    """A part has starts, ends and targets of the same intervals, without a copy; past the end it is empty."""
     starts, ends = bytes(range(40)), bytes(range(100, 140))
     whole = Content(
         4, memoryview(starts), memoryview(ends), memoryview(struct.pack("=10H", *range(10))).cast("H"), (ACCEPT, DROP)
@@ -23,7 +23,7 @@ def test_a_part_of_a_content() -> None:
 
 
 def test_only_some_targets() -> None:
-    """Their intervals, in order."""
+    """The intervals with these targets are kept in order."""
     starts, ends = bytes(range(16)), bytes(range(100, 116))
     whole = Content(
         4,

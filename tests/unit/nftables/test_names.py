@@ -19,7 +19,7 @@ families = st.sampled_from(["ipv4", "ipv6"])
 
 @given(services, labels, families, st.sampled_from(["dropped", "would_drop"]))
 def test_counters_of_classes_come_back(service: str, label: str, family: str, what: str) -> None:
-    """No colon is left in the name, and yet every label is found again."""
+    """A counter's name has no colon, and yet its label is read back."""
     name = CounterName(service, label, family, what)
     assert ":" not in str(name)
     assert names.counter(str(name)) == name
@@ -27,7 +27,7 @@ def test_counters_of_classes_come_back(service: str, label: str, family: str, wh
 
 @given(services, families, st.sampled_from(["accepted", "never_drop"]))
 def test_counters_of_services_come_back(service: str, family: str, what: str) -> None:
-    """They have no label."""
+    """Counters of a whole service have no label."""
     name = CounterName(service, None, family, what)
     assert names.counter(str(name)) == name
 
@@ -36,12 +36,12 @@ def test_counters_of_services_come_back(service: str, family: str, what: str) ->
     "name", ["", "packets", "api.ipv4.dropped", "api.CN.ipv4.accepted", "api.CN.ipv5.dropped", ".CN.ipv4.dropped"]
 )
 def test_other_counters_are_not_ours(name: str) -> None:
-    """Somebody may have added one to the table."""
+    """Another program may have added a counter to the table."""
     assert names.counter(name) is None
 
 
 def test_chains_and_maps() -> None:
-    """The layout that the runbook shows."""
+    """Names are as the runbook shows them."""
     assert names.generation_chain(42) == "g42"
     assert names.way(42, "fragments") == "g42.fragments"
     assert names.service_chain(42, "api") == "g42-api"
@@ -56,7 +56,7 @@ def test_chains_and_maps() -> None:
 
 @given(st.integers(0, 10**9), services, labels)
 def test_everything_of_a_generation_is_known_by_its_name(generation: int, service: str, label: str) -> None:
-    """That is how leftovers are found."""
+    """The generation can be read from every name, so leftovers are found."""
     for name in (
         names.generation_chain(generation),
         names.way(generation, service),
@@ -69,13 +69,13 @@ def test_everything_of_a_generation_is_known_by_its_name(generation: int, servic
 
 @pytest.mark.parametrize("name", [names.BASE, "g", "gx-api", "g1x", "x1", "api.ipv4"])
 def test_what_has_no_generation(name: str) -> None:
-    """The base chain, and whatever somebody else put into the table."""
+    """The base chain has no generation, and neither have foreign names."""
     assert names.generation_of(name) is None
 
 
 @given(services, services, labels, labels)
 def test_no_two_things_have_one_name(one: str, other: str, label: str, another: str) -> None:
-    """A service's name has no dot."""
+    """A service's name has no dot, so names are never ambiguous."""
     if (one, label) != (other, another):
         assert names.service_chain(1, one, label) != names.service_chain(1, other, another)
     assert names.service_chain(1, one, label) != names.service_chain(1, other)

@@ -1,4 +1,4 @@
-"""What differs between two rulesets, laid over the first, gives the second."""
+"""An overlay of the difference between two rulesets, laid over the old maps, gives the new ruleset."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ipv6 = st.dictionaries(
 
 
 def of(*parts: Mapping[str, str]) -> Ruleset:
-    """One service with these intervals."""
+    """Make a ruleset of one service with these intervals."""
     return ruleset(Service("api", {prefix: what for part in parts for prefix, what in part.items()}, tcp=WEB))
 
 
@@ -48,7 +48,7 @@ def _whatever_the_size() -> Iterator[None]:
 
 
 def said(content: Content, name: str, addresses: list[bytes]) -> list[str | None]:
-    """What a map says of addresses, by the chain that its elements lead to; None where that is nothing."""
+    """Return the chain that a map has for each address; None where it has no interval."""
     found: list[str | None] = []
     for address in addresses:
         says = None
@@ -64,7 +64,9 @@ def said(content: Content, name: str, addresses: list[bytes]) -> list[str | None
 def test_laid_over_the_old_it_is_the_new(
     old4: dict[str, str], old6: dict[str, str], new4: dict[str, str], new6: dict[str, str]
 ) -> None:
-    """At every address; and what is sent is sorted, disjoint, and says nothing that the old map says already."""
+    """Old and new maps together answer like the new ruleset at every address. What is sent is sorted and disjoint, and
+    repeats nothing that the old map says.
+    """
     old, new = of(old4, old6), of(new4, new6)
     before, after = (render.build(one, number, (), NOW) for one, number in ((old, 1), (new, 2)))
     base = Base(1, "", [map_.header.name for map_ in before.maps])
@@ -72,8 +74,8 @@ def test_laid_over_the_old_it_is_the_new(
         moved = overlay.delta(old, new, base)
     assert (moved is None) is (not before.maps)
     laid = render.build(new, 2, (), NOW, replace(base, delta=moved) if moved else None)
-    held = {map_.header.key: map_ for map_ in laid.maps if map_.below}
-    assert {map_.below for map_ in held.values()} <= set(base.maps)
+    held = {map_.header.key: map_ for map_ in laid.maps if map_.base_map}
+    assert {map_.base_map for map_ in held.values()} <= set(base.maps)
     for key, map_ in held.items():
         addresses = [bytes([n]) + bytes(map_.content.width - 1) for n in range(256)]
         wanted = said_by(after, key, "g2", addresses)
@@ -83,14 +85,14 @@ def test_laid_over_the_old_it_is_the_new(
         together = [one or two for one, two in zip(above, below, strict=True)]
         assert [None if one == in_no_map else one for one in together] == wanted
         for one, two in zip(above, below, strict=True):
-            # The chain for embedded addresses has to ask both generations' maps, so it is always the new one.
+            # The chain for embedded addresses has to look in both generations' maps, so it is always the new one.
             assert one is None or one != (two or in_no_map) or one == "goto g?-api.6to4"
         starts = [bytes(map_.content.part(at, at + 1).starts) for at in range(len(map_.content))]
         assert starts == sorted(set(starts))
 
 
 def said_by(built: Program, key: KeyType, name: str, addresses: list[bytes]) -> list[str | None]:
-    """The same for the map with such keys, which is missing where it would be empty."""
+    """Return `said` for the map with such keys; a missing map has no intervals."""
     for map_ in built.maps:
         if map_.header.key is key:
             return said(map_.content, name, addresses)
@@ -98,7 +100,7 @@ def said_by(built: Program, key: KeyType, name: str, addresses: list[bytes]) -> 
 
 
 def test_when_it_is_not_worth_it() -> None:
-    """Too small, too different, without a map to stand on, or for a service that was not there."""
+    """No overlay is made for small or very different maps, without a base map, or for a service that is new."""
     many = {f"1.{high}.{low}.0/24": "CN" for high in range(9) for low in range(250)}
     more = {**many, "2.0.0.0/24": "RU"}
     with mock.patch.multiple(overlay, LARGEST=4, SMALLEST=1000):
@@ -112,23 +114,23 @@ def test_when_it_is_not_worth_it() -> None:
 
 
 def test_chains_of_the_base() -> None:
-    """They stand in the generation's place, but for those that ask the base's maps."""
+    """Chains of the base stand for the generation's own, except those that look up only the base's maps."""
     content = render.build(of({"1.0.0.0/24": "CN"}), 7, (), NOW).maps[0].content
     map_ = Map(MapHeader("g7-api.ipv4", "", KEY[Space.IPV4]), content, "g3-api.ipv4")
-    assert overlay.in_its_place("goto g3-api.CN.ipv4", map_) == "goto g7-api.CN.ipv4"
-    assert overlay.in_its_place("goto g3-api.teredo", map_) == "goto g3-api.teredo"
-    assert overlay.in_its_place("goto g33-api.CN.ipv4", map_) == "goto g33-api.CN.ipv4"
-    assert overlay.in_its_place("", map_) == ""
+    assert overlay.translated("goto g3-api.CN.ipv4", map_) == "goto g7-api.CN.ipv4"
+    assert overlay.translated("goto g3-api.teredo", map_) == "goto g3-api.teredo"
+    assert overlay.translated("goto g33-api.CN.ipv4", map_) == "goto g33-api.CN.ipv4"
+    assert overlay.translated("", map_) == ""
 
 
 def test_a_sample_has_both_ends() -> None:
-    """Of neighbours too, and of the last interval of the family, which has nothing behind it."""
+    """A sample holds both ends of an interval, with its neighbours; the last interval of the family has no end."""
     built = render.build(of({"1.0.0.0/24": "CN", "1.0.1.0/24": "RU", "255.0.0.0/8": "CN"}), 7, (), NOW)
     cn, ru = (str(goto(f"g7-api.{label}.ipv4")) for label in ("CN", "RU"))
-    assert overlay.spread(built.maps[0].content, 10) == {
+    assert overlay.sample(built.maps[0].content, 10) == {
         ip_network("1.0.0.0").network_address.packed: cn,
         ip_network("1.0.1.0").network_address.packed: ru,
         ip_network("1.0.2.0").network_address.packed: "",
         ip_network("255.0.0.0").network_address.packed: cn,
     }
-    assert len(overlay.spread(built.maps[0].content, 1)) in {1, 2}
+    assert len(overlay.sample(built.maps[0].content, 1)) in {1, 2}

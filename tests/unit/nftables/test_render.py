@@ -11,7 +11,7 @@ from tests.support.programs import EVERYTHING, NOW, chains, parts, reachable
 
 
 def test_everything_named_is_there() -> None:
-    """Chains, maps and counters; and no chain is there that nothing leads to."""
+    """Every name that is used exists: chains, maps, counters; and every chain can be reached."""
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     maps = {map_.header.name for map_ in built.maps}
     for _, part in parts(built):
@@ -24,14 +24,16 @@ def test_everything_named_is_there() -> None:
 
 
 def test_everything_carries_its_generation() -> None:
-    """What is not named so is not found as a leftover."""
+    """Everything is named after its generation; otherwise leftovers would not be found."""
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     assert {names.generation_of(name) for name in chains(built)} == {7}
     assert {names.generation_of(map_.header.name) for map_ in built.maps} == {7}
 
 
 def test_masks_of_unnamed_bytes_have_no_gap() -> None:
-    """One such as 0x12 is listed by nft 1.1 as another one, so what that saves means something else (decision 19)."""
+    """Nft 1.1 lists a mask with a gap, such as 0x12, as another mask; what it saves would mean something else (decision
+    19).
+    """
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     rules = [rule.expressions for chain in chains(built).values() for rule in chain.rules]
     masks = [
@@ -48,7 +50,9 @@ def test_masks_of_unnamed_bytes_have_no_gap() -> None:
 
 
 def test_nothing_but_the_stamp_depends_on_the_clock_of_the_load() -> None:
-    """A host whose clock is a month ahead at boot, or at 1970, loads the same rules: the clock may be set right."""
+    """A host whose clock is a month ahead at boot, or at 1970, loads the same rules:
+    the clock may be set right later.
+    """
     right, ahead, behind = (render.build(EVERYTHING, 7, ["eth0"], now) for now in (NOW, NOW + 30 * 86_400, 0))
     for wrong in (ahead, behind):
         stamped = chains(wrong)["g7"]
@@ -59,7 +63,7 @@ def test_nothing_but_the_stamp_depends_on_the_clock_of_the_load() -> None:
 
 
 def test_the_switch() -> None:
-    """One rule an interface, counted, in an order of their own; the same twice is once."""
+    """There is one rule for each interface, numbered, in sorted order; a repeated name counts once."""
     rules = render.switch(7, Scope(("eth1", "eth0", "eth1")))
     assert [matches.interface_name(rule.expressions[:-1]) for rule in rules] == ["eth0", "eth1"]
     assert [rule.comment for rule in rules] == ["interface 1 of 2", "interface 2 of 2"]
@@ -67,7 +71,9 @@ def test_the_switch() -> None:
 
 
 def test_what_xdp_judges_passes_first() -> None:
-    """Exempt interfaces come before any name that might cover them; a reason is said, and read back from the rule."""
+    """Exempt interfaces come before every name that might match them;
+    a reason is written and read back from the rule.
+    """
     reason = "the interface takes none: " + "é" * 100
     exempt, named, waiting = render.switch(7, Scope(("eth1", "eth*"), (3,), {"eth1": reason}))
     assert (matches.number_of(exempt.expressions[:-1]), exempt.expressions[-1]) == (3, ACCEPT)
@@ -80,13 +86,13 @@ def test_what_xdp_judges_passes_first() -> None:
 
 
 def test_the_stamp() -> None:
-    """The generation chain tells generation, digest and when `starts` was looked at."""
+    """The generation chain states generation, digest and the time of the load."""
     entry = chains(render.build(EVERYTHING, 7, ["eth0"], NOW))["g7"]
     assert Stamp.parse(entry.comment) == Stamp(7, EVERYTHING.digest, NOW)
 
 
 def test_the_same_arguments_give_the_same_program() -> None:
-    """`verify` builds it anew and compares."""
+    """`verify` builds the program again and compares."""
     one, other = (render.build(EVERYTHING, 7, ["eth0"], NOW) for _ in range(2))
     assert (one.chains, one.counters, one.switch) == (other.chains, other.counters, other.switch)
     assert [map_.header for map_ in one.maps] == [map_.header for map_ in other.maps]

@@ -24,7 +24,7 @@ from tests.support.rulesets import Service, ruleset
 
 
 def test_a_service_that_goes_by_port_alone_is_looked_up_at_the_entry() -> None:
-    """Behind the check for later fragments; both protocols in one rule, and only one for each map."""
+    """The lookup follows the check for later fragments; both protocols share one rule for each map."""
     built = render.build(ruleset(Service("api", DENIED, tcp=WEB, udp=WEB)), 7, ["eth0"], NOW)
     _, _, ipv4, ipv6, rest, *_ = chains(built)["g7"].rules
     ports = VISIBLE.destination_ports([6, 17], WEB)
@@ -37,7 +37,9 @@ def test_a_service_that_goes_by_port_alone_is_looked_up_at_the_entry() -> None:
 
 
 def test_services_that_cannot_be_looked_up_at_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a rule stands before the maps, or several maps, or where `return` must lead back to other services."""
+    """Not looked up at the entry: a service with a rule before its maps, with several maps, or in monitor (must
+    return).
+    """
     for more in ({"established": "keep"}, {"mode": "monitor"}, {"protocols": (1,)}, {"tcp": ((22, 443),)}):
         service = Service("api", DENIED, **{"tcp": WEB, **more})  # type: ignore[arg-type]
         built = render.build(ruleset(service), 7, ["eth0"], NOW)
@@ -49,7 +51,7 @@ def test_services_that_cannot_be_looked_up_at_the_entry(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("service", ["trial", "try-ping"])
 def test_monitor_never_decides(service: str) -> None:
-    """Nothing that a service in monitor leads to accepts or drops; nor does it come back into its own chain."""
+    """No chain of a service in monitor accepts or drops, and none leads back into the service's own chain."""
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     for name in reachable(built, f"g7-{service}") | reachable(built, f"g7-{service}.ah"):
         for rule in chains(built)[name].rules:
@@ -58,8 +60,8 @@ def test_monitor_never_decides(service: str) -> None:
             assert isinstance(last, VerdictMap) or leads_on
 
 
-def test_what_is_let_through_goes_back_to_whoever_led_it_here() -> None:
-    """Nothing within a service is jumped to, so `return` leaves it: to the next that judges, or to the base chain."""
+def test_accepted_packets_return_to_the_chain_that_led_them_here() -> None:
+    """No rule jumps within a service, so `return` leaves it: to the next service, or to the base chain."""
     built = render.build(EVERYTHING, 7, ["eth0"], NOW)
     for service in EVERYTHING.meta.services:
         for name in reachable(built, f"g7-{service.name}") | reachable(built, f"g7-{service.name}.ah"):
@@ -73,7 +75,9 @@ def test_what_is_let_through_goes_back_to_whoever_led_it_here() -> None:
 
 
 def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
-    """The way of a dropped packet is: no later fragment, port, map; family, counter, drop; IPv6 asks for it once."""
+    """A dropped packet passes: later-fragment check, port, map; then family, counter, drop. Only IPv6 checks the
+    family.
+    """
     built = render.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
     assert [str(rule.expressions[-1]) for rule in chains(built)["g7"].rules][2:5] == [
         "vmap @g7-api.ipv4",
@@ -91,14 +95,14 @@ def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
     assert {name for name in chains(built) if "-api" in name} == {
         "g7-api",
         "g7-api.accepted",
-        "g7-api.source",  # what cannot be read
+        "g7-api.source",  # unreadable packets
         "g7-api.ah.6",  # tcp/443 behind an authentication header
         *denied,
     }
 
 
 def test_never_drop_ports_only_where_they_can_match() -> None:
-    """tcp/22 stands before a catch-all and before a service whose ports include it."""
+    """tcp/22 is checked before a catch-all and before a service whose ports include it."""
     rules = ruleset(
         Service("api", DENIED, tcp=((20, 30),)), Service("rest", DENIED), Service("dns", {}, udp=((53, 53),))
     )
@@ -125,7 +129,7 @@ def test_control_traffic_only_where_it_can_match() -> None:
 
 
 def test_never_drop_prefixes_count_before_rung_2_and_open_connections() -> None:
-    """Rung 1 comes first: what lets packets through ahead of the maps asks a small map of these prefixes before."""
+    """Rung 1 comes first: rules that accept packets before the main map look up a small map of these prefixes first."""
     denied = {**DENIED, "9.9.9.0/24": "never-drop else CN", "2a00::/16": "never-drop"}
     rules = ruleset(
         Service("rest", denied),
@@ -158,7 +162,7 @@ def test_never_drop_prefixes_count_before_rung_2_and_open_connections() -> None:
 
 
 def test_starts() -> None:
-    """The kernel's clock decides, whatever the clock of the load said. A service in monitor waits for nothing."""
+    """The kernel's clock decides, not the clock of the load. `starts` has no effect on a service in monitor."""
     ahead = chains(render.build(EVERYTHING, 7, ["eth0"], NOW))
     waiting = chains(render.build(ruleset(Service("trial", DENIED, mode="monitor", starts=NOW + 60)), 7, ["eth0"], NOW))
     for family in ("ipv4", "ipv6"):
@@ -171,7 +175,7 @@ def test_starts() -> None:
 
 
 def test_an_address_and_the_same_inside_ipv6() -> None:
-    """On the wire it is never dropped, or special; embedded it is judged. Each has a map for that."""
+    """On the wire the address is never-drop or special; embedded, it is judged. Each case has its own map."""
     embedding = {
         **DENIED,
         "9.9.9.0/24": "never-drop else CN",
@@ -192,17 +196,17 @@ def test_an_address_and_the_same_inside_ipv6() -> None:
     assert said["g7-all.inside", "10.0.0.0"] == "goto g7-all.unknown.ipv6"
     assert said["g7-all.ipv4", "1.0.1.0"] == "goto g7-all.CN.ipv4"
     assert said["g7-all.inside", "1.0.1.0"] == "goto g7-all.CN.ipv6"
-    assert "g7-api.inside" not in {map_.header.name for map_ in built.maps}  # it has no embedded addresses
+    assert "g7-api.inside" not in {map_.header.name for map_ in built.maps}  # the service has no embedded addresses
 
 
 def test_an_embedding_in_the_ipv4_map_is_refused() -> None:
-    """No compiler writes that; root should not believe a file that says so."""
+    """No compiler writes this; a privileged process must not believe a file that says so."""
     with pytest.raises(DataError, match="damaged ruleset"):
         render.build(ruleset(Service("api", {"1.0.0.0/8": "6to4"})), 7, ["eth0"], NOW)
 
 
 def test_reject_takes_the_place_of_the_drop() -> None:
-    """The packet is counted where it was, then its sender is told; where it is only counted, nothing changes."""
+    """The packet is counted as before, then its sender is told; in monitor nothing changes."""
     services = (
         Service("api", DENIED, tcp=WEB, action="reject"),
         Service("trial", DENIED, mode="monitor", action="reject"),
@@ -219,7 +223,7 @@ def test_reject_takes_the_place_of_the_drop() -> None:
 
 
 def test_behind_an_authentication_header_what_is_not_for_the_service_turns_round() -> None:
-    """One way leads on to the maps, whatever the header's length: a kernel may walk them for each way."""
+    """One way leads on to the maps, whatever the header's length: a kernel may walk the maps once for each way."""
     rules = ruleset(
         Service("api", DENIED, tcp=WEB, udp=((500, 501),)), Service("trial", DENIED, mode="monitor", tcp=WEB)
     )
@@ -234,12 +238,12 @@ def test_behind_an_authentication_header_what_is_not_for_the_service_turns_round
 
 
 def test_rungs_1_and_2_and_open_connections_behind_an_authentication_header() -> None:
-    """At every length: never-drop ports first, then never-drop prefixes, then the rest; at last by the source."""
+    """At every length: never-drop ports, then never-drop prefixes, then the rest; finally the source."""
     denied = {**DENIED, "9.9.9.0/24": "never-drop"}
     built = chains(render.build(ruleset(Service("rest", denied, established="keep")), 7, ["eth0"], NOW))
     lengths = len(PROTECTED)
     control = ["ICMP errors", "ICMPv6 errors", "neighbour discovery", *["DHCP"] * 4]
-    control += ["TCP that opens no connection"] * 2  # by ACK, and by no SYN
+    control += ["TCP that opens no connection"] * 2  # ACK set, and SYN not set
     assert [rule.comment for rule in built["g7-rest.ah"].rules] == [
         *["never-drop ports"] * lengths,
         "",  # the map of never-drop prefixes
@@ -249,8 +253,8 @@ def test_rungs_1_and_2_and_open_connections_behind_an_authentication_header() ->
     assert built["g7-rest.ah"].rules[-1].expressions == (goto("g7-rest.source"),)
 
 
-def test_whoever_takes_authentication_headers_takes_what_they_protect() -> None:
-    """A never-drop port is one there too, though the service takes no such port in the open."""
+def test_a_service_that_takes_authentication_headers_takes_what_they_protect() -> None:
+    """A never-drop port counts behind the header, though the service takes no such port without it."""
     built = chains(render.build(ruleset(Service("ipsec", DENIED, protocols=(51,))), 7, ["eth0"], NOW))
     assert "never-drop ports" in [rule.comment for rule in built["g7-ipsec.ah"].rules]
     assert "never-drop ports" not in [rule.comment for rule in built["g7-ipsec"].rules]
@@ -268,7 +272,9 @@ JOINED = ruleset(
 
 
 def test_regions_are_told_apart_by_what_is_dropped_anyhow() -> None:
-    """A rule more in front of the chain for `other`; a family without any, and addresses inside IPv6, stay there."""
+    """The chain for `other` gets one more rule; a family without regions, and IPv4 inside IPv6, keep counting as
+    `other`.
+    """
     before, after = (chains(render.build(JOINED, 7, ["eth0"], NOW, regions=regions)) for regions in (False, True))
     asks, *rest = after["g7-api.other.ipv4"].rules
     assert asks.expressions == (*matches.family(4), matches.SOURCE[4], VerdictMap("g7-api.regions.ipv4"))
@@ -284,7 +290,7 @@ def test_regions_are_told_apart_by_what_is_dropped_anyhow() -> None:
 
 
 def test_counters_of_regions_are_there_from_the_start() -> None:
-    """So that totals which are gone on from after a flush do not wait for the second map."""
+    """Totals that continue after a flush do not wait for the second map."""
     bare, told = (render.build(JOINED, 7, ["eth0"], NOW, regions=regions).counters for regions in (False, True))
     assert bare == told
     assert {"api.CN.ipv4.dropped", "api.RU.ipv4.dropped", "api.other.ipv6.dropped"} <= set(bare)

@@ -34,7 +34,7 @@ from tests.support.rulesets import Service, ruleset
 
 
 def written(*expressions: Expression, comment: str = "") -> str:
-    """A rule of these."""
+    """Write a rule of these expressions."""
     return text.rule(Rule(expressions, comment))
 
 
@@ -73,12 +73,12 @@ def written(*expressions: Expression, comment: str = "") -> str:
     ids=str,
 )
 def test_selectors(selector: tuple[Expression, ...], expected: str) -> None:
-    """Each beginning of a rule, as an nft user would write it."""
+    """Each selector is written as an nft user would write it."""
     assert written(*selector) == expected
 
 
 def test_local_addresses() -> None:
-    """A prefix, a single address, and several of them."""
+    """A prefix, a single address and several of them can be written."""
     [spec] = ruleset(Service("api", addresses=("192.0.2.0/28", "192.0.2.77/32", "2001:db8::/32"))).meta.services
     assert [written(*selector) for selector in taken.of_service(spec)] == [
         "meta nfproto ipv4 ip daddr { 192.0.2.0-192.0.2.15, 192.0.2.77 }",
@@ -89,7 +89,7 @@ def test_local_addresses() -> None:
 
 
 def test_fragments_of_a_protocol() -> None:
-    """By the fragment header, which says what it is part of."""
+    """The fragment header names the protocol."""
     [spec] = ruleset(Service("api", protocols=(control_traffic.UDP,))).meta.services
     _, ipv6 = taken.of_later_fragments(spec)
     assert written(*ipv6) == "meta nfproto ipv6 frag nexthdr 17"
@@ -109,14 +109,14 @@ def test_fragments_of_a_protocol() -> None:
     ids=str,
 )
 def test_ends(end: Expression, expected: str) -> None:
-    """What a rule does, behind its counter and before its comment."""
+    """The verdict stands behind the counter and before the comment."""
     assert written(NamedCounter("api.CN.ipv4.dropped"), end, comment="a, b") == (
         f'counter name "api.CN.ipv4.dropped" {expected} comment "a, b"'
     )
 
 
 def test_other_payload_is_written_raw() -> None:
-    """By base, offset and length in bits, all of which stock nft reads."""
+    """Other payload is written by base, offset and length in bits, which stock nft reads."""
     first = Payload(PayloadBase.TRANSPORT, 0, 1)
     assert written(first, Cmp(CmpOp.EQ, b"\x03")) == "@th,0,8 3"
     assert written(first, Bitwise(b"\x0f", b"\x01"), Cmp(CmpOp.GT, b"\x03")) == "@th,0,8 & 15 ^ 1 > 3"
@@ -132,13 +132,13 @@ def test_other_payload_is_written_raw() -> None:
     ],
 )
 def test_addresses_inside_ipv6(embedding: Embedding, expected: str) -> None:
-    """They are bytes of the packet, and numbers in the map for them."""
+    """Such an address is raw bytes in the packet and a number in the map."""
     [rule] = lookups.embedded_rules(embedding, [Shard("m")])
     assert text.rule(rule) == expected
 
 
 def test_parts_of_a_map_inside_ipv6() -> None:
-    """A Teredo packet holds the complement, so its range is one too."""
+    """A Teredo packet holds the complement of the address, so its range is complemented too."""
     shard = Shard("m.1", (bytes([1, 0, 0, 0]), bytes([1, 255, 255, 255])))
     [nat64] = lookups.embedded_rules(Embedding.NAT64, [shard])
     assert text.rule(nat64) == "@nh,160,32 16777216-33554431 @nh,160,32 vmap @m.1"
@@ -147,13 +147,13 @@ def test_parts_of_a_map_inside_ipv6() -> None:
 
 
 def test_lookups_of_addresses() -> None:
-    """The address on the wire goes by its name."""
+    """The source address on the wire is written by its nft name."""
     [rule] = lookups.rules(matches.family(4), matches.SOURCE[4], [Shard("m")])
     assert text.rule(rule) == "meta nfproto ipv4 ip saddr vmap @m"
 
 
 def content(width: int, *intervals: tuple[int, int]) -> Content:
-    """Intervals by first and last address."""
+    """Make intervals from first and last addresses."""
     size = 1 << 8 * width
     return Content(
         width,
@@ -165,7 +165,7 @@ def content(width: int, *intervals: tuple[int, int]) -> Content:
 
 
 def test_elements() -> None:
-    """Ranges, single addresses, both ends of the family."""
+    """Ranges and single addresses are written, at both ends of the family too."""
     ipv4 = content(4, (0, 255), (1 << 24, 1 << 24), (0xFFFF_FF00, 0xFFFF_FFFF))
     to = ": goto g0-api.CN.ipv4,"
     assert "".join(text.elements(ipv4, KeyType.IPV4_ADDR)).splitlines() == [
@@ -183,14 +183,14 @@ def test_elements() -> None:
 
 
 def test_elements_come_in_pieces() -> None:
-    """However large the map, no piece is."""
+    """Pieces stay small, however large the map is."""
     pieces = list(text.elements(content(4, *((2 * n, 2 * n) for n in range(2500))), KeyType.IPV4_ADDR))
     assert [piece.count("\n") for piece in pieces] == [1000, 1000, 500]
 
 
 @pytest.mark.parametrize("name", ["", "1a", "a b", 'a"', "a;b", "a\nb", "a{", "@a", "ä", "a" * 256, "$a", "-a"])
 def test_names_are_checked(name: str) -> None:
-    """What a damaged ruleset calls things never reaches nft."""
+    """Names from a damaged ruleset never reach nft."""
     for given in (NamedCounter(name), goto(name), VerdictMap(name)):
         with pytest.raises(DataError):
             written(*matches.family(4), given)
@@ -198,7 +198,7 @@ def test_names_are_checked(name: str) -> None:
 
 @pytest.mark.parametrize("words", ['say "hi"', "a\nb", "back\\slash", "a$b", "{", "x" * 129])
 def test_comments_are_checked(words: str) -> None:
-    """A comment ends where it should."""
+    """A comment cannot end early and continue as nft text."""
     with pytest.raises(DataError):
         written(ACCEPT, comment=words)
 
@@ -211,18 +211,18 @@ def test_comments_are_checked(words: str) -> None:
     ],
 )
 def test_interface_names_are_checked(name: str, good: bool) -> None:  # noqa: FBT001 - a case's outcome
-    """Letters, digits and a few signs, with one star at the end at most."""
+    """An interface name has letters, digits and a few signs, and at most one star, at the end."""
     assert text.is_interface(name) is good
 
 
 def test_an_interface_that_cannot_be_written() -> None:
-    """Not even where nobody asked before."""
+    """A bad interface name is refused even if nothing checked it before."""
     with pytest.raises(DataError, match="cannot be the name of an interface"):
         written(MetaLoad(MetaKey.IIFNAME), Cmp(CmpOp.EQ, b'x"'))
 
 
 def test_what_has_no_text() -> None:
-    """Better an error than half a rule."""
+    """An expression without nft text is an error, never half a rule."""
     for expression in (Other("notrack", b""), Reject(RejectType.ICMP_UNREACH), Cmp(CmpOp.EQ, b"\0")):
         with pytest.raises(ValueError, match="no text for"):
             written(expression)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     ("flags", "opening"), [(0x02, True), (0x12, False), (0x10, False), (0x06, True), (0x00, False)]
 )
 def test_openings(flags: int, *, opening: bool) -> None:
-    """SYN without ACK opens, whatever else is set."""
+    """SYN without ACK opens a connection, whatever other flags are set."""
     known: dict[Expression, bytes] = {
         MetaLoad(MetaKey.L4PROTO): bytes([TCP]),
         Payload(PayloadBase.TRANSPORT, 13, 1): bytes([flags]),
@@ -29,12 +29,12 @@ def test_openings(flags: int, *, opening: bool) -> None:
 
 
 def test_flags_that_cannot_be_read_are_judged() -> None:
-    """A first fragment may stop before them."""
+    """A first fragment may end before the flags."""
     assert not any(applies(one, {MetaLoad(MetaKey.L4PROTO): bytes([TCP])}) for one in VISIBLE.no_openings())
 
 
 def authenticated(length: int, following: int, behind: bytes) -> dict[Expression, bytes]:
-    """A packet with an authentication header of this length byte, and what a rule can load of it, byte by byte."""
+    """Return what rules can load, byte by byte, of a packet whose authentication header has this length byte."""
     data = bytes([following, length]) + bytes(4 * (length + 2) - 2) + behind
     loads: dict[Expression, bytes] = {
         Payload(PayloadBase.TRANSPORT, at, size): data[at : at + size]
@@ -46,7 +46,7 @@ def authenticated(length: int, following: int, behind: bytes) -> dict[Expression
 
 @pytest.mark.parametrize("length", range(1, 15))
 def test_headers_behind_an_authentication_header(length: int) -> None:
-    """Ports, types and flags are read where they stand at this length, by its rule alone."""
+    """Ports, types and flags are read at their offset for this length, and by the rule for this length only."""
     segment = (40_000).to_bytes(2, "big") + (443).to_bytes(2, "big") + bytes(9) + bytes([0x10])
     tcp = authenticated(length, TCP, segment)
     for transport in PROTECTED:
@@ -62,7 +62,7 @@ def test_headers_behind_an_authentication_header(length: int) -> None:
 
 @pytest.mark.parametrize("length", range(1, 15))
 def test_how_far_an_authentication_header_reaches(length: int) -> None:
-    """All of it is there or not, and then the four bytes of ports."""
+    """A packet holds the whole header or not, and then the four bytes of ports or not."""
     transport = Transport(length)
     whole = authenticated(length, TCP, bytes(3))
     assert applies(transport.is_reached(), whole)
@@ -84,7 +84,7 @@ def test_how_far_an_authentication_header_reaches(length: int) -> None:
     ],
 )
 def test_other_ports(ranges: list[tuple[int, int]], other: set[int]) -> None:
-    """Exactly those that are not asked for; no rule where there are none."""
+    """Exactly the ports that were not named are selected; no selector if there are none."""
     selector = Transport(4).other_ports(ranges)
     assert (selector is None) is (not other)
     for port in (0, 1, 2, 79, 80, 81, 442, 443, 444, 500, 501, 65_534, 65_535):
@@ -95,7 +95,7 @@ def test_other_ports(ranges: list[tuple[int, int]], other: set[int]) -> None:
 
 
 def test_what_an_authentication_header_may_protect() -> None:
-    """No other extension header; and one of these protocols, or of none."""
+    """The header may protect one of these protocols, or none of them, but no other extension header."""
     for following in range(256):
         found = authenticated(4, following, b"")
         assert applies(protects_transport(), found) is (following not in {0, 43, 44, 51, 60})
@@ -103,7 +103,7 @@ def test_what_an_authentication_header_may_protect() -> None:
 
 
 def test_neither() -> None:
-    """A protocol that can be read and is another one."""
+    """The selector takes packets with a readable protocol that is not among these."""
     for number in (0, 6, 17, 51, 255):
         known: dict[Expression, bytes] = {MetaLoad(MetaKey.L4PROTO): bytes([number])}
         assert applies(neither([51, 6]), known) is (number not in {6, 51})

@@ -1,4 +1,4 @@
-"""What is said when the child's Python, bcc or headers are missing, and when the child ends without an answer."""
+"""Errors if the child's Python, bcc or headers are missing, and if the child ends without an answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def python(tmp_path: Path) -> Callable[[str], str]:
-    """Makes something to run in the place of the system's Python: a line of shell."""
+    """Yield a function that makes an executable to replace the system's Python, from a line of shell."""
 
     def make(line: str) -> str:
         path = tmp_path / f"python{next(_numbers)}"
@@ -32,32 +32,32 @@ def python(tmp_path: Path) -> Callable[[str], str]:
 
 
 def answers(version: str) -> str:
-    """A line that answers as the child does when asked for bcc's version."""
+    """Return a line that answers like the child when asked for bcc's version."""
     return f"""echo '{{"bcc": "{version}"}}'"""
 
 
 def test_a_missing_python_is_named(tmp_path: Path) -> None:
-    """It is the system's, whatever geodrop itself runs under."""
+    """The Python meant is the system's, not the one that geodrop runs under."""
     with pytest.raises(UnavailableError, match="python3 is not there"):
         BccLoader(python=str(tmp_path / "python3")).version()
 
 
 def test_missing_headers_are_named(python: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the package that has them, before anything is compiled."""
+    """The error names the package with the headers, before anything is compiled."""
     monkeypatch.setattr(bcc_loader, "NEEDED", ("linux/nowhere.h",))
     with pytest.raises(UnavailableError, match=r"linux/nowhere\.h is in none of .*linux-libc-dev"):
         BccLoader(python=python(answers("1"))).version()
 
 
 def test_what_the_child_raises_is_raised_here(python: Callable[[str], str]) -> None:
-    """Kind, message and next step."""
+    """The error keeps its class, message and next step."""
     line = """echo '{"error": "PrivilegeError", "message": "may not", "next_step": "be root"}'"""
     with pytest.raises(PrivilegeError, match="may not; be root"):
         BccLoader(python=python(line)).version()
 
 
 def test_a_child_without_an_answer_is_quoted(python: Callable[[str], str]) -> None:
-    """The end of what it printed, and how it ended."""
+    """The error shows the end of what the child printed, and how the child ended."""
     lines = "for n in $(seq 100); do echo line $n >&2; done; exit 1"
     with pytest.raises(ApplyError, match=r"(?s)exit 1.*line 61\n.*line 100; write  loader: libbpf") as caught:
         BccLoader(python=python(lines)).version()
@@ -67,13 +67,13 @@ def test_a_child_without_an_answer_is_quoted(python: Callable[[str], str]) -> No
 
 
 def test_a_child_that_hangs_is_ended(python: Callable[[str], str]) -> None:
-    """After the time given to it."""
+    """The child is ended after its time limit."""
     with pytest.raises(ApplyError, match=r"had not built the XDP program after 0\.2 s and was ended"):
         bcc_loader._ask(python("exec sleep 60"), {}, 0.2)
 
 
 def test_the_version_is_that_of_source_and_bcc(python: Callable[[str], str], tmp_path: Path) -> None:
-    """Another source, another header for bcc, or another bcc is another version; the same ones are the same."""
+    """A change of source, of headers for bcc, or of bcc gives another version; otherwise it stays the same."""
     source = tmp_path / "source"
     (source / "bcc").mkdir(parents=True)
     (source / "geodrop.bpf.c").write_text("one")
@@ -89,6 +89,6 @@ def test_the_version_is_that_of_source_and_bcc(python: Callable[[str], str], tmp
 
 
 def test_a_missing_source_is_named(python: Callable[[str], str], tmp_path: Path) -> None:
-    """As in an installation that lost files."""
+    """An installation may have lost files."""
     with pytest.raises(UnavailableError, match="holds no program; install geodrop again"):
         BccLoader(tmp_path / "none", python(answers("1"))).version()

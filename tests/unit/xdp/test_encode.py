@@ -14,25 +14,25 @@ from tests.support.rulesets import Service, ruleset
 
 CLOCK = encode.Clock(37)
 BLIND = encode.Clock(37, 1_000.0)
-"""Where programs cannot tell the time."""
+"""A clock for programs that cannot read the time."""
 
 
 def encoded(*services: Service, clock: encode.Clock = CLOCK) -> lay.PolicyLayout:
-    """The policy element of some services."""
+    """Return the policy element of some services."""
     made = ruleset(*services)
     pairs = {label: number for number, label in enumerate(encode.labels_of(made))}
     return lay.PolicyLayout.from_buffer_copy(encode.encode_policy(made, 7, pairs, clock, bytes(32)).policy)
 
 
 def chosen(policy: lay.PolicyLayout, protocol: int, port: int | None = None) -> Any:  # noqa: ANN401 - a lay.Selection
-    """What a packet is led to."""
+    """Return the selection for a packet's protocol and port."""
     table = {6: policy.by_tcp_port, 17: policy.by_udp_port}.get(protocol)
     number = policy.by_protocol[protocol] if port is None or table is None else table[port]
     return policy.selection[number]
 
 
 def test_ports_and_protocols_lead_to_services() -> None:
-    """Enforced ones first; a catch-all takes what they leave; monitor ones stand beside both."""
+    """Enforced services come first; a catch-all takes the rest; services in monitor are added to both."""
     policy = encoded(
         Service("web", tcp=[(443, 443), (8000, 8099)], udp=[(443, 443)]),
         Service("ping", protocols=[1, 58]),
@@ -52,7 +52,7 @@ def test_ports_and_protocols_lead_to_services() -> None:
 
 
 def test_local_addresses_cut_each_family() -> None:
-    """The last cut at or before an address says which services serve it; the rest of the table repeats the last."""
+    """The last cut at or before an address tells its services; unused elements repeat the last cut."""
     policy = encoded(Service("edge", addresses=["203.0.113.0/28"]), Service("rest"))
     cuts = [(one.high >> 32, one.services) for one in policy.local_ipv4]
     first, end = 203 << 24 | 113 << 8, (203 << 24 | 113 << 8) + 16
@@ -62,13 +62,13 @@ def test_local_addresses_cut_each_family() -> None:
 
 
 def unread(policy: lay.PolicyLayout) -> list[tuple[int, int]]:
-    """What a packet is led to whose protocol cannot be read, or the ports of whose TCP or UDP: services and flags."""
+    """Return services and flags for packets whose protocol is unreadable, or whose TCP or UDP ports are."""
     some = [policy.selection[policy.by_unreadable[number]] for number in range(3)]
     return [(one.services, one.flags) for one in some]
 
 
 def test_what_cannot_be_read_leads_to_every_service_that_it_might_be_for() -> None:
-    """Enforced, in monitor and catch-all alike; without ports to each that takes any of the protocol."""
+    """Enforced, monitoring and catch-all services all judge it; without ports, those that take any of the protocol."""
     policy = encoded(
         Service("web", tcp=[(443, 443)]),
         Service("dns", udp=[(53, 53)]),
@@ -79,19 +79,19 @@ def test_what_cannot_be_read_leads_to_every_service_that_it_might_be_for() -> No
     )
     every = lay.SELECTION_EVERY
     assert unread(policy) == [(0b111111, every), (0b110001, every), (0b101010, every)]
-    # A later fragment of TCP is as before: the first one has decided.
+    # A later fragment of TCP is treated as before: its first fragment has decided.
     assert chosen(policy, 6).services == 0b100000
 
 
 def test_what_cannot_be_read_is_for_services_of_its_destination() -> None:
-    """Local addresses narrow those services down as they do others."""
+    """Local addresses limit the services for unreadable packets as they do for others."""
     policy = encoded(Service("edge", tcp=[(443, 443)], addresses=["203.0.113.0/28"]), Service("rest"))
     local, every = lay.SELECTION_LOCAL, lay.SELECTION_EVERY
     assert unread(policy) == [(0b11, local | every), (0b11, local | every), (0b10, every)]
 
 
 def test_frames_behind_too_many_tags_have_a_counter_pair() -> None:
-    """It is no service's, and every ruleset has it."""
+    """The pair belongs to no service, and every ruleset has it."""
     made = ruleset(Service("web", tcp=[(443, 443)]))
     assert encode.labels_of(made).count(encode.TOO_DEEP) == 1
     at = encode.labels_of(made).index(encode.TOO_DEEP)
@@ -99,7 +99,9 @@ def test_frames_behind_too_many_tags_have_a_counter_pair() -> None:
 
 
 def test_starts_to_come_and_starts_gone_by() -> None:
-    """Both are written in the kernel's clock, which may be set; only programs without one need not wait any more."""
+    """Both are written in the kernel's clock, which may be set; only a program without a clock has past
+    ones left out.
+    """
     services = (
         Service("later", tcp=[(1, 1)], starts=2_000),
         Service("now", tcp=[(2, 2)], starts=999, established="keep"),
@@ -114,14 +116,14 @@ def test_starts_to_come_and_starts_gone_by() -> None:
 
 
 def test_without_a_start_the_clock_makes_no_difference() -> None:
-    """A leap second, or a daemon that tells the kernel of TAI only later, changes no byte of such a policy."""
+    """A leap second, or a TAI offset that the kernel learns later, changes no byte of a policy without a start."""
     service = Service("api", tcp=[(1, 1)])
     assert bytes(encoded(service)) == bytes(encoded(service, clock=encode.Clock(0)))
 
 
 @pytest.mark.parametrize("ports", [(443, 65536), (443, 30_000_000), (-5, 443), (-40_000_000, 443)])
 def test_ports_that_are_none_write_nothing(ports: tuple[int, int]) -> None:
-    """Whoever lets such numbers through elsewhere: nothing is written beside the tables of ports."""
+    """Port numbers out of range must not write beyond the tables of ports, even if nothing else refuses them."""
     made = ruleset(Service("api", tcp=[(443, 443)]))
     api = replace(made.meta.services[0], tcp=(ports,))
     pairs = {label: number for number, label in enumerate(encode.labels_of(made))}
@@ -130,13 +132,13 @@ def test_ports_that_are_none_write_nothing(ports: tuple[int, int]) -> None:
 
 
 def test_every_protocol_may_be_named() -> None:
-    """None is left to stand for those that nobody names."""
+    """Then no protocol is left to stand for the ones that no service names."""
     policy = encoded(Service("all", protocols=range(256)), Service("rest"))
     assert {chosen(policy, protocol).services for protocol in range(256)} == {0b01}
 
 
 def test_too_many_services_are_refused_with_the_figure() -> None:
-    """Nftables can do it; the message says so."""
+    """The message gives the limit, and says that nftables can do it."""
     services = [Service(f"s{number}", tcp=[(number, number)]) for number in range(1, 18)]
     with pytest.raises(UnavailableError, match=r"17 services, 16 is the most on xdp; use --engine nftables"):
         encoded(*services)

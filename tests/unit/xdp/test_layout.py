@@ -29,7 +29,7 @@ STRUCTURES = {
 
 
 def constant(name: str) -> int:
-    """The value of a #define or an enumerator in the headers, arithmetic and other names opened."""
+    """Return the value of a #define or an enumerator in the headers; arithmetic and other names are resolved."""
     found = re.search(rf"^\s*(?:#define {name}\s+|{name} = )(.+?)(?:,|/\*|$)", HEADERS, re.MULTILINE)
     assert found, name
     text = re.sub(r"\b(0x[0-9a-fA-F]+|\d+)ULL\b", r"\1", found[1])
@@ -38,7 +38,7 @@ def constant(name: str) -> int:
 
 
 def check(name: str, size: int, offsets: dict[str, int]) -> None:
-    """Have the program's compiler compare a structure of the headers with these."""
+    """Have the program's compiler check size and offsets of a structure in the headers."""
     claims = [f'_Static_assert(sizeof(struct {name}) == {size}, "size");']
     claims += [
         f'_Static_assert(__builtin_offsetof(struct {name}, {field}) == {at}, "{field}");'
@@ -60,12 +60,12 @@ def test_structures_agree(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "dtype"), [("entry", compiled.ENTRY), ("line", compiled.LINE)])
 def test_tables_agree(name: str, dtype: Any) -> None:  # noqa: ANN401 - a numpy dtype
-    """The compiler's records are the program's."""
+    """The records that the ruleset compiler writes have the program's layout."""
     check(name, dtype.itemsize, {field: offset for field, (_, offset) in dtype.fields.items()})
 
 
 def test_a_layout_that_differs_is_found() -> None:
-    """The comparison itself can fail."""
+    """The comparison can fail."""
     with pytest.raises(AssertionError, match=r"static_assert|static assertion failed"):
         check("entry", 9, {})
 
@@ -83,5 +83,5 @@ def test_constants_agree(name: str) -> None:
     "name", ["ROOT_BITS", "KEY_BITS", "LINE_KEYS", "CHILD", "KEY_NEVER", "MAX_CHILDREN", "MAX_DEPTH"]
 )
 def test_the_compiler_agrees(name: str) -> None:
-    """The same for the compiler of tables."""
+    """The ruleset compiler's constants have the header's values too."""
     assert getattr(compiled, name) == constant(name)

@@ -1,4 +1,4 @@
-"""What is named when the object is missing or is none."""
+"""Errors for a missing or damaged object."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_a_missing_object_is_named(tmp_path: Path) -> None:
-    """With what builds it."""
+    """The error says how to build the object."""
     with pytest.raises(
         UnavailableError, match=r"geodrop.*\.bpf\.o is not there; make install XDP=1, or in a checkout: make setup"
     ):
@@ -22,7 +22,7 @@ def test_a_missing_object_is_named(tmp_path: Path) -> None:
 
 
 def test_the_version_is_that_of_the_bytes(tmp_path: Path) -> None:
-    """Another object is another version."""
+    """Another object has another version."""
     versions = set()
     for content in (b"one", b"two"):
         for name in ("geodrop.bpf.o", "geodrop_no_clock.bpf.o"):

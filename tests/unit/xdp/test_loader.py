@@ -1,4 +1,4 @@
-"""Size classes, the flag that older kernels lack, and what the kernel's refusals become."""
+"""Size classes, the flag that older kernels lack, and errors for the kernel's refusals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from geodrop.xdp.loader import LOG_LINES, Sizes, explained, with_frags_first
 
 
 def test_a_size_class_has_room_and_holds_what_it_was_made_for() -> None:
-    """Growing a little needs no new program."""
+    """A little growth needs no new program."""
     need = Sizes(segments=6, elements=2, pairs=300)
     made = need.rounded()
     assert made == Sizes(8, 2, 1024)
@@ -23,7 +23,7 @@ def test_a_size_class_has_room_and_holds_what_it_was_made_for() -> None:
 
 
 def test_memory_counts_every_cpu() -> None:
-    """Tables, policy, and 64 bytes a counter pair and CPU."""
+    """The sum counts tables, policy, and 64 bytes for each counter pair and CPU."""
     one, two = (Sizes(8, 2, 1024).memory(cpus) for cpus in (1, 2))
     assert one == 8 * (4 << 20) + 2 * (256 << 10) + 1024 * 64
     assert two - one == 1024 * 64
@@ -39,7 +39,7 @@ def test_memory_counts_every_cpu() -> None:
     ],
 )
 def test_a_kernel_without_frags_gets_a_second_chance(refused: int | None, tried: list[int]) -> None:
-    """But not one that has no memory or does not let us."""
+    """It does not if it has no memory or refuses for lack of privilege."""
     flags = []
 
     def load(flag: int) -> None:
@@ -56,7 +56,7 @@ def test_a_kernel_without_frags_gets_a_second_chance(refused: int | None, tried:
 
 
 def test_a_program_that_cannot_read_several_buffers_is_given_none() -> None:
-    """The kernel must not hand it what it could only pass unread."""
+    """The kernel must not give it frames that it could only pass without reading."""
     flags: list[int] = []
     with_frags_first(flags.append, readable=False)
     assert flags == [0]
@@ -71,7 +71,7 @@ def test_a_program_that_cannot_read_several_buffers_is_given_none() -> None:
     ],
 )
 def test_a_refusal_says_what_to_do(number: int, kind: type[GeodropError], words: str) -> None:
-    """And where it was the verifier's, the end of what it said."""
+    """If the verifier refused, the error ends with the end of its log."""
     log = [f"line {at}" for at in range(100)]
     with pytest.raises(kind, match=words) as caught, explained(log):
         raise OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""What a machine has left for tables."""
+"""The memory that a machine has left for tables."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEMINFO = "MemTotal:       16000000 kB\nMemFree:           60000 kB\nMemAvailabl
 
 
 def test_a_full_page_cache_is_no_lack_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kernel says is available counts, not what happens to be free; never what this machine has."""
+    """The kernel's estimate of available memory counts, not the free memory, nor the memory of this machine."""
     (tmp_path / "meminfo").write_text(MEMINFO)
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     assert memory.available() == 8_000_000 << 10
@@ -30,7 +30,7 @@ def test_a_full_page_cache_is_no_lack_of_memory(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("content", [None, "MemTotal: 1 kB\n"])
 def test_without_the_kernels_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None) -> None:
-    """What is free must do."""
+    """Without the estimate, free memory counts."""
     monkeypatch.setattr(memory, "MEMINFO", tmp_path / "meminfo")
     if content:
         (tmp_path / "meminfo").write_text(content)

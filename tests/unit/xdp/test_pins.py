@@ -1,4 +1,4 @@
-"""Where pins may be: in a bpffs, in a folder of ours."""
+"""Pins must be in a bpffs, in a folder of ours."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def test_a_folder_that_is_no_bpffs_is_refused(tmp_path: Path) -> None:
-    """It is named, with the command that mounts one."""
+    """The error names the folder, and the command that mounts a bpffs."""
     with pytest.raises(UnavailableError, match=r"is no bpffs.*mount -t bpf"):
         Pins(tmp_path / "geodrop").check()
 
 
 def test_sets_are_numbered_and_say_their_version(tmp_path: Path) -> None:
-    """The newest comes first; what is no set is passed over."""
+    """The newest set comes first; other names are ignored."""
     pins = Pins(tmp_path / "geodrop")
     assert pins.sets() == []
     pins.make()
@@ -33,7 +33,7 @@ def test_sets_are_numbered_and_say_their_version(tmp_path: Path) -> None:
 
 
 def test_removing_leaves_what_is_not_ours(tmp_path: Path) -> None:
-    """The folder goes when nothing else is in it."""
+    """The folder is removed once nothing else is in it."""
     pins = Pins(tmp_path / "geodrop")
     pins.make()
     pins.new_set("aa11")
@@ -42,7 +42,7 @@ def test_removing_leaves_what_is_not_ours(tmp_path: Path) -> None:
 
 
 def test_garbage_is_passed_over_and_never_removed(tmp_path: Path) -> None:
-    """Names that are none of ours are not read; unloading takes what is ours and says what is in the way."""
+    """Foreign names are not read; unloading removes what is ours and names what is in the way."""
     pins = Pins(tmp_path / "geodrop")
     pins.make()
     (pins.links / "eth0").touch()
@@ -61,7 +61,7 @@ def test_garbage_is_passed_over_and_never_removed(tmp_path: Path) -> None:
 
 @pytest.mark.root
 def test_something_else_in_the_folders_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file of that name holds no pins; using it is refused, and so is somebody else's folder."""
+    """A file of the folder's name holds no pins; it is refused, and so is a folder of another user."""
     pins = Pins(tmp_path / "geodrop")
     monkeypatch.setattr("geodrop.xdp.pins._filesystem", lambda _: BPFFS_MAGIC)
     pins.check()

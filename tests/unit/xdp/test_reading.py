@@ -9,7 +9,7 @@ from geodrop.xdp.reading import reading
 
 @reading
 def read(number: int) -> str:
-    """Read something, or be refused."""
+    """Return an answer, or fail with this error number."""
     if number:
         raise OSError(number, os.strerror(number))
     return "read"
@@ -17,14 +17,14 @@ def read(number: int) -> str:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.EPERM, errno.ENOENT])
 def test_what_the_system_refuses(number: int) -> None:
-    """It is told as that (69), with its reason and a next step."""
+    """The error is UnavailableError (69), with the reason and a next step."""
     with pytest.raises(UnavailableError, match=os.strerror(number)) as caught:
         read(number)
     assert caught.value.next_step
 
 
 def test_what_else_happens() -> None:
-    """An answer, and a failure of ours, come as they are."""
+    """Answers and other errors pass unchanged."""
 
     @reading
     def fail() -> None:

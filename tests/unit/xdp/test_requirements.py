@@ -1,4 +1,4 @@
-"""A ruleset is held against what the program takes before the kernel is touched."""
+"""A ruleset is checked against the program's limits before the kernel is touched."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOOD = {
 
 
 def with_tables(plain: Ruleset, **changed: int) -> Ruleset:
-    """A ruleset with empty tables, some of them of another size."""
+    """Return a ruleset with empty tables, some of them of another size."""
     sections = GOOD | {f"xdp/{name}": bytes(size) for name, size in changed.items()}
     return dataclasses.replace(
         plain, sections={**plain.sections, **{name: memoryview(data) for name, data in sections.items()}}
@@ -38,7 +38,7 @@ PLAIN = ruleset(Service("api"))
 
 
 def test_a_good_one_passes() -> None:
-    """No objection and no complaint."""
+    """A supported ruleset has no unsupported reason and raises nothing."""
     assert unsupported_reason(with_tables(PLAIN)) is None
     check(with_tables(PLAIN))
 
@@ -56,14 +56,14 @@ def test_a_good_one_passes() -> None:
     ],
 )
 def test_sections_of_a_wrong_size_are_bad_data(name: str, size: int) -> None:
-    """Copied as they are they would fill the wrong place, or be read past their end."""
+    """If copied unchecked, they would fill the wrong place or be read past their end."""
     with pytest.raises(DataError, match=f"section xdp/{name} has {size:,} bytes") as caught:
         check(with_tables(PLAIN, **{name: size}))
     assert caught.value.exit_code == 65
 
 
 def test_the_engine_itself_refuses() -> None:
-    """Whoever calls it: 78 for reject and without tables; no bpffs and no privilege is needed to be told."""
+    """The engine refuses reject and missing tables (78) for every caller, without needing a bpffs or a privilege."""
     engine = XdpEngine()
     with pytest.raises(ConfigError, match="service api has  action: reject, which xdp cannot do") as caught:
         engine.apply(with_tables(ruleset(Service("api", action="reject"))), 1, ["lo"])
@@ -94,7 +94,7 @@ def test_the_engine_itself_refuses() -> None:
     ids=lambda value: value.name if isinstance(value, Link) else "",
 )
 def test_xdp_reads_only_what_begins_with_an_ethernet_header(link: Link, readable: bool) -> None:  # noqa: FBT001
-    """Elsewhere the program would take the IP header for the addresses of a frame, and let everything pass."""
+    """Without an Ethernet header the program would take the IP header for one, and let everything pass."""
     error = unreadable(link)
     assert (error is None) is readable
     if error:

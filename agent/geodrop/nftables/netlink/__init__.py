@@ -1,1 +1,1 @@
-"""nf_tables on the wire: constants of the kernel, messages, elements, expressions, the connection, the monitor."""
+"""nf_tables over netlink: kernel constants, messages, elements, expressions, the connection, the monitor."""

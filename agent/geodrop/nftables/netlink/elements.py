@@ -1,14 +1,15 @@
 """The elements of maps and sets, to and from netlink. Pure.
 
-An interval is two elements: its first address, with the verdict, and the first address behind it, flagged as an end.
-The end is left out where the family ends. Both are always sent otherwise, also where the next interval begins with the
-same address, and in ascending order, which the kernel inserts fastest.
+An interval is two elements: its first address with the verdict, and the first address behind it, flagged as an end. At
+the end of the family there is no end element. Otherwise both are always sent, even if the next interval begins with the
+same address. They are sent in ascending order, which the kernel inserts fastest.
 
-The kernel dumps an element in the very bytes that it was sent in, interval sets from the highest address down. So what
-a map should hold is encoded once more in that order and compared as bytes; only a difference is ever decoded.
+The kernel dumps an element in the same bytes in which it was sent, interval sets from the highest address down. So what
+a map should hold is encoded again in that order and compared as bytes; elements are decoded only to explain a
+difference.
 
-A list of elements must fit an attribute, 64 KB. That is about 900 intervals; the lists below are cut accordingly, which
-also bounds the memory that encoding takes: a few hundred kilobytes, whatever the size of the map.
+A list of elements must fit an attribute, 64 KB, which is about 900 intervals. `lists` cuts accordingly. This also
+limits the memory that encoding takes to a few hundred kilobytes, whatever the size of the map.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ _END_FLAG = wire.be32(uapi.ElementAttribute.FLAGS, uapi.NFT_SET_ELEM_INTERVAL_EN
 
 
 def lists(content: Content, *, descending: bool = False) -> Iterator[bytes]:
-    """All elements of a map, in pieces that each fit an attribute; descending: in the order of the kernel's dump."""
+    """Yield all elements of a map, in pieces that fit an attribute each; `descending` is the order of the kernel's
+    dump.
+    """
     if not len(content):
         return
     around = [_around_start(content.width, verdict) for verdict in content.verdicts]
@@ -47,14 +50,14 @@ def lists(content: Content, *, descending: bool = False) -> Iterator[bytes]:
 
 
 def element(key: bytes, *more: bytes) -> bytes:
-    """One element; `more` are its other attributes."""
+    """Encode one element; `more` holds its other attributes."""
     return wire.nested(
         uapi.LIST_ELEM, wire.nested(uapi.ElementAttribute.KEY, wire.attribute(uapi.DATA_VALUE, key)), *more
     )
 
 
 def choice_elements(choice: Choice) -> bytes:
-    """The elements of an anonymous set."""
+    """Encode the elements of an anonymous set."""
     width = choice.length
     if not choice.interval:
         return b"".join(element(first.to_bytes(width, "big")) for first, _ in choice.ranges)
@@ -79,8 +82,8 @@ def decode(data: Iterable[memoryview]) -> Iterator[Decoded]:
 
 
 def ranges(elements: Iterable[Decoded], width: int, *, interval: bool) -> Iterator[tuple[int, int, RuleVerdict | None]]:
-    """Elements in any order as (first, last, verdict), ascending."""
-    # Of two elements with one key the end comes first: it closes the interval before.
+    """Turn elements in any order into (first, last, verdict), ascending."""
+    # Of two elements with one key the end comes first: it closes the previous interval.
     ordered = sorted(elements, key=lambda element: (element[0], not element[1]))
     highest = intervals.size(width) - 1
     for number, (key, end, verdict) in enumerate(ordered):
@@ -93,9 +96,9 @@ def ranges(elements: Iterable[Decoded], width: int, *, interval: bool) -> Iterat
         yield first, last, verdict
 
 
-# An interval as bytes: BEFORE start AFTER end, then BEFORE of the next. BEFORE begins with the flag that belongs to the
-# end in front of it, AFTER finishes with the headers that belong to the end behind it, so that four strings an interval
-# are joined and not six. This is the hot loop: 0.25 us an interval, of the 2.3 us that the kernel takes for it.
+# An interval as bytes: BEFORE start AFTER end, then BEFORE of the next. BEFORE begins with the flag of the end element
+# before it; AFTER ends with the headers of the end element behind it. So four strings an interval are joined, not six.
+# This is the hot loop: 0.25 us an interval, of the 2.3 us that the kernel takes for it.
 
 
 def _ascending(part: Content, around: Sequence[tuple[bytes, bytes]]) -> bytes:
@@ -142,6 +145,6 @@ def _around_start(width: int, verdict: RuleVerdict) -> tuple[bytes, bytes]:
 
 
 _KEY_AT = 3 * netlink.ATTRIBUTE.size
-"""Where the key stands in an element: behind the headers of LIST_ELEM, KEY and DATA_VALUE."""
+"""Offset of the key in an element: behind the headers of LIST_ELEM, KEY and DATA_VALUE."""
 
 _END_HEAD = {width: element(bytes(width), _END_FLAG)[:_KEY_AT] for width in (4, 16)}

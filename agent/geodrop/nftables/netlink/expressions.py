@@ -1,7 +1,7 @@
-"""What rules are made of: the expressions of nf_tables that geodrop uses, as values, to and from netlink. Pure.
+"""The nf_tables expressions that geodrop's rules use, as values, to and from netlink. Pure.
 
-Each reads or writes register 1, as nft's own rules do, so no expression needs to name one. Values are in network byte
-order. Read back from the kernel, an expression equals the one that was sent; what geodrop never sends becomes `Other`.
+Each expression reads or writes register 1, as in nft's own rules, so none names a register. Values are in network byte
+order. An expression that is read back equals the one that was sent; anything that geodrop never sends becomes `Other`.
 Layouts: linux/netfilter/nf_tables.h, nft_*_attributes.
 """
 
@@ -30,12 +30,12 @@ Attributes = dict[int, memoryview]
 
 @dataclass(frozen=True, slots=True)
 class MetaLoad:
-    """Load something the kernel knows about the packet."""
+    """Load metadata that the kernel knows about the packet."""
 
     key: MetaKey
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression("meta", wire.be32(uapi.META_DREG, uapi.NFT_REG_1), wire.be32(uapi.META_KEY, self.key))
 
     def __str__(self) -> str:
@@ -44,14 +44,14 @@ class MetaLoad:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """Load bytes of the packet, from the network or transport header on. Breaks the rule where there are none."""
+    """Load bytes of the packet, from the network or transport header on. The rule ends if the packet has none there."""
 
     base: PayloadBase
     offset: int
     length: int
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "payload",
             wire.be32(uapi.PAYLOAD_DREG, uapi.NFT_REG_1),
@@ -66,14 +66,14 @@ class Payload:
 
 @dataclass(frozen=True, slots=True)
 class ExtensionHeader:
-    """Load bytes of an IPv6 extension header, by its number. Breaks the rule where there is none."""
+    """Load bytes of an IPv6 extension header, by its number. The rule ends if the packet has no such header."""
 
     number: int
     offset: int
     length: int
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "exthdr",
             wire.be32(uapi.EXTHDR_DREG, uapi.NFT_REG_1),
@@ -88,13 +88,13 @@ class ExtensionHeader:
 
 @dataclass(frozen=True, slots=True)
 class Cmp:
-    """Go on only if what was loaded compares so with the value, byte for byte from the left."""
+    """Continue the rule only if the loaded bytes compare to the value in this way, byte by byte from the left."""
 
     op: CmpOp
     value: bytes
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "cmp",
             wire.be32(uapi.CMP_SREG, uapi.NFT_REG_1),
@@ -108,13 +108,13 @@ class Cmp:
 
 @dataclass(frozen=True, slots=True)
 class Bitwise:
-    """(loaded & mask) ^ xor."""
+    """Replace what was loaded by (loaded & mask) ^ xor."""
 
     mask: bytes
     xor: bytes
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "bitwise",
             wire.be32(uapi.BITWISE_SREG, uapi.NFT_REG_1),
@@ -130,12 +130,12 @@ class Bitwise:
 
 @dataclass(frozen=True, slots=True)
 class HostToNetwork:
-    """Turn one loaded number of `length` bytes from the byte order of the host, so that `Cmp` can order it."""
+    """Convert a loaded number of `length` bytes from host to network byte order, so that `Cmp` can order it."""
 
     length: int
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "byteorder",
             wire.be32(uapi.BYTEORDER_SREG, uapi.NFT_REG_1),
@@ -151,9 +151,9 @@ class HostToNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A few values or ranges (inclusive) of a type, written inside a rule: nft's `{ 443, 8000-8099 }`.
+    """Some values or ranges (inclusive) of a type, written inside a rule: nft's `{ 443, 8000-8099 }`.
 
-    In the kernel it is an anonymous set, made and removed with its rule. `length` is that of a value, in bytes.
+    In the kernel this is an anonymous set, made and removed with its rule. `length` is a value's, in bytes.
     """
 
     type: KeyType
@@ -162,7 +162,7 @@ class Choice:
 
     @property
     def interval(self) -> bool:
-        """Whether there is a range among them, which takes another kind of set."""
+        """Tell whether there is a range among the values, which needs an interval set."""
         return any(first != last for first, last in self.ranges)
 
     def __str__(self) -> str:
@@ -171,12 +171,14 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Go on only if what was loaded is among these."""
+    """Continue the rule only if the loaded value is in the set."""
 
     choice: Choice
 
     def encode(self, name: str, number: int) -> bytes:
-        """NFTA_EXPR, name and data. `number` is the set's within the transaction; the kernel completes the name."""
+        """Return NFTA_EXPR: name and data. `number` is the set's within the transaction;
+        the kernel completes its name.
+        """
         return _lookup(name, wire.be32(uapi.LOOKUP_SET_ID, number))
 
     def __str__(self) -> str:
@@ -185,12 +187,12 @@ class OneOf:
 
 @dataclass(frozen=True, slots=True)
 class VerdictMap:
-    """Do as the named map says of what was loaded; go on if it says nothing."""
+    """Apply the verdict that the named map has for the loaded value; continue the rule if it has none."""
 
     name: str
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _lookup(self.name, wire.be32(uapi.LOOKUP_DREG, uapi.NFT_REG_VERDICT))
 
     def __str__(self) -> str:
@@ -199,12 +201,12 @@ class VerdictMap:
 
 @dataclass(frozen=True, slots=True)
 class NamedCounter:
-    """Add the packet to the named counter."""
+    """Count the packet in the named counter."""
 
     name: str
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "objref",
             wire.be32(uapi.OBJREF_IMM_TYPE, uapi.NFT_OBJECT_COUNTER),
@@ -217,13 +219,13 @@ class NamedCounter:
 
 @dataclass(frozen=True, slots=True)
 class RuleVerdict:
-    """The end of a rule; `chain` is where to jump or go."""
+    """The verdict that ends a rule; `chain` is the target of a jump or goto."""
 
     code: VerdictCode
     chain: str = ""
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         return _expression(
             "immediate",
             wire.be32(uapi.IMMEDIATE_DREG, uapi.NFT_REG_VERDICT),
@@ -231,7 +233,7 @@ class RuleVerdict:
         )
 
     def data(self) -> bytes:
-        """NFTA_DATA_VERDICT, as rules and elements of maps carry it."""
+        """Return NFTA_DATA_VERDICT, as rules and map elements hold it."""
         chain = wire.string(uapi.VERDICT_CHAIN, self.chain) if self.chain else b""
         return wire.nested(uapi.DATA_VERDICT, wire.be32(uapi.VERDICT_CODE, self.code), chain)
 
@@ -241,13 +243,13 @@ class RuleVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """The end of a rule: drop the packet and tell its sender. The kernel answers no reset and no ICMP error."""
+    """End the rule: drop the packet and tell its sender. The kernel sends no answer to a reset or an ICMP error."""
 
     type: RejectType
     code: RejectCode | None = None
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data."""
+        """Return NFTA_EXPR: name and data."""
         code = b"" if self.code is None else wire.attribute(uapi.REJECT_CODE, bytes([self.code]))
         return _expression("reject", wire.be32(uapi.REJECT_TYPE, self.type), code)
 
@@ -257,13 +259,13 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Other:
-    """Something in the kernel that geodrop did not write."""
+    """An expression that geodrop did not write."""
 
     name: str
     data: bytes
 
     def encode(self) -> bytes:
-        """NFTA_EXPR, name and data, as it was read."""
+        """Return NFTA_EXPR, name and data, as it was read."""
         return _expression(self.name, self.data)
 
     def __str__(self) -> str:
@@ -292,12 +294,12 @@ PROHIBITED = Reject(RejectType.ICMPX_UNREACH, RejectCode.ADMIN_PROHIBITED)
 
 
 def jump(chain: str) -> RuleVerdict:
-    """Go through a chain and come back."""
+    """Return the verdict that passes a packet through a chain and comes back."""
     return RuleVerdict(VerdictCode.JUMP, chain)
 
 
 def goto(chain: str) -> RuleVerdict:
-    """Go on in another chain."""
+    """Return the verdict that continues in another chain."""
     return RuleVerdict(VerdictCode.GOTO, chain)
 
 
@@ -314,24 +316,24 @@ def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
 
 
 def decode_verdict(data: memoryview) -> RuleVerdict:
-    """Read what is inside NFTA_DATA_VERDICT; raises ValueError for verdicts geodrop never gives, KeyError if empty."""
+    """Read the contents of NFTA_DATA_VERDICT. Raises ValueError for verdicts geodrop never gives, KeyError if empty."""
     verdict = wire.parse(data)
     code = VerdictCode(wire.signed(verdict[uapi.VERDICT_CODE]))
     return RuleVerdict(code, wire.text(verdict[uapi.VERDICT_CHAIN]) if uapi.VERDICT_CHAIN in verdict else "")
 
 
-# The table is read some forty times for a reload. Most of its expressions are the same few: family, drop, a port.
+# A reload reads the table about forty times. Most of its expressions repeat a few values: family, drop, a port.
 @functools.lru_cache(maxsize=1024)
 def _decode(data: bytes) -> Expression:
-    """The same for all but anonymous sets."""
+    """Decode everything except anonymous sets."""
     expression = wire.parse(memoryview(data))
     name = wire.text(expression[uapi.EXPR_NAME])
     raw = expression.get(uapi.EXPR_DATA, memoryview(b""))
     try:
         found = _DECODERS[name](wire.parse(raw))
     except (KeyError, ValueError):
-        return Other(name, bytes(raw))  # an expression, an attribute or a number that geodrop never sends
-    # Registers and whatever else is not modelled: only what encodes to the same is what it seems to be.
+        return Other(name, bytes(raw))  # an expression, attribute or number that geodrop never sends
+    # Registers and other attributes are not modelled. So a result counts only if it encodes to the same bytes.
     return found if _same(found.encode(), raw) else Other(name, bytes(raw))
 
 
@@ -364,7 +366,7 @@ def _reject(kind: RejectType, code: int) -> Reject:
 
 
 def _same(encoded: bytes, raw: memoryview) -> bool:
-    """Whether the kernel's attributes are ours, apart from those it adds with the value 0 (defaults we leave out)."""
+    """Compare attributes, ignoring those that the kernel adds with the value 0 (defaults that we leave out)."""
     expression = wire.parse(wire.parse(memoryview(encoded))[uapi.LIST_ELEM])
     ours, found = wire.parse(expression[uapi.EXPR_DATA]), wire.parse(raw)
     return all(found.get(kind) == value for kind, value in ours.items()) and not any(
@@ -385,5 +387,5 @@ def _expression(name: str, *data: bytes) -> bytes:
 
 
 def text(expressions: Iterable[Expression]) -> str:
-    """A rule in one line, for people."""
+    """Describe a rule in one line, for people."""
     return ", ".join(str(expression) for expression in expressions)

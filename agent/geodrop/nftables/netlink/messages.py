@@ -1,6 +1,6 @@
-"""The messages that make, read and remove tables, chains, rules, maps and counters. Pure.
+"""Messages that make, read and remove tables, chains, rules, maps and counters. Pure.
 
-Everything here is about the one table of geodrop, and says so itself: no message can reach another table.
+Every message names the table of geodrop itself, so no message can reach another table.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _TABLE_ATTRIBUTE = {
 }
 
 _ANONYMOUS = "__set%d"
-"""The kernel puts a number in, which it reports when the rule is read back."""
+"""The kernel replaces %d by a number, which it reports when the rule is read back."""
 
-# How nft learns to print keys: type, length, and the order of bytes as a number of the host's (libnftnl, udata.h).
+# How nft learns to print keys: type, length, byte order; each number in host byte order (libnftnl, udata.h).
 _BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
 _HOST_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_HOST_ENDIAN)
 
 
 def _described(kind: int, *attributes: tuple[int, int]) -> bytes:
-    """An expression as nft notes it: what kind it is, and numbers that say which."""
+    """Describe an expression as nft notes it in user data: its kind, and numbers that specify it."""
     numbers = b"".join(struct.pack("=BBI", name, 4, number) for name, number in attributes)
     return struct.pack("=BBIBB", 0, 4, kind, 1, len(numbers)) + numbers
 
 
 def _typeof(key: Payload) -> bytes:
-    """That keys are bytes of a packet as they are, and elements verdicts: nft reads back what it lists of them."""
+    """Tell nft that keys are raw bytes of a packet and elements are verdicts, so that nft can read what it lists."""
     bits = (uapi.UDATA_PAYLOAD_OFFSET, 8 * key.offset), (uapi.UDATA_PAYLOAD_LEN, 8 * key.length)
     where = (uapi.UDATA_PAYLOAD_DESC, 0), (uapi.UDATA_PAYLOAD_TYPE, 0), (uapi.UDATA_PAYLOAD_BASE, key.base + 1), *bits
     payload, verdict = _described(uapi.UDATA_EXPR_PAYLOAD, *where), _described(uapi.UDATA_EXPR_VERDICT)
@@ -81,7 +81,7 @@ def wake_table() -> NetlinkRequest:
 
 
 def new_chain(chain: Chain) -> NetlinkRequest:
-    """Make a chain, still without rules."""
+    """Make a chain without rules."""
     body = wire.string(uapi.ChainAttribute.TABLE, TABLE) + wire.string(uapi.ChainAttribute.NAME, chain.name)
     if chain.hook:
         body += (
@@ -99,7 +99,7 @@ def new_chain(chain: Chain) -> NetlinkRequest:
 
 
 def new_rules(chain: str, rules: Iterable[Rule], numbers: Iterator[int]) -> Iterator[NetlinkRequest]:
-    """Append rules, and before each the anonymous sets it needs; `numbers` are unused ones in the transaction."""
+    """Append rules, and before each the anonymous sets that it needs; `numbers` are still unused in the transaction."""
     for position, rule in enumerate(rules, start=1):
         what = f"add rule {position} to chain {chain}"
         encoded = []
@@ -121,7 +121,7 @@ def new_rules(chain: str, rules: Iterable[Rule], numbers: Iterator[int]) -> Iter
 
 
 def new_map(header: MapHeader) -> NetlinkRequest:
-    """Make a verdict map, still empty. Constant: once a rule uses it nobody can add or remove elements."""
+    """Make an empty verdict map. It is constant: once a rule uses it, the kernel refuses to add or remove elements."""
     encoded = header.comment.encode() + b"\0"
     body = (
         wire.string(uapi.SetAttribute.TABLE, TABLE)
@@ -147,7 +147,7 @@ def new_elements(map_: Map) -> Iterator[NetlinkRequest]:
 
 
 def new_counter(name: str, packets: int = 0, size: int = 0) -> NetlinkRequest:
-    """Make a named counter that stands at so many packets and bytes."""
+    """Make a named counter that starts with these packets and bytes."""
     body = _object(name) + wire.nested(
         uapi.ObjectAttribute.DATA,
         wire.be64(uapi.CounterAttribute.BYTES, size),
@@ -160,7 +160,7 @@ def new_counter(name: str, packets: int = 0, size: int = 0) -> NetlinkRequest:
 
 
 def delete_table() -> NetlinkRequest:
-    """Remove the table with all that is in it."""
+    """Remove the table with everything in it."""
     return NetlinkRequest(
         Message.DELTABLE, Flag.REQUEST, wire.string(uapi.TableAttribute.NAME, TABLE), f"delete table inet {TABLE}"
     )
@@ -190,7 +190,7 @@ def delete_counter(name: str) -> NetlinkRequest:
 
 
 def delete_object(kind: int, name: str) -> NetlinkRequest:
-    """Remove a counter, quota, limit or whatever else has a name and that no rule uses."""
+    """Remove a named object (counter, quota, limit or other) that no rule uses."""
     what = "counter" if kind == uapi.NFT_OBJECT_COUNTER else "object"
     return NetlinkRequest(Message.DELOBJ, Flag.REQUEST, _object(name, kind), f"delete {what} {name}")
 
@@ -205,7 +205,7 @@ def delete_flowtable(name: str) -> NetlinkRequest:
 
 
 def get_generation() -> NetlinkRequest:
-    """Ask for the number of the last transaction: answered wherever nf_tables works and may be used."""
+    """Ask for the number of the last transaction; answered wherever nf_tables works and may be used."""
     return NetlinkRequest(Message.GETGEN, Flag.REQUEST | Flag.ACK, b"", "use nf_tables")
 
 
@@ -226,7 +226,9 @@ def get_table() -> NetlinkRequest:
 
 
 def dump(kind: Message, what: str) -> NetlinkRequest:
-    """Ask for all chains, rules, sets, objects or flowtables of the table. Chains of other tables come along."""
+    """Ask for all chains, rules, sets, objects or flowtables of the table.
+    The answer has chains of other tables too.
+    """
     body = wire.string(_TABLE_ATTRIBUTE[kind], TABLE)
     return NetlinkRequest(kind, Flag.REQUEST | Flag.DUMP, body, f"read the {what} of table inet {TABLE}")
 
@@ -252,7 +254,7 @@ def dump_elements(name: str) -> NetlinkRequest:
 
 
 def get_element(name: str, address: bytes, *, end: bool = False) -> NetlinkRequest:
-    """Ask for the interval that holds an address: its first element comes back, or the one that ends it, or ENOENT."""
+    """Ask for the interval that holds an address. The answer is its first element (with `end`, its end), or ENOENT."""
     flags = [wire.be32(uapi.ElementAttribute.FLAGS, uapi.NFT_SET_ELEM_INTERVAL_END)] if end else []
     body = (
         wire.string(uapi.ElementsAttribute.TABLE, TABLE)
@@ -263,7 +265,7 @@ def get_element(name: str, address: bytes, *, end: bool = False) -> NetlinkReque
 
 
 def read_chain(found: Mapping[int, memoryview], rules: tuple[Rule, ...]) -> Chain:
-    """Read an answer to `dump` of chains; its rules come from another dump."""
+    """Read an answer to `dump` of chains; the chain's rules come from another dump."""
     hook = None
     if uapi.ChainAttribute.HOOK in found:
         at = wire.parse(found[uapi.ChainAttribute.HOOK])
@@ -278,12 +280,12 @@ def read_chain(found: Mapping[int, memoryview], rules: tuple[Rule, ...]) -> Chai
 
 
 def read_elements(data: memoryview) -> memoryview:
-    """The list of elements in an answer to `dump_elements` or `get_element`."""
+    """Return the list of elements in an answer to `dump_elements` or `get_element`."""
     return wire.parse(data).get(uapi.ElementsAttribute.ELEMENTS, memoryview(b""))
 
 
 def read_rule(data: memoryview, choices: Mapping[str, Choice]) -> tuple[str, Rule]:
-    """Read an answer to `dump` of rules: the chain's name and the rule."""
+    """Read an answer to `dump` of rules: the chain's name, and the rule."""
     found = wire.parse(data)
     items = netlink.attributes(found.get(uapi.RuleAttribute.EXPRESSIONS, memoryview(b"")))
     decoded = tuple(expressions.decode(item, choices) for _, item in items)
@@ -293,7 +295,7 @@ def read_rule(data: memoryview, choices: Mapping[str, Choice]) -> tuple[str, Rul
 
 
 def read_map(found: Mapping[int, memoryview]) -> MapHeader | None:
-    """Read an answer to `dump` of sets; None if it is not a map as geodrop makes them."""
+    """Read an answer to `dump` of sets; None if it is not a map like those that geodrop makes."""
     key = wire.number_in(found, uapi.SetAttribute.KEY_TYPE)
     if (
         wire.number_in(found, uapi.SetAttribute.FLAGS) != _MAP_FLAGS
@@ -313,7 +315,7 @@ def read_object(data: memoryview) -> tuple[int, str]:
 
 
 def read_generation(data: memoryview) -> int:
-    """Read the answer to `get_generation`: the number of the last transaction, whoever made it."""
+    """Read the answer to `get_generation`: the number of the last transaction of any process."""
     return wire.number_in(wire.parse(data), uapi.GenerationAttribute.ID)
 
 
@@ -338,7 +340,7 @@ def _new_choice(choice: Choice, number: int, what: str) -> Iterator[NetlinkReque
         + wire.be32(uapi.SetAttribute.KEY_LEN, choice.length)
         + wire.be32(uapi.SetAttribute.ID, number)
         + wire.attribute(
-            # A text turned over would be listed from its end.
+            # With reversed bytes, nft would print a text from its end.
             uapi.SetAttribute.USERDATA,
             _HOST_ENDIAN_KEYS if choice.type is KeyType.IFNAME else _BIG_ENDIAN_KEYS,
         )

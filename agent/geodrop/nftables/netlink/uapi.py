@@ -1,7 +1,7 @@
-"""Numbers of the kernel's netlink interface to nf_tables, under their own names.
+"""Numbers of the kernel's netlink interface to nf_tables, under the kernel's names.
 
-Sources: linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h, linux/netfilter.h. The few that nft
-keeps for itself (types of keys, layout of user data) are at the end.
+Sources: linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h, linux/netfilter.h. At the end are
+the few that nft defines for its own use: types of keys, layout of user data.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ class FlowtableAttribute(IntEnum):
 
 
 class FlowtableHookAttribute(IntEnum):
-    """NFTA_FLOWTABLE_HOOK_DEVS, and of the devices in it NFTA_DEVICE_PREFIX beside NFTA_DEVICE_NAME."""
+    """NFTA_FLOWTABLE_HOOK_DEVS; and, inside it, NFTA_DEVICE_PREFIX beside NFTA_DEVICE_NAME."""
 
     PREFIX = 2
     DEVICES = 3
 
 
 class GenerationAttribute(IntEnum):
-    """NFTA_GEN_*, of an NFT_MSG_NEWGEN; numbers in network byte order."""
+    """NFTA_GEN_*, of an NFT_MSG_NEWGEN; numbers are big-endian."""
 
     ID = 1
     PROC_PID = 2
@@ -198,7 +198,7 @@ REJECT_TYPE, REJECT_CODE = 1, 2
 
 
 class VerdictCode(IntEnum):
-    """enum nft_verdicts, with the netfilter verdicts it extends: all that the kernel takes."""
+    """enum nft_verdicts and the netfilter verdicts it extends: all that the kernel accepts."""
 
     DROP = 0
     ACCEPT = 1
@@ -211,7 +211,7 @@ class VerdictCode(IntEnum):
 
 
 class RejectType(IntEnum):
-    """enum nft_reject_types: with ICMP of the table's family, with a TCP reset, with ICMP of the packet's family."""
+    """enum nft_reject_types: ICMP of the table's family, TCP reset, ICMP of the packet's family."""
 
     ICMP_UNREACH = 0
     TCP_RST = 1
@@ -219,7 +219,7 @@ class RejectType(IntEnum):
 
 
 class RejectCode(IntEnum):
-    """enum nft_reject_inet_code, for ICMPX_UNREACH; a reset has none."""
+    """enum nft_reject_inet_code, for ICMPX_UNREACH; a reset has no code."""
 
     NO_ROUTE = 0
     PORT_UNREACH = 1
@@ -257,7 +257,7 @@ class CmpOp(IntEnum):
 
 
 class KeyType(IntEnum):
-    """What nft writes into NFTA_SET_KEY_TYPE, so that it can print elements (nftables, include/datatype.h)."""
+    """What nft writes into NFTA_SET_KEY_TYPE to be able to print elements (nftables, include/datatype.h)."""
 
     INTEGER = 4
     IPV4_ADDR = 7
@@ -272,7 +272,7 @@ class KeyType(IntEnum):
 NFT_DATA_VERDICT = 0xFFFFFF00
 UDATA_COMMENT = 0  # of tables, chains, rules and objects (libnftnl, libnftnl/udata.h)
 UDATA_SET_KEYBYTEORDER = 0
-UDATA_SET_KEY_TYPEOF, UDATA_SET_DATA_TYPEOF = 3, 4  # of maps: an expression, for nft to list and to check lookups by
+UDATA_SET_KEY_TYPEOF, UDATA_SET_DATA_TYPEOF = 3, 4  # of maps: an expression by which nft lists and checks lookups
 UDATA_EXPR_VERDICT, UDATA_EXPR_PAYLOAD = 1, 7  # nftables, include/expression.h
 UDATA_PAYLOAD_DESC, UDATA_PAYLOAD_TYPE, UDATA_PAYLOAD_BASE, UDATA_PAYLOAD_OFFSET, UDATA_PAYLOAD_LEN = range(5)
 UDATA_SET_COMMENT = 7

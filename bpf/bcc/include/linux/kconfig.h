@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What bcc takes from the kernel's own headers, for a program that needs none of them. bcc looks for the headers of the
- * running kernel (BCC_KERNEL_SOURCE names this folder instead) and includes this file first. All that its helpers.h
- * then uses are a few types; the rest comes from the headers for programs (/usr/include/linux), which have no version to
- * match. The other files here are empty: bcc includes them by name.
+ * Replaces what bcc takes from the kernel's own headers, since this program needs none of them. bcc looks for the
+ * headers of the running kernel (BCC_KERNEL_SOURCE names this folder instead) and includes this file first. Its
+ * helpers.h then uses only a few types. Everything else comes from the headers for programs (/usr/include/linux), which
+ * have no version to match. The other files here are empty: bcc includes them by name.
  */
 #ifndef GEODROP_BCC_KCONFIG_H
 #define GEODROP_BCC_KCONFIG_H

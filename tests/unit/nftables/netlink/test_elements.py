@@ -19,7 +19,7 @@ Interval = tuple[int, int, int]
 
 
 def content(width: int, intervals: list[Interval]) -> Content:
-    """A map of (first, last, target)."""
+    """Make a map of (first, last, target)."""
     size = 1 << 8 * width
     return Content(
         width,
@@ -32,7 +32,7 @@ def content(width: int, intervals: list[Interval]) -> Content:
 
 @st.composite
 def maps(draw: st.DrawFn) -> tuple[int, list[Interval]]:
-    """Disjoint intervals of either family, some touching, some at the ends of the family."""
+    """Draw disjoint intervals of one family, some touching, some at the ends of the family."""
     width = draw(st.sampled_from([4, 16]))
     highest = (1 << 8 * width) - 1
     corners = st.sampled_from([0, 1, highest - 1, highest])
@@ -47,7 +47,7 @@ def maps(draw: st.DrawFn) -> tuple[int, list[Interval]]:
 
 @given(maps())
 def test_what_is_encoded_decodes_to_the_same_intervals(case: tuple[int, list[Interval]]) -> None:
-    """First and last address and verdict, whatever the family and wherever the intervals end."""
+    """First address, last address and verdict are kept, in both families and at their ends."""
     width, intervals = case
     pieces = [memoryview(piece) for piece in elements.lists(content(width, intervals))]
     found = elements.ranges(elements.decode(pieces), width, interval=True)
@@ -56,14 +56,14 @@ def test_what_is_encoded_decodes_to_the_same_intervals(case: tuple[int, list[Int
 
 @given(maps())
 def test_descending_is_the_same_backwards(case: tuple[int, list[Interval]]) -> None:
-    """Element by element, and each in the same bytes."""
+    """The order is reversed element by element; each element has the same bytes."""
     up = list(netlink.attributes(memoryview(b"".join(elements.lists(content(*case))))))
     down = list(netlink.attributes(memoryview(b"".join(elements.lists(content(*case), descending=True)))))
     assert [bytes(value) for _, value in up] == [bytes(value) for _, value in reversed(down)]
 
 
 def test_pieces_fit_an_attribute() -> None:
-    """Its length is 16 bits; together the pieces hold everything, in order, either way."""
+    """The length of an attribute has 16 bits; together the pieces hold everything, in order, in both directions."""
     many = content(16, [(number << 8, (number << 8) + 255, number % 3) for number in range(5_000)])
     for descending in (False, True):
         pieces = list(elements.lists(many, descending=descending))
@@ -75,12 +75,12 @@ def test_pieces_fit_an_attribute() -> None:
 
 
 def test_an_empty_map_has_no_lists() -> None:
-    """Not even an empty one, which the kernel would refuse."""
+    """There is not even an empty list, which the kernel would refuse."""
     assert list(elements.lists(content(4, []))) == []
 
 
 def test_pyroute2_reads_the_elements() -> None:
-    """Key, verdict and flag, decoded by code that is not ours."""
+    """Code that is not ours decodes key, verdict and flag."""
     start = int(IPv4Address("1.0.1.0"))
     [items] = elements.lists(content(4, [(start, start + 255, 0)]))
     body = wire.attribute(uapi.ElementsAttribute.ELEMENTS, items)
@@ -98,7 +98,7 @@ def test_pyroute2_reads_the_elements() -> None:
 
 
 def test_choices() -> None:
-    """Single values, ranges, and a range up to the highest value, which has no end."""
+    """Single values, ranges, and a range up to the highest value, which has no end element."""
     for ranges in (((22, 22), (443, 443)), ((22, 22), (8000, 8099)), ((53, 53), (60_000, 65_535))):
         choice = Choice(KeyType.INET_SERVICE, 2, ranges)
         decoded = elements.decode([memoryview(elements.choice_elements(choice))])
@@ -107,6 +107,6 @@ def test_choices() -> None:
 
 
 def test_touching_intervals_keep_both_elements() -> None:
-    """The end of one and the start of the next have one key; the kernel refuses a map without either."""
+    """The end of one interval and the start of the next have the same key; the kernel needs both."""
     keys = [key for key, _, _ in elements.decode(map(memoryview, elements.lists(content(4, [(0, 9, 0), (10, 19, 1)]))))]
     assert [int.from_bytes(key, "big") for key in keys] == [0, 10, 10, 20]

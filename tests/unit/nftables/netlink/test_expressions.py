@@ -54,13 +54,13 @@ PORTS = Choice(KeyType.INET_SERVICE, 2, ((443, 443), (8000, 8099)))
 
 
 def item(encoded: bytes) -> memoryview:
-    """The value of the only attribute."""
+    """Return the value of the only attribute."""
     [(_, value)] = netlink.attributes(memoryview(encoded))
     return value
 
 
 def altered(encoded: bytes, kind: int, value: bytes) -> memoryview:
-    """The expression with one attribute of its data added or replaced."""
+    """Return the expression with one attribute of its data added or replaced."""
     expression = wire.parse(item(encoded))
     data = {number: bytes(found) for number, found in netlink.attributes(expression[uapi.EXPR_DATA])} | {kind: value}
     return memoryview(
@@ -71,36 +71,36 @@ def altered(encoded: bytes, kind: int, value: bytes) -> memoryview:
 
 @pytest.mark.parametrize("expression", ALL, ids=str)
 def test_expressions_come_back(expression: Encodable) -> None:
-    """What is read is what was written."""
+    """An expression is read back as it was written."""
     assert expressions.decode(item(expression.encode()), {}) == expression
 
 
 @pytest.mark.parametrize("expression", ALL, ids=str)
 def test_defaults_that_the_kernel_adds_make_no_difference(expression: Encodable) -> None:
-    """Newer kernels dump more attributes; zero means as before."""
+    """Newer kernels dump more attributes; with the value zero they change nothing."""
     assert expressions.decode(altered(expression.encode(), 30, bytes(4)), {}) == expression
 
 
 @pytest.mark.parametrize("expression", ALL, ids=str)
 def test_whatever_else_is_there_shows(expression: Encodable) -> None:
-    """An attribute that geodrop does not know, and that is not zero, changes what the expression means."""
+    """An unknown attribute that is not zero changes what the expression means."""
     assert isinstance(expressions.decode(altered(expression.encode(), 30, b"\0\0\0\1"), {}), Other)
 
 
 def test_another_register_shows() -> None:
-    """The value that is compared must be the one that was loaded."""
+    """The compared value must be the one that was loaded."""
     raw = altered(MetaLoad(MetaKey.NFPROTO).encode(), uapi.META_DREG, b"\0\0\0\2")
     assert isinstance(expressions.decode(raw, {}), Other)
 
 
 def test_an_unknown_key_shows() -> None:
-    """What has no number here is not guessed at."""
+    """A key without a number here is not guessed."""
     raw = altered(MetaLoad(MetaKey.NFPROTO).encode(), uapi.META_KEY, b"\0\0\0\3")
     assert isinstance(expressions.decode(raw, {}), Other)
 
 
 def test_foreign_expressions_are_kept_as_they_are() -> None:
-    """They can be shown, compared and written back."""
+    """Foreign expressions can be shown, compared and written back."""
     encoded = wire.nested(
         uapi.LIST_ELEM,
         wire.string(uapi.EXPR_NAME, "notrack"),
@@ -112,26 +112,26 @@ def test_foreign_expressions_are_kept_as_they_are() -> None:
 
 
 def test_an_expression_without_data() -> None:
-    """Some kinds have none."""
+    """Some expressions have no data."""
     encoded = wire.nested(uapi.LIST_ELEM, wire.string(uapi.EXPR_NAME, "notrack"))
     assert expressions.decode(item(encoded), {}) == Other("notrack", b"")
 
 
 def test_one_of_comes_back_by_the_name_the_kernel_gave() -> None:
-    """The set is looked up among those of the table."""
+    """The set is found by its name among the table's anonymous sets."""
     encoded = OneOf(PORTS).encode("__set3", 1)
     assert expressions.decode(item(encoded), {"__set3": PORTS}) == OneOf(PORTS)
     assert isinstance(expressions.decode(item(encoded), {}), Other)
 
 
 def test_one_of_upside_down_is_something_else() -> None:
-    """`!= { ... }` must not pass for `{ ... }`."""
+    """`!= { ... }` must not be taken for `{ ... }`."""
     raw = altered(OneOf(PORTS).encode("__set3", 1), uapi.LOOKUP_FLAGS, b"\0\0\0\1")
     assert isinstance(expressions.decode(raw, {"__set3": PORTS}), Other)
 
 
 def test_pyroute2_reads_the_same() -> None:
-    """Names of attributes and values, decoded by code that is not ours."""
+    """Code that is not ours decodes the names of attributes and their values."""
     rule: list[Encodable] = [MetaLoad(MetaKey.NFPROTO), Cmp(CmpOp.NEQ, b"\x0a"), NamedCounter("api"), goto("g1")]
     body = wire.nested(uapi.RuleAttribute.EXPRESSIONS, *(expression.encode() for expression in rule))
     request = wire.NetlinkRequest(uapi.Message.NEWRULE, uapi.Flag.REQUEST, body, "")
@@ -150,13 +150,13 @@ def test_pyroute2_reads_the_same() -> None:
 
 
 def test_choices_know_whether_they_hold_ranges() -> None:
-    """It decides which kind of set the kernel makes."""
+    """Ranges decide which kind of set the kernel makes."""
     assert PORTS.interval
     assert not Choice(KeyType.INET_PROTO, 1, ((1, 1), (58, 58))).interval
 
 
 def test_text() -> None:
-    """Rules are shown to people when they differ."""
+    """Rules are shown to people if they differ."""
     rule: list[Expression] = [
         MetaLoad(MetaKey.IIFNAME),
         Cmp(CmpOp.EQ, b"lo"),

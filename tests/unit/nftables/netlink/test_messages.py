@@ -22,18 +22,18 @@ HEADER = MapHeader("g1-api.ipv4", "service api, IPv4", KeyType.IPV4_ADDR)
 
 
 def body(request: NetlinkRequest) -> memoryview:
-    """What the kernel gets; most of it comes back in its dumps."""
+    """Return what the kernel receives; its dumps return most of it."""
     return memoryview(request.body)
 
 
 def test_chains_come_back() -> None:
-    """Base chain and others; rules are dumped apart from them."""
+    """Base chains and other chains are read back; their rules come from another dump."""
     for chain in (render.base_chain(), Chain("g1-api", "service api", ()), Chain("g1-api.CN", "", ())):
         assert messages.read_chain(wire.parse(body(messages.new_chain(chain))), ()) == chain
 
 
 def test_rules_come_back_with_their_sets() -> None:
-    """The set goes before the rule, under a number, in the same transaction."""
+    """The set precedes the rule in the same transaction, under a number."""
     made, items, rule = messages.new_rules("g1", [RULE], itertools.count(5))
     assert [made.joined, items.joined, rule.joined] == [False, True, True]
     assert wire.number(wire.parse(body(made))[uapi.SetAttribute.ID]) == 5
@@ -42,14 +42,14 @@ def test_rules_come_back_with_their_sets() -> None:
 
 
 def test_rules_without_sets() -> None:
-    """One message a rule."""
+    """Each rule is one message."""
     [request] = messages.new_rules("g1", [Rule((ACCEPT,))], itertools.count(1))
     assert messages.read_rule(body(request), {}) == ("g1", Rule((ACCEPT,)))
     assert request.what == "add rule 1 to chain g1"
 
 
 def test_maps_come_back() -> None:
-    """And nothing that is not exactly such a map is taken for one."""
+    """Maps are read back, and nothing else is taken for such a map."""
     found = wire.parse(body(messages.new_map(HEADER)))
     assert messages.read_map(found) == HEADER
     for attribute, value in (
@@ -63,13 +63,13 @@ def test_maps_come_back() -> None:
 
 
 def test_counters_come_back() -> None:
-    """Packets before bytes."""
+    """Packets come before bytes."""
     request = messages.new_counter("api.CN.ipv4.dropped")
     assert messages.read_counter(body(request)) == ("api.CN.ipv4.dropped", (0, 0))
 
 
 def test_long_names_and_comments() -> None:
-    """The longest that a policy can make fit what the kernel takes."""
+    """The longest names and comments of a policy fit the kernel's limits."""
     name = f"g{10**9}-{'s' * 32}.never-drop-else-list_{'l' * 32}"
     assert len(name) < 256
     chain = Chain(name, "c" * 250, ())
@@ -95,7 +95,7 @@ def test_long_names_and_comments() -> None:
     ids=lambda value: getattr(value, "what", ""),
 )
 def test_every_message_is_about_our_table(request_: NetlinkRequest, kind: type, name: str) -> None:
-    """In the family inet; read by pyroute2."""
+    """As pyroute2 reads it, the message is about our table in the family inet."""
     message = kind(request_.encode(1))
     message.decode()
     assert message["nfgen_family"] == uapi.NFPROTO_INET
@@ -103,7 +103,7 @@ def test_every_message_is_about_our_table(request_: NetlinkRequest, kind: type, 
 
 
 def test_pyroute2_reads_the_base_chain() -> None:
-    """Hook and a negative priority."""
+    """pyroute2 reads the hook and its negative priority."""
     message = nftsocket.nft_chain_msg(messages.new_chain(render.base_chain()).encode(1))
     message.decode()
     hook = message.get_attr("NFTA_CHAIN_HOOK")
@@ -114,7 +114,7 @@ def test_pyroute2_reads_the_base_chain() -> None:
 
 
 def test_pyroute2_reads_the_map() -> None:
-    """Flags by name; user data tells nft the byte order of keys, and the comment."""
+    """pyroute2 reads the flags; user data tells nft the byte order of keys, and the comment."""
     message = nftsocket.nft_set_msg(messages.new_map(HEADER).encode(1))
     message.decode()
     assert message.get_attr("NFTA_SET_FLAGS") == {"NFT_SET_CONSTANT", "NFT_SET_INTERVAL", "NFT_SET_MAP"}
@@ -125,7 +125,7 @@ def test_pyroute2_reads_the_map() -> None:
 
 
 def test_a_map_is_filled_by_name() -> None:
-    """Each piece says which map it is for."""
+    """Each piece names the map it fills."""
     content = Content(4, memoryview(bytes(4)), memoryview(bytes(4)), memoryview(bytes(2)).cast("H"), (goto("x"),))
     [request] = messages.new_elements(Map(HEADER, content))
     assert wire.text(wire.parse(body(request))[uapi.ElementsAttribute.SET]) == "g1-api.ipv4"
@@ -134,7 +134,9 @@ def test_a_map_is_filled_by_name() -> None:
 
 
 def test_maps_of_raw_payload_say_so_as_nft_does() -> None:
-    """What nft 1.0.6 itself notes of `typeof @nh,80,32 : verdict`; without it, it would not read back what it lists."""
+    """The user data equals what nft 1.0.6 writes for `typeof @nh,80,32 : verdict`; without it nft could not read back
+    what it lists.
+    """
     noted = "0326000407000000011e00040000000001040000000002040200000003045000000004042000000004080004010000000100"
     made = messages.new_map(MapHeader("g1-api.inside", "", KeyType.INTEGER)).body
     assert bytes.fromhex(noted) in bytes(made)
@@ -142,7 +144,7 @@ def test_maps_of_raw_payload_say_so_as_nft_does() -> None:
 
 
 def test_what_others_made_is_named_as_it_is_removed() -> None:
-    """An object is told by type and name, a flowtable by its name; both are asked to go under these."""
+    """A foreign object is deleted by type and name, a flowtable by name."""
     quota = messages.delete_object(2, "theirs")
     assert messages.read_object(body(quota)) == (2, "theirs")
     assert messages.read_object(body(messages.new_counter("a.ipv4.accepted"))) == (1, "a.ipv4.accepted")
@@ -154,6 +156,6 @@ def test_what_others_made_is_named_as_it_is_removed() -> None:
 
 
 def test_the_number_of_the_last_commit() -> None:
-    """As the kernel tells it, in network byte order."""
+    """The number is read as the kernel sends it, in network byte order."""
     answer = memoryview(wire.be32(uapi.GenerationAttribute.ID, 4711) + wire.be32(uapi.GenerationAttribute.PROC_PID, 1))
     assert messages.read_generation(answer) == 4711

@@ -14,13 +14,13 @@ EXPRESSIONS = nftsocket.nft_contains_expr.nft_expr
 
 
 class Message(Protocol):
-    """What pyroute2's message classes have in common here."""
+    """What pyroute2's message classes have in common for this test."""
 
     nla_map: tuple[tuple[str, str], ...]
 
 
 def numbers(message: Message, prefix: str) -> dict[str, int]:
-    """Attribute numbers that pyroute2 knows, by the rest of their name."""
+    """Return the attribute numbers that pyroute2 knows, by their names without the prefix."""
     return {name.removeprefix(prefix): number for number, (name, _) in enumerate(message.nla_map)}
 
 
@@ -39,7 +39,7 @@ def numbers(message: Message, prefix: str) -> dict[str, int]:
     ids=lambda value: getattr(value, "__name__", ""),
 )
 def test_attribute_numbers(ours: type[IntEnum], theirs: Message, prefix: str) -> None:
-    """pyroute2 took them from the kernel's headers on its own; what both name has one number."""
+    """pyroute2 took its numbers from the kernel's headers independently; numbers of the same name are equal."""
     known = numbers(theirs, prefix)
     renamed = {"SET_SET_ID": "SET_ID"}
     for member in ours:
@@ -61,7 +61,7 @@ def test_attribute_numbers(ours: type[IntEnum], theirs: Message, prefix: str) ->
     ],
 )
 def test_expression_attribute_numbers(expression: str, prefix: str) -> None:
-    """The same for what expressions are made of."""
+    """Attributes of expressions have the same numbers as in pyroute2."""
     known = numbers(getattr(EXPRESSIONS, f"nft_{expression}"), "NFTA_")
     ours = {name: value for name, value in vars(uapi).items() if name.startswith(f"{prefix}_")}
     assert ours
@@ -70,7 +70,7 @@ def test_expression_attribute_numbers(expression: str, prefix: str) -> None:
 
 
 def test_enumerations() -> None:
-    """Messages, verdicts, keys and comparisons."""
+    """Messages, verdicts, keys and comparisons have the same numbers as in pyroute2."""
     for message in uapi.Message:
         if hasattr(nftsocket, f"NFT_MSG_{message.name}"):
             assert getattr(nftsocket, f"NFT_MSG_{message.name}") == message
@@ -95,7 +95,7 @@ def test_enumerations() -> None:
 
 
 def test_set_flags() -> None:
-    """Bits are counted from the lowest."""
+    """Bits are counted from the lowest one."""
     names = nftsocket.nft_set_msg.set_flags.ops
     assert {flag.name: flag for flag in uapi.SetFlag} == {
         name.removeprefix("NFT_SET_"): 1 << bit

@@ -10,7 +10,7 @@ from geodrop.nftables.netlink.wire import NetlinkRequest
 
 
 def test_numbers() -> None:
-    """Big-endian, negative ones too."""
+    """Numbers are big-endian; negative ones are read too."""
     [(_, value)] = netlink.attributes(memoryview(wire.be32(1, -450)))
     assert bytes(value) == b"\xff\xff\xfe\x3e"
     assert wire.signed(value) == -450
@@ -19,7 +19,7 @@ def test_numbers() -> None:
 
 
 def test_comments() -> None:
-    """They come back from user data, also from behind something else; other user data holds none."""
+    """Comments are read from user data, even behind other items; user data without a comment gives none."""
     [(_, value)] = netlink.attributes(memoryview(wire.comment(6, "zone ü")))
     assert wire.comment_text(value) == "zone ü"
     assert wire.comment_text(memoryview(b"\x05\x02ab" + bytes(value))) == "zone ü"
@@ -28,12 +28,12 @@ def test_comments() -> None:
 
 
 def test_names_of_others_need_not_be_text() -> None:
-    """A byte that is no UTF-8 is shown, not fatal."""
+    """A byte that is not UTF-8 is shown escaped and is no error."""
     assert wire.text(memoryview(b"\xff\0")) == "\\xff"
 
 
 def test_a_request_is_what_pyroute2_reads() -> None:
-    """Header, family and attributes, read by somebody else."""
+    """pyroute2, which is not our code, reads header, family and attributes."""
     body = wire.string(uapi.TableAttribute.NAME, "geodrop") + wire.comment(uapi.TableAttribute.USERDATA, "mine")
     request = NetlinkRequest(uapi.Message.NEWTABLE, uapi.Flag.REQUEST | uapi.Flag.CREATE, body, "create")
     message = nftsocket.nft_table_msg(request.encode(7, acknowledge=True))
@@ -48,7 +48,7 @@ def test_a_request_is_what_pyroute2_reads() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.booleans())), st.integers(1, 500))
 def test_portions(shapes: list[tuple[int, bool]], size: int) -> None:
-    """All requests in order; what is joined to the one before never starts a portion; none grows without need."""
+    """All requests stay in order; a joined request never starts a portion; portions are as small as allowed."""
     requests = [
         NetlinkRequest(uapi.Message.NEWRULE, uapi.Flag.REQUEST, bytes(length), "", joined=joined and number > 0)
         for number, (length, joined) in enumerate(shapes)
