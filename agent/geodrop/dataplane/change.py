@@ -52,7 +52,10 @@ def begun(config: Config, asked: Asked, *, quick: bool = False) -> Iterator[Chan
     """One change; how it ends is written into the history. Raises what the body and `History.attempt` do."""
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
-        yield Change(config, store, attempt, asked.origin, quick=quick)
+        change = Change(config, store, attempt, asked.origin, quick=quick)
+        yield change
+    # Once it is in the history: what a rollback goes back to may be another policy now.
+    store.prune(config.keep, {change.before.digest})
 
 
 class Change:
@@ -117,7 +120,6 @@ class Change:
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
         if self.before.digest != ruleset.digest:
             self.store.retire(self.before.digest)
-        self.store.prune(self.config.keep, {ruleset.digest, self.before.digest})
         return report if changed else None
 
     def describe(self, ruleset: Ruleset, generation: int) -> None:

@@ -167,18 +167,22 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
         if all(one.surplus for one in differences):
             engines.nftables.sweep(ruleset)
             attempt.made = True
-            return
-        change = Change(config, store, attempt)
-        change.engines.nftables.lost = known.totals
-        kept = change.kept(ruleset.digest)
-        selection = _where(config, known)
-        try:
-            change.put(kept, selection, config.engine)
-        except (UnavailableError, PrivilegeError):
-            if config.engine != "xdp":
-                raise
-            # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
-            change.put(kept, selection, "nftables")
+        else:
+            _put_again(config, known, Change(config, store, attempt), ruleset.digest)
+    store.prune(config.keep, {ruleset.digest})
+
+
+def _put_again(config: Config, known: Known, change: Change, digest: str) -> None:
+    change.engines.nftables.lost = known.totals
+    kept = change.kept(digest)
+    selection = _where(config, known)
+    try:
+        change.put(kept, selection, config.engine)
+    except (UnavailableError, PrivilegeError):
+        if config.engine != "xdp":
+            raise
+        # As at boot: judged by the other engine is better than by none. The next look says why, and tries again.
+        change.put(kept, selection, "nftables")
 
 
 def _where(config: Config, known: Known) -> Selection:
