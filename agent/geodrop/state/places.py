@@ -36,8 +36,13 @@ def states_of_namespaces() -> str:
 
 
 def is_of_earlier_boot(name: str) -> bool:
-    """Whether a state directory in that folder is of a network namespace that went with an earlier boot."""
-    return not name.startswith(f"{_boot()}-")
+    """Whether a state directory in that folder is of a network namespace that went with an earlier boot.
+
+    Not where it was used in this one, which its folder under /run tells: in a container a service with ProtectProc= may
+    see the number of the kernel's boot, and others that of the container's.
+    """
+    cookie = name.rpartition("-")[2]
+    return not (name.startswith(f"{_boot()}-") or os.path.exists(f"{RUN}/netns/{cookie}"))
 
 
 def default_socket() -> Path:
