@@ -7,12 +7,9 @@ regular file is opened, and reading is bounded. Standard library only: this runs
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import stat
-
-from geodrop.linux.libc import LIBC
 
 KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -24,12 +21,8 @@ KINDS = {
 }
 
 
-_SYS_OPENAT2 = ctypes.c_long(437)
-"""The same number on every architecture (Linux 5.6)."""
-
-_RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
-_TRIES = 8
-"""How often a name is resolved again after a rename elsewhere interfered (EAGAIN)."""
+_MAX_LINKS = 40
+"""Symbolic links on the way to one file, as many as the kernel follows."""
 
 
 def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
@@ -45,24 +38,49 @@ def open_regular(path: str | os.PathLike[str], *, follow: bool = True) -> int:
 def open_beneath(folder: int, name: str) -> int:
     """Open a regular file inside a folder, given by descriptor; return a descriptor. Raises OSError, also if outside.
 
-    Links are followed as long as they stay inside: the kernel resolves the whole name and keeps it inside the folder
-    (RESOLVE_BENEATH), whatever is renamed meanwhile. Neither `..` nor an absolute link can lead out.
+    Links are followed as long as they stay inside; neither `..` nor an absolute link can lead out. Each folder on the
+    way is held open, and `..` is the folder held before it, so a rename meanwhile leads nowhere else. openat2(2) does
+    this in one call, but systemd refuses it under RestrictSUIDSGID=, since no filter can read its flags.
     """
     if "\0" in name:
         raise OSError(errno.EINVAL, "is not the name of a file", name)
-    # struct open_how: flags, mode, resolve
-    how = (ctypes.c_uint64 * 3)(os.O_PATH | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_MAGICLINKS)
-    size = ctypes.c_size_t(ctypes.sizeof(how))
-    code = 0
-    for _ in range(_TRIES):
-        found = LIBC.syscall(_SYS_OPENAT2, ctypes.c_long(folder), os.fsencode(name), ctypes.byref(how), size)
-        if found >= 0:
-            return _opened(found, name)
-        code = ctypes.get_errno()
-        if code != errno.EAGAIN:
-            break
-    what = "leads out of the folder (links in it must be relative)" if code == errno.EXDEV else os.strerror(code)
-    raise OSError(code, what, name)
+    if not name:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+    way: list[int] = []
+    links, ahead = 0, _steps(name)
+    try:
+        while ahead:
+            step, here = ahead.pop(), way[-1] if way else folder
+            if step in {"", ".", ".."}:
+                os.stat(".", dir_fd=here)  # raises where this is no folder
+                if step == ".." and not way:
+                    raise _outside(name)
+                if step == "..":
+                    os.close(way.pop())
+                continue
+            found = os.open(step, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=here)
+            way.append(found)
+            if stat.S_ISLNK(os.fstat(found).st_mode):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+                ahead += _steps(os.readlink("", dir_fd=found))
+                os.close(way.pop())
+        return _opened(way.pop() if way else os.dup(folder), name)
+    finally:
+        for descriptor in way:
+            os.close(descriptor)
+
+
+def _steps(name: str) -> list[str]:
+    """Return the steps of a path, the last one first. Raises OSError for an absolute path."""
+    if name.startswith("/"):
+        raise _outside(name)
+    return name.split("/")[::-1]
+
+
+def _outside(name: str) -> OSError:
+    return OSError(errno.EXDEV, "leads out of the folder (links in it must be relative)", name)
 
 
 def _opened(found: int, name: str) -> int:

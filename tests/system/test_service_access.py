@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 EXPOSURE = {"geodrop.service": 1.4, "geodrop-boot.service": 1.5, "geodrop-compile@.service": 0.6}
 """The highest exposure that `systemd-analyze security` may report of a unit; 10 is the worst."""
 WITH_XDP = 1.5
+DOCTOR = "/root/doctor.json"
 
 
 @pytest.mark.parametrize("unit", EXPOSURE)
@@ -41,6 +42,37 @@ def test_the_units_are_written_well(host: Edge) -> None:
     done = host.machine.try_run("systemd-analyze", "verify", "--man=no", *units)
     said = [line for line in done.stderr.splitlines() if "geodrop" in line]
     assert (done.returncode, said) == (0, [])
+
+
+def test_doctor_says_what_it_could_not_try(host: Edge) -> None:
+    """Root tries each kind of rule in a network namespace of its own. The daemon's user, with its unit's rights, may
+    make none, and says so with the next step; both can enforce, and change nothing.
+    """
+    unit = (host.machine.root / "usr/local/lib/systemd/system/geodrop.service").read_text()
+    for name, value in (
+        ("Type", "oneshot"),
+        ("Restart", "no"),
+        ("ExecStart", "/opt/geodrop/bin/geodrop doctor --json"),
+    ):
+        unit = re.sub(rf"^{name}=.*$", f"{name}={value}", unit, flags=re.MULTILINE)
+    host.machine.write(
+        "/etc/systemd/system/geodrop-doctor.service", f"{unit}\n[Service]\nStandardOutput=file:{DOCTOR}\n"
+    )
+    before = host.machine.run("nft", "list", "ruleset")
+    by_root = json.loads(host.machine.run("geodrop", "doctor", "--json"))
+    host.machine.run("systemctl", "daemon-reload")
+    host.machine.run("systemctl", "start", "geodrop-doctor")
+    by_user = json.loads((host.machine.root / DOCTOR.lstrip("/")).read_text())
+    found = [{one["name"]: one for one in report["findings"]} for report in (by_root, by_user)]
+    assert (by_root["can_enforce"], by_user["can_enforce"]) == (True, True)
+    assert [one["nftables: capabilities"]["status"] for one in found] == ["ok", "ok"]
+    assert found[0]["nftables: rules"]["found"].startswith("tried: ")
+    assert "nftables: rules" not in found[1]
+    assert "run doctor as root" in str(found[1]["nftables: nf_tables"])
+    assert "CAP_BPF" in found[1]["xdp: capabilities"]["found"]
+    assert {one["user"]["found"].split(",")[0] for one in found} == {"geodrop"}
+    after = host.machine.run("nft", "list", "ruleset")
+    assert _without_counts(after) == _without_counts(before)
 
 
 def test_readers_read_and_members_change(host: Edge) -> None:
@@ -111,6 +143,10 @@ def _check(host: Edge, unit: str, threshold: float, path: str) -> None:
     done = host.machine.try_run("systemd-analyze", "security", *options, path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert _exposure(done.stdout) <= threshold, unit
+
+
+def _without_counts(rules: str) -> str:
+    return re.sub(r"packets \d+ bytes \d+", "", rules)
 
 
 def _exposure(text: str) -> float:

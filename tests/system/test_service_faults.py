@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import pytest
@@ -176,20 +177,30 @@ def test_a_history_that_cannot_be_written_is_a_warning(settled: Edge, disk: Disk
 
 
 def test_an_input_that_never_ends_is_refused_at_once(settled: Edge) -> None:
-    """A FIFO as the policy, a device as a database: the reload fails and says what it is, and the next one works."""
+    """A FIFO as agent.yaml, the policy or a list, or a device as a database: the reload fails and says what it is, and
+    the next one works.
+    """
+    settled.machine.write("/etc/geodrop/list.txt", "192.0.2.0/24\n", 0o644)
+    settled.policy(POLICY.replace("services:", "lists:\n  listed: {file: list.txt}\nservices:"))
+    assert settled.geodrop("reload").returncode == 0
     for path, make, kind, code in (
+        ("/etc/geodrop/agent.yaml", "mkfifo", "a FIFO", 78),
         ("/etc/geodrop/policy.yaml", "mkfifo", "a FIFO", 78),
+        ("/etc/geodrop/list.txt", "mkfifo", "a FIFO", 65),
         ("/var/lib/GeoIP/country.mmdb", "ln -s /dev/zero", "a device", 65),
     ):
         settled.machine.run("sh", "-c", f"mv {path} {path}.aside; {make} {path}")
         with settled.watched(DENIED, ALLOWED + SWITCHED):
             done = settled.machine.try_run("timeout", "20", "geodrop", "reload")
         assert done.returncode == code, done
-        assert f"{path}: is {kind}" in done.stderr
+        said = f"{PurePath(path).name}: is {kind}, not a regular file"
+        assert said in done.stderr
         assert settled.word() == ("enforcing, but degraded", 1)
-        assert kind in settled.problem(path)
+        assert settled.problem(said), settled.status()["problems"]
         settled.machine.run("mv", f"{path}.aside", path)
         assert settled.geodrop("reload").returncode == 0
+    settled.policy(POLICY)
+    assert settled.geodrop("reload").returncode == 0
 
 
 def test_xdp_that_is_not_to_be_had_is_no_crash_loop(settled: Edge) -> None:

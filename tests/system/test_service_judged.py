@@ -45,6 +45,12 @@ ip rule add from 198.18.1.1 table 100
 ip -6 rule add from 2001:2:0:1::1 table 100
 """
 
+AWAY_AND_BACK = """
+ip -n away link set eth0 netns 1
+ip netns delete away
+sh /etc/test-network.sh
+"""
+
 
 @pytest.fixture
 def settled(host: Edge) -> Iterator[Edge]:
@@ -89,6 +95,40 @@ def test_an_uplink_of_a_routing_table_of_its_own_is_told_of(settled: Edge) -> No
         assert not any(passed for _, passed in _outcomes(probes))
     settled.wait_for("the word", lambda: settled.word() == ("enforcing, but degraded", 1))
     assert settled.problem("no interface wan1"), settled.status()["problems"]
+    settled.agent(AGENT)
+    assert settled.geodrop("reload").returncode == 0
+
+
+def test_an_interface_under_another_name_is_followed_or_told_of(settled: Edge) -> None:
+    """Meant by an alternative name it is judged whatever its own name becomes. Without one nothing is enforced once it
+    is renamed or in another network namespace, which is said with the next step, and it is judged when it is back.
+    """
+    _script(settled, "ip link property add dev eth0 altname uplink")
+    settled.agent(AGENT.replace('"eth*"', "uplink"))
+    with settled.watched(DENIED, ALLOWED + SWITCHED):
+        assert settled.geodrop("reload").returncode == 0
+        settled.wait_for_health()
+    _script(settled, _renamed("eth0", "lan0"))
+    settled.wait_for("the new name", lambda: settled.status()["interfaces"][0]["name"] == "lan0")
+    settled.wait_for_health()
+    settled.assert_now(DENIED, ALLOWED + SWITCHED)
+    _script(settled, "ip link property del dev lan0 altname uplink" + _renamed("lan0", "eth0"))
+    settled.agent(AGENT.replace('"eth*"', "eth0"))
+    assert settled.geodrop("reload").returncode == 0
+    settled.wait_for_health()
+    for away, begun, back in (
+        (_renamed("eth0", "lan0"), "ip link set lan0 down", _renamed("lan0", "eth0")),
+        ("ip netns add away\nip link set eth0 netns away", "true", AWAY_AND_BACK),
+    ):
+        _script(settled, away)
+        settled.wait_for("the word", lambda: settled.word() == ("not enforcing", 3))
+        said = settled.problem("no interface eth0 is there")
+        assert "correct `interfaces`" in said, settled.status()["problems"]
+        _script(settled, begun)
+        with settled.watched(DENIED, ()):
+            _script(settled, back)
+            settled.wait_for_health()
+        settled.assert_now(DENIED, ALLOWED + SWITCHED)
     settled.agent(AGENT)
     assert settled.geodrop("reload").returncode == 0
 
@@ -158,6 +198,18 @@ def _agrees(host: Edge, word: str, code: int, *, expected: int) -> None:
 
 def _script(host: Edge, commands: str) -> None:
     host.machine.run("sh", "-e", "-c", commands)
+
+
+def _renamed(old: str, new: str) -> str:
+    """Down and up again, as older kernels want it; what goes with that comes back."""
+    return f"""
+ip link set {old} down
+ip link set {old} name {new}
+ip link set {new} up
+ip address replace 2001:2::1/64 dev {new} nodad
+ip route replace default via 198.18.0.2 dev {new}
+ip -6 route replace default via 2001:2::2 dev {new}
+"""
 
 
 def _foreign(host: Edge) -> bool:

@@ -1,16 +1,17 @@
-"""The surroundings of a real host: a wrong clock at the boot, saved rules, a folder of textfiles, network namespaces
-that are gone, and bugs of our own.
+"""The surroundings of a real host: a wrong clock at the boot, saved rules, a folder of textfiles, a kernel that lacks a
+part, network namespaces that are gone, and bugs of our own.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.edge import AGENT, ALLOWED, DENIED, SWITCHED
+from tests.system.edge import AGENT, ALLOWED, DENIED, JAPAN_DENIED, POLICY, SWITCHED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +37,36 @@ def inspect(*arguments, **named):
         raise RuntimeError("made for a test")
     return real(*arguments, **named)
 repair.inspect = inspect
+"""
+FRUITLESS = """
+import os
+from geodrop.dataplane import repair
+look, repairs = repair.look, repair._repair
+def counted(*arguments, **named):
+    with open("/run/geodrop/looks", "a") as file:
+        file.write("look\\n")
+    return look(*arguments, **named)
+def fruitless(*arguments):
+    if not os.path.exists("/run/fruitless"):
+        repairs(*arguments)
+repair.look, repair._repair = counted, fruitless
+"""
+"""Repairs that change nothing while a file is there, and a line for each look."""
+LACKING = """
+import errno, os
+from geodrop.dataplane.nftables.netlink import Connection, RefusedError
+real = Connection.transaction
+def transaction(self, requests):
+    requests = list(requests)
+    if os.path.exists("/run/lacking"):
+        lacking = open("/run/lacking", "rb").read() + bytes(1)
+        if any(lacking in request.body for request in requests):
+            raise RefusedError(errno.ENOENT, "add a rule")
+    return real(self, requests)
+Connection.transaction = transaction
+"""
+"""A kernel without an expression that a file names. A container has the machine's kernel, whose modules are not to be
+taken away: so its answer is given in its place.
 """
 TEXTFILES = "/var/lib/node_exporter"
 WRITABLE = "/etc/systemd/system/geodrop.service.d/textfiles.conf"
@@ -103,6 +134,70 @@ def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
     settled.machine.run("systemctl", "restart", "geodrop")
 
 
+def test_what_no_repair_lasts_against_backs_off(settled: Edge) -> None:
+    """Somebody's set is there again after each repair: that is named with who made it and when it is tried again, ever
+    more seldom, in the generation that was there; and it is gone once a repair works. Reloads of our own wake nobody.
+    """
+    with startup_code(settled, "import test_startup_code\n", FRUITLESS):
+        settled.machine.run("systemctl", "restart", "geodrop")
+        settled.wait_for_health()
+        before = settled.status()["generation"]
+        settled.machine.run("touch", "/run/fruitless")
+        with settled.watched(DENIED, ALLOWED + SWITCHED):
+            settled.machine.run("nft", "add", "set", "inet", "geodrop", "theirs", "{ type ipv4_addr; }")
+            settled.wait_for("two tries", lambda: settled.problem("repaired 2 times, and there again: set theirs"))
+        assert settled.word() == ("enforcing, but degraded", 1)
+        said = settled.problem("there again: set theirs")
+        assert "last changed by nft (process " in said
+        assert "tried again at 20" in said
+        entries = settled.machine.run("journalctl", "-o", "json", "GEODROP_EVENT=repair-did-not-last").splitlines()
+        assert [json.loads(entry)["GEODROP_AGAIN"] for entry in entries[:2]] == ["1.0", "2.0"]
+        settled.machine.run("rm", "/run/fruitless")
+        settled.wait_for_health()
+        assert "theirs" not in settled.machine.run("nft", "-t", "list", "table", "inet", "geodrop")
+        assert settled.status()["generation"] == before
+        known = _looks(settled)
+        for policy in (JAPAN_DENIED, POLICY):
+            settled.policy(policy)
+            assert settled.geodrop("reload").returncode == 0
+        assert _looks(settled) == known
+        settled.machine.run("nft", "add table ip theirs; delete table ip theirs")
+        settled.wait_for("a look", lambda: _looks(settled) > known)
+
+
+def test_a_kernel_that_lacks_a_part(settled: Edge) -> None:
+    """One that only some policies need: doctor names its option, a reload to such a policy is refused with that next
+    step, and the old one stays. One that every load needs: doctor says that nothing can be enforced, a repair fails and
+    says so, and succeeds once the part is there.
+    """
+    with startup_code(settled, "import test_startup_code\n", LACKING):
+        settled.machine.run("systemctl", "restart", "geodrop")
+        settled.wait_for_health()
+        settled.machine.run("sh", "-c", "printf reject >/run/lacking")
+        found = settled.geodrop("doctor")
+        assert found.returncode == 0, found
+        assert "CONFIG_NFT_REJECT_INET" in found.stdout
+        settled.policy(POLICY.replace("mode: enforce", "mode: enforce\n    action: reject"))
+        with settled.watched(DENIED, ALLOWED + SWITCHED):
+            done = settled.geodrop("reload")
+        assert done.returncode == 1, done
+        assert "ENOENT" in done.stderr
+        assert "geodrop doctor" in done.stderr
+        assert settled.word() == ("enforcing, but degraded", 1)
+        settled.policy(POLICY)
+        assert settled.geodrop("reload").returncode == 0
+        settled.machine.run("sh", "-c", "printf objref >/run/lacking")
+        found = settled.geodrop("doctor")
+        assert found.returncode == 69, found
+        assert "CONFIG_NFT_OBJREF" in found.stdout
+        settled.machine.run("nft", "flush", "ruleset")
+        settled.wait_for("the problem", lambda: settled.problem("ENOENT"))
+        assert settled.word() == ("not enforcing", 3)
+        settled.machine.run("rm", "/run/lacking")
+        settled.machine.run("nft", "add table ip theirs; delete table ip theirs")
+        settled.wait_for_health()
+
+
 def test_saved_rules_are_a_firewall_after_the_boot(settled: Edge) -> None:
     """Admins write `nft list ruleset` into /etc/nftables.conf, and the next boot loads it, our table included.
 
@@ -126,23 +221,36 @@ def test_saved_rules_are_a_firewall_after_the_boot(settled: Edge) -> None:
 
 
 def test_textfile_metrics_say_that_nobody_writes_them(settled: Edge) -> None:
-    """A folder that node_exporter reads: fresh while the daemon runs, and marked once it was stopped."""
+    """A folder that node_exporter reads: written as soon as the daemon runs, and marked once it was stopped. Who is
+    killed can mark nothing: then the file shows when it was written, by which the alert goes.
+    """
     settled.machine.run("install", "-d", "-o", "geodrop", TEXTFILES)
-    settled.machine.write(WRITABLE, f"[Service]\nReadWritePaths={TEXTFILES}\n")
+    settled.machine.write(WRITABLE, f"[Service]\nReadWritePaths={TEXTFILES}\nRestart=no\n")
     settled.agent(AGENT + f"metrics: {{textfile: {TEXTFILES}}}\n")
     settled.machine.run("systemctl", "daemon-reload")
     settled.machine.run("systemctl", "restart", "geodrop")
     settled.wait_for("the file", lambda: _textfile(settled).get("geodrop_enforcing") == 1.0)
     first = _textfile(settled)["geodrop_written_timestamp_seconds"]
-    settled.wait_for("the next", lambda: _textfile(settled)["geodrop_written_timestamp_seconds"] > first)
     settled.machine.run("systemctl", "stop", "geodrop")
     assert _textfile(settled).get("geodrop_up") == 0.0
     assert settled.word() == ("enforcing, but degraded", 1)
+    assert settled.problem("no daemon runs any more"), settled.status()["problems"]
+    settled.machine.run("systemctl", "start", "geodrop")
+    settled.wait_for("the file", lambda: _textfile(settled).get("geodrop_enforcing") == 1.0)
+    settled.machine.run("kill", "-9", settled.show("geodrop.service", "MainPID"))
+    killed = time.time()
+    settled.wait_for("its end", lambda: settled.show("geodrop.service", "ActiveState") == "failed")
+    assert _textfile(settled)["geodrop_enforcing"] == 1.0
+    assert first < _textfile(settled)["geodrop_written_timestamp_seconds"] <= killed
     assert settled.problem("no daemon runs any more"), settled.status()["problems"]
     settled.agent(AGENT)
     settled.machine.run("rm", WRITABLE)
     settled.machine.run("systemctl", "daemon-reload")
     settled.machine.run("systemctl", "start", "geodrop")
+
+
+def _looks(host: Edge) -> int:
+    return len(host.machine.run("cat", "/run/geodrop/looks").splitlines())
 
 
 def _textfile(host: Edge) -> dict[str, float]:

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 OFFLINE = "PIP_NO_INDEX=1 PIP_FIND_LINKS=/root/wheels PIP_CONFIG_FILE=/dev/null"
 PINS = "/run/geodrop/bpf/geodrop"
+MEMINFO = "/etc/geodrop/meminfo"
 
 
 def test_the_drop_in_moves_a_running_host_to_xdp(host: Edge) -> None:
@@ -83,6 +84,31 @@ def test_reloads_where_the_kernel_refuses_a_quick_grace_period(host: Edge) -> No
     host.machine.run("rm", drop_in)
     host.machine.run("systemctl", "daemon-reload")
     host.machine.run("systemctl", "restart", "geodrop")
+
+
+def test_memory_is_what_can_be_had_and_not_what_is_free(host: Edge) -> None:
+    """As the kernel estimates it, here with a /proc/meminfo of ours: a host whose page cache has the memory takes xdp,
+    one that has none takes nftables and says why.
+    """
+    drop_in = "/etc/systemd/system/geodrop.service.d/memory.conf"
+    host.machine.write(drop_in, f"[Service]\nBindReadOnlyPaths={MEMINFO}:/proc/meminfo\n")
+    _memory(host, free=20_000, available=20_000)
+    host.machine.run("systemctl", "daemon-reload")
+    host.agent(AGENT + "engine: nftables\n")
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        host.machine.run("systemctl", "restart", "geodrop")
+        assert _engines(host) == {"nftables"}
+        host.agent(AGENT)
+        host.geodrop("reload")
+        assert not _on_xdp(host)
+        whys = {one.get("why", "") for one in host.status()["interfaces"]}
+        assert any("20 MB are available" in why for why in whys), whys
+        _memory(host, free=20_000, available=8_000_000)
+        assert host.geodrop("reload").returncode == 0
+        host.wait_for("xdp", lambda: _on_xdp(host))
+    host.machine.run("rm", drop_in)
+    host.machine.run("systemctl", "daemon-reload")
+    host.wait_for_health()
 
 
 def test_root_by_hand_and_the_daemon_share_pins(host: Edge) -> None:
@@ -170,6 +196,11 @@ def test_back_to_nftables_by_the_runbook(host: Edge) -> None:
     host.wait_for_health()
     assert _engines(host) == {"nftables"}
     host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
+def _memory(host: Edge, *, free: int, available: int) -> None:
+    """In kB. Written in place: it is mounted."""
+    host.machine.write(MEMINFO, f"MemTotal: 16000000 kB\nMemFree: {free} kB\nMemAvailable: {available} kB\n")
 
 
 def _install_xdp(host: Edge) -> None:

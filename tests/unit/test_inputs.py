@@ -152,6 +152,7 @@ def folder(tmp_path: Path) -> Iterator[int]:
         ("lists/up.txt", "1.2.3.4\n"),
         ("b.txt", "5.6.7.8\n"),
         ("..data/b.txt", "5.6.7.8\n"),
+        ("lists/../..data//./b.txt", "5.6.7.8\n"),
     ],
 )
 def test_links_inside_the_folder_are_followed(folder: int, name: str, content: str) -> None:
@@ -174,6 +175,9 @@ def test_links_inside_the_folder_are_followed(folder: int, name: str, content: s
         ("hanging", "No such file"),
         (".", "is a directory"),
         ("lists/", "is a directory"),
+        ("lists/..", "is a directory"),
+        ("lists/a.txt/", "Not a directory"),
+        ("lists/a.txt/../a.txt", "Not a directory"),
         ("pipe", "is a FIFO"),
         ("to-pipe", "is a FIFO"),
         ("", "No such file"),

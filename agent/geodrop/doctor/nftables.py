@@ -34,7 +34,7 @@ def findings() -> Iterator[Finding]:
     except PrivilegeError as error:
         # Only asked, then: nothing of this namespace is changed by it.
         cost = "the nftables engine cannot be used"
-        yield asked("nftables: nf_tables", f"answers; {error.message}", NftablesEngine().probe, cost, STOPS)
+        yield asked("nftables: nf_tables", f"answers; {error}", NftablesEngine().probe, cost, STOPS)
         return
     except UnavailableError as error:
         step = error.next_step or "load nf_tables and nf_tables_inet"

@@ -55,7 +55,10 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
     """Open a change; how it ends is written into the history. Raises what the body and `History.attempt` raise."""
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
-        yield OpenChange(config, store, attempt, asked.origin, quick=quick)
+        change = OpenChange(config, store, attempt, asked.origin, quick=quick)
+        yield change
+    # Only when it is in the history: what the next rollback goes back to may be another policy now.
+    store.prune(config.keep, {change.before.digest})
 
 
 class OpenChange:
@@ -122,7 +125,6 @@ class OpenChange:
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
         if self.before.digest != ruleset.digest:
             self.store.retire(self.before.digest)
-        self.store.prune(self.config.keep, {ruleset.digest, self.before.digest})
         return report if changed else None
 
     def describe(self, ruleset: Ruleset, generation: int) -> None:

@@ -169,18 +169,22 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
         if all(one.surplus for one in differences):
             engines.nftables.sweep(ruleset)
             attempt.made = True
-            return
-        change = OpenChange(config, store, attempt)
-        kept = change.kept(ruleset.digest)
-        selection = _where(config, known)
-        try:
-            change.apply(kept, selection, config.engine, counter_totals=known.totals)
-        except (UnavailableError, PrivilegeError):
-            if config.engine != "xdp":
-                raise
-            # As at boot, judging by nftables is better than not at all. The next inspection reports why, and tries xdp
-            # again.
-            change.apply(kept, selection, "nftables", counter_totals=known.totals)
+        else:
+            _load_again(config, known, OpenChange(config, store, attempt), ruleset.digest)
+    store.prune(config.keep, {ruleset.digest})
+
+
+def _load_again(config: Config, known: Baseline, change: OpenChange, digest: str) -> None:
+    kept = change.kept(digest)
+    selection = _where(config, known)
+    try:
+        change.apply(kept, selection, config.engine, counter_totals=known.totals)
+    except (UnavailableError, PrivilegeError):
+        if config.engine != "xdp":
+            raise
+        # As at boot, judging by nftables is better than not at all. The next inspection reports why, and tries xdp
+        # again.
+        change.apply(kept, selection, "nftables", counter_totals=known.totals)
 
 
 def _where(config: Config, known: Baseline) -> Selection:

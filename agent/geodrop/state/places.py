@@ -36,8 +36,13 @@ def states_of_namespaces() -> str:
 
 
 def is_of_earlier_boot(name: str) -> bool:
-    """Return whether a state directory in that folder belongs to a network namespace of an earlier boot."""
-    return not name.startswith(f"{_boot()}-")
+    """Return whether a state directory in that folder belongs to a network namespace of an earlier boot.
+
+    It does not if it was used in this boot, which its folder under /run tells: in a container a service with
+    ProtectProc= may see the number of the kernel's boot, and other services that of the container's.
+    """
+    cookie = name.rpartition("-")[2]
+    return not (name.startswith(f"{_boot()}-") or os.path.exists(f"{RUN}/netns/{cookie}"))
 
 
 def default_socket() -> Path:

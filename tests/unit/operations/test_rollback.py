@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from geodrop.operations.outcome import Outcome
 from geodrop.operations.rollback import roll_back, steps_back, with_generation
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry
+from geodrop.state.keep import Keep
 from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel
 
@@ -27,6 +29,10 @@ def loaded(kernel: Kernel, rulesets: list[Path], config: Config) -> list[str]:
 def back(config: Config, count: int = 1, generation: int | None = None) -> Outcome:
     """Roll back."""
     return roll_back(config, ASKED, count, generation)
+
+
+def _kept(config: Config) -> set[str]:
+    return {path.stem for path in Store(config.state).rulesets.glob("*.ruleset")}
 
 
 def test_the_policy_before(kernel: Kernel, loaded: list[str], config: Config) -> None:
@@ -57,6 +63,17 @@ def test_one_after_the_other_goes_further_back(kernel: Kernel, loaded: list[str]
         back(config)
     assert kernel.now.generation == 5
     assert Store(config.state).history.entries()[-1].outcome == FAILED
+
+
+def test_what_the_next_one_goes_back_to_is_kept(kernel: Kernel, loaded: list[str], config: Config) -> None:
+    """Of the policies before it, whatever `keep` says; and after a load nothing but the one before it."""
+    config = replace(config, keep=Keep(count=1))
+    back(config)
+    assert _kept(config) == set(loaded)  # the one that was just left as well
+    back(config)
+    assert kernel.now.digest == loaded[0]
+    load(str(Store(config.state).ruleset_path(loaded[1])), config, "auto", ["eth0"])
+    assert _kept(config) == {loaded[0], loaded[1]}
 
 
 def test_several_at_once_and_by_generation(kernel: Kernel, loaded: list[str], config: Config) -> None:

@@ -16,6 +16,7 @@ def test_only_states_of_earlier_boots_go(tmp_path: Path, monkeypatch: pytest.Mon
     boot.write_text("0123abcd-e4d6-4f9a\n")
     monkeypatch.setattr(places, "BOOT", str(boot))
     monkeypatch.setattr(places, "STATE", str(tmp_path))
+    monkeypatch.setattr(places, "RUN", str(tmp_path / "run"))
     names = ("0123abcd-7", "89ab0123-7", "4711")
     for name in names:
         (tmp_path / "netns" / name / "rulesets").mkdir(parents=True)

@@ -51,7 +51,11 @@ def test_the_state_of_a_namespace_ends_with_the_boot(tmp_path: Path, monkeypatch
         states.append(places.default_state())
         states[-1].mkdir(parents=True)
     assert states[0] != states[1]
+    monkeypatch.setattr(places, "RUN", str(tmp_path / "run"))
     assert [places.is_of_earlier_boot(state.name) for state in states] == [True, False]
+    # Used since, whatever number of the boot is seen from here.
+    Path(places.lock_file()).parent.mkdir(parents=True)
+    assert [places.is_of_earlier_boot(state.name) for state in states] == [False, False]
 
 
 def test_who_may_not_ask_gets_the_usual_places(monkeypatch: pytest.MonkeyPatch) -> None:
