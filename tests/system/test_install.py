@@ -194,7 +194,7 @@ def test_with_xdp_and_without_again(stranger: tuple[Edge, Shell]) -> None:
     """XDP=1 moves the host to xdp, an installation without it moves it back, and neither lets anything through."""
     host, shell = stranger
     for program in REPOSITORY.glob("agent/geodrop/xdp/*.bpf.o"):
-        run("cp", str(program), str(host.machine.root / TREE / "agent/geodrop/dataplane/xdp"))
+        run("cp", str(program), str(host.machine.root / TREE / "agent/geodrop/xdp"))
     with host.watched(DENIED, ALLOWED + SWITCHED):
         shell.type(shell.install("XDP=1"))
         assert _has_drop_in(host)

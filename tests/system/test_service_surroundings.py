@@ -40,21 +40,21 @@ repair.inspect = inspect
 """
 FRUITLESS = """
 import os
-from geodrop.dataplane import repair
-look, repairs = repair.look, repair._repair
+from geodrop.operations import repair
+inspect, repairs = repair.inspect, repair._repair
 def counted(*arguments, **named):
-    with open("/run/geodrop/looks", "a") as file:
-        file.write("look\\n")
-    return look(*arguments, **named)
+    with open("/run/geodrop/inspections", "a") as file:
+        file.write("inspection\\n")
+    return inspect(*arguments, **named)
 def fruitless(*arguments):
     if not os.path.exists("/run/fruitless"):
         repairs(*arguments)
-repair.look, repair._repair = counted, fruitless
+repair.inspect, repair._repair = counted, fruitless
 """
-"""Repairs that change nothing while a file is there, and a line for each look."""
+"""Repairs that change nothing while a file is there, and a line for each inspection."""
 LACKING = """
 import errno, os
-from geodrop.dataplane.nftables.netlink import Connection, RefusedError
+from geodrop.nftables.netlink.connection import Connection, RefusedError
 real = Connection.transaction
 def transaction(self, requests):
     requests = list(requests)
@@ -250,7 +250,7 @@ def test_textfile_metrics_say_that_nobody_writes_them(settled: Edge) -> None:
 
 
 def _looks(host: Edge) -> int:
-    return len(host.machine.run("cat", "/run/geodrop/looks").splitlines())
+    return len(host.machine.run("cat", "/run/geodrop/inspections").splitlines())
 
 
 def _textfile(host: Edge) -> dict[str, float]:
