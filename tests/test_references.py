@@ -214,3 +214,13 @@ def test_paths_that_are_given_to_commands_exist() -> None:
         given.update(one for one in strings if isinstance(one, str) and re.fullmatch(r"tests/[\w/.*-]+", one))
     assert {"tests/system/test_install.py", "tests/conformance/test_engines.py"} <= given
     assert not {name for name in given if not any(ROOT.glob(name.rstrip("/")))}
+
+
+def test_programs_that_tests_start_import_what_exists() -> None:
+    """No import checker sees a program in a string; it would fail only where it runs, such as on a machine."""
+    missed = []
+    for path in SOURCES:
+        strings = (one.value for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.Constant))
+        for module, names in IMPORTED.findall("\n".join(one for one in strings if isinstance(one, str))):
+            missed += [f"{path}: {module}.{one}" for one in names.split(", ") if not code().has(f"{module}.{one}")]
+    assert not missed
