@@ -179,7 +179,7 @@ def test_a_load_is_given_up(config: Config, monkeypatch: pytest.MonkeyPatch, wha
     with filled(partial(load, "us", config), monkeypatch) as held:
         underway.give_up(what)
     assert isinstance(held.failure, BusyError)
-    assert f"`geodrop {what}` was asked for" in held.failure.message
+    assert f"`geodrop {what}` was called" in held.failure.message
     with pytest.raises(BusyError):
         load("us", config)
     underway.begin(what)
