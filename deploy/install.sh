@@ -1,17 +1,17 @@
 #!/bin/sh
 # Installs or upgrades geodrop on this host:  deploy/install.sh [--xdp] WHEEL
 #
-# /opt/geodrop             leads to a virtual environment with the wheel and requirements/run.txt (locked, with hashes)
+# /opt/geodrop             a link to a virtual environment with the wheel and requirements/run.txt (locked, with hashes)
 # /usr/local/sbin/geodrop  the command
-# /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP programs,
-#                          which an installation without it takes away again
+# /usr/local/lib/...       units, sysusers, tmpfiles; with --xdp also the drop-in that lets the daemon load XDP
+#                          programs. An installation without --xdp removes the drop-in
 # /usr/local/share/man     the man pages
 # /etc/geodrop             yours: agent.yaml and policy.yaml; never touched
 #
 # An upgrade switches the link in one step and restarts the daemon if it runs; enforcement goes on meanwhile. Before
-# that nothing is changed that is in use: what fails until then leaves the host as it was.
+# the switch no file in use changes: a failure until then leaves the host as it was.
 set -eu
-# What is installed is for every user to read and for root to write, whatever root's own files are for.
+# Every user may read the installed files and only root may write them, whatever the umask of root is.
 umask 022
 cd "$(dirname "$0")/.."
 xdp=
@@ -20,7 +20,7 @@ if [ "${1:-}" = --xdp ]; then xdp=1; shift; fi
 [ "$(id -u)" = 0 ] || { echo "deploy/install.sh: must be root" >&2; exit 77; }
 fail() { code="$1"; shift; printf 'deploy/install.sh: %s\n' "$@" >&2; exit "$code"; }
 
-# Whether every file of every package is there and as its wheel has it.
+# Succeeds if every file of every package is there and has the hash that its wheel records.
 whole() {
 	[ -e "$1/complete" ] && "$1/bin/python" -I - <<-'PYTHON' 2>/dev/null
 		import base64, hashlib, importlib.metadata
@@ -32,8 +32,8 @@ whole() {
 	PYTHON
 }
 
-# A folder a version, since scripts name their interpreter by its path, and a new one where that of this version is
-# incomplete: what runs from a folder never sees it change.
+# Each version has a folder of its own, since scripts name their interpreter by its path. If the folder of this version
+# is incomplete, a new one is made: a folder never changes while a process runs from it.
 version="$(cat "$1" requirements/run.txt | sha256sum | cut -c1-12)"
 folder=
 for made in "/opt/geodrop-$version".*; do
@@ -63,7 +63,8 @@ install -d "$units" /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d /usr/loc
 install -m 644 systemd/geodrop.sysusers /usr/local/lib/sysusers.d/geodrop.conf
 systemd-sysusers geodrop.conf
 
-# With what this host is configured to do, as the user that the daemon runs as. Told by its exit code and its messages.
+# Check the new version with this host's agent.yaml and policy, as the user that the daemon runs as. A failure shows in
+# the exit code and the messages.
 if [ -e /etc/geodrop/agent.yaml ]; then
 	geodrop_user() { (cd / && exec setpriv --reuid=geodrop --regid=geodrop --init-groups "$@"); }
 	found="$(geodrop_user "$folder/bin/python" -I - <<-'PYTHON'
@@ -102,7 +103,7 @@ install -m 644 systemd/geodrop.tmpfiles /usr/local/lib/tmpfiles.d/geodrop.conf
 if [ -n "$xdp" ]; then
 	install -D -m 644 -t "$units/geodrop.service.d" systemd/geodrop.service.d/xdp.conf
 else
-	# The daemon gives what xdp judges to nftables, and then lets go of the programs: that takes no right of the drop-in's.
+	# The daemon moves xdp's interfaces to nftables, then detaches the programs. That needs no right of the drop-in.
 	rm -f "$units/geodrop.service.d/xdp.conf"
 	rmdir "$units/geodrop.service.d" 2>/dev/null || true
 fi
@@ -115,7 +116,7 @@ if [ -d /run/systemd/system ]; then
 		"the daemon of this version does not start, and what was in force still is; next: journalctl -u geodrop," \
 		"or install the version before in the same way"
 else
-	# The root of an image: there is no systemd to tell, and its boot makes the rest of geodrop.tmpfiles.
+	# The root of an image: no systemd runs here, and the boot of the image makes the rest of geodrop.tmpfiles.
 	install -d -m 0750 -o root -g geodrop /etc/geodrop
 fi
 for old in /opt/geodrop-*; do

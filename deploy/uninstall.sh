@@ -1,5 +1,5 @@
 #!/bin/sh
-# Removes geodrop from this host, and first of all from its kernel: deploy/uninstall.sh [--purge]
+# Removes geodrop from this host, from the kernel first: deploy/uninstall.sh [--purge]
 #
 # /etc/geodrop and /var/lib/geodrop stay, unless --purge.
 set -eu
@@ -7,7 +7,7 @@ set -eu
 
 if [ -d /run/systemd/system ]; then
 	systemctl disable --now --quiet geodrop.service geodrop-boot.service geodrop-compile.socket || true
-	# Compiles that still run or wait.
+	# Stop compiles that still run or wait.
 	systemctl stop 'system-geodrop\x2dcompile.slice' 2>/dev/null || true
 fi
 [ ! -x /opt/geodrop/bin/geodrop ] || /opt/geodrop/bin/geodrop unload

@@ -22,6 +22,16 @@ def test_every_service_is_bounded(name: str) -> None:
     assert set(BOUNDS) <= directives(name).keys()
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in sorted(UNITS.rglob("*.*")) if path.is_file()], ids=lambda path: path.name
+)
+def test_a_limit_is_set_once(path: Path) -> None:
+    """Of two, systemd silently takes the last, and a reader may believe the first."""
+    keys = [line.split("=")[0] for line in path.read_text().splitlines() if line[:1].isupper() and "=" in line]
+    single = [key for key in keys if key.startswith("Limit") or key.endswith(("Max", "Sec", "Mode"))]
+    assert len(single) == len(set(single))
+
+
 def test_limits_never_slow_down_the_break_glass() -> None:
     """MemoryHigh= would; and a process that was ended is started again."""
     daemon = directives("geodrop.service")
