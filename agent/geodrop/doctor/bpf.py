@@ -1,4 +1,4 @@
-"""What the kernel's BPF can do here: maps and programs that nobody else sees, links in a namespace of their own."""
+"""Probe the kernel's BPF: maps and programs that are never pinned, and a link in a new network namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LoadOptions(ctypes.Structure):
 
 
 def findings() -> Iterator[Finding]:
-    """The engine's needs in the order in which a load meets them, then what makes it better."""
+    """Yield what the xdp engine needs, in the order in which a load needs it, then what is optional."""
     yield _capabilities()
     try:
         version = libbpf.library().libbpf_version_string
@@ -106,7 +106,7 @@ def _array() -> None:
 
 
 def _program(flags: int) -> int:
-    """The descriptor of a program that lets every packet pass; it is attached to nothing."""
+    """Load a program that passes every packet and return its descriptor; it is attached to nothing."""
     options = LoadOptions(size=ctypes.sizeof(LoadOptions), prog_flags=flags)
     name, licence = b"geodrop_doctor", b"GPL"
     code = ctypes.create_string_buffer(PASS, len(PASS))
