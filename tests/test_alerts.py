@@ -121,7 +121,7 @@ def test_who_is_woken(facts: Facts) -> None:
 
 
 @pytest.mark.parametrize(("age", "fires"), [(0, False), (60, False), (121, True), (86_400, True), (-121, True)])
-def test_old_metrics_wake_somebody(age: int, fires: bool) -> None:  # noqa: FBT001 - a table
+def test_old_metrics_fire(age: int, fires: bool) -> None:  # noqa: FBT001 - a table
     """Metrics that are no longer written fire, whatever they say; a minute between two scrapes does not."""
     metrics = Metrics()
     metrics.show(lambda: (status(EVERY[-1]), []))

@@ -327,7 +327,7 @@ PASSES_OVER = {
     "daemon/server.py: _Door._outcome": "a bug in one verb, logged and answered as that",
     "daemon/watch/tally.py: Tally.run": "the last reading stays",
     "doctor/interfaces.py: driver": "a name to show, or none",
-    "linux/ipsec.py: _has_states": "None: it cannot be told, which whoever asks is told",
+    "linux/ipsec.py: _has_states": "None: not known, and the caller is told so",
     "linux/ipsec.py: _is_there": "then it is asked",
     "nftables/netlink/monitor.py: _made_by": "a change without the name of who made it is a change",
     "xdp/memory.py: available": "what is free is less than what is available",
@@ -337,7 +337,7 @@ PASSES_OVER = {
     "state/history.py: History.prune": "nothing is forgotten",
     "state/leftovers.py: remove_leftovers": "nothing is removed; the next start tries again",
     "state/lock.py: _gone": "the file is removed instead; where that fails it names a daemon that does not answer",
-    "state/lock.py: exclusive": "whoever is refused is not told who has the lock",
+    "state/lock.py: exclusive": "the refusal then does not name the holder of the lock",
     "state/lock.py: last_state": "it is not known, and the usual place is named instead",
     "state/room.py: Room.take": "there is no room to reserve; the write that lacks it says so",
     "state/store.py: Store._file_differs": "it differs from whatever it should say",
@@ -347,7 +347,7 @@ PASSES_OVER = {
     "state/store.py: Store.retire": "it counts as retired earlier, which `keep` bounds",
     "state/unwritten.py: Unwritten._write": "this process keeps it, and says that no other knows",
     "state/unwritten.py: Unwritten.done": "this process knows better, and the next write replaces it",
-    "state/unwritten.py: Unwritten.read": "nothing is known of it; whoever decides by it asks `intent`, which raises",
+    "state/unwritten.py: Unwritten.read": "nothing is known; a caller that decides by it asks `intent`, which raises",
 }
 """Where any failure is ignored, whatever it is: the file, the function, and why that is right there."""
 

@@ -28,7 +28,7 @@ services:
 
 @dataclass(frozen=True)
 class Host:
-    """A host whose state is in a folder of its own; `cn` denies China, `ru` Russia."""
+    """A host with its own state directory; `cn` denies China, `ru` Russia."""
 
     geodrop: Geodrop
     netns: Namespace
@@ -38,7 +38,7 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path, netns: Namespace) -> Host:
-    """A fresh one."""
+    """Make a host with nothing loaded."""
     records = {f"{number}.0.0.0/24": country(code) for number, code in enumerate(("CN", "RU", "US"), start=1)}
     records |= {"2400::/24": country("CN"), "2a00::/24": country("RU")}
     database = write_database(tmp_path / "country.mmdb", records)

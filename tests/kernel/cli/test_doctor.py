@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> None:
-    """0 where the engine of agent.yaml can work, 69 where it cannot: here is a veth, and no bpffs."""
+    """0 if the engine of agent.yaml can work, 69 if it cannot: here are a veth and no bpffs."""
     host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     config = host.geodrop.folder / "agent.yaml"
     before = [host.netns.run("nft", "list", "ruleset"), sorted(host.geodrop.folder.rglob("*"))]
@@ -27,7 +27,7 @@ def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> 
     said = host.geodrop.good("doctor").out
     assert "geodrop can enforce here with engine auto" in said
     assert f"ok       user: {user_name()}, as which the daemon runs" in said
-    # `ip netns` leaves a stub of /sys here: what a container without a bpffs has.
+    # `ip netns` leaves a stub of /sys here, as in a container without a bpffs.
     config.write_text(base + "engine: xdp\n")
     missing = host.geodrop.run("doctor")
     assert missing.code == 69
@@ -37,7 +37,7 @@ def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> 
 
 
 def test_without_any_privilege_it_still_answers(host: Host) -> None:
-    """As nobody: what could not be tried is said, and the exit code is 69, not a traceback."""
+    """For user nobody, doctor names what it could not try, and ends with 69, not a traceback."""
     folder = host.geodrop.folder
     for path in (folder, *folder.parents):
         if path.owner() == "root" and path.stat().st_mode & 0o005 != 0o005:

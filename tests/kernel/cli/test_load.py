@@ -10,7 +10,7 @@ LOAD = ("load", "--interface", "lo")
 
 
 def test_load_says_what_happened(host: Host) -> None:
-    """Generations count up; the line names them, the ruleset, the interface and the time each phase took."""
+    """Generations count up; the line names them, the ruleset, the interface and the time of each phase."""
     first = host.geodrop.good(*LOAD, host.cn).out
     assert first.startswith("generation 0 -> 1: ruleset ")
     assert " in force on lo (fill " in first
@@ -18,7 +18,7 @@ def test_load_says_what_happened(host: Host) -> None:
 
 
 def test_same_again_is_nothing_to_do(host: Host) -> None:
-    """What is in force already is left alone, byte for byte, unless something about it is wrong."""
+    """A ruleset that is already in force is not loaded again, byte for byte, unless something about it is wrong."""
     host.geodrop.good(*LOAD, host.cn)
     before = host.netns.run("nft", "-a", "list", "ruleset")
     assert "nothing to do" in host.geodrop.good(*LOAD, host.cn).out
@@ -29,7 +29,7 @@ def test_same_again_is_nothing_to_do(host: Host) -> None:
 
 
 def test_other_interfaces_are_another_load(host: Host) -> None:
-    """The same ruleset on other interfaces is a change; a name that is not there is told, and taken."""
+    """The same ruleset on other interfaces is a change; a missing interface is reported, and selected."""
     host.geodrop.good(*LOAD, host.cn)
     done = host.geodrop.good(*LOAD, "--interface", "eth7", host.cn)
     assert "no interface eth7 is there: mistyped, renamed" in done.err
@@ -38,7 +38,7 @@ def test_other_interfaces_are_another_load(host: Host) -> None:
 
 
 def test_no_interface(host: Host) -> None:
-    """Without a default route and without a name there is nothing to judge: 78, and nothing is loaded."""
+    """Without a default route and a named interface there is nothing to judge: 78, and nothing is loaded."""
     done = host.geodrop.run("load", host.cn)
     assert done.code == 78
     assert "--interface" in done.err
@@ -46,14 +46,14 @@ def test_no_interface(host: Host) -> None:
 
 
 def test_generations_survive_unload(host: Host) -> None:
-    """A number is never given out twice, not even after the kernel forgot it."""
+    """A generation number is never used twice, not even after the kernel lost its state."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("unload")
     assert host.geodrop.good(*LOAD, host.ru).out.startswith("generation 0 -> 2: ")
 
 
-def test_somebody_else_is_loading(host: Host) -> None:
-    """While the lock is held nothing is changed: 75."""
+def test_another_process_is_loading(host: Host) -> None:
+    """While another process holds the lock, a load changes nothing and ends with 75."""
     host.geodrop.good(*LOAD, host.cn)
     lock = Path(f"/run/geodrop/netns/{_cookie(host)}/lock")
     descriptor = os.open(lock, os.O_RDWR)
@@ -65,7 +65,7 @@ def test_somebody_else_is_loading(host: Host) -> None:
 
 
 def test_engine_that_cannot_take_it(host: Host) -> None:
-    """An engine asked for by name is not replaced by another behind the operator's back; auto takes what works."""
+    """An explicit engine is never replaced by the other one; auto takes one that works."""
     done = host.geodrop.run(*LOAD, "--engine", "xdp", host.cn)
     assert done.code == 69
     assert "is no bpffs" in done.err
@@ -74,7 +74,7 @@ def test_engine_that_cannot_take_it(host: Host) -> None:
 
 
 def test_reject_is_left_to_nftables(host: Host) -> None:
-    """An engine that cannot do it is refused with 78, nothing being loaded; `auto` takes nftables."""
+    """An engine that cannot enforce the policy is refused with 78, and nothing is loaded; `auto` takes nftables."""
     database = host.geodrop.folder / "country.mmdb"
     ruleset = str(host.geodrop.compile(POLICY + "    action: reject\n", database, name="reject"))
     done = host.geodrop.run(*LOAD, "--engine", "xdp", ruleset)
@@ -92,7 +92,7 @@ def _cookie(host: Host) -> int:
 
 
 def test_regions_are_told_apart_in_the_same_command(host: Host) -> None:
-    """Where maps join what is dropped, `load` goes on to count it by region, and `status` says what is left."""
+    """If maps join dropped intervals, `load` then fills counters by region, and `status` says what remains to fill."""
     only_us = POLICY.replace("default: allow", "default: deny").replace("deny: [CN]", "allow: [US]")
     file = host.geodrop.folder / "joined.ruleset"
     file.write_bytes(joined_ruleset(only_us, host.geodrop.folder / "country.mmdb"))

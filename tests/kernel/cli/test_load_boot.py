@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from tests.kernel.cli.conftest import Host
 
 TARGET = 1.0
-"""Seconds from the start of the process to in force; on a busy machine only printed."""
+"""Seconds from the start of the process until it is in force; on a busy machine only printed."""
 
 
 @pytest.fixture
 def outside(kernel: None) -> Iterator[End]:
-    """Where packets come from; nothing joins it to the host yet."""
+    """Where packets come from; it is not joined to the host yet."""
     del kernel
     with namespaces("net") as [net]:
         yield End(net, "net0", ["192.0.2.2/24"])
 
 
 def reboot(host: Host) -> None:
-    """The kernel forgets everything."""
+    """Remove everything from the kernel, like a reboot."""
     host.netns.run("nft", "flush", "ruleset")
 
 
@@ -42,7 +42,7 @@ def configure(host: Host, more: str) -> None:
 
 
 def test_in_force_before_any_interface(host: Host, outside: End, capsys: pytest.CaptureFixture[str]) -> None:
-    """Not one packet from a denied region gets through an interface that comes later; nft lists what waits for it."""
+    """No packet from a denied region passes an interface that comes later; nft lists the rule that waits for it."""
     configure(host, 'interfaces: ["eth*"]\n')
     host.geodrop.good("load", host.cn)
     reboot(host)
@@ -66,9 +66,9 @@ def test_in_force_before_any_interface(host: Host, outside: End, capsys: pytest.
 
 
 def test_agent_yaml_with_a_mistake(host: Host, outside: End) -> None:
-    """One key nobody knows: the last good ruleset is in force where the last load judged, before any interface.
+    """With one unknown key the last good ruleset is in force where the last load judged, before any interface.
 
-    Not where the damaged file says. 78, a warning, a problem and a line of the history say what is to be mended.
+    The damaged file's interfaces do not count. Exit code 78, a warning, a problem and a history entry name the mistake.
     """
     configure(host, 'interfaces: ["eth*"]\nengine: nftables\n')
     host.geodrop.good("load", host.cn)
@@ -93,7 +93,7 @@ def test_agent_yaml_with_a_mistake(host: Host, outside: End) -> None:
 
 
 def test_left_out_interfaces(host: Host, outside: End) -> None:
-    """Without interfaces in agent.yaml all are judged but virtual kinds: a veth is not, a macvlan on it is."""
+    """Without interfaces in agent.yaml all but virtual kinds are judged: a macvlan on a veth is, the veth is not."""
     host.geodrop.good("load", "--interface", "lo", host.cn)
     reboot(host)
     assert host.geodrop.good("load", "--boot").out.endswith(" in force on *\n")
@@ -111,7 +111,10 @@ def test_left_out_interfaces(host: Host, outside: End) -> None:
 
 
 def test_first_boot_open(host: Host) -> None:
-    """A loud warning, nothing in force, and the boot goes on; `status` and `history` say why."""
+    """Without a usable ruleset: a loud warning, nothing in force, and the boot goes on.
+
+    `status` and `history` say why.
+    """
     done = host.geodrop.good("load", "--boot")
     assert "warning" in done.err
     assert "first_boot: open" in done.err
@@ -121,7 +124,7 @@ def test_first_boot_open(host: Host) -> None:
 
 
 def test_first_boot_closed(host: Host, outside: End) -> None:
-    """Nothing new comes in but to port 22 and from special addresses; what the host asked for itself is answered."""
+    """Only port 22 and special addresses are reachable; answers to the host's own requests arrive."""
     configure(host, 'interfaces: ["eth*"]\nfirst_boot: closed\n')
     assert "first_boot: closed" in host.geodrop.good("load", "--boot").out
     inside = End(host.netns, "eth0", ["192.0.2.1/24"])
@@ -142,7 +145,7 @@ def test_first_boot_closed(host: Host, outside: End) -> None:
         sender.send([encode(packet, number) for number, packet in enumerate([*allowed, *refused], start=1)])
     counts = host.geodrop.good("counters", "--json").json_lines
     assert sum(one["dropped"]["packets"] for one in counts if "dropped" in one) == len(refused)
-    # All but the answer by UDP, whose port no service takes.
+    # All but the answer by UDP, whose port belongs to no service.
     assert sum(one[what]["packets"] for one in counts for what in ("accepted", "never_drop") if what in one) == 4
     status = host.geodrop.run("status", "--json")
     assert (status.code, status.json["enforcing"]) == (1, True)
@@ -152,14 +155,14 @@ def test_first_boot_closed(host: Host, outside: End) -> None:
 
 
 def test_unload_pause_and_usage(host: Host) -> None:
-    """What was asked for before the reboot still holds."""
+    """A pause or unload before the reboot still holds after it."""
     assert host.geodrop.run("load", "--boot", host.cn).code == 2
     assert host.geodrop.run("load").code == 2
     host.geodrop.good("load", "--interface", "lo", host.cn)
     host.geodrop.good("pause")
     reboot(host)
     host.geodrop.good("load", "--boot")
-    # Nothing that is there is judged: `*` does not mean loopback. So the status is 3, and says so.
+    # No present interface is judged, since `*` does not include loopback. So status ends with 3, and says so.
     assert host.geodrop.run("status", "--json").json["paused"] is True
     assert host.geodrop.run("status").code == 3
     assert host.geodrop.good("explain", "--json", "1.0.0.1").json["kernel"]["verdict"] == "accept"

@@ -1,4 +1,4 @@
-"""A pause through the real command line, with packets that arrive before, in and after it."""
+"""A pause through the real command line, with packets before, during and after it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACKET = encode(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443), 1)
 
 @pytest.fixture
 def send(host: Host) -> Iterator[Callable[[], tuple[int, int]]]:
-    """Sends ten packets from China and tells how many more were dropped, and would have been."""
+    """Sends ten packets from China; counts how many more were dropped, and would have been."""
     with namespaces("net") as [net]:
         outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host.netns, "eth0", ["192.0.2.1/24"])
         join(outside, inside)
@@ -46,7 +46,7 @@ def send(host: Host) -> Iterator[Callable[[], tuple[int, int]]]:
 
 
 def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> None:
-    """Paused, packets pass and are counted as would-be drops, through a load too; after `resume` they are dropped."""
+    """During a pause packets pass and count as would-be drops, also after a load; after `resume` they are dropped."""
     geodrop = host.geodrop
     geodrop.good(*LOAD, host.cn)
     assert send() == (10, 0)
@@ -71,7 +71,7 @@ def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> No
 
 
 def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]]) -> None:
-    """By the kernel's clock: no process runs, and what is in force is still right for `verify` and a load."""
+    """A pause ends by the kernel's clock, with no process running; `verify` and a load accept what is in force."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("pause", "--for", "8s")
     until = host.geodrop.run("status", "--json").json
@@ -91,8 +91,9 @@ def test_a_pause_ends_by_itself(host: Host, send: Callable[[], tuple[int, int]])
 
 @pytest.mark.parametrize("wrong", [30 * 86_400, -50 * 365 * 86_400], ids=["ahead", "behind"])
 def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]], wrong: int) -> None:
-    """A real-time clock that is a month ahead, or at 1970, until the network sets it right: the pause still holds, and
-    what had started long ago drops. The machine's own clock is left alone: the command is told another time.
+    """At boot the clock may be a month ahead, or at 1970: the pause still holds, and past starts still drop.
+
+    The machine's own clock is not changed: the command reads another time.
     """
     geodrop = host.geodrop
     script = f"import sys, time; right = time.time; time.time = lambda: right() + {wrong}; "
@@ -124,9 +125,9 @@ def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]]
 
 @pytest.mark.parametrize("how", ["cut", "gone"])
 def test_the_kept_ruleset_is_damaged(host: Host, send: Callable[[], tuple[int, int]], how: str) -> None:
-    """A pause is that ruleset, seen differently: 65, and what it names instead stops dropping at once.
+    """A pause reuses the kept ruleset: if that is damaged, it ends with 65, and the command it names stops all drops.
 
-    The same for the end of a pause. A rollback needs none of it.
+    The end of a pause needs the ruleset too. A rollback does not.
     """
     geodrop = host.geodrop
 
@@ -160,6 +161,6 @@ def test_the_kept_ruleset_is_damaged(host: Host, send: Callable[[], tuple[int, i
 
 
 def test_nothing_to_pause(host: Host) -> None:
-    """3; and a duration that is none is a usage error."""
+    """Pausing with nothing in force ends with 3; an invalid duration is a usage error."""
     assert host.geodrop.run("pause").code == 3
     assert host.geodrop.run("pause", "--for", "soon").code == 2

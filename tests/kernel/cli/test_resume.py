@@ -4,14 +4,14 @@ LOAD = ("load", "--interface", "lo")
 
 
 def test_not_paused(host: Host) -> None:
-    """Nothing to resume is no failure, and makes no generation."""
+    """With nothing to resume the command succeeds, and makes no generation."""
     host.geodrop.good(*LOAD, host.cn)
     assert host.geodrop.good("resume").out == "not paused; nothing to do\n"
     assert host.geodrop.good("status", "--json").json["generation"] == 1
 
 
 def test_after_a_pause_that_has_lost_its_intent(host: Host) -> None:
-    """A damaged intent.json is made good from the history, the pause included, and said."""
+    """A damaged intent.json is restored from the history, the pause included, and a message says so."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good("pause", "--why", "incident")
     (host.geodrop.folder / "state" / "intent.json").write_bytes(b"\0" * 50)

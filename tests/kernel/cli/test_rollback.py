@@ -4,13 +4,13 @@ LOAD = ("load", "--interface", "lo")
 
 
 def verdicts(host: Host) -> list[str]:
-    """What the kernel says of China and Russia."""
+    """Return the kernel's verdicts for China and Russia."""
     answers = host.geodrop.good("explain", "--json", "1.0.0.1", "2.0.0.1").json_lines
     return [answer["kernel"]["verdict"] for answer in answers]
 
 
 def test_back_and_forward_again(host: Host) -> None:
-    """The policy before is in force again, as a new generation; the next load goes forward; all of it is history."""
+    """The previous policy is in force again, as a new generation; the next load goes forward; history has each step."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good(*LOAD, host.ru)
     assert verdicts(host) == ["accept", "drop"]
@@ -40,7 +40,7 @@ def test_back_and_forward_again(host: Host) -> None:
 
 
 def test_by_generation_and_usage(host: Host) -> None:
-    """Either so many back, or to a generation; anything else is a usage error."""
+    """Back by a number of generations, or to a generation; anything else is a usage error."""
     host.geodrop.good(*LOAD, host.cn)
     host.geodrop.good(*LOAD, host.ru)
     host.geodrop.good("rollback", "--generation", "1")
@@ -51,6 +51,6 @@ def test_by_generation_and_usage(host: Host) -> None:
 
 
 def test_nothing_in_force(host: Host) -> None:
-    """3, without a word in the kernel."""
+    """With nothing to roll back to, the exit code is 3, and the kernel is not changed."""
     assert host.geodrop.run("rollback").code == 3
     assert host.geodrop.good("history").out.count("failed: nothing is in force") == 1

@@ -1,4 +1,4 @@
-"""The first word of `status`, with its exit code, from what the kernel holds."""
+"""The first word of `status`, and its exit code, from the kernel's state."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def load(host: Host, policy: str = POLICY, interface: str = "lo") -> None:
 
 
 def said(host: Host) -> tuple[str, int, Any]:
-    """The word, the exit code, and the object; the text begins with the same word."""
+    """Return the word, the exit code, and the object; the text begins with the same word."""
     done = host.geodrop.run("status", "--json")
     assert host.geodrop.run("status").out.startswith(done.json["state"])
     return done.json["state"], done.code, done.json
 
 
 def test_enforcing(host: Host) -> None:
-    """With a verdict for a denied and an accepted source of each family, and no packet sent or counted for it."""
+    """Status has a verdict for a denied and an accepted source of each family, without sending or counting a packet."""
     load(host)
     word, code, status = said(host)
     assert (word, code, status["enforcing"], status["enforcing_expected"]) == ("enforcing", 0, True, True)
@@ -42,7 +42,7 @@ def test_enforcing(host: Host) -> None:
 
 @pytest.mark.parametrize("policy", [MONITOR, LATER], ids=["monitor", "a start to come"])
 def test_monitoring(host: Host, policy: str) -> None:
-    """Nothing is dropped, as the policy asks: well, and no alarm; with something wrong, it is not well."""
+    """If the policy itself drops nothing, status is healthy; with a fault, it is not."""
     load(host, policy)
     word, code, status = said(host)
     assert (word, code, status["enforcing"], status["enforcing_expected"]) == ("monitoring", 0, False, False)
@@ -51,7 +51,7 @@ def test_monitoring(host: Host, policy: str) -> None:
 
 
 def test_paused(host: Host) -> None:
-    """Whatever else is so: it is no enforcement, and healthy."""
+    """A paused host is healthy, and does not enforce."""
     load(host)
     host.geodrop.good("pause")
     word, code, status = said(host)
@@ -70,7 +70,7 @@ def test_paused(host: Host) -> None:
     ],
 )
 def test_not_enforcing(host: Host, change: str, why: str) -> None:
-    """The table, the hook, a rule on the way or the generation's own chain: packets pass, and that is what is said."""
+    """If the table, the hook, a rule on the way or the generation's chain is gone, status says that packets pass."""
     load(host)
     host.netns.nft(change + "\n")
     word, code, status = said(host)
@@ -81,7 +81,7 @@ def test_not_enforcing(host: Host, change: str, why: str) -> None:
 
 @pytest.mark.parametrize("interface", ["eth7", "wan*"])
 def test_where_no_interface_is(host: Host, interface: str) -> None:
-    """A name or a pattern that nothing has judges nothing; once the interface comes it does."""
+    """A name or pattern without an interface judges nothing; once the interface comes it does."""
     load(host, interface=interface)
     word, code, status = said(host)
     assert (word, code, status["interfaces"][0]["links"]) == ("not enforcing", 3, [])
@@ -92,7 +92,7 @@ def test_where_no_interface_is(host: Host, interface: str) -> None:
 
 
 def test_unloaded(host: Host) -> None:
-    """On purpose, and still not what the policy asks for."""
+    """After an unload on purpose there is no problem, but what the policy asks for is not enforced."""
     load(host)
     host.geodrop.good("unload")
     word, code, status = said(host)
@@ -103,7 +103,7 @@ def test_unloaded(host: Host) -> None:
 
 
 def test_a_ruleset_in_force_that_is_not_kept(host: Host) -> None:
-    """It drops, but nobody can tell whether it is right."""
+    """Packets are dropped, but without the kept ruleset nothing shows whether rightly."""
     load(host)
     for path in (host.geodrop.folder / "state" / "rulesets").iterdir():
         path.write_bytes(b"damaged")

@@ -4,7 +4,7 @@ FOREIGN = "table inet mine { set s { type ipv4_addr; elements = { 192.0.2.1 } } 
 
 
 def test_unload_leaves_nothing_but_what_was_there(host: Host) -> None:
-    """Load and unload leave other tables byte for byte as they were, handles included; and it is remembered."""
+    """Load and unload leave other tables byte for byte as they were, handles included; the unload is recorded."""
     host.netns.nft(FOREIGN.replace("} chain", "}; chain").replace(" } }", " }; }"))
     before = host.netns.run("nft", "-a", "list", "ruleset")
     host.geodrop.good("load", "--interface", "lo", host.cn)
@@ -17,5 +17,5 @@ def test_unload_leaves_nothing_but_what_was_there(host: Host) -> None:
 
 
 def test_nothing_to_unload(host: Host) -> None:
-    """That is no failure."""
+    """With nothing to unload the command succeeds."""
     assert "nothing to do" in host.geodrop.good("unload").out

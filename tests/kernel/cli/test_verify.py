@@ -8,7 +8,7 @@ from tests.kernel.cli.conftest import Host
 
 @pytest.mark.parametrize("options", [[], ["--full"]])
 def test_agrees(host: Host, options: list[str]) -> None:
-    """After a load the kernel matches, in both depths."""
+    """After a load the kernel matches, with and without --full."""
     host.geodrop.good("load", "--interface", "lo", host.cn)
     assert "the kernel matches ruleset" in host.geodrop.good("verify", *options).out
     assert host.geodrop.good("verify", "--json", *options).json["agrees"] is True
@@ -24,7 +24,7 @@ def test_agrees(host: Host, options: list[str]) -> None:
     ],
 )
 def test_foreign_changes_are_found(host: Host, damage: str) -> None:
-    """A rule removed or added by somebody else: exit 1, named; status says degraded or not enforcing."""
+    """A rule that another program removed or added gives exit 1 and is named; status says degraded or not enforcing."""
     host.geodrop.good("load", "--interface", "lo", host.cn)
     host.netns.nft(damage)
     done = host.geodrop.run("verify")
@@ -34,12 +34,12 @@ def test_foreign_changes_are_found(host: Host, damage: str) -> None:
 
 
 def test_nothing_in_force(host: Host) -> None:
-    """Nothing to verify is 3."""
+    """With nothing to verify the exit code is 3."""
     assert host.geodrop.run("verify").code == 3
 
 
 def test_ruleset_that_is_gone(host: Host) -> None:
-    """Without the kept ruleset nothing can be compared: 65, with what to do; status tells it too."""
+    """Without the kept ruleset nothing can be compared: 65, with the next step; status reports it too."""
     host.geodrop.good("load", "--interface", "lo", host.cn)
     shutil.rmtree(Path(host.geodrop.folder) / "state" / "rulesets")
     done = host.geodrop.run("verify")

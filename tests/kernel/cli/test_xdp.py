@@ -1,4 +1,4 @@
-"""The verbs on xdp, through the real command line, with a bpffs of the test's own."""
+"""The verbs on xdp, through the real command line, with the test's own bpffs."""
 
 import dataclasses
 import subprocess
@@ -18,7 +18,7 @@ from tests.support.cli import Geodrop
 
 @pytest.fixture
 def xdp(host: Host) -> Iterator[Host]:
-    """A host with a veth interface, in a mount namespace where a bpffs is mounted; `cn` and `ru` have xdp tables."""
+    """A host with a veth interface, in a mount namespace with a bpffs; `cn` and `ru` are rulesets with xdp tables."""
     with own_mounts() as entering:
         host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
         for name in ("eth0", "far0"):
@@ -32,7 +32,7 @@ def xdp(host: Host) -> Iterator[Host]:
 
 
 def test_from_load_to_unload(xdp: Host) -> None:
-    """Every verb that reads the kernel reads the xdp engine while that is in force, and nothing is left of it."""
+    """Every verb that reads the kernel reads the xdp engine while that is in force; unload leaves nothing of it."""
     geodrop = xdp.geodrop
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
     status = geodrop.run("status", "--json").json
@@ -51,7 +51,7 @@ def test_from_load_to_unload(xdp: Host) -> None:
 
 
 def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
-    """A pattern has both engines: xdp on what is there, nftables for what may come; status says so in both forms."""
+    """A pattern uses both engines: xdp on present interfaces, nftables for later ones; status shows both forms."""
     geodrop = xdp.geodrop
     assert "on eth0 (xdp), eth* (nftables)" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
     status = geodrop.run("status", "--json").json
@@ -62,7 +62,7 @@ def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
     assert "eth* (nftables): for interfaces to come" in geodrop.good("status").out
     assert geodrop.good("verify", "--full").code == 0
     assert "nothing to do" in geodrop.good("load", "--interface", "eth*", xdp.cn).out
-    # The same ruleset and generation, in another place.
+    # The same ruleset and generation, on another engine.
     moved = geodrop.good("load", "--interface", "eth*", "--engine", "nftables", xdp.cn).out
     assert moved.startswith("generation 1: ruleset")
     [entry] = geodrop.good("history", "-n", "1", "--json").json_lines
@@ -71,7 +71,10 @@ def test_auto_says_which_engine_judges_where(xdp: Host) -> None:
 
 
 def test_engines_follow_each_other(xdp: Host) -> None:
-    """A load for the other engine takes over and leaves nothing of the first; auto takes xdp where the tables are."""
+    """A load for the other engine takes over and leaves nothing of the first.
+
+    Auto takes xdp if the tables are there.
+    """
     geodrop = xdp.geodrop
     for number, (engine, expected) in enumerate(
         [("nftables", "nftables"), ("auto", "xdp"), ("nftables", "nftables")], 1
@@ -80,15 +83,15 @@ def test_engines_follow_each_other(xdp: Host) -> None:
         status = geodrop.run("status", "--json").json
         assert (status["generation"], status["interfaces"][0]["engine"]) == (number, expected)
         assert ("xdp" in xdp.netns.run("ip", "link", "show", "eth0")) is (expected == "xdp")
-        # nftables stays beside xdp under auto, for another eth0 to come; what this one brings it lets pass.
+        # nftables stays beside xdp under auto, for another eth0 that may come; it passes packets of the present one.
         assert [one["engine"] for one in status["interfaces"]] == ["xdp", "nftables"][expected == "nftables" :]
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.ru)
-    # Counters stay where they are; a chain that packets meet does not.
+    # Counters stay where they are; no chain that packets meet is left.
     assert "chain" not in xdp.netns.run("nft", "list", "ruleset")
 
 
 def test_a_pause_and_its_end(xdp: Host) -> None:
-    """Paused, resumed and paused for a moment, the program holds what it should and stays where it is."""
+    """After pause, resume and a timed pause, the program holds the right state and stays attached."""
     geodrop = xdp.geodrop
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
     for options, verdict in ((("pause",), "accept"), (("resume",), "drop"), (("pause", "--for", "1s"), "drop")):
@@ -102,7 +105,7 @@ def test_a_pause_and_its_end(xdp: Host) -> None:
 
 
 def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
-    """Below 6.1 an explicit xdp says so and nothing changes; under auto the pause is with nftables."""
+    """Below Linux 6.1 an explicit xdp is refused and nothing changes; under auto the pause uses nftables."""
     geodrop = xdp.geodrop
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
     old = "import sys; from geodrop.linux import libbpf; libbpf.has_tai_clock = lambda: False; "
@@ -127,7 +130,7 @@ def test_a_kernel_that_cannot_tell_the_time(xdp: Host) -> None:
 
 
 def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
-    """Without a new generation the program is attached to it; a pause stays as it is."""
+    """A new interface gets the program without a new generation; a pause stays as it is."""
     geodrop = xdp.geodrop
     config = geodrop.folder / "agent.yaml"
     geodrop.good("load", "--engine", "xdp", "--interface", "eth0", xdp.cn)
@@ -148,7 +151,7 @@ def test_an_interface_that_arrives_is_covered(xdp: Host) -> None:
 
 
 def test_the_loader_of_agent_yaml(xdp: Host) -> None:
-    """`loader: bcc` builds the program here; what is in force is read the same way."""
+    """`loader: bcc` builds the program here; what is in force reads alike."""
     require_bcc()
     geodrop = xdp.geodrop
     with (geodrop.folder / "agent.yaml").open("a") as config:
@@ -160,7 +163,7 @@ def test_the_loader_of_agent_yaml(xdp: Host) -> None:
 
 
 def test_loads_at_once(xdp: Host) -> None:
-    """Of several loads at a time each is done or told that somebody else is at it, and one whole policy is in force."""
+    """Each of several simultaneous loads succeeds or is refused as busy, and one whole policy is in force."""
     geodrop = xdp.geodrop
     files = [xdp.cn, xdp.ru] * 3
     commands = [geodrop.command("load", "--engine", "xdp", "--interface", "eth0", file) for file in files]

@@ -1,4 +1,4 @@
-"""Both engines on one host: each interface judged by one of them, whatever moves, and every packet counted once."""
+"""Both engines on one host: one of them judges each interface, whatever moves, and every packet counts once."""
 
 from __future__ import annotations
 
@@ -50,37 +50,40 @@ class Host:
             join(*pair)
 
     def arrange(self, engine: str, *names: str, generation: int = 1) -> ApplyReport:
-        """What a load does to the kernel: even generations have the second ruleset."""
+        """Load as geodrop does; even generations use the second ruleset."""
         return transaction.apply(self.engines, self.ruleset(generation), generation, select(names), engine)
 
     def placed_first(self) -> dict[str, str]:
-        """Engine by interface, xdp where both are there: nftables then only waits for another of that name."""
+        """Return the engine of each interface.
+
+        Xdp where both are there, since nftables then only waits for another interface.
+        """
         return {one.name: one.engine for one in reversed(self.engines.observe().interfaces)}
 
     def coverage(self, *names: str) -> Coverage:
-        """What the status says of these names."""
+        """Return what status reports about these interfaces."""
         return read_coverage(names, self.engines, self.engines.observe().interfaces)
 
     def address(self, number: int) -> str:
-        """The hardware address of an interface."""
+        """Return the hardware address of an interface."""
         return mac_address(self.wires[number][1]).hex(":")
 
     def ruleset(self, generation: int) -> Ruleset:
-        """The one of that generation."""
+        """Return the ruleset of a generation."""
         return self.rulesets[generation % 2 - 1]
 
     def placed(self) -> dict[str, str]:
-        """Engine by interface."""
+        """Return the engine of each interface."""
         return {interface.name: interface.engine for interface in self.engines.observe().interfaces}
 
     def send(self, number: int, source: str, count: int) -> None:
-        """Packets to port 443 on one interface."""
+        """Send packets to port 443 on one interface."""
         with PacketSender(*self.wires[number]) as sender:
             sender.send([encode(Packet(source, dport=443), at) for at in range(count)])
         time.sleep(0.05)
 
     def counted(self) -> Counter[str]:
-        """Packets by what became of them, of all services and families."""
+        """Return packets by verdict, over all services and families."""
         found: Counter[str] = Counter()
         for count in self.engines.counters():
             found[f"dropped {count.label}"] += count.dropped[0]
@@ -90,7 +93,7 @@ class Host:
 
 @pytest.fixture
 def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
-    """Inside the judged namespace, with pins of its own."""
+    """A host inside the judged namespace, with its own pins."""
     del kernel
     rulesets = [compiled(policy, tmp_path) for policy in (POLICY_CN, POLICY_US)]
     with namespaces("sender", "host") as [sender, netns], own_pins() as pins, netns.entered():
@@ -101,7 +104,7 @@ def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
 
 @contextlib.contextmanager
 def foreign_program(host: Host, name: str) -> Iterator[None]:
-    """Somebody else's program on an interface."""
+    """Attach a foreign program to an interface."""
     with own_pins() as others:
         theirs = XdpEngine(pins=others)
         theirs.apply(host.rulesets[0], 1, [name])
@@ -110,7 +113,10 @@ def foreign_program(host: Host, name: str) -> Iterator[None]:
 
 
 def test_auto_falls_back_an_interface_at_a_time(host: Host) -> None:
-    """Xdp where it can be, nftables where it is refused, each saying so; a named xdp changes nothing at all."""
+    """Auto uses xdp where possible, nftables where xdp is refused, with reasons.
+
+    An explicit xdp then changes nothing.
+    """
     with foreign_program(host, "eth1"):
         host.arrange("auto", "eth0", "eth1")
         on_xdp, guard, on_nftables = host.engines.observe().interfaces
@@ -121,28 +127,28 @@ def test_auto_falls_back_an_interface_at_a_time(host: Host) -> None:
         assert host.engines.verify(host.ruleset(1)) == []
         for number in (0, 1):
             host.send(number, "2.2.2.2", 7)
-            # The foreign program on eth1 judges too, by a policy that drops CN: RU comes through it.
+            # The foreign program on eth1 also drops CN: RU passes it.
             host.send(number, "5.5.5.5", 3)
         assert host.counted()["accepted"] == 20
         with pytest.raises(UnavailableError, match="eth1 has an XDP program"):
             host.arrange("xdp", "eth0", "eth1", generation=2)
         assert host.placed_first() == {"eth0": "xdp", "eth1": "nftables"}
         assert host.engines.verify(host.ruleset(1)) == []
-    # Tried again, it goes to xdp; nftables only waits for interfaces to come.
+    # After another load it goes to xdp; nftables only waits for new interfaces.
     host.arrange("auto", "eth0", "eth1")
     assert host.placed_first() == {"eth0": "xdp", "eth1": "xdp"}
     assert host.counted()["accepted"] == 20
 
 
 def test_nftables_guards_newcomers_and_counts_nothing_twice(host: Host) -> None:
-    """A pattern stays with nftables, which lets pass what xdp judges; an interface that comes is judged at once."""
+    """A pattern stays with nftables, which passes what xdp judges; a new interface is judged at once."""
     host.arrange("auto", "eth*")
     assert host.placed() == {"eth0": "xdp", "eth1": "xdp", "eth*": "nftables"}
     assert host.engines.observe().interfaces[-1].why == TO_COME
     host.send(0, "2.2.2.2", 5)
     host.send(1, "1.1.1.1", 6)
     assert host.counted() == {"accepted": 5, "dropped CN": 6}
-    # Another interface in the place of eth1 has another number.
+    # The interface that replaces eth1 has another index.
     host.netns.run("ip", "link", "delete", "eth1")
     join(*host.wires[1])
     host.send(1, "1.1.1.1", 4)
@@ -158,7 +164,7 @@ def test_nftables_guards_newcomers_and_counts_nothing_twice(host: Host) -> None:
 
 
 def test_nftables_guards_exact_names_too(host: Host) -> None:
-    """Of a name that comes again without a daemon: other number, no program, and judged from its first packet."""
+    """Without a daemon, a new interface of an old name has another index and no program, and is judged at once."""
     host.arrange("auto", "eth0", "eth1")
     assert host.engines.observe().interfaces[2:] == (
         Interface("eth0", "nftables", why=TO_COME),
@@ -179,9 +185,9 @@ def test_nftables_guards_exact_names_too(host: Host) -> None:
 
 
 def test_a_port_of_a_bridge(host: Host) -> None:
-    """Xdp judges it, since frames come by before the bridge takes them. nftables meets its packets on the bridge.
+    """XDP judges a port, since its frames arrive before the bridge takes them. nftables meets them on the bridge.
 
-    A rule for the port drops nothing, which is said; and nothing takes the port from xdp as long as that is so.
+    A rule for the port drops nothing, which is reported, and the port stays with xdp as long as that is so.
     """
     host.netns.run("ip", "link", "add", "br0", "type", "bridge")
     host.netns.run("ip", "link", "set", "br0", "address", host.address(0), "up")
@@ -207,7 +213,10 @@ def test_a_port_of_a_bridge(host: Host) -> None:
 
 
 def test_an_interface_without_ethernet_headers(host: Host) -> None:
-    """Auto gives it to nftables, with the reason, and there its packets are judged; a named xdp is refused."""
+    """Auto gives a layer-3 interface to nftables, with the reason, and it is judged there.
+
+    An explicit xdp is refused.
+    """
     with open("/dev/net/tun", "r+b", buffering=0) as device:
         fcntl.ioctl(device, 0x400454CA, struct.pack("16sH", b"tun0", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
         host.netns.run("ip", "link", "set", "tun0", "up")
@@ -226,7 +235,7 @@ def test_an_interface_without_ethernet_headers(host: Host) -> None:
 
 
 def test_ipsec_moves_auto_to_nftables(host: Host) -> None:
-    """With the first state, at the next look; with the last one gone xdp is taken again."""
+    """The first IPsec state moves auto to nftables at the next load; without states xdp is used again."""
     host.arrange("auto", "eth0")
     assert host.placed_first()["eth0"] == "xdp"
     before = host.engines.fingerprint()
@@ -244,7 +253,7 @@ def test_ipsec_moves_auto_to_nftables(host: Host) -> None:
 
 
 def test_a_link_that_is_gone_behind_an_exemption_is_found(host: Host) -> None:
-    """Nftables lets pass what xdp should judge: if that does not, verify says that nobody does."""
+    """On nftables, packets that xdp should judge pass: if xdp does not, verify reports that no engine judges."""
     host.arrange("auto", "eth*")
     assert host.engines.xdp is not None
     pins = host.engines.xdp.pins
@@ -254,8 +263,9 @@ def test_a_link_that_is_gone_behind_an_exemption_is_found(host: Host) -> None:
 
 
 def test_moving_under_traffic_leaks_nothing_and_keeps_the_totals(host: Host) -> None:
-    """From engine to engine and back, with and without a new generation: what is denied never comes through, what is
-    allowed always does, and totals only grow.
+    """Interfaces move between engines and back, with and without a new generation, and totals only grow.
+
+    Denied packets never pass, allowed ones always do.
     """
     totals: list[Counter[str]] = []
     with Traffic(*host.wires[0], ["1.1.1.1", "2.2.2.2"]) as traffic:
@@ -265,20 +275,20 @@ def test_moving_under_traffic_leaks_nothing_and_keeps_the_totals(host: Host) -> 
             name = "eth*" if number % 3 else "eth0"
             host.arrange(engine, name, generation=number)
             totals.append(host.counted())
-            # In the same generation to where it was, and back again.
+            # Move within the generation to the old engine, and back again.
             host.arrange("nftables" if engine != "nftables" else "auto", name, generation=number)
             totals.append(host.counted())
         after = traffic.passed()["1.1.1.1"]
     assert after == before
     assert traffic.tallies["2.2.2.2"].passed > 0.99 * traffic.tallies["2.2.2.2"].sent
     for earlier, later in itertools.pairwise(totals):
-        # On a busy machine no packet may have been sent between two looks.
+        # On a busy machine no packet may have been sent between two checks.
         assert all(later[key] >= count for key, count in earlier.items())
     assert all(totals[-1][key] > count for key, count in totals[0].items())
 
 
 def test_a_crash_leaves_old_or_new_on_each_interface(host: Host) -> None:
-    """Killed at any moment while interfaces move and the policy changes; the next load mends it."""
+    """A load is killed at any moment while interfaces move and the policy changes; the next load repairs it."""
     seen = set()
     for number in range(20):
         generation = 2 * number + 1
@@ -290,7 +300,7 @@ def test_a_crash_leaves_old_or_new_on_each_interface(host: Host) -> None:
             with contextlib.suppress(BaseException):
                 host.arrange("nftables" if number % 4 > 1 else "auto", "eth*", generation=generation + 1)
             os._exit(0)
-        # From its first moment to well after its end, however fast the machine is just now.
+        # From before the load to well after its end, on any machine.
         time.sleep(took * number / 8)
         with contextlib.suppress(ProcessLookupError):
             os.kill(child, signal.SIGKILL)
@@ -307,7 +317,7 @@ def test_a_crash_leaves_old_or_new_on_each_interface(host: Host) -> None:
 
 
 def test_removing_takes_both(host: Host) -> None:
-    """Nothing is left of either, and a second time there is nothing to remove."""
+    """Nothing is left of either engine, and a second removal finds nothing."""
     host.arrange("auto", "eth*")
     assert host.engines.remove()
     assert host.engines.observe().generation == 0

@@ -1,4 +1,4 @@
-"""What is read while a change is made is what is in force; and what cannot wait does not wait for a load."""
+"""Reads during a change show what is in force, and urgent changes do not wait for a load."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from tests.support.namespaces import Namespace
 
 FILLED = 3
-"""At the first transaction of a fill and at the two maps, `go_on` was called so often, and once before."""
+"""The steps: the first transaction of a fill, and both maps; `go_on` was called this often there, and once before."""
 
 
 class Held:
-    """A change on a thread of its own that waits at one of its steps until it is let go; `failure` is how it ended."""
+    """A change on another thread that waits at one of its steps until it is released; `failure` is its error."""
 
     def __init__(self, change: Callable[[], object]) -> None:
         self.reached, self._go = threading.Event(), threading.Event()
@@ -46,18 +46,18 @@ class Held:
         self._thread = threading.Thread(target=self._make)
 
     def wait_here(self) -> None:
-        """For the step: the first thread that comes here waits."""
+        """Called at each step: the first thread that comes here waits."""
         if not self.reached.is_set():
             self.reached.set()
             assert self._go.wait(TIMEOUT)
 
     def begin(self) -> None:
-        """Have it made as far as that step."""
+        """Run the change up to that step."""
         self._thread.start()
         assert self.reached.wait(TIMEOUT)
 
     def end(self) -> None:
-        """Let it go on, to its end."""
+        """Release the change, and wait for its end."""
         self._go.set()
         self._thread.join()
 
@@ -70,7 +70,7 @@ class Held:
 
 @pytest.fixture
 def config(netns: Namespace, tmp_path: Path) -> Config:
-    """Where CN is dropped on lo; "us.ruleset" is there to be loaded."""
+    """A host where CN is dropped on lo; "us.ruleset" is there to be loaded."""
     del netns
     for name, policy in (("cn", POLICY_CN), ("us", POLICY_US)):
         (tmp_path / f"{name}.ruleset").write_bytes(packed(policy, tmp_path))
@@ -80,13 +80,13 @@ def config(netns: Namespace, tmp_path: Path) -> Config:
 
 
 def load(name: str, config: Config) -> None:
-    """As the daemon does it."""
+    """Load as the daemon does."""
     apply_file(str(config.state.parent / f"{name}.ruleset"), config, "nftables", (), by_me("reload"))
 
 
 @contextlib.contextmanager
 def filled(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch, calls_before: int = FILLED) -> Iterator[Held]:
-    """A change that has filled all there is to fill, and is reading it back; or is about to fill, with none before."""
+    """A change that has filled everything and reads it back; or one about to fill, with nothing in force before."""
     held, calls, go_on = Held(change), iter(range(1000)), underway.go_on
 
     def step() -> None:
@@ -105,7 +105,7 @@ def filled(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch, calls_
 
 @contextlib.contextmanager
 def switched(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
-    """A change that is in force and not written down."""
+    """A change that is in force and not yet recorded."""
     held, note = Held(change), Store.note
 
     def step(store: Store, *rest: Any) -> None:  # noqa: ANN401 - as note has it
@@ -122,12 +122,12 @@ def switched(change: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def status(config: Config) -> dict[str, Any]:
-    """As the daemon has it."""
+    """Return status as the daemon has it."""
     return read_status(config, Running())
 
 
 def test_in_the_middle_of_a_load(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All that is read is of the old generation, which is found right; what is filled beside it is not drift."""
+    """Only the old generation is read, and found right; the new one being filled beside it is not drift."""
     with filled(partial(load, "us", config), monkeypatch):
         found = status(config)
         assert (found["state"], found["problems"], found["generation"]) == ("enforcing", [], 1)
@@ -143,7 +143,7 @@ def test_in_the_middle_of_a_load(config: Config, monkeypatch: pytest.MonkeyPatch
 def test_what_is_drift_is_drift_in_the_middle_of_a_load(
     config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A rule that somebody puts before ours is told at once."""
+    """A foreign rule before ours is reported at once."""
     with filled(partial(load, "us", config), monkeypatch):
         netns.run("nft", "insert", "rule", "inet", "geodrop", "prerouting", "accept")
         found = status(config)
@@ -152,7 +152,7 @@ def test_what_is_drift_is_drift_in_the_middle_of_a_load(
 
 
 def test_between_the_switch_and_what_is_written(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pause is told as soon as it is in force."""
+    """A pause is reported as soon as it is in force."""
     with switched(lambda: pause(config, by_me("pause"), FOREVER), monkeypatch):
         found = status(config)
         assert (found["state"], found["problems"], found["generation"]) == ("paused", [], 2)
@@ -161,21 +161,21 @@ def test_between_the_switch_and_what_is_written(config: Config, monkeypatch: pyt
 
 
 def test_in_the_middle_of_a_repair(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is in force, and that it is being repaired is told beside it."""
+    """Nothing is in force, and status adds that a repair is under way."""
     netns.run("nft", "flush", "ruleset")
     with filled(lambda: inspect(config, Baseline(), None), monkeypatch, 0):
         found = status(config)
         assert (found["state"], found["change"]["origin"]) == ("not enforcing", "repair")
     netns.run("nft", "flush", "ruleset")
     with filled(lambda: inspect(config, Baseline(), None), monkeypatch):
-        found = status(config)  # it is switched to before it is read back
+        found = status(config)  # switched, but not yet read back
         assert (found["state"], found["change"]["origin"]) == ("enforcing", "repair")
     assert status(config)["state"] == "enforcing"
 
 
 @pytest.mark.parametrize("what", underway.FINISHED_BEFORE)
 def test_a_load_is_given_up(config: Config, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    """For what breaks the glass: the old generation is in force as before, and nothing of the new one is left."""
+    """A break-glass command stops the load: the old generation stays in force, and nothing of the new one is left."""
     with filled(partial(load, "us", config), monkeypatch) as held:
         underway.give_up(what)
     assert isinstance(held.failure, BusyError)
@@ -197,7 +197,7 @@ def test_a_load_is_given_up(config: Config, monkeypatch: pytest.MonkeyPatch, wha
 def test_a_repair_is_given_up_for_an_unload(
     config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch, what: str, *, given_up: bool
 ) -> None:
-    """And not for a pause: there is nothing to pause before it is done."""
+    """A pause does not stop a first load: there is nothing to pause before it is done."""
     netns.run("nft", "flush", "ruleset")
     with filled(lambda: inspect(config, Baseline(), None), monkeypatch) as held:
         underway.give_up(what)

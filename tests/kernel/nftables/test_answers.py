@@ -22,18 +22,18 @@ ADDRESSES = [ip_address(text).packed for text in ("1.0.1.9", "1.0.2.0", "240e::1
 
 
 class Counted(Connection):
-    """A connection that counts how often the kernel is asked."""
+    """A connection that counts the requests to the kernel."""
 
     asked = 0
 
     def ask(self, requests: Sequence[NetlinkRequest]) -> list[memoryview | None]:
-        """As it is."""
+        """Ask, and count the request."""
         self.asked += bool(requests)
         return super().ask(requests)
 
 
 def test_asked_ahead_is_as_asked_alone() -> None:
-    """Many addresses get in one question what each gets alone; what was not asked ahead is asked then."""
+    """Many addresses asked at once get the same answers as one by one; an address not asked ahead is asked then."""
     rules = ruleset(Service("api", {"1.0.1.0/24": "CN", "224.0.0.0/3": "list:bad", "240e::/20": "CN"}))
     NftablesEngine().apply(rules, 1, ["eth0"])
     with Counted() as connection:

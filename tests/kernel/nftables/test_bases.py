@@ -1,4 +1,4 @@
-"""Thin generations in the kernel: what they stand on, what of it is checked, and what comes after them."""
+"""Overlay generations in the kernel: their base, how both are verified, and the generations after them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KEPT = {one.digest: one for one in (FIRST, SECOND, THIRD)}
 
 @pytest.fixture
 def engine(netns: Namespace) -> Iterator[NftablesEngine]:
-    """The first one in force, as generation 1; no ruleset is too small to be thin."""
+    """An engine with the first ruleset in force, as generation 1; no ruleset is too small for an overlay."""
     with netns.entered(), mock.patch.object(overlay, "SMALLEST", 0):
         made = NftablesEngine()
         made.apply(FIRST, 1, ["eth0"])
@@ -44,20 +44,20 @@ def engine(netns: Namespace) -> Iterator[NftablesEngine]:
 
 
 def load(engine: NftablesEngine, wanted: Ruleset, generation: int, kept: Kept | None = KEPT.get) -> None:
-    """As a thin one, where that can be."""
+    """Load as an overlay, if possible."""
     with engine.staged(wanted, generation, kept) as staged:
         staged.switch(Scope(("eth0",)))
 
 
 def chains(netns: Namespace) -> set[str]:
-    """The generations that there is anything of."""
+    """Return the generations that have any object in the kernel."""
     words = netns.run("nft", "-t", "list", "table", "inet", "geodrop").split()
     names = [after for word, after in itertools.pairwise(words) if word in {"chain", "map"}]
     return {name.partition("-")[0].partition(".")[0] for name in names if name.startswith("g")}
 
 
 def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
-    """Each stands on the whole one, whose maps stay as they are; a whole one after them takes all of it away."""
+    """Each overlay stands on the whole generation, whose maps stay; the next whole one removes all of them."""
     before = netns.run("nft", "list", "map", "inet", "geodrop", "g1-api.ipv4")
     for generation, wanted in enumerate((SECOND, THIRD, FIRST, SECOND), start=2):
         load(engine, wanted, generation)
@@ -77,7 +77,7 @@ def test_one_after_the_other(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_another_content_shows(engine: NftablesEngine) -> None:
-    """Full verification lays both maps over each other, and names what is not as it should be."""
+    """Full verification applies the overlay's map to the base's, and names every difference."""
     load(engine, SECOND, 2)
     other = ruleset(Service("api", {**MANY, "2.0.0.0/9": "RU", "2400::/20": "RU"}, tcp=WEB))
     assert [one.where for one in engine.verify_share(other, 0, 1)] == [
@@ -89,7 +89,7 @@ def test_another_content_shows(engine: NftablesEngine) -> None:
 
 @pytest.mark.parametrize("gone", ["it is not kept", "its chain says something else", "a service drops no more"])
 def test_where_a_whole_one_is_made(engine: NftablesEngine, netns: Namespace, gone: str) -> None:
-    """Where the base is not known for certain, or its chains would do something else."""
+    """No overlay is made if the base is not known for certain, or its chains would act differently."""
     wanted, known = SECOND, KEPT
     if gone == "it is not kept":
         known = {}
@@ -104,7 +104,7 @@ def test_where_a_whole_one_is_made(engine: NftablesEngine, netns: Namespace, gon
 
 
 def test_a_base_that_holds_something_else(engine: NftablesEngine, netns: Namespace) -> None:
-    """Than the ruleset that it names: found before anything is switched, and all stays as it is."""
+    """A base that differs from the ruleset it names is found before any switch, and nothing changes."""
     before = netns.run("nft", "list", "table", "inet", "geodrop")
     with (
         mock.patch.object(bases, "SAMPLE", 1000),
@@ -115,7 +115,7 @@ def test_a_base_that_holds_something_else(engine: NftablesEngine, netns: Namespa
 
 
 def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace) -> None:
-    """What its chains do, and what it says of itself, is part of what is verified."""
+    """Verification finds a change to the base's chains or to its stamp."""
     load(engine, SECOND, 2)
     netns.nft("insert rule inet geodrop g1-api.CN.ipv4 accept\n")
     assert engine.verify(SECOND, full=False)[0].where == "chain g1-api.CN.ipv4, rule 1"
@@ -128,7 +128,7 @@ def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace
 
 
 def test_a_failure_leaves_the_thin_one(engine: NftablesEngine, netns: Namespace) -> None:
-    """And its base, whatever the next one was to be."""
+    """A failed load leaves the overlay and its base, whether the next generation was an overlay or whole."""
     load(engine, SECOND, 2)
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
     for kept in (KEPT.get, None):

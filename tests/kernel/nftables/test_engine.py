@@ -60,30 +60,30 @@ table inet geodrop2 {
 
 @pytest.fixture
 def engine(netns: Namespace) -> NftablesEngine:
-    """In a namespace of its own, where somebody else has rules too."""
+    """An engine in a new namespace that holds foreign rules too."""
     netns.nft(FOREIGN)
     return NftablesEngine()
 
 
 def foreign(netns: Namespace) -> list[str]:
-    """What belongs to others, as nft lists it."""
+    """Return the foreign tables, as nft lists them."""
     tables = (("inet", "filter"), ("ip", "nat"), ("inet", "geodrop2"))
     return [netns.run("nft", "-a", "list", "table", *table) for table in tables]
 
 
 def listed(netns: Namespace) -> str:
-    """Our table, with handles: a chain that was made anew has another."""
+    """Return our table, with handles: a chain that was made again has a new one."""
     return netns.run("nft", "-a", "list", "table", "inet", "geodrop")
 
 
 def table_names(netns: Namespace, kind: str) -> set[str]:
-    """Names of the chains, maps or counters of our table, from nft."""
+    """Return names of the chains, maps or counters of our table, from nft."""
     content = json.loads(netns.run("nft", "-j", "list", "table", "inet", "geodrop"))["nftables"]
     return {item[kind]["name"] for item in content if kind in item}
 
 
 def test_load_observe_verify_remove(engine: NftablesEngine, netns: Namespace) -> None:
-    """The way of a ruleset; whatever others have stays byte for byte as it was."""
+    """Load, verify, count and unload a ruleset; foreign tables stay byte for byte as they were."""
     before = foreign(netns), netns.run("nft", "list", "tables")
     engine.probe()
     assert engine.observe() == Observed()
@@ -102,7 +102,7 @@ def test_load_observe_verify_remove(engine: NftablesEngine, netns: Namespace) ->
 
 
 def test_update(engine: NftablesEngine, netns: Namespace) -> None:
-    """The new generation stands alone; only counters remain of the old."""
+    """After the switch only the new generation is left, with the old one's counters."""
     before = foreign(netns)
     engine.apply(ONE, 1, ["eth0"])
     engine.apply(OTHER, 5, ["eth0", "eth1"])
@@ -118,7 +118,7 @@ def test_update(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_generations_only_grow(engine: NftablesEngine) -> None:
-    """The number in force, or a lower one, is refused before anything is touched."""
+    """The number in force, or a lower one, is refused before anything changes."""
     engine.apply(ONE, 3, ["eth0"])
     for generation in (2, 3):
         with pytest.raises(ApplyError, match="generation 3 is in force"):
@@ -127,15 +127,15 @@ def test_generations_only_grow(engine: NftablesEngine) -> None:
 
 
 def test_the_scope_of_a_generation_changes_in_place(engine: NftablesEngine, netns: Namespace) -> None:
-    """What stands filled is not filled again: rules of the base chain change, read back with their reasons."""
+    """Filled maps are not filled again: only rules of the base chain change, and are read back with their reasons."""
     engine.apply(ONE, 1, ["eth*"])
     maps = netns.run("nft", "list", "maps")
-    scope = Scope(("eth*", "eth7"), (1,), {"eth7": "somebody else's program is there"})
+    scope = Scope(("eth*", "eth7"), (1,), {"eth7": "another program is there"})
     with engine.staged(ONE, 1) as staged:
         staged.switch(scope)
     assert engine.observe().interfaces == (
         Interface("eth*", "nftables"),
-        Interface("eth7", "nftables", why="somebody else's program is there"),
+        Interface("eth7", "nftables", why="another program is there"),
     )
     assert engine.verify(ONE) == []
     assert netns.run("nft", "list", "maps") == maps
@@ -150,7 +150,7 @@ def test_the_scope_of_a_generation_changes_in_place(engine: NftablesEngine, netn
 
 
 def test_a_retired_table_keeps_its_counters_and_judges_nothing(engine: NftablesEngine, netns: Namespace) -> None:
-    """Totals stay and go on from there; no chain is left that a packet could meet."""
+    """Totals stay and count on from there; no chain is left that a packet could meet."""
     assert not engine.retire()
     engine.apply(ONE, 1, ["eth0"])
     counted = engine.counters()
@@ -164,15 +164,15 @@ def test_a_retired_table_keeps_its_counters_and_judges_nothing(engine: NftablesE
 
 
 def test_no_interface(engine: NftablesEngine, netns: Namespace) -> None:
-    """Loaded without one, rules would judge nothing and look as if they did."""
+    """Without an interface, rules would judge nothing and seem to: the load is refused."""
     with pytest.raises(ConfigError, match="no interface"):
         engine.apply(ONE, 1, [])
     assert "table inet geodrop\n" not in netns.run("nft", "list", "tables")
 
 
 @pytest.mark.parametrize("text", ["add table inet geodrop", 'table inet geodrop { comment "mine"\n }'])
-def test_a_table_of_our_name_by_somebody_else(engine: NftablesEngine, netns: Namespace, text: str) -> None:
-    """It is left alone, whatever is asked for."""
+def test_a_foreign_table_of_our_name(engine: NftablesEngine, netns: Namespace, text: str) -> None:
+    """A foreign table of our name is left alone by every operation."""
     netns.nft(text)
     before = listed(netns)
     for action in (
@@ -189,7 +189,7 @@ def test_a_table_of_our_name_by_somebody_else(engine: NftablesEngine, netns: Nam
 
 
 class Breaking:
-    """Lets so many transactions pass, then refuses as the kernel would."""
+    """Lets this many transactions pass, then refuses as the kernel would."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, passing: int) -> None:
         self.left = passing
@@ -208,7 +208,7 @@ class Breaking:
 def test_a_first_load_that_fails_leaves_nothing(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch, passing: int
 ) -> None:
-    """In the fill and in the switch."""
+    """A refusal in the fill or in the switch of a first load leaves nothing behind."""
     before = netns.run("nft", "-a", "list", "ruleset")
     Breaking(monkeypatch, passing)
     with pytest.raises(ApplyError, match="broken on purpose"):
@@ -220,7 +220,7 @@ def test_a_first_load_that_fails_leaves_nothing(
 def test_an_update_that_fails_leaves_the_old_generation(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch, passing: int
 ) -> None:
-    """Byte for byte, new counters included."""
+    """After a refusal the table is byte for byte as before, new counters included."""
     engine.apply(ONE, 1, ["eth0"])
     before = listed(netns)
     breaking = Breaking(monkeypatch, passing)
@@ -235,7 +235,7 @@ def test_an_update_that_fails_leaves_the_old_generation(
 def test_a_fill_of_several_transactions_that_fails(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What the first ones made is removed again."""
+    """If a later transaction of a fill is refused, the objects of the earlier ones are removed."""
     monkeypatch.setattr(engine_module, "TRANSACTION", 2_000)
     engine.apply(ONE, 1, ["eth0"])
     assert engine.verify(ONE) == []
@@ -265,7 +265,7 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
     change: list[str],
     load: str,
 ) -> None:
-    """Somebody else changes our rules while we load; success is not reported, what was before is in force again."""
+    """If another program changes our rules during a load, the load fails and the old generation is in force again."""
     if load == "second":
         engine.apply(ONE, 1, ["eth0"])
     before = engine.observe()
@@ -289,7 +289,7 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
 def test_leftovers_of_dead_attempts_are_removed(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An apply that was killed in the middle left a generation that nothing leads to."""
+    """A killed apply leaves a generation that no rule leads to; the next load removes it."""
     monkeypatch.setattr(NftablesEngine, "_discard", lambda *_: None)
     engine.apply(ONE, 1, ["eth0"])
     # The second attempt deletes what the first left, in two transactions, before it fills and fails in turn.
@@ -308,7 +308,10 @@ def test_leftovers_of_dead_attempts_are_removed(
 def test_what_cannot_be_deleted_is_left_for_later(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The new generation is in force and stays so; the report says what is left, and the next load removes it."""
+    """If the old generation cannot be deleted, the new one stays in force.
+
+    The report says so, and the next load removes it.
+    """
     engine.apply(ONE, 1, ["eth0"])
     with monkeypatch.context() as patch:
         Breaking(patch, 2)
@@ -338,14 +341,14 @@ def test_what_cannot_be_deleted_is_left_for_later(
 def test_verify_finds_what_others_changed(
     engine: NftablesEngine, netns: Namespace, change: list[str], where: str
 ) -> None:
-    """Rules, chains, sets, the table's flags, the base chain's policy."""
+    """Changed rules, chains, sets, table flags and the base chain's policy are found."""
     engine.apply(ONE, 1, ["eth0"])
     netns.run("nft", *change)
     assert any(difference.where.startswith(where) for difference in engine.verify(ONE))
 
 
 def test_a_missing_interface_shows(engine: NftablesEngine, netns: Namespace) -> None:
-    """The rules count themselves."""
+    """Verification finds a missing rule of the base chain: the number of rules is compared too."""
     engine.apply(ONE, 1, ["eth0", "eth1"])
     handle = listed(netns).partition('iifname "eth1"')[2].partition("handle ")[2].split()[0]
     netns.run("nft", "delete", "rule", "inet", "geodrop", "prerouting", "handle", handle)
@@ -353,7 +356,7 @@ def test_a_missing_interface_shows(engine: NftablesEngine, netns: Namespace) -> 
 
 
 def test_live_maps_cannot_be_edited(engine: NftablesEngine, netns: Namespace) -> None:
-    """They are constant: the kernel refuses, whoever asks."""
+    """Elements cannot be changed: maps are constant, and the kernel refuses any program."""
     engine.apply(ONE, 1, ["eth0"])
     for verb in ("add", "delete"):
         with pytest.raises(RuntimeError, match="Device or resource busy"):
@@ -361,7 +364,7 @@ def test_live_maps_cannot_be_edited(engine: NftablesEngine, netns: Namespace) ->
 
 
 def test_verify_finds_other_content(engine: NftablesEngine) -> None:
-    """Every interval is compared, by address and verdict."""
+    """Full verification compares every interval, by address and verdict."""
     engine.apply(OTHER, 1, ["eth0"])
     smaller = ruleset(Service("api", {"1.0.1.0/24": "CN", "5.0.0.0/9": "DE"}, tcp=((443, 443),)))
     changed = replace(smaller, digest=OTHER.digest)
@@ -370,7 +373,7 @@ def test_verify_finds_other_content(engine: NftablesEngine) -> None:
 
 
 def test_large_maps_in_shards(engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut maps load, verify, list with nft 1.0.6, and judge; embedded addresses find their shard."""
+    """Split maps load, verify, list with nft 1.0.6, and judge; embedded addresses find their shard."""
     monkeypatch.setattr(lookups, "MAX_INTERVALS", 50)
     denied = {f"{number}.{half}.0.0/16": "CN" for number in range(1, 101) for half in (0, 128)}
     rules = ruleset(Service("api", {**denied, "2002::/16": "6to4", "2001::/32": "teredo"}, tcp=((443, 443),)))
@@ -385,9 +388,9 @@ def test_large_maps_in_shards(engine: NftablesEngine, netns: Namespace, monkeypa
 
 
 def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
-    """The lines that tell a stranger what is going on, by nft 1.0.6 and later; JSON does not crash it either."""
+    """The comments explain the table to a reader of nft 1.0.6 and later; JSON output works too."""
     engine.apply(ONE, 42, ["eth0", "ens*"])
-    # nft 1.1 writes the same expression in other words.
+    # nft 1.1 prints the same expression in another form.
     text = netns.run("nft", "--terse", "list", "table", "inet", "geodrop")
     text = text.replace("tcp flags & (syn | ack) != syn", "tcp flags != syn / syn,ack")
     for line in (
@@ -413,7 +416,7 @@ def test_listing_reads_well(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_counters_outlive_generations() -> None:
-    """Packets and bytes of the IP packet, by service, family and label; they only grow until unload."""
+    """Packets and bytes of the IP packet are counted by service, family and label; they only grow until unload."""
     with namespaces("net", "host") as [net, host]:
         outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host, "eth0", ["192.0.2.1/24"])
         join(outside, inside)
@@ -438,5 +441,5 @@ def test_counters_outlive_generations() -> None:
 
 
 def ipv4(source: str, port: int) -> bytes:
-    """A SYN."""
+    """Return a SYN."""
     return encode(Packet(source=source, dest="192.0.2.1", dport=port), 1)

@@ -1,4 +1,4 @@
-"""The name `*`: every interface but those that are only taken when they are named, also ones that come later."""
+"""The name `*`: every interface but those that must be named, including later ones."""
 
 from collections.abc import Iterator
 
@@ -18,19 +18,19 @@ PACKET = encode(Packet(source="1.0.1.1", dest="192.0.2.1", dport=443), 1)
 
 @pytest.fixture
 def ends(kernel: None) -> Iterator[tuple[End, End]]:
-    """A veth pair; the judged end carries a macvlan too, which is a kind like any other."""
+    """A veth pair; the judged end also carries a macvlan, a kind like any other."""
     del kernel
     with namespaces("net", "host") as [net, host]:
         yield End(net, "net0", ["192.0.2.2/24"]), End(host, "eth0", ["192.0.2.1/24"])
 
 
 def dropped(engine: NftablesEngine) -> int:
-    """Packets dropped so far."""
+    """Return the packets dropped so far."""
     return sum(count.dropped[0] for count in engine.counters())
 
 
 def test_in_force_before_any_interface(ends: tuple[End, End]) -> None:
-    """Loaded while there is only loopback; a veth that comes is left alone, a macvlan on it is judged at once."""
+    """Loaded with only a loopback: a later veth is not judged, a macvlan on it is judged at once."""
     outside, inside = ends
     engine = NftablesEngine()
     with inside.namespace.entered():
@@ -51,7 +51,7 @@ def test_in_force_before_any_interface(ends: tuple[End, End]) -> None:
 
 
 def test_what_is_named_is_judged_whatever_it_is(ends: tuple[End, End]) -> None:
-    """A name beside `*` comes first, so that a veth can be meant."""
+    """A name beside `*` is matched first, so that a veth can be selected."""
     outside, inside = ends
     engine = NftablesEngine()
     with inside.namespace.entered():
@@ -65,7 +65,7 @@ def test_what_is_named_is_judged_whatever_it_is(ends: tuple[End, End]) -> None:
 
 
 def test_stock_nft_lists_it(ends: tuple[End, End]) -> None:
-    """Kinds are shown by name, loopback and them before the rule for all others; JSON works too."""
+    """Kinds are listed by name, before the rule for all other interfaces, as is loopback; JSON works too."""
     _, inside = ends
     with inside.namespace.entered():
         NftablesEngine().apply(RULES, 7, ["*"])
@@ -79,8 +79,8 @@ def test_stock_nft_lists_it(ends: tuple[End, End]) -> None:
     assert inside.namespace.run("nft", "--json", "list", "table", "inet", "geodrop")
 
 
-def test_a_kind_that_somebody_removed_shows(ends: tuple[End, End]) -> None:
-    """The exclusions are compared as everything else is."""
+def test_a_kind_that_another_program_removed_shows(ends: tuple[End, End]) -> None:
+    """The excluded kinds are verified like everything else."""
     _, inside = ends
     engine = NftablesEngine()
     with inside.namespace.entered():

@@ -1,4 +1,4 @@
-"""The exported text in the hands of stock nft. Its verdicts are the conformance suite's."""
+"""The exported text loaded by stock nft. The conformance suite covers its verdicts."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ RULES = ruleset(
 
 
 def listed(netns: Namespace) -> str:
-    """All tables, as nft writes them."""
+    """Return all tables, as nft writes them."""
     return netns.run("env", "TZ=UTC", "nft", "--stateless", "list", "ruleset")
 
 
 def reloaded(netns: Namespace, saved: str, zone: str = "UTC") -> str:
-    """What nft lists after it has loaded what it listed."""
+    """Return what nft lists after it has loaded its own listing."""
     netns.run("nft", "flush", "ruleset")
     netns.run("env", f"TZ={zone}", "nft", "-f", "-", stdin=saved)
     return listed(netns)
 
 
 def test_loading_again_replaces(netns: Namespace) -> None:
-    """The second time gives the table of the first, not twice its rules; another ruleset leaves nothing of it."""
+    """A second load gives the same table, without double rules; another ruleset leaves nothing of the first."""
     netns.nft("".join(nft(RULES, ["eth0", "ens*"])))
     before = listed(netns)
     netns.nft("".join(nft(RULES, ["eth0", "ens*"])))
@@ -59,10 +59,10 @@ def test_loading_again_replaces(netns: Namespace) -> None:
 
 
 def test_what_nft_lists_can_be_loaded(netns: Namespace) -> None:
-    """A saved `nft list ruleset` works, with the live table too: what is loaded of it is listed and loaded the same.
+    """A saved `nft list ruleset` can be loaded, with the live table too, and is then listed and loaded unchanged.
 
-    The first time nft joins loads of bytes side by side and writes some numbers otherwise. Verdicts and counts of what
-    it makes of it are the conformance suite's.
+    In its first listing nft joins adjacent byte loads and prints some numbers differently. The conformance suite covers
+    the verdicts and counts of that form.
     """
     netns.nft("".join(nft(RULES)))
     NftablesEngine().apply(RULES, 1, ["eth0"])
@@ -73,7 +73,7 @@ def test_what_nft_lists_can_be_loaded(netns: Namespace) -> None:
 
 
 def test_only_starts_and_pauses_know_a_time_zone(netns: Namespace) -> None:
-    """`meta time` is listed and read as local time: saved in one zone and loaded in another, nothing else moves."""
+    """`meta time` is listed and read as local time: saved in one zone and loaded in another, only the times move."""
     NftablesEngine().apply(RULES, 1, ["eth0"])
     saved = listed(netns)
     there, elsewhere = reloaded(netns, saved), reloaded(netns, saved, "Etc/GMT+5")
@@ -83,7 +83,7 @@ def test_only_starts_and_pauses_know_a_time_zone(netns: Namespace) -> None:
 
 
 def test_beside_the_live_table(netns: Namespace) -> None:
-    """Neither touches the other: the engine sees its own alone, and unload leaves the exported one."""
+    """The tables are independent: the engine sees only its own, and unload leaves the exported one."""
     engine = NftablesEngine()
     engine.apply(RULES, 1, ["eth0"])
     netns.nft("".join(nft(RULES)))
@@ -94,7 +94,7 @@ def test_beside_the_live_table(netns: Namespace) -> None:
 
 
 def test_large_maps_in_parts(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their ranges are rules of their own, also for addresses inside IPv6."""
+    """Never-drop ranges are separate rules, also for addresses inside IPv6."""
     monkeypatch.setattr(lookups, "MAX_INTERVALS", 2)
     netns.nft("".join(nft(RULES)))
     rules = netns.run("nft", "list", "chain", "inet", TABLE, "g0-api.teredo")

@@ -1,4 +1,4 @@
-"""Flowtables as the kernel tells them. Where it has none (no nf_flow_table), none are read."""
+"""Flowtables as the kernel reports them. Without nf_flow_table there are none."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ table ip router { flowtable f { hook ingress priority -5; devices = { eth0 }; };
 
 
 def make(netns: Namespace) -> str:
-    """Make them; why the kernel does not, if so."""
+    """Make flowtables; return the kernel's reason if it refuses."""
     try:
         netns.nft(TABLES)
     except RuntimeError as error:
@@ -33,7 +33,10 @@ def make(netns: Namespace) -> str:
 
 
 def test_read(netns: Namespace) -> None:
-    """Of every family; status has a problem for what nftables judges, and doctor a note for each."""
+    """Flowtables of every family are read.
+
+    Status reports a problem for interfaces of nftables, doctor a note for each.
+    """
     assert flowtables.read() == []
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     if refused := make(netns):
@@ -53,7 +56,7 @@ def test_read(netns: Namespace) -> None:
 
 @pytest.mark.parametrize("engine", ["nftables", "xdp"])
 def test_problems(netns: Namespace, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    """Xdp comes before a flowtable, nftables after it: named is the table, and what to do."""
+    """On xdp a flowtable bypasses nothing; on nftables the message names the table, and the next step."""
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     bypasses = [Bypass("inet", "fw", "fast", ("eth0", "lan*")), Bypass("ip", "other", "f", ("far0",))]
     monkeypatch.setattr(flowtables, "read", lambda: bypasses)

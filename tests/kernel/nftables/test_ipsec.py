@@ -1,7 +1,7 @@
-"""What IPsec carries is judged when it shows itself: nftables sees a packet again once the kernel has taken ESP off it.
+"""Packets inside IPsec are judged once unwrapped: nftables sees a packet again after the kernel has removed ESP.
 
-Kernels are built without ESP and AH too. `make test-kernels` runs this under one of Debian's, which has them, and asks
-for that; elsewhere it is skipped where the kernel says that it has none.
+A kernel may lack ESP and AH. `make test-kernels` runs this test under a Debian kernel, which has them, and requires
+them; elsewhere the test is skipped if the kernel lacks them.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ KEYS = {
     "ah": ("auth", "hmac(sha1)", "0x" + "11" * 20),
 }
 LACKING = "Requested type not found"
-"""What the kernel says of a transformation that it was built without."""
+"""The kernel's error for a transformation that it was built without."""
 
 SECONDS = 60.0
-"""For a datagram to arrive, on an emulated machine too."""
+"""Seconds until a datagram must have arrived, on an emulated machine too."""
 
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[Namespace, Namespace]]:
-    """A client with addresses of both kinds and a server, each with a route to the other."""
+    """A client with addresses of both families and a server, each with a route to the other."""
     require()
     with namespaces("client", "server") as [client, server]:
         prefixes = [f"{address}/{ip_address(address).max_prefixlen}" for address in (*DENIED, *ALLOWED)]
@@ -53,7 +53,7 @@ def hosts() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 def protect(host: Namespace, protocol: str, source: str, *, outgoing: bool) -> None:
-    """Give a host the keys for packets from a source to the server, and to the sender the rule to use them."""
+    """Give both hosts the keys for packets from a source to the server, and the sender the policy to use them."""
     to = SERVER[ip_address(source).version]
     number = "0x100" if source in DENIED else "0x101"
     ends = ("src", source, "dst", to, "proto", protocol, "spi", number, "mode", "transport")
@@ -71,7 +71,7 @@ def protect(host: Namespace, protocol: str, source: str, *, outgoing: bool) -> N
 @pytest.mark.parametrize("protocol", KEYS)
 @pytest.mark.parametrize("version", [4, 6])
 def test_what_ipsec_carries_is_judged(hosts: tuple[Namespace, Namespace], protocol: str, version: int) -> None:
-    """A datagram of an allowed source arrives, one of a denied source does not, though nobody drops ESP itself."""
+    """A datagram of an allowed source arrives and one of a denied source does not, though ESP itself is not dropped."""
     client, server = hosts
     denied, allowed = (pair[version == 6] for pair in (DENIED, ALLOWED))
     for source in (denied, allowed):
@@ -91,7 +91,7 @@ def test_what_ipsec_carries_is_judged(hosts: tuple[Namespace, Namespace], protoc
                 senders[source].connect((SERVER[version], PORT))
 
         def arrived(until: str) -> set[str]:
-            """Whose datagrams arrive until one of this source does, sent anew as long as it takes."""
+            """Return the sources whose datagrams arrive, sending again until one of this source does."""
             found: set[str] = set()
             deadline = time.monotonic() + SECONDS
             while until not in found:
@@ -101,7 +101,7 @@ def test_what_ipsec_carries_is_judged(hosts: tuple[Namespace, Namespace], protoc
                     found.add(listener.recv(100).decode())
             return found
 
-        # The first are lost while neighbours and ciphers are looked for.
+        # The first datagrams are lost while neighbours and ciphers are set up.
         arrived(denied)
         arrived(allowed)
         assert "0 packets" not in server.run("ip", "-s", "xfrm", "state", "list", "src", denied, "proto", protocol)

@@ -24,13 +24,13 @@ RULES = ruleset(
 
 
 def read() -> Snapshot | None:
-    """Through a connection of its own."""
+    """Read back through a new connection."""
     with Connection() as connection:
         return readback.read(connection)
 
 
 def test_everything_comes_back_as_it_was_written(netns: Namespace) -> None:
-    """Every kind of expression, comment, header and hook, in the kernel's own form."""
+    """Every kind of expression, comment, header and hook is read in the kernel's own form."""
     del netns
     NftablesEngine(lambda: NOW).apply(RULES, 3, ["eth*", "lo"])
     expected = render.build(RULES, 3, ["eth*", "lo"], NOW)
@@ -45,7 +45,7 @@ def test_everything_comes_back_as_it_was_written(netns: Namespace) -> None:
 
 
 def test_what_others_put_into_the_table_is_seen(netns: Namespace) -> None:
-    """Rules, sets and maps that geodrop would never make can all be read."""
+    """Rules, sets and maps that geodrop never makes can all be read."""
     NftablesEngine().apply(RULES, 1, ["eth0"])
     netns.nft(
         """
@@ -66,7 +66,7 @@ def test_what_others_put_into_the_table_is_seen(netns: Namespace) -> None:
     )
     snapshot = read()
     assert snapshot is not None
-    # Anonymous ones are part of the rules that use them, and go with these.
+    # Anonymous sets are part of the rules that use them, and vanish with them.
     assert set(snapshot.sets) == {"strange", "plain"}
     assert set(snapshot.objects) == {(1, "theirs"), (2, "much")}  # NFT_OBJECT_COUNTER and _QUOTA
     assert snapshot.flowtables == ()
@@ -77,7 +77,7 @@ def test_what_others_put_into_the_table_is_seen(netns: Namespace) -> None:
 
 
 def test_other_tables_are_not_read(netns: Namespace) -> None:
-    """Chains are dumped for all tables of a family; those of others do not count as ours."""
+    """The kernel dumps chains of all tables of a family; chains of other tables are not taken for ours."""
     netns.nft("table inet filter {\n chain prerouting {\n type filter hook prerouting priority 0\n }\n }\n")
     assert read() is None
     NftablesEngine().apply(RULES, 1, ["eth0"])
@@ -89,8 +89,8 @@ def test_other_tables_are_not_read(netns: Namespace) -> None:
 
 
 @pytest.mark.parametrize("comment", ['comment "my table"\n', ""])
-def test_a_table_of_somebody_else(netns: Namespace, comment: str) -> None:
-    """What does not carry our mark is not ours."""
+def test_a_foreign_table(netns: Namespace, comment: str) -> None:
+    """A table without our mark is not ours."""
     netns.nft(f"table inet geodrop {{\n {comment} }}\n")
     with pytest.raises(UnavailableError, match="nft list table inet geodrop"):
         read()
@@ -105,7 +105,7 @@ def test_a_table_of_somebody_else(netns: Namespace, comment: str) -> None:
     ids=" ".join,
 )
 def test_a_table_that_judges_nothing_is_not_in_force(netns: Namespace, change: list[str]) -> None:
-    """It is all there and does nothing."""
+    """A dormant table holds everything and has no effect."""
     engine = NftablesEngine()
     engine.apply(RULES, 4, ["eth0"])
     assert engine.observe().generation == 4

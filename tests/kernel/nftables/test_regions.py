@@ -1,4 +1,4 @@
-"""The second map, which tells regions apart of what counts as `other`: it comes later, and decides nothing."""
+"""The second map, which counts the regions within `other`: it is filled later, and decides no verdict."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ JOINED = ruleset(Service("api", DENIED, tcp=WEB, counted=COUNTED))
 
 @pytest.fixture
 def engine(netns: Namespace) -> Iterator[NftablesEngine]:
-    """With joined maps in force."""
+    """An engine with joined maps in force."""
     with netns.entered():
         made = NftablesEngine()
         made.apply(JOINED, 1, ["eth0"])
@@ -42,12 +42,12 @@ def engine(netns: Namespace) -> Iterator[NftablesEngine]:
 
 
 def chain(netns: Namespace, name: str) -> str:
-    """The rules of a chain."""
+    """Return the rules of a chain."""
     return netns.run("nft", "list", "chain", "inet", "geodrop", name)
 
 
 def test_told_apart_once(engine: NftablesEngine, netns: Namespace) -> None:
-    """Before and after it all is as it should be; a second time there is nothing to do, nor for another ruleset."""
+    """The state is right before and after the fill; a second fill does nothing, nor does one for another ruleset."""
     assert engine.verify(JOINED) == []
     assert not engine.tell_regions_apart(ruleset(Service("api", DENIED, tcp=WEB)))
     assert engine.tell_regions_apart(JOINED)
@@ -65,7 +65,7 @@ def test_told_apart_once(engine: NftablesEngine, netns: Namespace) -> None:
 
 
 def test_what_others_do_to_it_shows(engine: NftablesEngine, netns: Namespace) -> None:
-    """A rule that asks no more counts as before; what is there in its place, or is missing, is a difference."""
+    """Changes of other programs are differences: a flushed chain, or a foreign map in the place of ours."""
     engine.tell_regions_apart(JOINED)
     netns.nft("flush chain inet geodrop g1-api.RU.ipv4")
     assert [one.where for one in engine.verify(JOINED)] == ["chain g1-api.RU.ipv4, rule 1"]
@@ -80,7 +80,7 @@ def test_what_others_do_to_it_shows(engine: NftablesEngine, netns: Namespace) ->
 def test_a_failure_leaves_it_as_it_was(
     engine: NftablesEngine, netns: Namespace, monkeypatch: pytest.MonkeyPatch, passing: int
 ) -> None:
-    """Whether the fill is refused or the switch; then it can be tried again."""
+    """The kernel may refuse the fill or the switch; both can be tried again."""
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
     real, left = Connection.transaction, passing
 
@@ -100,7 +100,7 @@ def test_a_failure_leaves_it_as_it_was(
 
 
 def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns: Namespace) -> None:
-    """After the switch too."""
+    """If the second map or its rules differ when read back, before or after the switch, they are removed."""
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
     for module, check in ((diff, "content"), (diff, "generation")):
         said = [Difference("somewhere", "this", "that")]
@@ -110,7 +110,7 @@ def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns
 
 
 def test_what_a_killed_process_left_is_replaced(engine: NftablesEngine, netns: Namespace) -> None:
-    """A map that was filled by half is in nobody's way, and is not taken for a whole one."""
+    """A half-filled map has no effect, and is not taken for a whole one."""
     killed = mock.patch.object(diff, "content", side_effect=KeyboardInterrupt)
     with mock.patch.object(regions, "_undo"), killed, pytest.raises(KeyboardInterrupt):
         engine.tell_regions_apart(JOINED)
@@ -121,7 +121,7 @@ def test_what_a_killed_process_left_is_replaced(engine: NftablesEngine, netns: N
 
 
 def test_under_a_thin_generation(engine: NftablesEngine) -> None:
-    """It stands on a base either way, and is left to itself: a whole one follows."""
+    """An overlay over either form of base gets no second map: a whole generation follows."""
     second = ruleset(Service("api", {**DENIED, "5.0.0.0/8": "other"}, tcp=WEB, counted=COUNTED))
     kept = {one.digest: one for one in (JOINED, second)}
 
@@ -142,7 +142,7 @@ def test_under_a_thin_generation(engine: NftablesEngine) -> None:
 
 
 def test_totals_only_grow() -> None:
-    """While a region moves from `other` to a counter of its own and back, and through a flush, no count falls."""
+    """No count falls while a region moves from `other` to its own counter and back, and through a flush."""
     with namespaces("net", "host") as [net, host]:
         outside, inside = End(net, "net0", ["192.0.2.2/24"]), End(host, "eth0", ["192.0.2.1/24"])
         join(outside, inside)

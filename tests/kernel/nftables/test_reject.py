@@ -27,7 +27,7 @@ TIMEOUT = 2.0  # seconds; an answer on a veth takes well under a millisecond
 
 @pytest.fixture
 def hosts() -> Iterator[tuple[Namespace, Namespace]]:
-    """A client in a denied prefix, and a server that listens to TCP and UDP."""
+    """A client in a denied prefix, and a server that listens on TCP and UDP."""
     require()
     with namespaces("client", "server") as [client, server], contextlib.ExitStack() as stack:
         join(
@@ -51,7 +51,7 @@ _KINDS = (socket.SOCK_STREAM, socket.SOCK_DGRAM)
 
 
 def wait_for_addresses(host: Namespace) -> None:
-    """An IPv6 address can be bound a moment after its link is up: the kernel leaves that to a worker."""
+    """Wait until the address can be bound: a kernel worker makes an IPv6 address usable a moment after link up."""
     deadline = time.monotonic() + TIMEOUT
     while host.run("ip", "-6", "address", "show", "tentative"):
         assert time.monotonic() < deadline, "addresses stay tentative"
@@ -59,7 +59,7 @@ def wait_for_addresses(host: Namespace) -> None:
 
 
 def outcome(client: Namespace, family: socket.AddressFamily, kind: socket.SocketKind) -> str:
-    """What a client is told: the name of the error, "silence", or "connected"; to UDP only the kernel answers."""
+    """Return the client's result: an error's name, "silence", or "connected"; to UDP only the kernel answers."""
     with client.entered(), socket.socket(family, kind) as peer:
         peer.settimeout(TIMEOUT if kind == socket.SOCK_STREAM else TIMEOUT / 4)
         try:
@@ -76,7 +76,7 @@ def outcome(client: Namespace, family: socket.AddressFamily, kind: socket.Socket
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_sender_is_told(hosts: tuple[Namespace, Namespace], family: socket.AddressFamily) -> None:
-    """TCP is refused by a reset, UDP by an ICMP error; and each packet is counted as dropped, once."""
+    """TCP is refused by a reset, UDP by an ICMP error; each packet counts as dropped, once."""
     client, server = hosts
     assert outcome(client, family, socket.SOCK_STREAM) == "connected"
     rules = ruleset(Service("api", DENIED, tcp=((PORT, PORT),), udp=((PORT, PORT),), action="reject"))
@@ -85,7 +85,7 @@ def test_the_sender_is_told(hosts: tuple[Namespace, Namespace], family: socket.A
         engine.apply(rules, 1, ["eth0"])
         assert engine.verify(rules) == []
     assert outcome(client, family, socket.SOCK_STREAM) == "ECONNREFUSED"
-    # "Administratively prohibited" (RFC 1812, RFC 4443), as Linux tells programs of it.
+    # Linux reports "administratively prohibited" (RFC 1812, RFC 4443) to programs with this error.
     assert outcome(client, family, socket.SOCK_DGRAM) == {4: "EHOSTUNREACH", 6: "EACCES"}[_version(family)]
     with server.entered():
         [count] = [count for count in engine.counters() if count.dropped != (0, 0)]
@@ -97,7 +97,7 @@ def test_the_sender_is_told(hosts: tuple[Namespace, Namespace], family: socket.A
 def test_nobody_is_told_where_packets_are_only_counted(
     hosts: tuple[Namespace, Namespace], family: socket.AddressFamily
 ) -> None:
-    """In monitor, and before `starts`, a connection comes about as if there were no service."""
+    """In monitor mode, and before `starts`, connections succeed as if there were no service."""
     client, server = hosts
     for generation, service in enumerate(
         (
@@ -112,7 +112,7 @@ def test_nobody_is_told_where_packets_are_only_counted(
 
 
 def test_the_table_says_drop(hosts: tuple[Namespace, Namespace]) -> None:
-    """`explain` asks the kernel's own table, which rejects in a chain of its own."""
+    """`explain` asks the kernel's own table, where a separate chain rejects."""
     _, server = hosts
     rules = ruleset(Service("api", DENIED, tcp=((PORT, PORT),), action="reject"))
     engine = NftablesEngine()

@@ -13,7 +13,7 @@ ONE, OTHER = (ruleset(Service("api", {"1.0.1.0/24": region})) for region in ("CN
 
 
 def test_what_was_filled_is_read_back_before_it_takes_the_place_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is in force each moment lets everything in: there it is read back after the switch."""
+    """With nothing in force every moment is open: so a first load is read back only after the switch."""
     in_force = []
     real = NftablesEngine._verify_generation
 

@@ -1,4 +1,4 @@
-"""Packets followed through the rules that the kernel reads back: whatever lets them pass shows."""
+"""Packets traced through the rules read back from the kernel: any rule that lets them pass shows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LINKS = {7: "eth0", 8: "wan0"}
 
 @pytest.fixture
 def rules(netns: Namespace, tmp_path: Path) -> Ruleset:
-    """Every kind of service, in force on every eth."""
+    """A policy with every kind of service, in force on every eth."""
     del netns
     made = compiled(SERVICES, tmp_path)
     NftablesEngine().apply(made, 1, ["eth*"])
@@ -33,13 +33,16 @@ def rules(netns: Namespace, tmp_path: Path) -> Ruleset:
 
 
 def verdicts(rules: Ruleset, link: str = "eth0") -> tuple[list[str], list[str]]:
-    """What should become of packets, and what does."""
+    """Return the expected and the traced verdicts of packets."""
     chosen = probes(rules, time.time())
     return [one.expected for one in chosen], NftablesEngine().trace(chosen, LINKS)[link]
 
 
 def test_as_the_ruleset_says(rules: Ruleset) -> None:
-    """Of each service, through ports, addresses, protocols and maps; nothing is judged where no rule matches."""
+    """Trace packets of each service, through ports, addresses, protocols and maps.
+
+    Without a match nothing is judged.
+    """
     for _ in range(10):
         expected, found = verdicts(rules)
         assert found == expected
@@ -50,7 +53,7 @@ def test_as_the_ruleset_says(rules: Ruleset) -> None:
 
 
 def test_a_pause(rules: Ruleset) -> None:
-    """By the rules that ask the kernel's clock."""
+    """Rules that read the kernel's clock are traced by that clock."""
     paused = rules.paused(int(time.time()) + 3600)
     NftablesEngine().apply(paused, 2, ["eth*"])
     expected, found = verdicts(paused)
@@ -69,7 +72,7 @@ def test_a_pause(rules: Ruleset) -> None:
     ],
 )
 def test_what_lets_packets_pass_shows(rules: Ruleset, netns: Namespace, change: str) -> None:
-    """Whatever stands on the way of a packet that should be dropped."""
+    """Any foreign rule on the way of a packet that should be dropped is noticed."""
     netns.nft(change + "\n")
     expected, found = verdicts(rules)
     assert "drop" in expected
@@ -78,13 +81,13 @@ def test_what_lets_packets_pass_shows(rules: Ruleset, netns: Namespace, change: 
 
 @pytest.mark.parametrize("chain", ["prerouting", "g1"])
 def test_what_cannot_be_read_counts_against_the_packet(rules: Ruleset, netns: Namespace, chain: str) -> None:
-    """A rule with words that geodrop never writes may let it pass or not: it is not said to be dropped."""
+    """A foreign rule with expressions that geodrop never writes has an unknown verdict: the trace claims no drop."""
     netns.nft(f"insert rule inet geodrop {chain} meta nfproto {{ ipv4, ipv6 }} accept\n")
     assert set(verdicts(rules)[1]) == {"unknown"}
 
 
 def test_many_links_cost_little(rules: Ruleset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The way behind the hook is the same for each, so maps are asked once a packet."""
+    """The rules after the hook are the same for every packet, so maps are asked once per packet."""
     asked: list[str] = []
     lookup = Walk._lookup
 

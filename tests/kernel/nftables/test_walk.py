@@ -30,7 +30,7 @@ RULES = ruleset(Service("api", DENIED, tcp=((443, 443),), established="keep"), S
 
 
 def judged(address: str, engine: NftablesEngine | None = None) -> KernelVerdict:
-    """What the first service says."""
+    """Return the verdict of the first service."""
     [verdicts] = (engine or loaded()).judge(RULES, [address])
     assert [verdict.service for verdict in verdicts] == ["api", "rest"]
     assert verdicts[1] == KernelVerdict("rest", "accept", "no map")
@@ -73,14 +73,14 @@ def loaded() -> NftablesEngine:
     ],
 )
 def test_judging(address: str, verdict: str, target: str) -> None:
-    """First and last address of intervals, both ends of the families, and every embedding."""
+    """First and last address of intervals, both ends of the families, and every embedding, are found."""
     found = judged(address)
     assert (found.verdict, found.target) == (verdict, target)
     assert found.would_drop is (verdict == "drop")
 
 
 def test_where() -> None:
-    """The interval that was found, in the map it was found in."""
+    """The answer holds the interval, and the map that held it."""
     assert judged("1.0.1.7").where == "map g1-api.ipv4: 1.0.1.0-1.0.1.255"
     assert judged("9.9.9.9").where == "map g1-api.ipv4: 9.9.9.9"
     assert judged("255.0.0.0").where == "map g1-api.ipv4: 224.0.0.0-255.255.255.255"
@@ -91,7 +91,7 @@ def test_where() -> None:
 
 
 def test_monitor_and_starts() -> None:
-    """What would be dropped is accepted: by the mode, or by the kernel's clock, which may have moved since the load."""
+    """An address is accepted by monitor mode, or by the kernel's clock, which may have moved since the load."""
     now = 1_700_000_000.0
     rules = ruleset(
         Service("trial", {"1.0.1.0/24": "CN"}, mode="monitor"),
@@ -106,12 +106,12 @@ def test_monitor_and_starts() -> None:
 
 
 def test_many_addresses() -> None:
-    """In the order asked, the same one twice too."""
+    """Answers come in the order asked, also for an address asked twice."""
     verdicts = loaded().judge(RULES, ["1.0.1.1", "1.0.0.1", "1.0.1.1"])
     assert [api.verdict for api, _ in verdicts] == ["drop", "accept", "drop"]
 
 
 def test_nothing_in_force() -> None:
-    """There is nothing to ask."""
+    """With nothing in force no question is asked."""
     with pytest.raises(NotEnforcingError, match="nothing is in force"):
         NftablesEngine().judge(RULES, ["192.0.2.1"])

@@ -62,7 +62,7 @@ def test_a_look_at_what_is_right(config: Config, netns: Namespace, capsys: pytes
     assert second.known is first.known
     assert origins(config) == ["load"]
     with capsys.disabled():
-        print(f"\na look at what nobody changed: {took * 1e3:.1f} ms")
+        print(f"\nan inspection without a change: {took * 1e3:.1f} ms")
 
 
 def test_as_empty_as_before_is_not_right_after_a_load(config: Config, netns: Namespace, tmp_path: Path) -> None:

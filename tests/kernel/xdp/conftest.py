@@ -1,4 +1,4 @@
-"""What tests of the XDP engine share: the two policies of tests/support/worlds.py, hosts, a bpffs."""
+"""Shared by tests of the XDP engine: the two policies of tests/support/worlds.py, hosts, a bpffs."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def ends() -> Iterator[tuple[End, End]]:
 
 @pytest.fixture
 def three_pairs() -> Iterator[list[tuple[End, End]]]:
-    """A sender and a judged host, joined thrice: eth0, eth1, eth2."""
+    """A sender and a judged host, joined three times: eth0, eth1, eth2."""
     require()
     with namespaces("sender", "host") as [sender, host]:
         pairs = [(End(sender, f"eth{number}"), End(host, f"eth{number}")) for number in range(3)]
@@ -59,14 +59,14 @@ def three_pairs() -> Iterator[list[tuple[End, End]]]:
 
 @pytest.fixture
 def pins() -> Iterator[Pins]:
-    """A bpffs of our own."""
+    """The test's own bpffs."""
     with own_pins() as made:
         yield made
 
 
 @pytest.fixture
 def bench(three_pairs: list[tuple[End, End]], pins: Pins, rulesets: list[Ruleset], tmp_path: Path) -> Iterator[Bench]:
-    """Made in the judged host's namespace."""
+    """Pins for the judged host's namespace."""
     with contextlib.ExitStack() as stack:
         probes = {pair[1].name: stack.enter_context(Probe(*pair)) for pair in three_pairs}
         stack.enter_context(three_pairs[0][1].namespace.entered())

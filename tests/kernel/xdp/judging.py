@@ -1,4 +1,4 @@
-"""A program with every kind of service in force, and the oracle that says what it should do with a packet."""
+"""A program with every kind of service in force, and the oracle that gives the expected verdict of a packet."""
 
 from __future__ import annotations
 
@@ -68,14 +68,14 @@ services:
 
 
 class Remembering(Oracle):
-    """What it says of an address and a service depends on nothing else, so each is asked once."""
+    """Caches the oracle: its answer depends only on address and service, so each pair is asked once."""
 
     def __init__(self, policy: str, database: Path) -> None:
         super().__init__(policy, [maxminddb.open_database(database, maxminddb.MODE_MEMORY)], datetime.now(UTC))
         self._known: dict[tuple[str, str], Answer] = {}
 
     def answer(self, address: str, service: Service) -> Answer:
-        """The answer for one service."""
+        """Return the answer for one service."""
         key = address, service.name
         if key not in self._known:
             self._known[key] = super().answer(address, service)
@@ -90,13 +90,16 @@ class Judging:
         self._oracle = oracle
 
     def run(self, frame: bytes) -> int:
-        """The program's verdict; it leaves the frame as it is."""
+        """Return the program's verdict; check that it leaves the frame as it is."""
         verdict, left, _ = libbpf.run_program(self._program, frame)
         assert left == frame
         return verdict
 
     def run_in_buffers(self, frame: bytes, first: int) -> int:
-        """The same for a frame of which the first buffer holds so many bytes; skips where it cannot be had."""
+        """Return the verdict if the first buffer holds this many bytes of the frame.
+
+        Skips where the kernel cannot do this.
+        """
         given = ctypes.create_string_buffer(frame, len(frame))
         context = ctypes.create_string_buffer(struct.pack(CONTEXT, 0, first, 0, 0, 0, 0))
         options = libbpf.TestRunOptions(size=ctypes.sizeof(libbpf.TestRunOptions), repeat=1)
@@ -111,13 +114,13 @@ class Judging:
         return int(options.retval)
 
     def expected(self, packet: Packet) -> int:
-        """The oracle's."""
+        """Return the oracle's verdict."""
         return DROP if judge(self._oracle, packet).verdict == "drop" else PASS
 
 
 @contextlib.contextmanager
 def judging(folder: Path, policy: str = POLICY) -> Iterator[Judging]:
-    """Both, while in use; files are made in a folder."""
+    """Both, for the `with` block; files are made in a folder."""
     path = write_database(folder / "world.mmdb", WORLD)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     data = compile_ruleset(parsed, [Database.open(path.read_bytes(), path.name)])
@@ -133,13 +136,13 @@ def judging(folder: Path, policy: str = POLICY) -> Iterator[Judging]:
 
 
 def framed(packet: bytes, tags: Sequence[tuple[int, int]] = ()) -> bytes:
-    """Behind an Ethernet header with VLAN tags (protocol, identifier), not padded."""
+    """Return a packet behind an Ethernet header with VLAN tags (protocol, identifier), without padding."""
     kind = b"\x08\x00" if packet[0] >> 4 == 4 else b"\x86\xdd"
     return bytes(12) + b"".join(struct.pack("!HH", *tag) for tag in tags) + kind + packet
 
 
 def padded(frame: bytes) -> bytes:
-    """As Ethernet pads, but not with zeros."""
+    """Pad a frame to Ethernet's minimum, but not with zeros."""
     return frame.ljust(60, b"\xff")
 
 

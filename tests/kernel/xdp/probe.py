@@ -1,4 +1,4 @@
-"""Which policy judges on an interface, asked by packets."""
+"""Find out by packets which policy judges an interface."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 CHINA, AMERICA, RUSSIA = {"1.1.1.1", "2400::1"}, {"2.2.2.2", "2600::1"}, {"5.5.5.5", "2a02::1"}
 LETS_THROUGH = {"": CHINA | AMERICA | RUSSIA, "a": AMERICA | RUSSIA, "b": AMERICA}
-"""Whose packets come in under each policy, and where there is none."""
+"""The sources whose packets arrive under each policy, and without one."""
 
 PACKET_OUTGOING = 4  # linux/if_packet.h
 ETH_P_ALL = 3
 SECONDS = 60
-"""How long a packet that must come may take; it takes a millisecond."""
+"""Seconds until an expected packet must have arrived; it takes a millisecond."""
 
 
 class Probe:
-    """Says by packets which policy judges on an interface."""
+    """Finds out by packets which policy judges an interface."""
 
     def __init__(self, sender: End, judged: End) -> None:
         self._sender = PacketSender(sender, judged)
@@ -42,9 +42,9 @@ class Probe:
         self._receiver.close()
 
     def let_through(self, sources: Sequence[str]) -> set[str]:
-        """Send a packet from each source to the service, and give back whose came in."""
+        """Send a packet from each source to the service, and return the sources whose packets arrived."""
         frames = {encode(Packet(source), 1): source for source in sources}
-        last = encode(Packet(sources[0], protocol=UDP, dport=9), 1)  # no service takes it, and it cannot overtake
+        last = encode(Packet(sources[0], protocol=UDP, dport=9), 1)  # no service takes it, and it stays last
         self._sender.send([*frames, last])
         came: set[str] = set()
         while True:
@@ -57,6 +57,6 @@ class Probe:
                 came.add(frames[frame])
 
     def policy(self) -> str:
-        """The policy in force: a key of LETS_THROUGH, whose packets came in and no other ones."""
+        """Return the policy in force: a key of LETS_THROUGH whose packets, and no others, arrived."""
         came = self.let_through(sorted(LETS_THROUGH[""]))
         return next(name for name, sources in LETS_THROUGH.items() if sources == came)

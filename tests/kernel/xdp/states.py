@@ -1,4 +1,4 @@
-"""From one state of the kernel to another: what must hold in each, and in between."""
+"""Transitions between states of the kernel: what must hold in each state, and in between."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOADS = {
     "fewer interfaces": (State("a", ALL), State("b")),
     "another program": (State("a", ALL, 1), State("b", ALL, 2)),
 }
-"""From and to."""
+"""The old and the new state."""
 
 
 class Bench:
@@ -49,11 +49,11 @@ class Bench:
         self._generations = itertools.count(1)
 
     def engine(self, version: int = 1) -> XdpEngine:
-        """An engine that knows nothing but what is pinned."""
+        """Return an engine that knows only what is pinned."""
         return XdpEngine(self._loaders[version], pins=self.pins)
 
     def load(self, state: State) -> str:
-        """Go to a state, from whatever is there; gives back what went less than well."""
+        """Change to a state from any other; return the problems reported."""
         if not state.policy:
             self.engine().remove()
             return ""
@@ -61,11 +61,11 @@ class Bench:
         return engine.apply(self.rulesets[state.policy], next(self._generations), state.interfaces).note
 
     def policies(self) -> dict[str, str]:
-        """Which policy judges on each interface, by packets."""
+        """Return which policy judges on each interface, found by packets."""
         return {name: probe.policy() for name, probe in self._probes.items()}
 
     def assert_is(self, state: State) -> None:
-        """All of a state and nothing else: verdicts, bytes, and no pin that is left over."""
+        """Check the state exactly: verdicts, bytes, and no leftover pin."""
         judging = dict.fromkeys(ALL, "") | dict.fromkeys(state.interfaces, state.policy)
         assert self.policies() == judging
         if not state.policy:
@@ -82,7 +82,7 @@ class Bench:
         assert slots <= {"tables0", "tables1", "policy0", "policy1"}
 
     def assert_between(self, old: State, new: State) -> None:
-        """Every interface is judged by the old policy or by the new one; and what is reported is so."""
+        """Check that the old or the new policy judges every interface, as reported."""
         judging = self.policies()
         for name, policy in judging.items():
             allowed = {old.policy, new.policy}
@@ -98,8 +98,8 @@ class Bench:
 
 
 def another_version(folder: Path) -> LibbpfLoader:
-    """A loader of the same program in other bytes."""
+    """Return a loader of the same program in other bytes."""
     for name in ("geodrop.bpf.o", "geodrop_no_clock.bpf.o"):
-        # What follows the section headers belongs to no section: a program of another version in nothing but its hash.
+        # Data behind the section headers belongs to no section: only the hash makes it another version.
         (folder / name).write_bytes((OBJECTS / name).read_bytes() + b"another version")
     return LibbpfLoader(folder)

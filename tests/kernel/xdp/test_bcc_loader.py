@@ -1,4 +1,4 @@
-"""The bcc loader on the kernel: it takes turns with libbpf on live links, and whatever fails leaves nothing behind."""
+"""The bcc loader on the kernel: it alternates with libbpf on live links, and a failure leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ends() -> Iterator[tuple[End, End]]:
 
 
 def broken(folder: Path, before: str, after: str) -> BccLoader:
-    """A loader of a copy of the source with something else in it."""
+    """Return a loader of a modified copy of the source."""
     source = shutil.copytree(SOURCE, folder / "source")
     program = source / "geodrop.bpf.c"
     assert before in program.read_text()
@@ -53,7 +53,7 @@ def broken(folder: Path, before: str, after: str) -> BccLoader:
 
 
 def test_loaders_take_turns(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """Each takes a live link over from the other, and what was counted stays."""
+    """Each loader takes over a live link from the other, and counters stay."""
     generator = Generator(*ends, [ip_address("1.1.1.1")], 443)
     with contextlib.closing(generator), ends[1].namespace.entered():
         sets: set[str] = set()
@@ -94,7 +94,7 @@ def test_a_set_that_fits_is_used_again(
 def test_a_program_that_fails_is_explained(
     change: tuple[str, str], words: str, ends: tuple[End, End], pins: Pins, tmp_path: Path
 ) -> None:
-    """By the compiler's or the verifier's own words; the generation in force stays, and nothing else is pinned."""
+    """The compiler's or verifier's error is shown; the generation in force stays, and nothing else is pinned."""
     loader, ruleset = broken(tmp_path, *change), compiled(POLICY_CN, tmp_path)
     with ends[1].namespace.entered():
         good = XdpEngine(LibbpfLoader(), pins)
@@ -109,7 +109,7 @@ def test_a_program_that_fails_is_explained(
 
 
 def test_jumbo_frames_are_taken(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """Native XDP on an interface whose frames do not fit a page: the flag `xdp.frags` is set, which bcc cannot."""
+    """Native XDP with frames larger than a page needs the flag `xdp.frags`, which bcc cannot set: it is refused."""
     for end in ends:
         end.namespace.run("ip", "link", "set", "eth0", "mtu", "9000")
     with ends[1].namespace.entered():
@@ -120,7 +120,7 @@ def test_jumbo_frames_are_taken(ends: tuple[End, End], rulesets: list[Ruleset], 
 
 
 def test_a_slow_compilation_is_ended(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """When its time is over, whatever it had pinned is gone with it."""
+    """At its timeout the child is killed, and everything it pinned is removed."""
     with ends[1].namespace.entered():
         with pytest.raises(ApplyError, match="and was ended"):
             XdpEngine(BccLoader(seconds=0.3), pins).apply(rulesets[0], 1, ["eth0"])
@@ -128,7 +128,7 @@ def test_a_slow_compilation_is_ended(ends: tuple[End, End], rulesets: list[Rules
 
 
 def test_a_killed_load_leaves_the_old_policy(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """At whatever point of the building; the child goes with its parent, and the next load succeeds."""
+    """The parent may die at any point of the build: the child dies with it, and the next load succeeds."""
     with ends[1].namespace.entered():
         engine = XdpEngine(LibbpfLoader(), pins)
         engine.apply(rulesets[0], 1, ["eth0"])

@@ -1,4 +1,4 @@
-"""TCP segments that offload made larger than 64 KB, whose IP length is 0: read like any other on the generic hook."""
+"""TCP segments that offload made larger than 64 KB, with IP length 0, are read normally on the generic hook."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ SECONDS = 60
 RTM_SETLINK, NLM_F_REQUEST, NLM_F_ACK = 19, 1, 4
 IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE = 41, 58, 63, 64
 ADDRESSES = {4: ("2.2.2.2", "2.2.2.1", 24), 6: ("2600::2", "2600::1", 64)}
-"""Client, server, and how long their prefix is."""
+"""Client, server, and the length of their prefix."""
 
 
 def allow_big_segments(end: End) -> None:
-    """Let an interface send and put together more than 64 KB at once; older `ip` knows it for IPv6 alone."""
+    """Let an interface send and merge more than 64 KB at once; older `ip` can set it for IPv6 only."""
     sizes = (IFLA_GSO_MAX_SIZE, IFLA_GRO_MAX_SIZE, IFLA_GSO_IPV4_MAX_SIZE, IFLA_GRO_IPV4_MAX_SIZE)
     with end.namespace.entered(), socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0) as netlink:
         body = struct.pack("=BxHiII", 0, 0, socket.if_nametoindex(end.name), 0, 0)
@@ -47,7 +47,7 @@ def allow_big_segments(end: End) -> None:
 
 @pytest.fixture
 def ends() -> Iterator[tuple[End, End]]:
-    """A client and a server."""
+    """A client and a server, joined."""
     require()
     with namespaces("client", "server") as [client, server]:
         pair = tuple(
@@ -81,7 +81,7 @@ class Transfer:
                 self.read += len(piece)
 
     def carries(self, seconds: float) -> bool:
-        """Send a chunk, and say whether all of it has been read by then."""
+        """Send a chunk, and return whether all of it was read in time."""
         wanted, deadline = self.read + CHUNK, time.monotonic() + seconds
         self._client.settimeout(seconds)
         with contextlib.suppress(TimeoutError):
@@ -91,7 +91,7 @@ class Transfer:
         return self.read == wanted
 
     def close(self) -> None:
-        """End both."""
+        """Close both ends."""
         for end in (self._client, self._server):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
@@ -101,14 +101,14 @@ class Transfer:
 
 
 def accepted(engine: XdpEngine, family: int) -> tuple[int, int]:
-    """Packets and bytes of the service."""
+    """Return packets and bytes of the service."""
     [count] = [one for one in engine.counters() if one.family == f"ipv{family}" and one.label is None]
     return count.accepted
 
 
 @pytest.mark.parametrize("family", [4, 6])
 def test_segments_without_a_length_are_read(ends: tuple[End, End], pins: Pins, tmp_path: Path, family: int) -> None:
-    """Those of an allowed client arrive and are counted in full; those of one that is denied from now on do not."""
+    """Large segments of an allowed client arrive and count in full; once the client is denied, they do not."""
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins, attach=("generic",))
         engine.apply(compiled(POLICY_CN, tmp_path), 1, ["eth0"])

@@ -1,6 +1,6 @@
-"""Starts and pauses on xdp by the clock of now: a policy that was loaded while the clock was wrong judges as it should.
+"""Starts and pauses on xdp follow the present clock, also for a policy that was loaded while the clock was wrong.
 
-The machine's clock is never set: what reads it is told another time instead.
+The machine's clock is never set: the code under test reads another time instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FRAME = framed(packet_bytes(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443
 
 @pytest.fixture
 def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
-    """In the judged host's namespace."""
+    """An engine in the judged host's namespace."""
     with ends[1].namespace.entered():
         made = XdpEngine(pins=pins)
         yield made
@@ -46,18 +46,18 @@ def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
 
 @pytest.fixture
 def denied(tmp_path: Path) -> Ruleset:
-    """Drops CN."""
+    """A policy that drops CN."""
     return compiled(POLICY_CN, tmp_path)
 
 
 def verdict(pins: Pins) -> int:
-    """What the program does with a packet from CN now."""
+    """Return the program's verdict for a packet from CN now."""
     program = libbpf.get(str(pins.sets()[0] / "geodrop"))
     return libbpf.run_program(program, FRAME)[0]
 
 
 def off_by(seconds: float) -> Callable[[], float]:
-    """A clock that is wrong."""
+    """Return a clock that is off by this many seconds."""
     right = time.time
     return lambda: right() + seconds
 
@@ -66,7 +66,7 @@ def off_by(seconds: float) -> Callable[[], float]:
 def test_loaded_by_a_wrong_clock(
     engine: XdpEngine, pins: Pins, denied: Ruleset, monkeypatch: pytest.MonkeyPatch, wrong: float
 ) -> None:
-    """What lies ahead waits, what is past drops, and `verify` finds nothing to mend once the clock is right."""
+    """Later starts wait, past ones drop, and `verify` finds no difference once the clock is right."""
     now = int(time.time())
     for number, (until, expected) in enumerate([(now + 2 * HOUR, PASS), (now - 2 * HOUR, DROP)], start=1):
         view = denied.paused(until)
@@ -80,7 +80,10 @@ def test_loaded_by_a_wrong_clock(
 def test_another_offset_of_tai_is_a_difference(
     engine: XdpEngine, pins: Pins, denied: Ruleset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told to the kernel only after a load, it would have starts come early by as much; loaded again it is right."""
+    """If the kernel learns CLOCK_TAI's offset only after a load, starts come early by as much.
+
+    The next load corrects it.
+    """
     start = int(time.time()) + 2 * HOUR
     view, offset = denied.paused(start), present_clock().tai_offset
     engine.apply(view, 1, ["eth0"])
@@ -89,7 +92,7 @@ def test_another_offset_of_tai_is_a_difference(
     assert (found.where, found.found) == ("policy map", f"{offset} s ahead")
     engine.apply(view, 2, ["eth0"])
     assert engine.verify(view) == []
-    # Without a start there is nothing that the offset could move.
+    # Without a start the offset does not matter.
     engine.apply(denied, 3, ["eth0"])
     monkeypatch.undo()
     assert engine.verify(denied) == []
@@ -99,7 +102,7 @@ def test_another_offset_of_tai_is_a_difference(
 def test_where_programs_cannot_tell_the_time(
     engine: XdpEngine, pins: Pins, denied: Ruleset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There a start that has passed is left out. Is the clock set back behind it, that is a difference, and refused."""
+    """A past start is left out; if the clock is then set back before it, verify finds a difference, and refuses."""
     view = denied.paused(int(time.time()) - 2 * HOUR)
     monkeypatch.setattr(libbpf, "has_tai_clock", lambda: False)
     engine.apply(view, 1, ["eth0"])

@@ -1,5 +1,6 @@
-"""The stack as judge: datagrams in odd forms that a socket reads without geodrop, it does not read from a denied source
-with it, on either hook; from an allowed one it does.
+"""Datagrams in odd forms that the IP stack delivers: with geodrop they arrive from an allowed source only.
+
+Both XDP hooks, native and generic, are tried.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ PORT, LAST = 443, b"the last one"
 JUMBO = 9_000
 PAGE = 4_096
 SECONDS = 60
-"""How long a datagram that must come may take."""
+"""Seconds until an expected datagram must have arrived."""
 
 Shape = tuple["Sequence[tuple[int, int]]", "Sequence[bytes]"]
 """Tags, and the packets of one datagram."""
 
 
 class Ends(NamedTuple):
-    """A sender and a socket in the judged host that reads datagrams of both families."""
+    """A sender, and a socket in the judged host that reads datagrams of both families."""
 
     sender: PacketSender
     raw: socket.socket
@@ -57,13 +58,13 @@ class Ends(NamedTuple):
     reader: socket.socket
 
     def read_raw(self, payloads: dict[str, tuple[int, bytes]]) -> set[str]:
-        """Send each behind an Ethernet header with this type, and say of which a datagram was read."""
+        """Send each payload behind an Ethernet header of its type; return those whose datagram was read."""
         for kind, payload in payloads.values():
             self.raw.send(self.ethernet + struct.pack("!H", kind) + payload)
         return self.read({})
 
     def read(self, shapes: dict[str, Shape]) -> set[str]:
-        """Send each, and say of which a datagram was read."""
+        """Send each form; return those whose datagram was read."""
         for tags, packets in shapes.values():
             for packet in packets:
                 self.sender.send_tagged(packet, tags)
@@ -76,7 +77,7 @@ class Ends(NamedTuple):
 
 @pytest.fixture
 def wire() -> Iterator[Ends]:
-    """Joined, with jumbo frames."""
+    """A sender and a judged host, joined, with jumbo frames."""
     require()
     with namespaces("sender", "host") as [sender, host]:
         ends = End(sender, "eth0"), End(host, "eth0", [f"{LOCAL[4]}/24", f"{LOCAL[6]}/64"])
@@ -99,7 +100,7 @@ def wire() -> Iterator[Ends]:
 
 
 def datagram(family: int, source: str, text: bytes) -> bytes:
-    """UDP to the service, with its checksum."""
+    """Return a UDP datagram to the service, with its checksum."""
     text += b"." * (len(text) % 2)
     header = struct.pack("!HHH", 40_000, PORT, 8 + len(text))
     pseudo = parsed(source).packed + parsed(LOCAL[family]).packed + struct.pack("!II", 8 + len(text), UDP)
@@ -107,20 +108,20 @@ def datagram(family: int, source: str, text: bytes) -> bytes:
 
 
 def ipv4(source: str, body: bytes) -> bytes:
-    """A packet around it."""
+    """Return an IPv4 packet around a payload."""
     ends = parsed(source).packed + parsed(LOCAL[4]).packed
     header = struct.pack("!BBHHHBBH", 0x45, 0, 20 + len(body), 1, 0, 64, UDP, 0)
     return header[:10] + struct.pack("!H", checksum(header + ends)) + ends + body
 
 
 def ipv6(source: str, following: int, body: bytes, length: int | None = None) -> bytes:
-    """A packet around it; `length` is what it says that follows."""
+    """Return an IPv6 packet around a payload; `length` is its stated payload length."""
     head = struct.pack("!IHBB", 6 << 28, len(body) if length is None else length, following, 64)
     return head + parsed(source).packed + parsed(LOCAL[6]).packed + body
 
 
 def options(following: int, size: int) -> bytes:
-    """A header of options that Linux skips: at most eight of them in a header, and no PadN of more than 7 bytes."""
+    """Return a header of options that Linux skips: at most eight per header, and no PadN of more than 7 bytes."""
     left, made = size - 2, b""
     while left:
         one = min(left, 257 if left != 258 else 200)
@@ -130,13 +131,13 @@ def options(following: int, size: int) -> bytes:
 
 
 def in_two(source: str, chain: bytes, rest: bytes) -> list[bytes]:
-    """Fragments: the first holds only the chain, which begins with destination options."""
+    """Return fragments: the first holds only the header chain, which begins with destination options."""
     first, second = (struct.pack("!BBHI", DESTINATION, 0, field, 77 + len(chain)) for field in (1, len(chain)))
     return [ipv6(source, FRAGMENT, first + chain), ipv6(source, FRAGMENT, second + rest)]
 
 
 def shapes(sources: dict[int, str]) -> dict[str, Shape]:
-    """All forms that carry a datagram, each with its own text."""
+    """Return all forms that carry a datagram, each with its own text."""
     made: dict[str, Shape] = {}
     for count in (0, 1, 2, 3, 5, 8):
         for family, around in ((4, ipv4), (6, lambda source, body: ipv6(source, UDP, body))):
@@ -153,7 +154,7 @@ def shapes(sources: dict[int, str]) -> dict[str, Shape]:
         return datagram(6, source, name.encode())
 
     for size in (8, 512, 1_024):
-        # One that names UDP and does not hold its header is refused by Linux itself.
+        # Linux itself refuses one that names UDP and does not hold its header.
         name = f"a first fragment of {size} bytes that names more options"
         add(name, *in_two(source, options(DESTINATION, size), options(UDP, 8) + text(name)))
     for name, chain in {
@@ -170,7 +171,7 @@ def shapes(sources: dict[int, str]) -> dict[str, Shape]:
 
 @pytest.mark.parametrize("attach", ["native", "generic"])
 def test_what_a_socket_reads_is_judged(wire: Ends, pins: Pins, tmp_path: Path, attach: str) -> None:
-    """Each form is delivered without geodrop, or it would show nothing."""
+    """Without geodrop each form is delivered, or the test would show nothing."""
     denied, allowed = shapes(DENIED), shapes(ALLOWED)
     assert max(len(packet) for _, packets in denied.values() for packet in packets) > 2 * PAGE
     assert wire.read(denied) == denied.keys()
@@ -185,7 +186,7 @@ def test_what_a_socket_reads_is_judged(wire: Ends, pins: Pins, tmp_path: Path, a
 
 @pytest.mark.parametrize("attach", ["native", "generic"])
 def test_what_lies_too_deep_is_read_from_nobody(wire: Ends, pins: Pins, tmp_path: Path, attach: str) -> None:
-    """Linux takes off any number of priority tags."""
+    """Linux removes any number of priority tags."""
     engine = XdpEngine(pins=pins, attach=(attach,))
     deep: dict[str, Shape] = {}
     for count, source in itertools.product((9, 12), (DENIED[4], ALLOWED[4])):
@@ -199,7 +200,7 @@ def test_what_lies_too_deep_is_read_from_nobody(wire: Ends, pins: Pins, tmp_path
 
 
 def passed_unread() -> dict[str, tuple[int, bytes]]:
-    """Forms in which the program looks for no packet, each around a datagram of its own: Ethernet type and payload."""
+    """Return forms that the program takes for no packet, each around its own datagram: Ethernet type and payload."""
 
     def one(name: str) -> bytes:
         return ipv4(DENIED[4], datagram(4, DENIED[4], name.encode()))
@@ -233,7 +234,7 @@ def passed_unread() -> dict[str, tuple[int, bytes]]:
 
 
 def test_what_passes_unread_is_read_by_nobody(wire: Ends) -> None:
-    """Where the program looks for no packet, Linux finds none either; a kernel that does is found here."""
+    """Where the program looks for no packet, Linux finds none either; this test finds a kernel that does."""
     forms = passed_unread()
     assert len(forms) > 12
     assert wire.read_raw({"as usual": (ETH_P_IP, ipv4(DENIED[4], datagram(4, DENIED[4], b"as usual")))}) == {"as usual"}

@@ -1,4 +1,4 @@
-"""The XDP engine in namespaces: interfaces that come and go, another program, changed bytes, programs of others."""
+"""The XDP engine in namespaces: interfaces that come and go, a new program, changed bytes, foreign programs."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.root
 
 
 def counts(engine: XdpEngine) -> dict[tuple[str, str | None], tuple[int, int, int]]:
-    """Dropped, would_drop and accepted packets by family and label."""
+    """Return dropped, would_drop and accepted packets by family and label."""
     return {(one.family, one.label): (one.dropped[0], one.would_drop[0], one.accepted[0]) for one in engine.counters()}
 
 
-def test_somebody_elses_program_is_left_alone(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """A program on the interface that is not ours stays, is named, and nothing of ours is left."""
+def test_a_foreign_program_is_left_alone(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
+    """A foreign program on the interface stays and is named, and nothing of ours is left."""
     with ends[1].namespace.entered():
         with own_pins() as others:
             theirs = XdpEngine(pins=others)
@@ -55,7 +55,7 @@ def test_somebody_elses_program_is_left_alone(ends: tuple[End, End], rulesets: l
 
 
 def test_an_interface_that_went_and_came_back(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """Its link is gone with it, `observe` says so, and the next load attaches again."""
+    """A removed interface takes its link along, `observe` reports it, and the next load attaches again."""
     host = ends[1].namespace
     with host.entered():
         engine = XdpEngine(pins=pins)
@@ -78,7 +78,7 @@ def test_an_interface_that_went_and_came_back(ends: tuple[End, End], rulesets: l
 def test_a_new_program_takes_over_with_its_counters(
     ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another version is loaded beside, links move to it, what was counted is kept, the old one is gone."""
+    """Another version is loaded beside the old one, links move to it, counters are kept, the old one is removed."""
     generator = Generator(*ends, [ip_address("1.1.1.1")], 443)
     with contextlib.closing(generator), ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
@@ -118,9 +118,9 @@ def test_verify_finds_what_was_changed(ends: tuple[End, End], rulesets: list[Rul
 
 
 def test_tables_that_lead_nowhere_name_no_zone(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
-    """Not zone 0, whatever that is: a way out of the tables, which only whoever overwrites them can make, ends there.
+    """A table entry that leads out of the tables gives no zone, not zone 0; only an overwritten table can hold one.
 
-    Then nobody is dropped, since never-drop prefixes are not to be found either; `verify` says what is wrong.
+    Then no packet is dropped, since never-drop prefixes cannot be found either; `verify` reports the difference.
     """
     more, no_zone, root = 0x8000_0000, 0xFFFF, 0x0101
     line_past_all, line = struct.pack("=I", more | 0x07FF_FFFF), 0

@@ -1,4 +1,4 @@
-"""A load that fails half way, at whatever call, changes nothing and leaves nothing behind."""
+"""A load that fails at any call changes nothing and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LONG = os.environ.get("GEODROP_TEST_LONG") == "1"
 
 
 class NoMemory:
-    """Counts the calls through which an engine asks the kernel for anything, and refuses one of them."""
+    """Counts the calls by which an engine uses the kernel, and refuses one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked = 0
@@ -37,7 +37,7 @@ class NoMemory:
             monkeypatch.setattr(owner, name, self._counting(getattr(owner, name)))
 
     def refuse(self, at: int, number: int = errno.ENOMEM) -> None:
-        """From now on count from 1, and refuse that one; 0: none."""
+        """Count from 1 from now on, and refuse this call; 0 refuses none."""
         self.asked, self._at, self.refused, self._number = 0, at, None, number
 
     def _counting(self, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,14 +52,15 @@ class NoMemory:
 
 
 def descriptors() -> set[str]:
-    """What this process has open."""
+    """Return the descriptors that this process has open."""
     return set(os.listdir("/proc/self/fd"))
 
 
 @pytest.mark.parametrize("name", LOADS)
 def test_no_memory_half_way(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """ENOMEM from each call in turn: refused, with all of the old state in force, no pin and no descriptor more than
-    before; or, after the switch, done. The next load succeeds.
+    """After ENOMEM at any call the old state is in force, without a new pin or descriptor, and the next load succeeds.
+
+    After the switch, the load has succeeded instead.
     """
     old, new = LOADS[name]
     for state in (old, new, old):
@@ -80,7 +81,7 @@ def test_no_memory_half_way(bench: Bench, monkeypatch: pytest.MonkeyPatch, name:
             bench.assert_is(old)
             refusals += 1
         elif refused:
-            # In force already: then all of it, whatever is still to be taken away.
+            # In force already: then completely, whatever is still to be removed.
             policies = bench.policies()
             assert [policies[interface] for interface in new.interfaces] == [new.policy] * len(new.interfaces), refused
             assert "memory" in note
@@ -109,9 +110,9 @@ READERS: dict[str, Callable[[XdpEngine, Ruleset], object]] = {
 
 @pytest.mark.parametrize("name", READERS)
 def test_what_cannot_be_read_is_not_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """No descriptor, no memory, a failing device, at each call in turn: a failure (69), or the answer as it was.
+    """With no descriptor, no memory or a failing device at any call, a reader fails (69) or answers as before.
 
-    Never an empty one, by which a watch would repair what is whole, or status call a host undefended.
+    It never gives an empty answer: the watch would repair what is whole, or status would call the host undefended.
     """
     bench.load(State("a", ALL))
     engine, ruleset, read = bench.engine(), bench.rulesets["a"], READERS[name]
@@ -135,7 +136,7 @@ def test_what_cannot_be_read_is_not_nothing(bench: Bench, monkeypatch: pytest.Mo
 
 
 def attempt(bench: Bench, state: State) -> tuple[str, str]:
-    """Load; the error, and what went less than well."""
+    """Load; return the error, and the problems reported."""
     try:
         return "", bench.load(state)
     except ApplyError as error:

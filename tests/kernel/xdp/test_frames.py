@@ -1,4 +1,4 @@
-"""Frames by the hundred thousand, crafted and random, through test runs of the program: its verdict is the oracle's."""
+"""Hundreds of thousands of crafted and random frames in test runs of the program: its verdict is the oracle's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PORTS = [0, 22, 53, 67, 68, 443, 546, 547, 5000, 6000, 7999, 8000, 8443, 8500, 8
 
 
 def random_packet(chosen: random.Random) -> Packet:
-    """Anything that the IP stack would take."""
+    """Packets of every kind that the IP stack accepts."""
     ipv6 = chosen.random() < 0.5
     fragment = chosen.choice([None, None, None, (0, True), (8, True), (1480, False)])
     later = fragment is not None and fragment[0] > 0
@@ -52,13 +52,13 @@ def random_packet(chosen: random.Random) -> Packet:
 
 
 def random_frame(packet: Packet, number: int, chosen: random.Random) -> bytes:
-    """On the wire, with up to two tags."""
+    """Frames as on the wire, with up to two tags."""
     tags = [(chosen.choice([0x8100, 0x88A8]), chosen.randrange(4096)) for _ in range(chosen.choice([0, 0, 1, 2]))]
     return padded(framed(encode(packet, number & 0xFFFF), tags))
 
 
 def test_every_verdict_is_the_oracles(judging: Judging) -> None:
-    """Crafted packets of every kind, tagged or not, padded or not."""
+    """Crafted packets of every kind, tagged or not, padded or not, get the oracle's verdict."""
     chosen = random.Random(20_260_601)
     seen: Counter[int] = Counter()
     for number in range(FRAMES):
@@ -82,7 +82,7 @@ def test_malformed_frames_harm_nothing(judging: Judging) -> None:
 
 
 def test_a_chain_of_headers_hides_no_port(judging: Judging) -> None:
-    """As many extension headers as an Ethernet frame holds: the port behind them is still found."""
+    """With as many extension headers as an Ethernet frame holds, the port behind them is still found."""
     for count in (1, 8, 64, 170):
         packet = Packet("2400::1", dport=443, extensions=(60,) * count)
         assert judging.expected(packet) == DROP
@@ -91,7 +91,7 @@ def test_a_chain_of_headers_hides_no_port(judging: Judging) -> None:
 
 @pytest.mark.parametrize("source", ["1.1.1.1", "2.9.9.9", "2400::1", "2600::1"])
 def test_frames_in_several_buffers(judging: Judging, source: str) -> None:
-    """Larger than a page, up to the largest packet: judged by the headers in the first buffer, and left as they are."""
+    """Frames from a page to the largest size are judged by the headers in the first buffer, and left as they are."""
     for size in (1500, 3_000, 4_096, 9_000, 30_000, 65_000):
         packet = Packet(source, payload=random.Random(size).randbytes(size))
         for tags in ([], [(0x88A8, 1), (0x8100, 2)]):

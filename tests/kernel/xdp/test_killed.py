@@ -1,4 +1,4 @@
-"""A loader that dies by SIGKILL before each call that changes anything leaves the old policy or the new one, whole."""
+"""A loader killed before any call that changes something leaves the old or the new policy, whole."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 LONG = os.environ.get("GEODROP_TEST_LONG") == "1"
-"""Every point of every load (`make test-long`), not just some of them."""
+"""Whether to try every point of every load (`make test-long`), not just some of them."""
 
-# enum bpf_cmd, what changes something: maps, elements, programs, pins, links.
+# The commands of enum bpf_cmd that change something: maps, elements, programs, pins, links.
 CHANGES = {0, 2, 3, 5, 6, 28, 29}
 READ_WRITE, SHARED = 3, 1
 
 
 SOME = 5
-"""Points tried in a short run where a program is loaded, which takes the kernel a second; the last is one of them."""
+"""Points tried in a short run that loads a program, which takes the kernel a second; the last is one of them."""
 
 
 def changes(call: Call) -> bool:
-    """Whether anybody else could see what a call does. Memory is mapped to be written, and written before the next."""
+    """Return whether another process could see the effect of a call. Mapped memory is written before the next call."""
     if call.name == "bpf":
         return call.arguments[0] in CHANGES
     if call.name == "mmap":
@@ -41,12 +41,13 @@ def changes(call: Call) -> bool:
 
 @pytest.mark.parametrize("name", LOADS)
 def test_a_killed_load_leaves_old_or_new(bench: Bench, name: str) -> None:
-    """Killed before each call in turn: packets are judged by a whole policy on every interface, and the next load
-    makes all of it true and leaves nothing of the dead one.
+    """A load is killed before each call in turn: a whole policy judges every interface.
+
+    The next load succeeds and leaves nothing of the killed one.
     """
     old, new = LOADS[name]
     for state in (old, new, old):
-        bench.load(state)  # what is found out or made only once: the calls of a load are the same from here on
+        bench.load(state)  # makes what is made only once: from here on the calls of a load are the same
         bench.assert_is(state)
     points = calls_of(lambda: bench.load(new))
     steps: Sequence[int] = range(1, points + 1)
@@ -62,12 +63,12 @@ def test_a_killed_load_leaves_old_or_new(bench: Bench, name: str) -> None:
         bench.load(new)
         bench.assert_is(new)
     assert seen <= {old.policy, new.policy}
-    # A first load has nothing to clear away, so its switch may be the last thing that it does.
+    # A first load has nothing to remove, so its switch may be its last step.
     assert not old.policy or seen == {old.policy, new.policy}, "killed only before the switch, or only after it"
 
 
 def calls_of(action: Callable[[], object]) -> int:
-    """How many calls an action makes that change something."""
+    """Return how many changing calls an action makes."""
     made = 0
 
     def counted(call: Call) -> bool:

@@ -1,4 +1,4 @@
-"""Address spaces larger than the world: judged as they should be up to the program's limits, refused beyond them."""
+"""Address spaces larger than the world are judged rightly up to the program's limits, and refused beyond them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ DROP, PASS = 1, 2  # enum xdp_action
 
 
 def single_addresses(count: int, folder: Path) -> tuple[Ruleset, list[int]]:
-    """A ruleset that drops so many IPv6 addresses far apart: an entry for every 15 bits that an address has alone."""
+    """Compile a policy that drops this many scattered IPv6 addresses, with an entry per 15 bits of its own in each."""
     chosen = random.Random(count)
     addresses = [NETWORK | chosen.getrandbits(104) | 1 for _ in range(count)]
     text = "".join(f"{IPv6Address(address)}\n" for address in addresses).encode()
@@ -57,7 +57,7 @@ def single_addresses(count: int, folder: Path) -> tuple[Ruleset, list[int]]:
 
 
 def test_a_world_that_has_grown(ends: tuple[End, End], pins: Pins, tmp_path: Path) -> None:
-    """The world that the bench uses, from a smaller one: the program finds each interval's zone at both of its ends."""
+    """In the bench's world, made from a smaller one, the program finds each interval's zone at both of its ends."""
     database = write_database(tmp_path / "world.mmdb", WORLD)
     few = Ruleset.unpack(synthetic_ruleset(POLICY_CN, database, 1), "test")
     many = Ruleset.unpack(synthetic_ruleset(POLICY_CN, database, 500), "test")
@@ -76,7 +76,7 @@ def test_a_world_that_has_grown(ends: tuple[End, End], pins: Pins, tmp_path: Pat
 
 
 def test_entries_by_the_hundred_thousand(ends: tuple[End, End], pins: Pins, tmp_path: Path) -> None:
-    """Thirty times as many as the world has: listed addresses are dropped, their neighbours are not."""
+    """With thirty times the world's intervals, listed addresses are dropped, and their neighbours are not."""
     ruleset, addresses = single_addresses(45_000, tmp_path)
     assert len(ruleset.sections["xdp/children"]) // ENTRY_BYTES > 270_000
     with ends[1].namespace.entered():
@@ -92,7 +92,7 @@ def test_entries_by_the_hundred_thousand(ends: tuple[End, End], pins: Pins, tmp_
 
 
 def test_what_is_too_large_is_refused_with_the_figure(ends: tuple[End, End], pins: Pins, tmp_path: Path) -> None:
-    """Exit code 78, and what it needs and what there is; nothing is pinned."""
+    """Exit code 78, with the size needed and the limit; nothing is pinned."""
     ruleset, _ = single_addresses(77_000, tmp_path)
     with (
         ends[1].namespace.entered(),

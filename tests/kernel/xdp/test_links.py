@@ -1,4 +1,4 @@
-"""Attaching: what an interface can be, what it takes, and whose program is on it already."""
+"""Attaching: kinds of interfaces, their limits, and foreign programs."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ class Host:
             join(*pair)
 
     def attached(self) -> dict[str, str | None]:
-        """How, by interface."""
+        """Return the attach mode by interface."""
         return {one.name: one.attach for one in self.engine.observe().interfaces}
 
     def jumbo(self) -> None:
-        """Let the first wire carry large frames."""
+        """Let the first veth pair carry large frames."""
         for end in self.wires[0]:
             end.namespace.run("ip", "link", "set", end.name, "mtu", str(JUMBO))
 
     def send(self, source: str, count: int, payload: bytes = b"") -> None:
-        """Packets to port 443 on eth0."""
+        """Send packets to port 443 on eth0."""
         with PacketSender(*self.wires[0]) as sender:
             sender.send([encode(Packet(source, dport=443, payload=payload), at) for at in range(count)])
         time.sleep(0.1)
 
     def counted(self) -> tuple[int, int]:
-        """Packets dropped and accepted."""
+        """Return the packets dropped and accepted."""
         counts = self.engine.counters()
         return sum(count.dropped[0] for count in counts), sum(count.accepted[0] for count in counts)
 
     def programs(self, name: str) -> object:
-        """What `ip` says of an interface's programs, to the byte."""
+        """Return what `ip` shows of an interface's programs, to the byte."""
         return json.loads(self.netns.run("ip", "--json", "--details", "link", "show", name))[0].get("xdp")
 
 
 @pytest.fixture
 def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
-    """A fresh one; the test runs inside."""
+    """A new host; the test runs inside."""
     del kernel
     rulesets = [compiled(policy, tmp_path) for policy in (POLICY_CN, POLICY_US)]
     with namespaces("far", "host") as [far, netns], own_pins() as pins, netns.entered():
@@ -78,7 +78,7 @@ def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
 
 
 def test_several_interfaces_change_together(host: Host) -> None:
-    """One word switches them all; one that is left out is let go."""
+    """One write of the control word switches all interfaces; an interface left out is detached."""
     host.engine.apply(host.rulesets[0], 1, ["eth*"])
     assert host.attached() == {"eth0": "native", "eth1": "native"}
     host.engine.apply(host.rulesets[1], 2, ["eth1"])
@@ -88,7 +88,7 @@ def test_several_interfaces_change_together(host: Host) -> None:
 
 
 def test_a_renamed_interface_stays_judged(host: Host) -> None:
-    """Its link is pinned by number, so the next load finds it under the new name."""
+    """A link is pinned by the interface's index, so the next load finds it under the new name."""
     host.engine.apply(host.rulesets[0], 1, ["eth0"])
     program = host.programs("eth0")
     host.netns.run("ip", "link", "set", "eth0", "down")
@@ -99,8 +99,8 @@ def test_a_renamed_interface_stays_judged(host: Host) -> None:
     assert host.engine.verify(host.rulesets[1]) == []
 
 
-def test_an_interface_that_comes_back_is_attached_anew(host: Host) -> None:
-    """The link of the one that went is defunct: it is replaced, even where the number is the same."""
+def test_an_interface_that_comes_back_is_attached_again(host: Host) -> None:
+    """The link of a removed interface is defunct: it is replaced, even if the new interface has the same index."""
     host.engine.apply(host.rulesets[0], 1, ["eth0"])
     [number] = host.engine.pins.link_indexes()
     host.netns.run("ip", "link", "delete", "eth0")
@@ -115,7 +115,7 @@ def test_an_interface_that_comes_back_is_attached_anew(host: Host) -> None:
 
 
 def test_jumbo_frames_are_judged_on_the_native_hook(host: Host) -> None:
-    """Frames that lie in several buffers (xdp.frags) get the verdicts of small ones."""
+    """Frames in several buffers (xdp.frags) get the verdicts of small ones."""
     host.jumbo()
     host.engine.apply(host.rulesets[0], 1, ["eth0"])
     assert host.attached() == {"eth0": "native"}
@@ -128,7 +128,7 @@ def test_jumbo_frames_are_judged_on_the_native_hook(host: Host) -> None:
 
 
 def test_an_mtu_too_large_for_native_takes_generic(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A program without frags, as before Linux 5.18: the driver refuses it, and the message names the MTU."""
+    """The driver refuses a program without frags, as before Linux 5.18, and the message names the MTU."""
     host.jumbo()
     monkeypatch.setattr(libbpf, "HAS_FRAGS", 0)
     native = XdpEngine(pins=host.engine.pins, attach=("native",))
@@ -145,7 +145,7 @@ def test_an_mtu_too_large_for_native_takes_generic(host: Host, monkeypatch: pyte
 
 @pytest.mark.parametrize("how", ["link", "xdpdrv", "xdpgeneric"])
 def test_a_foreign_program_is_left_as_it_is(host: Host, how: str) -> None:
-    """Attached by link or by netlink, native or generic: named, not touched, never taken for ours."""
+    """A foreign program, attached by link or netlink, native or generic, is named and never touched."""
     with own_pins() as others:
         theirs = XdpEngine(pins=others)
         theirs.apply(host.rulesets[0], 1, ["eth1" if how != "link" else "eth0"])
@@ -171,7 +171,7 @@ def test_a_foreign_program_is_left_as_it_is(host: Host, how: str) -> None:
 
 @pytest.mark.parametrize("what", ["program", "layout"])
 def test_pins_of_another_version_are_replaced_under_traffic(host: Host, what: str) -> None:
-    """Never reused: loaded beside, links moved, counters taken over, with every packet judged."""
+    """A program of another version is never reused: a new one takes over its links and counters, under traffic."""
     with Traffic(*host.wires[0], ["1.1.1.1", "2.2.2.2"]) as traffic:
         host.engine.apply(host.rulesets[0], 1, ["eth0"])
         before = traffic.passed()["1.1.1.1"]
@@ -195,7 +195,10 @@ def test_pins_of_another_version_are_replaced_under_traffic(host: Host, what: st
 
 
 def test_an_interface_that_goes_while_it_is_looked_at(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its link went with it, and nobody detached it. One that somebody did detach is told of."""
+    """A removed interface takes its link along and counts as removed.
+
+    A link that another program detached is reported.
+    """
     host.engine.apply(host.rulesets[0], 1, ["eth*"])
     seen = links.observe
 

@@ -1,4 +1,4 @@
-"""The maps of a program: their sizes, and that they are pinned under the names the program uses."""
+"""The maps of a program: their sizes, and their pins under the names that the program uses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.root
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """An empty folder for a set."""
+    """An empty folder for a set of pins."""
     require()
     with own_pins() as pins:
         pins.make()
@@ -30,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 
 def test_maps_are_as_large_as_asked(folder: Path) -> None:
-    """Pinned by name and open; the maps of maps take inner maps of the size asked for, and no other."""
+    """Maps are pinned by name and open; maps of maps take only inner maps of the requested size."""
     sizes = Sizes(segments=4, elements=2, pairs=3)
     with pinned_maps(folder, sizes) as maps:
         assert set(maps) == set(MAPS) == {path.name for path in folder.iterdir()}

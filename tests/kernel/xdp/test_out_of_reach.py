@@ -1,4 +1,4 @@
-"""What lies where the program must go a long way for it, or does not go: later buffers, long chains, far offsets."""
+"""Headers that are hard or impossible for the program to reach: later buffers, long chains, far offsets."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 POLICY = "version: 1\nservices:\n  web: {match: {ports: {tcp: [443]}}, default: allow, unknown: allow, deny: [CN]}\n"
 CN, US = "2400::1", "2600::1"
-SERVED, ELSEWHERE = 443, 80  # from CN the first is dropped, and the second only if it cannot be read
-MOST_HEADERS = 183  # an Ethernet frame holds no more of them
-REACH = 32_768  # bytes of a frame that are read
+SERVED, ELSEWHERE = 443, 80  # packets from CN to the first are dropped, to the second only if the port cannot be read
+MOST_HEADERS = 183  # an Ethernet frame holds no more headers
+REACH = 32_768  # bytes of a frame that the program reads
 IPV6_HEADER, ETHERNET = 40, 14
 
 
@@ -39,7 +39,7 @@ def one_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Judging]:
 
 
 def behind(packet: Packet, sizes: list[int]) -> bytes:
-    """An IPv6 packet with destination options of these sizes in front of its transport header."""
+    """Return an IPv6 packet with destination options of these sizes in front of its transport header."""
     whole = encode(packet, 1)
     following, transport = whole[6], whole[IPV6_HEADER:]
     kinds = [*[DESTINATION] * (len(sizes) - 1), following]
@@ -50,7 +50,7 @@ def behind(packet: Packet, sizes: list[int]) -> bytes:
 
 @pytest.mark.parametrize("size", [2_040, 2_048, 4_096, 6_000, 8_880, 16_384, 30_000, REACH - 200])
 def test_ports_far_behind_are_read(one_service: Judging, size: int) -> None:
-    """Behind more options than any one header holds, in jumbo frames and longer ones, in whichever buffer they lie."""
+    """Ports behind more options than one header holds are read, in jumbo and longer frames, in any buffer."""
     sizes = [2_048] * (size // 2_048) + ([size % 2_048] if size % 2_048 else [])
     for source, port, verdict in ((CN, SERVED, DROP), (CN, ELSEWHERE, PASS), (US, SERVED, PASS)):
         frame = framed(behind(Packet(source, dport=port), sizes))
@@ -58,11 +58,11 @@ def test_ports_far_behind_are_read(one_service: Judging, size: int) -> None:
 
 
 def test_what_is_out_of_reach_is_judged_by_its_source(one_service: Judging) -> None:
-    """It used to be looked for where a mask led to: there stand ports that let it through."""
+    """A transport header out of reach was once read at a masked offset, where an allowed port could be placed."""
     sizes = [2_048] * 17
     for source, verdict in ((CN, DROP), (US, PASS)):
         assert one_service.run(framed(behind(Packet(source, dport=ELSEWHERE), sizes))) == verdict
-    # The transport header alone lies beyond the end of what is read: the protocol is known, and its ports are not.
+    # Only the transport header lies beyond the readable part: the protocol is known, its ports are not.
     last = (REACH - ETHERNET - IPV6_HEADER - 15 * 2_048) // 8 * 8
     for size, verdict in ((last, PASS), (last + 8, DROP)):
         frame = framed(behind(Packet(CN, dport=ELSEWHERE), [*[2_048] * 15, size]))
@@ -70,7 +70,7 @@ def test_what_is_out_of_reach_is_judged_by_its_source(one_service: Judging) -> N
 
 
 def test_a_chain_longer_than_the_parser_is_judged_by_its_source(one_service: Judging) -> None:
-    """As many headers as a frame of the usual size holds are walked; no honest sender comes near."""
+    """As many headers as a usual frame holds are followed; no honest sender sends nearly as many."""
     for count, verdict in ((MOST_HEADERS, PASS), (MOST_HEADERS + 1, DROP), (400, DROP)):
         packet = Packet(CN, dport=ELSEWHERE, extensions=(ROUTING,) * count)
         assert one_service.run(framed(encode(packet, 1))) == verdict, count
@@ -79,7 +79,7 @@ def test_a_chain_longer_than_the_parser_is_judged_by_its_source(one_service: Jud
 
 @pytest.mark.parametrize("first", [0, 1, 14, 18, 33, 40, 54, 55, 62, 70])
 def test_headers_in_later_buffers_are_read(judging: Judging, first: int) -> None:
-    """Some drivers leave the first of several buffers empty, or end it inside the headers: nothing passes unread."""
+    """Some drivers leave the first of several buffers empty, or end it inside the headers: no frame passes unread."""
     chosen = random.Random(first)
     seen = set()
     for number in range(300):

@@ -1,4 +1,4 @@
-"""As an unprivileged user with chosen capabilities: what works, and what is said of what is missing."""
+"""An unprivileged user with chosen capabilities: what works, and the messages about what is missing."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ except GeodropError as error:
     sets = [path.name for path in pins.sets()]
     print(json.dumps({"code": error.exit_code, "message": error.message, "next_step": error.next_step, "sets": sets}))
 """
-"""A ruleset from stdin onto eth0, and one line of JSON about what came of it."""
+"""Loads a ruleset from stdin on eth0, and prints the result as a line of JSON."""
 
 
 @pytest.fixture
 def place(kernel: None, tmp_path: Path) -> Iterator[tuple[Namespace, Pins, Path]]:
-    """A namespace with eth0, a bpffs that belongs to nobody, and a ruleset."""
+    """A namespace with eth0, a bpffs that belongs to user nobody, and a ruleset."""
     del kernel
     ruleset = tmp_path / "a.ruleset"
     ruleset.write_bytes(packed(POLICY_CN, tmp_path))
@@ -56,19 +56,19 @@ def place(kernel: None, tmp_path: Path) -> Iterator[tuple[Namespace, Pins, Path]
 
 
 def attempt(place: tuple[Namespace, Pins, Path], *names: str) -> Any:  # noqa: ANN401 - what the child printed
-    """A load by a child with these capabilities and no other."""
+    """Load in a child with only these capabilities."""
     namespace, pins, ruleset = place
     child = [*as_user(NOBODY, *names), sys.executable, "-c", CHILD, str(pins.folder)]
     return json.loads(namespace.run(*child, stdin=ruleset.read_bytes().hex()).splitlines()[-1])
 
 
 def test_three_capabilities_are_enough(place: tuple[Namespace, Pins, Path]) -> None:
-    """No root: NET_ADMIN, BPF and PERFMON load, attach, verify and take away again."""
+    """Without root, NET_ADMIN, BPF and PERFMON suffice to load, attach, verify and remove."""
     assert attempt(place, "net_admin", "bpf", "perfmon") == {"attach": "native", "differences": 0}
 
 
 def test_what_root_pins_serves_the_daemons_user(place: tuple[Namespace, Pins, Path]) -> None:
-    """Root by hand loads into the bpffs of the daemon's user, who then can go on with it and take it away."""
+    """Root loads by hand into the bpffs of the daemon's user, who can then change and remove it."""
     namespace, pins, ruleset = place
     namespace.run(
         sys.executable,
@@ -95,7 +95,7 @@ def test_what_root_pins_serves_the_daemons_user(place: tuple[Namespace, Pins, Pa
 def test_one_that_is_missing_is_named(
     place: tuple[Namespace, Pins, Path], given: tuple[str, ...], missing: str, cost: str, step: str
 ) -> None:
-    """77, with what it costs and what gives a unit all that it takes; nothing is left behind."""
+    """Exit code 77, with the cost and the setting that gives a unit all it needs; nothing is left behind."""
     found = attempt(place, *given)
     assert found["code"] == 77
     assert found["message"].startswith(f"{missing} is missing: ")

@@ -1,4 +1,4 @@
-"""What is staged can be left alone, undone or finished; in between every packet is judged by a whole generation."""
+"""A staged change can be abandoned, undone or finished; a whole generation judges every packet in between."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def engine(kernel: None) -> Iterator[XdpEngine]:
-    """In a namespace with eth0 and eth1."""
+    """Ends in a namespace with eth0 and eth1."""
     del kernel
     with namespaces("far", "host") as [far, host], own_pins() as pins, host.entered():
         for name in ("eth0", "eth1"):
@@ -32,7 +32,7 @@ def engine(kernel: None) -> Iterator[XdpEngine]:
 def test_a_failure_after_the_switch_puts_everything_back(
     engine: XdpEngine, rulesets: list[Ruleset], monkeypatch: pytest.MonkeyPatch, *, fresh: bool
 ) -> None:
-    """The old word, the old program on its links, no link that was not there, no set that was not."""
+    """After an undo: the old control word, the old program on its links, no new link, and no new set."""
     engine.apply(rulesets[0], 1, ["eth0"])
     before, sets = engine.observe(), engine.pins.sets()
     if fresh:
@@ -54,7 +54,7 @@ def test_a_failure_after_the_switch_puts_everything_back(
 
 
 def test_a_body_that_does_not_switch_changes_nothing(engine: XdpEngine, rulesets: list[Ruleset]) -> None:
-    """Neither where nothing was, nor where something is in force."""
+    """Abandoning a staged change changes nothing, whether or not a generation is in force."""
     with engine.staged(rulesets[0], 1) as staged:
         staged.attach(["eth0"])
     assert engine.pins.sets() == []
@@ -68,7 +68,7 @@ def test_a_body_that_does_not_switch_changes_nothing(engine: XdpEngine, rulesets
 
 
 def test_a_generation_in_force_changes_its_interfaces_alone(engine: XdpEngine, rulesets: list[Ruleset]) -> None:
-    """No slot is filled for it; links come and go."""
+    """Following interfaces fills no slot; links come and go."""
     engine.apply(rulesets[0], 1, ["eth0"])
     sets = engine.pins.sets()
     with engine.staged(rulesets[0], 1) as staged:
@@ -81,7 +81,7 @@ def test_a_generation_in_force_changes_its_interfaces_alone(engine: XdpEngine, r
 
 
 def test_what_is_retired_judges_nothing_and_keeps_its_counters(engine: XdpEngine, rulesets: list[Ruleset]) -> None:
-    """No link is left, and the next load takes over what was counted."""
+    """After a switch to no interface no link is left, and the next load takes over the counters."""
     assert not engine.retire()
     engine.apply(rulesets[0], 1, ["eth0", "eth1"])
     counted = engine.counters()

@@ -1,4 +1,4 @@
-"""A program of another layout than this code's: it would read what is filled in as something else, so it is refused."""
+"""A program of another layout would misread the maps that this code fills, so it is refused."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 
 
 def of_layout(folder: Path, loader: str, before: str, after: str) -> Loader:
-    """A loader of the program built from a copy of the source with something else in it."""
+    """Return a loader of the program built from a modified copy of the source."""
     source = shutil.copytree(SOURCE, folder / "source")
     for path in (source / "layout.h", source / "geodrop.bpf.c"):
         path.write_text(path.read_text().replace(before, after))
@@ -56,7 +56,7 @@ def of_layout(folder: Path, loader: str, before: str, after: str) -> Loader:
 def test_a_program_of_another_layout_is_refused(
     tmp_path: Path, rulesets: list[Ruleset], pins: Pins, loader: str, change: tuple[str, str, str]
 ) -> None:
-    """By either loader, naming both layouts and the next step (69), and nothing is attached or left behind."""
+    """Either loader names both layouts and the next step (69), and nothing is attached or left behind."""
     require()
     before, after, found = change
     engine = XdpEngine(of_layout(tmp_path, loader, before, after), pins)

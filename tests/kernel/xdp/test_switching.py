@@ -1,4 +1,4 @@
-"""A thousand switches under a million packets a second: every packet is judged by one of two whole policies."""
+"""A thousand switches under a million packets a second: one of two whole policies judges every packet."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-# Other tables wait for the kernel's grace periods, which the flood makes long.
+# A change of other tables waits for the kernel's grace periods, which the flood makes long.
 SWITCHES = {"the same tables": 1_000, "other tables": 50}
 
-# Each interface gets packets of one country, so that what came of each is known, whatever the two ends lose between
-# them. Most are of the one that both policies drop: those that are let through cost the kernel much more.
+# Each interface gets packets of one country, so that each verdict is known, whatever the two ends lose between
+# them. Most are of the country that both policies drop: accepted packets cost the kernel much more.
 CHINA, AMERICA, RUSSIA = "eth0", "eth1", "eth2"
 SOURCES = {
     CHINA: (["1.1.1.1", "1.2.3.4"], ["2400::1", "2002:101:101::1"]),
     AMERICA: (["2.2.2.2"], ["2600::1", "2002:202:202::1"]),
     RUSSIA: (["5.5.5.5"], ["2a02::1", "2002:505:505::1"]),
 }
-FRAMES = {CHINA: 1_200_000, AMERICA: 10_000, RUSSIA: 20_000}  # at a time: to start takes the kernel a grace period
+FRAMES = {CHINA: 1_200_000, AMERICA: 10_000, RUSSIA: 20_000}  # at a time: a start takes the kernel a grace period
 CHAIN = """
 table netdev passed {{
   counter {0} {{ }}
@@ -50,7 +50,7 @@ table netdev passed {{
 
 @contextlib.contextmanager
 def generators(pairs: list[tuple[End, End]]) -> Iterator[list[tuple[Generator, int]]]:
-    """One for each interface and family, and how many frames it sends in turn."""
+    """Return a generator for each interface and family, and how many frames it sends at a time."""
     with contextlib.ExitStack() as stack:
         made = []
         for pair in pairs:
@@ -62,13 +62,13 @@ def generators(pairs: list[tuple[End, End]]) -> Iterator[list[tuple[Generator, i
 
 
 def passed(host: Namespace) -> dict[str, int]:
-    """Packets that came in behind the program, by interface: where they are counted they are also dropped."""
+    """Return packets that passed the program, by interface: the rule that counts them also drops them."""
     listed = json.loads(host.run("nft", "--json", "list", "counters", "table", "netdev", "passed"))["nftables"]
     return {item["counter"]["name"]: item["counter"]["packets"] for item in listed if "counter" in item}
 
 
 def settled(pairs: list[tuple[End, End]]) -> dict[str, int]:
-    """Packets that came, by interface, once all that were sent have: what is redirected is received a moment later."""
+    """Return packets received, by interface, once all have arrived: redirected frames are received a moment later."""
     while True:
         before = {pair[1].name: received(pair[1]) for pair in pairs}
         time.sleep(0.2)
@@ -78,13 +78,14 @@ def settled(pairs: list[tuple[End, End]]) -> dict[str, int]:
 
 @pytest.mark.parametrize("tables", SWITCHES)
 def test_a_thousand_switches(three_pairs: list[tuple[End, End]], pins: Pins, tmp_path: Path, tables: str) -> None:
-    """None of China leaks, none of America is dropped, and each packet of Russia, of which the policies say something
-    else, is either let through or counted as dropped, on three interfaces and in both families.
+    """No packet of China leaks and none of America is dropped, on three interfaces and in both families.
+
+    The policies differ about Russia: each of its packets is either accepted or counted as dropped.
     """
     other = WORLD if tables == "the same tables" else {**WORLD, "7.0.0.0/8": country("FR"), "2a03::/16": country("FR")}
     rulesets = [compiled(POLICY_CN, tmp_path), compiled(POLICY_US, tmp_path, other)]
     host = three_pairs[0][1].namespace
-    # Without neighbour discovery nothing comes in but what is sent here.
+    # Without neighbour discovery only the test's packets arrive.
     for end in three_pairs[0]:
         with end.namespace.entered():
             Path("/proc/sys/net/ipv6/conf/all/disable_ipv6").write_text("1", encoding="ascii")
@@ -107,9 +108,9 @@ def test_a_thousand_switches(three_pairs: list[tuple[End, End]], pins: Pins, tmp
     assert min(came.values()) > 1_000
     assert through[CHINA] == 0, "leaked"
     assert through[AMERICA] == came[AMERICA], "wrongly dropped"
-    if tables == "the same tables":  # with few switches Russia's turns may all fall to one policy
+    if tables == "the same tables":  # with few switches, all of Russia's turns may fall to one policy
         assert 0 < through[RUSSIA] < came[RUSSIA], "one of the policies was never in force"
-    # What the program says it did is what was seen behind it.
+    # The program's counters agree with the packets counted behind it.
     assert sum(dropped for _, dropped, _, _ in counts) == sum(came.values()) - sum(through.values())
     assert sum(accepted for _, _, accepted, _ in counts) == sum(through.values())
     assert {label: dropped for label, dropped, _, _ in counts if label == "CN"}.keys() == {"CN"}

@@ -1,4 +1,4 @@
-"""VLAN and priority tags: eight are walked, and behind more of them a frame is dropped from everybody, and counted."""
+"""VLAN and priority tags: eight are read; a frame with more is dropped whatever its source, and counted."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ ETHERNET = 14
 
 
 def tagged(source: str, count: int, kinds: tuple[int, ...] = (ETH_P_8021Q,)) -> bytes:
-    """A packet to the service, behind so many tags."""
+    """Return a packet to the service, behind this many tags."""
     tags = [(kind, number) for number, kind in zip(range(count), itertools.cycle(kinds), strict=False)]
     return framed(encode(Packet(source), 1), tags)
 
 
 def verdict(pins: Pins, frame: bytes) -> int:
-    """What the program that is in force does with a frame."""
+    """Return the verdict of the program in force for a frame."""
     program = libbpf.get(str(pins.sets()[0] / "geodrop"))
     try:
         return libbpf.run_program(program, frame)[0]
@@ -51,7 +51,7 @@ def verdict(pins: Pins, frame: bytes) -> int:
 
 
 def unreadable(engine: XdpEngine) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Packets and bytes that were dropped, and those that would have been."""
+    """Return packets and bytes that were dropped, and those that would have been."""
     [count] = [count for count in engine.counters() if not count.service]
     assert count == Total("", "", None, dropped=count.dropped, would_drop=count.would_drop)
     return count.dropped, count.would_drop
@@ -61,7 +61,7 @@ def unreadable(engine: XdpEngine) -> tuple[tuple[int, int], tuple[int, int]]:
 def test_eight_tags_are_walked_and_no_more(
     ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins, kinds: tuple[int, ...]
 ) -> None:
-    """Of what lies deeper neither source nor service can be read: allowed clients are no exception."""
+    """Behind more tags neither source nor service can be read, so allowed clients are dropped too."""
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
         engine.apply(rulesets[0], 1, ["eth0"])
@@ -78,7 +78,7 @@ def test_eight_tags_are_walked_and_no_more(
 def test_a_frame_that_ends_within_its_tags_is_left_to_the_stack(
     ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins
 ) -> None:
-    """Linux takes no such frame, and it shows no more than its length."""
+    """Linux accepts no such frame; only its length can be counted."""
     with ends[1].namespace.entered():
         engine = XdpEngine(pins=pins)
         engine.apply(rulesets[0], 1, ["eth0"])
@@ -92,7 +92,7 @@ def test_a_frame_that_ends_within_its_tags_is_left_to_the_stack(
 def test_only_while_a_service_drops_packets(
     ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins, tmp_path: Path, what: str
 ) -> None:
-    """What would be dropped by nobody passes, and is counted as what would be."""
+    """If no service enforces, the frame passes, and is counted as one that would be dropped."""
     words = {"monitor": "    mode: monitor\n", "later": "    starts: 2099-01-01T00:00:00Z\n", "paused": ""}
     ruleset = compiled(SERVICE + words[what], tmp_path)
     frame = tagged("1.1.1.1", MOST + 1)
@@ -108,7 +108,7 @@ def test_only_while_a_service_drops_packets(
 
 
 def test_from_the_moment_on_that_a_service_starts(ends: tuple[End, End], pins: Pins, tmp_path: Path) -> None:
-    """By the kernel's clock, beside a service in monitor."""
+    """Starts apply by the kernel's clock, beside a service in monitor mode."""
     starts = int(time.time()) + 2
     stamp = datetime.fromtimestamp(starts, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     trial = SERVICE.removeprefix("version: 1\nservices:\n").replace("api", "trial") + "    mode: monitor\n"
@@ -123,7 +123,7 @@ def test_from_the_moment_on_that_a_service_starts(ends: tuple[End, End], pins: P
 
 
 def test_the_count_only_grows(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins, tmp_path: Path) -> None:
-    """Through other policies, another program and a retirement, like every other counter."""
+    """The counter lasts through other policies, another program and a retired set, like every counter."""
     frame = tagged("2.2.2.2", MOST + 1)
     size = len(frame) - ETHERNET
     with ends[1].namespace.entered():

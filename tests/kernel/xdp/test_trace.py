@@ -1,4 +1,4 @@
-"""Packets run through the program that is attached: nothing is counted, and a program of somebody else shows."""
+"""Packets run through the attached program: none is counted, and a foreign program is noticed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 
 @pytest.fixture
 def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
-    """In the judged host's namespace."""
+    """A host in the judged namespace."""
     with ends[1].namespace.entered():
         made = XdpEngine(pins=pins)
         yield made
@@ -43,14 +43,14 @@ def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
 
 @pytest.fixture
 def rules(engine: XdpEngine, tmp_path: Path) -> Ruleset:
-    """Every kind of service, in force."""
+    """A policy with every kind of service, in force."""
     made = compiled(SERVICES, tmp_path)
     engine.apply(made, 1, ["eth0"])
     return made
 
 
 def verdicts(engine: XdpEngine, rules: Ruleset) -> tuple[list[str], list[str]]:
-    """What should become of packets, and what does."""
+    """Return the expected and the actual verdicts of packets."""
     chosen = probes(rules, time.time())
     return [one.expected for one in chosen], engine.trace(chosen)["eth0"]
 
@@ -58,8 +58,8 @@ def verdicts(engine: XdpEngine, rules: Ruleset) -> tuple[list[str], list[str]]:
 def test_as_the_ruleset_says_and_counted_nowhere(
     engine: XdpEngine, rules: Ruleset, pins: Pins, ends: tuple[End, End]
 ) -> None:
-    """Of each service. A frame without our mark, run the same way, is counted: so it is the mark that spares them."""
-    # The other end's stack speaks up by itself now and then, to join multicast groups.
+    """Trace packets of each service. The mark keeps them uncounted: the same frame without it is counted."""
+    # The other end's own stack sends a packet now and then, to join multicast groups.
     ends[0].namespace.run("ip", "link", "set", "eth0", "down")
     before = engine.counters()
     for _ in range(10):
@@ -79,7 +79,7 @@ def _packets(counters: Sequence[Total]) -> int:
 
 
 def test_a_program_in_our_link_that_is_not_ours(engine: XdpEngine, rules: Ruleset, pins: Pins) -> None:
-    """It is named by nobody's verdict, and not run: what it does beside judging is its owner's."""
+    """A foreign program gives no verdict and is not run: it may have side effects."""
     theirs = libbpf.load_program("theirs", RETURN_PASS, flags=0, log=[])
     links.move(pins, pins.link_indexes()[0], theirs)
     expected, found = verdicts(engine, rules)
@@ -90,7 +90,7 @@ def test_a_program_in_our_link_that_is_not_ours(engine: XdpEngine, rules: Rulese
 
 
 def test_a_link_that_was_detached(engine: XdpEngine, rules: Ruleset, pins: Pins) -> None:
-    """No interface is left on which anything is judged."""
+    """Without an attached program no interface is judged."""
     fd = libbpf.get(str(pins.links / str(pins.link_indexes()[0])))
     libbpf.detach_link(fd)
     os.close(fd)
@@ -100,6 +100,6 @@ def test_a_link_that_was_detached(engine: XdpEngine, rules: Ruleset, pins: Pins)
 def test_a_program_with_another_layout_is_left_out(
     engine: XdpEngine, rules: Ruleset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would count the packets, so it is not asked."""
+    """A program with another layout would count the packets, so it is not run."""
     monkeypatch.setattr("geodrop.xdp.engine.LAYOUT", "ff")
     assert engine.trace(probes(rules, time.time())) == {}

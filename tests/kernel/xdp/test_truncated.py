@@ -1,4 +1,4 @@
-"""Packets of every shape, cut after every byte: judged by what is left of them, and nothing behind it."""
+"""Packets of every shape, cut after every byte, are judged by the bytes that remain, and by nothing behind them."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ TAGS = {
     "eight": [(0x8100, number) for number in range(8)],
 }
 GRE = 47
-AUTHENTICATION, AUTHENTICATION_BYTES = 4, 24  # the length byte of an authentication header, and what it means
-STEP = 8  # in which the oracle's packets end inside their headers
-# One that ports decide on, one that is dropped where no port shows.
+AUTHENTICATION, AUTHENTICATION_BYTES = 4, 24  # the length byte of an authentication header, and the bytes that it means
+STEP = 8  # step in bytes between the cuts inside the headers of the oracle's packets
+# By family: a source whose verdict depends on the port, and one that is dropped if no port can be read.
 SOURCES = {4: ["1.1.1.1", "1.2.3.4"], 6: ["2400::1", "2400:1:2:3::4"]}
 CHAINS = [(), (HOP_BY_HOP,), (ROUTING,), (DESTINATION,), (HOP_BY_HOP, ROUTING, DESTINATION)]
 FRAGMENTS = [None, (0, True), (8, True)]
-EXTENSION_SHOWN = 8  # of an extension header, or what follows it is not known
+EXTENSION_SHOWN = 8  # bytes needed of an extension header to know the next one
 HEADER = {4: 20, 6: 40}  # without options and extension headers
 
 
 def shapes() -> Iterator[Packet]:
-    """Every protocol, behind every kind of header."""
+    """Packets of every protocol, behind every kind of header."""
     for fragment, protocol in itertools.product(FRAGMENTS, (TCP, UDP, ICMP, GRE)):
         for source, options in itertools.product(SOURCES[4], (0, 4, 40)):
             yield Packet(source, protocol=protocol, options=bytes(options), fragment=fragment, icmp_type=8)
@@ -63,21 +63,21 @@ def shapes() -> Iterator[Packet]:
 
 
 def claiming(packet: bytes, length: int) -> bytes:
-    """An IP packet that says that it is so long; what follows is then padding."""
+    """Return an IP packet whose header states this length; what follows is then padding."""
     if packet[0] >> 4 == 4:
         return packet[:2] + struct.pack("!H", length) + packet[4:]
     return packet[:4] + struct.pack("!H", max(length - HEADER[6], 0)) + packet[6:]
 
 
 def seen(packet: Packet, left: int, *, cut: bool) -> Packet | None:
-    """The packet as far as it shows when so many of its bytes are left; None: it is taken for no packet.
+    """Return the packet as far as its first `left` bytes show it; None if they are taken for no packet.
 
-    `cut`: it says that it is longer, so that the IP stack will refuse it, whatever is said of it here.
+    `cut` means that its header states a greater length: the IP stack refuses such a packet, whatever the verdict.
     """
     header = HEADER[packet.family] + len(packet.options)
     if left < (HEADER[packet.family] if cut else header):
         return None
-    # Where the chain ends before what it names, a fragment header that is cut off has said nothing either.
+    # Where the chain ends early, a fragment header that is cut off does not count either.
     first = (0, True) if packet.fragment else None
     unreadable = replace(packet, fragment=first, kept=max(left - header, 0) // STEP * STEP)
     for extension in packet.extensions:
@@ -93,8 +93,9 @@ def seen(packet: Packet, left: int, *, cut: bool) -> Packet | None:
 
 @pytest.mark.parametrize("tags", TAGS)
 def test_every_length_of_every_shape(judging: Judging, tags: str) -> None:
-    """A short packet in a frame of its size, the same with the missing bytes as padding, and a frame that ends before
-    its packet does: all three are judged by the bytes of the packet that are there.
+    """Short packets are judged by the bytes that they have, and so are packets cut off by the end of the frame.
+
+    A short packet comes in a frame of its size, and with the missing bytes as padding.
     """
     verdicts: Counter[int] = Counter()
     for packet in shapes():
@@ -102,7 +103,7 @@ def test_every_length_of_every_shape(judging: Judging, tags: str) -> None:
         for left in range(1, len(whole) + 1):
             short = claiming(whole, left)
             honest = [short[:left]]
-            if left > HEADER[packet.family]:  # no IPv6 packet can say that it is shorter, and 0 says nothing
+            if left > HEADER[packet.family]:  # no IPv6 header can state a shorter length, and 0 means no length
                 honest.append(short)
             for cut, packets in ((False, honest), (True, [whole[:left]])):
                 shown = seen(packet, left, cut=cut and left < len(whole))
@@ -115,7 +116,7 @@ def test_every_length_of_every_shape(judging: Judging, tags: str) -> None:
 
 @pytest.mark.parametrize("tags", TAGS)
 def test_a_length_of_zero_is_the_frames(judging: Judging, tags: str) -> None:
-    """Receive offload hands over packets that are longer than the field can say: they end where the frame does."""
+    """Receive offload delivers packets longer than the length field can state: they end with the frame."""
     for packet in shapes():
         frame = bytearray(encode(packet, 1))
         at = 2 if packet.family == 4 else 4

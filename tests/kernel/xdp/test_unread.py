@@ -1,4 +1,4 @@
-"""Back from xdp: a process without the right to bpf(2) names what is pinned, and lets go of it once nftables judges."""
+"""Back from xdp: a process without bpf(2) names what is pinned, and removes it once nftables judges."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
 CHILD = """
 import ctypes, json, platform, struct, sys
 if len(sys.argv) > 3:
-    # As a unit without the drop-in (SystemCallFilter=): bpf(2) ends with EPERM, whatever the sysctl says of strangers.
+    # As in a unit without the drop-in (SystemCallFilter=): bpf(2) fails with EPERM, whatever the sysctl allows.
     number = {"x86_64": 321, "aarch64": 280}[platform.machine()]
     code = struct.pack("=" + "HBBI" * 4, 0x20, 0, 0, 0, 0x15, 0, 1, number, 0x06, 0, 0, 0x50001, 0x06, 0, 0, 0x7FFF0000)
     filter = ctypes.create_string_buffer(code, len(code))
@@ -59,17 +59,17 @@ except GeodropError as error:
     found |= {"code": error.exit_code, "message": error.message, "next_step": error.next_step}
 print(json.dumps(found))
 """
-"""Looks at the pins of a folder, does what it is told, and says in a line of JSON what came of it."""
+"""Reads the pins of a folder, runs a command, and prints the result as a line of JSON."""
 
 
 class Host:
-    """A host that xdp judges, whose bpffs belongs to a user who may do nothing but nftables."""
+    """A host that xdp judges; its bpffs belongs to a user who may use only nftables."""
 
     def __init__(self, wire: tuple[End, End], pins: Pins, ruleset: bytes) -> None:
         self.wire, self.pins, self._ruleset = wire, pins, ruleset
 
     def child(self, what: str, *names: str) -> Any:  # noqa: ANN401 - what the child printed
-        """Done by that user, with these capabilities and no other."""
+        """Run the child as that user, with only these capabilities."""
         command = [*as_user(NOBODY, *names), sys.executable, "-c", CHILD]
         out = self.wire[1].namespace.run(
             *command, str(self.pins.folder), what, *([] if "bpf" in names else ["no bpf"]), stdin=self._ruleset.hex()
@@ -77,11 +77,11 @@ class Host:
         return json.loads(out.splitlines()[-1])
 
     def has_program(self) -> bool:
-        """Whether an XDP program is attached."""
+        """Return whether an XDP program is attached."""
         return "prog/xdp" in self.wire[1].namespace.run("ip", "link", "show", "eth0")
 
     def wait_for_the_end_of_the_link(self) -> None:
-        """The kernel takes a link whose pin is gone away in a work queue."""
+        """Wait until the link is gone: the kernel removes an unpinned link in a work queue."""
         deadline = time.monotonic() + 60
         while self.has_program():
             assert time.monotonic() < deadline, "the program is still attached"
@@ -105,7 +105,7 @@ def host(kernel: None, tmp_path: Path) -> Iterator[Host]:
 
 
 def test_what_can_be_read_is_no_problem(host: Host) -> None:
-    """With the right to bpf(2) there is nothing unread, nor where nothing is pinned."""
+    """With bpf(2) allowed, or without pins, nothing is unread."""
     assert host.child("look", "net_admin", "bpf", "perfmon") == {"problem": ""}
     with host.wire[1].namespace.entered():
         XdpEngine(pins=host.pins).remove()
@@ -113,7 +113,7 @@ def test_what_can_be_read_is_no_problem(host: Host) -> None:
 
 
 def test_it_is_named_and_let_go_once_nftables_judges(host: Host) -> None:
-    """Nothing leaks on the way, the counters stay for whoever can read them, and the links are gone."""
+    """No packet leaks during the change, the counters stay for a process that can read them, and the links are gone."""
     found = host.child("look", "net_admin")
     assert found["problem"].startswith("what xdp does on eth0 cannot be read (CAP_BPF is missing)")
     assert f"rm -r {host.pins.folder}" in found["problem"]
@@ -122,7 +122,7 @@ def test_it_is_named_and_let_go_once_nftables_judges(host: Host) -> None:
         assert (done["judged"], done["note"]) == (["eth0"], "")
         host.wait_for_the_end_of_the_link()
     assert traffic.tallies[DENIED].passed == 0
-    # Frames are counted behind xdp, so what it lets through is all that can be told of the others.
+    # nftables sees frames behind xdp, so it counts only those that xdp passes.
     assert traffic.tallies[ALLOWED].passed == traffic.tallies[ALLOWED].reached > 0
     assert host.pins.sets()
     assert host.child("look", "net_admin")["problem"].startswith("what xdp has counted cannot be read")
@@ -138,7 +138,7 @@ def test_it_is_named_and_let_go_once_nftables_judges(host: Host) -> None:
     ],
 )
 def test_what_may_not_be_removed_is_said(host: Host, mode: int, problem: str, note: str) -> None:
-    """A folder of root's: nftables judges, xdp goes on, and whoever looks is told."""
+    """If root owns the folder, nftables judges, xdp goes on, and reading commands report it."""
     os.chown(host.pins.links, 0, 0)
     host.pins.links.chmod(mode)
     done = host.child("load", "net_admin")
@@ -152,7 +152,7 @@ def test_what_may_not_be_removed_is_said(host: Host, mode: int, problem: str, no
 
 
 def test_unload_takes_it_away_unread(host: Host) -> None:
-    """What is ours goes with `unload`, whoever asks for it."""
+    """`unload` removes our pins for any user."""
     assert host.child("unload", "net_admin")["removed"]
     host.wait_for_the_end_of_the_link()
     assert not host.pins.sets()

@@ -1,4 +1,4 @@
-"""How far the program is from what the verifier gives up at, with either loader."""
+"""How far the program is from the verifier's limit, with either loader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.root
 
 MOST = 700_000
-"""Of the million instructions that the verifier follows: compilers and kernels to come may need more of them."""
+"""Share of the million instructions that the verifier follows: later compilers and kernels may need more."""
 
 ROOT = Path(__file__).parents[4]
 COMPILERS = sorted({path.name for folder in os.get_exec_path() for path in Path(folder).glob("clang-[1-9][0-9]")})
@@ -32,7 +32,7 @@ INFO_BYTES, VERIFIED_AT = 232, 216  # struct bpf_prog_info up to attach_btf_id, 
 
 
 def verified(program: int) -> int:
-    """How many instructions the verifier followed."""
+    """Return the number of instructions that the verifier followed."""
     info, size = ctypes.create_string_buffer(INFO_BYTES), ctypes.c_uint32(INFO_BYTES)
     libbpf.call("bpf_obj_get_info_by_fd", program, info, ctypes.byref(size))
     if size.value < VERIFIED_AT + 4:
@@ -43,7 +43,7 @@ def verified(program: int) -> int:
 @pytest.mark.parametrize("clock", ["with clock", "without clock"])
 @pytest.mark.parametrize("name", ["libbpf", "bcc"])
 def test_the_verifier_has_a_margin(pins: Pins, monkeypatch: pytest.MonkeyPatch, name: str, clock: str) -> None:
-    """Both programs, with the kernel's clock and without it, stay well below the verifier's limit."""
+    """Both programs, with and without the kernel's clock, stay well below the verifier's limit."""
     if name == "bcc":
         require_bcc()
     monkeypatch.setattr(libbpf, "has_tai_clock", lambda: clock == "with clock")
@@ -56,7 +56,7 @@ def test_the_verifier_has_a_margin(pins: Pins, monkeypatch: pytest.MonkeyPatch, 
 def test_other_compilers_have_it_too(
     pins: Pins, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiler: str, clock: str
 ) -> None:
-    """Each release of clang that is installed here; Debian 12 has 14, Debian 13 has 19."""
+    """Return each clang release installed here; Debian 12 has 14, Debian 13 has 19."""
     monkeypatch.setattr(libbpf, "has_tai_clock", lambda: clock == "with clock")
     objects = [str(tmp_path / name) for name in ("geodrop.bpf.o", "geodrop_no_clock.bpf.o")]
     run("make", "--silent", f"--directory={ROOT}", f"CLANG={compiler}", *objects)
@@ -64,7 +64,7 @@ def test_other_compilers_have_it_too(
 
 
 def has_a_margin(loader: Loader, pins: Pins, what: str) -> None:
-    """Load with it, and look at what the verifier did."""
+    """Load a program built by this clang, and check the verifier's count."""
     pins.make()
     folder = pins.new_set(loader.version())
     loader.load(folder, Sizes(8, 2, 512))

@@ -1,4 +1,4 @@
-"""A kernel that refuses: the verifier, and facilities that are not there. What was in force stays in force."""
+"""The verifier refuses, or a facility is missing: the previous policy stays in force."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ IN_FORCE = State("a")
 
 @pytest.fixture
 def log(bench: Bench) -> Iterator[Path]:
-    """Where the log of a refusal goes in the judged host."""
+    """A folder for the log of a refusal, in the judged host."""
     del bench
     path = refusal_log()
     yield path
@@ -47,7 +47,7 @@ def log(bench: Bench) -> Iterator[Path]:
 
 
 def section(content: bytes, wanted: bytes) -> int:
-    """Where a section of a 64-bit ELF file begins: struct elf64_hdr and elf64_shdr of linux/elf.h."""
+    """Return where a section of a 64-bit ELF file begins: struct elf64_hdr and elf64_shdr of linux/elf.h."""
     table, size, count, names = struct.unpack_from("<Q10xHHH", content, 0x28)
     headers = [struct.unpack_from("<IIQQQQ", content, table + size * number) for number in range(count)]
     texts = headers[names][4]
@@ -56,7 +56,7 @@ def section(content: bytes, wanted: bytes) -> int:
 
 
 def test_the_verifiers_words_are_kept(bench: Bench, log: Path, tmp_path: Path) -> None:
-    """A program that reads where it must not: its log ends the message, is kept whole, and nothing has changed."""
+    """A program with a bad read is refused: its log ends the message, is kept whole, and nothing has changed."""
     bench.load(IN_FORCE)
     for name in OBJECT_NAMES:
         content = bytearray((OBJECTS / name).read_bytes())
@@ -77,7 +77,7 @@ def test_the_verifiers_words_are_kept(bench: Bench, log: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("size", [0, 100, 20_000])
 def test_a_cut_off_object(bench: Bench, tmp_path: Path, size: int) -> None:
-    """An object that ends early is named, and nothing has changed."""
+    """A truncated object is named, and nothing has changed."""
     bench.load(IN_FORCE)
     for name in OBJECT_NAMES:
         (tmp_path / name).write_bytes((OBJECTS / name).read_bytes()[:size])
@@ -87,7 +87,7 @@ def test_a_cut_off_object(bench: Bench, tmp_path: Path, size: int) -> None:
 
 
 def test_what_cannot_be_kept_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where the folder cannot be written, the end of the log is still in the message."""
+    """If the folder cannot be written, the end of the log is still in the message."""
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(verifier_log, "refusal_log", lambda: tmp_path / "file" / "verifier.log")
     error = verifier_log.refused(OSError(errno.EACCES, "Permission denied"), ["0: (95) exit", "R0 !read_ok"])
@@ -98,7 +98,7 @@ def test_what_cannot_be_kept_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_a_kernel_without_a_facility(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
 ) -> None:
-    """An explicit xdp is refused with what is missing; auto goes on to nftables."""
+    """An explicit xdp is refused, naming what is missing; auto uses nftables."""
     ruleset = bench.rulesets["b"]
     if missing == "mmap":
 

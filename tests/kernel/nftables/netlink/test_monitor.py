@@ -121,7 +121,7 @@ def test_a_fill_of_our_own_wakes_nobody() -> None:
         assert changes.read() == []
 
 
-def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:
+def test_lost_events_are_a_change_by_an_unknown_process(netns: Namespace) -> None:
     """When the queue overflows, the monitor reports an unknown change instead of nothing."""
     with CommitMonitor() as changes:
         changes._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: a few messages
