@@ -54,7 +54,7 @@ def findings() -> Iterator[Finding]:
         (
             "xdp: jumbo frames (frags)",
             lambda: os.close(_program(libbpf.HAS_FRAGS)),
-            "large MTUs go by generic",
+            "interfaces with a large MTU take generic xdp",
             (),
         ),
         ("xdp: links", lambda: in_new_namespace(_link), UNUSABLE, STOPS),
@@ -63,7 +63,7 @@ def findings() -> Iterator[Finding]:
     if libbpf.has_tai_clock():
         yield Finding("xdp: clock (tai)", OK, "programs can tell the time")
     else:
-        cost = "auto takes nftables for a policy whose `starts` lies ahead; large MTUs go by generic"
+        cost = "auto takes nftables for a policy whose `starts` lies ahead; a large MTU takes generic xdp"
         yield Finding("xdp: clock (tai)", NOTE, "programs cannot tell the time", cost, "Linux 6.1 has it")
     yield _jit()
     yield Finding("xdp: BTF", OK if BTF.exists() else NOTE, str(BTF) if BTF.exists() else "none; not needed")

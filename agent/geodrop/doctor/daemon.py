@@ -28,7 +28,7 @@ def findings(control: str) -> Iterator[Finding]:
         rights = capabilities.effective(str(pid))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return  # The process has just ended, or /proc hides it.
-    has = " ".join(sorted(rights)) or "no capability of those that engines need"
+    has = " ".join(sorted(rights)) or "none of the capabilities that engines need"
     yield Finding("daemon", OK, f"process {pid} has {has}")
     for engine, needed, step in (
         ("nftables", capabilities.NFTABLES, "give its unit AmbientCapabilities=CAP_NET_ADMIN"),

@@ -27,7 +27,7 @@ def findings(config: Config) -> Iterator[Finding]:
     """Yield the facts of the host and of agent.yaml."""
     system = os.uname()
     version = f"{system.sysname} {system.release} {system.machine}"
-    yield Finding("kernel", OK, f"{version}; what it can do is tried below, not guessed from that")
+    yield Finding("kernel", OK, f"{version}; its features are tried below, not guessed from the version")
     yield _in_force()
     yield _clock()
     yield from _places(config)
@@ -70,7 +70,7 @@ def _places(config: Config) -> Iterator[Finding]:
     with user.acting():
         writable = os.access(there, os.W_OK | os.X_OK, effective_ids=True)
         readable = {name: os.access(name, os.R_OK, effective_ids=True) for name in files}
-    yield Finding("user", OK, f"{user.name}, as which the daemon runs: what follows is what it may do")
+    yield Finding("user", OK, f"{user.name}, as which the daemon runs; the checks below are for this user")
     if writable or there != config.state:
         # A state directory that does not exist yet is made by systemd, or by a command that root runs.
         yield Finding("state", OK, str(config.state))

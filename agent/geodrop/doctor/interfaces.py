@@ -44,7 +44,7 @@ def findings(wanted: Sequence[str]) -> Iterator[Finding]:
     for name in selection.absent:
         yield Finding(f"interface {name}", NOTE, "not there now", "judged once it comes", "see: ip link")
     if selection.ipsec:
-        cost = "xdp never sees what ESP holds: auto takes nftables, everywhere"
+        cost = "xdp never sees packets inside ESP: auto takes nftables, everywhere"
         yield Finding(
             "interfaces: IPsec", NOTE, "in use: the kernel holds states", cost, "leave engine at auto or nftables"
         )
@@ -73,7 +73,7 @@ def _port(link: Link, selection: Selection) -> Finding | None:
 def _interface(link: Link, ours: set[int]) -> Finding:
     name = link.name
     known = driver(name)
-    native = "native xdp likely" if known in NATIVE else "native xdp not known, generic works on any"
+    native = "native xdp likely" if known in NATIVE else "native xdp not known, generic xdp works on any"
     if link.mtu > SINGLE_BUFFER:
         native += ", with xdp.frags" if known in NATIVE else ""
     found = f"driver {known or 'unknown'}, MTU {link.mtu}, {native}"

@@ -56,7 +56,7 @@ class Host:
     def placed_first(self) -> dict[str, str]:
         """Return the engine of each interface.
 
-        Xdp where both are there, since nftables then only waits for another interface.
+        If both engines name an interface, that is xdp: nftables then only waits for another interface of that name.
         """
         return {one.name: one.engine for one in reversed(self.engines.observe().interfaces)}
 

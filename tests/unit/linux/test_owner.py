@@ -12,7 +12,7 @@ from geodrop.state import files
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOMEBODY = 65_534
+OTHER_USER = 65_534
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A state directory that another user owns."""
-    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    os.chown(tmp_path, OTHER_USER, OTHER_USER)
     return tmp_path
 
 
@@ -29,7 +29,7 @@ def test_what_root_writes_belongs_to_the_folders_owner(folder: Path) -> None:
     files.replace(folder / "new" / "replaced", lambda file: file.write(b"1"))
     files.append(folder / "new" / "appended", b"1")
     found = [folder / "new", folder / "new" / "replaced", folder / "new" / "appended"]
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(SOMEBODY, SOMEBODY)}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(OTHER_USER, OTHER_USER)}
 
 
 def test_a_link_is_given_away_and_not_what_it_leads_to(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -39,7 +39,7 @@ def test_a_link_is_given_away_and_not_what_it_leads_to(folder: Path, tmp_path_fa
     link = folder / "link"
     link.symlink_to(target)
     adopt(link, folder)
-    assert (link.lstat().st_uid, target.stat().st_uid) == (SOMEBODY, 0)
+    assert (link.lstat().st_uid, target.stat().st_uid) == (OTHER_USER, 0)
 
 
 def test_root_writes_through_no_link(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -57,7 +57,7 @@ def test_root_works_in_no_folder_that_a_link_leads_to(folder: Path, tmp_path_fac
     elsewhere = tmp_path_factory.mktemp("roots")
     (elsewhere / f"{files.BESIDE}1").touch()
     (folder / "rulesets").symlink_to(elsewhere)
-    os.chown(folder / "rulesets", SOMEBODY, SOMEBODY, follow_symlinks=False)
+    os.chown(folder / "rulesets", OTHER_USER, OTHER_USER, follow_symlinks=False)
     with pytest.raises(ApplyError, match="rulesets"):
         files.replace(folder / "rulesets" / "file", lambda file: file.write(b"1"))
     with pytest.raises(ApplyError, match="rulesets"):
