@@ -1,8 +1,8 @@
-"""`make test-bare`: what README.md says to type on a fresh machine, typed on one, with all that such a machine has.
+"""`make test-bare`: on a fresh machine, run what README.md says to type, with only what such a machine has.
 
-A Debian that holds nothing but systemd; the checkout in /root, which only root can enter; a bpffs on /sys/fs/bpf, as
-systemd mounts it on every host; the release's own clang, nft and Python. The packages come from Debian's mirror as on
-any machine; once they are there it boots with a network of its own, in which there is nobody to ask for anything.
+The machine is a Debian with nothing but systemd. The checkout is in /root, which only root can enter; a bpffs is on
+/sys/fs/bpf, as systemd mounts it on every host; clang, nft and Python are the release's own. The packages come from
+Debian's mirror as on any machine; afterwards the machine boots with its own network, which reaches no other host.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus")
 WHEELS = "/root/wheels"
 PIP = (f"PIP_FIND_LINKS={WHEELS}", "PIP_NO_INDEX=1", "PIP_CONFIG_FILE=/dev/null")
 MACHINES_INSIDE = "bookworm"
-"""The release of the machines that tests in the machine start; made out here, where there is a mirror."""
+"""The Debian release of the machine that tests start; made here, because here a package mirror is reachable."""
 
 MOUNTS = """
 mount -t sysfs sysfs /sys
@@ -34,7 +34,7 @@ mount -o remount,bind,rw /proc/sys
 
 
 def bare(release: str) -> Path:
-    """A new root with the checkout in it, and what pip will ask for."""
+    """Make a new root folder that holds the checkout, and the packages that pip will ask for."""
     root = BUILD / "machines" / f"bare-{release}"
     shutil.rmtree(root, ignore_errors=True)
     run("cp", "--archive", "--reflink=auto", str(base(release, PACKAGES)), str(root))
@@ -50,14 +50,14 @@ def bare(release: str) -> Path:
 
 
 def with_network(root: Path, command: str) -> None:
-    """Run a command in the root before it boots, with this machine's network."""
+    """Run a command in the root folder before it boots, with this machine's network."""
     words = ["systemd-nspawn", "--quiet", "--as-pid2", "--register=no", "--keep-unit", f"--directory={root}"]
     words += [f"--setenv={one}" for one in (*PIP, "DEBIAN_FRONTEND=noninteractive")]
     subprocess.run([*words, "--chdir=/root/geodrop", "sh", "-euc", command], check=True, stdin=subprocess.DEVNULL)
 
 
 def main() -> int:
-    """Make the machine, and type in it what README.md says."""
+    """Make the machine, and type there what README.md says."""
     release, *instead = sys.argv[1:]
     install, *typed = commands("make test")
     root = bare(release)

@@ -1,6 +1,6 @@
 """Fetch the real databases that tests/support/databases.py names, from npm; run by `make test-databases` as a module.
 
-They are tested with, never shipped: the GeoLite2 licence does not allow that.
+The databases are only used in tests and never shipped: the GeoLite2 licence does not allow that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tests.support.databases import REAL, real_database
 
 
 def fetch(name: str) -> None:
-    """Download a package and keep the file of it that has both families; one that is there already is kept."""
+    """Download a package and keep its file that has both families; a file that is already there is kept."""
     path = real_database(name)
     if path.exists():
         return
@@ -23,7 +23,7 @@ def fetch(name: str) -> None:
     package = f"@ip-location-db/{name}-mmdb"
     command = ["npm", "pack", "--json", "--silent", "--pack-destination", str(path.parent), package]
     packed = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)[0]
-    # npm writes the scope into the name of the file, but not all its versions say so in their answer.
+    # npm writes the scope into the file name, but not all versions of npm say so in their answer.
     archive = path.parent / str(packed["filename"]).removeprefix("@").replace("/", "-")
     with tarfile.open(archive) as tar, path.with_suffix(".part").open("wb") as part:
         member = tar.extractfile(f"package/{path.name}")

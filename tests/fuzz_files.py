@@ -1,10 +1,10 @@
-"""`make fuzz-files`: ruleset and state files that somebody altered, read as a process with privileges reads them.
+"""`make fuzz-files`: altered ruleset and state files, read as a privileged process reads them.
 
     python -m tests.fuzz_files [COUNT [SEED]]
 
-Bits flip, numbers are replaced and digests made right again, sections change places, texts are cut off. Whatever comes
-of it must be a refusal (DataError), a state that is recovered, or a ruleset with which everything that reads one works:
-never another exception, a crash, a hang, or more memory than the limit that this process sets itself.
+Bits flip, numbers are replaced and digests corrected, sections change places, texts are cut off. The outcome must be a
+refusal (DataError), a recovered state, or a ruleset that every reader can use: never another exception, a crash, a
+hang, or more memory than the limit that this process sets itself.
 """
 
 from __future__ import annotations
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEMORY = 1 << 30
-"""Bytes of address space for all of it: the interpreter and the largest input have their place in a third."""
+"""The limit of the address space, in bytes: the interpreter and the largest input fit in a third of it."""
 SECONDS = 60
-"""For one file, which takes milliseconds: what is longer is a hang."""
+"""Seconds for one file, which takes milliseconds: a longer time means a hang."""
 
 POLICY = """version: 1
 groups: {far: [CN, RU]}
@@ -67,7 +67,7 @@ ADDRESSES = [ip_address(text) for text in ("0.0.0.1", "1.2.3.4", "255.255.255.25
 
 
 class Fuzzer:
-    """Alters files in a folder; the same seed gives the same."""
+    """Alters files in a folder; the same seed gives the same alterations."""
 
     def __init__(self, folder: Path, seed: int) -> None:
         self.chance = random.Random(seed)
@@ -89,7 +89,7 @@ class Fuzzer:
         self.history = self.store.history.path.read_bytes()
 
     def once(self) -> None:
-        """One ruleset and one state."""
+        """Alter and read one ruleset and one state directory."""
         alter = self.chance.choice((self.bits, self.cut, self.value, self.text, self.section, self.swapped))
         self.file.write_bytes(alter())
         self.count(alter.__name__, self.read_ruleset)
@@ -99,29 +99,29 @@ class Fuzzer:
         self.read_state()
 
     def count(self, what: str, read: Callable[[], str]) -> None:
-        """Count how it ended."""
+        """Count an outcome."""
         key = f"{what}: {read()}"
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
     # --- alterations of a ruleset ---
 
     def bits(self) -> bytes:
-        """As a disk or a wire does it."""
+        """Flip bits, as a disk or a network does."""
         return flipped(self.good, self.chance)
 
     def cut(self) -> bytes:
-        """As a copy that broke off."""
+        """Cut the file off, as an interrupted copy does."""
         return cut_off(self.good, self.chance)
 
     def value(self) -> bytes:
-        """Another value in the JSON part, and the right digest."""
+        """Change a value in the JSON part, and correct the digest."""
         meta = json.loads(json.dumps(self.meta))
         for _ in range(self.chance.choice((1, 1, 1, 3))):
             alter_value(meta, self.chance)
         return container.pack(meta, self.sections)
 
     def text(self) -> bytes:
-        """Another text for a part of the JSON, and the right digest."""
+        """Change the text of a part of the JSON, and correct the digest."""
         length = container.HEADER.unpack_from(self.good)[3]
         end = container.HEADER.size + length
         content = rewritten(self.good[container.HEADER.size : end], self.chance)
@@ -130,7 +130,7 @@ class Fuzzer:
         return header + content + self.good[end:]
 
     def section(self) -> bytes:
-        """Other bytes in a section, and the right digest."""
+        """Change the bytes of a section, and correct the digest."""
         sections = dict(self.sections)
         name = self.chance.choice(sorted(sections))
         damage = self.chance.choice((flipped, cut_off, words))
@@ -138,7 +138,7 @@ class Fuzzer:
         return container.pack(self.meta, sections)
 
     def swapped(self) -> bytes:
-        """Sections that are each other's, missing, or one too many, and the right digest."""
+        """Exchange, remove or add sections, and correct the digest."""
         sections = dict(self.sections)
         one, other = self.chance.sample(sorted(sections), 2)
         sections[one], sections[other] = sections[other], sections[one]
@@ -149,7 +149,7 @@ class Fuzzer:
     # --- readers ---
 
     def read_ruleset(self) -> str:
-        """Open it and use it; how that ended."""
+        """Open the file and use it; return the outcome."""
         try:
             ruleset = Ruleset.open(self.file)
         except DataError as error:
@@ -160,7 +160,7 @@ class Fuzzer:
             return "refused by an engine"
 
     def use(self, ruleset: Ruleset) -> str:
-        """What engines and reading commands make of it."""
+        """Read it as the engines and the reading commands do."""
         paused = ruleset.paused(2_000_000_000)
         program = build(paused, 1, ["eth0"], int(time.time()))
         for made in program.maps:
@@ -181,7 +181,7 @@ class Fuzzer:
         return "opened"
 
     def read_state(self) -> None:
-        """What daemon and commands read of it."""
+        """Read it as the daemon and the commands do."""
         self.store.intent()
         self.store.problems()
         entries = list(self.store.history)
@@ -191,7 +191,7 @@ class Fuzzer:
 
 
 def flipped(content: bytes, chance: random.Random) -> bytes:
-    """With a few bits turned."""
+    """Return the data with a few bits flipped."""
     data = bytearray(content)
     for _ in range(chance.choice((1, 1, 8)) if data else 0):
         data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
@@ -199,13 +199,13 @@ def flipped(content: bytes, chance: random.Random) -> bytes:
 
 
 def cut_off(content: bytes, chance: random.Random) -> bytes:
-    """Shorter, or longer."""
+    """Return the data shortened or lengthened."""
     at = chance.randrange(len(content) + 1)
     return content[:at] if chance.random() < 0.8 else content + content[:at]
 
 
 def words(content: bytes, chance: random.Random) -> bytes:
-    """With a few of its 32-bit words replaced."""
+    """Return the data with a few of its 32-bit words replaced."""
     data = bytearray(content)
     for _ in range(3 if len(data) >= 4 else 0):
         at = chance.randrange(len(data) // 4) * 4
@@ -214,7 +214,7 @@ def words(content: bytes, chance: random.Random) -> bytes:
 
 
 def rewritten(content: bytes, chance: random.Random) -> bytes:
-    """A JSON text with a number, a word or a whole object replaced by something else, or a key there twice."""
+    """Return a JSON text with a number, a word or an object replaced, or a key there twice."""
     found = list(re.finditer(rb'-?[0-9.]+|"[^"]*"|true|false|null|[\[\]{},:]', content))
     one = chance.choice(found)
     new = chance.choice((*TEXTS, *map(json.dumps, (*NUMBERS, *WORDS, *OTHERS))))
@@ -224,7 +224,7 @@ def rewritten(content: bytes, chance: random.Random) -> bytes:
 
 
 def alter_value(content: Any, chance: random.Random) -> None:  # noqa: ANN401 - whatever JSON holds
-    """Replace, remove or add something somewhere in a JSON value."""
+    """Replace, remove or add something at a random place in a JSON value."""
     while True:
         keys = list(content) if isinstance(content, dict) else list(range(len(content)))
         if not keys:
@@ -246,7 +246,7 @@ def alter_value(content: Any, chance: random.Random) -> None:  # noqa: ANN401 - 
 
 
 def main() -> int:
-    """Run so many; 0 if nothing went wrong."""
+    """Run this many rounds; return 0 if nothing went wrong."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.SystemRandom().randrange(1 << 32)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))

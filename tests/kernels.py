@@ -1,9 +1,10 @@
-"""`make test-kernels`: tests under another of Debian's kernels than the running one, in an emulated machine.
+"""`make test-kernels`: run tests under another Debian kernel than the running one, in an emulated machine.
 
-The conformance suite on nftables, and what needs modules that this machine's kernel lacks, or a clock of its own. The
-kernel comes from its package, unpacked and not installed; virtme-ng boots it under emulation, with this machine's
-files to read and its own network. Slow: each packet passes an emulated processor. What differs between kernels is what
-they take, when they validate, and how they judge; verdicts of every case say whether any of it matters.
+It runs the conformance suite on nftables, and tests that need a clock of their own or modules that this machine's
+kernel lacks. The kernel comes from its package, unpacked and not installed; virtme-ng boots it under emulation, with
+read access to this machine's files and its own network. It is slow: each packet passes an emulated processor. Kernels
+differ in what they accept, when they validate, and how they judge; the verdict of every case shows whether any
+difference matters.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SUITES = (
     ),
     ("tests/kernel", "-m", "emulated"),
 )
-"""What pytest is asked for, one after the other."""
+"""The pytest arguments of each suite, run one after the other."""
 MODULES = (
     *("nf_tables", "nft_reject_inet", "nft_fib_inet", "nf_flow_table", "nf_flow_table_inet", "veth"),
     *("xfrm_user", "ah4", "ah6", "esp4", "esp6"),
@@ -41,18 +42,18 @@ cd {root} || exit
 {{ uname -r; {suites}; echo "exit $?"; }} > {out} 2>&1
 """
 PYTEST = (".venv/bin/python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=1800")
-"""Tests take longer there than it takes to suspect that they hang."""
+"""Seconds before a test counts as hung: tests take longer in emulation."""
 
 
 def mirror() -> str:
-    """Where this machine has Debian's packages from, by its own apt: that of its release, not of updates."""
+    """Return the mirror of Debian's packages that this machine's apt uses for its release, not for updates."""
     asked = ("apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages")
     found = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
     return next(uri for name, uri in map(str.split, found.splitlines()) if "-" not in name)
 
 
 def apt_options(release: str) -> list[str]:
-    """Options with which apt knows another release than this machine's, once its lists are fetched; none: this one."""
+    """Return apt options for another release than this machine's, with its lists fetched; none for this release."""
     if not release:
         return []
     folder = FOLDER / f"apt-{release}"
@@ -69,7 +70,7 @@ def apt_options(release: str) -> list[str]:
 
 
 def unpacked(wanted: str) -> Path:
-    """The root of a kernel package's files; fetched if it is not there yet. PACKAGE/RELEASE is another release's."""
+    """Return the folder with a kernel package's files; fetch it if needed. PACKAGE/RELEASE names another release's."""
     package, _, release = wanted.partition("/")
     options = apt_options(release)
     asked = ("apt-cache", *options, "depends", package)
@@ -82,7 +83,7 @@ def unpacked(wanted: str) -> Path:
         [archive] = FOLDER.glob(f"{image}_*.deb")
         subprocess.run(("dpkg", "-x", archive, root), check=True)
         archive.unlink()
-        if not (root / "lib").exists():  # from Debian 13 on
+        if not (root / "lib").exists():  # since Debian 13
             (root / "lib").symlink_to("usr/lib")
         [modules] = (root / "lib/modules").iterdir()
         subprocess.run(("depmod", "--basedir", root, modules.name), check=True)
@@ -90,13 +91,13 @@ def unpacked(wanted: str) -> Path:
 
 
 def main() -> int:
-    """Boot the kernel of a package, run what is asked for or all suites, print what they said."""
+    """Boot the kernel of a package, run the given tests or all suites, and print their output."""
     package, *asked = sys.argv[1:]
     root = unpacked(package)
     [kernel] = (root / "boot").glob("vmlinuz-*")
     out = FOLDER / "out"
     out.mkdir(exist_ok=True)
-    # The machine mounts the modules there, in this one's folders; without a kernel package there is no such place.
+    # The machine mounts the modules in a folder of this machine; without a kernel package there is no such folder.
     Path("/lib/modules").mkdir(exist_ok=True)
     said, script = out / "said.txt", out / "inside.sh"
     said.unlink(missing_ok=True)
@@ -110,7 +111,7 @@ def main() -> int:
     script.chmod(0o755)
     command = [str(FOLDER / "virtme/bin/virtme-run"), "--kimg", str(kernel), "--mods=auto"]
     command += ["--disable-kvm", "--memory", "3G", "--cpus", "2", f"--rwdir={out}", "--script-sh", str(script)]
-    # qemu 7.2 emulates AVX2 wrongly: numpy's argsort gives another order there.
+    # qemu 7.2 emulates AVX2 wrongly: there numpy's argsort gives another order.
     command += ["--qemu-opts", "-cpu", "max,-avx2"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as machine:
         try:

@@ -1,11 +1,11 @@
-"""`make soak`: reload after reload between two policies, on both engines at once; then see what it has left behind.
+"""`make soak`: reload again and again between two policies, on both engines at once; then check what is left behind.
 
-The databases are small, so that it is the daemon's own work that is repeated and not the compiler's. Nothing may grow:
-descriptors, child processes, what is ours in the kernel (a BPF object lives by a pin, a link or a descriptor), files in
-the state directory; and memory by less than a kilobyte a reload.
+The databases are small, so that mostly the daemon's own work is repeated and not the compiler's. These may not grow:
+descriptors, child processes, our objects in the kernel (a BPF object lives by a pin, a link or a descriptor), and files
+in the state directory. Memory may grow by less than a kilobyte per reload.
 
-Memory is what the daemon has made (PSS, anonymous and shared memory). What it maps from files costs a descriptor, or is
-a library, of which its part moves by megabytes with how many other processes map it at the moment.
+Memory means memory that the daemon has allocated (PSS, anonymous and shared). Mapped files do not count: each either
+holds a descriptor, or is a library, whose share in PSS varies by megabytes with the number of processes that map it.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ if TYPE_CHECKING:
     from tests.support.daemons import Daemon
 
 MAX_GROWTH = 1000.0
-"""Bytes of memory a reload."""
+"""Bytes of memory per reload."""
 
 OWN = "Pss_Anon", "Pss_Shmem"
 
 WARM_UP = 30, 0.05
-"""Reloads until everything has been allocated that is used again and again: at least so many, and so large a share."""
+"""The least number of warm-up reloads, and their least share of all: then all reused memory has been allocated."""
 
 SAMPLES = 400
 
 LOOKS = 10
-"""At descriptors, the least of which counts: some are open for a moment, since the daemon looks after something."""
+"""Times to count descriptors; the least counts, since the daemon's own checks open some for a moment."""
 
 POLICY = """
 version: 1
@@ -65,7 +65,7 @@ keep: 1h
 
 @dataclass(frozen=True)
 class Things:
-    """What there is at one moment: numbers of descriptors and child processes, names in the kernel and of files."""
+    """A snapshot: numbers of descriptors and child processes, names in the kernel and of files."""
 
     descriptors: int
     children: int
@@ -75,7 +75,7 @@ class Things:
 
 @dataclass(frozen=True)
 class Soaked:
-    """`samples` are numbers of reloads, and the bytes of memory after them; `rate` is in reloads a second."""
+    """`samples` are pairs of reloads done and bytes of memory then; `rate` is in reloads per second."""
 
     before: Things
     after: Things
@@ -83,7 +83,7 @@ class Soaked:
     rate: float
 
     def complaints(self) -> list[str]:
-        """What has grown, a line each, apart from memory."""
+        """Describe what has grown, one line each, apart from memory."""
         found = []
         for name in ("descriptors", "children"):
             before, after = getattr(self.before, name), getattr(self.after, name)
@@ -96,7 +96,7 @@ class Soaked:
 
 
 def soak(folder: Path, count: int) -> Soaked:
-    """Reload so many times, an even number, after a warm-up."""
+    """Reload this many times, an even number, after a warm-up."""
     records = {f"{number}.0.0.0/24": country(code) for number, code in enumerate(("CN", "RU", "US"), start=1)}
     write_database(folder / "country.mmdb", records)
     (folder / "agent.yaml").write_text(AGENT.format(folder=folder), encoding="utf-8")
@@ -121,7 +121,7 @@ def soak(folder: Path, count: int) -> Soaked:
 
 
 def slope(samples: Sequence[tuple[float, float]]) -> float:
-    """Of the line that fits best (least squares)."""
+    """Return the slope of the best-fitting line (least squares)."""
     middle_x = sum(x for x, _ in samples) / len(samples)
     middle_y = sum(y for _, y in samples) / len(samples)
     spread = sum((x - middle_x) ** 2 for x, _ in samples)
@@ -129,12 +129,12 @@ def slope(samples: Sequence[tuple[float, float]]) -> float:
 
 
 def usual_slope(samples: Sequence[tuple[float, float]]) -> float:
-    """The median of those between neighbours: what comes once is not in it, however large, such as a first audit."""
+    """Return the median slope between neighbours: a single jump, such as a first audit, does not count."""
     return statistics.median((y - before_y) / (x - before_x) for (before_x, before_y), (x, y) in pairwise(samples))
 
 
 def _reload(folder: Path, count: int, start: int = 0) -> None:
-    """Each must change what is in force."""
+    """Return two policies; each reload must change what is in force."""
     for number in range(start, start + count):
         (folder / "policy.yaml").write_text(POLICIES[1 - number % 2], encoding="utf-8")
         answer = ask("reload")
@@ -143,7 +143,7 @@ def _reload(folder: Path, count: int, start: int = 0) -> None:
 
 
 def _things(geodrop: Geodrop, running: Daemon) -> Things:
-    # A compile child that waits for the next reload comes soon after the one before.
+    # The compile child that waits for the next reload is started soon after the previous reload.
     until = time.monotonic() + TIMEOUT
     while not running.children() and time.monotonic() < until:
         time.sleep(0.1)
@@ -172,16 +172,16 @@ def _pins(geodrop: Geodrop) -> list[str]:
 
 
 def _undated(name: str) -> str:
-    """A name without the number of its generation."""
+    """Return a name without its generation number."""
     return re.sub(r"^g\d+", "g", name)
 
 
 def main() -> int:
-    """Soak, and say what came of it."""
+    """Soak, and print the result."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
     with tempfile.TemporaryDirectory(prefix="geodrop-soak-") as name:
         folder = Path(name)
-        # The compile child reads what is in it as nobody.
+        # The compile child reads the folder as user nobody.
         folder.chmod(0o755)
         done = soak(folder, count)
     growth = slope(done.samples)

@@ -1,4 +1,4 @@
-"""The alerts in deploy/prometheus: what they ask for is told, and they fire where they should and nowhere else."""
+"""The alerts in deploy/prometheus use metrics that exist, and fire in the right states and in no other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNT = {"packets": 1, "bytes": 60}
 
 
 def status(facts: Facts) -> dict[str, Any]:
-    """As much of `status --json` as metrics read."""
+    """Return the parts of `status --json` that metrics read."""
     state = state_of(facts)
     return {
         "enforcing": state.enforcing,
@@ -48,7 +48,7 @@ COMPARE = {ast.Lt: operator.lt, ast.Gt: operator.gt, ast.Eq: operator.eq}
 
 
 def holds(node: ast.AST, values: dict[str, float]) -> float:
-    """An expression that means in Python what it means in PromQL, where each name is one series."""
+    """Translate an expression that means the same in Python and PromQL, if each name is one series."""
     match node:
         case ast.Expression(body):
             return holds(body, values)
@@ -70,12 +70,12 @@ def holds(node: ast.AST, values: dict[str, float]) -> float:
 
 
 EVERY = [Facts(*values) for values in itertools.product((False, True), repeat=len(fields(Facts)))]
-"""Every combination of facts."""
+"""Every combination of these facts."""
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_every_metric_exists(rule: dict[str, Any]) -> None:
-    """An alert on a name that nothing has never fires."""
+    """An alert on a metric that does not exist would never fire."""
     metrics = Metrics()
     shared = {"service": "api", "family": "ipv4"}
     counters = [
@@ -92,7 +92,7 @@ def test_every_metric_exists(rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
 def test_every_alert_leads_somewhere(rule: dict[str, Any]) -> None:
-    """How loud it is, for how long it must hold, and a heading of the runbook."""
+    """Each alert has a severity, a duration and a heading of the runbook."""
     assert rule["labels"]["severity"] in {"page", "ticket"}
     assert re.fullmatch(r"\d+[mh]", rule["for"])
     page, _, heading = rule["annotations"]["runbook"].partition("#")
@@ -102,7 +102,7 @@ def test_every_alert_leads_somewhere(rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("facts", EVERY, ids=str)
 def test_who_is_woken(facts: Facts) -> None:
-    """Somebody, exactly where the policy wants drops, nobody has paused, and a denied packet passes."""
+    """An alert fires if and only if the policy wants drops, nobody has paused, and a denied packet passes."""
     values = {
         sample.name: sample.value
         for family in of_status(status(facts))
@@ -121,8 +121,8 @@ def test_who_is_woken(facts: Facts) -> None:
 
 
 @pytest.mark.parametrize(("age", "fires"), [(0, False), (60, False), (121, True), (86_400, True), (-121, True)])
-def test_old_metrics_wake_somebody(age: int, fires: bool) -> None:  # noqa: FBT001 - a table
-    """What nobody writes any more does, whatever it says; a minute between two scrapes does not."""
+def test_old_metrics_fire(age: int, fires: bool) -> None:  # noqa: FBT001 - a table
+    """Metrics that are no longer written fire, whatever they say; a minute between two scrapes does not."""
     metrics = Metrics()
     metrics.show(lambda: (status(EVERY[-1]), []))
     written = metrics.registry.get_sample_value("geodrop_written_timestamp_seconds")

@@ -1,4 +1,4 @@
-"""Imports go one way: design.md's flow, as a table that a wrong import cannot slip past."""
+"""Imports follow the order in design.md: a table of rooms that no wrong import can slip past."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 
 BASE = {"errors", "inputs", "linux", "text", "utc"}
-"""The rooms that know nothing of geodrop's own: any room above them may import them."""
+"""The rooms that use nothing else of geodrop: any room above them may import them."""
 
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -53,10 +53,10 @@ ROOMS: dict[str, set[str]] = {
     | {"operations", "doctor", "control", "report", "daemon"},
     "__main__": {"cli"},
 }
-"""Each room (a folder or a file of the package) and the rooms it may import, itself apart."""
+"""Each room (a folder or a file of the package) and the rooms it may import besides itself."""
 
 TYPES_ONLY = {("errors", "document")}
-"""Imports that only a type checker follows, allowed beyond the table: some errors carry the problems of a document."""
+"""Imports for type checking only, allowed beyond the table: some errors carry the problems of a document."""
 
 LIBRARIES: dict[str, set[str]] = {
     "numpy": {"geo", "compile"},
@@ -71,37 +71,37 @@ LIBRARIES: dict[str, set[str]] = {
 """Each library and the rooms that may import it."""
 
 PRINTING = {"messages.py", "cli/export.py", "demo", "xdp/bcc_child.py", "daemon/log.py"}
-"""Files and rooms that write by themselves: what all else goes through, data, the demo's own, what a child says to its
-parent, and that the log could not be written.
+"""Files and rooms that write by themselves: the one module for all messages, exported data, the demo's screen, a
+child's messages to its parent, and the report that the log cannot be written.
 """
 
 WRITING = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}
 
 UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
-"""What reads databases and policies: never inside a process with privileges."""
+"""Libraries that read databases and policies: never imported in a privileged process."""
 
 PRIVILEGED = (
     *("check", "compile", "run", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
     *("explain", "export", "status", "counters", "verify", "doctor", "demo"),
 )
-"""The verbs: all of them may be started by root. Those that compile do it in the unprivileged child."""
+"""The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 
 WITH_PYROUTE2 = {"run", "demo"}
-"""The verbs that need it whatever they do: one listens to interfaces, the other makes some."""
+"""Verbs that always need pyroute2: one listens to interfaces, the other makes some."""
 
 
 def sources() -> list[Path]:
-    """Every Python file of the package."""
+    """Yield every Python file of the package."""
     return sorted(PACKAGE.rglob("*.py"))
 
 
 def room(path: Path) -> str:
-    """The room a file belongs to: the first folder, or the file itself at the top."""
+    """Return the room of a file: the first folder, or the file itself at the top."""
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every module a file imports, anywhere in it, and whether only a type checker sees the import."""
+    """Yield every module that a file imports, anywhere in it, and whether the import is for type checking only."""
     tree = ast.parse(path.read_text())
     for_types = {
         id(inner)
@@ -122,7 +122,7 @@ def imports(path: Path) -> Iterator[tuple[str, bool]]:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_imports_go_one_way(path: Path) -> None:
-    """No file imports a room that the table does not give to its own."""
+    """No file imports a room that the table does not allow its own room."""
     own = room(path)
     if own == "__init__":
         assert not list(imports(path)), "the package itself imports nothing: everybody pays for it"
@@ -132,7 +132,7 @@ def test_imports_go_one_way(path: Path) -> None:
             continue
         other = name.split(".")[1]
         if other not in ROOMS:
-            # A name of the package itself, such as its version.
+            # The name belongs to the package itself, such as its version.
             assert other.startswith("__"), f"{path}: {name} is in no room"
             continue
         allowed = other == own or other in ROOMS[own] or (for_types and (own, other) in TYPES_ONLY)
@@ -141,7 +141,7 @@ def test_imports_go_one_way(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_libraries_stay_in_their_rooms(path: Path) -> None:
-    """Each library is imported only where it belongs, so that replacing one touches one room."""
+    """Each library is imported only in its room, so that replacing it changes one room."""
     for name, _ in imports(path):
         library = name.split(".")[0]
         if library not in LIBRARIES:
@@ -151,7 +151,7 @@ def test_libraries_stay_in_their_rooms(path: Path) -> None:
 
 
 def prints(path: Path) -> Iterator[ast.Call]:
-    """Every call that writes something to a terminal but JSON, which escapes what could steer one."""
+    """Yield every call that writes to a terminal, except JSON, which escapes control characters."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Call):
             name = ast.unparse(node.func)
@@ -164,14 +164,14 @@ def prints(path: Path) -> Iterator[ast.Call]:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_text_for_people_goes_one_way(path: Path) -> None:
-    """Nothing is printed but through `messages`, which lets no text of somebody else's steer a terminal."""
+    """Everything is printed through `messages`, which lets no foreign text control a terminal."""
     inside = path.relative_to(PACKAGE)
     found = [f"{path}:{node.lineno}" for node in prints(path)]
     assert not found or {str(inside), inside.parts[0]} & PRINTING, found
 
 
 def test_a_class_name_is_used_once() -> None:
-    """A name means one thing in the whole package, so a search for it finds that."""
+    """A class name means one thing in the whole package, so a search finds the right one."""
     homes = collections.defaultdict(list)
     for path in sources():
         for node in ast.walk(ast.parse(path.read_text())):
@@ -181,7 +181,7 @@ def test_a_class_name_is_used_once() -> None:
 
 
 def test_no_room_is_a_house() -> None:
-    """A fifth of the lines at most in one room: beyond that it holds more than one idea."""
+    """No room has more than a fifth of the lines: a larger one holds more than one idea."""
     lines = collections.Counter[str]()
     for path in sources():
         lines[room(path)] += len(path.read_text().splitlines())
@@ -200,7 +200,7 @@ def test_the_table_has_no_cycle() -> None:
 
 
 def the_house() -> tuple[list[list[str]], list[tuple[list[str], str]]]:
-    """What design.md says of the rooms: the lines of the picture, and of the table; each room under its name here."""
+    """Read design.md's picture and table of the rooms: each line, with the rooms under their names here."""
     _, _, section = DESIGN.read_text(encoding="utf-8").partition("## The house\n")
     _, picture, table = section.partition("\n## ")[0].split("```")
     lines = [
@@ -212,7 +212,7 @@ def the_house() -> tuple[list[list[str]], list[tuple[list[str], str]]]:
 
 
 def test_the_picture_shows_the_house() -> None:
-    """It has every room once, and each room imports only what stands below it."""
+    """The picture has every room once, and each room imports only rooms below it."""
     lines, _ = the_house()
     height = {name: number for number, line in enumerate(lines) for name in line}
     assert sorted(name for line in lines for name in line) == sorted(ROOMS.keys() - {"__main__"})
@@ -220,7 +220,7 @@ def test_the_picture_shows_the_house() -> None:
 
 
 def test_the_table_of_the_rooms_is_true() -> None:
-    """It has every room once, and a room may import what it is said to rest on."""
+    """The table has every room once, and a room may import those it is said to rest on."""
     _, rows = the_house()
     assert sorted(name for names, _ in rows for name in names) == sorted(ROOMS.keys() - {"__main__"})
     for names, needs in rows:
@@ -231,10 +231,10 @@ def test_the_table_of_the_rooms_is_true() -> None:
 
 @pytest.mark.parametrize("verb", PRIVILEGED)
 def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None:
-    """What a verb imports, directly or not, contains nothing that parses a database or a policy.
+    """A verb imports, directly or not, nothing that parses a database or a policy.
 
-    Nor pyroute2, but for the verbs that cannot do without: a command that asks the daemon would wait for its import.
-    What they import on their way, tests/system/test_privileged_imports.py sees.
+    Only the verbs that need pyroute2 import it: a command that asks the daemon would wait for its import. Imports that
+    happen while a verb runs are checked by tests/system/test_privileged_imports.py.
     """
     command = f"import sys, geodrop.cli.{verb}; print(*sys.modules, sep='\\n')"
     listing = subprocess.run([sys.executable, "-c", command], check=True, capture_output=True, text=True).stdout
@@ -244,7 +244,7 @@ def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None
 
 
 def test_every_verb_is_covered() -> None:
-    """The list above is the list of verbs: a new verb has to be added to it."""
+    """The list of verbs above is complete: a new verb has to be added to it."""
     verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "main", "numbers", "glass"}
     assert set(PRIVILEGED) == verbs
 
@@ -273,11 +273,11 @@ OPENS_BY_ITSELF = {
     "linux/network_events.py": "/proc",
     "nftables/netlink/monitor.py": "/proc",
 }
-"""Files that open something without geodrop.inputs, and what that is."""
+"""Files that open something without geodrop.inputs, and what they open."""
 
 
 def opens(path: Path) -> bool:
-    """Whether a file calls anything that opens a file by name for reading."""
+    """Return whether a file calls anything that opens a file by name for reading."""
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue
@@ -292,7 +292,7 @@ def opens(path: Path) -> bool:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_inputs_are_opened_in_one_place(path: Path) -> None:
-    """A FIFO, a device or a file that never ends cannot make anybody wait: what others name is opened by inputs.py."""
+    """A FIFO, a device or an endless file cannot block geodrop: files that users name are opened by inputs.py."""
     name = str(path.relative_to(PACKAGE))
     if room(path) != "demo":
         assert opens(path) == (name in OPENS_BY_ITSELF), f"{name}: open files by geodrop.inputs"
@@ -300,7 +300,7 @@ def test_inputs_are_opened_in_one_place(path: Path) -> None:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_kept_rulesets_are_opened_by_digest(path: Path) -> None:
-    """What has the name of a digest may be another file: `Store.ruleset` looks."""
+    """A file named by a digest may have other content: `Store.ruleset` checks it."""
     if path.relative_to(PACKAGE) != Path("state/store.py"):
         assert "Ruleset.open(store.ruleset_path" not in path.read_text(), "use Store.ruleset"
 
@@ -327,7 +327,7 @@ PASSES_OVER = {
     "daemon/server.py: _Door._outcome": "a bug in one verb, logged and answered as that",
     "daemon/watch/tally.py: Tally.run": "the last reading stays",
     "doctor/interfaces.py: driver": "a name to show, or none",
-    "linux/ipsec.py: _has_states": "None: it cannot be told, which whoever asks is told",
+    "linux/ipsec.py: _has_states": "None: not known, and the caller is told so",
     "linux/ipsec.py: _is_there": "then it is asked",
     "nftables/netlink/monitor.py: _made_by": "a change without the name of who made it is a change",
     "xdp/memory.py: available": "what is free is less than what is available",
@@ -337,7 +337,7 @@ PASSES_OVER = {
     "state/history.py: History.prune": "nothing is forgotten",
     "state/leftovers.py: remove_leftovers": "nothing is removed; the next start tries again",
     "state/lock.py: _gone": "the file is removed instead; where that fails it names a daemon that does not answer",
-    "state/lock.py: exclusive": "whoever is refused is not told who has the lock",
+    "state/lock.py: exclusive": "the refusal then does not name the holder of the lock",
     "state/lock.py: last_state": "it is not known, and the usual place is named instead",
     "state/room.py: Room.take": "there is no room to reserve; the write that lacks it says so",
     "state/store.py: Store._file_differs": "it differs from whatever it should say",
@@ -347,28 +347,28 @@ PASSES_OVER = {
     "state/store.py: Store.retire": "it counts as retired earlier, which `keep` bounds",
     "state/unwritten.py: Unwritten._write": "this process keeps it, and says that no other knows",
     "state/unwritten.py: Unwritten.done": "this process knows better, and the next write replaces it",
-    "state/unwritten.py: Unwritten.read": "nothing is known of it; whoever decides by it asks `intent`, which raises",
+    "state/unwritten.py: Unwritten.read": "nothing is known; a caller that decides by it asks `intent`, which raises",
 }
-"""Where any failure is passed over, whatever it is: the file, the function, and why that is right there."""
+"""Where any failure is ignored, whatever it is: the file, the function, and why that is right there."""
 
 
 def is_broad(caught: ast.expr | None) -> bool:
-    """Whether these exceptions hold all that the system may refuse."""
+    """Return whether these exceptions include everything that the system may raise."""
     names = caught.elts if isinstance(caught, ast.Tuple) else [caught]
     return any(name is None or ast.unparse(name) in BROAD for name in names)
 
 
 def says_nothing(handler: ast.ExceptHandler) -> bool:
-    """Whether a handler neither raises nor looks at what it has caught."""
+    """Return whether a handler neither raises nor looks at what it has caught."""
     inside = [node for line in handler.body for node in ast.walk(line)]
     looks = any(isinstance(node, ast.Name) and node.id == handler.name for node in inside)
     return not looks and not any(isinstance(node, ast.Raise) for node in inside)
 
 
 def passed_over(node: ast.AST, name: str = "") -> Iterator[tuple[str, int]]:
-    """Every place below a node where any failure is passed over: the function, and the line.
+    """Yield every place below a node that ignores any failure: the function, and the line.
 
-    Not below a handler that raises: there another failure is told already.
+    Places below a handler that raises are left out: there another failure is already reported.
     """
     for inner in ast.iter_child_nodes(node):
         if isinstance(inner, ast.ExceptHandler) and is_broad(inner.type):
@@ -389,7 +389,7 @@ def passed_over(node: ast.AST, name: str = "") -> Iterator[tuple[str, int]]:
 
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_failures_are_told_apart(path: Path) -> None:
-    """Only what is named is passed over: `except OSError: pass` takes a lack of descriptors for a missing file."""
+    """Only named errors are ignored: `except OSError: pass` takes a lack of descriptors for a missing file."""
     inside = path.relative_to(PACKAGE)
     found = {f"{inside}: {name}": line for name, line in passed_over(ast.parse(path.read_text()))}
     new = {f"{name} (line {line})" for name, line in found.items() if name not in PASSES_OVER}
@@ -414,5 +414,5 @@ def test_failures_are_told_apart(path: Path) -> None:
     ],
 )
 def test_what_passing_over_is(text: str, expected: int) -> None:
-    """What the test above finds, and what it lets be."""
+    """The test above finds each bad form, and accepts each good one."""
     assert len(list(passed_over(ast.parse(text)))) == expected

@@ -1,4 +1,4 @@
-"""What the documentation shows works, and what works is documented."""
+"""The examples in the documentation work, and what operators use is documented."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def blocks(page: str) -> list[str]:
-    """The YAML examples of a page."""
+    """Return the YAML examples of a page."""
     return re.findall(r"```yaml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
 def test_example_policy_is_good() -> None:
-    """The policy that the reference shows is accepted, without a warning."""
+    """The policy in the reference is accepted, without a warning."""
     [example] = blocks("policy.md")
     policy, warnings = load_policy(example.encode(), "policy.yaml", lambda _: b"198.54.117.0/24\n")
     assert [service.name for service in policy.services] == ["api"]
@@ -26,7 +26,7 @@ def test_example_policy_is_good() -> None:
 
 
 def test_example_agent_yaml_is_good(tmp_path: Path) -> None:
-    """So is agent.yaml, and it shows the defaults."""
+    """The agent.yaml in the reference is accepted, and shows the defaults."""
     [example] = blocks("agent.md")
     (tmp_path / "agent.yaml").write_text(example)
     config = load_config(str(tmp_path / "agent.yaml"))
@@ -42,14 +42,14 @@ def test_links_lead_somewhere() -> None:
 
 
 def test_the_words_of_the_history_are_told() -> None:
-    """What an operator may find in it is what commands.md lists."""
+    """commands.md lists exactly the events that operators may find in the log."""
     page = (DOCS / "commands.md").read_text(encoding="utf-8")
     told = re.findall(r"what brought it about \(([a-z, ]+)\)", page)
     assert told == [", ".join(ORIGINS)]
 
 
 def test_each_word_of_the_glossary_is_there_once() -> None:
-    """In the order of the alphabet, each with the file where it lives, and what is in italics has a line of its own."""
+    """Entries are in alphabetical order, each with its file, and each word in italics has an entry."""
     text = (DOCS / "glossary.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|`]+) \| ([^|]+) \| `([^`]+)` \|$", text, re.MULTILINE)
     assert len(rows) == text.count("\n|") - 2
@@ -62,7 +62,7 @@ def test_each_word_of_the_glossary_is_there_once() -> None:
 
 
 def test_the_four_ways_name_every_step() -> None:
-    """A stranger finds each way by files and names in them, which tests/test_references.py finds to exist."""
+    """development.md describes each way by files and names in them, which tests/test_references.py finds to exist."""
     text = (DOCS / "development.md").read_text(encoding="utf-8")
     _, *ways = text.partition("## Four ways")[2].partition("\n## ")[0].split("\n### ")
     assert [way.split()[:2] for way in ways] == [["Where", "a"], ["Where", "a"], ["Where", "a"], ["Where", "an"]]
@@ -73,7 +73,7 @@ def test_the_four_ways_name_every_step() -> None:
 
 
 def test_each_promise_of_security_names_its_tests() -> None:
-    """Each row of each table, by whole paths of files that are there and hold tests or the cases of one."""
+    """Each row of each table names whole paths of existing files that hold tests or test cases."""
     page = (DOCS.parent / "SECURITY.md").read_text(encoding="utf-8")
     rows = [row for row in re.findall(r"^\|(.+)\|$", page, re.MULTILINE) if not row.startswith("---")]
     headings = [row for row in rows if row.rstrip().endswith("| test")]
@@ -89,7 +89,7 @@ def test_each_promise_of_security_names_its_tests() -> None:
 
 
 def test_decisions_are_named_by_their_numbers() -> None:
-    """A link that says `decision 14`, or just the number, leads to that record, which bears the number itself."""
+    """A link that says `decision 14`, or just the number, leads to the record with that number."""
     for page in (*DOCS.rglob("*.md"), *DOCS.parent.glob("*.md")):
         text = page.read_text(encoding="utf-8")
         for number, target in re.findall(r"\[(?:[Dd]ecision )?(\d+)\]\(([^)]+)\)", text):

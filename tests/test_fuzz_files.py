@@ -11,7 +11,7 @@ COUNT = 300
 
 
 def test_altered_files_are_refused_or_work() -> None:
-    """No ruleset and no state that somebody altered leads to anything but a refusal, a recovery, or a whole ruleset."""
+    """An altered ruleset or state leads only to a refusal, a recovery, or a whole ruleset."""
     seed = os.environ.get("GEODROP_FUZZ_SEED", "1")
     command = [sys.executable, "-m", "tests.fuzz_files", str(COUNT), seed]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The tree stays easy to find one's way in: a test file for each source file, and files that read in one sitting."""
+"""The tree is easy to navigate: one test file per source file, and no file is too long."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ TESTED_ELSEWHERE = {
     "daemon/context.py": "a record of what is tested part by part",
     "engine/api.py": "a protocol and its plain records; tests/conformance holds each engine to it",
 }
-"""Source files without a test file of their own: where they are tested instead, and why."""
+"""Source files without their own test file: where they are tested instead, and why."""
 
 
 def has_code(path: Path) -> bool:
-    """Whether a file is more than a docstring."""
+    """Return whether a file is more than a docstring."""
     return len(path.read_text().splitlines()) > 5 or path.name != "__init__.py"
 
 
 def homes_of_tests(source: Path) -> list[Path]:
-    """Where the tests of a source file belong: geo/mmdb.py -> tests/unit/geo/test_mmdb.py.
+    """Return where the tests of a source file belong: geo/mmdb.py -> tests/unit/geo/test_mmdb.py.
 
-    One that is about little but the kernel may be tested there instead: nftables/walk.py has
+    A file that mostly talks to the kernel may be tested there instead: nftables/walk.py has
     tests/kernel/nftables/test_walk.py.
     """
     name = "init" if source.name == "__init__.py" else source.stem.strip("_")
@@ -54,7 +54,7 @@ FILES = [
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_every_source_file_has_a_test_file(source: Path) -> None:
-    """A reader who knows a source file knows its tests."""
+    """Each source file has its test file at the matching path."""
     name = str(source.relative_to(PACKAGE))
     homes = homes_of_tests(source)
     found = [path for path in homes if path.is_file()]
@@ -76,7 +76,7 @@ def test_the_list_of_exceptions_is_true() -> None:
 
 
 def test_every_folder_of_the_package_holds_code() -> None:
-    """What a move left behind is found: a link that leads nowhere, an object built where nothing looks for it."""
+    """Leftovers of a move are found: a link to a missing file, or an object built where nothing looks for it."""
     folders = {path.parent for path in PACKAGE.rglob("*") if path.is_file() and path.parent.name != "__pycache__"}
     without = {path for path in folders if not (path / "__init__.py").is_file()}
     source = PACKAGE / "xdp" / "source"
@@ -86,7 +86,7 @@ def test_every_folder_of_the_package_holds_code() -> None:
 
 @pytest.mark.parametrize(("text", "home"), ONE_PLACE.items())
 def test_what_depends_on_the_machine_is_in_one_place(text: str, home: str) -> None:
-    """A test that goes its own way works on the machine it was written on, and not in a checkout in /root."""
+    """Tests use the shared helpers: others may work on one machine, and not in a checkout in /root."""
     holding = [path for path in FILES if path.is_relative_to(ROOT / "tests") and text in path.read_text()]
     assert {str(path.relative_to(ROOT)) for path in holding} - {"tests/test_layout.py"} == {home}
 

@@ -1,4 +1,4 @@
-"""The reference and the man pages say what the program does: they are made from what it uses."""
+"""The reference and the man pages match the program: they are generated from its own tables."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ limits: {blast_radius: 5%}
 """,
     "agent": b"{source: {ruleset: r}, metrics: {listen: '127.0.0.1:1'}, keep: {count: 1}}",
 }
-"""A file of each kind that has every table there is."""
+"""A file of each kind that has every possible table."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.file)
 def test_the_reference_is_current(page: Page) -> None:
-    """What is in the tree is what the code has now; if not, `make man` writes it."""
+    """The tree holds what the code generates now; if not, run `make man`."""
     assert (DOCS / page.source).read_text(encoding="utf-8") == page.markdown()
 
 
 def test_make_man_brings_it_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A block that is out of date is replaced, what stands around it stays, and every page is written."""
+    """An outdated block is replaced, the text around it stays, and every page is written."""
     for page in PAGES:
         shutil.copy(DOCS / page.source, tmp_path)
     (tmp_path / "agent.md").write_text(
@@ -69,7 +69,7 @@ def test_make_man_brings_it_up_to_date(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_block_that_nobody_makes_is_found() -> None:
-    """A misspelt name in a page is an error, not an empty table."""
+    """A misspelt block name in a page is an error, not an empty table."""
     with pytest.raises(KeyError, match="exit-kodes"):
         reference.refreshed("<!-- make man: exit-kodes -->\n<!-- end -->\n")
 
@@ -81,20 +81,20 @@ def test_a_block_that_nobody_makes_is_found() -> None:
     ids=lambda command: command[0],
 )
 def test_the_formatters_have_no_complaint(page: Page, lint: tuple[str, ...], tmp_path: Path) -> None:
-    """Neither warns of anything in a page."""
+    """Neither man nor mandoc warns about a page."""
     if shutil.which(lint[0]) is None:
         assert os.environ.get("CI") != "true", f"CI must have {lint[0]}"
         pytest.skip(f"{lint[0]} is not installed")
     (tmp_path / page.file).write_text(page.roff())
     done = subprocess.run([*lint, tmp_path / page.file], capture_output=True, text=True, check=False)
     said = (done.stdout + done.stderr).splitlines()
-    # mandoc would have a date; a page without one is the same whenever it is made.
+    # mandoc wants a date; a page without one has the same bytes whenever it is made.
     assert [line for line in said if "missing date" not in line] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_command_is_explained(verb: str) -> None:
-    """It has a section, and each of its arguments has a meaning there: none is without `help`."""
+    """Each command has a section, and each of its arguments has a meaning there: none lacks `help`."""
     section = reference.arguments().split(f"### geodrop {verb}\n")[1].split("### ")[0]
     assert section.strip().startswith(f"`geodrop {verb}")
     rows = [line for line in section.splitlines() if line.startswith("| `")]
@@ -118,7 +118,7 @@ def test_usage_lines_say_what_may_be_left_out_and_repeated() -> None:
 
 
 def test_every_exit_code_is_documented() -> None:
-    """The table has the codes of the exception classes, 0 and the code of a bug, each with a meaning."""
+    """The table has the codes of the exception classes, 0 and the code of a bug, each with its meaning."""
     documented = dict(re.findall(r"^\| (\d+) \| (\S.*) \|$", reference.exit_codes(), re.MULTILINE))
     classes = [value for value in vars(errors).values() if isinstance(value, type)]
     codes = {value.exit_code for value in classes if issubclass(value, errors.GeodropError)}
@@ -129,7 +129,7 @@ def test_every_exit_code_is_documented() -> None:
 def test_no_key_can_be_read_that_is_not_documented(
     kind: str, keys: Keys, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every table of keys that reading asks for is part of the one that the reference is made of."""
+    """Every table of keys that the parser reads is part of the one that the reference is made from."""
     asked: list[Keys] = []
     fields = shape.fields
 
@@ -145,13 +145,13 @@ def test_no_key_can_be_read_that_is_not_documented(
         config.load_config(str(tmp_path / "agent.yaml"))
     documented = list(tables(keys))
     assert all(any(one is known for one in documented) for known in asked)
-    # And the other way round: nothing is documented that nobody reads.
+    # The other way round: every documented key is read.
     assert all(any(one is known for known in asked) for one in documented)
     assert all(meaning for _, meaning in paths(keys))
 
 
 def tables(keys: Keys) -> list[Keys]:
-    """A table and those inside it."""
+    """Return a table and the tables inside it."""
     return [keys, *(inner for key in keys.values() if key.keys for inner in tables(key.keys))]
 
 
@@ -166,7 +166,7 @@ def tables(keys: Keys) -> list[Keys]:
     ],
 )
 def test_every_choice_is_named(keys: Keys, key: str, choices: Iterable[str]) -> None:
-    """A key that takes one of a few words names each of them."""
+    """The description of a key with fixed values names each of them."""
     assert set(map(str, choices)) <= set(re.findall(r"`(\w+)", dict(paths(keys))[key]))
 
 
@@ -186,11 +186,11 @@ def test_every_choice_is_named(keys: Keys, key: str, choices: Iterable[str]) -> 
     ],
 )
 def test_markdown_becomes_roff(markdown: str, roff: str) -> None:
-    """Each form that the pages use, and what roff would take for a request or for something else."""
+    """Each form that the pages use is converted, as is text that roff would take for a request or an escape."""
     assert to_roff(markdown) == roff + "\n"
 
 
 def test_a_wide_table_is_refused() -> None:
-    """It would come out as something nobody can read."""
+    """An unsupported form is an error: the page would be unreadable."""
     with pytest.raises(ValueError, match="3 columns"):
         to_roff("| a | b | c |\n|---|---|---|\n| 1 | 2 | 3 |")

@@ -1,4 +1,4 @@
-"""The example policies in deploy/ mean what they say, through the real command and a City-shaped database."""
+"""The example policies in deploy/ mean what they say, tried with the real command and a City-shaped database."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ PLACES = {
     "78.157.32.0/24": ("IR", None),
     **{f"45.{number}.0.0/16": (code, None) for number, code in enumerate(sorted(DENIED))},
 }
-"""Networks of a made-up world: country and subdivision."""
+"""Networks of a made-up world, each with country and subdivision."""
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of the City shape with PLACES in it."""
+    """Write a database of the City shape that holds PLACES."""
     path = tmp_path_factory.mktemp("city") / "city.mmdb"
     records = {network: city(country, subdivision) for network, (country, subdivision) in PLACES.items()}
     return write_database(path, records, database_type="GeoIP2-City")
 
 
 def verdicts(policy: str, database: Path, folder: Path) -> dict[str, str]:
-    """What a policy, compiled to a ruleset, says of the first address of each network of PLACES."""
+    """Return the verdict of a compiled policy for the first address of each network of PLACES."""
     geodrop, ruleset = Geodrop(folder), str(folder / "api.ruleset")
     geodrop.good("compile", "--policy", str(POLICIES / policy), "--database", str(database), "-o", ruleset)
     addresses = "".join(f"{network.split('/')[0]}\n" for network in PLACES)
@@ -58,7 +58,7 @@ def verdicts(policy: str, database: Path, folder: Path) -> dict[str, str]:
     ],
 )
 def test_an_example_policy_drops_what_it_names(policy: str, denied: set[str], database: Path, tmp_path: Path) -> None:
-    """Denied countries and subdivisions are dropped; the rest of a country with denied subdivisions is not."""
+    """Denied countries and subdivisions are dropped; the rest of a country with denied subdivisions is accepted."""
     expected = {
         network: "drop" if {country, f"{country}-{subdivision}"} & denied else "accept"
         for network, (country, subdivision) in PLACES.items()
@@ -67,7 +67,7 @@ def test_an_example_policy_drops_what_it_names(policy: str, denied: set[str], da
 
 
 def test_subdivisions_need_a_database_that_has_them(tmp_path: Path) -> None:
-    """On a country database the policy with subdivisions is refused: it would deny less than it says."""
+    """A policy with subdivisions is refused with a country database: it would deny less than it says."""
     database = write_database(tmp_path / "country.mmdb", {"5.58.0.0/15": city("UA")})
     policy, output = str(POLICIES / "ai-api-subdivisions.yaml"), tmp_path / "out"
     done = Geodrop(tmp_path).run("compile", "--policy", policy, "--database", str(database), "-o", str(output))
@@ -77,14 +77,14 @@ def test_subdivisions_need_a_database_that_has_them(tmp_path: Path) -> None:
 
 
 def test_both_allow_lists_support_the_same_countries() -> None:
-    """The two files differ in the deny line and in what introduces them, so that they cannot drift apart."""
+    """The two files differ only in the deny line and in their introductions, so that they cannot drift apart."""
     one, other = ((POLICIES / name).read_text() for name in ("ai-api-allow-list.yaml", "ai-api-subdivisions.yaml"))
     body, other_body = one[one.index("version:") :], other[other.index("version:") :]
     assert re.sub(r"    deny: \[UA-.*\n", "", other_body) == body
 
 
 def test_the_allow_list_supports_about_160_countries() -> None:
-    """Its size is that of the published lists it is modelled on, and no denied country is among them."""
+    """The list has the size of the published lists it is modelled on, and includes no denied country."""
     text = (POLICIES / "ai-api-allow-list.yaml").read_text()
     groups = re.findall(r"^  (\w+): \[\n(.*?)\n  \]", text, re.MULTILINE | re.DOTALL)
     members = {name: re.findall(r"\b[A-Z]{2}\b", body) for name, body in groups}
@@ -97,5 +97,5 @@ def test_the_allow_list_supports_about_160_countries() -> None:
 
 @pytest.mark.parametrize("policy", sorted(path.name for path in POLICIES.glob("*.yaml")))
 def test_an_example_passes_check_without_a_warning(policy: str, tmp_path: Path) -> None:
-    """What is given to start from is free of problems."""
+    """The examples compile without problems."""
     assert Geodrop(tmp_path).good("check", str(POLICIES / policy)).err == ""

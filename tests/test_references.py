@@ -1,4 +1,4 @@
-"""What pages, docstrings and comments name exists: files, modules, functions, classes.
+"""The files, modules, functions and classes that pages, docstrings and comments name exist.
 
 Decision records and the changelog tell history and are left out.
 """
@@ -40,7 +40,7 @@ IMPORTED = re.compile(r"\bfrom ((?:geodrop|tests)(?:\.\w+)*) import (\w+(?:, \w+
 FOREIGN_HEADER = re.compile(
     r"(?:asm|asm-generic|bpf|drivers|include|kernel|libnftnl|linux|net|sys)/[\w/]+\.[hc]|(?:bpf_helpers|sysexits|udata)\.h"
 )
-"""Headers and sources of the kernel and of libraries, which docstrings name as their source."""
+"""Headers and sources of the kernel and of libraries, which docstrings cite as sources."""
 
 KEYS = {path for keys in (config.KEYS, parse.KEYS) for path, _ in paths(keys)}
 """`keep.rulesets` and others: keys of files."""
@@ -50,18 +50,18 @@ NOT_CODE = {
     "api.CN.ipv4.dropped": "a counter of nftables",
     "api.ipv4.accepted": "a counter of nftables",
 }
-"""What looks like the name of something of ours and is none: what it is."""
+"""Text that looks like one of our names and is not: what it is instead."""
 
 EXTENSIONS = {
     *("c", "h", "in", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket", "toml", "txt"),
     *("xz", "yaml", "yml"),
 }
-"""Ends of names of files: `policy.yaml` is no attribute of a module."""
+"""File name endings: `policy.yaml` is no attribute of a module."""
 
 
 @dataclass
 class Code:
-    """The names that a tree of Python files defines: modules by their dotted path, classes wherever they are."""
+    """The names that a tree of Python files defines: modules by their dotted path, and all classes."""
 
     modules: dict[str, set[str]] = field(default_factory=dict)
     classes: dict[str, set[str]] = field(default_factory=dict)
@@ -69,7 +69,7 @@ class Code:
     known: dict[str, bool | None] = field(default_factory=dict)
 
     def add(self, module: str, tree: ast.Module) -> None:
-        """Take in what a module and its classes define or import."""
+        """Add what a module and its classes define or import."""
         self.modules[module] = set(_defined(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef):
@@ -77,7 +77,7 @@ class Code:
                 self.bases[node.name] = [ast.unparse(base) for base in node.bases]
 
     def has(self, dotted: str) -> bool | None:
-        """Whether something of this name exists; None if it does not begin like anything of ours."""
+        """Return whether one of our names exists; None if it begins like none of ours."""
         if dotted not in self.known:
             self.known[dotted] = self._has(dotted)
         return self.known[dotted]
@@ -91,13 +91,16 @@ class Code:
             parts = module.split(".")
             if first not in parts[:-1] and first != parts[-1]:
                 continue
-            # What is named may leave out the rooms above: `repair.inspect` for `geodrop.operations.repair.inspect`.
+            # A name may leave out the rooms above it: `repair.inspect` for `geodrop.operations.repair.inspect`.
             for begin in (at for at, part in enumerate(parts) if part == first):
                 found = found or self._is_in(parts[begin:], names, dotted.split("."))
         return found
 
     def _is_attribute(self, of_class: str, name: str) -> bool:
-        """Whether a class of ours has it; what a class of others brings along is taken to be there."""
+        """Return whether our class has the attribute.
+
+        An attribute inherited from a foreign class is assumed to exist.
+        """
         if of_class not in self.classes:
             return of_class != "Protocol"
         return name in self.classes[of_class] or any(self._is_attribute(base, name) for base in self.bases[of_class])
@@ -112,7 +115,7 @@ class Code:
 
 
 def _defined(node: ast.Module | ast.ClassDef) -> Iterator[str]:
-    """What a module or a class defines, and for a class what its methods set on `self`."""
+    """Return what a module or a class defines, and for a class what its methods set on `self`."""
     if isinstance(node, ast.ClassDef):
         yield from (
             inner.attr
@@ -130,7 +133,7 @@ def _defined(node: ast.Module | ast.ClassDef) -> Iterator[str]:
 
 @cache
 def code() -> Code:
-    """All that the package and the tests define."""
+    """Return all that the package and the tests define."""
     found = Code()
     for path in SOURCES:
         inside = path.relative_to(ROOT / "agent" if path.is_relative_to(PACKAGE) else ROOT).with_suffix("")
@@ -140,12 +143,12 @@ def code() -> Code:
 
 
 def home(name: str) -> Path | None:
-    """The file that is meant, named from the top of the tree, from agent/geodrop/ or from tests/."""
+    """Return the named file, relative to the top of the tree, agent/geodrop/ or tests/."""
     return next((path for path in (ROOT / name, PACKAGE / name, ROOT / "tests" / name) if path.is_file()), None)
 
 
 def defines(path: Path, name: str) -> bool:
-    """Whether a source file has a definition of this name: a function, a class, a method, a function of C."""
+    """Return whether a source file defines this name: a function, a class, a method, or a C function."""
     if path.suffix != ".py":
         return re.search(rf"^[^\n/*#]*\b{name}\(", path.read_text(encoding="utf-8"), re.MULTILINE) is not None
     node: ast.AST = ast.parse(path.read_text(encoding="utf-8"))
@@ -165,7 +168,7 @@ def defines(path: Path, name: str) -> bool:
 
 
 def missing(text: str, *, prose: bool) -> Iterator[str]:
-    """What a text names that is not there. In the `prose` of a page only what stands in backticks may be a module."""
+    """Yield the names in a text that do not exist. In the `prose` of a page only text in backticks may be a module."""
     if prose:
         text = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     for name, inside in SOURCE_FILE.findall(text):
@@ -186,7 +189,7 @@ def missing(text: str, *, prose: bool) -> Iterator[str]:
 
 
 def explanations(path: Path) -> Iterator[str]:
-    """The docstrings and comments of a file, and the strings below its constants that describe them."""
+    """Yield the docstrings and comments of a file, and the strings that describe its constants."""
     text = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -196,18 +199,18 @@ def explanations(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_pages_name_what_exists(page: Path) -> None:
-    """A page that names a file, a module or a function of the tree leads there."""
+    """Every file, module or function that a page names exists."""
     assert not list(missing(page.read_text(encoding="utf-8"), prose=True))
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_docstrings_name_what_exists(path: Path) -> None:
-    """So does a docstring or a comment, which outlives what it names as easily."""
+    """Every name in a docstring or a comment exists."""
     assert not [name for text in explanations(path) for name in missing(text, prose=False)]
 
 
 def test_paths_that_are_given_to_commands_exist() -> None:
-    """What the Makefile and the tests hand to pytest and others is there."""
+    """Every path that the Makefile and the tests pass to pytest and other tools exists."""
     given = set(re.findall(r"(?<![\w/.-])tests/[\w/.*-]+", (ROOT / "Makefile").read_text(encoding="utf-8")))
     for path in SOURCES:
         strings = (one.value for one in ast.walk(ast.parse(path.read_text())) if isinstance(one, ast.Constant))

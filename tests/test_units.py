@@ -1,4 +1,4 @@
-"""What every unit of ours is bounded by, so that a fault in one takes nothing else with it."""
+"""Every systemd unit of ours has limits, so that a fault in one does not harm the rest of the host."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ BOUNDS = ("MemoryMax", "TasksMax", "LimitNOFILE", "NoNewPrivileges", "SystemCall
 
 
 def directives(name: str) -> dict[str, str]:
-    """What a unit file says, the last of each key."""
+    """Return the settings of a unit file, the last value of each key."""
     lines = (UNITS / name).read_text().splitlines()
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in UNITS.glob("*.service")))
 def test_every_service_is_bounded(name: str) -> None:
-    """In memory, tasks, descriptors and calls; a new unit has to be, too."""
+    """Memory, tasks, descriptors and system calls are limited; a new unit must limit them too."""
     assert set(BOUNDS) <= directives(name).keys()
 
 
@@ -33,13 +33,13 @@ def test_a_limit_is_set_once(path: Path) -> None:
 
 
 def test_limits_never_slow_down_the_break_glass() -> None:
-    """MemoryHigh= would; and a process that was ended is started again."""
+    """No unit sets MemoryHigh=, which would slow a process down without end; a killed process is started again."""
     daemon = directives("geodrop.service")
     assert "MemoryHigh" not in daemon
     assert daemon["Restart"] == "always"
 
 
 def test_a_compile_ends() -> None:
-    """Whatever it does: within half an hour, and there are places for others until then."""
+    """A compile job ends within half an hour, and until then other jobs can run beside it."""
     assert directives("geodrop-compile@.service")["RuntimeMaxSec"] == "30min"
     assert int(directives("geodrop-compile.socket")["MaxConnections"]) > 4

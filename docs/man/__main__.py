@@ -1,4 +1,4 @@
-"""`make man`: bring the tables of the documentation up to date, and write the man pages into build/man."""
+"""`make man`: update the generated tables of the documentation, and write the man pages into build/man."""
 
 from docs.man.pages import DOCS, write
 

@@ -1,4 +1,4 @@
-"""The man pages: which page of the documentation each is made of, and what stands before and after it."""
+"""The man pages: the documentation page that each is made from, with the text before and after it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DOCS = Path(__file__).parents[1]
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`source` is a file of docs/, `synopsis` one line, in Markdown as well."""
+    """One man page. `source` is a file of docs/, `synopsis` one line of Markdown."""
 
     name: str
     section: int
@@ -28,20 +28,20 @@ class Page:
 
     @property
     def file(self) -> str:
-        """What man(1) looks for."""
+        """The file name that man(1) looks for."""
         return f"{self.name}.{self.section}"
 
     def markdown(self) -> str:
-        """The source, with what the code knows as the code has it now."""
+        """Return the source with its generated blocks made from the present code."""
         return refreshed((DOCS / self.source).read_text(encoding="utf-8"))
 
     def roff(self) -> str:
-        """The man page."""
+        """Return the man page as roff; raises ValueError if the source does not begin with its title."""
         title, body = self.markdown().split("\n", 1)
         if not title.startswith("# "):
             raise ValueError(f"docs/{self.source} does not begin with its title")
         others = ", ".join(f"**{page.name}**({page.section})" for page in PAGES if page != self)
-        # No date: the same sources give the same bytes, and the version tells more.
+        # No date: the same sources give the same bytes, and the version says more.
         head = f'.TH {self.name.upper()} {self.section} "" "geodrop {__version__}" "geodrop"\n.SH NAME\n'
         head += rf"{self.name} \- {self.summary}" + "\n"
         parts = f"## Synopsis\n\n{self.synopsis}\n\n## Description\n\n{body.strip()}\n\n## See also\n\n{others}\n"
@@ -62,7 +62,7 @@ PAGES = (
 
 
 def write(folder: Path) -> Iterator[Path]:
-    """Bring the sources up to date and write every page into `folder`; gives what has been written."""
+    """Update the sources and write every page into `folder`; yields the path of each written page."""
     folder.mkdir(parents=True, exist_ok=True)
     for page in PAGES:
         (DOCS / page.source).write_text(page.markdown(), encoding="utf-8")

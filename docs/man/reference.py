@@ -1,7 +1,7 @@
-"""The parts of the documentation that the code knows: commands and their arguments, exit codes, keys of both files.
+"""Generate the parts of the documentation that the code defines: commands, arguments, exit codes, keys of both files.
 
-Each is Markdown, made from what the program itself uses: the parsers behind `--help`, the tables that say which keys
-may be written, and the classes of errors. A page holds each between two comments, and what is between is replaced.
+Each part is Markdown, made from the parsers behind `--help`, the tables of allowed keys, or the error classes. A page
+marks the place of a part with two comments; the text between them is replaced.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ EXIT_BUG = "A bug, the only one with a traceback."
 
 
 def refreshed(page: str) -> str:
-    """A page with its blocks as the code has them now; raises KeyError for a block that is not known."""
+    """Return a page with its blocks made from the present code; raises KeyError for an unknown block."""
     return BLOCK.sub(lambda found: f"{found[1]}{BLOCKS[found[2]]()}\n{found[3]}", page)
 
 
 def commands() -> str:
-    """Every command in a line."""
+    """Return a table with one line per command."""
     return _table("command", "does", ((code(usage(_parser(name))), summary) for name, summary in VERBS.items()))
 
 
 def arguments() -> str:
-    """A section for each command: how it is called, what it does, what each argument means."""
+    """Return a section for each command: its usage, what it does, and what each argument means."""
     every = _table("every command", "", _explained(_actions(build_parser())))
     sections = [every]
     for name in VERBS:
@@ -48,10 +48,10 @@ def arguments() -> str:
 
 
 def exit_codes() -> str:
-    """Every exit code with what the classes that have it say of themselves."""
+    """Return a table of the exit codes with the docstrings of the error classes that have them."""
     meanings = {0: [EXIT_DONE], errors.EXIT_BUG: [EXIT_BUG]}
     for kind in vars(errors).values():
-        # A class that takes its code over from another one is a special case of that.
+        # A class that inherits its exit code is a special case of its parent, and is left out.
         own = isinstance(kind, type) and issubclass(kind, errors.GeodropError) and "exit_code" in vars(kind)
         if own and kind is not errors.GeodropError:
             meanings.setdefault(kind.exit_code, []).append(" ".join((kind.__doc__ or "").split()))
@@ -59,12 +59,12 @@ def exit_codes() -> str:
 
 
 def policy_keys() -> str:
-    """The keys of a policy."""
+    """Return a table of the keys of a policy."""
     return _keys(parse.KEYS)
 
 
 def agent_keys() -> str:
-    """The keys of agent.yaml."""
+    """Return a table of the keys of agent.yaml."""
     return _keys(config.KEYS)
 
 
@@ -78,7 +78,7 @@ BLOCKS = {
 
 
 def usage(parser: argparse.ArgumentParser) -> str:
-    """How a command is called: options first, in brackets what may be left out, `...` what may be repeated."""
+    """Return a usage line: options first, optional ones in brackets, `...` after arguments that may be repeated."""
     words = [parser.prog]
     for action in sorted(_own_actions(parser), key=lambda action: not action.option_strings):
         word = f"{action.option_strings[0]} {_value(action)}".strip() if action.option_strings else _value(action)
@@ -88,7 +88,7 @@ def usage(parser: argparse.ArgumentParser) -> str:
 
 
 def code(text: str) -> str:
-    """Text to be typed as it stands."""
+    """Return text marked up as code."""
     return f"`{text}`"
 
 
@@ -112,7 +112,7 @@ def _actions(parser: argparse.ArgumentParser) -> Sequence[argparse.Action]:
 
 
 def _own_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The arguments that only this command has."""
+    """Return the arguments that only this command has, without hidden ones."""
     shared = {option for action in _actions(build_parser()) for option in action.option_strings}
     return [
         action
@@ -130,13 +130,13 @@ def _explained(actions: Iterable[argparse.Action]) -> list[tuple[str, str]]:
 
 
 def _spellings(action: argparse.Action) -> list[str]:
-    """All names of an option, the last with its value; or that of a positional argument."""
+    """Return all names of an option, the last with its value; for a positional argument, its value."""
     *others, last = action.option_strings or [""]
     return [*others, f"{last} {_value(action)}".strip()]
 
 
 def _value(action: argparse.Action) -> str:
-    """The value of an argument as it is written in a usage line."""
+    """Return the value of an argument as a usage line shows it."""
     if action.nargs == 0:
         return ""
     name = f"{{{','.join(map(str, action.choices))}}}" if action.choices else str(action.metavar or action.dest.upper())

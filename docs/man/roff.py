@@ -1,6 +1,6 @@
-"""Markdown to roff, with the macros of man(7): headings, paragraphs, lists, code, and tables of two columns.
+"""Convert Markdown to roff with the macros of man(7): headings, paragraphs, lists, code, and tables of two columns.
 
-It knows what the pages of this folder use, and no more; a table with more columns has no good form in a man page.
+Only the Markdown that the pages in docs/ use is supported. A wider table has no good form in a man page.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ ITEM = re.compile(r"(-|[0-9]+\.) (.*)", re.DOTALL)
 CELL = re.compile(r"(?<!\\)\|")
 
 AS_TYPED = {"\\": r"\e", "-": r"\-", "'": r"\(aq", "`": r"\(ga", "^": r"\(ha", "~": r"\(ti"}
-"""What roff would print as something prettier that cannot be pasted into a shell (groff_char(7))."""
+"""Escapes for characters that roff would replace by typographic ones, which a shell cannot read (groff_char(7))."""
 
 
 def to_roff(markdown: str) -> str:
-    """The body of a man page; a first-level heading is left out, since the page has a title of its own."""
+    """Return the body of a man page. A first-level heading is left out, since the page has its own title."""
     blocks = re.split(r"\n{2,}", _without_fences(COMMENT.sub("", markdown)).strip("\n"))
     body = "\n".join(line for block in blocks for line in _block(block)) + "\n"
-    # A heading begins a paragraph by itself.
+    # A heading begins a paragraph, so .PP after it is dropped.
     return re.sub(r"^(\.S[HS] .*\n)\.PP\n", r"\1", body, flags=re.MULTILINE)
 
 
 def _without_fences(markdown: str) -> str:
-    """Code blocks made into one block each, a tab before every line, empty lines with them."""
+    """Turn each fenced code block into one block with a tab before every line, empty lines included."""
 
     def indented(found: re.Match[str]) -> str:
         return "\n" + "\n".join(f"\t{line}" for line in found[1].splitlines()) + "\n"
@@ -66,7 +66,7 @@ def _items(block: str) -> Iterator[str]:
 
 
 def _table(lines: list[str]) -> Iterator[str]:
-    """Each row as a term and what it means; header and rule are left out."""
+    """Yield each row as a term and its meaning, without header and rule; raises ValueError unless two columns."""
     for line in lines[2:]:
         cells = [cell.strip().replace(r"\|", "|") for cell in CELL.split(line)[1:-1]]
         if len(cells) != 2:
@@ -75,12 +75,12 @@ def _table(lines: list[str]) -> Iterator[str]:
 
 
 def _filled(text: str) -> list[str]:
-    """Running text, a line of roff for each line."""
+    """Convert running text, one line of roff per line."""
     return [_text(line.strip()) for line in text.splitlines()]
 
 
 def _text(text: str) -> str:
-    """A line of running text: code and strong words are bold, links are their text."""
+    """Convert a line of running text: code and strong words become bold, links become their text."""
     result, end = "", 0
     for found in INLINE.finditer(text):
         result += _prose(text[end : found.start()])
@@ -91,7 +91,7 @@ def _text(text: str) -> str:
 
 
 def _prose(text: str) -> str:
-    # A dash that begins a word begins an option: it must be the one that can be pasted.
+    # A dash that begins a word begins an option: it must be an ASCII hyphen, which a shell can read.
     return re.sub(r"(?<![\w-])-+", lambda dashes: r"\-" * len(dashes[0]), text.replace("\\", r"\e"))
 
 
@@ -104,5 +104,5 @@ def _typed(text: str) -> str:
 
 
 def _guarded(line: str) -> str:
-    """A line that roff cannot take for a request."""
+    """Protect a line that roff would take for a request."""
     return rf"\&{line}" if line.startswith((".", "'")) else line

@@ -1,8 +1,8 @@
 """`make bench`: every figure beside its baseline, in one run; the table goes to stdout and to build/bench.json.
 
-At the end it says which rows miss their targets (targets.toml); that is no failure, since the machine may be busy. A
-target without a row is one. `python -m tests.bench NAME...` prints the rows of some groups only, by the names in
-`GROUPS`, and writes no file.
+At the end it prints which rows miss their targets (targets.toml). A miss is no failure, since the machine may be busy;
+a target without a row is a failure. `python -m tests.bench NAME...` prints the rows of some groups only, by the names
+in `GROUPS`, and writes no file.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ services:
 
 
 class Inputs:
-    """The bundled database, and rulesets of it, each compiled once; in a folder of their own."""
+    """The bundled database, and rulesets compiled from it once each, in a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Inputs:
         self.compiled = functools.cache(self._compiled)
 
     def written(self, name: str, text: str) -> Path:
-        """The ruleset of a policy given as text."""
+        """Return the ruleset of a policy given as text."""
         policy = self.folder / f"{name}.yaml"
         policy.write_text(text, encoding="utf-8")
         return self.compiled(policy)
@@ -73,19 +73,19 @@ class Inputs:
 
 
 def load_rows(inputs: Inputs) -> Iterator[Row]:
-    """Loading on nftables."""
+    """Measure loading on nftables."""
     rulesets = [inputs.compiled(policy) for policy in (DENY_LIST, ALLOW_LIST)]
     yield from nftables_load.rows(rulesets[0], inputs.folder)
     yield from nftables_load.switch_rows(rulesets)
 
 
 def small_rows(inputs: Inputs) -> Iterator[Row]:
-    """Short allow lists."""
+    """Measure short allow lists on nftables."""
     yield from small_allow.rows(inputs.compiled(DENY_LIST), inputs.compiled, inputs.database, inputs.folder)
 
 
 def packet_rows(inputs: Inputs) -> Iterator[Row]:
-    """Packets on nftables."""
+    """Measure packets on nftables."""
     yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
     moved = inputs.written("moved", ALLOW_LIST.read_text(encoding="utf-8").replace(daemon.MOVED, ""))
     yield from nftables_packets.thin_rows(inputs.compiled(ALLOW_LIST), moved)
@@ -93,8 +93,8 @@ def packet_rows(inputs: Inputs) -> Iterator[Row]:
 
 
 def xdp_rows(inputs: Inputs) -> Iterator[Row]:
-    """The xdp engine."""
-    # Half the world is denied, so that "the denied space" is of world size; the three differ in verdicts only.
+    """Measure the xdp engine."""
+    # Half the world is denied, so that "the denied space" has the size of the world; the three differ only in verdicts.
     less, half = "continent:AF, continent:AS", "continent:AF, continent:AS, continent:SA"
     forms = {"half": ("allow", "deny", half), "less": ("allow", "deny", less), "swapped": ("deny", "allow", half)}
     worlds = [inputs.written(name, HALF_THE_WORLD.format(*verdicts)) for name, verdicts in forms.items()]
@@ -117,14 +117,14 @@ GROUPS: dict[str, Group] = {
     "daemon": (lambda inputs: daemon.rows(ALLOW_LIST, inputs.database, inputs.folder), daemon.ROWS),
     "busy": (lambda inputs: under_load.rows(inputs.database, inputs.folder), under_load.ROWS),
 }
-"""What is measured together, in this order, and the names of its rows."""
+"""The groups of rows that are measured together, in this order, and the names of their rows."""
 
 
 def measure(names: list[str]) -> list[Row]:
-    """The rows of some groups, printed as they come; raises LookupError if they are not those that are named."""
+    """Print the rows of some groups as they come; raises LookupError if their names are not the expected ones."""
     done: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="geodrop-bench-") as folder:
-        Path(folder).chmod(0o755)  # the compile child reads policies as nobody
+        Path(folder).chmod(0o755)  # the compile child reads policies as user nobody
         inputs = Inputs(Path(folder))
         for name in names:
             rows, expected = GROUPS[name]
@@ -138,11 +138,11 @@ def measure(names: list[str]) -> list[Row]:
 
 
 def main() -> None:
-    """Run, print, and write if all of it ran."""
+    """Run the bench, print it, and write the file if all of it ran."""
     wanted = sys.argv[1:] or list(GROUPS)
     if unknown := set(wanted) - set(GROUPS):
         sys.exit(f"no group of rows: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    # A host has the bytecode that pip wrote. Where the environment forbids writing it, all would be compiled each time.
+    # A host has the bytecode that pip wrote. If the environment forbids writing it, every run would compile it again.
     compileall.compile_dir(ROOT / "agent" / "geodrop", quiet=2)
     done = measure(wanted)
     names = {row.name for row in done}

@@ -1,4 +1,4 @@
-"""`geodrop run` as operators meet it: how long a reload takes from command to answer, and what the daemon takes."""
+"""`geodrop run` in operation: how long a reload takes from command to answer, and how much memory the daemon takes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ state: {folder}/state
 socket: {folder}/control.sock
 """
 MOVED = "MX, "
-"""A country of the allow list with address space of middling size, as it stands there."""
+"""A country of the allow list with address space of middling size, spelt as in the policy."""
 
 PARTNERS = '\nlists:\n  partners: {prefixes: [203.0.112.0/24, 198.52.0.0/16, "2a00:1450::/32"]}\n'
 IDLE_SECONDS = 0.3
@@ -47,12 +47,12 @@ IDLE_SECONDS = 0.3
 def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
     """`reload_ENGINE`: regions and prefixes change; `flip_ENGINE`: one country moves; `daemon_memory` after them.
 
-    Seconds from the start of the command to its end, everything read back, beside the script that an operator would run
-    again. Between them the daemon comes to rest, as it does between the reloads of an operator.
+    Each is the seconds from the start of the command to its end, everything read back, beside the script that an
+    operator would run instead. Between measurements the daemon comes to rest, as it does between an operator's reloads.
     """
     script = stock(policy, database)
     text = policy.read_text(encoding="utf-8")
-    folder.chmod(0o755)  # the compile child reads policies as nobody
+    folder.chmod(0o755)  # the compile child reads policies as user nobody
     flipped = text.replace(MOVED, "")
     changed = flipped.replace("[group:supported]", "[group:supported, list:partners]") + PARTNERS
     memory = []
@@ -79,7 +79,7 @@ def host(folder: Path, engine: str, database: Path, policy: str) -> Iterator[tup
         (folder / "agent.yaml").write_text(
             AGENT.format(database=database, engine=engine, folder=folder), encoding="utf-8"
         )
-        # Commands inherit the namespace: nothing is timed but the command itself.
+        # Commands inherit the namespace: only the command itself is timed.
         with host.entered(), own_mounts() as entering:
             geodrop = Geodrop(folder, before=entering)
             try:
@@ -90,7 +90,7 @@ def host(folder: Path, engine: str, database: Path, policy: str) -> Iterator[tup
 
 
 def _reload(running: Daemon, edited: Path, policy: str) -> float:
-    """Seconds that the command takes, once the daemon rests; it must have changed something."""
+    """Return the seconds that the command takes once the daemon rests; it must have changed something."""
     edited.write_text(policy, encoding="utf-8")
     _rest(running)
     command = [str(Path(sys.executable).with_name("geodrop")), "reload", "--json"]
@@ -103,13 +103,13 @@ def _reload(running: Daemon, edited: Path, policy: str) -> float:
 
 
 def _scripted(running: Daemon, netns: Namespace, script: Sequence[str]) -> float:
-    """Seconds that the operator's script takes, while the daemon rests too."""
+    """Return the seconds that the operator's script takes while the daemon rests."""
     _rest(running)
     return timed(lambda: netns.run(*script))
 
 
 def _rest(running: Daemon) -> None:
-    """Until the daemon and the child that waits have done nothing for a while."""
+    """Wait until the daemon and its waiting child have been idle for a while."""
     before = -1.0
     while before != (now := _cpu_seconds(running.process.pid)):
         before = now
@@ -117,7 +117,7 @@ def _rest(running: Daemon) -> None:
 
 
 def _cpu_seconds(process: int) -> float:
-    """CPU time of a process and of its children, in seconds."""
+    """Return the CPU time of a process and of its children, in seconds."""
     children = Path(f"/proc/{process}/task/{process}").parent.glob("*/children")
     pids = [process, *(int(pid) for file in children for pid in file.read_text(encoding="ascii").split())]
     ticks = 0

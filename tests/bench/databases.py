@@ -1,4 +1,4 @@
-"""How long reading a world-size database takes, against iterating over it with the maxminddb C extension."""
+"""How long it takes to read a world-size database, against iterating over it with the maxminddb C extension."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From policy and database on disk to the kernel, by two commands, beside what an operator would script for it."""
+"""From policy and database on disk to the kernel, by two commands, beside a script that an operator would write."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ SCRIPT = Path(__file__).with_name("stock.py")
 def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
     """`disk_to_kernel_nft`: both commands, from policy and database on disk to verified in the kernel.
 
-    `disk_to_kernel_imports` is the part of it in which three interpreters start and import what they need, and do
-    nothing yet: what a process that waits with its imports done would save.
+    `disk_to_kernel_imports` is the part in which three interpreters start and import their modules: a process that
+    waits with its imports done would save it.
     """
     config, ruleset = folder / "agent.yaml", folder / "disk.ruleset"
     config.write_text(f"state: {folder / 'state'}\n", encoding="ascii")
@@ -57,7 +57,7 @@ def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
 
 
 def stock(policy: Path, database: Path) -> list[str]:
-    """The command that drops by stock tools what an allow list does not name; its countries stand in its groups."""
+    """Return the command that drops every country outside an allow list by stock tools; groups hold only countries."""
     parsed, _ = load_policy(policy.read_bytes(), policy.name, lambda _: b"")
     lines = (line for group in parsed.groups.values() for line in group)
     countries = sorted({line.name for line in lines if line.kind is LineKind.COUNTRY})

@@ -1,4 +1,4 @@
-"""A packet generator out of the kernel's own parts: BPF_PROG_TEST_RUN in live-frames mode.
+"""A packet generator made of the kernel's own parts: BPF_PROG_TEST_RUN in live-frames mode.
 
 A small XDP program writes the next source address into a frame and redirects it out of one end of a veth pair; the
 other end receives it like any other packet. No tool, no compiler: the program is a dozen instructions, assembled here.
@@ -31,7 +31,7 @@ MAP_TYPE_ARRAY, PROG_TYPE_XDP, ATTACH_XDP = 2, 6, 37
 XDP_FLAGS_DRV_MODE = 4
 TEST_XDP_LIVE_FRAMES = 2
 SOURCES = 1 << 16
-"""Source addresses a generator goes through, at random."""
+"""Number of source addresses that a generator picks from at random."""
 VALUE = 16
 """Bytes of a map value: an IPv6 address; or an IPv4 header checksum, source address, and padding."""
 
@@ -60,10 +60,10 @@ class Generator:
             self._program = _load(_sender(self._map, _index(source), ipv6=ipv6))
 
     def send(self, count: int) -> float:
-        """Send that many frames; gives back the seconds of CPU it took, reception included.
+        """Send `count` frames; return the seconds of CPU time used, reception included.
 
-        The kernel receives in the same thread, at the end of each batch. Time spent waiting for a processor that others
-        use does not count, so that figures of a busy machine can be compared.
+        The kernel receives in the same thread, at the end of each batch. Time spent waiting for a busy processor does
+        not count, so that figures of a busy machine can be compared.
         """
         frame = ctypes.create_string_buffer(self._frame, len(self._frame))
         attribute = struct.pack(
@@ -84,7 +84,7 @@ class Generator:
 
 
 class Flood:
-    """Generators that send in turn, each so many frames at a time, from a process of its own until the block ends."""
+    """Run generators in turn, each its number of frames at a time, in a separate process until the block ends."""
 
     def __init__(self, turns: Sequence[tuple[Generator, int]], cpu: int | None = None) -> None:
         self._turns = turns
@@ -113,7 +113,7 @@ class Flood:
         self.sent, self.seconds = struct.unpack("=Qd", answer)
 
     def _send_until(self, stopped: int) -> tuple[int, float]:
-        """Send until the other end of a pipe is closed, as it is too when its process dies."""
+        """Send until the other end of a pipe is closed, as it is when its process dies."""
         if self._cpu is not None:
             os.sched_setaffinity(0, {self._cpu})
         os.set_blocking(stopped, False)
@@ -129,7 +129,7 @@ class Flood:
 
 @contextlib.contextmanager
 def receiving(end: End) -> Iterator[None]:
-    """Let an end receive redirected frames: veth wants an XDP program there, so it gets one that passes everything."""
+    """Let an end receive redirected frames: veth requires an XDP program there, so attach one that passes all."""
     with end.namespace.entered():
         program = _load(_move(R0, 2) + _exit())  # XDP_PASS
         link = _bpf(LINK_CREATE, struct.pack("=IIII", program, _index(end), ATTACH_XDP, XDP_FLAGS_DRV_MODE))
@@ -141,7 +141,7 @@ def receiving(end: End) -> Iterator[None]:
 
 
 def received(end: End) -> int:
-    """Packets an end has received, which are fewer than were sent where the receiver could not keep up."""
+    """Return the packets that an end has received: fewer than were sent if the receiver could not keep up."""
     with end.namespace.entered():
         lines = Path("/proc/thread-self/net/dev").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[2]) for line in lines if line.split()[0] == f"{end.name}:")
@@ -163,8 +163,8 @@ def _value(header: bytes, address: IPv4Address | IPv6Address) -> bytes:
 
 
 def _sender(addresses: int, interface: int, *, ipv6: bool) -> bytes:
-    """Instructions: pick an address at random, write it into the frame, redirect the frame to the interface."""
-    # Ethernet is 14 bytes; the IPv4 checksum is at 10 in its header, the source right behind it; the IPv6 source at 8.
+    """Return instructions: pick a random address, write it into the frame, redirect the frame to the interface."""
+    # Ethernet is 14 bytes; in IPv4 the checksum is at 10, the source right behind it; the IPv6 source is at 8.
     at, copies = (22, [(4, i) for i in range(0, 16, 4)]) if ipv6 else (24, [(2, 0), (2, 2), (2, 4)])
     width = {2: 0x08, 4: 0x00}
     body = (

@@ -1,4 +1,4 @@
-"""What an nft user would write: the same maps and sets as text, for `nft -f`."""
+"""The text that an nft user would write: the same maps and sets, for `nft -f`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WIDTH = {4: 4, 6: 16}
 
 
 def intervals(ruleset: Ruleset, family: int) -> Iterator[tuple[int, int, int]]:
-    """First address, last address and target of each interval of the first service."""
+    """Yield first address, last address and target of each interval of the first service."""
     section, width = f"nft/{ruleset.meta.services[0].name}/ipv{family}", WIDTH[family]
     starts, ends = bytes(ruleset.sections[f"{section}/starts"]), bytes(ruleset.sections[f"{section}/ends"])
     for number, target in enumerate(ruleset.sections[f"{section}/targets"].cast("H")):
@@ -25,7 +25,7 @@ def intervals(ruleset: Ruleset, family: int) -> Iterator[tuple[int, int, int]]:
 
 
 def verdict_maps(ruleset: Ruleset, interface: str, port: int) -> str:
-    """The maps of the ruleset's first service, each target a chain that counts and drops."""
+    """Return the maps of the ruleset's first service; each target is a chain that counts and drops."""
     targets = range(len(ruleset.meta.services[0].targets))
     counters = "".join(f"  counter c{target} {{ }}\n" for target in targets)
     chains = "".join(f"  chain t{target} {{ counter name c{target} drop; }}\n" for target in targets)
@@ -40,10 +40,10 @@ def verdict_maps(ruleset: Ruleset, interface: str, port: int) -> str:
 
 
 def plain_sets(ruleset: Ruleset, interface: str, port: int) -> str:
-    """The same denied space as plain interval sets behind the same interface, port and never-drop rules."""
+    """Return the same denied space as plain interval sets behind the same interface, port and never-drop rules."""
     sets, rules = "", "    tcp dport 22 accept\n"
     for family, (keyword, kind, address) in TYPES.items():
-        # Plain sets know no regions: what touches is joined, as a user's script would.
+        # Plain sets hold no regions: adjacent intervals are joined, as a user's script would do.
         merged: list[list[int]] = []
         for first, last, target in intervals(ruleset, family):
             if ruleset.meta.services[0].targets[target].kind != "drop":
@@ -59,7 +59,7 @@ def plain_sets(ruleset: Ruleset, interface: str, port: int) -> str:
 
 
 def synthetic_map(ranges: Sequence[tuple[int, int]], interface: str, port: int) -> str:
-    """A verdict map of these IPv4 ranges, all leading to one chain."""
+    """Return a verdict map of these IPv4 ranges, all leading to one chain."""
     elements = ",\n".join(f"{IPv4Address(first)}-{IPv4Address(last)} : goto denied" for first, last in ranges)
     return (
         "table inet bench {\n  counter dropped { }\n  chain denied { counter name dropped drop; }\n"
@@ -69,7 +69,7 @@ def synthetic_map(ranges: Sequence[tuple[int, int]], interface: str, port: int) 
 
 
 def denied_addresses(ruleset: Ruleset, family: int, count: int) -> list[IPv4Address | IPv6Address]:
-    """Random addresses in random intervals that are dropped; the same ones every time."""
+    """Return random addresses in random dropped intervals; the same ones every time."""
     rng = random.Random(1)
     targets = ruleset.meta.services[0].targets
     dropped = [(first, last) for first, last, target in intervals(ruleset, family) if targets[target].kind == "drop"]

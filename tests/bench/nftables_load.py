@@ -1,4 +1,4 @@
-"""Loading by the nftables engine: against `nft -f`, against the kernel alone, in memory, and the switch."""
+"""Loading by the nftables engine: against `nft -f`, against the kernel's share, in memory, and the switch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PORT = 443
 
 
 class TimedConnection(Connection):
-    """Knows how long the kernel had: nf_tables does a whole transaction inside sendmsg."""
+    """A connection that times the kernel: nf_tables runs a whole transaction inside sendmsg."""
 
     kernel_seconds = 0.0
 
@@ -86,12 +86,15 @@ def switch_rows(rulesets: Sequence[Path]) -> Iterator[Row]:
             report = nftables.apply(ruleset, number, [INTERFACE])
             switches.append(report.seconds["switch"])
             loads.append(sum(report.seconds.values()))
-    # The first makes the base chain; the others replace its rules.
+    # The first switch makes the base chain; later ones replace its rules.
     yield against("nft_switch", "s", "all of such a load", *undisturbed([switches[1:], loads[1:]]))
 
 
 def load(ruleset: Ruleset) -> tuple[float, float]:
-    """Load into an empty namespace; seconds from the mapped ruleset to the kernel's answer, and the kernel's own."""
+    """Load into an empty namespace.
+
+    Return seconds from the mapped ruleset to the kernel's answer, and the kernel's share.
+    """
     before = time.perf_counter()
     with TimedConnection() as connection:
         new = render.build(ruleset, 1, [INTERFACE], int(time.time()))
@@ -102,7 +105,7 @@ def load(ruleset: Ruleset) -> tuple[float, float]:
 
 
 def memory_of_load(ruleset: Path) -> float:
-    """Peak memory of a process that loads, beyond the same process idle with its imports done; in MB."""
+    """Return the peak memory of a process that loads, beyond the same process idle with its imports done; in MB."""
     code = (
         "import sys, time; from pathlib import Path; from tests.bench.nftables_load import load, peak\n"
         "from geodrop.ruleset.model import Ruleset\n"
@@ -120,27 +123,27 @@ def memory_of_load(ruleset: Path) -> float:
 
 
 def memory_of_nft(text: Path, folder: Path) -> float:
-    """Peak memory of `nft -f`, beyond that of nft with nothing to do; in MB."""
+    """Return the peak memory of `nft -f`, beyond that of nft with nothing to do; in MB."""
     idle = folder / "idle.nft"
     idle.write_text("", encoding="ascii")
     return _peak_of("nft", "-f", str(text)) - _peak_of("nft", "-f", str(idle))
 
 
 def peak(process: int | str = "self") -> float:
-    """The most memory a process had resident (VmHWM, mapped files included), in MB of 10^6 bytes; 0 after its end."""
+    """Return a process's peak resident memory (VmHWM, with mapped files), in MB of 10^6 bytes; 0 after its end."""
     found = re.search(r"VmHWM:\s*(\d+) kB", Path(f"/proc/{process}/status").read_text(encoding="ascii"))
     return int(found[1]) * 1024 / 1e6 if found else 0.0
 
 
 def timed(action: Callable[[], object]) -> float:
-    """Seconds that something takes."""
+    """Return the seconds that a call takes."""
     before = time.perf_counter()
     action()
     return time.perf_counter() - before
 
 
 def _peak_of(*command: str) -> float:
-    """The same of another command. Its ru_maxrss would start with what this process had before exec; VmHWM does not."""
+    """Return another command's peak memory. Its ru_maxrss would include this process before exec; VmHWM does not."""
     process = subprocess.Popen(command)
     highest = 0.0
     while process.poll() is None:

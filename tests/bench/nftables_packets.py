@@ -1,4 +1,4 @@
-"""What a packet from a random denied address costs behind nftables: whole, generator and reception included."""
+"""The cost of a packet from a random denied address on nftables, with generator and reception included."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def rows(deny_list: Path) -> Iterator[Row]:
             mine, baseline = alternately(ROUNDS, send_ours, send_theirs)
             with ours.entered():
                 dropped = sum(count.dropped[0] for count in NftablesEngine().counters())
-        # A bench of packets that were not dropped would measure something else. A few are lost before the hook, when
-        # the kernel hands reception to another thread and the ring of the veth fills up.
+        # If packets were not dropped, the bench would measure something else. A few are lost before the hook, when
+        # the kernel hands reception to another thread and the veth's ring fills up.
         if dropped < 0.95 * ROUNDS * PACKETS:
             raise RuntimeError(f"{dropped} of {ROUNDS * PACKETS} packets were dropped")
         yield against(name, "ns", "plain interval set, same rules", *undisturbed([mine, baseline]))
 
 
 def thin_rows(before: Path, after: Path) -> Iterator[Row]:
-    """`nft_packet_thin`: what a quick reload costs packets, until the maps are whole again."""
+    """`nft_packet_thin`: the cost of a packet behind an overlay, as after a quick reload, until it is compacted."""
     old, new = Ruleset.open(before), Ruleset.open(after)
     for family, name in ((4, "nft_packet_thin"), (6, "nft_packet_thin_v6")):
         sources = denied_addresses(old, family, SOURCES)
@@ -87,7 +87,7 @@ def growth_rows() -> Iterator[Row]:
 
 
 def _grown(count: int, stack: contextlib.ExitStack) -> Callable[[], float]:
-    """What sends packets to a map of so many intervals."""
+    """Return a function that sends packets to a map of this many intervals."""
     rng = random.Random(count)
     step = (1 << 30) // count
     ranges = [(start, start + step // 2) for start in range(1 << 24, 1 << 30, step)]
@@ -100,7 +100,7 @@ def _grown(count: int, stack: contextlib.ExitStack) -> Callable[[], float]:
 def path(
     sources: Sequence[IPv4Address | IPv6Address],
 ) -> Iterator[tuple[Namespace, Callable[[], float]]]:
-    """A server namespace, and what sends PACKETS to it and gives back nanoseconds a packet."""
+    """Return a server namespace, and a function that sends PACKETS to it and returns nanoseconds per packet."""
     with namespaces("client", "server") as [client, server]:
         source, sink = End(client, "client0"), End(server, INTERFACE, ("198.41.0.1/24", "2a00::1/64"))
         join(source, sink)

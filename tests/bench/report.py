@@ -1,4 +1,4 @@
-"""What the bench prints and writes: a row for each figure, held against a baseline measured in the same run."""
+"""The bench's output: a row for each figure, compared with a baseline measured in the same run."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ON_TOP_OF = "on top of "
-"""How a baseline begins that is a part of what is measured: the row is the rest, and also printed as a share of it."""
+"""How the name of a baseline begins that is part of the measured value: the row shows the rest, and its share of it."""
 
 LEAST = 0.1
-"""The least that a difference of two measurements counts as, in its unit: below lies noise, and maybe zero."""
+"""The smallest difference of two measurements that counts, by unit: below it lies noise, and maybe zero."""
 
 
 @dataclass(frozen=True)
 class Row:
     """One figure. `unit` is s, ns or MB; `ratio` is `baseline_value` by `value`: above 1 is better than the baseline.
 
-    `spread` is the largest deviation among the rounds that count, as a share: of the ratio where there is one, of the
-    value where not. None: there was one round.
+    `spread` is the largest deviation among the rounds that count, as a share of the ratio, or of the value if there is
+    no ratio. It is None after a single round.
     """
 
     name: str
@@ -36,13 +36,13 @@ class Row:
 
 
 def alone(name: str, unit: str, values: Sequence[float]) -> Row:
-    """A row without a baseline."""
+    """Return a row without a baseline."""
     value = statistics.median(values)
     return Row(name, value, unit, spread=_spread(values, value))
 
 
 def against(name: str, unit: str, baseline: str, mine: Sequence[float], theirs: Sequence[float]) -> Row:
-    """A row of something that should be small, and its baseline: what each took in the same rounds."""
+    """Return a row of a figure that should be small, and its baseline, from values of the same rounds."""
     value, baseline_value = statistics.median(mine), statistics.median(theirs)
     ratio = baseline_value / value
     ratios = [other / one for one, other in zip(mine, theirs, strict=True)]
@@ -50,12 +50,12 @@ def against(name: str, unit: str, baseline: str, mine: Sequence[float], theirs: 
 
 
 def beyond(values: Sequence[float], common: Sequence[float]) -> list[float]:
-    """What values have beyond something that is part of each, round by round."""
+    """Return each value minus the baseline that is part of it, round by round."""
     return [max(value - part, LEAST) for value, part in zip(values, common, strict=True)]
 
 
 def alternately(rounds: int, *measured: Callable[[], float]) -> list[list[float]]:
-    """Measure A, B, A, B ...: cores are few and noisy, so what is compared is measured side by side."""
+    """Measure A, B, A, B ...: cores are few and noisy, so figures to compare are measured alternately."""
     results: list[list[float]] = [[] for _ in measured]
     for _ in range(rounds):
         for result, measure in zip(results, measured, strict=True):
@@ -64,10 +64,10 @@ def alternately(rounds: int, *measured: Callable[[], float]) -> list[list[float]
 
 
 def undisturbed(results: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Of rounds that were measured side by side, the quietest third: where all together took the least.
+    """Return the quietest third of rounds: those whose measurements together took the least time.
 
-    A neighbour on the same core slows a whole round down to half its speed. What takes longer does not count for more:
-    each is taken by its own median.
+    A neighbour on the same core halves the speed of a whole round. A longer measurement has no more weight: each is
+    divided by its own median.
     """
     usual = [statistics.median(values) for values in results]
 
@@ -79,17 +79,17 @@ def undisturbed(results: Sequence[Sequence[float]]) -> list[list[float]]:
 
 
 def compared(rounds: int, *measured: Callable[[], float]) -> list[list[float]]:
-    """Measured alternately, and the quietest third of it."""
+    """Measure alternately and return the quietest third."""
     return undisturbed(alternately(rounds, *measured))
 
 
 def show(row: Row) -> None:
-    """Print a row as soon as it is there."""
+    """Print a row as soon as it is known."""
     print(line(row), flush=True)
 
 
 def line(row: Row) -> str:
-    """A row as it is printed: the figure, its ratio with the spread, and the baseline."""
+    """Return a row as it is printed: the figure, its ratio with the spread, and the baseline."""
     said = f"{row.name:<32}{_figure(row.value):>10} {row.unit:<3}"
     spread = "" if row.spread is None else f"±{row.spread:.0%}"
     if row.baseline is None or row.ratio is None or row.baseline_value is None:

@@ -61,7 +61,7 @@ ROWS = (
 def rows(deny_list: Path, compiled: Callable[[Path], Path], database: Path, folder: Path) -> Iterator[Row]:
     """`nft_load_small_allow` and its memory beside those of the deny list, one load of every other form, the gap.
 
-    `nft_gap_small_allow` is how long a flush leaves nothing in force until the daemon has repaired it, beside the
+    `nft_gap_small_allow` is how long nothing is in force after a flush, until the daemon has repaired it, beside the
     kernel's own time for that load.
     """
     small = POLICY.format(ONLY.format("DE"))
@@ -92,7 +92,7 @@ def _written(folder: Path, name: str, text: str) -> Path:
 
 
 def _load(netns: Namespace, ruleset: Path) -> float:
-    """From the file to the verdicts in force, read back."""
+    """Return the seconds from the file to the verdicts in force, read back."""
     netns.run("nft", "flush", "ruleset")
     return timed(lambda: NftablesEngine().apply(Ruleset.open(ruleset), 1, [INTERFACE]))
 
@@ -104,7 +104,7 @@ def _kernel(netns: Namespace, ruleset: Path) -> float:
 
 
 def _memory(netns: Namespace, ruleset: Path) -> float:
-    """What the kernel takes for it, in MB of 10^6 bytes."""
+    """Return the kernel's memory for a load, in MB of 10^6 bytes."""
     netns.run("nft", "flush", "ruleset")
     before = _slab()
     NftablesEngine().apply(Ruleset.open(ruleset), 1, [INTERFACE])
@@ -119,7 +119,10 @@ def _slab() -> float:
 
 
 def _gap(repaired: int) -> float:
-    """Seconds from before a flush until packets are led to a generation again; returns once all of it is repaired."""
+    """Return the seconds from before a flush until a generation judges again.
+
+    The function waits for the whole repair.
+    """
     started = time.perf_counter()
     run("nft", "flush", "ruleset")
     with Connection() as connection:

@@ -1,10 +1,10 @@
-"""What an operator would script in geodrop's place: drop what comes from other countries than the ones named.
+"""What an operator would script instead of geodrop: drop packets from all countries but the named ones.
 
     python tests/bench/stock.py DATABASE COUNTRY...
 
 maxminddb's C reader goes through the database, ipaddress joins the networks, and one `nft -f` puts two named interval
-sets in force, in place of those of the run before. It knows neither rungs nor counters by region, checks nothing and
-reads nothing back. A program of its own, timed from its start to its end as the commands of geodrop are.
+sets in force, replacing those of the previous run. It has neither rungs nor counters by region, checks nothing and
+reads nothing back. It is a separate program, timed from its start to its end as geodrop's commands are.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ table inet stock {{
 
 
 def main(database: str, countries: Collection[str]) -> None:
-    """From the file to the rules in force; a source of no country passes."""
+    """Load the rules from the file; a source without a country passes."""
     ipv4: list[ipaddress.IPv4Network] = []
     ipv6: list[ipaddress.IPv6Network] = []
     with maxminddb.open_database(database, maxminddb.MODE_MMAP_EXT) as reader:

@@ -1,4 +1,4 @@
-"""What rows of the bench are to reach, from targets.toml, and which of them did not."""
+"""The targets of the bench's rows, from targets.toml, and which rows missed theirs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FILE = Path(__file__).with_name("targets.toml")
 
 @dataclass(frozen=True)
 class Target:
-    """At least this ratio, or at most so many MB; `reason` says why that much."""
+    """At least this ratio, or at most this many MB; `reason` says why."""
 
     name: str
     reason: str
@@ -25,7 +25,7 @@ class Target:
     memory: float | None = None
 
     def missed_by(self, row: Row) -> str:
-        """What the row has in place of what it is to reach; empty if it reaches it."""
+        """Return the row's figure if it misses the target, otherwise an empty string."""
         if self.memory is not None:
             return f"{row.value:.1f} MB, at most {self.memory:g} wanted" if row.value > self.memory else ""
         if self.ratio is None or row.ratio is None:
@@ -34,7 +34,7 @@ class Target:
 
 
 def targets(text: str | None = None) -> list[Target]:
-    """All of them; raises ValueError for one that names not exactly one figure, or no reason."""
+    """Read all targets; raises ValueError for one that has not exactly one figure, or no reason."""
     read = []
     for name, given in tomllib.loads(FILE.read_text(encoding="utf-8") if text is None else text).items():
         if set(given) not in ({"ratio", "reason"}, {"memory", "reason"}) or not given["reason"]:
@@ -44,7 +44,7 @@ def targets(text: str | None = None) -> list[Target]:
 
 
 def summary(rows: Sequence[Row], wanted: Iterable[Target]) -> list[str]:
-    """What is printed at the end: which rows miss their targets; raises LookupError where a target has no row."""
+    """Return the final text: which rows miss their targets; raises LookupError if a target has no row."""
     found = {row.name: row for row in rows}
     wanted = list(wanted)
     if absent := [target.name for target in wanted if target.name not in found]:

@@ -1,4 +1,4 @@
-"""The bench's arithmetic: which rounds count, what a row says of them, and how it is printed."""
+"""The bench's arithmetic: which rounds count, what a row says about them, and how it is printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def test_what_is_compared_is_measured_side_by_side() -> None:
-    """One round after the other, and in a round one after the other."""
+    """Rounds follow each other, and within a round the measurements do."""
     order: list[str] = []
 
     def measured(name: str, value: float) -> float:
@@ -26,30 +26,30 @@ def test_what_is_compared_is_measured_side_by_side() -> None:
 
 
 def test_the_quietest_third_counts() -> None:
-    """By all of a round together: a figure is not chosen apart from the one that it is held against."""
+    """Rounds are chosen by all their measurements together: a figure is never chosen apart from its baseline."""
     assert undisturbed([[5.0, 1.0, 3.0, 9.0], [50.0, 40.0, 10.0, 90.0]]) == [[3.0, 1.0], [10.0, 40.0]]
 
 
 def test_what_takes_longer_does_not_count_for_more() -> None:
-    """A script of seconds must not choose the rounds of what it is held against, which takes a tenth of that."""
+    """A slow script must not decide which rounds count for a figure that takes a tenth of the script's time."""
     short, long = [0.1, 0.2, 0.2], [8.1, 8.0, 8.2]
     assert undisturbed([short, long]) == [[0.1], [8.1]]
 
 
 def test_a_row_holds_medians_their_ratio_and_its_spread() -> None:
-    """The spread is of the ratio, round by round: what slows both down alike is none."""
+    """The spread is that of the ratio, round by round: noise that slows both down alike does not count."""
     row = against("load", "s", "nft -f", [1.0, 2.0, 4.0], [3.0, 6.0, 6.0])
     assert row == Row("load", 2.0, "s", "nft -f", 6.0, 3.0, 0.5)
 
 
 def test_a_row_without_a_baseline_has_the_spread_of_its_value() -> None:
-    """And one of a single round has none."""
+    """A row of a single round has no spread."""
     assert alone("flip", "s", [1.0, 2.0, 3.0]) == Row("flip", 2.0, "s", spread=0.5)
     assert alone("memory", "MB", [34.0]) == Row("memory", 34.0, "MB")
 
 
 def test_a_difference_is_never_nothing() -> None:
-    """What is slower than the same with more to do is noise, and no ratio without end."""
+    """If a measurement is slower than the same one with more to do, that is noise, not an endless ratio."""
     assert beyond([10.0, 5.0], [7.0, 6.0]) == [3.0, LEAST]
 
 
@@ -66,12 +66,12 @@ def test_a_difference_is_never_nothing() -> None:
     ],
 )
 def test_how_a_row_is_printed(row: Row, printed: str) -> None:
-    """Figure, ratio with its spread, baseline; what comes on top of the baseline as a share of it too."""
+    """A row shows figure, ratio with its spread, and baseline; a cost beyond the baseline also as a share of it."""
     assert line(row).split() == printed.split()
 
 
 def test_the_file_holds_the_rows(tmp_path: Path) -> None:
-    """With the fields that others read, null where there is nothing."""
+    """The file has the fields that other programs read, null where there is no value."""
     write([alone("memory", "MB", [34.0]), against("load", "s", "nft -f", [2.0], [6.0])], tmp_path / "to" / "bench.json")
     memory, load = json.loads((tmp_path / "to" / "bench.json").read_text())
     assert memory == {"name": "memory", "value": 34.0, "unit": "MB"} | dict.fromkeys(

@@ -1,4 +1,4 @@
-"""How long somebody who looks waits while loads run that take seconds."""
+"""How long a reading command waits while loads that take seconds run."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ services:
     unknown: allow
     deny: ["continent:AF", "continent:AS", "continent:{}"]
 """
-"""Neither what is dropped nor what is accepted is small; going from one to the other fills all of it again."""
+"""Both the dropped and the accepted space are large; a change from one to the other fills everything again."""
 
 CONTINENTS = ("SA", "NA")
 
 
 def rows(database: Path, folder: Path) -> Iterator[Row]:
-    """`nft_status_under_load`: the slowest `status` of all that are asked for while loads run, beside such a load."""
-    folder.chmod(0o755)  # the compile child reads policies as nobody
+    """`nft_status_under_load`: the slowest `status` of all that run during loads, beside such a load."""
+    folder.chmod(0o755)  # the compile child reads policies as user nobody
     (folder / "load").mkdir()
     with host(folder / "load", "nftables", database, LARGE.format(CONTINENTS[-1])) as (edited, _):
         loads: list[float] = []
@@ -55,7 +55,7 @@ def rows(database: Path, folder: Path) -> Iterator[Row]:
 
 
 def _load(edited: Path, loads: list[float]) -> None:
-    """Reload from one policy to the other; seconds from the question to the answer."""
+    """Reload from one policy to the other; return the seconds from request to answer."""
     for number in range(LOADS):
         edited.write_text(LARGE.format(CONTINENTS[number % len(CONTINENTS)]), encoding="utf-8")
         before = time.perf_counter()

@@ -60,7 +60,7 @@ ROWS = (
     "xdp_load_memory",
 )
 
-# The command in a process of its own, since a process never forgets its peak, nor that of the one it comes from; prints
+# A separate process for the command, since a process never forgets its peak, nor its parent's before exec; prints
 # VmHWM in kB.
 LOAD_ALONE = """
 import sys
@@ -72,9 +72,9 @@ sys.exit(code)
 
 
 def rows(files: Sequence[Path]) -> Iterator[Row]:
-    """All rows. Three rulesets of one world whose verdicts differ; the first service's port is 443.
+    """Yield all rows, from three rulesets of one world whose verdicts differ; the first service's port is 443.
 
-    The third accepts what the first drops.
+    The third ruleset accepts what the first drops.
     """
     rulesets = [Ruleset.open(file) for file in files]
     with tempfile.TemporaryDirectory() as folder, own_pins() as pins, namespaces("sender", "host") as [sender, host]:
@@ -109,7 +109,7 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
 
 def _lookup_rows(bench: programs.Bench, ruleset: Ruleset, family: int) -> Iterator[Row]:
     denied = programs.intervals(ruleset, family, denied=True)
-    # Random addresses of the denied space; and, harder, of random intervals of it, which are mostly small.
+    # Random addresses of the denied space; and, harder, addresses in random intervals of it, which are mostly small.
     for suffix, by_size in (("", True), ("_intervals", False)):
         bench.use(family, programs.sample(denied, by_size=by_size))
         loops = [bench.loop(name) for name in (f"nothing{family}", f"tables{family}", f"trie{family}")]
@@ -118,7 +118,7 @@ def _lookup_rows(bench: programs.Bench, ruleset: Ruleset, family: int) -> Iterat
 
 
 def _random(ruleset: Ruleset, family: int, *, denied: bool) -> list[int]:
-    """Random addresses of the space that is denied, or of that which is accepted and no special one."""
+    """Return random addresses of the denied space, or of the accepted space without special addresses."""
     wanted = [
         one
         for one in programs.intervals(ruleset, family, denied=denied)
@@ -128,7 +128,7 @@ def _random(ruleset: Ruleset, family: int, *, denied: bool) -> list[int]:
 
 
 def _packet_row(bench: programs.Bench, name: str, addresses: list[int], family: int, program: int) -> Row:
-    """What a packet costs beyond a bare drop."""
+    """Return what a packet costs beyond a bare drop."""
     bench.use(family, addresses)
     some = (bench.program("bare_drop"), program, bench.program("trie_drop"))
     bare, ours, trie = compared(ROUNDS, *(bench.packet(one, family, _frame(family)) for one in some))
@@ -136,12 +136,12 @@ def _packet_row(bench: programs.Bench, name: str, addresses: list[int], family: 
 
 
 def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:
-    """Frames through a veth: nanoseconds that a packet costs beyond one that is dropped unseen."""
+    """Return the nanoseconds that a frame through a veth costs beyond one that is dropped unread."""
     engine.apply(ruleset, 3, ["eth0"])
     program = libbpf.get(str(engine.pins.sets()[0] / "geodrop"))
     for index in engine.pins.link_indexes():
         links.detach(engine.pins, index)
-    # Only frames that an XDP program passes on come to nft, so its rules can stay for all.
+    # Only frames that an XDP program passes reach nft, so its rules can stay in place for all measurements.
     nft = NftablesEngine()
     nft.apply(ruleset, 1, ["eth0"])
     attached = [program, *map(bench.program, ("bare_drop", "trie_drop", "pass_all"))]
@@ -170,7 +170,7 @@ def _change_rows(bench: programs.Bench, engine: XdpEngine, files: Sequence[Path]
     numbers = itertools.count()
     publish, tries = compared(PUBLISHES, lambda: published(engine, files[next(numbers) % 2], "eth0"), bench.fill_tries)
     yield against("xdp_publish", "s", "the same prefixes into LPM tries, by batch", publish, tries)
-    # Apart from publishing, since what that frees is given back while the next change goes on.
+    # Not during publishing: memory that publishing frees is returned while the next change runs.
     yield against("xdp_flip", "s", "all of xdp_publish", flip, [statistics.median(publish)] * len(flip))
     with ProgramSet.open(engine.pins.sets()[0]) as active:
         yield alone("xdp_memory", "MB", [active.sizes.memory(libbpf.possible_cpus()) / 1e6])
@@ -179,7 +179,7 @@ def _change_rows(bench: programs.Bench, engine: XdpEngine, files: Sequence[Path]
 
 
 def published(engine: XdpEngine, file: Path, interface: str) -> float:
-    """Seconds for the whole world of a ruleset, from the mapped file to checked and switched."""
+    """Return the seconds for a ruleset of the whole world, from the mapped file to checked and switched."""
     _forget_tables(engine)
     number = engine.observe().generation + 1
     started = time.perf_counter()
@@ -188,7 +188,7 @@ def published(engine: XdpEngine, file: Path, interface: str) -> float:
 
 
 def _forget_tables(engine: XdpEngine) -> None:
-    """A policy that names no tables shares none: the next one writes its own."""
+    """Blank the digest of the tables in the policy: then the next policy shares no tables and writes its own."""
     with ProgramSet.open(engine.pins.sets()[0]) as active:
         fd = libbpf.get(str(active.folder / f"policy{active.word().policy}"))
     with libbpf.map_memory(fd, lay.POLICY_BYTES) as memory:
@@ -198,7 +198,7 @@ def _forget_tables(engine: XdpEngine) -> None:
 
 
 def memory_of_load(ruleset: Path) -> float:
-    """Peak memory of `geodrop load --engine xdp`, in MB."""
+    """Return the peak memory of `geodrop load --engine xdp`, in MB."""
     with tempfile.TemporaryDirectory() as folder, own_mounts() as entering:
         config = Path(folder) / "agent.yaml"
         config.write_text(f"state: {folder}/state\n", encoding="ascii")
@@ -210,7 +210,7 @@ def memory_of_load(ruleset: Path) -> float:
 
 @contextlib.contextmanager
 def on_one_cpu() -> Iterator[None]:
-    """This process, and so the programs that it test-runs, on one CPU."""
+    """Keep this process, and so its test runs of programs, on one CPU."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(before)})
     try:
@@ -220,12 +220,15 @@ def on_one_cpu() -> Iterator[None]:
 
 
 def _sent(generator: Generator, program: int) -> Callable[[], float]:
-    """Nanoseconds a packet with a program attached. A veth only receives redirected frames with one attached."""
+    """Return nanoseconds per packet with a program attached.
+
+    A veth receives redirected frames only with one attached.
+    """
 
     def measure() -> float:
         link = libbpf.create_link(program, socket.if_nametoindex("eth0"), libbpf.NATIVE)
         try:
-            generator.send(LIVE_FRAMES)  # what was measured before has emptied the cache
+            generator.send(LIVE_FRAMES)  # the previous measurement has emptied the cache
             return generator.send(LIVE_FRAMES) / LIVE_FRAMES * 1e9
         finally:
             os.close(link)
@@ -234,7 +237,7 @@ def _sent(generator: Generator, program: int) -> Callable[[], float]:
 
 
 def _frame(family: int) -> bytes:
-    """A TCP opening to the service's port."""
+    """Return a TCP SYN to the service's port."""
     tcp = struct.pack("!HHIIBBHHH", 40_000, PORT, 1, 0, 5 << 4, 0x02, 1024, 0, 0)
     if family == 4:
         header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, bytes(4), bytes((198, 41, 0, 1)))

@@ -31,10 +31,10 @@ SIGNATURES = {
     "bpf_map__fd": (c_void_p,),
     "bpf_map__set_inner_map_fd": (c_void_p, c_int),
 }
-"""Arguments of functions of libbpf that only the bench calls (bpf/bpf.h, bpf/libbpf.h); each gives back an int."""
+"""Argument types of the libbpf functions that only the bench calls (bpf/bpf.h, bpf/libbpf.h); each returns an int."""
 
 Interval = tuple[int, int, int]
-"""First and last address, and zone."""
+"""First address, last address and zone."""
 
 
 class Bench:
@@ -60,21 +60,21 @@ class Bench:
         self._progress = libbpf.map_memory(self.map("progress"), 4096)
 
     def close(self) -> None:
-        """Give everything back to the kernel."""
+        """Release all maps and programs."""
         self._memory.close()
         self._progress.close()
         libbpf.library().bpf_object__close(self._object)
 
     def map(self, name: str) -> int:
-        """A map's descriptor."""
+        """Return a map's descriptor."""
         return libbpf.call("bpf_map__fd", self._found("map", name))
 
     def program(self, name: str) -> int:
-        """A program's descriptor."""
+        """Return a program's descriptor."""
         return libbpf.call("bpf_program__fd", self._found("program", name))
 
     def use(self, family: int, addresses: list[int]) -> None:
-        """Put addresses in, to be gone through in order again and again."""
+        """Set the addresses that the loops go through in order, repeatedly."""
         if family == 4:
             packed = struct.pack(f"{len(addresses)}I", *addresses)
         else:
@@ -82,17 +82,17 @@ class Bench:
         self._memory[: len(packed)] = packed
 
     def loop(self, name: str) -> Callable[[], float]:
-        """Nanoseconds a lookup, the loop included."""
+        """Return nanoseconds per lookup, the loop included."""
         return lambda: _steady(self.program(f"loop_{name}"), bytes(64), REPEAT // LOOKUPS) / LOOKUPS
 
     def found(self, name: str) -> int:
-        """The sum of what a loop finds in all addresses: equal sums, equal answers."""
+        """Return the sum of a loop's results for all addresses: equal sums mean equal answers."""
         self._progress[:16] = bytes(16)
         libbpf.run_program(self.program(f"loop_{name}"), bytes(64), repeat=ADDRESSES // LOOKUPS)
         return int.from_bytes(self._progress[8:16], "little")
 
     def packet(self, program: int, family: int, frame: bytes) -> Callable[[], float]:
-        """Nanoseconds a packet of a program, the driver included."""
+        """Return nanoseconds per packet of a program, the driver included."""
 
         def measure() -> float:
             libbpf.write_element(self.map("next"), 0, program.to_bytes(4, "little"))
@@ -101,7 +101,7 @@ class Bench:
         return measure
 
     def prepare_tries(self, intervals: dict[int, list[Interval]]) -> None:
-        """Have the same prefixes as the tables have intervals."""
+        """Prepare tries with the same prefixes as the tables have intervals."""
         self._prefixes.clear()
         for family, some in intervals.items():
             keys, values, count = bytearray(), bytearray(), 0
@@ -113,7 +113,7 @@ class Bench:
             self._prefixes[f"trie{family}"] = bytes(keys), bytes(values), count
 
     def fill_tries(self) -> float:
-        """Put what was prepared into the tries; the seconds that the kernel took."""
+        """Write the prepared prefixes into the tries; return the seconds that the kernel took."""
         before = time.perf_counter()
         for name, (keys, values, count) in self._prefixes.items():
             if libbpf.library().bpf_map_update_batch(self.map(name), keys, values, byref(c_uint32(count)), None):
@@ -125,13 +125,13 @@ class Bench:
 
 
 def _steady(program: int, frame: bytes, repeat: int) -> int:
-    """Nanoseconds a run, when it has gone through all addresses once: what is measured beside it empties the cache."""
+    """Return nanoseconds per run after one warm-up over all addresses: a measurement between empties the cache."""
     libbpf.run_program(program, frame, repeat=repeat)
     return libbpf.run_program(program, frame, repeat=repeat)[2]
 
 
 def prefixes(first: int, last: int, bits: int) -> Iterator[tuple[int, int]]:
-    """An interval as prefixes."""
+    """Return an interval as prefixes."""
     while first <= last:
         size = (first & -first) or 1 << bits
         while first + size - 1 > last:
@@ -141,7 +141,7 @@ def prefixes(first: int, last: int, bits: int) -> Iterator[tuple[int, int]]:
 
 
 def intervals(ruleset: Ruleset, family: int, *, denied: bool) -> list[Interval]:
-    """All intervals of the ruleset's first service, or those it drops."""
+    """Return all intervals of the ruleset's first service, or those it drops."""
     width, end = (4, 1 << 32) if family == 4 else (16, 1 << 128)
     starts = ruleset.sections[f"ipv{family}/starts"]
     zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
@@ -157,7 +157,7 @@ def intervals(ruleset: Ruleset, family: int, *, denied: bool) -> list[Interval]:
 
 
 def sample(some: list[Interval], *, by_size: bool) -> list[int]:
-    """Random addresses: anywhere in the space of the intervals, or in an interval as likely as any other."""
+    """Return random addresses: anywhere in the space of the intervals, or each interval equally likely."""
     chosen = random.Random(1)
     weights = [last - first + 1 for first, last, _ in some] if by_size else None
     picked = chosen.choices(some, weights, k=ADDRESSES)
@@ -165,7 +165,7 @@ def sample(some: list[Interval], *, by_size: bool) -> list[int]:
 
 
 def tables_map(ruleset: Ruleset) -> int:
-    """A tables map of the ruleset, filled, outside any generation."""
+    """Fill a tables map of the ruleset, outside any generation."""
     count = encode.segments_needed(ruleset)
     fd = libbpf.create_array("bench_tables", lay.SEGMENT_BYTES, count)
     with libbpf.map_memory(fd, count * lay.SEGMENT_BYTES) as memory:

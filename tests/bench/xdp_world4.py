@@ -1,4 +1,4 @@
-"""The XDP engine with four times the world: loading should grow with it, a lookup hardly, memory linearly."""
+"""The XDP engine with four times the world: load time should grow with it, lookups hardly, memory linearly."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BASELINE = "one world"
 
 
 def rows(world: Path, grown: Path) -> Iterator[Row]:
-    """All rows; a ruleset of the world, and one of TIMES as many intervals."""
+    """Yield all rows, for a ruleset of the world and one of TIMES as many intervals."""
     files = world, grown
     yield from _lookup_rows([Ruleset.open(file) for file in files])
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Fixtures for tests against the kernel: each test gets network namespaces of its own."""
+"""Fixtures for tests against the kernel: each test gets its own network namespaces."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder needs root."""
+    """Mark every test in this folder as needing root."""
     for item in items:
         if "/tests/kernel/" in str(item.path):
             item.add_marker(pytest.mark.root)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What is for the emulated machine alone runs nowhere else: some of it sets the clock."""
+    """Skip tests for the emulated machine everywhere else: some of them set the clock."""
     if item.get_closest_marker("emulated") and not is_emulated():
         pytest.fail("this test needs an emulated machine: make test-kernels")
 
 
 @pytest.fixture
 def kernel() -> None:
-    """Skip where the kernel cannot be tested; in CI that is a failure, so that nothing goes untested unseen."""
+    """Skip where the kernel cannot be tested; in CI that is a failure, so that no gap goes unseen."""
     require()
 
 

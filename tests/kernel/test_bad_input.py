@@ -1,7 +1,7 @@
-"""Whatever is wrong with the input or the host: a clear message, the right exit code, and the kernel as it was.
+"""For bad input and bad hosts: a clear message, the right exit code, and an unchanged kernel.
 
-Every case goes through the real command line, beside a policy in force and a table of somebody else's; `nft list
-ruleset` with handles must be the same bytes before and after.
+Every case runs the real command line, beside a policy in force and another program's table; `nft list ruleset` with
+handles must print the same bytes before and after.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ table inet foreign {
 
 
 class Host:
-    """A namespace with a policy in force and somebody else's table, and what its kernel held then."""
+    """A namespace with a policy in force and another program's table, and what its kernel held then."""
 
     def __init__(self, namespace: Namespace, folder: Path) -> None:
         self.namespace = namespace
@@ -60,11 +60,11 @@ class Host:
         self.before = self.kernel()
 
     def kernel(self) -> str:
-        """Everything that nf_tables holds."""
+        """Return everything that nf_tables holds."""
         return self.namespace.run("nft", "--handle", "list", "ruleset")
 
     def refuses(self, code: int, *arguments: str, before: tuple[str, ...] = ()) -> Done:
-        """Run a command line that must fail with that exit code and a message, and leave the kernel alone."""
+        """Run a command line that must fail with this exit code and a message, and must not change the kernel."""
         done = Geodrop(self.folder, self.namespace, before).run(*arguments)
         shown = f"geodrop {' '.join(arguments)}: exit {done.code}\n{done.out}{done.err}"
         assert done.code == code, shown
@@ -74,11 +74,11 @@ class Host:
         return done
 
     def arguments(self, verb: str) -> list[str]:
-        """What a verb needs: `load` a ruleset that is not in force yet."""
+        """Return the arguments a verb needs: `load` takes a ruleset that is not in force yet."""
         return [str(self.other), "--interface", "eth0"] if verb == "load" else []
 
     def compile(self, code: int, policy: str | bytes, *databases: Path) -> Done:
-        """Compile what must be refused."""
+        """Compile input that must be refused."""
         source, output = self.folder / "bad.yaml", self.folder / "bad.ruleset"
         source.write_bytes(policy if isinstance(policy, bytes) else policy.encode())
         options = [item for database in databases for item in ("--database", str(database))]
@@ -89,7 +89,7 @@ class Host:
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
-    """A host with a policy in force: one for all, since nothing that is refused may change it."""
+    """A host with a policy in force, shared by all tests, since no refused input may change it."""
     require()
     with namespaces("host") as [namespace]:
         yield Host(namespace, tmp_path_factory.mktemp("host"))
@@ -99,13 +99,13 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
 
 
 def asn_database(good: bytes, path: Path) -> None:
-    """A database of something else than places."""
+    """Write a database that holds no places."""
     del good
     write_database(path, {"1.0.0.0/8": {"autonomous_system_number": 64496}}, database_type="GeoLite2-ASN")
 
 
 def ipv4_database(good: bytes, path: Path) -> None:
-    """A database without IPv6."""
+    """Write a database without IPv6."""
     del good
     write_database(path, {"1.0.0.0/8": country("CN")}, ip_version=4)
 
@@ -136,7 +136,7 @@ def test_databases(host: Host, tmp_path: Path, kind: str) -> None:
 
 
 def test_flipped_bits(host: Host) -> None:
-    """One flipped bit is either refused or survived; it never looks like a bug, and never reaches the kernel."""
+    """One flipped bit is either refused or tolerated; it never causes a traceback, and never reaches the kernel."""
     good, chance = host.database.read_bytes(), random.Random(1)
     path, source, output = host.folder / "flipped.mmdb", host.folder / "good.yaml", host.folder / "flipped.ruleset"
     codes = []
@@ -221,11 +221,11 @@ EXPECTED_AT = {
     "500%": 33,
     "soon": 33,
 }
-"""What each mistake's message must speak of, and the line it must name."""
+"""A word that each mistake's message must contain, and the line it must name."""
 
 
 def test_every_mistake_of_a_policy_is_reported_at_once(host: Host) -> None:
-    """Each with file, line and column, what is wrong and what to write; nothing is compiled."""
+    """Each mistake is reported with file, line and column, what is wrong and what to write; nothing is compiled."""
     done = host.compile(78, MISTAKES, host.database)
     for word, line in EXPECTED_AT.items():
         found = [text for text in done.err.splitlines() if f"bad.yaml:{line}:" in text and word in text]
@@ -268,19 +268,19 @@ WRONG_TOGETHER = {
 
 @pytest.mark.parametrize("kind", WRONG_TOGETHER)
 def test_policies(host: Host, kind: str) -> None:
-    """What is wrong with the file as a whole, or with two lines together."""
+    """Mistakes of the file as a whole, or of two lines together, are reported."""
     policy, word = WRONG_TOGETHER[kind]
     assert word in host.compile(78, policy, host.database).err
 
 
 def test_a_policy_that_is_not_text(host: Host) -> None:
-    """UTF-16, and bytes that are no text at all."""
+    """UTF-16, and bytes that are no text, are refused."""
     for policy in (POLICY.encode("utf-16"), random.Random(2).randbytes(4096)):
         assert "bad.yaml" in host.compile(78, policy, host.database).err
 
 
 def test_list_files(host: Host) -> None:
-    """A list that is missing, a link, a folder, or holds something else than prefixes is bad data."""
+    """A list that is missing, a link, a folder, or holds anything but prefixes is bad data."""
     policy = POLICY.replace("[CN]", "['list:partners']") + "lists: {partners: {file: partners.txt}}\n"
     path = host.folder / "partners.txt"
     assert "partners.txt" in host.compile(65, policy, host.database).err
@@ -302,7 +302,7 @@ HEADER = 48
 
 
 def newer(data: bytes) -> bytes:
-    """A file of the next format version, as a newer geodrop would write it."""
+    """Write a file of the next format version, as a newer geodrop would."""
     return data[:8] + struct.pack("<I", struct.unpack("<I", data[8:12])[0] + 1) + data[12:]
 
 
@@ -326,7 +326,7 @@ RULESETS: dict[str, Callable[[bytes], bytes]] = {
 
 @pytest.mark.parametrize("kind", RULESETS)
 def test_rulesets(host: Host, kind: str) -> None:
-    """A ruleset that is not exactly what compile wrote is refused before anything else happens."""
+    """A ruleset that differs from what compile wrote is refused before anything else happens."""
     path = host.folder / "bad.ruleset"
     data = RULESETS[kind](host.other.read_bytes())
     assert data != host.other.read_bytes()
@@ -338,7 +338,7 @@ def test_rulesets(host: Host, kind: str) -> None:
 
 
 def test_missing_files(host: Host) -> None:
-    """A policy is 78; a database or a ruleset 65."""
+    """A policy that cannot be opened ends with 78; a database or a ruleset with 65."""
     nowhere = str(host.folder / "nowhere")
     host.refuses(65, "load", nowhere, "--interface", "eth0")
     host.refuses(65, "load", str(host.folder), "--interface", "eth0")
@@ -359,7 +359,7 @@ WITHOUT = {
 @pytest.mark.parametrize("missing", WITHOUT)
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_privileges(host: Host, verb: str, missing: str) -> None:
-    """Without the capability everything that speaks to the kernel says which one it is."""
+    """Without the capability, each command that uses the kernel names the missing capability."""
     assert "CAP_NET_ADMIN" in host.refuses(77, verb, *host.arguments(verb), before=WITHOUT[missing]).err
 
 
@@ -386,12 +386,12 @@ assert libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
 assert libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(loaded), 0, 0) == 0
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""Runs a command that finds the kernel without nf_tables: its sockets are refused as by a kernel that has none."""
+"""Runs a command that finds no nf_tables: its sockets are refused as by a kernel without it."""
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_no_nf_tables(host: Host, verb: str) -> None:
-    """A kernel without the facility is named as such, not taken for a bug or a missing right."""
+    """A kernel without nf_tables is named as such, not taken for a bug or a missing right."""
     assert "nf_tables" in host.refuses(69, verb, *host.arguments(verb), before=(sys.executable, "-c", SECCOMP)).err
 
 
@@ -399,7 +399,7 @@ def test_no_nf_tables(host: Host, verb: str) -> None:
     "table", ["table inet geodrop", 'table inet geodrop {\n comment "mine"\n chain g1 { drop; }\n}']
 )
 def test_a_table_of_our_name(host: Host, netns: Namespace, tmp_path: Path, table: str) -> None:
-    """Somebody else's table that has our name is neither used nor removed."""
+    """Another program's table with our name is neither used nor removed."""
     netns.nft(table)
     before = netns.run("nft", "--handle", "list", "ruleset")
     geodrop = Geodrop(tmp_path, netns)
@@ -410,8 +410,8 @@ def test_a_table_of_our_name(host: Host, netns: Namespace, tmp_path: Path, table
         assert netns.run("nft", "--handle", "list", "ruleset") == before
 
 
-def test_somebody_else_is_at_it(host: Host) -> None:
-    """While one process changes the dataplane another one is told so."""
+def test_another_process_is_at_it(host: Host) -> None:
+    """While one process changes the dataplane, another one is told so."""
     with host.namespace.entered(), exclusive():
         assert "pid" in host.refuses(75, "load", str(host.other), "--interface", "eth0").err
         host.refuses(75, "unload")
@@ -423,12 +423,12 @@ def test_somebody_else_is_at_it(host: Host) -> None:
     ids=" ".join,
 )
 def test_usage(host: Host, arguments: list[str]) -> None:
-    """A command line that cannot be understood is 2."""
+    """A command line that cannot be understood ends with 2."""
     host.refuses(2, *arguments)
 
 
 def test_addresses(host: Host) -> None:
-    """A bad address is answered among the good ones, and the exit code says so at the end."""
+    """A bad address among good ones gets its own answer, and the exit code reports it at the end."""
     done = host.geodrop.run(
         "explain", "--ruleset", str(host.ruleset), "--json", "-", stdin="1.1.1.1\n1.1.1\n\n2.2.2.2\n"
     )
@@ -439,7 +439,7 @@ def test_addresses(host: Host) -> None:
 
 
 def test_policy_and_state_survive(host: Host) -> None:
-    """After every refusal above the policy in force can still be verified, changed and removed."""
+    """After every refusal above, the policy in force can still be verified, changed and removed."""
     host.refuses(65, "load", str(host.database), "--interface", "eth0")
     host.geodrop.good("verify")
     host.geodrop.good("load", str(host.other), "--interface", "eth0")

@@ -1,7 +1,7 @@
-"""Nobody is locked out by a failure: beside each leak test stands the question who still gets in.
+"""No failure locks anyone out: each leak test here also asks who still gets in.
 
-SSH, which is a never-drop port by default, comes from denied and from allowed addresses and always gets in; an allowed
-client is never cut by something that went wrong, only by a policy that says so.
+SSH, a never-drop port by default, comes from denied and from allowed addresses and always gets in. An allowed client is
+never cut off by a failure, only by a policy that denies it.
 """
 
 from __future__ import annotations
@@ -71,17 +71,17 @@ class Host:
         self.database = write_database(folder / "world.mmdb", WORLD)
 
     def compiled(self, policy: str) -> Ruleset:
-        """A ruleset of the whole world."""
+        """Compile a ruleset of the whole world."""
         return Ruleset.open(self.geodrop.compile(policy, self.database))
 
     def traffic(self) -> Traffic:
-        """From every source, to SSH where it is one of those."""
+        """Send packets from every source; sources of SSH send to its port."""
         return Traffic(*self.ends, [*DENIED, *ALLOWED, *JAPAN, *SSH], ports=SSH)
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    """A host without anything in force."""
+    """A host with nothing in force."""
     require()
     with namespaces("sender", "host") as [sender, judged]:
         ends = End(sender, "eth0"), End(judged, "eth0", [f"{LOCAL[4]}/24", f"{LOCAL[6]}/64"])
@@ -90,7 +90,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 def assert_through(traffic: Traffic, *, all_of: list[str], none_of: list[str]) -> None:
-    """All packets of some sources came through and none of others; SSH always."""
+    """All packets of some sources arrived and none of others; SSH always did."""
     shares = {source: (tally.passed, tally.sent) for source, tally in traffic.tallies.items()}
     assert all(sent > 0 for _, sent in shares.values())
     assert {source for source in [*all_of, *SSH] if shares[source][0] != shares[source][1]} == set(), "cut off"
@@ -105,13 +105,13 @@ SHORT: dict[str, Callable[[Content], Content]] = {
 
 
 def falls_short(patched: pytest.MonkeyPatch, kept: Callable[[Content], Content]) -> None:
-    """From now on less of each map reaches the kernel than was meant to."""
+    """From now on, less of each map reaches the kernel than was sent."""
     whole = messages.new_elements
     patched.setattr(messages, "new_elements", lambda map_: whole(replace(map_, content=kept(map_.content))))
 
 
 def come_through(traffic: Traffic, source: str) -> None:
-    """Wait until some packets have."""
+    """Wait until some packets have arrived."""
     deadline = time.monotonic() + 60
     while traffic.passed()[source] < 10:
         assert time.monotonic() < deadline, f"nothing of {source} comes through"
@@ -122,7 +122,7 @@ def come_through(traffic: Traffic, source: str) -> None:
 def test_a_fill_that_falls_short_never_judges(
     host: Host, monkeypatch: pytest.MonkeyPatch, policy: str, kind: str
 ) -> None:
-    """The kernel holds less than was sent: it is found before the switch, and what was in force goes on judging."""
+    """If the kernel holds less than was sent, the load fails before the switch, and the old policy stays in force."""
     before, after = host.compiled(POLICIES[policy]), host.compiled(POLICIES[policy].replace("[443,", "[443, 80,"))
     engine = NftablesEngine()
     with host.ends[1].namespace.entered():
@@ -139,7 +139,7 @@ def test_a_fill_that_falls_short_never_judges(
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_elements_that_are_gone_cut_nobody_off(host: Host, monkeypatch: pytest.MonkeyPatch, policy: str) -> None:
-    """A map that lost its elements while it judges: allowed clients and SSH get in, and `verify` tells."""
+    """If a map in use loses its elements, allowed clients and SSH get in, and `verify` reports it."""
     ruleset = host.compiled(POLICIES[policy])
     engine = NftablesEngine()
     with host.ends[1].namespace.entered():
@@ -154,7 +154,7 @@ def test_elements_that_are_gone_cut_nobody_off(host: Host, monkeypatch: pytest.M
 
 
 def test_a_database_that_has_lost_an_allowed_country(host: Host) -> None:
-    """Its clients are unknown now, as the policy has it; the line that names the country says so, and SSH gets in."""
+    """A warning names the line of the lost country; its clients count as unknown and are dropped, and SSH gets in."""
     lost = {network: record for network, record in WORLD.items() if record != country("JP")}
     database = write_database(host.geodrop.folder / "lost.mmdb", lost)
     source, output = host.geodrop.folder / "policy.yaml", host.geodrop.folder / "lost.ruleset"
@@ -182,7 +182,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def room_for(disk: Path, pages: int) -> Iterator[None]:
-    """Leave so many pages on a disk, and nothing in reserve: what is written next fails sooner or later on the way."""
+    """Leave this many pages on a disk, and no reserve: a later write fails sooner or later."""
     (disk / "reserve").unlink(missing_ok=True)
     full = disk / "fill"
     with contextlib.suppress(OSError), full.open("ab", buffering=0) as file:
@@ -195,7 +195,7 @@ def room_for(disk: Path, pages: int) -> Iterator[None]:
 
 
 class Changer:
-    """Changes what is in force on a host whose disk is filling up; `files` are two policies that it knows, and one."""
+    """Changes what is in force on a host whose disk fills up; `files` are two known policies and a new one."""
 
     def __init__(self, host: Host, disk: Path) -> None:
         self.host, self.config = host, Config(state=disk, engine="nftables", interfaces=("eth0",))
@@ -203,32 +203,32 @@ class Changer:
         self.files = [str(host.geodrop.compile(text, host.database, name=f"p{at}")) for at, text in enumerate(texts)]
 
     def begin(self) -> None:
-        """The second policy is in force, the first one is what was before."""
+        """Put the first policy in force, then the second."""
         Store(self.config.state).write_back()
         for file in self.files[:2]:
             self.load(file)
 
     def load(self, file: str) -> None:
-        """By hand."""
+        """Load by hand."""
         load(file, self.config, "nftables", ())
 
     def pause(self) -> None:
-        """Without an end."""
+        """Pause without an end."""
         with exclusive():
             pause(self.config, by_me("pause"), FOREVER)
 
     def resume(self) -> None:
-        """End it."""
+        """Resume."""
         with exclusive():
             resume(self.config, by_me("resume"))
 
     def roll_back(self) -> None:
-        """To the policy before."""
+        """Roll back to the previous policy."""
         with exclusive():
             roll_back(self.config, by_me("rollback"))
 
     def repair(self) -> None:
-        """What somebody took away."""
+        """Repair what another program took away."""
         self.host.ends[1].namespace.run("nft", "delete", "table", "inet", "geodrop")
         with exclusive():
             inspect(self.config, Baseline(), by_me("repair"))
@@ -243,15 +243,15 @@ CHANGES: dict[str, tuple[Callable[[Changer], object], bool]] = {
     "repair": (Changer.repair, True),
     "unload": (lambda changer: unload(changer.config), False),
 }
-"""What is done on a full disk, and whether denied packets are dropped afterwards."""
+"""Each action on a full disk, and whether denied packets are dropped afterwards."""
 
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_full_disk_at_each_write(host: Host, disk: Path, name: str) -> None:
-    """The disk takes nothing, or ever more of what a change writes, until it takes all of it.
+    """The disk takes nothing, or more and more of what a change writes, until it takes all of it.
 
-    SSH gets in and allowed clients are served all the time; denied ones are dropped wherever they should be. Only a new
-    policy is ever refused, with what was in force still there.
+    SSH gets in and allowed clients are served all the time; denied ones are dropped where the change demands it. Only a
+    new policy may be refused, and then the old one is still in force.
     """
     change, drops = CHANGES[name]
     changer, outcomes = Changer(host, disk), []

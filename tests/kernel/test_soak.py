@@ -1,4 +1,4 @@
-"""The short form of `make soak`, and that it would notice."""
+"""The short form of `make soak`, and a test that it finds leaks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 RELOADS = 40
 MAX_GROWTH = 40_000.0
-"""Bytes of memory a reload: over so few, caches and free lists that are still filling look like growth."""
+"""Bytes of memory per reload: with so few reloads, caches and free lists that still fill up look like growth."""
 
 
 def test_reloads_leave_nothing_behind(kernel: None, tmp_path: Path) -> None:
-    """No descriptor, process, object in the kernel or file more than before, nor anything large in memory."""
+    """Descriptors, processes, kernel objects and files do not grow, nor does memory much."""
     del kernel
     done = soak(tmp_path, RELOADS)
     assert done.complaints() == []
@@ -26,7 +26,7 @@ def test_reloads_leave_nothing_behind(kernel: None, tmp_path: Path) -> None:
 
 
 def test_what_grows_is_told() -> None:
-    """Each kind of thing, by name where it has one; what has gone is no complaint."""
+    """Growth of each kind is reported, by name if it has one; anything that disappeared is not."""
     before = Things(9, 1, ("table geodrop", "chain g"), ("intent.json",))
     after = Things(10, 2, ("table geodrop", "map g1"), ("intent.json", "rulesets/new"))
     assert Soaked(before, after, (), 1.0).complaints() == [
@@ -39,13 +39,13 @@ def test_what_grows_is_told() -> None:
 
 
 def test_slope() -> None:
-    """Growth is told from noise."""
+    """Growth of memory is told apart from noise."""
     assert slope([(0, 100.0), (1, 110.0), (2, 120.0)]) == 10.0
     assert slope([(0, 5.0), (1, 9.0), (2, 5.0)]) == 0.0
 
 
 def test_usual_slope() -> None:
-    """What is lost with each reload is told; what came once, or goes to and fro, is not."""
+    """Memory lost with each reload is reported; a single jump, or a value that goes up and down, is not."""
     lost, once, noise = 100_000.0, 5_000_000.0, (3.0, -3.0)
     leak = [(number, lost * number + once * (number > 20) + noise[number % 2]) for number in range(RELOADS)]
     assert usual_slope(leak) > MAX_GROWTH

@@ -1,4 +1,4 @@
-"""Switching under traffic: no instant without a whole policy, and none where a killed loader leaves less than one."""
+"""Switching under traffic: a whole policy judges at every instant, also after a killed loader."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ ONLY_A = ["5.5.5.5", "2a02::5"]
 ONLY_B = ["6.6.6.6", "2a03::6"]
 
 HEAD = "version: 1\nservices:\n  api:\n    match: {ports: {tcp: [443]}}\n"
-# The two say of CN and US the same in as different a way as can be: a deny list and an allow list.
+# The two policies agree about CN and US in forms that differ as much as possible: a deny list and an allow list.
 POLICY_A = HEAD + "    default: allow\n    unknown: allow\n    deny: [CN, KP]\n"
 POLICY_B = HEAD + "    default: deny\n    unknown: deny\n    allow: [US, KP]\n"
 
@@ -83,14 +83,15 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def compiled(policy: str, database: Path) -> Ruleset:
-    """A ruleset in memory."""
+    """Compile a ruleset in memory."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     return Ruleset.unpack(compile_ruleset(parsed, [Database.open(database.read_bytes(), database.name)]), "test")
 
 
 def assert_whole(traffic: Traffic, switches: int) -> None:
-    """Nothing leaked, nothing was wrongly dropped, and of two sources that only one policy each lets through, one was
-    let through at any time.
+    """Check that nothing leaked and nothing was wrongly dropped.
+
+    Of two sources that one policy each accepts, exactly one was accepted at any time.
     """
     tallies = traffic.tallies
     assert {source: tally.passed for source, tally in tallies.items() if source in DENIED} == dict.fromkeys(DENIED, 0)
@@ -98,13 +99,13 @@ def assert_whole(traffic: Traffic, switches: int) -> None:
         assert tallies[source] == Tally(*[tallies[source].sent] * 3), source
     for source, other in zip(ONLY_A, ONLY_B, strict=True):
         assert min(tallies[source].passed, tallies[other].passed) > 0, "the policies were never both in force"
-        # The two are sent in turn, so that a switch can come between a pair; more would be a time of both or neither.
+        # The sources send in turn, so a switch can split a pair; more means that both or neither policy was in force.
         both_or_neither = tallies[source].passed + tallies[other].passed - tallies[source].sent
         assert abs(both_or_neither) <= switches
 
 
 def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, thin_over: Sequence[Ruleset]) -> None:
-    """Load the next generation: thin, over one of these, but for every fifth; or whole, if there are none."""
+    """Load the next generation: an overlay over one of `thin_over`, but whole every fifth time or if there are none."""
     kept = {ruleset.digest: ruleset for ruleset in thin_over}.get if generation % 5 else None
     with engine.staged(wanted, generation, kept) as staged:
         staged.switch(Scope(("eth0",)))
@@ -113,13 +114,13 @@ def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, thin_over: 
 
 @pytest.fixture(params=["whole", "thin"])
 def are_thin(request: pytest.FixtureRequest) -> Iterator[bool]:
-    """Whether generations are thin ones, which then are neither too small for it nor too different."""
+    """Whether generations are overlays; then none is too small or too different for one."""
     with mock.patch.multiple(overlay, LARGEST=0, SMALLEST=0):
         yield request.param == "thin"
 
 
 def test_200_switches_under_traffic(ends: tuple[End, End], world: Path, *, are_thin: bool) -> None:
-    """Zero packets leak and zero are wrongly dropped, both families and embedded IPv4, while policies are switched."""
+    """No packet leaks and none is wrongly dropped while policies switch: both families and embedded IPv4."""
     rulesets = [compiled(policy, world) for policy in (POLICY_A, POLICY_B)]
     engine = NftablesEngine()
     with ends[1].namespace.entered():
@@ -134,7 +135,7 @@ def test_200_switches_under_traffic(ends: tuple[End, End], world: Path, *, are_t
 
 
 def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: Path, *, are_thin: bool) -> None:
-    """The same with maps of tens of thousands of intervals, whose filling and deleting take longer than a switch."""
+    """No packet leaks with maps of tens of thousands of intervals, whose filling and deleting outlast a switch."""
     database = bundled_database(tmp_path)
     denied, allowed = ["114.114.114.114", "2400:da00::6666"], ["8.8.8.8", "2001:4860:4860::8888"]
     rulesets = [compiled(policy, database) for policy in (WORLD_A, WORLD_B)]
@@ -152,7 +153,7 @@ def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: P
 
 
 def test_a_killed_first_load_leaves_nothing_or_all(ends: tuple[End, End], world: Path, tmp_path: Path) -> None:
-    """Where nothing was in force before, a kill leaves nothing in force or the whole policy; the next load succeeds."""
+    """After a first load is killed, nothing or the whole policy is in force; the next load succeeds."""
     host = ends[1].namespace
     geodrop = Geodrop(tmp_path, host)
     file = geodrop.compile(POLICY_A, world)
@@ -172,8 +173,9 @@ def test_a_killed_first_load_leaves_nothing_or_all(ends: tuple[End, End], world:
 
 
 def test_a_killed_loader_leaves_old_or_new(ends: tuple[End, End], world: Path, tmp_path: Path) -> None:
-    """`geodrop load` dies by SIGKILL before each call to the kernel or the state directory in turn: what is
-    in force then is one of the two policies whole, all the while nothing leaks, and the next load succeeds.
+    """After `geodrop load` is killed before any call to the kernel or the state directory, a whole policy is in force.
+
+    It is the old or the new one. Nothing leaks meanwhile, and the next load succeeds.
     """
     host = ends[1].namespace
     geodrop = Geodrop(tmp_path, host)
@@ -189,7 +191,7 @@ def test_a_killed_loader_leaves_old_or_new(ends: tuple[End, End], world: Path, t
                     break
                 in_force = policy_in_force(traffic)
                 outcomes.add(in_force == wanted)
-                # Whoever comes next finds what is in force, and finishes or repeats the change.
+                # The next process finds what is in force, and finishes or repeats the change.
                 loaded = load(str(files[in_force]), config, "nftables", ["eth0"])
                 assert loaded.before.digest == Ruleset.open(files[in_force]).digest
                 assert NftablesEngine().verify(Ruleset.open(files[in_force])) == []
@@ -206,13 +208,14 @@ def test_a_killed_loader_leaves_old_or_new(ends: tuple[End, End], world: Path, t
 
 
 CALLS = {"send", "sendall", "sendto", "sendmsg", "replace", "fsync", "flock"}
-"""The functions of sockets, os and fcntl through which anything outside of the process changes."""
+"""The functions of sockets, os and fcntl through which a process changes anything outside itself."""
 
 
 def killed_at(step: int, command: list[str]) -> bool:
-    """Run a `geodrop` command line in a child that kills itself before that call of `CALLS`; False if it ended earlier.
+    """Run a `geodrop` command line in a child that kills itself before call `step` of `CALLS`.
 
-    After one call is before the next, as far as anybody else can see.
+    Returns False if the child ended before that call. To other processes, the moment after one call is the moment
+    before the next.
     """
     done = 0
 
@@ -220,7 +223,7 @@ def killed_at(step: int, command: list[str]) -> bool:
         nonlocal done
         if event == "c_call" and getattr(function, "__name__", "") in CALLS:
             if not isinstance(getattr(function, "__self__", None), socket.socket | ModuleType):
-                return  # str.replace and its like
+                return  # str.replace and other functions of these names
             done += 1
             if done == step:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -237,7 +240,7 @@ def killed_at(step: int, command: list[str]) -> bool:
 
 
 def policy_in_force(traffic: Traffic) -> str:
-    """Which policy judges at the moment: the one whose own sources come through, in both families."""
+    """Return which policy judges at the moment: the one whose own sources arrive, in both families."""
     before, deadline = traffic.passed(), time.monotonic() + 60
     coming: set[str] = set()
     while not (coming >= set(ALLOWED) and coming & {*ONLY_A, *ONLY_B}):
@@ -251,7 +254,7 @@ def policy_in_force(traffic: Traffic) -> str:
 
 
 def interleaved() -> list[str]:
-    """The sources that only one policy lets through, each followed by its counterpart."""
+    """Return the sources that only one policy accepts, each followed by its counterpart."""
     return [source for pair in zip(ONLY_A, ONLY_B, strict=True) for source in pair]
 
 

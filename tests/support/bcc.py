@@ -1,4 +1,4 @@
-"""Whether bcc can be tested here."""
+"""Whether bcc can be tested on this machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from geodrop.xdp.bcc_loader import BccLoader
 
 
 def require_bcc() -> None:
-    """Skip the running test where bcc is missing; in CI fail it, so that nothing goes untested unseen."""
+    """Skip the running test where bcc is missing; in CI fail it, so that no gap goes unseen."""
     try:
         BccLoader().version()
     except UnavailableError as error:

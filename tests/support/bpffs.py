@@ -1,6 +1,7 @@
-"""A bpffs of a test's own, so that nothing is ever pinned where the machine pins.
+"""A bpffs for each test, so that nothing is ever pinned where the machine pins.
 
-Where there is one, `engine: auto` takes xdp. So tests run where there is none, and those that mean xdp bring their own.
+Where a bpffs is mounted, `engine: auto` takes xdp. So tests run where none is mounted, and tests of xdp mount their
+own.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def without_bpffs() -> None:
-    """From now on this thread, and all that it starts, see no bpffs where geodrop would pin; others still do."""
+    """Hide the bpffs where geodrop would pin from this thread and all that it starts; other processes still see it."""
     libc = ctypes.CDLL(None, use_errno=True)
     flags = ctypes.c_ulong(MS_REC | MS_SLAVE)
     if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, flags, None):
@@ -36,7 +37,7 @@ def without_bpffs() -> None:
 
 @contextlib.contextmanager
 def own_pins() -> Iterator[Pins]:
-    """A folder for pins; when it goes, everything pinned in it goes too."""
+    """A folder for pins; everything pinned in it is released when it goes."""
     with tempfile.TemporaryDirectory(prefix="geodrop-bpf-") as folder:
         run("mount", "-t", "bpf", "bpf", folder)
         try:
@@ -50,7 +51,7 @@ MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 36000"
 
 @contextlib.contextmanager
 def own_mounts() -> Iterator[tuple[str, str]]:
-    """The beginning of a command line that runs where a bpffs of its own is mounted in the usual place."""
+    """Return the beginning of a command line that runs with a new bpffs mounted in the usual place."""
     with subprocess.Popen(["unshare", "--mount", "sh", "-c", MOUNT], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         try:

@@ -1,4 +1,4 @@
-"""The real command line in a subprocess, in a network namespace, with a state directory of its own."""
+"""The real command line in a subprocess, in a network namespace, with its own state directory."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
     from tests.support.namespaces import Namespace
 
-TIMEOUT = 300  # seconds; nothing here takes long, and a command that hangs must not hang the suite
+TIMEOUT = 300  # seconds; every command here is short, and one that hangs must not hang the suite
 
 
 @dataclass(frozen=True)
 class Done:
-    """What a command line did."""
+    """The result of a command line."""
 
     code: int
     out: str
@@ -29,20 +29,20 @@ class Done:
 
     @property
     def json(self) -> Any:  # noqa: ANN401 - whatever the verb prints
-        """Standard output as one JSON value."""
+        """Return standard output as one JSON value."""
         return json.loads(self.out)
 
     @property
     def json_lines(self) -> list[Any]:
-        """Standard output as one JSON value a line."""
+        """Return standard output as JSON values, one per line."""
         return [json.loads(line) for line in self.out.splitlines()]
 
 
 @dataclass(frozen=True)
 class Geodrop:
-    """`geodrop` with its agent.yaml in a folder; inside a namespace if there is one.
+    """Runs `geodrop` with its agent.yaml in a folder, inside a namespace if one is given.
 
-    `before` is put in front of the command, for a test that runs it with less than it should have.
+    `before` is put in front of the command, for a test that runs it with fewer rights or facilities.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Geodrop:
     before: Sequence[str] = ()
 
     def command(self, *arguments: str) -> list[str]:
-        """The whole command line."""
+        """Return the whole command line."""
         config = self.folder / "agent.yaml"
         if not config.exists():
             config.write_text(f"state: {self.folder / 'state'}\nsocket: {self.folder / 'control.sock'}\n")
@@ -65,7 +65,7 @@ class Geodrop:
         return Done(done.returncode, done.stdout, done.stderr)
 
     def good(self, *arguments: str, stdin: str | None = None) -> Done:
-        """The same for one that must succeed."""
+        """Run a command line that must succeed."""
         done = self.run(*arguments, stdin=stdin)
         assert done.code == 0, f"geodrop {' '.join(arguments)}: exit {done.code}\n{done.out}{done.err}"
         return done
@@ -80,7 +80,7 @@ class Geodrop:
 
 
 def on_terminal(command: Sequence[str], columns: int, environment: Mapping[str, str] | None = None) -> str:
-    """What a command shows on a terminal of so many columns; messages included."""
+    """Return what a command shows on a terminal of this many columns, messages included."""
     controller, terminal = pty.openpty()
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
     process = subprocess.Popen(
@@ -96,7 +96,7 @@ def on_terminal(command: Sequence[str], columns: int, environment: Mapping[str, 
         while piece := os.read(controller, 1 << 16):
             shown += piece
     except OSError:
-        pass  # The other end is closed: that is how a terminal ends.
+        pass  # The other end is closed: a terminal reports its end this way.
     finally:
         os.close(controller)
         process.wait(TIMEOUT)

@@ -1,4 +1,4 @@
-"""`geodrop run` in a namespace, with the test in systemd's place: it is told when the daemon is ready."""
+"""`geodrop run` in a namespace; the test takes systemd's place and is told when the daemon is ready."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Daemon:
-    """A running daemon. `said` is every message so far that systemd would have got."""
+    """A running daemon. `said` holds every message so far that systemd would have received."""
 
     def __init__(self, geodrop: Geodrop, *arguments: str) -> None:
         self.log_file = geodrop.folder / "daemon.log"
@@ -51,11 +51,11 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """All that daemons of this folder have logged."""
+        """Return everything that daemons of this folder have logged."""
         return self.log_file.read_text()
 
     def wait_for(self, text: str) -> str:
-        """The next message that contains a text; fails if the daemon is silent for long."""
+        """Return the next message that contains a text; fail if the daemon is silent for long."""
         while True:
             try:
                 message = self._messages.get(timeout=TIMEOUT)
@@ -66,40 +66,40 @@ class Daemon:
                 return message
 
     def end(self, number: int = signal.SIGTERM) -> int:
-        """Send a signal and wait for the end; returns the exit status."""
+        """Send a signal, wait for the end and return the exit status."""
         self.process.send_signal(number)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for it to end by itself."""
+        """Wait until the daemon ends by itself."""
         return self.process.wait(TIMEOUT)
 
     def close(self) -> None:
-        """End it, however it is."""
+        """End the daemon in whatever state it is."""
         self.process.kill()
         self.process.wait()
         self._notify.shutdown(socket.SHUT_RD)
 
     def memory(self, *parts: str) -> int:
-        """What it takes of memory (PSS), in bytes: all of it, or parts of /proc/PID/smaps_rollup."""
+        """Return the daemon's memory (PSS) in bytes: all of it, or the named parts of /proc/PID/smaps_rollup."""
         rollup = (self._proc() / "smaps_rollup").read_text()
         found = dict(line.split()[:2] for line in rollup.splitlines()[1:])
         return sum(int(found[f"{part}:"]) for part in parts or ("Pss",)) << 10
 
     def descriptors(self) -> int:
-        """How many it has open."""
+        """Return the number of open descriptors."""
         return len(list((self._proc() / "fd").iterdir()))
 
     def threads(self) -> int:
-        """How many it has."""
+        """Return the number of threads."""
         return len(list((self._proc() / "task").iterdir()))
 
     def children(self) -> int:
-        """How many processes it has started and not waited for."""
+        """Return the number of child processes that it has not waited for."""
         return sum(len(file.read_text().split()) for file in self._proc().glob("task/*/children"))
 
     def _listen(self) -> None:
-        # In a thread, as systemd would: a daemon must not wait until a test listens.
+        # In a thread, like systemd: a daemon must not wait until a test reads.
         with self._notify:
             while message := self._notify.recv(1 << 16):
                 self._messages.put(message.decode())
@@ -110,7 +110,7 @@ class Daemon:
 
 @contextlib.contextmanager
 def daemon(geodrop: Geodrop) -> Iterator[Daemon]:
-    """One that is ready, and is ended with the body."""
+    """Start a daemon, wait until it is ready, and end it after the block."""
     made = Daemon(geodrop)
     try:
         made.wait_for("READY=1")
@@ -120,7 +120,7 @@ def daemon(geodrop: Geodrop) -> Iterator[Daemon]:
 
 
 def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
-    """Run command lines at the same time; their outcomes in the order given."""
+    """Run command lines at the same time; return their outcomes in the order given."""
     started = [
         subprocess.Popen(geodrop.command(*command), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for command in commands
@@ -130,13 +130,13 @@ def together(geodrop: Geodrop, *commands: tuple[str, ...]) -> list[Done]:
 
 
 def daemon_context(config: Config | None = None) -> DaemonContext:
-    """What the tasks of a daemon share, in this process."""
+    """Return what the tasks of a daemon share, in this process."""
     log, metrics = structlog.get_logger(), Metrics()
     return DaemonContext(config or Config(), None, Notifier(), log, metrics, Tasks(log, metrics))
 
 
 def verbs(context: DaemonContext, last: Last | None = None) -> Verbs:
-    """What answers requests in a daemon of this context, whose last reload went like that."""
+    """Return the request handler of a daemon of this context, whose last reload had the given outcome."""
     compaction = Compaction(context)
     reload = Reload(context, compaction.schedule)
     reload.last = last

@@ -1,4 +1,4 @@
-"""Databases for tests: small ones written here in MaxMind's schema, and where the real ones are.
+"""Databases for tests: small ones written here in MaxMind's schema, and the places of the real ones.
 
 The real ones come from npm; `make test-databases` puts them into the folder that `GEODROP_TEST_DATABASES` names
 (build/databases without it), one NAME.mmdb for each of `REAL`.
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 BUILD_EPOCH = 1_780_000_000  # May 2026
 
 REAL = ("dbip-country", "geolite2-country", "iptoasn-country")
-"""The @ip-location-db packages, without the ending -mmdb, that the real databases come from."""
+"""The @ip-location-db packages that the real databases come from, without the ending -mmdb."""
 
 ALIASES = ("2002::/16", "2001::/32", "::ffff:0:0/96")
-"""Where MaxMind's databases show their IPv4 tree a second time."""
+"""Networks where MaxMind's databases repeat their IPv4 tree."""
 
 
 def country(code: str, *, registered: str | None = None, continent: str | None = None) -> dict[str, Any]:
-    """A GeoIP2 Country record; an empty code leaves `country` out."""
+    """Return a GeoIP2 Country record; an empty code leaves `country` out."""
     record: dict[str, Any] = {}
     if continent is not None:
         record["continent"] = {"code": continent}
@@ -39,7 +39,7 @@ def country(code: str, *, registered: str | None = None, continent: str | None =
 
 
 def city(code: str, subdivision: str | None = None) -> dict[str, Any]:
-    """A GeoIP2 City record; the subdivision is given without its country (43 for UA-43)."""
+    """Return a GeoIP2 City record; the subdivision is given without its country (43 for UA-43)."""
     record = country(code, registered=code)
     if subdivision is not None:
         record["subdivisions"] = [{"iso_code": subdivision}]
@@ -56,10 +56,10 @@ def write_database(
 ) -> Path:
     """Write a database and return its path. `records` maps networks, nested ones in any order, to records.
 
-    `aliases` shows the IPv4 tree again at 6to4, Teredo and mapped addresses, as MaxMind's own files do.
+    `aliases` repeats the IPv4 tree at 6to4, Teredo and mapped addresses, as MaxMind's own files do.
     """
     writer = _Writer(ip_version, database_type, languages=["en"], ipv4_compatible=ip_version == 6)
-    # The writer cuts a network into one inserted before it, but not the other way round.
+    # The writer splits a network for a nested one inserted later, but not for one inserted earlier.
     for text in sorted(records, key=lambda text: ip_network(text).prefixlen):
         writer.insert_network(IPSet([IPNetwork(text)]), records[text])
     if aliases:
@@ -73,20 +73,20 @@ def write_database(
 
 
 def real_database(name: str) -> Path:
-    """The file of one of `REAL`."""
+    """Return the file of one of `REAL`."""
     folder = os.environ.get("GEODROP_TEST_DATABASES") or Path(__file__).parents[2] / "build" / "databases"
     return Path(folder) / f"{name}.mmdb"
 
 
 class _Writer(MMDBWriter):
-    """Writes the same bytes every time."""
+    """A database writer that writes the same bytes every time."""
 
     def _build_meta(self) -> dict[str, Any]:
         return {**super()._build_meta(), "build_epoch": BUILD_EPOCH}
 
 
 def _descend(node: SearchTreeNode, address: str, depth: int) -> SearchTreeNode:
-    """The node so deep on the way to an address; what is missing is made, and leaves are cut in two."""
+    """Return the node at this depth on the way to an address; make missing nodes, and split leaves."""
     packed = ip_address(address).packed
     for position in range(depth):
         child = node[_bit(packed, position)]

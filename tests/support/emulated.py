@@ -1,4 +1,4 @@
-"""For tests that need what only another kernel has, in the emulated machine of `make test-kernels`.
+"""For tests that need features of another kernel, in the emulated machine of `make test-kernels`.
 
 Such a machine has Debian's own kernel with its modules (bonds, VRFs, VLANs, tunnels, flowtables), and a clock of its
 own.
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
 IPV4 = DENIED, ALLOWED = "1.1.1.1", "2.2.2.2"
 IPV6 = "2400::1", "2600::1"
-"""A source that the policy drops and one that it lets through, of tests.support.worlds."""
+"""A source that the policy of tests.support.worlds drops, and one that it accepts."""
 
 COUNT = 3
 PATIENCE = 60.0
-"""Seconds for anything that is waited for: emulated processors are slow."""
+"""Seconds to wait for any condition: emulated processors are slow."""
 
 
 def is_emulated() -> bool:
-    """Whether this is the machine of `make test-kernels`, by what its kernel was started with."""
+    """Return whether this is the machine of `make test-kernels`, by its kernel command line."""
     return "virtme_" in Path("/proc/cmdline").read_text(encoding="utf-8")
 
 
 class Met(NamedTuple):
-    """What packets met: how many of the denied and of the allowed source arrived, and what the engines counted."""
+    """Counts of packets: arrived from the denied and from the allowed source, and counted by the engines."""
 
     denied: int
     allowed: int
@@ -52,7 +52,7 @@ class Met(NamedTuple):
 
 
 DROPPED = Met(0, COUNT, {"dropped CN": COUNT, "accepted": COUNT})
-"""Judged, once."""
+"""Each packet was judged once."""
 UNJUDGED = Met(COUNT, COUNT, {})
 
 
@@ -62,9 +62,9 @@ def arrivals(
     send: Callable[[bytes], object] | None = None,
     dest: str = "",
 ) -> Counter[str]:
-    """Packets from a denied source, then from an allowed one, to port 443: how many of each reach the host's sockets.
+    """Send packets from a denied source, then from an allowed one, to port 443; count those that reach the sockets.
 
-    Those from the allowed source are waited for, and come last.
+    The packets from the allowed source are sent last, and waited for.
     """
     kind = socket.AF_INET if ip_address(sources[0]).version == 4 else socket.AF_INET6
     arrived: Counter[str] = Counter()
@@ -73,7 +73,7 @@ def arrivals(
         receiver = stack.enter_context(socket.socket(kind, socket.SOCK_RAW, socket.IPPROTO_TCP))
         receiver.settimeout(PATIENCE)
         sender = stack.enter_context(PacketSender(*pair))
-        # On one processor, so that they stay in order.
+        # On one processor, so that the packets stay in order.
         processors = os.sched_getaffinity(0)
         stack.callback(os.sched_setaffinity, 0, processors)
         os.sched_setaffinity(0, {min(processors)})
@@ -90,7 +90,7 @@ def arrivals(
 
 @dataclass(frozen=True)
 class Host:
-    """A judged host, whose policy drops CN, and a far end. Call it inside the host's namespace."""
+    """A judged host, whose policy drops CN, and a far end. Use it inside the host's namespace."""
 
     far: Namespace
     netns: Namespace
@@ -98,13 +98,13 @@ class Host:
     ruleset: Ruleset
 
     def plug(self, number: int = 0) -> tuple[End, End]:
-        """A cable: the far end and the host's, an interface that is up."""
+        """Add a veth pair between the far end and the host, both ends up."""
         pair = End(self.far, f"far{number}"), End(self.netns, f"eth{number}")
         join(*pair)
         return pair
 
     def uplink(self, number: int = 0) -> tuple[End, End]:
-        """A cable whose end is the only port of a bond, wan0 or wan1: a veth is no uplink unless it is named."""
+        """Add a veth pair whose end is the only port of a bond, wan0 or wan1: a bond needs no name to be an uplink."""
         far, port = self.plug(number)
         name = f"wan{number}"
         self.ip(f"link add {name} type bond mode balance-rr miimon 100", f"link set {port.name} down")
@@ -126,7 +126,10 @@ class Host:
         self.ip(f"address add {LOCAL[4]}/32 dev {interface}", f"address add {LOCAL[6]}/128 dev {interface} nodad")
 
     def arrange(self, engine: str, *names: str, generation: int = 1) -> Selection:
-        """What a load does to the kernel; none named: the interfaces with a default route. Gives what was selected."""
+        """Load as geodrop does and return the selection.
+
+        Without names, the interfaces with a default route are selected.
+        """
         selection = select(names)
         transaction.apply(self.engines, self.ruleset, generation, selection, engine)
         differences = self.engines.verify(self.ruleset)
@@ -134,25 +137,28 @@ class Host:
         return selection
 
     def select(self) -> tuple[str, ...]:
-        """What is judged where agent.yaml names nothing."""
+        """Return the interfaces that are judged if agent.yaml names none."""
         return select(()).names
 
     def engine_of(self) -> dict[str, str]:
-        """Engine by interface, xdp where both are there: nftables then only waits for another of that name."""
+        """Return the engine of each interface.
+
+        If both engines name an interface, that is xdp: nftables then only waits for another interface of that name.
+        """
         return {one.name: one.engine for one in reversed(self.engines.observe().interfaces)}
 
     def why(self, name: str) -> str:
-        """Why an interface is not on xdp."""
+        """Return why an interface is not on xdp."""
         return next(one.why for one in self.engines.observe().interfaces if one.name == name)
 
     def coverage(self, *names: str) -> Coverage:
-        """What status says of these names."""
+        """Return what status reports about these interfaces."""
         return read_coverage(names, self.engines, self.engines.observe().interfaces)
 
     def meet(
         self, pair: tuple[End, End], sources: Sequence[str] = IPV4, send: Callable[[bytes], object] | None = None
     ) -> Met:
-        """What packets of a denied and an allowed source meet, by a cable or by what `send` does instead."""
+        """Return what becomes of packets of a denied and an allowed source, sent over a veth pair or by `send`."""
         before = self._counted()
         arrived = arrivals(pair, sources, send)
         return Met(arrived[sources[0]], arrived[sources[1]], self._counted() - before)

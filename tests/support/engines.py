@@ -1,4 +1,4 @@
-"""Engines that take a ruleset by one call, for suites that judge each engine by itself."""
+"""Engines that load a ruleset by one call, for tests of a single engine."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class ApplyingEngine(Engine, Protocol):
-    """An engine that can be given a ruleset without the other engine."""
+    """An engine that can load a ruleset without the other engine."""
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Make the kernel match, atomically, verify by reading back, then remove the previous generation.
+        """Load a ruleset atomically, verify it by reading back, then remove the previous generation.
 
-        Raises ApplyError with the previous generation still in force. Interface names may end in `*`.
+        On ApplyError the previous generation is still in force. Interface names may end in `*`.
         """
 
 
 class XdpEngine(engine.XdpEngine):
-    """The xdp engine on all interfaces that match, or on none. geodrop itself goes by dataplane.transaction."""
+    """The xdp engine on all matching interfaces, or on none. geodrop itself uses dataplane.transaction."""
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
-        """Make the kernel match, atomically; what was in force stays so until the last step, and if any step fails."""
+        """Load a ruleset atomically; the previous one stays in force until the last step, and if any step fails."""
         capabilities.require(capabilities.XDP)
         names = _existing(interfaces)
         with self.staged(ruleset, generation) as staged:
@@ -42,7 +42,7 @@ class XdpEngine(engine.XdpEngine):
 
 
 def _existing(patterns: Sequence[str]) -> list[str]:
-    """Names of interfaces that match."""
+    """Return the names of the matching interfaces."""
     there = [name for _, name in socket.if_nameindex()]
     names = [name for name in there if any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)]
     if not names:

@@ -37,7 +37,7 @@ _numbers = itertools.count(1)
 
 
 def run(*command: str, stdin: str | None = None) -> str:
-    """Run a command, give back what it printed; raises with its own message when it fails."""
+    """Run a command and return its output; raise an error with the command's own message if it fails."""
     done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -45,7 +45,7 @@ def run(*command: str, stdin: str | None = None) -> str:
 
 
 def missing() -> str:
-    """Why tests in namespaces cannot run here; empty if they can."""
+    """Return why tests in namespaces cannot run here; empty if they can."""
     if os.geteuid() != 0:
         return "network namespaces and nf_tables need root"
     name = f"geodrop-probe-{os.getpid()}"
@@ -61,7 +61,7 @@ def missing() -> str:
 
 
 def require() -> None:
-    """Skip the running test where the kernel cannot be tested; in CI fail it, so that nothing goes untested unseen."""
+    """Skip the running test where the kernel cannot be tested; in CI fail it, so that no gap goes unseen."""
     if reason := _why_not():
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI must test the kernel: {reason}")
@@ -73,13 +73,13 @@ _why_not = functools.cache(missing)
 
 @dataclass(frozen=True)
 class Namespace:
-    """A named network namespace; its loopback is up, it has nothing else."""
+    """A named network namespace with nothing but a loopback that is up."""
 
     name: str
 
     @classmethod
     def make(cls, role: str = "t") -> Self:
-        """A new one; `role` is part of its name, so that leftovers tell where they came from."""
+        """Make a namespace; `role` is part of its name, so that leftovers show where they came from."""
         namespace = cls(f"geodrop-{role}-{os.getpid()}-{next(_numbers)}")
         run("ip", "netns", "add", namespace.name)
         namespace.run("ip", "link", "set", "lo", "up")
@@ -113,7 +113,7 @@ class Namespace:
 
 @contextlib.contextmanager
 def namespaces(*roles: str) -> Iterator[list[Namespace]]:
-    """New namespaces, one for each role, gone afterwards."""
+    """Make a namespace for each role, and remove them after the block."""
     with contextlib.ExitStack() as stack:
         made = []
         for role in roles:
@@ -125,7 +125,7 @@ def namespaces(*roles: str) -> Iterator[list[Namespace]]:
 
 @dataclass(frozen=True)
 class End:
-    """One end of a veth pair. Addresses are given with their length, as in 192.0.2.1/24."""
+    """One end of a veth pair. Addresses are given with their prefix length, as in 192.0.2.1/24."""
 
     namespace: Namespace
     name: str
@@ -133,11 +133,11 @@ class End:
 
 
 def join(left: End, right: End) -> None:
-    """Join two namespaces by a veth pair: both ends up, addresses usable at once, spoofed sources let through."""
+    """Join two namespaces by a veth pair: both ends up, addresses usable at once, spoofed sources accepted."""
     peer = ("peer", "name", right.name, "netns", right.namespace.name)
     run("ip", "link", "add", left.name, "netns", left.namespace.name, "type", "veth", *peer)
     for end in (left, right):
-        # Reverse path filtering drops spoofed sources; router solicitations are packets that no test sent.
+        # Reverse path filtering would drop spoofed sources; router solicitations are packets that no test sent.
         settings = ["ipv4/conf/all/rp_filter", f"ipv4/conf/{end.name}/rp_filter"]
         settings += [f"ipv6/conf/{end.name}/{name}" for name in ("accept_dad", "router_solicitations")]
         with end.namespace.entered():
@@ -149,25 +149,25 @@ def join(left: End, right: End) -> None:
 
 
 def mac_address(end: End) -> bytes:
-    """The hardware address of an interface."""
-    # sysfs shows the namespace it was mounted in; an ioctl asks the one that the socket was opened in.
+    """Return the hardware address of an interface."""
+    # sysfs shows the namespace it was mounted in; an ioctl uses the namespace of its socket.
     with end.namespace.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
         answer = fcntl.ioctl(asker, SIOCGIFHWADDR, struct.pack("16s16x", end.name.encode()))
     return bytes(answer[18:24])
 
 
 class PacketSender:
-    """Puts IP packets on one end of a veth pair, addressed to the other; whatever source they claim."""
+    """Sends IP packets with any source from one end of a veth pair, addressed to the other end."""
 
     def __init__(self, source: End, sink: End) -> None:
         self._to = (source.name, 0, 0, mac_address(sink))
         with source.namespace.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
-        # Past the queue: packets that the sender counted as sent are then at the peer, in order.
+        # Bypass the queue: packets that the sender counts as sent have then arrived at the peer, in order.
         self._socket.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
 
     def send(self, packets: Iterable[bytes]) -> int:
-        """Send whole IP packets, either family; gives back how many."""
+        """Send whole IP packets of either family; return how many."""
         interface, packet_type, hardware_type, mac = self._to
         count = 0
         for packet in packets:
@@ -197,7 +197,7 @@ class PacketSender:
 
 
 def _setns(descriptor: int) -> None:
-    # os.setns came with Python 3.12.
+    # os.setns is new in Python 3.12.
     if _libc.setns(descriptor, CLONE_NEWNET):
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error), "setns")

@@ -1,4 +1,4 @@
-"""What a program for nftables is made of, and what leads where in it."""
+"""Read the parts of an nftables program, and what leads where in it."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ EVERYTHING = ruleset(
 
 
 def chains(built: Program) -> dict[str, Chain]:
-    """By name, which must be unique."""
+    """Return the part with a name, which must be unique."""
     found = {chain.name: chain for chain in built.chains}
     assert len(found) == len(built.chains)
     return found
 
 
 def shown(chain: Chain) -> list[str]:
-    """Each rule's end and comment, for assertions that read well."""
+    """Return each rule's end and comment, for readable assertions."""
     return [f"{rule.expressions[-1]} # {rule.comment}" for rule in chain.rules]
 
 
 def reachable(built: Program, start: str) -> set[str]:
-    """Chains that a packet can come through, from one on."""
+    """Return the chains that a packet can reach from a chain."""
     found: set[str] = set()
     todo = [start]
     while todo:
@@ -50,7 +50,7 @@ def reachable(built: Program, start: str) -> set[str]:
 
 
 def led_to(built: Program, chain: str) -> set[str]:
-    """Chains that a packet can come to next, by a rule or by an element of a map."""
+    """Return the chains that a packet can reach next, by a rule or by an element of a map."""
     targets = {map_.header.name: {verdict.chain for verdict in map_.content.verdicts} for map_ in built.maps}
     found: set[str] = set()
     for rule in chains(built)[chain].rules:
@@ -63,5 +63,5 @@ def led_to(built: Program, chain: str) -> set[str]:
 
 
 def parts(built: Program) -> Iterator[tuple[str, object]]:
-    """Every expression, with its chain."""
+    """Yield every expression, with its chain."""
     return ((chain.name, part) for chain in built.chains for rule in chain.rules for part in rule.expressions)

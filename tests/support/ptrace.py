@@ -1,4 +1,4 @@
-"""Killing a child before a system call of one's choice, with no help from what runs in it: ptrace through ctypes.
+"""Kill a child before a chosen system call, without the child's help: ptrace through ctypes.
 
 Source: ptrace(2), struct ptrace_syscall_info in linux/ptrace.h.
 """
@@ -26,7 +26,7 @@ CALLS = {
                258: "mkdirat", 324: "membarrier"},
     "aarch64": {280: "bpf", 222: "mmap", 34: "mkdirat", 35: "unlinkat", 283: "membarrier"},
 }[os.uname().machine]  # fmt: skip
-"""System calls by which a load changes anything that others can see, or waits; writes to mapped memory lie between."""
+"""System calls by which a load waits or changes something that others can see; writes to mapped memory lie between."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
@@ -41,12 +41,12 @@ class Call(NamedTuple):
 
 
 def killed_before(step: int, wanted: Callable[[Call], bool], action: Callable[[], object]) -> Call | None:
-    """Run `action` in a child that is killed before its `step`th call that is wanted (from 1).
+    """Run `action` in a child that is killed before its `step`th wanted call (from 1).
 
-    Calls of all its threads count, in the order in which they are made. Gives back the call that was never made, or
-    None when the child came to its end: then it must have succeeded. What the child does after a call and before its
-    next is also seen by nobody once it is dead, so that to be killed before each call in turn is to be killed at every
-    point that matters. Nothing else that this process has started may end meanwhile.
+    Calls of all its threads count, in the order in which they are made. Returns the call that was never made, or None
+    if the child ran to its end: then it must have succeeded. What the child does between two calls leaves no trace once
+    it is dead, so a kill before each call in turn covers every point that matters. No other child of this process may
+    end meanwhile.
     """
     child = os.fork()
     if child == 0:
@@ -72,7 +72,7 @@ def killed_before(step: int, wanted: Callable[[Call], bool], action: Callable[[]
     finally:
         if child:
             os.kill(child, signal.SIGKILL)
-            # It is not gone before the last of its threads has been waited for.
+            # The child is not gone until the last of its threads has been waited for.
             ended = 0
             while ended != child:
                 thread, status = os.waitpid(-1, WAIT_ALL)
@@ -93,7 +93,7 @@ def _child(action: Callable[[], object]) -> None:
 
 
 def _entered(thread: int) -> Call | None:
-    """The call that a stopped thread is about to make; None if it has just made it, or it is none of CALLS."""
+    """Return the call that a stopped thread is about to make; None if it has just returned, or is none of CALLS."""
     info = ctypes.create_string_buffer(88)
     _libc.ptrace(GET_SYSCALL_INFO, thread, len(info), ctypes.addressof(info))
     operation, number, *arguments = struct.unpack_from("=B23xQ6Q", info)

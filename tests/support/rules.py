@@ -1,4 +1,4 @@
-"""Selectors of nftables rules tried on packets that are given by what a rule can load of them."""
+"""Try selectors of nftables rules on packets, each given by the values that a rule can load from it."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ COMPARE = {
 
 
 def spec(**match: object) -> ServiceSpec:
-    """A service that takes what is given."""
+    """Return a service that matches what is given."""
     given_or_none: dict[str, object] = {"tcp": (), "udp": (), "protocols": (), "addresses": (), **match}
     fixed = {"name": "api", "mode": "enforce", "starts": None, "established": "cut", "catch_all": not match}
     return ServiceSpec(**fixed, **given_or_none)  # type: ignore[arg-type]
 
 
 def applies(selector: tuple[Expression, ...], known: dict[Expression, bytes]) -> bool:
-    """Run a selector on what can be loaded; anything else breaks it, as in the kernel."""
+    """Run a selector on the loadable values; a load of any other value ends the rule, as in the kernel."""
     loaded = b""
     for part in selector:
         match part:
@@ -53,7 +53,7 @@ def applies(selector: tuple[Expression, ...], known: dict[Expression, bytes]) ->
 
 
 def packet(protocol: int, dport: int, destination: str = "192.0.2.1") -> dict[Expression, bytes]:
-    """What a packet lets rules load."""
+    """Return the values that a rule can load from a packet."""
     address = ip_address(destination)
     family = uapi.NFPROTO_IPV4 if address.version == 4 else uapi.NFPROTO_IPV6
     return {

@@ -2,12 +2,11 @@
 
     ruleset(Service("api", tcp=[(443, 443)], denied={"1.0.1.0/24": "CN", "240e::/20": "CN"}))
 
-Zones and rows say the same as the maps, so that they can be explained and exported.
+Zones and rows agree with the maps, so that these rulesets can be explained and exported.
 
-`counted` is what a second map tells apart of "other", which a value of `denied` may be.
-
-A value of `denied` is a counter class, or one of the other targets of ruleset.model.Target: "never-drop", "special",
-followed by " else CLASS" where an address embedded in IPv6 fares otherwise, or an embedding such as "6to4".
+A value of `denied` is a counter class, "other", or one of the other targets of ruleset.model.Target: "never-drop",
+"special", followed by " else CLASS" if an address embedded in IPv6 is judged differently, or an embedding such as
+"6to4". `counted` is what a second map tells apart within "other".
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Service:
-    """A service as the dataplane needs it; see ruleset.model.ServiceSpec."""
+    """Return a service as the dataplane needs it; see ruleset.model.ServiceSpec."""
 
     name: str
     denied: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +50,7 @@ def ruleset(
     """Pack and open a ruleset file in memory."""
     labels = {_parse(text)[1] for service in services for text in service.denied.values()}
     labels |= {label for service in services for label in service.counted.values()}
-    # Rows know no `other`: what is told apart by nobody is of a region all the same.
+    # Rows have no `other`: an address that no service tells apart still has a region.
     classes = tuple(sorted({"unknown" if label == OTHER_LABEL else label for label in labels - {""}}))
     zones, rows, sections = _zones(services, classes)
     specs = []
@@ -90,7 +89,7 @@ def ruleset(
 def _zones(
     services: Sequence[Service], classes: Sequence[str]
 ) -> tuple[tuple[Zone, ...], tuple[Row, ...], dict[str, bytes]]:
-    """A zone for each combination of what the services say of an address, with the sections that lead to it."""
+    """Make a zone for each combination of what the services say of an address, and the sections that lead to it."""
     keys: dict[tuple[str, ...], int] = {("",) * len(services): 0}
     rows = {_row("", classes): 0}
     sections = {}
@@ -133,7 +132,7 @@ def _row(text: str, classes: Sequence[str], *, embedded: bool = False) -> Row:
 def columns(
     prefix: str, intervals: Sequence[tuple[IPv4Network | IPv6Network, int]], values: str = "targets"
 ) -> dict[str, bytes]:
-    """The three sections of one map; networks in order, each with the number of its target."""
+    """Return the three sections of one map; networks in order, each with the number of its target."""
     ends = []
     for network, _ in intervals:
         width = network.max_prefixlen // 8
@@ -146,7 +145,7 @@ def columns(
 
 
 def _parse(text: str) -> tuple[str, str]:
-    """Kind and counter class, either of them maybe empty."""
+    """Return kind and counter class; either may be empty."""
     kind, _, label = text.partition(" else ")
     if kind in {"never-drop", "special"}:
         return kind, label

@@ -1,4 +1,4 @@
-"""Worlds larger than the real one, the intervals of one cut up into several times as many; or as if they were."""
+"""Worlds larger than the real one, made by cutting its intervals into several times as many, or compiled as if so."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ UNKNOWN = 0  # in a geo.world.RegionMap; what is special or embeds IPv4 is below
 
 
 def synthetic_ruleset(policy: str, database: Path, times: int) -> bytes:
-    """A ruleset of a policy without lists, for `times` as many intervals as the database gives."""
+    """Compile a policy without lists for `times` as many intervals as the database has."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     world = regions([Database.open(database.read_bytes(), database.name)], parsed.corrections)
     return build(parsed, replace(world, ipv4=grown(world.ipv4, times), ipv6=grown(world.ipv6, times)), [])
 
 
 def joined_ruleset(policy: str, database: Path) -> bytes:
-    """A ruleset of a policy without lists, whose nftables maps join what is dropped as those of a large world do."""
+    """Compile a policy without lists, with nftables maps that join dropped intervals as those of a large world do."""
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     with mock.patch.object(nftables, "is_joined", return_value=True):
         return compile_ruleset(parsed, [Database.open(database.read_bytes(), database.name)])
 
 
 def grown(partition: Partition, times: int) -> Partition:
-    """`times` as many intervals: each is as likely to be cut as any other, after a half, a quarter or an eighth of it.
+    """Return `times` as many intervals: random ones are cut after a half, a quarter or an eighth of their length.
 
-    So the world gets a few bits finer everywhere, and stays crowded in the same places. What is cut off takes a value
-    that others have. What has no region stays as it is. Boundaries below a /64 are left out. The same arguments give
-    the same world.
+    Each interval is equally likely to be cut, so the world gets a few bits finer everywhere, and stays crowded in the
+    same places. The part cut off takes the value of another interval. Intervals without a region stay as they are.
+    There are no boundaries below a /64. The same arguments give the same world.
     """
     chosen = np.random.default_rng(times)
     keys, values = _keys(partition)
@@ -65,7 +65,7 @@ def grown(partition: Partition, times: int) -> Partition:
 
 
 def _keys(partition: Partition) -> tuple[Keys, npt.NDArray[np.int32]]:
-    """Starts as numbers, of IPv6 the upper halves, and the value from there on."""
+    """Return interval starts as numbers (upper halves for IPv6), and the value from each start on."""
     if partition.family == 4:
         return partition.starts.astype(np.uint64), partition.values
     halves = np.frombuffer(np.ascontiguousarray(partition.starts).tobytes(), dtype=">u8").astype(np.uint64)

@@ -1,8 +1,8 @@
 """Continuous traffic through a judged interface, every packet accounted for.
 
-A process of its own sends from several sources in turn, as fast as it can. In the judged namespace a table of our own
-counts each source's packets just before geodrop's place in prerouting and just after it: what was sent, what reached
-the hook, what was let through.
+A separate process sends from several sources in turn, as fast as it can. In the judged namespace a test table counts
+each source's packets just before geodrop's place in prerouting and just after it. So for each source three numbers are
+known: packets sent, packets that reached the hook, and packets accepted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ETHERTYPES = {4: 0x0800, 6: 0x86DD}
 
 MAX_SECONDS = 300
-"""A sender ends by itself: with the test that started it, and after this long in any case."""
+"""Seconds after which a sender ends by itself; it also ends with the test that started it."""
 
 SENDER = """
 import ctypes, os, signal, socket, sys, time
@@ -56,7 +56,7 @@ print(rounds)
 
 @dataclass(frozen=True)
 class Tally:
-    """One source's packets."""
+    """The packets of one source."""
 
     sent: int
     reached: int
@@ -64,9 +64,9 @@ class Tally:
 
 
 class Traffic:
-    """Traffic from `sources` to a port, from one end of a veth pair to the other, until the block ends.
+    """Send from `sources` to a port, from one end of a veth pair to the other, until the block ends.
 
-    `ports` are other ports that some of the sources send to.
+    `ports` gives another port for some of the sources.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Traffic:
         self._process.send_signal(signal.SIGTERM)
         output = self._process.communicate(timeout=60)[0]
         rounds = int(output)
-        # What was sent last may still be on its way through the other processor's queue.
+        # The last packets sent may still be in the other processor's queue.
         deadline = time.monotonic() + 5
         while self._counters("reached") != dict.fromkeys(self.sources, rounds) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -110,7 +110,7 @@ class Traffic:
         self._sink.namespace.run("nft", "delete", "table", "inet", "traffic")
 
     def passed(self) -> dict[str, int]:
-        """How many of each source's packets were let through so far."""
+        """Return how many of each source's packets were accepted so far."""
         return self._counters("passed")
 
     def _counters(self, where: str) -> dict[str, int]:
@@ -122,7 +122,7 @@ class Traffic:
 
 
 def _counting(sources: Sequence[str]) -> str:
-    """An nftables table that counts each source on both sides of priority -450."""
+    """Return an nftables table that counts each source on both sides of priority -450."""
     lines = ["table inet traffic {"]
     for where, priority in (("reached", -460), ("passed", -440)):
         lines += [f"  counter {where}{number} {{ }}" for number in range(len(sources))]

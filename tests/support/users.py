@@ -1,4 +1,4 @@
-"""Commands as another user than root, also where this tree lies in a folder that only root can enter, such as /root."""
+"""Run commands as another user than root, also if only root can enter the folder that holds this tree (/root)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ tree="$1" closed="$2" held="$(mktemp -d)"
 mount --bind "$tree" "$held" && mount -t tmpfs -o mode=755 tmpfs "$closed" && mkdir -p "$tree" || exit
 mount --move "$held" "$tree" && rmdir "$held" && cd "$tree" && shift 2 && exec "$@"
 """
-"""In its own mount namespace: puts an open folder in the place of the closed one, with nothing but the tree in it."""
+"""Runs in its own mount namespace: replaces the closed folder by an open one that holds nothing but the tree."""
 
 
 def as_user(number: int = NOBODY, *capabilities: str) -> tuple[str, ...]:
-    """The beginning of a command line that runs as a user, in no group, with these capabilities and no others."""
+    """Return the beginning of a command line that runs as a user, in no group, with only these capabilities."""
     given = ",".join(("-all", *(f"+{name}" for name in capabilities)))
     become = (f"--reuid={number}", f"--regid={number}", "--clear-groups", "--no-new-privs")
     limits = (f"--bounding-set={given}", f"--inh-caps={given}", f"--ambient-caps={given}")

@@ -1,6 +1,6 @@
 """A small world and two policies on it, compiled in memory with the tables of both engines.
 
-Both policies drop CN and let US through; of RU each says something else, so that one can tell which was in force.
+Both policies drop CN and accept US; they differ about RU, so that a test can tell which one was in force.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ POLICY_US = HEAD + "    default: deny\n    unknown: deny\n    allow: [US]\n"
 
 
 def compiled(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> Ruleset:
-    """A policy's ruleset."""
+    """Compile a policy to a ruleset."""
     return Ruleset.unpack(packed(policy, folder, world), "test")
 
 
 def packed(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> bytes:
-    """The same as a file's bytes; the database is written to a folder."""
+    """Compile a policy to the bytes of a ruleset file; the database is written to a folder."""
     database = write_database(folder / "world.mmdb", world)
     parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
     opened = Database.open(database.read_bytes(), database.name)
@@ -48,12 +48,12 @@ def packed(policy: str, folder: Path, world: Mapping[str, Any] = WORLD) -> bytes
 
 
 def regions(databases: Sequence[Database], corrections: Mapping[Network, str]) -> RegionMap:
-    """The map that a policy is compiled against; raises DataError for databases that are not enough."""
+    """Return the map that a policy is compiled against; raises DataError if the databases are not enough."""
     return correct(uncorrected(databases), corrections)
 
 
 def compile_ruleset(policy: Policy, databases: Sequence[Database]) -> bytes:
-    """As the compile child does it, without the child."""
+    """Compile as the compile child does, without the child."""
     return build(policy, regions(databases, policy.corrections), map(identity, databases))
 
 

@@ -1,1 +1,1 @@
-"""`geodrop demo`: the real verbs and real connections, in network namespaces that exist as long as the demo does."""
+"""`geodrop demo`: real verbs and real connections, in network namespaces that exist only while the demo runs."""

@@ -1,7 +1,7 @@
-"""The clients of the demo: each sends an HTTP request every so often, from its own address, and says what came back.
+"""The demo's clients: each sends HTTP requests at an interval, from its own address, and reports the outcomes.
 
-Runs as a module, by the demo, in the namespace that it holds. The demo writes one line, a JSON list of source
-addresses; from then on every finished request gives one line, see `Request`.
+The demo runs this module as a process, which holds the clients' namespace. The demo writes one line, a JSON list of
+source addresses; from then on this process writes one line for each finished request, see `ClientRequest`.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from geodrop.demo.inside import allow_ipv6, end_with_the_demo, say, say_ready
 from geodrop.demo.network import API, PORT
 
 INTERVAL = 0.2
-"""Seconds between two requests of one client, whether or not the first was answered."""
+"""Seconds between two requests of one client; a client does not wait for an answer."""
 
 TIMEOUT = 0.9
-"""Seconds until a request counts as unanswered: less than TCP's first retransmission (1 s), so each is one SYN."""
+"""Seconds until a request counts as unanswered: less than TCP's first retransmission (1 s), so each sends one SYN."""
 
 ANSWER_TIMEOUT = 5.0
 """Seconds for the answer, once the kernel has accepted the connection: the server may have to wait for a processor."""
@@ -28,7 +28,7 @@ ANSWER_TIMEOUT = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """One finished request. Times are of CLOCK_MONOTONIC, which all processes of a machine share, in seconds.
+    """One finished request. Times are seconds of CLOCK_MONOTONIC, which all processes of a machine share.
 
     `outcome` is the HTTP status line's code such as "200", "no answer", or the text of an unexpected error.
     """
@@ -40,7 +40,7 @@ class ClientRequest:
 
 
 async def request(source: str) -> ClientRequest:
-    """One connection from `source`, one request, one answer; or none within TIMEOUT."""
+    """Make one connection from `source`, send one request, and return its outcome; "no answer" after TIMEOUT."""
     began = time.monotonic()
     try:
         outcome = await get(source)
@@ -79,17 +79,17 @@ async def keep_asking(source: str, offset: float) -> None:
 
 
 async def report(source: str) -> None:
-    """Make one request and tell the demo."""
+    """Make one request and report it to the demo."""
     say(asdict(await request(source)))
 
 
 async def ask_from_all(sources: list[str]) -> None:
-    """All clients at once, evenly spread over the interval."""
+    """Run all clients at once, their requests spread evenly over the interval."""
     await asyncio.gather(*(keep_asking(source, INTERVAL * n / len(sources)) for n, source in enumerate(sources)))
 
 
 def main() -> None:
-    """Take the list of sources, then ask until the demo ends."""
+    """Read the list of sources, then send requests until the demo ends."""
     allow_ipv6()
     say_ready()
     line = sys.stdin.readline()

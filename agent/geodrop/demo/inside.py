@@ -1,4 +1,4 @@
-"""What both processes that hold a namespace do: prepare it, say that they are ready, and end with their input."""
+"""Shared by the two processes that hold a namespace: prepare it, report that it is ready, end when stdin closes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IPV6 = Path("/proc/sys/net/ipv6/conf")
 
 
 def allow_ipv6() -> None:
-    """A new namespace may inherit `disable_ipv6` from a host that uses no IPv6; the demo does."""
+    """Enable IPv6: a new namespace may inherit `disable_ipv6` from a host without IPv6, and the demo uses IPv6."""
     for scope in ("all", "default"):
         switch = IPV6 / scope / "disable_ipv6"
         if switch.exists() and switch.read_text().strip() != "0":
@@ -22,12 +22,12 @@ def allow_ipv6() -> None:
 
 
 def say_ready() -> None:
-    """Tell the demo that this process is set up, and where the verbs will keep their lock for this namespace."""
+    """Tell the demo that this process is ready, and where the verbs keep their lock for this namespace."""
     say({"lock": str(lock_file())})
 
 
 def say(message: dict[str, object]) -> None:
-    """One JSON object a line to the demo. Once the demo is gone there is nobody to serve: the process ends."""
+    """Write one JSON object on a line to the demo. If the demo is gone, end this process."""
     try:
         print(json.dumps(message), flush=True)
     except BrokenPipeError:
@@ -35,7 +35,7 @@ def say(message: dict[str, object]) -> None:
 
 
 def end_with_the_demo() -> None:
-    """From now on, end this process as soon as the demo closes our standard input, or has died."""
+    """From now on, end this process as soon as the demo closes our standard input or dies."""
     threading.Thread(target=_end_at_end_of_input, daemon=True).start()
 
 

@@ -1,4 +1,4 @@
-"""A bpffs that only the demo sees, for what the xdp engine pins: it goes with the demo, even if that is killed."""
+"""A bpffs that only the demo sees, for the xdp engine's pins. It vanishes with the demo, even if that is killed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MS_SLAVE = 1 << 19
 
 
 def own_bpffs() -> None:
-    """From now on this thread, and every process it starts, has a fresh bpffs where geodrop pins.
+    """Mount a new bpffs where geodrop pins, for this thread and every process that it starts from now on.
 
-    Raises UnavailableError where that cannot be had; then nothing is mounted.
+    Raises UnavailableError if the kernel refuses; then nothing is mounted.
     """
     place = bpffs()
-    # Slave: what the host mounts and unmounts from now on is seen in here, what is mounted in here is not seen there.
+    # Slave: mounts and unmounts of the host are still seen in here, but the host does not see mounts made in here.
     if (
         LIBC.unshare(CLONE_NEWNS)
         or LIBC.mount(None, b"/", None, ctypes.c_ulong(MS_REC | MS_SLAVE), None)

@@ -1,7 +1,7 @@
-"""Two throw-away network namespaces joined by a veth: an API on one side, clients from several countries on the other.
+"""Two temporary network namespaces joined by a veth: an API on one side, clients from several countries on the other.
 
-A namespace lives as long as the one process that was started in it, and that process ends when its standard input does.
-So nothing has a name that could be left behind, even if the demo is killed: the kernel takes both namespaces down.
+A namespace lives as long as the one process that was started in it, and that process ends when its standard input
+closes. So no named namespace can be left behind, even if the demo is killed: the kernel removes both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geodrop.linux.network_setup import Address
 
 API: dict[int, Address] = {4: IPv4Address("203.0.113.10"), 6: IPv6Address("2001:db8::10")}
-"""Where the API listens: documentation addresses (RFC 5737, RFC 3849), which are nobody's."""
+"""Where the API listens: documentation addresses (RFC 5737, RFC 3849), which no host has."""
 
 PORT = 443
 INTERFACE = "eth0"
@@ -44,19 +44,19 @@ NEEDED_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """A network namespace, by the process that holds it, and the ends of the pipes to and from that process."""
+    """A network namespace: the id of the process that holds it, and the pipes to (`given`) and from (`said`) it."""
 
     pid: int
     given: IO[str]
     said: IO[str]
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` in here."""
+        """Return the command line that runs `command` in this namespace."""
         return ["nsenter", f"--net=/proc/{self.pid}/ns/net", "--", *command]
 
     @contextmanager
     def setup(self) -> Iterator[NetworkSetup]:
-        """Set up the network in here, where the calling thread is meanwhile; raises UnavailableError."""
+        """Enter this namespace with the calling thread to set up its network; raises UnavailableError."""
         failed = "the demo's network cannot be set up"
         with ExitStack() as stack:
             try:
@@ -84,14 +84,14 @@ def check_host() -> None:
 
 
 def effective_capabilities() -> int:
-    """This process's effective set as a bit mask, from /proc/self/status (proc_pid_status(5))."""
+    """Return this process's effective capabilities as a bit mask, from /proc/self/status (proc_pid_status(5))."""
     with open("/proc/self/status", encoding="ascii", errors="replace") as status:
         return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
 
 
 @contextmanager
 def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
-    """The API's namespace, with the server listening, and the clients', joined; clients have no addresses yet."""
+    """Make the API's namespace, with its server listening, and the clients', joined; clients have no addresses yet."""
     with ExitStack() as stack:
         api = stack.enter_context(_held_by("geodrop.demo.server"))
         outside = stack.enter_context(_held_by("geodrop.demo.clients"))
@@ -100,7 +100,7 @@ def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
             network.bring_up("lo")
             network.bring_up(INTERFACE)
             network.add_addresses(INTERFACE, API.values())
-            # Every client is a neighbour: without a gateway each is asked for by ARP or neighbour discovery.
+            # There is no gateway, so every client is a neighbour, found by ARP or neighbour discovery.
             for everywhere in (IPv4Address(0), IPv6Address(0)):
                 network.add_route(INTERFACE, everywhere, 0)
         with outside.setup() as network:
@@ -112,16 +112,16 @@ def two_namespaces() -> Iterator[tuple[Namespace, Namespace]]:
 
 
 def add_addresses(namespace: Namespace, addresses: Iterable[Address]) -> None:
-    """Make addresses the namespace's own; raises UnavailableError."""
+    """Add addresses to the namespace's interface; raises UnavailableError."""
     with namespace.setup() as network:
         network.add_addresses(INTERFACE, addresses)
 
 
 @contextmanager
 def _held_by(module: str) -> Iterator[Namespace]:
-    """A new namespace and the module that runs in it, which must say when it is ready; raises ApplyError."""
-    # -P: with -m alone Python would first import from the current folder, which may be anybody's.
-    # A process group of its own: Ctrl-C at the terminal is for the demo alone, which then ends its processes in order.
+    """Run a module in a new namespace and wait until it is ready; raises ApplyError if it ends before that."""
+    # -P: with -m alone Python would first import from the current folder, which another user may control.
+    # Its own process group: Ctrl-C at the terminal reaches only the demo, which then ends its processes in order.
     holder = subprocess.Popen(
         ["unshare", "--net", "--", sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
@@ -129,7 +129,7 @@ def _held_by(module: str) -> Iterator[Namespace]:
         text=True,
         process_group=0,
     )
-    # They are pipes, as asked for above; only the types cannot say so.
+    # Both are pipes, as requested above; the types cannot express this.
     given, said = cast("IO[str]", holder.stdin), cast("IO[str]", holder.stdout)
     with ExitStack() as stack:
         stack.callback(_stop, holder, given, said)
@@ -144,8 +144,9 @@ def _held_by(module: str) -> Iterator[Namespace]:
 
 
 def _remove_files(lock: Path, made: Sequence[Path]) -> None:
-    """Remove the lock of a namespace, what a daemon that was killed left beside it, and the folders `made` for both,
-    the innermost first, as far as empty.
+    """Remove a namespace's lock, the file that a killed daemon left beside it, and the folders `made` for both.
+
+    Folders are removed innermost first, as long as they are empty.
     """
     for name in (lock.name, "daemon"):
         lock.with_name(name).unlink(missing_ok=True)
@@ -155,7 +156,7 @@ def _remove_files(lock: Path, made: Sequence[Path]) -> None:
 
 
 def _stop(holder: subprocess.Popen[str], given: IO[str], said: IO[str]) -> None:
-    """End a holder: its standard input closes, and if it does not heed that, it is killed."""
+    """End a holder by closing its standard input; kill it if it has not ended after STOP_SECONDS."""
     with suppress(BrokenPipeError):
         given.close()
     try:

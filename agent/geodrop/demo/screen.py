@@ -1,4 +1,4 @@
-"""What the demo prints: plain text for an 80-column terminal, colour only where the terminal shows it."""
+"""Print the demo: plain text for an 80-column terminal, in colour only if the terminal shows it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 INDENT = "    "
 LOAD_SHOWN = 4.0
-"""Seconds of a load that a timeline shows at most."""
+"""The longest part of a load that a timeline shows, in seconds."""
 
 FOLD = " \\\n    "
 
@@ -35,8 +35,8 @@ def said(text: str) -> None:
 
 
 def command(line: str, output: str) -> None:
-    """Print a command and what it printed, all of it."""
-    # A line that is folded can still be pasted into a shell.
+    """Print a command and its whole output."""
+    # A folded command line can still be pasted into a shell.
     folded = textwrap.wrap(line, WIDTH - 6, subsequent_indent=INDENT, break_on_hyphens=False)
     print(f"  $ {messages.paint(FOLD.join(folded), messages.BOLD)}")
     for text in output.splitlines():
@@ -51,7 +51,7 @@ def edit(lines: Iterable[str]) -> None:
 
 
 def connections(clients: Sequence[Client], period: Period, requests: Sequence[ClientRequest]) -> None:
-    """Print who connects in a period: a line a client, both families, beside what the policy says."""
+    """Print one line per client: the policy's verdict, and for both families how many requests were answered."""
     print(f"  {'CLIENT':<9}{'POLICY':<8}{'IPv4 SOURCE':<17}{'ANSWERED':<10}{'IPv6 SOURCE':<22}ANSWERED")
     inside = period.within(requests)
     for client in clients:
@@ -70,12 +70,12 @@ def _answered(requests: Sequence[ClientRequest], source: str | None) -> str:
 
 
 def timeline(clients: Sequence[Client], before: Period, after: Period, requests: Sequence[ClientRequest]) -> None:
-    """Print each request of the clients around a switch: before `geodrop load`, while it ran, and after."""
-    # Requests that are not answered end late: what has ended by now began a timeout ago, or earlier.
+    """Print each request of the clients around a switch: before, during and after `geodrop load`."""
+    # An unanswered request ends only after a timeout, so later ones may still be running: they are not shown.
     seconds = after.ended - after.began - TIMEOUT
     spans = {
         "before": (after.loading - min(seconds, after.loading - before.began), after.loading),
-        # A slow load would not fit the line; its end is where the switch is.
+        # A slow load would not fit the line; the switch happens at its end.
         "load": (max(after.loading, after.began - LOAD_SHOWN), after.began),
         "after": (after.began, after.began + seconds),
     }
@@ -91,7 +91,10 @@ def timeline(clients: Sequence[Client], before: Period, after: Period, requests:
 
 
 def comparison(switches: Mapping[str, Period], requests: Sequence[ClientRequest]) -> None:
-    """Print how a changed policy was loaded on each engine, beside each other; `switches` has the period after it."""
+    """Print a table that compares the load of a changed policy on each engine.
+
+    `switches` maps an engine to the period after its load.
+    """
     rows = {
         "`geodrop load` of a changed policy": [f"{one.began - one.loading:.2f} s" for one in switches.values()],
         "requests in the seconds after it": [f"{len(one.within(requests))}" for one in switches.values()],

@@ -1,4 +1,4 @@
-"""The API of the demo: an HTTP server on both families, in the namespace that it holds. Run by the demo."""
+"""The demo's API: an HTTP server on both families. The demo runs it as a process, which holds the API's namespace."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ ANSWER = b"Hello from the API.\n"
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers every GET, one request a connection."""
+    """Answers every GET, one request per connection."""
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Send ANSWER with status 200."""
         self.send_response(200)
         self.send_header("Content-Type", "text/plain")
         self.send_header("Content-Length", str(len(ANSWER)))
@@ -23,7 +23,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(ANSWER)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that the base class gives it
-        """Say nothing: the clients report what came back."""
+        """Log nothing: the clients report the answers."""
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -40,7 +40,7 @@ class DemoServer(ThreadingHTTPServer):
         super().server_bind()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that was cut off half way is what the demo is about, not an error."""
+        """Ignore errors of a connection: the demo cuts off clients on purpose."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Addresses of several countries, as `geodrop explain` tells them apart: nothing here knows what is where."""
+"""Choose addresses of several countries by asking `geodrop explain`: this module holds no geographic data."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 COUNTRIES = ("BR", "CH", "DE", "IN", "JP", "UA", "US", "CN", "HK", "IR", "RU", "VE")
-"""Whose clients take part, in the order of the demo's tables."""
+"""The countries of the clients, in the order of the demo's tables."""
 
 CANDIDATES = 12_000
-"""Addresses asked about, a family: enough to find each of the countries."""
+"""Random addresses to ask about per family: enough to find each of the countries."""
 
 SEED = 2024
-"""The same database gives the same clients, so that two runs can be compared."""
+"""A fixed seed: the same database gives the same clients, so that two runs can be compared."""
 
 UNICAST_IPV4 = (1 << 24, 224 << 24)
 FIRST_HEXTETS = (*range(0x2400, 0x2410), *range(0x2600, 0x2610), *range(0x2800, 0x2807), *range(0x2A00, 0x2A15))
-"""The densest parts of what the regional registries allocate from (IANA's IPv6 unicast address assignments)."""
+"""The most used parts of the space that the regional registries allocate (IANA's IPv6 unicast address assignments)."""
 
 SIX_TO_FOUR = 0x2002
 """The first hextet of 2002::/16; the IPv4 address follows in the next 32 bits (RFC 3056)."""
 
 
 class Explainer(Protocol):
-    """Whoever runs `geodrop explain --json` with these options on these addresses."""
+    """Runs `geodrop explain --json` with these options on these addresses."""
 
     def explain(self, addresses: Sequence[str], *options: str) -> list[dict[str, Any]]:
-        """An object for each address, in order."""
+        """Return one object for each address, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client by its label in tables, such as "CN", and its source address in each family that it has."""
+    """A client: its label in tables, such as "CN", and its source address by family (4, 6)."""
 
     label: str
     sources: dict[int, str]
 
 
 def choose_clients(explainer: Explainer, *options: str) -> list[Client]:
-    """A client for each of COUNTRIES, and one of a denied country that hides its IPv4 address in 6to4.
+    """Return a client for each of COUNTRIES, and one of a denied country that hides its IPv4 address in 6to4.
 
-    `options` tell `explain` what to answer from. Raises DataError if the database knows too few countries.
+    `options` name the policy and database for `explain`. Raises DataError if a country has no address in the database.
     """
     rng = random.Random(SEED)  # noqa: S311 - a sample, not a secret
     ipv4 = [str(IPv4Address(rng.randrange(*UNICAST_IPV4))) for _ in range(CANDIDATES)]
@@ -65,7 +65,7 @@ def choose_clients(explainer: Explainer, *options: str) -> list[Client]:
 
 
 def _first_of_each(answers: Iterable[dict[str, str]]) -> dict[str, str]:
-    """The first address of each region."""
+    """Return the first address of each region."""
     first: dict[str, str] = {}
     for answer in answers:
         first.setdefault(answer["region"], answer["address"])

@@ -1,4 +1,4 @@
-"""The acts of the demo, in order. What it shows is measured; where it differs from the policy, the demo fails."""
+"""The acts of the demo, in order. All it shows is measured; if a result differs from the policy, the demo fails."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ FIRST, SECOND = "policy", "edited"
 """The names of the two policies, and of the rulesets made from them."""
 
 LOOK = 3.0
-"""Seconds of traffic under each policy, to see enough of it."""
+"""Seconds of traffic under each policy: enough requests to show."""
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What every act works with."""
+    """The verbs, clients and traffic that every act uses."""
 
     verbs: DemoVerbs
     clients: Sequence[Client]
@@ -46,7 +46,7 @@ class Demo:
 
 
 def play(folder: Path) -> None:
-    """Play the whole demo, with its files in `folder`; raises ApplyError if a request went otherwise than judged."""
+    """Play the whole demo, with its files in `folder`; raises ApplyError if a request's outcome is not as judged."""
     screen.said(f"geodrop demo, on a bundled database: {ATTRIBUTION}.")
     bundled_database(folder)
     (folder / f"{FIRST}.yaml").write_text(policies.example())
@@ -67,7 +67,7 @@ def play(folder: Path) -> None:
 
 
 def everybody(demo: Demo) -> Period:
-    """Act 1: without geodrop every client connects; so what is seen later is geodrop's doing."""
+    """Act 1: without geodrop every client connects, so later differences are caused by geodrop."""
     screen.heading("1. An HTTP server and its clients; nothing is loaded yet")
     screen.said(
         f"Two network namespaces joined by a veth. In one an HTTP server, the API, on {API[4]} and {API[6]}, port "
@@ -92,7 +92,7 @@ def allow_list(demo: Demo) -> Period:
 
 
 def change_under_traffic(demo: Demo, before: Period) -> Period:
-    """Act 3: another policy, in one step, while all clients go on."""
+    """Act 3: another policy takes over in one step, while all clients continue."""
     screen.heading("3. The policy changes, under traffic")
     screen.edit(policies.edit())
     compile_ruleset(demo, SECOND)
@@ -102,12 +102,12 @@ def change_under_traffic(demo: Demo, before: Period) -> Period:
 
 
 def show_switch(demo: Demo, before: Period, after: Period) -> None:
-    """The requests around a load."""
+    """Show the requests around a load."""
     screen.timeline(worth_showing(demo.clients, before, after), before, after, demo.traffic.requests())
 
 
 def worth_showing(clients: Sequence[Client], before: Period, after: Period) -> list[Client]:
-    """The clients whose verdict changes, and one whose verdict stays, of each."""
+    """Return the clients whose verdict changes, then one client for each verdict that stays."""
     shown: dict[tuple[str, str], list[Client]] = {}
     for client in clients:
         source = next(iter(client.sources.values()))
@@ -117,13 +117,13 @@ def worth_showing(clients: Sequence[Client], before: Period, after: Period) -> l
 
 
 def read_back(demo: Demo, period: Period) -> None:
-    """Act 4: what the kernel holds and has counted, and why one client cannot connect."""
+    """Act 4: the kernel's state and counters, and why one client cannot connect."""
     screen.heading("4. What is in force, what was dropped, and why")
     show_what_is_loaded(demo, period)
 
 
 def show_what_is_loaded(demo: Demo, period: Period) -> None:
-    """What the verbs say that read the kernel."""
+    """Show the output of the verbs that read the kernel."""
     demo.show("status")
     demo.show("counters")
     denied = next(source for source in demo.sources if period.verdicts[source] == "drop")
@@ -131,9 +131,9 @@ def show_what_is_loaded(demo: Demo, period: Period) -> None:
 
 
 def on_xdp(demo: Demo, before: Period) -> list[Period]:
-    """Acts 5 and 6: the other engine takes over, and then switches policies as the first did.
+    """Acts 5 to 7: xdp takes over, switches policies as nftables did, and both engines are compared.
 
-    Where the host cannot run it, that is said, and nftables stays in force.
+    If the host cannot run xdp, the demo says so, and nftables stays in force.
     """
     screen.heading("5. xdp takes over: the same ruleset, judged before the kernel's network stack")
     try:
@@ -153,8 +153,8 @@ def on_xdp(demo: Demo, before: Period) -> list[Period]:
 
 
 def agree(requests: Sequence[ClientRequest], periods: Sequence[Period]) -> None:
-    """The end: every request of every period against the verdicts; raises ApplyError with those that differ."""
-    # Each period holds until the next load: what is printed in between is under traffic, too.
+    """Compare every request of every period with its verdict; raises ApplyError with the requests that differ."""
+    # Each period lasts until the next load: clients also send requests while the demo prints in between.
     whole = [*(replace(one, ended=then.loading) for one, then in pairwise(periods)), periods[-1]]
     spans = [*whole, *(across(before, after) for before, after in pairwise(whole))]
     wrong = sorted({one for span in spans for one in span.wrong(requests)}, key=lambda one: one.began)
@@ -164,12 +164,15 @@ def agree(requests: Sequence[ClientRequest], periods: Sequence[Period]) -> None:
 
 
 def compile_ruleset(demo: Demo, policy: str) -> None:
-    """From a policy file to a ruleset file for both engines."""
+    """Compile a policy file to a ruleset file for both engines."""
     demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, "-o", f"{policy}.ruleset")
 
 
 def load(demo: Demo, policy: str, engine: str) -> Period:
-    """From a ruleset file to the kernel, then a look at the traffic; the verdicts are those that `explain` promises."""
+    """Load a ruleset file into the kernel, then watch the traffic for a while.
+
+    The verdicts of the returned period are those that `explain` gives.
+    """
     ruleset = f"{policy}.ruleset"
     answers = demo.verbs.explain(demo.sources, "--ruleset", ruleset)
     loading = time.monotonic()
@@ -178,6 +181,6 @@ def load(demo: Demo, policy: str, engine: str) -> Period:
 
 
 def look(loading: float, began: float, verdicts: dict[str, str]) -> Period:
-    """Let traffic flow for a while."""
+    """Let traffic flow for LOOK seconds and return the period."""
     time.sleep(LOOK)
     return Period(loading, began, time.monotonic(), verdicts)

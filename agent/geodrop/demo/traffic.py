@@ -1,4 +1,4 @@
-"""Continuous traffic from all clients, and what of it was answered when."""
+"""Continuous traffic from all clients, and which requests were answered when."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from geodrop.demo.network import Namespace
 
 OUTCOMES = {"accept": "200", "drop": "no answer"}
-"""The outcome of a request that each verdict leads to. Anything else is neither: then the demo itself is broken."""
+"""The outcome of a request by its verdict. Any other outcome means that the demo itself is broken."""
 
 
 class Traffic:
-    """Requests from the clients' namespace, gathered while they run."""
+    """Requests from the clients' namespace, collected while the clients run."""
 
     def __init__(self, clients: Namespace, sources: Sequence[str]) -> None:
-        """Start the traffic: every source asks, again and again, until the namespace ends."""
+        """Start the traffic: every source sends requests until the namespace ends."""
         self._clients = clients
         self.seen: list[ClientRequest] = []
         clients.given.write(json.dumps(list(sources)) + "\n")
@@ -36,7 +36,7 @@ class Traffic:
             self.seen.append(ClientRequest(**json.loads(line)))
 
     def requests(self) -> list[ClientRequest]:
-        """Every request that has ended so far; raises ApplyError if no more will come."""
+        """Return every request that has ended so far; raises ApplyError if the clients have ended."""
         if not self._reader.is_alive():
             raise ApplyError("the demo's clients have ended early", "see what they said above")
         return list(self.seen)
@@ -46,8 +46,8 @@ class Traffic:
 class Period:
     """A span of time under one policy, and the verdict of each source during it.
 
-    Times are of CLOCK_MONOTONIC, in seconds. `loading` is when the load that led to this period was started; between
-    then and `began` a packet is judged by this policy or by the one before.
+    Times are seconds of CLOCK_MONOTONIC. `loading` is when the load of this policy was started; between then and
+    `began` a packet is judged by this policy or by the previous one.
     """
 
     loading: float
@@ -56,7 +56,7 @@ class Period:
     verdicts: Mapping[str, str]
 
     def within(self, requests: Iterable[ClientRequest]) -> list[ClientRequest]:
-        """The requests of its sources that began and ended in this period: those that saw nothing of another one."""
+        """Return the requests of its sources that began and ended in this period, so under no other policy."""
         return [
             one
             for one in requests
@@ -64,24 +64,24 @@ class Period:
         ]
 
     def wrong(self, requests: Iterable[ClientRequest]) -> list[ClientRequest]:
-        """Those of them whose outcome is not the one their source's verdict leads to."""
+        """Return the requests within this period whose outcome is not the one of their source's verdict."""
         return [one for one in self.within(requests) if one.outcome != OUTCOMES[self.verdicts[one.source]]]
 
 
 def across(before: Period, after: Period) -> Period:
-    """Both periods and the load between them, for the sources whose verdict stays: it holds without a gap."""
+    """Return one period over both and the load between them, for the sources whose verdict stays without a gap."""
     same = {source: verdict for source, verdict in before.verdicts.items() if after.verdicts[source] == verdict}
     return Period(before.loading, before.began, after.ended, same)
 
 
 def answered(requests: Iterable[ClientRequest], source: str) -> tuple[int, int]:
-    """How many requests of a source were answered, and how many there were."""
+    """Return how many requests of a source were answered, and how many it sent."""
     outcomes = [one.outcome for one in requests if one.source == source]
     return outcomes.count(OUTCOMES["accept"]), len(outcomes)
 
 
 def strip(requests: Iterable[ClientRequest], source: str, began: float, ended: float) -> str:
-    """The requests that a source began in a span of time, in order, a sign each: `#` answered, `.` not."""
+    """Return one sign for each request that a source began in a span of time, in order: `#` answered, `.` not."""
     inside = [one for one in requests if one.source == source and began <= one.began < ended]
     inside.sort(key=lambda one: one.began)
     return "".join("#" if one.outcome == OUTCOMES["accept"] else "." for one in inside)

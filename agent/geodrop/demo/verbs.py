@@ -1,4 +1,4 @@
-"""The real `geodrop` command, run as an operator would, in the demo's folder and in the API's namespace."""
+"""Run the real `geodrop` command as an operator would, in the demo's folder and in the API's namespace."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ CONFIG = "agent.yaml"
 
 
 class CommandHost(Protocol):
-    """Where commands are run: a network namespace of the demo."""
+    """A place where commands run: a network namespace of the demo."""
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs `command` there."""
+        """Return the command line that runs `command` there."""
 
 
 @dataclass(frozen=True, slots=True)
 class DemoVerbs:
-    """Runs verbs with `folder` as the current one; there `agent.yaml` names a state directory, so that none is left."""
+    """Runs verbs with `folder` as the current folder.
+
+    agent.yaml there names a state directory inside the folder, so that no state is left behind.
+    """
 
     folder: Path
     namespace: CommandHost
 
     def run(self, *arguments: str, given: str | None = None) -> str:
-        """What a verb prints on stdout; `given` is its standard input.
+        """Run a verb and return its stdout; `given` is its standard input.
 
-        Raises the error that the exit code of the verb stands for, with what it said on stderr.
+        Raises the error class of the verb's exit code, with the verb's stderr as the message.
         """
         command = [sys.executable, "-P", "-m", "geodrop", "--config", CONFIG, *arguments]
         done = subprocess.run(
@@ -46,13 +49,13 @@ class DemoVerbs:
         return done.stdout
 
     def explain(self, addresses: Sequence[str], *options: str) -> list[dict[str, Any]]:
-        """One object of `explain --json` for each address (the demo's policies have one service), in order."""
+        """Return one object of `explain --json` for each address, in order (the demo's policies have one service)."""
         answers = self.run("explain", *options, "--json", "-", given="".join(f"{text}\n" for text in addresses))
         return [json.loads(line) for line in answers.splitlines()]
 
 
 def error_of(code: int) -> type[errors.GeodropError]:
-    """The class of errors that ends with this exit code; ApplyError where there is none."""
+    """Return the error class that has this exit code; ApplyError if no class has it."""
     kinds = (
         errors.UsageError,
         errors.NotEnforcingError,

@@ -1,1 +1,1 @@
-"""What this host can do, found out without changing anything on it: one module a family of probes."""
+"""Find out what this host can do without changing anything on it: one module per family of probes."""

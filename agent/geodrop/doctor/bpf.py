@@ -1,4 +1,4 @@
-"""What the kernel's BPF can do here: maps and programs that nobody else sees, links in a namespace of their own."""
+"""Probe the kernel's BPF: maps and programs that are never pinned, and a link in a new network namespace."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class LoadOptions(ctypes.Structure):
 
 
 def findings() -> Iterator[Finding]:
-    """The engine's needs in the order in which a load meets them, then what makes it better."""
+    """Yield what the xdp engine needs, in the order in which a load needs it, then what is optional."""
     yield _capabilities()
     try:
         version = libbpf.library().libbpf_version_string
@@ -54,7 +54,7 @@ def findings() -> Iterator[Finding]:
         (
             "xdp: jumbo frames (frags)",
             lambda: os.close(_program(libbpf.HAS_FRAGS)),
-            "large MTUs go by generic",
+            "interfaces with a large MTU take generic xdp",
             (),
         ),
         ("xdp: links", lambda: in_new_namespace(_link), UNUSABLE, STOPS),
@@ -63,7 +63,7 @@ def findings() -> Iterator[Finding]:
     if libbpf.has_tai_clock():
         yield Finding("xdp: clock (tai)", OK, "programs can tell the time")
     else:
-        cost = "auto takes nftables for a policy whose `starts` lies ahead; large MTUs go by generic"
+        cost = "auto takes nftables for a policy whose `starts` lies ahead; a large MTU takes generic xdp"
         yield Finding("xdp: clock (tai)", NOTE, "programs cannot tell the time", cost, "Linux 6.1 has it")
     yield _jit()
     yield Finding("xdp: BTF", OK if BTF.exists() else NOTE, str(BTF) if BTF.exists() else "none; not needed")
@@ -106,7 +106,7 @@ def _array() -> None:
 
 
 def _program(flags: int) -> int:
-    """The descriptor of a program that lets every packet pass; it is attached to nothing."""
+    """Load a program that passes every packet and return its descriptor; it is attached to nothing."""
     options = LoadOptions(size=ctypes.sizeof(LoadOptions), prog_flags=flags)
     name, licence = b"geodrop_doctor", b"GPL"
     code = ctypes.create_string_buffer(PASS, len(PASS))

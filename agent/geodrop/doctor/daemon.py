@@ -1,4 +1,4 @@
-"""The daemon that runs: whose rights it has, which are not those of whoever asks."""
+"""The capabilities of the running daemon, which differ from those of the user who runs doctor."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ UCRED = struct.Struct("=iII")  # struct ucred in unix(7): pid, uid, gid
 
 
 def findings(control: str) -> Iterator[Finding]:
-    """What it may do, if one answers on this socket and this user may ask; nothing otherwise."""
+    """Yield the capabilities of the daemon that listens on this socket, and each engine that it cannot use.
+
+    Yields nothing if no daemon listens, or this user may not connect or may not read its capabilities.
+    """
     pid = _listener(control)
     if pid is None:
         return
     try:
         rights = capabilities.effective(str(pid))
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return  # It has just ended, or /proc hides it.
-    has = " ".join(sorted(rights)) or "no capability of those that engines need"
+        return  # The process has just ended, or /proc hides it.
+    has = " ".join(sorted(rights)) or "none of the capabilities that engines need"
     yield Finding("daemon", OK, f"process {pid} has {has}")
     for engine, needed, step in (
         ("nftables", capabilities.NFTABLES, "give its unit AmbientCapabilities=CAP_NET_ADMIN"),
@@ -37,7 +40,7 @@ def findings(control: str) -> Iterator[Finding]:
 
 
 def _listener(control: str) -> int | None:
-    """The process that listens on a socket, as the kernel says."""
+    """Return the id of the process that listens on a socket, as the kernel reports it; None if there is none."""
     if not control:
         return None
     unanswered = FileNotFoundError, NotADirectoryError, ConnectionRefusedError, PermissionError, BlockingIOError

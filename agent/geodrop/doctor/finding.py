@@ -1,4 +1,4 @@
-"""What a probe found: a fact, whether it is good, and if not what that costs and what to do."""
+"""What a probe found: a fact, whether it is good, and if not, what does not work and the next step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Finding:
 
 
 def asked(name: str, found: str, probe: Callable[[], object], cost: str, stops: Sequence[str] = ()) -> Finding:
-    """A finding from a probe that raises GeodropError when it is missing; what is `found` otherwise."""
+    """Run a probe and return its finding: missing if the probe raises GeodropError, otherwise ok with `found`."""
     try:
         probe()
     except GeodropError as error:
@@ -39,7 +39,7 @@ def asked(name: str, found: str, probe: Callable[[], object], cost: str, stops: 
 
 
 def able(findings: Sequence[Finding], engine: str) -> bool:
-    """Whether that engine, or under auto any, can enforce here."""
+    """Return whether an engine can enforce here; for auto, whether at least one engine can."""
     engines = ("nftables", "xdp") if engine == "auto" else (engine,)
     stopped = {one for finding in findings if finding.status == MISSING for one in finding.stops}
     return any(one not in stopped for one in engines)

@@ -1,4 +1,4 @@
-"""What is not of one engine: the kernel's version, the clock, places, and what nobody can see from here."""
+"""Facts that concern no single engine: kernel version, clock, files and folders, and the limits of what doctor sees."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 TIME_ERROR = 5  # linux/timex.h: the clock is not synchronised
 BCC = Path("/usr/lib/python3/dist-packages/bcc/__init__.py")
-"""Where Debian's python3-bpfcc puts it, for the system's Python."""
+"""Where Debian's python3-bpfcc installs bcc, for the system's Python."""
 
 
 def findings(config: Config) -> Iterator[Finding]:
-    """Facts of the host and of agent.yaml."""
+    """Yield the facts of the host and of agent.yaml."""
     system = os.uname()
     version = f"{system.sysname} {system.release} {system.machine}"
-    yield Finding("kernel", OK, f"{version}; what it can do is tried below, not guessed from that")
+    yield Finding("kernel", OK, f"{version}; its features are tried below, not guessed from the version")
     yield _in_force()
     yield _clock()
     yield from _places(config)
@@ -36,8 +36,8 @@ def findings(config: Config) -> Iterator[Finding]:
     yield Finding(
         "clients",
         NOTE,
-        "judged is the source address as packets carry it",
-        "behind a CDN, a proxy or a load balancer that is theirs, not the client's; this cannot be seen from here",
+        "packets are judged by the source address that they carry",
+        "behind a CDN, a proxy or a load balancer that is its address, not the client's; this cannot be seen from here",
         "see where connections come from: ss -tn",
     )
 
@@ -53,7 +53,7 @@ def _in_force() -> Finding:
 
 
 def _clock() -> Finding:
-    """By adjtimex(2) with no mode: it only reads. struct timex begins with its mode, 0."""
+    """Read the state of the clock by adjtimex(2). A mode of 0, the first field of struct timex, changes nothing."""
     state = LIBC.adjtimex(ctypes.create_string_buffer(512))
     if state == TIME_ERROR:
         cost = "`starts` comes when the kernel's clock says so, which may be wrong"
@@ -62,7 +62,7 @@ def _clock() -> Finding:
 
 
 def _places(config: Config) -> Iterator[Finding]:
-    """Whether the user that the daemon runs as may write and read where it has to."""
+    """Yield whether the daemon's user may write the state directory and read the source files."""
     user = service_user(config.state)
     source = config.source
     files = [one for one in (source.policy, source.ruleset, *source.databases) if one] if source else []
@@ -70,9 +70,9 @@ def _places(config: Config) -> Iterator[Finding]:
     with user.acting():
         writable = os.access(there, os.W_OK | os.X_OK, effective_ids=True)
         readable = {name: os.access(name, os.R_OK, effective_ids=True) for name in files}
-    yield Finding("user", OK, f"{user.name}, as which the daemon runs: what follows is what it may do")
+    yield Finding("user", OK, f"{user.name}, as which the daemon runs; the checks below are for this user")
     if writable or there != config.state:
-        # What is still to be made, systemd or whoever is root makes.
+        # A state directory that does not exist yet is made by systemd, or by a command that root runs.
         yield Finding("state", OK, str(config.state))
     else:
         step = f"give it to that user (chown {user.name} {there}), or name another `state` in agent.yaml"

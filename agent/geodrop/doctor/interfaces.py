@@ -1,4 +1,4 @@
-"""What each selected interface is, as far as can be told without attaching anything to it."""
+"""Describe each selected interface, without attaching anything to it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SIOCETHTOOL = 0x8946  # linux/sockios.h
 ETHTOOL_GDRVINFO = 3  # linux/ethtool.h
 SINGLE_BUFFER = 3498
-"""The largest MTU for which a frame with its headroom fits a page of 4 KB on common drivers; above it native XDP needs
+"""The largest MTU for which a frame with its headroom fits a page of 4 KB on common drivers. Above it native XDP needs
 xdp.frags."""
 
 NATIVE = frozenset(
@@ -31,11 +31,11 @@ NATIVE = frozenset(
     | {"ena", "bnxt_en", "nfp", "qede", "sfc", "hv_netvsc", "gve", "mvneta", "mvpp2", "stmmac", "bonding", "vmxnet3"}
     | {"fsl_dpaa2_eth", "fsl-enetc", "thunder-nic", "netvsc", "mana", "tsnep", "cpsw", "xen-netfront", "vif"}
 )
-"""Drivers that have a native hook (ndo_bpf) in current kernels; an old kernel's may lack it."""
+"""Drivers that have a native hook (ndo_bpf) in current kernels; in an old kernel they may lack it."""
 
 
 def findings(wanted: Sequence[str]) -> Iterator[Finding]:
-    """One line for each interface that would be judged, or the lack of any."""
+    """Yield the lack of any selected interface, absent interfaces, IPsec, then one finding per present interface."""
     selection = select(wanted)
     if not selection.names:
         step = "name some with `interfaces` in agent.yaml, or --interface"
@@ -44,7 +44,7 @@ def findings(wanted: Sequence[str]) -> Iterator[Finding]:
     for name in selection.absent:
         yield Finding(f"interface {name}", NOTE, "not there now", "judged once it comes", "see: ip link")
     if selection.ipsec:
-        cost = "xdp never sees what ESP holds: auto takes nftables, everywhere"
+        cost = "xdp never sees packets inside ESP: auto takes nftables, everywhere"
         yield Finding(
             "interfaces: IPsec", NOTE, "in use: the kernel holds states", cost, "leave engine at auto or nftables"
         )
@@ -62,7 +62,7 @@ def _refused(link: Link) -> Finding | None:
 
 
 def _port(link: Link, selection: Selection) -> Finding | None:
-    """A port of a bridge or bond that is not selected itself."""
+    """Return a note for a port whose bridge or bond is not selected; None otherwise."""
     master = next((one for one in selection.links if one.index == link.master and one.kind != VRF), None)
     if master is None or master in selection.present:
         return None
@@ -73,19 +73,19 @@ def _port(link: Link, selection: Selection) -> Finding | None:
 def _interface(link: Link, ours: set[int]) -> Finding:
     name = link.name
     known = driver(name)
-    native = "native xdp likely" if known in NATIVE else "native xdp not known, generic works on any"
+    native = "native xdp likely" if known in NATIVE else "native xdp not known, generic xdp works on any"
     if link.mtu > SINGLE_BUFFER:
         native += ", with xdp.frags" if known in NATIVE else ""
     found = f"driver {known or 'unknown'}, MTU {link.mtu}, {native}"
     if link.program and link.index not in ours:
         cost = "xdp cannot be attached beside it; auto takes nftables here"
         step = "leave it, or find its owner with: bpftool net; bpftool prog show id " + str(link.program)
-        return Finding(f"interface {name}", NOTE, f"{found}; program {link.program} is somebody else's", cost, step)
+        return Finding(f"interface {name}", NOTE, f"{found}; program {link.program} is not geodrop's", cost, step)
     return Finding(f"interface {name}", OK, f"{found}{'; geodrop is attached' if link.index in ours else ''}")
 
 
 def driver(name: str) -> str:
-    """The driver, as ethtool says; empty if it has none to name."""
+    """Return an interface's driver as ethtool reports it; empty if it reports none."""
     answer = array.array("B", struct.pack("I", ETHTOOL_GDRVINFO) + bytes(192))
     address, _ = answer.buffer_info()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:

@@ -1,7 +1,7 @@
-"""Every kind of object and expression that a load can put into nf_tables, each made by itself in the calling namespace.
+"""Try every kind of object and expression that a load can put into nf_tables, each alone, in the calling namespace.
 
-A kernel may answer netlink and yet lack some of them, which are modules or options of their own: then a load would be
-refused halfway, with nothing but ENOENT to go by.
+A kernel may answer netlink and yet lack some kinds, which are separate modules or options. A load would then be refused
+halfway, with ENOENT as the only clue.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ EVERY_LOAD = "the nftables engine cannot be used"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: rules that need it, with what they lead to. `cost` is what does not work without it."""
+    """One kind: rules that need it, and the maps and counters that the rules refer to.
+
+    `option` is the kernel's option, `cost` what does not work without it.
+    """
 
     name: str
     option: str
@@ -52,7 +55,7 @@ class Kind:
     counters: tuple[str, ...] = ()
 
     def requests(self) -> Iterator[NetlinkRequest]:
-        """Make what it leads to, then the rules."""
+        """Yield requests that make the counters and maps, then the rules that refer to them."""
         yield from map(messages.new_counter, self.counters)
         for map_ in self.maps:
             yield messages.new_map(map_.header)
@@ -61,7 +64,7 @@ class Kind:
 
 
 def _map(space: Space) -> Map:
-    """A verdict map with one interval."""
+    """Return a verdict map with one interval, 1 to 2."""
     width = WIDTH[space.family]
     first, behind = (memoryview(bytes(width - 1) + bytes([last])) for last in (1, 3))
     content = Content(width, first, behind, memoryview(array("H", [0])), (goto(TARGET),))
@@ -122,10 +125,10 @@ KINDS = (
 
 
 def missing(kinds: Sequence[Kind] = KINDS) -> list[tuple[Kind, str]]:
-    """Try each in this network namespace; those that the kernel refuses, with its words.
+    """Try each kind in this network namespace; return the kinds that the kernel refuses, with its error text.
 
-    Makes the table `inet geodrop` and leaves it there, so a namespace of its own is the place for it. Raises
-    UnavailableError, PrivilegeError or ApplyError where not even a table with chains can be made.
+    Makes the table `inet geodrop` and leaves it there, so call it in a new namespace. Raises UnavailableError,
+    PrivilegeError or ApplyError if not even a table with chains can be made.
     """
     refused = []
     with Connection() as connection:

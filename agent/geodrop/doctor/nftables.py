@@ -1,4 +1,4 @@
-"""What nf_tables can do here: tried in a network namespace of its own."""
+"""Probe nf_tables in a new network namespace, and read the tables of this one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STOPS = ("nftables",)
 
 
 def findings() -> Iterator[Finding]:
-    """The engine's needs."""
+    """Yield what the nftables engine needs, tried in a new network namespace."""
     if lacking := capabilities.missing(capabilities.NFTABLES):
         step = f"run as root, or AmbientCapabilities={' '.join(lacking)} in the unit"
         yield Finding("nftables: capabilities", MISSING, " ".join(lacking), capabilities.COSTS[lacking[0]], step, STOPS)
@@ -32,7 +32,7 @@ def findings() -> Iterator[Finding]:
     try:
         refused = in_new_namespace(_refused)
     except PrivilegeError as error:
-        # Only asked, then: nothing of this namespace is changed by it.
+        # Without a new namespace, nf_tables is only asked whether it answers: that changes nothing in this one.
         cost = "the nftables engine cannot be used"
         yield asked("nftables: nf_tables", f"answers; {error}", NftablesEngine().probe, cost, STOPS)
         return
@@ -50,7 +50,7 @@ def findings() -> Iterator[Finding]:
 
 
 def place() -> Finding:
-    """Whether the table's name is free, ours, or somebody else's; asks this namespace, and changes nothing."""
+    """Return whether the table's name is free, ours, or taken by another program. Only reads this namespace."""
     with Connection() as connection:
         try:
             found = readback.read_table(connection)
@@ -62,7 +62,7 @@ def place() -> Finding:
 
 
 def before_us() -> Iterator[Finding]:
-    """Chains of others, of the family inet, that packets meet in prerouting before geodrop's."""
+    """Yield foreign chains of the family inet that packets meet in prerouting before geodrop's chain."""
     with Connection() as connection:
         for answer in connection.dump(NetlinkRequest(Message.GETCHAIN, Flag.REQUEST | Flag.DUMP, b"", "read chains")):
             found = wire.parse(answer)
@@ -72,18 +72,18 @@ def before_us() -> Iterator[Finding]:
                 continue
             if hook.priority <= render.HOOK.priority:
                 where = f"inet {table} {chain.name}, priority {hook.priority}, comes before {render.HOOK.priority}"
-                cost = "what it drops geodrop neither judges nor counts; what it accepts is judged all the same"
+                cost = "packets that it drops are neither judged nor counted; packets that it accepts are still judged"
                 yield Finding("nftables: chains before", NOTE, where, cost, f"nft list table inet {table}")
 
 
 def beside_us() -> Iterator[Finding]:
-    """Flowtables of others, by which forwarded packets of open connections come past prerouting."""
+    """Yield foreign flowtables, by which forwarded packets of open connections bypass prerouting."""
     for bypass in flowtables.read():
         where = f"{bypass} takes packets from {', '.join(bypass.interfaces) or 'no interface now'}"
-        cost = "of connections that are open and forwarded nftables sees none there: a new policy does not cut them"
+        cost = "nftables sees no packet of open, forwarded connections there: a new policy does not cut them"
         yield Finding("nftables: flowtables", NOTE, where, cost, flowtables.NEXT_STEP)
 
 
 def _refused() -> list[list[str]]:
-    """Name, option of the kernel, the kernel's words and cost of each kind of rule that cannot be made."""
+    """Return name, kernel option, the kernel's error text and cost of each kind that cannot be made."""
     return [[kind.name, kind.option, found, kind.cost] for kind, found in kinds.missing()]

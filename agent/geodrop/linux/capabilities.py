@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NUMBERS = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 CONTAINED = {"CAP_BPF", "CAP_PERFMON"}
-"""What CAP_SYS_ADMIN includes."""
+"""Capabilities that CAP_SYS_ADMIN includes."""
 
 NFTABLES = ("CAP_NET_ADMIN",)
 XDP = ("CAP_NET_ADMIN", "CAP_BPF", "CAP_PERFMON")
@@ -28,9 +28,10 @@ COSTS = {
 
 
 def effective(process: str = "thread-self") -> frozenset[str]:
-    """Those of NUMBERS that are in force for this thread, or for another process, with what they contain.
+    """Return the effective capabilities among NUMBERS of this thread or of another process.
 
-    Raises OSError for a process that is not there.
+    CAP_SYS_ADMIN adds the ones that it includes. `process` is a name under /proc. Raises OSError if there is no such
+    process.
     """
     status = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
     [line] = [line for line in status.splitlines() if line.startswith("CapEff:")]
@@ -40,16 +41,16 @@ def effective(process: str = "thread-self") -> frozenset[str]:
 
 
 def missing(needed: Iterable[str]) -> list[str]:
-    """Those that are needed and not there, in the order given."""
+    """Return the needed capabilities that this thread lacks, in the order given."""
     there = effective()
     return [name for name in needed if name not in there]
 
 
 def require(needed: Iterable[str]) -> None:
-    """Raises PrivilegeError, naming each that is missing and what it costs."""
+    """Raise PrivilegeError if a capability is missing; the message names each one and what does not work without it."""
     if lacking := missing(needed):
         of_xdp = CONTAINED.intersection(lacking)
-        # For a unit these are not enough: the drop-in brings the rest.
+        # A unit needs more than these two for xdp: the drop-in sets the rest.
         step = "make install XDP=1" if of_xdp else f"give the unit AmbientCapabilities={' '.join(lacking)}"
         raise PrivilegeError(
             "; ".join(f"{name} is missing: {COSTS[name]}" for name in lacking), f"run it as root, or {step}"

@@ -1,6 +1,6 @@
-"""When the machine's clock is set, told by the kernel at once: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET.
+"""Learn from the kernel at once when the machine's clock is set: timerfd_create(2), TFD_TIMER_CANCEL_ON_SET.
 
-A jump forward and back, a change of CLOCK_TAI's offset, and waking up after a sleep all count; slewing does not.
+A jump forward or back, a change of CLOCK_TAI's offset, and waking up after a sleep all count; slewing does not.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from geodrop.linux.libc import call
 
 TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2
 _NEVER = 1 << 33
-"""Seconds since the epoch, in the 23rd century: the timer is there to be cancelled."""
+"""Seconds since the epoch, in the 23rd century: the timer never expires, the kernel only cancels it."""
 
 
 class ClockSteps:
-    """Steps of CLOCK_REALTIME from now on. Never blocks."""
+    """Steps of CLOCK_REALTIME since this object was made. No method blocks."""
 
     def __init__(self) -> None:
         self._descriptor = call("timerfd_create", time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
-        # struct itimerspec: no interval, then when.
+        # struct itimerspec: the interval (none), then the expiry; seconds and nanoseconds each.
         when = (ctypes.c_long * 4)(0, 0, _NEVER, 0)
         flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
         try:
@@ -39,15 +39,15 @@ class ClockSteps:
         self.close()
 
     def close(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         os.close(self._descriptor)
 
     def fileno(self) -> int:
-        """Readable when the clock was set."""
+        """Return a descriptor that is readable once the clock was set."""
         return self._descriptor
 
     def read(self) -> bool:
-        """Whether the clock was set since the last call."""
+        """Return whether the clock was set since the last call."""
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:

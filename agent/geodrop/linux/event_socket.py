@@ -1,4 +1,4 @@
-"""What the kernel tells the groups of a netlink subsystem, as far as a filter takes it, without ever blocking."""
+"""Receive the events of a netlink subsystem's multicast groups that pass a filter, without blocking."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP = 1, 2  # linux/netlink.h
 
 
 class EventSocket:
-    """A member of some groups, in the network namespace of the calling thread; `to` is as for NetlinkSocket.
+    """A netlink socket that is a member of multicast groups, in the network namespace of the calling thread.
 
-    Only messages that the code `takes` are queued.
+    `to` completes the error message as in NetlinkSocket. `takes` is a filter: only messages that it accepts are queued.
     """
 
     def __init__(self, protocol: int, to: str, groups: Iterable[int], takes: Sequence[socket_filter.Line]) -> None:
@@ -44,21 +44,21 @@ class EventSocket:
         self._socket.close()
 
     def fileno(self) -> int:
-        """Readable when there is something to read."""
+        """Return a descriptor that is readable when there is an event to read."""
         return self._socket.fileno()
 
     def join(self, group: int) -> None:
-        """Be told what a group is told. From any thread."""
+        """Join a multicast group. May be called from any thread."""
         self._socket.setsockopt(netlink.SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
 
     def leave(self, group: int) -> None:
-        """Be told no longer. From any thread."""
+        """Leave a multicast group. May be called from any thread."""
         self._socket.setsockopt(netlink.SOL_NETLINK, NETLINK_DROP_MEMBERSHIP, group)
 
     def received(self) -> Iterator[Message | None]:
-        """What was told since the last call; None where the queue overflowed, so that messages were lost there.
+        """Yield the messages received since the last call, and None where the queue overflowed and messages were lost.
 
-        Whoever gets None reads again all that the messages are about.
+        After None the caller must read the whole state that the messages describe again.
         """
         while True:
             try:

@@ -1,4 +1,4 @@
-"""Whether something happened in a few folders, told by the kernel at once: inotify(7), which works on a bpffs too."""
+"""Learn from the kernel at once when a name in a folder comes or goes: inotify(7), which works on a bpffs too."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RECEIVE = 64 << 10
 
 
 class Inotify:
-    """Names that come and go in the folders that were added; removing a folder takes it off. Never blocks."""
+    """Names that come and go in the watched folders. A removed folder is no longer watched. No method blocks."""
 
     def __init__(self) -> None:
         self._descriptor = call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
@@ -25,15 +25,18 @@ class Inotify:
         self.close()
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         os.close(self._descriptor)
 
     def fileno(self) -> int:
-        """Readable when something happened."""
+        """Return a descriptor that is readable once something happened."""
         return self._descriptor
 
     def add(self, folder: str | os.PathLike[str]) -> bool:
-        """Watch a folder, again at no cost; False if it is not there. Raises OSError."""
+        """Watch a folder and return True, or False if it does not exist. Raises OSError.
+
+        Adding a watched folder again has no effect.
+        """
         name = os.fspath(folder)
         try:
             call("inotify_add_watch", self._descriptor, os.fsencode(folder), _COME_AND_GO, about=name)
@@ -42,7 +45,7 @@ class Inotify:
         return True
 
     def read(self) -> bool:
-        """Whether something happened since the last call, or may have: what overflows counts."""
+        """Return whether something happened since the last call, or may have: a queue overflow counts."""
         happened = False
         while True:
             try:

@@ -1,6 +1,7 @@
-"""Whether the kernel holds IPsec states: what ESP wraps is then seen by nftables once it is unwrapped, by xdp never.
+"""Ask the kernel whether it holds IPsec states.
 
-pyroute2 has nothing of NETLINK_XFRM. Source: linux/xfrm.h.
+If it does, nftables sees the packets inside ESP once they are unwrapped, while xdp never sees them. pyroute2 has no
+support for NETLINK_XFRM. Source: linux/xfrm.h.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ _SIZE = netlink.HEADER.size + _FLAGS.size
 
 
 def in_use() -> bool | None:
-    """Whether this network namespace has any state; None where the kernel does not say, as without CAP_NET_ADMIN."""
+    """Return whether this network namespace has an IPsec state; None if the kernel refuses to say.
+
+    The kernel refuses without CAP_NET_ADMIN.
+    """
     return _is_there() and _has_states()
 
 
@@ -42,7 +46,7 @@ def _question(sequence: int) -> bytes:
 
 
 def _is_there() -> bool:
-    """Whether the kernel listens. Asking a kernel that does not would load the module, on every host."""
+    """Whether the kernel's xfrm module listens. Asking without this check would load the module on every host."""
     try:
         lines = Path("/proc/thread-self/net/netlink").read_text(encoding="ascii").splitlines()[1:]
     except OSError:

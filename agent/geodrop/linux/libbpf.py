@@ -1,4 +1,4 @@
-"""The few calls of libbpf that the engine needs, through ctypes. Every failure is an OSError with the kernel's number.
+"""The few libbpf calls that the engine needs, through ctypes. Every failure is an OSError with the kernel's errno.
 
 libbpf 1.1 (Debian 12) is enough. Layouts: /usr/include/bpf/bpf.h and linux/bpf.h.
 """
@@ -96,7 +96,7 @@ class LinkUpdateOptions(Structure):
 class TestRunOptions(Structure):
     """struct bpf_test_run_opts."""
 
-    __test__ = False  # no test class, whatever pytest thinks of its name
+    __test__ = False  # pytest would take it for a test class because of its name
 
     _fields_ = (
         ("size", c_size_t),
@@ -118,7 +118,7 @@ class TestRunOptions(Structure):
 
 
 class Context(Structure):
-    """struct xdp_md, as a test run takes it: `data` is how many bytes in front of the frame are metadata."""
+    """struct xdp_md, as a test run takes it: `data` is the number of metadata bytes in front of the frame."""
 
     _fields_ = (
         ("data", c_uint32),
@@ -198,7 +198,7 @@ SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 @functools.cache
 def library() -> ctypes.CDLL:
-    """libbpf, with its calls typed; raises UnavailableError where it is not installed."""
+    """Load libbpf once and type its calls. Raises UnavailableError if it is not installed."""
     try:
         loaded = ctypes.CDLL("libbpf.so.1", use_errno=True)
     except OSError as error:
@@ -212,7 +212,10 @@ def library() -> ctypes.CDLL:
 
 
 def call(name: str, *arguments: Any) -> int:  # noqa: ANN401 - whatever the C function takes
-    """Call one; raises OSError for a negative result (libbpf 1.x gives back -errno and sets errno)."""
+    """Call a libbpf function and return its result; raises OSError if that is negative.
+
+    libbpf 1.x returns -errno and sets errno.
+    """
     result = int(getattr(library(), name)(*arguments))
     if result < 0:
         number = ctypes.get_errno() or -result
@@ -224,7 +227,7 @@ _Info = TypeVar("_Info", MapInfo, ProgramInfo, LinkInfo)
 
 
 class Log:
-    """Keeps what libbpf prints while it is in use: the verifier's words when it refuses a program."""
+    """Collects what libbpf prints inside the `with` block: the verifier's log when it refuses a program."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -250,19 +253,23 @@ class Log:
 
 
 def create_map(kind: int, name: str, value_bytes: int, entries: int, inner: int = 0) -> int:
-    """A new map's descriptor; `inner` is the descriptor of a map like those that a map of maps will hold."""
+    """Create a map and return its descriptor.
+
+    For a map of maps, `inner` is the descriptor of a map of the shape that the map will hold.
+    """
     return _create_map(kind, name, value_bytes, entries, MapOptions(size=sizeof(MapOptions), inner_map_fd=inner))
 
 
 def create_array(name: str, value_bytes: int, entries: int) -> int:
-    """A new array's descriptor; its values can be mapped as memory."""
+    """Create an array whose values can be mapped as memory (BPF_F_MMAPABLE); return its descriptor."""
     return _create_map(ARRAY, name, value_bytes, entries, MapOptions(size=sizeof(MapOptions), map_flags=MMAPABLE))
 
 
 def load_program(name: str, instructions: bytes, *, flags: int, log: list[str]) -> int:
-    """A new XDP program's descriptor. What the verifier says of one that it refuses is added to `log`.
+    """Load an XDP program and return its descriptor. If the verifier refuses it, its log lines are added to `log`.
 
-    The attach type is the one that libbpf takes for the prebuilt object: a link takes no program of another.
+    The attach type is the one that libbpf uses for the prebuilt object: a link refuses a program of another attach
+    type.
     """
     words = ctypes.create_string_buffer(LOG_BYTES)
     options = ProgramOptions(
@@ -277,42 +284,45 @@ def load_program(name: str, instructions: bytes, *, flags: int, log: list[str]) 
 
 
 def map_memory(fd: int, size: int, *, writable: bool = True) -> mmap.mmap:
-    """An array's values as memory."""
+    """Map an array's values as shared memory; `size` is in bytes."""
     access = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
     return mmap.mmap(fd, size, mmap.MAP_SHARED, access)
 
 
 def read_element(fd: int, key: int, size: int) -> bytes:
-    """One value of an array; for a map of maps the inner map's number."""
+    """Return one value of an array, `size` bytes; for a map of maps this is the inner map's id."""
     value = ctypes.create_string_buffer(size)
     call("bpf_map_lookup_elem", fd, byref(c_uint32(key)), value)
     return value.raw
 
 
 def write_element(fd: int, key: int, value: bytes) -> None:
-    """Set one value of an array; for a map of maps the inner map's descriptor (this waits for a grace period)."""
+    """Set one value of an array. For a map of maps `value` is the inner map's descriptor, in host byte order.
+
+    On a map of maps this waits for a grace period.
+    """
     call("bpf_map_update_elem", fd, byref(c_uint32(key)), value, 0)
 
 
 def delete_element(fd: int, key: int) -> None:
-    """Empty one slot of a map of maps. Returns after a grace period: no packet still reads what was there."""
+    """Empty one slot of a map of maps. Returns after a grace period: no packet still reads the removed inner map."""
     call("bpf_map_delete_elem", fd, byref(c_uint32(key)))
 
 
 def pin(fd: int, path: str) -> None:
-    """Give an object a name in a bpffs."""
+    """Pin an object at a path in a bpffs, and give the file to the owner of its folder."""
     call("bpf_obj_pin", fd, path.encode())
     adopt(path, os.path.dirname(path))
 
 
 def get(path: str) -> int:
-    """The descriptor of a pinned object."""
+    """Open a pinned object and return its descriptor."""
     return call("bpf_obj_get", path.encode())
 
 
 @contextmanager
 def closing(fd: int) -> Iterator[int]:
-    """A descriptor, closed with the body."""
+    """Close a descriptor at the end of the `with` block."""
     try:
         yield fd
     finally:
@@ -321,51 +331,54 @@ def closing(fd: int) -> Iterator[int]:
 
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[int]:
-    """The descriptor of a pinned object, closed with the body; raises FileNotFoundError if it is not there."""
+    """Open a pinned object for the `with` block; raises FileNotFoundError if it does not exist."""
     with closing(get(os.fspath(path))) as fd:
         yield fd
 
 
 def map_info(fd: int) -> MapInfo:
-    """What the kernel says of a map."""
+    """Return the kernel's description of a map."""
     return _info(fd, MapInfo())
 
 
 def program_info(fd: int) -> ProgramInfo:
-    """What the kernel says of a program."""
+    """Return the kernel's description of a program."""
     return _info(fd, ProgramInfo())
 
 
 def link_info(fd: int) -> LinkInfo:
-    """What the kernel says of a link."""
+    """Return the kernel's description of a link."""
     return _info(fd, LinkInfo())
 
 
 def create_link(program: int, ifindex: int, flags: int) -> int:
-    """Attach a program to an interface."""
+    """Attach a program to an interface and return the link's descriptor. `flags` is GENERIC, NATIVE or 0."""
     options = LinkOptions(size=sizeof(LinkOptions), flags=flags)
     return call("bpf_link_create", program, ifindex, ATTACH_XDP, byref(options))
 
 
 def update_link(link: int, program: int) -> None:
-    """Put another program in the place of a link's, with no packet unjudged in between."""
+    """Replace the program of a link atomically: no packet passes unjudged in between."""
     call("bpf_link_update", link, program, byref(LinkUpdateOptions(size=sizeof(LinkUpdateOptions))))
 
 
 def detach_link(link: int) -> None:
-    """Take a link's program off its interface at once; also when the interface is gone. The link stays, defunct."""
+    """Detach a link's program from its interface at once. The link stays, defunct.
+
+    This works as well when the interface is gone.
+    """
     call("bpf_link_detach", link)
 
 
 def query(ifindex: int) -> QueryOptions:
-    """Which XDP programs an interface has."""
+    """Return the ids of the XDP programs on an interface, by attach mode."""
     options = QueryOptions(size=sizeof(QueryOptions))
     call("bpf_xdp_query", ifindex, 0, byref(options))
     return options
 
 
 def run_program(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, bytes, int]:
-    """Run a program on a frame: its verdict, the frame as it left it, and nanoseconds a run."""
+    """Run a program on a frame. Return its verdict, the frame after the run, and the nanoseconds per run."""
     given = ctypes.create_string_buffer(frame, len(frame))
     left = ctypes.create_string_buffer(len(frame))
     options = TestRunOptions(size=sizeof(TestRunOptions), repeat=repeat)
@@ -376,7 +389,10 @@ def run_program(program: int, frame: bytes, *, repeat: int = 1) -> tuple[int, by
 
 
 def run_with_metadata(program: int, metadata: bytes, frame: bytes) -> int:
-    """Run a program on a frame with metadata (a multiple of four bytes) in front of it: its verdict. Linux 5.15."""
+    """Run a program on a frame with metadata in front of it and return its verdict. Needs Linux 5.15.
+
+    The length of `metadata` must be a multiple of four bytes.
+    """
     given = ctypes.create_string_buffer(metadata + frame, len(metadata) + len(frame))
     context = Context(data=len(metadata), data_end=len(given))
     options = TestRunOptions(size=sizeof(TestRunOptions), repeat=1)
@@ -387,10 +403,11 @@ def run_with_metadata(program: int, metadata: bytes, frame: bytes) -> int:
 
 
 def wait_for_readers() -> None:
-    """Return when every program that was running has ended: membarrier's global form is the kernel's grace period.
+    """Return once every BPF program that was running at the call has ended.
 
-    A kernel booted with nohz_full= refuses that form (EINVAL), and a filter of system calls may (EPERM). Setting a slot
-    of a map of maps by system call waits for the same grace period, and interrupts no isolated CPU for it.
+    membarrier's global form waits for the kernel's grace period. A kernel booted with nohz_full= refuses that form
+    (EINVAL), and a system call filter may refuse it (EPERM). Then a slot of a map of maps is set by system call: that
+    waits for the same grace period, and interrupts no isolated CPU.
     """
     if LIBC.syscall(MEMBARRIER[os.uname().machine], MEMBARRIER_GLOBAL, 0, 0) == 0:
         return
@@ -403,13 +420,13 @@ def wait_for_readers() -> None:
 
 
 def possible_cpus() -> int:
-    """How many values a per-CPU map has for each key."""
+    """Return the number of values that a per-CPU map has for each key."""
     return call("libbpf_num_possible_cpus")
 
 
 @functools.cache
 def has_tai_clock() -> bool:
-    """Whether programs can read CLOCK_TAI."""
+    """Return whether programs can read CLOCK_TAI (bpf_ktime_get_tai_ns)."""
     return call("libbpf_probe_bpf_helper", PROGRAM_XDP, HELPER_TAI, None) == 1
 
 

@@ -1,6 +1,6 @@
 """The C library, for system calls that Python has no function for.
 
-Loaded once for the process: each CDLL makes types of several kilobytes, which only the garbage collector takes away.
+Loaded once for the process: each CDLL makes types of several kilobytes, which only the garbage collector frees.
 """
 
 from __future__ import annotations
@@ -14,13 +14,16 @@ LIBC.syscall.restype = ctypes.c_long
 
 
 def failure(what: str) -> OSError:
-    """What the last call left in errno, as an OSError about `what`."""
+    """Return the errno of the last call as an OSError; `what` is its file name."""
     number = ctypes.get_errno()
     return OSError(number, os.strerror(number), what)
 
 
 def call(name: str, *arguments: Any, about: str | None = None) -> int:  # noqa: ANN401 - whatever the C function takes
-    """Call a function that returns a negative int when it fails; raises OSError about `about` (or its name)."""
+    """Call a C function that returns a negative int on failure, and return its result.
+
+    Raises OSError; its file name is `about`, or else the function's name.
+    """
     result = int(getattr(LIBC, name)(*arguments))
     if result < 0:
         raise failure(about or name)

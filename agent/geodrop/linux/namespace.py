@@ -1,4 +1,4 @@
-"""Network namespaces: enter that of a process, or try something in a new one, which is gone afterwards."""
+"""Network namespaces: enter the one of a process, or run a probe in a new one that is gone afterwards."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
     Rows = list[list[str]]
     Answer = tuple[str, str | None, Rows]
-    """What is wrong (empty: nothing), the next step (None: not tried, for want of privilege), what was returned."""
+    """The error ("" if none), the next step (None: not tried for lack of privilege), and the rows returned."""
 
 CLONE_NEWNET = 0x4000_0000  # linux/sched.h
 
 
 @contextmanager
 def entered(pid: int) -> Iterator[None]:
-    """Have the calling thread in the network namespace of a process. Sockets that are opened inside stay there.
+    """Move the calling thread into the network namespace of a process for the `with` block.
 
-    Raises OSError where there is no such process, or without CAP_SYS_ADMIN.
+    Sockets opened inside stay in that namespace. Raises OSError if there is no such process, or without CAP_SYS_ADMIN.
     """
     before = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -44,10 +44,10 @@ def entered(pid: int) -> Iterator[None]:
 
 
 def in_new_namespace(probe: Callable[[], Rows | None]) -> Rows:
-    """Run a probe in a child that has left this network namespace; the rows that it returns come back.
+    """Run a probe in a child process in a new network namespace, and return the rows that the probe returns.
 
-    Raises UnavailableError with what the probe raised as GeodropError or OSError, and PrivilegeError where no namespace
-    can be made.
+    Raises UnavailableError with the message of a GeodropError or OSError that the probe raised, and PrivilegeError if
+    no namespace can be made.
     """
     reader, writer = os.pipe()
     child = os.fork()

@@ -1,4 +1,4 @@
-"""Netlink, whatever the subsystem: messages and attributes cut apart, questions, dumps, and the kernel's own words.
+"""Netlink for any subsystem: split messages and attributes, send requests, read dumps and the kernel's error texts.
 
 A message is a struct nlmsghdr and its payload; an attribute is a length and a type, 16 bits each in the byte order of
 the host, and its value padded to 4 bytes (struct nlattr).
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     Encode = Callable[[int], bytes]
-    """Makes a whole message that has this sequence number."""
+    """Returns a whole message that has the given sequence number."""
 
     Message = tuple[int, int, int, memoryview]
     """Type, flags, sequence number, and the whole message, header included."""
@@ -39,7 +39,7 @@ NETLINK_CAP_ACK, NETLINK_EXT_ACK = 10, 11
 ALLOW_NETLINK = "allow AF_NETLINK (RestrictAddressFamilies= in a unit)"
 
 RECEIVE = 64 << 10
-"""Bytes to receive at once; the kernel fills at most 32 KB with a message of a dump."""
+"""Bytes to receive at once; the kernel fills at most 32 KB per message of a dump."""
 
 _ERROR = struct.Struct("=i")
 _INTERRUPTED_DUMPS = 10
@@ -47,7 +47,7 @@ _QUESTIONS_AT_ONCE = 64  # their answers must fit the receive buffer, 208 KB by 
 
 
 class NetlinkError(OSError):
-    """The kernel's answer to a message that it refuses: `errno`, and in `detail` its own words, if it has any."""
+    """The kernel refused a message: `errno`, and in `detail` the kernel's own error text, if any."""
 
     def __init__(self, number: int, detail: str = "") -> None:
         super().__init__(number, os.strerror(number))
@@ -57,8 +57,8 @@ class NetlinkError(OSError):
 class NetlinkSocket:
     """A socket to one subsystem of the kernel, in the network namespace of the calling thread.
 
-    `to` completes "no netlink socket to ..." in the UnavailableError that is raised where none can be opened; `prepare`
-    sets up every socket that is opened. All methods raise OSError, and NetlinkError for what the kernel refuses.
+    `to` completes "no netlink socket to ..." in the UnavailableError that is raised if none can be opened. `prepare`
+    sets up every socket that is opened. All methods raise OSError, and NetlinkError if the kernel refuses a request.
     """
 
     def __init__(
@@ -92,23 +92,23 @@ class NetlinkSocket:
         self.close()
 
     def close(self) -> None:
-        """Close it."""
+        """Close the socket."""
         self.socket.close()
 
     def take(self, count: int) -> int:
-        """Sequence numbers that nobody else gets: the first of `count`."""
+        """Reserve `count` sequence numbers and return the first."""
         first = self._sequence + 1
         self._sequence += count
         return first
 
     def receive(self, flags: int = 0) -> memoryview:
-        """What comes next, one or more messages."""
+        """Receive the next datagram: one or more messages."""
         return memoryview(self.socket.recv(RECEIVE, flags))
 
     def ask(self, questions: Sequence[Encode]) -> list[memoryview | NetlinkError | None]:
-        """Ask questions that have the flag ACK; the answers, whole messages, in order.
+        """Send requests that have the flag ACK, and return the answers in order, each a whole message.
 
-        None where the kernel has done what was asked and has nothing to say, NetlinkError where it refuses.
+        An answer is None if the kernel acknowledged without data, and a NetlinkError if it refused the request.
         """
         answers: list[memoryview | NetlinkError | None] = []
         for start in range(0, len(questions), _QUESTIONS_AT_ONCE):
@@ -116,24 +116,25 @@ class NetlinkSocket:
         return answers
 
     def do(self, question: Encode) -> memoryview | None:
-        """Ask a single one; the error is raised."""
+        """Send one request that has the flag ACK and return its answer; raises NetlinkError if the kernel refuses."""
         [answer] = self.ask([question])
         if isinstance(answer, NetlinkError):
             raise answer
         return answer
 
     def dump(self, encode: Encode, wanted: Callable[[memoryview], bool] | None = None) -> list[memoryview]:
-        """The answers to a request that has the flag DUMP, whole messages: all, or those that are wanted.
+        """Send a request that has the flag DUMP, and return its answers: all, or those that `wanted` accepts.
 
-        It is asked again from the start if something changed while it was read, which gives half of before and half of
-        after, or if answers were lost. Raises NetlinkError with EINTR if it changed each time.
+        The answers are whole messages. The dump starts again if the kernel's state changed while it was read, since it
+        would be half old and half new, or if answers were lost. Raises NetlinkError with EINTR if the state changed
+        during each attempt.
         """
         for _ in range(_INTERRUPTED_DUMPS):
             try:
                 return self._dump_once(encode, wanted)
             except OSError as error:
                 if error.errno == errno.ENOBUFS:
-                    # The end of the dump may be lost too, and on this socket would be waited for without end.
+                    # The end of the dump may be lost too, and waiting for it on this socket would never end.
                     self.socket.close()
                     self.socket = self._opened()
                 elif error.errno != errno.EINTR:
@@ -176,16 +177,16 @@ class NetlinkSocket:
 
 
 def open_socket(protocol: int, to: str, next_step: str = ALLOW_NETLINK, flags: int = 0) -> socket.socket:
-    """A socket to a subsystem. Raises UnavailableError: "no netlink socket to `to`", and the next step."""
+    """Open a socket to a subsystem. Raises UnavailableError: "no netlink socket to `to`", and the next step."""
     try:
         return socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC | flags, protocol)
     except OSError as error:
-        # Opening one takes no privilege: a refusal means no such subsystem, or a filter on system calls.
+        # Opening one needs no privilege: a refusal means that the subsystem is missing or system calls are filtered.
         raise UnavailableError(f"no netlink socket to {to} ({error.strerror})", next_step) from error
 
 
 def messages(received: memoryview) -> Iterator[Message]:
-    """Cut what a socket received into messages."""
+    """Split a received datagram into messages; a truncated header ends it."""
     offset = 0
     while offset + HEADER.size <= len(received):
         length, kind, flags, sequence, _ = HEADER.unpack_from(received, offset)
@@ -196,7 +197,7 @@ def messages(received: memoryview) -> Iterator[Message]:
 
 
 def attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Cut a value into (type without flags, value) pairs; whatever is cut off is left out."""
+    """Split a value into (type without flags, value) pairs; a truncated attribute header ends it."""
     offset = 0
     while offset + ATTRIBUTE.size <= len(data):
         length, kind = ATTRIBUTE.unpack_from(data, offset)
@@ -207,14 +208,14 @@ def attributes(data: memoryview) -> Iterator[tuple[int, memoryview]]:
 
 
 def refusal(kind: int, flags: int, message: memoryview) -> NetlinkError | None:
-    """The error in an NLMSG_ERROR or NLMSG_DONE, with the extended acknowledgement; None if all is well."""
+    """Return the error in an NLMSG_ERROR or NLMSG_DONE, with the extended acknowledgement; None if there is none."""
     body = message[HEADER.size :]
     number = -_ERROR.unpack_from(body)[0] if len(body) >= _ERROR.size else 0
     if not number:
         return None
     detail = b""
     if flags & ACK_TLVS:
-        # Of the request an NLMSG_ERROR repeats the header alone (NETLINK_CAP_ACK), an NLMSG_DONE nothing.
+        # An NLMSG_ERROR repeats the header of the request alone (NETLINK_CAP_ACK), an NLMSG_DONE repeats nothing.
         start = _ERROR.size + (HEADER.size if kind == NLMSG_ERROR else 0)
         detail = bytes(dict(attributes(body[start:])).get(NLMSGERR_ATTR_MSG, b""))
     return NetlinkError(number, detail.rstrip(b"\0").decode("utf-8", "backslashreplace"))

@@ -1,6 +1,7 @@
-"""What this network namespace is made of: interfaces, default routes, and whether IPsec is in use. Plain values.
+"""Plain values for a network namespace: its interfaces, its default routes, and whether IPsec is in use.
 
-Everybody may import them; what asks the kernel (linux/rtnl.py), and brings pyroute2, is imported by whoever asks.
+Any module may import them cheaply. The code that asks the kernel (linux/rtnl.py) imports pyroute2, so it is imported
+only when the kernel is asked.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ ETHERNET, LOOPBACK_TYPE = 1, 772
 VRF = "vrf"
 
 LONGEST_DEFAULT: dict[int, int] = {AF_INET: 1, AF_INET6: 3}
-"""How long the destination of a default route may be, in bits: 0.0.0.0/0 and ::/0, their halves, which VPNs and some
-networks set in their place, and 2000::/3, which is all of IPv6 that is given out."""
+"""The longest destination prefix of a default route, in bits, by family. Default routes are 0.0.0.0/0 and ::/0, their
+halves, which VPNs and some networks set instead, and 2000::/3, which is all IPv6 space that is allocated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One interface. `parent` is what it is stacked on (of a VLAN or macvlan), `master` what it is a port of.
+    """One interface. A VLAN or macvlan is stacked on its `parent`; `master` is the bridge, bond or VRF it is a port of.
 
-    Both are numbers of interfaces of this namespace, 0 for none. `hardware` is its ARPHRD type, `program` the number of
-    the XDP program on it, whoever attached it and however, 0 for none.
+    Both are interface indexes of this namespace, 0 for none. `hardware` is the ARPHRD type. `program` is the id of the
+    XDP program on it, of any owner and attach mode, 0 for none.
     """
 
     index: int
@@ -39,13 +40,13 @@ class Link:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All names it answers to, its own first."""
+        """The interface's name, then its alternative names."""
         return (self.name, *self.altnames)
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A default route: its table, and the interfaces that it leads out of, through nexthop objects or not."""
+    """A default route: its table and its outgoing interfaces, with nexthop objects resolved."""
 
     family: int
     table: int
@@ -61,21 +62,21 @@ class Network:
     ipsec: bool | None = False
 
     def name_of(self, index: int) -> str:
-        """The name of the interface with that number; empty if there is none."""
+        """Return the name of the interface with that index; empty if there is none."""
         return next((link.name for link in self.links if link.index == index), "")
 
     def tables(self, index: int) -> list[int]:
-        """The tables in which a default route leads out of an interface."""
+        """Return the tables that hold a default route out of an interface."""
         return sorted({route.table for route in self.routes if index in route.outgoing})
 
 
 def read_network() -> Network:
-    """The network namespace of the calling thread; raises UnavailableError."""
-    from geodrop.linux import ipsec, rtnl  # noqa: PLC0415 - it brings pyroute2
+    """Read the network namespace of the calling thread; raises UnavailableError."""
+    from geodrop.linux import ipsec, rtnl  # noqa: PLC0415 - rtnl imports pyroute2
 
     return Network(tuple(rtnl.read_links()), tuple(rtnl.read_default_routes()), ipsec.in_use())
 
 
 def is_default(family: int, length: int) -> bool:
-    """Whether a route to a destination of that many bits is a default route."""
+    """Return whether a route to a destination prefix of `length` bits is a default route."""
     return length <= LONGEST_DEFAULT.get(family, -1)

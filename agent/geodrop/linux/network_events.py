@@ -1,4 +1,4 @@
-"""Interfaces and default routes as they change: reason to look where packets are judged."""
+"""Changes of interfaces and default routes: each may change which interfaces must be judged."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ GROUPS = (1, 7, 11, 32)
 """RTNLGRP_LINK, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_NEXTHOP."""
 
 COMPATIBLE = Path("/proc/sys/net/ipv4/nexthop_compat_mode")
-"""Whether a change of a nexthop object is told as one of the routes that use it."""
+"""Whether the kernel reports a change of a nexthop object as a change of the routes that use it."""
 
 _TYPE_AT, _DESTINATION_LENGTH_AT = 4, 17
 _NEXTHOPS = (rtnl.RTM_NEWNEXTHOP, rtnl.RTM_DELNEXTHOP)
 
 
 class NetworkEvents(EventSocket):
-    """What changes in the calling thread's network namespace, from now on. Never blocks.
+    """Changes in the calling thread's network namespace since this object was made. No method blocks.
 
-    Rules are left out, since any table counts whichever rule leads there; so are addresses, which decide nothing.
-    Other routes, of which a router may have a million, are left out by a filter in the kernel.
+    Routing rules are left out, since the default routes of every table count. Addresses are left out, since nothing
+    depends on them. A filter in the kernel leaves out other routes, of which a router may have a million.
     """
 
     def __init__(self) -> None:
         super().__init__(socket.NETLINK_ROUTE, rtnl.TO, GROUPS, _wanted())
         try:
-            # Read once nothing can be missed any more.
+            # The socket already listens, so no change after this read is missed.
             self._known = _links()
         except BaseException:
             self.close()
             raise
 
     def read(self) -> bool:
-        """Whether interfaces came, went, were renamed or made a port, or a default route changed, since the last call.
+        """Return whether an interface or a default route changed since the last call.
 
-        True as well when events were lost: then all interfaces are read again. What else interfaces tell, such as
-        carrier or addresses, is left out.
+        An interface changes if it comes, goes, is renamed or becomes a port. The answer is True as well when events
+        were lost: then all interfaces are read again. Other events, such as carrier, are ignored.
         """
         changed = False
         for told in self.received():
@@ -55,7 +55,7 @@ class NetworkEvents(EventSocket):
                 kind, _, _, message = told
                 changed = self._is_news(kind, message) or changed
                 continue
-            # If they change too fast to be read, every one that tells something next is news.
+            # If the interfaces change too fast to be read, the next event of every interface counts as a change.
             self._known = {}
             with suppress(UnavailableError):
                 self._known = _links()
@@ -83,7 +83,7 @@ def _links() -> dict[int, Link]:
 
 
 def _that_counts(link: Link) -> Link:
-    """Whether an interface is up, its MTU and its program change nothing of where packets are meant to be judged."""
+    """Blank the fields that do not decide which interfaces are judged: whether it is up, its MTU and its program."""
     return replace(link, up=True, mtu=0, program=0)
 
 
@@ -95,7 +95,7 @@ def _told_as_routes() -> bool:
 
 
 def _wanted() -> list[socket_filter.Line]:
-    """The message is about a link or a nexthop, or about a route whose destination is short."""
+    """Accept messages about a link, a nexthop, or a route whose destination prefix is short enough for a default."""
     kinds = (RTM_NEWLINK, RTM_DELLINK, *_NEXTHOPS)
     equal = [
         (socket_filter.JUMP_EQUAL, len(kinds) - number + 1, 0, socket_filter.half(kind))

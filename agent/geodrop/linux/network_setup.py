@@ -1,6 +1,6 @@
-"""Make a network: a veth pair between two namespaces, addresses, routes; by rtnetlink, so that no iproute2 is needed.
+"""Set up a network by rtnetlink, without iproute2: a veth pair between two namespaces, addresses, routes.
 
-Everything happens in the network namespace of the calling thread, and raises UnavailableError where the kernel refuses.
+Every function acts in the network namespace of the calling thread, and raises UnavailableError if the kernel refuses.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
 class NetworkSetup:
-    """Changes to one network namespace, that of the thread which opened it; to be closed."""
+    """Changes one network namespace: the one of the thread that opened this object. Use it in a `with` block."""
 
     def __init__(self) -> None:
         self._kernel = netlink.NetlinkSocket(socket.NETLINK_ROUTE, "set up a network")
@@ -46,7 +46,7 @@ class NetworkSetup:
         self._kernel.close()
 
     def join(self, name: str, peer: str, pid: int) -> None:
-        """Make a veth pair: one end here, the other in the network namespace of a process."""
+        """Make a veth pair: `name` in this namespace, `peer` in the network namespace of process `pid`."""
         message = ifinfmsg()
         other = {"attrs": [("IFLA_IFNAME", peer), ("IFLA_NET_NS_PID", pid)]}
         data = {"attrs": [("VETH_INFO_PEER", other)]}
@@ -55,15 +55,17 @@ class NetworkSetup:
         self._do(message, RTM_NEWLINK, _NEW, f"make interface {name}")
 
     def bring_up(self, name: str) -> None:
-        """Switch an interface on."""
+        """Set an interface up."""
         message = ifinfmsg()
         message["flags"] = message["change"] = IFF_UP
         message["attrs"] = [("IFLA_IFNAME", name)]
         self._do(message, RTM_NEWLINK, netlink.ACK, f"bring up {name}")
 
     def add_addresses(self, name: str, addresses: Iterable[Address]) -> None:
-        """Make addresses this namespace's own, each without a network around it. They are usable at once: nobody else
-        is on the wire, and duplicate address detection would hold IPv6 back for a second.
+        """Add addresses to an interface, each as a /32 or /128.
+
+        They are usable at once: the other end is ours too, so duplicate address detection, which would delay IPv6 by a
+        second, is off.
         """
         index = self._index(name)
         for address in addresses:
@@ -74,7 +76,10 @@ class NetworkSetup:
             self._do(message, RTM_NEWADDR, _NEW, f"add address {address} to {name}")
 
     def add_route(self, name: str, destination: Address, length: int) -> None:
-        """Reach a prefix by an interface, each address of it as a neighbour."""
+        """Add an on-link route: a prefix is reached by an interface, each of its addresses as a neighbour.
+
+        `length` is the prefix length in bits.
+        """
         message = rtnl.RouteMessage()
         message["family"], message["dst_len"] = _FAMILIES[destination.version], length
         message["table"], message["proto"], message["type"] = RT_TABLE_MAIN, RTPROT_BOOT, RTN_UNICAST

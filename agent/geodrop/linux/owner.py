@@ -1,4 +1,4 @@
-"""What root makes by hand belongs to whom the folder around it belongs: the daemon must be able to use it."""
+"""Give files that root makes by hand to the owner of their folder, so that the daemon can use them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def adopt(made: int | str | Path, folder: int | str | Path) -> None:
-    """Give a new file (a descriptor, or a name that is not followed) to a folder's owner and group.
+    """Give a new file (a descriptor, or a path; a symbolic link is not followed) to a folder's owner and group.
 
-    Raises OSError. Nothing happens unless root runs this and the folder is somebody else's.
+    Does nothing unless this process is root and another user owns the folder. Raises OSError.
     """
     owner = os.stat(folder)
     if os.geteuid() != 0 or owner.st_uid == 0:

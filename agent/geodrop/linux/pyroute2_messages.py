@@ -1,7 +1,8 @@
-"""pyroute2's messages of rtnetlink, without the rest of pyroute2.
+"""pyroute2's rtnetlink messages, without the rest of pyroute2.
 
-Whatever part of it is imported, its __init__ imports 150 modules: 100 ms of CPU, and 13 to 16 MB, of which a load by
-hand and a daemon that runs for months need a tenth. So that file is run only when somebody asks the package for a name.
+Importing any part of pyroute2 runs its __init__, which imports 150 modules: 100 ms of CPU, and 13 to 16 MB, of which a
+load by hand and a daemon that runs for months need a tenth. So its __init__ is run only when code asks the package for
+a name.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ if TYPE_CHECKING:
 
 @contextmanager
 def _package_run_when_asked(name: str) -> Iterator[None]:
-    """Have submodules of a package imported without its __init__, which is run for the first name it is asked for."""
+    """Let the `with` block import submodules of a package without its __init__.
+
+    The __init__ is run when the package is first asked for a name.
+    """
     spec = importlib.util.find_spec(name)
     if name in sys.modules or spec is None or spec.loader is None:
-        yield  # it is there as a whole, or not at all, which the import tells best
+        yield  # already imported, or not installed: then the import raises the clearest error
         return
     package, loader = importlib.util.module_from_spec(spec), spec.loader
     sys.modules[name] = package
     yield
 
-    def ask(attribute: str) -> Any:  # noqa: ANN401 - whatever it has
+    def ask(attribute: str) -> Any:  # noqa: ANN401 - any attribute of the package
         if attribute.startswith("__") or importlib.util.find_spec(f"{name}.{attribute}"):
-            raise AttributeError(attribute)  # an import of a submodule goes on to load it
+            raise AttributeError(attribute)  # after this, the import system loads the submodule
         del package.__dict__["__getattr__"]
         loader.exec_module(package)
         return getattr(package, attribute)

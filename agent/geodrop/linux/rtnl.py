@@ -1,8 +1,8 @@
-"""Interfaces and default routes, as rtnetlink tells them. pyroute2 knows the messages; the socket is our own.
+"""Read interfaces and default routes by rtnetlink. pyroute2 encodes and decodes the messages; the socket is our own.
 
-Not its IPRoute: that takes a dump for whole which changed while it was read (NLM_F_DUMP_INTR), and runs an event loop
-of its own, which cannot be started where the daemon's runs. Of a router's million routes only the headers are read:
-pyroute2 decodes those that are default routes.
+pyroute2's IPRoute is not used: it accepts a dump that changed while it was read (NLM_F_DUMP_INTR), and it runs its own
+event loop, which cannot start inside the daemon's. Of a router's million routes only the headers are read: pyroute2
+decodes only the default routes.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ if TYPE_CHECKING:
     from geodrop.linux.pyroute2_messages import nlmsg_base
 
 TO = "learn of interfaces"
-"""What sockets to rtnetlink are for, to people."""
+"""What a socket to rtnetlink is for, in error messages."""
 
 STACKED = frozenset({"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap"})
-"""Kinds whose frames come in by another interface (IFLA_LINK). A veth's IFLA_LINK is its peer."""
+"""Kinds of interface whose frames arrive on another interface (IFLA_LINK). A veth's IFLA_LINK is its peer instead."""
 
 RTM_NEWNEXTHOP, RTM_DELNEXTHOP, RTM_GETNEXTHOP = 104, 105, 106  # linux/rtnetlink.h; pyroute2 0.9.7 has none of them
 RTN_UNICAST = 1
 RTA_NH_ID = 30
 
 _ROUTE = struct.Struct("=BB5xB")
-"""Of struct rtmsg: family, length of the destination, and, after what does not matter here, the type."""
+"""From struct rtmsg: family, destination prefix length, and, after five bytes that do not matter here, the type."""
 _MEMBER = struct.Struct("=I4x")
-"""struct nexthop_grp: a nexthop's number, and its weight."""
+"""struct nexthop_grp: a nexthop's id; its weight is skipped."""
 
 
 class RouteMessage(rtmsg_base, nlmsg):  # type: ignore[misc]  # pyroute2 has no types
-    """A route that may name a nexthop object, which pyroute2 0.9.7 leaves out.
+    """A route that may name a nexthop object, an attribute that pyroute2 0.9.7 lacks.
 
-    It is made of what its rtmsg is made of, and not of rtmsg: a class that was used hands its table of attributes down,
-    and a class derived from it would never make its own.
+    It derives from the bases of pyroute2's rtmsg, not from rtmsg itself: a message class that was used passes its
+    compiled attribute table on to derived classes, which then never compile their own.
     """
 
     nla_map = (
@@ -60,29 +60,32 @@ class NexthopMessage(nlmsg):  # type: ignore[misc]  # as above
 
 
 def read_links() -> list[Link]:
-    """All interfaces of the calling thread's network namespace; raises UnavailableError."""
+    """Read all interfaces of the calling thread's network namespace; raises UnavailableError."""
     return [link for message in _dump(ifinfmsg, RTM_GETLINK) if (link := link_of(message))]
 
 
 def read_default_routes() -> list[Route]:
-    """The unicast default routes of both families in all tables, whatever rule leads there; raises UnavailableError."""
+    """Read the unicast default routes of both families in all tables; raises UnavailableError.
+
+    Routing rules are not considered.
+    """
     messages = [
         message
         for family in (socket.AF_INET, socket.AF_INET6)
         for message in _dump(RouteMessage, RTM_GETROUTE, family, wanted=_is_default)
     ]
-    # A route usually says by itself where its nexthop object leads (net.ipv4.nexthop_compat_mode).
+    # A route usually repeats the interfaces of its nexthop object (net.ipv4.nexthop_compat_mode).
     nexthops = {} if all(_said(message) for message in messages) else _nexthops()
     return [_route(message, nexthops) for message in messages]
 
 
 def link_of(message: nlmsg_base) -> Link | None:
-    """The interface that a message is about; None where it is a bridge's view of its port."""
+    """Return the interface that a message describes; None if the message is a bridge's view of its port."""
     if message["family"] != socket.AF_UNSPEC:
         return None
     information = message.get_attr("IFLA_LINKINFO")
     kind = (information and information.get_attr("IFLA_INFO_KIND")) or ""
-    # A number of another namespace stands for nothing here.
+    # An index in another namespace has no meaning here.
     stacked = kind in STACKED and message.get_attr("IFLA_LINK_NETNSID") is None
     properties = message.get_attr("IFLA_PROP_LIST")
     return Link(
@@ -100,18 +103,18 @@ def link_of(message: nlmsg_base) -> Link | None:
 
 
 def link_in(data: memoryview) -> Link | None:
-    """The interface that a whole RTM_NEWLINK or RTM_DELLINK, header included, is about."""
+    """Return the interface that a whole RTM_NEWLINK or RTM_DELLINK, header included, describes; None as in link_of."""
     return link_of(_decoded(ifinfmsg, data))
 
 
 def route_header(message: memoryview) -> tuple[int, int, int]:
-    """Family, length of the destination and type, of a whole message about a route."""
+    """Return family, destination prefix length in bits and type from a whole route message, header included."""
     family, length, kind = _ROUTE.unpack_from(message, netlink.HEADER.size)
     return family, length, kind
 
 
 def request(message: nlmsg_base, kind: int, flags: int) -> netlink.Encode:
-    """How to encode a message of pyroute2's as a request of a type, once its sequence number is known."""
+    """Return a function that encodes a pyroute2 message as a request of type `kind` with a given sequence number."""
 
     def encode(sequence: int) -> bytes:
         header = {"type": kind, "flags": netlink.REQUEST | flags, "sequence_number": sequence, "pid": 0}
@@ -124,7 +127,10 @@ def request(message: nlmsg_base, kind: int, flags: int) -> netlink.Encode:
 
 
 def _program(xdp: nlmsg_base | None) -> int:
-    """Natively and generically there may be one each; then the kernel names no program of the whole interface."""
+    """Return the id of the first program found. An interface may have one per attach mode.
+
+    With more than one, the kernel does not set IFLA_XDP_PROG_ID.
+    """
     names = ("IFLA_XDP_PROG_ID", "IFLA_XDP_DRV_PROG_ID", "IFLA_XDP_SKB_PROG_ID", "IFLA_XDP_HW_PROG_ID")
     return next((number for name in names if xdp and (number := xdp.get_attr(name))), 0)
 
@@ -146,7 +152,7 @@ def _route(message: nlmsg_base, nexthops: dict[int, tuple[int, ...]]) -> Route:
 
 
 def _nexthops() -> dict[int, tuple[int, ...]]:
-    """The interfaces behind each nexthop object. A group has no groups in it."""
+    """Read the interfaces behind each nexthop object, by its id. A group never contains a group."""
     single: dict[int, tuple[int, ...]] = {}
     groups: dict[int, list[int]] = {}
     for message in _dump(NexthopMessage, RTM_GETNEXTHOP):
@@ -173,7 +179,7 @@ def _dump(
     *,
     wanted: Callable[[memoryview], bool] | None = None,
 ) -> list[nlmsg_base]:
-    """All answers, or those that are wanted, decoded."""
+    """Dump and decode all answers, or those whose raw message `wanted` accepts."""
     question = message()
     question["family"] = family
     with netlink.NetlinkSocket(socket.NETLINK_ROUTE, TO) as kernel:

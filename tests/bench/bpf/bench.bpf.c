@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
- * What the XDP program is measured against: drivers that give every run of a program another source address, programs
- * that do less, and LPM tries that hold the same prefixes.
+ * Baselines for the XDP program: drivers that give every run of a program another source address, programs that do
+ * less, and LPM tries that hold the same prefixes.
  */
 #include "lookup.h"
 #include "parse.h"
 
 #define ADDRESSES (1 << 16)
-#define LOOKUPS 16 /* a run of a loop */
+#define LOOKUPS 16 /* per run of a loop */
 
 struct address {
 	__u64 high; /* as keys of the tables */
 	__u64 low;
 };
 
-/* No larger than they must be: reading them in order takes the place of the tables in the cache. */
+/* As small as possible: reading the addresses in order evicts the tables from the cache. */
 struct addresses {
 	union {
 		__u32 ipv4[ADDRESSES];
@@ -24,7 +24,7 @@ struct addresses {
 
 struct progress {
 	__u64 next;
-	__u64 sum; /* of what was found, so that nothing can be left out, and to compare */
+	__u64 sum; /* of the results: no lookup can be optimised away, and sums can be compared */
 };
 
 struct prefix4 {
@@ -76,7 +76,7 @@ struct {
 	__type(value, __u32);
 } trie6 SEC(".maps");
 
-/* The next address, in place; 0: there is none. */
+/* Write the next address in place; returns 0 if there is none. */
 static __always_inline int following(int ipv6, struct address *address)
 {
 	__u32 zero = 0;
@@ -175,7 +175,7 @@ SEC("xdp") int pass_all(struct xdp_md *ctx)
 	return XDP_PASS;
 }
 
-/* What any program pays that looks at addresses and ports at all. */
+/* The cost of any program that reads addresses and ports. */
 SEC("xdp") int parse_drop(struct xdp_md *ctx)
 {
 	struct packet packet;
@@ -186,7 +186,7 @@ SEC("xdp") int parse_drop(struct xdp_md *ctx)
 	return XDP_DROP;
 }
 
-/* The same filter with the tries that everybody else uses. */
+/* The same filter with LPM tries, as in other programs. */
 SEC("xdp") int trie_drop(struct xdp_md *ctx)
 {
 	struct packet packet;

@@ -28,7 +28,7 @@ services:
 
 @dataclass(frozen=True)
 class Host:
-    """A host whose state is in a folder of its own; `cn` denies China, `ru` Russia."""
+    """A host with its own state directory; `cn` denies China, `ru` Russia."""
 
     geodrop: Geodrop
     netns: Namespace

@@ -18,7 +18,7 @@ def test_load_says_what_happened(host: Host) -> None:
 
 
 def test_same_again_is_nothing_to_do(host: Host) -> None:
-    """What is in force already is left alone, byte for byte, unless something about it is wrong."""
+    """A ruleset that is already in force is not loaded again, byte for byte, unless something about it is wrong."""
     host.geodrop.good(*LOAD, host.cn)
     before = host.netns.run("nft", "-a", "list", "ruleset")
     assert "nothing to do" in host.geodrop.good(*LOAD, host.cn).out
@@ -38,7 +38,7 @@ def test_other_interfaces_are_another_load(host: Host) -> None:
 
 
 def test_no_interface(host: Host) -> None:
-    """Without a default route and without a name there is nothing to judge: 78, and nothing is loaded."""
+    """Without a default route and a named interface there is nothing to judge: 78, and nothing is loaded."""
     done = host.geodrop.run("load", host.cn)
     assert done.code == 78
     assert "--interface" in done.err

@@ -112,7 +112,10 @@ def test_left_out_interfaces(host: Host, outside: End) -> None:
 
 
 def test_first_boot_open(host: Host) -> None:
-    """A loud warning, nothing in force, and the boot goes on; `status` and `history` say why."""
+    """Without a usable ruleset: a loud warning, nothing in force, and the boot goes on.
+
+    `status` and `history` say why.
+    """
     done = host.geodrop.good("load", "--boot")
     assert "warning" in done.err
     assert "first_boot: open" in done.err

@@ -1,4 +1,4 @@
-"""A pause through the real command line, with packets that arrive before, in and after it."""
+"""A pause through the real command line, with packets before, during and after it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def send(host: Host) -> Iterator[Callable[[], tuple[int, int]]]:
 
 
 def test_pause_and_resume(host: Host, send: Callable[[], tuple[int, int]]) -> None:
-    """Paused, packets pass and are counted as would-be drops, through a load too; after `resume` they are dropped."""
+    """During a pause packets pass and count as would-be drops, also after a load; after `resume` they are dropped."""
     geodrop = host.geodrop
     geodrop.good(*LOAD, host.cn)
     assert send() == (10, 0)

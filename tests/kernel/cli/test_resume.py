@@ -4,7 +4,7 @@ LOAD = ("load", "--interface", "lo")
 
 
 def test_not_paused(host: Host) -> None:
-    """Nothing to resume is no failure, and makes no generation."""
+    """With nothing to resume the command succeeds, and makes no generation."""
     host.geodrop.good(*LOAD, host.cn)
     assert host.geodrop.good("resume").out == "not paused; nothing to do\n"
     assert host.geodrop.good("status", "--json").json["generation"] == 1

@@ -1,4 +1,4 @@
-"""The first word of `status`, with its exit code, from what the kernel holds."""
+"""The first word of `status`, and its exit code, from the kernel's state."""
 
 from __future__ import annotations
 

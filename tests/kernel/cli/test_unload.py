@@ -4,7 +4,7 @@ FOREIGN = "table inet mine { set s { type ipv4_addr; elements = { 192.0.2.1 } } 
 
 
 def test_unload_leaves_nothing_but_what_was_there(host: Host) -> None:
-    """Load and unload leave other tables byte for byte as they were, handles included; and it is remembered."""
+    """Load and unload leave other tables byte for byte as they were, handles included; the unload is recorded."""
     host.netns.nft(FOREIGN.replace("} chain", "}; chain").replace(" } }", " }; }"))
     before = host.netns.run("nft", "-a", "list", "ruleset")
     host.geodrop.good("load", "--interface", "lo", host.cn)

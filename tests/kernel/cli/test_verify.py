@@ -8,7 +8,7 @@ from tests.kernel.cli.conftest import Host
 
 @pytest.mark.parametrize("options", [[], ["--full"]])
 def test_agrees(host: Host, options: list[str]) -> None:
-    """After a load the kernel matches, in both depths."""
+    """After a load the kernel matches, with and without --full."""
     host.geodrop.good("load", "--interface", "lo", host.cn)
     assert "the kernel matches ruleset" in host.geodrop.good("verify", *options).out
     assert host.geodrop.good("verify", "--json", *options).json["agrees"] is True

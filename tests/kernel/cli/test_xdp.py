@@ -1,4 +1,4 @@
-"""The verbs on xdp, through the real command line, with a bpffs of the test's own."""
+"""The verbs on xdp, through the real command line, with the test's own bpffs."""
 
 import dataclasses
 import subprocess

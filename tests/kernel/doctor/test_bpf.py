@@ -1,4 +1,4 @@
-"""What is said of BPF is so; what is missing is named with its cost."""
+"""What doctor reports about BPF is true, and what is missing is named with its cost."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 
 def test_here_everything_is_there(netns: Namespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """This kernel has it all; nothing is pinned, and no program is left on any interface."""
-    on = tmp_path / "jit"  # the machine's own namespace alone shows it
+    """This kernel has everything; nothing is pinned, and no program is left on any interface."""
+    on = tmp_path / "jit"  # only the machine's own namespace has the file
     on.write_text("1\n")
     with own_pins() as pins:
         monkeypatch.setattr(Pins, "default", lambda: pins)
@@ -34,7 +34,7 @@ def test_here_everything_is_there(netns: Namespace, monkeypatch: pytest.MonkeyPa
 
 
 def test_what_is_missing(netns: Namespace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No bpffs stops the engine; no frags, no clock and no JIT only cost something."""
+    """A missing bpffs stops the engine; missing frags, clock or JIT only cost something."""
     del netns
     real = libbpf.call
 
@@ -61,7 +61,7 @@ def test_what_is_missing(netns: Namespace, monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_without_libbpf_nothing_more_is_asked(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is missing, and how to get it is said."""
+    """A missing libbpf is reported, with how to install it."""
     del netns
 
     def gone() -> None:

@@ -1,4 +1,4 @@
-"""What interfaces are, told without attaching to them."""
+"""Doctor describes interfaces without attaching anything to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_driver_mtu_and_whose_program(netns: Namespace, tmp_path: Path) -> None:
-    """A veth names its driver; a program that is not ours is named by its number, and is no obstacle to auto."""
+    """A veth names its driver; a foreign XDP program is named by its id, and does not hinder auto."""
     assert [finding.status for finding in interfaces.findings([])] == [MISSING]
     netns.run("ip", "link", "add", "eth0", "mtu", "9000", "type", "veth", "peer", "name", "far0")
     assert interfaces.driver("eth0") == "veth"
@@ -30,13 +30,13 @@ def test_driver_mtu_and_whose_program(netns: Namespace, tmp_path: Path) -> None:
         theirs.apply(compiled(POLICY_CN, tmp_path), 1, ["eth0"])
         [found] = interfaces.findings(["eth0"])
         assert found.status == NOTE
-        assert "is somebody else's" in found.found
+        assert "is not geodrop's" in found.found
         assert found.stops == ()
         theirs.remove()
 
 
 def test_what_an_engine_cannot_judge(netns: Namespace) -> None:
-    """A layer-3 interface is no place for xdp, a port of a bridge none for nftables; IPsec moves auto to nftables."""
+    """Xdp refuses a layer-3 interface, nftables does not judge a port of a bridge, and IPsec moves auto to nftables."""
     netns.run("ip", "tuntap", "add", "tun0", "mode", "tun")
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     netns.run("ip", "link", "add", "br0", "type", "bridge")

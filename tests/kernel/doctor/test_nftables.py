@@ -1,4 +1,4 @@
-"""What is said of nf_tables is so, and nothing is changed by asking."""
+"""What doctor reports about nf_tables is true, and asking changes nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_here_everything_is_there(netns: Namespace) -> None:
-    """This kernel has it all, and the namespace is as empty as before."""
+    """This kernel has every kind, and the namespace is as empty as before."""
     found = {finding.name: finding.status for finding in nftables.findings()}
     names = ("capabilities", "nf_tables", "rules")
     assert found == {f"nftables: {name}": OK for name in names}
@@ -36,7 +36,7 @@ def test_here_everything_is_there(netns: Namespace) -> None:
 def test_a_kernel_that_lacks_a_kind_of_rule(
     netns: Namespace, monkeypatch: pytest.MonkeyPatch, expression: str, cost: str, stops: tuple[str, ...]
 ) -> None:
-    """The kernel answers and yet refuses a rule: what every load needs stops the engine, the rest costs a feature."""
+    """A kind that every load needs stops the engine if the kernel refuses it; any other costs only a feature."""
     del netns
     whole = Connection.transaction
 
@@ -55,7 +55,7 @@ def test_a_kernel_that_lacks_a_kind_of_rule(
 
 
 def test_whose_the_table_is(netns: Namespace) -> None:
-    """Free, ours, or somebody else's, which is left alone and stops nftables."""
+    """The name is free, ours, or taken by another program, whose table is left alone and stops nftables."""
     assert nftables.place().found == "the name inet geodrop is free"
     engine = NftablesEngine()
     engine.apply(ruleset(Service("api")), 1, ["eth0"])
@@ -68,7 +68,7 @@ def test_whose_the_table_is(netns: Namespace) -> None:
 
 
 def test_chains_that_packets_meet_before_ours(netns: Namespace) -> None:
-    """Named with table and priority; later ones, and those of other hooks, are no news."""
+    """Foreign chains before ours are named with table and priority; later ones, and those of other hooks, are not."""
     NftablesEngine().apply(ruleset(Service("api")), 1, ["eth0"])
     assert list(nftables.before_us()) == []
     netns.nft(
@@ -85,7 +85,7 @@ def test_chains_that_packets_meet_before_ours(netns: Namespace) -> None:
 
 
 def test_a_missing_capability_is_a_finding(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what it costs and the line for the unit."""
+    """A missing capability is reported with its cost and the line for the unit."""
     del netns
     monkeypatch.setattr("geodrop.linux.capabilities.effective", frozenset)
     first = next(nftables.findings())

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Nothing here runs anywhere else."""
+    """Skip everything here outside the emulated machine."""
     for item in items:
         if "/tests/kernel/emulated/" in str(item.path):
             item.add_marker(pytest.mark.emulated)
@@ -29,13 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def ruleset(tmp_path_factory: pytest.TempPathFactory) -> Ruleset:
-    """It drops CN."""
+    """A policy that drops CN."""
     return compiled(POLICY_CN, tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture
 def host(ruleset: Ruleset) -> Iterator[Host]:
-    """With nothing loaded; the test body runs inside its namespace."""
+    """A host with nothing loaded; the test body runs inside its namespace."""
     with namespaces("far", "host") as [far, netns], own_pins() as pins, netns.entered():
         made = Host(far, netns, BothEngines(NftablesEngine(), XdpEngine(pins=pins)), ruleset)
         yield made

@@ -1,4 +1,4 @@
-"""A router whose flowtable carries open connections past nftables, as an operator makes one."""
+"""A router whose flowtable carries open connections past nftables, set up as an operator would."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ table inet fw {
 }
 """
 SECONDS = 5.0
-"""How long an answer may take that is expected."""
+"""Seconds until an expected answer must have arrived."""
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def router(host: Host) -> Iterator[Host]:
 
 @contextmanager
 def echoing(server: Namespace) -> Iterator[None]:
-    """A server that sends back what it is sent."""
+    """A server that echoes what it receives."""
     with server.entered():
         listener = socket.create_server((SERVER, 443))
 
@@ -75,14 +75,14 @@ def echoing(server: Namespace) -> Iterator[None]:
     try:
         yield
     finally:
-        # Wakes who waits for a connection.
+        # Wakes the thread that waits for a connection.
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
 
 
 @contextmanager
 def connection(host: Host) -> Iterator[socket.socket]:
-    """Of the client's, through the router, carried by the flowtable."""
+    """A connection of the client through the router, carried by the flowtable."""
     with host.far.entered():
         client = socket.create_connection((SERVER, 443), SECONDS * 4, (CLIENT, 0))
     with client:
@@ -97,7 +97,7 @@ def connection(host: Host) -> Iterator[socket.socket]:
 
 
 def answers(client: socket.socket) -> bool:
-    """Whether something that is sent comes back."""
+    """Return whether data that is sent comes back."""
     with suppress(TimeoutError):
         client.sendall(b"x" * 32)
         return len(client.recv(64)) > 0
@@ -105,15 +105,16 @@ def answers(client: socket.socket) -> bool:
 
 
 def seen(host: Host) -> int:
-    """How many packets of the client's prerouting has met."""
+    """Return how many of the client's packets prerouting has met."""
     words = host.netns.run("nft", "list", "chain", "inet", "fw", "seen").split()
     return int(words[words.index("packets") + 1])
 
 
 @pytest.mark.parametrize("engine", ["nftables", "xdp"])
 def test_a_policy_that_newly_drops(router: Host, tmp_path: Path, engine: str) -> None:
-    """What xdp judges is cut, flowtable or not. On nftables an open connection goes on, which status and doctor tell of
-    with a next step that ends it; a new one is not let through.
+    """On xdp an open connection is cut, with or without a flowtable; on nftables it goes on, and new ones are dropped.
+
+    Status and doctor report the flowtable, with a next step that ends the connection.
     """
     router.arrange(engine, "eth0")
     later = dataclasses.replace(router, ruleset=compiled(POLICY_US, tmp_path))

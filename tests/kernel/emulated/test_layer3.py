@@ -1,4 +1,4 @@
-"""Interfaces without Ethernet headers: xdp could not read what arrives there, so nftables judges it."""
+"""Interfaces without Ethernet headers: xdp could not read their packets, so nftables judges them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PORT = "51820"
 
 @pytest.mark.parametrize("kind", TUNNELS)
 def test_a_tunnel(host: Host, kind: str) -> None:
-    """Named, it is judged on nftables whatever judges the interface that it runs over, and xdp by name is refused."""
+    """A named tunnel is judged on nftables whichever engine judges its carrier; an explicit xdp is refused."""
     ends = host.plug()
     host.local()
     tunnel(host, kind)
@@ -53,7 +53,7 @@ def test_a_tunnel(host: Host, kind: str) -> None:
 
 
 def test_a_tun(host: Host) -> None:
-    """Likewise for what a process of the host's writes, as OpenVPN does."""
+    """A packet that a process writes to a tun device, as OpenVPN does, is judged likewise."""
     pair = host.plug()
     host.local()
     with Path("/dev/net/tun").open("r+b", buffering=0) as device:
@@ -63,7 +63,7 @@ def test_a_tun(host: Host) -> None:
 
 
 def judged(host: Host, name: str, meet: Callable[[], Met]) -> None:
-    """Before and after a load by each engine; not selected unless named, even with a default route."""
+    """Packets are judged after a load by each engine, and pass before; unless named the interface is not selected."""
     host.ip(f"route add default dev {name}", f"-6 route add default dev {name}")
     assert host.select() == ()
     assert meet() == UNJUDGED
@@ -81,17 +81,17 @@ def judged(host: Host, name: str, meet: Callable[[], Met]) -> None:
 
 @contextmanager
 def sending(host: Host, sources: Sequence[str]) -> Iterator[Callable[[bytes], object]]:
-    """Something that sends packets into the far end of the tunnel."""
+    """Return a function that sends packets into the far end of the tunnel."""
     to = "l3", ETH_P_IP if sources is IPV4 else ETH_P_IPV6
     with host.far.entered():
-        # Not SOCK_DGRAM: that wants a hardware address as long as the device's, and Python takes none of 16 bytes.
+        # Not SOCK_DGRAM: that needs a hardware address as long as the device's, and Python takes none of 16 bytes.
         wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
     with wire:
         yield lambda packet: wire.sendto(packet, to)
 
 
 def tunnel(host: Host, kind: str) -> None:
-    """Over the cable, called l3 at both ends."""
+    """Make a tunnel over the veth pair, called l3 at both ends."""
     back = {"here": OUTSIDE["there"], "there": OUTSIDE["here"], "here6": OUTSIDE["there6"], "there6": OUTSIDE["here6"]}
     for do, device, words in ((host.ip, "eth0", OUTSIDE), (host.there, "far0", back)):
         do(

@@ -1,4 +1,4 @@
-"""Interfaces made of others: VLANs, bonds and VRFs. What arrives is judged once, whichever of them is meant."""
+"""Stacked interfaces: VLANs, bonds and VRFs. Each packet is judged once, whichever interface is selected."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAG = 0x8100, 5
 
 
 def test_a_vlan(host: Host) -> None:
-    """With the interface that carries it, on either engine; and alone, when only its own packets are judged."""
+    """A VLAN is judged with its carrier, on either engine; if it is named alone, only its own packets are."""
     pair = host.plug()
     host.local()
     host.ip("link add link eth0 name eth0.5 type vlan id 5", "link set eth0.5 up")
@@ -43,7 +43,7 @@ def test_a_vlan(host: Host) -> None:
 
 
 def test_a_bond(host: Host) -> None:
-    """What arrives on either port is the bond's, which has the default route: judged there, once, on either engine."""
+    """Packets of either port belong to the bond, which has the default route: judged there, once, on either engine."""
     ports = bond(host)
     assert host.select() == ("bond0",)
     for generation, engine in enumerate(("nftables", "auto", "xdp"), 1):
@@ -55,7 +55,7 @@ def test_a_bond(host: Host) -> None:
 
 
 def test_a_port_of_a_bond(host: Host) -> None:
-    """A rule for it matches nothing, which is said; xdp judges it where it is, and what the other port gets passes."""
+    """A rule for a port matches nothing, which is reported; xdp judges the port, and the other port's packets pass."""
     first, second = bond(host)
     host.arrange("nftables", "eth0")
     assert host.meet(first) == UNJUDGED
@@ -74,7 +74,7 @@ def test_a_port_of_a_bond(host: Host) -> None:
 
 
 def test_a_vrf(host: Host) -> None:
-    """Its ports' packets are judged under the ports' own names, on either engine; the VRF itself only on nftables."""
+    """A VRF's ports are judged under their own names, on either engine; the VRF itself only on nftables."""
     pair = host.uplink()
     vrf(host)
     assert host.select() == ("wan0",)
@@ -93,13 +93,13 @@ def test_a_vrf(host: Host) -> None:
     assert host.why("vrf0").startswith("vrf0 is a VRF")
     assert host.meet(pair) == DROPPED
     host.arrange("nftables", "vrf0", "wan0", generation=2)
-    # What passes under the port's name comes by again under the VRF's, and is counted there too.
+    # A packet passes the hook under the port's name, then under the VRF's, and counts in both.
     met = host.meet(pair)
     assert (met.denied, met.allowed, met.counted["dropped CN"]) == (0, COUNT, COUNT)
 
 
 def bond(host: Host) -> list[tuple[End, End]]:
-    """Of two cables, with the default route; packets are addressed to it."""
+    """A bond of two veth pairs, with the default route; packets are addressed to it."""
     pairs = [host.plug(number) for number in (0, 1)]
     host.local()
     host.ip("link add bond0 type bond mode balance-rr miimon 100")
@@ -110,7 +110,7 @@ def bond(host: Host) -> list[tuple[End, End]]:
 
 
 def vrf(host: Host) -> None:
-    """Of one cable, with the default route in its table."""
+    """A VRF with one veth pair as port, and the default route in its table."""
     host.ip("link add vrf0 type vrf table 10", "link set vrf0 up", "link set wan0 master vrf0")
     host.local("wan0")
     host.ip("address add 198.18.0.1/24 dev wan0", "route add default via 198.18.0.2 vrf vrf0")

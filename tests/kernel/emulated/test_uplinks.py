@@ -1,4 +1,4 @@
-"""Where the default route is kept in one of the kernel's other ways, what it leads out of is judged unasked."""
+"""Default routes in each form the kernel knows: their interfaces are judged without being named."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ WAYS = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_default_route(host: Host, way: str) -> None:
-    """Both families' packets are dropped there; an uplink that comes later is told of until the next load.
+    """Packets of both families are dropped there; a later uplink is reported as a problem until the next load.
 
-    Routes say no more than which object they use, as on hosts that switch the other way of telling off.
+    Routes name only their nexthop object, as on hosts with net.ipv4.nexthop_compat_mode off.
     """
     host.netns.run("sh", "-c", "echo 0 > /proc/sys/net/ipv4/nexthop_compat_mode")
     pairs = [host.uplink(number) for number in (0, 1)]
@@ -62,7 +62,7 @@ def test_a_default_route(host: Host, way: str) -> None:
 
 
 def test_a_dummy(host: Host) -> None:
-    """It has no other end: with a default route, as VPN daemons and routers set them, it is nobody's uplink."""
+    """A tunnel has no Ethernet end: with a default route, as VPN daemons and routers set, it is still no uplink."""
     host.ip("link add dummy7 type dummy", "link set dummy7 up", "route add default dev dummy7")
     assert host.select() == ()
     host.uplink()

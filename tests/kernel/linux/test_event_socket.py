@@ -1,4 +1,4 @@
-"""What a group is told is read without blocking, and a loss is told apart from silence."""
+"""A group's events are read without blocking, and a loss is told apart from silence."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ RTM_NEWLINK, RTM_DELLINK = 16, 17
 
 
 def kinds(events: EventSocket) -> list[int | None]:
-    """The types of the messages that came; None for a loss."""
+    """Return the types of the messages received; None for a loss."""
     return [told and told[0] for told in events.received()]
 
 
 def test_only_what_the_filter_takes_comes(netns: Namespace) -> None:
-    """And only while it is in the group; closed it is gone."""
+    """Events arrive only while the socket is in the group, and end when it is closed."""
     code = [
         (socket_filter.LOAD_HALF, 0, 0, 4),
         (socket_filter.JUMP_EQUAL, 0, 1, socket_filter.half(RTM_DELLINK)),
@@ -46,7 +46,7 @@ def test_only_what_the_filter_takes_comes(netns: Namespace) -> None:
 
 
 def test_a_loss_is_told(netns: Namespace) -> None:
-    """An overflow (ENOBUFS) is None among what came, once; afterwards all is as before."""
+    """An overflow (ENOBUFS) gives one None among the messages; afterwards events arrive as before."""
     with EventSocket(socket.NETLINK_ROUTE, "try it", [RTNLGRP_LINK], [socket_filter.TAKE]) as events:
         events._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least
         for number in range(30):

@@ -1,4 +1,4 @@
-"""Whether IPsec is in use, as the kernel counts it."""
+"""Whether IPsec is in use, by the kernel's count of states."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 def test_in_use(netns: Namespace) -> None:
-    """With the first state, until the last; each network namespace for itself."""
+    """IPsec is in use from the first state to the last, in each network namespace separately."""
     assert ipsec.in_use() is False
-    # A number kept free for a state to come is a state, and needs no cipher.
+    # An SPI reserved for a later state counts as a state, and needs no cipher.
     ends = ("src", "192.0.2.1", "dst", "192.0.2.2", "proto", "esp")
     netns.run("ip", "xfrm", "state", "allocspi", *ends, "reqid", "1", "mode", "tunnel", "min", "256", "max", "999")
     assert ipsec.in_use() is True
@@ -25,9 +25,12 @@ def test_in_use(netns: Namespace) -> None:
 
 
 def test_a_kernel_that_does_not_listen_is_not_asked(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To ask would load a module; where nobody listens there are no states. Where nobody answers it is not known."""
+    """Asking would load a module, so a kernel without a listener has no states.
+
+    If the kernel does not answer it is unknown.
+    """
     del netns
-    monkeypatch.setattr(ipsec, "NETLINK_XFRM", 22)  # in use by nothing
+    monkeypatch.setattr(ipsec, "NETLINK_XFRM", 22)  # used by no subsystem
     assert ipsec.in_use() is False
     monkeypatch.setattr(ipsec, "_is_there", lambda: True)
     assert ipsec.in_use() is None

@@ -1,4 +1,4 @@
-"""What is tried apart leaves no trace, and its failures come back."""
+"""A probe in a new namespace leaves no trace, and its failures come back."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def test_a_thread_is_inside_for_a_while(netns: Namespace) -> None:
-    """In the namespace of another process, with what is opened there, and back afterwards, whatever happens inside."""
+    """The thread is in the other namespace inside the block; sockets opened there stay, and it always returns."""
     here = os.readlink("/proc/thread-self/ns/net")
     with namespaces("other") as [other]:
         other.run("ip", "link", "add", "there", "type", "bridge")
@@ -44,7 +44,7 @@ def test_a_thread_is_inside_for_a_while(netns: Namespace) -> None:
 
 
 def test_the_probe_sees_a_namespace_of_its_own(netns: Namespace) -> None:
-    """Nothing but a loopback, and what it makes there is not here."""
+    """The new namespace has only a loopback, and what the probe makes there is not visible here."""
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
 
     def probe() -> None:
@@ -57,7 +57,7 @@ def test_the_probe_sees_a_namespace_of_its_own(netns: Namespace) -> None:
 
 
 def test_failures_come_back(netns: Namespace) -> None:
-    """An error of ours with its next step, one of the system's as its text, and a child that died."""
+    """A GeodropError comes back with its next step, an OSError with its text, and a dead child is reported."""
     del netns
 
     def missing() -> None:
@@ -78,7 +78,7 @@ def test_failures_come_back(netns: Namespace) -> None:
 
 
 def test_without_privilege_it_is_said_that_nothing_was_tried(netns: Namespace) -> None:
-    """Whoever may not make a namespace gets an answer of its own, so that nobody takes it for a missing feature."""
+    """Without the privilege to make a namespace the error is a PrivilegeError, not a missing feature."""
     code = (
         "from geodrop.linux.namespace import in_new_namespace; from geodrop.errors import PrivilegeError\n"
         "try: in_new_namespace(lambda: None)\nexcept PrivilegeError as error: print(error.message)"

@@ -1,4 +1,4 @@
-"""Questions and dumps on a socket of rtnetlink: in order, whole, and again where something was lost."""
+"""Requests and dumps on an rtnetlink socket: answers in order, whole, and asked again where some were lost."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ BODY = netlink.HEADER.size + 16  # struct ifinfomsg
 
 
 def links(sequence: int, flags: int = netlink.DUMP, index: int = 0) -> bytes:
-    """Ask for all interfaces, or for one by its number."""
+    """Encode a request for all interfaces, or for one by its index."""
     body = bytes(4) + index.to_bytes(4, "little") + bytes(8)
     return netlink.HEADER.pack(BODY, RTM_GETLINK, netlink.REQUEST | flags, sequence, 0) + body
 
 
 def indexes(answers: list[memoryview]) -> list[int]:
-    """The numbers of the interfaces that answers are about."""
+    """Return the indexes of the interfaces in answers."""
     return [int.from_bytes(answer[20:24], "little") for answer in answers]
 
 
 def rtnetlink() -> NetlinkSocket:
-    """A socket to it."""
+    """A socket to rtnetlink."""
     return NetlinkSocket(socket.NETLINK_ROUTE, "try it")
 
 
 def test_questions_are_answered_in_order(netns: Namespace) -> None:
-    """However many: what is there, and for what is not the error, with which nothing else is lost."""
+    """Every request is answered: an existing interface gives data, a missing one an error, and no answer is lost."""
     del netns
     wanted = [1, 77] * 100
     with rtnetlink() as kernel:
@@ -57,7 +57,7 @@ def test_questions_are_answered_in_order(netns: Namespace) -> None:
 
 
 def test_a_dump_is_whole_however_small_the_queue(netns: Namespace) -> None:
-    """The kernel waits with what does not fit; what is not wanted is left out."""
+    """The kernel keeps back what does not fit one datagram; unwanted answers are left out."""
     for number in range(50):
         netns.run("ip", "link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
     with rtnetlink() as kernel:
@@ -67,7 +67,7 @@ def test_a_dump_is_whole_however_small_the_queue(netns: Namespace) -> None:
 
 
 def test_lost_answers_lead_to_a_fresh_dump(netns: Namespace) -> None:
-    """After an overflow (ENOBUFS) all is asked for again, by a socket on which nothing is left from before."""
+    """After an overflow (ENOBUFS) the dump is repeated on a new socket, which holds no old answers."""
     with rtnetlink() as kernel:
         kernel.socket.bind((0, 0))
         kernel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -84,7 +84,7 @@ def test_lost_answers_lead_to_a_fresh_dump(netns: Namespace) -> None:
 def test_a_dump_that_changed_meanwhile_is_asked_for_again(
     netns: Namespace, monkeypatch: pytest.MonkeyPatch, interruptions: int
 ) -> None:
-    """What is read half before and half after a change may lack what was there all the time; not for ever, though."""
+    """A dump interrupted by a change is repeated, since it may lack existing interfaces, but not for ever."""
     del netns
     real = netlink.messages
     asked: set[int] = set()
@@ -107,6 +107,6 @@ def test_a_dump_that_changed_meanwhile_is_asked_for_again(
 
 
 def test_a_subsystem_that_is_not_there_is_said() -> None:
-    """No kernel has this number."""
+    """No interface has this index."""
     with pytest.raises(UnavailableError, match=r"no netlink socket to try it \(.*AF_NETLINK"):
         NetlinkSocket(31, "try it")

@@ -1,4 +1,4 @@
-"""What the kernel tells of changes, and which of it is reason to look."""
+"""Which of the kernel's events count as a change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def test_events(netns: Namespace) -> None:
-    """Coming, going, other names, becoming a port, default routes in any table are news; all the rest is none."""
+    """Interfaces that come, go, are renamed or become a port count, as do default routes of any table; nothing else."""
     with NetworkEvents() as events:
         assert not events.read()
         for command, news in (
@@ -52,7 +52,7 @@ def test_events(netns: Namespace) -> None:
 
 @pytest.mark.parametrize("compatible", [True, False])
 def test_a_nexthop_that_moves(netns: Namespace, compatible: bool) -> None:  # noqa: FBT001
-    """A default route through an object is news when the object changes, told as a route or only as the object."""
+    """A default route through a nexthop object changes with the object, reported as a route or only as the object."""
     Path("/proc/sys/net/ipv4/nexthop_compat_mode").write_text(str(int(compatible)), encoding="ascii")
     for number in (0, 1):
         netns.run("ip", "link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
@@ -64,13 +64,13 @@ def test_a_nexthop_that_moves(netns: Namespace, compatible: bool) -> None:  # no
     with NetworkEvents() as events:
         netns.run("ip", "nexthop", "replace", "id", "1", "via", "192.0.1.2", "dev", "eth1")
         assert events.read()
-        # Without a default route behind it one is news only where nobody tells which routes change.
+        # A nexthop object without a default route counts only where the kernel does not report the routes that use it.
         netns.run("ip", "nexthop", "add", "id", "2", "via", "192.0.1.3", "dev", "eth1")
         assert events.read() is not compatible
 
 
 def test_lost_events_are_news(netns: Namespace) -> None:
-    """When the queue overflows, one has to look, and everything is read again: what was missed is no news later."""
+    """A queue overflow is reported as a change and everything is read again: missed events do not count later."""
     with NetworkEvents() as events:
         events._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1)  # the kernel's least
         for number in range(30):
@@ -84,13 +84,13 @@ def test_lost_events_are_news(netns: Namespace) -> None:
 
 
 def test_what_cannot_be_read_again_is_news_as_it_comes(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interfaces that change too fast to be read after a loss are told one by one."""
+    """After a loss, interfaces that change too fast to be read are reported one by one."""
 
     def fails() -> None:
         raise UnavailableError("interfaces keep changing")
 
     with NetworkEvents() as events:
-        # Not up: of one that is, the kernel tells more by itself some time later. An MTU is no news where it is known.
+        # The interface is down: of one that is up, the kernel sends more events later. A changed MTU does not count.
         netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
         assert events.read()
         events._socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1)

@@ -1,4 +1,4 @@
-"""A network that was made without iproute2, as iproute2 sees it."""
+"""A network made without iproute2 looks right to iproute2."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def told(netns: Namespace, *arguments: str) -> list[dict[str, Any]]:
-    """What ip lists."""
+    """Return what ip lists."""
     found: list[dict[str, Any]] = json.loads(netns.run("ip", "-json", "-details", *arguments))
     return found
 
 
 def heard(sender: Namespace, address: str) -> bytes:
-    """What arrives here at an address, sent from another namespace."""
+    """Return what arrives here at an address when another namespace sends to it."""
     family = {4: socket.AF_INET, 6: socket.AF_INET6}[ip_address(address).version]
     with socket.socket(family, socket.SOCK_DGRAM) as receiver:
         receiver.bind((address, 0))
@@ -36,7 +36,7 @@ def heard(sender: Namespace, address: str) -> bytes:
 
 
 def test_two_namespaces_are_joined(netns: Namespace) -> None:
-    """Links, addresses and routes of both families, as they are wanted, and packets pass both ways."""
+    """Links, addresses and routes of both families are as requested, and packets pass both ways."""
     with namespaces("other") as [other]:
         holder = subprocess.Popen(
             ["nsenter", f"--net=/run/netns/{other.name}", "cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -78,7 +78,7 @@ def test_two_namespaces_are_joined(netns: Namespace) -> None:
 
 
 def test_what_the_kernel_refuses_is_said(netns: Namespace) -> None:
-    """What was asked for, and why not; nothing is made."""
+    """A refusal names the request and the reason; nothing is made."""
     with NetworkSetup() as setup:
         netns.run("ip", "link", "add", "eth0", "type", "bridge")
         with pytest.raises(UnavailableError, match=r"refused to make interface eth0 \(File exists"):

@@ -1,4 +1,4 @@
-"""Interfaces and default routes as the kernel has them."""
+"""Interfaces and default routes are read as the kernel has them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def test_links(netns: Namespace) -> None:
-    """Numbers, names and kinds, of as many as do not fit one answer, as ip tells them."""
+    """Indexes, names and kinds agree with ip, for more interfaces than fit one answer."""
     for number in range(100):
         netns.run("ip", "link", "add", f"eth{number}", "type", "veth", "peer", "name", f"far{number}")
     found = read_links()
@@ -31,12 +31,12 @@ def test_links(netns: Namespace) -> None:
     assert len(found) == 201
     assert found[0] == Link(1, "lo", hardware=LOOPBACK_TYPE, mtu=65536)
     assert {link.kind for link in found[1:]} == {"veth"}
-    # A veth's link is its peer, which it is not stacked on.
+    # A veth's IFLA_LINK is its peer, and a veth is not stacked on its peer.
     assert {link.parent for link in found} == {0}
 
 
 def test_what_links_are(netns: Namespace) -> None:
-    """Ports and their master, what is stacked on what, alternative names, what has no Ethernet header, up or down."""
+    """Ports and their master, stacked interfaces, alternative names, layer-3 interfaces, and up or down are read."""
     netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
     netns.run("ip", "link", "add", "br0", "type", "bridge")
     netns.run("ip", "link", "set", "far0", "master", "br0")
@@ -52,7 +52,7 @@ def test_what_links_are(netns: Namespace) -> None:
     assert found["eth0"].altnames == ("a-name-longer-than-fifteen", "wan")
     assert found["tun0"].hardware == 65534
     with namespaces("elsewhere") as [other]:
-        # What it is stacked on has a number of that namespace, which may be somebody else's here.
+        # Its parent's index belongs to the other namespace, and may name another interface here.
         netns.run("ip", "link", "set", "up0", "netns", other.name)
         with other.entered():
             assert {link.name: link.parent for link in read_links()} == {"lo": 0, "up0": 0}
@@ -60,9 +60,10 @@ def test_what_links_are(netns: Namespace) -> None:
 
 @pytest.mark.parametrize("compatible", ["1", "0"])
 def test_default_routes(netns: Namespace, compatible: str) -> None:
-    """Of both families in all tables: plain, multipath, halves of the world, through nexthop objects and groups.
+    """Default routes of both families in all tables: plain, multipath, halves, through nexthop objects and groups.
 
-    Not those to part of the world, nor what leads nowhere. Whether the kernel says what nexthop objects lead to or not.
+    Routes to smaller prefixes and unreachable routes do not count. The result is the same whether or not the kernel
+    repeats a nexthop object's interfaces in the route (nexthop_compat_mode).
     """
     Path("/proc/sys/net/ipv4/nexthop_compat_mode").write_text(compatible, encoding="ascii")
     for number in range(10):
@@ -102,7 +103,7 @@ def test_default_routes(netns: Namespace, compatible: str) -> None:
 
 
 def test_a_route_message_has_attributes_of_its_own() -> None:
-    """Nexthop objects are known also where pyroute2's own class was used before, which knows none of them."""
+    """Nexthop objects are read even after pyroute2's own route class, which has no such attribute, was used."""
     theirs = rtmsg()
     theirs["header"] = {"type": 24, "flags": 0, "sequence_number": 1, "pid": 0}
     theirs.encode()
@@ -115,7 +116,7 @@ def test_a_route_message_has_attributes_of_its_own() -> None:
 
 
 def test_what_keeps_changing_is_said(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Interfaces that are never read in one piece are not told by halves."""
+    """If the interfaces change during every read, an error is raised instead of half an answer."""
     del netns
 
     def changes(*_: object) -> None:
@@ -127,7 +128,7 @@ def test_what_keeps_changing_is_said(netns: Namespace, monkeypatch: pytest.Monke
 
 
 def test_no_socket_or_thread_is_left(netns: Namespace) -> None:
-    """Whatever was read is closed again."""
+    """Every socket is closed again."""
     del netns
     read_links()
     before = len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))

@@ -361,7 +361,7 @@ def test_live_maps_cannot_be_edited(engine: NftablesEngine, netns: Namespace) ->
 
 
 def test_verify_finds_other_content(engine: NftablesEngine) -> None:
-    """Every interval is compared, by address and verdict."""
+    """Full verification compares every interval, by address and verdict."""
     engine.apply(OTHER, 1, ["eth0"])
     smaller = ruleset(Service("api", {"1.0.1.0/24": "CN", "5.0.0.0/9": "DE"}, tcp=((443, 443),)))
     changed = replace(smaller, digest=OTHER.digest)

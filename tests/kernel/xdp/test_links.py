@@ -88,7 +88,7 @@ def test_several_interfaces_change_together(host: Host) -> None:
 
 
 def test_a_renamed_interface_stays_judged(host: Host) -> None:
-    """Its link is pinned by number, so the next load finds it under the new name."""
+    """A link is pinned by the interface's index, so the next load finds it under the new name."""
     host.engine.apply(host.rulesets[0], 1, ["eth0"])
     program = host.programs("eth0")
     host.netns.run("ip", "link", "set", "eth0", "down")

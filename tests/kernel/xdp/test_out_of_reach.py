@@ -24,9 +24,9 @@ pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 POLICY = "version: 1\nservices:\n  web: {match: {ports: {tcp: [443]}}, default: allow, unknown: allow, deny: [CN]}\n"
 CN, US = "2400::1", "2600::1"
-SERVED, ELSEWHERE = 443, 80  # from CN the first is dropped, and the second only if it cannot be read
-MOST_HEADERS = 183  # an Ethernet frame holds no more of them
-REACH = 32_768  # bytes of a frame that are read
+SERVED, ELSEWHERE = 443, 80  # packets from CN to the first are dropped, to the second only if the port cannot be read
+MOST_HEADERS = 183  # an Ethernet frame holds no more headers
+REACH = 32_768  # bytes of a frame that the program reads
 IPV6_HEADER, ETHERNET = 40, 14
 
 

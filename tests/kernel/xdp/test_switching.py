@@ -1,4 +1,4 @@
-"""A thousand switches under a million packets a second: every packet is judged by one of two whole policies."""
+"""A thousand switches under a million packets a second: one of two whole policies judges every packet."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SOURCES = {
     AMERICA: (["2.2.2.2"], ["2600::1", "2002:202:202::1"]),
     RUSSIA: (["5.5.5.5"], ["2a02::1", "2002:505:505::1"]),
 }
-FRAMES = {CHINA: 1_200_000, AMERICA: 10_000, RUSSIA: 20_000}  # at a time: to start takes the kernel a grace period
+FRAMES = {CHINA: 1_200_000, AMERICA: 10_000, RUSSIA: 20_000}  # at a time: a start takes the kernel a grace period
 CHAIN = """
 table netdev passed {{
   counter {0} {{ }}
@@ -108,7 +108,7 @@ def test_a_thousand_switches(three_pairs: list[tuple[End, End]], pins: Pins, tmp
     assert min(came.values()) > 1_000
     assert through[CHINA] == 0, "leaked"
     assert through[AMERICA] == came[AMERICA], "wrongly dropped"
-    if tables == "the same tables":  # with few switches Russia's turns may all fall to one policy
+    if tables == "the same tables":  # with few switches, all of Russia's turns may fall to one policy
         assert 0 < through[RUSSIA] < came[RUSSIA], "one of the policies was never in force"
     # What the program counted is what was seen behind it.
     assert sum(dropped for _, dropped, _, _ in counts) == sum(came.values()) - sum(through.values())

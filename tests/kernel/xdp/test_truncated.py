@@ -45,7 +45,7 @@ STEP = 8  # in which the oracle's packets end inside their headers
 SOURCES = {4: ["1.1.1.1", "1.2.3.4"], 6: ["2400::1", "2400:1:2:3::4"]}
 CHAINS = [(), (HOP_BY_HOP,), (ROUTING,), (DESTINATION,), (HOP_BY_HOP, ROUTING, DESTINATION)]
 FRAGMENTS = [None, (0, True), (8, True)]
-EXTENSION_SHOWN = 8  # of an extension header, or what follows it is not known
+EXTENSION_SHOWN = 8  # bytes needed of an extension header to know the next one
 HEADER = {4: 20, 6: 40}  # without options and extension headers
 
 
@@ -104,7 +104,7 @@ def test_every_length_of_every_shape(judging: Judging, tags: str) -> None:
         for left in range(1, len(whole) + 1):
             short = claiming(whole, left)
             honest = [short[:left]]
-            if left > HEADER[packet.family]:  # no IPv6 packet can say that it is shorter, and 0 says nothing
+            if left > HEADER[packet.family]:  # no IPv6 header can state a shorter length, and 0 means no length
                 honest.append(short)
             for cut, packets in ((False, honest), (True, [whole[:left]])):
                 shown = seen(packet, left, cut=cut and left < len(whole))

@@ -43,7 +43,7 @@ def verified(program: int) -> int:
 @pytest.mark.parametrize("clock", ["with clock", "without clock"])
 @pytest.mark.parametrize("name", ["libbpf", "bcc"])
 def test_the_verifier_has_a_margin(pins: Pins, monkeypatch: pytest.MonkeyPatch, name: str, clock: str) -> None:
-    """Both programs, with the kernel's clock and without it, stay well below the verifier's limit."""
+    """Both programs, with and without the kernel's clock, stay well below the verifier's limit."""
     if name == "bcc":
         require_bcc()
     monkeypatch.setattr(libbpf, "has_tai_clock", lambda: clock == "with clock")

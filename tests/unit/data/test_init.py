@@ -1,4 +1,4 @@
-"""The bundled database: whole, or a clear refusal."""
+"""The bundled database is whole, or it is refused with a clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One request: answered, unanswered, or an error that is neither."""
+"""One request is answered, unanswered, or fails with an error."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LOOPBACK = "127.0.0.1"
 
 
 def outcome(monkeypatch: pytest.MonkeyPatch, handle: Handle | None) -> str:
-    """The outcome of a request to a server on loopback that handles connections so, or to nobody."""
+    """Return the outcome of a request to a server on loopback with this handler, or to a closed port."""
 
     async def ask() -> str:
         server = await asyncio.start_server(handle or silent, LOOPBACK, 0)
@@ -31,7 +31,7 @@ def outcome(monkeypatch: pytest.MonkeyPatch, handle: Handle | None) -> str:
             await server.wait_closed()
         answer = await request(LOOPBACK)
         server.close()
-        # Let the server's side see the end of the connection, so that nothing is left open.
+        # Let the server's side see the end of the connection, so that no socket is left open.
         while others := asyncio.all_tasks() - {asyncio.current_task()}:
             await asyncio.wait(others)
         await asyncio.sleep(0)
@@ -47,7 +47,7 @@ async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
 
 
 def says(answer: bytes) -> Handle:
-    """A server that gives this answer."""
+    """Return a server that sends this answer."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readline()
@@ -63,7 +63,7 @@ def test_an_answer_is_its_status(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_silence_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that never speaks looks like a drop after the timeout."""
+    """A silent server looks like a drop after the timeout."""
     monkeypatch.setattr(clients, "ANSWER_TIMEOUT", 0.1)
     assert outcome(monkeypatch, silent) == "no answer"
 

@@ -1,4 +1,4 @@
-"""The processes that hold namespaces end with the demo, however it ends."""
+"""The processes that hold namespaces end with the demo, also if the demo is killed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_holder_says_it_is_ready_and_ends_with_its_input() -> None:
 
 
 def test_ipv6_is_switched_on_where_it_is_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only what is off is written; a kernel without IPv6 has no such files and that is no error here."""
+    """Only a switch that disables IPv6 is written; a kernel without IPv6 lacks the files, which is no error."""
     monkeypatch.setattr(inside, "IPV6", tmp_path)
     inside.allow_ipv6()
     (tmp_path / "all").mkdir()

@@ -1,4 +1,4 @@
-"""The demo's bpffs is seen by the demo alone."""
+"""Only the demo sees the demo's bpffs."""
 
 import ctypes
 import subprocess
@@ -16,7 +16,7 @@ MOUNT = "from geodrop.demo.mounts import own_bpffs; own_bpffs(); print(open('/pr
 
 @pytest.mark.root
 def test_only_its_process_sees_it() -> None:
-    """A bpffs is there where geodrop pins, newly mounted; outside nothing has changed, and nothing is left."""
+    """A new bpffs is mounted where geodrop pins; outside nothing changes, and nothing is left."""
     before = mounted(Path("/proc/self/mountinfo").read_text())
     inside = subprocess.run([sys.executable, "-c", MOUNT], check=True, capture_output=True, text=True).stdout
     assert len(mounted(inside)) == len(before) + 1
@@ -24,20 +24,20 @@ def test_only_its_process_sees_it() -> None:
 
 
 def mounted(mountinfo: str) -> list[str]:
-    """The bpffs that are mounted where geodrop pins, one over the other."""
+    """Return the bpffs mounts where geodrop pins, one over the other."""
     lines = [line for line in mountinfo.splitlines() if " - bpf " in line]
     # proc_pid_mountinfo(5): the mount point is the fifth field, the file system's type follows the dash.
     return [line for line in lines if line.split()[4] == str(bpffs())]
 
 
 def test_a_refusal_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the kernel does not allow becomes the reason that the demo shows."""
+    """A refusal of the kernel becomes the reason that the demo shows."""
 
     class Refusing:
-        """A C library that may do nothing."""
+        """A C library whose system calls are refused."""
 
         def unshare(self, flags: int) -> int:
-            """EPERM, as without CAP_SYS_ADMIN."""
+            """Fail with EPERM, as without CAP_SYS_ADMIN."""
             del flags
             ctypes.set_errno(1)
             return -1

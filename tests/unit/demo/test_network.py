@@ -1,4 +1,4 @@
-"""What the demo needs of a host, and namespaces that vanish."""
+"""What the demo needs from a host, and namespaces that vanish."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ ALL = sum(1 << number for number in NEEDED_CAPABILITIES.values())
 
 
 def test_every_missing_capability_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without privileges the demo says which it lacks, and only those."""
+    """Without privileges the demo names the missing capabilities, and only those."""
     monkeypatch.setattr(network, "effective_capabilities", lambda: ALL & ~(1 << NEEDED_CAPABILITIES["CAP_SYS_ADMIN"]))
     with pytest.raises(PrivilegeError, match="has no CAP_SYS_ADMIN; run it as root"):
         check_host()
 
 
 def test_every_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A host without the programs is told which packages bring them."""
+    """A host without the programs is told which packages to install."""
     monkeypatch.setattr(network, "effective_capabilities", lambda: ALL)
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
@@ -61,7 +61,7 @@ def test_namespaces_are_joined_and_vanish() -> None:
 
 @pytest.mark.root
 def test_a_network_that_cannot_be_made_is_said() -> None:
-    """What the kernel refuses reaches the operator, and so does a namespace that is gone."""
+    """A refusal of the kernel reaches the operator, and so does a namespace that is gone."""
     with two_namespaces() as (api, _):
         refused = pytest.raises(UnavailableError, match=r"cannot be set up: .*bring up no-such-device \(No such device")
         with refused, api.setup() as setup:

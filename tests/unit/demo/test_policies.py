@@ -10,12 +10,12 @@ DEPLOYED = Path(__file__).parents[3] / "deploy" / "policies" / "ai-api-allow-lis
 
 
 def test_the_first_policy_is_the_published_example() -> None:
-    """One text, in deploy/ for operators and in the package for the demo."""
+    """The example in deploy/ and the one in the package have the same text."""
     assert policies.example() == DEPLOYED.read_text()
 
 
 def test_the_edit_is_what_is_shown() -> None:
-    """Taking the removed lines out and the added lines in, once, is the whole difference."""
+    """The two policies differ only by the removed and the added lines, once each."""
     first, second = policies.example().splitlines(), policies.edited(policies.example()).splitlines()
     removed = [line[1:] for line in policies.edit() if line.startswith("-")]
     added = [line[1:] for line in policies.edit() if line.startswith("+")]

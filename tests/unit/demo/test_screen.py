@@ -25,7 +25,7 @@ REQUESTS = [
 
 
 def test_connections(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line a client: verdict, and of each family the source and how many requests were answered."""
+    """One line per client: its verdict, and for each family its source and how many requests were answered."""
     screen.connections(CLIENTS, AFTER, REQUESTS)
     assert capsys.readouterr().out.splitlines() == [
         "  CLIENT   POLICY  IPv4 SOURCE      ANSWERED  IPv6 SOURCE           ANSWERED",
@@ -35,7 +35,7 @@ def test_connections(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_timeline(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before, during and after the load, on one line a source; nothing is shown that cannot have ended yet."""
+    """One line per source shows before, during and after the load, but no request that may still be running."""
     screen.timeline(CLIENTS[:1], BEFORE, AFTER, REQUESTS)
     title, first, second, _ = capsys.readouterr().out.splitlines()
     assert title == "  CLIENT         before      | load | after"
@@ -44,7 +44,7 @@ def test_timeline(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_comparison(capsys: pytest.CaptureFixture[str]) -> None:
-    """A column an engine: how long its load took, and what came back after it; a wrong request would show."""
+    """One column per engine: how long its load took, and the requests after it; a wrong request is counted."""
     wrong = replace(AFTER, verdicts={**AFTER.verdicts, CN4: "accept"})
     screen.comparison({"nftables": AFTER, "xdp": wrong}, REQUESTS)
     lines = capsys.readouterr().out.splitlines()
@@ -53,7 +53,7 @@ def test_comparison(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_nothing_is_wider_than_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Paragraphs and what commands print are folded; words are not cut."""
+    """Paragraphs and the output of commands are folded; words are not cut."""
     screen.said("word " * 40)
     screen.command("geodrop status", "word " * 40 + "\nnext")
     lines = capsys.readouterr().out.splitlines()

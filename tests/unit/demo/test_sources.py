@@ -1,4 +1,4 @@
-"""Clients are chosen by what `explain` says, and by nothing else."""
+"""Clients are chosen by the answers of `explain` alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Made:
-    """Answers as `explain` would in a made-up world that deals the countries out by the last bits of an address."""
+    """Answers like `explain` in a made-up world, where the last bits of an address decide its country."""
 
     def __init__(self, countries: Sequence[str]) -> None:
         self.countries = countries
@@ -33,7 +33,7 @@ class Made:
         ]
 
     def region(self, text: str) -> str:
-        """What it says of one address."""
+        """Return the answer for one address."""
         return str(self.explain([text])[0]["region"])
 
 
@@ -44,7 +44,7 @@ def few_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_each_country_has_a_client_in_both_families() -> None:
-    """The labels are the countries, and every source lies where explain says that country is."""
+    """The labels are the countries, and `explain` places every source in its country."""
     made = Made(COUNTRIES)
     clients = choose_clients(made, "--policy", "p.yaml")
     assert made.options == ("--policy", "p.yaml")
@@ -55,7 +55,7 @@ def test_each_country_has_a_client_in_both_families() -> None:
 
 
 def test_the_last_client_hides_a_denied_address_in_6to4() -> None:
-    """Its 6to4 address holds an IPv4 address of a country that is denied, and its label says which."""
+    """The 6to4 address holds an IPv4 address of a denied country, and the label names that country."""
     made = Made(COUNTRIES)
     hidden = choose_clients(made)[-1]
     assert list(hidden.sources) == [6]

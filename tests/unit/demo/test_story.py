@@ -1,4 +1,4 @@
-"""What the demo picks to show, and that it fails where a request went otherwise than judged."""
+"""Which clients the demo shows, and that the demo fails if a request's outcome differs from the verdict."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ GOOD = [
 
 
 def test_shows_all_that_moved_and_one_of_each_that_stayed() -> None:
-    """Who moved comes first; of those that did not, one of each verdict is enough."""
+    """Clients whose verdict changes come first; of the others, one per verdict is shown."""
     assert [client.label for client in worth_showing(CLIENTS, BEFORE, AFTER)] == ["leaves", "joins", "in1", "out1"]
 
 
 def test_agreement_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """Requests as judged, and those of a moving client during its load, are fine."""
+    """Outcomes that match the verdicts pass, as does any outcome of a changing client during its load."""
     agree(GOOD, [BEFORE, AFTER])
     assert "All 3 requests" in capsys.readouterr().out
 
@@ -43,6 +43,6 @@ def test_agreement_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     ids=["leaked", "dropped while switching", "old policy after the switch", "broken network"],
 )
 def test_a_request_that_went_otherwise_fails_the_demo(wrong: ClientRequest) -> None:
-    """The error names the request; the demo never says that all is well then."""
+    """The error names the request, and the demo does not claim success."""
     with pytest.raises(ApplyError, match=rf"1 requests? .*(?s:.*){wrong.source}"):
         agree([*GOOD, wrong], [BEFORE, AFTER])

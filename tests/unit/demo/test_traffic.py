@@ -1,4 +1,4 @@
-"""What counts as answered, wrong, or in between: the arithmetic behind the demo's claims."""
+"""Which requests count as answered, as wrong, or as neither."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lost(source: str, began: float) -> ClientRequest:
 
 
 def test_a_period_sees_only_what_began_and_ended_in_it() -> None:
-    """A request that touches a load belongs to neither policy."""
+    """A request during a load belongs to neither policy."""
     inside, early, late = served(HERE, 11), served(HERE, 10.4), lost(HERE, 19.5)
     assert AFTER.within([inside, early, late]) == [inside]
 
@@ -44,29 +44,29 @@ def test_a_period_sees_only_what_began_and_ended_in_it() -> None:
     ids=["dropped though accepted", "answered though denied", "unreachable", "not what the server says"],
 )
 def test_whatever_is_not_the_verdict_is_wrong(request_: ClientRequest) -> None:
-    """Each way a request can go otherwise is found; an error is never taken for a drop."""
+    """Every kind of wrong outcome is found; an error is never taken for a drop."""
     assert AFTER.wrong([served(HERE, 12), lost(THERE, 12), request_]) == [request_]
 
 
 def test_a_verdict_that_stays_holds_across_the_load() -> None:
-    """For a source whose verdict stays no moment is exempt; for one that changes the load is."""
+    """For a source whose verdict stays, every moment counts; for one that changes, the load does not."""
     gap = lost(HERE, 10.2)
     assert across(BEFORE, AFTER).wrong([gap, lost(THERE, 10.2), served(THERE, 10.2)]) == [gap]
 
 
 def test_answered_counts_one_source() -> None:
-    """Answered and all requests of a source."""
+    """Count the answered and all requests of a source."""
     assert answered([served(HERE, 1), lost(HERE, 2), served(THERE, 3)], HERE) == (1, 2)
 
 
 def test_a_strip_shows_each_request_in_order() -> None:
-    """A sign for each request of the source that began in the span, by the time it began, not by when it ended."""
+    """One sign per request of the source that began in the span, ordered by when it began."""
     requests = [served(HERE, 0.95), lost(HERE, 1.1), served(HERE, 1.2), served(HERE, 1.0), served(THERE, 1.1)]
     assert strip([*requests, served(HERE, 1.4)], HERE, 1.0, 1.4) == "#.#"
 
 
 def test_gathers_what_the_clients_say_until_they_end() -> None:
-    """The sources are handed over in one line; a client process that has ended is an error, not silence."""
+    """The sources are passed in one line; an ended client process is an error, not silence."""
     given = io.StringIO()
     one = served(HERE, 1.0)
     said = io.StringIO(json.dumps({"source": HERE, "began": 1.0, "ended": 1.01, "outcome": "200"}) + "\n")

@@ -1,4 +1,4 @@
-"""The rights of the daemon, and not of whoever asks."""
+"""The capabilities that doctor reports are the daemon's, not the caller's."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ sys.stdin.read()
     ],
 )
 def test_what_the_listening_process_may_do(tmp_path: Path, given: str, missing: dict[str, str]) -> None:
-    """Root asks, and hears of the process at the other end of the socket: by number, and what stops which engine."""
+    """Doctor reads the capabilities of the process at the other end of the socket, and which engine each lack stops."""
     control = str(tmp_path / "control.sock")
     command = ["setpriv", "--inh-caps", given, "--bounding-set", given, sys.executable, "-c", LISTENER, control]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -57,7 +57,7 @@ def test_what_the_listening_process_may_do(tmp_path: Path, given: str, missing: 
 
 
 def test_where_none_runs(tmp_path: Path) -> None:
-    """No socket, one that nobody listens on, or no file of that name: nothing is said."""
+    """If there is no socket path, no listener or no such file, nothing is reported."""
     (tmp_path / "file").touch()
     for control in ("", str(tmp_path / "none"), str(tmp_path / "file"), os.devnull):
         assert list(findings(control)) == []

@@ -1,4 +1,4 @@
-"""Findings, and what they say about enforcing."""
+"""Findings, and whether an engine can enforce with them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NO_FRAGS = Finding("frags", MISSING, "none")
 
 
 def test_a_probe_that_raises_is_missing_with_its_reason() -> None:
-    """What is wrong and the next step are those of the exception."""
+    """The text and the next step of a failed probe are those of the exception."""
 
     def fail() -> None:
         raise UnavailableError("no bpffs", "mount one")
@@ -35,5 +35,5 @@ def test_a_probe_that_raises_is_missing_with_its_reason() -> None:
     ],
 )
 def test_an_engine_is_able_unless_something_stops_it(findings: list[Finding], works: set[str]) -> None:
-    """Under auto one of the two is enough; what merely costs something stops nobody."""
+    """Under auto one of the two engines is enough; a missing optional feature stops no engine."""
     assert {engine for engine in ("auto", "nftables", "xdp") if able(findings, engine)} == works

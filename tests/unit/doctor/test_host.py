@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
 
 class Fake:
-    """In the place of Engines."""
+    """Stands in for BothEngines."""
 
     def __init__(self, observed: Observed | None) -> None:
         self.observed = observed
 
     def observe(self) -> Observed:
-        """What the test says, or what one is told without privilege."""
+        """Return what the test gives, or raise what a caller without privilege gets."""
         if self.observed is None:
             raise PrivilegeError("CAP_NET_ADMIN is missing", "run as root")
         return self.observed
 
 
 def test_places_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A state folder that is still to be made counts by where it would be; each source file by itself."""
+    """A missing state directory is checked by its nearest existing parent; each source file is checked by itself."""
     monkeypatch.setattr(BothEngines, "here", lambda: Fake(Observed()))
     policy = tmp_path / "policy.yaml"
     policy.touch()
@@ -48,7 +48,7 @@ def test_places_and_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_state_folder_that_may_not_be_written_stops_everything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing can be kept, so nothing is loaded; without `source` that is only said."""
+    """Without a writable state directory nothing can be loaded; a missing `source` is only a note."""
     monkeypatch.setattr(BothEngines, "here", lambda: Fake(Observed()))
     monkeypatch.setattr("os.access", lambda *_, **__: False)
     found = {one.name: one for one in host.findings(Config(state=tmp_path))}
@@ -57,7 +57,7 @@ def test_a_state_folder_that_may_not_be_written_stops_everything(
 
 
 def test_what_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another geodrop's generation is named; whoever may not read it is told so."""
+    """A generation in force is named; a caller who may not read it is told so."""
     for observed, status, text in (
         (Observed(), OK, "the place is free"),
         (Observed(7, "ab" * 32), OK, "generation 7, ruleset abababababab"),

@@ -1,4 +1,4 @@
-"""Nothing that a load can put into the kernel is left untried."""
+"""Every message and expression that a load can send is tried by doctor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PARTS = [part for kind in KINDS for rule in kind.rules for part in rule]
 
 
 def test_each_expression_is_tried() -> None:
-    """Whatever type of expression comes to be sent has to be tried too."""
+    """A new type of expression must be tried too."""
     assert {type(part) for part in PARTS} == {*get_args(expressions.Encodable), expressions.OneOf}
 
 
@@ -40,12 +40,12 @@ def test_each_expression_is_tried() -> None:
     ],
 )
 def test_each_key_and_header_is_tried(named: type[IntEnum], tried: set[int]) -> None:
-    """All that uapi names is there to be sent."""
+    """Every key and header that uapi names is tried."""
     assert tried == set(named)
 
 
 def test_each_ending_of_a_rule_is_tried() -> None:
-    """Those that `expressions` makes."""
+    """Every verdict and reject that `expressions` defines is tried, and jump and goto."""
     ends = {part for part in PARTS if isinstance(part, RuleVerdict | Reject)}
     made = {ACCEPT, DROP, RETURN, RESET, PROHIBITED}
     assert made <= ends
@@ -56,7 +56,7 @@ def test_each_ending_of_a_rule_is_tried() -> None:
 
 
 def test_a_kind_makes_all_that_its_rules_lead_to() -> None:
-    """A counter or map that a rule names comes before it, in the same transaction."""
+    """A counter or map that a rule names is made before the rule, in the same transaction."""
     for kind in KINDS:
         whats = [request.what.split()[0] for request in kind.requests()]
         assert whats == sorted(whats, key=["create", "fill", "add"].index) or kind.maps
@@ -65,6 +65,6 @@ def test_a_kind_makes_all_that_its_rules_lead_to() -> None:
 
 
 def test_names_are_told_apart() -> None:
-    """One line of doctor for each, and at least one kind that every load needs."""
+    """Doctor shows one line per kind, and at least one kind is needed by every load."""
     assert all(one.name != other.name for one, other in itertools.combinations(KINDS, 2))
     assert any(kind.cost == EVERY_LOAD for kind in KINDS)

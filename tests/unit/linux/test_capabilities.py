@@ -23,13 +23,13 @@ SCRIPT = "from geodrop.linux.capabilities import effective; print(*sorted(effect
     ],
 )
 def test_effective_is_what_the_kernel_says(given: str, found: str) -> None:
-    """Root with a smaller bounding set has less; CAP_SYS_ADMIN contains the two that were split from it."""
+    """Root with a smaller bounding set has fewer capabilities; CAP_SYS_ADMIN contains the two split from it."""
     command = ["setpriv", "--inh-caps", given, "--bounding-set", given, sys.executable, "-c", SCRIPT]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip() == found
 
 
 def test_what_is_missing_is_named_with_its_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """77, each by name, with the line for the unit, or with what xdp takes beside it."""
+    """Exit code 77; each missing capability is named, with the line for the unit, or the install step for xdp."""
     monkeypatch.setattr(capabilities, "effective", lambda: frozenset({"CAP_BPF"}))
     capabilities.require(["CAP_BPF"])
     with pytest.raises(PrivilegeError) as caught:

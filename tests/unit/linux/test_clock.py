@@ -1,4 +1,4 @@
-"""A clock that is set. No test sets the machine's own: what the kernel is asked to tell is read back from it."""
+"""Steps of the clock. No test sets the machine's own clock: the timer's settings are read back from the kernel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geodrop.linux.clock import ClockSteps
 
 
 def test_the_kernel_is_asked_to_tell() -> None:
-    """The timer runs by the clock that people set, is cancelled when they do, and will not go off by itself."""
+    """The timer uses CLOCK_REALTIME, is cancelled when that is set, and does not expire."""
     with ClockSteps() as steps:
         told = dict(
             line.split(":", 1)
@@ -29,14 +29,14 @@ def test_the_kernel_is_asked_to_tell() -> None:
 
 
 def test_nothing_is_told_of_a_clock_that_goes_on() -> None:
-    """It is not readable, and reading says no at once."""
+    """Without a step the descriptor is not readable, and read() returns False at once."""
     with ClockSteps() as steps:
         assert not select.select([steps], [], [], 0)[0]
         assert steps.read() is False
 
 
 def test_a_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel answers ECANCELED once; what else goes wrong is no step."""
+    """ECANCELED counts as one step; any other error is raised."""
     answers = iter([OSError(errno.ECANCELED, "cancelled"), BlockingIOError(), OSError(errno.EBADF, "closed")])
 
     def answer(*_: object) -> bytes:

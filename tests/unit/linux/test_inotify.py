@@ -4,7 +4,7 @@ from geodrop.linux.inotify import Inotify
 
 
 def test_names_that_come_and_go(tmp_path: Path) -> None:
-    """Made, renamed and removed; what is written into a file is none of it. A folder may be added again."""
+    """A file that is made, renamed or removed is noticed; a write to a file is not. A folder may be added again."""
     with Inotify() as inotify:
         assert inotify.add(tmp_path)
         assert inotify.add(tmp_path)
@@ -22,7 +22,7 @@ def test_names_that_come_and_go(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_goes(tmp_path: Path) -> None:
-    """That it goes is told; then it is not there, and one in its place has to be added."""
+    """The removal of a folder is noticed; afterwards it is gone, and a new folder in its place has to be added."""
     folder = tmp_path / "folder"
     with Inotify() as inotify:
         assert not inotify.add(folder)

@@ -9,12 +9,12 @@ from geodrop.linux.libc import call
 
 
 def test_results_are_returned() -> None:
-    """What the function returns, where that is no failure."""
+    """A result that is no failure is returned."""
     assert call("getpid") == os.getpid()
 
 
 def test_failures_are_errors_of_the_system() -> None:
-    """With errno, its text, and what it was about: the function, or what the caller names."""
+    """The error has errno, its text, and the name of the function or the one that the caller gives."""
     with pytest.raises(FileNotFoundError) as missing:
         call("access", b"/nonexistent", 0, about="/nonexistent")
     assert missing.value.filename == "/nonexistent"

@@ -1,4 +1,4 @@
-"""What a socket receives is cut apart without trusting its lengths; the numbers are those that pyroute2 has too."""
+"""Received data is split without trusting its lengths; the constants equal pyroute2's."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ pairs = st.lists(st.tuples(st.integers(1, 0x3FFF), st.binary(max_size=40)), max_
 
 
 def attribute(kind: int, value: bytes) -> bytes:
-    """One attribute, padded."""
+    """Return one padded attribute."""
     return netlink.ATTRIBUTE.pack(netlink.ATTRIBUTE.size + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def message(kind: int, sequence: int, body: bytes = b"", flags: int = 0) -> bytes:
-    """One message, padded."""
+    """Return one padded message."""
     header = netlink.HEADER.pack(netlink.HEADER.size + len(body), kind, flags, sequence, 0)
     return header + body + bytes(-len(body) % 4)
 
 
 def test_numbers_are_the_kernels() -> None:
-    """pyroute2 took them from the kernel's headers on its own."""
+    """pyroute2 took its constants from the kernel's headers independently."""
     assert (*(theirs.NLM_F_REQUEST, theirs.NLM_F_ACK, theirs.NLM_F_DUMP, theirs.NLM_F_DUMP_INTR),) == (
         netlink.REQUEST,
         netlink.ACK,
@@ -44,33 +44,33 @@ def test_numbers_are_the_kernels() -> None:
 
 @given(pairs)
 def test_attributes_come_back(items: list[tuple[int, bytes]]) -> None:
-    """Whatever lengths the values have."""
+    """Attributes of every value length are read back."""
     encoded = b"".join(attribute(kind, value) for kind, value in items)
     assert [(kind, bytes(value)) for kind, value in netlink.attributes(memoryview(encoded))] == items
 
 
 @given(pairs, st.integers(1, 40))
 def test_cut_off_attributes_end_quietly(items: list[tuple[int, bytes]], cut: int) -> None:
-    """A short buffer gives less, never an exception or an endless loop."""
+    """A short buffer gives fewer attributes, never an exception or an endless loop."""
     encoded = b"".join(attribute(kind, value) for kind, value in items)[:-cut]
     found = [(kind, bytes(value)) for kind, value in netlink.attributes(memoryview(encoded))]
     assert found[:-1] == items[: max(len(found) - 1, 0)]
 
 
 def test_a_length_of_nothing_ends_attributes_and_messages() -> None:
-    """A length below that of the header itself would lead nowhere."""
+    """A length shorter than the header ends the reading instead of looping."""
     assert list(netlink.attributes(memoryview(bytes(8)))) == []
     assert list(netlink.messages(memoryview(bytes(32)))) == []
 
 
 def test_the_nested_flag_is_no_part_of_the_type() -> None:
-    """Others may set it."""
+    """Other programs may set the flags in an attribute's type."""
     encoded = attribute(3 | theirs.NLA_F_NESTED, b"x")
     assert [kind for kind, _ in netlink.attributes(memoryview(encoded))] == [3]
 
 
 def test_messages_are_cut_apart() -> None:
-    """What a socket receives holds several, each padded; each comes whole, with its header."""
+    """One datagram holds several padded messages; each comes out whole, with its header."""
     received = message(0x10, 1, b"abcde", flags=2) + message(0x11, 2)
     first, second = netlink.messages(memoryview(received))
     assert (*first[:3], bytes(first[3][netlink.HEADER.size :])) == (0x10, 2, 1, b"abcde")
@@ -78,7 +78,7 @@ def test_messages_are_cut_apart() -> None:
 
 
 def test_refusals() -> None:
-    """An error has the kernel's own words where it has any: behind the request's header, or alone at a dump's end."""
+    """The kernel's error text is found after the request's header, or alone at the end of a dump."""
 
     def refusal(kind: int, number: int, rest: bytes, flags: int) -> netlink.NetlinkError | None:
         body = struct.pack("=i", -number) + rest

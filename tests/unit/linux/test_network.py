@@ -1,4 +1,4 @@
-"""What counts as a default route, and what a network can be asked."""
+"""Which routes count as default routes, and the questions that a Network answers."""
 
 import subprocess
 import sys
@@ -25,12 +25,12 @@ MPLS = 28
     ],
 )
 def test_is_default(family: int, length: int, expected: bool) -> None:  # noqa: FBT001
-    """Halves of the world count, and 2000::/3; unique local addresses (fc00::/7) do not."""
+    """Halves of the address space count, and 2000::/3; unique local addresses (fc00::/7) do not."""
     assert is_default(family, length) is expected
 
 
 def test_network() -> None:
-    """Tables by interface, each once; names by number."""
+    """Tables by interface, each once; names by interface index."""
     network = Network(
         (Link(2, "eth0", altnames=("wan",)),),
         (Route(AF_INET, 254, (2, 3)), Route(AF_INET6, 254, (2,)), Route(2, 9, (2,))),
@@ -42,7 +42,7 @@ def test_network() -> None:
 
 
 def test_values_come_without_pyroute2() -> None:
-    """Everybody may import them; only reading the kernel brings it."""
+    """The module imports without pyroute2; only reading the kernel imports it."""
     code = "import sys, geodrop.engine.interfaces, geodrop.dataplane.coverage; print('pyroute2' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"

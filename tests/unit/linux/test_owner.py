@@ -12,38 +12,38 @@ from geodrop.state import files
 if TYPE_CHECKING:
     from pathlib import Path
 
-SOMEBODY = 65_534
+OTHER_USER = 65_534
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A state directory of somebody else's."""
-    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    """A state directory that another user owns."""
+    os.chown(tmp_path, OTHER_USER, OTHER_USER)
     return tmp_path
 
 
 def test_what_root_writes_belongs_to_the_folders_owner(folder: Path) -> None:
-    """New folders, files that are replaced, and files that begin with their first line."""
+    """New folders, replaced files, and files that are appended to belong to the folder's owner."""
     files.replace(folder / "new" / "replaced", lambda file: file.write(b"1"))
     files.append(folder / "new" / "appended", b"1")
     found = [folder / "new", folder / "new" / "replaced", folder / "new" / "appended"]
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(SOMEBODY, SOMEBODY)}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(OTHER_USER, OTHER_USER)}
 
 
 def test_a_link_is_given_away_and_not_what_it_leads_to(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Whoever owns the folder cannot have root give them a file from elsewhere."""
+    """The owner of the folder cannot make root give them a file from elsewhere."""
     target = tmp_path_factory.mktemp("roots") / "file"
     target.touch()
     link = folder / "link"
     link.symlink_to(target)
     adopt(link, folder)
-    assert (link.lstat().st_uid, target.stat().st_uid) == (SOMEBODY, 0)
+    assert (link.lstat().st_uid, target.stat().st_uid) == (OTHER_USER, 0)
 
 
 def test_root_writes_through_no_link(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Nor have it write there."""
+    """The owner of the folder cannot make root write elsewhere."""
     target = tmp_path_factory.mktemp("roots") / "file"
     target.write_bytes(b"old")
     (folder / "history").symlink_to(target)
@@ -53,11 +53,11 @@ def test_root_writes_through_no_link(folder: Path, tmp_path_factory: pytest.Temp
 
 
 def test_root_works_in_no_folder_that_a_link_leads_to(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Neither writes, nor adds a line, nor removes what it takes for leftovers of a crash."""
+    """Root neither writes, nor appends, nor removes leftovers of a crash outside the folder."""
     elsewhere = tmp_path_factory.mktemp("roots")
     (elsewhere / f"{files.BESIDE}1").touch()
     (folder / "rulesets").symlink_to(elsewhere)
-    os.chown(folder / "rulesets", SOMEBODY, SOMEBODY, follow_symlinks=False)
+    os.chown(folder / "rulesets", OTHER_USER, OTHER_USER, follow_symlinks=False)
     with pytest.raises(ApplyError, match="rulesets"):
         files.replace(folder / "rulesets" / "file", lambda file: file.write(b"1"))
     with pytest.raises(ApplyError, match="rulesets"):

@@ -10,7 +10,7 @@ from geodrop.linux.socket_filter import JUMP_EQUAL, LEAVE, LOAD_HALF, LOAD_WORD,
     ("load", "number", "taken"), [(LOAD_HALF, socket_filter.half(0x1234), 1), (LOAD_WORD, socket_filter.word(7), 0)]
 )
 def test_only_what_the_code_takes_is_queued(load: int, number: int, taken: int) -> None:
-    """Numbers are compared as the host writes them; what is too short for a load is left."""
+    """Numbers compare as the host writes them; a message too short for a load is dropped."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with ours, theirs:
         theirs.settimeout(0)

@@ -1,7 +1,7 @@
-"""The socket to nf_tables: transactions, dumps and single questions.
+"""The socket to nf_tables: transactions, dumps and single requests.
 
 A transaction is one sendmsg: nfnetlink runs all its messages, commits or aborts, and queues its answers before sendmsg
-returns. So there is nothing to wait for afterwards, and no moment at which half of it is in force.
+returns. So nothing is left to wait for afterwards, and a transaction is never half in force.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
 SEND_BUFFER = 64 << 20
-"""Bytes; a bound, no memory is taken before it is used. The kernel doubles it for its own overhead."""
+"""Bytes; an upper bound, memory is allocated only as it is used. The kernel doubles it for its own overhead."""
 
 OWN_PORTS = 0x6764_0000
 OWN_PORTS_MASK = 0xFFFF_0000
-"""Our sockets take port numbers of this range, so that a listener can tell our commits from those of others. Process
-numbers, which the kernel takes by itself, end below it, and the others that it takes are negative."""
+"""Our sockets bind to port numbers in this range, so that a listener can tell our commits from foreign ones. By itself
+the kernel assigns process ids, which are below this range, and then negative numbers."""
 
 _PIECE = 64 << 10
 _PORTS_TRIED = 100
@@ -38,11 +38,11 @@ _GETTING_NEXT_STEP = "load the module: modprobe nf_tables (CONFIG_NF_TABLES, CON
 
 
 class RefusedError(ApplyError):
-    """The kernel refused a request; a transaction that holds it changed nothing."""
+    """The kernel refused a request; the transaction that holds the request changed nothing."""
 
     def __init__(self, number: int, what: str, detail: str = "") -> None:
         reason = os.strerror(number) + (f": {detail}" if detail else "")
-        # What a load names it makes itself, so what is not there is a part of nf_tables.
+        # A load names only objects that it makes, so ENOENT means that a part of nf_tables is missing.
         step = "see which part of nf_tables this kernel lacks: geodrop doctor" if number == errno.ENOENT else ""
         super().__init__(f"the kernel refused to {what} ({errno.errorcode.get(number, number)}, {reason})", step)
         self.errno = number
@@ -51,8 +51,9 @@ class RefusedError(ApplyError):
 class Connection:
     """A netlink socket in the network namespace of the calling thread.
 
-    Raises UnavailableError where there is no nf_tables, PrivilegeError without CAP_NET_ADMIN, and RefusedError for
-    everything else. `capacity` is the largest transaction in bytes, `committed` how many this process has made.
+    All methods raise UnavailableError if the kernel has no nf_tables, PrivilegeError without CAP_NET_ADMIN, and
+    RefusedError for any other refusal. `capacity` is the largest transaction in bytes, `committed` the number of
+    transactions that this process has committed.
     """
 
     committed: ClassVar[int] = 0
@@ -70,7 +71,7 @@ class Connection:
         _closer().put(self._kernel)
 
     def transaction(self, requests: Iterable[NetlinkRequest]) -> None:
-        """Do all of it or nothing. `requests` may be a generator: their bodies are not kept."""
+        """Commit all requests as one transaction, or none. `requests` may be a generator: their bodies are not kept."""
         first = self._kernel.take(1)
         whats: list[str] = []
         pieces, pending, size = [], [wire.batch(uapi.NFNL_MSG_BATCH_BEGIN, first)], 0
@@ -86,7 +87,7 @@ class Connection:
             waiting = request
         if not waiting:
             return
-        # Only the last is acknowledged: that answer, and none that is an error, says that all was committed.
+        # Only the last request asks for an acknowledgement: it, and the absence of errors, means that all committed.
         pending.append(waiting.encode(self._kernel.take(1), acknowledge=True))
         whats.append(waiting.what)
         pending.append(wire.batch(uapi.NFNL_MSG_BATCH_END, self._kernel.take(1)))
@@ -96,16 +97,20 @@ class Connection:
         Connection.committed += 1
 
     def dump(self, request: NetlinkRequest) -> list[memoryview]:
-        """The answers to a dump, without headers. Repeated from the start if the kernel's ruleset changed meanwhile."""
+        """Return the answers to a dump, without headers.
+
+        The dump is repeated from the start if the kernel's ruleset changed meanwhile.
+        """
         try:
             return [answer[wire.BODY :] for answer in self._kernel.dump(request.encode)]
         except OSError as error:
             if error.errno == errno.EINTR:
-                raise RefusedError(errno.EINTR, request.what, "somebody keeps changing nftables rules") from error
+                changing = "another program keeps changing nftables rules"
+                raise RefusedError(errno.EINTR, request.what, changing) from error
             raise _failure(error, request.what) from error
 
     def ask(self, requests: Sequence[NetlinkRequest]) -> list[memoryview | None]:
-        """Single questions, answered in order; None for what does not exist."""
+        """Return the answers to single requests in order, without headers; None for an object that is missing."""
         try:
             answers = self._kernel.ask([request.encode for request in requests])
         except OSError as error:
@@ -122,7 +127,10 @@ class Connection:
             raise _failure(error, what, "raise net.core.wmem_max" if error.errno == errno.EMSGSIZE else "") from error
 
     def _check(self, first: int, whats: Sequence[str]) -> None:
-        """Read what a transaction left in the queue. The first error is the cause, the others mostly follow from it."""
+        """Read the answers to a transaction. The first error is the cause, the others mostly follow from it.
+
+        `first` is the sequence number of its beginning, `whats` what each request is for.
+        """
         acknowledged = False
         failure: ApplyError | PrivilegeError | UnavailableError | None = None
         for received in self._queued(whats[0]):
@@ -131,7 +139,7 @@ class Connection:
                     continue
                 position = sequence - first - 1
                 if error := netlink.refusal(kind, flags, message):
-                    # An error of the commit as a whole comes back for the beginning of the batch.
+                    # An error of the commit as a whole carries the sequence number of the batch's beginning.
                     failure = failure or _failure(error, whats[position] if position >= 0 else "commit")
                 elif position == len(whats) - 1:
                     acknowledged = True
@@ -141,9 +149,9 @@ class Connection:
             raise RefusedError(errno.EIO, whats[0], "no answer")
 
     def _queued(self, what: str) -> Iterator[memoryview]:
-        """All that is in the queue, also if there was more than it holds (ENOBUFS).
+        """Yield everything in the queue, also after an overflow (ENOBUFS).
 
-        What stayed in it would leave no room for the next answer, and whoever waits for that would wait for ever.
+        Messages left in the queue would leave no room for the next answer, and the caller would wait for it for ever.
         """
         while True:
             try:
@@ -157,8 +165,10 @@ class Connection:
 
 @functools.cache
 def _closer() -> queue.SimpleQueue[NetlinkSocket]:
-    """Closes sockets in a thread of its own: the kernel frees what transactions have deleted before it lets one go, and
-    nobody here needs to wait those 20 ms.
+    """Return a queue whose sockets a thread of its own closes.
+
+    Before it closes a socket, the kernel frees everything that transactions have deleted. That takes 20 ms, for which
+    the caller need not wait.
     """
     sockets: queue.SimpleQueue[NetlinkSocket] = queue.SimpleQueue()
 
@@ -171,12 +181,12 @@ def _closer() -> queue.SimpleQueue[NetlinkSocket]:
 
 
 def _prepare(opened: socket.socket) -> None:
-    """Give it a port of ours, and room for the largest transaction."""
+    """Bind a socket to one of our ports, and give it room for the largest transaction."""
     _bind(opened)
     try:
         opened.setsockopt(socket.SOL_SOCKET, uapi.SO_SNDBUFFORCE, SEND_BUFFER)
     except PermissionError:
-        # In a user namespace: as much as net.core.wmem_max allows.
+        # In a user namespace the buffer is limited to net.core.wmem_max.
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
 
 
@@ -191,7 +201,7 @@ def _bind(opened: socket.socket) -> None:
 
 
 def _failure(error: OSError, what: str, detail: str = "") -> RefusedError | PrivilegeError | UnavailableError:
-    """What a failure means for what was asked; `detail` in place of the kernel's own words."""
+    """Return the exception for a failed request; `detail` replaces the kernel's own error text."""
     number = error.errno or errno.EIO
     if number in {errno.EPERM, errno.EACCES}:
         return PrivilegeError(

@@ -1,8 +1,8 @@
-"""Changes that others make to nf_tables, told by the kernel, with who made them.
+"""Commits of other programs to nf_tables, as the kernel reports them, with the process that made each.
 
 Every commit ends with one NFT_MSG_NEWGEN to the group NFNLGRP_NFTABLES, which names the process. A filter in the kernel
-lets only those through, and none of our own: a listener without one receives every element of every set, which slows
-loads down several times and then overflows.
+passes only these messages, and none of our own. Without the filter a listener would receive every element of every set,
+which makes loads several times slower and then overflows.
 
 Sources: linux/netfilter/nf_tables.h (NFTA_GEN_*), linux/netfilter/nfnetlink.h, netlink(7).
 """
@@ -32,9 +32,9 @@ _TYPE_AT, _PORT_AT = 4, 12  # in struct nlmsghdr
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """One commit: the process that made it, by number and name (as `comm`, 15 bytes). 0 and "": events were lost.
+    """One commit: the process that made it, by id and name (as `comm`, 15 bytes). 0 and "" mean that events were lost.
 
-    `user` is whose process it is, by number; None if it has ended before that could be asked.
+    `user` is the uid of the process; None if the process ended before it could be read.
     """
 
     process: int = 0
@@ -43,30 +43,31 @@ class Commit:
 
     @property
     def culprit(self) -> str:
-        """For people."""
+        """The process for messages: name, id and uid, or "an unknown process"."""
         user = "" if self.user is None else f", user {self.user}"
-        return f"{self.name} (process {self.process}{user})" if self.process else "somebody"
+        return f"{self.name} (process {self.process}{user})" if self.process else "an unknown process"
 
 
 _listening: set[CommitMonitor] = set()
-"""Listeners of this process."""
+"""All monitors of this process."""
 
 
 def last_commit(connection: Connection) -> int:
-    """The number of the last transaction in the network namespace, whoever made it."""
+    """Return the number of the last transaction of any program in the network namespace."""
     [answer] = connection.ask([messages.get_generation()])
     return messages.read_generation(answer) if answer is not None else 0
 
 
 def foreign_commits(connection: Connection) -> int:
-    """By how much the kernel's count of commits is ahead of this process's own: the same twice means that nobody else
-    has committed anything in between.
+    """Return the kernel's count of commits minus this process's own.
+
+    If two calls return the same number, no other process has committed in between.
     """
     return (last_commit(connection) - Connection.committed) % (1 << 32)
 
 
 def _others_committed(connection: Connection, before: int) -> bool:
-    """Whether anybody else has since `foreign_commits` was this, or may have."""
+    """Whether another process has committed since `foreign_commits` returned `before`, or may have."""
     try:
         return foreign_commits(connection) != before
     except GeodropError:
@@ -75,16 +76,18 @@ def _others_committed(connection: Connection, before: int) -> bool:
 
 @contextmanager
 def muted(connection: Connection) -> Iterator[None]:
-    """Fill without listening: for whoever is in the group the kernel writes a message for each element, whatever a
-    filter does to it then, and a fill takes half as long again. Whoever left is told afterwards that something may have
-    happened, unless the kernel has counted no commit but those of this process.
+    """Mute all monitors of this process for the `with` block, in which sets are filled.
+
+    While a socket is in the group, the kernel writes a message for each element, before any filter, and a fill takes
+    half as long again. Afterwards each muted monitor reports a nameless change, unless the kernel has counted only
+    commits of this process.
     """
     left = list(_listening)
     if not left:
         yield
         return
     before = foreign_commits(connection)
-    # EBADF: one was closed meanwhile.
+    # EBADF: a monitor was closed meanwhile.
     for listener in left:
         with Excused(errno.EBADF):
             listener.mute()
@@ -101,7 +104,10 @@ def muted(connection: Connection) -> Iterator[None]:
 
 
 class CommitMonitor(EventSocket):
-    """Foreign commits in the network namespace of the calling thread, from now on. Never blocks."""
+    """Foreign commits in the network namespace of the calling thread, since this object was made.
+
+    No method blocks.
+    """
 
     def __init__(self) -> None:
         super().__init__(uapi.NETLINK_NETFILTER, "nf_tables", [uapi.NFNLGRP_NFTABLES], _only_foreign_commits())
@@ -119,23 +125,23 @@ class CommitMonitor(EventSocket):
         os.close(self._missed)
 
     def fileno(self) -> int:
-        """Readable when there is something to read."""
+        """Return a descriptor that is readable when there is something to read."""
         return self._either.fileno()
 
     def mute(self) -> None:
-        """Hear nothing until `unmute`. From any thread."""
+        """Receive no events until `unmute`. May be called from any thread."""
         self.leave(uapi.NFNLGRP_NFTABLES)
 
     def unmute(self) -> None:
-        """Hear again. From any thread."""
+        """Receive events again. May be called from any thread."""
         self.join(uapi.NFNLGRP_NFTABLES)
 
     def miss(self) -> None:
-        """Be told of a nameless change: something happened while nobody heard. From any thread."""
+        """Have `read` report a nameless change: one may have happened while muted. May be called from any thread."""
         os.eventfd_write(self._missed, 1)
 
     def read(self) -> list[Commit]:
-        """What has happened since the last call; a nameless change when the kernel could not tell all of it."""
+        """Return the commits since the last call, and a nameless one where events were lost or muted."""
         changes: list[Commit] = []
         with suppress(BlockingIOError):
             os.eventfd_read(self._missed)
@@ -156,7 +162,7 @@ def _change(message: memoryview) -> Commit:
 
 
 def _made_by(process: int, name: str) -> Commit:
-    """With the user, where the process is still there and has the same name: numbers are given out again."""
+    """Return the commit, with the uid if the process still runs under the same name: process ids are reused."""
     folder = Path(f"/proc/{process}")
     try:
         user = folder.stat().st_uid
@@ -167,9 +173,9 @@ def _made_by(process: int, name: str) -> Commit:
 
 
 def _only_foreign_commits() -> list[socket_filter.Line]:
-    """Classic BPF: the message is an NFT_MSG_NEWGEN, and its port none of `netlink.connection.Connection`'s.
+    """Classic BPF: accept an NFT_MSG_NEWGEN whose port is none of `netlink.connection.Connection`'s.
 
-    Loads are big-endian, message headers are in the machine's byte order: constants are turned round to match.
+    Loads are big-endian, message headers are in the host's byte order: constants are swapped to match.
     """
     return [
         (socket_filter.LOAD_HALF, 0, 0, _TYPE_AT),

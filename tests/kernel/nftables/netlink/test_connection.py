@@ -20,24 +20,24 @@ NOBODY = 65_534
 
 
 def chain(name: str) -> NetlinkRequest:
-    """A request for a chain."""
+    """Return a request for a chain."""
     return messages.new_chain(Chain(name, "", ()))
 
 
 def chains(netns: Namespace) -> list[str]:
-    """What nft sees."""
+    """Return what nft lists."""
     return [line.split()[1] for line in netns.run("nft", "list", "chains", "inet").splitlines() if "chain " in line]
 
 
 def test_a_transaction_is_whole(netns: Namespace) -> None:
-    """All of it is there when the call returns."""
+    """The whole transaction is in force when the call returns."""
     with Connection() as connection:
         connection.transaction([messages.new_table("geodrop"), chain("one"), chain("two")])
     assert chains(netns) == ["one", "two"]
 
 
 def test_a_refused_transaction_changes_nothing(netns: Namespace) -> None:
-    """Not even what came before the mistake; the error says what was refused, and why."""
+    """After a refusal not even earlier requests are in force; the error names the refused request and the reason."""
     with Connection() as connection:
         connection.transaction([messages.new_table("geodrop"), chain("one")])
         with pytest.raises(RefusedError, match=r"create chain one \(EEXIST, File exists\)") as caught:
@@ -48,7 +48,7 @@ def test_a_refused_transaction_changes_nothing(netns: Namespace) -> None:
 
 
 def test_an_error_in_the_first_and_in_the_last_request(netns: Namespace) -> None:
-    """Both ends of a transaction are told apart from the transaction itself."""
+    """An error in the first or last request is attributed to that request, not to the batch."""
     with Connection() as connection:
         with pytest.raises(RefusedError, match="create chain one"):
             connection.transaction([chain("one"), messages.new_table("geodrop")])
@@ -73,14 +73,14 @@ def test_the_kernels_own_words_are_passed_on(netns: Namespace) -> None:
             connection.transaction([unknown])
         with pytest.raises(RefusedError, match="use a long name") as caught:
             connection.transaction([too_long])
-    # Linux 6.1 says no more than ERANGE.
+    # Linux 6.1 reports only ERANGE.
     major, minor = map(int, os.uname().release.split(".")[:2])
     assert (major, minor) < (6, 18) or "result out of range: " in caught.value.message
     assert netns.run("nft", "list", "tables") == ""
 
 
 def test_an_empty_transaction_is_nothing(netns: Namespace) -> None:
-    """The generation of the ruleset does not even move."""
+    """An empty transaction does not even change the generation of the ruleset."""
     before = netns.run("nft", "-j", "list", "ruleset")
     with Connection() as connection:
         connection.transaction([])
@@ -88,7 +88,7 @@ def test_an_empty_transaction_is_nothing(netns: Namespace) -> None:
 
 
 def test_questions(netns: Namespace) -> None:
-    """Answered in order, None for what does not exist, however many."""
+    """Answers come in order, None for a missing object, for any number of requests."""
     del netns
     with Connection() as connection:
         assert connection.ask([messages.get_table()]) == [None]
@@ -98,7 +98,7 @@ def test_questions(netns: Namespace) -> None:
 
 
 def test_a_large_transaction(netns: Namespace) -> None:
-    """Megabytes go in one message: the socket's buffer is raised beyond what a user may."""
+    """Megabytes go in one message: the socket's buffer is raised beyond what a user may set."""
     with Connection() as connection:
         assert connection.capacity >= 32 << 20
         names = [f"{'c' * 200}{number}" for number in range(20_000)]
@@ -116,7 +116,7 @@ def test_namespaces_are_apart(netns: Namespace) -> None:
 
 
 def in_child(netns: Namespace) -> int:
-    """Ask as nobody, in a child process; its exit status tells what was raised."""
+    """Ask as user nobody, in a child process; its exit status tells what was raised."""
     del netns
     child = os.fork()
     if not child:
@@ -135,12 +135,12 @@ def in_child(netns: Namespace) -> int:
 
 
 def test_no_privilege(netns: Namespace) -> None:
-    """The capability that is missing is named."""
+    """The missing capability is named."""
     assert in_child(netns) == PrivilegeError.exit_code
 
 
 def test_more_errors_than_the_queue_holds(netns: Namespace) -> None:
-    """A transaction that fails at every request is a failure, and the next question is answered."""
+    """A transaction that fails at every request raises an error, and the next request is answered."""
     with netns.entered(), Connection() as connection:
         for _ in range(3):
             with pytest.raises(RefusedError, match=r"delete chain g1-0 \(ENOENT"):

@@ -1,4 +1,4 @@
-"""Foreign changes to nf_tables are noticed and named; our own are not."""
+"""Foreign commits to nf_tables are noticed and named; our own are not."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PROC_PID_INIT_INO = 0xEFFF_FFFC  # linux/proc_ns.h
 
 
 class Foreigner:
-    """Another program that commits to nf_tables and lives on; entered, it is in a namespace."""
+    """Another program that commits to nf_tables and stays alive. Inside the `with` block it runs in a namespace."""
 
     COMMIT = """
 import sys
 from geodrop.nftables.netlink import connection, messages
-connection.OWN_PORTS = 0  # as the kernel gives them out
+connection.OWN_PORTS = 0  # the kernel picks the port
 for _ in sys.stdin:
     with connection.Connection() as opened:
         opened.transaction([messages.new_table("theirs")])
@@ -47,11 +47,11 @@ for _ in sys.stdin:
 
     @property
     def pid(self) -> int:
-        """Its number."""
+        """The process id."""
         return self._process.pid
 
     def commit(self) -> None:
-        """Make a table, and return when that is done."""
+        """Make a table, and return once it is made."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         print(file=self._process.stdin, flush=True)
@@ -59,12 +59,12 @@ for _ in sys.stdin:
 
 
 def numbers_are_the_kernels() -> bool:
-    """Whether processes have the numbers here that the kernel tells. In a container nobody can find one by these."""
+    """Whether the ids that the kernel reports are valid here. In a container of its own they name no process."""
     return os.stat("/proc/self/ns/pid").st_ino == PROC_PID_INIT_INO
 
 
 def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
-    """`nft` is named, however many messages its commit has; with its user, if it has not ended by then."""
+    """One commit of `nft` is one event however many messages it has; it names the user if the process still runs."""
     with CommitMonitor() as changes:
         netns.nft("table ip theirs { chain one { }\n set two { type ipv4_addr; elements = { 192.0.2.1 } }\n }\n")
         assert select.select([changes], [], [], 5)[0]
@@ -84,7 +84,7 @@ def test_a_foreign_commit_is_told_with_its_process(netns: Namespace) -> None:
 
 
 def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
-    """A thousand commits of ours leave nothing to read, so a load is not slowed down and nothing overflows."""
+    """A thousand commits of ours leave nothing to read, so loads are not slowed down and the queue never overflows."""
     with CommitMonitor() as changes, Connection() as connection:
         for _ in range(500):
             connection.transaction([messages.new_table("ours")])
@@ -95,7 +95,7 @@ def test_our_own_commits_never_reach_the_listener(netns: Namespace) -> None:
 
 
 def test_a_fill_is_not_heard_but_not_forgotten(netns: Namespace) -> None:
-    """Who stops listening for a fill is told afterwards that somebody did something, and hears again."""
+    """A monitor muted for a fill reports a foreign commit afterwards, and receives events again."""
     with CommitMonitor() as changes, Connection() as connection:
         with muted(connection):
             netns.nft("add table ip theirs\n")
@@ -111,7 +111,7 @@ def test_a_fill_is_not_heard_but_not_forgotten(netns: Namespace) -> None:
 
 @pytest.mark.usefixtures("netns")
 def test_a_fill_of_our_own_wakes_nobody() -> None:
-    """However many commits it has: the kernel's own count says that there were no others."""
+    """A fill of any number of commits is no event if the kernel counts no foreign ones."""
     with CommitMonitor() as changes, Connection() as connection:
         with muted(connection):
             for _ in range(3):
@@ -121,8 +121,8 @@ def test_a_fill_of_our_own_wakes_nobody() -> None:
         assert changes.read() == []
 
 
-def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:
-    """When the queue overflows, the listener says that something happened instead of nothing."""
+def test_lost_events_are_a_change_by_an_unknown_process(netns: Namespace) -> None:
+    """When the queue overflows, the monitor reports an unknown change instead of nothing."""
     with CommitMonitor() as changes:
         changes._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the kernel's least: a few messages
         for number in range(30):
@@ -130,12 +130,12 @@ def test_lost_events_are_a_change_by_somebody(netns: Namespace) -> None:
         found = changes.read()
         assert Commit() in found
         assert "nft" in {change.name for change in found}
-    assert Commit().culprit == "somebody"
+    assert Commit().culprit == "an unknown process"
 
 
 @pytest.mark.usefixtures("netns")
 def test_many_connections_find_ports() -> None:
-    """Connections at the same time have ports of their own, all in the range that listeners leave out."""
+    """Connections open at the same time have distinct ports, all in the range that monitors leave out."""
     with contextlib.ExitStack() as stack:
         made = [stack.enter_context(Connection()) for _ in range(50)]
         ports = {connection._kernel.socket.getsockname()[0] for connection in made}
