@@ -49,7 +49,7 @@ setup: ## install what is missing (OS packages by apt, Python packages into .ven
 		need libbpf1 test -n "$$(ldconfig -p | grep libbpf.so.1)";)
 	@$(SYSTEM_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(SYSTEM_PYTHON) is older than 3.11: geodrop needs Debian 12, Ubuntu 24.04 or later." >&2; exit 1; }
-	@# A .venv that was moved here, or whose interpreter was upgraded away, is built anew.
+	@# A .venv that was moved here, or whose interpreter was upgraded away, is built again.
 	@if [ -e .venv ] && ! { grep -qsxF 'command = $(SYSTEM_PYTHON) -m venv $(CURDIR)/.venv' .venv/pyvenv.cfg \
 			&& $(BIN)/python -c 'import pip' 2>/dev/null; }; then \
 		echo "Removing .venv: it was not made by $(SYSTEM_PYTHON) in this folder."; rm -rf .venv; \
@@ -141,7 +141,7 @@ fuzz: test-tools ## 100,000 random packets under each policy on each engine, the
 fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, SEED=n): refused, recovered or whole
 	$(BIN)/python -m tests.fuzz_files $(or $(COUNT),100000) $(SEED)
 
-soak: test-tools ## 10,000 reloads on both engines (RELOADS=n: so many); what grows is said, and a failure
+soak: test-tools ## 10,000 reloads on both engines (RELOADS=n); what grows is said, and a failure
 	$(AS_ROOT) $(BIN)/python -m tests.soak $(RELOADS)
 
 # A host gets what packs a wheel and nothing else: no compiler, linter or test tool.

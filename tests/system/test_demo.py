@@ -53,7 +53,7 @@ class Traces:
             files.append(f"/proc/{demo.pid}/ns/mnt")
         return cls(
             holders,
-            # Held open, so that the kernel does not give its number to a namespace of somebody else's.
+            # Held open, so that the kernel gives its number to no other namespace.
             {os.readlink(file): os.open(file, os.O_RDONLY) for file in files},
             {Path(line.decode().strip()) for line in locks},
         )

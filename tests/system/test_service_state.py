@@ -114,7 +114,7 @@ def test_states_of_namespaces_go_with_the_boot(settled: Edge) -> None:
 
 
 def _threaten(host: Edge, count: int) -> None:
-    """Write the list, of so many prefixes."""
+    """Write the list, with this number of prefixes."""
     host.machine.write(THREATS, "".join(f"5.{number}.7.0/24\n" for number in range(20, 20 + count)), 0o640)
     host.machine.own(THREATS, "root", "geodrop")
 

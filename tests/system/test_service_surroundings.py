@@ -135,8 +135,9 @@ def test_a_bug_in_a_task_is_a_problem_and_no_end(settled: Edge) -> None:
 
 
 def test_what_no_repair_lasts_against_backs_off(settled: Edge) -> None:
-    """Somebody's set is there again after each repair: that is named with who made it and when it is tried again, ever
-    more seldom, in the generation that was there; and it is gone once a repair works. Reloads of our own wake nobody.
+    """A foreign set is back after each repair: status names its author and the next try, and tries become rarer.
+
+    Our own transactions wake nobody; a foreign commit leads to an inspection.
     """
     with startup_code(settled, "import test_startup_code\n", FRUITLESS):
         settled.machine.run("systemctl", "restart", "geodrop")
