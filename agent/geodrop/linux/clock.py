@@ -9,8 +9,8 @@ import ctypes
 import errno
 import os
 import time
-from typing import Self
 
+from geodrop.linux.event_descriptor import EventDescriptor
 from geodrop.linux.libc import call
 
 TFD_TIMER_ABSTIME, TFD_TIMER_CANCEL_ON_SET = 1, 2
@@ -18,33 +18,19 @@ _NEVER = 1 << 33
 """Seconds since the epoch, in the 23rd century: the timer never expires, the kernel only cancels it."""
 
 
-class ClockSteps:
+class ClockSteps(EventDescriptor):
     """Steps of CLOCK_REALTIME since this object was made. No method blocks."""
 
     def __init__(self) -> None:
-        self._descriptor = call("timerfd_create", time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC)
+        super().__init__(call("timerfd_create", time.CLOCK_REALTIME, os.O_NONBLOCK | os.O_CLOEXEC))
         # struct itimerspec: the interval (none), then the expiry; seconds and nanoseconds each.
         when = (ctypes.c_long * 4)(0, 0, _NEVER, 0)
         flags = TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET
         try:
             call("timerfd_settime", self._descriptor, flags, when, None)
         except OSError:
-            os.close(self._descriptor)
+            self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop listening."""
-        os.close(self._descriptor)
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable once the clock was set."""
-        return self._descriptor
 
     def read(self) -> bool:
         """Return whether the clock was set since the last call."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import Self
 
+from geodrop.linux.event_descriptor import EventDescriptor
 from geodrop.linux.libc import call
 
 IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE, IN_DELETE_SELF = 0x40, 0x80, 0x100, 0x200, 0x400
@@ -12,25 +12,11 @@ _COME_AND_GO = IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE | IN_DELETE_S
 _RECEIVE = 64 << 10
 
 
-class Inotify:
+class Inotify(EventDescriptor):
     """Names that come and go in the watched folders. A removed folder is no longer watched. No method blocks."""
 
     def __init__(self) -> None:
-        self._descriptor = call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop watching."""
-        os.close(self._descriptor)
-
-    def fileno(self) -> int:
-        """Return a descriptor that is readable once something happened."""
-        return self._descriptor
+        super().__init__(call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC))
 
     def add(self, folder: str | os.PathLike[str]) -> bool:
         """Watch a folder and return True, or False if it does not exist. Raises OSError.
