@@ -25,7 +25,7 @@ pytestmark = pytest.mark.root
 MOST = 700_000
 """Of the million instructions that the verifier follows; future compilers and kernels may need more of them."""
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[3]
 COMPILERS = sorted({path.name for folder in os.get_exec_path() for path in Path(folder).glob("clang-[1-9][0-9]")})
 
 INFO_BYTES, VERIFIED_AT = 232, 216  # struct bpf_prog_info up to attach_btf_id, and verified_insns in it: Linux 5.16
