@@ -108,7 +108,7 @@ def test_each_refusal_says_why(running: Daemon) -> None:
     cases = [
         (frame.encode({"verb": "fly", "args": {}}), 2, "no verb 'fly'"),
         (STATUS.replace(b'"v":1', b'"v":9'), 69, "version"),
-        (struct.pack(">I", 0xFFFF_FFFF), 69, "more than"),
+        (struct.pack(">I", 0xFFFF_FFFF), 69, "65,536 is the most"),
         (struct.pack(">I", 4) + b"nope", 69, "not JSON"),
         (frame.encode({"verb": "verify", "args": {"full": 5}}), 2, "`full`"),
     ]
