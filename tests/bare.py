@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from tests.support.namespaces import namespaces, run
 from tests.system.checkout import checkout, commands
 from tests.system.machine import BUILD, Machine, base, locked, wheels
+from tests.system.test_install import PACKAGES as ON_A_STRANGERS_HOST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +45,8 @@ def bare(release: str) -> Path:
     shutil.copytree(locked(release, "run", "dev", "build"), root / WHEELS[1:])
     inside = tree / "build/machines"
     inside.mkdir(parents=True)
-    for folder in (base(MACHINES_INSIDE), wheels(MACHINES_INSIDE)):
+    made = (base(MACHINES_INSIDE), base(MACHINES_INSIDE, ON_A_STRANGERS_HOST))
+    for folder in (*made, wheels(MACHINES_INSIDE), locked(MACHINES_INSIDE, "run", "build")):
         run("cp", "--archive", "--reflink=auto", str(folder), str(inside / folder.name))
     return root
 
@@ -54,6 +56,16 @@ def with_network(root: Path, command: str) -> None:
     words = ["systemd-nspawn", "--quiet", "--as-pid2", "--register=no", "--keep-unit", f"--directory={root}"]
     words += [f"--setenv={one}" for one in (*PIP, "DEBIAN_FRONTEND=noninteractive")]
     subprocess.run([*words, "--chdir=/root/geodrop", "sh", "-euc", command], check=True, stdin=subprocess.DEVNULL)
+
+
+def typed_in_a_unit(command: str) -> list[str]:
+    """Return the words that run a command as a unit of the machine's systemd, as a login shell is one.
+
+    A process that only entered the machine stays in a control group outside of it, and could start no machine there.
+    """
+    unit = ["systemd-run", "--pipe", "--wait", "--quiet", "--collect", "--property=Delegate=yes"]
+    unit += ["--working-directory=/root/geodrop", *(f"--setenv={one}" for one in (*PIP, "HOME=/root", "LANG=C.UTF-8"))]
+    return [*unit, "sh", "-c", command]
 
 
 def main() -> int:
@@ -70,7 +82,7 @@ def main() -> int:
             machine.run("sh", "-euc", MOUNTS)
             for command in instead or typed:
                 print(f"\n# {release}: {command}", flush=True)
-                code = machine.show("env", "--chdir=/root/geodrop", *PIP, "sh", "-c", command)
+                code = machine.show(*typed_in_a_unit(command))
                 if code:
                     print(f"# {release}: {command}: exit {code}")
                     return code
