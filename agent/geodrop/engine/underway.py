@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from geodrop import utc
-from geodrop.errors import BusyError
+from geodrop.errors import ApplyError, BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -94,10 +94,16 @@ def of_what_is_in_force(differences: Iterable[Difference]) -> list[Difference]:
 
 
 def undisturbed(read: Callable[[], T], good: Callable[[T], bool] = lambda _: False) -> T:
-    """Return what `read` returns. If that is not `good` and a change began or ended meanwhile, read again."""
+    """Return what `read` returns. If it fails or is not `good`, and a change began or ended meanwhile, read again."""
     for _ in range(PASSES - 1):
         before = _Here.marks
-        found = read()
+        try:
+            found = read()
+        except ApplyError:
+            # The change has deleted what was about to be read.
+            if before == _Here.marks:
+                raise
+            continue
         if good(found) or before == _Here.marks:
             return found
     return read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from geodrop.linux import netlink
 from geodrop.nftables import matches, names, render
 from geodrop.nftables.model import Snapshot
 from geodrop.nftables.netlink import elements, messages, uapi, wire
+from geodrop.nftables.netlink.connection import RefusedError
 from geodrop.nftables.netlink.expressions import Choice, RuleVerdict, VerdictMap
 from geodrop.nftables.netlink.uapi import KeyType, Message, SetFlag, VerdictCode
 from geodrop.nftables.stamp import Stamp
@@ -73,7 +75,13 @@ def read(connection: Connection) -> Snapshot | None:
     """
     for _ in range(READS - 1):
         before = connection.ask([messages.get_generation()])
-        found = _read(connection)
+        try:
+            found = _read(connection)
+        except RefusedError as error:
+            # What was listed is gone before its elements were read: there was a commit in between.
+            if error.errno == errno.ENOENT:
+                continue
+            raise
         if connection.ask([messages.get_generation()]) == before:
             return found
     return _read(connection)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from geodrop.errors import UnavailableError
 from geodrop.nftables import readback, render
 from geodrop.nftables.engine import NftablesEngine
-from geodrop.nftables.netlink.connection import Connection
+from geodrop.nftables.netlink.connection import Connection, RefusedError
 from geodrop.nftables.netlink.expressions import Other
 from tests.support.rulesets import Service, ruleset
 
@@ -42,6 +43,28 @@ def test_everything_comes_back_as_it_was_written(netns: Namespace) -> None:
     assert snapshot.counters == dict.fromkeys(expected.counters, (0, 0))
     assert snapshot.sets == ()
     assert (snapshot.flags, snapshot.comment) == (0, readback.TABLE_COMMENT)
+
+
+def test_a_commit_in_the_middle_is_read_again(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sets that were listed may be deleted before their elements are read: the next generation is what is read then."""
+    del netns
+    NftablesEngine().apply(RULES, 1, ["eth0"])
+    dump, failed = readback.dump_elements, []
+
+    def switched(connection: Connection, name: str) -> list[memoryview]:
+        monkeypatch.setattr(readback, "dump_elements", dump)
+        NftablesEngine().apply(RULES, 2, ["eth0"])
+        try:
+            return dump(connection, name)
+        except RefusedError as error:
+            failed.append(error.errno)
+            raise
+
+    monkeypatch.setattr(readback, "dump_elements", switched)
+    snapshot = read()
+    assert failed == [errno.ENOENT]
+    assert snapshot is not None
+    assert {name.partition("-")[0].partition(".")[0] for name in snapshot.chains} == {"prerouting", "g2"}
 
 
 def test_what_others_put_into_the_table_is_seen(netns: Namespace) -> None:

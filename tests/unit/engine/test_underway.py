@@ -5,7 +5,7 @@ import pytest
 
 from geodrop.engine import underway
 from geodrop.engine.api import Difference, Observed
-from geodrop.errors import BusyError
+from geodrop.errors import ApplyError, BusyError
 from geodrop.state.store import Intent, Store
 
 BESIDE = Difference("chain g2", "nothing", "a chain", surplus=True)
@@ -62,6 +62,25 @@ def test_what_is_wrong_is_read_again_after_a_switch() -> None:
     assert underway.undisturbed(partial(read, disturbed=True), lambda found: found == 0) == underway.PASSES
     assert underway.undisturbed(partial(read, disturbed=True), lambda found: found > 0) == underway.PASSES + 1
     assert underway.undisturbed(partial(read, disturbed=False)) == underway.PASSES + 2
+
+
+def test_what_fails_beside_a_change_is_read_again() -> None:
+    """A change may delete what is about to be read; without a change the failure is what there is to say."""
+    reads: list[bool] = []
+
+    def read(*, disturbed: bool) -> int:
+        reads.append(disturbed)
+        if disturbed:
+            with underway.making("reload", 2, Intent()):
+                pass
+        if len(reads) == 1 or not disturbed:
+            raise ApplyError("the kernel refused to read map __set0 (ENOENT)")
+        return len(reads)
+
+    assert underway.undisturbed(partial(read, disturbed=True), lambda _: True) == 2
+    with pytest.raises(ApplyError):
+        underway.undisturbed(partial(read, disturbed=False))
+    assert len(reads) == 3
 
 
 @pytest.mark.parametrize("what", underway.FINISHED_BEFORE)
