@@ -225,7 +225,8 @@ def test_a_killed_demo_leaves_no_namespace(moment: str, tmp_path_factory: pytest
 def test_without_privileges_it_says_what_is_missing(folder: Path) -> None:
     """Each capability is named, and nothing has been made by then."""
     # The user stays root, who can enter the folder that this runs from.
-    less = ["setpriv", "--bounding-set=-net_bind_service,-net_admin,-sys_admin"]
+    lacking = "-net_bind_service,-net_admin,-sys_admin"
+    less = ["setpriv", f"--inh-caps={lacking}", f"--bounding-set={lacking}"]
     done = subprocess.run(
         [*less, sys.executable, "-m", "geodrop", "demo"],
         env={**os.environ, "TMPDIR": str(folder)},
