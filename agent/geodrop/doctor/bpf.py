@@ -24,19 +24,6 @@ BTF = Path("/sys/kernel/btf/vmlinux")
 PASS = bytes.fromhex("b7000000020000009500000000000000")  # r0 = XDP_PASS; exit: two struct bpf_insn
 
 
-class LoadOptions(ctypes.Structure):
-    """The first fields of struct bpf_prog_load_opts (bpf/bpf.h)."""
-
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("attempts", ctypes.c_int),
-        ("expected_attach_type", ctypes.c_uint32),
-        ("prog_btf_fd", ctypes.c_uint32),
-        ("prog_flags", ctypes.c_uint32),
-        ("rest", ctypes.c_uint64 * 12),
-    )
-
-
 def findings() -> Iterator[Finding]:
     """Yield what the xdp engine needs, in the order in which a load needs it, then what is optional."""
     yield _capabilities()
@@ -107,11 +94,7 @@ def _array() -> None:
 
 def _program(flags: int) -> int:
     """Load a program that passes every packet and return its descriptor; it is attached to nothing."""
-    options = LoadOptions(size=ctypes.sizeof(LoadOptions), prog_flags=flags)
-    name, licence = b"geodrop_doctor", b"GPL"
-    code = ctypes.create_string_buffer(PASS, len(PASS))
-    size = ctypes.c_size_t(len(PASS) // 8)
-    return libbpf.call("bpf_prog_load", libbpf.PROGRAM_XDP, name, licence, code, size, ctypes.byref(options))
+    return libbpf.load_program("geodrop_doctor", PASS, flags=flags, log=[])
 
 
 def _link() -> None:
