@@ -121,6 +121,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "paused_why": intent.why if paused else None,
         "unloaded": intent.unloaded,
         "rolled_back": intent.rolled_back,
+        "held": [],
         "last_failure": as_object(failure, None) if failure else None,
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}

@@ -15,6 +15,7 @@ STATUS: dict[str, Any] = {
     "enforcing_expected": True,
     "healthy": False,
     "paused": False,
+    "held": [],
     "generation": 42,
     "interfaces": [
         {"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]},
