@@ -80,18 +80,19 @@ def _here(args: argparse.Namespace, operator: SshPeer | None) -> dict[str, Any]:
     # Imported here because a running daemon has already imported all of it; other verbs do the same.
     from geodrop.compile.sandbox import Child  # noqa: PLC0415
     from geodrop.config import load_config  # noqa: PLC0415
-    from geodrop.daemon.source import compare, make_apart  # noqa: PLC0415
+    from geodrop.daemon.source import make_apart  # noqa: PLC0415
     from geodrop.operations.in_force import read_in_force  # noqa: PLC0415
     from geodrop.plan.plan import make_plan, read_facts  # noqa: PLC0415
 
     config = load_config(args.config)
-    found = read_in_force(config)
-    made = make_apart(_source(args, config), config, found.ruleset)
+    source = _source(args, config)
+    with Child.start() as child:
+        found = read_in_force(config)
+        made, change = make_apart(source, config, found.ruleset, child)
     if made.warnings:
         messages.say(made.warnings, sys.stderr)
-    change = made.change if made.against else None
-    change = change or compare(made.ruleset, found.ruleset, Child.start())
-    return make_plan(found.ruleset, made.ruleset, change, read_facts(operator), paused=found.paused).as_json()
+    facts = read_facts(operator)
+    return make_plan(found.ruleset, made.ruleset, change, facts, paused=found.paused).as_json()
 
 
 def _source(args: argparse.Namespace, config: Config) -> Source:

@@ -43,12 +43,16 @@ def source_of(config: Config) -> Source:
     return config.source
 
 
-def make_apart(source: Source, config: Config, previous: Ruleset | None) -> Made:
-    """Make a ruleset in a child of this command, as `Maker.make` does; `previous` is compared with, None for nothing.
+def make_apart(source: Source, config: Config, previous: Ruleset | None, child: Child) -> tuple[Made, RulesetDiff]:
+    """Make a ruleset in a child of this command, as `Maker.make` does; return it with what differs from `previous`.
 
+    None stands for nothing. The child has been started before, since its imports take a quarter of a second.
     Raises as `Maker.make`.
     """
-    return _made(source, config, previous.file if previous else None, lambda _: Child.start())
+    made = _made(source, config, previous.file if previous else None, lambda _: child)
+    if made.change is not None:
+        return made, made.change
+    return made, compare(made.ruleset, previous, child if source.ruleset is not None else Child.start())
 
 
 def _made(source: Source, config: Config, previous: Container | None, child: Callable[[Job], Child]) -> Made:
