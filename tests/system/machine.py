@@ -233,6 +233,7 @@ class Machine:
 
     def journal(self, unit: str = "", lines: int = 200) -> str:
         """Return the end of the journal, of one unit or of all."""
+        self.try_run("journalctl", "--sync")
         return self.try_run("journalctl", "--no-pager", f"-n{lines}", *(["-u", unit] if unit else [])).stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
