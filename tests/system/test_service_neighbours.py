@@ -12,8 +12,6 @@ from geodrop.daemon.compaction import QUIET
 from tests.system.edge import ALLOWED, DENIED, POLICY, SOME, SWITCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.system.edge import Edge
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -48,14 +46,6 @@ COMMIT
 COMMIT
 """
 """What Docker writes for a published port; the container's address is one of the host's, where probes are counted."""
-
-
-@pytest.fixture
-def settled(host: Edge) -> Iterator[Edge]:
-    """Yield the host, healthy before and after."""
-    assert host.status()["healthy"], host.status()["problems"]
-    yield host
-    host.wait_for("everything as it was", lambda: host.status()["healthy"])
 
 
 def test_a_flush_is_repaired_at_once(settled: Edge) -> None:

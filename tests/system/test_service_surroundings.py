@@ -71,15 +71,6 @@ TEXTFILES = "/var/lib/node_exporter"
 WRITABLE = "/etc/systemd/system/geodrop.service.d/textfiles.conf"
 
 
-@pytest.fixture
-def settled(host: Edge) -> Iterator[Edge]:
-    """Yield the host, healthy before and after."""
-    host.wait_for_health()
-    yield host
-    host.wait_for_health()
-    host.assert_now(DENIED, ALLOWED + SWITCHED)
-
-
 @contextlib.contextmanager
 def startup_code(host: Edge, text: str, module: str = "") -> Iterator[None]:
     """Run some code first in every Python process of geodrop, until the block ends."""
