@@ -52,7 +52,7 @@ def host(off: Edge) -> Edge:
 
 @pytest.fixture
 def settled(host: Edge) -> Iterator[Edge]:
-    """Yield the host, healthy before and after, with the policy of edge.py in force."""
+    """Yield the host, healthy before and after, with its first policy in force."""
     host.wait_for_health()
     yield host
     host.wait_for_health()
