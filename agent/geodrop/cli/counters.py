@@ -27,7 +27,7 @@ RATES = (
     Column("PACKETS", 13, ">"),
     Column("  WHAT"),
 )
-WHAT = ("dropped", "would_drop", "accepted", "never_drop")
+WHAT = ("dropped", "would_drop", "accepted", "never_drop", "exempted")
 KINDS = ("region", "list", "prefix")
 """The kinds of counter classes; each is the key under which an object names its class."""
 

@@ -13,11 +13,13 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.engine import control_traffic
+from geodrop.engine.exempt import exempt_until
 from geodrop.ruleset.explain import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from geodrop.engine.exempt import ExemptSource
     from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
@@ -43,11 +45,11 @@ class Probe:
     expected: str
 
 
-def probes(ruleset: Ruleset, now: float) -> list[Probe]:
+def probes(ruleset: Ruleset, now: float, exempt: Sequence[ExemptSource] = ()) -> list[Probe]:
     """Make for each service and family a packet from a denied source and one from an accepted source.
 
     Sources are chosen at random on each call; a service without such sources gets fewer packets. `now` is in seconds
-    since the epoch.
+    since the epoch. Sources in `exempt` pass.
     """
     made = []
     for number, service in enumerate(ruleset.meta.services):
@@ -59,7 +61,8 @@ def probes(ruleset: Ruleset, now: float) -> list[Probe]:
             takers = _takers(ruleset, *chosen, local)
             for source in _sources(ruleset, number, version):
                 said = {one.service: one.verdict for one in explain(ruleset, source, now)}
-                expected = "drop" if any(said[taker.name] == "drop" for taker in takers) else "accept"
+                denied = any(said[taker.name] == "drop" for taker in takers)
+                expected = "drop" if denied and exempt_until(exempt, source) is None else "accept"
                 made.append(Probe(service.name, source, _packet(source, local, *chosen), expected))
     return made
 

@@ -43,7 +43,10 @@ class Explanation:
     embedded: str | None = None
 
     def as_json(self, asked: Question, piece: Piece) -> dict[str, Any]:
-        """Return one object of `explain --json`, with the question and how many of its addresses are judged alike."""
+        """Return one object of `explain --json`, with the question and how many of its addresses are judged alike.
+
+        A ruleset knows nothing of exemptions: `exempted` is filled in by the report on a host.
+        """
         return {
             "schema": SCHEMA,
             "asked": asked.text,
@@ -60,6 +63,7 @@ class Explanation:
             "mode": self.mode,
             "starts": self.starts,
             "embedded": self.embedded,
+            "exempted": None,
         }
 
 

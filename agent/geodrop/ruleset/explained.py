@@ -36,8 +36,9 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
     total = sum(one["addresses"] or 0 for one in found if one["service"] == found[0]["service"])
     whole = len({one["address"] for one in found}) == 1
     said: dict[tuple[str, str], list[Answer]] = {}
+    yield from _exemptions(found)
     for one in found:
-        verdict = "DROP" if one["verdict"] == "drop" else "ACCEPT"
+        verdict = "DROP" if _dropped(one) else "ACCEPT"
         # If a prefix is judged in several ways, no single line of the policy would change all of it.
         who = str(ip_network(asked, strict=False)) if "/" in asked else one["embedded"] or one["address"]
         change = _change(one, who) if whole else ""
@@ -48,6 +49,25 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
         if verbose:
             for one in same:
                 yield from _how(one)
+
+
+def _exemptions(found: Sequence[Answer]) -> Iterator[str]:
+    """Yield a line for each exemption that lets an address pass; what the policy says follows."""
+    said: dict[str, list[Answer]] = {}
+    for one in found:
+        if exempted := one["exempted"]:
+            who = f" by {exempted['user']}" if exempted["user"] else ""
+            why = f" ({exempted['why']})" if exempted["why"] else ""
+            said.setdefault(f"exempted until {exempted['until']}{who}{why}", []).append(one)
+    for text, same in said.items():
+        services = ", ".join(dict.fromkeys(one["service"] for one in same))
+        dropped = "DROP" if any(map(_dropped, same)) else "ACCEPT"
+        yield f"{'ACCEPT':<{MARGIN}}{services}: {text}; else {dropped}"
+
+
+def _dropped(one: Answer) -> bool:
+    """Tell whether an address is dropped, or would be if it were not exempt."""
+    return one["verdict"] == "drop" or bool(one["exempted"] and one["mode"] == "enforce")
 
 
 def _where(same: Sequence[Answer], total: int) -> str:
@@ -82,7 +102,7 @@ def _reason(one: Answer, *, alone: bool) -> str:
 
 def _lets_pass(one: Answer) -> str:
     """Return why a packet passes that the ladder would drop; "" if it does not pass, or would not be dropped."""
-    if not one["would_drop"] or one["verdict"] == "drop":
+    if not one["would_drop"] or _dropped(one):
         return ""
     if one["starts"]:
         return f"; but {one['service']} drops nothing before {one['starts']}"

@@ -37,7 +37,7 @@ STATUS: dict[str, Any] = {
     "paused": False,
     "generation": 7,
 }
-STATUS |= {"services": [], "interfaces": []}
+STATUS |= {"services": [], "interfaces": [], "exemptions": []}
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ ANSWER: dict[str, Any] = {
     "mode": "enforce",
     "starts": None,
     "embedded": None,
+    "exempted": None,
     "zone": 7,
 }
 PASSES = {"would_drop": False, "verdict": "accept"}
