@@ -38,7 +38,7 @@ groups: {g: [US]}
 lists: {l: {prefixes: [5.9.0.0/16]}}
 corrections: {81.2.69.0/24: GB}
 services:
-  api: {match: {ports: {tcp: [443]}}, default: deny, unknown: allow}
+  api: {match: {ports: {tcp: [443]}}, default: deny, unknown: allow, expect: {drop: [5.9.0.0/16]}}
 never_drop: {ports: {tcp: [22]}}
 limits: {blast_radius: 5%}
 """,

@@ -42,6 +42,12 @@ def test_unchanged(host: Host, running: Daemon) -> None:
 BAD = {
     "policy": ("policy.yaml", "version: 1\nservices: {api: {default: allow}}\n", 78, "policy.yaml:2:"),
     "no policy": ("policy.yaml", None, 78, "policy.yaml: No such file"),
+    "failing test": (
+        "policy.yaml",
+        "version: 1\nservices:\n  api: {default: deny, unknown: deny,\n    expect: {accept: [1.0.0.0/31]}}\n",
+        78,
+        "policy.yaml:4:23: error: expect accept: 1.0.0.0/31 would be dropped",
+    ),
     "database": ("country.mmdb", "nonsense", 65, "country.mmdb"),
     "no database": ("country.mmdb", None, 65, "country.mmdb: No such file"),
     "agent.yaml": ("agent.yaml", "source: 5\n", 78, "agent.yaml:1:"),

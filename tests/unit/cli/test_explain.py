@@ -123,3 +123,32 @@ def test_colour_and_columns_on_a_terminal(files: tuple[Geodrop, list[str], str])
         assert max(map(len, narrow)) <= 40
         assert narrow[1].startswith("        ")
         assert " ".join(line.strip() for line in narrow) == " ".join(plain.split()).replace("DROP CN", "DROP    CN")
+
+
+TESTED = POLICY.replace("starts: ", "expect: {drop: [1.0.0.0/24], accept: [9.9.9.9]}, starts: ")
+
+
+def test_the_tests_about_an_address_are_named(tmp_path: Path) -> None:
+    """A test that is about the address or the prefix is named with its line, from a ruleset as from a policy."""
+    database = write_database(tmp_path / "city.mmdb", {"1.0.0.0/24": country("CN"), "2.0.0.0/16": city("UA", "43")})
+    geodrop = Geodrop(tmp_path)
+    ruleset = geodrop.compile(TESTED, database)
+    test = {"expect": "drop", "prefix": "1.0.0.0/24", "region": None, "place": "test.yaml:4"}
+    for form in (["--policy", str(tmp_path / "test.yaml"), "--database", str(database)], ["--ruleset", str(ruleset)]):
+        out = geodrop.good("explain", *form, "1.0.0.1").out
+        assert out.endswith("\ntest    expect drop: 1.0.0.0/24 (test.yaml:4, of api)\n")
+        assert "test " not in geodrop.good("explain", *form, "8.8.8.8").out
+        answers = geodrop.good("explain", *form, "--json", "1.0.0.9", "1.0.0.0/16", "8.8.8.8").json_lines
+        assert [answer["tests"] for answer in answers] == [[test]] * (len(answers) - 1) + [[]]
+
+
+def test_a_failing_test_is_explained(tmp_path: Path) -> None:
+    """A policy that no ruleset can be made of is explained nevertheless, with a warning for the test that fails."""
+    database = write_database(tmp_path / "city.mmdb", {"1.0.0.0/24": country("CN"), "2.0.0.0/16": city("UA", "43")})
+    (tmp_path / "test.yaml").write_text(TESTED.replace("drop: [1.0.0.0/24], accept: [9.9.9.9]", "accept: [1.0.0.0/24]"))
+    done = Geodrop(tmp_path).good(
+        "explain", "--policy", str(tmp_path / "test.yaml"), "--database", str(database), "1.0.0.1"
+    )
+    assert "warning: expect accept: 1.0.0.0/24 would be dropped: CN, deny: CN (test.yaml:4)" in done.err
+    assert done.out.startswith("ACCEPT  CN: api denies CN (test.yaml:4); but api")
+    assert "\ntest    expect accept: 1.0.0.0/24" in done.out
