@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,10 +35,11 @@ def read_policy(descriptor: int, name: str, channel: socket.socket) -> tuple[Pol
     read = [Input("policy", harmless(os.path.basename(name)), hashlib.sha256(text).hexdigest())]
 
     denied: list[GeodropError] = []
+    ages: dict[str, float] = {}
 
     def read_list(file: str) -> bytes:
         try:
-            data = _ask_for_list(channel, file)
+            data, ages[file] = _ask_for_list(channel, file)
         except PrivilegeError as failure:
             denied.append(failure)
             raise DataError(failure.message, failure.next_step) from failure
@@ -45,7 +47,7 @@ def read_policy(descriptor: int, name: str, channel: socket.socket) -> tuple[Pol
         return data
 
     try:
-        policy, warnings = load_policy(text, name, read_list)
+        policy, warnings = load_policy(text, name, read_list, ages)
     except ListError as failure:
         if denied:
             raise PrivilegeError(failure.message, printed=failure.printed) from failure
@@ -56,7 +58,8 @@ def read_policy(descriptor: int, name: str, channel: socket.socket) -> tuple[Pol
     return policy, [replace(one, prefixes=counts.get(one.name)) if one.kind == "list" else one for one in read]
 
 
-def _ask_for_list(channel: socket.socket, file: str) -> bytes:
+def _ask_for_list(channel: socket.socket, file: str) -> tuple[bytes, float]:
+    """Return the content of a list file, and the seconds since it was modified."""
     send(channel, {"list": file})
     received = receive(channel, 1)
     if received is None:
@@ -67,7 +70,8 @@ def _ask_for_list(channel: socket.socket, file: str) -> bytes:
     if not descriptors:
         raise DataError(f"{file}: {answer['refused']}", "name a list file inside the policy's folder")
     try:
-        return _read(descriptors[0], MAX_LIST, file, DataError)
+        age = time.time() - os.fstat(descriptors[0]).st_mtime
+        return _read(descriptors[0], MAX_LIST, file, DataError), age
     finally:
         os.close(descriptors[0])
 

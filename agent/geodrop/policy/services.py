@@ -124,13 +124,13 @@ def parse_prefixes(report: ProblemReport, node: Node, what: str) -> tuple[Networ
     return tuple(placed_prefixes(report, node, what))
 
 
-def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Network, int]:
-    """Parse prefixes and addresses; return each with the number of the first line that names it."""
-    placed: dict[Network, int] = {}
+def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Network, Position]:
+    """Parse prefixes and addresses; return each with the first place that names it."""
+    placed: dict[Network, Position] = {}
     for item in shape.listing(report, node, what):
         network = shape.value(report, item, f"entry of {what}", values.parse_prefix)
         if network is not None:
-            placed.setdefault(network, item.place.line)
+            placed.setdefault(network, item.place)
     return placed
 
 

@@ -155,6 +155,21 @@ def test_agent_yaml_is_read_again(host: Host, running: Daemon) -> None:
     assert {one["name"] for one in host.geodrop.good("status", "--json").json["interfaces"]} == {"lo", "eth*"}
 
 
+def test_a_list_that_breaks_its_guard_changes_nothing(host: Host, running: Daemon) -> None:
+    """A list that a failed download cut off is bad data (65); what was in force stays, and status says why."""
+    (host.folder / "bad.txt").write_text("2.0.0.1\n")
+    policy = (host.folder / "policy.yaml").read_text()
+    lists = "lists: {bad: {file: bad.txt, guard: {entries: 100-}}}\nservices:"
+    (host.folder / "policy.yaml").write_text(policy.replace("services:", lists).replace("[CN]", "[CN, 'list:bad']"))
+    before = host.table()
+    done = host.geodrop.run("reload")
+    assert done.code == 65
+    assert f"{host.folder}/bad.txt:1:1: error: 1 entry, and the guard of list" in done.err
+    assert host.table() == before
+    assert running.process.poll() is None
+    assert "bad.txt:1:1: error: 1 entry" in host.geodrop.run("status", "--json").json["problems"][0]
+
+
 def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:
     """Warnings of the compiler are on stderr of the command, as after `geodrop compile`."""
     del running

@@ -1,6 +1,7 @@
 import json
 import os
 import pwd
+import time
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,24 @@ def test_a_failing_test_is_an_error_with_its_place(tmp_path: Path) -> None:
     problems = geodrop.run("check", "--json", policy, "--database", database).json["problems"]
     assert [one["place"] for one in problems] == [f"{policy}:7:23", f"{policy}:7:51"]
     assert geodrop.run("check", policy).code == 0, "without databases there is nothing to judge by"
+
+
+def test_a_guard_asks_the_file_for_its_age(tmp_path: Path) -> None:
+    """A list file that was modified too long ago is refused (65); its time is in no byte of the ruleset."""
+    geodrop, policy, database = expecting(tmp_path, "{}")
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\nlists: {bad: {file: bad.txt, guard: {age: 7d, entries: 2-}}}\n"
+        "services: {api: {default: allow, unknown: allow, deny: [list:bad]}}\n"
+    )
+    (tmp_path / "bad.txt").write_text("8.8.8.8\n9.9.9.9\n")
+    digests = set()
+    for days in (0, 6):
+        os.utime(tmp_path / "bad.txt", (0, time.time() - days * 86_400))
+        output = tmp_path / f"{days}.ruleset"
+        geodrop.good("compile", "--policy", policy, "--database", database, "-o", str(output))
+        digests.add(open_file(output).digest)
+    assert len(digests) == 1
+    os.utime(tmp_path / "bad.txt", (0, time.time() - 8 * 86_400))
+    done = geodrop.run("check", policy)
+    assert (done.code, done.out) == (65, "")
+    assert f"{tmp_path}/bad.txt:1:1: error: modified 8 d ago, and the guard of list" in done.err
