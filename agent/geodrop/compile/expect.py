@@ -63,19 +63,19 @@ def failed_tests(policy: Policy, meta: Meta, sections: Mapping[str, Content], re
     regions = {4: region_map.ipv4, 6: region_map.ipv6}
     asked_regions: dict[str, _Asked] = {}
     for number, service in enumerate(policy.services):
-        verdicts: dict[Aim, _Asked] = {}
-        rows = _rows_of(meta, sections, number) if service.expect else None
+        if not service.expect:
+            continue
+        rows = _rows_of(meta, sections, number)
+        verdicts = {aim: _asked_verdict(meta, rows, aim) for aim in PASSIVE}
         for test in service.expect:
-            if test.region is not None:
+            if test.region is None:
+                failure = _failure(zones, verdicts[test.aim], test)
+                said = _about_verdict(meta, rows, test, failure) if failure else ""
+            else:
                 if test.region not in asked_regions:
                     asked_regions[test.region] = _asked_region(region_map.regions, test.region)
                 failure = _failure(regions, asked_regions[test.region], test)
-                said = failure and _about_region(region_map.regions, test, failure)
-            elif rows is not None:
-                if test.aim not in verdicts:
-                    verdicts[test.aim] = _asked_verdict(meta, rows, test.aim)
-                failure = _failure(zones, verdicts[test.aim], test)
-                said = failure and _about_verdict(meta, rows, test, failure)
+                said = _about_region(region_map.regions, test, failure) if failure else ""
             if said:
                 report.error(test.place, f"expect {test.aim}: {said}; {NEXT_STEP}")
     return report.problems()
@@ -106,7 +106,7 @@ class _Failure(NamedTuple):
     """A test that does not hold: the value and bounds of the first run of addresses that fail, and how many do.
 
     `embedded` says that the run is of IPv4 addresses inside the IPv6 ones. `whole` says that every address fails, and
-    `alike` that all of them have this value. `count` is None if it is not known: where embedded addresses are among
+    `alike` that all of them have this value. `number` is None if it is not known: where embedded addresses are among
     those that fail.
     """
 
@@ -116,7 +116,7 @@ class _Failure(NamedTuple):
     embedded: bool
     whole: bool
     alike: bool
-    count: int | None
+    number: int | None
 
 
 def _partition(sections: Mapping[str, Content], family: int) -> Partition:
@@ -183,11 +183,11 @@ def _failure(space: Mapping[int, Partition], asked: _Asked, test: PolicyTest) ->
     whole = bool(wrong.all()) and all(whole for *_, whole in runs.values())
     if at in runs:
         value, begin, end, _ = runs[at]
-        return _Failure(value, begin, end, embedded=True, whole=whole, alike=first == last, count=None)
+        return _Failure(value, begin, end, embedded=True, whole=whole, alike=first == last, number=None)
     begin, end = _bounds(partition, low + at, first, last)
-    count = None if runs else _count(partition, low, wrong, first, last)
+    number = None if runs else _count(partition, low, wrong, first, last)
     alike = bool((values == values[0]).all())
-    return _Failure(int(values[at]), begin, end, embedded=False, whole=whole, alike=alike, count=count)
+    return _Failure(int(values[at]), begin, end, embedded=False, whole=whole, alike=alike, number=number)
 
 
 def _inside(
@@ -271,11 +271,11 @@ def _about_region(regions: Sequence[Region], test: PolicyTest, failure: _Failure
 def _part(test: PolicyTest, failure: _Failure) -> str:
     """Return how much of a prefix fails its test, and the first prefix in it that does."""
     first = f"first {_first(test, failure)}"
-    if failure.count is None:
+    if failure.number is None:
         return first
     if test.network.version == 4:
-        return f"{failure.count:,} of {test.network.num_addresses:,} addresses, {first}"
-    share = failure.count / test.network.num_addresses
+        return f"{failure.number:,} of {test.network.num_addresses:,} addresses, {first}"
+    share = failure.number / test.network.num_addresses
     return f"{f'{share:.1%}' if share >= SMALL else 'less than 0.1%'} of it, {first}"
 
 

@@ -148,8 +148,8 @@ def test_every_failing_test_is_reported_at_its_place_and_nothing_is_built(world:
             function(policy, region_map, [])
         assert caught.value.exit_code == 78
         places.append([str(problem.place) for problem in caught.value.problems])
+        assert "\n        expect: {accept: [1.0.0.1," in str(caught.value)
     assert places == [["etc/policy.yaml:12:23", "etc/policy.yaml:12:49", "etc/policy.yaml:12:70"]] * 2
-    assert "\n        expect: {accept: [1.0.0.1," in str(caught.value)
 
 
 def test_tests_travel_in_the_ruleset(world: Database) -> None:

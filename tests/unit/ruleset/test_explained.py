@@ -196,7 +196,7 @@ def test_how_it_came_only_when_asked_for() -> None:
 
 def test_tests_of_the_policy_are_named_once_with_their_places() -> None:
     """Below the verdict come the tests about the question; beyond five they are counted."""
-    tests = [
+    tests: list[dict[str, Any]] = [
         {"expect": "drop", "prefix": "1.2.0.0/16", "region": None, "place": "policy.yaml:22"},
         {"expect": "region", "prefix": "1.2.3.4/32", "region": "CN", "place": "policy.yaml:23"},
     ]
