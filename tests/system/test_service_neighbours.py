@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import TYPE_CHECKING
@@ -69,8 +68,7 @@ def test_a_flush_is_repaired_at_once(settled: Edge) -> None:
     since = time.monotonic()
     settled.machine.run("nft", "flush", "ruleset")
     began = _repaired(settled, since, "nft flush ruleset")
-    entries = settled.machine.run("journalctl", "-b", "-o", "json", "GEODROP_EVENT=repaired")
-    entry = json.loads(entries.splitlines()[-1])
+    entry = settled.log("repaired")[-1]
     assert entry["GEODROP_CULPRIT"].startswith("nft (process ")
     if began:
         # The time of the log entry, by the clock that all containers share, minus the seconds since the kernel's event.

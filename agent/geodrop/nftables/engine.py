@@ -206,7 +206,7 @@ class NftablesEngine:
         with Connection() as connection:
             return readback.fingerprint(connection)
 
-    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+    def count_regions(self, ruleset: Ruleset) -> bool:
         """Count by region what the ruleset in force counts as `other`, as far as the ruleset has maps for that.
 
         Return False if there is nothing to do. Raises ApplyError; everything is then counted as `other`, as before.

@@ -11,6 +11,7 @@ from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database
+from tests.support.users import open_to_others
 
 GOOD = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 
@@ -89,9 +90,7 @@ def test_what_only_shows_with_databases(tmp_path: Path) -> None:
 def test_the_user_of_the_daemon_has_to_read_it(tmp_path: Path, closed: str) -> None:
     """Root may read everything, but the daemon is not root: the owner of its state must be able to read, else 77."""
     nobody = pwd.getpwnam("nobody")
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o055)
+    open_to_others(tmp_path)
     (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "list:bad") + "lists: {bad: {file: lists/bad.txt}}\n")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "bad.txt").write_text("1.2.3.0/24\n")

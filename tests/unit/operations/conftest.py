@@ -79,7 +79,7 @@ class Kernel:
         """Return what the test prepared."""
         return self.overlay
 
-    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+    def count_regions(self, ruleset: Ruleset) -> bool:
         """Return whether this ruleset has not been split yet; or fail if the test asks for it."""
         if self.failure:
             raise self.failure
