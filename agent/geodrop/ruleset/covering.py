@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from ipaddress import ip_network
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,38 +12,41 @@ if TYPE_CHECKING:
 
 
 class Covering:
-    """The tests of a ruleset by service, family, and the length and first address of their prefixes."""
+    """The tests of a ruleset: for each service and family by length, and then by the bits of their prefixes."""
 
     def __init__(self, tests: tuple[CompiledTest, ...]) -> None:
-        self._tests: dict[tuple[str, int, int, int], list[CompiledTest]] = {}
+        self._of: dict[tuple[str, int], dict[int, dict[int, list[CompiledTest]]]] = {}
         for test in tests:
             network = ip_network(test.prefix)
-            key = test.service, network.version, network.prefixlen, int(network.network_address)
-            self._tests.setdefault(key, []).append(test)
-        self._lengths = sorted({length for _, _, length, _ in self._tests})
+            by_length = self._of.setdefault((test.service, network.version), {})
+            key = int(network.network_address) >> network.max_prefixlen - network.prefixlen
+            by_length.setdefault(network.prefixlen, {}).setdefault(key, []).append(test)
 
     def about(self, service: str, asked: Network) -> list[CompiledTest]:
         """Return a service's tests of prefixes that hold the network or lie inside it, in the order of the file."""
-        version, bits, first = asked.version, asked.max_prefixlen, int(asked.network_address)
         found: list[CompiledTest] = []
-        for length in self._lengths:
-            if length > asked.prefixlen:
-                break
-            found += self._tests.get((service, version, length, first >> bits - length << bits - length), ())
-        if asked.prefixlen < bits:
-            shift = bits - asked.prefixlen
-            for (name, family, length, start), tests in self._tests.items():
-                if (
-                    name == service
-                    and family == version
-                    and length > asked.prefixlen
-                    and start >> shift == first >> shift
-                ):
-                    found += tests
-        return sorted(found, key=lambda test: test.at)
+        by_length = self._of.get((service, asked.version))
+        if by_length is None:
+            return found
+        bits = int(asked.network_address) >> asked.max_prefixlen - asked.prefixlen
+        for length, tests in by_length.items():
+            longer = length - asked.prefixlen
+            if longer <= 0:
+                found += tests.get(bits >> -longer, ())
+            else:
+                found += (test for key, those in tests.items() if key >> longer == bits for test in those)
+        return sorted(found, key=attrgetter("at"))
 
 
-@lru_cache(4)
+_latest: list[tuple[tuple[CompiledTest, ...], Covering]] = []
+"""What `covering` returned last, with the tests it is of: one ruleset is asked about many addresses."""
+
+
 def covering(tests: tuple[CompiledTest, ...]) -> Covering:
-    """Return the tests in a form in which those about an address are found; the last few are kept."""
-    return Covering(tests)
+    """Return the tests in a form in which those about an address are found."""
+    found = _latest[0] if _latest else None
+    # By identity: comparing or hashing thousands of tests for each address would take longer than the answer.
+    if found is None or found[0] is not tests:
+        found = tests, Covering(tests)
+        _latest[:] = [found]
+    return found[1]

@@ -122,6 +122,10 @@ def test_what_holds_is_not_reported(tests: str, world: Database) -> None:
                 "allow: 1.5.0.0/16 (policy.yaml:9)"
             ),
         ),
+        (
+            "drop: ['2002::/15']",
+            "drop: 2002::/15 would be accepted in part (first 1.5.0.0/16 inside it): allow: 1.5.0.0/16 (policy.yaml:9)",
+        ),
         ("region: {2.9.1.1: US}", "region: 2.9.1.1 is GB, not US"),
         (
             "region: {2.0.0.0/8: US}",

@@ -36,3 +36,11 @@ def test_tests_are_found_by_what_they_hold_and_what_holds_them(asked: str, lines
     assert [test.at for test in covering(TESTS).about("api", ip_network(asked))] == lines
     assert covering(TESTS).about("nobody", ip_network(asked)) == []
     assert covering(()).about("api", ip_network(asked)) == []
+
+
+def test_the_tests_of_the_last_ruleset_are_sorted_once() -> None:
+    """Equal tests of another ruleset are others: nothing is compared, and nothing is taken for another ruleset's."""
+    first = covering(TESTS)
+    assert covering(TESTS) is first
+    assert covering(TESTS[:1]).about("api", ip_network("81.2.69.142")) == [TESTS[0]]
+    assert covering(TESTS) is not first
