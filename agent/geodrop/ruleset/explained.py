@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MARGIN = 8
 """Width in columns of the first word."""
 
+MOST_TESTS = 5
+"""Tests of the policy that are named for one question."""
+
 
 def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, then: bool = False) -> Iterator[str]:
     """Yield the lines for answers, in their order.
@@ -29,6 +32,7 @@ def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, the
         if several:
             yield asked
         yield from _about(asked, found, verbose=verbose)
+        yield from _tests(found)
         yield from _kernel([one for one in found if "kernel" in one], then=then)
 
 
@@ -142,6 +146,19 @@ def _same(line: str, who: str) -> bool:
         return ip_network(line, strict=False) == ip_network(who, strict=False)
     except ValueError:
         return False
+
+
+def _tests(found: Sequence[Answer]) -> Iterator[str]:
+    """Yield the tests of the policy that are about the question, with their places."""
+    said = dict.fromkeys(
+        f"expect {test['expect']}: {test['prefix']}{' ' + test['region'] if test['region'] else ''} "
+        f"({test['place']}, of {one['service']})"
+        for one in found
+        for test in one.get("tests", ())
+    )
+    yield from (f"{'test':<{MARGIN}}{text}" for text in list(said)[:MOST_TESTS])
+    if len(said) > MOST_TESTS:
+        yield f"{'test':<{MARGIN}}and {len(said) - MOST_TESTS:,} more under expect"
 
 
 def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.policy.model import Action, Established, Mode, Rung
+from geodrop.policy.model import MAX_TESTS, Action, Aim, Established, Mode, Rung
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
     Field,
@@ -33,6 +33,7 @@ from geodrop.ruleset.meta import (
     MAX_ZONES,
     NO_CLASS,
     OTHER,
+    CompiledTest,
     Embedding,
     Input,
     Meta,
@@ -119,8 +120,18 @@ _SERVICE = record(
     counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
 )
 
+_TEST = record(
+    CompiledTest,
+    service=text(32, _NAME),
+    aim=choice(*Aim),
+    prefix=_network,
+    region=optional(text(32, _WORD)),
+    at=whole(1, MAX_POLICY),
+)
+
 META = record(
     Meta,
+    ("tests",),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
@@ -162,6 +173,7 @@ META = record(
         MAX_NUMBERS,
     ),
     database_age=optional(whole(0, LAST_MOMENT)),
+    tests=listing(_TEST, MAX_TESTS),
 )
 
 
@@ -170,6 +182,12 @@ def meta_of(content: object) -> Meta:
     meta = META(content)
     _distinct("services", (service.name for service in meta.services))
     _distinct("classes", meta.classes)
+    known = {service.name for service in meta.services}
+    for number, test in enumerate(meta.tests):
+        if test.service not in known:
+            raise Invalid(f"{shown(test.service)} is no service").inside(f"tests[{number}].service")
+        if (test.aim == Aim.REGION) != (test.region is not None):
+            raise Invalid("its aim and its region contradict each other").inside(f"tests[{number}]")
     for number, row in enumerate(meta.rows):
         _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):
