@@ -186,12 +186,21 @@ class NeverDrop:
     at: Mapping[Network, int] = field(default_factory=dict, compare=False)
 
 
+BLAST_RADIUS = 0.05
+"""The limit of a policy that names none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`blast_radius` is a share, 0.0 to 1.0, not enforced yet; above `database_age`, `status` reports a database."""
+    """What holds a change back; `at` has the number of each one's line.
 
-    blast_radius: float | None = None
+    `blast_radius` is the largest share, 0.0 to 1.0, of the addresses that one change may move; None for no limit. A
+    database older than `database_age` is reported by `status`, and a change to it is held.
+    """
+
+    blast_radius: float | None = BLAST_RADIUS
     database_age: timedelta | None = None
+    at: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

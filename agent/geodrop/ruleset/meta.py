@@ -112,7 +112,7 @@ class Input:
     """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
     A list has its name from the policy, and the number of its `prefixes`; a range counts as the prefixes it consists
-    of.
+    of. A database has the `countries` that it has an address of.
     """
 
     kind: str
@@ -121,11 +121,17 @@ class Input:
     database_type: str | None = None
     build_epoch: int | None = None
     prefixes: int | None = None
+    countries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The JSON part. `database_age` is the age in seconds from which a database is reported as too old."""
+    """The JSON part.
+
+    `database_age` is the age in seconds from which a database is reported as too old, `blast_radius` the largest share
+    that a change to this ruleset may move; None for no limit. `blast_radius_at` and `database_age_at` are the lines of
+    the policy that say so, 0 if none does.
+    """
 
     compiler: str
     policy: str
@@ -138,6 +144,9 @@ class Meta:
     rows: tuple[Row, ...]
     database_age: int | None = None
     tests: tuple[CompiledTest, ...] = ()
+    blast_radius: float | None = None
+    blast_radius_at: int = 0
+    database_age_at: int = 0
 
     @property
     def policy_name(self) -> str:
