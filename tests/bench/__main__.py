@@ -92,7 +92,7 @@ def small_rows(inputs: Inputs) -> Iterator[Row]:
 def packet_rows(inputs: Inputs) -> Iterator[Row]:
     """Measure packets on nftables."""
     yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
-    yield from nftables_packets.thin_rows(inputs.compiled(ALLOW_LIST), inputs.moved())
+    yield from nftables_packets.overlay_rows(inputs.compiled(ALLOW_LIST), inputs.moved())
     yield from nftables_packets.growth_rows()
 
 

@@ -53,15 +53,6 @@ sh /etc/test-network.sh
 """
 
 
-@pytest.fixture
-def settled(host: Edge) -> Iterator[Edge]:
-    """Yield the host, healthy before and after."""
-    host.wait_for_health()
-    yield host
-    host.wait_for_health()
-    host.assert_now(DENIED, ALLOWED + SWITCHED)
-
-
 def test_an_interface_that_joins_a_bridge_is_told_of(settled: Edge) -> None:
     """Its packets then belong to the bridge: not enforcing, with the next step, until the bridge is named; and back."""
     _script(settled, INTO_A_BRIDGE)

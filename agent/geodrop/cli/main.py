@@ -27,6 +27,7 @@ VERBS = {
     "history": "what was in force when, by whom, and what failed",
     "pause": "break glass: drop nothing, go on counting",
     "resume": "end a pause",
+    "exempt": "let one source pass for a limited time, on this host only",
     "explain": "why an address is accepted or dropped",
     "export": "a ruleset for stock tools: nft text, prefixes or JSON, without privileges",
     "status": "what is in force, and whether it is healthy",

@@ -73,6 +73,10 @@ MOMENT = Argument(
     "a time in seconds since the epoch, of the years 1 to 9999",
     lambda value: type(value) in (int, float) and YEAR_1 <= value <= YEAR_9999,  # not a number is in no range
 )
+SECONDS = number(1, MAX_COUNT)
+ADDRESS = Argument(
+    f"a text of at most {MAX_ADDRESS} characters", lambda value: isinstance(value, str) and len(value) <= MAX_ADDRESS
+)
 ADDRESSES = Argument(
     f"a list of at most {MAX_ADDRESSES} texts of at most {MAX_ADDRESS} characters",
     lambda value: (

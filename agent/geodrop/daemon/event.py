@@ -17,6 +17,7 @@ class Event(StrEnum):
     AUDIT_FAILED = "audit-failed"
     BUG = "bug"
     DATABASE_OLD = "database-old"
+    EXEMPTED = "exempted"
     FALL_BACK_WARNING = "fall-back-warning"
     FELL_BACK = "fell-back"
     FILES_CHANGED = "files-changed"

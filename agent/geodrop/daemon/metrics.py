@@ -30,6 +30,7 @@ CLASSES = {
 WHOLE = {
     "accepted": "Packets of a service that were let through",
     "never_drop": "Packets of a service let through by a never-drop line alone",
+    "exempted": "Packets of a service let through because their source is exempt (geodrop exempt)",
 }
 
 UNREADABLE = "of frames behind more VLAN tags than are read, by verdict (dropped or would_drop)"
@@ -129,6 +130,8 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         yield GaugeMetricFamily(f"geodrop_{name}", help_, value=float(bool(status[name])))
     yield GaugeMetricFamily("geodrop_held", "Limits that hold the last reload; 0: it is not held", len(status["held"]))
     yield GaugeMetricFamily("geodrop_generation", "Number of the generation in force; 0: none", status["generation"])
+    in_force = sum(bool(one["in_force"]) for one in status["exemptions"])
+    yield GaugeMetricFamily("geodrop_exemptions", "Number of sources that are exempt now", value=in_force)
     mode = GaugeMetricFamily(
         "geodrop_service_enforced", "Whether a service drops packets now", labels=["service", "mode"]
     )

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from geodrop import utc
 from geodrop.daemon.arguments import (
     ACCEPTED,
+    ADDRESS,
     ADDRESSES,
     COUNT,
     END,
     FLAG,
     GENERATION,
     MOMENT,
+    SECONDS,
     SSH_CONNECTION,
     WHY,
     checked,
@@ -29,14 +31,17 @@ from geodrop.daemon.planning import compile_for_plan, plan_in_pieces
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
 from geodrop.engine import underway
 from geodrop.errors import PrivilegeError, UsageError
+from geodrop.operations.exempt import end, exempt
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
 from geodrop.operations.rollback import roll_back
 from geodrop.report.counters import read_counters
+from geodrop.report.exempt import read_exemptions
 from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
+from geodrop.state.asker import user_of
 from geodrop.state.history import ChangeRequest
 
 if TYPE_CHECKING:
@@ -48,6 +53,7 @@ if TYPE_CHECKING:
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.server import ControlRequest, Peer
     from geodrop.daemon.watch.watch import Watch
+    from geodrop.operations.exempt import ExemptDone
     from geodrop.report.pieces import Pieces
 
 T = TypeVar("T")
@@ -162,6 +168,28 @@ class Verbs:
         self._log.info(done.text, kind=Event.RESUMED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
+    async def exempt(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Let a source pass for a limited time."""
+        source, seconds = request.args["source"], request.args["seconds"]
+        user = request.sudo_user or user_of(request.peer.uid)
+        job = partial(exempt, self._context.config, _asked(request), source, seconds, user)
+        return self._exempted(await self._kernel_worker.do(job))
+
+    async def exempt_end(self, request: ControlRequest) -> Mapping[str, Any]:
+        """End an exemption before its time."""
+        asked = replace(_asked(request), origin="exempt")
+        return self._exempted(
+            await self._kernel_worker.do(partial(end, self._context.config, asked, request.args["source"]))
+        )
+
+    async def exemptions(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Return who is exempt."""
+        return {"data": await self._read(lambda: read_exemptions(self._context.config), request)}
+
+    def _exempted(self, done: ExemptDone) -> Mapping[str, Any]:
+        self._log.warning(done.text, kind=Event.EXEMPTED)
+        return {"text": done.text, "warnings": list(done.warnings)}
+
     async def rollback(self, request: ControlRequest) -> Mapping[str, Any]:
         """Go back to a policy that was in force before."""
         back, generation = request.args["back"], request.args["generation"]
@@ -210,6 +238,9 @@ VERBS = {
     "unload": Verb(Verbs.unload, CHANGING),
     "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
     "resume": Verb(Verbs.resume, CHANGING),
+    "exempt": Verb(Verbs.exempt, CHANGING, {"source": ADDRESS, "seconds": SECONDS, "why": WHY}),
+    "exempt_end": Verb(Verbs.exempt_end, CHANGING, {"source": ADDRESS, "why": WHY}),
+    "exemptions": Verb(Verbs.exemptions),
     "rollback": Verb(Verbs.rollback, CHANGING, {"back": COUNT, "generation": optional(GENERATION), "why": WHY}),
 }
 

@@ -13,12 +13,14 @@ from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.engine import control_traffic
+from geodrop.engine.exempt import exempt_until
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.takers import covered, takers, takes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
+    from geodrop.engine.exempt import ExemptSource
     from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
@@ -42,11 +44,11 @@ class Probe:
     expected: str
 
 
-def probes(ruleset: Ruleset, now: float) -> list[Probe]:
+def probes(ruleset: Ruleset, now: float, exempt: Sequence[ExemptSource] = ()) -> list[Probe]:
     """Make for each service and family a packet from a denied source and one from an accepted source.
 
     Sources are chosen at random on each call; a service without such sources gets fewer packets. `now` is in seconds
-    since the epoch.
+    since the epoch. Sources in `exempt` pass.
     """
     made = []
     for number, service in enumerate(ruleset.meta.services):
@@ -58,7 +60,8 @@ def probes(ruleset: Ruleset, now: float) -> list[Probe]:
             taking = takers(ruleset.meta, *chosen, local)
             for source in _sources(ruleset, number, version):
                 said = {one.service: one.verdict for one in explain(ruleset, source, now)}
-                expected = "drop" if any(said[taker.name] == "drop" for taker in taking) else "accept"
+                denied = any(said[taker.name] == "drop" for taker in taking)
+                expected = "drop" if denied and exempt_until(exempt, source) is None else "accept"
                 made.append(Probe(service.name, source, _packet(source, local, *chosen), expected))
     return made
 

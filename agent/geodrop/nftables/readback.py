@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from geodrop.engine.api import Scope
 from geodrop.errors import UnavailableError
 from geodrop.linux import netlink
-from geodrop.nftables import matches, names, render
+from geodrop.nftables import exempt, matches, names, render
 from geodrop.nftables.model import Snapshot
-from geodrop.nftables.netlink import elements, messages, uapi, wire
+from geodrop.nftables.netlink import elements, messages, timed, uapi, wire
 from geodrop.nftables.netlink.connection import RefusedError
 from geodrop.nftables.netlink.expressions import Choice, RuleVerdict, VerdictMap
 from geodrop.nftables.netlink.uapi import KeyType, Message, SetFlag, VerdictCode
 from geodrop.nftables.stamp import Stamp
 
 if TYPE_CHECKING:
-    from geodrop.nftables.model import Chain, MapHeader, Rule
+    from geodrop.nftables.model import Chain, MapHeader, Rule, SetHeader
     from geodrop.nftables.netlink.connection import Connection
 
 MARK = "geodrop"
@@ -27,6 +27,8 @@ MARK = "geodrop"
 
 READS = 5
 """How often the table is read if commits interrupt the reading, which takes several requests."""
+
+_OWN_SETS = {one.name for one in render.EXEMPT_SETS}
 
 TABLE_COMMENT = "geodrop: drops packets from regions that a service does not support; see: geodrop status"
 
@@ -91,7 +93,7 @@ def _read(connection: Connection) -> Snapshot | None:
     table = read_table(connection)
     if table is None:
         return None
-    maps, choices, others = _read_sets(connection)
+    maps, own_sets, choices, others = _read_sets(connection)
     rules: dict[str, tuple[Rule, ...]] = {}
     for answer in connection.dump(messages.dump(Message.GETRULE, "rules")):
         chain, rule = messages.read_rule(answer, choices)
@@ -110,7 +112,9 @@ def _read(connection: Connection) -> Snapshot | None:
             counted[name] = messages.read_counter(answer)[1]
         else:
             objects.append((kind, name))
-    return Snapshot(comment, flags, chains, maps, tuple(others), counted, tuple(objects), _flowtables(connection))
+    return Snapshot(
+        comment, flags, chains, maps, tuple(others), counted, tuple(objects), _flowtables(connection), own_sets
+    )
 
 
 def fingerprint(connection: Connection) -> bytes:
@@ -127,6 +131,7 @@ def fingerprint(connection: Connection) -> bytes:
     # Named objects without their counts.
     said.update(repr([*map(messages.read_object, connection.dump(messages.dump(Message.GETOBJ, "objects")))]).encode())
     said.update(repr(_flowtables(connection)).encode())
+    said.update(repr(exempt.description(connection)).encode())
     for kind, what in ((Message.GETSET, "maps"), (Message.GETRULE, "rules"), (Message.GETCHAIN, "chains")):
         for answer in connection.dump(messages.dump(kind, what)):
             # The kernel sends chains of all tables; the table's name is the first attribute of each message.
@@ -140,7 +145,7 @@ def read_base(connection: Connection) -> Chain | None:
     [answer] = connection.ask([messages.get_base()])
     if answer is None:
         return None
-    _, choices, _ = _read_sets(connection)
+    _, _, choices, _ = _read_sets(connection)
     dumped = connection.dump(messages.dump_rules(names.BASE))
     return messages.read_chain(wire.parse(answer), tuple(messages.read_rule(rule, choices)[1] for rule in dumped))
 
@@ -216,19 +221,23 @@ def _flowtables(connection: Connection) -> tuple[str, ...]:
     )
 
 
-def _read_sets(connection: Connection) -> tuple[dict[str, MapHeader], dict[str, Choice], list[str]]:
-    """Return our maps, the anonymous sets inside rules, and the names of all other named sets and maps."""
-    maps, choices, others = {}, {}, []
+def _read_sets(
+    connection: Connection,
+) -> tuple[dict[str, MapHeader], dict[str, SetHeader], dict[str, Choice], list[str]]:
+    """Return our maps, our sets, the anonymous sets inside rules, and the names of all other named sets and maps."""
+    maps, own_sets, choices, others = {}, {}, {}, []
     for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
         found = wire.parse(answer)
         name = wire.text(found[uapi.SetAttribute.NAME])
         if header := messages.read_map(found):
             maps[name] = header
+        elif name in _OWN_SETS and (own := timed.read_set(found)):
+            own_sets[name] = own
         elif choice := _read_choice(connection, name, found):
             choices[name] = choice
         elif SetFlag.ANONYMOUS not in SetFlag(wire.number_in(found, uapi.SetAttribute.FLAGS)):
             others.append(name)
-    return maps, choices, others
+    return maps, own_sets, choices, others
 
 
 def _read_choice(connection: Connection, name: str, found: dict[int, memoryview]) -> Choice | None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
 from geodrop.nftables import diff, names, readback, render
-from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink import messages, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from geodrop.nftables.model import Chain, Map, Program, Rule, Snapshot, Surplus
     from geodrop.nftables.netlink.connection import Connection
+    from geodrop.nftables.netlink.timed import TimedInterval
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
     Totals = Mapping[str, tuple[int, int]]
+
+NO_SOURCES: Mapping[str, Sequence[TimedInterval]] = MappingProxyType({})
 
 TRANSACTION = 2 << 20
 """Bytes of one transaction of a fill, which it costs in memory. More transactions cost time: for each, the kernel
@@ -25,13 +29,23 @@ checks the rules in force.
 """
 
 
-def fill(new: Program, before: Snapshot | None, lost: Totals) -> Iterator[NetlinkRequest]:
-    """Make everything of a generation; no rule leads to it yet. Lost counters continue from their totals in `lost`."""
+def fill(
+    new: Program, before: Snapshot | None, lost: Totals, exempt: Mapping[str, Sequence[TimedInterval]] = NO_SOURCES
+) -> Iterator[NetlinkRequest]:
+    """Make everything of a generation; no rule leads to it yet. Lost counters continue from their totals in `lost`.
+
+    Sets of the table that are missing hold `exempt` from the beginning, by the name of the set.
+    """
     if before is None:
         yield messages.new_table(readback.TABLE_COMMENT)
     known = before.counters if before else {}
     kept = [name for name in lost if names.counter(name)]
     counters = {name: lost.get(name, (0, 0)) for name in (*new.counters, *kept) if name not in known}
+    there = before.own_sets if before else {}
+    for header in new.sets:
+        if header.name not in there:
+            yield timed.new_set(header)
+            yield from timed.add(header, exempt.get(header.name, ()))
     yield from added(counters, new.chains, new.maps)
 
 

@@ -20,6 +20,7 @@ from geodrop.nftables.netlink.expressions import (
     Bitwise,
     Cmp,
     HostToNetwork,
+    InSet,
     MetaLoad,
     NamedCounter,
     OneOf,
@@ -70,10 +71,11 @@ class Walk:
     def through(self, service: str, generation: int) -> KernelVerdict:
         """Return the verdict for a packet that the service takes, from where the service receives it."""
         verdict = self._chain(names.service_chain(generation, service), self._entry(service, generation))
-        would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
+        what = self._counter.what if self._counter else ""
         where = ", then ".join(self._lookups) or "no map"
         said = "drop" if verdict is VerdictCode.DROP else "accept"
-        return KernelVerdict(service, said, where, self._target, would_drop)
+        would_drop, exempted = what in {"dropped", "would_drop", "exempted"}, what == "exempted"
+        return KernelVerdict(service, said, where, self._target, would_drop, exempted)
 
     def _entry(self, service: str, generation: int) -> list[Rule]:
         """Return the rules of the generation chain that look up the service's maps, without their conditions on ports.
@@ -118,8 +120,8 @@ class Walk:
                     return self._lookup(name, loaded)
                 case NamedCounter(name):
                     self._counter = names.counter(name)
-                case Cmp() | OneOf():
-                    if not _goes_on(part, loaded):
+                case Cmp() | OneOf() | InSet():
+                    if not self._goes_on(part, loaded):
                         return None
                 case _:
                     value = self._load(part, loaded)
@@ -143,6 +145,16 @@ class Walk:
                 return bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
         return None
 
+    def _goes_on(self, part: Cmp | OneOf | InSet, loaded: bytes) -> bool:
+        match part:
+            case Cmp(op, value):
+                return bool(_COMPARE[op](loaded[: len(value)], value))
+            case InSet(name):
+                return self._answers.holds(name, loaded)
+            case OneOf(choice):
+                number = int.from_bytes(loaded, "big")
+                return any(first <= number <= last for first, last in choice.ranges)
+
     def _in_source(self, offset: int, length: int) -> bool:
         return self._source_at <= offset and offset + length <= len(self._header)
 
@@ -160,13 +172,6 @@ class Walk:
         self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")
         self._target = verdict.chain if verdict else ""
         return verdict
-
-
-def _goes_on(part: Cmp | OneOf, loaded: bytes) -> bool:
-    if isinstance(part, Cmp):
-        return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
-    number = int.from_bytes(loaded, "big")
-    return any(first <= number <= last for first, last in part.choice.ranges)
 
 
 def _text(address: int, width: int) -> str:

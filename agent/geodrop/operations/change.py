@@ -24,6 +24,7 @@ from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, NotEnforcingError
+from geodrop.operations.exempt_sources import at_load
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.asker import sudo_user
 from geodrop.state.history import ChangeRequest
@@ -73,6 +74,7 @@ class OpenChange:
         self.config, self.store, self.attempt = config, store, attempt
         self._quick, self._origin = quick, origin
         self.engines = BothEngines.here(config.loader)
+        at_load(self.engines, store)
         self.before = self.engines.observe()
         self.intent = store.intent()
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
 
 
-def tell_regions_apart(config: Config) -> bool:
+def count_regions(config: Config) -> bool:
     """Split the counters of nftables by region; return whether there was anything to do. The caller holds the lock.
 
     Raises DataError if the ruleset in force is damaged, ApplyError, BusyError if another change is waiting, and what
@@ -27,7 +27,7 @@ def tell_regions_apart(config: Config) -> bool:
     if not observed.digest or not store.ruleset_path(observed.digest).exists():
         return False
     with underway.making("regions", observed.generation, intent):
-        return engines.nftables.tell_regions_apart(store.ruleset(observed.digest).paused(intent.paused))
+        return engines.nftables.count_regions(store.ruleset(observed.digest).paused(intent.paused))
 
 
 def warnings_of_regions(config: Config) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def warnings_of_regions(config: Config) -> tuple[str, ...]:
     each.
     """
     try:
-        tell_regions_apart(config)
+        count_regions(config)
     except GeodropError as error:
         return (f"the counters of nftables could not be split by region: {error.message}",)
     return ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
@@ -13,8 +14,10 @@ from geodrop.engine import underway
 from geodrop.engine.spot_check import spot_check
 from geodrop.errors import DataError
 from geodrop.linux import capabilities
+from geodrop.operations.exempt_sources import passing, verify_exempt
 from geodrop.operations.load import loaded_ruleset
 from geodrop.report.counters import as_other
+from geodrop.report.exempt import exemptions_of
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
@@ -69,7 +72,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
-        differences = _differences(engine, ruleset.paused(intent.paused))
+        differences = _differences(engine, ruleset.paused(intent.paused), store)
         if intent.unknown and differences:
             # The difference may be a pause, which an unreadable intent cannot confirm.
             doubtful = True
@@ -77,7 +80,9 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         problems += differences
         problems += too_old(ruleset.meta, now)
     links = coverage.links
-    checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
+    checked = observe(
+        engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links, partial(passing, store)
+    )
     problems += checked.problems
     problems += running.problems if running else ()
     problems += _unable(observed) if running else _unattended(observed, store)
@@ -123,6 +128,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "rolled_back": intent.rolled_back,
         "held": [],
         "last_failure": as_object(failure, None) if failure else None,
+        "exemptions": exemptions_of(engine, store),
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}
             | ({"why": interface.why} if interface.why else {})
@@ -170,8 +176,9 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
     return ruleset
 
 
-def _differences(engine: BothEngines, view: Ruleset) -> list[str]:
+def _differences(engine: BothEngines, view: Ruleset, store: Store) -> list[str]:
     found = underway.of_what_is_in_force(engine.verify(view, full=False)) or spot_check(view, engine, SAMPLE)
+    found += verify_exempt(engine, store)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 
 

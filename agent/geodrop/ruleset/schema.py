@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.policy.model import Action, Established, Mode, Rung
+from geodrop.policy.model import MAX_TESTS, Action, Aim, Established, Mode, Rung
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
     Field,
@@ -34,6 +34,7 @@ from geodrop.ruleset.meta import (
     MAX_ZONES,
     NO_CLASS,
     OTHER,
+    CompiledTest,
     Embedding,
     Input,
     Meta,
@@ -121,9 +122,18 @@ _SERVICE = record(
     counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
 )
 
+_TEST = record(
+    CompiledTest,
+    service=text(32, _NAME),
+    aim=choice(*Aim),
+    prefix=_network,
+    region=optional(text(32, _WORD)),
+    at=whole(1, MAX_POLICY),
+)
+
 META = record(
     Meta,
-    ("blast_radius", "blast_radius_at", "database_age_at"),
+    ("tests", "blast_radius", "blast_radius_at", "database_age_at"),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
@@ -166,6 +176,7 @@ META = record(
         MAX_NUMBERS,
     ),
     database_age=optional(whole(0, LAST_MOMENT)),
+    tests=listing(_TEST, MAX_TESTS),
     blast_radius=optional(number(0, 1)),
     blast_radius_at=whole(0, MAX_POLICY),
     database_age_at=whole(0, MAX_POLICY),
@@ -177,6 +188,12 @@ def meta_of(content: object) -> Meta:
     meta = META(content)
     _distinct("services", (service.name for service in meta.services))
     _distinct("classes", meta.classes)
+    known = {service.name for service in meta.services}
+    for at, test in enumerate(meta.tests):
+        if test.service not in known:
+            raise Invalid(f"{shown(test.service)} is no service").inside(f"tests[{at}].service")
+        if (test.aim == Aim.REGION) != (test.region is not None):
+            raise Invalid("its aim and its region contradict each other").inside(f"tests[{at}]")
     for at, row in enumerate(meta.rows):
         _check_class(f"rows[{at}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):

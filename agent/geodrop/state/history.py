@@ -55,7 +55,7 @@ MAX_BYTES = 16 << 20
 MAX_TEXT = 2000
 """Most characters of each text from outside."""
 
-ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "repair", "compact", "schedule")
+ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "exempt", "repair", "compact", "schedule")
 """The operations that make a change."""
 
 MAX_LINE = 1 << 20

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from geodrop.engine.api import Difference, Interface, KernelVerdict, Observed, Total
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, libbpf
-from geodrop.xdp import encode, links, lookup, memory, requirements
+from geodrop.xdp import encode, exempt, links, lookup, memory, requirements
 from geodrop.xdp import layout as lay
 from geodrop.xdp.libbpf_loader import LibbpfLoader
 from geodrop.xdp.loader import Loader, Sizes
@@ -26,6 +26,7 @@ from geodrop.xdp.unread import Unread, unread
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
@@ -38,7 +39,10 @@ LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
 
 
 class XdpEngine:
-    """Implements engine.api.Engine for the network namespace of the calling thread."""
+    """Implements engine.api.Engine for the network namespace of the calling thread.
+
+    A program that this engine loads lets the sources in `exempt` pass from the beginning.
+    """
 
     name = "xdp"
 
@@ -47,10 +51,12 @@ class XdpEngine:
         loader: Loader | None = None,
         pins: Pins | None = None,
         attach: tuple[str, ...] = ("native", "generic"),
+        exempt: Sequence[ExemptSource] = (),
     ) -> None:
         self.loader = loader or LibbpfLoader()
         self._pins = pins
         self.attach = attach
+        self.exempt = exempt
 
     @property
     def pins(self) -> Pins:
@@ -121,6 +127,7 @@ class XdpEngine:
                 stack.enter_context(programs)
                 if fresh:
                     abandoned.callback(remove_set, programs.folder)
+                    exempt.put(programs.fds["exempt"], self.exempt, self.exempt_totals(self.exempt))
                 old = word = programs.word()
                 if not _holds(programs, old, ruleset, generation):
                     digest = encode.tables_digest(ruleset)
@@ -199,7 +206,8 @@ class XdpEngine:
         said += [(link.ifindex, link.program) for link in links.observe(self.pins)]
         if active := self._active():
             with active as programs:
-                said.append((active.folder.name, programs.word()))
+                entries = {str(network): one.expires for network, one in exempt.read(programs.fds["exempt"]).items()}
+                said.append((active.folder.name, programs.word(), entries))
         return repr(said).encode()
 
     @reading
@@ -215,11 +223,15 @@ class XdpEngine:
             if label == encode.TOO_DEEP:
                 counts.append(Total("", "", None, dropped=four[0], would_drop=four[1]))
                 continue
+            passed = (totals or {}).get(encode.label(service, encode.EXEMPTED), [(0, 0)] * 4)
+            exempted = {"ipv4": passed[0], "ipv6": passed[2]}
             for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
+                if counted == encode.EXEMPTED:
+                    continue
                 if counted:
                     counts.append(Total(service, family, counted, dropped=first, would_drop=second))
                 else:
-                    counts.append(Total(service, family, None, accepted=first, never_drop=second))
+                    counts.append(Total(service, family, None, (0, 0), (0, 0), first, second, exempted[family]))
         return counts
 
     @reading
@@ -235,6 +247,30 @@ class XdpEngine:
     def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
         """Return each packet's verdict, by the name of the interface it arrives on."""
         return trace(self.pins, probes, LAYOUT)
+
+    def put_exempt(self, sources: Sequence[ExemptSource]) -> None:
+        """Let exactly these sources pass from now on. Raises ApplyError."""
+        for folder in self.pins.sets():
+            with suppress(FileNotFoundError), ProgramSet.open(folder) as programs:
+                exempt.put(programs.fds["exempt"], sources)
+
+    @reading
+    def verify_exempt(self, sources: Sequence[ExemptSource]) -> list[Difference]:
+        """Compare the exempt sources in the kernel with these."""
+        active = self._active()
+        if active is None or not version_of(active.folder).startswith(LAYOUT):
+            return []
+        with active as programs:
+            return exempt.verify(programs.fds["exempt"], sources)
+
+    @reading
+    def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
+        """Return packets and bytes that passed because of each of these sources."""
+        active = self._active()
+        if active is None or not version_of(active.folder).startswith(LAYOUT):
+            return {}
+        with active as programs:
+            return exempt.totals(programs.fds["exempt"], sources)
 
     @reading
     def attached(self) -> tuple[int, ...]:

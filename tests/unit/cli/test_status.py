@@ -31,6 +31,7 @@ GOOD = {
     "daemon": False,
     "change": None,
     "last_failure": None,
+    "exemptions": [],
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
     "services": [

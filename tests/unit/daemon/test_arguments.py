@@ -15,6 +15,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5},
     "history": {"count": 1},
     "pause": {"until": FOREVER, "why": "x" * MAX_WHY},
+    "exempt": {"source": "192.0.2.1", "seconds": 60, "why": ""},
+    "exempt_end": {"source": "192.0.2.1", "why": ""},
     "rollback": {"back": 1, "generation": None, "why": ""},
 }
 
@@ -42,6 +44,11 @@ WRONG: dict[tuple[str, str], list[object]] = {
     ("history", "count"): [None, 0, -5, True, 1.0, 1 << 31],
     ("pause", "until"): [None, 0, True, 1.5, FOREVER + 1, 30_000_000_000],
     ("pause", "why"): [None, 5],
+    ("exempt", "source"): [None, 5, "x" * 101],
+    ("exempt", "seconds"): [None, 0, True, 1.5, 1 << 31],
+    ("exempt", "why"): [None, 5],
+    ("exempt_end", "source"): [None, 5, "x" * 101],
+    ("exempt_end", "why"): [None, 5],
     ("rollback", "back"): [None, 0, True, 1.0],
     ("rollback", "generation"): [0, True, 1 << 60],
     ("rollback", "why"): [None, 5],

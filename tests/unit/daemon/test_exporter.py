@@ -38,7 +38,7 @@ STATUS: dict[str, Any] = {
     "held": [],
     "generation": 7,
 }
-STATUS |= {"services": [], "interfaces": []}
+STATUS |= {"services": [], "interfaces": [], "exemptions": []}
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ from geodrop.errors import UnavailableError
 STATUS: dict[str, Any] = {
     "enforcing": True,
     "enforcing_expected": True,
+    "exemptions": [{"in_force": True}, {"in_force": False}],
     "healthy": False,
     "paused": False,
     "held": [],
@@ -97,6 +98,7 @@ def test_state_is_told() -> None:
     assert found["geodrop_generation", ()] == 42
     assert found["geodrop_enforcing", ()] == 1
     assert found["geodrop_healthy", ()] == 0
+    assert found["geodrop_exemptions", ()] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
     judged = {labels: value for (name, labels), value in found.items() if name == "geodrop_interface_judged"}

@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from geodrop.nftables.names import EXEMPT
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.uapi import (
     CmpOp,
@@ -186,6 +187,20 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
+class InSet:
+    """Continue the rule only if the loaded value is in the named set."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """Return NFTA_EXPR: name and data."""
+        return _lookup(self.name)
+
+    def __str__(self) -> str:
+        return f"in @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictMap:
     """Apply the verdict that the named map has for the loaded value; continue the rule if it has none."""
 
@@ -279,6 +294,7 @@ Encodable = (
     | Cmp
     | Bitwise
     | HostToNetwork
+    | InSet
     | VerdictMap
     | NamedCounter
     | RuleVerdict
@@ -352,13 +368,24 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
-    "lookup": lambda data: VerdictMap(wire.text(data[uapi.LOOKUP_SET])),
+    "lookup": lambda data: (
+        VerdictMap(wire.text(data[uapi.LOOKUP_SET]))
+        if uapi.LOOKUP_DREG in data
+        else InSet(_own_set(wire.text(data[uapi.LOOKUP_SET])))
+    ),
     "objref": lambda data: NamedCounter(wire.text(data[uapi.OBJREF_IMM_NAME])),
     "reject": lambda data: _reject(
         RejectType(wire.number(data[uapi.REJECT_TYPE])), wire.number_in(data, uapi.REJECT_CODE)
     ),
     "immediate": lambda data: decode_verdict(wire.parse(data[uapi.IMMEDIATE_DATA])[uapi.DATA_VERDICT]),
 }
+
+
+def _own_set(name: str) -> str:
+    """Return the name of a set of ours. Raises ValueError: of another set it is not known what it holds."""
+    if name not in EXEMPT.values():
+        raise ValueError(name)
+    return name
 
 
 def _reject(kind: RejectType, code: int) -> Reject:

@@ -56,6 +56,7 @@ class Message(IntEnum):
     DELSET = 11
     NEWSETELEM = 12
     GETSETELEM = 13
+    DELSETELEM = 14
     NEWGEN = 15
     GETGEN = 16
     NEWOBJ = 18
@@ -136,6 +137,7 @@ class SetAttribute(IntEnum):
     DATA_LEN = 7
     ID = 10
     USERDATA = 13
+    EXPR = 17
 
 
 class SetFlag(IntFlag):
@@ -145,6 +147,7 @@ class SetFlag(IntFlag):
     CONSTANT = 0x2
     INTERVAL = 0x4
     MAP = 0x8
+    TIMEOUT = 0x10
 
 
 class ElementsAttribute(IntEnum):
@@ -162,6 +165,9 @@ class ElementAttribute(IntEnum):
     KEY = 1
     DATA = 2
     FLAGS = 3
+    TIMEOUT = 4
+    EXPIRATION = 5
+    EXPR = 7
 
 
 class ObjectAttribute(IntEnum):
