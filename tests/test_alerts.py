@@ -38,6 +38,7 @@ def status(facts: Facts) -> dict[str, Any]:
         "healthy": facts.in_force and facts.reached and not facts.leaks and not facts.problems,
         "paused": facts.paused,
         "held": [{"limit": "blast_radius"}] if facts.problems else [],
+        "exemptions": [],
         "generation": int(facts.in_force),
         "interfaces": [{"name": "eth0", "engine": "nftables", "attach": None, "links": ["eth0"]}],
         "services": [{"name": "api", "mode": "enforce", "effective": "enforce"}],

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
-from tests.kernel.cli.conftest import POLICY
 from tests.support.namespaces import End, join, namespaces
+from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def test_the_operator_would_be_locked_out(network: Network, monkeypatch: pytest.
 
 def test_exit_codes(host: Host) -> None:
     """0 whatever it finds; with --exit-code 1 for a change, 5 for a held one, and 0 if nothing would change."""
-    more = str(host.geodrop.compile(f"# more\n{POLICY}", host.geodrop.folder / "country.mmdb", name="more"))
+    more = str(host.geodrop.compile(f"# more\n{POLICY_CN}", host.geodrop.folder / "country.mmdb", name="more"))
     first = host.geodrop.run("plan", "--exit-code", host.cn)
     assert ("nothing is in force" in first.out, first.code) == (True, 1), "the first generation is not held"
     host.geodrop.good("load", "--interface", "lo", host.cn)
