@@ -17,7 +17,7 @@ from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
-from geodrop.errors import BusyError, GeodropError, HeldError
+from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
 from geodrop.operations.load import apply_file
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
@@ -177,9 +177,12 @@ class Reload:
         """Return the digest that the change was judged against, "" for none. Raises HeldError if a limit holds it."""
         found, reason = await self._context.kernel_worker.do(partial(look, config))
         change = made.change
-        if found.ruleset is not None and made.against != found.ruleset.digest:
-            # Another ruleset came in force meanwhile, by a rollback for instance.
-            change = await self._context.compiler.do(partial(self.maker.compare, made.ruleset, found.ruleset))
+        if found.ruleset is not None and found.ruleset.digest not in {made.against, made.ruleset.digest}:
+            # Another ruleset came in force meanwhile, by a rollback for instance; or no child could compare.
+            try:
+                change = await self._context.compiler.do(partial(self.maker.compare, made.ruleset, found.ruleset))
+            except (DataError, UnavailableError) as failure:
+                reason = failure.message
         await self._context.compiler.do(partial(refuse_held, made.ruleset, change, found, reason, askers))
         return found.ruleset.digest if found.ruleset else ""
 

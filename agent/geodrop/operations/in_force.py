@@ -23,14 +23,15 @@ if TYPE_CHECKING:
 class RulesetInForce:
     """What the kernel has in force. `ruleset` is None if that is nothing, or only what `first_boot: closed` loads.
 
-    Services only count until `paused`, in seconds since the epoch. `exempt` are the networks that pass for a limited
-    time whatever the ruleset says.
+    `digest` is the one that the kernel names. Services only count until `paused`, in seconds since the epoch. `exempt`
+    are the networks that pass for a limited time whatever the ruleset says.
     """
 
     generation: int = 0
     ruleset: Ruleset | None = None
     paused: int = 0
     exempt: tuple[Network, ...] = ()
+    digest: str = ""
 
 
 def read_in_force(config: Config) -> RulesetInForce:
@@ -49,5 +50,6 @@ def read_in_force(config: Config) -> RulesetInForce:
             f"the ruleset in force ({observed.digest[:12]}) is not in {config.state}", "load its file again"
         )
     if is_closed(ruleset.meta.compiler):
-        return RulesetInForce(observed.generation, paused=paused)
-    return RulesetInForce(observed.generation, ruleset, paused, tuple(one.network for one in passing(store)))
+        return RulesetInForce(observed.generation, paused=paused, digest=observed.digest)
+    exempt = tuple(one.network for one in passing(store))
+    return RulesetInForce(observed.generation, ruleset, paused, exempt, observed.digest)
