@@ -268,6 +268,7 @@ OPENS_BY_ITSELF = {
     "linux/capabilities.py": "/proc",
     "xdp/memory.py": "/proc",
     "doctor/bpf.py": "/proc",
+    "linux/clock.py": "/proc",
     "linux/ipsec.py": "/proc",
     "linux/namespace.py": "/proc",
     "linux/network_events.py": "/proc",

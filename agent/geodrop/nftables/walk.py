@@ -20,6 +20,7 @@ from geodrop.nftables.netlink.expressions import (
     Bitwise,
     Cmp,
     HostToNetwork,
+    InSet,
     MetaLoad,
     NamedCounter,
     OneOf,
@@ -62,7 +63,9 @@ class Walk:
         self._known: Mapping[Expression, bytes] = {
             MetaLoad(MetaKey.NFPROTO): bytes([family]),
             MetaLoad(MetaKey.TIME_NS): int(now * 1e9).to_bytes(8, sys.byteorder),
+            MetaLoad(MetaKey.MARK): bytes(4),
         }
+        self._windows = snapshot.windows
         self._lookups: list[str] = []
         self._counter: names.CounterName | None = None
         self._target = ""
@@ -118,8 +121,8 @@ class Walk:
                     return self._lookup(name, loaded)
                 case NamedCounter(name):
                     self._counter = names.counter(name)
-                case Cmp() | OneOf():
-                    if not _goes_on(part, loaded):
+                case Cmp() | OneOf() | InSet():
+                    if not self._goes_on(part, loaded):
                         return None
                 case _:
                     value = self._load(part, loaded)
@@ -143,6 +146,15 @@ class Walk:
                 return bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
         return None
 
+    def _goes_on(self, part: Cmp | OneOf | InSet, loaded: bytes) -> bool:
+        """Tell whether a rule applies beyond a comparison."""
+        if isinstance(part, InSet):
+            return self._windows.get(part.name) is not None
+        if isinstance(part, Cmp):
+            return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
+        number = int.from_bytes(loaded, "big")
+        return any(first <= number <= last for first, last in part.choice.ranges)
+
     def _in_source(self, offset: int, length: int) -> bool:
         return self._source_at <= offset and offset + length <= len(self._header)
 
@@ -160,13 +172,6 @@ class Walk:
         self._lookups.append(f"map {name}: {'-'.join(dict.fromkeys(interval))}")
         self._target = verdict.chain if verdict else ""
         return verdict
-
-
-def _goes_on(part: Cmp | OneOf, loaded: bytes) -> bool:
-    if isinstance(part, Cmp):
-        return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
-    number = int.from_bytes(loaded, "big")
-    return any(first <= number <= last for first, last in part.choice.ranges)
 
 
 def _text(address: int, width: int) -> str:

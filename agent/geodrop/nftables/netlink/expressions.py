@@ -186,6 +186,20 @@ class OneOf:
 
 
 @dataclass(frozen=True, slots=True)
+class InSet:
+    """Continue the rule only if the loaded value is in the named set."""
+
+    name: str
+
+    def encode(self) -> bytes:
+        """Return NFTA_EXPR: name and data."""
+        return _lookup(self.name)
+
+    def __str__(self) -> str:
+        return f"in @{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class VerdictMap:
     """Apply the verdict that the named map has for the loaded value; continue the rule if it has none."""
 
@@ -279,6 +293,7 @@ Encodable = (
     | Cmp
     | Bitwise
     | HostToNetwork
+    | InSet
     | VerdictMap
     | NamedCounter
     | RuleVerdict
@@ -306,7 +321,10 @@ def goto(chain: str) -> RuleVerdict:
 def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
     """Read an NFTA_LIST_ELEM of a rule's expressions; `choices` holds the table's anonymous sets, by name."""
     found = _decode(bytes(data))
+    if isinstance(found, InSet) and found.name in choices:
+        return OneOf(choices[found.name])
     if isinstance(found, Other) and found.name == "lookup":
+        # As it is sent: the set has a number beside the name.
         lookup = wire.parse(memoryview(found.data))
         name = wire.text(lookup.get(uapi.LOOKUP_SET, memoryview(b"")))
         registers = wire.number_in(lookup, uapi.LOOKUP_SREG) == uapi.NFT_REG_1 and uapi.LOOKUP_DREG not in lookup
@@ -352,7 +370,7 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
-    "lookup": lambda data: VerdictMap(wire.text(data[uapi.LOOKUP_SET])),
+    "lookup": lambda data: (VerdictMap if uapi.LOOKUP_DREG in data else InSet)(wire.text(data[uapi.LOOKUP_SET])),
     "objref": lambda data: NamedCounter(wire.text(data[uapi.OBJREF_IMM_NAME])),
     "reject": lambda data: _reject(
         RejectType(wire.number(data[uapi.REJECT_TYPE])), wire.number_in(data, uapi.REJECT_CODE)

@@ -56,6 +56,7 @@ class Message(IntEnum):
     DELSET = 11
     NEWSETELEM = 12
     GETSETELEM = 13
+    DELSETELEM = 14
     NEWGEN = 15
     GETGEN = 16
     NEWOBJ = 18
@@ -145,6 +146,7 @@ class SetFlag(IntFlag):
     CONSTANT = 0x2
     INTERVAL = 0x4
     MAP = 0x8
+    TIMEOUT = 0x10
 
 
 class ElementsAttribute(IntEnum):
@@ -162,6 +164,8 @@ class ElementAttribute(IntEnum):
     KEY = 1
     DATA = 2
     FLAGS = 3
+    TIMEOUT = 4
+    EXPIRATION = 5
 
 
 class ObjectAttribute(IntEnum):
@@ -230,6 +234,7 @@ class RejectCode(IntEnum):
 class MetaKey(IntEnum):
     """enum nft_meta_keys."""
 
+    MARK = 3
     IIF = 4
     IIFNAME = 6
     NFPROTO = 15
@@ -265,6 +270,7 @@ class KeyType(IntEnum):
     INET_PROTO = 12
     INET_SERVICE = 13
     ICMP_TYPE = 14
+    MARK = 19
     ICMPV6_TYPE = 29
     IFNAME = 41
 
