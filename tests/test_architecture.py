@@ -81,7 +81,7 @@ UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compi
 """Libraries that read databases and policies: never imported in a privileged process."""
 
 PRIVILEGED = (
-    *("check", "compile", "run", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
+    *("check", "compile", "run", "reload", "confirm", "load", "unload", "rollback", "history", "pause", "resume"),
     *("explain", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
@@ -245,7 +245,13 @@ def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None
 
 def test_every_verb_is_covered() -> None:
     """The list of verbs above is complete: a new verb has to be added to it."""
-    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "main", "numbers", "glass"}
+    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {
+        "__init__",
+        "main",
+        "numbers",
+        "glass",
+        "unconfirmed",
+    }
     assert set(PRIVILEGED) == verbs
 
 

@@ -89,6 +89,7 @@ def packet_rows(inputs: Inputs) -> Iterator[Row]:
     yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
     moved = inputs.written("moved", ALLOW_LIST.read_text(encoding="utf-8").replace(daemon.MOVED, ""))
     yield from nftables_packets.thin_rows(inputs.compiled(ALLOW_LIST), moved)
+    yield from nftables_packets.window_row(inputs.compiled(DENY_LIST))
     yield from nftables_packets.growth_rows()
 
 

@@ -17,6 +17,7 @@ from geodrop.daemon.source import Maker
 from geodrop.dataplane.moves import moves
 from geodrop.errors import GeodropError
 from geodrop.operations.load import apply_file
+from geodrop.report.confirm import waiting
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
@@ -94,7 +95,10 @@ class Reload:
             self._context.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
-        [asked, *_], self._asked_by = self._asked_by, []
+        [asked, *others], self._asked_by = self._asked_by, []
+        # Of requests that share a run, one that has to be confirmed decides: the shortest time is the safest.
+        within = min((one.confirm_within for one in (asked, *others) if one.confirm_within), default=0)
+        asked = replace(asked, confirm_within=within)
         self._context.notifier.reloading("reload: reading agent.yaml")
         try:
             with self._context.tasks.failing("reload"):
@@ -167,6 +171,7 @@ def outcome(
         "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
         "change": change,
         "moved": moved,
+        "confirm": waiting(loaded.confirm, loaded.after.digest),
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:

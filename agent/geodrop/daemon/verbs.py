@@ -10,11 +10,24 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop import utc
-from geodrop.daemon.arguments import ADDRESSES, COUNT, END, FLAG, GENERATION, MOMENT, WHY, checked, optional
+from geodrop.daemon.arguments import (
+    ADDRESSES,
+    BEGINNING,
+    COUNT,
+    END,
+    FLAG,
+    GENERATION,
+    MOMENT,
+    WHY,
+    WITHIN,
+    checked,
+    optional,
+)
 from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
 from geodrop.engine import underway
 from geodrop.errors import PrivilegeError, UsageError
+from geodrop.operations.confirm import confirm
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
 from geodrop.operations.rollback import roll_back
@@ -146,6 +159,15 @@ class Verbs:
         self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
+    async def confirm(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Keep the load that waits to be confirmed."""
+        done = await self._kernel_worker.do(
+            partial(confirm, self._context.config, _asked(request), request.args["digest"])
+        )
+        self._compaction.schedule()
+        self._log.info(done.text, kind=Event.CONFIRMED)
+        return {"text": done.text, "warnings": list(done.warnings)}
+
     async def history(self, request: ControlRequest) -> Mapping[str, Any]:
         """Return what was in force when."""
         count = min(request.args["count"], MAX_ENTRIES)
@@ -180,7 +202,8 @@ VERBS = {
     "verify": Verb(Verbs.verify, LONG, {"full": FLAG}),
     "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
     "history": Verb(Verbs.history, LONG, {"count": COUNT}),
-    "reload": Verb(Verbs.reload, CHANGING),
+    "reload": Verb(Verbs.reload, CHANGING, {"confirm_within": WITHIN, "why": WHY}),
+    "confirm": Verb(Verbs.confirm, CHANGING, {"digest": BEGINNING, "why": WHY}),
     "unload": Verb(Verbs.unload, CHANGING),
     "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
     "resume": Verb(Verbs.resume, CHANGING),
@@ -205,4 +228,5 @@ def _priority(request: ControlRequest) -> int:
 def _asked(request: ControlRequest) -> ChangeRequest:
     """Return the change request for the history."""
     why = request.args.get("why", "")
-    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user)
+    within = request.args.get("confirm_within") or 0
+    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user, confirm_within=within)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.nftables import lookups, matches, readback, render, transport
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
-from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink import messages, windows
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.expressions import (
     ACCEPT,
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Expression
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
-CHAIN, TARGET, COUNTER = "tried", "target", "counter"
+CHAIN, TARGET, COUNTER, WINDOW = "tried", "target", "counter", "window"
 EVERY_LOAD = "the nftables engine cannot be used"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: rules that need it, and the maps and counters that the rules refer to.
+    """One kind: rules that need it, and the maps, counters and windows that the rules refer to.
 
     `option` is the kernel's option, `cost` what does not work without it.
     """
@@ -53,10 +53,14 @@ class Kind:
     cost: str = EVERY_LOAD
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
+    windows: tuple[str, ...] = ()
 
     def requests(self) -> Iterator[NetlinkRequest]:
-        """Yield requests that make the counters and maps, then the rules that refer to them."""
+        """Yield requests that make counters, windows and maps, then the rules that refer to them."""
         yield from map(messages.new_counter, self.counters)
+        for window in self.windows:
+            yield windows.new_window(window)
+            yield windows.add_element(window, 1_000)
         for map_ in self.maps:
             yield messages.new_map(map_.header)
             yield from messages.new_elements(map_)
@@ -115,6 +119,13 @@ KINDS = (
         "nothing can be loaded at boot without `interfaces` in agent.yaml",
     ),
     Kind("the clock", "NF_TABLES", (matches.before(1),), "`starts` and `pause` cannot be enforced"),
+    Kind(
+        "elements that expire",
+        "NF_TABLES",
+        (matches.in_window(WINDOW),),
+        "a load with --confirm-within is refused",
+        windows=(WINDOW,),
+    ),
     Kind(
         "reject",
         "NFT_REJECT_INET",

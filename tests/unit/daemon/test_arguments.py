@@ -12,6 +12,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "verify": {"full": True},
     "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5},
     "history": {"count": 1},
+    "reload": {"confirm_within": 10, "why": "CHG-1"},
+    "confirm": {"digest": "0" * 12, "why": ""},
     "pause": {"until": FOREVER, "why": "x" * MAX_WHY},
     "rollback": {"back": 1, "generation": None, "why": ""},
 }
@@ -35,6 +37,10 @@ WRONG: dict[tuple[str, str], list[object]] = {
     ("explain", "addresses"): [None, "1.1.1.1", ["1.1.1.1"] * 257],
     ("explain", "at"): ["now", True, 1e308, -1e12],
     ("history", "count"): [None, 0, -5, True, 1.0, 1 << 31],
+    ("reload", "confirm_within"): [0, 9, 86_401, True, "1m"],
+    ("reload", "why"): [None, 5],
+    ("confirm", "digest"): [None, "abc", "A" * 12, "a" * 65, 5],
+    ("confirm", "why"): [None, 5],
     ("pause", "until"): [None, 0, True, 1.5, FOREVER + 1, 30_000_000_000],
     ("pause", "why"): [None, 5],
     ("rollback", "back"): [None, 0, True, 1.0],
@@ -54,7 +60,7 @@ def test_what_is_in_range_is_taken(verb: str) -> None:
     """Values are passed on as given; an optional argument has a default."""
     good = GOOD.get(verb, {})
     assert checked(verb, VERBS[verb].arguments, good) == good
-    optional = {"why", "at", "generation"}
+    optional = {"why", "at", "generation", "confirm_within", "digest"}
     short = {name: value for name, value in good.items() if name not in optional}
     assert checked(verb, VERBS[verb].arguments, short).keys() == good.keys()
 

@@ -36,6 +36,8 @@ STATUS: dict[str, Any] = {
     "healthy": True,
     "paused": False,
     "generation": 7,
+    "confirm": None,
+    "undone": None,
 }
 STATUS |= {"services": [], "interfaces": []}
 
