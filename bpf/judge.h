@@ -50,6 +50,23 @@ static __always_inline __u64 embedded_key(const struct packet *packet)
 	return packet->source_high >> 32 == 0x20010000 ? low ^ 0xffffffff00000000ULL : low;
 }
 
+/* Tell whether a packet's source passes for a limited time although it is denied, and count it there. */
+static __always_inline int is_exempt(const struct packet *packet)
+{
+	struct exempt_key key = {
+		.prefix = 32 + 128,
+		.family = packet->ipv6 ? 6 : 4,
+		.high = __builtin_bswap64(packet->source_high),
+		.low = packet->ipv6 ? __builtin_bswap64(packet->source_low) : 0,
+	};
+	struct exempt *source = LOOKUP(exempt, key);
+	if (!source || bpf_ktime_get_ns() >= source->expires)
+		return 0;
+	__sync_fetch_and_add(&source->packets, packet->counted);
+	__sync_fetch_and_add(&source->bytes, packet->bytes);
+	return 1;
+}
+
 /* Answers that do not depend on the service. */
 struct rungs {
 	int second;
@@ -76,6 +93,10 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 	if ((row & ROW_VERDICT) != ROW_DROP || (known ? known->second : second_rung(packet)) ||
 	    (service->flags & SERVICE_KEEP && (known ? known->established : is_established(packet)))) {
 		count(service->pair, COUNT_ACCEPTED, packet);
+		return 0;
+	}
+	if (is_exempt(packet)) {
+		count(service->exempted, COUNT_EXEMPTED, packet);
 		return 0;
 	}
 	int enforced = enforces(service);

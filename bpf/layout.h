@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raise it with every change of a layout or of what a map holds: pins of another version are never reused. */
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 
 #define MAX_SERVICES 16
 #define NO_SERVICE 0xff
@@ -114,6 +114,8 @@ struct service {
 	__u64 starts; /* nanoseconds of CLOCK_TAI; 0: does not depend on the clock */
 	__u32 flags;
 	__u32 pair; /* the counters of accepted packets */
+	__u32 exempted; /* the counter pair of packets from exempt sources */
+	__u32 unused;
 };
 
 enum selection_flag {
@@ -166,7 +168,7 @@ struct policy {
 	__u8 by_protocol[256]; /* selections for protocols without ports, and for later fragments */
 	__u8 by_tcp_port[65536];
 	__u8 by_udp_port[65536];
-	__u8 unused[POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
+	__u8 unused[POLICY_BYTES - 64 - 32 - 24 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
 };
 
 /* The control word, which every packet reads once; 0: nothing is in force. */
@@ -197,10 +199,31 @@ enum counter_which {
 	COUNT_WOULD_DROP = 1,
 	COUNT_ACCEPTED = 0, /* in a service's own pair */
 	COUNT_NEVER_DROP = 1,
+	COUNT_EXEMPTED = 0, /* in a service's pair for them */
 };
 
 struct counter {
 	__u64 packets;
+	__u64 bytes;
+};
+
+/*
+ * Sources that pass for a limited time although a service denies them: prefixes, asked on the way to a drop. The family
+ * belongs to the prefix, so `prefix` is at least 32. The address is in network byte order; an IPv4 address fills the
+ * first four bytes of `high`.
+ */
+#define MAX_EXEMPT 2048
+
+struct exempt_key {
+	__u32 prefix; /* bits of what follows */
+	__u32 family; /* 4 or 6 */
+	__u64 high;
+	__u64 low;
+};
+
+struct exempt {
+	__u64 expires; /* nanoseconds of CLOCK_MONOTONIC */
+	__u64 packets; /* that passed because of it */
 	__u64 bytes;
 };
 
@@ -228,7 +251,7 @@ _Static_assert(sizeof(struct line) == 64, "a line is a cache line");
 _Static_assert(sizeof(struct node) == sizeof(struct line), "node");
 _Static_assert(sizeof(struct index) == SEGMENT_BYTES, "index");
 _Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "segment");
-_Static_assert(sizeof(struct service) == 16, "service");
+_Static_assert(sizeof(struct service) == 24, "service");
 _Static_assert(sizeof(struct selection) == 4, "selection");
 _Static_assert(sizeof(struct local) == 24, "local");
 _Static_assert(sizeof(struct policy) == POLICY_BYTES, "policy");
@@ -236,6 +259,8 @@ _Static_assert(sizeof(struct rows) == POLICY_BYTES, "rows");
 _Static_assert(sizeof(struct window) == 16, "window");
 _Static_assert(sizeof(struct control) == 40, "control");
 _Static_assert(sizeof(struct counter) == 16, "counter");
+_Static_assert(sizeof(struct exempt_key) == 24, "exempt_key");
+_Static_assert(sizeof(struct exempt) == 24, "exempt");
 _Static_assert(sizeof(struct question) == 24, "question");
 
 #endif

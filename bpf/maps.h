@@ -43,6 +43,14 @@ struct {
 	__type(value, struct counter);
 } counters SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, MAX_EXEMPT);
+	__type(key, struct exempt_key);
+	__type(value, struct exempt);
+} exempt SEC(".maps");
+
 #define LOOKUP(map, key) bpf_map_lookup_elem(&map, &(key))
 
 #else

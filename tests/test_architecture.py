@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 
-BASE = {"errors", "inputs", "linux", "text", "utc"}
+BASE = {"columns", "errors", "inputs", "linux", "text", "utc"}
 """The rooms that use nothing else of geodrop: any room above them may import them."""
 
 ROOMS: dict[str, set[str]] = {
+    "columns": set(),
     "errors": set(),
     "text": set(),
     "utc": set(),
@@ -43,14 +44,15 @@ ROOMS: dict[str, set[str]] = {
     "operations": BASE | {"ruleset", "state", "config", "engine", "nftables", "dataplane"},
     "doctor": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp", "dataplane"},
     "report": BASE | {"ruleset", "state", "config", "engine", "dataplane", "operations"},
+    "plan": BASE | {"ruleset"},
     "daemon": BASE
     | {"compile", "control", "ruleset", "state", "config", "engine", "nftables"}
-    | {"dataplane", "operations", "report"},
+    | {"dataplane", "operations", "report", "plan"},
     "data": BASE,
     "demo": BASE | {"messages", "data", "state"},
     "cli": BASE
     | {"messages", "policy", "ruleset", "compile", "state", "config", "nftables", "demo"}
-    | {"operations", "doctor", "control", "report", "daemon"},
+    | {"operations", "doctor", "control", "report", "plan", "daemon"},
     "__main__": {"cli"},
 }
 """Each room (a folder or a file of the package) and the rooms it may import besides itself."""
@@ -81,8 +83,8 @@ UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compi
 """Libraries that read databases and policies: never imported in a privileged process."""
 
 PRIVILEGED = (
-    *("check", "compile", "run", "reload", "confirm", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("explain", "export", "status", "counters", "verify", "doctor", "demo"),
+    *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
+    *("confirm", "exempt", "explain", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 
@@ -262,6 +264,7 @@ OPENS_BY_ITSELF = {
     "compile/relay.py": "/dev/null",
     "ruleset/container.py": "sealed memory, by its descriptor",
     "compile/child.py": "a descriptor to write to",
+    "state/exemptions.py": "/proc",
     "state/files.py": "to write, in our own folder",
     "state/places.py": "/proc",
     "state/run_folder.py": "the lock and what stands beside it, in the folder under /run",
@@ -338,6 +341,7 @@ PASSES_OVER = {
     "linux/ipsec.py: _is_there": "then it is asked",
     "nftables/netlink/monitor.py: _made_by": "a change without the name of who made it is a change",
     "xdp/memory.py: available": "what is free is less than what is available",
+    "state/exemptions.py: Exemptions.read": "it is not known, which status tells of; the kernel is left alone",
     "state/files.py: sweep": "the next sweep finds it",
     "state/history.py: History._glance": "it counts as a line that cannot be read, which status tells of",
     "state/history.py: History._parsed": "it counts as a line that cannot be read, which status tells of",

@@ -32,6 +32,9 @@ LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
 UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
 DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+LONGEST_EXEMPT = 52 * UNITS["w"]
+"""The most that exempt_max can be, in seconds: what lasts longer belongs into the policy."""
+
 MAX_SIZE = 1 << 20
 """Bytes of agent.yaml."""
 
@@ -76,6 +79,9 @@ KEYS = {
     "metrics": Key("where metrics are served; one of the following", METRICS),
     "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
     "keep": Key("which rulesets are kept that are not in force: for how long, or the following", KEEP),
+    "exempt_max": Key(
+        "for how long `geodrop exempt` may let a source pass at most, in `h`, `d` or `w` (default: `7d`; at most `52w`)"
+    ),
 }
 """All keys of agent.yaml."""
 
@@ -100,7 +106,7 @@ class MetricsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """agent.yaml, typed. `interfaces` without a name means those with a default route."""
+    """agent.yaml, typed. `interfaces` without a name means those with a default route; `exempt_max` is in seconds."""
 
     source: Source | None = None
     engine: str = "auto"
@@ -112,6 +118,7 @@ class Config:
     metrics: MetricsConfig = MetricsConfig()
     watch: bool = False
     keep: Keep = field(default_factory=Keep)
+    exempt_max: int = 7 * UNITS["d"]
 
 
 def load_config(path: str | None) -> Config:
@@ -216,6 +223,7 @@ class _Reader:
             "first_boot": found.value("first_boot", partial(self._choice, FIRST_BOOT)),
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),
+            "exempt_max": found.value("exempt_max", self._exempt_max),
             "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
         }
         for key, parse in (
@@ -331,6 +339,12 @@ class _Reader:
         if not found:
             raise self._shape.UnreadableError(f"{shown(text)} is not a duration; write for instance 400d, 12h or 8w")
         return int(found[1]) * UNITS[found[2]]
+
+    def _exempt_max(self, text: str) -> int:
+        seconds = self._duration(text)
+        if seconds > LONGEST_EXEMPT:
+            raise self._shape.UnreadableError(f"{shown(text)} is too long; write at most 52w, or a policy line")
+        return seconds
 
     def _choice(self, choices: tuple[str, ...], text: str) -> str:
         if text not in choices:

@@ -32,8 +32,8 @@ SMALLEST, *GROWTH = 100, 1_000, 10_000, 100_000
 ROWS = (
     "nft_packet",
     "nft_packet_v6",
-    "nft_packet_thin",
-    "nft_packet_thin_v6",
+    "nft_packet_overlay",
+    "nft_packet_overlay_v6",
     "nft_packet_window",
     *(f"nft_packet_{count}" for count in GROWTH),
 )
@@ -61,10 +61,10 @@ def rows(deny_list: Path) -> Iterator[Row]:
         yield against(name, "ns", "plain interval set, same rules", *undisturbed([mine, baseline]))
 
 
-def thin_rows(before: Path, after: Path) -> Iterator[Row]:
-    """`nft_packet_thin`: the cost of a packet behind an overlay, as after a quick reload, until it is compacted."""
+def overlay_rows(before: Path, after: Path) -> Iterator[Row]:
+    """`nft_packet_overlay`: the cost of a packet behind an overlay, as after a quick reload, until it is compacted."""
     old, new = Ruleset.open(before), Ruleset.open(after)
-    for family, name in ((4, "nft_packet_thin"), (6, "nft_packet_thin_v6")):
+    for family, name in ((4, "nft_packet_overlay"), (6, "nft_packet_overlay_v6")):
         sources = denied_addresses(old, family, SOURCES)
         with contextlib.ExitStack() as stack:
             quick, send_quick = stack.enter_context(path(sources))
@@ -76,7 +76,7 @@ def thin_rows(before: Path, after: Path) -> Iterator[Row]:
                     with engine.staged(new, 2, kept) as staged:
                         staged.switch(Scope((INTERFACE,)))
                     if engine.is_overlay() != (kept is not None):
-                        raise RuntimeError("thin, or whole, where it should be the other")
+                        raise RuntimeError("an overlay, or whole, where it should be the other")
             rounds = compared(ROUNDS, send_quick, send_whole)
         yield against(name, "ns", "whole maps", *rounds)
 

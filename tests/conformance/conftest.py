@@ -12,8 +12,8 @@ from geodrop.xdp.bcc_loader import BccLoader
 from tests.conformance.case import WORLD
 from tests.conformance.exported import ExportedEngine
 from tests.conformance.joined import JoinedEngine, JoinedExportedEngine, JoinedSavedEngine
+from tests.conformance.overlay import OverlayEngine
 from tests.conformance.saved import SavedEngine
-from tests.conformance.thin import ThinEngine
 from tests.conformance.wire import Wire, make_wire
 from tests.support.bcc import require_bcc
 from tests.support.bpffs import own_pins
@@ -36,7 +36,7 @@ ENGINES: dict[str, Callable[[Pins], ApplyingEngine]] = {
     "nftables-joined": lambda _: JoinedEngine(),
     "nftables-joined-saved": lambda _: JoinedSavedEngine(),
     "nftables-saved": lambda _: SavedEngine(),
-    "nftables-thin": lambda _: ThinEngine(),
+    "nftables-overlay": lambda _: OverlayEngine(),
     "xdp-bcc": lambda pins: XdpEngine(BccLoader(), pins=pins, attach=("native",)),
     "xdp-generic": lambda pins: XdpEngine(pins=pins, attach=("generic",)),
     "xdp-native": lambda pins: XdpEngine(pins=pins, attach=("native",)),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.engine.api import Difference, KernelVerdict, Undo
+    from geodrop.engine.exempt import ExemptSource
     from geodrop.ruleset.model import Ruleset
 
 
@@ -26,6 +27,7 @@ class ExportedEngine:
 
     def __init__(self) -> None:
         self._loaded = Observed()
+        self.exempt: Sequence[ExemptSource] = ()
 
     def probe(self) -> None:
         """Do nothing: only nft is needed."""
@@ -38,6 +40,9 @@ class ExportedEngine:
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load the text, as any user would."""
         run("nft", "-f", "-", stdin="".join(nft(ruleset, interfaces)))
+        for one in self.exempt:
+            name = names.EXEMPT[one.network.version]
+            run("nft", "add", "element", "inet", TABLE, name, f"{{ {one.network} timeout 1h }}")
         self._loaded = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
         return ApplyReport(generation)
 

@@ -28,7 +28,7 @@ class JoinedEngine(NftablesEngine):
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load, and split the counters by region."""
         report = super().apply(ruleset, generation, interfaces)
-        assert self.tell_regions_apart(ruleset) == any(one.counted for one in ruleset.meta.services)
+        assert self.count_regions(ruleset) == any(one.counted for one in ruleset.meta.services)
         assert self.verify(ruleset) == []
         return report
 

@@ -104,22 +104,22 @@ def assert_whole(traffic: Traffic, switches: int) -> None:
         assert abs(both_or_neither) <= switches
 
 
-def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, thin_over: Sequence[Ruleset]) -> None:
-    """Load the next generation: an overlay over one of `thin_over`, but whole every fifth time or if there are none."""
-    kept = {ruleset.digest: ruleset for ruleset in thin_over}.get if generation % 5 else None
+def switch(engine: NftablesEngine, wanted: Ruleset, generation: int, overlaid: Sequence[Ruleset]) -> None:
+    """Load the next generation: an overlay over one of `overlaid`, but whole every fifth time or if there are none."""
+    kept = {ruleset.digest: ruleset for ruleset in overlaid}.get if generation % 5 else None
     with engine.staged(wanted, generation, kept) as staged:
         staged.switch(Scope(("eth0",)))
-    assert engine.is_overlay() == (bool(thin_over) and generation % 5 > 0)
+    assert engine.is_overlay() == (bool(overlaid) and generation % 5 > 0)
 
 
-@pytest.fixture(params=["whole", "thin"])
-def are_thin(request: pytest.FixtureRequest) -> Iterator[bool]:
+@pytest.fixture(params=["whole", "overlay"])
+def are_overlays(request: pytest.FixtureRequest) -> Iterator[bool]:
     """Whether generations are overlays; then none is too small or too different for one."""
     with mock.patch.multiple(overlay, LARGEST=0, SMALLEST=0):
-        yield request.param == "thin"
+        yield request.param == "overlay"
 
 
-def test_200_switches_under_traffic(ends: tuple[End, End], world: Path, *, are_thin: bool) -> None:
+def test_200_switches_under_traffic(ends: tuple[End, End], world: Path, *, are_overlays: bool) -> None:
     """No packet leaks and none is wrongly dropped while policies switch: both families and embedded IPv4."""
     rulesets = [compiled(policy, world) for policy in (POLICY_A, POLICY_B)]
     engine = NftablesEngine()
@@ -127,14 +127,14 @@ def test_200_switches_under_traffic(ends: tuple[End, End], world: Path, *, are_t
         engine.apply(rulesets[0], 1, ["eth0"])
         with Traffic(*ends, [*DENIED, *ALLOWED, *interleaved()]) as traffic:
             for generation in range(2, SWITCHES + 2):
-                switch(engine, rulesets[(generation + 1) % 2], generation, rulesets if are_thin else ())
+                switch(engine, rulesets[(generation + 1) % 2], generation, rulesets if are_overlays else ())
         assert engine.verify(rulesets[SWITCHES % 2]) == []
         engine.remove()
     assert_whole(traffic, SWITCHES)
     assert traffic.tallies[DENIED[0]].reached > 10 * SWITCHES
 
 
-def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: Path, *, are_thin: bool) -> None:
+def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: Path, *, are_overlays: bool) -> None:
     """No packet leaks with maps of tens of thousands of intervals, whose filling and deleting outlast a switch."""
     database = bundled_database(tmp_path)
     denied, allowed = ["114.114.114.114", "2400:da00::6666"], ["8.8.8.8", "2001:4860:4860::8888"]
@@ -144,7 +144,7 @@ def test_switches_of_world_size_under_traffic(ends: tuple[End, End], tmp_path: P
         engine.apply(rulesets[0], 1, ["eth0"])
         with Traffic(*ends, [*denied, *allowed]) as traffic:
             for generation in range(2, WORLD_SWITCHES + 2):
-                switch(engine, rulesets[(generation + 1) % 2], generation, rulesets if are_thin else ())
+                switch(engine, rulesets[(generation + 1) % 2], generation, rulesets if are_overlays else ())
         engine.remove()
     for source in denied:
         assert traffic.tallies[source].passed == 0 < traffic.tallies[source].sent

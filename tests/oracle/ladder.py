@@ -12,6 +12,7 @@ from tests.oracle.policy import Policy, Service, read_policy
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
+    from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
     from typing import Protocol
 
@@ -67,6 +68,8 @@ class Oracle:
         self.policy: Policy = read_policy(policy, folder)
         self.databases = databases
         self.now = now
+        self.exempt: Sequence[IPv4Network | IPv6Network] = ()
+        """The networks whose packets pass for a limited time, by the address on the wire."""
 
     def explain(self, address: str) -> dict[str, Answer]:
         """Return the answer for each service, by name, in the policy's order."""

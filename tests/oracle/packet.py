@@ -156,7 +156,7 @@ def read(packet: Packet) -> Reading:
 class Judgement:
     """The verdict for a packet, and what each service that took it counts: (service, label, counter).
 
-    `label` is None for `accepted` and `never_drop`, which are counted for each service and family only.
+    `label` is None for `accepted`, `never_drop` and `exempted`, which are counted for each service and family only.
     """
 
     verdict: str
@@ -233,6 +233,8 @@ def _count(oracle: Oracle, service: Service, packet: Packet, reading: Reading) -
         return "never_drop", None
     if _second_rung(packet, reading) or (service.keep and _established(packet, reading)) or not answer.would_drop:
         return "accepted", None
+    if any(parsed(packet.source) in network for network in oracle.exempt):
+        return "exempted", None
     return "dropped" if answer.verdict == "drop" else "would_drop", answer.label
 
 

@@ -14,11 +14,14 @@ from geodrop.xdp import engine
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from geodrop.engine.exempt import ExemptSource
     from geodrop.ruleset.model import Ruleset
 
 
 class ApplyingEngine(Engine, Protocol):
-    """An engine that can load a ruleset without the other engine."""
+    """An engine that can load a ruleset without the other engine. What it makes lets the sources in `exempt` pass."""
+
+    exempt: Sequence[ExemptSource]
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Load a ruleset atomically, verify it by reading back, then remove the previous generation.

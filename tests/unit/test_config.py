@@ -18,6 +18,7 @@ state: /srv/geodrop
 socket: /srv/geodrop.sock
 metrics: {textfile: /srv/metrics}
 keep: 30d
+exempt_max: 1d
 """
 
 
@@ -41,6 +42,7 @@ def test_whole_file(tmp_path: Path) -> None:
         socket=Path("/srv/geodrop.sock"),
         metrics=MetricsConfig(listen=None, textfile="/srv/metrics"),
         keep=Keep(30 * 86_400),
+        exempt_max=86_400,
     )
 
 

@@ -80,6 +80,7 @@ STATUS = {
     "last_reload": {"time": "then", "good": True, "text": "text"},
     "repairs": [{"time": "then", "what": "what", "culprit": "comm"}],
     "last_failure": {"origin": "reload", "time": "then", "error": "error"},
+    "exemptions": [{"source": "1.2.3.4/32", "until": "then", "in_force": True}],
 }
 ENTRY = {
     "time": "then",
@@ -109,6 +110,7 @@ ANSWER = {
     "place": "policy.yaml:3",
     "starts": "then",
     "mode": "enforce",
+    "exempted": {"source": "::1", "until": "then", "user": "alice", "why": "why"},
     "would_drop": True,
     "verdict": "drop",
     "embedded": "1.1.1.1",

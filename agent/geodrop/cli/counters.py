@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
+from geodrop.columns import Column, heading, row
 from geodrop.control.client import ask
 from geodrop.ruleset.meta import OTHER_LABEL
 from geodrop.text import shown
@@ -16,9 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WATCH_SECONDS = 2.0
-WIDE, NARROW = 18, 14
-"""Columns of a region's name, beside two numbers and beside three."""
-WHAT = ("dropped", "would_drop", "accepted", "never_drop")
+NAMED = (Column("SERVICE", 12), Column("FAMILY", 7))
+TOTALS = (*NAMED, Column("REGION", 18), Column("PACKETS", 12, ">"), Column("BYTES", 15, ">"), Column("  WHAT"))
+RATES = (
+    *NAMED,
+    Column("REGION", 14),
+    Column("PACKETS/S", 10, ">"),
+    Column("BYTES/S", 12, ">"),
+    Column("PACKETS", 13, ">"),
+    Column("  WHAT"),
+)
+WHAT = ("dropped", "would_drop", "accepted", "never_drop", "exempted")
 KINDS = ("region", "list", "prefix")
 """The kinds of counter classes; each is the key under which an object names its class."""
 
@@ -41,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     taken = time.monotonic()
     if not args.json:
-        messages.say(f"{_head(NARROW)}{'PACKETS/S':>10}{'BYTES/S':>12}{'PACKETS':>13}  WHAT", flush=True)
+        messages.say(heading(RATES), flush=True)
     while True:
         time.sleep(WATCH_SECONDS)
         before, counts, since, taken = counts, read(), taken, time.monotonic()
@@ -64,10 +73,10 @@ def show(counts: Sequence[dict[str, Any]], *, as_json: bool) -> None:
         for count in counts:
             print(json.dumps(count), flush=True)
         return
-    messages.say(f"{_head(WIDE)}{'PACKETS':>12}{'BYTES':>15}  WHAT")
+    messages.say(heading(TOTALS))
     for count, what in _busiest(shown(counts), "packets"):
-        amount = count[what]
-        messages.say(f"{_named(count, WIDE)}{amount['packets']:>12,}{amount['bytes']:>15,}  {_word(what)}", flush=True)
+        amounts = (f"{count[what][unit]:,}" for unit in ("packets", "bytes"))
+        messages.say(row(TOTALS, (*_named(count), *amounts, _word(what))), flush=True)
 
 
 def show_rates(
@@ -81,9 +90,8 @@ def show_rates(
             print(json.dumps(count), flush=True)
         return
     for count, what in _busiest(shown(changed), "packets_per_second"):
-        amount = count[what]
-        rates = f"{amount['packets_per_second']:>10,.0f}{amount['bytes_per_second']:>12,.0f}"
-        messages.say(f"{_named(count, NARROW)}{rates}{amount['packets']:>13,}  {_word(what)}")
+        amounts = (f"{count[what][unit]:,.0f}" for unit in ("packets_per_second", "bytes_per_second", "packets"))
+        messages.say(row(RATES, (*_named(count), *amounts, _word(what))))
     messages.say("", flush=True)
 
 
@@ -111,16 +119,12 @@ def _key(count: dict[str, Any]) -> tuple[Any, ...]:
     return count["service"], count["family"], label(count)
 
 
-def _head(width: int) -> str:
-    return f"{'SERVICE':<12}{'FAMILY':<7}{'REGION':<{width}}"
-
-
-def _named(count: dict[str, Any], width: int) -> str:
-    return f"{count['service'] or '-':<12}{count['family'] or '-':<7}{label(count):<{width}}"
+def _named(count: dict[str, Any]) -> tuple[str, str, str]:
+    return str(count["service"] or "-"), str(count["family"] or "-"), label(count)
 
 
 def _word(what: str) -> str:
-    return what.replace("_", " ")
+    return f"  {what.replace('_', ' ')}"
 
 
 def label(count: dict[str, Any]) -> str:

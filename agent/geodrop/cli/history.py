@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
 from geodrop.cli.numbers import positive
+from geodrop.columns import Column, heading, row
 from geodrop.control.client import ask
 from geodrop.text import shown
 
@@ -16,6 +17,15 @@ if TYPE_CHECKING:
 SHOWN = 20
 MANY = 1 << 30
 """All entries, or as many as a daemon answers at once."""
+COLUMNS = (
+    Column("TIME", 22),
+    Column("WHAT", 10),
+    Column("GENERATION", 12),
+    Column("RULESET", 14),
+    Column("UID", 7),
+    Column("TOOK", 8, ">"),
+    Column("  MORE"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
         for one in objects:
             print(json.dumps(one))
     elif objects:
-        messages.say(f"{'TIME':<22}{'WHAT':<10}{'GENERATION':<12}{'RULESET':<14}{'UID':<7}{'TOOK':>8}  MORE")
+        messages.say(heading(COLUMNS))
         for one in objects:
             messages.say(describe(one))
     return 0
@@ -55,7 +65,6 @@ def describe(one: dict[str, Any]) -> str:
     """Describe an entry in one line for a person."""
     one = shown(one)
     failed = one["outcome"] != "done"
-    generation = str(one["generation"] or "-")
     more = [
         f"failed: {one['error']}" if failed else "",
         f"back to generation {one['target']}" if one["target"] and not failed else "",
@@ -65,10 +74,16 @@ def describe(one: dict[str, Any]) -> str:
         f"asked for by {one['sudo_user']} (sudo)" if one["sudo_user"] else "",
         f"in force until {one['until']}" if one["until"] else "",
     ]
-    line = (
-        f"{one['time']:<22}{one['origin']:<10}{generation:<12}{(one['digest'] or '-')[:12]:<14}{one['uid']:<7}"
-        f"{one['seconds']:>6.2f} s  {'; '.join(filter(None, more))}"
-    ).rstrip()
+    cells = (
+        one["time"],
+        one["origin"],
+        str(one["generation"] or "-"),
+        (one["digest"] or "-")[:12],
+        str(one["uid"]),
+        f"{one['seconds']:.2f} s",
+        f"  {'; '.join(filter(None, more))}",
+    )
+    line = row(COLUMNS, cells)
     return messages.paint(line, messages.RED) if failed else line
 
 

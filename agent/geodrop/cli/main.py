@@ -19,6 +19,7 @@ VERBS = {
     "check": "validate a policy, without privileges",
     "compile": "build a ruleset file from a policy and databases, without privileges",
     "run": "the daemon: keep the policy in force",
+    "plan": "what a reload would change, before it changes",
     "reload": "have the daemon read policy and databases again",
     "load": "make the kernel match a ruleset, atomically",
     "unload": "remove everything of geodrop's from the kernel, nothing else",
@@ -27,6 +28,7 @@ VERBS = {
     "history": "what was in force when, by whom, and what failed",
     "pause": "break glass: drop nothing, go on counting",
     "resume": "end a pause",
+    "exempt": "let one source pass for a limited time, on this host only",
     "explain": "why an address is accepted or dropped",
     "export": "a ruleset for stock tools: nft text, prefixes or JSON, without privileges",
     "status": "what is in force, and whether it is healthy",
@@ -78,7 +80,7 @@ def _at_once(given: Sequence[str]) -> SimpleNamespace | None:
     if given not in (["reload"], ["reload", "--json"]):
         return None
     run = import_module("geodrop.cli.reload").run
-    return SimpleNamespace(run=run, json=len(given) > 1, confirm_within=None, why="")
+    return SimpleNamespace(run=run, json=len(given) > 1, accept="", confirm_within=None, why="")
 
 
 def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:

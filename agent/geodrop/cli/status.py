@@ -125,6 +125,9 @@ def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
     if waits := status["confirm"]:
         back = f"back to {back_to(waits)} at {waits['deadline']} ({spelled(waits['seconds_left'])})"
         yield "not confirmed", f"{back}; keep: geodrop confirm {waits['digest'][:12]}", messages.YELLOW
+    if exempt := [one for one in status["exemptions"] if one["in_force"]]:
+        more = f" and {len(exempt) - 1} more" if len(exempt) > 1 else ""
+        yield "exempt", f"{exempt[0]['source']} until {exempt[0]['until']}{more}; see: geodrop exempt", None
     if status["rolled_back"]:
         yield "rolled back", "until the next reload", messages.YELLOW
     # A failed last reload of the daemon is listed among the problems already.

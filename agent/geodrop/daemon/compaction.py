@@ -9,7 +9,7 @@ from geodrop.daemon.event import Event
 from geodrop.daemon.worker import OWN
 from geodrop.errors import BusyError, GeodropError
 from geodrop.operations.compact import compact
-from geodrop.operations.regions import tell_regions_apart
+from geodrop.operations.regions import count_regions
 
 if TYPE_CHECKING:
     from geodrop.daemon.context import DaemonContext
@@ -63,7 +63,7 @@ class Compaction:
             self._again()
             return
         try:
-            if await self._kernel_worker.do(lambda: tell_regions_apart(self._context.config), OWN):
+            if await self._kernel_worker.do(lambda: count_regions(self._context.config), OWN):
                 self._log.info("the counters of nftables are split by region", kind=Event.REGIONS_APART)
         except BusyError:
             return  # the change that could not wait schedules this as well

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Read = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 
 RELOAD_BUCKETS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-OUTCOMES = ("changed", "unchanged", "failed")
+OUTCOMES = ("changed", "unchanged", "held", "failed")
 CLASSES = {
     "dropped": "Packets dropped, by service, family and the region, list or prefix that decided",
     "would_drop": "Packets that would have been dropped, without monitor mode, a future start, or a pause",
@@ -31,6 +31,7 @@ CLASSES = {
 WHOLE = {
     "accepted": "Packets of a service that were let through",
     "never_drop": "Packets of a service let through by a never-drop line alone",
+    "exempted": "Packets of a service let through because their source is exempt (geodrop exempt)",
 }
 
 UNREADABLE = "of frames behind more VLAN tags than are read, by verdict (dropped or would_drop)"
@@ -81,7 +82,7 @@ class Metrics:
         self._reloads.labels(outcome).inc()
         self._durations.observe(seconds)
         self._last.set(now)
-        self._good.set(outcome != "failed")
+        self._good.set(outcome in {"changed", "unchanged"})
 
     def repaired(self) -> None:
         """Record a repair of the kernel."""
@@ -149,7 +150,10 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         "When the kernel undid the last load because it was not confirmed; 0: it did not",
         value=datetime.fromisoformat(undone["time"]).timestamp() if undone else 0.0,
     )
+    yield GaugeMetricFamily("geodrop_held", "Limits that hold the last reload; 0: it is not held", len(status["held"]))
     yield GaugeMetricFamily("geodrop_generation", "Number of the generation in force; 0: none", status["generation"])
+    in_force = sum(bool(one["in_force"]) for one in status["exemptions"])
+    yield GaugeMetricFamily("geodrop_exemptions", "Number of sources that are exempt now", value=in_force)
     mode = GaugeMetricFamily(
         "geodrop_service_enforced", "Whether a service drops packets now", labels=["service", "mode"]
     )

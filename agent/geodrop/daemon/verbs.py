@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop import utc
 from geodrop.daemon.arguments import (
+    ACCEPTED,
+    ADDRESS,
     ADDRESSES,
     BEGINNING,
     COUNT,
@@ -18,24 +20,31 @@ from geodrop.daemon.arguments import (
     FLAG,
     GENERATION,
     MOMENT,
+    SECONDS,
+    SSH_CONNECTION,
     WHY,
     WITHIN,
     checked,
     optional,
 )
 from geodrop.daemon.event import Event
+from geodrop.daemon.gate import Asker
+from geodrop.daemon.planning import compile_for_plan, plan_in_pieces
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
 from geodrop.engine import underway
 from geodrop.errors import PrivilegeError, UsageError
 from geodrop.operations.confirm import confirm
+from geodrop.operations.exempt import end, exempt
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
 from geodrop.operations.rollback import roll_back
 from geodrop.report.counters import read_counters
+from geodrop.report.exempt import read_exemptions
 from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
+from geodrop.state.asker import user_of
 from geodrop.state.history import ChangeRequest
 
 if TYPE_CHECKING:
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
     from geodrop.daemon.reload import Reload
     from geodrop.daemon.server import ControlRequest, Peer
     from geodrop.daemon.watch.watch import Watch
+    from geodrop.operations.exempt import ExemptDone
     from geodrop.report.pieces import Pieces
 
 T = TypeVar("T")
@@ -93,10 +103,12 @@ class Verbs:
     async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
         """Return the object of `status --json`, for a request or, without one, for metrics."""
         problems = [*self._watch.problems(), *self._context.tasks.problems()]
-        fields = self._watch.as_object()
+        fields = {**self._watch.as_object(), "held": list(self._reload.held)}
         if last := self._reload.last:
             fields["last_reload"] = {"time": utc.moment(last.time), "good": last.good, "text": last.text}
-            if not last.good:
+            if self._reload.held:
+                problems.insert(0, f"{last.text} (reload of {utc.moment(last.time)})")
+            elif not last.good:
                 problems.insert(0, f"the reload of {utc.moment(last.time)} failed: {last.text}")
         elif self._context.doubt:
             problems.insert(0, self._context.doubt)
@@ -123,9 +135,18 @@ class Verbs:
         """Explain some of the addresses that a command was given."""
         return {"data": await self._read_long(explain_some(self._context.config, **request.args), request)}
 
+    async def plan(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Say what a reload would change."""
+        async with self._reading_long[request.peer.uid]:
+            with self._context.tasks.failing("plan"):
+                made, found, change = await compile_for_plan(self._context, self._reload.maker)
+        pieces = plan_in_pieces(made, found, change, request.args["ssh"])
+        return {"data": await self._read_long(pieces, request), "warnings": made.warnings}
+
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Read policy and databases again and load the result."""
-        outcome = await self._reload.ask(request.say, _asked(request))
+        asker = Asker(_asked(request), request.args["accept"], request.args["ssh"])
+        outcome = await self._reload.ask(request.say, asker)
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
     async def unload(self, request: ControlRequest) -> Mapping[str, Any]:
@@ -148,6 +169,28 @@ class Verbs:
         done = await self._kernel_worker.do(partial(resume, self._context.config, _asked(request)))
         self._compaction.schedule()
         self._log.info(done.text, kind=Event.RESUMED)
+        return {"text": done.text, "warnings": list(done.warnings)}
+
+    async def exempt(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Let a source pass for a limited time."""
+        source, seconds = request.args["source"], request.args["seconds"]
+        user = request.sudo_user or user_of(request.peer.uid)
+        job = partial(exempt, self._context.config, _asked(request), source, seconds, user)
+        return self._exempted(await self._kernel_worker.do(job))
+
+    async def exempt_end(self, request: ControlRequest) -> Mapping[str, Any]:
+        """End an exemption before its time."""
+        asked = replace(_asked(request), origin="exempt")
+        return self._exempted(
+            await self._kernel_worker.do(partial(end, self._context.config, asked, request.args["source"]))
+        )
+
+    async def exemptions(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Return who is exempt."""
+        return {"data": await self._read(lambda: read_exemptions(self._context.config), request)}
+
+    def _exempted(self, done: ExemptDone) -> Mapping[str, Any]:
+        self._log.warning(done.text, kind=Event.EXEMPTED)
         return {"text": done.text, "warnings": list(done.warnings)}
 
     async def rollback(self, request: ControlRequest) -> Mapping[str, Any]:
@@ -201,12 +244,18 @@ VERBS = {
     "counters": Verb(Verbs.counters),
     "verify": Verb(Verbs.verify, LONG, {"full": FLAG}),
     "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
+    "plan": Verb(Verbs.plan, LONG, {"ssh": SSH_CONNECTION}),
     "history": Verb(Verbs.history, LONG, {"count": COUNT}),
-    "reload": Verb(Verbs.reload, CHANGING, {"confirm_within": WITHIN, "why": WHY}),
+    "reload": Verb(
+        Verbs.reload, CHANGING, {"accept": ACCEPTED, "ssh": SSH_CONNECTION, "confirm_within": WITHIN, "why": WHY}
+    ),
     "confirm": Verb(Verbs.confirm, CHANGING, {"digest": BEGINNING, "why": WHY}),
     "unload": Verb(Verbs.unload, CHANGING),
     "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
     "resume": Verb(Verbs.resume, CHANGING),
+    "exempt": Verb(Verbs.exempt, CHANGING, {"source": ADDRESS, "seconds": SECONDS, "why": WHY}),
+    "exempt_end": Verb(Verbs.exempt_end, CHANGING, {"source": ADDRESS, "why": WHY}),
+    "exemptions": Verb(Verbs.exemptions),
     "rollback": Verb(Verbs.rollback, CHANGING, {"back": COUNT, "generation": optional(GENERATION), "why": WHY}),
 }
 

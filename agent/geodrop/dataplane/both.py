@@ -18,9 +18,10 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.state.places import default_pins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from geodrop.engine.api import KernelVerdict, Undo, Watched
+    from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.nftables.flowtables import Bypass
     from geodrop.ruleset.model import Ruleset
@@ -43,6 +44,7 @@ class BothEngines:
         self.xdp = xdp
         self.unread = unread
         self._loader = loader
+        self._exempt: Sequence[ExemptSource] = ()
 
     @classmethod
     def here(cls, loader: str = "libbpf") -> BothEngines:
@@ -57,9 +59,36 @@ class BothEngines:
     def with_xdp(self) -> XdpEngine:
         """Return the xdp engine, after making it if needed. If pins cannot be read, the engine's probe will refuse."""
         xdp = self.xdp or make_xdp(self._loader)
+        xdp.exempt = self._exempt
         if not self.unread:
             self.xdp = xdp
         return xdp
+
+    def exempt_from_now(self, sources: Sequence[ExemptSource]) -> None:
+        """Have whatever is made from now on let these sources pass from its first packet on."""
+        self._exempt = self.nftables.exempt = sources
+        if self.xdp:
+            self.xdp.exempt = sources
+
+    def put_exempt(self, sources: Sequence[ExemptSource]) -> None:
+        """Let exactly these sources pass, on both engines. Raises ApplyError, and PrivilegeError if xdp is `unread`."""
+        if self.unread:
+            raise PrivilegeError(self.unread.problem)
+        for engine in self._usable():
+            engine.put_exempt(sources)
+
+    def verify_exempt(self, sources: Sequence[ExemptSource]) -> list[Difference]:
+        """Compare the exempt sources of the engines in force with these."""
+        return [one for engine in self._usable() for one in engine.verify_exempt(sources)]
+
+    def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
+        """Return packets and bytes that passed because of each of these sources."""
+        sums: dict[Network, tuple[int, int]] = {}
+        for engine in self._usable():
+            for network, (packets, octets) in engine.exempt_totals(sources).items():
+                before = sums.get(network, (0, 0))
+                sums[network] = before[0] + packets, before[1] + octets
+        return sums
 
     def retire_xdp(self) -> str:
         """Leave nothing to xdp, once nftables judges; return what could not be done."""
@@ -72,6 +101,17 @@ class BothEngines:
     @property
     def _all(self) -> list[Watched]:
         return [self.xdp, self.nftables] if self.xdp else [self.nftables]
+
+    def _usable(self) -> Iterator[Watched]:
+        """Yield the engines that this kernel has; xdp may judge without nf_tables."""
+        for engine in self._all:
+            try:
+                engine.observe()
+            except UnavailableError:
+                if not self.xdp:
+                    raise
+                continue
+            yield engine
 
     def _in_force(self) -> list[tuple[Watched, Observed]]:
         """Return the engines that judge packets now, as `_there`."""
@@ -135,10 +175,10 @@ class BothEngines:
         """Compare part `part` (from 0) of `parts` of the data with the ruleset: map elements, and bytes of tables."""
         return [one for engine, _ in self._there() for one in engine.verify_share(ruleset, part, parts, undo)]
 
-    def exempt(self) -> tuple[int, ...]:
+    def left_to_xdp(self) -> tuple[int, ...]:
         """Return the numbers of the interfaces whose packets nftables accepts because xdp judges them."""
         try:
-            return self.nftables.exempt()
+            return self.nftables.left_to_xdp()
         except UnavailableError:
             return ()
 
@@ -216,7 +256,7 @@ class BothEngines:
 
     def _judged_by_neither(self) -> list[Difference]:
         """Report interfaces that nftables leaves to xdp although xdp does not judge them."""
-        exempt = set(self.exempt())
+        exempt = set(self.left_to_xdp())
         if not exempt:
             return []
         judged = set(self.xdp.attached()) if self.xdp else set()
@@ -265,11 +305,16 @@ def _add(one: Total, other: Total) -> Total:
         would_drop=total(one.would_drop, other.would_drop),
         accepted=total(one.accepted, other.accepted),
         never_drop=total(one.never_drop, other.never_drop),
+        exempted=total(one.exempted, other.exempted),
     )
 
 
 def _agreed(of_xdp: KernelVerdict, of_nftables: KernelVerdict) -> KernelVerdict:
-    if (of_xdp.verdict, of_xdp.would_drop) == (of_nftables.verdict, of_nftables.would_drop):
+    if (of_xdp.verdict, of_xdp.would_drop, of_xdp.exempted) == (
+        of_nftables.verdict,
+        of_nftables.would_drop,
+        of_nftables.exempted,
+    ):
         return of_xdp
     where = f"xdp: {of_xdp.verdict}, {of_xdp.where}; nftables: {of_nftables.verdict}, {of_nftables.where}"
     return replace(of_xdp, verdict="differs", where=where, would_drop=None)

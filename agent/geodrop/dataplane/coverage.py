@@ -54,7 +54,7 @@ class Coverage:
 def read_coverage(configured: Sequence[str], engines: BothEngines, interfaces: Sequence[Interface]) -> Coverage:
     """Return the coverage of what is in force, as `observe` returned it. Raises UnavailableError."""
     network = read_network()
-    found = coverage(configured, network, interfaces, engines.exempt())
+    found = coverage(configured, network, interfaces, engines.left_to_xdp())
     programs = {one.name for one in interfaces if one.engine == "xdp"}
     by_nftables = [name for name in found.judged if name not in programs]
     return replace(found, problems=(*found.problems, *_bypasses(engines.bypasses(), by_nftables)))

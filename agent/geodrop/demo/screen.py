@@ -5,7 +5,8 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from geodrop import messages
+from geodrop import columns, messages
+from geodrop.columns import Column
 from geodrop.demo.clients import TIMEOUT
 from geodrop.demo.traffic import answered, strip
 
@@ -22,6 +23,14 @@ LOAD_SHOWN = 4.0
 """The longest part of a load that a timeline shows, in seconds."""
 
 FOLD = " \\\n    "
+CONNECTIONS = (
+    Column("  CLIENT", 11),
+    Column("POLICY", 8),
+    Column("IPv4 SOURCE", 17),
+    Column("ANSWERED", 10),
+    Column("IPv6 SOURCE", 22),
+    Column("ANSWERED"),
+)
 
 
 def heading(text: str) -> None:
@@ -52,16 +61,14 @@ def edit(lines: Iterable[str]) -> None:
 
 def connections(clients: Sequence[Client], period: Period, requests: Sequence[ClientRequest]) -> None:
     """Print one line per client: the policy's verdict, and for both families how many requests were answered."""
-    print(f"  {'CLIENT':<9}{'POLICY':<8}{'IPv4 SOURCE':<17}{'ANSWERED':<10}{'IPv6 SOURCE':<22}ANSWERED")
+    print(columns.heading(CONNECTIONS))
     inside = period.within(requests)
     for client in clients:
         verdict = next(period.verdicts[source] for source in client.sources.values())
-        cells = [
-            f"{client.sources.get(family, '-'):<{width}}{_answered(inside, client.sources.get(family)):<10}"
-            for family, width in ((4, 17), (6, 22))
-        ]
+        sources = [client.sources.get(family) for family in (4, 6)]
+        cells = [cell for source in sources for cell in (source or "-", _answered(inside, source))]
         colour = messages.GREEN if verdict == "accept" else messages.RED
-        print(messages.paint(f"  {client.label:<9}{verdict:<8}{''.join(cells)}".rstrip(), colour))
+        print(messages.paint(columns.row(CONNECTIONS, (f"  {client.label}", verdict, *cells)), colour))
     print(end="", flush=True)
 
 
@@ -85,8 +92,9 @@ def timeline(clients: Sequence[Client], before: Period, after: Period, requests:
         for family, source in client.sources.items()
     }
     widths = [max(map(len, column)) for column in zip(spans, *rows.values(), strict=True)]
+    table = [Column(span, width) for span, width in zip(spans, widths, strict=True)]
     for label, cells in {"CLIENT": [*spans], **rows}.items():
-        print(f"  {label:<15}{_row(cells, widths)}")
+        print(f"  {label:<15}{columns.row(table, cells, ' | ')}")
     print("  a sign for each request: # answered, . not answered", flush=True)
 
 
@@ -100,10 +108,8 @@ def comparison(switches: Mapping[str, Period], requests: Sequence[ClientRequest]
         "requests in the seconds after it": [f"{len(one.within(requests))}" for one in switches.values()],
         "of them not as the policy says": [f"{len(one.wrong(requests))}" for one in switches.values()],
     }
-    for label, cells in {"": list(switches), **rows}.items():
-        print(f"  {label:<36}{''.join(f'{cell:>12}' for cell in cells)}")
+    table = [Column("", 38), *(Column(engine, 12, ">") for engine in switches)]
+    print(columns.heading(table))
+    for label, cells in rows.items():
+        print(columns.row(table, (f"  {label}", *cells)))
     print("  Packet rates want a quiet machine and a faster sender: `make bench` has them.", flush=True)
-
-
-def _row(cells: Iterable[str], widths: Iterable[int]) -> str:
-    return " | ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.ruleset.model import Ruleset
 
 
@@ -94,7 +95,8 @@ class Total:
     """One line of `counters`: packets and bytes (IP length) of one service and family.
 
     `label` is the region, list or prefix of a counter class. It is None in the one line of a service and family with
-    `accepted` and `never_drop`. `service` and `family` are empty in the line of frames in which neither can be read.
+    `accepted`, `never_drop` and `exempted`. `service` and `family` are empty in the line of frames in which neither
+    can be read.
     """
 
     service: str
@@ -104,6 +106,7 @@ class Total:
     would_drop: tuple[int, int] = (0, 0)
     accepted: tuple[int, int] = (0, 0)
     never_drop: tuple[int, int] = (0, 0)
+    exempted: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ class KernelVerdict:
     """What the loaded tables say now about one address and service.
 
     `where` is what was looked up and found, `target` the chain or row it leads to, as text. `would_drop` is true if the
-    packet counts as dropped or as one that would be dropped; it is None if two engines disagree.
+    packet counts as dropped, as one that would be dropped, or as exempt; it is None if two engines disagree. `exempted`
+    is true if the packet passes only because its source is exempt.
     """
 
     service: str
@@ -132,6 +136,7 @@ class KernelVerdict:
     where: str
     target: str = ""
     would_drop: bool | None = False
+    exempted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +186,16 @@ class Engine(Enforced, Protocol):
 
 
 class Watched(Engine, Protocol):
-    """What an engine offers to a caller that watches it all the time."""
+    """What an engine offers to a caller that watches it all the time, and lets sources pass for a limited time."""
+
+    def put_exempt(self, sources: Sequence[ExemptSource]) -> None:
+        """Let exactly these sources pass from now on, without touching what decides. Raises ApplyError."""
+
+    def verify_exempt(self, sources: Sequence[ExemptSource]) -> list[Difference]:
+        """Compare the exempt sources in the kernel with these; expiry is no difference."""
+
+    def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
+        """Return packets and bytes that passed because of each source, counted for each service that denies it."""
 
     def verify_share(self, ruleset: Ruleset, part: int, parts: int, undo: Undo | None = None) -> list[Difference]:
         """Compare part `part` (from 0) of `parts` of the data with the ruleset; all parts together cover the data.

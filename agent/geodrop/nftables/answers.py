@@ -6,8 +6,10 @@ up rarely: with a hundred requests, `status` waited for seconds beside a load.
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING
 
+from geodrop.nftables import exempt, names
 from geodrop.nftables.netlink import elements, messages
 from geodrop.nftables.netlink.uapi import KeyType
 from geodrop.ruleset.intervals import WIDTH
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from geodrop.nftables.model import MapHeader
     from geodrop.nftables.netlink.connection import Connection
     from geodrop.nftables.netlink.expressions import RuleVerdict
+    from geodrop.nftables.netlink.timed import TimedInterval
 
     Element = tuple[bytes, bool, RuleVerdict | None]
     Found = tuple[Element | None, Element | None]
@@ -32,6 +35,7 @@ class Answers:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._found: dict[tuple[str, bytes], Found] = {}
+        self._exempt: dict[int, list[TimedInterval]] = {}
 
     def ask_ahead(self, maps: Iterable[MapHeader], addresses: Collection[bytes]) -> None:
         """Look up addresses (big-endian, 4 or 16 bytes) in each map of their width."""
@@ -43,6 +47,17 @@ class Answers:
         if (name, key) not in self._found:
             self._ask([(name, key)])
         return self._found[name, key]
+
+    def holds(self, name: str, key: bytes) -> bool:
+        """Tell whether one of the sets of exempt sources holds an address (big-endian). A set is read once, whole."""
+        family = next((family for family, known in names.EXEMPT.items() if known == name), None)
+        if family is None:
+            return False
+        if family not in self._exempt:
+            self._exempt[family] = exempt.read(self._connection, family)
+        ranges, number = self._exempt[family], int.from_bytes(key, "big")
+        at = bisect.bisect_right(ranges, number, key=lambda one: one.first)
+        return at > 0 and number <= ranges[at - 1].last
 
     def _ask(self, wanted: Sequence[tuple[str, bytes]]) -> None:
         requests = [messages.get_element(name, key, end=end) for name, key in wanted for end in (False, True)]

@@ -76,6 +76,10 @@ def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
         found = snapshot.maps.get(map_.header.name)
         if found != map_.header:
             yield Difference(f"map {map_.header.name}", _header(map_.header), _header(found))
+    for header in program.sets:
+        there = snapshot.own_sets.get(header.name)
+        if there != header:
+            yield Difference(f"set {header.name}", "a set of exempt sources", "another set" if there else ABSENT)
     for name in program.counters:
         if name not in snapshot.counters:
             yield Difference(f"counter {name}", "a counter", ABSENT)

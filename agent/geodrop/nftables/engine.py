@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from geodrop.engine import underway
 from geodrop.engine.api import ApplyReport, Difference, Interface, Observed, Scope, Total
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
-from geodrop.nftables import bases, diff, names, readback, render
+from geodrop.nftables import bases, diff, exempt, names, readback, render
 from geodrop.nftables.answers import Answers
 from geodrop.nftables.expected import digests, expected
 from geodrop.nftables.model import Surplus
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from geodrop.engine.api import KernelVerdict, Undo
+    from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.nftables.bases import Kept
     from geodrop.nftables.model import Program, Snapshot
@@ -63,12 +64,16 @@ class StagedGeneration:
 
 
 class NftablesEngine:
-    """See engine.api.Engine. `clock` gives the time in seconds since the epoch."""
+    """See engine.api.Engine. `clock` gives the time in seconds since the epoch.
+
+    A table that this engine makes lets the sources in `exempt` pass from the beginning.
+    """
 
     name = "nftables"
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = time.time, exempt: Sequence[ExemptSource] = ()) -> None:
         self._clock = clock
+        self.exempt = exempt
 
     def probe(self) -> None:
         """Check that this engine can work here. Raises PrivilegeError or UnavailableError, naming the missing piece."""
@@ -232,7 +237,7 @@ class NftablesEngine:
         with Connection() as connection:
             return readback.fingerprint(connection)
 
-    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+    def count_regions(self, ruleset: Ruleset) -> bool:
         """Count by region what the ruleset in force counts as `other`, as far as the ruleset has maps for that.
 
         Return False if there is nothing to do. Raises ApplyError; everything is then counted as `other`, as before.
@@ -301,7 +306,23 @@ class NftablesEngine:
                     found[name].append("accept" if dormant else walk.verdict(number, name))
         return found
 
-    def exempt(self) -> tuple[int, ...]:
+    def put_exempt(self, sources: Sequence[ExemptSource]) -> None:
+        """Let exactly these sources pass from now on. Raises ApplyError; nothing is changed then."""
+        with Connection() as connection:
+            if snapshot := readback.read(connection):
+                exempt.put(connection, list(snapshot.own_sets.values()), sources)
+
+    def verify_exempt(self, sources: Sequence[ExemptSource]) -> list[Difference]:
+        """Compare the exempt sources in the kernel with these."""
+        with Connection() as connection:
+            return exempt.verify(connection, sources) if readback.in_force(readback.read(connection)) else []
+
+    def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
+        """Return packets and bytes that passed because of each of these sources."""
+        with Connection() as connection:
+            return exempt.totals(connection, sources)
+
+    def left_to_xdp(self) -> tuple[int, ...]:
         """Return the numbers of the interfaces whose packets are accepted here because xdp has judged them."""
         with Connection() as connection:
             found = readback.in_force(readback.read(connection))
@@ -327,7 +348,8 @@ class NftablesEngine:
         return True
 
     def _fill(self, connection: Connection, new: Sequence[Program], before: Snapshot | None, totals: Totals) -> None:
-        for requests in portions(fill(new, before, totals), min(TRANSACTION, connection.capacity // 2)):
+        filled = fill(new, before, totals, exempt.intervals(self.exempt, time.monotonic_ns()))
+        for requests in portions(filled, min(TRANSACTION, connection.capacity // 2)):
             underway.go_on()
             connection.transaction(requests)
 

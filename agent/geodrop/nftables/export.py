@@ -18,7 +18,7 @@ from geodrop.nftables.netlink.uapi import CmpOp, MetaKey
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from geodrop.nftables.model import Chain, Map
+    from geodrop.nftables.model import Chain, Map, SetHeader
     from geodrop.ruleset.model import Ruleset
 
 TABLE = "geodrop_export"
@@ -48,6 +48,7 @@ def nft(ruleset: Ruleset, interfaces: Sequence[str] = ()) -> Iterator[str]:
     yield _chain(render.base_chain(built.switch or (_EVERYWHERE,)))
     yield from map(_chain, (replace(entry, comment=f"ruleset {ruleset.digest}"), *others))
     yield "\n" + "".join(f"  counter {text.identifier(name)} {{ }}\n" for name in built.counters)
+    yield from map(_set, built.sets)
     for map_ in built.maps:
         yield from _map(map_)
     yield "}\n"
@@ -77,6 +78,14 @@ def _chain(chain: Chain) -> str:
         lines.append(f"    type {chain.hook.type} hook prerouting priority {chain.hook.priority}; policy accept;")
     lines += [f"    {text.rule(rule)}" for rule in chain.rules]
     return "\n".join((*lines, "  }\n"))
+
+
+def _set(header: SetHeader) -> str:
+    """Write a set without elements: who is exempt on a host is no part of a ruleset."""
+    return (
+        f"\n  set {text.identifier(header.name)} {{\n    {text.comment(header.comment)}\n"
+        f"    {text.key(header.key)}\n    flags interval,timeout\n    counter\n  }}\n"
+    )
 
 
 def _map(map_: Map) -> Iterator[str]:

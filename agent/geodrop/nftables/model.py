@@ -71,6 +71,17 @@ class MapHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class SetHeader:
+    """A set of the table, and of no generation, whose elements change while packets are judged: intervals of addresses
+    that the kernel removes after a time, each with a counter. Without its elements.
+    """
+
+    name: str
+    comment: str
+    key: KeyType
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """The elements of a map: addresses from starts[i] up to, but not including, ends[i] lead to verdicts[targets[i]].
 
@@ -124,7 +135,8 @@ class Map:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Everything of one generation. `switch` holds the base chain's rules that put it in force.
+    """Everything of one generation. `switch` holds the base chain's rules that put it in force. `sets` belong to the
+    table: generations share them.
 
     An overlay stands on the generation `base` (see `overlay`). A reader cannot know which of its intervals lie in which
     of the two maps. So for a reader, `content` of a map with `base_map` is what both maps hold together, and
@@ -139,6 +151,7 @@ class Program:
     switch: tuple[Rule, ...]
     base: int | None = None
     shared_chains: tuple[Chain, ...] = ()
+    sets: tuple[SetHeader, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,11 +184,11 @@ class Expiry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A table as it was read back, without the elements of maps.
+    """A table as it was read back, without the elements of maps and sets.
 
-    `sets`, `objects` (type and name) and `flowtables` are what geodrop never makes: geodrop makes only maps, counters
-    and windows. `windows` holds for each set of a window when its element expires; None if it has none any more.
-    Anonymous sets belong to their rules and are left out.
+    `sets`, `objects` (type and name) and `flowtables` are what geodrop never makes: geodrop makes only maps, counters,
+    windows, and the sets in `own_sets`. `windows` holds for each set of a window when its element expires; None if it
+    has none any more. Anonymous sets belong to their rules and are left out.
     """
 
     comment: str
@@ -186,4 +199,5 @@ class Snapshot:
     counters: Mapping[str, tuple[int, int]]
     objects: tuple[tuple[int, str], ...] = ()
     flowtables: tuple[str, ...] = ()
+    own_sets: Mapping[str, SetHeader] = field(default_factory=dict)
     windows: Mapping[str, Expiry | None] = field(default_factory=dict)

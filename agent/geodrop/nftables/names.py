@@ -10,7 +10,8 @@
     g42-api.regions.ipv4    counts drops by region (CN, RU ...) that would else count as `other`; see `regions`
     g42-api.never-drop.ipv4 never-drop prefixes alone, for packets accepted before the main map is looked up
     api.CN.ipv4.dropped     a counter, which outlives generations: packets of the counter class CN
-    api.ipv4.accepted       a counter of the whole service
+    api.ipv4.accepted       a counter of the whole service; also .never_drop, .exempted
+    exempt-ipv4             the sources that pass for a limited time; belongs to the table, so it has no generation
 
 A service's name has no dot (policy files do not allow one), so no name is ambiguous. Colons of labels such as
 list:partners or 2001:db8::/32 become underscores, since nft could not read them.
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 TABLE = "geodrop"
 BASE = "prerouting"
+EXEMPT = {4: "exempt-ipv4", 6: "exempt-ipv6"}
+"""The set of exempt sources of each family."""
 
 _GENERATION = re.compile(r"g([0-9]+)(?:[-.].*)?", re.DOTALL)
 _REGIONS = re.compile(r"g[0-9]+-[^.]+\.regions\.ipv[46](?:\.[0-9]+)?")
 _WINDOW = re.compile(r"g[0-9]+\.window")
-_COUNTER = re.compile(r"([^.]+)(?:\.(.+))?\.(ipv4|ipv6)\.(dropped|would_drop|accepted|never_drop)", re.DOTALL)
+_COUNTER = re.compile(r"([^.]+)(?:\.(.+))?\.(ipv4|ipv6)\.(dropped|would_drop|accepted|never_drop|exempted)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def counter(name: str) -> CounterName | None:
     if not found:
         return None
     service, label, family, what = found.groups()
-    if (label is None) != (what in {"accepted", "never_drop"}):
+    if (label is None) != (what in {"accepted", "never_drop", "exempted"}):
         return None
     return CounterName(service, None if label is None else _label(label), family, what)
 

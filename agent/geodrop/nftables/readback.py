@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 from geodrop.engine.api import Scope, Window
 from geodrop.errors import UnavailableError
 from geodrop.linux import clock, netlink
-from geodrop.nftables import matches, names, render
+from geodrop.nftables import exempt, matches, names, render
 from geodrop.nftables.model import Expiry, Snapshot
-from geodrop.nftables.netlink import elements, messages, uapi, windows, wire
+from geodrop.nftables.netlink import elements, messages, timed, uapi, windows, wire
 from geodrop.nftables.netlink.connection import RefusedError
 from geodrop.nftables.netlink.expressions import Choice, RuleVerdict, VerdictMap
 from geodrop.nftables.netlink.uapi import KeyType, Message, SetFlag, VerdictCode
 from geodrop.nftables.stamp import Stamp
 
 if TYPE_CHECKING:
-    from geodrop.nftables.model import Chain, MapHeader, Rule
+    from geodrop.nftables.model import Chain, MapHeader, Rule, SetHeader
     from geodrop.nftables.netlink.connection import Connection
 
 MARK = "geodrop"
@@ -27,6 +27,8 @@ MARK = "geodrop"
 
 READS = 5
 """How often the table is read if commits interrupt the reading, which takes several requests."""
+
+_OWN_SETS = {one.name for one in render.EXEMPT_SETS}
 
 TABLE_COMMENT = "geodrop: drops packets from regions that a service does not support; see: geodrop status"
 
@@ -123,7 +125,8 @@ def _read(connection: Connection) -> Snapshot | None:
     table = read_table(connection)
     if table is None:
         return None
-    maps, choices, expiries, others = _read_sets(connection)
+    found_sets = _read_sets(connection)
+    choices = found_sets.choices
     rules: dict[str, tuple[Rule, ...]] = {}
     for answer in connection.dump(messages.dump(Message.GETRULE, "rules")):
         chain, rule = messages.read_rule(answer, choices)
@@ -142,8 +145,18 @@ def _read(connection: Connection) -> Snapshot | None:
             counted[name] = messages.read_counter(answer)[1]
         else:
             objects.append((kind, name))
-    found_tables = _flowtables(connection)
-    return Snapshot(comment, flags, chains, maps, tuple(others), counted, tuple(objects), found_tables, expiries)
+    return Snapshot(
+        comment,
+        flags,
+        chains,
+        found_sets.maps,
+        tuple(found_sets.others),
+        counted,
+        tuple(objects),
+        _flowtables(connection),
+        found_sets.own_sets,
+        found_sets.windows,
+    )
 
 
 def fingerprint(connection: Connection) -> bytes:
@@ -160,6 +173,7 @@ def fingerprint(connection: Connection) -> bytes:
     # Named objects without their counts.
     said.update(repr([*map(messages.read_object, connection.dump(messages.dump(Message.GETOBJ, "objects")))]).encode())
     said.update(repr(_flowtables(connection)).encode())
+    said.update(repr(exempt.description(connection)).encode())
     for kind, what in ((Message.GETSET, "maps"), (Message.GETRULE, "rules"), (Message.GETCHAIN, "chains")):
         for answer in connection.dump(messages.dump(kind, what)):
             # The kernel sends chains of all tables; the table's name is the first attribute of each message.
@@ -182,7 +196,7 @@ def read_base(connection: Connection) -> Chain | None:
     [answer] = connection.ask([messages.get_base()])
     if answer is None:
         return None
-    choices = _read_sets(connection)[1]
+    choices = _read_sets(connection).choices
     dumped = connection.dump(messages.dump_rules(names.BASE))
     return messages.read_chain(wire.parse(answer), tuple(messages.read_rule(rule, choices)[1] for rule in dumped))
 
@@ -284,23 +298,33 @@ def read_expiry(connection: Connection, name: str) -> Expiry | None:
     return None if left is None else Expiry(asked + left * 10**6, read_at + left * 10**6)
 
 
-def _read_sets(
-    connection: Connection,
-) -> tuple[dict[str, MapHeader], dict[str, Choice], dict[str, Expiry | None], list[str]]:
-    """Return our maps, the anonymous sets inside rules, our windows, and the names of all other named sets and maps."""
-    maps, choices, expiries, others = {}, {}, {}, []
+@dataclass(slots=True)
+class _Sets:
+    """The table's sets: our maps, sets and windows, the anonymous sets inside rules, and the names of all others."""
+
+    maps: dict[str, MapHeader] = field(default_factory=dict)
+    own_sets: dict[str, SetHeader] = field(default_factory=dict)
+    windows: dict[str, Expiry | None] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+def _read_sets(connection: Connection) -> _Sets:
+    read_in = _Sets()
     for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
         found = wire.parse(answer)
         name = wire.text(found[uapi.SetAttribute.NAME])
         if header := messages.read_map(found):
-            maps[name] = header
+            read_in.maps[name] = header
+        elif name in _OWN_SETS and (own := timed.read_set(found)):
+            read_in.own_sets[name] = own
         elif choice := _read_choice(connection, name, found):
-            choices[name] = choice
+            read_in.choices[name] = choice
         elif windows.is_window(found) and names.is_window(name):
-            expiries[name] = read_expiry(connection, name)
+            read_in.windows[name] = read_expiry(connection, name)
         elif SetFlag.ANONYMOUS not in SetFlag(wire.number_in(found, uapi.SetAttribute.FLAGS)):
-            others.append(name)
-    return maps, choices, expiries, others
+            read_in.others.append(name)
+    return read_in
 
 
 def _read_choice(connection: Connection, name: str, found: dict[int, memoryview]) -> Choice | None:

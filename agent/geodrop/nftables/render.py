@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from geodrop.engine.api import Scope
 from geodrop.engine.interfaces import EVERY, LOOPBACK, VIRTUAL
 from geodrop.nftables import entry, matches, names
-from geodrop.nftables.model import Chain, Hook, Program, Rule
+from geodrop.nftables.model import Chain, Hook, Program, Rule, SetHeader
 from geodrop.nftables.netlink import uapi
 from geodrop.nftables.netlink.expressions import ACCEPT, NamedCounter, goto
+from geodrop.nftables.netlink.uapi import KeyType
 from geodrop.nftables.service_chains import ServiceChains
 from geodrop.nftables.stamp import Stamp
 
@@ -44,6 +45,12 @@ _ONLY_IF_NAMED = (
     Rule((*matches.of_kinds(VIRTUAL), ACCEPT), "only judged if they are named"),
 )
 """What the interface pattern `*` does not include."""
+
+EXEMPT_SETS = tuple(
+    SetHeader(names.EXEMPT[family], "exempt sources; see: geodrop exempt", key)
+    for family, key in ((4, KeyType.IPV4_ADDR), (6, KeyType.IPV6_ADDR))
+)
+"""The sets that are asked on the way to a drop."""
 
 BASE_COMMENT = "packets that arrive on these interfaces are judged by one generation"
 
@@ -72,7 +79,7 @@ def build(  # noqa: PLR0913 - a generation is made from all of these
     # Counters of regions exist from the start: their totals continue even while no rule counts in them.
     counters = _counters([*chains, *(chain for service in services for chain in service.of_regions)])
     if base is None:
-        return Program(generation, counters, tuple(chains), maps, switch(generation, scope))
+        return Program(generation, counters, tuple(chains), maps, switch(generation, scope), sets=EXEMPT_SETS)
     shared_chains = [
         chain
         for spec in specs
@@ -83,7 +90,14 @@ def build(  # noqa: PLR0913 - a generation is made from all of these
         led_to = {chain.name for chain in shared_chains}
         chains = [chain for chain in chains if chain.name not in led_to]
     return Program(
-        generation, counters, tuple(chains), maps, switch(generation, scope), base.generation, tuple(shared_chains)
+        generation,
+        counters,
+        tuple(chains),
+        maps,
+        switch(generation, scope),
+        base.generation,
+        tuple(shared_chains),
+        EXEMPT_SETS,
     )
 
 
@@ -95,7 +109,7 @@ def switch(generation: int, scope: Scope, previous: int | None = None) -> tuple[
     With `previous`, the generation is not confirmed: it judges only as long as its window is open, and then the one of
     that number does (0: none).
     """
-    exempt = tuple(
+    elsewhere = tuple(
         Rule((*matches.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
     )
     # `*` comes last: an interface that is named is judged, whatever its kind.
@@ -110,7 +124,7 @@ def switch(generation: int, scope: Scope, previous: int | None = None) -> tuple[
         if previous:
             back = (*selector, goto(names.generation_chain(previous)))
             rules.append(Rule(back, f"interface {number} of {len(ordered)}: not confirmed"))
-    return (*exempt, *rules)
+    return (*elsewhere, *rules)
 
 
 def reason_in(comment: str) -> str:

@@ -3,7 +3,7 @@
     g42-api                 never-drop ports, control traffic, open connections; then the maps; then accepted
     g42-api.source          the maps alone: for control traffic, and for packets that are judged by source only
     g42-api.ah              the rules of g42-api before the maps, applied to what an authentication header protects
-    g42-api.CN.ipv4, .ipv6  count, drop
+    g42-api.CN.ipv4, .ipv6  let exempt sources pass; count, drop
     g42-api.other.ipv4      count and drop what the maps hold regardless of region; first looks up g42-api.regions.ipv4
     g42-api.reject          instead of dropping: tell the sender
 
@@ -31,6 +31,7 @@ from geodrop.nftables.netlink.expressions import (
     PROHIBITED,
     RESET,
     RETURN,
+    InSet,
     NamedCounter,
     RuleVerdict,
     goto,
@@ -351,6 +352,8 @@ class ServiceChains:
         return self._add_chain(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
 
     def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
+        exempt = (*matches.family(family), matches.SOURCE[family], InSet(names.EXEMPT[family]))
+        yield self._counting_rule("exempted", RETURN, family, selector=exempt)
         if self._monitor:
             yield self._counting_rule("would_drop", RETURN, family, label)
             return

@@ -21,6 +21,7 @@ from geodrop.nftables.netlink.expressions import (
     Cmp,
     ExtensionHeader,
     HostToNetwork,
+    InSet,
     MetaLoad,
     NamedCounter,
     OneOf,
@@ -99,8 +100,8 @@ def rule(given: Rule) -> str:
                 words.append(field.compared(op, value))
             case OneOf(choice) if field:
                 words.append(field.is_in(field.choice(choice)))
-            case VerdictMap(name) if field:
-                words.append(f"{field.text} vmap @{identifier(name)}")
+            case VerdictMap(name) | InSet(name) if field:
+                words.append(f"{field.text} {'vmap ' if isinstance(part, VerdictMap) else ''}@{identifier(name)}")
             case _:
                 words.append(_statement(part))
         part = following

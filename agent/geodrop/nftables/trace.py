@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.nftables import names
 from geodrop.nftables.netlink import uapi
-from geodrop.nftables.netlink.expressions import InSet, MetaLoad, Other, RuleVerdict
+from geodrop.nftables.netlink.expressions import MetaLoad, Other, RuleVerdict
 from geodrop.nftables.netlink.uapi import MetaKey, VerdictCode
 from geodrop.nftables.walk import Walk
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geodrop.engine.probes import Probe
     from geodrop.nftables.answers import Answers
     from geodrop.nftables.model import Snapshot
-    from geodrop.nftables.netlink.expressions import Cmp, Expression, OneOf
+    from geodrop.nftables.netlink.expressions import Expression
 
 _HEADER = {4: 20, 6: 40}
 _PROTOCOL_AT = {4: 9, 6: 6}
@@ -67,11 +67,6 @@ class Trace(Walk):
                 case RuleVerdict(code):
                     return _said(code)
         return "accept"
-
-    def _goes_on(self, part: Cmp | OneOf | InSet, loaded: bytes) -> bool:
-        # Of other sets than windows it is not known what they hold.
-        self._unread = self._unread or (isinstance(part, InSet) and part.name not in self._windows)
-        return super()._goes_on(part, loaded)
 
     def _load(self, part: Expression, loaded: bytes) -> bytes | None:
         self._unread = self._unread or isinstance(part, Other)

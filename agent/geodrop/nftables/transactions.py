@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
 from geodrop.nftables import diff, names, readback
-from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink import messages, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from geodrop.nftables.model import Chain, Map, Program, Snapshot, Surplus
     from geodrop.nftables.netlink.connection import Connection
+    from geodrop.nftables.netlink.timed import TimedInterval
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
     Totals = Mapping[str, tuple[int, int]]
+
+NO_SOURCES: Mapping[str, Sequence[TimedInterval]] = MappingProxyType({})
 
 TRANSACTION = 2 << 20
 """Bytes of one transaction of a fill, which it costs in memory. More transactions cost time: for each, the kernel
@@ -25,13 +29,26 @@ checks the rules in force.
 """
 
 
-def fill(new: Sequence[Program], before: Snapshot | None, lost: Totals) -> Iterator[NetlinkRequest]:
-    """Make everything of generations; no rule leads to them yet. Lost counters continue from their totals in `lost`."""
+def fill(
+    new: Sequence[Program],
+    before: Snapshot | None,
+    lost: Totals,
+    exempt: Mapping[str, Sequence[TimedInterval]] = NO_SOURCES,
+) -> Iterator[NetlinkRequest]:
+    """Make everything of generations; no rule leads to them yet. Lost counters continue from their totals in `lost`.
+
+    Sets of the table that are missing hold `exempt` from the beginning, by the name of the set.
+    """
     if before is None:
         yield messages.new_table(readback.TABLE_COMMENT)
     known = before.counters if before else {}
     wanted = (*(name for one in new for name in one.counters), *(name for name in lost if names.counter(name)))
     counters = {name: lost.get(name, (0, 0)) for name in wanted if name not in known}
+    there = before.own_sets if before else {}
+    for header in dict.fromkeys(header for one in new for header in one.sets):
+        if header.name not in there:
+            yield timed.new_set(header)
+            yield from timed.add(header, exempt.get(header.name, ()))
     chains, maps = [chain for one in new for chain in one.chains], [map_ for one in new for map_ in one.maps]
     yield from added(counters, chains, maps)
 

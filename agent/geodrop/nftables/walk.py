@@ -73,10 +73,11 @@ class Walk:
     def through(self, service: str, generation: int) -> KernelVerdict:
         """Return the verdict for a packet that the service takes, from where the service receives it."""
         verdict = self._chain(names.service_chain(generation, service), self._entry(service, generation))
-        would_drop = self._counter is not None and self._counter.what in {"dropped", "would_drop"}
+        what = self._counter.what if self._counter else ""
         where = ", then ".join(self._lookups) or "no map"
         said = "drop" if verdict is VerdictCode.DROP else "accept"
-        return KernelVerdict(service, said, where, self._target, would_drop)
+        would_drop, exempted = what in {"dropped", "would_drop", "exempted"}, what == "exempted"
+        return KernelVerdict(service, said, where, self._target, would_drop, exempted)
 
     def _entry(self, service: str, generation: int) -> list[Rule]:
         """Return the rules of the generation chain that look up the service's maps, without their conditions on ports.
@@ -148,12 +149,16 @@ class Walk:
 
     def _goes_on(self, part: Cmp | OneOf | InSet, loaded: bytes) -> bool:
         """Tell whether a rule applies beyond a comparison."""
-        if isinstance(part, InSet):
-            return self._windows.get(part.name) is not None
-        if isinstance(part, Cmp):
-            return bool(_COMPARE[part.op](loaded[: len(part.value)], part.value))
-        number = int.from_bytes(loaded, "big")
-        return any(first <= number <= last for first, last in part.choice.ranges)
+        match part:
+            case Cmp(op, value):
+                return bool(_COMPARE[op](loaded[: len(value)], value))
+            case InSet(name) if name in self._windows:
+                return self._windows[name] is not None
+            case InSet(name):
+                return self._answers.holds(name, loaded)
+            case OneOf(choice):
+                number = int.from_bytes(loaded, "big")
+                return any(first <= number <= last for first, last in choice.ranges)
 
     def _in_source(self, offset: int, length: int) -> bool:
         return self._source_at <= offset and offset + length <= len(self._header)

@@ -17,8 +17,10 @@ from geodrop.engine import underway
 from geodrop.engine.interfaces import meant
 from geodrop.errors import DataError, GeodropError
 from geodrop.operations.change import finish_undo
+from geodrop.operations.exempt_sources import at_load, settle
 from geodrop.ruleset.first_boot import build_closed
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.exemptions import ClockReading
 from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry, policies
 from geodrop.state.store import Store
 
@@ -69,6 +71,7 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
         return Booted(before, text, (*warnings, *store.unwritten()), alarm=True)
     ruleset = found or Ruleset.unpack(build_closed(), "first boot")
     names = meant(config.interfaces, network=None)
+    at_load(engines, store)
     with underway.making(asked.origin, last.generation, intent):
         report = engines.nftables.apply(ruleset.paused(intent.paused), last.generation, names)
     text = f"generation {last.generation}: ruleset {ruleset.digest[:12]} in force on {', '.join(names)}"
@@ -80,6 +83,9 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
             warnings.append(f"not written down: {error.message}")
     if not intent.unknown:
         store.note(replace(intent, generation=last.generation, digest=ruleset.digest))
+    if store.exemptions.read():
+        settle(engines, store)
+        warnings += store.exemptions.problems(ClockReading.now())
     change = "; ".join(filter(None, ("" if found else "first boot, closed", asked.change)))
     seconds = round(sum(report.seconds.values()), 3)
     store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change))

@@ -24,6 +24,7 @@ from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UnavailableError
+from geodrop.operations.exempt_sources import at_load
 from geodrop.operations.window import ended, is_over, moment_of, undo_of, with_window
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.asker import sudo_user
@@ -82,6 +83,7 @@ class OpenChange:
         self._quick, self._origin = quick, origin
         self.confirm: Unconfirmed | None = None
         self.engines = BothEngines.here(config.loader)
+        at_load(self.engines, store)
         self.before = self.engines.observe()
         self.intent = with_window(store.intent(), self.before)
 
@@ -206,7 +208,9 @@ class OpenChange:
     def describe(self, ruleset: Ruleset, generation: int) -> None:
         """Record the ruleset and its generation in the history entry."""
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
-        self.attempt.inputs = tuple(asdict(item) for item in ruleset.meta.inputs)
+        self.attempt.inputs = tuple(
+            {name: value for name, value in asdict(item).items() if name != "countries"} for item in ruleset.meta.inputs
+        )
 
     def begin_window(self, asked: ChangeRequest) -> Unconfirmed | None:
         """Return what a load that has to be confirmed goes back to; None if it need not be confirmed."""

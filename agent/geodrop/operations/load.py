@@ -13,6 +13,7 @@ from geodrop.engine.interfaces import is_pattern, select
 from geodrop.errors import BusyError, DataError, NoInterfaceError, NotEnforcingError
 from geodrop.operations.change import by_me, finish_undo, open_change
 from geodrop.operations.compact import compact
+from geodrop.operations.exempt_sources import settle
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.regions import warnings_of_regions
 from geodrop.ruleset.model import Ruleset
@@ -95,6 +96,8 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
             engine=engine_name,
         )
         report = change.apply(ruleset, selected, engine_name, wanted, full=full)
+        if change.store.exemptions.read():
+            settle(change.engines, change.store)
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
 
 
-def tell_regions_apart(config: Config) -> bool:
+def count_regions(config: Config) -> bool:
     """Split the counters of nftables by region; return whether there was anything to do. The caller holds the lock.
 
     It waits until a load is confirmed or undone.
@@ -29,7 +29,7 @@ def tell_regions_apart(config: Config) -> bool:
     if observed.window or not observed.digest or not store.ruleset_path(observed.digest).exists():
         return False
     with underway.making("regions", observed.generation, intent):
-        return engines.nftables.tell_regions_apart(store.ruleset(observed.digest).paused(intent.paused))
+        return engines.nftables.count_regions(store.ruleset(observed.digest).paused(intent.paused))
 
 
 def warnings_of_regions(config: Config) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ def warnings_of_regions(config: Config) -> tuple[str, ...]:
     each.
     """
     try:
-        tell_regions_apart(config)
+        count_regions(config)
     except GeodropError as error:
         return (f"the counters of nftables could not be split by region: {error.message}",)
     return ()

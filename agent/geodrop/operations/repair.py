@@ -16,6 +16,7 @@ from geodrop.engine.api import Difference, Observed
 from geodrop.engine.interfaces import select
 from geodrop.errors import NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.operations.change import OpenChange, finish_undo
+from geodrop.operations.exempt_sources import settle
 from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import what_is_loaded
 from geodrop.operations.window import held, intent_of, with_window
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.interfaces import Selection
     from geodrop.operations.window import ShouldHold
+    from geodrop.state.exemptions import Exemption
     from geodrop.state.history import ChangeRequest
     from geodrop.state.store import Intent
 
@@ -44,7 +46,8 @@ class Baseline:
     `fingerprint` is what the kernel said, byte for byte, `observed` what it means, and `intent` what had been asked
     for: if a load came in between, a kernel that is as empty as before is no longer right. `totals` are the packets and
     bytes, by counter name, from which counters of nftables continue if they are gone. `lasting` are differences that
-    came back right after their repair although no other program committed anything.
+    came back right after their repair although no other program committed anything. `exempt` is who had been exempt,
+    for the same reason as `intent`; None if that cannot be read.
     """
 
     fingerprint: tuple[bytes, ...] = ()
@@ -52,6 +55,7 @@ class Baseline:
     intent: Intent | None = None
     totals: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     lasting: tuple[Difference, ...] = ()
+    exempt: tuple[Exemption, ...] | None = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,8 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
     one more try. A repair is recorded in the history as `asked`; None: not recorded. The caller holds the lock. Raises
     DataError if the ruleset is not kept, and what a load raises; after an error everything is as it was found.
     """
-    as_before = not (links_changed or found or again) and Store(config.state).intent() == known.intent
+    asked_for = Store(config.state).intent(), Store(config.state).exemptions.read()
+    as_before = not (links_changed or found or again) and asked_for == (known.intent, known.exempt)
     if as_before and BothEngines.here().fingerprint() == known.fingerprint:
         return Inspection(known, known.observed)
     finish_undo(config)
@@ -120,6 +125,7 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
             _repair(config, known, engines, expected, differences, asked)
             drift, found = drift or differences, ()
             continue
+        drift += _exempt_again(engines, store, asked)
         try:
             followed = follow_interfaces(config)
         except NotEnforcingError:
@@ -129,7 +135,8 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
             return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
         note = note or (followed.report.note if followed.report else "")
         if not followed.changed:
-            return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note)
+            state = Baseline(fingerprint, observed, intent, exempt=store.exemptions.read())
+            return Inspection(state, before, tuple(drift), note)
         if not links_changed and _same_load(observed, known.observed):
             drift = drift or _moved(known.observed, observed)
     # Another program changes things faster than we repair them; its next change is an event and leads to an inspection.
@@ -184,6 +191,15 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
         else:
             _load_again(config, known, OpenChange(config, store, attempt), expected.ruleset.digest)
     store.prune(config.keep, {expected.ruleset.digest})
+
+
+def _exempt_again(engines: BothEngines, store: Store, asked: ChangeRequest | None) -> list[Difference]:
+    """Let those sources pass that are exempt, for the rest of their time, and no others."""
+    with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
+        differences = settle(engines, store)
+        if differences:
+            attempt.change, attempt.made = summary(differences), True
+    return differences
 
 
 def _load_again(config: Config, known: Baseline, change: OpenChange, digest: str) -> None:

@@ -36,15 +36,16 @@ def as_other(ruleset: Ruleset, number: int, *, told_apart: bool) -> int:
 def as_object(count: Total) -> dict[str, Any]:
     """Return the object of one total.
 
-    A class has dropped and would_drop; a service and family have accepted and never_drop. Unreadable packets, which
-    belong to no service, have an object of their own.
+    A class has dropped and would_drop; a service and family have accepted, never_drop and exempted. Unreadable packets,
+    which belong to no service, have an object of their own.
     """
     shared = {"schema": SCHEMA, "service": count.service or None, "family": count.family or None}
     if not count.service:
         dropped, would_drop = _amount(count.dropped), _amount(count.would_drop)
         return {**shared, "what": "unreadable", "dropped": dropped, "would_drop": would_drop}
     if count.label is None:
-        return {**shared, "accepted": _amount(count.accepted), "never_drop": _amount(count.never_drop)}
+        passed = {"accepted": count.accepted, "never_drop": count.never_drop, "exempted": count.exempted}
+        return shared | {name: _amount(amount) for name, amount in passed.items()}
     return {
         **shared,
         kind_of(count.label): count.label.removeprefix("list:"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from ipaddress import ip_address
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ from geodrop import utc
 from geodrop.engine import underway
 from geodrop.errors import DataError
 from geodrop.operations.load import what_is_loaded
+from geodrop.report.exempt import described, exemption_of
 from geodrop.ruleset.explain import explain, not_answered
 from geodrop.ruleset.question import parse, pieces
-from geodrop.state.store import FOREVER
+from geodrop.state.exemptions import ClockReading
+from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
     from geodrop.ruleset.question import Piece, Question
+    from geodrop.state.exemptions import Exemption
 
 BATCH = 256
 """Addresses looked up in the kernel at once."""
@@ -37,7 +41,9 @@ def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -
     prefix gives an object with `error`.
     """
     engine, observed, ruleset = what_is_loaded(config)
-    return explain_by(ruleset, addresses, at, engine, observed.generation)
+    exempt = (Store(config.state).exemptions.read() or ()) if at is None else ()
+    answers = explain_by(ruleset, addresses, at, engine, observed.generation)
+    return (_exempted(one, exempt) for one in answers) if exempt else answers
 
 
 def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> Pieces[list[dict[str, Any]]]:
@@ -93,7 +99,7 @@ def _explain(
         for piece in found:
             kernel = next(verdicts, None)
             for number, explanation in enumerate(explain(ruleset, piece.address, now)):
-                answer = explanation.as_json(asked, piece)
+                answer = explanation.as_json(ruleset, asked, piece)
                 if answer["starts"] == utc.moment(FOREVER):
                     answer["starts"] = "resume"  # a pause without an end
                 if kernel:
@@ -106,6 +112,15 @@ def _explain(
                         "target": said.target or None,
                     }
                 yield answer
+
+
+def _exempted(answer: dict[str, Any], exempt: Sequence[Exemption]) -> dict[str, Any]:
+    """Return an answer with what exempts its address from the verdict."""
+    if "error" in answer:
+        return answer
+    at = ClockReading.now()
+    found = exemption_of(exempt, ip_address(answer["address"]), at) if answer["would_drop"] else None
+    return answer | {"verdict": "accept", "exempted": described(found, at)} if found else answer
 
 
 def _parsed(ruleset: Ruleset, text: str) -> tuple[Question, list[Piece]] | DataError:

@@ -10,10 +10,11 @@ from geodrop import utc
 from geodrop.engine.probes import probes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from geodrop.dataplane.both import BothEngines
     from geodrop.engine.api import Interface
+    from geodrop.engine.exempt import ExemptSource
     from geodrop.engine.probes import Probe
     from geodrop.ruleset.model import Ruleset
 
@@ -53,11 +54,15 @@ class _Traced:
 
 
 def observe(
-    engines: BothEngines, view: Ruleset | None, interfaces: Sequence[Interface], links: Sequence[tuple[str, ...]]
+    engines: BothEngines,
+    view: Ruleset | None,
+    interfaces: Sequence[Interface],
+    links: Sequence[tuple[str, ...]],
+    exempt: Callable[[], Sequence[ExemptSource]] = tuple,
 ) -> Observation:
     """Trace packets by the ruleset with a pause applied; None: the ruleset is not known.
 
-    `links` are the present links of each of the interfaces in force.
+    `links` are the present links of each of the interfaces in force. `exempt` returns what passes now.
     """
     data = {"time": utc.moment(time.time()), "packets_judged": _packets_judged(engines), "probes": [], "without": []}
     if view is None or not any(links):
@@ -66,7 +71,7 @@ def observe(
     on_nftables = [name for interface, names in pairs if interface.engine == "nftables" for name in names]
     traced: list[_Traced] = []
     for _ in range(TRIES):
-        made = probes(view, time.time())
+        made = probes(view, time.time(), exempt())
         found = engines.trace(made, on_nftables)
         traced = [
             _Traced(probe, link, said)
@@ -82,7 +87,9 @@ def observe(
 
 def _packets_judged(engines: BothEngines) -> int:
     counts = engines.counters()
-    return sum(one.dropped[0] + one.would_drop[0] + one.accepted[0] + one.never_drop[0] for one in counts)
+    return sum(
+        one.dropped[0] + one.would_drop[0] + one.accepted[0] + one.never_drop[0] + one.exempted[0] for one in counts
+    )
 
 
 def _without(view: Ruleset, traced: Sequence[_Traced]) -> list[str]:

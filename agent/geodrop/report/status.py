@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
@@ -13,11 +14,13 @@ from geodrop.engine import underway
 from geodrop.engine.spot_check import spot_check
 from geodrop.errors import DataError
 from geodrop.linux import capabilities
+from geodrop.operations.exempt_sources import passing, verify_exempt
 from geodrop.operations.load import loaded_ruleset
 from geodrop.operations.window import held, intent_of
 from geodrop.report import confirm
 from geodrop.report.confirm import as_it_is
 from geodrop.report.counters import as_other
+from geodrop.report.exempt import exemptions_of
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
 from geodrop.report.state import Facts, asked_to_drop, state_of
@@ -81,7 +84,9 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         problems += differences
         problems += too_old(ruleset.meta, now)
     links = coverage.links
-    checked = observe(engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links)
+    checked = observe(
+        engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links, partial(passing, store)
+    )
     problems += checked.problems
     problems += confirm.problem(shown_as)
     problems += running.problems if running else ()
@@ -128,7 +133,9 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "rolled_back": shown_as.rolled_back,
         "confirm": confirm.waiting(shown_as.confirm, shown_as.digest),
         "undone": confirm.taken_back(shown_as),
+        "held": [],
         "last_failure": as_object(failure, None) if failure else None,
+        "exemptions": exemptions_of(engine, store),
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}
             | ({"why": interface.why} if interface.why else {})
@@ -184,6 +191,7 @@ def _differences(engine: BothEngines, view: Ruleset, store: Store, intent: Inten
         return [f"what a load is undone to cannot be compared: {error.problem}"]
     differing = engine.verify(expected.ruleset, full=False, undo=expected.undo)
     found = underway.of_what_is_in_force(differing) or spot_check(view, engine, SAMPLE)
+    found += verify_exempt(engine, store)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 
 

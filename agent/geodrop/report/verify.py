@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.engine import underway
 from geodrop.engine.spot_check import boundaries, compare
 from geodrop.errors import BusyError
+from geodrop.operations.exempt_sources import verify_exempt
 from geodrop.operations.load import what_is_loaded
 from geodrop.operations.window import held, intent_of
 from geodrop.state.store import Store
@@ -48,6 +49,7 @@ def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
         for piece in () if differences else _shares(expected, engines) if full else _samples(ruleset, engines):
             yield
             differences += piece()
+        differences += verify_exempt(engines, Store(config.state))
         now = engines.observe()
         same = (now.generation, now.digest) == (observed.generation, observed.digest)
         # A match holds for the whole time; a difference may only show because a read came in the middle of a switch.

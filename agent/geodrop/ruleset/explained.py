@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 MARGIN = 8
 """Width in columns of the first word."""
 
+MOST_TESTS = 5
+"""Tests of the policy that are named for one question."""
+
 
 def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, then: bool = False) -> Iterator[str]:
     """Yield the lines for answers, in their order.
@@ -29,6 +32,7 @@ def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, the
         if several:
             yield asked
         yield from _about(asked, found, verbose=verbose)
+        yield from _tests(found)
         yield from _kernel([one for one in found if "kernel" in one], then=then)
 
 
@@ -36,8 +40,9 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
     total = sum(one["addresses"] or 0 for one in found if one["service"] == found[0]["service"])
     whole = len({one["address"] for one in found}) == 1
     said: dict[tuple[str, str], list[Answer]] = {}
+    yield from _exemptions(found)
     for one in found:
-        verdict = "DROP" if one["verdict"] == "drop" else "ACCEPT"
+        verdict = "DROP" if _dropped(one) else "ACCEPT"
         # If a prefix is judged in several ways, no single line of the policy would change all of it.
         who = str(ip_network(asked, strict=False)) if "/" in asked else one["embedded"] or one["address"]
         change = _change(one, who) if whole else ""
@@ -48,6 +53,25 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
         if verbose:
             for one in same:
                 yield from _how(one)
+
+
+def _exemptions(found: Sequence[Answer]) -> Iterator[str]:
+    """Yield a line for each exemption that lets an address pass; what the policy says follows."""
+    said: dict[str, list[Answer]] = {}
+    for one in found:
+        if exempted := one["exempted"]:
+            who = f" by {exempted['user']}" if exempted["user"] else ""
+            why = f" ({exempted['why']})" if exempted["why"] else ""
+            said.setdefault(f"exempted until {exempted['until']}{who}{why}", []).append(one)
+    for text, same in said.items():
+        services = ", ".join(dict.fromkeys(one["service"] for one in same))
+        dropped = "DROP" if any(map(_dropped, same)) else "ACCEPT"
+        yield f"{'ACCEPT':<{MARGIN}}{services}: {text}; else {dropped}"
+
+
+def _dropped(one: Answer) -> bool:
+    """Tell whether an address is dropped, or would be if it were not exempt."""
+    return one["verdict"] == "drop" or bool(one["exempted"] and one["mode"] == "enforce")
 
 
 def _where(same: Sequence[Answer], total: int) -> str:
@@ -82,7 +106,7 @@ def _reason(one: Answer, *, alone: bool) -> str:
 
 def _lets_pass(one: Answer) -> str:
     """Return why a packet passes that the ladder would drop; "" if it does not pass, or would not be dropped."""
-    if not one["would_drop"] or one["verdict"] == "drop":
+    if not one["would_drop"] or _dropped(one):
         return ""
     if one["starts"]:
         return f"; but {one['service']} drops nothing before {one['starts']}"
@@ -122,6 +146,19 @@ def _same(line: str, who: str) -> bool:
         return ip_network(line, strict=False) == ip_network(who, strict=False)
     except ValueError:
         return False
+
+
+def _tests(found: Sequence[Answer]) -> Iterator[str]:
+    """Yield the tests of the policy that are about the question, with their places."""
+    said = dict.fromkeys(
+        f"expect {test['expect']}: {test['prefix']}{' ' + test['region'] if test['region'] else ''} "
+        f"({test['place']}, of {one['service']})"
+        for one in found
+        for test in one.get("tests", ())
+    )
+    yield from (f"{'test':<{MARGIN}}{text}" for text in list(said)[:MOST_TESTS])
+    if len(said) > MOST_TESTS:
+        yield f"{'test':<{MARGIN}}and {len(said) - MOST_TESTS:,} more under expect"
 
 
 def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:

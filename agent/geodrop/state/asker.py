@@ -17,6 +17,17 @@ def sudo_user() -> str:
     return name if os.geteuid() == 0 and is_name(name) else ""
 
 
+def user_of(uid: int) -> str:
+    """Return the name of a user, or the number as text if no name is known."""
+    import pwd  # noqa: PLC0415 - few need it
+
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+    return name if is_name(name) else str(uid)
+
+
 def is_name(name: object) -> bool:
     """Whether this can be the name of a user: short printable text without spaces."""
     return isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable() and " " not in name

@@ -65,6 +65,7 @@ ORIGINS = (
     "pause",
     "resume",
     "unload",
+    "exempt",
     "repair",
     "compact",
     "schedule",

@@ -4,6 +4,7 @@
                               differs from another in a few verdicts is a delta file (ruleset.container) and needs that
     history.jsonl             every change and every failed attempt; see state.history
     intent.json               what was last asked for: an Intent
+    exemptions.json           which sources pass for a limited time; see state.exemptions
     reserve                   disk space for the two above on a full disk; see state.room
 
 A damaged file does no lasting harm: the intent is recovered from the history, the history continues after unreadable
@@ -38,6 +39,7 @@ from geodrop.ruleset.fields import (
 )
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
+from geodrop.state.exemptions import ClockReading, Exemptions
 from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
 from geodrop.state.keep import Kept
 from geodrop.state.names import ENGINES, INTERFACE, LONGEST, MAX_NAMES
@@ -141,6 +143,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.history = History(folder / "history.jsonl")
+        self.exemptions = Exemptions(folder)
         self._unwritten = Unwritten(folder)
         self._room = Room(folder)
 
@@ -193,6 +196,7 @@ class Store:
         if held := _parsed(self._unwritten.read().intent):
             self.remember(held)
         self.history.write_back()
+        self.exemptions.write_back()
         known = (_known or {}).get(str(self._intent_file))
         if known and self._file_differs(known):
             self.remember(known)
@@ -279,7 +283,7 @@ class Store:
 
     def problems(self) -> list[str]:
         """Return a line of text for each thing that is damaged or could not be written, with the consequence."""
-        found = [*self.unwritten(), *self.history.problems()]
+        found = [*self.unwritten(), *self.history.problems(), *self.exemptions.problems(ClockReading.now())]
         intent = self.intent()
         if intent.unknown:
             found.append(

@@ -55,7 +55,8 @@ NEXT_STEPS = {
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The data that is not written yet: reason and start time, the last intent as stored, and lines of the history.
+    """The data that is not written yet: reason and start time, the last intent as stored, who is exempt, and lines of
+    the history.
 
     `number` is the errno. `lost` counts lines beyond MAX_LINES. `in_memory`: other processes cannot see the data.
     """
@@ -66,6 +67,7 @@ class Held:
     intent: Mapping[str, Any] | None = None
     lines: tuple[str, ...] = ()
     lost: int = 0
+    exemptions: Mapping[str, Any] | None = None
     in_memory: bool = False
 
 
@@ -74,6 +76,7 @@ NOTHING = Held()
 _ANY = re.compile(".*", re.DOTALL)
 HELD = record(
     Held,
+    ("exemptions",),
     others=True,
     reason=text(1 << 20, _ANY),
     number=whole(0, 4_095),
@@ -81,6 +84,7 @@ HELD = record(
     intent=optional(mapping(text(64, _ANY), anything, 100)),
     lines=listing(text(MAX_LINES, _ANY), MAX_LINES),
     lost=whole(0, 1 << 48),
+    exemptions=optional(mapping(text(64, _ANY), anything, 100)),
 )
 BOUNDS = Bounds(MAX_SIZE, 1_000_000)
 """The form and size of the file. The content of an intent and of a line is checked by their readers."""
@@ -106,6 +110,10 @@ class Unwritten:
         """Return the intent that is not written yet, None if there is none. Raises OSError if it cannot be read."""
         return self._read().intent
 
+    def exemptions(self) -> Mapping[str, Any] | None:
+        """Return the exemptions that are not written yet, None if all are. Raises OSError if they cannot be read."""
+        return self._read().exemptions
+
     def _read(self) -> Held:
         name = self._name()
         if name in _in_memory:
@@ -115,8 +123,14 @@ class Unwritten:
         except (FileNotFoundError, Invalid):
             return NOTHING
 
-    def hold(self, error: GeodropError, intent: Mapping[str, Any] | None = None, line: str = "") -> None:
-        """Keep an intent or a history line that could not be written, with the error."""
+    def hold(
+        self,
+        error: GeodropError,
+        intent: Mapping[str, Any] | None = None,
+        line: str = "",
+        exemptions: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Keep an intent, a history line or exemptions that could not be written, with the error."""
         held = self.read()
         lines = [*held.lines, *([line] if line else [])]
         lost = held.lost
@@ -134,6 +148,7 @@ class Unwritten:
                 intent=held.intent if intent is None else intent,
                 lines=tuple(lines),
                 lost=lost,
+                exemptions=held.exemptions if exemptions is None else exemptions,
             )
         )
 
@@ -143,13 +158,18 @@ class Unwritten:
         if held.intent is not None:
             self._write(replace(held, intent=intent))
 
-    def done(self, *, intent: bool = False, lines: bool = False) -> None:
+    def done(self, *, intent: bool = False, lines: bool = False, exemptions: bool = False) -> None:
         """Forget what has now been written."""
         held = self.read()
         if held is NOTHING:
             return
-        left = replace(held, intent=None if intent else held.intent, lines=() if lines else held.lines)
-        if left.intent is None and not left.lines:
+        left = replace(
+            held,
+            intent=None if intent else held.intent,
+            lines=() if lines else held.lines,
+            exemptions=None if exemptions else held.exemptions,
+        )
+        if left.intent is None and left.exemptions is None and not left.lines:
             _in_memory.pop(self._name(), None)
             try:
                 os.unlink(self._name())
@@ -166,7 +186,11 @@ class Unwritten:
         held = self.read()
         if held is NOTHING:
             return []
-        what = "what was asked for last" if held.intent is not None else f"{len(held.lines)} lines of the history"
+        what = f"{len(held.lines)} lines of the history"
+        if held.intent is not None:
+            what = "what was asked for last"
+        elif held.exemptions is not None:
+            what = "who is exempt"
         until = "this process ends" if held.in_memory else "the next boot"
         line = f"not written down: {held.reason}; {what} will be known until {until} and no longer"
         if held.intent is not None:

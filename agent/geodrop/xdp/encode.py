@@ -25,6 +25,9 @@ def label(service: str, name: str = "") -> str:
     return f"{service}\t{name}"
 
 
+EXEMPTED = "exempted"
+"""The name under which a service counts what passes because its source is exempt: no region or list has it."""
+
 TOO_DEEP = label("", "unreadable")
 """The only counter pair without a service. Behind too many tags, neither a frame's source nor its
 service can be read.
@@ -88,7 +91,7 @@ def labels_of(ruleset: Ruleset) -> list[str]:
         used = {*wire[number::count], *inside[number::count]}
         dropped = {meta.rows[row].klass for row in used if meta.rows[row].verdict == "drop"}
         prefix = label(service.name)
-        labels += [prefix, *(prefix + meta.classes[klass] for klass in sorted(dropped))]
+        labels += [prefix, prefix + EXEMPTED, *(prefix + meta.classes[klass] for klass in sorted(dropped))]
     return labels
 
 
@@ -130,7 +133,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
     policy.zones, policy.services = len(meta.zones), len(meta.services)
     policy.row_bits = _row_bits(ruleset)
     for number, service in enumerate(meta.services):
-        _encode_service(policy.service[number], service, pairs[label(service.name)], clock)
+        _encode_service(policy.service[number], service, pairs, clock)
         if policy.service[number].starts:
             policy.tai_offset = clock.tai_offset
     policy.too_deep = pairs[TOO_DEEP]
@@ -151,11 +154,12 @@ def _row_bits(ruleset: Ruleset) -> int:
     return max(len(ruleset.meta.services) - 1, 0).bit_length()
 
 
-def _encode_service(target: lay.ServiceLayout, service: ServiceSpec, pair: int, clock: Clock) -> None:
+def _encode_service(target: lay.ServiceLayout, service: ServiceSpec, pairs: Mapping[str, int], clock: Clock) -> None:
     target.flags = (lay.SERVICE_ENFORCE if service.mode == "enforce" else 0) | (
         lay.SERVICE_KEEP if service.established == "keep" else 0
     )
-    target.pair = pair
+    target.pair = pairs[label(service.name)]
+    target.exempted = pairs[label(service.name, EXEMPTED)]
     if service.starts is not None and (clock.now is None or service.starts > clock.now):
         target.starts = (service.starts + clock.tai_offset) * NANOSECONDS
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from geodrop.engine.api import TICKS, Difference, Interface, KernelVerdict, Observed, Total, Window
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, clock, libbpf
-from geodrop.xdp import encode, links, lookup, memory, requirements
+from geodrop.xdp import encode, exempt, links, lookup, memory, requirements
 from geodrop.xdp import layout as lay
 from geodrop.xdp.control import NOT_SET, Control
 from geodrop.xdp.libbpf_loader import LibbpfLoader
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from geodrop.engine.api import Undo
+    from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.control import ControlWord
@@ -43,7 +44,10 @@ LAYOUT = f"{lay.LAYOUT_VERSION:02x}"
 
 
 class XdpEngine:
-    """Implements engine.api.Engine for the network namespace of the calling thread."""
+    """Implements engine.api.Engine for the network namespace of the calling thread.
+
+    A program that this engine loads lets the sources in `exempt` pass from the beginning.
+    """
 
     name = "xdp"
 
@@ -52,10 +56,12 @@ class XdpEngine:
         loader: Loader | None = None,
         pins: Pins | None = None,
         attach: tuple[str, ...] = ("native", "generic"),
+        exempt: Sequence[ExemptSource] = (),
     ) -> None:
         self.loader = loader or LibbpfLoader()
         self._pins = pins
         self.attach = attach
+        self.exempt = exempt
 
     @property
     def pins(self) -> Pins:
@@ -134,6 +140,7 @@ class XdpEngine:
                 stack.enter_context(programs)
                 if fresh:
                     abandoned.callback(remove_set, programs.folder)
+                    exempt.put(programs.fds["exempt"], self.exempt, self.exempt_totals(self.exempt))
                 old = programs.control()
                 places = room_for(programs, old, wanted) or ()
                 *previous, word = [place.word for place in places]
@@ -225,7 +232,8 @@ class XdpEngine:
         if active := self._active():
             with active as programs:
                 control = programs.control()
-                said.append((active.folder.name, control, control.is_over(clock.monotonic())))
+                entries = {str(network): one.expires for network, one in exempt.read(programs.fds["exempt"]).items()}
+                said.append((active.folder.name, control, control.is_over(clock.monotonic()), entries))
         return repr(said).encode()
 
     @reading
@@ -241,11 +249,15 @@ class XdpEngine:
             if label == encode.TOO_DEEP:
                 counts.append(Total("", "", None, dropped=four[0], would_drop=four[1]))
                 continue
+            passed = (totals or {}).get(encode.label(service, encode.EXEMPTED), [(0, 0)] * 4)
+            exempted = {"ipv4": passed[0], "ipv6": passed[2]}
             for family, (first, second) in (("ipv4", four[:2]), ("ipv6", four[2:])):
+                if counted == encode.EXEMPTED:
+                    continue
                 if counted:
                     counts.append(Total(service, family, counted, dropped=first, would_drop=second))
                 else:
-                    counts.append(Total(service, family, None, accepted=first, never_drop=second))
+                    counts.append(Total(service, family, None, (0, 0), (0, 0), first, second, exempted[family]))
         return counts
 
     @reading
@@ -261,6 +273,30 @@ class XdpEngine:
     def trace(self, probes: Sequence[Probe]) -> dict[str, list[str]]:
         """Return each packet's verdict, by the name of the interface it arrives on."""
         return trace(self.pins, probes, LAYOUT)
+
+    def put_exempt(self, sources: Sequence[ExemptSource]) -> None:
+        """Let exactly these sources pass from now on. Raises ApplyError."""
+        for folder in self.pins.sets():
+            with suppress(FileNotFoundError), ProgramSet.open(folder) as programs:
+                exempt.put(programs.fds["exempt"], sources)
+
+    @reading
+    def verify_exempt(self, sources: Sequence[ExemptSource]) -> list[Difference]:
+        """Compare the exempt sources in the kernel with these."""
+        active = self._active()
+        if active is None or not version_of(active.folder).startswith(LAYOUT):
+            return []
+        with active as programs:
+            return exempt.verify(programs.fds["exempt"], sources)
+
+    @reading
+    def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
+        """Return packets and bytes that passed because of each of these sources."""
+        active = self._active()
+        if active is None or not version_of(active.folder).startswith(LAYOUT):
+            return {}
+        with active as programs:
+            return exempt.totals(programs.fds["exempt"], sources)
 
     @reading
     def attached(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 PROBE_MARK = 0x67656F64
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
@@ -40,11 +40,21 @@ CONTROL_GENERATION_SHIFT = 8
 
 MAX_QUESTIONS = 16
 
+MAX_EXEMPT = 2048
+
 
 class ServiceLayout(Structure):
-    """`starts` is in nanoseconds of CLOCK_TAI (0: has started); `pair` counts what it accepts and never drops."""
+    """`starts` is in nanoseconds of CLOCK_TAI (0: has started); `pair` counts what it accepts and never drops,
+    `exempted` what passes because its source is exempt.
+    """
 
-    _fields_ = (("starts", c_uint64), ("flags", c_uint32), ("pair", c_uint32))
+    _fields_ = (
+        ("starts", c_uint64),
+        ("flags", c_uint32),
+        ("pair", c_uint32),
+        ("exempted", c_uint32),
+        ("unused", c_uint32),
+    )
 
 
 class SelectionLayout(Structure):
@@ -85,7 +95,7 @@ class PolicyLayout(Structure):
         (
             "unused",
             c_uint8
-            * (POLICY_BYTES - 64 - 32 - 16 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536),
+            * (POLICY_BYTES - 64 - 32 - 24 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536),
         ),
     )
 
@@ -106,6 +116,18 @@ class CounterLayout(Structure):
     """One counter on one CPU."""
 
     _fields_ = (("packets", c_uint64), ("bytes", c_uint64))
+
+
+class ExemptKeyLayout(Structure):
+    """A prefix of exempt sources; `high` and `low` are in network byte order, IPv4 in the first four bytes."""
+
+    _fields_ = (("prefix", c_uint32), ("family", c_uint32), ("high", c_uint64), ("low", c_uint64))
+
+
+class ExemptLayout(Structure):
+    """Until when a source passes, in nanoseconds of CLOCK_MONOTONIC, and what has passed because of it."""
+
+    _fields_ = (("expires", c_uint64), ("packets", c_uint64), ("bytes", c_uint64))
 
 
 class QuestionLayout(Structure):

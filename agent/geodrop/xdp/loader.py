@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PROGRAMS = ("geodrop", "geodrop_ask")
-MAPS = ("control", "tables", "policies", "counters")
+MAPS = ("control", "tables", "policies", "counters", "exempt")
 LOG_LINES = 40
 """Lines from the end of a log; an operator needs only these."""
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from geodrop.engine.api import KernelVerdict
 from geodrop.ruleset.model import Embedding
+from geodrop.xdp import exempt
 from geodrop.xdp import layout as lay
 from geodrop.xdp.encode import NANOSECONDS
 
@@ -42,9 +44,11 @@ def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now:
         word.tables,
         [keys(4, _embedded(ruleset, zone, int(address))) for zone, address in zip(zones, parsed, strict=True)],
     )
+    entries, monotonic = exempt.read(programs.fds["exempt"]), time.monotonic_ns()
     answers = []
     for zone, embedded, address in zip(zones, inside, parsed, strict=True):
         verdicts = []
+        passes = exempt.is_exempt(entries, address, monotonic)
         for number, service in enumerate(ruleset.meta.services):
             where = f"IPv{address.version} zone {zone}"
             row = rows[zone * 2 << head.row_bits | number]
@@ -52,12 +56,10 @@ def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now:
                 where += f", embedded IPv4 zone {embedded}"
                 row = rows[(embedded * 2 + 1) << head.row_bits | number]
             drops = row & 3 == lay.ROW_DROP
-            real = bool(head.service[number].flags & lay.SERVICE_ENFORCE) and started(head, number, now)
-            verdicts.append(
-                KernelVerdict(
-                    service.name, "drop" if drops and real else "accept", where, f"row {WORDS[row & 3]}", drops
-                )
-            )
+            enforced = bool(head.service[number].flags & lay.SERVICE_ENFORCE) and started(head, number, now)
+            verdict = "drop" if drops and enforced and not passes else "accept"
+            target = f"row {WORDS[row & 3]}"
+            verdicts.append(KernelVerdict(service.name, verdict, where, target, drops, drops and passes))
         answers.append(verdicts)
     return answers
 

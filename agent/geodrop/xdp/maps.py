@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from geodrop.linux import libbpf
+from geodrop.xdp import exempt
 from geodrop.xdp import layout as lay
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def pinned_maps(folder: Path, sizes: Sizes) -> Iterator[dict[str, int]]:
             "counters": made(
                 libbpf.create_map(libbpf.PERCPU_ARRAY, "counters", counter, sizes.pairs * COUNTERS_OF_A_PAIR)
             ),
+            "exempt": made(exempt.create_map()),
         }
         for name, fd in maps.items():
             libbpf.pin(fd, str(folder / name))

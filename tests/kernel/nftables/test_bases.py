@@ -130,7 +130,7 @@ def test_the_base_is_changed_afterwards(engine: NftablesEngine, netns: Namespace
     assert [one.where for one in engine.verify_share(FIRST, 0, 1)] == ["chain g3"]
 
 
-def test_a_failure_leaves_the_thin_one(engine: NftablesEngine, netns: Namespace) -> None:
+def test_a_failure_leaves_the_overlay(engine: NftablesEngine, netns: Namespace) -> None:
     """After a failure the overlay and its base are still in force, whatever the next generation was to be."""
     load(engine, SECOND, 2)
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")

@@ -49,13 +49,13 @@ def chain(netns: Namespace, name: str) -> str:
 def test_told_apart_once(engine: NftablesEngine, netns: Namespace) -> None:
     """The table verifies before and after; a second time there is nothing to do, and neither for another ruleset."""
     assert engine.verify(JOINED) == []
-    assert not engine.tell_regions_apart(ruleset(Service("api", DENIED, tcp=WEB)))
-    assert engine.tell_regions_apart(JOINED)
+    assert not engine.count_regions(ruleset(Service("api", DENIED, tcp=WEB)))
+    assert engine.count_regions(JOINED)
     assert engine.verify(JOINED) == []
     assert [engine.verify_share(JOINED, part, 2) for part in (0, 1)] == [[], []]
     assert "vmap @g1-api.regions.ipv4" in chain(netns, "g1-api.other.ipv4")
     before = engine.fingerprint()
-    assert not engine.tell_regions_apart(JOINED)
+    assert not engine.count_regions(JOINED)
     assert engine.fingerprint() == before
     [[found]] = engine.judge(JOINED, ["1.0.1.1"])
     assert (found.verdict, found.target) == ("drop", "g1-api.CN.ipv4")
@@ -66,13 +66,13 @@ def test_told_apart_once(engine: NftablesEngine, netns: Namespace) -> None:
 
 def test_what_others_do_to_it_shows(engine: NftablesEngine, netns: Namespace) -> None:
     """Without the rule, packets count as `other` again; a changed or missing rule of the second map is a difference."""
-    engine.tell_regions_apart(JOINED)
+    engine.count_regions(JOINED)
     netns.nft("flush chain inet geodrop g1-api.RU.ipv4")
     assert [one.where for one in engine.verify(JOINED)] == ["chain g1-api.RU.ipv4, rule 1"]
     engine.apply(JOINED, 2, ["eth0"])
     netns.nft("add map inet geodrop g2-api.regions.ipv4 { type ipv4_addr : verdict; flags interval; }")
     assert [(one.where, one.surplus) for one in engine.verify(JOINED)] == [("set g2-api.regions.ipv4", True)]
-    assert engine.tell_regions_apart(JOINED)
+    assert engine.count_regions(JOINED)
     assert engine.verify(JOINED) == []
 
 
@@ -93,10 +93,10 @@ def test_a_failure_leaves_it_as_it_was(
 
     monkeypatch.setattr(Connection, "transaction", transaction)
     with pytest.raises(ApplyError, match="broken on purpose"):
-        engine.tell_regions_apart(JOINED)
+        engine.count_regions(JOINED)
     assert netns.run("nft", "--stateless", "list", "table", "inet", "geodrop") == before
     assert engine.verify(JOINED) == []
-    assert engine.tell_regions_apart(JOINED)
+    assert engine.count_regions(JOINED)
 
 
 def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns: Namespace) -> None:
@@ -105,7 +105,7 @@ def test_what_differs_when_read_back_is_taken_back(engine: NftablesEngine, netns
     for module, check in ((diff, "content"), (diff, "generation")):
         said = [Difference("somewhere", "this", "that")]
         with mock.patch.object(module, check, return_value=said), pytest.raises(ApplyError, match="somewhere"):
-            engine.tell_regions_apart(JOINED)
+            engine.count_regions(JOINED)
         assert netns.run("nft", "--stateless", "list", "table", "inet", "geodrop") == before
 
 
@@ -113,10 +113,10 @@ def test_what_a_killed_process_left_is_replaced(engine: NftablesEngine, netns: N
     """A half-filled map does not disturb anything and is not taken for a whole one."""
     killed = mock.patch.object(diff, "content", side_effect=KeyboardInterrupt)
     with mock.patch.object(regions, "_undo"), killed, pytest.raises(KeyboardInterrupt):
-        engine.tell_regions_apart(JOINED)
+        engine.count_regions(JOINED)
     assert "g1-api.regions.ipv4" in netns.run("nft", "-t", "list", "table", "inet", "geodrop")
     assert {one.surplus for one in engine.verify(JOINED)} == {True}
-    assert engine.tell_regions_apart(JOINED)
+    assert engine.count_regions(JOINED)
     assert engine.verify(JOINED) == []
 
 
@@ -130,12 +130,12 @@ def test_under_an_overlay(engine: NftablesEngine) -> None:
             staged.switch(Scope(("eth0",)))
 
     with mock.patch.multiple(overlay, SMALLEST=0, LARGEST=0):
-        engine.tell_regions_apart(JOINED)
+        engine.count_regions(JOINED)
         for generation, wanted in ((2, second), (3, JOINED)):
             load(wanted, generation)
             assert engine.is_overlay()
             assert engine.verify(wanted) == []
-            assert not engine.tell_regions_apart(wanted)
+            assert not engine.count_regions(wanted)
     load(second, 4)
     assert not engine.is_overlay()
     assert engine.verify(second) == []
@@ -156,12 +156,12 @@ def test_totals_only_grow() -> None:
 
             engine.apply(JOINED, 1, ["eth0"])
             assert counted() == {"CN": 0, "RU": 0, "other": 3}
-            engine.tell_regions_apart(JOINED)
+            engine.count_regions(JOINED)
             assert counted() == {"CN": 1, "RU": 1, "other": 4}
             without = ruleset(Service("api", DENIED, tcp=WEB, counted={"1.0.2.0/24": "RU"}))
             engine.apply(without, 2, ["eth0"])
             assert counted() == {"CN": 1, "RU": 1, "other": 7}
-            engine.tell_regions_apart(without)
+            engine.count_regions(without)
             assert counted() == {"CN": 1, "RU": 2, "other": 9}
             totals = engine.totals()
             engine.remove()

@@ -247,13 +247,13 @@ def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path)
     load(str(file), config, "nftables", ())
     policy = str(file.with_name("less.ruleset"))
     Path(policy).write_bytes(packed(POLICY_CN, tmp_path, MANY))
-    thin = apply_file(policy, config, "nftables", (), by_me("reload"), quick=True)
+    quick = apply_file(policy, config, "nftables", (), by_me("reload"), quick=True)
     assert NftablesEngine().is_overlay()
     known = inspect(config, Baseline(), ASKED).known
     netns.run("nft", "flush", "ruleset")
     seen = inspect(config, known, ASKED)
     after, table = seen.known.observed, made(netns)
-    assert after.generation == thin.after.generation + 1
+    assert after.generation == quick.after.generation + 1
     assert compact(config) is None
     assert apply_file(policy, config, "nftables", (), by_me("reload"), quick=True).report is None
     inspect(config, seen.known, ASKED, found=seen.differences)
@@ -261,7 +261,7 @@ def test_one_flush_is_one_load(config: Config, netns: Namespace, tmp_path: Path)
     inspect(config, seen.known, ASKED, links_changed=True, again=True)
     assert (made(netns), BothEngines.here().observe()) == (table, after)
     entries = Store(config.state).history.entries()
-    loaded = [one.generation for one in entries if one.put_in_force and one.generation > thin.after.generation]
+    loaded = [one.generation for one in entries if one.put_in_force and one.generation > quick.after.generation]
     assert loaded == [after.generation]
 
 

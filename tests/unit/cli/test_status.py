@@ -21,6 +21,7 @@ GOOD = {
     "last_good": "ab" * 32,
     "unloaded": False,
     "paused": False,
+    "held": [],
     "paused_until": None,
     "paused_why": None,
     "rolled_back": False,
@@ -32,6 +33,7 @@ GOOD = {
     "daemon": False,
     "change": None,
     "last_failure": None,
+    "exemptions": [],
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
     "services": [

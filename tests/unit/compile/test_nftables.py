@@ -167,6 +167,6 @@ def test_the_second_map_holds_what_is_dropped_on_the_wire_by_region() -> None:
     assert len(ruleset.sections["nft/api/ipv6/counted/classes"]) // 2 == 4  # UA, unknown around it, and NAT64
 
 
-def test_maps_that_tell_regions_apart_need_no_second_one() -> None:
+def test_maps_that_count_regions_need_no_second_one() -> None:
     """Maps that keep regions apart, as most do, have no second map."""
     assert counted_of(policy(service(deny=["UA"]))) == [[]]

@@ -56,7 +56,7 @@ def test_regions_are_told_apart_once_the_maps_are_whole(monkeypatch: pytest.Monk
             raise told[-1]
         return True
 
-    monkeypatch.setattr(compaction, "tell_regions_apart", tell)
+    monkeypatch.setattr(compaction, "count_regions", tell)
     assert times_compacted(monkeypatch, [ApplyError("not whole"), None, None]) == 3
     assert len(told) == 2
 

@@ -35,11 +35,12 @@ STATUS: dict[str, Any] = {
     "enforcing_expected": True,
     "healthy": True,
     "paused": False,
+    "held": [],
     "generation": 7,
     "confirm": None,
     "undone": None,
 }
-STATUS |= {"services": [], "interfaces": []}
+STATUS |= {"services": [], "interfaces": [], "exemptions": []}
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,10 @@ from geodrop.errors import UnavailableError
 STATUS: dict[str, Any] = {
     "enforcing": True,
     "enforcing_expected": True,
+    "exemptions": [{"in_force": True}, {"in_force": False}],
     "healthy": False,
     "paused": False,
+    "held": [],
     "generation": 42,
     "confirm": {"deadline": "2024-07-09T00:00:00Z"},
     "undone": {"digest": "ab", "time": "2024-07-08T00:00:00Z"},
@@ -103,6 +105,7 @@ def test_state_is_told() -> None:
     assert found["geodrop_undone_total", ()] == 0
     metrics.undone()
     assert samples(metrics)["geodrop_undone_total", ()] == 1
+    assert found["geodrop_exemptions", ()] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
     judged = {labels: value for (name, labels), value in found.items() if name == "geodrop_interface_judged"}

@@ -26,6 +26,7 @@ def loaded(built: Program = BUILT) -> Snapshot:
         maps={map_.header.name: map_.header for map_ in built.maps},
         sets=(),
         counters=dict.fromkeys(built.counters, (3, 4)),
+        own_sets={header.name: header for header in built.sets},
     )
 
 

@@ -28,6 +28,7 @@ def loaded(left: int | None) -> Snapshot:
         maps={map_.header.name: map_.header for program in programs for map_ in program.maps},
         sets=(),
         counters=dict.fromkeys((name for program in programs for name in program.counters), (0, 0)),
+        own_sets={header.name: header for header in programs[0].sets},
         windows={WINDOW: None if left is None else Expiry(end, end)},
     )
 

@@ -75,21 +75,20 @@ def test_accepted_packets_return_to_the_chain_that_led_them_here() -> None:
 
 
 def test_a_service_for_tcp_carries_no_rules_for_the_rest() -> None:
-    """A dropped packet passes: later-fragment check, port, map; then family, counter, drop. Only IPv6 checks the
-    family.
-    """
+    """A dropped packet passes: later-fragment check, port, map; then the set of exempt sources, counter, drop."""
     built = render.build(ruleset(Service("api", DENIED, tcp=WEB)), 7, ["eth0"], NOW)
     assert [str(rule.expressions[-1]) for rule in chains(built)["g7"].rules][2:5] == [
         "vmap @g7-api.ipv4",
         "vmap @g7-api.ipv6",
         "goto g7-api",
     ]
-    assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv4"].rules] == [
-        "counter api.CN.ipv4.dropped, drop"
-    ]
-    assert [text(rule.expressions) for rule in chains(built)["g7-api.CN.ipv6"].rules] == [
-        "counter api.CN.ipv6.dropped, drop"
-    ]
+    for version, key in ((4, "12"), (6, "8")):
+        [exempt, dropped] = chains(built)[f"g7-api.CN.ipv{version}"].rules
+        assert text(exempt.expressions) == (
+            f"{text(matches.family(version))}, {4 if version == 4 else 16} bytes at network header + {key}, "
+            f"in @exempt-ipv{version}, counter api.ipv{version}.exempted, return"
+        )
+        assert text(dropped.expressions) == f"counter api.CN.ipv{version}.dropped, drop"
     denied = {"g7-api.CN.ipv4", "g7-api.CN.ipv6"}
     assert reachable(built, "g7-api") | denied == {"g7-api", "g7-api.accepted", *denied}
     assert {name for name in chains(built) if "-api" in name} == {
@@ -166,12 +165,13 @@ def test_starts() -> None:
     ahead = chains(render.build(EVERYTHING, 7, ["eth0"], NOW))
     waiting = chains(render.build(ruleset(Service("trial", DENIED, mode="monitor", starts=NOW + 60)), 7, ["eth0"], NOW))
     for family in ("ipv4", "ipv6"):
-        rules = ahead[f"g7-later.CN.{family}"].rules
+        exempt, *rules = ahead[f"g7-later.CN.{family}"].rules
+        assert text(exempt.expressions).endswith(f"in @exempt-{family}, counter later.{family}.exempted, return")
         assert [text(rule.expressions) for rule in rules] == [
             f"{text(matches.before(NOW + 60))}, counter later.CN.{family}.would_drop, return",
             f"counter later.CN.{family}.dropped, drop",
         ]
-        assert "would_drop, return" in text(waiting[f"g7-trial.CN.{family}"].rules[0].expressions)
+        assert "would_drop, return" in text(waiting[f"g7-trial.CN.{family}"].rules[1].expressions)
 
 
 def test_an_address_and_the_same_inside_ipv6() -> None:
@@ -213,7 +213,7 @@ def test_reject_takes_the_place_of_the_drop() -> None:
         Service("rest", DENIED, starts=NOW + 60),
     )
     built = chains(render.build(ruleset(*services), 7, ["eth0"], NOW))
-    [dropped] = built["g7-api.CN.ipv6"].rules
+    [_exempt, dropped] = built["g7-api.CN.ipv6"].rules
     assert dropped.expressions == (NamedCounter("api.CN.ipv6.dropped"), goto("g7-api.reject"))
     assert [rule.expressions for rule in built["g7-api.reject"].rules] == [
         (*VISIBLE.protocols([6]), RESET),
@@ -282,7 +282,7 @@ def test_regions_are_told_apart_by_what_is_dropped_anyhow() -> None:
     assert after.keys() - before.keys() == {"g7-api.CN.ipv4", "g7-api.RU.ipv4"}
     for name, chain in before.items():
         assert name == "g7-api.other.ipv4" or after[name] == chain
-    [ahead, drop] = after["g7-api.CN.ipv4"].rules
+    [_exempt, ahead, drop] = after["g7-api.CN.ipv4"].rules
     assert (ahead.expressions[-2:], drop.expressions[-2:]) == (
         (NamedCounter("api.CN.ipv4.would_drop"), RETURN),
         (NamedCounter("api.CN.ipv4.dropped"), DROP),

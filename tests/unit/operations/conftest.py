@@ -13,6 +13,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import Coverage
 from geodrop.engine import underway
 from geodrop.engine.api import ApplyReport, Difference, Interface, Observed
+from geodrop.engine.exempt import differences
 from geodrop.engine.interfaces import Selection
 from geodrop.operations import change, load
 from tests.unit.ruleset.test_model import META, pack
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.engine.api import Undo
+    from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.nftables.bases import Kept
     from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset, ServiceSpec
@@ -43,6 +45,8 @@ class Kernel:
         self.under_way: list[str] = []
         self.kept: Kept | None = None
         self.undo: Undo | None = None
+        self.exempt: list[ExemptSource] = []
+        self.from_now: list[ExemptSource] = []
 
     def observe(self) -> Observed:
         """Return what was applied last."""
@@ -79,11 +83,31 @@ class Kernel:
         self.kept, self.undo = kept, undo
         return replace(self.apply(ruleset, generation, to.names), deadline=undo.deadline or lasting if undo else 0)
 
+    def exempt_from_now(self, sources: Sequence[ExemptSource]) -> None:
+        """Remember what a new table would let pass."""
+        self.from_now = list(sources)
+
+    def put_exempt(self, sources: Sequence[ExemptSource]) -> None:
+        """Let these sources pass, or fail if the test asks for it."""
+        if self.failure:
+            raise self.failure
+        self.exempt = list(sources)
+
+    def verify_exempt(self, sources: Sequence[ExemptSource]) -> list[Difference]:
+        """Compare with what was put."""
+        wanted, there = ({str(one.network): one.deadline for one in some} for some in (sources, self.exempt))
+        return differences("exempt", wanted, there, 0)
+
+    def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
+        """Return one packet of 60 bytes for each source that passes."""
+        networks = {one.network for one in self.exempt}
+        return {one.network: (1, 60) for one in sources if one.network in networks}
+
     def is_overlay(self) -> bool:
         """Return what the test prepared."""
         return self.overlay
 
-    def tell_regions_apart(self, ruleset: Ruleset) -> bool:
+    def count_regions(self, ruleset: Ruleset) -> bool:
         """Return whether this ruleset has not been split yet; or fail if the test asks for it."""
         if self.failure:
             raise self.failure

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError
 from geodrop.operations.load import load
-from geodrop.operations.regions import tell_regions_apart, warnings_of_regions
+from geodrop.operations.regions import count_regions, warnings_of_regions
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Store
 
@@ -23,15 +23,15 @@ def test_a_load_does_it_in_the_same_command(kernel: Kernel, ruleset: Path, confi
     assert kernel.told_apart == [Ruleset.open(ruleset).digest]
     assert kernel.under_way == ["regions"]
     assert loaded.warnings == ()
-    assert not tell_regions_apart(config)
+    assert not count_regions(config)
 
 
 def test_where_nothing_is_in_force_or_its_ruleset_is_gone(kernel: Kernel, ruleset: Path, config: Config) -> None:
     """There is nothing to do; `status` says what is wrong."""
-    assert not tell_regions_apart(config)
+    assert not count_regions(config)
     load(str(ruleset), config, "auto", ["eth0"])
     Store(config.state).ruleset_path(kernel.now.digest).unlink()
-    assert not tell_regions_apart(config)
+    assert not count_regions(config)
     assert len(kernel.told_apart) == 1
 
 

@@ -5,7 +5,7 @@ from geodrop.report.counters import as_object, as_other, kind_of
 from tests.support.rulesets import Service, ruleset
 
 COUNTS = [
-    Total("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80)),
+    Total("api", "ipv4", None, accepted=(1000, 64000), never_drop=(2, 80), exempted=(1, 60)),
     Total("api", "ipv4", "CN", dropped=(3, 120), would_drop=(40, 1600)),
     Total("api", "ipv6", "list:partners"),
     Total("api", "ipv6", "2001:db8::/32", dropped=(1, 60)),
@@ -14,7 +14,7 @@ COUNTS = [
 
 
 def test_objects_are_the_contract() -> None:
-    """One object a class with dropped and would_drop; one a service and family with accepted and never_drop."""
+    """One object a class with dropped and would_drop; one a service and family with the packets let through."""
     assert [as_object(count) for count in COUNTS[:3]] == [
         {
             "schema": 1,
@@ -22,6 +22,7 @@ def test_objects_are_the_contract() -> None:
             "family": "ipv4",
             "accepted": {"packets": 1000, "bytes": 64000},
             "never_drop": {"packets": 2, "bytes": 80},
+            "exempted": {"packets": 1, "bytes": 60},
         },
         {
             "schema": 1,

@@ -18,6 +18,7 @@ ANSWER: dict[str, Any] = {
     "mode": "enforce",
     "starts": None,
     "embedded": None,
+    "exempted": None,
     "zone": 7,
 }
 PASSES = {"would_drop": False, "verdict": "accept"}
@@ -192,3 +193,21 @@ def test_how_it_came_only_when_asked_for() -> None:
         "        database record: {'country': 'CN'}",
         "        kernel: drop (map g41-api.ipv4 -> g41-api.CN)",
     ]
+
+
+def test_tests_of_the_policy_are_named_once_with_their_places() -> None:
+    """Below the verdict come the tests about the question; beyond five they are counted."""
+    tests: list[dict[str, Any]] = [
+        {"expect": "drop", "prefix": "1.2.0.0/16", "region": None, "place": "policy.yaml:22"},
+        {"expect": "region", "prefix": "1.2.3.4/32", "region": "CN", "place": "policy.yaml:23"},
+    ]
+    [_, *lines] = told([{**ANSWER, "tests": tests, "kernel": KERNEL}, {**ANSWER, "tests": tests}], several=False)
+    assert lines == [
+        "test    expect drop: 1.2.0.0/16 (policy.yaml:22, of api)",
+        "test    expect region: 1.2.3.4/32 CN (policy.yaml:23, of api)",
+        "kernel  agrees (generation 41)",
+    ]
+    many = [{**tests[0], "place": f"policy.yaml:{number}"} for number in range(30, 40)]
+    [_, *lines] = told([{**ANSWER, "tests": many}], several=False)
+    assert len(lines) == 6
+    assert lines[-1] == "test    and 5 more under expect"

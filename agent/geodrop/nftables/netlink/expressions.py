@@ -11,6 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from geodrop.nftables.names import EXEMPT, is_window
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.uapi import (
     CmpOp,
@@ -321,10 +322,7 @@ def goto(chain: str) -> RuleVerdict:
 def decode(data: memoryview, choices: Mapping[str, Choice]) -> Expression:
     """Read an NFTA_LIST_ELEM of a rule's expressions; `choices` holds the table's anonymous sets, by name."""
     found = _decode(bytes(data))
-    if isinstance(found, InSet) and found.name in choices:
-        return OneOf(choices[found.name])
     if isinstance(found, Other) and found.name == "lookup":
-        # As it is sent: the set has a number beside the name.
         lookup = wire.parse(memoryview(found.data))
         name = wire.text(lookup.get(uapi.LOOKUP_SET, memoryview(b"")))
         registers = wire.number_in(lookup, uapi.LOOKUP_SREG) == uapi.NFT_REG_1 and uapi.LOOKUP_DREG not in lookup
@@ -370,13 +368,24 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
-    "lookup": lambda data: (VerdictMap if uapi.LOOKUP_DREG in data else InSet)(wire.text(data[uapi.LOOKUP_SET])),
+    "lookup": lambda data: (
+        VerdictMap(wire.text(data[uapi.LOOKUP_SET]))
+        if uapi.LOOKUP_DREG in data
+        else InSet(_own_set(wire.text(data[uapi.LOOKUP_SET])))
+    ),
     "objref": lambda data: NamedCounter(wire.text(data[uapi.OBJREF_IMM_NAME])),
     "reject": lambda data: _reject(
         RejectType(wire.number(data[uapi.REJECT_TYPE])), wire.number_in(data, uapi.REJECT_CODE)
     ),
     "immediate": lambda data: decode_verdict(wire.parse(data[uapi.IMMEDIATE_DATA])[uapi.DATA_VERDICT]),
 }
+
+
+def _own_set(name: str) -> str:
+    """Return the name of a set of ours. Raises ValueError: of another set it is not known what it holds."""
+    if name not in EXEMPT.values() and not is_window(name):
+        raise ValueError(name)
+    return name
 
 
 def _reject(kind: RejectType, code: int) -> Reject:

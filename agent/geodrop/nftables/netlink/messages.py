@@ -39,7 +39,7 @@ _ANONYMOUS = "__set%d"
 """The kernel replaces %d by a number, which it reports when the rule is read back."""
 
 # How nft learns to print keys: type, length, byte order; each number in host byte order (libnftnl, udata.h).
-_BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
+BIG_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_BIG_ENDIAN)
 _HOST_ENDIAN_KEYS = struct.pack("=BBI", uapi.UDATA_SET_KEYBYTEORDER, 4, uapi.UDATA_HOST_ENDIAN)
 
 
@@ -134,7 +134,7 @@ def new_map(header: MapHeader) -> NetlinkRequest:
         + wire.be32(uapi.SetAttribute.ID, 0)
         + wire.attribute(
             uapi.SetAttribute.USERDATA,
-            _BIG_ENDIAN_KEYS + _TYPEOF.get(header.key, b"") + bytes((uapi.UDATA_SET_COMMENT, len(encoded))) + encoded,
+            BIG_ENDIAN_KEYS + _TYPEOF.get(header.key, b"") + bytes((uapi.UDATA_SET_COMMENT, len(encoded))) + encoded,
         )
     )
     return NetlinkRequest(Message.NEWSET, _NEW, body, f"create map {header.name}")
@@ -342,7 +342,7 @@ def _new_choice(choice: Choice, number: int, what: str) -> Iterator[NetlinkReque
         + wire.attribute(
             # With reversed bytes, nft would print a text from its end.
             uapi.SetAttribute.USERDATA,
-            _HOST_ENDIAN_KEYS if choice.type is KeyType.IFNAME else _BIG_ENDIAN_KEYS,
+            _HOST_ENDIAN_KEYS if choice.type is KeyType.IFNAME else BIG_ENDIAN_KEYS,
         )
     )
     yield NetlinkRequest(Message.NEWSET, _NEW, body, what)

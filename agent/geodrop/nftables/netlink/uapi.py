@@ -137,6 +137,7 @@ class SetAttribute(IntEnum):
     DATA_LEN = 7
     ID = 10
     USERDATA = 13
+    EXPR = 17
 
 
 class SetFlag(IntFlag):
@@ -166,6 +167,7 @@ class ElementAttribute(IntEnum):
     FLAGS = 3
     TIMEOUT = 4
     EXPIRATION = 5
+    EXPR = 7
 
 
 class ObjectAttribute(IntEnum):

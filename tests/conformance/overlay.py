@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WIDTH = {"ipv4": 4, "ipv6": 16}
 
 
-class ThinEngine(NftablesEngine):
+class OverlayEngine(NftablesEngine):
     """An engine that loads every ruleset as an overlay; the size and difference limits for overlays are lifted."""
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:

@@ -1,0 +1,203 @@
+"""Who is exempt: exemptions.json, a list with the reason and the end of each exemption.
+
+The kernel measures an exemption's time by CLOCK_MONOTONIC, which nobody can set and which starts from zero at each
+boot. So the file says both: the moment in UTC, and the deadline on that clock, with the boot in which the exemption was
+last put in force. As long as that boot lasts, only the deadline counts, whatever is done to the time of day. After
+another boot the time of day counts; if it is earlier than the exemption itself, the clock is wrong, and the exemption
+is held back.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TYPE_CHECKING
+
+from geodrop import utc
+from geodrop.errors import GeodropError
+from geodrop.inputs import read_regular
+from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, listing, record, text, whole
+from geodrop.state import files
+from geodrop.state.asker import MAX_NAME
+from geodrop.state.history import ANY, MAX_TEXT
+from geodrop.state.room import Room
+from geodrop.state.unwritten import Unwritten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    Network = IPv4Network | IPv6Network
+
+MOST = 1_000
+"""How many exemptions there may be at a time: each change compares all of them."""
+
+SECOND = 1_000_000_000
+"""In nanoseconds."""
+
+CLOSE = 2.0
+"""Seconds by which two clocks may differ and still say the same moment."""
+
+_LONGEST = 64
+"""Characters of a network, and of the id of a boot."""
+
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True, slots=True)
+class ClockReading:
+    """All clocks at one time: `wall` in seconds since the epoch, `monotonic` in nanoseconds since the boot `boot`."""
+
+    wall: float
+    monotonic: int
+    boot: str
+
+    @classmethod
+    def now(cls) -> ClockReading:
+        """Read the clocks."""
+        return cls(time.time(), time.monotonic_ns(), _boot())
+
+
+@functools.cache
+def _boot() -> str:
+    with open(_BOOT_ID, encoding="ascii") as file:
+        return file.read().strip()
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """One exemption: `source` is a network as text, `created` and `expires` are in seconds since the epoch.
+
+    `deadline` is in nanoseconds of CLOCK_MONOTONIC, in the boot of the id `boot`. `user` is the name of who asked for
+    it, `why` the reason.
+    """
+
+    source: str
+    created: int
+    expires: int
+    boot: str
+    deadline: int
+    user: str = ""
+    why: str = ""
+
+    @property
+    def network(self) -> Network:
+        """The network whose packets pass."""
+        return ip_network(self.source)
+
+    def left(self, at: ClockReading) -> float | None:
+        """Return how many seconds it lasts, 0 if it is over; None if it is held back because the clock is wrong."""
+        if self.boot == at.boot:
+            return max(self.deadline - at.monotonic, 0) / SECOND
+        return None if at.wall < self.created else max(self.expires - at.wall, 0.0)
+
+    def until(self, at: ClockReading) -> float:
+        """Return its end by the present time of day, in seconds since the epoch."""
+        left = self.left(at)
+        end = self.expires if left is None else at.wall + left
+        return self.expires if abs(end - self.expires) <= CLOSE else end
+
+    def anchored(self, at: ClockReading) -> Exemption:
+        """Return it with the deadline of this boot, unless it is held back."""
+        left = self.left(at)
+        if left is None or self.boot == at.boot:
+            return self
+        return replace(self, boot=at.boot, deadline=at.monotonic + round(left * SECOND))
+
+
+def standing(exemptions: Iterable[Exemption], at: ClockReading) -> tuple[Exemption, ...]:
+    """Return those that are not over, with the deadline of this boot; those that are held back stay as they are."""
+    return tuple(one.anchored(at) for one in exemptions if one.left(at) != 0)
+
+
+def held_back(exemptions: Iterable[Exemption], at: ClockReading) -> list[str]:
+    """Return a line of text if the clock is earlier than exemptions that were made before it was last set."""
+    found = [one for one in exemptions if one.left(at) is None]
+    if not found:
+        return []
+    more = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    made = utc.moment(max(one.created for one in found))
+    said = f"{found[0].source}{more}: the exemption is held back, because the clock ({utc.moment(at.wall)}) is earlier"
+    return [f"{said} than {made}, when it was made; next: set the clock"]
+
+
+_RECORD = record(
+    Exemption,
+    ("user", "why"),
+    others=True,
+    source=text(_LONGEST),
+    created=whole(0, LAST_MOMENT),
+    expires=whole(0, LAST_MOMENT),
+    boot=text(_LONGEST),
+    deadline=whole(0, 1 << 63),
+    user=text(MAX_NAME, ANY),
+    why=text(MAX_TEXT, ANY),
+)
+
+
+def _exemption(value: object) -> Exemption:
+    found = _RECORD(value)
+    try:
+        ip_network(found.source)
+    except ValueError:
+        raise Invalid(f"{found.source} is no network") from None
+    return found
+
+
+def _all_of(exemptions: tuple[Exemption, ...]) -> tuple[Exemption, ...]:
+    return exemptions
+
+
+_FILE = record(_all_of, others=True, exemptions=listing(_exemption, MOST))
+"""The form of the file. Keys that a later version added are ignored."""
+
+_BOUNDS = Bounds(8 << 20, 10 * MOST + 100)
+
+
+class Exemptions:
+    """The exemptions of one state directory. A writer holds state.lock.exclusive."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "exemptions.json"
+        self._unwritten = Unwritten(folder)
+        self._room = Room(folder)
+
+    def read(self) -> tuple[Exemption, ...] | None:
+        """Return all exemptions, also those that are over; None if they cannot be read."""
+        try:
+            held = self._unwritten.exemptions()
+            found = held if held is not None else decode(read_regular(self._path, _BOUNDS.size), _BOUNDS)
+            return _FILE(found)
+        except FileNotFoundError:
+            return ()
+        except (Invalid, OSError):
+            return None
+
+    def note(self, exemptions: Sequence[Exemption]) -> None:
+        """Write the exemptions after the kernel has changed; if that fails, keep them in /run (see `unwritten`)."""
+        stored = {"exemptions": [asdict(one) for one in exemptions]}
+        try:
+            self._write(stored)
+        except GeodropError as error:
+            self._unwritten.hold(error, exemptions=stored)
+
+    def write_back(self) -> None:
+        """Write what could not be written before. Raises PrivilegeError or ApplyError."""
+        if (held := self._unwritten.read().exemptions) is not None:
+            self._write(held)
+
+    def problems(self, at: ClockReading) -> list[str]:
+        """Return a line of text for each thing that keeps an exemption from being in force."""
+        found = self.read()
+        if found is None:
+            said = f"{self._path}: cannot be read, so exemptions stay as the kernel has them, until the next boot"
+            return [f"{said}; next: move it away, and exempt again who has to be"]
+        return held_back(found, at)
+
+    def _write(self, stored: object) -> None:
+        content = json.dumps(stored).encode()
+        self._room.write(lambda: files.replace(self._path, lambda file: file.write(content)))
+        self._unwritten.done(exemptions=True)
