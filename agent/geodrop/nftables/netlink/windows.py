@@ -48,7 +48,7 @@ def add_element(name: str, milliseconds: int) -> NetlinkRequest:
     """Open the window for a time (at least 1 ms); the kernel counts it in ticks, which no clock setting changes."""
     timeout = wire.be64(uapi.ElementAttribute.TIMEOUT, milliseconds)
     flags = Flag.REQUEST | Flag.CREATE | Flag.EXCL
-    return NetlinkRequest(Message.NEWSETELEM, flags, _element(name, timeout), f"set the end of {name}")
+    return NetlinkRequest(Message.NEWSETELEM, flags, _element(name, timeout), f"fill set {name}")
 
 
 def delete_element(name: str) -> NetlinkRequest:
