@@ -19,6 +19,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
 from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
 from geodrop.operations.load import apply_file
+from geodrop.report.confirm import waiting
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
@@ -114,6 +115,10 @@ class Reload:
 
         began = time.perf_counter()
         askers, self._asked_by = self._asked_by, []
+        # Of requests that share a run, one that has to be confirmed decides: the shortest time is the safest.
+        within = min((one.request.confirm_within for one in askers if one.request.confirm_within), default=0)
+        first = replace(askers[0].request, confirm_within=within)
+        askers = [askers[0]._replace(request=first), *askers[1:]]
         self._context.notifier.reloading("reload: reading agent.yaml")
         try:
             with self._context.tasks.failing("reload"):
@@ -215,6 +220,7 @@ def outcome(
         "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
         "change": change and change.as_json(),
         "moved": moved,
+        "confirm": waiting(loaded.confirm, loaded.after.digest),
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
 
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 PROBE_MARK = 0x67656F64
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
@@ -34,6 +34,8 @@ UNREADABLE_PROTOCOL, UNREADABLE_TCP, UNREADABLE_UDP = range(3)
 CONTROL_TABLES = 1
 CONTROL_POLICY = 2
 CONTROL_IN_FORCE = 4
+CONTROL_WINDOW = 8
+CONTROL_WINDOW_SLOT = 16
 CONTROL_GENERATION_SHIFT = 8
 
 MAX_QUESTIONS = 16
@@ -96,6 +98,18 @@ class PolicyLayout(Structure):
             * (POLICY_BYTES - 64 - 32 - 24 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536),
         ),
     )
+
+
+class WindowLayout(Structure):
+    """What ends a generation that nobody confirms: a moment of CLOCK_MONOTONIC, and the word from then on."""
+
+    _fields_ = (("deadline", c_uint64), ("previous", c_uint64))
+
+
+class ControlLayout(Structure):
+    """The one element of the control map."""
+
+    _fields_ = (("word", c_uint64), ("window", WindowLayout * 2))
 
 
 class CounterLayout(Structure):
