@@ -19,6 +19,7 @@ from geodrop import utc
 from geodrop.geo.partition import DTYPE, Partition, combine
 from geodrop.policy.model import Rung
 from geodrop.ruleset.model import NO_CLASS
+from geodrop.ruleset.ramp import percent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 FAMILIES = (4, 6)
 BY_REGION = frozenset({Rung.SUBDIVISION, Rung.COUNTRY, Rung.CONTINENT, Rung.UNKNOWN, Rung.DEFAULT})
-SETTINGS = ("mode", "starts", "action", "established")
+SETTINGS = ("mode", "starts", "ramp", "action", "established")
 MAX_NAMED = 8
 """Most regions and lines that the text names for each direction; the rest is counted."""
 SMALL = 0.0005
@@ -357,6 +358,8 @@ def _settings(service: ServiceChange) -> str:
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a setting may have any type
+    if name == "ramp":
+        return ", ".join(percent(share) + (f" from {utc.moment(at)}" if at else "") for at, share in value) or "100%"
     if name != "starts":
         return str(value)
     return "at once" if value is None else utc.moment(value)

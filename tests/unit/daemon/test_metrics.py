@@ -25,8 +25,8 @@ STATUS: dict[str, Any] = {
         {"name": "eth7", "engine": "nftables", "attach": None, "links": []},
     ],
     "services": [
-        {"name": "api", "mode": "enforce", "effective": "enforce"},
-        {"name": "new", "mode": "enforce", "effective": "monitor"},
+        {"name": "api", "mode": "enforce", "effective": "enforce", "share": 0.1},
+        {"name": "new", "mode": "enforce", "effective": "monitor", "share": 1.0},
     ],
     "databases": [{"name": "country.mmdb", "built": 1_780_000_000}],
 }
@@ -98,6 +98,7 @@ def test_state_is_told() -> None:
     assert found["geodrop_enforcing", ()] == 1
     assert found["geodrop_healthy", ()] == 0
     assert found["geodrop_exemptions", ()] == 1
+    assert found["geodrop_service_share", (("service", "api"),)] == 0.1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
     judged = {labels: value for (name, labels), value in found.items() if name == "geodrop_interface_judged"}
