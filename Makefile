@@ -89,7 +89,8 @@ override BPF := $(CLANG) -O2 -g -Wall -Wextra -Werror -target bpf -I/usr/include
 	@$(BPF) -DGEODROP_NO_CLOCK -c bpf/geodrop.bpf.c -o $@
 
 test: test-setup lint ## linters, then every test on the bundled database; in namespaces of its own, as root
-	$(AS_ROOT) env CI=true $(BIN)/python -m pytest
+	@# Much of it waits for kernels, machines and clocks, so two processes share the files of tests even on one core.
+	$(AS_ROOT) env CI=true $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 # nft is what tests read the kernel back with, ip makes their namespaces.
 test-tools: setup

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from tests.support.namespaces import namespaces, run
@@ -82,9 +83,10 @@ def main() -> int:
             machine.run("sh", "-euc", MOUNTS)
             for command in instead or typed:
                 print(f"\n# {release}: {command}", flush=True)
+                began = time.monotonic()
                 code = machine.show(*typed_in_a_unit(command))
+                print(f"# {release}: {command}: exit {code} after {time.monotonic() - began:.0f} s", flush=True)
                 if code:
-                    print(f"# {release}: {command}: exit {code}")
                     return code
         finally:
             machine.stop()

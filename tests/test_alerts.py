@@ -37,6 +37,8 @@ def status(facts: Facts) -> dict[str, Any]:
         "enforcing_expected": facts.asked,
         "healthy": facts.in_force and facts.reached and not facts.leaks and not facts.problems,
         "paused": facts.paused,
+        "held": [{"limit": "blast_radius"}] if facts.problems else [],
+        "exemptions": [],
         "generation": int(facts.in_force),
         "interfaces": [{"name": "eth0", "engine": "nftables", "attach": None, "links": ["eth0"]}],
         "services": [{"name": "api", "mode": "enforce", "effective": "enforce"}],
@@ -116,6 +118,7 @@ def test_who_is_woken(facts: Facts) -> None:
     passes = not facts.in_force or not facts.reached or facts.leaks
     assert fires("GeodropNotEnforcing") == (facts.asked and not facts.paused and passes)
     assert fires("GeodropPaused") == facts.paused
+    assert fires("GeodropHeld") == facts.problems
     if fires("GeodropNotEnforcing"):
         assert fires("GeodropDegraded")
 

@@ -44,14 +44,15 @@ ROOMS: dict[str, set[str]] = {
     "operations": BASE | {"ruleset", "state", "config", "engine", "nftables", "dataplane"},
     "doctor": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp", "dataplane"},
     "report": BASE | {"ruleset", "state", "config", "engine", "dataplane", "operations"},
+    "plan": BASE | {"ruleset"},
     "daemon": BASE
     | {"compile", "control", "ruleset", "state", "config", "engine", "nftables"}
-    | {"dataplane", "operations", "report"},
+    | {"dataplane", "operations", "report", "plan"},
     "data": BASE,
     "demo": BASE | {"messages", "data", "state"},
     "cli": BASE
     | {"messages", "policy", "ruleset", "compile", "state", "config", "nftables", "demo"}
-    | {"operations", "doctor", "control", "report", "daemon"},
+    | {"operations", "doctor", "control", "report", "plan", "daemon"},
     "__main__": {"cli"},
 }
 """Each room (a folder or a file of the package) and the rooms it may import besides itself."""
@@ -82,7 +83,7 @@ UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compi
 """Libraries that read databases and policies: never imported in a privileged process."""
 
 PRIVILEGED = (
-    *("check", "compile", "run", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
+    *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
     *("exempt", "explain", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""

@@ -35,10 +35,10 @@ EVERY_KEY = {
     "policy": b"""
 version: 1
 groups: {g: [US]}
-lists: {l: {prefixes: [5.9.0.0/16]}}
+lists: {l: {prefixes: [5.9.0.0/16], guard: {shortest: {ipv4: 16}}}}
 corrections: {81.2.69.0/24: GB}
 services:
-  api: {match: {ports: {tcp: [443]}}, default: deny, unknown: allow}
+  api: {match: {ports: {tcp: [443]}}, default: deny, unknown: allow, expect: {drop: [5.9.0.0/16]}}
 never_drop: {ports: {tcp: [22]}}
 limits: {blast_radius: 5%}
 """,

@@ -18,6 +18,7 @@ from geodrop.state.lock import exclusive
 from tests.support.cli import Done, Geodrop
 from tests.support.databases import country, write_database
 from tests.support.namespaces import namespaces, require
+from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,15 +29,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 WORLD = {"1.0.0.0/8": country("CN"), "2.0.0.0/8": country("US"), "2400::/16": country("CN"), "2600::/16": country("US")}
-POLICY = """version: 1
-services:
-  api:
-    match: {ports: {tcp: [443]}}
-    default: allow
-    unknown: allow
-    deny: [CN]
-"""
-OTHER_POLICY = POLICY.replace("[CN]", "[US]")
+HEAD_LINES = "version: 1\nservices:\n"
+OTHER_POLICY = POLICY_CN.replace("[CN]", "[US]")
 FOREIGN = """
 table inet foreign {
   set s { type ipv4_addr; elements = { 192.0.2.1 } }
@@ -53,7 +47,7 @@ class Host:
         self.folder = folder
         self.geodrop = Geodrop(folder, namespace)
         self.database = write_database(folder / "world.mmdb", WORLD)
-        self.ruleset = self.geodrop.compile(POLICY, self.database, name="good")
+        self.ruleset = self.geodrop.compile(POLICY_CN, self.database, name="good")
         self.other = self.geodrop.compile(OTHER_POLICY, self.database, name="other")
         namespace.nft(FOREIGN)
         self.geodrop.good("load", str(self.ruleset), "--interface", "eth0")
@@ -132,7 +126,7 @@ def test_databases(host: Host, tmp_path: Path, kind: str) -> None:
     """A database that is damaged, of another type, or without IPv6 is named and refused."""
     path = tmp_path / "damaged.mmdb"
     DAMAGES[kind](host.database.read_bytes(), path)
-    assert "damaged.mmdb" in host.compile(65, POLICY, path).err
+    assert "damaged.mmdb" in host.compile(65, POLICY_CN, path).err
 
 
 def test_flipped_bits(host: Host) -> None:
@@ -235,16 +229,19 @@ def test_every_mistake_of_a_policy_is_reported_at_once(host: Host) -> None:
 
 
 WRONG_TOGETHER = {
-    "enforced services that overlap": (POLICY + POLICY.partition("services:\n")[2].replace("api:", "twin:"), "twin"),
-    "the same line on both sides": (POLICY + "    allow: [CN]\n", "CN"),
-    "a subdivision that no database carries": (POLICY.replace("[CN]", "[UA-43]"), "UA-43"),
+    "enforced services that overlap": (
+        POLICY_CN + POLICY_CN.partition("services:\n")[2].replace("api:", "twin:"),
+        "twin",
+    ),
+    "the same line on both sides": (POLICY_CN + "    allow: [CN]\n", "CN"),
+    "a subdivision that no database carries": (POLICY_CN.replace("[CN]", "[UA-43]"), "UA-43"),
     "no services": ("version: 1\nservices: {}\n", "services"),
     "no policy at all": ("", "bad.yaml"),
-    "a duplicate key": (POLICY + "    default: deny\n", "default"),
+    "a duplicate key": (POLICY_CN + "    default: deny\n", "default"),
     "broken YAML": ("version: 1\nservices: [\n", "bad.yaml:"),
     "a tab": ("version: 1\n\tservices: {}\n", "bad.yaml:2"),
     "not a mapping": ("- version: 1\n", "bad.yaml:1:1"),
-    "two documents": (POLICY + "---\n" + POLICY, "bad.yaml"),
+    "two documents": (POLICY_CN + "---\n" + POLICY_CN, "bad.yaml"),
     "a Python object": ("version: 1\nservices: !!python/object/apply:os.system [id]\n", "bad.yaml:2"),
     "anchors that explode": (
         "a0: &a0 [US,US,US,US,US,US,US,US,US]\n"
@@ -256,11 +253,11 @@ WRONG_TOGETHER = {
     "a truncated escape": ('version: "\\x4', "bad.yaml"),
     "a control character": ("version: 1\x07\n", "bad.yaml"),
     "a list file that leads out": (
-        POLICY.replace("[CN]", "['list:out']") + "lists: {out: {file: ../../etc/passwd}}\n",
+        POLICY_CN.replace("[CN]", "['list:out']") + "lists: {out: {file: ../../etc/passwd}}\n",
         "../../etc/passwd",
     ),
     "a list file with a full path": (
-        POLICY.replace("[CN]", "['list:out']") + "lists: {out: {file: /etc/passwd}}\n",
+        POLICY_CN.replace("[CN]", "['list:out']") + "lists: {out: {file: /etc/passwd}}\n",
         "/etc/passwd",
     ),
 }
@@ -275,13 +272,13 @@ def test_policies(host: Host, kind: str) -> None:
 
 def test_a_policy_that_is_not_text(host: Host) -> None:
     """UTF-16, and bytes that are no text, are refused."""
-    for policy in (POLICY.encode("utf-16"), random.Random(2).randbytes(4096)):
+    for policy in (POLICY_CN.encode("utf-16"), random.Random(2).randbytes(4096)):
         assert "bad.yaml" in host.compile(78, policy, host.database).err
 
 
 def test_list_files(host: Host) -> None:
     """A list that is missing, a link, a folder, or holds anything but prefixes is bad data."""
-    policy = POLICY.replace("[CN]", "['list:partners']") + "lists: {partners: {file: partners.txt}}\n"
+    policy = POLICY_CN.replace("[CN]", "['list:partners']") + "lists: {partners: {file: partners.txt}}\n"
     path = host.folder / "partners.txt"
     assert "partners.txt" in host.compile(65, policy, host.database).err
     path.symlink_to("/etc/passwd")

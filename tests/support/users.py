@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +22,14 @@ def as_user(number: int = NOBODY, *capabilities: str) -> tuple[str, ...]:
     become = (f"--reuid={number}", f"--regid={number}", "--clear-groups", "--no-new-privs")
     limits = (f"--bounding-set={given}", f"--inh-caps={given}", f"--ambient-caps={given}")
     return (*_where_others_can_enter(), "setpriv", *become, *limits)
+
+
+def open_to_others(folder: Path) -> None:
+    """Let other users into a folder of a test: pytest closes the folders that it makes, several above one another."""
+    for path in (folder, *folder.parents):
+        mode = path.stat().st_mode
+        if path.stat().st_uid == os.geteuid() and mode & 0o055 != 0o055:
+            path.chmod(mode & 0o7777 | 0o055)
 
 
 def _where_others_can_enter() -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.system.edge import edge, require_machines
+from tests.system.edge import ALLOWED, DENIED, SWITCHED, edge, require_machines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,15 @@ def host(off: Edge) -> Edge:
     if not off.machine.is_on():
         off.power_on()
     return off
+
+
+@pytest.fixture
+def settled(host: Edge) -> Iterator[Edge]:
+    """Yield the host, healthy before and after, with its first policy in force."""
+    host.wait_for_health()
+    yield host
+    host.wait_for_health()
+    host.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -48,13 +48,14 @@ ip address add 2001:2::2/64 dev eth0 nodad
 ip link set eth0 up
 """
 AGENT = 'source: {policy: policy.yaml, databases: [/var/lib/GeoIP/country.mmdb]}\ninterfaces: ["eth*"]\n'
-POLICY = (REPOSITORY / "deploy/policies/deny-list.yaml").read_text(encoding="utf-8")
+POLICY = (REPOSITORY / "deploy/policies/deny-list.yaml").read_text(encoding="utf-8") + "limits: {blast_radius: 20%}\n"
+"""Japan has more than the 5% of IPv4 that a change may move if the policy says nothing."""
 assert "deny: [CN," in POLICY
 JAPAN_DENIED = POLICY.replace("deny: [CN,", "deny: [JP, CN,")
 
 SCRAPE = "import urllib.request as it; print(it.urlopen('http://127.0.0.1:9817/metrics').read().decode())"
 
-SECONDS = 30.0
+SECONDS = 120.0
 """Limit for anything that is waited for; machines are slow now and then, and the final table shows how long it took."""
 
 SOME = 0.4
@@ -158,6 +159,18 @@ class Edge:
         """Return the origins of the last entries of the history, the newest last."""
         lines = self.machine.run("geodrop", "history", "--json", "-n", str(count)).splitlines()
         return [json.loads(line)["origin"] for line in reversed(lines)]
+
+    def log(self, event: str, count: int = 1) -> list[dict[str, str]]:
+        """Return the log entries of a kind since the boot, once there are `count`: the journal writes with delay."""
+        found: list[str] = []
+
+        def written() -> bool:
+            command = ("journalctl", "-b", "-o", "json", "-u", "geodrop", f"GEODROP_EVENT={event}")
+            found[:] = self.machine.run(*command).splitlines()
+            return len(found) >= count
+
+        self.wait_for(f"{count} log entries {event}", written)
+        return [json.loads(line) for line in found]
 
     def metrics(self) -> dict[str, float]:
         """Scrape the host; return the series without labels."""

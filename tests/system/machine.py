@@ -7,12 +7,14 @@ Only the packages of a normal host are installed, and geodrop as an operator ins
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import itertools
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +52,16 @@ WantedBy=multi-user.target
 """
 
 
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other processes of the same test run from making what is shared by all: they wait, and find it made."""
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "machines.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@_alone()
 def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
     """Return a root of that release with some packages; made once for each list of packages, then kept."""
     packages = ",".join(included)
@@ -94,14 +106,20 @@ def copy(below: Path, root: Path) -> Machine:
 def wheels(release: str) -> Path:
     """Return a folder with geodrop's wheel and all it needs, for the Python of a release."""
     folder = locked(release, "run")
-    for old in folder.glob("geodrop-*.whl"):
-        old.unlink()
-    # setuptools packs files that an earlier build left there.
-    shutil.rmtree(BUILD / "lib", ignore_errors=True)
-    run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(REPOSITORY))
+    with _alone(), tempfile.TemporaryDirectory(dir=BUILD) as made:
+        # setuptools packs files that an earlier build left there.
+        shutil.rmtree(BUILD / "lib", ignore_errors=True)
+        run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", made, str(REPOSITORY))
+        [wheel] = Path(made).iterdir()
+        for old in folder.glob("geodrop-*.whl"):
+            if old.name != wheel.name:
+                old.unlink()
+        # Others may be reading the wheel of the same name.
+        wheel.replace(folder / wheel.name)
     return folder
 
 
+@_alone()
 def locked(release: str, *names: str) -> Path:
     """Return a folder with the locked packages of some files of requirements/, for a release's Python; made once."""
     folder = BUILD / "machines" / "-".join(("wheels", release, *names))
@@ -215,6 +233,7 @@ class Machine:
 
     def journal(self, unit: str = "", lines: int = 200) -> str:
         """Return the end of the journal, of one unit or of all."""
+        self.try_run("journalctl", "--sync")
         return self.try_run("journalctl", "--no-pager", f"-n{lines}", *(["-u", unit] if unit else [])).stdout
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:

@@ -12,7 +12,7 @@ from tests.support.databases import country, write_database
 from tests.support.namespaces import require
 
 GEODROP = str(Path(sys.executable).with_name("geodrop"))
-POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
+POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [IR]}\n"
 
 TRAP = "open({path!r}, 'a').write(__name__ + '\\n')\nraise SystemExit('this module is a trap')\n"
 
@@ -26,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
     for name in TRAPS:
         (tmp_path / f"{name}.py").write_text(TRAP.format(path=str(tmp_path / "sprung")))
     (tmp_path / "p.yaml").write_text(POLICY)
-    write_database(tmp_path / "d.mmdb", {"1.0.0.0/8": country("CN"), "2400::/16": country("CN")})
+    write_database(tmp_path / "d.mmdb", {"1.0.0.0/8": country("IR"), "2400::/16": country("IR")})
     return tmp_path
 
 

@@ -83,6 +83,8 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
         ["resume"],
         ["compile", "--policy", changed, "--database", database, "-o", ruleset],
         ["load", ruleset],
+        ["plan", ruleset],
+        ["plan", "--policy", policy, "--database", database],
         ["rollback"],
         ["history"],
         ["doctor"],

@@ -122,6 +122,7 @@ def test_a_power_cut_leaves_the_old_or_the_new(host: Edge) -> None:
         began = time.monotonic()
         host.power_on()
         host.assert_in_force(began, time.monotonic(), DENIED, ())
+        host.machine.run("journalctl", "--sync")
         booted = re.findall(
             r"ruleset ([0-9a-f]{12}) in force", host.machine.run("journalctl", "-b", "-u", "geodrop-boot")
         )

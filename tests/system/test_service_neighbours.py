@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from typing import TYPE_CHECKING
@@ -13,8 +12,6 @@ from geodrop.daemon.compaction import QUIET
 from tests.system.edge import ALLOWED, DENIED, POLICY, SOME, SWITCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.system.edge import Edge
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
@@ -51,14 +48,6 @@ COMMIT
 """What Docker writes for a published port; the container's address is one of the host's, where probes are counted."""
 
 
-@pytest.fixture
-def settled(host: Edge) -> Iterator[Edge]:
-    """Yield the host, healthy before and after."""
-    assert host.status()["healthy"], host.status()["problems"]
-    yield host
-    host.wait_for("everything as it was", lambda: host.status()["healthy"])
-
-
 def test_a_flush_is_repaired_at_once(settled: Edge) -> None:
     """`nft flush ruleset` with a live daemon: denied packets pass only until the repair, and no allowed one is dropped.
 
@@ -69,8 +58,7 @@ def test_a_flush_is_repaired_at_once(settled: Edge) -> None:
     since = time.monotonic()
     settled.machine.run("nft", "flush", "ruleset")
     began = _repaired(settled, since, "nft flush ruleset")
-    entries = settled.machine.run("journalctl", "-b", "-o", "json", "GEODROP_EVENT=repaired")
-    entry = json.loads(entries.splitlines()[-1])
+    entry = settled.log("repaired")[-1]
     assert entry["GEODROP_CULPRIT"].startswith("nft (process ")
     if began:
         # The time of the log entry, by the clock that all containers share, minus the seconds since the kernel's event.

@@ -14,7 +14,6 @@ from geodrop.state.history import MAX_BYTES, MAX_TEXT
 from tests.system.edge import AGENT, ALLOWED, DENIED, POLICY, SWITCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.system.edge import Edge
@@ -39,15 +38,6 @@ ip -n apart link set lo up
 ip -n apart link add eth0 type veth peer name far0
 ip -n apart link set eth0 up
 """
-
-
-@pytest.fixture
-def settled(host: Edge) -> Iterator[Edge]:
-    """The host, healthy before and after."""
-    host.wait_for_health()
-    yield host
-    host.wait_for_health()
-    host.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
 def test_a_list_that_changes_often_fills_no_disk(settled: Edge) -> None:

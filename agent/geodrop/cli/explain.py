@@ -27,7 +27,7 @@ BATCH = 256
 """Addresses sent to the daemon in one request."""
 LONGEST = 100
 """Characters of one address that the daemon accepts."""
-COLOURS = {"DROP": messages.RED, "ACCEPT": messages.GREEN, "kernel": None}
+COLOURS = {"DROP": messages.RED, "ACCEPT": messages.GREEN, "test": None, "kernel": None}
 """The first words of lines, and their colours."""
 
 

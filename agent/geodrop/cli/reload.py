@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.control.client import ask
-from geodrop.errors import UnavailableError
+from geodrop.errors import UnavailableError, UsageError
+from geodrop.plan import operators
 from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
 
+DIGEST = re.compile("[0-9a-f]{12,64}")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `reload`."""
+    parser.add_argument(
+        "--accept", metavar="DIGEST", default="", help="load exactly this ruleset, although a limit holds it"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Wait until the result is in force, or the reload failed and nothing changed; print one line on what changed."""
-    answer = ask("reload", progress=_show if sys.stderr.isatty() else None)
+    """Wait until the result is in force, or the reload failed or is held and nothing changed; print one line on what
+    changed. Raises UsageError for an --accept that is no digest.
+    """
+    if args.accept and not DIGEST.fullmatch(args.accept):
+        raise UsageError(f"--accept {args.accept}: no digest, or too short", "give what geodrop plan or reload said")
+    operator = operators.of_this_command()
+    asked = {"accept": args.accept, "ssh": operator.as_text() if operator else ""}
+    answer = ask("reload", asked, progress=_show if sys.stderr.isatty() else None)
     if answer is None:
         raise UnavailableError("no daemon runs here", "start it: systemctl start geodrop; or: geodrop load FILE")
     if warnings := answer.get("warnings"):

@@ -8,6 +8,7 @@ import numpy as np
 
 from geodrop import __version__
 from geodrop.compile import nftables
+from geodrop.compile.expect import compiled_tests, failed_tests
 from geodrop.compile.rows import build_rows
 from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
@@ -39,7 +40,7 @@ CUT = ("ipv4/starts", "ipv4/zones", "ipv6/starts", "ipv6/zones")
 def build(policy: Policy, region_map: RegionMap, inputs: Iterable[Input]) -> bytes:
     """Compile a policy. `inputs` records the policy, list files and databases.
 
-    Raises PolicyError for problems that only the databases reveal, and if a limit is exceeded.
+    Raises PolicyError for problems that only the databases reveal, for tests that fail, and if a limit is exceeded.
     """
     return write(*assemble(policy, region_map, inputs))
 
@@ -65,7 +66,20 @@ def write(meta: Meta, sections: Mapping[str, Content], base: Container | None = 
 def assemble(
     policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
 ) -> tuple[Meta, dict[str, Content]]:
-    """Return meta part and sections. Tables of `previous` are reused where building them would give the same bytes."""
+    """Return meta part and sections. Tables of `previous` are reused where building them would give the same bytes.
+
+    Raises PolicyError, with every test of the policy that fails.
+    """
+    meta, sections = assemble_untested(policy, region_map, inputs, previous=previous)
+    if failed := sorted(failed_tests(policy, meta, sections, region_map)):
+        raise PolicyError(failed)
+    return meta, sections
+
+
+def assemble_untested(
+    policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
+) -> tuple[Meta, dict[str, Content]]:
+    """As `assemble`, but run no test of the policy: for answers about a policy, never for a ruleset to be loaded."""
     _check_subdivisions(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
@@ -89,6 +103,10 @@ def assemble(
         zones=rows.zones,
         rows=rows.distinct,
         database_age=None if age is None else int(age.total_seconds()),
+        tests=compiled_tests(policy),
+        blast_radius=policy.limits.blast_radius,
+        blast_radius_at=policy.limits.at.get("blast_radius", 0),
+        database_age_at=policy.limits.at.get("database_age", 0),
     )
     return meta, sections
 
@@ -135,7 +153,14 @@ def costly_services(policy: Policy, sections: Mapping[str, Content]) -> list[Pro
 
 def identity(database: Database) -> Input:
     """Return the record of a database in a ruleset."""
-    return Input("database", harmless(database.name), database.sha256, database.database_type, database.build_epoch)
+    return Input(
+        "database",
+        harmless(database.name),
+        database.sha256,
+        database.database_type,
+        database.build_epoch,
+        countries=tuple(sorted({region.country for region in database.regions if region.country})),
+    )
 
 
 def _tables_of(previous: Ruleset | None, sections: Mapping[str, Content], zones: Zones) -> dict[str, memoryview] | None:

@@ -9,7 +9,6 @@ databases before its task.
 from __future__ import annotations
 
 import codecs
-import errno
 import hashlib
 import json
 import os
@@ -21,30 +20,29 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from geodrop import messages, utc
-from geodrop.compile import seccomp
-from geodrop.compile.build import absent_countries, assemble, build, costly_services, identity, write
-from geodrop.compile.change import RulesetDiff, compare
-from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
+from geodrop import messages
+from geodrop.compile import checked, seccomp
+from geodrop.compile.build import absent_countries, assemble, assemble_untested, costly_services, identity, write
+from geodrop.compile.change import compare
+from geodrop.compile.channel import MAX_DESCRIPTORS, PIECE, receive, send
+from geodrop.compile.expect import failed_tests
 from geodrop.compile.explain import explained
 from geodrop.compile.failures import collecting, say
 from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
+from geodrop.compile.reading import read_policy
 from geodrop.compile.sandbox import Identity
 from geodrop.errors import (
     EXIT_BUG,
-    ConfigError,
     DataError,
     GeodropError,
-    ListError,
-    PrivilegeError,
     failure_of,
 )
 from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.linux.libc import LIBC
-from geodrop.policy.parse import load_policy
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
+from geodrop.ruleset.difference import to_json
 from geodrop.ruleset.explain import not_answered
 from geodrop.ruleset.explained import told
 from geodrop.ruleset.model import Input, Ruleset
@@ -54,6 +52,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from geodrop.policy.model import Policy
+    from geodrop.ruleset.difference import RulesetDiff
+    from geodrop.ruleset.model import Meta
 
 CODECS = (
     "utf-8",
@@ -66,11 +66,6 @@ CODECS = (
     "unicode_escape",
     "raw_unicode_escape",
 )
-MAX_POLICY = 4 << 20
-MAX_LIST = 64 << 20
-
-SCHEMA = 1
-"""Version of the object of `check --json`."""
 
 
 class KnownWorld(NamedTuple):
@@ -158,14 +153,11 @@ def warm_up() -> None:
 
 
 def answer(channel: socket.socket, outcome: TaskResult) -> None:
-    """Send the last message; if the change names too many regions for a message, send only its totals."""
-    change = outcome.change
-    try:
-        send(channel, {"exit": outcome.exit, "change": change and change.as_json()})
-    except OSError as failure:
-        if failure.errno != errno.EMSGSIZE or change is None:
-            raise
-        send(channel, {"exit": outcome.exit, "change": change.summary()})
+    """Send the change, in pieces, and the last message."""
+    text = to_json(outcome.change) if outcome.change else ""
+    for at in range(0, len(text), PIECE):
+        send(channel, {"change": text[at : at + PIECE]})
+    send(channel, {"exit": outcome.exit})
 
 
 def wait(channel: socket.socket) -> TaskRequest | None:
@@ -221,10 +213,10 @@ def check(request: TaskRequest) -> TaskResult:
     options = request.content["options"]
     # Files that the process that asked could not open.
     failures = [failure_of(one["exit"], one["error"], one["next_step"]) for one in options.get("failures", ())]
-    policy, read, known = None, list[Input](), None
+    policy, read, known, first = None, list[Input](), None, None
     if "policy" in request.content:
         with collecting(failures):
-            policy, read = read_policy(request)
+            policy, read = _read_policy(request)
             _warn_of_lists(policy, _previous(request))
     databases = []
     for item in request.content["databases"]:
@@ -235,30 +227,21 @@ def check(request: TaskRequest) -> TaskResult:
             known = _known(databases)
     if policy and known and not failures:
         with collecting(failures):
-            _, sections = assemble(policy, _corrected(known, policy), [*read, *known.sources])
+            meta, sections = assemble(policy, _corrected(known, policy), [*read, *known.sources])
             _warn_of_cost(policy, sections)
+            if "previous" not in request.content:
+                first = compare(None, _as_ruleset("", meta, sections)).as_text()
     if failures:
         return TaskResult(say(failures, as_json=options["json"]))
     if policy is None:
         return TaskResult(0)
-    names = [service.name for service in policy.services]
-    lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
-    if options["json"]:
-        files = [item.name for item in (*read, *(known.sources if known else ()))]
-        found = {"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}
-        print(json.dumps(found))
-    else:
-        services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        messages.say(f"{harmless(policy.file)}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
-        for database in databases:
-            built = utc.day(database.build_epoch)
-            messages.say(f"{harmless(database.name)}: good, {harmless(database.database_type)}, built {built}")
+    checked.say(policy, [*read, *(known.sources if known else ())], first, as_json=options["json"])
     return TaskResult(0)
 
 
 def compile_(request: TaskRequest) -> TaskResult:
     """Write the ruleset to the given descriptor; return what it changes against the previous one, if one is given."""
-    policy, read = read_policy(request)
+    policy, read = _read_policy(request)
     prepared = request.prepared
     # What was read in advance counts only if the files are still the same.
     known = prepared.known if prepared and prepared.files == _files(request) else _read_databases(request)
@@ -273,22 +256,25 @@ def compile_(request: TaskRequest) -> TaskResult:
         output.write(data)
     if before is None:
         return TaskResult(0)
-    views = {name: memoryview(section) for name, section in sections.items()}
-    return TaskResult(0, compare(before, Ruleset(digest_of(data), meta, views)))
+    return TaskResult(0, compare(before, _as_ruleset(digest_of(data), meta, sections)))
 
 
 def compare_(request: TaskRequest) -> TaskResult:
-    """Return what an existing ruleset changes against a previous one."""
-    previous, ruleset = (_open_ruleset(request, name).ruleset for name in ("previous", "ruleset"))
-    return TaskResult(0, compare(previous, ruleset))
+    """Return what an existing ruleset changes against a previous one, or against nothing."""
+    previous = _open_ruleset(request, "previous").ruleset if "previous" in request.content else None
+    return TaskResult(0, compare(previous, _open_ruleset(request, "ruleset").ruleset))
 
 
 def explain(request: TaskRequest) -> TaskResult:
     """Explain the given addresses, or those on standard input, one a line."""
-    policy, read = read_policy(request)
+    policy, read = _read_policy(request)
     known = _read_databases(request)
     region_map = _corrected(known, policy)
-    ruleset = Ruleset.unpack(build(policy, region_map, [*read, *known.sources]), policy.file)
+    # The question is often why a test fails, so the answer comes with a warning; this ruleset is never loaded.
+    meta, sections = assemble_untested(policy, region_map, [*read, *known.sources])
+    for problem in failed_tests(policy, meta, sections, region_map):
+        messages.say(str(replace(problem, severity="warning")), sys.stderr)
+    ruleset = Ruleset.unpack(write(meta, sections), policy.file)
     options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
     texts = options["addresses"] or _lines(sys.stdin)
@@ -310,6 +296,10 @@ def explain(request: TaskRequest) -> TaskResult:
     return TaskResult(code)
 
 
+def _as_ruleset(digest: str, meta: Meta, sections: Mapping[str, bytes | memoryview]) -> Ruleset:
+    return Ruleset(digest, meta, {name: memoryview(section) for name, section in sections.items()})
+
+
 def _warn_of_cost(policy: Policy, sections: Mapping[str, bytes | memoryview]) -> None:
     for problem in costly_services(policy, sections):
         messages.say(str(problem), sys.stderr)
@@ -323,36 +313,9 @@ TASKS: dict[str, Callable[[TaskRequest], TaskResult]] = {
 }
 
 
-def read_policy(request: TaskRequest) -> tuple[Policy, list[Input]]:
-    """Read the policy and its lists; return them with the identities of the files. Prints warnings.
-
-    Raises GeodropError.
-    """
+def _read_policy(request: TaskRequest) -> tuple[Policy, list[Input]]:
     given = request.content["policy"]
-    text = _read(request.descriptors[given["fd"]], MAX_POLICY, given["name"], ConfigError)
-    read = [Input("policy", harmless(os.path.basename(given["name"])), hashlib.sha256(text).hexdigest())]
-
-    denied: list[GeodropError] = []
-
-    def read_list(file: str) -> bytes:
-        try:
-            data = _ask_for_list(request.channel, file)
-        except PrivilegeError as failure:
-            denied.append(failure)
-            raise DataError(failure.message, failure.next_step) from failure
-        read.append(Input("list", harmless(file), hashlib.sha256(data).hexdigest()))
-        return data
-
-    try:
-        policy, warnings = load_policy(text, given["name"], read_list)
-    except ListError as failure:
-        if denied:
-            raise PrivilegeError(failure.message, printed=failure.printed) from failure
-        raise
-    for problem in warnings:
-        messages.say(str(problem), sys.stderr)
-    counts = {harmless(entry.file): len(entry.prefixes) for entry in policy.lists.values() if entry.file}
-    return policy, [replace(one, prefixes=counts.get(one.name)) if one.kind == "list" else one for one in read]
+    return read_policy(request.descriptors[given["fd"]], given["name"], request.channel)
 
 
 def _warn_of_lists(policy: Policy, previous: Opened | None) -> None:
@@ -405,34 +368,6 @@ def _open_ruleset(request: TaskRequest, name: str) -> Opened:
     opened = open_descriptors(request.ruleset(name), name)
     ruleset = Ruleset.of(opened, name)
     return Opened(opened, ruleset)
-
-
-def _ask_for_list(channel: socket.socket, file: str) -> bytes:
-    send(channel, {"list": file})
-    received = receive(channel, 1)
-    if received is None:
-        os._exit(0)  # The process that asked has gone.
-    answer, descriptors = received
-    if not descriptors and answer.get("denied"):
-        raise PrivilegeError(f"{file}: {answer['refused']}", "see which right is missing: namei -l, on its whole path")
-    if not descriptors:
-        raise DataError(f"{file}: {answer['refused']}", "name a list file inside the policy's folder")
-    try:
-        return _read(descriptors[0], MAX_LIST, file, DataError)
-    finally:
-        os.close(descriptors[0])
-
-
-def _read(descriptor: int, limit: int, name: str, error: type[GeodropError]) -> bytes:
-    try:
-        with open(descriptor, "rb", closefd=False) as file:
-            # read() returns None for an empty pipe, which is opened non-blocking.
-            data = file.read(limit + 1) or b""
-    except OSError as failure:
-        raise error(f"{name}: {failure.strerror}", "name a file that can be read") from failure
-    if len(data) > limit:
-        raise error(f"{name}: larger than {limit >> 20} MB", "make it smaller")
-    return data
 
 
 def _lines(stream: Iterable[str]) -> Iterable[str]:

@@ -35,7 +35,7 @@ def explained(ruleset: Ruleset, region_map: RegionMap, text: str, now: float) ->
     """Return the objects of `explain --json` for a question. Raises DataError if `text` is no question."""
     asked = parse(text)
     return [
-        {**explanation.as_json(asked, piece), "record": record}
+        {**explanation.as_json(ruleset, asked, piece), "record": record}
         for piece in pieces(ruleset, asked)
         for explanation, record in explain_with_databases(ruleset, region_map, piece.address, now)
     ]

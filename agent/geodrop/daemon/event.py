@@ -21,6 +21,7 @@ class Event(StrEnum):
     FALL_BACK_WARNING = "fall-back-warning"
     FELL_BACK = "fell-back"
     FILES_CHANGED = "files-changed"
+    HELD = "held"
     INTERFACES_CHANGED = "interfaces-changed"
     LAST_GOOD_FAILED = "last-good-failed"
     LOOK_FAILED = "look-failed"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Read = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 
 RELOAD_BUCKETS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-OUTCOMES = ("changed", "unchanged", "failed")
+OUTCOMES = ("changed", "unchanged", "held", "failed")
 CLASSES = {
     "dropped": "Packets dropped, by service, family and the region, list or prefix that decided",
     "would_drop": "Packets that would have been dropped, without monitor mode, a future start, or a pause",
@@ -76,7 +76,7 @@ class Metrics:
         self._reloads.labels(outcome).inc()
         self._durations.observe(seconds)
         self._last.set(now)
-        self._good.set(outcome != "failed")
+        self._good.set(outcome in {"changed", "unchanged"})
 
     def repaired(self) -> None:
         """Record a repair of the kernel."""
@@ -128,6 +128,7 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         ("paused", "Whether enforcement is paused"),
     ):
         yield GaugeMetricFamily(f"geodrop_{name}", help_, value=float(bool(status[name])))
+    yield GaugeMetricFamily("geodrop_held", "Limits that hold the last reload; 0: it is not held", len(status["held"]))
     yield GaugeMetricFamily("geodrop_generation", "Number of the generation in force; 0: none", status["generation"])
     in_force = sum(bool(one["in_force"]) for one in status["exemptions"])
     yield GaugeMetricFamily("geodrop_exemptions", "Number of sources that are exempt now", value=in_force)

@@ -31,7 +31,15 @@ from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.both import BothEngines, make_xdp
-from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
+from geodrop.errors import (
+    ConfigError,
+    DataError,
+    GeodropError,
+    HeldError,
+    PrivilegeError,
+    ProblemsError,
+    UnavailableError,
+)
 from geodrop.operations.boot import boot
 from geodrop.operations.change import by_me
 from geodrop.operations.load import apply_file
@@ -219,7 +227,7 @@ class Daemon:
         self._notifier.ready(said)
 
     def _try_again(self, failure: GeodropError) -> None:
-        if not isinstance(failure, DataError | ConfigError | ProblemsError):
+        if not isinstance(failure, DataError | ConfigError | ProblemsError | HeldError):
             self._tasks.once("first reload", self._reload_again())
 
     async def _reload_again(self) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from geodrop import utc
 from geodrop.daemon.event import Event
 from geodrop.errors import DataError, GeodropError
-from geodrop.ruleset.ramp import percent
+from geodrop.ruleset.ramp import share_text
 from geodrop.state.history import DONE, Entry
 from geodrop.state.store import Store
 
@@ -104,7 +104,7 @@ def _starts(store: Store, digest: str) -> Starts:
     enforced = [one for one in services if one.mode == "enforce"]
     found = {f"service {one.name} is enforced": one.starts for one in enforced if one.starts is not None}
     return found | {
-        f"service {one.name} drops {percent(share)} of denied sources": moment
+        f"service {one.name} drops {share_text(share)} of denied sources": moment
         for one in enforced
         for moment, share in one.ramp
         if moment

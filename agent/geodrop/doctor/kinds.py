@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.nftables import lookups, matches, readback, render, transport
+from geodrop.nftables import lookups, matches, names, readback, render, transport
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
-from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink import messages, timed
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.expressions import (
     ACCEPT,
@@ -22,10 +22,12 @@ from geodrop.nftables.netlink.expressions import (
     PROHIBITED,
     RESET,
     RETURN,
+    InSet,
     NamedCounter,
     goto,
     jump,
 )
+from geodrop.nftables.netlink.timed import TimedInterval
 from geodrop.nftables.transport import VISIBLE
 from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import Embedding
@@ -33,10 +35,13 @@ from geodrop.ruleset.model import Embedding
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.nftables.model import SetHeader
     from geodrop.nftables.netlink.expressions import Expression
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
 CHAIN, TARGET, COUNTER = "tried", "target", "counter"
+SECOND = 1_000
+"""In milliseconds."""
 EVERY_LOAD = "the nftables engine cannot be used"
 
 
@@ -53,10 +58,14 @@ class Kind:
     cost: str = EVERY_LOAD
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
+    sets: tuple[SetHeader, ...] = ()
 
     def requests(self) -> Iterator[NetlinkRequest]:
-        """Yield requests that make the counters and maps, then the rules that refer to them."""
+        """Yield requests that make the counters, maps and sets, then the rules that refer to them."""
         yield from map(messages.new_counter, self.counters)
+        for header in self.sets:
+            yield timed.new_set(header)
+            yield from timed.add(header, [TimedInterval(1, 2, SECOND)])
         for map_ in self.maps:
             yield messages.new_map(map_.header)
             yield from messages.new_elements(map_)
@@ -113,6 +122,12 @@ KINDS = (
         "NF_TABLES",
         (matches.of_kinds(["veth", "bridge"]),),
         "nothing can be loaded at boot without `interfaces` in agent.yaml",
+    ),
+    Kind(
+        "exempt sources",
+        "NF_TABLES",
+        tuple((*matches.family(family), matches.SOURCE[family], InSet(name)) for family, name in names.EXEMPT.items()),
+        sets=render.EXEMPT_SETS,
     ),
     Kind("the clock", "NF_TABLES", (matches.before(1),), "`starts` and `pause` cannot be enforced"),
     Kind(

@@ -40,7 +40,7 @@ from geodrop.nftables.netlink.expressions import (
 from geodrop.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE, protects
 from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import NO_CLASS, OTHER, Embedding
-from geodrop.ruleset.ramp import percent
+from geodrop.ruleset.ramp import share_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -375,7 +375,7 @@ class ServiceChains:
                 continue
             selector = ramps.outside(self._service.name, family, key, share)
             ahead = matches.before(until) if until else ()
-            told = f"{percent(share)} of all sources" + (f" until {utc.moment(until)}" if until else "")
+            told = f"{share_text(share)} of all sources" + (f" until {utc.moment(until)}" if until else "")
             yield self._counting_rule("would_drop", RETURN, family, label, (*ahead, *selector), told)
         yield self._counting_rule("dropped", self._refusal(), family, label)
 

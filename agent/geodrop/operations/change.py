@@ -132,7 +132,9 @@ class OpenChange:
     def describe(self, ruleset: Ruleset, generation: int) -> None:
         """Record the ruleset and its generation in the history entry."""
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
-        self.attempt.inputs = tuple(asdict(item) for item in ruleset.meta.inputs)
+        self.attempt.inputs = tuple(
+            {name: value for name, value in asdict(item).items() if name != "countries"} for item in ruleset.meta.inputs
+        )
 
     def kept(self, digest: str) -> Ruleset:
         """Return a ruleset that was loaded before. Raises DataError if it is gone or damaged."""

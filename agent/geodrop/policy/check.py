@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.document.problems import clean, shown
 from geodrop.policy.groups import open_groups
-from geodrop.policy.model import LineKind, Mode
+from geodrop.policy.model import MAX_TESTS, LineKind, Mode
 from geodrop.policy.overlap import common_packets
 from geodrop.policy.unintended import check_intent
 
@@ -29,6 +29,7 @@ def check_policy(policy: Policy, origins: Origins, report: ProblemReport) -> Non
     for service in policy.services:
         _check_contradictions(policy, service, report)
     _check_overlaps(policy, origins, report)
+    _check_tests(policy, report)
     if not report.failed:
         # Only without errors: a misspelt name is an error already, and its group would also be reported as unused.
         check_intent(policy, origins, report)
@@ -110,6 +111,13 @@ def _check_overlaps(policy: Policy, origins: Origins, report: ProblemReport) -> 
                 f"service {shown(other.name)} and service {shown(one.name)} (line {one.place.line}) both take {packets}"
             )
             report.error(other.place, f"{message}; narrow the match of one, or give one mode: monitor")
+
+
+def _check_tests(policy: Policy, report: ProblemReport) -> None:
+    tests = [test for service in policy.services for test in service.expect]
+    if len(tests) > MAX_TESTS:
+        message = f"{len(tests):,} tests under expect, {MAX_TESTS:,} is the most; test prefixes in place of addresses"
+        report.error(tests[MAX_TESTS].place, message)
 
 
 def _all_lines(policy: Policy) -> Iterator[Line]:

@@ -20,7 +20,7 @@ _COUNTRY = re.compile(r"[A-Z0-9]{2}")
 _SUBDIVISION = re.compile(r"([A-Z]{2})-[A-Z0-9]{1,3}")
 
 # Codes that are often written for a country, and the ISO 3166-1 code that is meant.
-_OTHER_CODES = {
+OTHER_CODES = {
     "UK": "GB",
     "EL": "GR",
     "KO": "KR",
@@ -85,8 +85,8 @@ def _meant(text: str, wrong: str = "names nothing", otherwise: str = f"write {FO
     stripped = text.strip()
     upper = stripped.upper()
     word, _, rest = (part.strip() for part in stripped.partition(":"))
-    if upper in _OTHER_CODES:
-        better = f"write {_OTHER_CODES[upper]} ({COUNTRIES[_OTHER_CODES[upper]].name})"
+    if upper in OTHER_CODES:
+        better = f"write {OTHER_CODES[upper]} ({COUNTRIES[OTHER_CODES[upper]].name})"
     elif text != upper and (upper in COUNTRIES or _SUBDIVISION.fullmatch(upper)):
         better = f"write {upper}"
     elif code := _BY_NAME.get(stripped.casefold()):

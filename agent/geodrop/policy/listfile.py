@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.document.problems import Position, ProblemReport, shown
 from geodrop.document.shape import UnreadableError
@@ -11,7 +12,7 @@ from geodrop.policy.listformats import Format, format_of_file, format_of_line
 from geodrop.policy.values import parse_address, parse_prefix
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from geodrop.policy.model import Network
 
@@ -22,16 +23,25 @@ MAX_FOREIGN = 1_000
 """Lines of other formats after which reading stops; a file may have millions of them."""
 
 
-def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], ProblemReport]:
-    """Return the prefixes in the order written, and a report of the problems. Comments need not be UTF-8."""
+class ListFile(NamedTuple):
+    """The prefixes of a list file in the order written, the number of the line of each, and the problems found."""
+
+    prefixes: tuple[Network, ...]
+    lines: Sequence[int]
+    report: ProblemReport
+
+
+def read_list_file(data: bytes, file: str) -> ListFile:
+    """Read a list file, whose name is for messages. Comments need not be UTF-8."""
     if whole := format_of_file(data):
         report = ProblemReport(file, ())
         report.error(Position(file, 1, 1), f"{whole.what}; {whole.instead}")
-        return (), report
+        return ListFile((), (), report)
     lines = data.decode(errors="replace").removeprefix("\ufeff").split("\n")
     report = ProblemReport(file, lines)
     foreign = _Foreign()
     networks: list[Network] = []
+    at = array("I")
     for number, line in enumerate(lines, 1):
         entry = line.partition("#")[0].strip()
         if not entry:
@@ -41,6 +51,7 @@ def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Problem
                 networks.extend(_range(entry))
             else:
                 networks.append(parse_prefix(entry))
+            at.extend([number] * (len(networks) - len(at)))
         except UnreadableError as error:
             place = Position(file, number, line.index(entry) + 1)
             # In other formats, # may be part of a name.
@@ -58,7 +69,7 @@ def read_list_file(data: bytes, file: str) -> tuple[tuple[Network, ...], Problem
         # A failed download leaves an empty file, and the policy would then have another meaning.
         message = "the file is empty; put prefixes into it, or a comment (#) if it is meant to be empty"
         report.error(Position(file, 1, 1), message)
-    return tuple(networks), report
+    return ListFile(tuple(networks), at, report)
 
 
 class _Foreign:

@@ -21,6 +21,8 @@ Network = IPv4Network | IPv6Network
 
 MAX_STEPS = 8
 """Steps of a ramp: the XDP program looks at all of them."""
+MAX_TESTS = 10_000
+"""Most tests of a policy, all services together; they travel in the ruleset."""
 
 
 class Verdict(StrEnum):
@@ -131,6 +133,29 @@ class Match:
         return not (self.ports or self.protocols or self.addresses)
 
 
+class Aim(StrEnum):
+    """What a test of the policy expects of addresses: a verdict of the ladder, or a region."""
+
+    ACCEPT = "accept"
+    DROP = "drop"
+    REGION = "region"
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyTest:
+    """A test in the policy: what the ladder of a service, or the databases, must say of every address of a network.
+
+    `text` is the network, an address without a length. `region` is set for Aim.REGION: a country, a subdivision,
+    continent:EU, or "unknown".
+    """
+
+    aim: Aim
+    text: str
+    network: Network
+    place: Position
+    region: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service: which packets it takes, and its verdict by region, list and prefix.
@@ -152,6 +177,7 @@ class Service:
     ramp: tuple[tuple[int, int], ...] = ()
     established: Established = Established.CUT
     action: Action = Action.DROP
+    expect: tuple[PolicyTest, ...] = ()
     default_at: int = field(default=0, compare=False)
     unknown_at: int = field(default=0, compare=False)
 
@@ -165,12 +191,21 @@ class NeverDrop:
     at: Mapping[Network, int] = field(default_factory=dict, compare=False)
 
 
+BLAST_RADIUS = 0.05
+"""The limit of a policy that names none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`blast_radius` is a share, 0.0 to 1.0, not enforced yet; above `database_age`, `status` reports a database."""
+    """What holds a change back; `at` has the number of each one's line.
 
-    blast_radius: float | None = None
+    `blast_radius` is the largest share, 0.0 to 1.0, of the addresses that one change may move; None for no limit. A
+    database older than `database_age` is reported by `status`, and a change to it is held.
+    """
+
+    blast_radius: float | None = BLAST_RADIUS
     database_age: timedelta | None = None
+    at: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from geodrop.document.tree import LINE_BREAK, KeyTable, read_document
 from geodrop.errors import DataError, ListError, PolicyError
 from geodrop.policy import values
 from geodrop.policy.check import check_policy
+from geodrop.policy.guard import GUARD, Guard, Listed, check_age, check_guard, parse_guard
 from geodrop.policy.lines import parse_country
 from geodrop.policy.listfile import read_list_file
-from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
+from geodrop.policy.model import BLAST_RADIUS, Limits, NeverDrop, Policy, Ports, PrefixList
 from geodrop.policy.origins import Origins
 from geodrop.policy.services import KEYS as SERVICE
-from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_prefixes, parse_service, placed_prefixes
+from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_service, placed_prefixes
 from geodrop.policy.special import embedded_inside, special_inside
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     ReadList = Callable[[str], bytes]
 
-LIST = {
+SOURCES = {
     "prefixes": Key("prefixes and addresses"),
     "file": Key(
         "a file in the policy's folder or below: a prefix, range or address a line, `#` for comments. A range counts "
@@ -40,13 +41,23 @@ LIST = {
     "traits": Key("not supported yet"),
 }
 
+LIST = {
+    **SOURCES,
+    "guard": Key(
+        "limits that the list must keep. A file that does not is refused (65), and so are `prefixes` (78)", GUARD
+    ),
+}
+
 NEVER = {
     "prefixes": Key("sources, as on the wire"),
     "ports": Key("local ports", PORTS),
 }
 
 LIMITS = {
-    "blast_radius": Key("a share such as `5%`; not enforced yet, and `check` says so"),
+    "blast_radius": Key(
+        "the largest share of IPv4 or of IPv6 /48s in use that one change may move for a service, such as `5%` "
+        "(default), or `none`; what exceeds it is held"
+    ),
     "database_age": Key(
         "a duration such as `45d`: how old a database in force may be before `status` and the log say so"
     ),
@@ -55,7 +66,7 @@ LIMITS = {
 KEYS = {
     "version": Key("1; required"),
     "groups": Key("a list of lines, used as `group:NAME`; groups nest and may mix levels", named=True),
-    "lists": Key("prefixes, used as `list:NAME`; one of the following", LIST, named=True),
+    "lists": Key("prefixes, used as `list:NAME`; one of the following, and perhaps a guard", LIST, named=True),
     "corrections": Key(
         "a prefix and the country it is in. The longest prefix counts; the subdivision is forgotten; lists still win. "
         "Not for special addresses, nor for IPv6 that embeds IPv4: correct the IPv4 address"
@@ -70,11 +81,14 @@ NEVER_DROP = NeverDrop(prefixes=(), ports=Ports(tcp=((22, 22),)))
 """The default without the key: a policy that forgets ssh locks no administrator out."""
 
 
-def load_policy(text: bytes, file: str, read_list: ReadList) -> tuple[Policy, list[Problem]]:
+def load_policy(
+    text: bytes, file: str, read_list: ReadList, ages: Mapping[str, float] | None = None
+) -> tuple[Policy, list[Problem]]:
     """Read and check a policy; return it with its warnings.
 
     `file` is its name as the operator gave it, for messages. `read_list` returns the content of a list file, given its
-    name relative to the policy's folder, and raises OSError or DataError.
+    name relative to the policy's folder, and raises OSError or DataError; once it has been called, `ages` has the
+    seconds since the file was modified, by name. A file without an age is refused by a guard that limits it.
 
     Raises PolicyError with all errors, including those in list files; ListError if only list files have errors.
     """
@@ -83,7 +97,9 @@ def load_policy(text: bytes, file: str, read_list: ReadList) -> tuple[Policy, li
         if not report.failed:
             report.error(Position(file, 1, 1), "the policy is empty; write  version: 1  and at least one service")
         raise PolicyError(report.problems())
-    parser = _Parser(file, content, report, read_list, ProblemReport(file, LINE_BREAK.split(content)))
+    parser = _Parser(
+        file, content, report, read_list, {} if ages is None else ages, ProblemReport(file, LINE_BREAK.split(content))
+    )
     policy = parser.policy(root)
     check_policy(policy, parser.origins, report)
     list_problems = [*parser.unread.problems(), *parser.list_problems]
@@ -105,6 +121,7 @@ class _Parser:
     text: str
     report: ProblemReport
     read_list: ReadList
+    ages: Mapping[str, float]
     unread: ProblemReport
     origins: Origins = field(default_factory=Origins)
     list_problems: list[Problem] = field(default_factory=list)
@@ -157,26 +174,33 @@ class _Parser:
     def _list(self, name: str, place: Position, node: Node) -> PrefixList:
         what = f"list {shown(name)}"
         before = self.report.errors
-        sources = shape.fields(self.report, node, what, LIST).nodes
+        given = shape.fields(self.report, node, what, LIST).nodes
+        sources = {key: value for key, value in given.items() if key in SOURCES}
         if len(sources) != 1 and self.report.errors == before:
             found = f"has {' and '.join(sources)}" if sources else "is empty"
-            self.report.error(place, f"{what} {found}; write exactly one of {', '.join(LIST)}")
+            self.report.error(place, f"{what} {found}; write exactly one of {', '.join(SOURCES)}")
         for source in ("asn", "traits"):
             if source in sources:
                 message = f"{what}: {source} is not supported yet; write prefixes, or a file of them"
                 self.report.error(sources[source].place, message)
+        guard = None
+        if "guard" in given:
+            guard = parse_guard(self.report, given["guard"], what, is_file="file" in sources)
         prefixes: tuple[Network, ...] = ()
         file = None
         if "prefixes" in sources:
-            prefixes = parse_prefixes(self.report, sources["prefixes"], f"prefixes of {what}")
+            placed = placed_prefixes(self.report, sources["prefixes"], f"prefixes of {what}")
+            prefixes, places = tuple(placed), tuple(placed.values())
             if not prefixes and self.report.errors == before:
                 self.report.warning(place, f"{what} is empty; a line that names it does nothing")
+            if guard and self.report.errors == before:
+                check_guard(guard, Listed(prefixes, len(prefixes), places.__getitem__, place), self.report)
         if "file" in sources and len(sources) == 1:
             file = shape.value(self.report, sources["file"], f"file of {what}", values.parse_file)
-            prefixes += self._list_file(what, file, sources["file"].place) if file else ()
+            prefixes += self._list_file(what, file, sources["file"].place, guard) if file else ()
         return PrefixList(name, prefixes, file, place)
 
-    def _list_file(self, what: str, name: str, place: Position) -> tuple[Network, ...]:
+    def _list_file(self, what: str, name: str, place: Position, guard: Guard | None) -> tuple[Network, ...]:
         try:
             data = self.read_list(name)
         except DataError as error:
@@ -186,7 +210,14 @@ class _Parser:
             why = error.strerror or type(error).__name__
             self.unread.error(place, f"{shown(name)}: {why}; put the file into the policy's folder")
             return ()
-        prefixes, report = read_list_file(data, os.path.join(os.path.dirname(self.file), name))
+        path = os.path.join(os.path.dirname(self.file), name)
+        prefixes, lines, report = read_list_file(data, path)
+        if guard and not report.failed:
+            start = Position(path, 1, 1)
+            listed = Listed(prefixes, len(set(lines)), lambda at: Position(path, lines[at], 1), start)
+            check_guard(guard, listed, report)
+            if warning := check_age(guard, self.ages.get(name), start, report):
+                self.report.warning(place, f"{what}: {shown(name)} was {warning}")
         self.list_problems += report.problems()
         if not prefixes and not report.failed:
             message = f"{what}: {shown(name)} has comments and no prefix; a line that names it does nothing"
@@ -229,7 +260,7 @@ class _Parser:
             return NEVER_DROP
         self.origins.never_drop = given["never_drop"].place
         parts = shape.fields(self.report, given["never_drop"], "never_drop", NEVER)
-        prefixes: dict[Network, int] = {}
+        prefixes: dict[Network, Position] = {}
         ports = Ports()
         if "prefixes" in parts.nodes:
             prefixes = placed_prefixes(self.report, parts.nodes["prefixes"], "prefixes of never_drop")
@@ -238,17 +269,17 @@ class _Parser:
         elif parts.nodes:
             message = "never_drop names no ports, so ssh can be dropped; write  ports: {tcp: [22]}  or  ports: {}"
             self.report.warning(parts.place, message)
-        return NeverDrop(tuple(prefixes), ports, prefixes)
+        return NeverDrop(tuple(prefixes), ports, {network: found.line for network, found in prefixes.items()})
 
     def _limits(self, given: Mapping[str, Node]) -> Limits:
         if "limits" not in given:
             return Limits()
         parts = shape.fields(self.report, given["limits"], "limits", LIMITS)
-        if "blast_radius" in parts.nodes:
-            self.report.warning(parts.nodes["blast_radius"].place, "blast_radius: not enforced yet")
+        named = "blast_radius" in parts.nodes
         return Limits(
-            blast_radius=parts.value("blast_radius", values.parse_percent),
+            blast_radius=parts.value("blast_radius", values.parse_limit) if named else BLAST_RADIUS,
             database_age=parts.value("database_age", values.parse_duration),
+            at={name: node.place.line for name, node in parts.nodes.items()},
         )
 
 

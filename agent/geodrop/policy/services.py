@@ -11,6 +11,7 @@ from geodrop.document.keys import Key
 from geodrop.document.problems import shown
 from geodrop.document.tree import KeyTable
 from geodrop.policy import values
+from geodrop.policy.expect import EXPECT, parse_expect
 from geodrop.policy.lines import parse_line
 from geodrop.policy.model import MAX_STEPS, Action, Established, Match, Mode, Ports, Service, Verdict
 from geodrop.policy.origins import Written
@@ -57,6 +58,7 @@ KEYS = {
     ),
     "established": Key("`cut` (default), or `keep`: of TCP only openings (SYN without ACK) are judged"),
     "action": Key("`drop` (default), or `reject`: the sender is told, see below. nftables only"),
+    "expect": Key("tests of the policy, see below. One that fails refuses the ruleset (78)", EXPECT),
 }
 
 REQUIRED = {"default": "regions that no line names", "unknown": "sources that no database knows"}
@@ -91,6 +93,7 @@ def parse_service(report: ProblemReport, name: str, place: Position, node: Node)
         ramp=_ramp(given),
         established=given.choice("established", Established) or Established.CUT,
         action=given.choice("action", Action) or Action.DROP,
+        expect=parse_expect(report, given.nodes["expect"], given.what) if "expect" in given.nodes else (),
         default_at=_line_of(given, "default"),
         unknown_at=_line_of(given, "unknown"),
     )
@@ -169,13 +172,13 @@ def parse_prefixes(report: ProblemReport, node: Node, what: str) -> tuple[Networ
     return tuple(placed_prefixes(report, node, what))
 
 
-def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Network, int]:
-    """Parse prefixes and addresses; return each with the number of the first line that names it."""
-    placed: dict[Network, int] = {}
+def placed_prefixes(report: ProblemReport, node: Node, what: str) -> dict[Network, Position]:
+    """Parse prefixes and addresses; return each with the first place that names it."""
+    placed: dict[Network, Position] = {}
     for item in shape.listing(report, node, what):
         network = shape.value(report, item, f"entry of {what}", values.parse_prefix)
         if network is not None:
-            placed.setdefault(network, item.place.line)
+            placed.setdefault(network, item.place)
     return placed
 
 

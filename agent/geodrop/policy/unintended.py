@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.document.problems import clean, shown
+from geodrop.policy.codes import check_codes
 from geodrop.policy.groups import open_groups
 from geodrop.policy.model import Established, LineKind, Verdict
 from geodrop.policy.spans import meets, size, span, spans, without
@@ -40,6 +41,7 @@ def check_intent(policy: Policy, origins: Origins, report: ProblemReport) -> Non
         if service.default is Verdict.DROP:
             _check_nobody(policy, service, origins, report)
             _check_replies(policy, service, origins, report)
+    check_codes(policy, origins, report)
     _check_unused_groups(policy, origins, report)
     _check_unused_lists(policy, report)
 

@@ -186,6 +186,11 @@ def parse_share(text: str) -> int:
     return share
 
 
+def parse_limit(text: str) -> float | None:
+    """Return a share as `parse_percent` does; None for `none`."""
+    return None if text == "none" else parse_percent(text)
+
+
 def parse_file(text: str) -> str:
     """Return the name of a list file, which must be relative and inside the policy's folder."""
     if text.startswith("/"):

@@ -99,7 +99,7 @@ def _explain(
         for piece in found:
             kernel = next(verdicts, None)
             for number, explanation in enumerate(explain(ruleset, piece.address, now)):
-                answer = explanation.as_json(asked, piece)
+                answer = explanation.as_json(ruleset, asked, piece)
                 if answer["starts"] == utc.moment(FOREVER):
                     answer["starts"] = "resume"  # a pause without an end
                 if kernel:

@@ -127,6 +127,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "paused_why": intent.why if paused else None,
         "unloaded": intent.unloaded,
         "rolled_back": intent.rolled_back,
+        "held": [],
         "last_failure": as_object(failure, None) if failure else None,
         "exemptions": exemptions_of(engine, store),
         "interfaces": [

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
+from geodrop.ruleset.covering import covering
 from geodrop.ruleset.model import Embedding
 from geodrop.ruleset.ramp import bucket, dropped_from, share_at
 
@@ -48,11 +49,12 @@ class Explanation:
     share: int | None = None
     dropped_from: str | None = None
 
-    def as_json(self, asked: Question, piece: Piece) -> dict[str, Any]:
+    def as_json(self, ruleset: Ruleset, asked: Question, piece: Piece) -> dict[str, Any]:
         """Return one object of `explain --json`, with the question and how many of its addresses are judged alike.
 
         A ruleset knows nothing of exemptions: `exempted` is filled in by the report on a host.
         """
+        tests = covering(ruleset.meta.tests).about(self.service, asked.network) if ruleset.meta.tests else ()
         return {
             "schema": SCHEMA,
             "asked": asked.text,
@@ -73,6 +75,15 @@ class Explanation:
             "bucket": self.bucket,
             "share": self.share,
             "dropped_from": self.dropped_from,
+            "tests": [
+                {
+                    "expect": test.aim,
+                    "prefix": test.prefix,
+                    "region": test.region,
+                    "place": f"{ruleset.meta.policy_name}:{test.at}",
+                }
+                for test in tests
+            ],
         }
 
 

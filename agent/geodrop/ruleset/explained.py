@@ -9,7 +9,7 @@ from ipaddress import ip_network
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from geodrop.ruleset.ramp import BUCKETS, percent
+from geodrop.ruleset.ramp import BUCKETS, share_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 MARGIN = 8
 """Width in columns of the first word."""
+
+MOST_TESTS = 5
+"""Tests of the policy that are named for one question."""
 
 
 def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, then: bool = False) -> Iterator[str]:
@@ -31,6 +34,7 @@ def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, the
         if several:
             yield asked
         yield from _about(asked, found, verbose=verbose)
+        yield from _tests(found)
         yield from _kernel([one for one in found if "kernel" in one], then=then)
 
 
@@ -110,7 +114,7 @@ def _lets_pass(one: Answer) -> str:
     if one["bucket"] is not None and one["mode"] == "enforce":
         bucket = f"bucket {one['bucket']:,} of {BUCKETS:,}"
         when = f", dropped from {one['dropped_from']} on" if one["dropped_from"] else ""
-        return f"; but {one['service']} drops only {percent(one['share'])} of such sources: {bucket}{when}"
+        return f"; but {one['service']} drops only {share_text(one['share'])} of such sources: {bucket}{when}"
     if one["starts"]:
         return f"; but {one['service']} drops nothing before {one['starts']}"
     if one["dropped_from"]:
@@ -151,6 +155,19 @@ def _same(line: str, who: str) -> bool:
         return ip_network(line, strict=False) == ip_network(who, strict=False)
     except ValueError:
         return False
+
+
+def _tests(found: Sequence[Answer]) -> Iterator[str]:
+    """Yield the tests of the policy that are about the question, with their places."""
+    said = dict.fromkeys(
+        f"expect {test['expect']}: {test['prefix']}{' ' + test['region'] if test['region'] else ''} "
+        f"({test['place']}, of {one['service']})"
+        for one in found
+        for test in one.get("tests", ())
+    )
+    yield from (f"{'test':<{MARGIN}}{text}" for text in list(said)[:MOST_TESTS])
+    if len(said) > MOST_TESTS:
+        yield f"{'test':<{MARGIN}}and {len(said) - MOST_TESTS:,} more under expect"
 
 
 def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:

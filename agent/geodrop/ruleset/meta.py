@@ -97,11 +97,26 @@ class ServiceSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledTest:
+    """A test of the policy, under `expect` of a service, which held when the ruleset was compiled.
+
+    `aim` is "accept", "drop" or "region", for every address of `prefix`; `region` is set for "region". `at` is the
+    number of the test's line in the policy, from 1.
+    """
+
+    service: str
+    aim: str
+    prefix: str
+    region: str | None
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
     A list has its name from the policy, and the number of its `prefixes`; a range counts as the prefixes it consists
-    of.
+    of. A database has the `countries` that it has an address of.
     """
 
     kind: str
@@ -110,11 +125,17 @@ class Input:
     database_type: str | None = None
     build_epoch: int | None = None
     prefixes: int | None = None
+    countries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The JSON part. `database_age` is the age in seconds from which a database is reported as too old."""
+    """The JSON part.
+
+    `database_age` is the age in seconds from which a database is reported as too old, `blast_radius` the largest share
+    that a change to this ruleset may move; None for no limit. `blast_radius_at` and `database_age_at` are the lines of
+    the policy that say so, 0 if none does.
+    """
 
     compiler: str
     policy: str
@@ -126,6 +147,10 @@ class Meta:
     zones: tuple[Zone, ...]
     rows: tuple[Row, ...]
     database_age: int | None = None
+    tests: tuple[CompiledTest, ...] = ()
+    blast_radius: float | None = None
+    blast_radius_at: int = 0
+    database_age_at: int = 0
 
     @property
     def policy_name(self) -> str:
@@ -147,10 +172,11 @@ def meta_json(meta: Meta) -> dict[str, Any]:
         "services": services,
         "zones": [*map(_fields, meta.zones)],
         "rows": [*map(_fields, meta.rows)],
+        "tests": [*map(_fields, meta.tests)],
     }
 
 
-def _fields(record: Meta | ServiceSpec | Target | Input | Zone | Row) -> dict[str, Any]:
+def _fields(record: Meta | ServiceSpec | Target | Input | Zone | Row | CompiledTest) -> dict[str, Any]:
     """Return one level of a record as a dictionary.
 
     dataclasses.asdict copies every string and number, which takes several times as long.

@@ -84,7 +84,7 @@ def dropped_from(ramp: Ramp, number: int) -> int | None:
     return next((moment for moment, share in ramp if number < share), None)
 
 
-def percent(share: int) -> str:
+def share_text(share: int) -> str:
     """Return a share, given in buckets, as text."""
     return f"{share / 100:g}%"
 

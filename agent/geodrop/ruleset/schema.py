@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.policy.model import MAX_STEPS, Action, Established, Mode, Rung
+from geodrop.policy.model import MAX_STEPS, MAX_TESTS, Action, Aim, Established, Mode, Rung
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
     Field,
@@ -20,6 +20,7 @@ from geodrop.ruleset.fields import (
     choice,
     flag,
     listing,
+    number,
     optional,
     record,
     shown,
@@ -33,6 +34,7 @@ from geodrop.ruleset.meta import (
     MAX_ZONES,
     NO_CLASS,
     OTHER,
+    CompiledTest,
     Embedding,
     Input,
     Meta,
@@ -72,6 +74,7 @@ CHUNK = 4_096
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
 _WORD = re.compile(r"[A-Za-z0-9:._/-]+")
+_COUNTRY = re.compile("[A-Z]{2}")
 _POLICY = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]*")
 
 
@@ -110,10 +113,10 @@ _STEPS = listing(listing(whole(0, LAST_MOMENT), 2, 2), MAX_STEPS)
 def _ramp(value: object) -> tuple[tuple[int, int], ...]:
     """Return steps that go upwards, in time and in share."""
     steps = tuple((moment, share) for moment, share in _STEPS(value))
-    for number, (moment, share) in enumerate(steps):
-        before = steps[number - 1] if number else (-1, 0)
+    for at, (moment, share) in enumerate(steps):
+        before = steps[at - 1] if at else (-1, 0)
         if moment <= before[0] or not before[1] < share <= BUCKETS:
-            raise Invalid(f"step {number} does not go upwards")
+            raise Invalid(f"step {at} does not go upwards")
     return steps
 
 
@@ -135,20 +138,31 @@ _SERVICE = record(
     ramp=_ramp,
 )
 
+_TEST = record(
+    CompiledTest,
+    service=text(32, _NAME),
+    aim=choice(*Aim),
+    prefix=_network,
+    region=optional(text(32, _WORD)),
+    at=whole(1, MAX_POLICY),
+)
+
 META = record(
     Meta,
+    ("tests", "blast_radius", "blast_radius_at", "database_age_at"),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
-            ("prefixes",),
+            ("prefixes", "countries"),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
             database_type=optional(text(1_024)),
             build_epoch=optional(_MOMENT),
             prefixes=optional(whole(0, (1 << 32) - 1)),
+            countries=listing(text(2, _COUNTRY), 1_000),
         ),
         MAX_INPUTS,
     ),
@@ -178,6 +192,10 @@ META = record(
         MAX_NUMBERS,
     ),
     database_age=optional(whole(0, LAST_MOMENT)),
+    tests=listing(_TEST, MAX_TESTS),
+    blast_radius=optional(number(0, 1)),
+    blast_radius_at=whole(0, MAX_POLICY),
+    database_age_at=whole(0, MAX_POLICY),
 )
 
 
@@ -186,13 +204,19 @@ def meta_of(content: object) -> Meta:
     meta = META(content)
     _distinct("services", (service.name for service in meta.services))
     _distinct("classes", meta.classes)
-    for number, row in enumerate(meta.rows):
-        _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
+    known = {service.name for service in meta.services}
+    for at, test in enumerate(meta.tests):
+        if test.service not in known:
+            raise Invalid(f"{shown(test.service)} is no service").inside(f"tests[{at}].service")
+        if (test.aim == Aim.REGION) != (test.region is not None):
+            raise Invalid("its aim and its region contradict each other").inside(f"tests[{at}]")
+    for at, row in enumerate(meta.rows):
+        _check_class(f"rows[{at}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):
-        for number, klass in enumerate(service.counted):
-            _check_class(f"services[{at}].counted[{number}]", klass, meta, counts=True)
-        for number, target in enumerate(service.targets):
-            place = f"services[{at}].targets[{number}]"
+        for index, klass in enumerate(service.counted):
+            _check_class(f"services[{at}].counted[{index}]", klass, meta, counts=True)
+        for index, target in enumerate(service.targets):
+            place = f"services[{at}].targets[{index}]"
             if target.klass != OTHER or target.kind == "embedded":
                 _check_class(place, target.klass, meta, counts=target.kind == "drop")
             if (target.kind == "embedded") != (target.embedding is not None):

@@ -9,21 +9,12 @@ import pytest
 
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database
+from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.namespaces import Namespace
-
-POLICY = """
-version: 1
-services:
-  api:
-    match: {ports: {tcp: [443]}}
-    default: allow
-    unknown: allow
-    deny: [CN]
-"""
 
 
 @dataclass(frozen=True)
@@ -43,5 +34,5 @@ def host(tmp_path: Path, netns: Namespace) -> Host:
     records |= {"2400::/24": country("CN"), "2a00::/24": country("RU")}
     database = write_database(tmp_path / "country.mmdb", records)
     geodrop = Geodrop(tmp_path, netns)
-    rulesets = [geodrop.compile(POLICY.replace("CN", code), database, name=code) for code in ("CN", "RU")]
+    rulesets = [geodrop.compile(POLICY_CN.replace("CN", code), database, name=code) for code in ("CN", "RU")]
     return Host(geodrop, netns, *map(str, rulesets))

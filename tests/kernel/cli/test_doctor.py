@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.errors import user_name
-from tests.support.users import as_user
+from tests.support.users import as_user, open_to_others
 
 if TYPE_CHECKING:
     from tests.kernel.cli.conftest import Host
@@ -39,9 +39,7 @@ def test_it_says_whether_geodrop_can_enforce_and_changes_nothing(host: Host) -> 
 def test_without_any_privilege_it_still_answers(host: Host) -> None:
     """As user nobody: untested abilities are reported, and the exit code is 69 without a traceback."""
     folder = host.geodrop.folder
-    for path in (folder, *folder.parents):
-        if path.owner() == "root" and path.stat().st_mode & 0o005 != 0o005:
-            path.chmod(path.stat().st_mode | 0o005)
+    open_to_others(folder)
     done = type(host.geodrop)(folder, host.netns, as_user()).run("doctor")
     assert done.code == 69, done.err
     assert "CAP_NET_ADMIN" in done.out

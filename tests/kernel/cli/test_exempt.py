@@ -69,7 +69,7 @@ def test_one_client_through(host: Host, send: Send, engine: str) -> None:
     geodrop.good(*load, host.cn)
     said = geodrop.good("exempt", DENIED, "--for", "2h", "--why", "CASE-7").out
     assert said.startswith(f"{DENIED} passes api until ")
-    assert said.endswith(" (CN, CN.yaml:8 would drop it); this host only\n")
+    assert said.endswith(" (CN, CN.yaml:7 would drop it); this host only\n")
     geodrop.good("exempt", "2400::/32", "--for", "30m")
     assert (send(DENIED), send("1.0.0.2"), send(DENIED6)) == ("exempted", "dropped", "exempted")
     first, second = geodrop.good("exempt", "--json").json_lines

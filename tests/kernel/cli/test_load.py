@@ -3,8 +3,9 @@ import os
 from pathlib import Path
 
 from geodrop.state.places import namespace_cookie
-from tests.kernel.cli.conftest import POLICY, Host
+from tests.kernel.cli.conftest import Host
 from tests.support.synthetic import joined_ruleset
+from tests.support.worlds import POLICY_CN
 
 LOAD = ("load", "--interface", "lo")
 
@@ -76,7 +77,7 @@ def test_engine_that_cannot_take_it(host: Host) -> None:
 def test_reject_is_left_to_nftables(host: Host) -> None:
     """An engine that cannot reject is refused with 78, and nothing is loaded; `auto` takes nftables."""
     database = host.geodrop.folder / "country.mmdb"
-    ruleset = str(host.geodrop.compile(POLICY + "    action: reject\n", database, name="reject"))
+    ruleset = str(host.geodrop.compile(POLICY_CN + "    action: reject\n", database, name="reject"))
     done = host.geodrop.run(*LOAD, "--engine", "xdp", ruleset)
     assert done.code == 78
     assert "action: reject" in done.err
@@ -93,7 +94,7 @@ def _cookie(host: Host) -> int:
 
 def test_regions_are_told_apart_in_the_same_command(host: Host) -> None:
     """Where maps join what is dropped, `load` goes on to count by region, and `status` says what remains."""
-    only_us = POLICY.replace("default: allow", "default: deny").replace("deny: [CN]", "allow: [US]")
+    only_us = POLICY_CN.replace("default: allow", "default: deny").replace("deny: [CN]", "allow: [US]")
     file = host.geodrop.folder / "joined.ruleset"
     file.write_bytes(joined_ruleset(only_us, host.geodrop.folder / "country.mmdb"))
     host.geodrop.good(*LOAD, str(file))

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.frames import encode
-from tests.kernel.cli.conftest import POLICY
 from tests.oracle.packet import Packet
 from tests.support.namespaces import End, PacketSender, join, namespaces
+from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -115,7 +115,7 @@ def test_a_boot_by_a_wrong_clock(host: Host, send: Callable[[], tuple[int, int]]
     assert (status["state"], status["problems"]) == ("paused", [])
     assert geodrop.good("verify", "--full").code == 0
     geodrop.good("resume")
-    policy = POLICY + "    starts: 2024-01-01T00:00:00Z\n"
+    policy = POLICY_CN + "    starts: 2024-01-01T00:00:00Z\n"
     started = geodrop.compile(policy, geodrop.folder / "country.mmdb", name="started")
     geodrop.good(*LOAD, str(started))
     boot()

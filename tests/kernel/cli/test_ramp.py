@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.kernel.cli.conftest import POLICY
 from tests.oracle.ramp import BUCKETS, bucket
 from tests.support.bpffs import own_mounts
 from tests.support.cli import Geodrop
+from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +35,7 @@ def test_a_share(host: Host, engine: str) -> None:
     """The kernel's tables drop the sources that the oracle names, also a pause later; status has the share."""
     geodrop = host.geodrop
     ramp = "    ramp: {2020-01-01T00:00:00Z: 50%, 2099-01-01T00:00:00Z: 100%}\n"
-    ruleset = geodrop.compile(POLICY + ramp, geodrop.folder / DATABASE, name="ramp")
+    ruleset = geodrop.compile(POLICY_CN + ramp, geodrop.folder / DATABASE, name="ramp")
     load = ("load", "--engine", engine, "--interface", "eth0")
     geodrop.good(*load, host.cn)
     said = geodrop.good(*load, str(ruleset))

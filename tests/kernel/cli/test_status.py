@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.kernel.cli.conftest import POLICY
+from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
     from tests.kernel.cli.conftest import Host
 
-LATER = POLICY + "    starts: 2099-01-01T00:00:00Z\n"
-MONITOR = POLICY + "    mode: monitor\n"
+LATER = POLICY_CN + "    starts: 2099-01-01T00:00:00Z\n"
+MONITOR = POLICY_CN + "    mode: monitor\n"
 
 
-def load(host: Host, policy: str = POLICY, interface: str = "lo") -> None:
+def load(host: Host, policy: str = POLICY_CN, interface: str = "lo") -> None:
     """Put a policy in force on nftables."""
     made = host.geodrop.compile(policy, host.geodrop.folder / "country.mmdb", name="policy")
     host.geodrop.good("load", "--engine", "nftables", "--interface", interface, str(made))

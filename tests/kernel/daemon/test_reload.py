@@ -42,6 +42,12 @@ def test_unchanged(host: Host, running: Daemon) -> None:
 BAD = {
     "policy": ("policy.yaml", "version: 1\nservices: {api: {default: allow}}\n", 78, "policy.yaml:2:"),
     "no policy": ("policy.yaml", None, 78, "policy.yaml: No such file"),
+    "failing test": (
+        "policy.yaml",
+        "version: 1\nservices:\n  api: {default: deny, unknown: deny,\n    expect: {accept: [1.0.0.0/31]}}\n",
+        78,
+        "policy.yaml:4:23: error: expect accept: 1.0.0.0/31 would be dropped",
+    ),
     "database": ("country.mmdb", "nonsense", 65, "country.mmdb"),
     "no database": ("country.mmdb", None, 65, "country.mmdb: No such file"),
     "agent.yaml": ("agent.yaml", "source: 5\n", 78, "agent.yaml:1:"),
@@ -147,6 +153,21 @@ def test_agent_yaml_is_read_again(host: Host, running: Daemon) -> None:
         == "eth* now judged by nftables, once it is there"
     )
     assert {one["name"] for one in host.geodrop.good("status", "--json").json["interfaces"]} == {"lo", "eth*"}
+
+
+def test_a_list_that_breaks_its_guard_changes_nothing(host: Host, running: Daemon) -> None:
+    """A list that a failed download cut off is bad data (65); what was in force stays, and status says why."""
+    (host.folder / "bad.txt").write_text("2.0.0.1\n")
+    policy = (host.folder / "policy.yaml").read_text()
+    lists = "lists: {bad: {file: bad.txt, guard: {entries: 100-}}}\nservices:"
+    (host.folder / "policy.yaml").write_text(policy.replace("services:", lists).replace("[CN]", "[CN, 'list:bad']"))
+    before = host.table()
+    done = host.geodrop.run("reload")
+    assert done.code == 65
+    assert f"{host.folder}/bad.txt:1:1: error: 1 entry, and the guard of list" in done.err
+    assert host.table() == before
+    assert running.process.poll() is None
+    assert "bad.txt:1:1: error: 1 entry" in host.geodrop.run("status", "--json").json["problems"][0]
 
 
 def test_warnings_reach_who_asked(host: Host, running: Daemon) -> None:

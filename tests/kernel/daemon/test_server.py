@@ -22,7 +22,7 @@ from geodrop.daemon.listener import PLACES
 from geodrop.daemon.server import ControlRequest, ControlServer, Peer, bind
 from geodrop.errors import BusyError, ConfigError
 from tests.support.daemons import daemon
-from tests.support.users import as_user
+from tests.support.users import as_user, open_to_others
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,8 +182,7 @@ except Exception as failure:
 def test_strangers_have_no_way_in(host: Host, running: Daemon) -> None:
     """The socket's mode refuses other users, and the message says which rights are needed."""
     assert running.control.stat().st_mode & 0o777 == 0o660
-    for folder in (host.folder, *host.folder.parents[:2]):
-        folder.chmod(0o755)
+    open_to_others(host.folder)
     asking = [*as_user(), sys.executable, "-c", ASKING, str(running.control)]
     done = subprocess.run(asking, check=True, capture_output=True, text=True)
     assert done.stdout.startswith("PrivilegeError")

@@ -11,6 +11,7 @@ from tests.kernel.xdp import judging as frames
 from tests.kernel.xdp.probe import Probe
 from tests.kernel.xdp.states import Bench
 from tests.support.bpffs import own_pins
+from tests.support.engines import XdpEngine
 from tests.support.namespaces import End, join, namespaces, require
 from tests.support.worlds import POLICY_CN, POLICY_US, compiled
 
@@ -44,6 +45,15 @@ def ends() -> Iterator[tuple[End, End]]:
         pair = End(sender, "eth0"), End(host, "eth0")
         join(*pair)
         yield pair
+
+
+@pytest.fixture
+def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
+    """Yield an engine in the judged host's namespace."""
+    with ends[1].namespace.entered():
+        made = XdpEngine(pins=pins)
+        yield made
+        made.remove()
 
 
 @pytest.fixture

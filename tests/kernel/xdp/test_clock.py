@@ -18,30 +18,20 @@ from geodrop.xdp.engine import present_clock
 from tests.conformance.frames import encode as packet_bytes
 from tests.kernel.xdp.judging import DROP, PASS, framed
 from tests.oracle.packet import Packet
-from tests.support.engines import XdpEngine
 from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
-    from tests.support.namespaces import End
+    from tests.support.engines import XdpEngine
 
 pytestmark = pytest.mark.root
 
 HOUR = 3600
 FRAME = framed(packet_bytes(Packet(source="1.0.0.1", dest="192.0.2.1", dport=443), 1))
-
-
-@pytest.fixture
-def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
-    """Yield an engine in the judged host's namespace."""
-    with ends[1].namespace.entered():
-        made = XdpEngine(pins=pins)
-        yield made
-        made.remove()
 
 
 @pytest.fixture

@@ -13,32 +13,23 @@ from geodrop.linux import libbpf
 from geodrop.xdp import layout as lay
 from geodrop.xdp import links
 from tests.kernel.xdp.test_clock import FRAME
-from tests.support.engines import XdpEngine
 from tests.support.worlds import compiled
 from tests.unit.engine.test_probes import SERVICES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from geodrop.engine.api import Total
     from geodrop.ruleset.model import Ruleset
     from geodrop.xdp.pins import Pins
+    from tests.support.engines import XdpEngine
     from tests.support.namespaces import End
 
 pytestmark = pytest.mark.root
 
 RETURN_PASS = bytes.fromhex("b7000000020000009500000000000000")
 """r0 = XDP_PASS; exit."""
-
-
-@pytest.fixture
-def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
-    """Yield an engine in the judged host's namespace."""
-    with ends[1].namespace.entered():
-        made = XdpEngine(pins=pins)
-        yield made
-        made.remove()
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import json
 import os
 import pwd
+import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Intent, Store
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database
+from tests.support.users import open_to_others
 
 GOOD = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 
@@ -46,6 +48,17 @@ def test_policy_of_agent_yaml(tmp_path: Path) -> None:
     assert "mine.yaml: good" in out
     assert "x.mmdb: good, GeoIP2-City, built " in out or "x.mmdb: good, GeoIP2-Country, built " in out
     assert "can read all of it" in out
+
+
+def test_what_the_first_generation_drops(tmp_path: Path) -> None:
+    """Where nothing was ever loaded, no limit would hold what a policy drops, so `check` says what that is."""
+    (tmp_path / "policy.yaml").write_text(GOOD)
+    write_database(tmp_path / "x.mmdb", {"1.0.0.0/8": country("CN"), "2600::/16": country("US")})
+    command = ("check", str(tmp_path / "policy.yaml"), "--database", str(tmp_path / "x.mmdb"))
+    out = Geodrop(tmp_path).good(*command).out
+    assert "where nothing is in force: api drops CN (0.5% of IPv4), +1 -0 prefixes, api added; no limit holds" in out
+    assert Geodrop(tmp_path).good(*command, "--json").json["first"].startswith("api drops CN")
+    assert Geodrop(tmp_path).good("check", "--json", str(tmp_path / "policy.yaml")).json["first"] is None
 
 
 @pytest.mark.parametrize("name", ["none.yaml", "folder"])
@@ -88,9 +101,7 @@ def test_what_only_shows_with_databases(tmp_path: Path) -> None:
 def test_the_user_of_the_daemon_has_to_read_it(tmp_path: Path, closed: str) -> None:
     """Root may read everything, but the daemon is not root: the owner of its state must be able to read, else 77."""
     nobody = pwd.getpwnam("nobody")
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o055)
+    open_to_others(tmp_path)
     (tmp_path / "policy.yaml").write_text(GOOD.replace("CN", "list:bad") + "lists: {bad: {file: lists/bad.txt}}\n")
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "bad.txt").write_text("1.2.3.0/24\n")
@@ -156,3 +167,68 @@ def test_a_list_is_compared_with_the_ruleset_asked_for_last(tmp_path: Path) -> N
     store.remember(Intent(1, file.digest, last_good=file.digest))
     said = geodrop.good("check", policy).err
     assert "bad.txt has 1 of the 100 prefixes that it had in the ruleset asked for last" in said
+
+
+EXPECTING = "version: 1\nservices:\n  api:\n    default: allow\n    unknown: allow\n    deny: [CN]\n    expect: {}\n"
+
+
+def expecting(folder: Path, tests: str) -> tuple[Geodrop, str, str]:
+    """Write a policy with these tests, and a database; return a command line and their names."""
+    (folder / "policy.yaml").write_text(EXPECTING.replace("{}", tests))
+    database = write_database(folder / "country.mmdb", {"1.0.0.0/24": country("CN"), "2400::/24": country("CN")})
+    return Geodrop(folder), str(folder / "policy.yaml"), str(database)
+
+
+def test_tests_run_once_there_are_databases(tmp_path: Path) -> None:
+    """Without databases check says that the tests were not run, with them that they passed, or which failed (78)."""
+    geodrop, policy, database = expecting(tmp_path, "{accept: [8.8.8.8], drop: [1.0.0.0/24]}")
+    assert geodrop.good("check", policy).out == (
+        f"{policy}: good, 1 line for service api\n"
+        f"{policy}: 2 tests under expect not run: they need databases, add --database FILE\n"
+    )
+    assert geodrop.good("check", "--json", policy).json["tests"] == {"count": 2, "run": False}
+    assert f"{policy}: 2 tests under expect passed\n" in geodrop.good("check", policy, "--database", database).out
+    assert geodrop.good("check", "--json", policy, "--database", database).json["tests"] == {"count": 2, "run": True}
+
+
+def test_a_failing_test_is_an_error_with_its_place(tmp_path: Path) -> None:
+    """Check, compile and compile -o refuse it with the same words and 78; nothing is written."""
+    geodrop, policy, database = expecting(tmp_path, "{accept: [1.0.0.7, 8.8.8.8], region: {8.8.8.8: US}}")
+    step = "correct it or drop the test"
+    said = [
+        f"{policy}:7:23: error: expect accept: 1.0.0.7 would be dropped: CN, deny: CN (policy.yaml:6); {step}",
+        f"{policy}:7:51: error: expect region: 8.8.8.8 is unknown, not US; {step}",
+    ]
+    output = tmp_path / "out.ruleset"
+    for arguments in (
+        ("check", policy, "--database", database),
+        ("compile", "--policy", policy, "--database", database, "-o", str(output)),
+    ):
+        done = geodrop.run(*arguments)
+        assert (done.code, done.out) == (78, "")
+        assert [line for line in done.err.splitlines() if ": error: " in line] == said
+    assert not output.exists()
+    problems = geodrop.run("check", "--json", policy, "--database", database).json["problems"]
+    assert [one["place"] for one in problems] == [f"{policy}:7:23", f"{policy}:7:51"]
+    assert geodrop.run("check", policy).code == 0, "without databases there is nothing to judge by"
+
+
+def test_a_guard_asks_the_file_for_its_age(tmp_path: Path) -> None:
+    """A list file that was modified too long ago is refused (65); its time is in no byte of the ruleset."""
+    geodrop, policy, database = expecting(tmp_path, "{}")
+    (tmp_path / "policy.yaml").write_text(
+        "version: 1\nlists: {bad: {file: bad.txt, guard: {age: 7d, entries: 2-}}}\n"
+        "services: {api: {default: allow, unknown: allow, deny: [list:bad]}}\n"
+    )
+    (tmp_path / "bad.txt").write_text("8.8.8.8\n9.9.9.9\n")
+    digests = set()
+    for days in (0, 6):
+        os.utime(tmp_path / "bad.txt", (0, time.time() - days * 86_400))
+        output = tmp_path / f"{days}.ruleset"
+        geodrop.good("compile", "--policy", policy, "--database", database, "-o", str(output))
+        digests.add(open_file(output).digest)
+    assert len(digests) == 1
+    os.utime(tmp_path / "bad.txt", (0, time.time() - 8 * 86_400))
+    done = geodrop.run("check", policy)
+    assert (done.code, done.out) == (65, "")
+    assert f"{tmp_path}/bad.txt:1:1: error: modified 8 d ago, and the guard of list" in done.err

@@ -9,14 +9,14 @@ from tests.support.databases import city, country, write_database
 POLICY = """
 version: 1
 services:
-  api: {default: allow, unknown: allow, deny: [CN, UA-43], starts: 2030-01-01T00:00:00Z}
+  api: {default: allow, unknown: allow, deny: [IR, UA-43], starts: 2030-01-01T00:00:00Z}
 """
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Geodrop, list[str], str]:
     """Return a command line, the options for the policy, and the same policy as a ruleset."""
-    records = {"1.0.0.0/24": country("CN"), "2.0.0.0/16": city("UA", "43"), "2400::/24": country("CN")}
+    records = {"1.0.0.0/24": country("IR"), "2.0.0.0/16": city("UA", "43"), "2400::/24": country("IR")}
     database = write_database(tmp_path / "city.mmdb", records)
     geodrop = Geodrop(tmp_path)
     ruleset = geodrop.compile(POLICY, database)
@@ -36,7 +36,7 @@ def test_both_offline_forms_agree(files: tuple[Geodrop, list[str], str]) -> None
     shared = ("address", "service", "zone", "rung", "line", "place", "verdict", "would_drop", "embedded")
     assert [[answer[key] for key in shared] for answer in full] == [[a[key] for key in shared] for a in short]
     assert full[1]["record"] == city("UA", "43")
-    assert [answer["region"] for answer in full] == ["CN", "UA-43", "unknown", "CN", "CN", "unknown", "CN"]
+    assert [answer["region"] for answer in full] == ["IR", "UA-43", "unknown", "IR", "IR", "unknown", "IR"]
 
 
 @pytest.mark.parametrize(("at", "verdict"), [("2029-12-31T23:59:59Z", "accept"), ("2030-01-01T00:00:00Z", "drop")])
@@ -75,15 +75,15 @@ def test_verdict_line_and_change_lead(files: tuple[Geodrop, list[str], str]) -> 
     """Both sources begin with the same words: verdict, deciding line with its place, what to change; no zone."""
     geodrop, options, ruleset = files
     expected = (
-        "ACCEPT  CN: api denies CN (test.yaml:4); but api drops nothing before 2030-01-01T00:00:00Z; "
-        "to let it in: deny without CN, or allow: [1.0.0.1]\n"
+        "ACCEPT  IR: api denies IR (test.yaml:4); but api drops nothing before 2030-01-01T00:00:00Z; "
+        "to let it in: deny without IR, or allow: [1.0.0.1]\n"
     )
     for form in (options, ["--ruleset", ruleset]):
         assert geodrop.good("explain", *form, "1.0.0.1:443").out == expected
     full = geodrop.good("explain", *options, "-v", "1.0.0.1", "2.0.0.1").out.splitlines()
     assert full[0] == "1.0.0.1"
     assert full[2].startswith("        api: rung country, zone ")
-    assert full[3] == "        database record: {'country': {'iso_code': 'CN'}}"
+    assert full[3] == "        database record: {'country': {'iso_code': 'IR'}}"
     assert full[4] == "2.0.0.1"
 
 
@@ -92,7 +92,7 @@ def test_a_prefix(files: tuple[Geodrop, list[str], str]) -> None:
     geodrop, options, ruleset = files
     for form in (options, ["--ruleset", ruleset]):
         assert geodrop.good("explain", *form, "--at", "2031-01-01T00:00:00Z", "1.0.0.0/23").out.splitlines() == [
-            "DROP    CN: api denies CN (test.yaml:4); such as 1.0.0.0 (256 of 512 addresses)",
+            "DROP    IR: api denies IR (test.yaml:4); such as 1.0.0.0 (256 of 512 addresses)",
             (
                 "ACCEPT  unknown: no database has a country for it (unknown: allow, test.yaml:4, of api); such as "
                 "1.0.1.0 (256 of 512 addresses)"
@@ -107,7 +107,7 @@ def test_databases_of_agent_yaml(files: tuple[Geodrop, list[str], str]) -> None:
     assert (done.code, "add --database FILE" in done.err) == (2, True)
     with (geodrop.folder / "agent.yaml").open("a") as config:
         config.write("source: {policy: test.yaml, databases: [city.mmdb]}\n")
-    assert geodrop.good("explain", *options[:2], "1.0.0.1").out.startswith("ACCEPT  CN: api denies CN (test.yaml:4)")
+    assert geodrop.good("explain", *options[:2], "1.0.0.1").out.startswith("ACCEPT  IR: api denies IR (test.yaml:4)")
 
 
 def test_colour_and_columns_on_a_terminal(files: tuple[Geodrop, list[str], str]) -> None:
@@ -116,10 +116,39 @@ def test_colour_and_columns_on_a_terminal(files: tuple[Geodrop, list[str], str])
     for form in (options, ["--ruleset", ruleset]):
         command = geodrop.command("explain", *form, "--at", "2031-01-01T00:00:00Z", "1.0.0.1")
         painted = on_terminal(command, columns=80)
-        assert "\x1b[31mDROP\x1b[0m    CN: api denies CN" in painted
+        assert "\x1b[31mDROP\x1b[0m    IR: api denies IR" in painted
         plain = on_terminal(command, columns=80, environment={"NO_COLOR": "1"})
         assert "\x1b" not in plain
         narrow = on_terminal(command, columns=40, environment={"NO_COLOR": "1"}).splitlines()
         assert max(map(len, narrow)) <= 40
         assert narrow[1].startswith("        ")
-        assert " ".join(line.strip() for line in narrow) == " ".join(plain.split()).replace("DROP CN", "DROP    CN")
+        assert " ".join(line.strip() for line in narrow) == " ".join(plain.split()).replace("DROP IR", "DROP    IR")
+
+
+TESTED = POLICY.replace("starts: ", "expect: {drop: [1.0.0.0/24], accept: [9.9.9.9]}, starts: ")
+
+
+def test_the_tests_about_an_address_are_named(tmp_path: Path) -> None:
+    """A test that is about the address or the prefix is named with its line, from a ruleset as from a policy."""
+    database = write_database(tmp_path / "city.mmdb", {"1.0.0.0/24": country("IR"), "2.0.0.0/16": city("UA", "43")})
+    geodrop = Geodrop(tmp_path)
+    ruleset = geodrop.compile(TESTED, database)
+    test = {"expect": "drop", "prefix": "1.0.0.0/24", "region": None, "place": "test.yaml:4"}
+    for form in (["--policy", str(tmp_path / "test.yaml"), "--database", str(database)], ["--ruleset", str(ruleset)]):
+        out = geodrop.good("explain", *form, "1.0.0.1").out
+        assert out.endswith("\ntest    expect drop: 1.0.0.0/24 (test.yaml:4, of api)\n")
+        assert "test " not in geodrop.good("explain", *form, "8.8.8.8").out
+        answers = geodrop.good("explain", *form, "--json", "1.0.0.9", "1.0.0.0/16", "8.8.8.8").json_lines
+        assert [answer["tests"] for answer in answers] == [[test]] * (len(answers) - 1) + [[]]
+
+
+def test_a_failing_test_is_explained(tmp_path: Path) -> None:
+    """A policy that no ruleset can be made of is explained nevertheless, with a warning for the test that fails."""
+    database = write_database(tmp_path / "city.mmdb", {"1.0.0.0/24": country("IR"), "2.0.0.0/16": city("UA", "43")})
+    (tmp_path / "test.yaml").write_text(TESTED.replace("drop: [1.0.0.0/24], accept: [9.9.9.9]", "accept: [1.0.0.0/24]"))
+    done = Geodrop(tmp_path).good(
+        "explain", "--policy", str(tmp_path / "test.yaml"), "--database", str(database), "1.0.0.1"
+    )
+    assert "warning: expect accept: 1.0.0.0/24 would be dropped: IR, deny: IR (test.yaml:4)" in done.err
+    assert done.out.startswith("ACCEPT  IR: api denies IR (test.yaml:4); but api")
+    assert "\ntest    expect accept: 1.0.0.0/24" in done.out

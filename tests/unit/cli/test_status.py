@@ -21,6 +21,7 @@ GOOD = {
     "last_good": "ab" * 32,
     "unloaded": False,
     "paused": False,
+    "held": [],
     "paused_until": None,
     "paused_why": None,
     "rolled_back": False,

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 
 from geodrop.compile import child as module
 from geodrop.compile import sandbox
-from geodrop.compile.change import Moved, RulesetDiff, ServiceChange
 from geodrop.compile.channel import receive
 from geodrop.compile.sandbox import Answer, Child, Job
 from geodrop.errors import ConfigError, DataError, PolicyError
 from geodrop.ruleset.container import Container, open_file
+from geodrop.ruleset.difference import Move, RulesetDiff, ServiceChange
 from geodrop.ruleset.model import Ruleset
 from geodrop.ruleset.sealed import seal
 from tests.support.databases import country, write_database
@@ -28,7 +29,7 @@ services:
   api:
     default: allow
     unknown: allow
-    deny: [CN, list:bad]
+    deny: [IR, list:bad]
 lists:
   bad: {file: lists/bad.txt}
 """
@@ -41,7 +42,7 @@ def inputs(tmp_path: Path) -> Iterator[Path]:
     (folder / "lists").mkdir(parents=True)
     (folder / "policy.yaml").write_text(POLICY)
     (folder / "lists" / "bad.txt").write_text("8.8.8.0/24 # resolvers\n")
-    write_database(folder / "country.mmdb", {"1.0.0.0/24": country("CN"), "2400::/24": country("CN")})
+    write_database(folder / "country.mmdb", {"1.0.0.0/24": country("IR"), "2400::/24": country("IR")})
     folder.chmod(0o700)
     yield folder
     folder.chmod(0o700)
@@ -96,7 +97,7 @@ def test_a_policy_mounted_from_a_config_map(inputs: Path, tmp_path: Path) -> Non
 
 def test_broken_names_beside_a_sound_country(inputs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """A database with broken names compiles and explains as an intact one does, except for the name in the record."""
-    record = {"country": {"iso_code": "CN", "names": {"en": "name-of-it"}}}
+    record = {"country": {"iso_code": "IR", "names": {"en": "name-of-it"}}}
     whole = write_database(inputs / "country.mmdb", {"1.0.0.0/24": record, "2400::/24": record}).read_bytes()
     answers = []
     for data in (whole, whole.replace(b"name-of-it", b"\xff" * 10)):
@@ -155,13 +156,13 @@ def test_explain_names_region_and_record(inputs: Path, capfd: pytest.CaptureFixt
         (answer.get("rung"), answer.get("verdict"), answer.get("region")) for answer in answers
     ]
     assert shown == [
-        ("country", "drop", "CN"),
+        ("country", "drop", "IR"),
         (None, None, None),
         ("prefix", "drop", "unknown"),
-        ("country", "drop", "CN"),
+        ("country", "drop", "IR"),
     ]
     assert "error" in answers[1]
-    assert answers[0]["record"] == country("CN")
+    assert answers[0]["record"] == country("IR")
 
 
 def test_streams_of_its_own(inputs: Path) -> None:
@@ -170,7 +171,7 @@ def test_streams_of_its_own(inputs: Path) -> None:
     with Child.start() as child:
         answer = child.run(checked)
     assert answer == Answer(0, f"{inputs}/policy.yaml: good, 2 lines for service api\n")
-    (inputs / "policy.yaml").write_text(POLICY.replace("CN", "XX"))
+    (inputs / "policy.yaml").write_text(POLICY.replace("IR", "XX"))
     with Child.start() as child:
         answer = child.run(checked)
     assert answer.exit == PolicyError.exit_code
@@ -256,16 +257,21 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
     assert compile_to(tmp_path / "old", inputs) == 0
     old = tmp_path / f"{open_file(tmp_path / 'old').digest}.ruleset"
     (tmp_path / "old").rename(old)
-    (inputs / "policy.yaml").write_text(POLICY.replace("[CN, ", "["))
+    (inputs / "policy.yaml").write_text(POLICY.replace("[IR, ", "["))
     with (tmp_path / "new").open("w+b") as new, Child.start() as child:
         answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=memories(old)))
     assert answer.change is not None
-    assert answer.change["text"] == "api accepts CN (<0.1% of IPv4), +0 -2 prefixes"
-    assert answer.change["services"]["api"]["to_accept"] == {"regions": ["CN"], "lines": []}
+    assert answer.change.as_text() == "api accepts IR (<0.1% of IPv4), +0 -2 prefixes"
+    [move] = answer.change.services[0].moves
+    assert (move.label, move.to, move.line) == ("IR", "accept", "policy.yaml:5 default: allow")
     assert len(memories(tmp_path / "new")) == 2, "a delta file, based on the old ruleset"
     with Child.start() as child:
         again = child.run(Job("compare", ruleset=memories(tmp_path / "new"), previous=memories(old)))
     assert again == Answer(0, "", answer.change)
+    with Child.start() as child:
+        first = child.run(Job("compare", ruleset=memories(old)))
+    assert first.change is not None
+    assert first.change.as_text().startswith("api drops IR"), "against nothing"
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
@@ -295,15 +301,19 @@ def test_a_previous_ruleset_that_is_not_sealed(inputs: Path, tmp_path: Path) -> 
 
 
 def test_change_too_long_for_one_message() -> None:
-    """If the change is too long for a message, its totals still arrive."""
-    regions = tuple(f"list:{'x' * 200}{number}" for number in range(1000))
-    change = RulesetDiff((ServiceChange("api", "changed", Moved((), regions), Moved(), {}, {}, match=False),))
+    """If the change is too long for a message, it arrives in pieces, whole."""
+    moves = [Move("list", f"{'x' * 200}{number}", "drop", number, 0) for number in range(1_000)]
+    change = RulesetDiff((ServiceChange("api", "changed", moves),))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        module.answer(theirs, module.TaskResult(0, change))
-        received = receive(ours)
-    assert received is not None
-    assert received[0]["change"]["text"] == change.as_text()
+    pieces = []
+    with ours, theirs, ThreadPoolExecutor() as thread:
+        sending = thread.submit(module.answer, theirs, module.TaskResult(5, change))
+        while (received := receive(ours)) is not None and "change" in received[0]:
+            pieces.append(received[0]["change"])
+        sending.result()
+    assert received == ({"exit": 5}, [])
+    assert len(pieces) > 1
+    assert json.loads("".join(pieces)) == change.as_json()
 
 
 def test_socket_as_standard_input(inputs: Path) -> None:

@@ -6,14 +6,13 @@ import pytest
 from geodrop.compile.opening import open_database, open_policy
 from geodrop.errors import ConfigError, DataError
 from geodrop.state.service_user import ServiceUser
+from tests.support.users import open_to_others
 
 
 def test_a_right_that_is_missing(tmp_path: Path) -> None:
     """For each kind of file, a missing right gives 77 and names the user, and is of the kind that callers expect."""
     nobody = pwd.getpwnam("nobody")
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_uid == 0 and path != Path("/"):
-            path.chmod(path.stat().st_mode | 0o055)
+    open_to_others(tmp_path)
     (tmp_path / "secret").touch(0o600)
     secret = str(tmp_path / "secret")
     with ServiceUser("nobody", nobody.pw_uid, nobody.pw_gid, ()).acting():

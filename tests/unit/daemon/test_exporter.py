@@ -35,6 +35,7 @@ STATUS: dict[str, Any] = {
     "enforcing_expected": True,
     "healthy": True,
     "paused": False,
+    "held": [],
     "generation": 7,
 }
 STATUS |= {"services": [], "interfaces": [], "exemptions": []}

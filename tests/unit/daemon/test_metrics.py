@@ -16,6 +16,7 @@ STATUS: dict[str, Any] = {
     "exemptions": [{"in_force": True}, {"in_force": False}],
     "healthy": False,
     "paused": False,
+    "held": [],
     "generation": 42,
     "interfaces": [
         {"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]},

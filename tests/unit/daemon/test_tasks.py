@@ -114,7 +114,7 @@ def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             with monkeypatch.context() as patch:
                 if place == "apply_file":
                     patch.setattr(reload, "load_config", lambda _: tested._config)
-                    patch.setattr(tested._reload._maker, "make", lambda _: Made(given))
+                    patch.setattr(tested._reload.maker, "make", lambda _: Made(given))
                 failure = (
                     ZeroDivisionError("a test's bug") if wanted is BugError else OSError(24, "Too many open files")
                 )

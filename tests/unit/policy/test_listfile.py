@@ -10,7 +10,7 @@ from geodrop.policy.listfile import read_list_file
 
 def errors(data: bytes) -> list[str]:
     """Return the problems, as `line:column: message`."""
-    return [f"{p.place.line}:{p.place.column}: {p.message}" for p in read_list_file(data, "l.txt")[1].problems()]
+    return [f"{p.place.line}:{p.place.column}: {p.message}" for p in read_list_file(data, "l.txt").report.problems()]
 
 
 def test_everything_a_list_file_may_hold() -> None:
@@ -18,8 +18,9 @@ def test_everything_a_list_file_may_hold() -> None:
     data = (
         b"\xef\xbb\xbf# head\r\n\r\n9.9.9.0/24 # why\r\n\t8.8.8.8\r\n1.1.1.1-1.1.1.4\r\n2a00:: - 2a00::1\r\n2a01::/16#x"
     )
-    networks, report = read_list_file(data, "l.txt")
+    networks, lines, report = read_list_file(data, "l.txt")
     assert not report.problems()
+    assert list(lines) == [3, 4, 5, 5, 5, 6, 7]
     texts = ["9.9.9.0/24", "8.8.8.8/32", "1.1.1.1/32", "1.1.1.2/31", "1.1.1.4/32", "2a00::/127", "2a01::/16"]
     assert [str(network) for network in networks] == texts
 
@@ -50,7 +51,7 @@ def test_mistakes(data: bytes, message: str) -> None:
 
 def test_a_comment_makes_an_empty_list_deliberate() -> None:
     """A file with a comment and no prefix is accepted."""
-    networks, report = read_list_file(b"# none at the moment\n", "l.txt")
+    networks, _, report = read_list_file(b"# none at the moment\n", "l.txt")
     assert networks == ()
     assert not report.problems()
 
@@ -71,7 +72,7 @@ def test_ranges_cannot_explode(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ranges_are_their_prefixes(one: int, other: int) -> None:
     """A range counts as the fewest prefixes that make it up."""
     low, high = ip_address(min(one, other)), ip_address(max(one, other))
-    networks, report = read_list_file(f"{low}-{high}".encode(), "l.txt")
+    networks, _, report = read_list_file(f"{low}-{high}".encode(), "l.txt")
     assert not report.problems()
     assert networks == tuple(summarize_address_range(low, high))
 
@@ -79,7 +80,7 @@ def test_ranges_are_their_prefixes(one: int, other: int) -> None:
 @given(st.one_of(st.binary(max_size=200), st.text(alphabet="0123456789./:-# \nabf", max_size=80).map(str.encode)))
 def test_any_bytes_give_prefixes_or_errors_inside_the_file(data: bytes) -> None:
     """Any bytes are read without an exception, and every reported place is inside the file."""
-    networks, report = read_list_file(data, "l.txt")
+    networks, _, report = read_list_file(data, "l.txt")
     assert all(network == ip_network(str(network)) for network in networks)
     lines = data.decode(errors="replace").split("\n")
     for problem in report.problems():

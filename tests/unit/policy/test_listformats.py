@@ -98,7 +98,7 @@ ENCODED = {
 def said(data: bytes) -> list[str]:
     """Return the problems, with line and column."""
     return [
-        f"{one.place.line}:{one.place.column}: {one.message}" for one in read_list_file(data, "l.txt")[1].problems()
+        f"{one.place.line}:{one.place.column}: {one.message}" for one in read_list_file(data, "l.txt").report.problems()
     ]
 
 
@@ -118,7 +118,7 @@ def test_lists_of_other_programs(tmp_path: Path, name: str) -> None:
     found = said(text.encode())
     assert any(message in one for one in found), found
     made = converted(tmp_path, text.encode(), found)
-    networks, report = read_list_file(made, "l.txt")
+    networks, _, report = read_list_file(made, "l.txt")
     # Table headers that are no comments, as some programs write them: a person removes them.
     left = [problem for problem in report.problems() if "Start" not in problem.message]
     assert left == []
@@ -131,7 +131,7 @@ def test_other_encodings(tmp_path: Path, encoding: str) -> None:
     data = ("# caf\u00e9\r\n" + PLAIN * 20).encode(encoding)
     found = said(data)
     assert found == [f"1:1: {ENCODED[encoding]}-t UTF-8 FILE > NEW"]
-    networks, report = read_list_file(converted(tmp_path, data, found), "l.txt")
+    networks, _, report = read_list_file(converted(tmp_path, data, found), "l.txt")
     assert not report.problems()
     assert [str(network) for network in networks] == TWO * 20
 
@@ -193,7 +193,7 @@ def test_what_no_command_makes_a_list(data: bytes, message: str) -> None:
 
 def test_a_good_file_with_one_foreign_line_names_that_line() -> None:
     """Valid lines are read, and the message is at the foreign line and quotes it."""
-    networks, report = read_list_file(b"9.9.9.0/24\n8.8.8.8 ; why\n1.1.1.1\n", "l.txt")
+    networks, _, report = read_list_file(b"9.9.9.0/24\n8.8.8.8 ; why\n1.1.1.1\n", "l.txt")
     assert [str(network) for network in networks] == ["9.9.9.0/24", "1.1.1.1/32"]
     (problem,) = report.problems()
     assert (problem.place.line, problem.source) == (2, "8.8.8.8 ; why")

@@ -15,8 +15,8 @@ from tests.unit.policy.policies import FILE, SERVICE, load, said
 EXAMPLE = """\
 version: 1
 groups:
-  supported: [US, CA, JP, UA, group:eea]        # groups nest and may mix levels; each member is judged at its own level
-  eea: [DE, FR, NO]
+  supported: [MX, CA, JP, UA, group:eea]        # groups nest and may mix levels; each member is judged at its own level
+  eea: [DE, IE, SE]
 lists:
   partners: {prefixes: [192.0.2.0/24, "2001:db8:1::/48"]}
   scanners: {file: lists/scanners.txt}          # relative to this file; # comments
@@ -36,6 +36,7 @@ services:
     starts: 2024-07-09T00:00:00Z                # until then monitor, whatever mode says; a zone is required
     established: cut                            # cut (default) | keep: of TCP only openings are judged
     action: drop                                # drop (default) | reject (nftables only)
+    expect: {accept: [9.9.9.0/24]}              # tests, run at every compile
 never_drop:                                     # judged before every service; left out: tcp/22; {} means none
   prefixes: [10.0.0.0/8]
   ports: {tcp: [22]}
@@ -51,12 +52,12 @@ DEPLOYED = sorted((Path(__file__).parents[3] / "deploy" / "policies").glob("*.ya
 def test_the_example() -> None:
     """Every key of the schema is read as documented."""
     policy, warnings = load_policy(EXAMPLE.encode(), FILE, lambda name: f"# {name}\n1.1.1.1-1.1.1.2".encode())
-    assert [str(warning.message) for warning in warnings] == ["blast_radius: not enforced yet"]
+    assert warnings == []
     assert policy.text == EXAMPLE
     assert policy.file == FILE
     assert {name: [line.text for line in lines] for name, lines in policy.groups.items()} == {
-        "supported": ["US", "CA", "JP", "UA", "group:eea"],
-        "eea": ["DE", "FR", "NO"],
+        "supported": ["MX", "CA", "JP", "UA", "group:eea"],
+        "eea": ["DE", "IE", "SE"],
     }
     assert policy.lists["partners"].prefixes == (ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))
     assert policy.lists["scanners"].file == "lists/scanners.txt"
@@ -67,6 +68,7 @@ def test_the_example() -> None:
     (api,) = policy.services
     assert (api.name, api.match.ports.tcp, api.match.protocols) == ("api", ((443, 443), (8000, 8099)), (1, 58))
     assert [line.text for line in api.deny] == ["UA-43", "UA-40", "UA-14", "UA-09", "list:scanners"]
+    assert [(test.aim, test.text) for test in api.expect] == [("accept", "9.9.9.0/24")]
 
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=lambda path: path.name)
@@ -171,6 +173,7 @@ def test_policies_without_content(data: bytes, message: str) -> None:
         ("never_drop: {tcp: [22]}", '2:14: error: "tcp" is not a key of never_drop'),
         ("never_drop: {ports: {tcp: [ssh]}}", '2:28: error: entry of tcp ports of never_drop: "ssh" is not a port'),
         ("never_drop:", "2:12: error: never_drop is empty; write  name: value  pairs, or {} for none"),
+        ("limits: {blast_radius: never}", '2:24: error: blast_radius of limits: "never" is not a share'),
         ("limits: {blast_radius: 5}", '2:24: error: blast_radius of limits: "5" is not a share'),
         ("limits: {database_age: 45}", '2:24: error: database_age of limits: "45" is not a duration'),
     ],

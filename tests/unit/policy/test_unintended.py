@@ -73,7 +73,7 @@ def test_special_addresses_that_are_never_dropped_are_no_trouble() -> None:
 )
 def test_a_prefix_that_holds_everything(key: str, verb: str, text: str, family: int) -> None:
     """A prefix that holds a whole family leaves nothing to other lines; this is the only warning about it."""
-    (warning,) = said(api(f"{key}: ['{text}', CN]"))
+    (warning,) = said(api(f"{key}: ['{text}', IR]"))
     assert warning == (
         f'7:{9 + len(key) - 1}: warning: {text} holds every IPv{family} address: service "api" {verb} all of it, '
         f"whatever the region; take it out, or write  default: {key}"
@@ -118,7 +118,7 @@ def test_nearly_everything_is_not_everything() -> None:
     ("keys", "head", "place"),
     [
         ("allow: []", "", "7:12"),
-        ("deny: [CN]", "", "3:3"),
+        ("deny: [IR]", "", "3:3"),
         ("allow: [list:l]", "lists: {l: {prefixes: []}}\n", "8:12"),
         ("allow: [group:g]", "groups: {g: [group:h], h: []}\n", "8:12"),
     ],
@@ -137,7 +137,7 @@ def test_nobody_is_allowed(keys: str, head: str, place: str, unknown: str) -> No
 
 def test_some_sources_are_allowed() -> None:
     """One allowed region or prefix, or `default: allow`, gives no warning."""
-    for text in (api("allow: [US]", default="deny"), api("allow: [9.9.9.9]", default="deny"), api("allow: []")):
+    for text in (api("allow: [JP]", default="deny"), api("allow: [9.9.9.9]", default="deny"), api("allow: []")):
         assert said(text) == []
 
 
@@ -168,7 +168,7 @@ TCP, UDP = "its own TCP connections", "its DNS queries"
 def test_answers_to_what_the_host_asks(keys: str, never: str, lost: list[str]) -> None:
     """A service that takes every port under `default: deny` drops answers to the host's own requests: a warning."""
     head = f"never_drop: {{{never}, ports: {{}}}}\n" if never else ""
-    text = f"{head}services:\n  api: {{default: deny, unknown: deny, allow: [US]{', ' + keys if keys else ''}}}\n"
+    text = f"{head}services:\n  api: {{default: deny, unknown: deny, allow: [JP]{', ' + keys if keys else ''}}}\n"
     found = said(text)
     if not lost:
         assert found == []
@@ -185,7 +185,7 @@ def test_answers_to_what_the_host_asks(keys: str, never: str, lost: list[str]) -
 
 def test_answers_matter_only_by_default() -> None:
     """If only named regions are denied, there is no warning about answers: most come from elsewhere."""
-    assert said("services:\n  api: {default: allow, unknown: allow, deny: [CN]}\n") == []
+    assert said("services:\n  api: {default: allow, unknown: allow, deny: [IR]}\n") == []
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_answers_matter_only_by_default() -> None:
 )
 def test_ports_that_are_never_judged(never: str, by: str) -> None:
     """A service for a port in never_drop drops nothing there, which gives a warning; ssh is there by default."""
-    text = never + "services:\n  api: {match: {ports: {tcp: [22, 443]}}, default: allow, unknown: allow, deny: [CN]}\n"
+    text = never + "services:\n  api: {match: {ports: {tcp: [22, 443]}}, default: allow, unknown: allow, deny: [IR]}\n"
     (warning,) = said(text)
     line = 4 if never else 3
     assert warning == (
@@ -210,7 +210,7 @@ def test_ports_around_what_is_never_dropped_are_judged() -> None:
     """A port range larger than never_drop, and a never_drop without ports, give no warning."""
     for keys in ("{tcp: [1-1023]}", "{tcp: [443], udp: [22]}"):
         assert (
-            said(f"services:\n  api: {{match: {{ports: {keys}}}, default: allow, unknown: allow, deny: [CN]}}\n") == []
+            said(f"services:\n  api: {{match: {{ports: {keys}}}, default: allow, unknown: allow, deny: [IR]}}\n") == []
         )
     never = "never_drop: {}\n"
     assert said(f"{never}services:\n  api: {{match: {{ports: {{tcp: [22]}}}}, default: allow, unknown: allow}}\n") == []
@@ -219,7 +219,7 @@ def test_ports_around_what_is_never_dropped_are_judged() -> None:
 def test_nobody_is_ever_dropped() -> None:
     """A never_drop that holds a whole family, also in pieces, gives a warning: no service drops anything."""
     never = "never_drop: {prefixes: [0.0.0.0/1, 128.0.0.0/1, 10.0.0.0/8], ports: {}}\n"
-    (warning,) = said(never + api("deny: [CN]"))
+    (warning,) = said(never + api("deny: [IR]"))
     assert warning == (
         "2:13: warning: never_drop holds every IPv4 address, so no service drops any of it; write only those that must "
         "always pass"
@@ -230,19 +230,19 @@ def test_unused_groups_are_one_line() -> None:
     """Seven unused groups inside each other give one warning, which names the outermost group."""
     names = ["africa", "americas", "asia", "europe", "oceania", "territories"]
     groups = f"  supported: [{', '.join(f'group:{name}' for name in names)}]\n" + "".join(
-        f"  {name}: [US]\n" for name in names
+        f"  {name}: [JP]\n" for name in names
     )
-    assert said(f"groups:\n{groups}" + api("deny: [CN]")) == [
+    assert said(f"groups:\n{groups}" + api("deny: [IR]")) == [
         '3:3: warning: no service uses group "supported" (with 6 more in it); remove it, or name it in a line'
     ]
 
 
 def test_many_unused_names_are_cut_short() -> None:
     """Many unused groups and lists give one warning each, with the first few names."""
-    groups = "groups: {" + ", ".join(f"g{number}: [US]" for number in range(7)) + "}\n"
+    groups = "groups: {" + ", ".join(f"g{number}: [JP]" for number in range(7)) + "}\n"
     lists = "lists: {" + ", ".join(f"l{number}: {{prefixes: [9.9.9.9]}}" for number in range(2)) + "}\n"
     shown = [f'"g{number}"' for number in range(5)]
-    assert said(groups + lists + api("deny: [CN]")) == [
+    assert said(groups + lists + api("deny: [IR]")) == [
         f"2:10: warning: no service uses groups {', '.join(shown)} and 2 more; remove them, or name them in a line",
         '3:9: warning: no service uses lists "l0", "l1"; remove them, or name them in a line',
     ]

@@ -230,3 +230,21 @@ def test_outside_the_share(changed: dict[str, object], told_of_it: str) -> None:
     line = one(verdict="accept", **changed)
     assert line.startswith("ACCEPT  CN: no line of api allows it (default: deny, policy.yaml:38)")
     assert told_of_it in line
+
+
+def test_tests_of_the_policy_are_named_once_with_their_places() -> None:
+    """Below the verdict come the tests about the question; beyond five they are counted."""
+    tests: list[dict[str, Any]] = [
+        {"expect": "drop", "prefix": "1.2.0.0/16", "region": None, "place": "policy.yaml:22"},
+        {"expect": "region", "prefix": "1.2.3.4/32", "region": "CN", "place": "policy.yaml:23"},
+    ]
+    [_, *lines] = told([{**ANSWER, "tests": tests, "kernel": KERNEL}, {**ANSWER, "tests": tests}], several=False)
+    assert lines == [
+        "test    expect drop: 1.2.0.0/16 (policy.yaml:22, of api)",
+        "test    expect region: 1.2.3.4/32 CN (policy.yaml:23, of api)",
+        "kernel  agrees (generation 41)",
+    ]
+    many = [{**tests[0], "place": f"policy.yaml:{number}"} for number in range(30, 40)]
+    [_, *lines] = told([{**ANSWER, "tests": many}], several=False)
+    assert len(lines) == 6
+    assert lines[-1] == "test    and 5 more under expect"

@@ -6,7 +6,7 @@ import pytest
 
 from geodrop.errors import DataError
 from geodrop.ruleset import container
-from geodrop.ruleset.model import Embedding, Meta, Row, Ruleset, ServiceSpec, Target, Zone, meta_json
+from geodrop.ruleset.model import CompiledTest, Embedding, Meta, Row, Ruleset, ServiceSpec, Target, Zone, meta_json
 
 NAMED, CATCH_ALL = False, True
 META = Meta(
@@ -22,6 +22,10 @@ META = Meta(
     classes=("CN",),
     zones=(Zone(region="US"), Zone(region="CN"), Zone(embedding="6to4")),
     rows=(Row("accept", "country", "US"), Row("drop", "country", "CN", 0)),
+    tests=(
+        CompiledTest("api", "drop", "1.0.0.0/8", None, 9),
+        CompiledTest("api", "region", "1.2.3.4/32", "CN", 10),
+    ),
 )
 
 

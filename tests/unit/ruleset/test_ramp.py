@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geodrop.ruleset.ramp import BUCKETS, bucket, dropped_from, jhash, key, percent, seed, share_at
+from geodrop.ruleset.ramp import BUCKETS, bucket, dropped_from, jhash, key, seed, share_at, share_text
 from tests.oracle import ramp as oracle
 
 RAMP = ((1_000, 100), (2_000, 1_000), (3_000, BUCKETS))
@@ -70,7 +70,7 @@ def test_shares_and_moments() -> None:
     ]
     assert dropped_from(((0, 100),), 100) is None
     assert dropped_from((), 7) == 0
-    assert [percent(share) for share in (1, 50, 1_000, BUCKETS)] == ["0.01%", "0.5%", "10%", "100%"]
+    assert [share_text(share) for share in (1, 50, 1_000, BUCKETS)] == ["0.01%", "0.5%", "10%", "100%"]
 
 
 def test_buckets_are_even() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from geodrop.errors import BusyError, PrivilegeError, UnavailableError
 from geodrop.state import lock
-from tests.support.users import as_user
+from tests.support.users import as_user, open_to_others
 
 
 @pytest.fixture(autouse=True)
@@ -179,8 +179,7 @@ def test_nothing_but_a_plain_file_is_opened(tmp_path: Path, name: str, kind: str
 @pytest.mark.root
 def test_a_user_without_rights(tmp_path: Path) -> None:
     """Other users cannot open the lock (77), not even to read, but still find the daemon."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    open_to_others(tmp_path)
     code = f"""
 import os
 from geodrop.errors import PrivilegeError

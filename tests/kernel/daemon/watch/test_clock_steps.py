@@ -65,6 +65,17 @@ def says(word: str) -> set[str]:
         time.sleep(0.1)
 
 
+def steps_there_and_back(ends: tuple[End, End], word: str) -> None:
+    """Step over a time that is an hour ahead, and back: packets are judged accordingly at once, and status follows."""
+    assert not drops(ends)
+    step(2 * HOUR)
+    assert drops(ends)
+    says("enforcing")
+    step(-2 * HOUR)
+    assert not drops(ends)
+    says(word)
+
+
 @pytest.mark.parametrize("engine", ["nftables", "xdp"])
 def test_steps_over_a_start(request: pytest.FixtureRequest, engine: str) -> None:
     """Set forward, the service starts; set back, it is yet to come: at once for packets, soon for status; no repair."""
@@ -72,13 +83,7 @@ def test_steps_over_a_start(request: pytest.FixtureRequest, engine: str) -> None
     start_in(edge, HOUR)
     with watched(edge) as (_, ends):
         assert engine in says("monitoring")
-        assert not drops(ends)
-        step(2 * HOUR)
-        assert drops(ends)
-        says("enforcing")
-        step(-2 * HOUR)
-        assert not drops(ends)
-        says("monitoring")
+        steps_there_and_back(ends, "monitoring")
         assert edge.geodrop.run("verify").code == 0
 
 
@@ -90,13 +95,7 @@ def test_steps_over_the_end_of_a_pause(request: pytest.FixtureRequest, engine: s
         says("enforcing")
         edge.geodrop.good("pause", "--for", "1h")
         assert engine in says("paused")
-        assert not drops(ends)
-        step(2 * HOUR)
-        assert drops(ends)
-        says("enforcing")
-        step(-2 * HOUR)
-        assert not drops(ends)
-        says("paused")
+        steps_there_and_back(ends, "paused")
 
 
 def test_a_start_with_a_clock_that_is_ahead(edge: Edge) -> None:
