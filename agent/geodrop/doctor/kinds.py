@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.nftables import lookups, matches, names, readback, render, transport
+from geodrop.nftables import lookups, matches, names, ramps, readback, render, transport
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink import messages, timed
 from geodrop.nftables.netlink.connection import Connection
@@ -130,6 +130,12 @@ KINDS = (
         sets=render.EXEMPT_SETS,
     ),
     Kind("the clock", "NF_TABLES", (matches.before(1),), "`starts` and `pause` cannot be enforced"),
+    Kind(
+        "shares of sources",
+        "NFT_HASH",
+        tuple(ramps.outside("tried", 4 if form == 4 else 6, key, 1) for form, key in ramps.KEYS.items()),
+        "a policy with `share` or `ramp` cannot be loaded",
+    ),
     Kind(
         "reject",
         "NFT_REJECT_INET",
