@@ -108,6 +108,18 @@ struct rows {
 enum service_flag {
 	SERVICE_ENFORCE = 1,
 	SERVICE_KEEP = 2, /* established: keep */
+	SERVICE_RAMP = 4, /* only a share of the sources is dropped */
+	SERVICE_RAMP_TIMED = 8, /* which share depends on the time */
+};
+
+/* A ramp: from this moment on, sources are dropped whose bucket is below the share. */
+#define MAX_STEPS 8
+#define BUCKETS 10000
+#define STEP_NEVER (1ULL << 62)
+
+struct step {
+	__u64 moment; /* nanoseconds of CLOCK_TAI; 0: always */
+	__u64 share;
 };
 
 struct service {
@@ -115,7 +127,8 @@ struct service {
 	__u32 flags;
 	__u32 pair; /* the counters of accepted packets */
 	__u32 exempted; /* the counter pair of packets from exempt sources */
-	__u32 unused;
+	__u32 seed;     /* of the hash of a source, for a ramp */
+	struct step step[MAX_STEPS]; /* unused ones are STEP_NEVER; ascending, in time and in share */
 };
 
 enum selection_flag {
@@ -168,7 +181,7 @@ struct policy {
 	__u8 by_protocol[256]; /* selections for protocols without ports, and for later fragments */
 	__u8 by_tcp_port[65536];
 	__u8 by_udp_port[65536];
-	__u8 unused[POLICY_BYTES - 64 - 32 - 24 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
+	__u8 unused[POLICY_BYTES - 64 - 32 - (24 + 16 * MAX_STEPS) * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
 };
 
 /* The control word, which every packet reads once; 0: nothing is in force. */
@@ -251,7 +264,7 @@ _Static_assert(sizeof(struct line) == 64, "a line is a cache line");
 _Static_assert(sizeof(struct node) == sizeof(struct line), "node");
 _Static_assert(sizeof(struct index) == SEGMENT_BYTES, "index");
 _Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "segment");
-_Static_assert(sizeof(struct service) == 24, "service");
+_Static_assert(sizeof(struct service) == 24 + 16 * MAX_STEPS, "service");
 _Static_assert(sizeof(struct selection) == 4, "selection");
 _Static_assert(sizeof(struct local) == 24, "local");
 _Static_assert(sizeof(struct policy) == POLICY_BYTES, "policy");

@@ -71,7 +71,9 @@ STATUS = {
     "paused_why": "why",
     "problems": ["problem"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "generic", "why": "why"}],
-    "services": [{"name": "api", "effective": "enforce", "starts": "then", "counted_as_other": 0}],
+    "services": [
+        {"name": "api", "effective": "enforce", "starts": "then", "counted_as_other": 0, "share": 1.0, "ramp": None}
+    ],
     "since": "then",
     "change": {"origin": "reload", "seconds": 1.0},
     "policy": {"name": "policy.yaml", "sha256": "ab"},
@@ -110,6 +112,7 @@ ANSWER = {
     "place": "policy.yaml:3",
     "starts": "then",
     "mode": "enforce",
+    **dict.fromkeys(("bucket", "share", "dropped_from")),
     "exempted": {"source": "::1", "until": "then", "user": "alice", "why": "why"},
     "would_drop": True,
     "verdict": "drop",

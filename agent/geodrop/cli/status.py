@@ -78,7 +78,7 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "interface", f"{interface['name']} ({interface['engine']}{attach}){why}"
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
-        yield "service", f"{service['name']}: {service['effective']}{starts}"
+        yield "service", f"{service['name']}: {service['effective']}{starts}{_share(service)}"
         if count := service["counted_as_other"]:
             yield "", f"{count:,} regions count as `other` on nftables; xdp counts all"
     if (last := status["last_reload"]) and last["good"]:
@@ -87,6 +87,14 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         last = status["repairs"][0]
         yield "repaired", f"{status['repaired']} times, last {last['time']}: {last['what']}; by {last['culprit']}"
     yield "daemon", "running" if status["daemon"] else "not running; the kernel judges without it"
+
+
+def _share(service: dict[str, Any]) -> str:
+    """Return which share of sources is dropped, by which clock, and the next step; "" without a ramp."""
+    if not (ramp := service["ramp"]):
+        return ""
+    step = f"; {ramp['next']['share'] * 100:g}% from {ramp['next']['from']}" if ramp["next"] else ""
+    return f", {service['share'] * 100:g}% of sources at {ramp['clock']}{step}"
 
 
 def _built(epoch: int | None) -> str:

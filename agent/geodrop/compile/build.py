@@ -202,6 +202,7 @@ def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...
         targets=targets,
         action=service.action,
         counted=counted,
+        ramp=service.ramp,
     )
 
 

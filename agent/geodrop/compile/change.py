@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Halves = npt.NDArray[np.uint64]
 
 FAMILIES = (4, 6)
-SETTINGS = ("mode", "starts", "action", "established")
+SETTINGS = ("mode", "starts", "ramp", "action", "established")
 MATCH = ("catch_all", "tcp", "udp", "protocols", "addresses")
 
 GLOBAL = (0x2000_0000_0000, 0x4000_0000_0000)

@@ -160,6 +160,12 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     for service in status["services"]:
         mode.add_metric([service["name"], service["mode"]], float(service["effective"] == "enforce"))
     yield mode
+    share = GaugeMetricFamily(
+        "geodrop_service_share", "Share of the denied sources that a service drops now, 0 to 1", labels=["service"]
+    )
+    for service in status["services"]:
+        share.add_metric([service["name"]], service["share"])
+    yield share
     judged = GaugeMetricFamily(
         "geodrop_interface_judged",
         "Where packets are judged, and by which engine; 0: a name or pattern that no interface has",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.nftables import lookups, matches, names, readback, render, transport
+from geodrop.nftables import lookups, matches, names, ramps, readback, render, transport
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink import messages, timed, windows
 from geodrop.nftables.netlink.connection import Connection
@@ -140,6 +140,12 @@ KINDS = (
         (matches.in_window(WINDOW),),
         "a load with --confirm-within is refused",
         windows=(WINDOW,),
+    ),
+    Kind(
+        "shares of sources",
+        "NFT_HASH",
+        tuple(ramps.outside("tried", 4 if form == 4 else 6, key, 1) for form, key in ramps.KEYS.items()),
+        "a policy with `share` or `ramp` cannot be loaded",
     ),
     Kind(
         "reject",

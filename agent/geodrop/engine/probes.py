@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from geodrop.engine import control_traffic
 from geodrop.engine.exempt import exempt_until
 from geodrop.ruleset.explain import explain
+from geodrop.ruleset.ramp import bucket, share_at
 from geodrop.ruleset.takers import covered, takers, takes
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ LOCAL: dict[int, Address] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:d
 
 SOURCE_PORT = 40_000
 """A port that no protocol of rung 2 uses."""
+
+TRIES = 1_000
+"""Denied sources among which one is looked for that a ramp drops already."""
 
 _ECHO = {control_traffic.ICMP: 8, control_traffic.ICMPV6: 128}
 _SYN = 0x02
@@ -58,7 +62,7 @@ def probes(ruleset: Ruleset, now: float, exempt: Sequence[ExemptSource] = ()) ->
             if local is None or chosen is None:
                 continue
             taking = takers(ruleset.meta, *chosen, local)
-            for source in _sources(ruleset, number, version):
+            for source in _sources(ruleset, number, version, now):
                 said = {one.service: one.verdict for one in explain(ruleset, source, now)}
                 denied = any(said[taker.name] == "drop" for taker in taking)
                 expected = "drop" if denied and exempt_until(exempt, source) is None else "accept"
@@ -105,17 +109,31 @@ def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterato
             yield protocol, 0
 
 
-def _sources(ruleset: Ruleset, service: int, version: int) -> Iterator[Address]:
-    """Yield an address that the ladder drops for a service, and one that it accepts; neither never-drop nor special."""
+def _sources(ruleset: Ruleset, service: int, version: int, now: float) -> Iterator[Address]:
+    """Yield an address that the ladder drops for a service, and one that it accepts; neither never-drop nor special.
+
+    Of a service that drops only a share, one that is dropped is looked for among TRIES.
+    """
+    spec = ruleset.meta.services[service]
+    share = share_at(spec.ramp, now)
     meta, width = ruleset.meta, 4 if version == 4 else 16
     zones = array("H", bytes(ruleset.sections[f"ipv{version}/zones"]))
     rows = ruleset.sections["rows"].cast("H")[service :: len(meta.services)]
     plain = [n for n in set(zones) if meta.zones[n].never_drop is None and not meta.zones[n].special]
     for verdict in ("drop", "accept"):
         if wanted := [zone for zone in plain if meta.rows[rows[zone]].verdict == verdict]:
-            places = _places(zones, random.choice(wanted))  # noqa: S311 - where to look is no secret
-            start = bytes(ruleset.sections[f"ipv{version}/starts"][places * width :][:width])
-            yield IPv4Address(int.from_bytes(start, "little")) if version == 4 else IPv6Address(start)
+            places = [_places(zones, random.choice(wanted))]  # noqa: S311 - where to look is no secret
+            if spec.ramp and verdict == "drop":
+                denied = set(wanted)
+                every = [place for place, zone in enumerate(zones) if zone in denied]
+                places += random.sample(every, min(len(every), TRIES))
+            starts = ruleset.sections[f"ipv{version}/starts"]
+            found = [_address(version, bytes(starts[place * width :][:width])) for place in places]
+            yield next((one for one in found if spec.ramp and bucket(spec.name, one) < share), found[0])
+
+
+def _address(version: int, start: bytes) -> Address:
+    return IPv4Address(int.from_bytes(start, "little")) if version == 4 else IPv6Address(start)
 
 
 def _places(zones: array[int], zone: int) -> int:

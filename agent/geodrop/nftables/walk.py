@@ -19,6 +19,7 @@ from geodrop.nftables.netlink.expressions import (
     DROP,
     Bitwise,
     Cmp,
+    Hash,
     HostToNetwork,
     InSet,
     MetaLoad,
@@ -30,6 +31,7 @@ from geodrop.nftables.netlink.expressions import (
     VerdictMap,
 )
 from geodrop.nftables.netlink.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
+from geodrop.ruleset.ramp import jhash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,6 +145,8 @@ class Walk:
                 return self._transport[offset : offset + length]
             case HostToNetwork():
                 return loaded[::-1]
+            case Hash(length, modulus, seed):
+                return (jhash(loaded[:length], seed) * modulus >> 32).to_bytes(4, sys.byteorder)
             case Bitwise(mask, xor):
                 return bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
         return None

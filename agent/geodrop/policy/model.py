@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Network = IPv4Network | IPv6Network
 
+MAX_STEPS = 8
+"""Steps of a ramp: the XDP program looks at all of them."""
 MAX_TESTS = 10_000
 """Most tests of a policy, all services together; they travel in the ruleset."""
 
@@ -158,6 +160,8 @@ class PolicyTest:
 class Service:
     """One service: which packets it takes, and its verdict by region, list and prefix.
 
+    `ramp` has moments in seconds since the epoch, each with a share, in hundredths of a percent.
+
     `default_at` and `unknown_at` are the numbers of the lines with these keys; 0 if the key is missing.
     """
 
@@ -170,6 +174,7 @@ class Service:
     deny: tuple[Line, ...] = ()
     mode: Mode = Mode.ENFORCE
     starts: datetime | None = None
+    ramp: tuple[tuple[int, int], ...] = ()
     established: Established = Established.CUT
     action: Action = Action.DROP
     expect: tuple[PolicyTest, ...] = ()

@@ -27,6 +27,7 @@ from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.first_boot import is_closed
+from geodrop.ruleset.ramp import BUCKETS, share_at
 from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
-    from geodrop.ruleset.model import Ruleset
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
     from geodrop.state.store import Intent
 
 SCHEMA = 2
@@ -149,12 +150,23 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
                 "mode": service.mode,
                 "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc.moment(service.starts),
+                "share": share_at(service.ramp, now) / BUCKETS,
+                "ramp": _ramp(service, now),
                 "counted_as_other": count,
             }
             for service, count in zip(services, others, strict=True)
         ],
         **(running.fields if running else {}),
     }
+
+
+def _ramp(service: ServiceSpec, now: float) -> dict[str, Any] | None:
+    """Return the clock that a ramp is compared with, and its next step; None without a ramp."""
+    if not service.ramp:
+        return None
+    following = next((step for step in service.ramp if step[0] > now), None)
+    step = following and {"from": utc.moment(following[0]), "share": following[1] / BUCKETS}
+    return {"clock": utc.moment(now), "next": step}
 
 
 def _as_other(engine: BothEngines, observed: Observed, ruleset: Ruleset) -> list[int]:

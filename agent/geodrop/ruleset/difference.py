@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geodrop import utc
+from geodrop.policy.model import MAX_STEPS
 from geodrop.ruleset.fields import (
     Bounds,
     Invalid,
@@ -33,6 +34,7 @@ from geodrop.ruleset.fields import (
     text,
     whole,
 )
+from geodrop.ruleset.ramp import share_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -235,6 +237,8 @@ def _share(share: float) -> str:
 
 
 def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a setting may have any type
+    if name == "ramp":
+        return ", ".join(share_text(share) + (f" from {utc.moment(at)}" if at else "") for at, share in value) or "100%"
     if name != "starts":
         return str(value)
     return "at once" if value is None else utc.moment(value)
@@ -275,11 +279,14 @@ _MOVE_FIELDS: dict[str, Any] = {
 _MOVE = record(_move, KINDS, **_MOVE_FIELDS)
 
 
-def _setting(value: object) -> Any:  # noqa: ANN401 - a text, a moment or nothing
+def _setting(value: object) -> Any:  # noqa: ANN401 - a text, a moment, the steps of a ramp, or nothing
+    if type(value) is list:
+        return _STEPS(value)
     return None if value is None else _MOMENT(value) if type(value) is int else _NAME(value)
 
 
 _MOMENT = whole(0, 1 << 48)
+_STEPS = listing(listing(_MOMENT, 2, 2), MAX_STEPS)
 
 
 def _pair(value: object) -> tuple[Any, Any]:

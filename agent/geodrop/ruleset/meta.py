@@ -74,8 +74,11 @@ class Target:
 class ServiceSpec:
     """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
 
-    `action` is "drop" or "reject". `counted` are the classes inside OTHER that nftables counts separately, once there
-    is time to build the map for them.
+    `action` is "drop" or "reject". `ramp` holds moments in seconds since the epoch, ascending, each with the share of
+    sources that is dropped from then on, in hundredths of a percent; empty: all are.
+
+    `counted` are the classes inside OTHER that nftables counts separately, once there is time to build the map for
+    them.
     """
 
     name: str
@@ -90,6 +93,7 @@ class ServiceSpec:
     targets: tuple[Target, ...] = ()
     action: str = "drop"
     counted: tuple[int, ...] = ()
+    ramp: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

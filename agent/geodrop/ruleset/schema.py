@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.policy.model import MAX_TESTS, Action, Aim, Established, Mode, Rung
+from geodrop.policy.model import MAX_STEPS, MAX_TESTS, Action, Aim, Established, Mode, Rung
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
     Field,
@@ -43,6 +43,7 @@ from geodrop.ruleset.meta import (
     Target,
     Zone,
 )
+from geodrop.ruleset.ramp import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sized
@@ -106,8 +107,22 @@ _TARGET = record(
     embedding=_EMBEDDING,
 )
 
+_STEPS = listing(listing(whole(0, LAST_MOMENT), 2, 2), MAX_STEPS)
+
+
+def _ramp(value: object) -> tuple[tuple[int, int], ...]:
+    """Return steps that go upwards, in time and in share."""
+    steps = tuple((moment, share) for moment, share in _STEPS(value))
+    for at, (moment, share) in enumerate(steps):
+        before = steps[at - 1] if at else (-1, 0)
+        if moment <= before[0] or not before[1] < share <= BUCKETS:
+            raise Invalid(f"step {at} does not go upwards")
+    return steps
+
+
 _SERVICE = record(
     ServiceSpec,
+    ("ramp",),
     name=text(32, _NAME),
     mode=choice(*Mode),
     starts=optional(_MOMENT),
@@ -120,6 +135,7 @@ _SERVICE = record(
     targets=listing(_TARGET, MAX_TARGETS),
     action=choice(*Action),
     counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
+    ramp=_ramp,
 )
 
 _TEST = record(

@@ -28,8 +28,8 @@ STATUS: dict[str, Any] = {
         {"name": "eth7", "engine": "nftables", "attach": None, "links": []},
     ],
     "services": [
-        {"name": "api", "mode": "enforce", "effective": "enforce"},
-        {"name": "new", "mode": "enforce", "effective": "monitor"},
+        {"name": "api", "mode": "enforce", "effective": "enforce", "share": 0.1},
+        {"name": "new", "mode": "enforce", "effective": "monitor", "share": 1.0},
     ],
     "databases": [{"name": "country.mmdb", "built": 1_780_000_000}],
 }
@@ -106,6 +106,7 @@ def test_state_is_told() -> None:
     metrics.undone()
     assert samples(metrics)["geodrop_undone_total", ()] == 1
     assert found["geodrop_exemptions", ()] == 1
+    assert found["geodrop_service_share", (("service", "api"),)] == 0.1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
     judged = {labels: value for (name, labels), value in found.items() if name == "geodrop_interface_judged"}

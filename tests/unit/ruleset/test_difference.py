@@ -128,3 +128,13 @@ def test_each_move_is_checked(key: str, value: object) -> None:
     content["services"][0]["moves"][0][key] = value
     with pytest.raises(Invalid, match=r"services\[0\]\.moves\[0\]"):
         of_json(json.dumps(content).encode())
+
+
+def test_a_ramp_that_changes() -> None:
+    """It arrives as it was, and the line names its steps; without one all sources are dropped."""
+    ramp = ((1_720_483_200, 100), (1_720_569_600, 10_000))
+    prefixes = {4: PrefixCounts(), 6: PrefixCounts()}
+    found = RulesetDiff((ServiceChange("api", "changed", prefixes=prefixes, settings={"ramp": ((), ramp)}),))
+    assert of_json(to_json(found).encode()) == found
+    told = "ramp 100% -> 1% from 2024-07-09T00:00:00Z, 100% from 2024-07-10T00:00:00Z"
+    assert found.services[0].settings_as_text() == told

@@ -151,6 +151,32 @@ class HostToNetwork:
 
 
 @dataclass(frozen=True, slots=True)
+class Hash:
+    """Replace what was loaded, `length` bytes, by the kernel's jhash of it, scaled down to a number below `modulus`.
+
+    The number is in host byte order.
+    """
+
+    length: int
+    modulus: int
+    seed: int
+
+    def encode(self) -> bytes:
+        """Return NFTA_EXPR: name and data."""
+        return _expression(
+            "hash",
+            wire.be32(uapi.HASH_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.HASH_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.HASH_LEN, self.length),
+            wire.be32(uapi.HASH_MODULUS, self.modulus),
+            wire.be32(uapi.HASH_SEED, self.seed),
+        )
+
+    def __str__(self) -> str:
+        return f"jhash of {self.length} bytes, mod {self.modulus}, seed {self.seed:#x}"
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """Some values or ranges (inclusive) of a type, written inside a rule: nft's `{ 443, 8000-8099 }`.
 
@@ -294,6 +320,7 @@ Encodable = (
     | Cmp
     | Bitwise
     | HostToNetwork
+    | Hash
     | InSet
     | VerdictMap
     | NamedCounter
@@ -368,6 +395,9 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
+    "hash": lambda data: Hash(
+        wire.number(data[uapi.HASH_LEN]), wire.number(data[uapi.HASH_MODULUS]), wire.number(data[uapi.HASH_SEED])
+    ),
     "lookup": lambda data: (
         VerdictMap(wire.text(data[uapi.LOOKUP_SET]))
         if uapi.LOOKUP_DREG in data
