@@ -95,6 +95,7 @@ ENTRY = {
     "seconds": 1.0,
     "target": None,
     "paused_until": None,
+    "confirm": "then",
     "error": "error",
     "change": "change",
     "why": "why",

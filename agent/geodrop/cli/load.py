@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop import messages
-from geodrop.cli.numbers import confirm_within, reason
+from geodrop.cli.numbers import add_confirmation
 from geodrop.cli.unconfirmed import lines
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.errors import ConfigError, UsageError
@@ -38,13 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge packets that arrive here; may be repeated, may end in * (default: that of agent.yaml, else "
         "those with a default route)",
     )
-    parser.add_argument(
-        "--confirm-within",
-        type=confirm_within,
-        metavar="TIME",
-        help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
-    )
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_confirmation(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -36,6 +36,17 @@ def confirm_within(text: str) -> int:
     return seconds
 
 
+def add_confirmation(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a load that may have to be confirmed."""
+    parser.add_argument(
+        "--confirm-within",
+        type=confirm_within,
+        metavar="TIME",
+        help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
+    )
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+
+
 def digest(text: str) -> str:
     """Parse the beginning of a digest."""
     if not _DIGEST.fullmatch(text):

@@ -22,19 +22,13 @@ DIGEST = re.compile("[0-9a-f]{12,64}")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `reload`."""
     # Not imported at the top: a plain reload is asked for before argparse could be imported (see cli/main.py).
-    from geodrop.cli.numbers import confirm_within, reason  # noqa: PLC0415
+    from geodrop.cli.numbers import add_confirmation  # noqa: PLC0415
 
     parser.add_argument(
         "--accept", metavar="DIGEST", default="", help="load exactly this ruleset, although a limit holds it"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument(
-        "--confirm-within",
-        type=confirm_within,
-        metavar="TIME",
-        help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
-    )
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_confirmation(parser)
 
 
 def run(args: argparse.Namespace) -> int:

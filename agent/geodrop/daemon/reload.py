@@ -227,7 +227,8 @@ def outcome(
         text = f"generation {after}: unchanged (ruleset {digest}), nothing to do"
     elif loaded.before.digest == loaded.after.digest:
         number = f"{after}" if before == after else f"{before} -> {after}"
-        what = f"ruleset {digest} as before, {moved or 'loaded again, since the kernel differed'}"
+        again = "its deadline is set again" if loaded.confirm else "loaded again, since the kernel differed"
+        what = f"ruleset {digest} as before, {moved or again}"
         text = f"generation {number}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     else:
         # If nothing was in force before, everything is a change: then say what is in force.

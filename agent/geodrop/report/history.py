@@ -58,6 +58,7 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "why": entry.why or None,
         "error": entry.error or None,
         "target": entry.target or None,
+        "confirm": utc.moment(entry.confirm) if entry.confirm else None,
         "paused_until": utc.moment(entry.paused) if 0 < entry.paused < FOREVER else None,
         "inputs": list(entry.inputs),
     }

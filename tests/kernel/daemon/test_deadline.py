@@ -22,6 +22,7 @@ def test_reload_confirm_and_undo(host: Host, running: Daemon) -> None:
     assert status["confirm"]["digest"] == status["digest"]
     again = geodrop.good("reload", "--json", "--confirm-within", "2h").json
     assert again["generation"] == again["confirm"]["generation"] == 2
+    assert "its deadline is set again" in geodrop.good("reload").out
     host.deny("US")
     assert geodrop.run("reload").code == 75
     geodrop.good("confirm", status["digest"][:12])
