@@ -42,7 +42,7 @@ def test_a_change_and_its_way_back(settled: Edge) -> None:
 
 
 def test_a_customer_cannot_connect(settled: Edge) -> None:
-    """`explain` names the line that drops the customer; an exemption lets this one in, and nobody else, until its end."""
+    """`explain` names the line that drops the customer; an exemption lets this one in, and no other, until its end."""
     customer = DENIED[0]
     lines = [line.replace(WRITTEN, customer) for line in commands("CASE-7")]
     explain, exempt, listed, end = lines
