@@ -188,10 +188,22 @@ struct policy {
 #define CONTROL_TABLES 1ULL   /* which of the two tables maps */
 #define CONTROL_POLICY 2ULL   /* which of the two policy maps */
 #define CONTROL_IN_FORCE 4ULL
+#define CONTROL_WINDOW 8ULL       /* not confirmed: the word holds until the deadline of its window */
+#define CONTROL_WINDOW_SLOT 16ULL /* which of the two windows */
 #define CONTROL_GENERATION_SHIFT 8
+
+/*
+ * What ends a generation that nobody confirms. A window is never changed while the word goes by it: another deadline is
+ * written into the other one, and then one store of the word switches to both of its numbers.
+ */
+struct window {
+	__u64 deadline; /* nanoseconds of CLOCK_MONOTONIC, which nobody can set */
+	__u64 previous; /* the word from then on, without a window; 0: nothing is in force */
+};
 
 struct control {
 	__u64 word;
+	struct window window[2];
 };
 
 /* A counter pair has four counters: family * 2 + which. */
@@ -257,7 +269,8 @@ _Static_assert(sizeof(struct selection) == 4, "selection");
 _Static_assert(sizeof(struct local) == 24, "local");
 _Static_assert(sizeof(struct policy) == POLICY_BYTES, "policy");
 _Static_assert(sizeof(struct rows) == POLICY_BYTES, "rows");
-_Static_assert(sizeof(struct control) == 8, "control");
+_Static_assert(sizeof(struct window) == 16, "window");
+_Static_assert(sizeof(struct control) == 40, "control");
 _Static_assert(sizeof(struct counter) == 16, "counter");
 _Static_assert(sizeof(struct exempt_key) == 24, "exempt_key");
 _Static_assert(sizeof(struct exempt) == 24, "exempt");

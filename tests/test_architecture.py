@@ -84,7 +84,7 @@ UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compi
 
 PRIVILEGED = (
     *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("exempt", "explain", "export", "status", "counters", "verify", "doctor", "demo"),
+    *("confirm", "exempt", "explain", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 
@@ -247,7 +247,13 @@ def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None
 
 def test_every_verb_is_covered() -> None:
     """The list of verbs above is complete: a new verb has to be added to it."""
-    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "main", "numbers", "glass"}
+    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {
+        "__init__",
+        "main",
+        "numbers",
+        "glass",
+        "unconfirmed",
+    }
     assert set(PRIVILEGED) == verbs
 
 
@@ -271,6 +277,7 @@ OPENS_BY_ITSELF = {
     "linux/capabilities.py": "/proc",
     "xdp/memory.py": "/proc",
     "doctor/bpf.py": "/proc",
+    "linux/clock.py": "/proc",
     "linux/ipsec.py": "/proc",
     "linux/namespace.py": "/proc",
     "linux/network_events.py": "/proc",

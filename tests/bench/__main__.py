@@ -93,6 +93,7 @@ def packet_rows(inputs: Inputs) -> Iterator[Row]:
     """Measure packets on nftables."""
     yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
     yield from nftables_packets.overlay_rows(inputs.compiled(ALLOW_LIST), inputs.moved())
+    yield from nftables_packets.window_row(inputs.compiled(DENY_LIST))
     yield from nftables_packets.growth_rows()
 
 

@@ -61,6 +61,8 @@ STATUS = {
     "judged": [],
     **dict.fromkeys(("enforcing", "healthy", "paused", "rolled_back", "daemon"), True),
     "generation": 7,
+    "confirm": {"digest": "ab", "generation": 7, "previous": 6, "deadline": "then", "seconds_left": 60},
+    "undone": None,
     "repaired": 1,
     "unloaded": False,
     "digest": "ab",

@@ -92,7 +92,7 @@ def _here(args: argparse.Namespace, operator: SshPeer | None) -> dict[str, Any]:
     if made.warnings:
         messages.say(made.warnings, sys.stderr)
     facts = read_facts(operator)
-    return make_plan(found.ruleset, made.ruleset, change, facts, paused=found.paused).as_json()
+    return make_plan(found.ruleset, made.ruleset, change, facts, paused=found.paused, exempt=found.exempt).as_json()
 
 
 def _source(args: argparse.Namespace, config: Config) -> Source:

@@ -21,10 +21,20 @@ DIGEST = re.compile("[0-9a-f]{12,64}")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `reload`."""
+    # Not imported at the top: a plain reload is asked for before argparse could be imported (see cli/main.py).
+    from geodrop.cli.numbers import confirm_within, reason  # noqa: PLC0415
+
     parser.add_argument(
         "--accept", metavar="DIGEST", default="", help="load exactly this ruleset, although a limit holds it"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--confirm-within",
+        type=confirm_within,
+        metavar="TIME",
+        help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
+    )
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--accept {args.accept}: no digest, or too short", "give what geodrop plan or reload said")
     operator = operators.of_this_command()
     asked = {"accept": args.accept, "ssh": operator.as_text() if operator else ""}
+    given = {"confirm_within": args.confirm_within, "why": args.why}
+    asked |= {name: value for name, value in given.items() if value}
     answer = ask("reload", asked, progress=_show if sys.stderr.isatty() else None)
     if answer is None:
         raise UnavailableError("no daemon runs here", "start it: systemctl start geodrop; or: geodrop load FILE")
@@ -44,6 +56,11 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(answer["data"]))
     else:
         messages.say(shown(answer["text"]))
+        if waits := answer["data"]["confirm"]:
+            from geodrop.cli.unconfirmed import lines  # noqa: PLC0415 - few reloads need it
+
+            for line in lines(waits):
+                messages.say(shown(line))
     return 0
 
 

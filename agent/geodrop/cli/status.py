@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages, utc
+from geodrop.cli.unconfirmed import back_to, spelled
 from geodrop.control.client import ask
 from geodrop.report.state import State, exit_code
 from geodrop.text import shown
@@ -107,7 +108,8 @@ def _built(epoch: int | None) -> str:
 
 def _why_not(status: dict[str, Any]) -> str:
     if status["unloaded"]:
-        return "unloaded on request"
+        undone = "a load was not confirmed, and nothing was in force before it"
+        return undone if status["undone"] else "unloaded on request"
     if status["generation"]:
         number, names = status["generation"], [interface["name"] for interface in status["interfaces"]]
         if not status["judged"]:
@@ -128,6 +130,9 @@ def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
     if status["paused"]:
         why = f": {status['paused_why']}" if status["paused_why"] else ""
         yield "paused", f"until {status['paused_until'] or 'resume'}{why}; nothing is dropped", messages.YELLOW
+    if waits := status["confirm"]:
+        back = f"back to {back_to(waits)} at {waits['deadline']} ({spelled(waits['seconds_left'])})"
+        yield "not confirmed", f"{back}; keep: geodrop confirm {waits['digest'][:12]}", messages.YELLOW
     if exempt := [one for one in status["exemptions"] if one["in_force"]]:
         more = f" and {len(exempt) - 1} more" if len(exempt) > 1 else ""
         yield "exempt", f"{exempt[0]['source']} until {exempt[0]['until']}{more}; see: geodrop exempt", None

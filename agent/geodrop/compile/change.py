@@ -35,6 +35,9 @@ MATCH = ("catch_all", "tcp", "udp", "protocols", "addresses")
 GLOBAL = (0x2000_0000_0000, 0x4000_0000_0000)
 """2000::/3 as numbers of /48s: the first one, and the first one after it."""
 ALL_48S = 1 << 48
+LARGEST = 1 << 32
+"""Most /48s of an interval that counts: a /16, the most that one organisation has been given. In some databases half of
+2000::/3 belongs to a few countries, in intervals up to a /6: they fill space that is not allocated."""
 
 
 def compare(old: Ruleset | None, new: Ruleset) -> RulesetDiff:
@@ -164,7 +167,7 @@ class _CutIpv4(_CutFamily):
 
 
 class _CutIpv6(_CutFamily):
-    """IPv6, counted in /48s of 2000::/3 that are known; shares leave special ones out, and those that embed IPv4."""
+    """IPv6, counted in /48s of 2000::/3 that are in use; shares leave special ones out, and those that embed IPv4."""
 
     def __init__(self, old: _Side, new: _Side) -> None:
         super().__init__(old, new, 6)
@@ -174,7 +177,8 @@ class _CutIpv6(_CutFamily):
         self._first = np.clip(first, *GLOBAL)
         self._end = np.clip(np.append(first[1:] + (inside[1:] != 0), ALL_48S), *GLOBAL)
         known = ~(old.unknown[self.old] & new.unknown[self.new])
-        self._counted = known & (self._end > self._first)
+        size = self._end - self._first
+        self._counted = known & (size > 0) & (size <= LARGEST)
         self._in_use = self._counted & ~self.either(old.embeds | old.special, new.embeds | new.special)
         self._whole = self._count(self._in_use)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import UsageError
 from geodrop.plan.limits import SHORTEST
+from geodrop.state import unconfirmed
 from geodrop.state.history import MAX_WHY
 from geodrop.state.store import FOREVER
 
@@ -25,6 +26,8 @@ YEAR_1, YEAR_9999 = -62_135_596_800, 253_402_300_799
 
 REQUIRED = object()
 _DIGITS = re.compile(f"[0-9a-f]{{{SHORTEST},64}}")
+
+_BEGINNING = re.compile(r"[0-9a-f]{12,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,13 @@ def optional(argument: Argument) -> Argument:
 FLAG = Argument("true or false", lambda value: isinstance(value, bool))
 WHY = Argument(
     f"text of at most {MAX_WHY:,} characters", lambda value: isinstance(value, str) and len(value) <= MAX_WHY, ""
+)
+WITHIN = optional(number(unconfirmed.SHORTEST, unconfirmed.LONGEST))
+"""Seconds within which a load has to be confirmed."""
+BEGINNING = Argument(
+    "the first 12 to 64 digits of a digest, or nothing",
+    lambda value: isinstance(value, str) and (not value or bool(_BEGINNING.fullmatch(value))),
+    "",
 )
 COUNT = number(1, MAX_COUNT)
 GENERATION = number(1, MAX_GENERATION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from geodrop.dataplane.both import BothEngines
 from geodrop.errors import DataError, HeldError, OutdatedError, UnavailableError
 from geodrop.linux.connections import read_connections
 from geodrop.operations.in_force import RulesetInForce, read_in_force
@@ -45,7 +46,8 @@ def look(config: Config) -> tuple[RulesetInForce, str]:
     except OutdatedError:
         return RulesetInForce(), ""
     except DataError as failure:
-        return RulesetInForce(), failure.message
+        observed = BothEngines.here().observe()
+        return RulesetInForce(observed.generation, digest=observed.digest), failure.message
 
 
 def refuse_held(
@@ -56,7 +58,7 @@ def refuse_held(
     `reason` says why nothing can be compared, `change` is what differs. A user who accepts a digest gets that ruleset
     or none.
     """
-    if any(one.accepts(new.digest) for one in askers):
+    if any(one.accepts(new.digest) for one in askers) or new.digest == found.digest:
         return
     held: list[HeldLimit] = []
     if reason:

@@ -7,6 +7,7 @@ Labels are bounded by the policy: services, at most 1,024 regions and lists, int
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -60,6 +61,11 @@ class Metrics:
         self._repairs = Counter(
             "geodrop_drift_repairs", "Times the kernel was brought back to the ruleset", registry=self.registry
         )
+        self._undone = Counter(
+            "geodrop_undone",
+            "Loads that the kernel undid because they were not confirmed, found since the daemon started",
+            registry=self.registry,
+        )
         self._bugs = Counter("geodrop_bugs", "Bugs that the daemon has met, by task", ["task"], registry=self.registry)
         self._audits = Counter(
             "geodrop_audits", "Background audits of the kernel, by result", ["result"], registry=self.registry
@@ -81,6 +87,10 @@ class Metrics:
     def repaired(self) -> None:
         """Record a repair of the kernel."""
         self._repairs.inc()
+
+    def undone(self) -> None:
+        """Record that a load was undone."""
+        self._undone.inc()
 
     def bug(self, task: str) -> None:
         """Record an unexpected exception in a task."""
@@ -128,6 +138,18 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         ("paused", "Whether enforcement is paused"),
     ):
         yield GaugeMetricFamily(f"geodrop_{name}", help_, value=float(bool(status[name])))
+    waits = status["confirm"]
+    yield GaugeMetricFamily(
+        "geodrop_confirm_deadline_timestamp_seconds",
+        "When the kernel goes back from a load that waits to be confirmed; 0: none waits",
+        value=datetime.fromisoformat(waits["deadline"]).timestamp() if waits else 0.0,
+    )
+    undone = status["undone"]
+    yield GaugeMetricFamily(
+        "geodrop_undone_timestamp_seconds",
+        "When the kernel undid the last load because it was not confirmed; 0: it did not",
+        value=datetime.fromisoformat(undone["time"]).timestamp() if undone else 0.0,
+    )
     yield GaugeMetricFamily("geodrop_held", "Limits that hold the last reload; 0: it is not held", len(status["held"]))
     yield GaugeMetricFamily("geodrop_generation", "Number of the generation in force; 0: none", status["generation"])
     in_force = sum(bool(one["in_force"]) for one in status["exemptions"])

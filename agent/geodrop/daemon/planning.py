@@ -40,4 +40,4 @@ def plan_in_pieces(made: Made, found: RulesetInForce, change: RulesetDiff, ssh: 
     """Return the object of `plan --json`; `ssh` is what the asking command knows of its SSH connection."""
     facts = read_facts(SshPeer.of(ssh))
     yield
-    return make_plan(found.ruleset, made.ruleset, change, facts, paused=found.paused).as_json()
+    return make_plan(found.ruleset, made.ruleset, change, facts, paused=found.paused, exempt=found.exempt).as_json()

@@ -17,8 +17,9 @@ from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
 from geodrop.daemon.source import Maker
 from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
-from geodrop.errors import BusyError, GeodropError, HeldError
+from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
 from geodrop.operations.load import apply_file
+from geodrop.report.confirm import waiting
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
@@ -114,6 +115,10 @@ class Reload:
 
         began = time.perf_counter()
         askers, self._asked_by = self._asked_by, []
+        # Of requests that share a run, one that has to be confirmed decides: the shortest time is the safest.
+        within = min((one.request.confirm_within for one in askers if one.request.confirm_within), default=0)
+        first = replace(askers[0].request, confirm_within=within)
+        askers = [askers[0]._replace(request=first), *askers[1:]]
         self._context.notifier.reloading("reload: reading agent.yaml")
         try:
             with self._context.tasks.failing("reload"):
@@ -177,9 +182,12 @@ class Reload:
         """Return the digest that the change was judged against, "" for none. Raises HeldError if a limit holds it."""
         found, reason = await self._context.kernel_worker.do(partial(look, config))
         change = made.change
-        if found.ruleset is not None and made.against != found.ruleset.digest:
-            # Another ruleset came in force meanwhile, by a rollback for instance.
-            change = await self._context.compiler.do(partial(self.maker.compare, made.ruleset, found.ruleset))
+        if found.ruleset is not None and found.ruleset.digest not in {made.against, made.ruleset.digest}:
+            # Another ruleset came in force meanwhile, by a rollback for instance; or no child could compare.
+            try:
+                change = await self._context.compiler.do(partial(self.maker.compare, made.ruleset, found.ruleset))
+            except (DataError, UnavailableError) as failure:
+                reason = failure.message
         await self._context.compiler.do(partial(refuse_held, made.ruleset, change, found, reason, askers))
         return found.ruleset.digest if found.ruleset else ""
 
@@ -212,6 +220,7 @@ def outcome(
         "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
         "change": change and change.as_json(),
         "moved": moved,
+        "confirm": waiting(loaded.confirm, loaded.after.digest),
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:

@@ -63,6 +63,8 @@ class Schedule:
         """
         store = Store(self._context.config.state)
         intent = store.intent()
+        if intent.confirm:
+            return []  # which ruleset counts is not decided yet
         if self._read and self._read[0] == intent and now < self._read[1]:
             return []
         starts = _starts(store, intent.digest)

@@ -14,6 +14,7 @@ from geodrop.daemon.arguments import (
     ACCEPTED,
     ADDRESS,
     ADDRESSES,
+    BEGINNING,
     COUNT,
     END,
     FLAG,
@@ -22,6 +23,7 @@ from geodrop.daemon.arguments import (
     SECONDS,
     SSH_CONNECTION,
     WHY,
+    WITHIN,
     checked,
     optional,
 )
@@ -31,6 +33,7 @@ from geodrop.daemon.planning import compile_for_plan, plan_in_pieces
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
 from geodrop.engine import underway
 from geodrop.errors import PrivilegeError, UsageError
+from geodrop.operations.confirm import confirm
 from geodrop.operations.exempt import end, exempt
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
@@ -199,6 +202,15 @@ class Verbs:
         self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
+    async def confirm(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Keep the load that waits to be confirmed."""
+        done = await self._kernel_worker.do(
+            partial(confirm, self._context.config, _asked(request), request.args["digest"])
+        )
+        self._compaction.schedule()
+        self._log.info(done.text, kind=Event.CONFIRMED)
+        return {"text": done.text, "warnings": list(done.warnings)}
+
     async def history(self, request: ControlRequest) -> Mapping[str, Any]:
         """Return what was in force when."""
         count = min(request.args["count"], MAX_ENTRIES)
@@ -234,7 +246,10 @@ VERBS = {
     "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
     "plan": Verb(Verbs.plan, LONG, {"ssh": SSH_CONNECTION}),
     "history": Verb(Verbs.history, LONG, {"count": COUNT}),
-    "reload": Verb(Verbs.reload, CHANGING, {"accept": ACCEPTED, "ssh": SSH_CONNECTION}),
+    "reload": Verb(
+        Verbs.reload, CHANGING, {"accept": ACCEPTED, "ssh": SSH_CONNECTION, "confirm_within": WITHIN, "why": WHY}
+    ),
+    "confirm": Verb(Verbs.confirm, CHANGING, {"digest": BEGINNING, "why": WHY}),
     "unload": Verb(Verbs.unload, CHANGING),
     "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
     "resume": Verb(Verbs.resume, CHANGING),
@@ -262,4 +277,5 @@ def _priority(request: ControlRequest) -> int:
 def _asked(request: ControlRequest) -> ChangeRequest:
     """Return the change request for the history."""
     why = request.args.get("why", "")
-    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user)
+    within = request.args.get("confirm_within") or 0
+    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user, confirm_within=within)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.nftables import lookups, matches, names, ramps, readback, render, transport
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
-from geodrop.nftables.netlink import messages, timed
+from geodrop.nftables.netlink import messages, timed, windows
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.expressions import (
     ACCEPT,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Expression
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
-CHAIN, TARGET, COUNTER = "tried", "target", "counter"
+CHAIN, TARGET, COUNTER, WINDOW = "tried", "target", "counter", "g1.window"
 SECOND = 1_000
 """In milliseconds."""
 EVERY_LOAD = "the nftables engine cannot be used"
@@ -47,7 +47,7 @@ EVERY_LOAD = "the nftables engine cannot be used"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: rules that need it, and the maps and counters that the rules refer to.
+    """One kind: rules that need it, and the maps, counters and windows that the rules refer to.
 
     `option` is the kernel's option, `cost` what does not work without it.
     """
@@ -59,13 +59,17 @@ class Kind:
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
     sets: tuple[SetHeader, ...] = ()
+    windows: tuple[str, ...] = ()
 
     def requests(self) -> Iterator[NetlinkRequest]:
-        """Yield requests that make the counters, maps and sets, then the rules that refer to them."""
+        """Yield requests that make the counters, maps, sets and windows, then the rules that refer to them."""
         yield from map(messages.new_counter, self.counters)
         for header in self.sets:
             yield timed.new_set(header)
             yield from timed.add(header, [TimedInterval(1, 2, SECOND)])
+        for window in self.windows:
+            yield windows.new_window(window)
+            yield windows.add_element(window, SECOND)
         for map_ in self.maps:
             yield messages.new_map(map_.header)
             yield from messages.new_elements(map_)
@@ -135,6 +139,13 @@ KINDS = (
         "NFT_HASH",
         tuple(ramps.outside("tried", 4 if form == 4 else 6, key, 1) for form, key in ramps.KEYS.items()),
         "a policy with `share` or `ramp` cannot be loaded",
+    ),
+    Kind(
+        "elements that expire",
+        "NF_TABLES",
+        (matches.in_window(WINDOW),),
+        "a load with --confirm-within is refused",
+        windows=(WINDOW,),
     ),
     Kind(
         "reject",

@@ -65,7 +65,9 @@ class Walk:
         self._known: Mapping[Expression, bytes] = {
             MetaLoad(MetaKey.NFPROTO): bytes([family]),
             MetaLoad(MetaKey.TIME_NS): int(now * 1e9).to_bytes(8, sys.byteorder),
+            MetaLoad(MetaKey.MARK): bytes(4),
         }
+        self._windows = snapshot.windows
         self._lookups: list[str] = []
         self._counter: names.CounterName | None = None
         self._target = ""
@@ -150,9 +152,12 @@ class Walk:
         return None
 
     def _goes_on(self, part: Cmp | OneOf | InSet, loaded: bytes) -> bool:
+        """Tell whether a rule applies beyond a comparison."""
         match part:
             case Cmp(op, value):
                 return bool(_COMPARE[op](loaded[: len(value)], value))
+            case InSet(name) if name in self._windows:
+                return self._windows[name] is not None
             case InSet(name):
                 return self._answers.holds(name, loaded)
             case OneOf(choice):

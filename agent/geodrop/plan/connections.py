@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from ipaddress import IPv4Network, IPv6Network
 
     from geodrop.linux.connections import TcpConnection
     from geodrop.plan.judge import Address, Judge
@@ -36,10 +37,17 @@ class Cut:
         }
 
 
-def connections_cut(old: Judge, new: Judge, own: Collection[Address], found: Iterable[TcpConnection]) -> Cut:
+def connections_cut(
+    old: Judge,
+    new: Judge,
+    found: Iterable[TcpConnection],
+    own: Collection[Address],
+    exempt: Sequence[IPv4Network | IPv6Network] = (),
+) -> Cut:
     """Judge each connection by both rulesets.
 
     Those from the host's `own` addresses are left out: they arrive on the loopback interface, which is never judged.
+    Those of `exempt` networks are not cut.
     """
     opened, cut, left_out = Counter[str](), Counter[tuple[str, str]](), Counter[tuple[str, str]]()
     own = frozenset(own)
@@ -52,6 +60,8 @@ def connections_cut(old: Judge, new: Judge, own: Collection[Address], found: Ite
         opened[takers[0].name] += 1
         said = new.packet(*one, established=True)
         if said is None or old.packet(*one, established=True) is not None:
+            continue
+        if any(one.peer in network for network in exempt):
             continue
         service, judged = said
         cut[service, judged.region] += 1

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from geodrop.plan.judge import Address
     from geodrop.plan.limits import HeldLimit
     from geodrop.plan.operators import SshPeer
-    from geodrop.plan.own import OwnDropped
+    from geodrop.plan.own import Network, OwnDropped
     from geodrop.ruleset.difference import RulesetDiff
     from geodrop.ruleset.model import Ruleset
 
@@ -111,19 +111,20 @@ def make_plan(  # noqa: PLR0913 - two rulesets, what differs, the host, and the 
     facts: HostFacts,
     *,
     paused: int = 0,
+    exempt: Sequence[Network] = (),
     now: float | None = None,
 ) -> Plan:
     """Return what a change from `old` (None: nothing is in force) to `new` would do.
 
     `change` is what differs between the two. Services only count until `paused`, and before their start; that and `now`
-    are in seconds since the epoch.
+    are in seconds since the epoch. Connections of `exempt` networks are not cut.
     """
     now = time.time() if now is None else now
     before = Judge(old, _dropping(old, paused, now))
     after = Judge(new, _dropping(new, paused, now))
     cut = Cut(known=False)
     if facts.connections is not None:
-        cut = connections_cut(before, after, facts.around.addresses, facts.connections)
+        cut = connections_cut(before, after, facts.connections, facts.around.addresses, exempt)
     looked_at = sources(facts.around, facts.resolvers, facts.operators)
     own, unseen = newly_dropped(
         Judge(old, enforcing(old.meta) if old else ()), Judge(new, enforcing(new.meta)), looked_at

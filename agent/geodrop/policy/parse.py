@@ -59,7 +59,8 @@ LIMITS = {
         "(default), or `none`; what exceeds it is held"
     ),
     "database_age": Key(
-        "a duration such as `45d`: how old a database in force may be before `status` and the log say so"
+        "a duration such as `45d`: how old a database in force may be before `status` and the log say so; a change to "
+        "an older one is held"
     ),
 }
 

@@ -81,4 +81,4 @@ def by_a_daemon(entries: Iterable[Entry]) -> bool:
 
 def _replaces(entry: Entry) -> bool:
     """Whether nothing from before this entry is in force any more."""
-    return entry.put_in_force or (entry.outcome == DONE and entry.origin == "unload")
+    return entry.put_in_force or (entry.outcome == DONE and entry.origin in {"unload", "undo"})

@@ -16,6 +16,9 @@ from geodrop.errors import DataError
 from geodrop.linux import capabilities
 from geodrop.operations.exempt_sources import passing, verify_exempt
 from geodrop.operations.load import loaded_ruleset
+from geodrop.operations.window import held, intent_of
+from geodrop.report import confirm
+from geodrop.report.confirm import as_it_is
 from geodrop.report.counters import as_other
 from geodrop.report.exempt import exemptions_of
 from geodrop.report.history import as_object, by_a_daemon, last_failure
@@ -66,14 +69,15 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     observed = engine.observe()
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
-    intent = underway.intent(store, observed)
+    intent = intent_of(store, observed)
+    shown_as = as_it_is(intent)
     problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
     coverage = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += coverage.problems
     problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
-        differences = _differences(engine, ruleset.paused(intent.paused), store)
+        differences = _differences(engine, ruleset.paused(intent.paused), store, intent, observed)
         if intent.unknown and differences:
             # The difference may be a pause, which an unreadable intent cannot confirm.
             doubtful = True
@@ -85,6 +89,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links, partial(passing, store)
     )
     problems += checked.problems
+    problems += confirm.problem(shown_as)
     problems += running.problems if running else ()
     problems += _unable(observed) if running else _unattended(observed, store)
     paused, failure = intent.paused_at(now), last_failure(store.history.recent())
@@ -125,8 +130,10 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "paused": paused,
         "paused_until": utc.moment(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,
-        "unloaded": intent.unloaded,
-        "rolled_back": intent.rolled_back,
+        "unloaded": shown_as.unloaded,
+        "rolled_back": shown_as.rolled_back,
+        "confirm": confirm.waiting(shown_as.confirm, shown_as.digest),
+        "undone": confirm.taken_back(shown_as),
         "held": [],
         "last_failure": as_object(failure, None) if failure else None,
         "exemptions": exemptions_of(engine, store),
@@ -188,8 +195,14 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
     return ruleset
 
 
-def _differences(engine: BothEngines, view: Ruleset, store: Store) -> list[str]:
-    found = underway.of_what_is_in_force(engine.verify(view, full=False)) or spot_check(view, engine, SAMPLE)
+def _differences(engine: BothEngines, view: Ruleset, store: Store, intent: Intent, observed: Observed) -> list[str]:
+    """Compare the kernel with what it should hold, and the verdicts of what is in force with its ruleset."""
+    try:
+        expected = held(store, intent, observed)
+    except DataError as error:
+        return [f"what a load is undone to cannot be compared: {error.problem}"]
+    differing = engine.verify(expected.ruleset, full=False, undo=expected.undo)
+    found = underway.of_what_is_in_force(differing) or spot_check(view, engine, SAMPLE)
     found += verify_exempt(engine, store)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 

@@ -5,9 +5,10 @@ is about the ladder's results, so about what is dropped or would be dropped; `mo
 are compared by name. IPv4 inside IPv6 is counted once, as IPv4.
 
 How many: IPv4 in addresses, IPv6 in /48s, the size that a site gets (RFC 6177). A /48 counts if it lies in 2000::/3 and
-an address of it moves; /48s for which neither ruleset has a region or a prefix of the policy are left out. The *blast
-radius* of a service is the share that moves, in either direction: of IPv4 without special addresses, and of the /48s in
-use, which are those counted above without special ones and those that embed IPv4.
+an address of it moves; /48s for which neither ruleset has a region or a prefix of the policy are left out, and so are
+intervals larger than a /16, with which databases fill space that is not allocated. The *blast radius* of a service is
+the share that moves, in either direction: of IPv4 without special addresses, and of the /48s in use, which are those
+counted above without special ones and those that embed IPv4.
 """
 
 from __future__ import annotations

@@ -38,6 +38,8 @@ UNREADABLE_PROTOCOL, UNREADABLE_TCP, UNREADABLE_UDP = range(3)
 CONTROL_TABLES = 1
 CONTROL_POLICY = 2
 CONTROL_IN_FORCE = 4
+CONTROL_WINDOW = 8
+CONTROL_WINDOW_SLOT = 16
 CONTROL_GENERATION_SHIFT = 8
 
 MAX_QUESTIONS = 16
@@ -118,6 +120,18 @@ class PolicyLayout(Structure):
             ),
         ),
     )
+
+
+class WindowLayout(Structure):
+    """What ends a generation that nobody confirms: a moment of CLOCK_MONOTONIC, and the word from then on."""
+
+    _fields_ = (("deadline", c_uint64), ("previous", c_uint64))
+
+
+class ControlLayout(Structure):
+    """The one element of the control map."""
+
+    _fields_ = (("word", c_uint64), ("window", WindowLayout * 2))
 
 
 class CounterLayout(Structure):

@@ -86,6 +86,22 @@ def test_an_accepted_digest_loads_nothing_else(host: Host, running: Daemon) -> N
     assert json.loads(host.geodrop.run("reload", "--json", "--accept", "0" * 12).out)["exit"] == 5
 
 
+def test_what_cannot_be_compared_is_held(host: Host, running: Daemon) -> None:
+    """If the ruleset in force is gone from the disk, a change waits; the same policy is not one, and puts it back."""
+    del running
+    for file in (host.folder / "state" / "rulesets").iterdir():
+        file.unlink()
+    host.deny("RU")
+    held = host.geodrop.run("reload")
+    assert held.code == 5
+    assert "held: what would change is not known (the ruleset in force (" in held.err
+    assert "generation 1 stays" in held.err
+    host.deny("CN")
+    assert "unchanged" in host.geodrop.good("reload").out
+    assert host.geodrop.run("status", "--json").json["held"] == []
+    assert list((host.folder / "state" / "rulesets").iterdir())
+
+
 def test_an_unblock_and_a_rollback_pass(host: Host, running: Daemon) -> None:
     """What only accepts more is not held, and going back never is."""
     del running

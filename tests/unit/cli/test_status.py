@@ -25,6 +25,8 @@ GOOD = {
     "paused_until": None,
     "paused_why": None,
     "rolled_back": False,
+    "confirm": None,
+    "undone": None,
     "last_reload": None,
     "repaired": 0,
     "repairs": [],

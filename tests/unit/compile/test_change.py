@@ -20,6 +20,7 @@ from geodrop.compile import change as module
 from geodrop.compile.build import build
 from geodrop.compile.change import compare
 from geodrop.geo.partition import encode, longest_match
+from geodrop.geo.world import NAT64
 from geodrop.policy.model import Mode, Verdict
 from geodrop.ruleset.difference import PrefixCounts, Shares
 from geodrop.ruleset.model import Ruleset
@@ -140,6 +141,17 @@ def test_ipv6_that_no_database_knows_is_not_in_use() -> None:
     unknown = next(one for one in api.moves if one.label == "unknown")
     assert (unknown.ipv6_48s, api.blast_radius.ipv6) == (0, 0.0)
     assert api.blast_radius.ipv4 > 0.9
+
+
+def test_space_that_a_database_fills_is_not_in_use() -> None:
+    """A country that has a /12 in one piece has no /48 in use there; a /16 counts."""
+    networks = (("2400::/12", 4), ("2600::/16", 4), ("2000::/16", 3), ("64:ff9b::/96", NAT64))
+    ipv6 = [(ip_network(text), number) for text, number in networks]
+    world = dataclasses.replace(region_map(), ipv6=longest_match(6, ipv6, 0))
+    old, new = (Ruleset.unpack(build(policy(service(deny=deny)), world, []), "test") for deny in (["UA"], ["UA", "US"]))
+    [api] = compare(old, new).services
+    assert [one.ipv6_48s for one in api.moves] == [1 << 32]
+    assert api.blast_radius.ipv6 == pytest.approx(1 / 2)
 
 
 def test_nothing_changes() -> None:
@@ -281,9 +293,10 @@ def test_what_moves_is_what_changes_its_verdict(old: Service, new: Service) -> N
 
 
 def sites(start: int, end: int) -> range:
-    """Return the /48s that an interval touches, inside 2000::/3."""
+    """Return the /48s that an interval touches, inside 2000::/3; none if it is larger than a /16."""
     first, last = max(start, 0x2 << 124), min(end, 0x4 << 124) - 1
-    return range(first >> 80, (last >> 80) + 1) if first <= last else range(0)
+    found = range(first >> 80, (last >> 80) + 1) if first <= last else range(0)
+    return found if len(found) <= 1 << 32 else range(0)
 
 
 def count(spaces: Sequence[range]) -> int:

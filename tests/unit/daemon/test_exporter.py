@@ -37,6 +37,8 @@ STATUS: dict[str, Any] = {
     "paused": False,
     "held": [],
     "generation": 7,
+    "confirm": None,
+    "undone": None,
 }
 STATUS |= {"services": [], "interfaces": [], "exemptions": []}
 

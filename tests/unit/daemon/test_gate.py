@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,6 +9,8 @@ from geodrop.compile.change import compare
 from geodrop.config import Config
 from geodrop.daemon import gate
 from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
+from geodrop.dataplane.both import BothEngines
+from geodrop.engine.api import Observed
 from geodrop.errors import DataError, HeldError, OutdatedError
 from geodrop.operations.in_force import RulesetInForce
 from geodrop.state.history import ChangeRequest
@@ -64,6 +67,7 @@ def test_what_cannot_be_compared(old: Ruleset, new: Ruleset) -> None:
         refuse_held(new, None, RulesetInForce(), "it is gone", [ANYBODY])
     refuse_held(new, None, RulesetInForce(), "", [ANYBODY])
     refuse(old, old, ANYBODY)
+    refuse_held(new, None, RulesetInForce(7, digest=new.digest), "it is gone", [ANYBODY])
 
 
 @pytest.mark.parametrize(
@@ -77,4 +81,6 @@ def test_an_upgrade_is_not_held(monkeypatch: pytest.MonkeyPatch, failure: DataEr
         raise failure
 
     monkeypatch.setattr(gate, "read_in_force", fail)
-    assert look(Config()) == (RulesetInForce(), expected)
+    monkeypatch.setattr(BothEngines, "here", lambda: SimpleNamespace(observe=lambda: Observed(7, "d1")))
+    in_force = RulesetInForce(7, digest="d1") if expected else RulesetInForce()
+    assert look(Config()) == (in_force, expected)

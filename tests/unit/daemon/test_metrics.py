@@ -18,6 +18,8 @@ STATUS: dict[str, Any] = {
     "paused": False,
     "held": [],
     "generation": 42,
+    "confirm": {"deadline": "2024-07-09T00:00:00Z"},
+    "undone": {"digest": "ab", "time": "2024-07-08T00:00:00Z"},
     "interfaces": [
         {"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]},
         {"name": "eth0", "engine": "nftables", "attach": None, "links": []},
@@ -98,6 +100,11 @@ def test_state_is_told() -> None:
     assert found["geodrop_generation", ()] == 42
     assert found["geodrop_enforcing", ()] == 1
     assert found["geodrop_healthy", ()] == 0
+    assert found["geodrop_confirm_deadline_timestamp_seconds", ()] == 1_720_483_200
+    assert found["geodrop_undone_timestamp_seconds", ()] == 1_720_396_800
+    assert found["geodrop_undone_total", ()] == 0
+    metrics.undone()
+    assert samples(metrics)["geodrop_undone_total", ()] == 1
     assert found["geodrop_exemptions", ()] == 1
     assert found["geodrop_service_share", (("service", "api"),)] == 0.1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1

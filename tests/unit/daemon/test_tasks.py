@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
 from geodrop.config import Config
-from geodrop.daemon import audit, autoreload, compaction, reload, run, tasks, writeback
+from geodrop.daemon import audit, autoreload, compaction, deadline, reload, run, tasks, writeback
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.run import Daemon
 from geodrop.daemon.schedule import Schedule
@@ -55,6 +55,7 @@ PLACES: dict[str, tuple[object, str]] = {
     "audit": (audit, "what_is_loaded"),
     "schedule": (Schedule, "once"),
     "autoreload": (autoreload, "look"),
+    "deadline": (deadline, "look"),
     "compact": (compaction, "compact"),
     "tally": (tally, "_read"),
     "writeback": (writeback.WriteBack, "once"),

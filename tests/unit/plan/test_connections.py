@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.linux.connections import TcpConnection
@@ -23,7 +23,7 @@ def connections(*peers: str, port: int = 443) -> list[TcpConnection]:
 
 def cut(old: Judge, new: Judge, *found: TcpConnection) -> Cut:
     """Return what is cut, on a host that is LOCAL."""
-    return connections_cut(old, new, [LOCAL], found)
+    return connections_cut(old, new, found, [LOCAL])
 
 
 def test_what_is_newly_dropped_is_cut(ruleset: Compile) -> None:
@@ -46,6 +46,14 @@ def test_what_no_service_takes(ruleset: Compile) -> None:
     old, new = Judge(None, []), Judge(ruleset(ALLOW), ["api"])
     elsewhere = [*connections(RUSSIA, port=80), *connections(RUSSIA, port=22)]
     assert cut(old, new, *elsewhere, *connections("127.0.0.1", str(LOCAL))).as_json() == {"open": 0, "cut": []}
+
+
+def test_who_is_exempt_is_not_cut(ruleset: Compile) -> None:
+    """A connection of an exempt network goes on."""
+    old, new = Judge(ruleset(), ["api"]), Judge(ruleset(ALLOW), ["api"])
+    exempt = [ip_network("5.0.0.0/31"), ip_network("2a02::/32")]
+    found = connections_cut(old, new, connections(RUSSIA, "5.0.0.2", "2a02::1"), [LOCAL], exempt)
+    assert found.as_json() == {"open": 3, "cut": [{"service": "api", "region": "RU", "count": 1}]}
 
 
 def test_connections_that_cannot_be_read() -> None:

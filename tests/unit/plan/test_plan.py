@@ -28,9 +28,9 @@ FACTS = HostFacts([RUSSIA], Surroundings((LOCAL,), (), ()), [], [SSH])
 DENY_RUSSIA = POLICY.replace("[CN]", "[CN, RU]") + "limits: {blast_radius: none}\n"
 
 
-def planned(old: Ruleset | None, new: Ruleset, facts: HostFacts = FACTS, **more: int) -> dict[str, Any]:
+def planned(old: Ruleset | None, new: Ruleset, facts: HostFacts = FACTS, paused: int = 0) -> dict[str, Any]:
     """Return the object of a plan."""
-    return make_plan(old, new, differ(old, new), facts, now=NOW, **more).as_json()
+    return make_plan(old, new, differ(old, new), facts, now=NOW, paused=paused).as_json()
 
 
 def test_the_whole_object(ruleset: Compile) -> None:

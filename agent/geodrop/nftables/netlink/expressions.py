@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.nftables.names import EXEMPT
+from geodrop.nftables.names import EXEMPT, is_window
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.uapi import (
     CmpOp,
@@ -413,7 +413,7 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
 
 def _own_set(name: str) -> str:
     """Return the name of a set of ours. Raises ValueError: of another set it is not known what it holds."""
-    if name not in EXEMPT.values():
+    if name not in EXEMPT.values() and not is_window(name):
         raise ValueError(name)
     return name
 

@@ -237,6 +237,7 @@ class RejectCode(IntEnum):
 class MetaKey(IntEnum):
     """enum nft_meta_keys."""
 
+    MARK = 3
     IIF = 4
     IIFNAME = 6
     NFPROTO = 15
@@ -272,6 +273,7 @@ class KeyType(IntEnum):
     INET_PROTO = 12
     INET_SERVICE = 13
     ICMP_TYPE = 14
+    MARK = 19
     ICMPV6_TYPE = 29
     IFNAME = 41
 
