@@ -17,14 +17,26 @@ static __always_inline int is_probe(struct xdp_md *ctx)
 	return (void *)(mark + 1) <= (void *)(long)ctx->data && *mark == PROBE_MARK;
 }
 
+/* Read the control word once, and of a generation that is not confirmed, which one judges now. */
+static __always_inline __u64 word_of(struct control *control)
+{
+	__u64 word = *(volatile __u64 *)&control->word;
+	if (word & CONTROL_WINDOW) {
+		struct window *window = &control->window[(word & CONTROL_WINDOW_SLOT) != 0];
+		if (bpf_ktime_get_ns() >= window->deadline)
+			word = window->previous;
+	}
+	return word;
+}
+
 SEC("xdp")
 int geodrop(struct xdp_md *ctx)
 {
 	__u32 zero = 0;
-	struct control *word = LOOKUP(control, zero);
-	if (!word)
+	struct control *held = LOOKUP(control, zero);
+	if (!held)
 		return XDP_PASS;
-	__u64 now = *(volatile __u64 *)&word->word;
+	__u64 now = word_of(held);
 	if (!(now & CONTROL_IN_FORCE))
 		return XDP_PASS;
 	__u32 tables_slot = (now & CONTROL_TABLES) != 0, policy_slot = (now & CONTROL_POLICY) != 0;

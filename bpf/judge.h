@@ -29,6 +29,68 @@ static __always_inline int enforces(const struct service *service)
 	return enforced;
 }
 
+/* Return the share of a ramp's sources that is dropped now, in buckets. Without branches, for the verifier. */
+static __always_inline __u64 share_of(const struct service *service)
+{
+	__u64 now = 0, share = 0, unknown = service->step[0].moment;
+
+#ifndef GEODROP_NO_CLOCK
+	if (service->flags & SERVICE_RAMP_TIMED)
+		now = bpf_ktime_get_tai_ns();
+#endif
+	FORGET(now, unknown);
+	for (int i = 0; i < MAX_STEPS; i++) {
+		/* All ones while the moment lies ahead. Moments and times are below 2^63. */
+		__u64 ahead = -((now - service->step[i].moment) >> 63);
+		share = (share & ahead) | (service->step[i].share & ~ahead);
+	}
+	return share;
+}
+
+#define ROTATED(word, bits) ((word) << (bits) | (word) >> (32 - (bits)))
+
+/* The kernel's jhash (include/linux/jhash.h) of at most eight bytes: their first and their last four. */
+static __always_inline __u32 hash_of(__u32 first, __u32 last, __u32 length, __u32 seed)
+{
+	__u32 c = 0xdeadbeef + length + seed, a = c + first, b = c + last;
+
+	c = (c ^ b) - ROTATED(b, 14);
+	a = (a ^ c) - ROTATED(c, 11);
+	b = (b ^ a) - ROTATED(a, 25);
+	c = (c ^ b) - ROTATED(b, 16);
+	a = (a ^ c) - ROTATED(c, 4);
+	b = (b ^ a) - ROTATED(a, 14);
+	return (c ^ b) - ROTATED(b, 24);
+}
+
+/*
+ * Return the bucket of a packet's source for a service: by its /24, its /56, or the first three bytes of an IPv4
+ * address inside (6to4; NAT64, mapped and Teredo, in the last four bytes). Bytes as they are in the packet.
+ */
+static __always_inline __u64 bucket_of(const struct packet *packet, __u32 seed)
+{
+	__u64 high = __builtin_bswap64(packet->source_high), low = __builtin_bswap64(packet->source_low);
+	__u64 first = high & 0xffffff, last = 0, length = 3;
+
+	if (packet->ipv6) {
+		__u64 upper = packet->source_high, middle = packet->source_low >> 32;
+		if (upper >> 48 == 0x2002) {
+			first = high >> 16 & 0xffffff;
+		} else if (upper >> 32 == 0x20010000 || (upper == 0x0064ff9b00000000ULL && middle == 0) ||
+			   (upper == 0 && middle == 0xffff)) {
+			first = low >> 32 & 0xffffff;
+		} else {
+			first = (__u32)high;
+			last = high >> 32 & 0xffffff;
+			length = 7;
+		}
+	}
+	/* From here on, the verifier need not tell apart how the bytes were chosen. */
+	FORGET(last, high);
+	FORGET(length, high);
+	return (__u64)hash_of(first, last, length, seed) * BUCKETS >> 32;
+}
+
 static __always_inline __u32 row_of(void *map, struct policy *policy, __u32 zone, __u32 embedded, __u32 service)
 {
 	__u32 number = ((zone * 2 + embedded) << (policy->row_bits & 7)) | service;
@@ -99,7 +161,11 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 		count(service->exempted, COUNT_EXEMPTED, packet);
 		return 0;
 	}
-	int enforced = enforces(service);
+	__u64 enforced = enforces(service);
+	if (service->flags & SERVICE_RAMP)
+		enforced &= bucket_of(packet, service->seed) < share_of(service);
+	__u64 unknown = row;
+	FORGET(enforced, unknown);
 	count(row >> ROW_PAIR_SHIFT, enforced ? COUNT_DROPPED : COUNT_WOULD_DROP, packet);
 	return enforced;
 }
@@ -112,9 +178,11 @@ static __always_inline int judge_too_deep(struct policy *policy, const struct pa
 {
 	int enforced = 0;
 
-	for (__u32 number = 0; number < MAX_SERVICES; number++)
-		if (number < policy->services)
-			enforced |= enforces(&policy->service[number]);
+	for (__u32 number = 0; number < MAX_SERVICES; number++) {
+		const struct service *service = &policy->service[number];
+		if (number < policy->services && enforces(service))
+			enforced |= !(service->flags & SERVICE_RAMP) || share_of(service);
+	}
 	count(policy->too_deep, enforced ? COUNT_DROPPED : COUNT_WOULD_DROP, packet);
 	return enforced;
 }

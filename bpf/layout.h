@@ -9,7 +9,7 @@
 #include <linux/types.h>
 
 /* Raise it with every change of a layout or of what a map holds: pins of another version are never reused. */
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 
 #define MAX_SERVICES 16
 #define NO_SERVICE 0xff
@@ -108,6 +108,18 @@ struct rows {
 enum service_flag {
 	SERVICE_ENFORCE = 1,
 	SERVICE_KEEP = 2, /* established: keep */
+	SERVICE_RAMP = 4, /* only a share of the sources is dropped */
+	SERVICE_RAMP_TIMED = 8, /* which share depends on the time */
+};
+
+/* A ramp: from this moment on, sources are dropped whose bucket is below the share. */
+#define MAX_STEPS 8
+#define BUCKETS 10000
+#define STEP_NEVER (1ULL << 62)
+
+struct step {
+	__u64 moment; /* nanoseconds of CLOCK_TAI; 0: always */
+	__u64 share;
 };
 
 struct service {
@@ -115,7 +127,8 @@ struct service {
 	__u32 flags;
 	__u32 pair; /* the counters of accepted packets */
 	__u32 exempted; /* the counter pair of packets from exempt sources */
-	__u32 unused;
+	__u32 seed;     /* of the hash of a source, for a ramp */
+	struct step step[MAX_STEPS]; /* unused ones are STEP_NEVER; ascending, in time and in share */
 };
 
 enum selection_flag {
@@ -168,17 +181,29 @@ struct policy {
 	__u8 by_protocol[256]; /* selections for protocols without ports, and for later fragments */
 	__u8 by_tcp_port[65536];
 	__u8 by_udp_port[65536];
-	__u8 unused[POLICY_BYTES - 64 - 32 - 24 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
+	__u8 unused[POLICY_BYTES - 64 - 32 - (24 + 16 * MAX_STEPS) * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536];
 };
 
 /* The control word, which every packet reads once; 0: nothing is in force. */
 #define CONTROL_TABLES 1ULL   /* which of the two tables maps */
 #define CONTROL_POLICY 2ULL   /* which of the two policy maps */
 #define CONTROL_IN_FORCE 4ULL
+#define CONTROL_WINDOW 8ULL       /* not confirmed: the word holds until the deadline of its window */
+#define CONTROL_WINDOW_SLOT 16ULL /* which of the two windows */
 #define CONTROL_GENERATION_SHIFT 8
+
+/*
+ * What ends a generation that nobody confirms. A window is never changed while the word goes by it: another deadline is
+ * written into the other one, and then one store of the word switches to both of its numbers.
+ */
+struct window {
+	__u64 deadline; /* nanoseconds of CLOCK_MONOTONIC, which nobody can set */
+	__u64 previous; /* the word from then on, without a window; 0: nothing is in force */
+};
 
 struct control {
 	__u64 word;
+	struct window window[2];
 };
 
 /* A counter pair has four counters: family * 2 + which. */
@@ -239,12 +264,13 @@ _Static_assert(sizeof(struct line) == 64, "a line is a cache line");
 _Static_assert(sizeof(struct node) == sizeof(struct line), "node");
 _Static_assert(sizeof(struct index) == SEGMENT_BYTES, "index");
 _Static_assert(sizeof(struct segment) == SEGMENT_BYTES, "segment");
-_Static_assert(sizeof(struct service) == 24, "service");
+_Static_assert(sizeof(struct service) == 24 + 16 * MAX_STEPS, "service");
 _Static_assert(sizeof(struct selection) == 4, "selection");
 _Static_assert(sizeof(struct local) == 24, "local");
 _Static_assert(sizeof(struct policy) == POLICY_BYTES, "policy");
 _Static_assert(sizeof(struct rows) == POLICY_BYTES, "rows");
-_Static_assert(sizeof(struct control) == 8, "control");
+_Static_assert(sizeof(struct window) == 16, "window");
+_Static_assert(sizeof(struct control) == 40, "control");
 _Static_assert(sizeof(struct counter) == 16, "counter");
 _Static_assert(sizeof(struct exempt_key) == 24, "exempt_key");
 _Static_assert(sizeof(struct exempt) == 24, "exempt");

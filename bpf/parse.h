@@ -107,7 +107,10 @@ struct frame {
 static __always_inline __u64 frame_bytes(const struct frame *frame)
 {
 #ifdef GEODROP_NO_CLOCK
-	return frame->data_end - frame->data;
+	__u64 size = frame->data_end - frame->data;
+	/* Otherwise the compiler may subtract `data` from a number first, which the verifier refuses. */
+	OPAQUE(size);
+	return size;
 #else
 	return bpf_xdp_get_buff_len(frame->ctx);
 #endif

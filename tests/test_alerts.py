@@ -37,7 +37,11 @@ def status(facts: Facts) -> dict[str, Any]:
         "enforcing_expected": facts.asked,
         "healthy": facts.in_force and facts.reached and not facts.leaks and not facts.problems,
         "paused": facts.paused,
+        "held": [{"limit": "blast_radius"}] if facts.problems else [],
+        "exemptions": [],
         "generation": int(facts.in_force),
+        "confirm": None,
+        "undone": None,
         "interfaces": [{"name": "eth0", "engine": "nftables", "attach": None, "links": ["eth0"]}],
         "services": [{"name": "api", "mode": "enforce", "effective": "enforce"}],
         "databases": [{"name": "country.mmdb", "built": 1}],
@@ -116,6 +120,7 @@ def test_who_is_woken(facts: Facts) -> None:
     passes = not facts.in_force or not facts.reached or facts.leaks
     assert fires("GeodropNotEnforcing") == (facts.asked and not facts.paused and passes)
     assert fires("GeodropPaused") == facts.paused
+    assert fires("GeodropHeld") == facts.problems
     if fires("GeodropNotEnforcing"):
         assert fires("GeodropDegraded")
 
@@ -129,3 +134,18 @@ def test_old_metrics_fire(age: int, fires: bool) -> None:  # noqa: FBT001 - a ta
     assert written is not None
     values = {"geodrop_written_timestamp_seconds": written, "time": written + age}
     assert bool(holds(ast.parse(BY_NAME["GeodropStale"]["expr"], mode="eval"), values)) == fires
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("GeodropUndone", "undone", {"digest": "ab", "time": "2024-07-09T00:00:00Z"}),
+        ("GeodropUnconfirmed", "confirm", {"deadline": "2024-07-09T00:00:00Z"}),
+    ],
+)
+def test_loads_that_are_not_confirmed_fire(name: str, key: str, value: dict[str, str]) -> None:
+    """Each alert fires while status shows its object, and not without."""
+    for shown in (value, None):
+        found = of_status({**status(EVERY[-1]), key: shown})
+        values = {sample.name: sample.value for family in found for sample in family.samples if not sample.labels}
+        assert bool(holds(ast.parse(BY_NAME[name]["expr"], mode="eval"), values)) == (shown is not None)

@@ -45,14 +45,15 @@ ROOMS: dict[str, set[str]] = {
     "operations": BASE | {"ruleset", "state", "config", "engine", "nftables", "dataplane"},
     "doctor": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp", "dataplane"},
     "report": BASE | {"ruleset", "state", "config", "engine", "dataplane", "operations"},
+    "plan": BASE | {"ruleset"},
     "daemon": BASE
     | {"compile", "control", "ruleset", "state", "config", "engine", "nftables"}
-    | {"dataplane", "operations", "report"},
+    | {"dataplane", "operations", "report", "plan"},
     "data": BASE,
     "demo": BASE | {"messages", "data", "state"},
     "cli": BASE
     | {"messages", "policy", "ruleset", "compile", "state", "config", "nftables", "demo"}
-    | {"operations", "doctor", "control", "report", "daemon"},
+    | {"operations", "doctor", "control", "report", "plan", "daemon"},
     "__main__": {"cli"},
 }
 """Each room (a folder or a file of the package) and the rooms it may import besides itself."""
@@ -91,8 +92,8 @@ UNTRUSTED_INPUT = {
 """What reads databases, policies and logs: never imported in a privileged process."""
 
 PRIVILEGED = (
-    *("check", "compile", "run", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("exempt", "explain", "simulate", "export", "status", "counters", "verify", "doctor", "demo"),
+    *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
+    *("confirm", "exempt", "explain", "simulate", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 
@@ -255,7 +256,13 @@ def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None
 
 def test_every_verb_is_covered() -> None:
     """The list of verbs above is complete: a new verb has to be added to it."""
-    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {"__init__", "main", "numbers", "glass"}
+    verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - {
+        "__init__",
+        "main",
+        "numbers",
+        "glass",
+        "unconfirmed",
+    }
     assert set(PRIVILEGED) == verbs
 
 
@@ -279,6 +286,7 @@ OPENS_BY_ITSELF = {
     "linux/capabilities.py": "/proc",
     "xdp/memory.py": "/proc",
     "doctor/bpf.py": "/proc",
+    "linux/clock.py": "/proc",
     "linux/ipsec.py": "/proc",
     "linux/namespace.py": "/proc",
     "linux/network_events.py": "/proc",

@@ -67,10 +67,22 @@ class NotEnforcingError(GeodropError):
     exit_code = 3
 
 
+class HeldError(GeodropError):
+    """A limit holds the change, and nothing changed; the message has the figures and the command that accepts it."""
+
+    exit_code = 5
+    held: Sequence[dict[str, Any]] = ()
+    """The limits, as in `status --json`; empty where another process reports the failure."""
+
+
 class DataError(GeodropError):
     """A database, ruleset, list file or address is damaged, missing or of the wrong kind."""
 
     exit_code = 65
+
+
+class OutdatedError(DataError):
+    """A ruleset has the format of an earlier version, which is no longer read."""
 
 
 class ListError(ProblemsError, DataError):
@@ -139,6 +151,7 @@ _BY_CODE: dict[int, type[GeodropError]] = {
         ApplyError,
         UsageError,
         NotEnforcingError,
+        HeldError,
         DataError,
         UnavailableError,
         BugError,

@@ -22,6 +22,7 @@ from tests.bench import (
     disk,
     nftables_load,
     nftables_packets,
+    plan,
     simulate,
     small_allow,
     under_load,
@@ -65,6 +66,10 @@ class Inputs:
         policy.write_text(text, encoding="utf-8")
         return self.compiled(policy)
 
+    def moved(self) -> Path:
+        """Return the ruleset of the allow list without one country."""
+        return self.written("moved", ALLOW_LIST.read_text(encoding="utf-8").replace(daemon.MOVED, ""))
+
     def _compiled(self, policy: Path) -> Path:
         ruleset = self.folder / f"{policy.stem}.ruleset"
         command = [sys.executable, "-m", "geodrop", "compile", "--policy", str(policy)]
@@ -88,8 +93,8 @@ def small_rows(inputs: Inputs) -> Iterator[Row]:
 def packet_rows(inputs: Inputs) -> Iterator[Row]:
     """Measure packets on nftables."""
     yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
-    moved = inputs.written("moved", ALLOW_LIST.read_text(encoding="utf-8").replace(daemon.MOVED, ""))
-    yield from nftables_packets.overlay_rows(inputs.compiled(ALLOW_LIST), moved)
+    yield from nftables_packets.overlay_rows(inputs.compiled(ALLOW_LIST), inputs.moved())
+    yield from nftables_packets.window_row(inputs.compiled(DENY_LIST))
     yield from nftables_packets.growth_rows()
 
 
@@ -106,6 +111,12 @@ def xdp_rows(inputs: Inputs) -> Iterator[Row]:
     yield from xdp_world4.rows(worlds[0], grown)
 
 
+def plan_rows(inputs: Inputs) -> Iterator[Row]:
+    """Measure a plan."""
+    loaded, moved = inputs.compiled(ALLOW_LIST), inputs.moved()
+    yield from plan.rows(loaded, moved, inputs.folder / "moved.yaml", inputs.database, inputs.folder)
+
+
 Group = tuple["Callable[[Inputs], Iterator[Row]]", tuple[str, ...]]
 
 GROUPS: dict[str, Group] = {
@@ -119,6 +130,7 @@ GROUPS: dict[str, Group] = {
     "disk": (lambda inputs: disk.rows(ALLOW_LIST, inputs.database, inputs.folder), disk.ROWS),
     "packets": (packet_rows, nftables_packets.ROWS),
     "xdp": (xdp_rows, (*xdp.ROWS, *xdp_world4.ROWS)),
+    "plan": (plan_rows, plan.ROWS),
     "daemon": (lambda inputs: daemon.rows(ALLOW_LIST, inputs.database, inputs.folder), daemon.ROWS),
     "busy": (lambda inputs: under_load.rows(inputs.database, inputs.folder), under_load.ROWS),
 }

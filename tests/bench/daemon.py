@@ -51,7 +51,7 @@ def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
     operator would run instead. Between measurements the daemon comes to rest, as it does between an operator's reloads.
     """
     script = stock(policy, database)
-    text = policy.read_text(encoding="utf-8")
+    text = policy.read_text(encoding="utf-8") + "\nlimits: {blast_radius: none}\n"
     folder.chmod(0o755)  # the compile child reads policies as user nobody
     flipped = text.replace(MOVED, "")
     changed = flipped.replace("[group:supported]", "[group:supported, list:partners]") + PARTNERS

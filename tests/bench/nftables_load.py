@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop.engine.api import Scope
 from geodrop.nftables import engine, render, transactions
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.wire import portions
+from geodrop.nftables.switch import Switch
 from geodrop.ruleset.model import Ruleset
 from tests.bench.nft_text import verdict_maps
 from tests.bench.report import against, alternately, undisturbed
@@ -98,9 +100,9 @@ def load(ruleset: Ruleset) -> tuple[float, float]:
     before = time.perf_counter()
     with TimedConnection() as connection:
         new = render.build(ruleset, 1, [INTERFACE], int(time.time()))
-        for requests in portions(transactions.fill(new, None, {}), transactions.TRANSACTION):
+        for requests in portions(transactions.fill([new], None, {}), transactions.TRANSACTION):
             connection.transaction(requests)
-        connection.transaction(transactions.switched(new.switch, None))
+        connection.transaction(Switch(1, Scope((INTERFACE,))).requests(None, None))
         return time.perf_counter() - before, connection.kernel_seconds
 
 

@@ -7,7 +7,8 @@ import random
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
-from geodrop.engine.api import Scope
+from geodrop.engine.api import Scope, Undo
+from geodrop.linux.clock import monotonic
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from tests.bench.generator import SOURCES, Generator, receiving
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.bench.report import Row
 
 ROUNDS = 60
+DAY = 86_400 * 10**9
 PACKETS = 50_000
 INTERFACE = "server0"
 PORT = 443
@@ -32,6 +34,7 @@ ROWS = (
     "nft_packet_v6",
     "nft_packet_overlay",
     "nft_packet_overlay_v6",
+    "nft_packet_window",
     *(f"nft_packet_{count}" for count in GROWTH),
 )
 
@@ -76,6 +79,20 @@ def overlay_rows(before: Path, after: Path) -> Iterator[Row]:
                         raise RuntimeError("an overlay, or whole, where it should be the other")
             rounds = compared(ROUNDS, send_quick, send_whole)
         yield against(name, "ns", "whole maps", *rounds)
+
+
+def window_row(deny_list: Path) -> Iterator[Row]:
+    """`nft_packet_window`: the cost of a packet while a load waits to be confirmed, beside the same packet outside."""
+    ruleset = Ruleset.open(deny_list)
+    sources = denied_addresses(ruleset, 4, SOURCES)
+    with contextlib.ExitStack() as stack:
+        waiting, send_waiting = stack.enter_context(path(sources))
+        confirmed, send_confirmed = stack.enter_context(path(sources))
+        for netns, undo in ((waiting, Undo(0, None)), (confirmed, None)):
+            with netns.entered(), NftablesEngine().staged(ruleset, 1, undo=undo) as staged:
+                staged.switch(Scope((INTERFACE,)), monotonic() + DAY)
+        inside, outside = compared(ROUNDS, send_waiting, send_confirmed)
+    yield against("nft_packet_window", "ns", "the same packet outside", inside, outside)
 
 
 def growth_rows() -> Iterator[Row]:

@@ -30,6 +30,7 @@ services:
     default: allow
     unknown: allow
     deny: ["continent:AF", "continent:AS", "continent:{}"]
+limits: {{blast_radius: none}}
 """
 """Both the dropped and the accepted space are large; a change from one to the other fills everything again."""
 

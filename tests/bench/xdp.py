@@ -21,6 +21,7 @@ from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from geodrop.xdp import layout as lay
 from geodrop.xdp import links
+from geodrop.xdp.control import NOT_SET, Control
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
@@ -54,6 +55,7 @@ OF_A_FAMILY = (
 )
 ROWS = (
     *(name.format(family) for name in OF_A_FAMILY for family in (4, 6)),
+    "xdp_packet_window",
     "xdp_publish",
     "xdp_flip",
     "xdp_memory",
@@ -96,6 +98,7 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
                     yield _packet_row(bench, f"xdp_packet_v{family}", dropped, family, program)
                     accepted = _random(rulesets[0], family, denied=False)
                     yield _packet_row(bench, f"xdp_accept_v{family}_elsewhere", accepted, family, program)
+                yield _window_row(bench, engine, _random(rulesets[0], 4, denied=True), program)
                 engine.apply(rulesets[2], 2, ["eth0"])
                 for family in (4, 6):
                     dropped = _random(rulesets[0], family, denied=True)
@@ -133,6 +136,25 @@ def _packet_row(bench: programs.Bench, name: str, addresses: list[int], family: 
     some = (bench.program("bare_drop"), program, bench.program("trie_drop"))
     bare, ours, trie = compared(ROUNDS, *(bench.packet(one, family, _frame(family)) for one in some))
     return against(name, "ns", f"LPM tries {BEYOND}", beyond(ours, bare), beyond(trie, bare))
+
+
+def _window_row(bench: programs.Bench, engine: XdpEngine, addresses: list[int], program: int) -> Row:
+    """Return what a packet costs while a load waits to be confirmed, beside the same packet outside."""
+    bench.use(4, addresses)
+    measure = bench.packet(program, 4, _frame(4))
+    with ProgramSet.open(engine.pins.sets()[0]) as active:
+        word = active.word()
+
+        def under(control: Control) -> Callable[[], float]:
+            def timed() -> float:
+                active.publish(control)
+                return measure()
+
+            return timed
+
+        inside, outside = compared(ROUNDS, under(Control(word, NOT_SET, word)), under(Control(word)))
+        active.publish(Control(word))
+    return against("xdp_packet_window", "ns", "the same packet outside", inside, outside)
 
 
 def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:

@@ -15,7 +15,7 @@ from tests.support.namespaces import run
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from geodrop.engine.api import Difference, KernelVerdict
+    from geodrop.engine.api import Difference, KernelVerdict, Undo
     from geodrop.engine.exempt import ExemptSource
     from geodrop.ruleset.model import Ruleset
 
@@ -46,7 +46,7 @@ class ExportedEngine:
         self._loaded = Observed(generation, ruleset.digest, tuple(Interface(name, self.name) for name in interfaces))
         return ApplyReport(generation)
 
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+    def verify(self, ruleset: Ruleset, *, full: bool = True, undo: Undo | None = None) -> list[Difference]:
         """Return nothing: stock nft cannot verify."""
         raise NotImplementedError
 

@@ -57,6 +57,17 @@ POLICIES = {
         _ALL, "{protocols: [udp, 58, 51], addresses: [203.0.113.64/26, '2001:db8:0:9::/64', 30.0.0.0/8]}", "three"
     ),
 }
+RAMPED = VERSION + (
+    "services:\n"
+    + service(_NOT_CN + "; share: 50%", "{ports: {tcp: [443, 8000-8099], udp: [443]}}", "web")
+    + service(
+        _ALL + "; ramp: {2020-01-01T00:00:00Z: 0.5%, 2021-01-01T00:00:00Z: 40%, 2099-01-01T00:00:00Z: 100%}", "", "rest"
+    )
+    + service(_ALL + "; mode: monitor; share: 1%", "{protocols: [udp]}", "trial")
+    + service(_ONLY_US + "; ramp: {2098-01-01T00:00:00Z: 1%}", "{ports: {tcp: [80, 500]}}", "later")
+)
+"""Sources are dropped by share, by the step of a ramp that counts now, or not yet."""
+
 POLICIES = {name: VERSION + body for name, body in POLICIES.items()}
 
 

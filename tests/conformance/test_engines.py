@@ -7,7 +7,7 @@ import random
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,11 +20,12 @@ from tests.conformance.case import CN, DENY_CN, US, VERSION, Case, Expectation, 
 from tests.conformance.cases import CASES
 from tests.conformance.conftest import ENDED_BY_A_DROP, REJECTING
 from tests.conformance.joined import as_compiled_for, as_counted_by
-from tests.conformance.random_packets import POLICIES, random_packet
+from tests.conformance.random_packets import POLICIES, RAMPED, random_packet
 from tests.conformance.service_cases import REJECT
 from tests.conformance.wire import JUDGED
 from tests.oracle.ladder import Oracle
-from tests.oracle.packet import AUTHENTICATION, Judgement, judge, read, totals
+from tests.oracle.packet import AUTHENTICATION, Judgement, Packet, judge, read, totals
+from tests.oracle.ramp import BUCKETS, bucket
 from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from tests.conformance.wire import Wire
     from tests.oracle.ladder import Database
-    from tests.oracle.packet import Packet
     from tests.support.engines import ApplyingEngine
 
     Totals = dict[tuple[str, str, str | None, str], tuple[int, int]]
@@ -186,6 +186,57 @@ def test_exempt_sources(name: str, engine: ApplyingEngine, wire: Wire, world: Da
     assert wrong == []
     counts = totals(zip(packets, judgements, lengths, strict=True))
     assert let_through_together(difference(before, after)) == let_through_together(counts)
+
+
+def test_ramps(engine: ApplyingEngine, wire: Wire, world: Database, world_file: Path) -> None:
+    """Of the sources that a service would drop, every engine drops those that the oracle drops, and counts the rest."""
+    load(engine, wire, RAMPED, world_file)
+    oracle = Oracle(RAMPED, [world], datetime.now(UTC))
+    chance = random.Random("ramps")
+    packets = [random_packet(chance) for _ in range(RANDOM_PACKETS // 3)]
+    packets = [replace(packet, source=_anywhere(chance, packet.family)) for packet in packets]
+    judgements = [expected(engine, oracle, packet) for packet in packets]
+    assert {counter for one in judgements for _, _, counter in one.counts} >= {"dropped", "would_drop", "accepted"}
+    expectations = [Expectation(packet, one.verdict) for packet, one in zip(packets, judgements, strict=True)]
+    before = counted(engine, wire)
+    arrived, _, lengths = wire.send(expectations)
+    wrong = [item for item, here in zip(expectations, arrived, strict=True) if here != (item.verdict == "accept")]
+    assert wrong == []
+    counts = totals(zip(packets, judgements, lengths, strict=True))
+    assert let_through_together(difference(before, counted(engine, wire))) == let_through_together(counts)
+
+
+def _anywhere(chance: random.Random, family: int) -> str:
+    """Return a source of any form, in any of many /24s and /56s."""
+    ipv4 = f"{chance.choice((1, 2, 6))}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}"
+    if family == 4:
+        return ipv4
+    number = int(ip_address(ipv4))
+    words = ":".join(f"{chance.randrange(1 << 16):x}" for _ in range(4))
+    forms = (
+        f"{chance.choice(('2400', '2600', '2a02'))}:{words}::1",
+        f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1",
+        f"2001::{number >> 16 ^ 0xFFFF:x}:{number & 0xFFFF ^ 0xFFFF:x}",
+        f"64:ff9b::{ipv4}",
+        f"::ffff:{ipv4}",
+    )
+    return chance.choice(forms)
+
+
+def test_a_step_of_a_ramp_arrives_with_nobody_running(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:
+    """Before the first step nothing is dropped; from then on, by the kernel's clock, the share."""
+    first = int(time.time()) + 2
+    moment = datetime.fromtimestamp(first, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ramp = f"ramp: {{{moment}: 50%, 2099-01-01T00:00:00Z: 100%}}"
+    load(engine, wire, VERSION + "services:\n" + service(f"{DENY_CN}; {ramp}"), world_file)
+    sources = [f"1.1.{number}.1" for number in range(40)] + [f"2400:1:2:{number:x}00::1" for number in range(40)]
+    packets = [Expectation(Packet(source), "drop") for source in sources]
+    arrived, _, _ = wire.send(packets)
+    assert time.time() < first, "too slow to see the time before"
+    assert all(arrived)
+    time.sleep(first - time.time() + 0.1)
+    arrived, _, _ = wire.send(packets)
+    assert arrived == [bucket("api", source) >= BUCKETS // 2 for source in sources]
 
 
 def test_a_date_arrives_with_nobody_running(engine: ApplyingEngine, wire: Wire, world_file: Path) -> None:

@@ -81,7 +81,7 @@ class Oracle:
         inside = world.embedded(wire) if isinstance(wire, IPv6Address) else None
         region = self.region(wire)
         rung, says, label = self._climb(wire, inside, region, service)
-        verdict = "drop" if says == "drop" and service.drops(self.now) else "accept"
+        verdict = "drop" if says == "drop" and service.drops(self.now, address) else "accept"
         return Answer(rung, verdict, says == "drop", str(region), label)
 
     def region(self, wire: IPv4Address | IPv6Address) -> Region:

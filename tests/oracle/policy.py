@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from tests.oracle.ramp import BUCKETS, bucket
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from ipaddress import IPv4Network, IPv6Network
@@ -49,10 +51,16 @@ class Service:
     enforce: bool = True
     starts: datetime | None = None
     keep: bool = False
+    ramp: list[tuple[datetime, float]] | None = None
 
-    def drops(self, now: datetime) -> bool:
-        """Whether a drop by this service is a real one at that time."""
-        return self.enforce and (self.starts is None or self.starts <= now)
+    def drops(self, now: datetime, source: str) -> bool:
+        """Whether a drop of a source by this service is a real one at that time."""
+        if not self.enforce or (self.starts is not None and self.starts > now):
+            return False
+        if self.ramp is None:
+            return True
+        share = [percent for moment, percent in self.ramp if moment <= now][-1:] or [0.0]
+        return bucket(self.name, source) < round(share[0] * BUCKETS / 100)
 
 
 @dataclass
@@ -95,6 +103,7 @@ def _service(name: str, body: dict[str, Any], document: dict[str, Any], folder: 
         enforce=body.get("mode", "enforce") == "enforce",
         starts=_time(body["starts"]) if body.get("starts") else None,
         keep=body.get("established", "cut") == "keep",
+        ramp=_ramp(body),
     )
     for protocol in match.get("protocols") or []:
         service.protocols |= PROTOCOLS[protocol] if protocol in PROTOCOLS else {int(protocol)}
@@ -136,6 +145,13 @@ def _list_networks(body: dict[str, Any], folder: Path | None) -> Iterator[Networ
 def _range(text: str) -> range:
     first, _, last = text.partition("-")
     return range(int(first), int(last or first) + 1)
+
+
+def _ramp(body: dict[str, Any]) -> list[tuple[datetime, float]] | None:
+    steps = {"1970-01-01T00:00:00Z": body["share"]} if "share" in body else body.get("ramp")
+    if steps is None:
+        return None
+    return [(_time(moment), float(share.rstrip("%"))) for moment, share in steps.items()]
 
 
 def _verdict(word: str) -> str:

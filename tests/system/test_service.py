@@ -64,6 +64,27 @@ def test_a_refused_policy_changes_nothing(host: Edge) -> None:
     assert host.status()["healthy"]
 
 
+def test_a_held_change_waits_for_a_person(host: Edge) -> None:
+    """A reload beyond the limits fails visibly, and what is in force stays, over a restart too, until exactly these
+    bytes are accepted.
+    """
+    host.policy(JAPAN_DENIED.replace("blast_radius: 20%", "blast_radius: 1%"))
+    before = host.status()
+    with host.watched(DENIED, ALLOWED + SWITCHED):
+        assert host.systemctl("reload", "geodrop").returncode != 0
+        assert host.show("geodrop.service", "ExecReload").count("status=5") == 1
+        [limit] = host.status()["held"]
+        assert host.machine.journal("geodrop").count(f"geodrop reload --accept {limit['accept']}")
+        host.machine.run("systemctl", "restart", "geodrop")
+        after = host.status()
+    assert (after["generation"], after["state"]) == (before["generation"], "enforcing, but degraded")
+    assert host.geodrop("reload", "--accept", after["held"][0]["accept"]).returncode == 0
+    host.assert_now(DENIED + SWITCHED)
+    host.policy(POLICY)
+    assert host.geodrop("reload").returncode == 0
+    assert host.status()["healthy"]
+
+
 def test_an_unchanged_reload_does_nothing(host: Edge) -> None:
     """The reload says so, and the generation stays."""
     before = host.status()["generation"]

@@ -83,11 +83,11 @@ def test_readers_read_and_members_change(host: Edge) -> None:
     codes = {
         user: [
             host.machine.try_run("runuser", "-u", user, "--", "geodrop", verb).returncode
-            for verb in ("status", "reload")
+            for verb in ("status", "plan", "reload")
         ]
         for user in users
     }
-    assert codes == {"reader": [0, 77], "member": [0, 0], "stranger": [77, 77]}
+    assert codes == {"reader": [0, 0, 77], "member": [0, 0, 0], "stranger": [77, 77, 77]}
 
 
 def test_log_entries_have_fields(host: Edge) -> None:

@@ -7,6 +7,7 @@ problems and its metrics, until the next step is taken.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -155,7 +156,9 @@ def test_the_first_word_is_what_packets_meet(settled: Edge) -> None:
     assert settled.geodrop("reload").returncode == 0
     _agrees(settled, "monitoring", 0, expected=0)
     settled.policy(POLICY)
-    assert settled.geodrop("reload").returncode == 0
+    assert settled.geodrop("reload").returncode == 5, "a service that begins to drop is held"
+    digest = json.loads(settled.geodrop("plan", "--json").stdout)["digest"]
+    assert settled.geodrop("reload", "--accept", digest[:12]).returncode == 0
     assert settled.geodrop("pause", "--for", "1h", "--why", "a drill").returncode == 0
     _agrees(settled, "paused", 1, expected=1)
     assert settled.geodrop("resume").returncode == 0

@@ -69,6 +69,7 @@ def describe(one: dict[str, Any]) -> str:
         f"failed: {one['error']}" if failed else "",
         f"back to generation {one['target']}" if one["target"] and not failed else "",
         _end_of_pause(one) if not failed else "",
+        f"to be confirmed until {one['confirm']}" if one["confirm"] and not failed else "",
         one["change"] or "",
         one["why"] or "",
         f"asked for by {one['sudo_user']} (sudo)" if one["sudo_user"] else "",

@@ -7,10 +7,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop import messages
+from geodrop.cli.numbers import add_confirmation
+from geodrop.cli.unconfirmed import lines
 from geodrop.config import load_config, load_config_or_assume
-from geodrop.errors import ConfigError
+from geodrop.errors import ConfigError, UsageError
 from geodrop.operations.change import by_me
 from geodrop.operations.load import load
+from geodrop.report.confirm import waiting
 from geodrop.state.lock import exclusive
 from geodrop.state.names import ENGINES
 from geodrop.text import harmless, shown
@@ -35,15 +38,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="judge packets that arrive here; may be repeated, may end in * (default: that of agent.yaml, else "
         "those with a default route)",
     )
+    add_confirmation(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Load and print what happened."""
     if args.boot:
+        if args.confirm_within or args.why:
+            raise UsageError("a boot needs neither a confirmation nor a reason", "leave out --confirm-within and --why")
         return _boot(args.config)
     config = load_config(args.config)
     engine = args.engine or config.engine
-    loaded = load(args.ruleset, config, engine, args.interface)
+    asked = by_me("load", args.why, args.confirm_within or 0)
+    loaded = load(args.ruleset, config, engine, args.interface, asked)
     if loaded.report and loaded.report.note:
         messages.warning(loaded.report.note)
     for warning in loaded.warnings:
@@ -61,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
     known = loaded.before.generation == loaded.after.generation
     change = "" if known else f"{loaded.before.generation} -> "
     messages.say(f"generation {change}{loaded.after.generation}: ruleset {digest} in force on {names} ({phases})")
+    for line in lines(waits) if (waits := waiting(loaded.confirm, loaded.after.digest)) else ():
+        messages.say(line)
     return 0
 
 

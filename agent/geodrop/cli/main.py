@@ -19,9 +19,11 @@ VERBS = {
     "check": "validate a policy, without privileges",
     "compile": "build a ruleset file from a policy and databases, without privileges",
     "run": "the daemon: keep the policy in force",
+    "plan": "what a reload would change, before it changes",
     "reload": "have the daemon read policy and databases again",
     "load": "make the kernel match a ruleset, atomically",
     "unload": "remove everything of geodrop's from the kernel, nothing else",
+    "confirm": "keep what a load with --confirm-within has put in force",
     "rollback": "go back to the policy before the one in force",
     "history": "what was in force when, by whom, and what failed",
     "pause": "break glass: drop nothing, go on counting",
@@ -78,7 +80,8 @@ def _at_once(given: Sequence[str]) -> SimpleNamespace | None:
     """Return the arguments of a plain reload: importing argparse would take as long as the rest of the command."""
     if given not in (["reload"], ["reload", "--json"]):
         return None
-    return SimpleNamespace(run=import_module("geodrop.cli.reload").run, json=len(given) > 1)
+    run = import_module("geodrop.cli.reload").run
+    return SimpleNamespace(run=run, json=len(given) > 1, accept="", confirm_within=None, why="")
 
 
 def build_parser(given: Sequence[str] = ()) -> argparse.ArgumentParser:

@@ -6,8 +6,10 @@ import argparse
 import re
 
 from geodrop.state.history import MAX_WHY
+from geodrop.state.unconfirmed import LONGEST, SHORTEST
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
+_DIGEST = re.compile(r"[0-9a-f]{12,64}")
 _DURATION = re.compile(r"([1-9][0-9]{0,6})([smhdw])")
 
 
@@ -24,6 +26,32 @@ def duration(text: str) -> int:
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not a duration; write for instance 90s, 30m, 2h, 3d or 1w")
     return int(found[1]) * SECONDS[found[2]]
+
+
+def confirm_within(text: str) -> int:
+    """Parse how long a load waits to be confirmed; return seconds."""
+    seconds = duration(text)
+    if not SHORTEST <= seconds <= LONGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is too {'short' if seconds < SHORTEST else 'long'}: 10s to 24h")
+    return seconds
+
+
+def add_confirmation(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a load that may have to be confirmed."""
+    parser.add_argument(
+        "--confirm-within",
+        type=confirm_within,
+        metavar="TIME",
+        help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
+    )
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+
+
+def digest(text: str) -> str:
+    """Parse the beginning of a digest."""
+    if not _DIGEST.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no digest; write its first 12 digits, as `status` shows them")
+    return text
 
 
 def reason(text: str) -> str:

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from geodrop.compile import sandbox
-from geodrop.compile.sandbox import STANDARD_INPUT
+from geodrop.compile.sandbox import MAX_LOGS, STANDARD_INPUT
 from geodrop.errors import UsageError
 from geodrop.ruleset import container
 from geodrop.ruleset.sealed import seal
@@ -52,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("a ruleset needs no --database", "leave it out, or name a --policy")
     if args.files.count(STANDARD_INPUT) > 1:
         raise UsageError("- can be read only once", "name it once")
+    if len(args.files) > MAX_LOGS:
+        raise UsageError(f"{len(args.files)} logs", f"give at most {MAX_LOGS}, or one stream: zcat -f FILE... | ... -")
     policy, databases, path = args.policy, args.database, args.ruleset
     if not path and not (policy and databases):
         policy, databases, path = _source(args.config, policy, databases)

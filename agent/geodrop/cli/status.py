@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages, utc
+from geodrop.cli.unconfirmed import back_to, spelled
 from geodrop.control.client import ask
 from geodrop.report.state import State, exit_code
 from geodrop.text import shown
@@ -77,7 +78,7 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "interface", f"{interface['name']} ({interface['engine']}{attach}){why}"
     for service in status["services"]:
         starts = f", starts {service['starts']}" if service["starts"] else ""
-        yield "service", f"{service['name']}: {service['effective']}{starts}"
+        yield "service", f"{service['name']}: {service['effective']}{starts}{_share(service)}"
         if count := service["counted_as_other"]:
             yield "", f"{count:,} regions count as `other` on nftables; xdp counts all"
     if (last := status["last_reload"]) and last["good"]:
@@ -86,6 +87,14 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
         last = status["repairs"][0]
         yield "repaired", f"{status['repaired']} times, last {last['time']}: {last['what']}; by {last['culprit']}"
     yield "daemon", "running" if status["daemon"] else "not running; the kernel judges without it"
+
+
+def _share(service: dict[str, Any]) -> str:
+    """Return which share of sources is dropped, by which clock, and the next step; "" without a ramp."""
+    if not (ramp := service["ramp"]):
+        return ""
+    step = f"; {ramp['next']['share'] * 100:g}% from {ramp['next']['from']}" if ramp["next"] else ""
+    return f", {service['share'] * 100:g}% of sources at {ramp['clock']}{step}"
 
 
 def _built(epoch: int | None) -> str:
@@ -99,7 +108,8 @@ def _built(epoch: int | None) -> str:
 
 def _why_not(status: dict[str, Any]) -> str:
     if status["unloaded"]:
-        return "unloaded on request"
+        undone = "a load was not confirmed, and nothing was in force before it"
+        return undone if status["undone"] else "unloaded on request"
     if status["generation"]:
         number, names = status["generation"], [interface["name"] for interface in status["interfaces"]]
         if not status["judged"]:
@@ -120,6 +130,9 @@ def _notes(status: dict[str, Any]) -> Iterator[tuple[str, str, int | None]]:
     if status["paused"]:
         why = f": {status['paused_why']}" if status["paused_why"] else ""
         yield "paused", f"until {status['paused_until'] or 'resume'}{why}; nothing is dropped", messages.YELLOW
+    if waits := status["confirm"]:
+        back = f"back to {back_to(waits)} at {waits['deadline']} ({spelled(waits['seconds_left'])})"
+        yield "not confirmed", f"{back}; keep: geodrop confirm {waits['digest'][:12]}", messages.YELLOW
     if exempt := [one for one in status["exemptions"] if one["in_force"]]:
         more = f" and {len(exempt) - 1} more" if len(exempt) > 1 else ""
         yield "exempt", f"{exempt[0]['source']} until {exempt[0]['until']}{more}; see: geodrop exempt", None

@@ -104,6 +104,9 @@ def assemble_untested(
         rows=rows.distinct,
         database_age=None if age is None else int(age.total_seconds()),
         tests=compiled_tests(policy),
+        blast_radius=policy.limits.blast_radius,
+        blast_radius_at=policy.limits.at.get("blast_radius", 0),
+        database_age_at=policy.limits.at.get("database_age", 0),
     )
     return meta, sections
 
@@ -150,7 +153,14 @@ def costly_services(policy: Policy, sections: Mapping[str, Content]) -> list[Pro
 
 def identity(database: Database) -> Input:
     """Return the record of a database in a ruleset."""
-    return Input("database", harmless(database.name), database.sha256, database.database_type, database.build_epoch)
+    return Input(
+        "database",
+        harmless(database.name),
+        database.sha256,
+        database.database_type,
+        database.build_epoch,
+        countries=tuple(sorted({region.country for region in database.regions if region.country})),
+    )
 
 
 def _tables_of(previous: Ruleset | None, sections: Mapping[str, Content], zones: Zones) -> dict[str, memoryview] | None:
@@ -192,6 +202,7 @@ def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...
         targets=targets,
         action=service.action,
         counted=counted,
+        ramp=service.ramp,
     )
 
 

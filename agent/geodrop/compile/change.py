@@ -1,279 +1,212 @@
-"""What a ruleset changes against the previous one: regions and lines that move, prefixes added and removed.
-
-The comparison is of the ladder's results, so of what is dropped or would be dropped; whether it is dropped yet depends
-on the settings (`mode`, `starts`). Services are compared by name.
+"""Find what a ruleset changes against another one: see ruleset.difference for what a move is.
 
 *Prefixes* are the fewest CIDR prefixes that make up exactly the addresses that a service newly drops, or no longer
 drops. Addresses that move between two dropped regions do not count, and 256 neighbouring addresses are one prefix. Each
-service is counted separately. An IPv4 address is counted once, not again for each way of embedding it in IPv6.
+service is counted separately.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from geodrop import utc
 from geodrop.geo.partition import DTYPE, Partition, combine
+from geodrop.policy.countries import UNKNOWN
 from geodrop.policy.model import Rung
+from geodrop.ruleset.difference import Move, PrefixCounts, RulesetDiff, ServiceChange, Shares, line_of
 from geodrop.ruleset.model import NO_CLASS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
 
     from geodrop.ruleset.model import Row, Ruleset, ServiceSpec
 
     Bools = npt.NDArray[np.bool_]
+    Numbers = npt.NDArray[np.int64]
     Halves = npt.NDArray[np.uint64]
 
 FAMILIES = (4, 6)
-BY_REGION = frozenset({Rung.SUBDIVISION, Rung.COUNTRY, Rung.CONTINENT, Rung.UNKNOWN, Rung.DEFAULT})
-SETTINGS = ("mode", "starts", "action", "established")
-MAX_NAMED = 8
-"""Most regions and lines that the text names for each direction; the rest is counted."""
-SMALL = 0.0005
+SETTINGS = ("mode", "starts", "ramp", "action", "established")
 MATCH = ("catch_all", "tcp", "udp", "protocols", "addresses")
 
-
-class Moved(NamedTuple):
-    """Counter classes whose verdict changes: regions, and the lists and inline prefixes of the policy's lines."""
-
-    regions: tuple[str, ...] = ()
-    lines: tuple[str, ...] = ()
-
-
-class PrefixCounts(NamedTuple):
-    """Numbers of prefixes that are newly dropped and that are no longer dropped."""
-
-    added: int = 0
-    removed: int = 0
+GLOBAL = (0x2000_0000_0000, 0x4000_0000_0000)
+"""2000::/3 as numbers of /48s: the first one, and the first one after it."""
+ALL_48S = 1 << 48
+LARGEST = 1 << 32
+"""Most /48s of an interval that counts: a /16, the most that one organisation has been given. In some databases half of
+2000::/3 belongs to a few countries, in intervals up to a /6: they fill space that is not allocated."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceChange:
-    """What changes for one service; `state` is "same", "changed", "added" or "removed".
-
-    `shares` is the share of IPv4, 0.0 to 1.0, that moves with each region and line; special addresses are left out.
-    `settings` holds the old and new value of each of SETTINGS that differs; `match` says whether `match` differs.
-    """
-
-    name: str
-    state: str
-    to_drop: Moved
-    to_accept: Moved
-    prefixes: Mapping[int, PrefixCounts]
-    settings: Mapping[str, tuple[Any, Any]]
-    match: bool
-    shares: Mapping[str, float] = field(default_factory=dict)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the change as a JSON object."""
-        return {
-            "state": self.state,
-            "to_drop": self.to_drop._asdict(),
-            "to_accept": self.to_accept._asdict(),
-            "prefixes": {f"ipv{family}": count._asdict() for family, count in self.prefixes.items()},
-            "settings": {name: list(values) for name, values in self.settings.items()},
-            "match": self.match,
-            "shares": {label: round(share, 6) for label, share in self.shares.items()},
-        }
-
-    def as_text(self) -> str:
-        """Return what moves: `api drops BR (2.3% of IPv4), accepts VE (0.2% of IPv4)`; "" if nothing moves."""
-        verbs = ((self.to_drop, "drops"), (self.to_accept, "accepts"))
-        parts = [f"{verb} {self._named(moved)}" for moved, verb in verbs if any(moved)]
-        return f"{self.name} {', '.join(parts)}" if parts else ""
-
-    def _named(self, moved: Moved) -> str:
-        """Return the names with their shares, the largest first, and at most MAX_NAMED of them."""
-        names = sorted([*moved.regions, *moved.lines], key=lambda label: (-self.shares.get(label, 0.0), label))
-        left = names[MAX_NAMED:]
-        said = [f"{label}{_share(self.shares.get(label, 0.0))}" for label in names[:MAX_NAMED]]
-        if left:
-            said.append(f"{len(left):,} more{_share(sum(self.shares.get(label, 0.0) for label in left))}")
-        return ", ".join(said)
-
-
-@dataclass(frozen=True, slots=True)
-class RulesetDiff:
-    """What one ruleset changes against another. `never_drop_ports`: whether the never-drop ports differ."""
-
-    services: tuple[ServiceChange, ...]
-    never_drop_ports: bool = False
-    same_ruleset: bool = False
-
-    @property
-    def to_drop(self) -> Moved:
-        """The regions and lines that move to drop in any service."""
-        return _union(service.to_drop for service in self.services)
-
-    @property
-    def to_accept(self) -> Moved:
-        """The regions and lines that move to accept in any service."""
-        return _union(service.to_accept for service in self.services)
-
-    @property
-    def prefixes(self) -> PrefixCounts:
-        """The prefix counts of all services and both families."""
-        counts = [count for service in self.services for count in service.prefixes.values()]
-        return PrefixCounts(sum(count.added for count in counts), sum(count.removed for count in counts))
-
-    def summary(self) -> dict[str, Any]:
-        """Return the totals and the text line as a JSON object."""
-        return {
-            "text": self.as_text(),
-            "regions": {"to_drop": len(self.to_drop.regions), "to_accept": len(self.to_accept.regions)},
-            "lines": {"to_drop": len(self.to_drop.lines), "to_accept": len(self.to_accept.lines)},
-            "prefixes": self.prefixes._asdict(),
-        }
-
-    def as_json(self) -> dict[str, Any]:
-        """Return totals, text line and the changes of each service as a JSON object."""
-        return {**self.summary(), "services": {service.name: service.as_json() for service in self.services}}
-
-    def as_text(self) -> str:
-        """Return one line: `api drops BR (2.3% of IPv4), +1,203 -87 prefixes`."""
-        parts = [text for one in self.services if (text := one.as_text())]
-        if any(self.prefixes):
-            parts.append(f"+{self.prefixes.added:,} -{self.prefixes.removed:,} prefixes")
-        parts += [f"{one.name} {one.state}" for one in self.services if one.state in ("added", "removed")]
-        parts += [f"{one.name}: {_settings(one)}" for one in self.services if one.settings or one.match]
-        if self.never_drop_ports:
-            parts.append("never-drop ports changed")
-        if parts:
-            return ", ".join(parts)
-        return "nothing changed" if self.same_ruleset else "nothing that is dropped changed"
-
-
-def compare(old: Ruleset, new: Ruleset) -> RulesetDiff:
-    """Return what `new` changes against `old`."""
-    one, other = _Side(old), _Side(new)
-    names = dict.fromkeys([*other.services, *one.services])
-    dropped = {family: _Dropped(one, other, family) for family in FAMILIES}
+def compare(old: Ruleset | None, new: Ruleset) -> RulesetDiff:
+    """Return what `new` changes against `old`; None stands for nothing in force, which drops nothing."""
+    before, after = _Side(old), _Side(new)
+    names = dict.fromkeys([*after.services, *before.services])
+    spaces: dict[int, _CutIpv4 | _CutIpv6] = {4: _CutIpv4(before, after), 6: _CutIpv6(before, after)}
     return RulesetDiff(
-        tuple(_service(name, one, other, dropped) for name in names),
-        (old.meta.never_drop_tcp, old.meta.never_drop_udp) != (new.meta.never_drop_tcp, new.meta.never_drop_udp),
-        old.digest == new.digest,
+        tuple(_service(name, before, after, spaces) for name in names),
+        never_drop_ports=old is not None
+        and (old.meta.never_drop_tcp, old.meta.never_drop_udp) != (new.meta.never_drop_tcp, new.meta.never_drop_udp),
+        same_ruleset=old is not None and old.digest == new.digest,
     )
 
 
 class _Side:
-    """One ruleset, with its services by name."""
+    """One ruleset, with its services by name; for None one zone without services, which no database knows."""
 
-    def __init__(self, ruleset: Ruleset) -> None:
-        self.ruleset = ruleset
-        self.services = {service.name: number for number, service in enumerate(ruleset.meta.services)}
-        shape = (len(ruleset.meta.zones), len(ruleset.meta.services))
-        self._rows = {
-            name: np.frombuffer(ruleset.sections[name], "<u2").reshape(shape) for name in ("rows", "rows_embedded")
-        }
-        self._drops = np.array([row.verdict == "drop" for row in ruleset.meta.rows], dtype=bool)
+    def __init__(self, ruleset: Ruleset | None) -> None:
+        self._ruleset = ruleset
+        self.services: dict[str, int] = {}
+        self.rows: Sequence[Row] = ()
+        if ruleset is None:
+            nothing = np.zeros(1, dtype=bool)
+            self.special, self.unknown, self.embeds = nothing, ~nothing, nothing
+            return
+        meta = ruleset.meta
+        self.services = {service.name: number for number, service in enumerate(meta.services)}
+        self.rows = meta.rows
+        shape = (len(meta.zones), len(meta.services))
+        self._numbers = np.frombuffer(ruleset.sections["rows"], "<u2").reshape(shape)
+        self._drops = np.array([row.verdict == "drop" for row in meta.rows], dtype=bool)
+        self.special = np.array([zone.special for zone in meta.zones], dtype=bool)
+        self.unknown = np.array([zone.region == str(UNKNOWN) for zone in meta.zones], dtype=bool)
+        self.embeds = np.array([zone.embedding is not None for zone in meta.zones], dtype=bool)
 
     def spec(self, name: str) -> ServiceSpec | None:
         number = self.services.get(name)
-        return None if number is None else self.ruleset.meta.services[number]
+        return None if number is None or self._ruleset is None else self._ruleset.meta.services[number]
 
     def partition(self, family: int) -> Partition:
         """Return a family's intervals with their zones."""
-        starts = np.frombuffer(self.ruleset.sections[f"ipv{family}/starts"], DTYPE[family])
-        zones = np.frombuffer(self.ruleset.sections[f"ipv{family}/zones"], "<u2")
+        if self._ruleset is None:
+            return Partition(family, np.zeros(1, DTYPE[family]), np.zeros(1, np.int32))
+        starts = np.frombuffer(self._ruleset.sections[f"ipv{family}/starts"], DTYPE[family])
+        zones = np.frombuffer(self._ruleset.sections[f"ipv{family}/zones"], "<u2")
         return Partition(family, starts, zones.astype(np.int32))
+
+    def numbers(self, name: str) -> Numbers:
+        """Return for each zone the number of a service's row, for an address as it is in the packet; int64 (zones,)."""
+        return self._numbers[:, self.services[name]].astype(np.int64)
 
     def dropped(self, name: str) -> Bools:
         """Return for each zone whether a service drops an address of it, as it is in the packet; bool (zones,)."""
-        number = self.services.get(name)
-        if number is None:
-            return np.zeros(len(self.ruleset.meta.zones), dtype=bool)
-        found: Bools = self._drops[self._rows["rows"][:, number]]
+        if name not in self.services:
+            return np.zeros(len(self.special), dtype=bool)
+        found: Bools = self._drops[self._numbers[:, self.services[name]]]
         return found
 
-    def classes(self, name: str) -> npt.NDArray[np.int32]:
-        """Return for each zone the counter class of a service's row, for an address in the packet; int32 (zones,)."""
-        of_row = np.array([row.klass for row in self.ruleset.meta.rows], dtype=np.int32)
-        found: npt.NDArray[np.int32] = of_row[self._rows["rows"][:, self.services[name]]]
-        return found
+    def subject(self, row: Row) -> tuple[str, str]:
+        """Return the kind and the name of what a row is about."""
+        if row.rung == Rung.NEVER_DROP:
+            return "prefix", row.line.removeprefix("never_drop: ")
+        if not decides(row) or self._ruleset is None:
+            return "region", row.line
+        label = self._ruleset.meta.classes[row.klass]
+        if label.startswith("list:"):
+            return "list", label.removeprefix("list:")
+        return ("prefix" if row.rung == Rung.PREFIX else "region"), label
 
-    def ordinary(self) -> Bools:
-        """Return which zones are not special; bool (zones,)."""
-        return np.array([not zone.special for zone in self.ruleset.meta.zones], dtype=bool)
-
-    def verdicts(self, name: str) -> tuple[dict[str, bool], dict[str, bool]]:
-        """Return whether a service drops each region, and whether it drops what each line names; by counter class."""
-        by_region: dict[str, bool] = {}
-        by_line: dict[str, bool] = {}
-        number = self.services.get(name)
-        if number is not None:
-            columns = np.concatenate([rows[:, number] for rows in self._rows.values()])
-            for row in map(self.ruleset.meta.rows.__getitem__, np.flatnonzero(np.bincount(columns)).tolist()):
-                if (label := self._label(row)) is not None:
-                    verdicts = by_region if row.rung in BY_REGION else by_line
-                    verdicts[label] = verdicts.get(label, False) or row.verdict == "drop"
-        return by_region, by_line
-
-    def _label(self, row: Row) -> str | None:
-        return None if row.klass == NO_CLASS else self.ruleset.meta.classes[row.klass]
+    def line(self, row: Row) -> str:
+        """Return the line of the policy that a row names."""
+        return "" if self._ruleset is None else line_of(self._ruleset.meta.policy_name, row)
 
 
-class _Dropped:
+def decides(row: Row) -> bool:
+    """Return whether a row is about a region, a list or a prefix: not about special addresses, nor embedded ones."""
+    return row.klass != NO_CLASS or row.rung == Rung.NEVER_DROP
+
+
+class _CutFamily:
     """A family cut at the bounds of both rulesets' zones."""
 
     def __init__(self, old: _Side, new: _Side, family: int) -> None:
-        self._old, self._new = old, new
         one, other = old.partition(family), new.partition(family)
         if np.array_equal(one.starts.view(np.uint32), other.starts.view(np.uint32)):  # the same databases, most often
-            self._starts, self._old_zones, self._new_zones = one.starts, one.values, other.values
+            self.starts, self.old, self.new = one.starts, one.values, other.values
         else:
-            self._starts, self._old_zones, self._new_zones = combine(one, other)
+            self.starts, self.old, self.new = combine(one, other)
+        self._before, self._after = old, new
 
-    def count(self, name: str) -> PrefixCounts:
-        """Return the numbers of prefixes that a service newly drops and no longer drops."""
-        before = self._old.dropped(name)[self._old_zones]
-        after = self._new.dropped(name)[self._new_zones]
-        changed = before != after
-        return PrefixCounts(_prefixes(self._starts, after & changed), _prefixes(self._starts, before & changed))
+    def verdicts(self, name: str) -> tuple[Bools, Bools]:
+        """Return for each interval whether a service drops it before and after."""
+        return self._before.dropped(name)[self.old], self._after.dropped(name)[self.new]
 
-    def shares(self, name: str) -> dict[str, float]:
-        """Return the share of the family that changes its verdict, by counter class. IPv4 only.
+    def either(self, of_old: Bools, of_new: Bools) -> Bools:
+        """Return which intervals have a property of zones in one of the rulesets."""
+        return of_old[self.old] | of_new[self.new]
 
-        Special addresses are left out.
-        """
-        changed = self._old.dropped(name)[self._old_zones] != self._new.dropped(name)[self._new_zones]
-        side, zones = (self._new, self._new_zones) if name in self._new.services else (self._old, self._old_zones)
-        sizes = np.diff(self._starts.astype(np.int64), append=1 << 32)
-        classes = side.classes(name)[zones]
-        sums = np.bincount(classes[changed] + 1, weights=sizes[changed])
-        whole = sizes[side.ordinary()[zones]].sum()
-        return {side.ruleset.meta.classes[number - 1]: sums[number] / whole for number in range(1, len(sums))}
+    def sizes(self, chosen: Bools, keys: Numbers) -> npt.NDArray[np.float64]:
+        """Return how much of the chosen intervals belongs to each key, in what the family is counted in."""
+        raise NotImplementedError
+
+    def share(self, chosen: Bools) -> float:
+        """Return the share of the family that the chosen intervals have."""
+        raise NotImplementedError
 
 
-def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped]) -> ServiceChange:
+class _CutIpv4(_CutFamily):
+    """IPv4, counted in addresses; shares leave special addresses out."""
+
+    def __init__(self, old: _Side, new: _Side) -> None:
+        super().__init__(old, new, 4)
+        self._sizes = np.diff(self.starts.astype(np.int64), append=1 << 32)
+        self._ordinary = ~self.either(old.special, new.special)
+        self._whole = int(self._sizes[self._ordinary].sum())
+
+    def sizes(self, chosen: Bools, keys: Numbers) -> npt.NDArray[np.float64]:
+        return np.bincount(keys[chosen], weights=self._sizes[chosen]).astype(np.float64)
+
+    def ordinary_sizes(self, chosen: Bools, keys: Numbers) -> npt.NDArray[np.float64]:
+        """Return the same without special addresses, as shares of the family."""
+        return self.sizes(chosen & self._ordinary, keys) / max(self._whole, 1)
+
+    def share(self, chosen: Bools) -> float:
+        return int(self._sizes[chosen & self._ordinary].sum()) / max(self._whole, 1)
+
+
+class _CutIpv6(_CutFamily):
+    """IPv6, counted in /48s of 2000::/3 that are in use; shares leave special ones out, and those that embed IPv4."""
+
+    def __init__(self, old: _Side, new: _Side) -> None:
+        super().__init__(old, new, 6)
+        high, low = _halves(self.starts)
+        first = (high >> np.uint64(16)).astype(np.int64)
+        inside = (high & np.uint64(0xFFFF)) | low  # what is left of the address after its /48
+        self._first = np.clip(first, *GLOBAL)
+        self._end = np.clip(np.append(first[1:] + (inside[1:] != 0), ALL_48S), *GLOBAL)
+        known = ~(old.unknown[self.old] & new.unknown[self.new])
+        size = self._end - self._first
+        self._counted = known & (size > 0) & (size <= LARGEST)
+        self._in_use = self._counted & ~self.either(old.embeds | old.special, new.embeds | new.special)
+        self._whole = self._count(self._in_use)
+
+    def sizes(self, chosen: Bools, keys: Numbers) -> npt.NDArray[np.float64]:
+        at = np.flatnonzero(chosen & self._counted)
+        at = at[np.argsort(keys[at], kind="stable")]
+        ordered, first, end = keys[at], self._first[at], self._end[at]
+        sizes = end - first
+        # Two intervals of one key in the same /48 count it once.
+        sizes[1:] -= (ordered[1:] == ordered[:-1]) & (end[:-1] > first[1:])
+        return np.bincount(ordered, weights=sizes).astype(np.float64)
+
+    def share(self, chosen: Bools) -> float:
+        return self._count(chosen & self._in_use) / max(self._whole, 1)
+
+    def _count(self, chosen: Bools) -> int:
+        return int(self.sizes(chosen, np.zeros(len(chosen), dtype=np.int64)).sum())
+
+
+def _service(name: str, old: _Side, new: _Side, spaces: Mapping[int, _CutIpv4 | _CutIpv6]) -> ServiceChange:
     before, after = old.spec(name), new.spec(name)
-    (old_regions, old_lines), (new_regions, new_lines) = old.verdicts(name), new.verdicts(name)
-    # A service that is not there drops nothing.
-    if before is None:
-        old_regions = dict.fromkeys(new_regions, False)
-    if after is None:
-        new_regions = dict.fromkeys(old_regions, False)
-    regions = {
-        label: verdicts
-        for label in sorted({*old_regions, *new_regions})
-        # A region that only one ruleset knows comes from a change of database: its addresses moved, not the region.
-        if None not in (verdicts := (_of_region(old_regions, label), _of_region(new_regions, label)))
+    dropped = {family: space.verdicts(name) for family, space in spaces.items()}
+    changed = {family: one != other for family, (one, other) in dropped.items()}
+    moves = _moves(name, old, new, spaces, dropped) if any(chosen.any() for chosen in changed.values()) else []
+    prefixes = {
+        family: PrefixCounts(*(_prefixes(spaces[family].starts, side & changed[family]) for side in (other, one)))
+        for family, (one, other) in dropped.items()
     }
-    lines = {
-        label: (old_lines.get(label, False), new_lines.get(label, False)) for label in sorted({*old_lines, *new_lines})
-    }
-    to_drop, to_accept = (
-        Moved(*(tuple(label for label in moved if moved[label] == verdicts) for moved in (regions, lines)))
-        for verdicts in ((False, True), (True, False))
-    )
-    prefixes = {family: space.count(name) for family, space in dropped.items()}
-    moved_labels = {label for moved in (to_drop, to_accept) for labels in moved for label in labels}
-    shares = dropped[4].shares(name) if moved_labels else {}
     settings, match = {}, False
     state = "added" if before is None else "removed"
     if before is not None and after is not None:
@@ -283,15 +216,58 @@ def _service(name: str, old: _Side, new: _Side, dropped: Mapping[int, _Dropped])
             if getattr(before, field) != getattr(after, field)
         }
         match = any(getattr(before, field) != getattr(after, field) for field in MATCH)
-        moved = (*to_drop, *to_accept, *(any(count) for count in prefixes.values()))
-        state = "changed" if any(moved) or settings or match else "same"
-    shares = {label: float(shares[label]) for label in sorted(moved_labels) if shares.get(label)}
-    return ServiceChange(name, state, to_drop, to_accept, prefixes, settings, match, shares)
+        state = "changed" if moves or settings or match else "same"
+    blast_radius = Shares(*(spaces[family].share(changed[family]) for family in FAMILIES))
+    newly_dropped = Shares(*(spaces[family].share(changed[family] & dropped[family][1]) for family in FAMILIES))
+    return ServiceChange(name, state, moves, blast_radius, newly_dropped, prefixes, settings, match)
 
 
-def _of_region(verdicts: Mapping[str, bool], label: str) -> bool | None:
-    """Return the verdict of a region; a subdivision that no line named has the verdict of its country."""
-    return verdicts.get(label, verdicts.get(label.partition("-")[0]))
+def _moves(
+    name: str,
+    old: _Side,
+    new: _Side,
+    spaces: Mapping[int, _CutIpv4 | _CutIpv6],
+    dropped: Mapping[int, tuple[Bools, Bools]],
+) -> list[Move]:
+    """Return what moves for a service, newly dropped first, then by size.
+
+    A move is named after the row that decides now. If no line decides now, since the service has gone or the address is
+    special or embeds IPv4, it is named after the row that decided before.
+    """
+    of_old, of_new = len(old.rows), len(new.rows)
+    told = np.array([decides(row) for row in new.rows], dtype=bool)
+    # The first bit of a key is the new verdict, the others are the number of a row: first the new ones, then the old.
+    count = 2 * (of_old + of_new)
+    addresses, shares, sites = (np.zeros(count) for _ in range(3))
+    seen = np.zeros(count, dtype=bool)
+    for family, space in spaces.items():
+        before, after = dropped[family]
+        changed = before != after
+        keys = np.zeros(len(changed), dtype=np.int64)
+        if name in new.services:
+            keys = new.numbers(name)[space.new]
+        if name in old.services:
+            untold = ~told[keys] if name in new.services else np.ones(len(changed), dtype=bool)
+            keys = np.where(untold, old.numbers(name)[space.old] + of_new, keys)
+        keys = 2 * keys + after
+        seen[keys[changed]] = True
+        found = _padded(space.sizes(changed, keys), count)
+        if isinstance(space, _CutIpv4):
+            addresses += found
+            shares += _padded(space.ordinary_sizes(changed, keys), count)
+        else:
+            sites += found
+    moves = []
+    for key in np.flatnonzero(seen).tolist():
+        number, to = key >> 1, "drop" if key & 1 else "accept"
+        side, row = (new, new.rows[number]) if number < of_new else (old, old.rows[number - of_new])
+        line = side.line(row) if side is new else ""
+        moves.append(Move(*side.subject(row), to, int(addresses[key]), int(sites[key]), line, float(shares[key])))
+    return sorted(moves, key=lambda one: (one.to != "drop", -one.ipv4_addresses, -one.ipv6_48s, one.label))
+
+
+def _padded(found: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.float64]:
+    return np.pad(found, (0, count - len(found)))
 
 
 def _prefixes(starts: npt.NDArray[Any], chosen: Bools) -> int:
@@ -333,30 +309,3 @@ def _ones(words: Halves) -> Halves:
     for distance in (1, 2, 4, 8, 16, 32):
         words = words | words >> np.uint64(distance)
     return words
-
-
-def _union(parts: Iterable[Moved]) -> Moved:
-    regions: set[str] = set()
-    lines: set[str] = set()
-    for part in parts:
-        regions.update(part.regions)
-        lines.update(part.lines)
-    return Moved(tuple(sorted(regions)), tuple(sorted(lines)))
-
-
-def _share(share: float) -> str:
-    """Return a share of IPv4 as text; "" for zero."""
-    if not share:
-        return ""
-    return f" ({'<0.1%' if share < SMALL else f'{share:.1%}'} of IPv4)"
-
-
-def _settings(service: ServiceChange) -> str:
-    changed = [f"{name} {_shown(name, old)} -> {_shown(name, new)}" for name, (old, new) in service.settings.items()]
-    return " and ".join([*changed, *(["match changed"] if service.match else [])])
-
-
-def _shown(name: str, value: Any) -> str:  # noqa: ANN401 - a setting may have any type
-    if name != "starts":
-        return str(value)
-    return "at once" if value is None else utc.moment(value)

@@ -6,7 +6,8 @@ A message is one JSON object, with descriptors beside it (SCM_RIGHTS). In order:
     parent  {"task": "compile", ...}       once; the numbers in "streams", "policy", ... index the descriptors beside it
     child   {"list": "lists/bad.txt"}      any number of times; the parent answers each:
     parent  {"found": true} with a descriptor, or {"refused": "No such file or directory"}
-    child   {"exit": 0, "change": ...}     once, as the last message
+    child   {"change": "..."}              any number of times: a piece of a JSON text (ruleset.difference)
+    child   {"exit": 0}                    once, as the last message
 
 If the channel closes before the last message, the child has died. Neither side trusts the other: a message that breaks
 these rules ends the conversation.
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 1 << 17
 """Most bytes in a message: a socket takes that in one piece unless net.core.wmem_default was lowered."""
+
+PIECE = 1 << 15
+"""Characters of a long text in one message; none takes more than two bytes in JSON text that is quoted again."""
 
 MAX_DESCRIPTORS = 48
 """Most descriptors with one message: fewer than the child's limit leaves free, and than the kernel allows (253)."""

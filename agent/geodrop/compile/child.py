@@ -9,7 +9,6 @@ databases before its task.
 from __future__ import annotations
 
 import codecs
-import errno
 import hashlib
 import json
 import os
@@ -21,11 +20,11 @@ import traceback
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from geodrop import messages, utc
-from geodrop.compile import seccomp
+from geodrop import messages
+from geodrop.compile import checked, seccomp
 from geodrop.compile.build import absent_countries, assemble, assemble_untested, costly_services, identity, write
-from geodrop.compile.change import RulesetDiff, compare
-from geodrop.compile.channel import MAX_DESCRIPTORS, receive, send
+from geodrop.compile.change import compare
+from geodrop.compile.channel import MAX_DESCRIPTORS, PIECE, receive, send
 from geodrop.compile.expect import failed_tests
 from geodrop.compile.explain import explained
 from geodrop.compile.failures import collecting, say
@@ -44,6 +43,7 @@ from geodrop.geo.database import Database
 from geodrop.geo.world import RegionMap, correct, uncorrected
 from geodrop.linux.libc import LIBC
 from geodrop.ruleset.container import Container, digest_of, open_descriptors
+from geodrop.ruleset.difference import to_json
 from geodrop.ruleset.explain import not_answered
 from geodrop.ruleset.explained import told
 from geodrop.ruleset.model import Input, Meta, Ruleset
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from geodrop.policy.model import Policy
+    from geodrop.ruleset.difference import RulesetDiff
+    from geodrop.ruleset.model import Meta
 
 CODECS = (
     "utf-8",
@@ -65,8 +67,6 @@ CODECS = (
     "unicode_escape",
     "raw_unicode_escape",
 )
-SCHEMA = 1
-"""Version of the object of `check --json`."""
 
 
 class KnownWorld(NamedTuple):
@@ -154,14 +154,11 @@ def warm_up() -> None:
 
 
 def answer(channel: socket.socket, outcome: TaskResult) -> None:
-    """Send the last message; if the change names too many regions for a message, send only its totals."""
-    change = outcome.change
-    try:
-        send(channel, {"exit": outcome.exit, "change": change and change.as_json()})
-    except OSError as failure:
-        if failure.errno != errno.EMSGSIZE or change is None:
-            raise
-        send(channel, {"exit": outcome.exit, "change": change.summary()})
+    """Send the change, in pieces, and the last message."""
+    text = to_json(outcome.change) if outcome.change else ""
+    for at in range(0, len(text), PIECE):
+        send(channel, {"change": text[at : at + PIECE]})
+    send(channel, {"exit": outcome.exit})
 
 
 def wait(channel: socket.socket) -> TaskRequest | None:
@@ -218,7 +215,7 @@ def check(request: TaskRequest) -> TaskResult:
     options = request.content["options"]
     # Files that the process that asked could not open.
     failures = [failure_of(one["exit"], one["error"], one["next_step"]) for one in options.get("failures", ())]
-    policy, read, known = None, list[Input](), None
+    policy, read, known, first = None, list[Input](), None, None
     if "policy" in request.content:
         with collecting(failures):
             policy, read = _read_policy(request)
@@ -232,28 +229,15 @@ def check(request: TaskRequest) -> TaskResult:
             known = _known(databases)
     if policy and known and not failures:
         with collecting(failures):
-            _, sections = assemble(policy, _corrected(known, policy), [*read, *known.sources])
+            meta, sections = assemble(policy, _corrected(known, policy), [*read, *known.sources])
             _warn_of_cost(policy, sections)
+            if "previous" not in request.content:
+                first = compare(None, _as_ruleset("", meta, sections)).as_text()
     if failures:
         return TaskResult(say(failures, as_json=options["json"]))
     if policy is None:
         return TaskResult(0)
-    names = [service.name for service in policy.services]
-    lines = sum(len(service.allow) + len(service.deny) for service in policy.services)
-    tests = sum(len(service.expect) for service in policy.services)
-    if options["json"]:
-        files = [item.name for item in (*read, *(known.sources if known else ()))]
-        found = {"schema": SCHEMA, "policy": policy.file, "services": names, "lines": lines, "files": files}
-        print(json.dumps(found | {"tests": {"count": tests, "run": known is not None}}))
-    else:
-        services = f"service{'s' if len(names) > 1 else ''} {', '.join(names)}"
-        messages.say(f"{harmless(policy.file)}: good, {lines} line{'' if lines == 1 else 's'} for {services}")
-        if tests:
-            ran = "passed" if known else "not run: they need databases, add --database FILE"
-            messages.say(f"{harmless(policy.file)}: {tests:,} test{'' if tests == 1 else 's'} under expect {ran}")
-        for database in databases:
-            built = utc.day(database.build_epoch)
-            messages.say(f"{harmless(database.name)}: good, {harmless(database.database_type)}, built {built}")
+    checked.say(policy, [*read, *(known.sources if known else ())], first, as_json=options["json"])
     return TaskResult(0)
 
 
@@ -277,14 +261,13 @@ def compile_(request: TaskRequest) -> TaskResult:
         output.write(data)
     if before is None:
         return TaskResult(0)
-    views = {name: memoryview(section) for name, section in sections.items()}
-    return TaskResult(0, compare(before, Ruleset(digest_of(data), meta, views)))
+    return TaskResult(0, compare(before, _as_ruleset(digest_of(data), meta, sections)))
 
 
 def compare_(request: TaskRequest) -> TaskResult:
-    """Return what an existing ruleset changes against a previous one."""
-    previous, ruleset = (_open_ruleset(request, name).ruleset for name in ("previous", "ruleset"))
-    return TaskResult(0, compare(previous, ruleset))
+    """Return what an existing ruleset changes against a previous one, or against nothing."""
+    previous = _open_ruleset(request, "previous").ruleset if "previous" in request.content else None
+    return TaskResult(0, compare(previous, _open_ruleset(request, "ruleset").ruleset))
 
 
 def explain(request: TaskRequest) -> TaskResult:
@@ -337,6 +320,10 @@ def _untested(
     for problem in failed_tests(policy, meta, sections, region_map):
         messages.say(str(replace(problem, severity="warning")), sys.stderr)
     return meta, sections
+
+
+def _as_ruleset(digest: str, meta: Meta, sections: Mapping[str, bytes | memoryview]) -> Ruleset:
+    return Ruleset(digest, meta, {name: memoryview(section) for name, section in sections.items()})
 
 
 def _warn_of_cost(policy: Policy, sections: Mapping[str, bytes | memoryview]) -> None:

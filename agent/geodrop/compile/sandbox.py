@@ -27,10 +27,13 @@ from geodrop.compile.opening import open_database, open_log, open_policy
 from geodrop.compile.relay import Relay
 from geodrop.errors import DataError, UnavailableError, UsageError, user_name
 from geodrop.inputs import open_beneath
+from geodrop.ruleset import difference
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+
+    from geodrop.ruleset.difference import RulesetDiff
 
 TIMEOUT = 300.0
 """Seconds for a job, from the request to the answer."""
@@ -75,13 +78,12 @@ class Job:
 class Answer(NamedTuple):
     """A child's answer: the exit code of the verb, its text output, and the change that it found.
 
-    `text` is empty if the child wrote to streams of the caller. `change` is a result of
-    `compile.change.RulesetDiff.as_json`, None if nothing was compared.
+    `text` is empty if the child wrote to streams of the caller. `change` is None if nothing was compared.
     """
 
     exit: int
     text: str = ""
-    change: dict[str, Any] | None = None
+    change: RulesetDiff | None = None
 
 
 class Identity(NamedTuple):
@@ -215,10 +217,11 @@ class Child:
                 conversation.ask(request, given.descriptors)
                 conversation.close_streams()
                 asked()
-                last = conversation.serve(given.folder)
+                code = conversation.serve(given.folder)
+                change = difference.of_json(told) if (told := conversation.change()) else None
             except (OSError, ValueError) as failure:
                 self._raise(failure)
-            return Answer(last["exit"], conversation.text(), last.get("change"))
+            return Answer(code, conversation.text(), change)
 
     def _raise(self, failure: Exception) -> NoReturn:
         if isinstance(failure, OSError) and failure.errno == errno.EMSGSIZE:
@@ -300,8 +303,6 @@ class _Given:
         return request
 
     def _logs(self, logs: Sequence[str]) -> list[dict[str, Any]]:
-        if len(logs) > MAX_LOGS:
-            raise UsageError(f"{len(logs)} logs", f"give at most {MAX_LOGS}, or one stream: zcat -f FILE... | ... -")
         return [{"name": path, "fd": None if path == STANDARD_INPUT else self._open(open_log, path)} for path in logs]
 
     def _open(self, open_: Callable[[str], int], path: str) -> int:
@@ -324,6 +325,7 @@ class _Conversation:
         self._opening = opening
         self._pipe = -1
         self._said = bytearray()
+        self._change = bytearray()
         self.streams: list[int] = []
         self._own_streams = ExitStack()
 
@@ -348,20 +350,32 @@ class _Conversation:
         self._channel.settimeout(self._left())
         send(self._channel, message, descriptors)
 
-    def serve(self, folder: int) -> dict[str, Any]:
-        """Answer each request for a list file, until the last message; return that.
+    def serve(self, folder: int) -> int:
+        """Answer each request for a list file, and keep each piece of a change, until the last message; return its
+        exit code.
 
         Raises ValueError for a child that breaks the rules, OSError for one that has died or takes too long.
         """
-        for _ in range(MAX_LISTS + 1):
+        asked = 0
+        while True:
             message = self._next()
             if "list" in message:
+                asked += 1
+                if asked > MAX_LISTS:
+                    raise ValueError(f"it asked for more than {MAX_LISTS:,} list files")
                 self._give(folder, message["list"])
-            elif type(message.get("exit")) is int and _is_change(message.get("change")):
-                return message
+            elif isinstance(piece := message.get("change"), str) and piece:
+                self._change += piece.encode(errors="replace")
+                if len(self._change) > difference.BOUNDS.size:
+                    raise ValueError("a change that is too long")
+            elif type(code := message.get("exit")) is int:
+                return code
             else:
                 raise ValueError("an unknown message")
-        raise ValueError(f"it asked for more than {MAX_LISTS:,} list files")
+
+    def change(self) -> bytes:
+        """Return the change that the child has told, as JSON; empty if it has told none."""
+        return bytes(self._change)
 
     def text(self) -> str:
         """Return the child's output, cut off at MAX_TEXT."""
@@ -433,8 +447,3 @@ def _environment() -> dict[str, str]:
     # One thread: numpy's linear algebra would start a thread pool, which nothing here uses and the limits forbid.
     kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "NO_COLOR", "TERM", "LANG") if name in os.environ}
     return {**kept, "OPENBLAS_NUM_THREADS": "1"}
-
-
-def _is_change(value: object) -> bool:
-    """Return whether `value`, from an untrusted child, is None or a change in the form that callers rely on."""
-    return value is None or (isinstance(value, dict) and isinstance(value.get("text"), str))

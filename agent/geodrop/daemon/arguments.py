@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import UsageError
+from geodrop.plan.limits import SHORTEST
+from geodrop.state import unconfirmed
 from geodrop.state.history import MAX_WHY
 from geodrop.state.store import FOREVER
 
@@ -22,6 +25,9 @@ YEAR_1, YEAR_9999 = -62_135_596_800, 253_402_300_799
 """The first second of both years, in seconds since the epoch."""
 
 REQUIRED = object()
+_DIGITS = re.compile(f"[0-9a-f]{{{SHORTEST},64}}")
+
+_BEGINNING = re.compile(r"[0-9a-f]{12,64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +56,27 @@ FLAG = Argument("true or false", lambda value: isinstance(value, bool))
 WHY = Argument(
     f"text of at most {MAX_WHY:,} characters", lambda value: isinstance(value, str) and len(value) <= MAX_WHY, ""
 )
+WITHIN = optional(number(unconfirmed.SHORTEST, unconfirmed.LONGEST))
+"""Seconds within which a load has to be confirmed."""
+BEGINNING = Argument(
+    "the first 12 to 64 digits of a digest, or nothing",
+    lambda value: isinstance(value, str) and (not value or bool(_BEGINNING.fullmatch(value))),
+    "",
+)
 COUNT = number(1, MAX_COUNT)
 GENERATION = number(1, MAX_GENERATION)
+SSH_CONNECTION = Argument(
+    f"text of at most {2 * MAX_ADDRESS} characters",
+    lambda value: isinstance(value, str) and len(value) <= 2 * MAX_ADDRESS,
+    "",
+)
+"""What sshd put into the environment of the asking command; empty if it knows of no SSH connection."""
+ACCEPTED = Argument(
+    f"the first {SHORTEST} to 64 digits of a digest",
+    lambda value: isinstance(value, str) and (not value or _DIGITS.fullmatch(value) is not None),
+    "",
+)
+"""The ruleset that a user accepts beyond the limits; empty for none."""
 END = number(1, FOREVER)
 """The end of a pause, in seconds since the epoch."""
 MOMENT = Argument(

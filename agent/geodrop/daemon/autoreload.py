@@ -41,12 +41,12 @@ class Autoreload:
     async def run(self) -> None:
         """Watch for as long as the daemon lives."""
         while True:
-            if self._context.config.watch:
+            if self._context.config.watch and not await self._compiler.do(partial(waits, self._context.config)):
                 seen = await self._compiler.do(partial(look, self._context.config))
                 if changed := self.changed(seen):
                     self._log.info("reloading, since files changed", kind=Event.FILES_CHANGED, files=" ".join(changed))
                     await self._reload()
-            else:
+            elif not self._context.config.watch:
                 self._loaded = {}
             await asyncio.sleep(INTERVAL)
 
@@ -60,6 +60,14 @@ class Autoreload:
             return []
         before, self._loaded = self._loaded, seen
         return sorted(name for name in seen if seen[name] != before.get(name))
+
+
+def waits(config: Config) -> bool:
+    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback or an undo until a
+    person asks for a reload or a load.
+    """
+    intent = Store(config.state).intent()
+    return intent.rolled_back or intent.confirm is not None
 
 
 def look(config: Config) -> Seen:

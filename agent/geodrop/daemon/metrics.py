@@ -7,6 +7,7 @@ Labels are bounded by the policy: services, at most 1,024 regions and lists, int
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     Read = Callable[[], tuple[dict[str, Any], list[dict[str, Any]]]]
 
 RELOAD_BUCKETS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-OUTCOMES = ("changed", "unchanged", "failed")
+OUTCOMES = ("changed", "unchanged", "held", "failed")
 CLASSES = {
     "dropped": "Packets dropped, by service, family and the region, list or prefix that decided",
     "would_drop": "Packets that would have been dropped, without monitor mode, a future start, or a pause",
@@ -60,6 +61,11 @@ class Metrics:
         self._repairs = Counter(
             "geodrop_drift_repairs", "Times the kernel was brought back to the ruleset", registry=self.registry
         )
+        self._undone = Counter(
+            "geodrop_undone",
+            "Loads that the kernel undid because they were not confirmed, found since the daemon started",
+            registry=self.registry,
+        )
         self._bugs = Counter("geodrop_bugs", "Bugs that the daemon has met, by task", ["task"], registry=self.registry)
         self._audits = Counter(
             "geodrop_audits", "Background audits of the kernel, by result", ["result"], registry=self.registry
@@ -76,11 +82,15 @@ class Metrics:
         self._reloads.labels(outcome).inc()
         self._durations.observe(seconds)
         self._last.set(now)
-        self._good.set(outcome != "failed")
+        self._good.set(outcome in {"changed", "unchanged"})
 
     def repaired(self) -> None:
         """Record a repair of the kernel."""
         self._repairs.inc()
+
+    def undone(self) -> None:
+        """Record that a load was undone."""
+        self._undone.inc()
 
     def bug(self, task: str) -> None:
         """Record an unexpected exception in a task."""
@@ -128,6 +138,19 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
         ("paused", "Whether enforcement is paused"),
     ):
         yield GaugeMetricFamily(f"geodrop_{name}", help_, value=float(bool(status[name])))
+    waits = status["confirm"]
+    yield GaugeMetricFamily(
+        "geodrop_confirm_deadline_timestamp_seconds",
+        "When the kernel goes back from a load that waits to be confirmed; 0: none waits",
+        value=datetime.fromisoformat(waits["deadline"]).timestamp() if waits else 0.0,
+    )
+    undone = status["undone"]
+    yield GaugeMetricFamily(
+        "geodrop_undone_timestamp_seconds",
+        "When the kernel undid the last load because it was not confirmed; 0: it did not",
+        value=datetime.fromisoformat(undone["time"]).timestamp() if undone else 0.0,
+    )
+    yield GaugeMetricFamily("geodrop_held", "Limits that hold the last reload; 0: it is not held", len(status["held"]))
     yield GaugeMetricFamily("geodrop_generation", "Number of the generation in force; 0: none", status["generation"])
     in_force = sum(bool(one["in_force"]) for one in status["exemptions"])
     yield GaugeMetricFamily("geodrop_exemptions", "Number of sources that are exempt now", value=in_force)
@@ -137,6 +160,12 @@ def of_status(status: Mapping[str, Any]) -> Iterator[Metric]:
     for service in status["services"]:
         mode.add_metric([service["name"], service["mode"]], float(service["effective"] == "enforce"))
     yield mode
+    share = GaugeMetricFamily(
+        "geodrop_service_share", "Share of the denied sources that a service drops now, 0 to 1", labels=["service"]
+    )
+    for service in status["services"]:
+        share.add_metric([service["name"]], service["share"])
+    yield share
     judged = GaugeMetricFamily(
         "geodrop_interface_judged",
         "Where packets are judged, and by which engine; 0: a name or pattern that no interface has",

@@ -13,19 +13,24 @@ from typing import TYPE_CHECKING, Any
 from geodrop.config import load_config
 from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.event import Event
+from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
 from geodrop.daemon.source import Maker
+from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
-from geodrop.errors import GeodropError
+from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
 from geodrop.operations.load import apply_file
+from geodrop.report.confirm import waiting
 from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from geodrop.config import Config
     from geodrop.daemon.context import DaemonContext
+    from geodrop.daemon.source import Made
     from geodrop.operations.outcome import Outcome
+    from geodrop.ruleset.difference import RulesetDiff
     from geodrop.ruleset.model import Ruleset
 
 SCHEMA = 1
@@ -34,6 +39,15 @@ REFRESH = 600.0
 
 FIXED = ("state", "socket", "metrics")
 """Keys of agent.yaml that are read only when the daemon starts."""
+
+
+def wanted_config(context: DaemonContext) -> tuple[Config, Config]:
+    """Read agent.yaml: as it is now, and as a reload would use it, with the FIXED keys of the start.
+
+    Raises ConfigError.
+    """
+    now = load_config(context.config_path)
+    return now, replace(now, **{name: getattr(context.config, name) for name in FIXED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +76,24 @@ class Reload:
     def __init__(self, context: DaemonContext, on_change: Callable[[], None]) -> None:
         self.last: Last | None = None
         self._context, self._on_change = context, on_change
-        self._maker = Maker()
+        self.maker = Maker()
         self._coalesced = Coalesced(self._reload)
-        self._asked_by: list[ChangeRequest] = []
+        self.held: Sequence[dict[str, Any]] = ()
+        """The limits that held the last reload, as in `status --json`."""
+        self._asked_by: list[Asker] = []
 
-    async def ask(self, say: Callable[[str], None], asked: ChangeRequest | None = None) -> ReloadResult:
+    async def ask(self, say: Callable[[str], None], asked: Asker | None = None) -> ReloadResult:
         """Return the outcome of a reload that began after this call. Raises GeodropError with everything as it was
-        before.
+        before, HeldError if a limit holds it.
 
         The history names the first user who asked for this reload, by uid; None stands for the daemon itself.
         """
-        self._asked_by.append(asked or ChangeRequest("reload", os.getuid()))
-        return await self._coalesced.ask(say)
+        asked = asked or Asker(ChangeRequest("reload", os.getuid()))
+        self._asked_by.append(asked)
+        result = await self._coalesced.ask(say)
+        if asked.accept and not asked.accepts(result.data["digest"]):
+            raise not_accepted(asked.accept, result.data["digest"])
+        return result
 
     async def run(self) -> None:
         """Keep a compile child ready that has read the present databases, for as long as the daemon lives.
@@ -82,11 +102,11 @@ class Reload:
         """
         while True:
             await asyncio.sleep(REFRESH)
-            self._context.compiler.start(partial(self._maker.wait, self._context.config))
+            self._context.compiler.start(partial(self.maker.wait, self._context.config))
 
     def close(self) -> None:
         """End the waiting compile child."""
-        self._maker.close()
+        self.maker.close()
 
     async def _reload(self, say: Callable[[str], None]) -> ReloadResult:
         def phase(text: str) -> None:
@@ -94,48 +114,61 @@ class Reload:
             self._context.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
-        [asked, *_], self._asked_by = self._asked_by, []
+        askers, self._asked_by = self._asked_by, []
+        # Of requests that share a run, one that has to be confirmed decides: the shortest time is the safest.
+        within = min((one.request.confirm_within for one in askers if one.request.confirm_within), default=0)
+        first = replace(askers[0].request, confirm_within=within)
+        askers = [askers[0]._replace(request=first), *askers[1:]]
         self._context.notifier.reloading("reload: reading agent.yaml")
         try:
             with self._context.tasks.failing("reload"):
-                outcome = await self._steps(phase, asked)
+                outcome = await self._steps(phase, askers)
         except GeodropError as failure:
-            self.last = Last(time.time(), good=False, text=failure.problem)
-            self._context.metrics.reloaded("failed", time.perf_counter() - began, self.last.time)
-            said = "reload failed; what was in force still is"
-            self._context.log.error(  # noqa: TRY400 - no bug
-                said, kind=Event.RELOAD_FAILED, reason=failure.message, code=failure.exit_code
-            )
-            self._context.notifier.reloaded(f"reload failed, nothing changed: {failure.message}")
+            self._failed(failure, time.perf_counter() - began)
             raise
         finally:
             # Nothing waits for this: the next reload finds a child whose imports are done.
-            self._context.compiler.start(partial(self._maker.wait, self._context.config))
-        self.last = Last(time.time(), good=True, text=outcome.text)
+            self._context.compiler.start(partial(self.maker.wait, self._context.config))
+        self.last, self.held = Last(time.time(), good=True, text=outcome.text), ()
         changed = "changed" if outcome.data["changed"] else "unchanged"
         self._context.metrics.reloaded(changed, time.perf_counter() - began, self.last.time)
         self._context.log.info("reload done", kind=Event.RELOADED, outcome=outcome.text)
         self._context.notifier.reloaded(outcome.text)
         return outcome
 
-    async def _steps(self, phase: Callable[[str], None], asked: ChangeRequest) -> ReloadResult:
-        began = time.perf_counter()
+    def _failed(self, failure: GeodropError, seconds: float) -> None:
+        """Remember and report a reload that changed nothing."""
+        is_held = isinstance(failure, HeldError)
+        self.last = Last(time.time(), good=False, text=failure.problem)
+        self.held = failure.held if isinstance(failure, HeldError) else ()
+        self._context.metrics.reloaded("held" if is_held else "failed", seconds, self.last.time)
+        if is_held:
+            self._context.log.error("a limit holds the reload", kind=Event.HELD, reason=failure.problem)
+        else:
+            said = "reload failed; what was in force still is"
+            reason, code = failure.message, failure.exit_code
+            self._context.log.error(said, kind=Event.RELOAD_FAILED, reason=reason, code=code)
+        told = failure.problem if is_held else f"reload failed, nothing changed: {failure.message}"
+        self._context.notifier.reloaded(told)
+
+    async def _steps(self, phase: Callable[[str], None], askers: Sequence[Asker]) -> ReloadResult:
+        began, asked, digest = time.perf_counter(), askers[0].request, ""
         try:
             with self._context.tasks.failing("reload"):
-                wanted = await self._context.compiler.do(partial(load_config, self._context.config_path))
+                wanted, config = await self._context.compiler.do(partial(wanted_config, self._context))
                 self._context.doubt = ""
-                config = replace(wanted, **{name: getattr(self._context.config, name) for name in FIXED})
                 phase("compiling")
-                made = await self._context.compiler.do(partial(self._maker.make, config))
+                made = await self._context.compiler.do(partial(self.maker.make, config))
+                asked = replace(asked, change=made.change.as_text() if made.change else "")
+                digest, compiled = made.ruleset.digest, time.perf_counter() - began
+                against = await self._judged(made, config, askers)
         except GeodropError as failure:
             # Later failures are recorded by `apply_file`, which opens the change.
-            await self._context.kernel_worker.do(partial(_note, self._context.config, asked, failure))
+            await self._context.kernel_worker.do(partial(_note, self._context.config, asked, digest, failure))
             raise
-        compiled = time.perf_counter() - began
         try:
             phase("loading")
-            asked = replace(asked, change=made.change["text"] if made.change else "")
-            loaded = await self._context.kernel_worker.do(partial(self._apply, made.ruleset, config, asked))
+            loaded = await self._context.kernel_worker.do(partial(self._apply, made.ruleset, config, asked, against))
         finally:
             self._on_change()
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
@@ -145,17 +178,37 @@ class Reload:
         seconds = {"compile": compiled, **(loaded.report.seconds if loaded.report else {})}
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
-    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest) -> Outcome:
-        """Load on the kernel worker, so that its next job goes by the agent.yaml now in force."""
+    async def _judged(self, made: Made, config: Config, askers: Sequence[Asker]) -> str:
+        """Return the digest that the change was judged against, "" for none. Raises HeldError if a limit holds it."""
+        found, reason = await self._context.kernel_worker.do(partial(look, config))
+        change = made.change
+        if found.ruleset is not None and found.ruleset.digest not in {made.against, made.ruleset.digest}:
+            # Another ruleset came in force meanwhile, by a rollback for instance; or no child could compare.
+            try:
+                change = await self._context.compiler.do(partial(self.maker.compare, made.ruleset, found.ruleset))
+            except (DataError, UnavailableError) as failure:
+                reason = failure.message
+        await self._context.compiler.do(partial(refuse_held, made.ruleset, change, found, reason, askers))
+        return found.ruleset.digest if found.ruleset else ""
+
+    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest, against: str) -> Outcome:
+        """Load on the kernel worker, so that its next job goes by the agent.yaml now in force.
+
+        Raises BusyError if another ruleset is in force than the one the change was judged against.
+        """
+        if against and BothEngines.here().observe().digest != against:
+            failure = BusyError("another ruleset came in force during the reload", "look at it, and reload again")
+            _note(config, asked, ruleset.digest, failure)
+            raise failure
         loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
         self._context.config = config
         return loaded
 
 
 def outcome(
-    loaded: Outcome, change: Mapping[str, Any] | None, seconds: Mapping[str, float], warnings: str = ""
+    loaded: Outcome, change: RulesetDiff | None, seconds: Mapping[str, float], warnings: str = ""
 ) -> ReloadResult:
-    """Describe a reload; `change` is as in compile.change, `seconds` are by phase, with the total as "all"."""
+    """Describe a reload; `seconds` are by phase, with the total as "all"."""
     before, after = loaded.before.generation, loaded.after.generation
     moved = moves(loaded.before, loaded.after) if before else ""
     data = {
@@ -165,26 +218,29 @@ def outcome(
         "previous": before,
         "digest": loaded.after.digest,
         "seconds": {phase: round(spent, 4) for phase, spent in seconds.items()},
-        "change": change,
+        "change": change and change.as_json(),
         "moved": moved,
+        "confirm": waiting(loaded.confirm, loaded.after.digest),
     }
     digest = loaded.after.digest[:12]
     if loaded.report is None:
         text = f"generation {after}: unchanged (ruleset {digest}), nothing to do"
     elif loaded.before.digest == loaded.after.digest:
         number = f"{after}" if before == after else f"{before} -> {after}"
-        what = f"ruleset {digest} as before, {moved or 'loaded again, since the kernel differed'}"
+        again = "its deadline is set again" if loaded.confirm else "loaded again, since the kernel differed"
+        what = f"ruleset {digest} as before, {moved or again}"
         text = f"generation {number}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     else:
         # If nothing was in force before, everything is a change: then say what is in force.
-        what = change["text"] if change and before else f"ruleset {digest} on {_names(loaded)}"
+        what = change.as_text() if change and before else f"ruleset {digest} on {_names(loaded)}"
         text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return ReloadResult(text, data, warnings)
 
 
-def _note(config: Config, asked: ChangeRequest, failure: GeodropError) -> None:
+def _note(config: Config, asked: ChangeRequest, digest: str, failure: GeodropError) -> None:
     """Record a failed attempt in the history; failing to record it is ignored."""
-    with suppress(GeodropError), Store(config.state).history.attempt(asked):
+    with suppress(GeodropError), Store(config.state).history.attempt(asked) as attempt:
+        attempt.digest = digest
         raise failure
 
 

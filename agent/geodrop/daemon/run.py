@@ -16,6 +16,7 @@ from geodrop.daemon.audit import Audit
 from geodrop.daemon.autoreload import Autoreload
 from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.context import DaemonContext
+from geodrop.daemon.deadline import Deadline
 from geodrop.daemon.event import Event
 from geodrop.daemon.exporter import open_exporter
 from geodrop.daemon.log import open_log
@@ -31,10 +32,19 @@ from geodrop.daemon.verbs import Verbs, kind_of
 from geodrop.daemon.watch.watch import Watch
 from geodrop.daemon.writeback import WriteBack
 from geodrop.dataplane.both import BothEngines, make_xdp
-from geodrop.errors import ConfigError, DataError, GeodropError, PrivilegeError, ProblemsError, UnavailableError
+from geodrop.errors import (
+    ConfigError,
+    DataError,
+    GeodropError,
+    HeldError,
+    PrivilegeError,
+    ProblemsError,
+    UnavailableError,
+)
 from geodrop.operations.boot import boot
-from geodrop.operations.change import by_me
+from geodrop.operations.change import by_me, finish_undo
 from geodrop.operations.load import apply_file
+from geodrop.operations.window import with_window
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -93,6 +103,7 @@ class Daemon:
             "watch": self._watch.run,
             "audit": Audit(context, self._watch).run,
             "schedule": Schedule(context).run,
+            "deadline": Deadline(context).run,
             "autoreload": Autoreload(context, self._reload_quietly).run,
             "compile child": self._reload.run,
             "compact": compaction.run,
@@ -185,6 +196,7 @@ class Daemon:
         if self._context.doubt:
             self._log.error(self._context.doubt, kind=Event.AGENT_DOUBTFUL)
         self._notifier.status("looking at what is in force")
+        await self._kernel_worker.do(partial(finish_undo, self._config))
         store = Store(self._config.state)
         if store.intent().unloaded:
             self._log.warning(
@@ -203,6 +215,12 @@ class Daemon:
             self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
             self._notifier.ready("rolled back until the next reload")
             return
+        if taken and store.intent().confirm:
+            # First it is confirmed or undone. A reload is then for a person to ask for, or for `watch`.
+            said = "a load waits to be confirmed: nothing is reloaded until it is confirmed or undone"
+            self._log.warning(said, kind=Event.STARTED_NOT_CONFIRMED)
+            self._notifier.ready(said)
+            return
         try:
             said = (await self._reload.ask(lambda _: None)).text
         except GeodropError as failure:
@@ -219,7 +237,7 @@ class Daemon:
         self._notifier.ready(said)
 
     def _try_again(self, failure: GeodropError) -> None:
-        if not isinstance(failure, DataError | ConfigError | ProblemsError):
+        if not isinstance(failure, DataError | ConfigError | ProblemsError | HeldError):
             self._tasks.once("first reload", self._reload_again())
 
     async def _reload_again(self) -> None:
@@ -233,7 +251,7 @@ class Daemon:
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
             intent = Store(self._config.state).intent()
-            if intent.unloaded or intent.rolled_back or last is not self._reload.last:
+            if intent.unloaded or intent.rolled_back or intent.confirm or last is not self._reload.last:
                 return
             if await self._kernel_worker.do(self._lacks_xdp):
                 continue  # without xdp the reload would fail after compiling
@@ -302,7 +320,10 @@ def take_over(config: Config) -> Outcome | None:
     again.
     """
     store = Store(config.state)
-    digests = (BothEngines.here().observe().digest, store.intent().digest)
+    observed = BothEngines.here().observe()
+    intent = with_window(store.intent(), observed)
+    # In a window the load that waits counts, even if another program has ended the window.
+    digests = (intent.digest,) if intent.confirm else (observed.digest, intent.digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
     if not digest:
         return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from geodrop import utc
 from geodrop.daemon.event import Event
 from geodrop.errors import DataError, GeodropError
+from geodrop.ruleset.ramp import share_text
 from geodrop.state.history import DONE, Entry
 from geodrop.state.store import Store
 
@@ -30,7 +31,7 @@ INTERVAL = 5.0
 ORIGIN = "schedule"
 
 Starts = dict[str, int]
-"""When each enforced service starts, in seconds since the epoch, by name."""
+"""When each enforced service starts or drops a larger share, in seconds since the epoch, by what happens then."""
 
 
 class Schedule:
@@ -62,6 +63,8 @@ class Schedule:
         """
         store = Store(self._context.config.state)
         intent = store.intent()
+        if intent.confirm:
+            return []  # which ruleset counts is not decided yet
         if self._read and self._read[0] == intent and now < self._read[1]:
             return []
         starts = _starts(store, intent.digest)
@@ -75,14 +78,14 @@ class Schedule:
 
 def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[str]:
     """Yield what has happened and is not in the history: services that started, a pause that ended."""
-    started = {name: moment for name, moment in starts.items() if max(moment, intent.paused) <= now}
+    started = {what: moment for what, moment in starts.items() if max(moment, intent.paused) <= now}
     over = 0 < intent.paused <= now
     # The history is long and most policies start at once, so it is read only if something is due.
     recorded = {entry.change for entry in store.history if entry.origin == ORIGIN} if started or over else set()
-    for name, moment in started.items():
-        text = f"service {name} is enforced since {utc.moment(moment)}"
+    for what, moment in started.items():
+        text = f"{what} since {utc.moment(moment)}"
         # A service whose policy was loaded after this moment did not start at that moment.
-        if text not in recorded and _starts_before(store, moment).get(name) == moment:
+        if text not in recorded and _starts_before(store, moment).get(what) == moment:
             yield text
     text = f"the pause is over since {utc.moment(intent.paused)}: services drop again"
     if over and text not in recorded:
@@ -100,4 +103,11 @@ def _starts(store: Store, digest: str) -> Starts:
         services = store.ruleset(digest).meta.services
     except DataError:
         return {}  # never loaded, or no longer kept
-    return {one.name: one.starts for one in services if one.starts is not None and one.mode == "enforce"}
+    enforced = [one for one in services if one.mode == "enforce"]
+    found = {f"service {one.name} is enforced": one.starts for one in enforced if one.starts is not None}
+    return found | {
+        f"service {one.name} drops {share_text(share)} of denied sources": moment
+        for one in enforced
+        for moment, share in one.ramp
+        if moment
+    }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.compile.sandbox import Child, Job
 from geodrop.errors import ConfigError, DataError, UnavailableError, failure_of
@@ -14,16 +14,23 @@ from geodrop.state.places import compile_socket
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from geodrop.config import Config, Source
     from geodrop.ruleset.container import Container
+    from geodrop.ruleset.difference import RulesetDiff
 
 
 class Made(NamedTuple):
-    """A ruleset to load, the warnings of the compiler, and what the ruleset changes (compile.change), if known."""
+    """A ruleset to load, the warnings of the compiler, and what the ruleset changes against another, if known.
+
+    `against` is the digest of that other one, None if the change is not known.
+    """
 
     ruleset: Ruleset
     warnings: str = ""
-    change: dict[str, Any] | None = None
+    change: RulesetDiff | None = None
+    against: str | None = None
 
 
 def source_of(config: Config) -> Source:
@@ -36,6 +43,52 @@ def source_of(config: Config) -> Source:
     return config.source
 
 
+def make_apart(source: Source, config: Config, previous: Ruleset | None, child: Child) -> tuple[Made, RulesetDiff]:
+    """Make a ruleset in a child of this command, as `Maker.make` does; return it with what differs from `previous`.
+
+    None stands for nothing. The child has been started before, since its imports take a quarter of a second.
+    Raises as `Maker.make`.
+    """
+    made = _made(source, config, previous.file if previous else None, lambda _: child)
+    if made.change is not None:
+        return made, made.change
+    return made, compare(made.ruleset, previous, child if source.ruleset is not None else Child.start())
+
+
+def _made(source: Source, config: Config, previous: Container | None, child: Callable[[Job], Child]) -> Made:
+    rulesets = Store(config.state).rulesets
+    if source.ruleset is not None:
+        return Made(Ruleset.open(source.ruleset, rulesets))
+    # The output is sealed memory: otherwise the child could go on writing after the digest was checked.
+    output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        job = Job("compile", source.policy, source.databases, output, previous=descriptors(previous))
+        answer = child(job).run(job)
+        text = answer.text.rstrip()
+        if answer.exit:
+            raise failure_of(answer.exit, _reason(text), printed=text)
+        try:
+            seal(output)
+        except OSError as error:
+            raise DataError("the compile process did not release its output", "try again") from error
+        ruleset = Ruleset.open(f"/proc/self/fd/{output}", rulesets)
+        return Made(ruleset, text, answer.change, previous.digest if previous and answer.change else None)
+    finally:
+        os.close(output)
+
+
+def compare(ruleset: Ruleset, previous: Ruleset | None, child: Child) -> RulesetDiff:
+    """Have a child find what a ruleset changes against another one, None for nothing in force.
+
+    Raises DataError, UnavailableError.
+    """
+    job = Job("compare", ruleset=descriptors(ruleset.file), previous=descriptors(previous.file if previous else None))
+    answer = child.run(job)
+    if answer.change is None:
+        raise failure_of(answer.exit or DataError.exit_code, _reason(answer.text), printed=answer.text)
+    return answer.change
+
+
 class Maker:
     """Makes ruleset files from sources. A compile child waits with its imports done; each child serves one request."""
 
@@ -43,30 +96,26 @@ class Maker:
         self._waiting: Child | None = None
 
     def make(self, config: Config) -> Made:
-        """Return the ruleset, read once and checked, in sealed memory.
+        """Return the ruleset, read once and checked, in sealed memory, and what it changes against the one asked for
+        last.
 
         Raises ConfigError, DataError, UnavailableError, and what the compile child reports, with its lines.
         """
-        source, rulesets = source_of(config), Store(config.state).rulesets
+        source = source_of(config)
         previous, warnings = _previous(config)
-        if source.ruleset is not None:
-            ruleset = Ruleset.open(source.ruleset, rulesets)
-            return Made(ruleset, warnings, self._compare(ruleset, previous))
-        # The output is sealed memory: otherwise the child could go on writing after the digest was checked.
-        output = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            job = Job("compile", source.policy, source.databases, output, previous=descriptors(previous))
-            answer = self._child(job).run(job)
-            text = warnings + answer.text.rstrip()
-            if answer.exit:
-                raise failure_of(answer.exit, _reason(text), printed=text)
-            try:
-                seal(output)
-            except OSError as error:
-                raise DataError("the compile process did not release its output", "try again") from error
-            return Made(Ruleset.open(f"/proc/self/fd/{output}", rulesets), text, answer.change)
-        finally:
-            os.close(output)
+        made = _made(source, config, previous, self._child)
+        made = made._replace(warnings=(warnings + made.warnings).rstrip())
+        if source.ruleset is None or previous is None:
+            return made
+        # What a prebuilt ruleset changes may stay unknown: that does not prevent the load.
+        with contextlib.suppress(DataError, UnavailableError):
+            before = Ruleset.of(previous, "the ruleset asked for last")
+            return made._replace(change=self.compare(made.ruleset, before), against=before.digest)
+        return made
+
+    def compare(self, ruleset: Ruleset, previous: Ruleset | None) -> RulesetDiff:
+        """Return what a ruleset changes against another one, None for nothing. Raises DataError, UnavailableError."""
+        return compare(ruleset, previous, self._child(Job("compare")))
 
     def wait(self, config: Config) -> None:
         """Start a child for the next request and let it read its inputs; a failure here is ignored: the request reports
@@ -80,15 +129,6 @@ class Maker:
         with contextlib.suppress(UnavailableError, DataError):
             self._waiting = _start()
             self._waiting.prepare(source.databases, descriptors(previous))
-
-    def _compare(self, ruleset: Ruleset, previous: Container | None) -> dict[str, Any] | None:
-        """Return what a prebuilt ruleset changes; None if that is unknown, which does not prevent the load."""
-        if previous is None:
-            return None
-        with contextlib.suppress(DataError, UnavailableError):
-            job = Job("compare", ruleset=descriptors(ruleset.file), previous=descriptors(previous))
-            return self._child(job).run(job).change
-        return None
 
     def close(self) -> None:
         """End the waiting child."""

@@ -11,22 +11,29 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from geodrop import utc
 from geodrop.daemon.arguments import (
+    ACCEPTED,
     ADDRESS,
     ADDRESSES,
+    BEGINNING,
     COUNT,
     END,
     FLAG,
     GENERATION,
     MOMENT,
     SECONDS,
+    SSH_CONNECTION,
     WHY,
+    WITHIN,
     checked,
     optional,
 )
 from geodrop.daemon.event import Event
+from geodrop.daemon.gate import Asker
+from geodrop.daemon.planning import compile_for_plan, plan_in_pieces
 from geodrop.daemon.worker import OWN, PAUSE, READ, UNLOAD, VISIT
 from geodrop.engine import underway
 from geodrop.errors import PrivilegeError, UsageError
+from geodrop.operations.confirm import confirm
 from geodrop.operations.exempt import end, exempt
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
@@ -96,10 +103,12 @@ class Verbs:
     async def read_status(self, request: ControlRequest | None = None) -> dict[str, Any]:
         """Return the object of `status --json`, for a request or, without one, for metrics."""
         problems = [*self._watch.problems(), *self._context.tasks.problems()]
-        fields = self._watch.as_object()
+        fields = {**self._watch.as_object(), "held": list(self._reload.held)}
         if last := self._reload.last:
             fields["last_reload"] = {"time": utc.moment(last.time), "good": last.good, "text": last.text}
-            if not last.good:
+            if self._reload.held:
+                problems.insert(0, f"{last.text} (reload of {utc.moment(last.time)})")
+            elif not last.good:
                 problems.insert(0, f"the reload of {utc.moment(last.time)} failed: {last.text}")
         elif self._context.doubt:
             problems.insert(0, self._context.doubt)
@@ -126,9 +135,18 @@ class Verbs:
         """Explain some of the addresses that a command was given."""
         return {"data": await self._read_long(explain_some(self._context.config, **request.args), request)}
 
+    async def plan(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Say what a reload would change."""
+        async with self._reading_long[request.peer.uid]:
+            with self._context.tasks.failing("plan"):
+                made, found, change = await compile_for_plan(self._context, self._reload.maker)
+        pieces = plan_in_pieces(made, found, change, request.args["ssh"])
+        return {"data": await self._read_long(pieces, request), "warnings": made.warnings}
+
     async def reload(self, request: ControlRequest) -> Mapping[str, Any]:
         """Read policy and databases again and load the result."""
-        outcome = await self._reload.ask(request.say, _asked(request))
+        asker = Asker(_asked(request), request.args["accept"], request.args["ssh"])
+        outcome = await self._reload.ask(request.say, asker)
         return {"text": outcome.text, "data": outcome.data, "warnings": outcome.warnings}
 
     async def unload(self, request: ControlRequest) -> Mapping[str, Any]:
@@ -184,6 +202,15 @@ class Verbs:
         self._log.warning(done.text, kind=Event.ROLLED_BACK)
         return {"text": done.text, "warnings": list(done.warnings)}
 
+    async def confirm(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Keep the load that waits to be confirmed."""
+        done = await self._kernel_worker.do(
+            partial(confirm, self._context.config, _asked(request), request.args["digest"])
+        )
+        self._compaction.schedule()
+        self._log.info(done.text, kind=Event.CONFIRMED)
+        return {"text": done.text, "warnings": list(done.warnings)}
+
     async def history(self, request: ControlRequest) -> Mapping[str, Any]:
         """Return what was in force when."""
         count = min(request.args["count"], MAX_ENTRIES)
@@ -217,8 +244,12 @@ VERBS = {
     "counters": Verb(Verbs.counters),
     "verify": Verb(Verbs.verify, LONG, {"full": FLAG}),
     "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
+    "plan": Verb(Verbs.plan, LONG, {"ssh": SSH_CONNECTION}),
     "history": Verb(Verbs.history, LONG, {"count": COUNT}),
-    "reload": Verb(Verbs.reload, CHANGING),
+    "reload": Verb(
+        Verbs.reload, CHANGING, {"accept": ACCEPTED, "ssh": SSH_CONNECTION, "confirm_within": WITHIN, "why": WHY}
+    ),
+    "confirm": Verb(Verbs.confirm, CHANGING, {"digest": BEGINNING, "why": WHY}),
     "unload": Verb(Verbs.unload, CHANGING),
     "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
     "resume": Verb(Verbs.resume, CHANGING),
@@ -246,4 +277,5 @@ def _priority(request: ControlRequest) -> int:
 def _asked(request: ControlRequest) -> ChangeRequest:
     """Return the change request for the history."""
     why = request.args.get("why", "")
-    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user)
+    within = request.args.get("confirm_within") or 0
+    return ChangeRequest(request.verb, request.peer.uid, why=why, sudo_user=request.sudo_user, confirm_within=within)

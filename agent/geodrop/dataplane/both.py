@@ -20,7 +20,7 @@ from geodrop.state.places import default_pins
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from geodrop.engine.api import KernelVerdict, Watched
+    from geodrop.engine.api import KernelVerdict, Undo, Watched
     from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.nftables.flowtables import Bypass
@@ -114,8 +114,13 @@ class BothEngines:
             yield engine
 
     def _in_force(self) -> list[tuple[Watched, Observed]]:
-        """Return the engines in force; xdp comes first, since it sees packets first. If the kernel has no nf_tables,
-        nftables is not in force.
+        """Return the engines that judge packets now, as `_there`."""
+        return [(engine, observed) for engine, observed in self._there() if observed.generation]
+
+    def _there(self) -> list[tuple[Watched, Observed]]:
+        """Return the engines with a generation in force, or with a window that is over and goes back to nothing.
+
+        xdp comes first, since it sees packets first. If the kernel has no nf_tables, nftables is not in force.
         """
         found: list[tuple[Watched, Observed]] = []
         for engine in self._all:
@@ -125,7 +130,7 @@ class BothEngines:
                 if engine is not self.nftables or not found:
                     raise
                 continue
-            if observed.generation:
+            if observed.generation or observed.window:
                 found.append((engine, observed))
         return found
 
@@ -137,31 +142,38 @@ class BothEngines:
         return self.nftables.probe()
 
     def observe(self) -> Observed:
-        """Return the newest generation, and the interfaces of both engines."""
-        found = [observed for _, observed in self._in_force()]
+        """Return the newest generation, and the interfaces of both engines.
+
+        The engines go back to a generation at most a tick of the kernel apart; until the last has, the newer counts.
+        """
+        found = [observed for _, observed in self._there()]
         if not found:
             return Observed()
         newest = max(found, key=lambda one: one.generation)
-        return replace(newest, interfaces=tuple(interface for one in found for interface in one.interfaces))
+        interfaces = tuple(interface for one in found if one.generation for interface in one.interfaces)
+        return replace(newest, interfaces=interfaces)
 
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Return the differences of all engines in force, between both engines, and packets that neither judges."""
-        found = self._in_force()
+    def verify(self, ruleset: Ruleset, *, full: bool = True, undo: Undo | None = None) -> list[Difference]:
+        """Return the differences of all engines in force, between both engines, and packets that neither judges.
+
+        `undo` as for engine.api.Enforced.
+        """
+        found = self._there()
         if not found:
-            return self.nftables.verify(ruleset, full=full)
-        newest = max(observed.generation for _, observed in found)
+            return self.nftables.verify(ruleset, full=full, undo=undo)
+        generations = [_newest(observed) for _, observed in found]
         differences = [
-            Difference(engine.name, f"generation {newest}", f"generation {observed.generation}")
-            for engine, observed in found
-            if observed.generation != newest
+            Difference(engine.name, f"generation {max(generations)}", f"generation {generation}")
+            for (engine, _), generation in zip(found, generations, strict=True)
+            if generation != max(generations)
         ]
         for engine, _ in found:
-            differences += engine.verify(ruleset, full=full)
+            differences += engine.verify(ruleset, full=full, undo=undo)
         return [*differences, *self._judged_by_neither()]
 
-    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int, undo: Undo | None = None) -> list[Difference]:
         """Compare part `part` (from 0) of `parts` of the data with the ruleset: map elements, and bytes of tables."""
-        return [one for engine, _ in self._in_force() for one in engine.verify_share(ruleset, part, parts)]
+        return [one for engine, _ in self._there() for one in engine.verify_share(ruleset, part, parts, undo)]
 
     def left_to_xdp(self) -> tuple[int, ...]:
         """Return the numbers of the interfaces whose packets nftables accepts because xdp judges them."""
@@ -276,6 +288,11 @@ def make_xdp(loader: str = "libbpf") -> XdpEngine:
 
         return XdpEngine(BccLoader())
     return XdpEngine()
+
+
+def _newest(observed: Observed) -> int:
+    """Return the newest generation that the engine holds, whether it still judges or not."""
+    return observed.window.generation if observed.window else observed.generation
 
 
 def _add(one: Total, other: Total) -> Total:

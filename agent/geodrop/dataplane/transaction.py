@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import errno
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop.dataplane.coverage import judged
 from geodrop.dataplane.placement import place
 from geodrop.engine.api import ApplyReport, Interface
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.linux import clock
 from geodrop.linux.capabilities import XDP, missing
 from geodrop.linux.network import Network
 from geodrop.nftables.netlink.connection import RefusedError
@@ -27,6 +29,7 @@ from geodrop.xdp.requirements import unreadable, unsupported_reason
 if TYPE_CHECKING:
     from geodrop.dataplane.both import BothEngines
     from geodrop.dataplane.placement import Placement
+    from geodrop.engine.api import Undo
     from geodrop.engine.interfaces import Selection
     from geodrop.nftables.bases import Kept
     from geodrop.nftables.engine import StagedGeneration as OnNftables
@@ -45,6 +48,8 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
     engine: str,
     kept: Kept | None = None,
     counter_totals: Totals | None = None,
+    undo: Undo | None = None,
+    lasting: int = 0,
 ) -> ApplyReport:
     """Make both engines match a ruleset under `engine`: nftables, xdp or auto. A named engine is never replaced.
 
@@ -53,10 +58,13 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
     the generation may be an overlay on nftables (see nftables.overlay). Its lost counters continue from
     `counter_totals`.
 
+    With `undo` the generation is not confirmed: on both engines it is in force until the deadline, and then what `undo`
+    names. A deadline of 0 means `lasting` nanoseconds from the switch. The report has the deadline.
+
     Raises ApplyError, UnavailableError, PrivilegeError, ConfigError or DataError; nothing is changed then.
     """
     with ExitStack() as stack:
-        change = _Change(stack, engines, ruleset, generation, kept, counter_totals)
+        change = _Change(stack, engines, ruleset, generation, kept, counter_totals, undo)
         unreadable = {} if engine == "nftables" else _unreadable(selection, engine)
         if engine != "nftables":
             change.stage_xdp(engine, selection)
@@ -71,8 +79,9 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
             plan = place(engine, selection, {name: error.message for name, error in refused.items()})
             change.stage_nftables(plan)
         _refuse_unjudged_ports(plan, selection, set(engines.xdp.attached()) if engines.xdp else set())
-        change.switch(plan)
-    return change.report(plan)
+        deadline = undo and (undo.deadline or clock.monotonic() + lasting)
+        change.switch(plan, deadline or 0)
+    return replace(change.report(plan), deadline=deadline or 0)
 
 
 def _unreadable(selection: Selection, engine: str) -> dict[str, UnavailableError]:
@@ -116,12 +125,13 @@ class _Change:
         generation: int,
         kept: Kept | None,
         counter_totals: Totals | None,
+        undo: Undo | None,
     ) -> None:
         self.unavailable = ""
         self.on_xdp: OnXdp | None = None
         self._on_nftables: OnNftables | None = None
         self._stack, self._engines, self._ruleset, self._generation = stack, engines, ruleset, generation
-        self._kept, self._counter_totals = kept, counter_totals
+        self._kept, self._counter_totals, self._undo = kept, counter_totals, undo
         self._note = ""
 
     def stage_xdp(self, engine: str, selection: Selection) -> None:
@@ -129,7 +139,8 @@ class _Change:
         if engine == "auto" and selection.ipsec is not False:
             self.unavailable = IPSEC if selection.ipsec else "it cannot be read whether IPsec is in use"
             return
-        if problem := unsupported_reason(self._ruleset):
+        previous = self._undo and self._undo.ruleset
+        if problem := unsupported_reason(self._ruleset) or (previous and unsupported_reason(previous)):
             if engine != "auto":
                 raise problem
             self.unavailable = problem.message
@@ -137,7 +148,7 @@ class _Change:
         try:
             xdp = self._engines.with_xdp()
             xdp.probe()
-            self.on_xdp = self._stack.enter_context(xdp.staged(self._ruleset, self._generation))
+            self.on_xdp = self._stack.enter_context(xdp.staged(self._ruleset, self._generation, self._undo))
         except (UnavailableError, PrivilegeError) as error:
             if engine != "auto":
                 raise
@@ -148,7 +159,9 @@ class _Change:
         """Fill nftables if the plan needs it. If it would only guard future interfaces, its absence is no failure."""
         if self._on_nftables or not plan.scope.names:
             return
-        staged = self._engines.nftables.staged(self._ruleset, self._generation, self._kept, self._counter_totals)
+        staged = self._engines.nftables.staged(
+            self._ruleset, self._generation, self._kept, self._counter_totals, self._undo
+        )
         try:
             self._on_nftables = self._stack.enter_context(staged)
         except (UnavailableError, RefusedError) as error:
@@ -158,12 +171,12 @@ class _Change:
                 raise
             self._note = f"nothing guards {', '.join(plan.scope.names)} until the next load: {error.message}"
 
-    def switch(self, plan: Placement) -> None:
+    def switch(self, plan: Placement, deadline: int = 0) -> None:
         """Put the new generation in force, xdp first: nftables still judges what it will accept afterwards."""
         if self.on_xdp and plan.xdp:
-            self.on_xdp.switch(plan.xdp)
+            self.on_xdp.switch(plan.xdp, deadline)
         if self._on_nftables:
-            self._on_nftables.switch(plan.scope)
+            self._on_nftables.switch(plan.scope, deadline)
         else:
             # Without nf_tables, or if the table is not ours, there is nothing to retire.
             with suppress(UnavailableError):

@@ -76,14 +76,16 @@ def _answered(requests: Sequence[ClientRequest], source: str | None) -> str:
     return "" if source is None else "{} of {}".format(*answered(requests, source))
 
 
-def timeline(clients: Sequence[Client], before: Period, after: Period, requests: Sequence[ClientRequest]) -> None:
-    """Print each request of the clients around a switch: before, during and after `geodrop load`."""
+def timeline(
+    clients: Sequence[Client], before: Period, after: Period, requests: Sequence[ClientRequest], during: str
+) -> None:
+    """Print each request of the clients before, during and after a switch; `during` is the heading of its time."""
     # An unanswered request ends only after a timeout, so later ones may still be running: they are not shown.
     seconds = after.ended - after.began - TIMEOUT
     spans = {
         "before": (after.loading - min(seconds, after.loading - before.began), after.loading),
         # A slow load would not fit the line; the switch happens at its end.
-        "load": (max(after.loading, after.began - LOAD_SHOWN), after.began),
+        during: (max(after.loading, after.began - LOAD_SHOWN), after.began),
         "after": (after.began, after.began + seconds),
     }
     rows = {

@@ -24,9 +24,15 @@ if TYPE_CHECKING:
     from geodrop.demo.clients import ClientRequest
     from geodrop.demo.sources import Client
 
-FIRST, SECOND = "policy", "edited"
-"""The names of the two policies, and of the rulesets made from them."""
+FIRST, SECOND, THIRD = "policy", "edited", "mistaken"
+"""The names of the policies, and of the rulesets made from them."""
 
+WINDOW = 10
+"""Seconds in which a load can be confirmed: the shortest time that geodrop takes."""
+TICK = 0.1
+"""Seconds: more than the kernel needs to notice that the time is over."""
+
+MOVED_SHOWN = 3
 LOOK = 3.0
 """Seconds of traffic under each policy: enough requests to show."""
 
@@ -40,9 +46,9 @@ class Demo:
     sources: Sequence[str]
     traffic: Traffic
 
-    def show(self, *arguments: str) -> None:
-        """Run a verb and print both the command and its output."""
-        screen.command(f"geodrop {' '.join(arguments)}", self.verbs.run(*arguments))
+    def show(self, *arguments: str, expected: int = 0) -> None:
+        """Run a verb that ends with the expected exit code, and print both the command and its output."""
+        screen.command(f"geodrop {' '.join(arguments)}", self.verbs.run(*arguments, expected=expected))
 
 
 def play(folder: Path) -> None:
@@ -51,6 +57,7 @@ def play(folder: Path) -> None:
     bundled_database(folder)
     (folder / f"{FIRST}.yaml").write_text(policies.example())
     (folder / f"{SECOND}.yaml").write_text(policies.edited(policies.example()))
+    (folder / f"{THIRD}.yaml").write_text(policies.mistaken(policies.example()))
     (folder / CONFIG).write_text(f"state: {folder / 'state'}\ninterfaces: [{INTERFACE}]\n")
     with two_namespaces() as (api, outside):
         verbs = DemoVerbs(folder, api)
@@ -62,7 +69,8 @@ def play(folder: Path) -> None:
         supported = allow_list(demo)
         changed = change_under_traffic(demo, supported)
         read_back(demo, changed)
-        periods = [nothing_loaded, supported, changed, *on_xdp(demo, changed)]
+        wrong, undone = undone_by_the_kernel(demo, changed)
+        periods = [nothing_loaded, supported, changed, wrong, undone, *on_xdp(demo, undone)]
         agree(demo.traffic.requests(), periods)
 
 
@@ -101,19 +109,19 @@ def change_under_traffic(demo: Demo, before: Period) -> Period:
     return after
 
 
-def show_switch(demo: Demo, before: Period, after: Period) -> None:
-    """Show the requests around a load."""
-    screen.timeline(worth_showing(demo.clients, before, after), before, after, demo.traffic.requests())
+def show_switch(demo: Demo, before: Period, after: Period, during: str = "load") -> None:
+    """Show the requests around a switch; `during` names what happened between the two periods."""
+    screen.timeline(worth_showing(demo.clients, before, after), before, after, demo.traffic.requests(), during)
 
 
 def worth_showing(clients: Sequence[Client], before: Period, after: Period) -> list[Client]:
-    """Return the clients whose verdict changes, then one client for each verdict that stays."""
+    """Return clients whose verdict changes, MOVED_SHOWN at most, then one client for each verdict that stays."""
     shown: dict[tuple[str, str], list[Client]] = {}
     for client in clients:
         source = next(iter(client.sources.values()))
         shown.setdefault((before.verdicts[source], after.verdicts[source]), []).append(client)
     moved = [client for (was, is_), ones in shown.items() if was != is_ for client in ones]
-    return [*moved, *(ones[0] for (was, is_), ones in shown.items() if was == is_)]
+    return [*moved[:MOVED_SHOWN], *(ones[0] for (was, is_), ones in shown.items() if was == is_)]
 
 
 def read_back(demo: Demo, period: Period) -> None:
@@ -130,12 +138,28 @@ def show_what_is_loaded(demo: Demo, period: Period) -> None:
     demo.show("explain", denied, demo.sources[-1])
 
 
+def undone_by_the_kernel(demo: Demo, before: Period) -> tuple[Period, Period]:
+    """Act 5: a policy that denies everybody is undone, since nobody confirms it; no process of geodrop runs."""
+    screen.heading("5. A mistake, and nobody left to take it back")
+    screen.edit(policies.mistake())
+    compile_ruleset(demo, THIRD)
+    wrong = load(demo, THIRD, "nftables", "--confirm-within", f"{WINDOW}s")
+    screen.said("Every client is locked out, and no process of geodrop runs. Nobody confirms, so the kernel goes back:")
+    # The deadline counts from the switch, which was at some time during the load.
+    back = wrong.began + WINDOW + TICK
+    time.sleep(max(back - time.monotonic(), 0))
+    undone = look(wrong.loading + WINDOW, back, dict(before.verdicts))
+    show_switch(demo, wrong, undone, "undo")
+    demo.show("status", expected=1)
+    return wrong, undone
+
+
 def on_xdp(demo: Demo, before: Period) -> list[Period]:
-    """Acts 5 to 7: xdp takes over, switches policies as nftables did, and both engines are compared.
+    """Acts 6 to 8: xdp takes over, switches policies as nftables did, and both engines are compared.
 
     If the host cannot run xdp, the demo says so, and nftables stays in force.
     """
-    screen.heading("5. xdp takes over: the same ruleset, judged before the kernel's network stack")
+    screen.heading("6. xdp takes over: the same ruleset, judged before the kernel's network stack")
     try:
         mounts.own_bpffs()
         taken = load(demo, SECOND, "xdp")
@@ -143,11 +167,11 @@ def on_xdp(demo: Demo, before: Period) -> list[Period]:
         screen.said(f"Not on this host, where nftables stays in force: {failure}.")
         return []
     show_switch(demo, before, taken)
-    screen.heading("6. The edit is taken back, under traffic; in force, dropped and why, on xdp")
+    screen.heading("7. The edit is taken back, under traffic; in force, dropped and why, on xdp")
     back = load(demo, FIRST, "xdp")
     show_switch(demo, taken, back)
     show_what_is_loaded(demo, back)
-    screen.heading("7. Both engines in this run")
+    screen.heading("8. Both engines in this run")
     screen.comparison({"nftables": before, "xdp": back}, demo.traffic.requests())
     return [taken, back]
 
@@ -168,7 +192,7 @@ def compile_ruleset(demo: Demo, policy: str) -> None:
     demo.show("compile", "--policy", f"{policy}.yaml", "--database", NAME, "-o", f"{policy}.ruleset")
 
 
-def load(demo: Demo, policy: str, engine: str) -> Period:
+def load(demo: Demo, policy: str, engine: str, *options: str) -> Period:
     """Load a ruleset file into the kernel, then watch the traffic for a while.
 
     The verdicts of the returned period are those that `explain` gives.
@@ -176,7 +200,7 @@ def load(demo: Demo, policy: str, engine: str) -> Period:
     ruleset = f"{policy}.ruleset"
     answers = demo.verbs.explain(demo.sources, "--ruleset", ruleset)
     loading = time.monotonic()
-    demo.show("load", "--engine", engine, ruleset)
+    demo.show("load", "--engine", engine, *options, ruleset)
     return look(loading, time.monotonic(), {answer["address"]: answer["verdict"] for answer in answers})
 
 

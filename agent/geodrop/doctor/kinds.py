@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.nftables import lookups, matches, readback, render, transport
+from geodrop.nftables import lookups, matches, names, ramps, readback, render, transport
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
-from geodrop.nftables.netlink import messages
+from geodrop.nftables.netlink import messages, timed, windows
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.expressions import (
     ACCEPT,
@@ -22,10 +22,12 @@ from geodrop.nftables.netlink.expressions import (
     PROHIBITED,
     RESET,
     RETURN,
+    InSet,
     NamedCounter,
     goto,
     jump,
 )
+from geodrop.nftables.netlink.timed import TimedInterval
 from geodrop.nftables.transport import VISIBLE
 from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import Embedding
@@ -33,16 +35,19 @@ from geodrop.ruleset.model import Embedding
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.nftables.model import SetHeader
     from geodrop.nftables.netlink.expressions import Expression
     from geodrop.nftables.netlink.wire import NetlinkRequest
 
-CHAIN, TARGET, COUNTER = "tried", "target", "counter"
+CHAIN, TARGET, COUNTER, WINDOW = "tried", "target", "counter", "g1.window"
+SECOND = 1_000
+"""In milliseconds."""
 EVERY_LOAD = "the nftables engine cannot be used"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind: rules that need it, and the maps and counters that the rules refer to.
+    """One kind: rules that need it, and the maps, counters and windows that the rules refer to.
 
     `option` is the kernel's option, `cost` what does not work without it.
     """
@@ -53,10 +58,18 @@ class Kind:
     cost: str = EVERY_LOAD
     maps: tuple[Map, ...] = ()
     counters: tuple[str, ...] = ()
+    sets: tuple[SetHeader, ...] = ()
+    windows: tuple[str, ...] = ()
 
     def requests(self) -> Iterator[NetlinkRequest]:
-        """Yield requests that make the counters and maps, then the rules that refer to them."""
+        """Yield requests that make the counters, maps, sets and windows, then the rules that refer to them."""
         yield from map(messages.new_counter, self.counters)
+        for header in self.sets:
+            yield timed.new_set(header)
+            yield from timed.add(header, [TimedInterval(1, 2, SECOND)])
+        for window in self.windows:
+            yield windows.new_window(window)
+            yield windows.add_element(window, SECOND)
         for map_ in self.maps:
             yield messages.new_map(map_.header)
             yield from messages.new_elements(map_)
@@ -114,7 +127,26 @@ KINDS = (
         (matches.of_kinds(["veth", "bridge"]),),
         "nothing can be loaded at boot without `interfaces` in agent.yaml",
     ),
+    Kind(
+        "exempt sources",
+        "NF_TABLES",
+        tuple((*matches.family(family), matches.SOURCE[family], InSet(name)) for family, name in names.EXEMPT.items()),
+        sets=render.EXEMPT_SETS,
+    ),
     Kind("the clock", "NF_TABLES", (matches.before(1),), "`starts` and `pause` cannot be enforced"),
+    Kind(
+        "elements that expire",
+        "NF_TABLES",
+        (matches.in_window(WINDOW),),
+        "a load with --confirm-within is refused",
+        windows=(WINDOW,),
+    ),
+    Kind(
+        "shares of sources",
+        "NFT_HASH",
+        tuple(ramps.outside("tried", 4 if form == 4 else 6, key, 1) for form, key in ramps.KEYS.items()),
+        "a policy with `share` or `ramp` cannot be loaded",
+    ),
     Kind(
         "reject",
         "NFT_REJECT_INET",

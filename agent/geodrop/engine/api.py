@@ -39,13 +39,50 @@ class Scope:
     why: Mapping[str, str] = field(default_factory=dict)
 
 
+TICKS = 40_000_000
+"""Nanoseconds by which a deadline that is read back may differ from the one that was set: the kernel counts timeouts of
+nftables in ticks of at most 10 ms each, both when they are set and when they are read.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """What the kernel goes back to by itself without a confirmation: a generation, or nothing (0 and None).
+
+    `deadline` is in nanoseconds of the kernel's CLOCK_MONOTONIC (linux.clock.monotonic).
+    """
+
+    generation: int
+    ruleset: Ruleset | None
+    deadline: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A generation that is not confirmed, and the one before it (0: none), as read back from the kernel.
+
+    `deadline` as for Undo; `over` tells whether the kernel has gone back to `previous` already.
+    """
+
+    generation: int
+    digest: str
+    previous: int
+    previous_digest: str
+    deadline: int
+    over: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """What is in force, read back from the kernel; `generation` 0 means that nothing of ours is there."""
+    """What is in force, read back from the kernel; `generation` 0 means that no packet is judged.
+
+    `window` is the window that is open, or is over and not tidied up yet.
+    """
 
     generation: int = 0
     digest: str = ""
     interfaces: tuple[Interface, ...] = ()
+    window: Window | None = field(default=None, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,12 +142,13 @@ class KernelVerdict:
 @dataclass(frozen=True, slots=True)
 class ApplyReport:
     """The result of an apply. `seconds` is the duration of each phase (fill, switch, verify, delete); `note` says what
-    failed after the switch.
+    failed after the switch. `deadline` is that of a generation that is not confirmed (see Undo); else 0.
     """
 
     generation: int
     seconds: dict[str, float] = field(default_factory=dict)
     note: str = ""
+    deadline: int = 0
 
 
 class Enforced(Protocol):
@@ -124,8 +162,11 @@ class Enforced(Protocol):
     def observe(self) -> Observed:
         """Read back what is in force. Raises UnavailableError if something foreign has our names."""
 
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Compare the kernel with the ruleset it should hold; an empty list means they agree. Data only if `full`."""
+    def verify(self, ruleset: Ruleset, *, full: bool = True, undo: Undo | None = None) -> list[Difference]:
+        """Compare the kernel with the ruleset it should hold; an empty list means they agree. Data only if `full`.
+
+        With `undo` the ruleset is not confirmed: the kernel should hold both, and go back at the deadline.
+        """
 
     def counters(self) -> list[Total]:
         """Return totals since the first load."""
@@ -156,8 +197,11 @@ class Watched(Engine, Protocol):
     def exempt_totals(self, sources: Sequence[ExemptSource]) -> dict[Network, tuple[int, int]]:
         """Return packets and bytes that passed because of each source, counted for each service that denies it."""
 
-    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
-        """Compare part `part` (from 0) of `parts` of the data with the ruleset; all parts together cover the data."""
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int, undo: Undo | None = None) -> list[Difference]:
+        """Compare part `part` (from 0) of `parts` of the data with the ruleset; all parts together cover the data.
+
+        `undo` as for `verify`.
+        """
 
     def fingerprint(self) -> bytes:
         """Describe what the kernel holds of ours, without data and counts; equal means that nothing was changed."""

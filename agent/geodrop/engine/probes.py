@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 from geodrop.engine import control_traffic
 from geodrop.engine.exempt import exempt_until
 from geodrop.ruleset.explain import explain
+from geodrop.ruleset.ramp import bucket, share_at
+from geodrop.ruleset.takers import covered, takers, takes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,13 +25,14 @@ if TYPE_CHECKING:
     from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset, ServiceSpec
 
-    Ranges = tuple[tuple[int, int], ...]
-
 LOCAL: dict[int, Address] = {4: IPv4Address("192.0.2.1"), 6: IPv6Address("2001:db8::1")}
 """The destination of packets to a service that takes every local address."""
 
 SOURCE_PORT = 40_000
 """A port that no protocol of rung 2 uses."""
+
+TRIES = 1_000
+"""Denied sources among which one is looked for that a ramp drops already."""
 
 _ECHO = {control_traffic.ICMP: 8, control_traffic.ICMPV6: 128}
 _SYN = 0x02
@@ -58,10 +61,10 @@ def probes(ruleset: Ruleset, now: float, exempt: Sequence[ExemptSource] = ()) ->
             chosen = _port(ruleset, service, local) if local else None
             if local is None or chosen is None:
                 continue
-            takers = _takers(ruleset, *chosen, local)
-            for source in _sources(ruleset, number, version):
+            taking = takers(ruleset.meta, *chosen, local)
+            for source in _sources(ruleset, number, version, now):
                 said = {one.service: one.verdict for one in explain(ruleset, source, now)}
-                denied = any(said[taker.name] == "drop" for taker in takers)
+                denied = any(said[taker.name] == "drop" for taker in taking)
                 expected = "drop" if denied and exempt_until(exempt, source) is None else "accept"
                 made.append(Probe(service.name, source, _packet(source, local, *chosen), expected))
     return made
@@ -79,9 +82,9 @@ def _port(ruleset: Ruleset, service: ServiceSpec, local: Address) -> tuple[int, 
     """Return a protocol and destination port that the service takes and no never-drop line has; best one that no other
     service takes.
     """
-    candidates = [one for one in _candidates(ruleset, service, local.version) if _takes(service, *one, local)]
-    alone = (one for one in candidates if _takers(ruleset, *one, local) == [service])
-    taken = (one for one in candidates if service in _takers(ruleset, *one, local))
+    candidates = [one for one in _candidates(ruleset, service, local.version) if takes(service, *one, local)]
+    alone = (one for one in candidates if takers(ruleset.meta, *one, local) == [service])
+    taken = (one for one in candidates if service in takers(ruleset.meta, *one, local))
     return next(alone, None) or next(taken, None)
 
 
@@ -97,7 +100,7 @@ def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterato
             others = [*never, *(pair for one in meta.services for pair in (*one.tcp, *one.udp))]
             edges = {80, *(edge for first, last in others for edge in (first - 1, last + 1))}
         for port in sorted(edges):
-            if 0 < port <= 0xFFFF and not _covered(never, port):
+            if 0 < port <= 0xFFFF and not covered(never, port):
                 yield protocol, port
     for protocol in service.protocols:
         if protocol not in {control_traffic.TCP, control_traffic.UDP} and protocol != (
@@ -106,38 +109,31 @@ def _candidates(ruleset: Ruleset, service: ServiceSpec, version: int) -> Iterato
             yield protocol, 0
 
 
-def _takers(ruleset: Ruleset, protocol: int, port: int, local: Address) -> list[ServiceSpec]:
-    """Return the services that take a packet; a catch-all takes it unless an enforced service with a match does."""
-    services = ruleset.meta.services
-    found = [one for one in services if not one.catch_all and _takes(one, protocol, port, local)]
-    if not any(one.mode == "enforce" for one in found):
-        found += [one for one in services if one.catch_all]
-    return found
+def _sources(ruleset: Ruleset, service: int, version: int, now: float) -> Iterator[Address]:
+    """Yield an address that the ladder drops for a service, and one that it accepts; neither never-drop nor special.
 
-
-def _takes(service: ServiceSpec, protocol: int, port: int, local: Address) -> bool:
-    if service.addresses and not any(local in ip_network(text, strict=False) for text in service.addresses):
-        return False
-    if protocol in service.protocols or not (service.tcp or service.udp or service.protocols):
-        return True
-    return _covered({control_traffic.TCP: service.tcp, control_traffic.UDP: service.udp}.get(protocol, ()), port)
-
-
-def _covered(ranges: Ranges, port: int) -> bool:
-    return any(first <= port <= last for first, last in ranges)
-
-
-def _sources(ruleset: Ruleset, service: int, version: int) -> Iterator[Address]:
-    """Yield an address that the ladder drops for a service, and one that it accepts; neither never-drop nor special."""
+    Of a service that drops only a share, one that is dropped is looked for among TRIES.
+    """
+    spec = ruleset.meta.services[service]
+    share = share_at(spec.ramp, now)
     meta, width = ruleset.meta, 4 if version == 4 else 16
     zones = array("H", bytes(ruleset.sections[f"ipv{version}/zones"]))
     rows = ruleset.sections["rows"].cast("H")[service :: len(meta.services)]
     plain = [n for n in set(zones) if meta.zones[n].never_drop is None and not meta.zones[n].special]
     for verdict in ("drop", "accept"):
         if wanted := [zone for zone in plain if meta.rows[rows[zone]].verdict == verdict]:
-            places = _places(zones, random.choice(wanted))  # noqa: S311 - where to look is no secret
-            start = bytes(ruleset.sections[f"ipv{version}/starts"][places * width :][:width])
-            yield IPv4Address(int.from_bytes(start, "little")) if version == 4 else IPv6Address(start)
+            places = [_places(zones, random.choice(wanted))]  # noqa: S311 - where to look is no secret
+            if spec.ramp and verdict == "drop":
+                denied = set(wanted)
+                every = [place for place, zone in enumerate(zones) if zone in denied]
+                places += random.sample(every, min(len(every), TRIES))
+            starts = ruleset.sections[f"ipv{version}/starts"]
+            found = [_address(version, bytes(starts[place * width :][:width])) for place in places]
+            yield next((one for one in found if spec.ramp and bucket(spec.name, one) < share), found[0])
+
+
+def _address(version: int, start: bytes) -> Address:
+    return IPv4Address(int.from_bytes(start, "little")) if version == 4 else IPv6Address(start)
 
 
 def _places(zones: array[int], zone: int) -> int:

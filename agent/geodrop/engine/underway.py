@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from geodrop import utc
-from geodrop.errors import ApplyError, BusyError
+from geodrop.errors import BusyError, GeodropError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -99,8 +99,8 @@ def undisturbed(read: Callable[[], T], good: Callable[[T], bool] = lambda _: Fal
         before = _Here.marks
         try:
             found = read()
-        except ApplyError:
-            # The change has deleted what was about to be read.
+        except GeodropError:
+            # The change has deleted what was about to be read, or moved it to the other engine.
             if before == _Here.marks:
                 raise
             continue

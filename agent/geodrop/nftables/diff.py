@@ -6,7 +6,7 @@ import ipaddress
 import itertools
 from typing import TYPE_CHECKING
 
-from geodrop.engine.api import Difference
+from geodrop.engine.api import TICKS, Difference
 from geodrop.nftables import names, overlay
 from geodrop.nftables.model import Surplus
 from geodrop.nftables.netlink import elements, expressions
@@ -15,18 +15,23 @@ from geodrop.ruleset import intervals
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-    from geodrop.nftables.model import Chain, Map, MapHeader, Program, Rule, Snapshot
+    from geodrop.nftables.model import Chain, Expiry, Map, MapHeader, Program, Rule, Snapshot
 
 ABSENT = "nothing"
 EXPLAINED = 20
 """The number of differing intervals of a map that are shown one by one."""
 
 
-def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Difference]:
-    """Compare everything except the elements of maps, and report what should not be there."""
-    more = surplus(program, snapshot)
+def structure(
+    program: Program, base: Chain, snapshot: Snapshot, beside: Sequence[Program] = (), window: str = ""
+) -> list[Difference]:
+    """Compare everything except the elements of maps, and report what should not be there.
+
+    `beside` and `window` are what else should be there while a generation is not confirmed.
+    """
+    more = surplus(program, snapshot, beside, window)
     return [
-        *generation(program, snapshot),
+        *(difference for one in (program, *beside) for difference in generation(one, snapshot)),
         *chain_differences(base, snapshot.chains.get(base.name)),
         *(Difference(f"chain {name}", ABSENT, "a chain", surplus=True) for name in more.chains),
         *(
@@ -43,12 +48,18 @@ def structure(program: Program, base: Chain, snapshot: Snapshot) -> list[Differe
     ]
 
 
-def surplus(program: Program, snapshot: Snapshot) -> Surplus:
-    """Return what is in the table beyond the base chain, the program's generation and the base that it stands on."""
-    maps = {map_.header.name for map_ in program.maps}
+def surplus(program: Program, snapshot: Snapshot, beside: Sequence[Program] = (), window: str = "") -> Surplus:
+    """Return what is in the table beyond the base chain, the program's generation and the base that it stands on.
+
+    `beside` and `window` as for `structure`.
+    """
+    programs = (program, *beside)
+    chains = {chain.name for one in programs for chain in one.chains}
+    maps = {map_.header.name for one in programs for map_ in one.maps}
+    sets = (*snapshot.maps, *snapshot.sets, *snapshot.windows)
     return Surplus(
-        tuple(_others(program, snapshot.chains, {names.BASE, *(chain.name for chain in program.chains)})),
-        tuple(_others(program, (*snapshot.maps, *snapshot.sets), maps)),
+        tuple(_others(program, snapshot.chains, {names.BASE, *chains})),
+        tuple(_others(program, sets, {window, *maps})),
         snapshot.objects,
         snapshot.flowtables,
     )
@@ -72,6 +83,16 @@ def generation(program: Program, snapshot: Snapshot) -> Iterator[Difference]:
     for name in program.counters:
         if name not in snapshot.counters:
             yield Difference(f"counter {name}", "a counter", ABSENT)
+
+
+def expiry(name: str, found: Expiry | None, deadline: int, now: int) -> Iterator[Difference]:
+    """Compare when a window ends, in nanoseconds of CLOCK_MONOTONIC; one that has just ended, or ends now, agrees."""
+    if abs(now - deadline) <= TICKS:
+        return
+    wanted = f"{(deadline - now) / 1e9:.0f} s left" if now < deadline else "over"
+    there = f"{(found.earliest - now) / 1e9:.0f} s left" if found else "over"
+    if (now < deadline) != (found is not None) or (found and not found.is_at(deadline)):
+        yield Difference(f"set {name}", wanted, there)
 
 
 def flags(found: int) -> Iterator[Difference]:

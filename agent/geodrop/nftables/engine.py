@@ -8,34 +8,35 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-import itertools
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from geodrop.engine import underway
 from geodrop.engine.api import ApplyReport, Difference, Interface, Observed, Scope, Total
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
 from geodrop.nftables import bases, diff, exempt, names, readback, render
 from geodrop.nftables.answers import Answers
+from geodrop.nftables.expected import digests, expected
 from geodrop.nftables.model import Surplus
 from geodrop.nftables.netlink import messages, uapi
 from geodrop.nftables.netlink.connection import Connection
 from geodrop.nftables.netlink.monitor import foreign_commits, muted
 from geodrop.nftables.netlink.wire import portions
 from geodrop.nftables.regions import tell_apart
+from geodrop.nftables.switch import Switch, switch_back
 from geodrop.nftables.trace import Trace
-from geodrop.nftables.transactions import TRANSACTION, fill, no_table, raise_any, switched, take_away
+from geodrop.nftables.transactions import TRANSACTION, fill, no_table, raise_any, take_away
 from geodrop.nftables.walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from geodrop.engine.api import KernelVerdict
+    from geodrop.engine.api import KernelVerdict, Undo
     from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.nftables.bases import Kept
-    from geodrop.nftables.model import Program, Rule, Snapshot
+    from geodrop.nftables.model import Program, Snapshot
     from geodrop.nftables.overlay import Base
     from geodrop.nftables.readback import InForce
     from geodrop.ruleset.model import Ruleset
@@ -43,11 +44,21 @@ if TYPE_CHECKING:
     Totals = Mapping[str, tuple[int, int]]
 
 
+class Switching(Protocol):
+    """Puts a generation in force; see StagedGeneration."""
+
+    def __call__(self, scope: Scope, deadline: int = 0) -> None:
+        """Raises ApplyError; what was in force before is restored by the `with` of `staged`."""
+
+
 @dataclass
 class StagedGeneration:
-    """A filled generation. `switch` puts it in force for a scope, in one transaction, and reads that back."""
+    """A filled generation. `switch` puts it in force for a scope, in one transaction, and reads that back.
 
-    switch: Callable[[Scope], None]
+    A generation that is not confirmed is switched to until a deadline, in nanoseconds of the kernel's CLOCK_MONOTONIC.
+    """
+
+    switch: Switching
     seconds: dict[str, float]
     note: str = ""
 
@@ -77,7 +88,7 @@ class NftablesEngine:
             return Observed()
         scope = found.scope
         interfaces = tuple(Interface(name, self.name, why=scope.why.get(name, "")) for name in scope.names)
-        return Observed(found.generation, found.digest, interfaces)
+        return Observed(found.generation, found.digest, interfaces, found.observed_window())
 
     def apply(self, ruleset: Ruleset, generation: int, interfaces: Sequence[str]) -> ApplyReport:
         """Make the kernel match a ruleset: fill, read back, switch, read back, delete the previous generation.
@@ -95,7 +106,12 @@ class NftablesEngine:
 
     @contextlib.contextmanager
     def staged(
-        self, ruleset: Ruleset, generation: int, kept: Kept | None = None, counter_totals: Totals | None = None
+        self,
+        ruleset: Ruleset,
+        generation: int,
+        kept: Kept | None = None,
+        counter_totals: Totals | None = None,
+        undo: Undo | None = None,
     ) -> Iterator[StagedGeneration]:
         """Fill a generation beside the one in force and read it back; the body of the `with` switches to it.
 
@@ -108,102 +124,112 @@ class NftablesEngine:
 
         `kept` finds rulesets by their digest. With it, the generation may be an overlay if it differs little from what
         is in force; the caller must compact it. Lost counters continue from `counter_totals`, by name.
+
+        With `undo`, what it names stays too, or is filled as well, and is in force from the deadline on. Without it, a
+        window that is open ends with the switch: if the generation is the one that is not confirmed, the switch fails
+        once the kernel has gone back.
         """
         seconds: dict[str, float] = {}
-        with Connection() as connection, contextlib.ExitStack() as undo:
+        with Connection() as connection, contextlib.ExitStack() as stack:
             before = readback.read(connection)
             current = readback.in_force(before)
-            known = current is not None and (current.generation, current.digest) == (generation, ruleset.digest)
+            led_to = current.led_to if current else {}
+            if undo and current and current.base is not None:
+                raise ApplyError("an overlay is in force, which nothing can go back to", "try again in a moment")
+            wanted = {generation: ruleset} | ({undo.generation: undo.ruleset} if undo and undo.ruleset else {})
+            missing = {number: one for number, one in wanted.items() if led_to.get(number) != one.digest}
             stays = _standing(current)
             base: Base | None = None
-            filled: Program | None = None
-            if not known:
+            filled: list[Program] = []
+            if missing:
                 with _timed(seconds, "fill"), muted(connection):
                     base = bases.found(before, current, ruleset, kept) if before and current and kept else None
-                    filled = render.build(ruleset, generation, (), int(self._clock()), base)
+                    now = int(self._clock())
+                    filled = [render.build(one, number, (), now, base) for number, one in missing.items()]
                     if before:
-                        self._delete_generations(connection, before, stays)
-                    stays = {generation, *([base.generation] if base else [])}
-                    undo.callback(self._discard, connection, filled, before)
+                        there = names.window(current.window.new.generation) if current and current.window else ""
+                        self._delete_generations(connection, before, stays, there)
+                    stays = {*wanted, *([base.generation] if base else [])}
+                    stack.callback(self._discard, connection, filled, before)
                     self._fill(connection, filled, before, counter_totals or {})
-            if filled and current:
+            elif current and current.base is not None:
+                stays = {generation, current.base}
+            else:
+                stays = set(wanted)
+            in_force = current is not None and current.generation > 0
+            if filled and in_force:
                 with _timed(seconds, "verify"):
                     self._verify_filled(connection, filled, ruleset, base)
 
-            def switch(scope: Scope) -> None:
-                rules = render.switch(generation, scope)
-                base_rules = render.switch(current.generation, current.scope) if current else ()
-                if known and rules == base_rules:
+            def switch(scope: Scope, deadline: int = 0) -> None:
+                to = Switch(generation, scope, undo.generation if undo else None, deadline)
+                if not (requests := list(to.requests(before, current))):
                     return
-                has_base = before is not None and names.BASE in before.chains
                 with _timed(seconds, "switch"):
-                    connection.transaction(switched(rules, before))
-                    undo.callback(self._switch_back, connection, base_rules, has_base=has_base)
+                    connection.transaction(requests)
+                    stack.callback(switch_back, connection, before, current)
                 with _timed(seconds, "verify"):
-                    self._verify_switch(connection, rules)
-                    if filled and not current:
+                    raise_any(to.differences(connection))
+                    if filled and not in_force:
                         self._verify_filled(connection, filled, ruleset, base)
 
             staged = StagedGeneration(switch, seconds)
             yield staged
-            undo.pop_all()
+            stack.pop_all()
             with _timed(seconds, "delete"):
                 # Read the table again: what a killed loader left was deleted before the fill, and cannot be deleted
                 # twice.
-                if before and (now := readback.read(connection)):
-                    staged.note = self._delete_generations(connection, now, stays)
+                if before and (now_there := readback.read(connection)):
+                    window = names.window(generation) if undo else ""
+                    staged.note = self._delete_generations(connection, now_there, stays, window)
 
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Compare the kernel with the ruleset it should hold; an empty list means they agree.
-        Elements only if `full`.
+    def verify(self, ruleset: Ruleset, *, full: bool = True, undo: Undo | None = None) -> list[Difference]:
+        """Compare the kernel with the ruleset it should hold; an empty list means they agree. Elements only if `full`.
+
+        `undo` as for engine.api.Enforced.
         """
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
             if snapshot is None or found is None:
                 return [Difference(f"table inet {names.TABLE}", f"ruleset {ruleset.digest[:12]}", "nothing in force")]
-            entry = f"chain {names.generation_chain(found.generation)}"
-            if found.stamp is None or found.digest != ruleset.digest:
-                return [Difference(entry, f"digest {ruleset.digest}", f"digest {found.digest or 'none'}")]
-            base, gone = bases.in_force(snapshot, found)
-            if gone:
-                return gone
-            expected = render.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
-            base_chain = render.base_chain(render.switch(found.generation, found.scope))
-            differences = diff.structure(expected, base_chain, snapshot)
-            for map_ in expected.maps if full else ():
+            if (found.window is not None) == (undo is not None) and (wrong := digests(found, ruleset, undo)):
+                return wrong
+            wanted, differences = expected(snapshot, found, ruleset, undo)
+            if wanted is None:
+                return differences
+            differences = wanted.differences(snapshot)
+            for map_ in wanted.maps if full else ():
                 if map_.header.name in snapshot.maps:
                     differences += bases.content(connection, map_)
             return differences
 
-    def sweep(self, ruleset: Ruleset) -> None:
+    def sweep(self, ruleset: Ruleset, undo: Undo | None = None) -> None:
         """Delete from our table what should not be there, and nothing else. Raises ApplyError if that fails."""
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
-            if snapshot is None or found is None or found.stamp is None:
+            if snapshot is None or found is None:
                 return
-            base, _ = bases.in_force(snapshot, found)
-            expected = render.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
-            take_away(connection, diff.surplus(expected, snapshot), snapshot)
+            if wanted := expected(snapshot, found, ruleset, undo)[0]:
+                take_away(connection, wanted.surplus(snapshot), snapshot)
 
     def foreign_commits(self) -> int:
         """Return a number that changes when another process commits to nf_tables."""
         with Connection() as connection:
             return foreign_commits(connection)
 
-    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int, undo: Undo | None = None) -> list[Difference]:
         """Compare the elements of part `part` (from 0) of `parts` of the maps; all parts together are all maps."""
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
-            if snapshot is None or found is None or found.stamp is None:
+            if snapshot is None or found is None:
                 return []
-            base, gone = bases.in_force(snapshot, found)
-            if gone:
-                return gone
-            whole = render.build(ruleset, found.generation, (), found.stamp.loaded, base, regions=found.regions)
-            maps = whole.maps[part::parts]
+            wanted, differences = expected(snapshot, found, ruleset, undo)
+            if wanted is None:
+                return differences
+            maps = wanted.maps[part::parts]
             return [difference for map_ in maps for difference in bases.content(connection, map_)]
 
     def fingerprint(self) -> bytes:
@@ -254,7 +280,7 @@ class NftablesEngine:
         with Connection() as connection:
             snapshot = readback.read(connection)
             found = readback.in_force(snapshot)
-            if snapshot is None or found is None:
+            if snapshot is None or found is None or not found.generation:
                 raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
             services = [service.name for service in ruleset.meta.services]
             now = self._clock()
@@ -321,38 +347,36 @@ class NftablesEngine:
             connection.transaction([messages.delete_table()])
         return True
 
-    def _fill(self, connection: Connection, new: Program, before: Snapshot | None, totals: Totals) -> None:
+    def _fill(self, connection: Connection, new: Sequence[Program], before: Snapshot | None, totals: Totals) -> None:
         filled = fill(new, before, totals, exempt.intervals(self.exempt, time.monotonic_ns()))
         for requests in portions(filled, min(TRANSACTION, connection.capacity // 2)):
             underway.go_on()
             connection.transaction(requests)
 
-    def _verify_filled(self, connection: Connection, new: Program, ruleset: Ruleset, base: Base | None) -> None:
-        self._verify_generation(connection, new)
-        if base:
-            together = render.build(ruleset, new.generation, (), 0, replace(base, delta=None))
-            raise_any(bases.differences(connection, together))
-
-    def _verify_generation(self, connection: Connection, new: Program) -> None:
+    def _verify_filled(
+        self, connection: Connection, new: Sequence[Program], ruleset: Ruleset, base: Base | None
+    ) -> None:
         snapshot = readback.read(connection)
-        differences = list(diff.generation(new, snapshot)) if snapshot else [no_table()]
-        for map_ in new.maps:
+        if snapshot is None:
+            raise_any([no_table()])
+            return
+        differences = [one for program in new for one in diff.generation(program, snapshot)]
+        for map_ in (map_ for program in new for map_ in program.maps):
             underway.go_on()
             differences += diff.content(map_, readback.dump_elements(connection, map_.header.name))
         raise_any(differences)
+        if base:
+            together = render.build(ruleset, new[0].generation, (), 0, replace(base, delta=None))
+            raise_any(bases.differences(connection, together))
 
-    def _verify_switch(self, connection: Connection, rules: tuple[Rule, ...]) -> None:
-        base = render.base_chain(rules)
-        _, flags = readback.read_table(connection) or ("", 0)
-        raise_any([*diff.chain_differences(base, readback.read_base(connection)), *diff.flags(flags)])
-
-    def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int]) -> str:
-        """Delete all chains and maps, ours or not, except the base chain and the generations in `kept`.
+    def _delete_generations(self, connection: Connection, snapshot: Snapshot, kept: set[int], window: str = "") -> str:
+        """Delete all chains, maps and sets, ours or not, except the base chain, the generations in `kept` and `window`.
 
         What cannot be deleted is left to the next `apply`; the returned text names it.
         """
         chains = [name for name in snapshot.chains if name != names.BASE and names.generation_of(name) not in kept]
         sets = [name for name in (*snapshot.maps, *snapshot.sets) if names.generation_of(name) not in kept]
+        sets += [name for name in snapshot.windows if name != window]
         return self._delete(
             connection, Surplus(tuple(chains), tuple(sets), snapshot.objects, snapshot.flowtables), snapshot
         )
@@ -364,7 +388,7 @@ class NftablesEngine:
             return f"left for the next load to delete: {error.message}"
         return ""
 
-    def _discard(self, connection: Connection, new: Program, before: Snapshot | None) -> None:
+    def _discard(self, connection: Connection, new: Sequence[Program], before: Snapshot | None) -> None:
         """Remove what a failed apply made. What cannot be removed is not in force; the next apply deletes it."""
         with contextlib.suppress(ApplyError):
             if before is None:
@@ -374,22 +398,13 @@ class NftablesEngine:
             now = readback.read(connection)
             if now is None:
                 return
-            chains = [name for name in now.chains if names.generation_of(name) == new.generation]
-            maps = [name for name in now.maps if names.generation_of(name) == new.generation]
-            self._delete(connection, Surplus(tuple(chains), tuple(maps)), now)
-            made = [name for name in new.counters if name in now.counters and name not in before.counters]
+            numbers = {program.generation for program in new}
+            chains = [name for name in now.chains if names.generation_of(name) in numbers]
+            sets = [name for name in (*now.maps, *now.windows) if names.generation_of(name) in numbers]
+            self._delete(connection, Surplus(tuple(chains), tuple(sets)), now)
+            wanted = dict.fromkeys(name for program in new for name in program.counters)
+            made = [name for name in wanted if name in now.counters and name not in before.counters]
             connection.transaction(map(messages.delete_counter, made))
-
-    def _switch_back(self, connection: Connection, rules: tuple[Rule, ...], *, has_base: bool) -> None:
-        """Put the previous generation back in force if the base chain still exists."""
-        if readback.read_base(connection) is None:
-            return
-        requests = [messages.delete_rules(names.BASE)]
-        if has_base:
-            requests += messages.new_rules(names.BASE, rules, itertools.count(1))
-        else:
-            requests.append(messages.delete_chain(names.BASE))
-        connection.transaction(requests)
 
 
 def _asked(connection: Connection, snapshot: Snapshot, found: InForce | None, addresses: Iterable[str]) -> Answers:
@@ -404,8 +419,8 @@ def _asked(connection: Connection, snapshot: Snapshot, found: InForce | None, ad
 
 
 def _standing(current: InForce | None) -> set[int]:
-    """Return the numbers of the generations that are in force: an overlay and its base, or one generation."""
-    return {number for number in (current.generation, current.base) if number is not None} if current else set()
+    """Return the numbers of the generations that must stay: an overlay and its base, both of a window, or one."""
+    return {*current.led_to, *(() if current.base is None else (current.base,))} if current else set()
 
 
 @contextlib.contextmanager

@@ -18,6 +18,7 @@ from geodrop.nftables.netlink.expressions import (
     Cmp,
     ExtensionHeader,
     HostToNetwork,
+    InSet,
     MetaLoad,
     OneOf,
     Payload,
@@ -63,6 +64,20 @@ def interface_name(selector: Selector) -> str | None:
             name = value.rstrip(b"\0").decode("utf-8", "backslashreplace")
             return name if len(value) == _IFNAMSIZ else f"{name}*"
     return None
+
+
+def in_window(name: str) -> Selector:
+    """Select all packets as long as the set of that name has an element 0."""
+    # A rule can look up only what it has loaded, so a number is loaded that every packet has, and made 0.
+    return (MetaLoad(MetaKey.MARK), Bitwise(bytes(4), bytes(4)), InSet(name))
+
+
+def window_of(selector: Selector) -> tuple[Selector, str]:
+    """Split a selector that ends with `in_window`: return what stands before that, and the set's name; else ""."""
+    match selector:
+        case (*before, MetaLoad(MetaKey.MARK), Bitwise(), InSet(name)):
+            return tuple(before), name
+    return selector, ""
 
 
 def of_kinds(kinds: Iterable[str]) -> Selector:

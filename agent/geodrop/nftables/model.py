@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from geodrop.engine.api import TICKS
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
@@ -166,11 +168,27 @@ class Surplus:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiry:
+    """When an element expires, between two moments: the kernel says how long it lasts, but not when it was asked.
+
+    Both are in nanoseconds of the kernel's CLOCK_MONOTONIC.
+    """
+
+    earliest: int
+    latest: int
+
+    def is_at(self, deadline: int) -> bool:
+        """Tell whether the element may expire at a deadline, as exactly as the kernel counts."""
+        return self.earliest - TICKS <= deadline <= self.latest + TICKS
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A table as it was read back, without the elements of maps and sets.
 
     `sets`, `objects` (type and name) and `flowtables` are what geodrop never makes: geodrop makes only maps, counters,
-    and the sets in `own_sets`. Anonymous sets belong to their rules and are left out.
+    windows, and the sets in `own_sets`. `windows` holds for each set of a window when its element expires; None if it
+    has none any more. Anonymous sets belong to their rules and are left out.
     """
 
     comment: str
@@ -182,3 +200,4 @@ class Snapshot:
     objects: tuple[tuple[int, str], ...] = ()
     flowtables: tuple[str, ...] = ()
     own_sets: Mapping[str, SetHeader] = field(default_factory=dict)
+    windows: Mapping[str, Expiry | None] = field(default_factory=dict)

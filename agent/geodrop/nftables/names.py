@@ -2,6 +2,7 @@
 
     g42                     the generation chain: decides which service takes a packet
     g42.fragments           the same for later fragments; also .unreadable, .portless, .ah ...: see `entry`
+    g42.window              the set that holds an element until generation 42 is confirmed or undone
     g42-api                 the chain of the service api
     g42-api.CN.ipv4         a chain it leads to: drops what counts as CN; also .accepted, .control, .source, .6to4 ...
     g42-api.ipv4            its verdict map; if cut into parts: g42-api.ipv4.1, g42-api.ipv4.2 ...
@@ -32,6 +33,7 @@ EXEMPT = {4: "exempt-ipv4", 6: "exempt-ipv6"}
 
 _GENERATION = re.compile(r"g([0-9]+)(?:[-.].*)?", re.DOTALL)
 _REGIONS = re.compile(r"g[0-9]+-[^.]+\.regions\.ipv[46](?:\.[0-9]+)?")
+_WINDOW = re.compile(r"g[0-9]+\.window")
 _COUNTER = re.compile(r"([^.]+)(?:\.(.+))?\.(ipv4|ipv6)\.(dropped|would_drop|accepted|never_drop|exempted)", re.DOTALL)
 
 
@@ -88,6 +90,16 @@ def never_drop_map(generation: int, service: str, family: int) -> str:
 def region_map(generation: int, service: str, family: int) -> str:
     """Return the name of the map that counts by region what would else count as `other`."""
     return f"g{generation}-{service}.regions.ipv{family}"
+
+
+def window(generation: int) -> str:
+    """Return the name of the set that ends a generation at its deadline."""
+    return f"g{generation}.window"
+
+
+def is_window(name: str) -> bool:
+    """Tell whether a name is that of a window."""
+    return bool(_WINDOW.fullmatch(name))
 
 
 def is_region_map(name: str) -> bool:

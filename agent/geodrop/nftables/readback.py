@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from geodrop.engine.api import Scope
+from geodrop.engine.api import Scope, Window
 from geodrop.errors import UnavailableError
-from geodrop.linux import netlink
+from geodrop.linux import clock, netlink
 from geodrop.nftables import exempt, matches, names, render
-from geodrop.nftables.model import Snapshot
-from geodrop.nftables.netlink import elements, messages, timed, uapi, wire
+from geodrop.nftables.model import Expiry, Snapshot
+from geodrop.nftables.netlink import elements, messages, timed, uapi, windows, wire
 from geodrop.nftables.netlink.connection import RefusedError
 from geodrop.nftables.netlink.expressions import Choice, RuleVerdict, VerdictMap
 from geodrop.nftables.netlink.uapi import KeyType, Message, SetFlag, VerdictCode
@@ -34,23 +34,55 @@ TABLE_COMMENT = "geodrop: drops packets from regions that a service does not sup
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
-    """The generation that packets are led to; `stamp` is None if another program changed its chain's comment.
+class Led:
+    """A generation that rules lead to; `stamp` is None if another program changed its chain's comment.
 
-    `base` is the generation that an overlay stands on; the overlay's rules look up its maps too. `regions` tells
-    whether its rules count by region what would else count as `other`.
+    `regions` tells whether its rules count by region what would else count as `other`. Generation 0 stands for none.
     """
 
-    generation: int
-    stamp: Stamp | None
-    scope: Scope
-    base: int | None = None
+    generation: int = 0
+    stamp: Stamp | None = None
     regions: bool = False
 
     @property
     def digest(self) -> str:
         """The digest of its ruleset; empty if it is not known."""
         return self.stamp.digest if self.stamp else ""
+
+
+@dataclass(frozen=True, slots=True)
+class InWindow:
+    """What rules lead to while the window is open, and afterwards. `expiry` is None if it is over."""
+
+    new: Led
+    previous: Led
+    expiry: Expiry | None
+
+
+@dataclass(frozen=True, slots=True)
+class InForce(Led):
+    """The generation that packets are led to now; 0 if a window is over and nothing was in force before it.
+
+    `base` is the generation that an overlay stands on; the overlay's rules look up its maps too.
+    """
+
+    scope: Scope = field(default_factory=lambda: Scope(()))
+    base: int | None = None
+    window: InWindow | None = None
+
+    def observed_window(self) -> Window | None:
+        """Return the window for engine.api.Observed."""
+        if self.window is None:
+            return None
+        new, previous, expiry = self.window.new, self.window.previous, self.window.expiry
+        deadline = expiry.earliest if expiry else 0
+        return Window(new.generation, new.digest, previous.generation, previous.digest, deadline, expiry is None)
+
+    @property
+    def led_to(self) -> dict[int, str]:
+        """The digests of the generations that rules lead to, now or after the window, by their numbers."""
+        found = (self.window.new, self.window.previous) if self.window else (self,)
+        return {one.generation: one.digest for one in found if one.generation}
 
 
 def read_table(connection: Connection) -> tuple[str, int] | None:
@@ -93,7 +125,8 @@ def _read(connection: Connection) -> Snapshot | None:
     table = read_table(connection)
     if table is None:
         return None
-    maps, own_sets, choices, others = _read_sets(connection)
+    found_sets = _read_sets(connection)
+    choices = found_sets.choices
     rules: dict[str, tuple[Rule, ...]] = {}
     for answer in connection.dump(messages.dump(Message.GETRULE, "rules")):
         chain, rule = messages.read_rule(answer, choices)
@@ -113,7 +146,16 @@ def _read(connection: Connection) -> Snapshot | None:
         else:
             objects.append((kind, name))
     return Snapshot(
-        comment, flags, chains, maps, tuple(others), counted, tuple(objects), _flowtables(connection), own_sets
+        comment,
+        flags,
+        chains,
+        found_sets.maps,
+        tuple(found_sets.others),
+        counted,
+        tuple(objects),
+        _flowtables(connection),
+        found_sets.own_sets,
+        found_sets.windows,
     )
 
 
@@ -122,7 +164,7 @@ def fingerprint(connection: Connection) -> bytes:
 
     Far cheaper than `read`. Handles are included, so a rule that was deleted and added again gives another hash,
     though it means the same. Elements are left out: those of a map that rules use cannot be changed (see
-    messages.new_map). Empty if there is no table.
+    messages.new_map). Of a window it holds only whether it is over. Empty if there is no table.
     """
     [table] = connection.ask([messages.get_table()])
     if table is None:
@@ -136,8 +178,17 @@ def fingerprint(connection: Connection) -> bytes:
         for answer in connection.dump(messages.dump(kind, what)):
             # The kernel sends chains of all tables; the table's name is the first attribute of each message.
             if wire.text(next(netlink.attributes(answer))[1]) == names.TABLE:
-                said.update(answer)
+                said.update(_of_a_window(connection, answer) if kind is Message.GETSET else answer)
     return said.digest()
+
+
+def _of_a_window(connection: Connection, answer: memoryview) -> bytes | memoryview:
+    """Describe a set by itself, but of a window only its name and whether it is over."""
+    found = wire.parse(answer)
+    name = wire.text(found[uapi.SetAttribute.NAME])
+    if not (windows.is_window(found) and names.is_window(name)):
+        return answer
+    return f"{name} {read_expiry(connection, name) is None}".encode()
 
 
 def read_base(connection: Connection) -> Chain | None:
@@ -145,7 +196,7 @@ def read_base(connection: Connection) -> Chain | None:
     [answer] = connection.ask([messages.get_base()])
     if answer is None:
         return None
-    _, _, choices, _ = _read_sets(connection)
+    choices = _read_sets(connection).choices
     dumped = connection.dump(messages.dump_rules(names.BASE))
     return messages.read_chain(wire.parse(answer), tuple(messages.read_rule(rule, choices)[1] for rule in dumped))
 
@@ -167,23 +218,41 @@ def in_force(snapshot: Snapshot | None) -> InForce | None:
     base = snapshot.chains.get(names.BASE)
     if base is None or base.hook is None:
         return None
-    interfaces, entries, elsewhere, why = [], [], [], {}
+    entries, scope = _entries(base)
+    led = [(one, asked) for chain, asked in entries if (one := _led(snapshot, chain)).generation]
+    now = next((one for one, asked in led if not asked), Led())
+    for new, asked in led:
+        if asked:
+            window = InWindow(new, now, snapshot.windows.get(asked))
+            now = new if window.expiry else now
+            return InForce(now.generation, now.stamp, now.regions, scope, None, window)
+    if not now.generation:
+        return None
+    return InForce(now.generation, now.stamp, now.regions, scope, _base(snapshot, now.generation))
+
+
+def _entries(base: Chain) -> tuple[list[tuple[str, str]], Scope]:
+    """Return the chains that the base chain leads to, each with the window that its rule asks ("": none); and where."""
+    entries, interfaces, elsewhere, why = [], [], [], {}
     for rule in base.rules:
         match rule.expressions:
-            case (*selector, RuleVerdict(VerdictCode.GOTO, chain)) if name := matches.interface_name(tuple(selector)):
-                interfaces.append(name)
-                entries.append(chain)
-                if reason := render.reason_in(rule.comment):
-                    why[name] = reason
-            case (*selector, RuleVerdict(VerdictCode.ACCEPT)) if number := matches.number_of(tuple(selector)):
+            case (*before, RuleVerdict(VerdictCode.GOTO, chain)):
+                selector, asked = matches.window_of(tuple(before))
+                if name := matches.interface_name(selector):
+                    interfaces.append(name)
+                    entries.append((chain, asked))
+                    if reason := render.reason_in(rule.comment):
+                        why[name] = reason
+            case (*before, RuleVerdict(VerdictCode.ACCEPT)) if number := matches.number_of(tuple(before)):
                 elsewhere.append(number)
-    scope = Scope(tuple(interfaces), tuple(elsewhere), why)
-    for entry in entries:
-        generation = names.generation_of(entry)
-        if generation is not None and entry in snapshot.chains:
-            stamp = Stamp.parse(snapshot.chains[entry].comment)
-            return InForce(generation, stamp, scope, _base(snapshot, generation), tells_apart(snapshot, generation))
-    return None
+    return entries, Scope(tuple(dict.fromkeys(interfaces)), tuple(elsewhere), why)
+
+
+def _led(snapshot: Snapshot, entry: str) -> Led:
+    generation = names.generation_of(entry)
+    if generation is None or entry not in snapshot.chains:
+        return Led()
+    return Led(generation, Stamp.parse(snapshot.chains[entry].comment), tells_apart(snapshot, generation))
 
 
 def tells_apart(snapshot: Snapshot, generation: int) -> bool:
@@ -221,23 +290,41 @@ def _flowtables(connection: Connection) -> tuple[str, ...]:
     )
 
 
-def _read_sets(
-    connection: Connection,
-) -> tuple[dict[str, MapHeader], dict[str, SetHeader], dict[str, Choice], list[str]]:
-    """Return our maps, our sets, the anonymous sets inside rules, and the names of all other named sets and maps."""
-    maps, own_sets, choices, others = {}, {}, {}, []
+def read_expiry(connection: Connection, name: str) -> Expiry | None:
+    """Return when a window ends; None if it is over."""
+    asked = clock.monotonic()
+    left = windows.milliseconds_left(dump_elements(connection, name))
+    read_at = clock.monotonic()
+    return None if left is None else Expiry(asked + left * 10**6, read_at + left * 10**6)
+
+
+@dataclass(slots=True)
+class _Sets:
+    """The table's sets: our maps, sets and windows, the anonymous sets inside rules, and the names of all others."""
+
+    maps: dict[str, MapHeader] = field(default_factory=dict)
+    own_sets: dict[str, SetHeader] = field(default_factory=dict)
+    windows: dict[str, Expiry | None] = field(default_factory=dict)
+    choices: dict[str, Choice] = field(default_factory=dict)
+    others: list[str] = field(default_factory=list)
+
+
+def _read_sets(connection: Connection) -> _Sets:
+    read_in = _Sets()
     for answer in connection.dump(messages.dump(Message.GETSET, "maps")):
         found = wire.parse(answer)
         name = wire.text(found[uapi.SetAttribute.NAME])
         if header := messages.read_map(found):
-            maps[name] = header
+            read_in.maps[name] = header
         elif name in _OWN_SETS and (own := timed.read_set(found)):
-            own_sets[name] = own
+            read_in.own_sets[name] = own
         elif choice := _read_choice(connection, name, found):
-            choices[name] = choice
+            read_in.choices[name] = choice
+        elif windows.is_window(found) and names.is_window(name):
+            read_in.windows[name] = read_expiry(connection, name)
         elif SetFlag.ANONYMOUS not in SetFlag(wire.number_in(found, uapi.SetAttribute.FLAGS)):
-            others.append(name)
-    return maps, own_sets, choices, others
+            read_in.others.append(name)
+    return read_in
 
 
 def _read_choice(connection: Connection, name: str, found: dict[int, memoryview]) -> Choice | None:

@@ -101,23 +101,29 @@ def build(  # noqa: PLR0913 - a generation is made from all of these
     )
 
 
-def switch(generation: int, scope: Scope) -> tuple[Rule, ...]:
+def switch(generation: int, scope: Scope, previous: int | None = None) -> tuple[Rule, ...]:
     """Return the base chain's rules.
 
     Their comments number them, so that a missing rule shows, and say why an interface is not on xdp.
+
+    With `previous`, the generation is not confirmed: it judges only as long as its window is open, and then the one of
+    that number does (0: none).
     """
     elsewhere = tuple(
         Rule((*matches.interface_number(number), ACCEPT), JUDGED_BY_XDP) for number in sorted(set(scope.elsewhere))
     )
     # `*` comes last: an interface that is named is judged, whatever its kind.
     ordered = sorted(set(scope.names), key=lambda name: (name == EVERY, name))
-    lead = goto(names.generation_chain(generation))
-    rules = [
-        Rule((*matches.interface(name), lead), _with_reason(number, len(ordered), scope.why.get(name, "")))
-        for number, name in enumerate(ordered, start=1)
-    ]
-    if EVERY in ordered:
-        rules[-1:-1] = _ONLY_IF_NAMED
+    window = () if previous is None else matches.in_window(names.window(generation))
+    rules: list[Rule] = []
+    for number, name in enumerate(ordered, start=1):
+        selector = matches.interface(name)
+        rules += _ONLY_IF_NAMED if name == EVERY else ()
+        lead = (*selector, *window, goto(names.generation_chain(generation)))
+        rules.append(Rule(lead, _with_reason(number, len(ordered), scope.why.get(name, ""))))
+        if previous:
+            back = (*selector, goto(names.generation_chain(previous)))
+            rules.append(Rule(back, f"interface {number} of {len(ordered)}: not confirmed"))
     return (*elsewhere, *rules)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from geodrop import utc
 from geodrop.engine import control_traffic
 from geodrop.errors import DataError
-from geodrop.nftables import lookups, matches, names, taken
+from geodrop.nftables import lookups, matches, names, ramps, taken
 from geodrop.nftables.lookups import KEY, Shard
 from geodrop.nftables.model import Chain, Content, Map, MapHeader, Rule, Space
 from geodrop.nftables.netlink.expressions import (
@@ -40,12 +40,13 @@ from geodrop.nftables.netlink.expressions import (
 from geodrop.nftables.transport import AUTHENTICATION, PROTECTED, VISIBLE, protects
 from geodrop.ruleset.intervals import WIDTH
 from geodrop.ruleset.model import NO_CLASS, OTHER, Embedding
+from geodrop.ruleset.ramp import share_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from geodrop.nftables.matches import Selector
-    from geodrop.nftables.netlink.expressions import Expression
+    from geodrop.nftables.netlink.expressions import Expression, Payload
     from geodrop.nftables.netlink.uapi import KeyType
     from geodrop.nftables.overlay import Base
     from geodrop.nftables.transport import Transport
@@ -300,7 +301,7 @@ class ServiceChains:
         for number in sorted(set(content.targets)):
             label = str(self._meta.label(self._service.counted[number]))
             name = names.service_chain(self._generation, self._service.name, f"{label}.ipv{family}")
-            self.of_regions.append(Chain(name, "", tuple(self._denials(label, family))))
+            self.of_regions += self._denying(name, label, family)
             verdicts[number] = goto(name)
         if there:
             self._chains |= {chain.name: chain for chain in self.of_regions}
@@ -349,18 +350,45 @@ class ServiceChains:
         label, family = self._meta.label(klass), 4 if space is Space.IPV4 else 6
         shards = self._region_shards[family] if klass == OTHER else ()
         first = lookups.rules(matches.family(family), matches.SOURCE[family], shards)
-        return self._add_chain(f"{label}.ipv{family}", (*first, *self._denials(label, family)))
+        name = names.service_chain(self._generation, self._service.name, f"{label}.ipv{family}")
+        if name not in self._chains:
+            self._chains |= {chain.name: chain for chain in self._denying(name, label, family, first)}
+        return name
 
-    def _denials(self, label: str | None, family: int) -> Iterator[Rule]:
+    def _denials(self, name: str, label: str | None, family: int) -> tuple[Rule, ...]:
+        """Return the rules that count and drop a counter class, for the chain of that name."""
         exempt = (*matches.family(family), matches.SOURCE[family], InSet(names.EXEMPT[family]))
-        yield self._counting_rule("exempted", RETURN, family, selector=exempt)
+        rules = [self._counting_rule("exempted", RETURN, family, selector=exempt)]
         if self._monitor:
-            yield self._counting_rule("would_drop", RETURN, family, label)
-            return
+            return (*rules, self._counting_rule("would_drop", RETURN, family, label))
         if self._starts:
-            ahead = matches.before(self._starts)
-            yield self._counting_rule("would_drop", RETURN, family, label, ahead, f"until {utc.moment(self._starts)}")
+            rules.append(self._counted_before(self._starts, family, label))
+        if family == 6 and self._service.ramp:
+            rules += [Rule((*selector, goto(f"{name}.{what}"))) for what, selector in ramps.INSIDE_IPV6.items()]
+        return (*rules, *self._dropped(label, family, ramps.KEYS[family]))
+
+    def _dropped(self, label: str | None, family: int, key: Payload) -> Iterator[Rule]:
+        """Yield the rules that drop those sources that the ramp drops, by the bytes that are hashed."""
+        for share, until in ramps.steps(self._service.ramp):
+            if not share:
+                yield self._counted_before(until, family, label)
+                continue
+            selector = ramps.outside(self._service.name, family, key, share)
+            ahead = matches.before(until) if until else ()
+            told = f"{share_text(share)} of all sources" + (f" until {utc.moment(until)}" if until else "")
+            yield self._counting_rule("would_drop", RETURN, family, label, (*ahead, *selector), told)
         yield self._counting_rule("dropped", self._refusal(), family, label)
+
+    def _counted_before(self, moment: int, family: int, label: str | None) -> Rule:
+        ahead = matches.before(moment)
+        return self._counting_rule("would_drop", RETURN, family, label, ahead, f"until {utc.moment(moment)}")
+
+    def _denying(self, name: str, label: str | None, family: int, first: Sequence[Rule] = ()) -> Iterator[Chain]:
+        """Yield the chain that counts and drops a counter class, and those it leads to for a ramp."""
+        yield Chain(name, "", (*first, *self._denials(name, label, family)))
+        if family == 6 and self._service.ramp and not self._monitor:
+            for what in ramps.INSIDE_IPV6:
+                yield Chain(f"{name}.{what}", "", tuple(self._dropped(label, family, ramps.KEYS[what])))
 
     def _refusal(self) -> RuleVerdict:
         """Return the verdict for denied packets: drop, or goto the chain that rejects them."""

@@ -20,6 +20,7 @@ from geodrop.nftables.netlink.expressions import (
     Bitwise,
     Cmp,
     ExtensionHeader,
+    Hash,
     HostToNetwork,
     InSet,
     MetaLoad,
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from geodrop.nftables.netlink.expressions import Choice, Expression
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_./-]{0,254}")
-_COMMENT = re.compile(r"[A-Za-z0-9 _.,:;()/*-]{1,128}")
+_COMMENT = re.compile(r"[A-Za-z0-9 _.,:;()/*%-]{1,128}")
 _INTERFACE = re.compile(r"[A-Za-z0-9_.:@-]{1,15}\*?")
 _IFNAMSIZ = 16
 
@@ -89,8 +90,8 @@ def rule(given: Rule) -> str:
                 field = _field(part, protocol)
             case HostToNetwork():
                 pass  # nft adds the conversion by itself
-            case Bitwise(mask, xor) if field:
-                field = field.masked(mask, xor)
+            case Bitwise() | Hash() if field:
+                field = field.changed(part)
             case Cmp(CmpOp.GTE, first) if field and isinstance(following, Cmp) and following.op is CmpOp.LTE:
                 words.append(field.is_in(f"{field.write(first)}-{field.write(following.value)}"))
                 following = next(parts)
@@ -157,6 +158,12 @@ class _Field:
     text: str
     write: Callable[[bytes], str]
     implied: bytes = b""
+
+    def changed(self, part: Bitwise | Hash) -> _Field:
+        """Return what an expression makes of the field."""
+        if isinstance(part, Hash):
+            return _Field(f"jhash {self.text} mod {part.modulus} seed {part.seed:#x}", _number)
+        return self.masked(part.mask, part.xor)
 
     def masked(self, mask: bytes, xor: bytes) -> _Field:
         """Return the field with a mask and an inversion (xor) applied."""

@@ -1,4 +1,4 @@
-"""Transactions that fill, switch and delete; and the error for a kernel that differs afterwards."""
+"""Transactions that fill and delete; and the error for a kernel that differs afterwards."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError
-from geodrop.nftables import diff, names, readback, render
+from geodrop.nftables import diff, names, readback
 from geodrop.nftables.netlink import messages, timed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from geodrop.nftables.model import Chain, Map, Program, Rule, Snapshot, Surplus
+    from geodrop.nftables.model import Chain, Map, Program, Snapshot, Surplus
     from geodrop.nftables.netlink.connection import Connection
     from geodrop.nftables.netlink.timed import TimedInterval
     from geodrop.nftables.netlink.wire import NetlinkRequest
@@ -30,23 +30,27 @@ checks the rules in force.
 
 
 def fill(
-    new: Program, before: Snapshot | None, lost: Totals, exempt: Mapping[str, Sequence[TimedInterval]] = NO_SOURCES
+    new: Sequence[Program],
+    before: Snapshot | None,
+    lost: Totals,
+    exempt: Mapping[str, Sequence[TimedInterval]] = NO_SOURCES,
 ) -> Iterator[NetlinkRequest]:
-    """Make everything of a generation; no rule leads to it yet. Lost counters continue from their totals in `lost`.
+    """Make everything of generations; no rule leads to them yet. Lost counters continue from their totals in `lost`.
 
     Sets of the table that are missing hold `exempt` from the beginning, by the name of the set.
     """
     if before is None:
         yield messages.new_table(readback.TABLE_COMMENT)
     known = before.counters if before else {}
-    kept = [name for name in lost if names.counter(name)]
-    counters = {name: lost.get(name, (0, 0)) for name in (*new.counters, *kept) if name not in known}
+    wanted = (*(name for one in new for name in one.counters), *(name for name in lost if names.counter(name)))
+    counters = {name: lost.get(name, (0, 0)) for name in wanted if name not in known}
     there = before.own_sets if before else {}
-    for header in new.sets:
+    for header in dict.fromkeys(header for one in new for header in one.sets):
         if header.name not in there:
             yield timed.new_set(header)
             yield from timed.add(header, exempt.get(header.name, ()))
-    yield from added(counters, new.chains, new.maps)
+    chains, maps = [chain for one in new for chain in one.chains], [map_ for one in new for map_ in one.maps]
+    yield from added(counters, chains, maps)
 
 
 def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Iterator[NetlinkRequest]:
@@ -59,17 +63,6 @@ def added(counters: Totals, chains: Sequence[Chain], maps: Sequence[Map]) -> Ite
     numbers = itertools.count(1)
     for chain in chains:
         yield from messages.new_rules(chain.name, chain.rules, numbers)
-
-
-def switched(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[NetlinkRequest]:
-    """Replace the rules of the base chain; make the chain if it does not exist."""
-    if before and before.flags:
-        yield messages.wake_table()
-    if before and names.BASE in before.chains:
-        yield messages.delete_rules(names.BASE)
-    else:
-        yield messages.new_chain(render.base_chain())
-    yield from messages.new_rules(names.BASE, rules, itertools.count(1))
 
 
 def take_away(connection: Connection, surplus: Surplus, snapshot: Snapshot) -> None:

@@ -19,6 +19,7 @@ from geodrop.nftables.netlink.expressions import (
     DROP,
     Bitwise,
     Cmp,
+    Hash,
     HostToNetwork,
     InSet,
     MetaLoad,
@@ -30,6 +31,7 @@ from geodrop.nftables.netlink.expressions import (
     VerdictMap,
 )
 from geodrop.nftables.netlink.uapi import CmpOp, MetaKey, PayloadBase, VerdictCode
+from geodrop.ruleset.ramp import jhash
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +65,9 @@ class Walk:
         self._known: Mapping[Expression, bytes] = {
             MetaLoad(MetaKey.NFPROTO): bytes([family]),
             MetaLoad(MetaKey.TIME_NS): int(now * 1e9).to_bytes(8, sys.byteorder),
+            MetaLoad(MetaKey.MARK): bytes(4),
         }
+        self._windows = snapshot.windows
         self._lookups: list[str] = []
         self._counter: names.CounterName | None = None
         self._target = ""
@@ -141,14 +145,19 @@ class Walk:
                 return self._transport[offset : offset + length]
             case HostToNetwork():
                 return loaded[::-1]
+            case Hash(length, modulus, seed):
+                return (jhash(loaded[:length], seed) * modulus >> 32).to_bytes(4, sys.byteorder)
             case Bitwise(mask, xor):
                 return bytes((a & b) ^ c for a, b, c in zip(loaded, mask, xor, strict=True))
         return None
 
     def _goes_on(self, part: Cmp | OneOf | InSet, loaded: bytes) -> bool:
+        """Tell whether a rule applies beyond a comparison."""
         match part:
             case Cmp(op, value):
                 return bool(_COMPARE[op](loaded[: len(value)], value))
+            case InSet(name) if name in self._windows:
+                return self._windows[name] is not None
             case InSet(name):
                 return self._answers.holds(name, loaded)
             case OneOf(choice):

@@ -16,6 +16,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.engine import underway
 from geodrop.engine.interfaces import meant
 from geodrop.errors import DataError, GeodropError
+from geodrop.operations.change import finish_undo
 from geodrop.operations.exempt_sources import at_load, settle
 from geodrop.ruleset.first_boot import build_closed
 from geodrop.ruleset.model import Ruleset
@@ -50,11 +51,14 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     nftables refuses the ruleset.
     """
     store, engines = Store(config.state), BothEngines.here()
-    before, intent = engines.observe(), store.intent()
+    before = engines.observe()
     if before.generation:
         return Booted(before, f"generation {before.generation} is in force already; nothing to do")
+    finish_undo(config, now=True)  # what was not confirmed before a boot is not booted
+    intent = store.intent()
     if intent.unloaded:
-        return Booted(before, "unloaded on request; nothing to do")
+        why = f"{intent.undone}, and nothing was in force before it" if intent.undone else "unloaded on request"
+        return Booted(before, f"{why}; nothing to do")
     if intent.unknown and config.first_boot == "open":
         text = f"nothing is in force: intent.json {intent.unknown}; it may say unloaded or paused. See: geodrop status"
         return Booted(before, text, tuple(store.problems()), alarm=True)

@@ -14,7 +14,7 @@ state.unwritten. The caller holds state.lock.exclusive.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,15 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
-from geodrop.errors import ApplyError, DataError, NotEnforcingError
+from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UnavailableError
 from geodrop.operations.exempt_sources import at_load
+from geodrop.operations.window import ended, is_over, moment_of, undo_of, with_window
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.asker import sudo_user
 from geodrop.state.history import ChangeRequest
+from geodrop.state.places import boot_id
 from geodrop.state.store import Store
+from geodrop.state.unconfirmed import SECOND, Unconfirmed, undone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,14 +49,18 @@ UNATTENDED = ("boot", "repair", "compact")
 """Origins of changes that no person asked for."""
 
 
-def by_me(origin: str, why: str = "") -> ChangeRequest:
+def by_me(origin: str, why: str = "", confirm_within: int = 0) -> ChangeRequest:
     """Return the request for a change by the user of this process."""
-    return ChangeRequest(origin, os.getuid(), why=why, sudo_user=sudo_user())
+    return ChangeRequest(origin, os.getuid(), why=why, sudo_user=sudo_user(), confirm_within=confirm_within)
 
 
 @contextmanager
 def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) -> Iterator[OpenChange]:
-    """Open a change; how it ends is written into the history. Raises what the body and `History.attempt` raise."""
+    """Open a change; how it ends is written into the history. Raises what the body and `History.attempt` raise.
+
+    A load that was not confirmed in time is recorded as undone first.
+    """
+    finish_undo(config)
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
         change = OpenChange(config, store, attempt, asked.origin, quick=quick)
@@ -65,7 +72,8 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
 class OpenChange:
     """A change under way: `before` is what is in force, read back; `intent` is what was asked for so far.
 
-    With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.history's.
+    With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.history's. `confirm`
+    is what `apply` put in force without a confirmation.
     """
 
     def __init__(
@@ -73,10 +81,11 @@ class OpenChange:
     ) -> None:
         self.config, self.store, self.attempt = config, store, attempt
         self._quick, self._origin = quick, origin
+        self.confirm: Unconfirmed | None = None
         self.engines = BothEngines.here(config.loader)
         at_load(self.engines, store)
         self.before = self.engines.observe()
-        self.intent = store.intent()
+        self.intent = with_window(store.intent(), self.before)
 
     def apply(  # noqa: PLR0913 - what, where, by which engine, what else is wanted, how
         self,
@@ -97,42 +106,124 @@ class OpenChange:
         of maps are left out, which the kernel lets nobody change. Counters of nftables that are gone continue from
         `counter_totals`, by name.
 
+        If `wanted.confirm` is set, the ruleset is not confirmed. If its deadline is 0, it waits from the switch on.
+
         Raises what `transaction.apply` raises, and what the store raises before a new ruleset is put in force. After an
         error everything is as it was before.
         """
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
-        last_good = self.intent.last_good if is_closed(ruleset.meta.compiler) else ruleset.digest
-        wanted = replace(wanted or self.intent, digest=ruleset.digest, last_good=last_good, unloaded=False, unknown="")
+        wanted = wanted or self.intent
         view = ruleset.paused(wanted.paused)
-        holds = self.before.digest == ruleset.digest
-        same = holds and not rebuild and not self.engines.verify(view, full=full)
-        highest = max(self.intent.generation, self.before.generation)
-        generation = self.before.generation if same else highest + 1
+        holds = ruleset.digest in self._held_generations()
+        same = holds and not rebuild and self._holds(view, wanted, full=full)
+        highest = max(self.intent.generation, self.before.generation, *self._held_generations().values())
+        generation, confirm = self._numbers(ruleset, wanted, highest, same=same)
+        undo = undo_of(self.store, confirm, wanted.paused) if confirm else None
+        not_good = confirm or is_closed(ruleset.meta.compiler)
+        wanted = replace(
+            wanted,
+            generation=max(highest, generation),
+            digest=ruleset.digest,
+            last_good=self.intent.last_good if not_good else ruleset.digest,
+            confirm=confirm,
+            unloaded=False,
+            unknown="",
+        )
         self.describe(ruleset, generation)
         if not self.store.is_kept(ruleset.digest):
             self.store.keep(ruleset.file)
             if not same:
                 self.store.remember(replace(self.intent, generation=generation))
         # A repair fills whole maps: it does not build on elements that may be damaged.
-        find = self._find if self._quick and not holds else None
-        wanted = replace(wanted, generation=max(highest, generation))
+        find = self._find if self._quick and not holds and not undo and not self.before.window else None
         with underway.making(self._origin, generation, wanted):
-            report = transaction.apply(self.engines, view, generation, selection, engine, find, counter_totals)
+            report = transaction.apply(
+                self.engines,
+                view,
+                generation,
+                selection,
+                engine,
+                find,
+                counter_totals,
+                undo,
+                confirm.seconds * SECOND if confirm else 0,
+            )
+            if confirm:
+                ends = moment_of(report.deadline)
+                confirm = replace(confirm, deadline=report.deadline, ends=ends, boot=boot_id())
+                self.attempt.confirm = ends
+            wanted = replace(wanted, confirm=confirm)
             self.store.note(wanted)
+        self.confirm = confirm
         after = self.engines.observe()
-        changed = after != self.before
+        changed = after != self.before or wanted.confirm != self.intent.confirm
         if holds and not self.attempt.change:
             self.attempt.change = moves(self.before, after)
         self.attempt.made = changed or replace(wanted, generation=0) != replace(self.intent, generation=0)
-        if self.before.digest != ruleset.digest:
+        if self.before.digest not in {ruleset.digest, confirm.digest if confirm else ""}:
             self.store.retire(self.before.digest)
         return report if changed else None
+
+    def _held_generations(self) -> dict[str, int]:
+        """Return the generations that the kernel holds, now in force or after a window, by digest."""
+        window = self.before.window
+        if window is None:
+            return {self.before.digest: self.before.generation} if self.before.generation else {}
+        return {window.previous_digest: window.previous, window.digest: window.generation}
+
+    def _holds(self, view: Ruleset, wanted: Intent, *, full: bool) -> bool:
+        """Tell whether the kernel holds all that it should until now, with the pause that is wanted."""
+        now = self.intent.confirm
+        if now is None:
+            return not self.engines.verify(view, full=full)
+        try:
+            newest = view if view.digest == self.intent.digest else self.kept(self.intent.digest).paused(wanted.paused)
+            undo = undo_of(self.store, now, wanted.paused)
+        except DataError:
+            return False
+        return not self.engines.verify(newest, full=full, undo=undo)
+
+    def _numbers(self, ruleset: Ruleset, wanted: Intent, highest: int, *, same: bool) -> tuple[int, Unconfirmed | None]:
+        """Return the number of the generation, and what is known of its confirmation, with the number before it.
+
+        In a window that stays, and that does not hold what it should, both are loaded again.
+        """
+        there, confirm = self._held_generations(), wanted.confirm
+        if confirm is None or ruleset.digest == confirm.digest:
+            # What was asked for already needs no confirmation.
+            return there[ruleset.digest] if same else highest + 1, None
+        if same:
+            window = self.before.window
+            return there[ruleset.digest], replace(confirm, previous=window.previous if window else 0)
+        previous = confirm.previous
+        if previous and (self.intent.confirm or self._differs(confirm.digest, wanted.paused)):
+            previous = highest = highest + 1
+        return highest + 1, replace(confirm, generation=highest + 1, previous=previous)
+
+    def _differs(self, digest: str, paused: int) -> bool:
+        """Tell whether what is in force differs from its ruleset, so that nothing should go back to it as it is."""
+        return bool(self.engines.verify(self.kept(digest).paused(paused), full=False))
 
     def describe(self, ruleset: Ruleset, generation: int) -> None:
         """Record the ruleset and its generation in the history entry."""
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
-        self.attempt.inputs = tuple(asdict(item) for item in ruleset.meta.inputs)
+        self.attempt.inputs = tuple(
+            {name: value for name, value in asdict(item).items() if name != "countries"} for item in ruleset.meta.inputs
+        )
+
+    def begin_window(self, asked: ChangeRequest) -> Unconfirmed | None:
+        """Return what a load that has to be confirmed goes back to; None if it need not be confirmed."""
+        if not asked.confirm_within:
+            return None
+        nothing = not self.before.generation
+        return Unconfirmed(
+            previous=self.before.generation,
+            digest=self.intent.digest if nothing else self.before.digest,
+            unloaded=nothing and (self.intent.unloaded or not self.intent.digest),
+            seconds=asked.confirm_within,
+            why=asked.why,
+        )
 
     def kept(self, digest: str) -> Ruleset:
         """Return a ruleset that was loaded before. Raises DataError if it is gone or damaged."""
@@ -157,3 +248,47 @@ class OpenChange:
         # Where `auto` fell back to nftables, an interface carries the reason; without a reason nftables was asked for.
         meant = names and all(one.engine == "nftables" and not one.why for one in self.before.interfaces)
         return select(names or self.config.interfaces), "nftables" if meant else self.config.engine
+
+    def go_back(self, wanted: Intent) -> ApplyReport | None:
+        """End a window: put in force, for good, what was before the load that waits. `wanted` as for `apply`, whole.
+
+        If nothing was in force, nothing is. Raises what `apply` raises.
+        """
+        confirm = self.intent.confirm
+        if confirm and confirm.previous:
+            selection, engine = self.in_place()
+            return self.apply(self.kept(confirm.digest), selection, engine, replace(wanted, confirm=None))
+        with underway.making(self._origin, 0, wanted):
+            self.engines.retire_xdp()
+            with suppress(UnavailableError):
+                self.engines.nftables.retire()
+            self.store.note(replace(wanted, confirm=None))
+        self.attempt.made = True
+        return None
+
+
+def finish_undo(config: Config, *, now: bool = False) -> None:
+    """Record that the kernel has gone back from a load that was not confirmed, and tidy up behind it.
+
+    Nothing is done while a load still waits, unless it should end `now`. What was in force before it judges already: so
+    nothing fails here, and what cannot be tidied up is a difference that a repair or the next load removes.
+    """
+    store = Store(config.state)
+    observed = BothEngines.here().observe()
+    intent = with_window(store.intent(), observed)
+    confirm = intent.confirm
+    if confirm is None or not (now or is_over(confirm)):
+        return
+    wanted = undone(intent, confirm, ended(confirm))
+    text = f"generation {confirm.generation} was not confirmed"
+    with store.history.attempt(ChangeRequest("undo", os.geteuid(), change=text, why=confirm.why)) as attempt:
+        attempt.digest = confirm.digest if confirm.previous else ""
+        tidied = False
+        if observed.window:
+            attempt.generation = confirm.previous
+            with suppress(GeodropError):
+                OpenChange(config, store, attempt, "undo").go_back(wanted)
+                tidied = True
+        if not tidied:
+            store.note(wanted)
+        attempt.made = True

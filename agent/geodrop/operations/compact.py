@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def compact(config: Config) -> Observed | None:
     """Compact the overlay in force and return what is in force then; None if there is no overlay.
 
+    Where a load waits to be confirmed there is none: both generations are whole.
+
     The caller holds the lock. Raises DataError if the ruleset is not kept, and what `OpenChange.apply` raises.
     """
     if not BothEngines.here().nftables.is_overlay():

@@ -14,6 +14,7 @@ from geodrop.engine.interfaces import select
 from geodrop.errors import NotEnforcingError
 from geodrop.operations.change import OpenChange
 from geodrop.operations.outcome import Outcome
+from geodrop.operations.window import held
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
 
@@ -35,8 +36,11 @@ def follow_interfaces(config: Config) -> Outcome:
     selection = select(config.interfaces, before.names)
     if not selection.names:
         return Outcome(before, before)
-    ruleset = change.kept(before.digest)
-    view = ruleset.paused(change.intent.paused)
-    with underway.making("interfaces", before.generation, change.intent):
-        report = transaction.apply(change.engines, view, before.generation, selection, config.engine)
+    intent = change.intent
+    expected = held(change.store, intent, before)
+    generation = before.window.generation if before.window and expected.undo else before.generation
+    with underway.making("interfaces", generation, intent):
+        report = transaction.apply(
+            change.engines, expected.ruleset, generation, selection, config.engine, undo=expected.undo
+        )
     return Outcome(before, change.engines.observe(), report)

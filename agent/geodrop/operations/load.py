@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from geodrop import utc
 from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import read_coverage
 from geodrop.engine import underway
 from geodrop.engine.interfaces import is_pattern, select
-from geodrop.errors import DataError, NoInterfaceError, NotEnforcingError
-from geodrop.operations.change import by_me, open_change
+from geodrop.errors import BusyError, DataError, NoInterfaceError, NotEnforcingError
+from geodrop.operations.change import by_me, finish_undo, open_change
+from geodrop.operations.compact import compact
 from geodrop.operations.exempt_sources import settle
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.regions import warnings_of_regions
@@ -24,7 +26,13 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
+    from geodrop.operations.change import OpenChange
     from geodrop.state.history import ChangeRequest
+    from geodrop.state.unconfirmed import Unconfirmed
+
+
+EXPLICIT = ("load", "reload")
+"""Origins of changes by which a person asks for a ruleset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +43,12 @@ class Unloaded:
     warnings: tuple[str, ...] = ()
 
 
-def load(path: str, config: Config, engine_name: str, interfaces: Sequence[str]) -> Outcome:
+def load(
+    path: str, config: Config, engine_name: str, interfaces: Sequence[str], asked: ChangeRequest | None = None
+) -> Outcome:
     """Make the kernel match the ruleset in a file. Raises BusyError, and what `apply_file` raises."""
     with exclusive():
-        loaded = apply_file(path, config, engine_name, interfaces, by_me("load"))
+        loaded = apply_file(path, config, engine_name, interfaces, asked or by_me("load"))
         return replace(loaded, warnings=(*loaded.warnings, *warnings_of_regions(config)))
 
 
@@ -54,13 +64,18 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
 ) -> Outcome:
     """Load a ruleset, from a file or already read; the caller holds the lock.
 
-    `quick` as for OpenChange, `full` as for its `apply`. An explicit load or reload ends a rollback.
+    `quick` as for OpenChange, `full` as for its `apply`. An explicit load or reload ends a rollback. If `asked` says so
+    it has to be confirmed. While one waits, the same ruleset again sets its deadline, and another one is refused.
 
-    Raises DataError for a bad file, PrivilegeError, UnavailableError, NoInterfaceError, and ApplyError; after an error
-    the old generation is still in force.
+    Raises BusyError for that, DataError for a bad file, PrivilegeError, UnavailableError, NoInterfaceError, and
+    ApplyError; after an error the old generation is still in force.
     """
-    with open_change(config, asked, quick=quick) as change:
+    if asked.confirm_within:
+        finish_undo(config)
+        compact(config)  # an overlay stands on a base, and nothing can go back to both
+    with open_change(config, asked, quick=quick and not asked.confirm_within) as change:
         ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
+        confirm = _confirmation(change, ruleset, asked)
         # An operator sees what a load by hand selects. A reload may run unattended, while a default route moves: it
         # therefore keeps the interfaces judged now.
         held = () if asked.origin == "load" else change.before.names
@@ -74,7 +89,9 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
             )
         wanted = replace(
             change.intent,
-            rolled_back=change.intent.rolled_back and asked.origin not in {"load", "reload"},
+            rolled_back=change.intent.rolled_back and asked.origin not in EXPLICIT,
+            undone=None if asked.origin in EXPLICIT else change.intent.undone,
+            confirm=confirm,
             interfaces=storable(names),
             engine=engine_name,
         )
@@ -84,7 +101,24 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     after = change.engines.observe()
     waiting = [f"no interface matches {name} now" for name in selected.absent if is_pattern(name)]
     problems = read_coverage(names, change.engines, after.interfaces).problems
-    return Outcome(change.before, after, report, warnings=(*change.store.unwritten(), *waiting, *problems))
+    warnings = (*change.store.unwritten(), *waiting, *problems)
+    return Outcome(change.before, after, report, warnings=warnings, confirm=change.confirm)
+
+
+def _confirmation(change: OpenChange, ruleset: Ruleset, asked: ChangeRequest) -> Unconfirmed | None:
+    """Return how long the ruleset waits to be confirmed. Raises BusyError if another one waits."""
+    waiting = change.intent.confirm
+    if waiting is None:
+        return change.begin_window(asked)
+    if ruleset.digest != change.intent.digest:
+        raise BusyError(
+            f"ruleset {change.intent.digest[:12]} waits to be confirmed until {utc.moment(waiting.ends)}; nothing was "
+            "changed",
+            f"geodrop confirm {change.intent.digest[:12]}, or geodrop rollback, and then again",
+        )
+    if asked.origin not in EXPLICIT:
+        return waiting
+    return replace(waiting, deadline=0, seconds=asked.confirm_within or waiting.seconds, why=asked.why or waiting.why)
 
 
 def unload(config: Config) -> Unloaded:
@@ -101,7 +135,9 @@ def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
     """
     with open_change(config, asked) as change:
         generation = max(change.intent.generation, change.before.generation)
-        wanted = replace(change.intent, generation=generation, unloaded=True, unknown="")
+        wanted = replace(change.intent, generation=generation, unloaded=True, unknown="", confirm=None)
+        if waiting := change.intent.confirm:
+            wanted = replace(wanted, digest=waiting.digest)
         with underway.making(asked.origin, 0, wanted):
             removed = change.engines.remove()
             change.store.note(wanted)

@@ -19,12 +19,14 @@ if TYPE_CHECKING:
 def count_regions(config: Config) -> bool:
     """Split the counters of nftables by region; return whether there was anything to do. The caller holds the lock.
 
+    It waits until a load is confirmed or undone.
+
     Raises DataError if the ruleset in force is damaged, ApplyError, BusyError if another change is waiting, and what
     the engines raise if they cannot work; after an error everything still counts as `other`.
     """
     engines, store = BothEngines.here(), Store(config.state)
     observed, intent = engines.observe(), store.intent()
-    if not observed.digest or not store.ruleset_path(observed.digest).exists():
+    if observed.window or not observed.digest or not store.ruleset_path(observed.digest).exists():
         return False
     with underway.making("regions", observed.generation, intent):
         return engines.nftables.count_regions(store.ruleset(observed.digest).paused(intent.paused))

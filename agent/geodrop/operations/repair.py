@@ -15,10 +15,11 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.engine.api import Difference, Observed
 from geodrop.engine.interfaces import select
 from geodrop.errors import NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
-from geodrop.operations.change import OpenChange
+from geodrop.operations.change import OpenChange, finish_undo
 from geodrop.operations.exempt_sources import settle
 from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import what_is_loaded
+from geodrop.operations.window import held, intent_of, with_window
 from geodrop.state.history import Attempt
 from geodrop.state.store import Store
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.interfaces import Selection
-    from geodrop.ruleset.model import Ruleset
+    from geodrop.operations.window import ShouldHold
     from geodrop.state.exemptions import Exemption
     from geodrop.state.history import ChangeRequest
     from geodrop.state.store import Intent
@@ -98,6 +99,7 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
     as_before = not (links_changed or found or again) and asked_for == (known.intent, known.exempt)
     if as_before and BothEngines.here().fingerprint() == known.fingerprint:
         return Inspection(known, known.observed)
+    finish_undo(config)
     before = BothEngines.here().observe()
     drift: list[Difference] = []
     note = ""
@@ -105,13 +107,14 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
     for _ in range(PASSES):
         engines, store = BothEngines.here(), Store(config.state)
         # Read the fingerprint before the state is verified: a change in between then shows at the next inspection.
-        fingerprint, observed, intent = engines.fingerprint(), engines.observe(), store.intent()
+        fingerprint, observed = engines.fingerprint(), engines.observe()
+        intent = _intent(store, observed)
         digest = observed.digest or intent.digest
         # If the intent is unknown, `Store.problems` reports that, and everything is left as it is.
         if intent.unknown or intent.unloaded or not digest:
             return Inspection(Baseline(fingerprint, observed, intent), before)
-        ruleset = store.ruleset(digest).paused(intent.paused)
-        differences = engines.verify(ruleset, full=False) or list(found)
+        expected = held(store, intent, observed)
+        differences = engines.verify(expected.ruleset, full=False, undo=expected.undo) or list(found)
         if differences and tried.lasts(differences, engines):
             state = Baseline(fingerprint, observed, intent, lasting=tuple(differences))
             return Inspection(state, before, tuple(drift), note)
@@ -119,7 +122,7 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
             # Count foreign commits before the repair: a commit during the repair then explains differences found after
             # it.
             tried = _Tried(differences, engines.foreign_commits())
-            _repair(config, known, engines, ruleset, differences, asked)
+            _repair(config, known, engines, expected, differences, asked)
             drift, found = drift or differences, ()
             continue
         drift += _exempt_again(engines, store, asked)
@@ -138,6 +141,15 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
             drift = drift or _moved(known.observed, observed)
     # Another program changes things faster than we repair them; its next change is an event and leads to an inspection.
     return Inspection(Baseline(observed=BothEngines.here().observe()), before, tuple(drift), note)
+
+
+def _intent(store: Store, observed: Observed) -> Intent:
+    """Return the intent. If a load ended before it wrote that it has to be confirmed, write that now."""
+    stored = store.intent()
+    intent = with_window(stored, observed)
+    if intent != stored:
+        store.note(intent)
+    return intent
 
 
 class _Tried:
@@ -166,7 +178,7 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
     config: Config,
     known: Baseline,
     engines: BothEngines,
-    ruleset: Ruleset,
+    expected: ShouldHold,
     differences: Sequence[Difference],
     asked: ChangeRequest | None,
 ) -> None:
@@ -174,11 +186,11 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
     with store.history.attempt(asked) if asked else nullcontext(Attempt()) as attempt:
         attempt.change = summary(differences)
         if all(one.surplus for one in differences):
-            engines.nftables.sweep(ruleset)
+            engines.nftables.sweep(expected.ruleset, expected.undo)
             attempt.made = True
         else:
-            _load_again(config, known, OpenChange(config, store, attempt), ruleset.digest)
-    store.prune(config.keep, {ruleset.digest})
+            _load_again(config, known, OpenChange(config, store, attempt), expected.ruleset.digest)
+    store.prune(config.keep, {expected.ruleset.digest})
 
 
 def _exempt_again(engines: BothEngines, store: Store, asked: ChangeRequest | None) -> list[Difference]:
@@ -227,8 +239,10 @@ def check_share(config: Config, part: int, parts: int) -> list[Difference]:
 
     Returns the differences; all parts together cover the data. Raises as `what_is_loaded`.
     """
-    engines, _, ruleset = what_is_loaded(config)
-    return engines.verify_share(ruleset, part, parts)
+    engines, observed, _ = what_is_loaded(config)
+    store = Store(config.state)
+    expected = held(store, intent_of(store, observed), observed)
+    return engines.verify_share(expected.ruleset, part, parts, expected.undo)
 
 
 def _same_load(before: Observed, known: Observed) -> bool:

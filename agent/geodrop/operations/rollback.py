@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop import utc
-from geodrop.errors import DataError
+from geodrop.errors import BusyError, DataError
 from geodrop.operations.change import open_change
 from geodrop.operations.outcome import Outcome
 from geodrop.state.history import policies
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from geodrop.config import Config
+    from geodrop.operations.change import OpenChange
     from geodrop.state.history import ChangeRequest, Entry
 
 
@@ -27,10 +28,14 @@ def roll_back(
 ) -> Outcome:
     """Put an earlier policy in force on the interfaces judged now: `back` policies ago, or that of `generation`.
 
-    The caller holds the lock; `quick` as for OpenChange. Raises NotEnforcingError if nothing is in force, DataError if
-    there was no such policy or it is not kept, and what `OpenChange.apply` raises.
+    While a load waits to be confirmed, the only step is to what was in force before it.
+
+    The caller holds the lock; `quick` as for OpenChange. Raises BusyError for another step then, NotEnforcingError if
+    nothing is in force, DataError if there was no such policy or it is not kept, and what `OpenChange.apply` raises.
     """
     with open_change(config, asked, quick=quick) as change:
+        if change.intent.confirm:
+            return _undo(change, back, generation)
         selection, engine = change.in_place()
         entries = change.store.history
         if generation is None:
@@ -46,6 +51,25 @@ def roll_back(
         text = f"generation {after.generation} has {what} in force already; nothing to do"
     else:
         text = f"generation {before.generation} -> {after.generation}: back to {what}, until the next reload"
+    return Outcome(before, after, report, text, change.store.unwritten())
+
+
+def _undo(change: OpenChange, back: int, generation: int | None) -> Outcome:
+    """Undo the load that waits to be confirmed, before its deadline."""
+    intent, waiting = change.intent, change.intent.confirm
+    if waiting is None or back != 1 or generation is not None:
+        raise BusyError(
+            f"ruleset {intent.digest[:12]} waits to be confirmed, and what was before it is the only step back",
+            f"geodrop rollback, or geodrop confirm {intent.digest[:12]}, and then further",
+        )
+    wanted = replace(intent, digest=waiting.digest, unloaded=waiting.unloaded, rolled_back=True)
+    report = change.go_back(wanted)
+    before, after = change.before, change.engines.observe()
+    if waiting.previous:
+        what = f"back to ruleset {waiting.digest[:12]} of generation {waiting.previous}, until the next reload"
+        text = f"generation {waiting.generation} -> {after.generation}: {what}"
+    else:
+        text = f"generation {waiting.generation} is undone: nothing is in force, as before it, until the next reload"
     return Outcome(before, after, report, text, change.store.unwritten())
 
 

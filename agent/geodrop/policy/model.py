@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Network = IPv4Network | IPv6Network
 
+MAX_STEPS = 8
+"""Steps of a ramp: the XDP program looks at all of them."""
 MAX_TESTS = 10_000
 """Most tests of a policy, all services together; they travel in the ruleset."""
 
@@ -158,6 +160,8 @@ class PolicyTest:
 class Service:
     """One service: which packets it takes, and its verdict by region, list and prefix.
 
+    `ramp` has moments in seconds since the epoch, each with a share, in hundredths of a percent.
+
     `default_at` and `unknown_at` are the numbers of the lines with these keys; 0 if the key is missing.
     """
 
@@ -170,6 +174,7 @@ class Service:
     deny: tuple[Line, ...] = ()
     mode: Mode = Mode.ENFORCE
     starts: datetime | None = None
+    ramp: tuple[tuple[int, int], ...] = ()
     established: Established = Established.CUT
     action: Action = Action.DROP
     expect: tuple[PolicyTest, ...] = ()
@@ -186,12 +191,21 @@ class NeverDrop:
     at: Mapping[Network, int] = field(default_factory=dict, compare=False)
 
 
+BLAST_RADIUS = 0.05
+"""The limit of a policy that names none."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`blast_radius` is a share, 0.0 to 1.0, not enforced yet; above `database_age`, `status` reports a database."""
+    """What holds a change back; `at` has the number of each one's line.
 
-    blast_radius: float | None = None
+    `blast_radius` is the largest share, 0.0 to 1.0, of the addresses that one change may move; None for no limit. A
+    database older than `database_age` is reported by `status`, and a change to it is held.
+    """
+
+    blast_radius: float | None = BLAST_RADIUS
     database_age: timedelta | None = None
+    at: Mapping[str, int] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from geodrop.policy.check import check_policy
 from geodrop.policy.guard import GUARD, Guard, Listed, check_age, check_guard, parse_guard
 from geodrop.policy.lines import parse_country
 from geodrop.policy.listfile import read_list_file
-from geodrop.policy.model import Limits, NeverDrop, Policy, Ports, PrefixList
+from geodrop.policy.model import BLAST_RADIUS, Limits, NeverDrop, Policy, Ports, PrefixList
 from geodrop.policy.origins import Origins
 from geodrop.policy.services import KEYS as SERVICE
 from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_service, placed_prefixes
@@ -54,9 +54,13 @@ NEVER = {
 }
 
 LIMITS = {
-    "blast_radius": Key("a share such as `5%`; not enforced yet, and `check` says so"),
+    "blast_radius": Key(
+        "the largest share of IPv4 or of IPv6 /48s in use that one change may move for a service, such as `5%` "
+        "(default), or `none`; what exceeds it is held"
+    ),
     "database_age": Key(
-        "a duration such as `45d`: how old a database in force may be before `status` and the log say so"
+        "a duration such as `45d`: how old a database in force may be before `status` and the log say so; a change to "
+        "an older one is held"
     ),
 }
 
@@ -272,11 +276,11 @@ class _Parser:
         if "limits" not in given:
             return Limits()
         parts = shape.fields(self.report, given["limits"], "limits", LIMITS)
-        if "blast_radius" in parts.nodes:
-            self.report.warning(parts.nodes["blast_radius"].place, "blast_radius: not enforced yet")
+        named = "blast_radius" in parts.nodes
         return Limits(
-            blast_radius=parts.value("blast_radius", values.parse_percent),
+            blast_radius=parts.value("blast_radius", values.parse_limit) if named else BLAST_RADIUS,
             database_age=parts.value("database_age", values.parse_duration),
+            at={name: node.place.line for name, node in parts.nodes.items()},
         )
 
 

@@ -13,7 +13,7 @@ from geodrop.document.tree import KeyTable
 from geodrop.policy import values
 from geodrop.policy.expect import EXPECT, parse_expect
 from geodrop.policy.lines import parse_line
-from geodrop.policy.model import Action, Established, Match, Mode, Ports, Service, Verdict
+from geodrop.policy.model import MAX_STEPS, Action, Established, Match, Mode, Ports, Service, Verdict
 from geodrop.policy.origins import Written
 
 if TYPE_CHECKING:
@@ -47,6 +47,14 @@ KEYS = {
     "mode": Key("`enforce` (default), or `monitor`: count, drop nothing"),
     "starts": Key(
         "a time with its zone. Until then the service only counts, whatever `mode` says; the kernel's clock decides"
+    ),
+    "share": Key(
+        "such as `10%`: of the sources that would be dropped only these are, the same ones on every host; the rest "
+        "counts as would-drop"
+    ),
+    "ramp": Key(
+        "times with a share each, `{2024-07-09T00:00:00Z: 1%, 2024-07-10T00:00:00Z: 100%}`: only upwards; before the "
+        "first one nothing is dropped"
     ),
     "established": Key("`cut` (default), or `keep`: of TCP only openings (SYN without ACK) are judged"),
     "action": Key("`drop` (default), or `reject`: the sender is told, see below. nftables only"),
@@ -82,12 +90,14 @@ def parse_service(report: ProblemReport, name: str, place: Position, node: Node)
         deny=_lines(given, "deny"),
         mode=given.choice("mode", Mode) or Mode.ENFORCE,
         starts=given.value("starts", values.parse_start),
+        ramp=_ramp(given),
         established=given.choice("established", Established) or Established.CUT,
         action=given.choice("action", Action) or Action.DROP,
         expect=parse_expect(report, given.nodes["expect"], given.what) if "expect" in given.nodes else (),
         default_at=_line_of(given, "default"),
         unknown_at=_line_of(given, "unknown"),
     )
+    _check_ramp(service, given)
     if service.starts and service.mode is Mode.MONITOR:
         message = f"starts of {given.what} changes nothing while its mode is monitor; remove one of the two"
         report.warning(given.nodes["starts"].place, message)
@@ -95,6 +105,44 @@ def parse_service(report: ProblemReport, name: str, place: Position, node: Node)
         message = f"established of {given.what} changes nothing, since it takes no TCP; remove it"
         report.warning(given.nodes["established"].place, message)
     return service, Written({key: value.place for key, value in given.nodes.items()}, readable)
+
+
+def _ramp(given: Fields) -> tuple[tuple[int, int], ...]:
+    """Return the ramp of `ramp`, or the one that `share` stands for; without mistakes only."""
+    if "ramp" not in given.nodes:
+        share = given.value("share", values.parse_share)
+        return () if share is None else ((0, share),)
+    steps: list[tuple[int, int]] = []
+    found = shape.table(given.report, given.nodes["ramp"], f"ramp of {given.what}")
+    for key, node in found.entries if found else ():
+        moment = shape.value(given.report, key, f"time in ramp of {given.what}", values.parse_start)
+        share = shape.value(given.report, node, f"share in ramp of {given.what}", values.parse_share)
+        if moment is None or share is None:
+            continue
+        step = int(moment.timestamp()), share
+        if steps and (step[0] <= steps[-1][0] or step[1] <= steps[-1][1]):
+            message = f"ramp of {given.what} must go upwards, in time and in share; put the steps in order"
+            given.report.error(key.place, message)
+        steps.append(step)
+    place = given.nodes["ramp"].place
+    if found and not found.entries:
+        given.report.error(place, f"ramp of {given.what} has no step; write {{2024-07-09T00:00:00Z: 1%}}")
+    if len(steps) > MAX_STEPS:
+        given.report.error(
+            place, f"ramp of {given.what} has {len(steps)} steps, {MAX_STEPS} is the most; leave some out"
+        )
+    return tuple(steps)
+
+
+def _check_ramp(service: Service, given: Fields) -> None:
+    for key, other in (("ramp", "share"), ("ramp", "starts"), ("share", "starts")):
+        if key in given.nodes and other in given.nodes:
+            message = f"{given.what} has both {key} and {other}; write one of the two"
+            given.report.error(given.nodes[key].place, message)
+    if service.ramp and service.mode is Mode.MONITOR:
+        key = "ramp" if "ramp" in given.nodes else "share"
+        message = f"{key} of {given.what} changes nothing while its mode is monitor; remove one of the two"
+        given.report.warning(given.nodes[key].place, message)
 
 
 def _line_of(given: Fields, key: str) -> int:

@@ -27,6 +27,7 @@ PREFIX = re.compile(r"([0-9A-Fa-f:.]+)(?:/(0|[1-9][0-9]{0,2}))?")
 
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,4}")
 _DURATION = re.compile(r"([1-9][0-9]{0,4})([mhdw])")
+_SHARE = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,2})?) ?%")
 _PERCENT = re.compile(r"([0-9]{1,3}(?:\.[0-9]{1,6})?) ?%")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -172,6 +173,22 @@ def parse_percent(text: str) -> float:
     if not match or float(match[1]) > 100:
         raise UnreadableError(f"{shown(text)} is not a share; write one from 0% to 100%, such as 5%")
     return float(match[1]) / 100
+
+
+def parse_share(text: str) -> int:
+    """Return a share above 0% and up to 100%, in hundredths of a percent."""
+    match = _SHARE.fullmatch(text)
+    share = round(float(match[1]) * 100) if match else 0
+    if not 0 < share <= 10_000:
+        raise UnreadableError(
+            f"{shown(text)} is not a share; write one from 0.01% to 100%, such as 10%; for none: mode: monitor"
+        )
+    return share
+
+
+def parse_limit(text: str) -> float | None:
+    """Return a share as `parse_percent` does; None for `none`."""
+    return None if text == "none" else parse_percent(text)
 
 
 def parse_file(text: str) -> str:

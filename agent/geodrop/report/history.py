@@ -58,6 +58,7 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "why": entry.why or None,
         "error": entry.error or None,
         "target": entry.target or None,
+        "confirm": utc.moment(entry.confirm) if entry.confirm else None,
         "paused_until": utc.moment(entry.paused) if 0 < entry.paused < FOREVER else None,
         "inputs": list(entry.inputs),
     }
@@ -81,4 +82,4 @@ def by_a_daemon(entries: Iterable[Entry]) -> bool:
 
 def _replaces(entry: Entry) -> bool:
     """Whether nothing from before this entry is in force any more."""
-    return entry.put_in_force or (entry.outcome == DONE and entry.origin == "unload")
+    return entry.put_in_force or (entry.outcome == DONE and entry.origin in {"unload", "undo"})

@@ -16,6 +16,9 @@ from geodrop.errors import DataError
 from geodrop.linux import capabilities
 from geodrop.operations.exempt_sources import passing, verify_exempt
 from geodrop.operations.load import loaded_ruleset
+from geodrop.operations.window import held, intent_of
+from geodrop.report import confirm
+from geodrop.report.confirm import as_it_is
 from geodrop.report.counters import as_other
 from geodrop.report.exempt import exemptions_of
 from geodrop.report.history import as_object, by_a_daemon, last_failure
@@ -24,6 +27,7 @@ from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.first_boot import is_closed
+from geodrop.ruleset.ramp import BUCKETS, share_at
 from geodrop.state.lock import control_socket
 from geodrop.state.store import FOREVER, Store
 
@@ -32,7 +36,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
-    from geodrop.ruleset.model import Ruleset
+    from geodrop.ruleset.model import Ruleset, ServiceSpec
     from geodrop.state.store import Intent
 
 SCHEMA = 2
@@ -65,14 +69,15 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     observed = engine.observe()
     in_force = observed.generation > 0 and bool(observed.interfaces)
     store = Store(config.state)
-    intent = underway.intent(store, observed)
+    intent = intent_of(store, observed)
+    shown_as = as_it_is(intent)
     problems, doubtful = [*filter(None, [doubt]), *store.problems()], False
     coverage = read_coverage(config.interfaces, engine, observed.interfaces) if observed.generation else Coverage(())
     problems += coverage.problems
     problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
     if ruleset is not None:
-        differences = _differences(engine, ruleset.paused(intent.paused), store)
+        differences = _differences(engine, ruleset.paused(intent.paused), store, intent, observed)
         if intent.unknown and differences:
             # The difference may be a pause, which an unreadable intent cannot confirm.
             doubtful = True
@@ -84,6 +89,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links, partial(passing, store)
     )
     problems += checked.problems
+    problems += confirm.problem(shown_as)
     problems += running.problems if running else ()
     problems += _unable(observed) if running else _unattended(observed, store)
     paused, failure = intent.paused_at(now), last_failure(store.history.recent())
@@ -124,8 +130,11 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "paused": paused,
         "paused_until": utc.moment(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,
-        "unloaded": intent.unloaded,
-        "rolled_back": intent.rolled_back,
+        "unloaded": shown_as.unloaded,
+        "rolled_back": shown_as.rolled_back,
+        "confirm": confirm.waiting(shown_as.confirm, shown_as.digest),
+        "undone": confirm.taken_back(shown_as),
+        "held": [],
         "last_failure": as_object(failure, None) if failure else None,
         "exemptions": exemptions_of(engine, store),
         "interfaces": [
@@ -141,12 +150,23 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
                 "mode": service.mode,
                 "effective": "unknown" if doubtful else effective_mode(service, now, paused=paused),
                 "starts": None if service.starts is None else utc.moment(service.starts),
+                "share": share_at(service.ramp, now) / BUCKETS,
+                "ramp": _ramp(service, now),
                 "counted_as_other": count,
             }
             for service, count in zip(services, others, strict=True)
         ],
         **(running.fields if running else {}),
     }
+
+
+def _ramp(service: ServiceSpec, now: float) -> dict[str, Any] | None:
+    """Return the clock that a ramp is compared with, and its next step; None without a ramp."""
+    if not service.ramp:
+        return None
+    following = next((step for step in service.ramp if step[0] > now), None)
+    step = following and {"from": utc.moment(following[0]), "share": following[1] / BUCKETS}
+    return {"clock": utc.moment(now), "next": step}
 
 
 def _as_other(engine: BothEngines, observed: Observed, ruleset: Ruleset) -> list[int]:
@@ -175,8 +195,14 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
     return ruleset
 
 
-def _differences(engine: BothEngines, view: Ruleset, store: Store) -> list[str]:
-    found = underway.of_what_is_in_force(engine.verify(view, full=False)) or spot_check(view, engine, SAMPLE)
+def _differences(engine: BothEngines, view: Ruleset, store: Store, intent: Intent, observed: Observed) -> list[str]:
+    """Compare the kernel with what it should hold, and the verdicts of what is in force with its ruleset."""
+    try:
+        expected = held(store, intent, observed)
+    except DataError as error:
+        return [f"what a load is undone to cannot be compared: {error.problem}"]
+    differing = engine.verify(expected.ruleset, full=False, undo=expected.undo)
+    found = underway.of_what_is_in_force(differing) or spot_check(view, engine, SAMPLE)
     found += verify_exempt(engine, store)
     return [f"{one.where}: expected {one.expected}, found {one.found}" for one in found]
 

@@ -10,6 +10,7 @@ from geodrop.engine.spot_check import boundaries, compare
 from geodrop.errors import BusyError
 from geodrop.operations.exempt_sources import verify_exempt
 from geodrop.operations.load import what_is_loaded
+from geodrop.operations.window import held, intent_of
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.dataplane.both import BothEngines
     from geodrop.engine.api import Difference
+    from geodrop.operations.window import ShouldHold
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
 
@@ -39,9 +41,12 @@ def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
     for _ in range(underway.PASSES):
         marks = underway.marks()
         engines, observed, ruleset = what_is_loaded(config)
-        differences = underway.of_what_is_in_force(engines.verify(ruleset, full=False))
+        store = Store(config.state)
+        expected = held(store, intent_of(store, observed), observed)
+        found = engines.verify(expected.ruleset, full=False, undo=expected.undo)
+        differences = underway.of_what_is_in_force(found)
         # Data is not compared if the structure already differs.
-        for piece in () if differences else _shares(ruleset, engines) if full else _samples(ruleset, engines):
+        for piece in () if differences else _shares(expected, engines) if full else _samples(ruleset, engines):
             yield
             differences += piece()
         differences += verify_exempt(engines, Store(config.state))
@@ -62,9 +67,9 @@ def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
     raise BusyError("what is in force changed while it was compared", "try again in a moment")
 
 
-def _shares(ruleset: Ruleset, engines: BothEngines) -> Iterator[Callable[[], list[Difference]]]:
+def _shares(expected: ShouldHold, engines: BothEngines) -> Iterator[Callable[[], list[Difference]]]:
     for part in range(PARTS):
-        yield partial(engines.verify_share, ruleset, part, PARTS)
+        yield partial(engines.verify_share, expected.ruleset, part, PARTS, expected.undo)
 
 
 def _samples(ruleset: Ruleset, engines: BothEngines) -> Iterator[Callable[[], list[Difference]]]:

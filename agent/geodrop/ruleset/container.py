@@ -31,7 +31,7 @@ import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from geodrop.errors import DataError, Excused, not_opened
+from geodrop.errors import DataError, Excused, OutdatedError, not_opened
 from geodrop.inputs import open_regular
 from geodrop.ruleset.fields import Bounds, Field, Invalid, anything, decode, mapping, record, text, whole
 from geodrop.ruleset.sealed import Sealed
@@ -270,7 +270,7 @@ def _header(header: bytes, name: str) -> tuple[bytes, int, bytes]:
             f"{name}: ruleset format {version}, this geodrop reads up to {VERSION}", "upgrade geodrop on this host"
         )
     if version != VERSION:
-        raise DataError(f"{name}: ruleset format {version} is no longer read", "compile it again")
+        raise OutdatedError(f"{name}: ruleset format {version} is no longer read", "compile it again")
     return digest, length, reference
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop import utc
 from geodrop.ruleset.covering import covering
 from geodrop.ruleset.model import Embedding
+from geodrop.ruleset.ramp import bucket, dropped_from, share_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +28,9 @@ class Explanation:
 
     `would_drop` is the result of the ladder; `verdict` is what happens at the time asked for, in the service's
     effective `mode`. Before `starts` a service drops nothing. `place` is the file and line of the policy that decide.
-    `zone` is the zone of the address as written; if `embedded` is set, that IPv4 address was judged instead.
+    `zone` is the zone of the address as written; if `embedded` is set, that IPv4 address was judged instead. In a
+    service with a ramp, `bucket` is that of the address, and `share` how many of them are dropped at that time (both
+    are None without one); `dropped_from` is when the address is dropped, None if it is now, or never.
     """
 
     address: str
@@ -42,6 +45,9 @@ class Explanation:
     mode: str
     starts: str | None = None
     embedded: str | None = None
+    bucket: int | None = None
+    share: int | None = None
+    dropped_from: str | None = None
 
     def as_json(self, ruleset: Ruleset, asked: Question, piece: Piece) -> dict[str, Any]:
         """Return one object of `explain --json`, with the question and how many of its addresses are judged alike.
@@ -66,6 +72,9 @@ class Explanation:
             "starts": self.starts,
             "embedded": self.embedded,
             "exempted": None,
+            "bucket": self.bucket,
+            "share": self.share,
+            "dropped_from": self.dropped_from,
             "tests": [
                 {
                     "expect": test.aim,
@@ -90,8 +99,10 @@ def not_answered(text: str, failure: DataError) -> dict[str, Any]:
 
 
 def effective_mode(service: ServiceSpec, now: float, *, paused: bool = False) -> str:
-    """Return "monitor" if paused, before `starts` (seconds since the epoch) or with `mode: monitor`, else "enforce"."""
-    return "monitor" if paused or _waits(service, now) else service.mode
+    """Return "monitor" if paused, before `starts` or a ramp's first step (seconds since the epoch), or with
+    `mode: monitor`; else "enforce".
+    """
+    return "monitor" if paused or _waits(service, now) or not share_at(service.ramp, now) else service.mode
 
 
 def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = False) -> Iterator[Explanation]:
@@ -107,6 +118,9 @@ def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = Fa
             row = ruleset.row(judged, number, embedded=True)
         mode = effective_mode(service, now, paused=paused)
         would_drop = row.verdict == "drop"
+        hashed = bucket(service.name, address) if service.ramp else 0
+        from_ = dropped_from(service.ramp, hashed) if would_drop and service.mode == "enforce" else None
+        share = share_at(service.ramp, now)
         yield Explanation(
             address=str(address),
             service=service.name,
@@ -116,10 +130,13 @@ def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = Fa
             line=row.line,
             place=f"{ruleset.meta.policy_name}:{row.at}" if row.at else None,
             would_drop=would_drop,
-            verdict="drop" if would_drop and mode == "enforce" else "accept",
+            verdict="drop" if would_drop and mode == "enforce" and hashed < share else "accept",
             mode=mode,
             starts=_starts(service, now),
             embedded=None if embedded is None else str(embedded),
+            bucket=hashed if service.ramp else None,
+            share=share if service.ramp else None,
+            dropped_from=utc.moment(from_) if service.ramp and from_ and from_ > now else None,
         )
 
 

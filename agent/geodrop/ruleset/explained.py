@@ -9,6 +9,8 @@ from ipaddress import ip_network
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from geodrop.ruleset.ramp import BUCKETS, share_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -71,7 +73,8 @@ def _exemptions(found: Sequence[Answer]) -> Iterator[str]:
 
 def _dropped(one: Answer) -> bool:
     """Tell whether an address is dropped, or would be if it were not exempt."""
-    return one["verdict"] == "drop" or bool(one["exempted"] and one["mode"] == "enforce")
+    in_share = one["bucket"] is None or one["bucket"] < one["share"]
+    return one["verdict"] == "drop" or bool(one["exempted"] and one["mode"] == "enforce" and in_share)
 
 
 def _where(same: Sequence[Answer], total: int) -> str:
@@ -108,8 +111,14 @@ def _lets_pass(one: Answer) -> str:
     """Return why a packet passes that the ladder would drop; "" if it does not pass, or would not be dropped."""
     if not one["would_drop"] or _dropped(one):
         return ""
+    if one["bucket"] is not None and one["mode"] == "enforce":
+        bucket = f"bucket {one['bucket']:,} of {BUCKETS:,}"
+        when = f", dropped from {one['dropped_from']} on" if one["dropped_from"] else ""
+        return f"; but {one['service']} drops only {share_text(one['share'])} of such sources: {bucket}{when}"
     if one["starts"]:
         return f"; but {one['service']} drops nothing before {one['starts']}"
+    if one["dropped_from"]:
+        return f"; but {one['service']} drops nothing yet, and this source from {one['dropped_from']} on"
     return f"; but {one['service']} only counts (mode: monitor)"
 
 

@@ -74,8 +74,11 @@ class Target:
 class ServiceSpec:
     """A service as the dataplane needs it; `starts` in seconds since the epoch, port ranges inclusive.
 
-    `action` is "drop" or "reject". `counted` are the classes inside OTHER that nftables counts separately, once there
-    is time to build the map for them.
+    `action` is "drop" or "reject". `ramp` holds moments in seconds since the epoch, ascending, each with the share of
+    sources that is dropped from then on, in hundredths of a percent; empty: all are.
+
+    `counted` are the classes inside OTHER that nftables counts separately, once there is time to build the map for
+    them.
     """
 
     name: str
@@ -90,6 +93,7 @@ class ServiceSpec:
     targets: tuple[Target, ...] = ()
     action: str = "drop"
     counted: tuple[int, ...] = ()
+    ramp: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,7 @@ class Input:
     """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
     A list has its name from the policy, and the number of its `prefixes`; a range counts as the prefixes it consists
-    of.
+    of. A database has the `countries` that it has an address of.
     """
 
     kind: str
@@ -121,11 +125,17 @@ class Input:
     database_type: str | None = None
     build_epoch: int | None = None
     prefixes: int | None = None
+    countries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """The JSON part. `database_age` is the age in seconds from which a database is reported as too old."""
+    """The JSON part.
+
+    `database_age` is the age in seconds from which a database is reported as too old, `blast_radius` the largest share
+    that a change to this ruleset may move; None for no limit. `blast_radius_at` and `database_age_at` are the lines of
+    the policy that say so, 0 if none does.
+    """
 
     compiler: str
     policy: str
@@ -138,6 +148,9 @@ class Meta:
     rows: tuple[Row, ...]
     database_age: int | None = None
     tests: tuple[CompiledTest, ...] = ()
+    blast_radius: float | None = None
+    blast_radius_at: int = 0
+    database_age_at: int = 0
 
     @property
     def policy_name(self) -> str:

@@ -70,11 +70,11 @@ def pieces(ruleset: Ruleset, asked: Question) -> list[Piece]:
     """Return the parts of a question that are judged alike, by first address. Raises DataError for too many."""
     first, last = int(asked.network[0]), int(asked.network[-1])
     found: dict[tuple[int, int], Piece] = {}
-    for zone, start, end in _intervals(ruleset, asked.network.version, first, last):
+    for zone, start, end in intervals_of(ruleset, asked.network.version, first, last):
         if embedding := ruleset.meta.zones[zone].embedding:
             # The embedded address is judged: make one piece for each zone that embedded addresses fall into.
             low, high = _held(Embedding(embedding), start, end)
-            for inside, held, _ in _intervals(ruleset, 4, low, high):
+            for inside, held, _ in intervals_of(ruleset, 4, low, high):
                 found.setdefault((zone, inside), Piece(_holding(Embedding(embedding), start, held), None))
             continue
         before = found.get((zone, zone))
@@ -86,7 +86,7 @@ def pieces(ruleset: Ruleset, asked: Question) -> list[Piece]:
     return list(found.values())
 
 
-def _intervals(ruleset: Ruleset, family: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+def intervals_of(ruleset: Ruleset, family: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
     """Yield zone, first and last address of each interval in a range."""
     zones = ruleset.sections[f"ipv{family}/zones"].cast("H")
     starts = ruleset.sections[f"ipv{family}/starts"]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.policy.model import MAX_TESTS, Action, Aim, Established, Mode, Rung
+from geodrop.policy.model import MAX_STEPS, MAX_TESTS, Action, Aim, Established, Mode, Rung
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
     Field,
@@ -20,6 +20,7 @@ from geodrop.ruleset.fields import (
     choice,
     flag,
     listing,
+    number,
     optional,
     record,
     shown,
@@ -42,6 +43,7 @@ from geodrop.ruleset.meta import (
     Target,
     Zone,
 )
+from geodrop.ruleset.ramp import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sized
@@ -72,6 +74,7 @@ CHUNK = 4_096
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
 _WORD = re.compile(r"[A-Za-z0-9:._/-]+")
+_COUNTRY = re.compile("[A-Z]{2}")
 _POLICY = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]*")
 
 
@@ -104,8 +107,22 @@ _TARGET = record(
     embedding=_EMBEDDING,
 )
 
+_STEPS = listing(listing(whole(0, LAST_MOMENT), 2, 2), MAX_STEPS)
+
+
+def _ramp(value: object) -> tuple[tuple[int, int], ...]:
+    """Return steps that go upwards, in time and in share."""
+    steps = tuple((moment, share) for moment, share in _STEPS(value))
+    for at, (moment, share) in enumerate(steps):
+        before = steps[at - 1] if at else (-1, 0)
+        if moment <= before[0] or not before[1] < share <= BUCKETS:
+            raise Invalid(f"step {at} does not go upwards")
+    return steps
+
+
 _SERVICE = record(
     ServiceSpec,
+    ("ramp",),
     name=text(32, _NAME),
     mode=choice(*Mode),
     starts=optional(_MOMENT),
@@ -118,6 +135,7 @@ _SERVICE = record(
     targets=listing(_TARGET, MAX_TARGETS),
     action=choice(*Action),
     counted=listing(whole(0, MAX_CLASSES - 1), MAX_CLASSES),
+    ramp=_ramp,
 )
 
 _TEST = record(
@@ -131,19 +149,20 @@ _TEST = record(
 
 META = record(
     Meta,
-    ("tests",),
+    ("tests", "blast_radius", "blast_radius_at", "database_age_at"),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
-            ("prefixes",),
+            ("prefixes", "countries"),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
             database_type=optional(text(1_024)),
             build_epoch=optional(_MOMENT),
             prefixes=optional(whole(0, (1 << 32) - 1)),
+            countries=listing(text(2, _COUNTRY), 1_000),
         ),
         MAX_INPUTS,
     ),
@@ -174,6 +193,9 @@ META = record(
     ),
     database_age=optional(whole(0, LAST_MOMENT)),
     tests=listing(_TEST, MAX_TESTS),
+    blast_radius=optional(number(0, 1)),
+    blast_radius_at=whole(0, MAX_POLICY),
+    database_age_at=whole(0, MAX_POLICY),
 )
 
 
@@ -183,18 +205,18 @@ def meta_of(content: object) -> Meta:
     _distinct("services", (service.name for service in meta.services))
     _distinct("classes", meta.classes)
     known = {service.name for service in meta.services}
-    for number, test in enumerate(meta.tests):
+    for at, test in enumerate(meta.tests):
         if test.service not in known:
-            raise Invalid(f"{shown(test.service)} is no service").inside(f"tests[{number}].service")
+            raise Invalid(f"{shown(test.service)} is no service").inside(f"tests[{at}].service")
         if (test.aim == Aim.REGION) != (test.region is not None):
-            raise Invalid("its aim and its region contradict each other").inside(f"tests[{number}]")
-    for number, row in enumerate(meta.rows):
-        _check_class(f"rows[{number}]", row.klass, meta, counts=row.verdict == "drop")
+            raise Invalid("its aim and its region contradict each other").inside(f"tests[{at}]")
+    for at, row in enumerate(meta.rows):
+        _check_class(f"rows[{at}]", row.klass, meta, counts=row.verdict == "drop")
     for at, service in enumerate(meta.services):
-        for number, klass in enumerate(service.counted):
-            _check_class(f"services[{at}].counted[{number}]", klass, meta, counts=True)
-        for number, target in enumerate(service.targets):
-            place = f"services[{at}].targets[{number}]"
+        for index, klass in enumerate(service.counted):
+            _check_class(f"services[{at}].counted[{index}]", klass, meta, counts=True)
+        for index, target in enumerate(service.targets):
+            place = f"services[{at}].targets[{index}]"
             if target.klass != OTHER or target.kind == "embedded":
                 _check_class(place, target.klass, meta, counts=target.kind == "drop")
             if (target.kind == "embedded") != (target.embedding is not None):

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-MOST_IPV4 = 2_000_000
-MOST_IPV6 = 200_000
+MOST_IPV4 = 1_000_000
+MOST_IPV6 = 50_000
 """Distinct addresses that are told apart, by family."""
-MOST_VISITS = 1_000_000
+MOST_VISITS = 500_000
 """Distinct pairs of an IPv4 address and an hour that are told apart; of IPv6 there are MOST_IPV6."""
 MOST_NETWORKS = 100_000
 """IPv6 networks that are told apart; those of IPv4 are few."""

@@ -55,7 +55,21 @@ MAX_BYTES = 16 << 20
 MAX_TEXT = 2000
 """Most characters of each text from outside."""
 
-ORIGINS = ("load", "reload", "rollback", "boot", "pause", "resume", "unload", "exempt", "repair", "compact", "schedule")
+ORIGINS = (
+    "load",
+    "reload",
+    "confirm",
+    "undo",
+    "rollback",
+    "boot",
+    "pause",
+    "resume",
+    "unload",
+    "exempt",
+    "repair",
+    "compact",
+    "schedule",
+)
 """The operations that make a change."""
 
 MAX_LINE = 1 << 20
@@ -69,7 +83,8 @@ class ChangeRequest:
     """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
 
     `change` says in one line what it changes, if that is known; `why` is a reason given by a person. `sudo_user` is the
-    user who became root to ask for it (state.asker).
+    user who became root to ask for it (state.asker). A load or reload that is not confirmed within `confirm_within`
+    seconds is undone (0: it need not be confirmed).
     """
 
     origin: str
@@ -77,6 +92,7 @@ class ChangeRequest:
     change: str = ""
     why: str = ""
     sudo_user: str = ""
+    confirm_within: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +101,8 @@ class Entry:
 
     `time` is when it ended, in seconds since the epoch, `seconds` how long it took. `generation` is the number it was
     given, `digest` its ruleset; 0 and "" if it failed before it had them, or removed everything. `target` is the
-    generation whose ruleset a rollback brought back. Until `paused`, in seconds since the epoch, services only count.
+    generation whose ruleset a rollback brought back. Until `paused`, in seconds since the epoch, services only count. A
+    load that had to be confirmed had until `confirm`, in seconds since the epoch.
     `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch.
     """
 
@@ -101,6 +118,7 @@ class Entry:
     error: str = ""
     target: int = 0
     paused: int = 0
+    confirm: int = 0
     sudo_user: str = ""
     inputs: tuple[dict[str, Any], ...] = ()
 
@@ -119,6 +137,7 @@ class Attempt:
     change: str = ""
     target: int = 0
     paused: int = 0
+    confirm: int = 0
     inputs: Sequence[dict[str, Any]] = field(default_factory=tuple)
     made: bool = False
 
@@ -272,7 +291,7 @@ def _condensed(entries: Iterable[Entry | None]) -> Glance:
         last[key] = entry
         if entry.put_in_force and entry.digest != since[0]:
             since = entry.digest, entry.time
-        elif entry.outcome == DONE and entry.origin == "unload":
+        elif entry.outcome == DONE and entry.origin in {"unload", "undo"}:
             since = "", entry.time
     return unreadable, tuple(last.values()), since
 
@@ -281,11 +300,12 @@ def policies(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries that `rollback` steps through: one for each policy, oldest first.
 
     A rollback removes the steps that it went back over, so that the next one goes further back. Other operations that
-    put a ruleset in force, such as a pause or a boot, bring back one that was in force before, and are no steps.
+    put a ruleset in force, such as a pause or a boot, bring back one that was in force before, and are no steps. A load
+    that has to be confirmed is a step once it is.
     """
     steps: list[Entry] = []
     for entry in entries:
-        if not entry.put_in_force or entry.origin not in {"load", "reload", "rollback"}:
+        if not entry.put_in_force or entry.origin not in {"load", "reload", "confirm", "rollback"} or entry.confirm:
             continue
         target = entry.target if entry.origin == "rollback" else 0
         if target and target in (numbers := [step.generation for step in steps]):
@@ -314,6 +334,7 @@ def _entry(asked: ChangeRequest, attempt: Attempt, outcome: str, started: float,
         error=error[:MAX_TEXT],
         target=attempt.target,
         paused=attempt.paused,
+        confirm=attempt.confirm,
         sudo_user=asked.sudo_user,
         inputs=tuple(attempt.inputs),
     )
@@ -356,7 +377,20 @@ _INPUT: Field[dict[str, Any]] = record(
 )
 ENTRY = record(
     partial(Entry, uid=0),
-    ("uid", "generation", "digest", "seconds", "change", "why", "error", "target", "paused", "sudo_user", "inputs"),
+    (
+        "uid",
+        "generation",
+        "digest",
+        "seconds",
+        "change",
+        "why",
+        "error",
+        "target",
+        "paused",
+        "confirm",
+        "sudo_user",
+        "inputs",
+    ),
     others=True,
     time=number(0, LAST_MOMENT),
     origin=_WORD,
@@ -370,6 +404,7 @@ ENTRY = record(
     error=_TEXT,
     target=_GENERATION,
     paused=_MOMENT,
+    confirm=_MOMENT,
     sudo_user=text(MAX_NAME, ANY),
     inputs=listing(_INPUT, 2_048),
 )

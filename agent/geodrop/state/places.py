@@ -27,7 +27,7 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for 
 
 def default_state() -> Path:
     """Return the state directory of this network namespace."""
-    return _path(STATE if _is_machines_own() else f"{states_of_namespaces()}/{_boot()}-{namespace_cookie()}")
+    return _path(STATE if _is_machines_own() else f"{states_of_namespaces()}/{boot_id()}-{namespace_cookie()}")
 
 
 def states_of_namespaces() -> str:
@@ -42,7 +42,7 @@ def is_of_earlier_boot(name: str) -> bool:
     ProtectProc= may see the number of the kernel's boot, and other services that of the container's.
     """
     cookie = name.rpartition("-")[2]
-    return not (name.startswith(f"{_boot()}-") or os.path.exists(f"{RUN}/netns/{cookie}"))
+    return not (name.startswith(f"{boot_id()}-") or os.path.exists(f"{RUN}/netns/{cookie}"))
 
 
 def default_socket() -> Path:
@@ -102,7 +102,7 @@ def _apart(folder: str) -> str:
     return folder if _is_machines_own() else f"{folder}/netns/{namespace_cookie()}"
 
 
-def _boot() -> str:
+def boot_id() -> str:
     """Return the first eight hexadecimal digits of the kernel's random boot ID."""
     with open(BOOT, encoding="ascii") as file:
         return file.read(8)

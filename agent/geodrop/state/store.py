@@ -44,6 +44,7 @@ from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History
 from geodrop.state.keep import Kept
 from geodrop.state.names import ENGINES, INTERFACE, LONGEST, MAX_NAMES
 from geodrop.state.room import Room
+from geodrop.state.unconfirmed import UNCONFIRMED, UNDONE, Unconfirmed, Undone
 from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
@@ -74,6 +75,9 @@ class Intent:
     default route; None: unknown); `engine` is its engine ("": unknown). A boot or a daemon uses them if agent.yaml
     cannot be used.
 
+    `confirm` is set while a load waits to be confirmed: `digest` is then that of the load, and `last_good` the one
+    before. `undone` is the last load that was undone, until the next load or reload that is requested explicitly.
+
     `unknown` is set if files exist but cannot be read, and says why the intent is unknown. An unload or a pause may be
     in them, so nothing is restored, ended or removed until a person asks for something. It is never stored.
     """
@@ -87,6 +91,8 @@ class Intent:
     rolled_back: bool = False
     interfaces: tuple[str, ...] | None = None
     engine: str = ""
+    confirm: Unconfirmed | None = None
+    undone: Undone | None = None
     unknown: str = ""
 
     def paused_at(self, now: float) -> bool:
@@ -101,7 +107,7 @@ def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  
 
 INTENT = record(
     _intent,
-    ("paused", "why", "last_good", "rolled_back", "interfaces", "engine"),
+    ("paused", "why", "last_good", "rolled_back", "interfaces", "engine", "confirm", "undone"),
     others=True,
     generation=whole(0, MAX_GENERATION),
     digest=text(64, DIGEST),
@@ -112,6 +118,8 @@ INTENT = record(
     rolled_back=flag,
     interfaces=optional(listing(text(LONGEST, INTERFACE), MAX_NAMES)),
     engine=choice(*ENGINES, ""),
+    confirm=optional(UNCONFIRMED),
+    undone=optional(UNDONE),
 )
 """The form of intent.json. Keys that a later version added are ignored."""
 
@@ -259,7 +267,8 @@ class Store:
             files.sweep(self.rulesets)
             intent = self.intent()
             if not intent.unknown:
-                self._prune(keep, needed | {intent.digest, intent.last_good})
+                before = {intent.confirm.digest} if intent.confirm else set()
+                self._prune(keep, needed | {intent.digest, intent.last_good} | before)
         self._room.take()
 
     def _prune(self, keep: Keep, needed: set[str]) -> None:
@@ -353,6 +362,8 @@ def recovered(entries: Iterable[Entry]) -> Intent:
 
 
 def _consequences(entry: Entry) -> Iterator[tuple[str, Any]]:
+    if entry.confirm:
+        return  # until it is confirmed, what was before is asked for; the kernel tells the rest
     if entry.put_in_force:
         yield from (("digest", entry.digest), ("unloaded", False))
     if entry.put_in_force and entry.origin != "boot":
@@ -360,7 +371,9 @@ def _consequences(entry: Entry) -> Iterator[tuple[str, Any]]:
     match entry.origin:
         case "unload":
             yield "unloaded", True
-        case "rollback" | "load" | "reload":
+        case "undo":
+            yield from (("rolled_back", True), ("unloaded", not entry.digest))
+        case "rollback" | "load" | "reload" | "confirm":
             yield "rolled_back", entry.origin == "rollback"
         case "pause" | "resume":
             yield from (("paused", entry.paused), ("why", entry.why))

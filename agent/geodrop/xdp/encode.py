@@ -8,6 +8,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.errors import UnavailableError
+from geodrop.ruleset.ramp import seed, share_at
 from geodrop.xdp import layout as lay
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
     policy.row_bits = _row_bits(ruleset)
     for number, service in enumerate(meta.services):
         _encode_service(policy.service[number], service, pairs, clock)
-        if policy.service[number].starts:
+        if policy.service[number].starts or policy.service[number].flags & lay.SERVICE_RAMP_TIMED:
             policy.tai_offset = clock.tai_offset
     policy.too_deep = pairs[TOO_DEEP]
     _encode_selections(policy, content, ruleset)
@@ -143,9 +144,11 @@ def encode_policy(ruleset: Ruleset, generation: int, pairs: Mapping[str, int], c
 
 
 def future_starts(ruleset: Ruleset, now: float) -> bool:
-    """Tell whether an enforced service starts after `now`: then the program needs the kernel's clock."""
+    """Tell whether an enforced service starts, or drops a larger share, after `now`: then the program needs the
+    kernel's clock.
+    """
     return any(
-        service.mode == "enforce" and service.starts is not None and service.starts > now
+        service.mode == "enforce" and max(service.starts or 0, *(moment for moment, _ in service.ramp), 0) > now
         for service in ruleset.meta.services
     )
 
@@ -162,6 +165,21 @@ def _encode_service(target: lay.ServiceLayout, service: ServiceSpec, pairs: Mapp
     target.exempted = pairs[label(service.name, EXEMPTED)]
     if service.starts is not None and (clock.now is None or service.starts > clock.now):
         target.starts = (service.starts + clock.tai_offset) * NANOSECONDS
+    if service.ramp:
+        _encode_ramp(target, service, clock)
+
+
+def _encode_ramp(target: lay.ServiceLayout, service: ServiceSpec, clock: Clock) -> None:
+    """Write the steps; where programs cannot read the time, the one step that counts now."""
+    steps = service.ramp if clock.now is None else ((0, share_at(service.ramp, clock.now)),)
+    target.flags |= lay.SERVICE_RAMP
+    target.seed = seed(service.name)
+    for number in range(lay.MAX_STEPS):
+        moment, share = steps[number] if number < len(steps) else (0, 0)
+        if moment:
+            target.flags |= lay.SERVICE_RAMP_TIMED
+        at = (moment + clock.tai_offset) * NANOSECONDS if moment else 0
+        target.step[number] = lay.StepLayout(at if number < len(steps) else lay.STEP_NEVER, share)
 
 
 def _row_count(ruleset: Ruleset) -> int:

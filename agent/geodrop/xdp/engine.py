@@ -9,16 +9,18 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
-from geodrop.engine.api import Difference, Interface, KernelVerdict, Observed, Total
+from geodrop.engine.api import TICKS, Difference, Interface, KernelVerdict, Observed, Total, Window
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
-from geodrop.linux import capabilities, libbpf
+from geodrop.linux import capabilities, clock, libbpf
 from geodrop.xdp import encode, exempt, links, lookup, memory, requirements
 from geodrop.xdp import layout as lay
+from geodrop.xdp.control import NOT_SET, Control
 from geodrop.xdp.libbpf_loader import LibbpfLoader
 from geodrop.xdp.loader import Loader, Sizes
 from geodrop.xdp.pins import Pins, remove_set, version_of
-from geodrop.xdp.program_set import ControlWord, ProgramSet, Totals
+from geodrop.xdp.program_set import ProgramSet, Totals
 from geodrop.xdp.reading import reading
+from geodrop.xdp.slots import Wanted, room_for
 from geodrop.xdp.staged import StagedPrograms, discard
 from geodrop.xdp.trace import trace
 from geodrop.xdp.unread import Unread, unread
@@ -26,9 +28,12 @@ from geodrop.xdp.unread import Unread, unread
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.engine.api import Undo
     from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.engine.probes import Probe
     from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.control import ControlWord
+    from geodrop.xdp.slots import Place
 
 TRIALS = 1_000
 """Lookups that the program itself makes in new tables before they are published."""
@@ -95,48 +100,53 @@ class XdpEngine:
         if active is None:
             return Observed()
         with active as programs:
-            word = programs.word()
+            control, now = programs.control(), clock.monotonic()
             readable = version_of(programs.folder).startswith(LAYOUT)
-            digest = bytes(programs.head(word.policy).digest).hex() if readable else ""
+
+            def digest(word: ControlWord) -> str:
+                known = readable and word.generation
+                return bytes(programs.head(word.policy).digest).hex() if known else ""
+
+            word, previous = control.word, control.previous
+            there, back = (word.generation, digest(word)), (previous.generation, digest(previous))
+            window = Window(*there, *back, control.deadline, control.is_over(now)) if control.deadline else None
             found = tuple(Interface(link.name, "xdp", link.mode()) for link in links.observe(self.pins))
-            return Observed(word.generation, digest, found)
+            return Observed(*(back if control.is_over(now) else there), found, window)
 
     @contextmanager
-    def staged(self, ruleset: Ruleset, generation: int) -> Iterator[StagedPrograms]:
+    def staged(self, ruleset: Ruleset, generation: int, undo: Undo | None = None) -> Iterator[StagedPrograms]:
         """Prepare a generation beside the one in force and try it; the body of the `with` attaches and switches to it.
 
         If the body ends after a switch, the previous generation is removed. If the body raises or does not switch, the
         previous state is restored. A generation that is already in force is not filled again; the body then only
         changes where it is attached.
+
+        With `undo`, what it names stays too, or is filled as well, and is in force from the deadline on. Without it, a
+        window that is open ends with the switch: if the generation is the one that is not confirmed, the switch fails
+        once the program has gone back.
         """
         started = time.perf_counter()
-        requirements.check(ruleset)
-        clock = present_clock()
-        if clock.now is not None and encode.future_starts(ruleset, clock.now):
-            raise UnavailableError(
-                "a service `starts` in the future, and this kernel's XDP programs cannot tell the time (Linux 6.1 can)",
-                "use --engine nftables",
-            )
-        encode.check_limits(ruleset)
+        time_now = present_clock()
+        wanted = ([Wanted(undo.generation, undo.ruleset)] if undo and undo.ruleset else []) + [
+            Wanted(generation, ruleset)
+        ]
+        for one in wanted:
+            check(one.ruleset, time_now)
         with ExitStack() as stack, ExitStack() as abandoned:
             try:
                 if not self.pins.links.exists():
                     self.pins.make()
-                labels = encode.labels_of(ruleset)
-                programs, fresh = self._programs(ruleset, labels)
+                programs, fresh = self._programs(wanted)
                 stack.enter_context(programs)
                 if fresh:
                     abandoned.callback(remove_set, programs.folder)
                     exempt.put(programs.fds["exempt"], self.exempt, self.exempt_totals(self.exempt))
-                old = word = programs.word()
-                if not _holds(programs, old, ruleset, generation):
-                    digest = encode.tables_digest(ruleset)
-                    same = bool(old.generation) and programs.tables_digest(old.policy) == digest
-                    word = ControlWord(generation, old.tables if same else 1 - old.tables, 1 - old.policy)
-                    pairs = programs.add_labels(labels)
-                    content = encode.encode_policy(ruleset, generation, pairs, clock, digest)
-                    self._fill(programs, ruleset, old, word, content)
-                staged = StagedPrograms(self.pins, programs, old, word, self.attach)
+                old = programs.control()
+                places = room_for(programs, old, wanted) or ()
+                *previous, word = [place.word for place in places]
+                new = Control(word, NOT_SET, *previous) if undo else Control(word)
+                self._fill(programs, old, new, places, time_now)
+                staged = StagedPrograms(self.pins, programs, old, new, self.attach)
             except OSError as error:
                 raise ApplyError(f"the kernel refused ({error.strerror}); nothing was changed") from error
             filled = time.perf_counter()
@@ -155,8 +165,11 @@ class XdpEngine:
             staged.seconds |= {"fill": filled - started, "switch": switched - filled, "delete": cleaned - switched}
 
     @reading
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
-        """Compare links and policy with what they should be, and every byte of the tables if `full`."""
+    def verify(self, ruleset: Ruleset, *, full: bool = True, undo: Undo | None = None) -> list[Difference]:
+        """Compare links and policy with what they should be, and every byte of the tables if `full`.
+
+        `undo` as for engine.api.Enforced.
+        """
         active = self._active()
         if active is None:
             return [Difference("xdp", "a program in force", "none")]
@@ -164,22 +177,12 @@ class XdpEngine:
             if not version_of(programs.folder).startswith(LAYOUT):
                 found = version_of(programs.folder)[: len(LAYOUT)]
                 return [Difference("xdp program", f"layout {LAYOUT}", f"layout {found}: load again")]
-            word = programs.word()
-            head = programs.head(word.policy)
-            tables = programs.tables_differ(word.tables, ruleset) if full else []
-            differences = [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
-            clock = present_clock()
-            pairs = programs.labels()
-            missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
-            if missing:
-                return [*differences, Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
-            expected = encode.encode_policy(ruleset, word.generation, pairs, clock, encode.tables_digest(ruleset))
-            offset = lay.PolicyLayout.from_buffer_copy(expected.policy).tai_offset
-            if head.tai_offset != offset:
-                told = f"starts by CLOCK_TAI {offset} s ahead"
-                differences.append(Difference("policy map", told, f"{head.tai_offset} s ahead"))
-            elif programs.policy_differs(word.policy, expected):
-                differences.append(Difference("policy map", "as in the ruleset", "different"))
+            control = programs.control()
+            both = _both(ruleset, undo)
+            differences = list(_window(control, len(both), undo))
+            pairs = zip(control.words, both, strict=False)
+            for word, one in () if differences else pairs:
+                differences += self._slots_differ(programs, word, one, full=full)
             number = libbpf.program_info(programs.fds["geodrop"]).id
             differences += self._links_lost()
             differences += [
@@ -189,14 +192,36 @@ class XdpEngine:
             ]
             return differences
 
+    def _slots_differ(
+        self, programs: ProgramSet, word: ControlWord, ruleset: Ruleset, *, full: bool
+    ) -> list[Difference]:
+        """Compare the slots that a control word leads to."""
+        head = programs.head(word.policy)
+        tables = programs.tables_differ(word.tables, ruleset) if full else []
+        differences = [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
+        pairs = programs.labels()
+        missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
+        if missing:
+            return [*differences, Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
+        tables_digest = encode.tables_digest(ruleset)
+        expected = encode.encode_policy(ruleset, word.generation, pairs, present_clock(), tables_digest)
+        offset = lay.PolicyLayout.from_buffer_copy(expected.policy).tai_offset
+        if head.tai_offset != offset:
+            told = f"starts by CLOCK_TAI {offset} s ahead"
+            differences.append(Difference("policy map", told, f"{head.tai_offset} s ahead"))
+        elif programs.policy_differs(word.policy, expected):
+            differences.append(Difference("policy map", "as in the ruleset", "different"))
+        return differences
+
     @reading
-    def verify_share(self, ruleset: Ruleset, part: int, parts: int) -> list[Difference]:
+    def verify_share(self, ruleset: Ruleset, part: int, parts: int, undo: Undo | None = None) -> list[Difference]:
         """Compare part `part` (from 0) of `parts` of each table, byte for byte; all parts together are all bytes."""
         active = self._active()
         if active is None:
             return []
         with active as programs:
-            different = programs.tables_differ(programs.word().tables, ruleset, part, parts)
+            pairs = zip(programs.control().words, _both(ruleset, undo), strict=False)
+            different = [name for word, one in pairs for name in programs.tables_differ(word.tables, one, part, parts)]
             return [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in different]
 
     @reading
@@ -206,8 +231,9 @@ class XdpEngine:
         said += [(link.ifindex, link.program) for link in links.observe(self.pins)]
         if active := self._active():
             with active as programs:
+                control = programs.control()
                 entries = {str(network): one.expires for network, one in exempt.read(programs.fds["exempt"]).items()}
-                said.append((active.folder.name, programs.word(), entries))
+                said.append((active.folder.name, control, control.is_over(clock.monotonic()), entries))
         return repr(said).encode()
 
     @reading
@@ -285,7 +311,7 @@ class XdpEngine:
             found = True
         for folder in pins.sets():
             with suppress(FileNotFoundError), ProgramSet.open(folder) as programs:
-                programs.publish(ControlWord())
+                programs.publish(Control())
                 for slot in (0, 1):
                     programs.mark_unused(slot)
                     programs.retire_tables(slot)
@@ -316,23 +342,29 @@ class XdpEngine:
         return LAYOUT + self.loader.version()
 
     def _active(self) -> ProgramSet | None:
-        """Return the newest set with a generation in force; None if there is none. The caller closes it."""
+        """Return the newest set with a generation in force, or with a window; None if there is none. The caller closes
+        it.
+        """
         for folder in self.pins.sets():
             with suppress(FileNotFoundError), ExitStack() as stack:  # a killed load leaves an incomplete set
                 programs = stack.enter_context(ProgramSet.open(folder))
-                if programs.word().generation:
+                if programs.control().words:
                     stack.pop_all()
                     return programs
         return None
 
-    def _programs(self, ruleset: Ruleset, labels: Sequence[str]) -> tuple[ProgramSet, bool]:
-        """Return the set in force, if the ruleset fits it and its program is the one we would load; else a new set."""
+    def _programs(self, wanted: Sequence[Wanted]) -> tuple[ProgramSet, bool]:
+        """Return the set in force if all of it has room there, and its program is the one we would load; else a new
+        set.
+        """
         with ExitStack() as stack:
             active = self._active()
             known = stack.enter_context(active).labels() if active else {}
-            pairs = len(known.keys() | labels)
-            need = Sizes(encode.segments_needed(ruleset), encode.elements_needed(ruleset), pairs)
-            if active and active.sizes.holds(need) and version_of(active.folder) == self._version():
+            pairs = len(known.keys() | {label for one in wanted for label in encode.labels_of(one.ruleset)})
+            segments = max(encode.segments_needed(one.ruleset) for one in wanted)
+            need = Sizes(segments, max(encode.elements_needed(one.ruleset) for one in wanted), pairs)
+            fits = active and active.sizes.holds(need) and version_of(active.folder) == self._version()
+            if active and fits and room_for(active, active.control(), wanted) is not None:
                 stack.pop_all()
                 return active, False
         sizes = need.rounded()
@@ -340,18 +372,34 @@ class XdpEngine:
         return ProgramSet.load(self.loader, self.pins.new_set(self._version()), sizes), True
 
     def _fill(
-        self, programs: ProgramSet, ruleset: Ruleset, old: ControlWord, word: ControlWord, content: encode.Encoded
+        self, programs: ProgramSet, old: Control, new: Control, places: Sequence[Place], present: encode.Clock
     ) -> None:
         """Fill the slots that no packet reads yet, and that the new control word switches to."""
-        same = bool(old.generation) and word.tables == old.tables
         try:
-            programs.fill_policy(word.policy, content)
-            if not same:
-                programs.fill_tables(word.tables, ruleset)
-                _try(programs, ruleset, word, TRIALS)
+            for place in places:
+                word, ruleset = place.word, place.ruleset
+                if place.fill_policy:
+                    pairs = programs.add_labels(encode.labels_of(ruleset))
+                    digest = encode.tables_digest(ruleset)
+                    content = encode.encode_policy(ruleset, word.generation, pairs, present, digest)
+                    programs.fill_policy(word.policy, content)
+                if place.fill_tables:
+                    programs.fill_tables(word.tables, ruleset)
+                    _try(programs, ruleset, word, TRIALS)
         except BaseException:
-            discard(programs, old, word)
+            discard(programs, old, new)
             raise
+
+
+def check(ruleset: Ruleset, clock_now: encode.Clock) -> None:
+    """Raise UnavailableError if the program cannot enforce a ruleset on this kernel."""
+    requirements.check(ruleset)
+    if clock_now.now is not None and encode.future_starts(ruleset, clock_now.now):
+        raise UnavailableError(
+            "a service `starts` in the future, and this kernel's XDP programs cannot tell the time (Linux 6.1 can)",
+            "use --engine nftables",
+        )
+    encode.check_limits(ruleset)
 
 
 def present_clock() -> encode.Clock:
@@ -360,9 +408,21 @@ def present_clock() -> encode.Clock:
     return encode.Clock(offset, None if libbpf.has_tai_clock() else time.time())
 
 
-def _holds(programs: ProgramSet, word: ControlWord, ruleset: Ruleset, generation: int) -> bool:
-    """Tell whether exactly this generation is in force."""
-    return word.generation == generation and bytes(programs.head(word.policy).digest).hex() == ruleset.digest
+def _both(ruleset: Ruleset, undo: Undo | None) -> list[Ruleset]:
+    """Return the rulesets of the control map's words, in their order."""
+    return [ruleset, *([undo.ruleset] if undo and undo.ruleset else [])]
+
+
+def _window(control: Control, generations: int, undo: Undo | None) -> Iterator[Difference]:
+    """Compare the window with the one that there should be, and whether there is anything behind it."""
+    words = {True: "a window", False: "no window"}
+    if bool(control.deadline) != (undo is not None):
+        yield Difference("control map", words[undo is not None], words[bool(control.deadline)])
+    elif undo and abs(control.deadline - undo.deadline) > TICKS:
+        late = (control.deadline - undo.deadline) / 1e9
+        yield Difference("control map", "the deadline of the window", f"one {late:+.1f} s from it")
+    elif len(control.words) != generations:
+        yield Difference("control map", f"generations: {generations}", f"{len(control.words)}")
 
 
 def _try(programs: ProgramSet, ruleset: Ruleset, word: ControlWord, count: int) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64
+from ctypes import Structure, c_uint8, c_uint16, c_uint32, c_uint64, sizeof
 
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 PROBE_MARK = 0x67656F64
 MAX_SERVICES = 16
 NO_SERVICE = 0xFF
@@ -22,6 +22,10 @@ ROW_PAIR_SHIFT = 8
 
 SERVICE_ENFORCE = 1
 SERVICE_KEEP = 2
+SERVICE_RAMP = 4
+SERVICE_RAMP_TIMED = 8
+MAX_STEPS = 8
+STEP_NEVER = 1 << 62
 
 SELECTION_NEVER_DROP = 1
 SELECTION_LOCAL = 2
@@ -34,6 +38,8 @@ UNREADABLE_PROTOCOL, UNREADABLE_TCP, UNREADABLE_UDP = range(3)
 CONTROL_TABLES = 1
 CONTROL_POLICY = 2
 CONTROL_IN_FORCE = 4
+CONTROL_WINDOW = 8
+CONTROL_WINDOW_SLOT = 16
 CONTROL_GENERATION_SHIFT = 8
 
 MAX_QUESTIONS = 16
@@ -41,9 +47,16 @@ MAX_QUESTIONS = 16
 MAX_EXEMPT = 2048
 
 
+class StepLayout(Structure):
+    """From this moment on (nanoseconds of CLOCK_TAI; 0: always), this share of sources is dropped, in buckets."""
+
+    _fields_ = (("moment", c_uint64), ("share", c_uint64))
+
+
 class ServiceLayout(Structure):
     """`starts` is in nanoseconds of CLOCK_TAI (0: has started); `pair` counts what it accepts and never drops,
-    `exempted` what passes because its source is exempt.
+    `exempted` what passes because its source is exempt. With SERVICE_RAMP, the last `step` that has come says which
+    share is dropped; `seed` is for the hash.
     """
 
     _fields_ = (
@@ -51,7 +64,8 @@ class ServiceLayout(Structure):
         ("flags", c_uint32),
         ("pair", c_uint32),
         ("exempted", c_uint32),
-        ("unused", c_uint32),
+        ("seed", c_uint32),
+        ("step", StepLayout * MAX_STEPS),
     )
 
 
@@ -93,9 +107,31 @@ class PolicyLayout(Structure):
         (
             "unused",
             c_uint8
-            * (POLICY_BYTES - 64 - 32 - 24 * MAX_SERVICES - 4 * MAX_SELECTIONS - 48 * MAX_LOCAL - 8 - 256 - 2 * 65536),
+            * (
+                POLICY_BYTES
+                - 64
+                - 32
+                - sizeof(ServiceLayout) * MAX_SERVICES
+                - 4 * MAX_SELECTIONS
+                - 48 * MAX_LOCAL
+                - 8
+                - 256
+                - 2 * 65536
+            ),
         ),
     )
+
+
+class WindowLayout(Structure):
+    """What ends a generation that nobody confirms: a moment of CLOCK_MONOTONIC, and the word from then on."""
+
+    _fields_ = (("deadline", c_uint64), ("previous", c_uint64))
+
+
+class ControlLayout(Structure):
+    """The one element of the control map."""
+
+    _fields_ = (("word", c_uint64), ("window", WindowLayout * 2))
 
 
 class CounterLayout(Structure):

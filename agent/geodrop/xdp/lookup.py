@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.engine.api import KernelVerdict
 from geodrop.ruleset.model import Embedding
+from geodrop.ruleset.ramp import bucket
 from geodrop.xdp import exempt
 from geodrop.xdp import layout as lay
 from geodrop.xdp.encode import NANOSECONDS
@@ -57,7 +58,8 @@ def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now:
                 row = rows[(embedded * 2 + 1) << head.row_bits | number]
             drops = row & 3 == lay.ROW_DROP
             enforced = bool(head.service[number].flags & lay.SERVICE_ENFORCE) and started(head, number, now)
-            verdict = "drop" if drops and enforced and not passes else "accept"
+            in_share = not service.ramp or bucket(service.name, address) < share_now(head, number, now)
+            verdict = "drop" if drops and enforced and in_share and not passes else "accept"
             target = f"row {WORDS[row & 3]}"
             verdicts.append(KernelVerdict(service.name, verdict, where, target, drops, drops and passes))
         answers.append(verdicts)
@@ -67,6 +69,12 @@ def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now:
 def started(head: lay.PolicyLayout, number: int, now: float) -> bool:
     """Tell whether a service's `starts` has passed."""
     return bool(head.service[number].starts <= (now + head.tai_offset) * NANOSECONDS)
+
+
+def share_now(head: lay.PolicyLayout, number: int, now: float) -> int:
+    """Return the share of sources that a service's ramp drops, in buckets, by the steps in the map."""
+    moment = (now + head.tai_offset) * NANOSECONDS
+    return max((step.share for step in head.service[number].step if step.moment <= moment), default=0)
 
 
 def _embedded(ruleset: Ruleset, zone: int, address: int) -> int:

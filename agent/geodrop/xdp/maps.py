@@ -41,7 +41,7 @@ def pinned_maps(folder: Path, sizes: Sizes) -> Iterator[dict[str, int]]:
             template = made(libbpf.create_array("geodrop_template", size, entries))
             return made(libbpf.create_map(libbpf.ARRAY_OF_MAPS, name, 4, SLOTS, inner=template))
 
-        control, counter = ctypes.sizeof(ctypes.c_uint64), ctypes.sizeof(lay.CounterLayout)
+        control, counter = ctypes.sizeof(lay.ControlLayout), ctypes.sizeof(lay.CounterLayout)
         maps = {
             "control": made(libbpf.create_array("control", control, 1)),
             "tables": map_of_arrays("tables", lay.SEGMENT_BYTES, sizes.segments),

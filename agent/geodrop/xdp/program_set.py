@@ -14,11 +14,12 @@ import struct
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.linux import libbpf
+from geodrop.linux import clock, libbpf
 from geodrop.xdp import layout as lay
+from geodrop.xdp.control import Control, slot_of
 from geodrop.xdp.encode import Encoded, table_parts
 from geodrop.xdp.loader import MAPS, PROGRAMS, Loader, Sizes
 from geodrop.xdp.pins import remove_set, repin
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.control import ControlWord
 
 Totals = dict[str, list[tuple[int, int]]]
 """Packets and bytes of each label's four counters: dropped or accepted for IPv4 and IPv6, then would-drop or never-drop
@@ -47,32 +49,6 @@ PAGE = mmap.PAGESIZE
 
 QUESTION = struct.Struct("=QQII")
 """struct question of bpf/layout.h."""
-
-
-class ControlWord(NamedTuple):
-    """The fields of the control word. Generation 0 means that nothing is in force."""
-
-    generation: int = 0
-    tables: int = 0
-    policy: int = 0
-
-    @classmethod
-    def unpack(cls, word: int) -> ControlWord:
-        """Unpack the number in the map."""
-        if not word & lay.CONTROL_IN_FORCE:
-            return cls()
-        return cls(
-            word >> lay.CONTROL_GENERATION_SHIFT,
-            int(word & lay.CONTROL_TABLES != 0),
-            int(word & lay.CONTROL_POLICY != 0),
-        )
-
-    def pack(self) -> int:
-        """Return the number in the map."""
-        if not self.generation:
-            return 0
-        slots = lay.CONTROL_TABLES * self.tables | lay.CONTROL_POLICY * self.policy
-        return self.generation << lay.CONTROL_GENERATION_SHIFT | lay.CONTROL_IN_FORCE | slots
 
 
 class Descriptors(dict[str, int]):
@@ -150,17 +126,31 @@ class ProgramSet:
 
     # The control word
 
-    def word(self) -> ControlWord:
-        """Return the control word, which every packet reads."""
-        value = libbpf.read_element(self.fds["control"], 0, 8)
-        return ControlWord.unpack(int.from_bytes(value, "little"))
+    def control(self) -> Control:
+        """Return the control map, which every packet reads."""
+        size = ctypes.sizeof(lay.ControlLayout)
+        return Control.read(lay.ControlLayout.from_buffer_copy(libbpf.read_element(self.fds["control"], 0, size)))
 
-    def publish(self, word: ControlWord) -> None:
-        """Switch by one aligned store of eight bytes, of which no packet can see half."""
+    def word(self) -> ControlWord:
+        """Return the control word that packets go by now."""
+        return self.control().at(clock.monotonic())
+
+    def publish(self, control: Control) -> None:
+        """Switch by one aligned store of eight bytes, of which no packet can see half.
+
+        A window is written before, where no packet reads it any more, and is seen by all before the store.
+        """
+        word = control.word.pack()
         with libbpf.map_memory(self.fds["control"], PAGE) as memory:
-            control = ctypes.c_uint64.from_buffer(memory)
-            control.value = word.pack()
-            del control
+            held = lay.ControlLayout.from_buffer(memory)
+            if control.deadline:
+                slot = 1 - slot_of(held.word)
+                libbpf.wait_for_readers()
+                held.window[slot] = lay.WindowLayout(control.deadline, control.previous.pack())
+                libbpf.wait_for_readers()
+                word |= lay.CONTROL_WINDOW | lay.CONTROL_WINDOW_SLOT * slot
+            held.word = word
+            del held
 
     # Slots
 

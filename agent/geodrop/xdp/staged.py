@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, UnavailableError
-from geodrop.linux import libbpf
+from geodrop.linux import clock, libbpf
 from geodrop.xdp import links
 from geodrop.xdp.pins import remove_set
 from geodrop.xdp.program_set import ProgramSet
@@ -19,22 +19,23 @@ from geodrop.xdp.program_set import ProgramSet
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.xdp.control import Control
     from geodrop.xdp.links import PinnedLink
     from geodrop.xdp.pins import Pins
-    from geodrop.xdp.program_set import ControlWord
 
 
 @dataclass
 class StagedPrograms:
-    """`old` is the control word found in `programs`, `word` the one to publish; they are equal if nothing is new.
+    """`old` is the control map found in `programs`, `new` what to publish; they are equal if nothing is new.
 
-    `seconds` is the duration of each phase; `note` says what failed after the switch.
+    If `new` has a window, its deadline is given with the switch. `seconds` is the duration of each phase; `note` says
+    what failed after the switch.
     """
 
     pins: Pins
     programs: ProgramSet
-    old: ControlWord
-    word: ControlWord
+    old: Control
+    new: Control
     modes: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
     switched: bool = False
@@ -63,12 +64,21 @@ class StagedPrograms:
                     refused[name] = error
         return refused
 
-    def switch(self, names: Sequence[str]) -> None:
-        """Publish: from here on this generation judges packets. `names` are the interfaces whose links stay."""
+    def switch(self, names: Sequence[str], deadline: int = 0) -> None:
+        """Publish: from here on this generation judges packets. `names` are the interfaces whose links stay.
+
+        A generation that is not confirmed judges until `deadline`, in nanoseconds of the kernel's CLOCK_MONOTONIC.
+        Raises ApplyError if the generation was not confirmed before and it is too late.
+        """
+        if self.new.deadline:
+            self.new = self.new._replace(deadline=deadline)
+        elif self.old.word == self.new.word and self.old.is_over(clock.monotonic()):
+            raise ApplyError(f"too late: the kernel has gone back from generation {self.old.word.generation}")
         self.switched, self._kept = True, names
         with _kernel():
             number = libbpf.program_info(self._program).id
-            self.programs.publish(self.word)
+            if self.new != self.old:
+                self.programs.publish(self.new)
             for link in self._found:
                 if link.program != number:
                     links.move(self.pins, link.ifindex, self._program)
@@ -84,14 +94,16 @@ class StagedPrograms:
             self.programs.publish(self.old)
         for ifindex in self._added:
             links.detach(self.pins, ifindex)
-        discard(self.programs, self.old, self.word)
+        discard(self.programs, self.old, self.new)
 
     def finish(self) -> None:
         """Free what no packet reads any more: the other slots, older programs, links that should not stay."""
         try:
-            if self.word != self.old:
-                self.programs.mark_unused(1 - self.word.policy)
-                self.programs.retire_tables(1 - self.word.tables)
+            if self.new != self.old:
+                for slot in {0, 1} - self.new.policies:
+                    self.programs.mark_unused(slot)
+                for slot in {0, 1} - self.new.tables:
+                    self.programs.retire_tables(slot)
             kept = set(self._kept)
             stay = {link.ifindex for link in links.observe(self.pins) if link.name in kept}
             for ifindex in self.pins.link_indexes():
@@ -106,12 +118,12 @@ class StagedPrograms:
         return self.programs.fds["geodrop"]
 
 
-def discard(programs: ProgramSet, old: ControlWord, word: ControlWord) -> None:
+def discard(programs: ProgramSet, old: Control, new: Control) -> None:
     """Empty the slots that were filled; the policy map stays for the next fill, since no packet has read it."""
-    if word != old:
-        programs.mark_unused(word.policy)
-        if word.tables != old.tables or not old.generation:
-            programs.retire_tables(word.tables)
+    for slot in new.policies - old.policies:
+        programs.mark_unused(slot)
+    for slot in new.tables - old.tables:
+        programs.retire_tables(slot)
 
 
 def import_and_remove_older(pins: Pins, programs: ProgramSet) -> None:

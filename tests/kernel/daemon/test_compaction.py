@@ -85,7 +85,7 @@ def test_regions_are_told_apart_after_every_change(host: Host) -> None:
 
 def test_one_that_a_dead_daemon_has_left(host: Host, running: Daemon) -> None:
     """The next daemon compacts an overlay that was left; a rollback is quick too."""
-    write_database(host.folder / "country.mmdb", {**CN, "2.0.0.0/24": country("RU")})
+    write_database(host.folder / "country.mmdb", {**CN, "2.0.0.0/24": country("RU"), "3.0.0.0/24": country("US")})
     host.geodrop.good("reload")
     host.deny("CN", "RU")
     host.geodrop.good("reload")

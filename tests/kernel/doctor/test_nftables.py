@@ -31,7 +31,11 @@ def test_here_everything_is_there(netns: Namespace) -> None:
 
 @pytest.mark.parametrize(
     ("expression", "cost", "stops"),
-    [("objref", "the nftables engine cannot be used", STOPS), ("reject", "`action: reject` cannot be loaded", ())],
+    [
+        ("objref", "the nftables engine cannot be used", STOPS),
+        ("reject", "`action: reject` cannot be loaded", ()),
+        ("hash", "`share` or `ramp` cannot be loaded", ()),
+    ],
 )
 def test_a_kernel_that_lacks_a_kind_of_rule(
     netns: Namespace, monkeypatch: pytest.MonkeyPatch, expression: str, cost: str, stops: tuple[str, ...]

@@ -12,6 +12,7 @@ from geodrop.engine.api import Scope
 from geodrop.errors import ApplyError
 from geodrop.nftables import bases, overlay
 from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.switch import Switch
 from tests.support.rulesets import Service, ruleset
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def test_a_failure_leaves_the_overlay(engine: NftablesEngine, netns: Namespace) 
     load(engine, SECOND, 2)
     before = netns.run("nft", "--stateless", "list", "table", "inet", "geodrop")
     for kept in (KEPT.get, None):
-        with mock.patch.object(engine, "_verify_switch", side_effect=ApplyError("no")), pytest.raises(ApplyError):
+        with mock.patch.object(Switch, "differences", side_effect=ApplyError("no")), pytest.raises(ApplyError):
             load(engine, THIRD, 3, kept)
         assert netns.run("nft", "--stateless", "list", "table", "inet", "geodrop") == before
     assert engine.verify(SECOND) == []

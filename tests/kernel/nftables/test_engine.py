@@ -13,6 +13,7 @@ from geodrop.nftables import engine as engine_module
 from geodrop.nftables import lookups
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.nftables.netlink.connection import Connection
+from geodrop.nftables.switch import Switch
 from tests.conformance.frames import encode
 from tests.oracle.packet import Packet
 from tests.support.namespaces import End, PacketSender, join, namespaces
@@ -269,14 +270,14 @@ def test_what_differs_when_read_back_is_rolled_back(  # noqa: PLR0917 - fixtures
     if load == "second":
         engine.apply(ONE, 1, ["eth0"])
     before = engine.observe()
-    step = "_verify_generation" if moment == "in what was filled" else "_verify_switch"
-    real = getattr(NftablesEngine, step)
+    reader, step = (NftablesEngine, "_verify_filled") if moment == "in what was filled" else (Switch, "differences")
+    real = getattr(reader, step)
 
-    def meddle(self: NftablesEngine, *arguments: object) -> None:
+    def meddle(*arguments: object) -> object:
         netns.run("nft", *change)
-        real(self, *arguments)
+        return real(*arguments)
 
-    monkeypatch.setattr(NftablesEngine, step, meddle)
+    monkeypatch.setattr(reader, step, meddle)
     with pytest.raises(ApplyError, match="read back, the kernel differs in chain"):
         engine.apply(OTHER, 2, ["eth0"])
     assert engine.observe() == before

@@ -17,13 +17,13 @@ def test_what_was_filled_is_read_back_before_it_takes_the_place_of_another(monke
     read back after the switch.
     """
     in_force = []
-    real = NftablesEngine._verify_generation
+    real = NftablesEngine._verify_filled
 
     def seen(self: NftablesEngine, *arguments: Any) -> None:  # noqa: ANN401 - handed on
         in_force.append(self.observe().generation)
         real(self, *arguments)
 
-    monkeypatch.setattr(NftablesEngine, "_verify_generation", seen)
+    monkeypatch.setattr(NftablesEngine, "_verify_filled", seen)
     NftablesEngine().apply(ONE, 1, ["eth0"])
     NftablesEngine().apply(OTHER, 2, ["eth0"])
     assert in_force == [1, 1]

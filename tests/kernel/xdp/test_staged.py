@@ -72,7 +72,7 @@ def test_a_generation_in_force_changes_its_interfaces_alone(engine: XdpEngine, r
     engine.apply(rulesets[0], 1, ["eth0"])
     sets = engine.pins.sets()
     with engine.staged(rulesets[0], 1) as staged:
-        assert staged.word == staged.old
+        assert staged.new == staged.old
         staged.attach(["eth1"])
         staged.switch(["eth1"])
     assert [one.name for one in engine.observe().interfaces] == ["eth1"]

@@ -50,6 +50,17 @@ def test_policy_of_agent_yaml(tmp_path: Path) -> None:
     assert "can read all of it" in out
 
 
+def test_what_the_first_generation_drops(tmp_path: Path) -> None:
+    """Where nothing was ever loaded, no limit would hold what a policy drops, so `check` says what that is."""
+    (tmp_path / "policy.yaml").write_text(GOOD)
+    write_database(tmp_path / "x.mmdb", {"1.0.0.0/8": country("CN"), "2600::/16": country("US")})
+    command = ("check", str(tmp_path / "policy.yaml"), "--database", str(tmp_path / "x.mmdb"))
+    out = Geodrop(tmp_path).good(*command).out
+    assert "where nothing is in force: api drops CN (0.5% of IPv4), +1 -0 prefixes, api added; no limit holds" in out
+    assert Geodrop(tmp_path).good(*command, "--json").json["first"].startswith("api drops CN")
+    assert Geodrop(tmp_path).good("check", "--json", str(tmp_path / "policy.yaml")).json["first"] is None
+
+
 @pytest.mark.parametrize("name", ["none.yaml", "folder"])
 def test_policy_that_cannot_be_read(tmp_path: Path, name: str) -> None:
     """A policy that is missing or no file is bad configuration (78), not a traceback."""

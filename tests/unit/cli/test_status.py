@@ -21,9 +21,12 @@ GOOD = {
     "last_good": "ab" * 32,
     "unloaded": False,
     "paused": False,
+    "held": [],
     "paused_until": None,
     "paused_why": None,
     "rolled_back": False,
+    "confirm": None,
+    "undone": None,
     "last_reload": None,
     "repaired": 0,
     "repairs": [],
@@ -34,7 +37,14 @@ GOOD = {
     "judged": ["eth0"],
     "interfaces": [{"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]}],
     "services": [
-        {"name": "api", "effective": "monitor", "starts": "2030-01-01T00:00:00Z", "counted_as_other": 0},
+        {
+            "name": "api",
+            "effective": "monitor",
+            "starts": "2030-01-01T00:00:00Z",
+            "counted_as_other": 0,
+            "share": 1.0,
+            "ramp": None,
+        },
     ],
 }
 
@@ -54,7 +64,14 @@ def test_in_force() -> None:
 
 def test_what_is_not_counted_by_region() -> None:
     """The line of the service says so; there is no such text if all regions have counters."""
-    service = {"name": "api", "effective": "enforce", "starts": None, "counted_as_other": 1212}
+    service = {
+        "name": "api",
+        "effective": "enforce",
+        "starts": None,
+        "counted_as_other": 1212,
+        "share": 1.0,
+        "ramp": None,
+    }
     said = "1,212 regions count as `other` on nftables; xdp counts all"
     assert said in describe({**GOOD, "services": [service]})
     assert "other" not in describe(GOOD)
@@ -183,3 +200,14 @@ def test_a_change_that_is_under_way() -> None:
     change = {"origin": "reload", "since": "2026-01-01T00:00:00Z", "seconds": 3.14}
     for state in ("enforcing", "not enforcing"):
         assert "  change      under way for 3 s: reload" in describe({**GOOD, "state": state, "change": change})
+
+
+def test_exempt_sources_and_shares() -> None:
+    """The first of the exempt sources, how many more there are, and which share is dropped by which clock."""
+    exempt = {"source": "1.2.3.4/32", "until": "2030-01-01T00:00:00Z", "in_force": True}
+    ramp = {"clock": "2029-12-31T00:00:00Z", "next": {"from": "2030-01-02T00:00:00Z", "share": 1.0}}
+    service = {**GOOD["services"][0], "effective": "enforce", "starts": None, "share": 0.005, "ramp": ramp}  # type: ignore[index]  # a list
+    text = describe({**GOOD, "exemptions": [exempt, exempt], "services": [service]})
+    assert "1.2.3.4/32 until 2030-01-01T00:00:00Z and 1 more; see: geodrop exempt" in text
+    assert "api: enforce, 0.5% of sources at 2029-12-31T00:00:00Z; 100% from 2030-01-02T00:00:00Z" in text
+    assert "exempt" not in describe({**GOOD, "exemptions": [{**exempt, "in_force": False}]})

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ import pytest
 
 from geodrop.compile import child as module
 from geodrop.compile import sandbox
-from geodrop.compile.change import Moved, RulesetDiff, ServiceChange
 from geodrop.compile.channel import receive
 from geodrop.compile.sandbox import Answer, Child, Job
 from geodrop.errors import ConfigError, DataError, PolicyError
 from geodrop.ruleset.container import Container, open_file
+from geodrop.ruleset.difference import Move, RulesetDiff, ServiceChange
 from geodrop.ruleset.model import Ruleset
 from geodrop.ruleset.sealed import seal
 from tests.support.databases import country, write_database
@@ -260,12 +261,17 @@ def test_change_against_a_previous_ruleset(inputs: Path, tmp_path: Path) -> None
     with (tmp_path / "new").open("w+b") as new, Child.start() as child:
         answer = child.run(dataclasses.replace(job(inputs, new.fileno()), previous=memories(old)))
     assert answer.change is not None
-    assert answer.change["text"] == "api accepts IR (<0.1% of IPv4), +0 -2 prefixes"
-    assert answer.change["services"]["api"]["to_accept"] == {"regions": ["IR"], "lines": []}
+    assert answer.change.as_text() == "api accepts IR (<0.1% of IPv4), +0 -2 prefixes"
+    [move] = answer.change.services[0].moves
+    assert (move.label, move.to, move.line) == ("IR", "accept", "policy.yaml:5 default: allow")
     assert len(memories(tmp_path / "new")) == 2, "a delta file, based on the old ruleset"
     with Child.start() as child:
         again = child.run(Job("compare", ruleset=memories(tmp_path / "new"), previous=memories(old)))
     assert again == Answer(0, "", answer.change)
+    with Child.start() as child:
+        first = child.run(Job("compare", ruleset=memories(old)))
+    assert first.change is not None
+    assert first.change.as_text().startswith("api drops IR"), "against nothing"
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"geodrop\0" + b"\0" * 100])
@@ -295,15 +301,19 @@ def test_a_previous_ruleset_that_is_not_sealed(inputs: Path, tmp_path: Path) -> 
 
 
 def test_change_too_long_for_one_message() -> None:
-    """If the change is too long for a message, its totals still arrive."""
-    regions = tuple(f"list:{'x' * 200}{number}" for number in range(1000))
-    change = RulesetDiff((ServiceChange("api", "changed", Moved((), regions), Moved(), {}, {}, match=False),))
+    """If the change is too long for a message, it arrives in pieces, whole."""
+    moves = [Move("list", f"{'x' * 200}{number}", "drop", number, 0) for number in range(1_000)]
+    change = RulesetDiff((ServiceChange("api", "changed", moves),))
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        module.answer(theirs, module.TaskResult(0, change))
-        received = receive(ours)
-    assert received is not None
-    assert received[0]["change"]["text"] == change.as_text()
+    pieces = []
+    with ours, theirs, ThreadPoolExecutor() as thread:
+        sending = thread.submit(module.answer, theirs, module.TaskResult(5, change))
+        while (received := receive(ours)) is not None and "change" in received[0]:
+            pieces.append(received[0]["change"])
+        sending.result()
+    assert received == ({"exit": 5}, [])
+    assert len(pieces) > 1
+    assert json.loads("".join(pieces)) == change.as_json()
 
 
 def test_socket_as_standard_input(inputs: Path) -> None:

@@ -10,8 +10,11 @@ from geodrop.state.store import FOREVER
 
 GOOD: dict[str, dict[str, Any]] = {
     "verify": {"full": True},
+    "plan": {"ssh": "x" * 200},
+    "reload": {"accept": "0a" * 32, "ssh": "", "confirm_within": 10, "why": "CHG-1"},
     "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5},
     "history": {"count": 1},
+    "confirm": {"digest": "0" * 12, "why": ""},
     "pause": {"until": FOREVER, "why": "x" * MAX_WHY},
     "exempt": {"source": "192.0.2.1", "seconds": 60, "why": ""},
     "exempt_end": {"source": "192.0.2.1", "why": ""},
@@ -36,7 +39,14 @@ WRONG: dict[tuple[str, str], list[object]] = {
     ("verify", "full"): [None, 0, 1, "yes"],
     ("explain", "addresses"): [None, "1.1.1.1", ["1.1.1.1"] * 257],
     ("explain", "at"): ["now", True, 1e308, -1e12],
+    ("plan", "ssh"): [None, 5, "x" * 201],
+    ("reload", "ssh"): [None, 5, "x" * 201],
+    ("reload", "accept"): [None, 5, "0" * 11, "0" * 65, "x" * 12, "A" * 12],
     ("history", "count"): [None, 0, -5, True, 1.0, 1 << 31],
+    ("reload", "confirm_within"): [0, 9, 86_401, True, "1m"],
+    ("reload", "why"): [None, 5],
+    ("confirm", "digest"): [None, "abc", "A" * 12, "a" * 65, 5],
+    ("confirm", "why"): [None, 5],
     ("pause", "until"): [None, 0, True, 1.5, FOREVER + 1, 30_000_000_000],
     ("pause", "why"): [None, 5],
     ("exempt", "source"): [None, 5, "x" * 101],
@@ -61,7 +71,7 @@ def test_what_is_in_range_is_taken(verb: str) -> None:
     """Values are passed on as given; an optional argument has a default."""
     good = GOOD.get(verb, {})
     assert checked(verb, VERBS[verb].arguments, good) == good
-    optional = {"why", "at", "generation"}
+    optional = {"why", "at", "generation", "ssh", "accept", "confirm_within", "digest"}
     short = {name: value for name, value in good.items() if name not in optional}
     assert checked(verb, VERBS[verb].arguments, short).keys() == good.keys()
 

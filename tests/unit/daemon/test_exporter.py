@@ -35,7 +35,10 @@ STATUS: dict[str, Any] = {
     "enforcing_expected": True,
     "healthy": True,
     "paused": False,
+    "held": [],
     "generation": 7,
+    "confirm": None,
+    "undone": None,
 }
 STATUS |= {"services": [], "interfaces": [], "exemptions": []}
 

@@ -16,7 +16,10 @@ STATUS: dict[str, Any] = {
     "exemptions": [{"in_force": True}, {"in_force": False}],
     "healthy": False,
     "paused": False,
+    "held": [],
     "generation": 42,
+    "confirm": {"deadline": "2024-07-09T00:00:00Z"},
+    "undone": {"digest": "ab", "time": "2024-07-08T00:00:00Z"},
     "interfaces": [
         {"name": "eth0", "engine": "xdp", "attach": "native", "links": ["eth0"]},
         {"name": "eth0", "engine": "nftables", "attach": None, "links": []},
@@ -25,8 +28,8 @@ STATUS: dict[str, Any] = {
         {"name": "eth7", "engine": "nftables", "attach": None, "links": []},
     ],
     "services": [
-        {"name": "api", "mode": "enforce", "effective": "enforce"},
-        {"name": "new", "mode": "enforce", "effective": "monitor"},
+        {"name": "api", "mode": "enforce", "effective": "enforce", "share": 0.1},
+        {"name": "new", "mode": "enforce", "effective": "monitor", "share": 1.0},
     ],
     "databases": [{"name": "country.mmdb", "built": 1_780_000_000}],
 }
@@ -97,7 +100,13 @@ def test_state_is_told() -> None:
     assert found["geodrop_generation", ()] == 42
     assert found["geodrop_enforcing", ()] == 1
     assert found["geodrop_healthy", ()] == 0
+    assert found["geodrop_confirm_deadline_timestamp_seconds", ()] == 1_720_483_200
+    assert found["geodrop_undone_timestamp_seconds", ()] == 1_720_396_800
+    assert found["geodrop_undone_total", ()] == 0
+    metrics.undone()
+    assert samples(metrics)["geodrop_undone_total", ()] == 1
     assert found["geodrop_exemptions", ()] == 1
+    assert found["geodrop_service_share", (("service", "api"),)] == 0.1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0
     judged = {labels: value for (name, labels), value in found.items() if name == "geodrop_interface_judged"}

@@ -60,7 +60,7 @@ def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(POLICY.replace("[CN]", "[CN, RU]"))
     second = maker.make(config)
     assert second.change
-    assert second.change["text"] == "api drops RU (<0.1% of IPv4), +1 -0 prefixes"
+    assert second.change.as_text() == "api drops RU (<0.1% of IPv4), +1 -0 prefixes"
     prebuilt = tmp_path / "fleet.ruleset"
     with prebuilt.open("wb") as file:
         assert second.ruleset.file
@@ -68,7 +68,7 @@ def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:
         second.ruleset.file.memory.write_to(file)
     third = maker.make(Config(source=Source(ruleset=str(prebuilt)), state=config.state))
     assert third.change
-    assert (third.ruleset.digest, third.change["text"]) == (second.ruleset.digest, second.change["text"])
+    assert (third.ruleset.digest, third.change) == (second.ruleset.digest, second.change)
 
 
 def test_a_damaged_one_before_is_no_hindrance(config: Config, maker: Maker) -> None:

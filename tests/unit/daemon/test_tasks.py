@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from structlog.testing import capture_logs
 
 from geodrop.config import Config
-from geodrop.daemon import audit, autoreload, compaction, reload, run, tasks, writeback
+from geodrop.daemon import audit, autoreload, compaction, deadline, reload, run, tasks, writeback
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.run import Daemon
 from geodrop.daemon.schedule import Schedule
@@ -55,6 +55,7 @@ PLACES: dict[str, tuple[object, str]] = {
     "audit": (audit, "what_is_loaded"),
     "schedule": (Schedule, "once"),
     "autoreload": (autoreload, "look"),
+    "deadline": (deadline, "look"),
     "compact": (compaction, "compact"),
     "tally": (tally, "_read"),
     "writeback": (writeback.WriteBack, "once"),
@@ -114,7 +115,7 @@ def test_a_bug_is_a_failed_reload(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             with monkeypatch.context() as patch:
                 if place == "apply_file":
                     patch.setattr(reload, "load_config", lambda _: tested._config)
-                    patch.setattr(tested._reload._maker, "make", lambda _: Made(given))
+                    patch.setattr(tested._reload.maker, "make", lambda _: Made(given))
                 failure = (
                     ZeroDivisionError("a test's bug") if wanted is BugError else OSError(24, "Too many open files")
                 )

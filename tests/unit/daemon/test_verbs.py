@@ -21,7 +21,7 @@ from tests.support.daemons import daemon_context, verbs
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
 
-READING = {"status", "counters", "verify", "explain", "history", "exemptions"}
+READING = {"plan", "status", "counters", "verify", "explain", "history", "exemptions"}
 
 
 def ask(

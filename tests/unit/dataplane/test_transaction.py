@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from geodrop.dataplane.transaction import apply
+from geodrop.engine.api import Undo
 from geodrop.engine.interfaces import Selection, resolve
 from geodrop.errors import ApplyError, UnavailableError
+from geodrop.linux.clock import monotonic
 from geodrop.linux.network import Link
 from geodrop.nftables.netlink.connection import RefusedError
 from tests.support.rulesets import Service, ruleset
@@ -19,6 +21,7 @@ from tests.support.rulesets import Service, ruleset
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from geodrop.engine.api import ApplyReport
     from geodrop.ruleset.model import Ruleset
 
 PLAIN = ruleset(Service("api"))
@@ -39,6 +42,7 @@ class Fake:
         self.refused: dict[str, UnavailableError] = {}
         self.seconds, self.note = {"fill": 1.0}, ""
         self.numbers: tuple[int, ...] = ()
+        self.deadline = -1
 
     def _do(self, step: str, *what: object) -> None:
         self.log.append(" ".join(map(str, (self.name, step, *what))))
@@ -66,8 +70,9 @@ class Fake:
         self._do("attaches", *names)
         return {name: error for name, error in self.refused.items() if name in names}
 
-    def switch(self, to: Any) -> None:  # noqa: ANN401 - names for one engine, a scope for the other
+    def switch(self, to: Any, deadline: int) -> None:  # noqa: ANN401 - names for one engine, a scope for the other
         """Switch to names (xdp) or to a scope (nftables)."""
+        self.deadline = deadline
         self._do("switches", *(to if isinstance(to, tuple) else to.names))
 
     def attached(self) -> tuple[int, ...]:
@@ -129,6 +134,31 @@ def test_auto_stages_both_then_switches_both() -> None:
         "nft finishes",
         "xdp finishes",
     ]
+
+
+def until(both: Both, undo: Undo | None, lasting: int = 0) -> ApplyReport:
+    """Apply under auto, with a window."""
+    return apply(both, TABLES, 7, PATTERN, "auto", undo=undo, lasting=lasting)  # type: ignore[arg-type]  # see `done`
+
+
+def test_both_engines_get_one_deadline() -> None:
+    """It is set once, at the switch; a deadline that is given is kept, as in a repair. Without a window there is
+    none.
+    """
+    both = Both()
+    began = monotonic()
+    report = until(both, Undo(6, TABLES), lasting=10**9)
+    assert began + 10**9 <= report.deadline <= monotonic() + 10**9
+    assert both.xdp.deadline == both.nftables.deadline == report.deadline
+    assert until(both, Undo(6, TABLES, 5)).deadline == 5
+    assert until(both, None).deadline == both.xdp.deadline == 0
+
+
+def test_what_xdp_cannot_go_back_to_stays_with_nftables() -> None:
+    """Both generations of a window must be possible on an engine."""
+    both = Both()
+    until(both, Undo(6, REJECTING), lasting=1)
+    assert not any(step.startswith("xdp stages") for step in both.log)
 
 
 def test_a_refused_interface_goes_to_nftables() -> None:

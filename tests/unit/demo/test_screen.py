@@ -36,7 +36,7 @@ def test_connections(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_timeline(capsys: pytest.CaptureFixture[str]) -> None:
     """One line per source shows before, during and after the load, but no request that may still be running."""
-    screen.timeline(CLIENTS[:1], BEFORE, AFTER, REQUESTS)
+    screen.timeline(CLIENTS[:1], BEFORE, AFTER, REQUESTS, "load")
     title, first, second, _ = capsys.readouterr().out.splitlines()
     assert title == "  CLIENT         before      | load | after"
     assert first == "  CN IPv4        ########### | #    | ..........."

@@ -59,9 +59,10 @@ def test_a_kind_makes_all_that_its_rules_lead_to() -> None:
     """A counter or map that a rule names is made before the rule, in the same transaction."""
     for kind in KINDS:
         whats = [request.what.split()[0] for request in kind.requests()]
-        assert whats == sorted(whats, key=["create", "fill", "add"].index) or kind.maps
+        assert whats == sorted(whats, key=["create", "fill", "add"].index) or kind.maps or kind.sets or kind.windows
         named = {part.name for rule in kind.rules for part in rule if hasattr(part, "name")}
-        assert named == {*kind.counters, *(map_.header.name for map_ in kind.maps)}
+        sets = (header.name for header in kind.sets)
+        assert named == {*kind.counters, *(map_.header.name for map_ in kind.maps), *sets, *kind.windows}
 
 
 def test_names_are_told_apart() -> None:

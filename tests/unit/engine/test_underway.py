@@ -5,7 +5,7 @@ import pytest
 
 from geodrop.engine import underway
 from geodrop.engine.api import Difference, Observed
-from geodrop.errors import ApplyError, BusyError
+from geodrop.errors import ApplyError, BusyError, GeodropError, NotEnforcingError, UnavailableError
 from geodrop.state.store import Intent, Store
 
 BESIDE = Difference("chain g2", "nothing", "a chain", surplus=True)
@@ -64,8 +64,18 @@ def test_what_is_wrong_is_read_again_after_a_switch() -> None:
     assert underway.undisturbed(partial(read, disturbed=False)) == underway.PASSES + 2
 
 
-def test_what_fails_beside_a_change_is_read_again() -> None:
-    """A change may delete what is about to be read; without a change the failure is what there is to say."""
+@pytest.mark.parametrize(
+    "failure",
+    [
+        ApplyError("the kernel refused to read map __set0 (ENOENT)"),
+        NotEnforcingError("nothing is in force in the kernel"),
+        UnavailableError("the pins are gone"),
+    ],
+)
+def test_what_fails_beside_a_change_is_read_again(failure: GeodropError) -> None:
+    """A change may delete what is about to be read, or move it to the other engine; without a change the failure is
+    what there is to say.
+    """
     reads: list[bool] = []
 
     def read(*, disturbed: bool) -> int:
@@ -74,11 +84,11 @@ def test_what_fails_beside_a_change_is_read_again() -> None:
             with underway.making("reload", 2, Intent()):
                 pass
         if len(reads) == 1 or not disturbed:
-            raise ApplyError("the kernel refused to read map __set0 (ENOENT)")
+            raise failure
         return len(reads)
 
     assert underway.undisturbed(partial(read, disturbed=True), lambda _: True) == 2
-    with pytest.raises(ApplyError):
+    with pytest.raises(type(failure)):
         underway.undisturbed(partial(read, disturbed=False))
     assert len(reads) == 3
 

@@ -1,16 +1,18 @@
-"""Steps of the clock. No test sets the machine's own clock: the timer's settings are read back from the kernel."""
+"""Two clocks. No test sets the machine's own clock: the timer's settings are read back from the kernel."""
 
 from __future__ import annotations
 
 import errno
 import os
 import select
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from geodrop.linux.clock import ClockSteps
+from geodrop.linux.clock import ClockSteps, monotonic
 
 
 def test_the_kernel_is_asked_to_tell() -> None:
@@ -48,3 +50,20 @@ def test_a_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert steps.read() is False
         with pytest.raises(OSError, match="closed"):
             steps.read()
+
+
+def test_a_time_namespace_does_not_matter() -> None:
+    """The kernel's own clock is read inside a namespace whose CLOCK_MONOTONIC is a thousand seconds ahead."""
+    code = "import time; from geodrop.linux.clock import monotonic; print(monotonic(), time.monotonic_ns())"
+    began = monotonic()
+    said = subprocess.run(
+        ["unshare", "--time", "--monotonic", "1000", "--fork", sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if said.returncode and os.geteuid():
+        pytest.skip("time namespaces need root")
+    real, shown = map(int, said.stdout.split())
+    assert began <= real <= monotonic()
+    assert shown - real > 999 * 10**9

@@ -15,7 +15,7 @@ BUILT = render.build(EVERYTHING, 7, ["eth0"], NOW)
 
 def test_what_is_named_comes_first() -> None:
     """The kernel refuses a rule or element that names something that does not exist yet."""
-    whats = [request.what for request in fill(BUILT, None, {})]
+    whats = [request.what for request in fill([BUILT], None, {})]
     firsts = [
         next(at for at, what in enumerate(whats) if word in what) for word in ("table", "counter", "chain", "map")
     ]
@@ -28,7 +28,7 @@ def test_what_is_named_comes_first() -> None:
 def test_totals_go_on_also_where_nothing_counts_any_more() -> None:
     """A counter that only an older generation had continues with its total; a foreign counter does not."""
     lost = {"api.CN.ipv4.dropped": (3, 120), "gone.RU.ipv6.dropped": (7, 420), "foreign": (1, 1)}
-    whats = [request.what for request in fill(BUILT, None, lost)]
+    whats = [request.what for request in fill([BUILT], None, lost)]
     assert "create counter gone.RU.ipv6.dropped" in whats
     assert "create counter foreign" not in whats
     assert whats.count("create counter api.CN.ipv4.dropped") == 1

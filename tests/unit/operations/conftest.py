@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from geodrop.engine.api import Undo
     from geodrop.engine.exempt import ExemptSource, Network
     from geodrop.nftables.bases import Kept
     from geodrop.nftables.transactions import Totals
@@ -43,6 +44,7 @@ class Kernel:
         self.told_apart: list[str] = []
         self.under_way: list[str] = []
         self.kept: Kept | None = None
+        self.undo: Undo | None = None
         self.exempt: list[ExemptSource] = []
         self.from_now: list[ExemptSource] = []
 
@@ -50,9 +52,9 @@ class Kernel:
         """Return what was applied last."""
         return self.now
 
-    def verify(self, ruleset: Ruleset, *, full: bool = True) -> list[Difference]:
+    def verify(self, ruleset: Ruleset, *, full: bool = True, undo: Undo | None = None) -> list[Difference]:
         """Return the differences that the test prepared, and one if services do not start when they should."""
-        del full
+        del full, undo
         start = [] if ruleset.meta.services == self.services else [Difference("starts", "as in the ruleset", "other")]
         return [*self.differences, *start]
 
@@ -73,11 +75,13 @@ class Kernel:
         engine: str,
         kept: Kept | None = None,
         counter_totals: Totals | None = None,
+        undo: Undo | None = None,
+        lasting: int = 0,
     ) -> ApplyReport:
         """Do what `apply` does, called through `transaction.apply`."""
         del engine, counter_totals
-        self.kept = kept
-        return self.apply(ruleset, generation, to.names)
+        self.kept, self.undo = kept, undo
+        return replace(self.apply(ruleset, generation, to.names), deadline=undo.deadline or lasting if undo else 0)
 
     def exempt_from_now(self, sources: Sequence[ExemptSource]) -> None:
         """Remember what a new table would let pass."""

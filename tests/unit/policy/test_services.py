@@ -148,3 +148,40 @@ def test_action() -> None:
         Action.DROP,
         Action.REJECT,
     ]
+
+
+def test_a_share_and_a_ramp() -> None:
+    """A share counts hundredths of a percent from the beginning; a ramp has moments."""
+    assert service("default: deny\nshare: 10%").ramp == ((0, 1_000),)
+    assert service("default: deny\nshare: 0.25 %").ramp == ((0, 25),)
+    ramp = service("default: deny\nramp: {2024-07-09T00:00:00Z: 1%, 2024-07-10T02:00:00+02:00: 100%}").ramp
+    assert ramp == ((1_720_483_200, 100), (1_720_569_600, 10_000))
+    assert service("default: deny").ramp == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("share: 0%", "write one from 0.01% to 100%, such as 10%; for none: mode: monitor"),
+        ("share: 101%", "is not a share"),
+        ("share: 0.001%", "is not a share"),
+        ("share: ten", "is not a share"),
+        ("share: 10%\nstarts: 2024-07-09T00:00:00Z", "has both share and starts; write one of the two"),
+        ("share: 10%\nramp: {2024-07-09T00:00:00Z: 1%}", "has both ramp and share; write one of the two"),
+        ("ramp: {2024-07-09T00:00:00Z: 1%}\nstarts: 2024-07-09T00:00:00Z", "has both ramp and starts"),
+        ("ramp: {2024-07-09T00:00:00Z: 10%, 2024-07-10T00:00:00Z: 5%}", "must go upwards, in time and in share"),
+        ("ramp: {2024-07-10T00:00:00Z: 5%, 2024-07-09T00:00:00Z: 10%}", "must go upwards, in time and in share"),
+        ("ramp: {2024-07-09T00:00:00: 10%}", "has no time zone"),
+        ("ramp: {soon: 10%}", "is not a time"),
+        ("ramp: {}", "has no step"),
+        ("ramp: 10%", "is a single value"),
+        (
+            "ramp: {" + ", ".join(f"2024-07-{day:02}T00:00:00Z: {day}%" for day in range(1, 10)) + "}",
+            "has 9 steps, 8 is the most",
+        ),
+        ("mode: monitor\nshare: 10%", "warning: share of service"),
+    ],
+)
+def test_shares_that_are_wrong(text: str, told: str) -> None:
+    """Each with its place and what to write."""
+    assert any(told in line for line in about(text)), about(text)

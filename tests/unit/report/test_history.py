@@ -55,6 +55,7 @@ def test_each_object_has_every_key(tmp_path: Path) -> None:
             "why": None,
             "error": None,
             "target": 1,
+            "confirm": None,
             "paused_until": "1970-01-01T00:06:40Z",
             "inputs": [],
         }

@@ -18,6 +18,7 @@ ANSWER: dict[str, Any] = {
     "mode": "enforce",
     "starts": None,
     "embedded": None,
+    **dict.fromkeys(("bucket", "share", "dropped_from")),
     "exempted": None,
     "zone": 7,
 }
@@ -193,6 +194,42 @@ def test_how_it_came_only_when_asked_for() -> None:
         "        database record: {'country': 'CN'}",
         "        kernel: drop (map g41-api.ipv4 -> g41-api.CN)",
     ]
+
+
+EXEMPTED = {"source": "1.2.3.4", "until": "16:05:12Z", "user": "alice", "why": "CASE-7"}
+
+
+def test_an_exemption_comes_first() -> None:
+    """What the policy says follows, as if there were no exemption; the kernel says that the address passes."""
+    kernel = KERNEL | {"verdict": "accept"}
+    lines = list(told([{**ANSWER, "verdict": "accept", "exempted": EXEMPTED, "kernel": kernel}], several=False))
+    assert lines[0] == "ACCEPT  api: exempted until 16:05:12Z by alice (CASE-7); else DROP"
+    assert lines[1].startswith("DROP    CN: no line of api allows it")
+    assert lines[2] == "kernel  agrees (generation 41)"
+    unknown = EXEMPTED | {"user": None, "why": None}
+    first, *_ = told([{**ANSWER, "verdict": "accept", "mode": "monitor", "exempted": unknown}], several=False)
+    assert first == "ACCEPT  api: exempted until 16:05:12Z; else ACCEPT"
+
+
+@pytest.mark.parametrize(
+    ("changed", "told_of_it"),
+    [
+        (
+            {"bucket": 4_711, "share": 1_000, "dropped_from": "2024-07-11T00:00:00Z"},
+            "; but api drops only 10% of such sources: bucket 4,711 of 10,000, dropped from 2024-07-11T00:00:00Z on",
+        ),
+        ({"bucket": 4_711, "share": 1_000}, "; but api drops only 10% of such sources: bucket 4,711 of 10,000"),
+        (
+            {"bucket": 4_711, "share": 0, "mode": "monitor", "dropped_from": "2024-07-11T00:00:00Z"},
+            "; but api drops nothing yet, and this source from 2024-07-11T00:00:00Z on",
+        ),
+    ],
+)
+def test_outside_the_share(changed: dict[str, object], told_of_it: str) -> None:
+    """The bucket, and from when it is dropped."""
+    line = one(verdict="accept", **changed)
+    assert line.startswith("ACCEPT  CN: no line of api allows it (default: deny, policy.yaml:38)")
+    assert told_of_it in line
 
 
 def test_tests_of_the_policy_are_named_once_with_their_places() -> None:

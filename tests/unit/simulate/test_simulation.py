@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from ipaddress import ip_address, ip_network
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -15,6 +15,9 @@ from geodrop.simulate.simulation import Simulation
 from geodrop.simulate.verdicts import Verdicts
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POLICY = "version: 1\nservices:\n  api: {{default: allow, unknown: allow, deny: [{}]}}\n"
 RECORDS = {"1.0.0.0/8": "IR", "2.0.0.0/8": "BR", "2400::/12": "IR", "2600::/12": "BR", "8.0.0.0/8": "US"}

@@ -22,6 +22,8 @@ STRUCTURES = {
     "selection": layout.SelectionLayout,
     "local": layout.LocalLayout,
     "policy": layout.PolicyLayout,
+    "window": layout.WindowLayout,
+    "control": layout.ControlLayout,
     "counter": layout.CounterLayout,
     "question": layout.QuestionLayout,
     "questions": layout.QuestionsLayout,

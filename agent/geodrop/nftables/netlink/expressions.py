@@ -11,7 +11,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from geodrop.nftables.names import EXEMPT
+from geodrop.nftables.names import EXEMPT, is_window
 from geodrop.nftables.netlink import uapi, wire
 from geodrop.nftables.netlink.uapi import (
     CmpOp,
@@ -148,6 +148,32 @@ class HostToNetwork:
 
     def __str__(self) -> str:
         return f"hton {self.length}"
+
+
+@dataclass(frozen=True, slots=True)
+class Hash:
+    """Replace what was loaded, `length` bytes, by the kernel's jhash of it, scaled down to a number below `modulus`.
+
+    The number is in host byte order.
+    """
+
+    length: int
+    modulus: int
+    seed: int
+
+    def encode(self) -> bytes:
+        """Return NFTA_EXPR: name and data."""
+        return _expression(
+            "hash",
+            wire.be32(uapi.HASH_SREG, uapi.NFT_REG_1),
+            wire.be32(uapi.HASH_DREG, uapi.NFT_REG_1),
+            wire.be32(uapi.HASH_LEN, self.length),
+            wire.be32(uapi.HASH_MODULUS, self.modulus),
+            wire.be32(uapi.HASH_SEED, self.seed),
+        )
+
+    def __str__(self) -> str:
+        return f"jhash of {self.length} bytes, mod {self.modulus}, seed {self.seed:#x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +320,7 @@ Encodable = (
     | Cmp
     | Bitwise
     | HostToNetwork
+    | Hash
     | InSet
     | VerdictMap
     | NamedCounter
@@ -368,6 +395,9 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
     "cmp": lambda data: Cmp(CmpOp(wire.number(data[uapi.CMP_OP])), _value(data[uapi.CMP_DATA])),
     "bitwise": lambda data: Bitwise(_value(data[uapi.BITWISE_MASK]), _value(data[uapi.BITWISE_XOR])),
     "byteorder": lambda data: HostToNetwork(wire.number(data[uapi.BYTEORDER_LEN])),
+    "hash": lambda data: Hash(
+        wire.number(data[uapi.HASH_LEN]), wire.number(data[uapi.HASH_MODULUS]), wire.number(data[uapi.HASH_SEED])
+    ),
     "lookup": lambda data: (
         VerdictMap(wire.text(data[uapi.LOOKUP_SET]))
         if uapi.LOOKUP_DREG in data
@@ -383,7 +413,7 @@ _DECODERS: Mapping[str, Callable[[Attributes], Encodable]] = {
 
 def _own_set(name: str) -> str:
     """Return the name of a set of ours. Raises ValueError: of another set it is not known what it holds."""
-    if name not in EXEMPT.values():
+    if name not in EXEMPT.values() and not is_window(name):
         raise ValueError(name)
     return name
 

@@ -219,9 +219,9 @@ NO_BPFFS = "mount -t tmpfs none /sys/fs/bpf && echo ready && exec sleep 300"
 
 def test_xdp_that_cannot_be_had_at_the_start(edge: Edge) -> None:
     """What a boot loaded stays in force on nftables, is repaired there, and moves to xdp once xdp is available."""
-    holder = subprocess.Popen(["unshare", "--mount", "sh", "-c", NO_BPFFS], stdout=subprocess.PIPE, text=True)
     with contextlib.ExitStack() as stack:
-        stack.callback(holder.wait)
+        command = ["unshare", "--mount", "sh", "-c", NO_BPFFS]
+        holder = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
         stack.callback(holder.kill)
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"

@@ -95,7 +95,7 @@ def test_another_register_shows() -> None:
 
 def test_an_unknown_key_shows() -> None:
     """A key without a number here is not guessed."""
-    raw = altered(MetaLoad(MetaKey.NFPROTO).encode(), uapi.META_KEY, b"\0\0\0\3")
+    raw = altered(MetaLoad(MetaKey.NFPROTO).encode(), uapi.META_KEY, b"\0\0\0\5")
     assert isinstance(expressions.decode(raw, {}), Other)
 
 

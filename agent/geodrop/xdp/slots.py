@@ -1,0 +1,66 @@
+"""Find slots for what is to be in force: those that hold it already, or those that no packet reads.
+
+There are two slots of each kind. In a window both may be taken; then nothing else has room, and a new set is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from geodrop.xdp import encode
+from geodrop.xdp.control import ControlWord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from geodrop.ruleset.model import Ruleset
+    from geodrop.xdp.control import Control
+    from geodrop.xdp.program_set import ProgramSet
+
+SLOTS = (1, 0)
+"""In the order in which they are used in an empty set."""
+
+
+class Wanted(NamedTuple):
+    """A generation that should be in force, now or after a window."""
+
+    generation: int
+    ruleset: Ruleset
+
+
+class Place(NamedTuple):
+    """Where a generation is, or will be once its policy and its tables are filled."""
+
+    word: ControlWord
+    ruleset: Ruleset
+    fill_policy: bool
+    fill_tables: bool
+
+
+def room_for(programs: ProgramSet, held: Control, wanted: Sequence[Wanted]) -> list[Place] | None:
+    """Return a place for each generation, in order; None if there is no room beside what packets read now."""
+    policies = held.policies
+    tables = {word.tables: programs.tables_digest(word.policy) for word in held.words}
+    found = []
+    for one in wanted:
+        if word := next((word for word in held.words if _holds(programs, word, one)), None):
+            found.append(Place(word, one.ruleset, fill_policy=False, fill_tables=False))
+            continue
+        digest = encode.tables_digest(one.ruleset)
+        policy = next((slot for slot in SLOTS if slot not in policies), None)
+        same = next((slot for slot in SLOTS if tables.get(slot) == digest), None)
+        free = next((slot for slot in SLOTS if slot not in tables), None)
+        slot = free if same is None else same
+        if policy is None or slot is None:
+            return None
+        policies.add(policy)
+        tables[slot] = digest
+        word = ControlWord(one.generation, slot, policy)
+        found.append(Place(word, one.ruleset, fill_policy=True, fill_tables=same is None))
+    return found
+
+
+def _holds(programs: ProgramSet, word: ControlWord, wanted: Wanted) -> bool:
+    """Tell whether a word stands for exactly this generation."""
+    digest = bytes(programs.head(word.policy).digest).hex()
+    return word.generation == wanted.generation and digest == wanted.ruleset.digest
