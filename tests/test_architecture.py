@@ -33,7 +33,8 @@ ROOMS: dict[str, set[str]] = {
     "policy": BASE | {"document"},
     "geo": BASE | {"policy", "document"},
     "ruleset": BASE | {"policy"},
-    "compile": BASE | {"messages", "document", "policy", "geo", "ruleset"},
+    "simulate": BASE | {"ruleset"},
+    "compile": BASE | {"messages", "document", "policy", "geo", "ruleset", "simulate"},
     "state": BASE | {"ruleset"},
     "control": BASE | {"state"},
     "config": BASE | {"document", "state"},
@@ -61,7 +62,7 @@ TYPES_ONLY = {("errors", "document")}
 """Imports for type checking only, allowed beyond the table: some errors carry the problems of a document."""
 
 LIBRARIES: dict[str, set[str]] = {
-    "numpy": {"geo", "compile"},
+    "numpy": {"geo", "compile", "simulate"},
     "maxminddb": {"geo"},
     "geoip2": {"geo"},
     "yaml": {"document"},
@@ -79,12 +80,20 @@ child's messages to its parent, and the report that the log cannot be written.
 
 WRITING = {"sys.stdout.write", "sys.stderr.write", "traceback.print_exc"}
 
-UNTRUSTED_INPUT = {"numpy", "maxminddb", "geoip2", "geodrop.geo", "geodrop.compile.build", "geodrop.policy.parse"}
-"""Libraries that read databases and policies: never imported in a privileged process."""
+UNTRUSTED_INPUT = {
+    "numpy",
+    "maxminddb",
+    "geoip2",
+    "geodrop.geo",
+    "geodrop.compile.build",
+    "geodrop.policy.parse",
+    "geodrop.simulate",
+}
+"""What reads databases, policies and logs: never imported in a privileged process."""
 
 PRIVILEGED = (
     *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("confirm", "exempt", "explain", "export", "status", "counters", "verify", "doctor", "demo"),
+    *("confirm", "exempt", "explain", "simulate", "export", "status", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 

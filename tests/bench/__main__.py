@@ -23,6 +23,7 @@ from tests.bench import (
     nftables_load,
     nftables_packets,
     plan,
+    simulate,
     small_allow,
     under_load,
     xdp,
@@ -120,6 +121,10 @@ Group = tuple["Callable[[Inputs], Iterator[Row]]", tuple[str, ...]]
 
 GROUPS: dict[str, Group] = {
     "database": (lambda inputs: databases.rows(inputs.database), databases.ROWS),
+    "simulate": (
+        lambda inputs: simulate.rows(inputs.compiled(DENY_LIST), inputs.database, inputs.folder),
+        simulate.ROWS,
+    ),
     "load": (load_rows, nftables_load.ROWS),
     "small": (small_rows, small_allow.ROWS),
     "disk": (lambda inputs: disk.rows(ALLOW_LIST, inputs.database, inputs.folder), disk.ROWS),

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,6 @@ from tests.test_architecture import PRIVILEGED, UNTRUSTED_INPUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.root
 
@@ -64,10 +64,12 @@ def modules_after(host: Geodrop, *arguments: str) -> set[str]:
 
 
 def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
-    """After compile, load, read, each way of explain, and unload, a process that may be root contains none of them."""
+    """After compile, load, read, each way of explain and simulate, and unload: no process that may be root has any."""
     policy, changed, database, ruleset = (
         str(host.folder / name) for name in ("p.yaml", "c.yaml", "d.mmdb", "r.ruleset")
     )
+    log = str(host.folder / "access.log")
+    Path(log).write_text("1.2.3.4\n")
     (host.folder / "c.yaml").write_text(POLICY.replace("[CN]", "[US]"))
     steps = [
         ["check", policy],
@@ -79,6 +81,10 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
         ["explain", "1.2.3.4"],
         ["explain", "1.2.3.4", "--ruleset", ruleset],
         ["explain", "1.2.3.4", "--policy", policy, "--database", database],
+        ["exempt"],
+        ["confirm"],
+        ["simulate", log, "--ruleset", ruleset],
+        ["simulate", log, "--policy", policy, "--database", database],
         ["pause"],
         ["resume"],
         ["compile", "--policy", changed, "--database", database, "-o", ruleset],

@@ -32,6 +32,7 @@ from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
 from geodrop.compile.reading import read_policy
 from geodrop.compile.sandbox import Identity
+from geodrop.compile.simulate import simulate
 from geodrop.errors import (
     EXIT_BUG,
     DataError,
@@ -45,7 +46,7 @@ from geodrop.ruleset.container import Container, digest_of, open_descriptors
 from geodrop.ruleset.difference import to_json
 from geodrop.ruleset.explain import not_answered
 from geodrop.ruleset.explained import told
-from geodrop.ruleset.model import Input, Ruleset
+from geodrop.ruleset.model import Input, Meta, Ruleset
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -164,8 +165,9 @@ def wait(channel: socket.socket) -> TaskRequest | None:
     """Wait for a task, and read databases in advance if told to; return None if the other side has closed."""
     prepared = None
     while (received := receive(channel, MAX_DESCRIPTORS)) is not None:
-        limit_time()
         content, descriptors = received
+        if content.get("task") not in ENDLESS:
+            limit_time()
         if "task" in content:
             return TaskRequest(content, descriptors, channel, prepared)
         prepared = prepare(TaskRequest(content["prepare"], descriptors, channel))
@@ -249,7 +251,10 @@ def compile_(request: TaskRequest) -> TaskResult:
     previous = _previous(request)
     _warn_of_lists(policy, previous)
     before = previous.ruleset if previous else None
-    meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
+    if request.content["options"].get("untested"):
+        meta, sections = _untested(policy, region_map, [*read, *known.sources])
+    else:
+        meta, sections = assemble(policy, region_map, [*read, *known.sources], previous=before)
     _warn_of_cost(policy, sections)
     data = write(meta, sections, previous.container.whole if previous else None)
     with open(request.descriptor("output"), "wb", closefd=False) as output:
@@ -270,10 +275,7 @@ def explain(request: TaskRequest) -> TaskResult:
     policy, read = _read_policy(request)
     known = _read_databases(request)
     region_map = _corrected(known, policy)
-    # The question is often why a test fails, so the answer comes with a warning; this ruleset is never loaded.
-    meta, sections = assemble_untested(policy, region_map, [*read, *known.sources])
-    for problem in failed_tests(policy, meta, sections, region_map):
-        messages.say(str(replace(problem, severity="warning")), sys.stderr)
+    meta, sections = _untested(policy, region_map, [*read, *known.sources])
     ruleset = Ruleset.unpack(write(meta, sections), policy.file)
     options = request.content["options"]
     now = options["at"] if options["at"] is not None else time.time()
@@ -296,6 +298,30 @@ def explain(request: TaskRequest) -> TaskResult:
     return TaskResult(code)
 
 
+def simulate_(request: TaskRequest) -> TaskResult:
+    """Say what a ruleset does to the sources in logs, alone or against a previous one."""
+    before = _open_ruleset(request, "previous").ruleset if "previous" in request.content else None
+    logs = [
+        (item["name"], sys.stdin.fileno() if item["fd"] is None else request.descriptors[item["fd"]])
+        for item in request.content["logs"]
+    ]
+    ruleset = _open_ruleset(request, "ruleset").ruleset
+    return TaskResult(simulate(ruleset, before, logs, request.content["options"]))
+
+
+def _untested(
+    policy: Policy, region_map: RegionMap, inputs: Sequence[Input]
+) -> tuple[Meta, Mapping[str, bytes | memoryview]]:
+    """Assemble for an answer about the policy, which is never loaded: a test that fails is a warning.
+
+    The question is often why it fails.
+    """
+    meta, sections = assemble_untested(policy, region_map, inputs)
+    for problem in failed_tests(policy, meta, sections, region_map):
+        messages.say(str(replace(problem, severity="warning")), sys.stderr)
+    return meta, sections
+
+
 def _as_ruleset(digest: str, meta: Meta, sections: Mapping[str, bytes | memoryview]) -> Ruleset:
     return Ruleset(digest, meta, {name: memoryview(section) for name, section in sections.items()})
 
@@ -310,7 +336,11 @@ TASKS: dict[str, Callable[[TaskRequest], TaskResult]] = {
     "compile": compile_,
     "explain": explain,
     "compare": compare_,
+    "simulate": simulate_,
 }
+
+ENDLESS = {"simulate"}
+"""Tasks whose input may be of any size, so that no limit of processor time fits."""
 
 
 def _read_policy(request: TaskRequest) -> tuple[Policy, list[Input]]:

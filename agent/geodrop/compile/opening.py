@@ -1,4 +1,4 @@
-"""Open policy and databases for a compile, on the side that has the rights to."""
+"""Open policy, databases and logs for the compile child, on the side that has the rights to."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def open_database(path: str) -> int:
         return open_regular(path)
     except OSError as error:
         raise not_opened(path, error, DataError, "name a GeoIP database (.mmdb) that can be read") from error
+
+
+def open_log(path: str) -> int:
+    """Open a log for reading. Raises DataError or PrivilegeError if it cannot be opened."""
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise not_opened(path, error, DataError, "name a log that is a file, or - for standard input") from error

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from geodrop.compile.channel import receive, send
-from geodrop.compile.opening import open_database, open_policy
+from geodrop.compile.opening import open_database, open_log, open_policy
 from geodrop.compile.relay import Relay
 from geodrop.errors import DataError, UnavailableError, UsageError, user_name
 from geodrop.inputs import open_beneath
@@ -40,6 +40,8 @@ TIMEOUT = 300.0
 
 MAX_DATABASES = 32
 MAX_LISTS = 1024
+MAX_LOGS = 32
+STANDARD_INPUT = "-"
 MAX_TEXT = 1 << 18
 """Most bytes of a child's output that are kept; a policy may have thousands of problems."""
 
@@ -56,7 +58,8 @@ GRACE = 0.2
 class Job:
     """What a child is asked to do: a task of `compile.child` and its inputs.
 
-    `policy` and `databases` are paths, opened here. `output` is a descriptor to write the ruleset to; `ruleset` and
+    `policy`, `databases` and `logs` are paths, opened here; of `logs` one may be "-", for the child's standard input.
+    `output` is a descriptor to write the ruleset to; `ruleset` and
     `previous` are descriptors of sealed memory (ruleset.sealed) with rulesets. `options` are the task's own. `opening`
     is a context that is entered to open each named file, so that the right user's permissions count.
     """
@@ -67,6 +70,7 @@ class Job:
     output: int | None = None
     ruleset: Sequence[int] = ()
     previous: Sequence[int] = ()
+    logs: Sequence[str] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     opening: Callable[[], AbstractContextManager[object]] = nullcontext
 
@@ -289,12 +293,17 @@ class _Given:
             request["databases"] = [
                 {"name": os.path.basename(path), "fd": self._open(open_database, path)} for path in job.databases
             ]
+        if job.logs:
+            request["logs"] = self._logs(job.logs)
         if job.output is not None:
             request["output"] = self.add(job.output)
         for name in ("ruleset", "previous"):
             if descriptors := getattr(job, name):
                 request[name] = [self.add(descriptor) for descriptor in descriptors]
         return request
+
+    def _logs(self, logs: Sequence[str]) -> list[dict[str, Any]]:
+        return [{"name": path, "fd": None if path == STANDARD_INPUT else self._open(open_log, path)} for path in logs]
 
     def _open(self, open_: Callable[[str], int], path: str) -> int:
         descriptor = open_(path)
