@@ -43,7 +43,7 @@ def status(facts: Facts) -> dict[str, Any]:
         "confirm": None,
         "undone": None,
         "interfaces": [{"name": "eth0", "engine": "nftables", "attach": None, "links": ["eth0"]}],
-        "services": [{"name": "api", "mode": "enforce", "effective": "enforce"}],
+        "services": [{"name": "api", "mode": "enforce", "effective": "enforce", "share": 1.0}],
         "databases": [{"name": "country.mmdb", "built": 1}],
     }
 
