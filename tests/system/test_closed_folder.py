@@ -33,10 +33,10 @@ LISTS = """version: 1
 lists:
   partners: {prefixes: [1.2.3.0/24, "2400:da00::/32"]}
   scanners: {file: scanners.txt}
-corrections: {8.8.8.0/24: CN, "2600::/32": RU}
+corrections: {8.8.8.0/24: IR, "2600::/32": RU}
 services:
-  api: {match: {ports: {tcp: [443]}}, default: allow, unknown: deny, allow: [list:partners], deny: [CN, continent:AN]}
-  rest: {default: allow, unknown: allow, deny: [list:scanners, IR]}
+  api: {match: {ports: {tcp: [443]}}, default: allow, unknown: deny, allow: [list:partners], deny: [IR, continent:AN]}
+  rest: {default: allow, unknown: allow, deny: [list:scanners, KP]}
 never_drop: {prefixes: [198.41.0.0/24], ports: {tcp: [22]}}
 """
 """Everything a policy can have, so that every part of the child has work."""

@@ -81,8 +81,8 @@ def test_data_that_differs(config: Config, monkeypatch: pytest.MonkeyPatch) -> N
     """The differing element is read, and found, in one of the minutes of an hour."""
     found = Difference("map m", "this", "that")
 
-    def share(_: object, ruleset: object, part: int, of: int) -> list[Difference]:
-        del ruleset
+    def share(_: object, ruleset: object, part: int, of: int, undo: object) -> list[Difference]:
+        del ruleset, undo
         return [found] if (part, of) == (7, PARTS) else []
 
     monkeypatch.setattr(NftablesEngine, "verify_share", share)
