@@ -58,7 +58,7 @@ class Edge:
         """Return the first status that meets a condition."""
         began = time.monotonic()
         while not true(status := self.status()):
-            assert time.monotonic() - began < PATIENCE, status
+            assert time.monotonic() - began < PATIENCE, f"{status}"  # pytest would shorten an object
         return status
 
     def interfaces(self) -> set[tuple[str, str]]:

@@ -60,7 +60,7 @@ def until(edge: Edge, true: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - an 
     """Return the first status that meets a condition. Waits longer than any pause between two tries of the daemon."""
     began = time.monotonic()
     while not true(status := edge.status()):
-        assert time.monotonic() - began < 120, status
+        assert time.monotonic() - began < 120, f"{status}"  # pytest would shorten an object
         time.sleep(0.1)
     return status
 
