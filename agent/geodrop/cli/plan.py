@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
+from geodrop.cli.options import add_databases
 from geodrop.control.client import ask
 from geodrop.errors import ApplyError, HeldError, UsageError
 from geodrop.plan import operators
@@ -33,13 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a ruleset file (default: what agent.yaml names, compiled as a reload would)",
     )
     parser.add_argument("--policy", metavar="FILE", help="plan this policy (default: that of agent.yaml)")
-    parser.add_argument(
-        "--database",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a GeoIP database; may be repeated (default: those of agent.yaml)",
-    )
+    add_databases(parser)
     parser.add_argument(
         "--exit-code", action="store_true", help="exit 1 if something would change, 5 if a limit would hold it"
     )
