@@ -312,6 +312,12 @@ def test_inputs_are_opened_in_one_place(path: Path) -> None:
         assert opens(path) == (name in OPENS_BY_ITSELF), f"{name}: open files by geodrop.inputs"
 
 
+def test_the_clock_that_nobody_can_set_is_read_in_one_place() -> None:
+    """Deadlines in the kernel are by its own CLOCK_MONOTONIC; a process in a time namespace reads another one."""
+    reading = {str(path.relative_to(PACKAGE)) for path in sources() if "monotonic_ns" in path.read_text()}
+    assert reading == {"linux/clock.py", "daemon/notify.py"}  # systemd wants the one of the process
+
+
 @pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_kept_rulesets_are_opened_by_digest(path: Path) -> None:
     """A file named by a digest may have other content: `Store.ruleset` checks it."""

@@ -11,6 +11,7 @@ import errno
 import mmap
 import os
 import struct
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -40,6 +41,9 @@ LABEL_BYTES = 192
 """Bytes reserved for each label. The labels map is one text with a line for each pair (see encode.label). A longer
 label would be cut, but policy names are never that long.
 """
+
+OUTER = {"tables": "tables", "policy": "policies"}
+"""The map of maps that holds the inner maps of a kind."""
 
 PIECE = 64 << 10
 """Bytes written and compared at a time: few enough to be still in the CPU cache for the comparison."""
@@ -154,6 +158,18 @@ class ProgramSet:
 
     # Slots
 
+    def is_intact(self) -> bool:
+        """Tell whether packets go by the maps that are pinned.
+
+        Another program may have removed a pin, or put another map into a slot: then nobody can tell what judges.
+        """
+        while True:
+            control = self.control()
+            if all(self._is_read(kind, slot) for word in control.words for kind, slot in word.slots):
+                return True
+            if self.control() == control:  # else a switch came in between, and what it left is gone
+                return False
+
     def policy_bytes(self, slot: int) -> bytes:
         """Return everything that a policy slot holds. Raises OSError if the slot is empty."""
         with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
@@ -178,15 +194,15 @@ class ProgramSet:
     def fill_policy(self, slot: int, content: Encoded) -> None:
         """Write a policy into a slot and compare it with what it should hold.
 
-        The slot keeps its map, since changing a map of maps waits for a grace period. If `mark_unused` marked the slot,
-        that period has already passed; else this method waits for it.
+        The slot keeps its map if it is the one that packets would read, since changing a map of maps waits for a grace
+        period. If `mark_unused` marked the slot, that period has already passed; else this method waits for it.
         """
-        try:
+        if self._is_read("policy", slot):
             fd = libbpf.get(f"{self.folder}/policy{slot}")
-        except FileNotFoundError:
+        else:
             fd = libbpf.create_array(f"geodrop_policy{slot}", lay.POLICY_BYTES, self.sizes.elements)
             try:
-                self._put("policy", "policies", slot, fd)
+                self._put("policy", slot, fd)
             except BaseException:
                 os.close(fd)
                 raise
@@ -215,7 +231,7 @@ class ProgramSet:
         # Putting a map into a map of maps waits for a grace period, which takes as long as filling the map.
         with (
             libbpf.closing(fd),
-            _meanwhile(lambda: self._put("tables", "tables", slot, fd)),
+            _meanwhile(lambda: self._put("tables", slot, fd)),
             libbpf.map_memory(fd, self.sizes.segments * lay.SEGMENT_BYTES) as memory,
         ):
             for name, offset, content in table_parts(ruleset):
@@ -317,10 +333,17 @@ class ProgramSet:
                     at = (known[label] * 4 + which) * 2
                     numbers[at], numbers[at + 1] = packets, amount
 
-    def _put(self, kind: str, outer: str, slot: int, fd: int) -> None:
+    def _put(self, kind: str, slot: int, fd: int) -> None:
         """Put an inner map into its slot, which waits for a grace period, and pin it."""
-        libbpf.write_element(self.fds[outer], slot, fd.to_bytes(4, "little"))
+        libbpf.write_element(self.fds[OUTER[kind]], slot, fd.to_bytes(4, "little"))
         repin(fd, self.folder / f"{kind}{slot}")
+
+    def _is_read(self, kind: str, slot: int) -> bool:
+        """Tell whether the map that is pinned for a slot is the one that packets find in it."""
+        with suppress(FileNotFoundError), libbpf.opened(f"{self.folder}/{kind}{slot}") as fd:
+            found = libbpf.read_element(self.fds[OUTER[kind]], slot, 4)
+            return int.from_bytes(found, sys.byteorder) == libbpf.map_info(fd).id
+        return False
 
     def _slot(self, kind: str, slot: int, size: int) -> mmap.mmap:
         with libbpf.opened(f"{self.folder}/{kind}{slot}") as fd:

@@ -38,9 +38,13 @@ class Place(NamedTuple):
 
 
 def room_for(programs: ProgramSet, held: Control, wanted: Sequence[Wanted]) -> list[Place] | None:
-    """Return a place for each generation, in order; None if there is no room beside what packets read now."""
+    """Return a place for each generation, in order; None if there is no room beside what packets read now.
+
+    Generations share tables if these were found to be equal, byte for byte: another program may have overwritten them.
+    """
     policies = held.policies
-    tables = {word.tables: programs.tables_digest(word.policy) for word in held.words}
+    there = {word.tables: programs.tables_digest(word.policy) for word in held.words}
+    planned: dict[int, bytes] = {}
     found = []
     for one in wanted:
         if word := next((word for word in held.words if _holds(programs, word, one)), None):
@@ -48,13 +52,17 @@ def room_for(programs: ProgramSet, held: Control, wanted: Sequence[Wanted]) -> l
             continue
         digest = encode.tables_digest(one.ruleset)
         policy = next((slot for slot in SLOTS if slot not in policies), None)
-        same = next((slot for slot in SLOTS if tables.get(slot) == digest), None)
-        free = next((slot for slot in SLOTS if slot not in tables), None)
+        same = next((slot for slot in SLOTS if planned.get(slot) == digest), None)
+        if same is None:
+            alike = (slot for slot in SLOTS if there.get(slot) == digest)
+            same = next((slot for slot in alike if not programs.tables_differ(slot, one.ruleset)), None)
+        free = next((slot for slot in SLOTS if slot not in there | planned), None)
         slot = free if same is None else same
         if policy is None or slot is None:
             return None
         policies.add(policy)
-        tables[slot] = digest
+        if same is None:
+            planned[slot] = digest
         word = ControlWord(one.generation, slot, policy)
         found.append(Place(word, one.ruleset, fill_policy=True, fill_tables=same is None))
     return found
