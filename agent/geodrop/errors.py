@@ -201,7 +201,10 @@ def as_object(*failures: GeodropError) -> dict[str, Any]:
 
 
 def _problems(failure: GeodropError) -> list[dict[str, str | None]]:
-    placed = [one.groupdict() for one in _PLACED.finditer(failure.printed or failure.message)]
+    if isinstance(failure, ProblemsError):
+        placed = [{"severity": one.severity, "place": str(one.place), "text": one.message} for one in failure.problems]
+    else:  # perhaps of another process, which says its problems in text
+        placed = [one.groupdict() for one in _PLACED.finditer(failure.printed or failure.message)]
     if not any(one["severity"] == "error" for one in placed):
         said = {"severity": "error", "place": None, "error": failure.message, "next_step": failure.next_step}
         return [said, *map(_placed, placed)]
