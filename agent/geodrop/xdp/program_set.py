@@ -342,7 +342,7 @@ class ProgramSet:
         """Tell whether the map that is pinned for a slot is the one that packets find in it."""
         with suppress(FileNotFoundError), libbpf.opened(f"{self.folder}/{kind}{slot}") as fd:
             found = libbpf.read_element(self.fds[OUTER[kind]], slot, 4)
-            return int.from_bytes(found, sys.byteorder) == libbpf.map_info(fd).id
+            return int.from_bytes(found, sys.byteorder) == int(libbpf.map_info(fd).id)
         return False
 
     def _slot(self, kind: str, slot: int, size: int) -> mmap.mmap:

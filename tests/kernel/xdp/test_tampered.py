@@ -181,8 +181,8 @@ def test_it_is_made_right(host: tuple[Host, Probe], within: int) -> None:
 
 
 def test_a_load_shares_no_tables_that_were_overwritten(host: tuple[Host, Probe]) -> None:
-    """Another policy with the same tables, a pause for example, comes with tables of its own, unless those in the
-    kernel are as they should be.
+    """Another policy with the same tables shares them; the same policy again does not, if they are not as they should
+    be.
     """
     edge, _ = host
     edge.load(0)
@@ -195,6 +195,6 @@ def test_a_load_shares_no_tables_that_were_overwritten(host: tuple[Host, Probe])
     edge.load(1)
     assert slot() == before
     edge.tamper("tables")
-    edge.load(0)
+    edge.load(1)
     assert slot() != before
     assert edge.audited() == []
