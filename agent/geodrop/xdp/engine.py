@@ -181,8 +181,7 @@ class XdpEngine:
             differences = list(_window(control, len(both), undo))
             pairs = zip(control.words, both, strict=False)
             for word, one in () if differences else pairs:
-                tables = programs.tables_differ(word.tables, one) if full else []
-                differences += [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
+                differences += programs.tables_differ(word.tables, one) if full else []
                 differences += self._policy_differs(programs, word, one)
             number = libbpf.program_info(programs.fds["geodrop"]).id
             differences += self._links_lost()
@@ -221,8 +220,7 @@ class XdpEngine:
         with active as programs:
             differences: list[Difference] = []
             for word, one in zip(programs.control().words, _both(ruleset, undo), strict=False):
-                tables = programs.tables_differ(word.tables, one, part, parts)
-                differences += [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
+                differences += programs.tables_differ(word.tables, one, part, parts)
                 differences += self._policy_differs(programs, word, one)
             return differences
 

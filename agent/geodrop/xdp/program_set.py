@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import clock, libbpf
 from geodrop.xdp import layout as lay
@@ -238,8 +239,8 @@ class ProgramSet:
                 if not _written(memory, offset, content):
                     raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
 
-    def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[str]:
-        """Return the sections of a ruleset that a slot does not hold; only part `part` (from 0) of
+    def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[Difference]:
+        """Return a difference for each section of a ruleset that a slot does not hold; only part `part` (from 0) of
         `parts` is compared.
         """
         different: dict[str, None] = {}
@@ -248,7 +249,7 @@ class ProgramSet:
                 start, stop = len(content) * part // parts, len(content) * (part + 1) // parts
                 if not _holds(memory, offset + start, content[start:stop]):
                     different[name] = None
-        return list(different)
+        return [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in different]
 
     def retire_tables(self, slot: int) -> None:
         """Empty a slot; returns when no packet can be reading it any more. The kernel then frees the map."""
