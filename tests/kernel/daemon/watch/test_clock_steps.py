@@ -64,7 +64,7 @@ def says(word: str) -> set[str]:
         if found["state"] == word and not found["problems"]:
             assert found["repaired"] == 0
             return {one["engine"] for one in found["interfaces"]}
-        assert time.monotonic() < deadline, found
+        assert time.monotonic() < deadline, f"{found}"  # pytest would shorten an object
         time.sleep(0.1)
 
 
