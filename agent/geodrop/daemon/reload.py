@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
+from geodrop.daemon.autoreload import look as look_at_files
 from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.event import Event
 from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
@@ -157,6 +158,8 @@ class Reload:
             with self._context.tasks.failing("reload"):
                 wanted, config = await self._context.compiler.do(partial(wanted_config, self._context))
                 self._context.doubt = ""
+                if config.watch:
+                    self._context.files_read = await self._context.compiler.do(partial(look_at_files, config))
                 phase("compiling")
                 made = await self._context.compiler.do(partial(self.maker.make, config))
                 asked = replace(asked, change=made.change.as_text() if made.change else "")
