@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from tests.conformance.wire import Wire
     from tests.oracle.ladder import Database
+    from tests.oracle.packet import Judgement
     from tests.support.engines import ApplyingEngine
 
     Totals = dict[tuple[str, str, str | None, str], tuple[int, int]]

@@ -21,8 +21,9 @@ def hashed(source: str) -> bytes:
     address = ip_address(source)
     if isinstance(address, IPv4Address):
         return bytes(map(int, str(address).split(".")[:3]))
-    words = address.exploded.split(":")
-    octets = bytes.fromhex("".join(words))
+    # Not `exploded`: Python 3.13 writes a mapped address with dots.
+    octets = address.packed
+    words = [octets[place : place + 2].hex() for place in range(0, 16, 2)]
     if words[0] == "2002":
         return octets[2:5]
     if words[:2] == ["2001", "0000"] or words[:6] in (
