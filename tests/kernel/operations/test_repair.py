@@ -21,7 +21,7 @@ from geodrop.operations.change import OpenChange, by_me
 from geodrop.operations.compact import compact
 from geodrop.operations.load import apply_file, load, unload, what_is_loaded
 from geodrop.operations.repair import Baseline, check_share, inspect
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.store import Store
 from tests.support.databases import country
 from tests.support.namespaces import Namespace
