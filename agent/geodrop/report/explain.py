@@ -50,13 +50,17 @@ def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> 
     """Explain a few addresses piece by piece; each piece uses the ruleset that is loaded at its time."""
     found: list[dict[str, Any]] = []
     for portion in _portions(addresses):
-        found += underway.undisturbed(partial(_piece, config, portion, at))
+        found += underway.undisturbed(partial(_piece, config, portion, at), _agree)
         yield
     return found
 
 
 def _piece(config: Config, addresses: Sequence[str], at: float | None) -> list[dict[str, Any]]:
     return [*explain_loaded(config, addresses, at)]
+
+
+def _agree(answers: Iterable[dict[str, Any]]) -> bool:
+    return all(one["kernel"]["would_drop"] == one["would_drop"] for one in answers if "kernel" in one)
 
 
 def _portions(addresses: Sequence[str]) -> Iterator[list[str]]:

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from geodrop.engine.api import TICKS, Difference, Interface, KernelVerdict, Observed, Total, Window
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.errors import ApplyError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, clock, libbpf
 from geodrop.xdp import encode, exempt, links, lookup, memory, requirements
 from geodrop.xdp import layout as lay
@@ -262,10 +262,12 @@ class XdpEngine:
 
     @reading
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Look up each address's zone by the program, and the zone's meaning in the policy map."""
+        """Look up each address's zone by the program, and the zone's meaning in the policy map. Raises
+        NotEnforcingError if nothing is in force.
+        """
         active = self._active()
         if active is None:
-            return [[] for _ in addresses]
+            raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
         with active as programs:
             return lookup.judge(programs, ruleset, addresses, time.time())
 
