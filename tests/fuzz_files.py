@@ -23,18 +23,28 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geodrop.cli.audit import covered
 from geodrop.cli.history import describe
+from geodrop.config import Config
 from geodrop.errors import DataError, UnavailableError
 from geodrop.nftables.export import nft
 from geodrop.nftables.netlink.elements import lists
 from geodrop.nftables.render import build
+from geodrop.report.chain import read_chain
+from geodrop.report.coverage import coverage
 from geodrop.report.history import as_object, with_ends
+from geodrop.report.pieces import whole
 from geodrop.ruleset import container
+from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.export import cidr
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import Entry, policies
+from geodrop.state.chain import ChainLink, end_of, waiting
+from geodrop.state.entry import Entry, Pruned, line_of
+from geodrop.state.history import policies
+from geodrop.state.prune import left
 from geodrop.state.store import Intent, Store
+from geodrop.state.timeline import stretches
 from geodrop.xdp import encode
 from tests.support.worlds import packed
 
@@ -79,8 +89,9 @@ class Fuzzer:
         self.meta = json.loads(json.dumps(opened.meta))
         self.sections = {name: bytes(view) for name, view in opened.sections.items()}
         entries = [
-            Entry(1_000.5, "load", "done", 0, 1, "ab", why="x"),
+            Entry(1_000.5, "load", "done", 0, 1, "ab", why="x", drops=enforced(Ruleset.unpack(self.good, "good"))),
             Entry(2_000, "pause", "done", 5, 2, "ab", paused=9),
+            Entry(3_000, "prune", "done", 5, pruned=Pruned(1, "0" * 64, 1_000.5, 1, {"1": "f" * 64})),
         ]
         self.store.remember(Intent(3, "ab", paused=5, why="x", last_good="ab"))
         for entry in entries:
@@ -188,6 +199,12 @@ class Fuzzer:
         policies(entries)
         for entry, until in with_ends(entries):
             describe(as_object(entry, until))
+        whole(read_chain(Config(state=self.store.folder), ["0" * 12]))
+        for one in coverage(list(stretches(entries, time.time(), "ab")), None):
+            covered(one)
+        end = end_of(self.store.history.path)
+        waiting([line_of(ChainLink().next(entry)).decode() for entry in entries], end)
+        left(self.store.history.chain(), 1_500.0, 1 << 20, {"ab"})
 
 
 def flipped(content: bytes, chance: random.Random) -> bytes:

@@ -256,7 +256,7 @@ def test_importing_a_verb_brings_no_reader_of_untrusted_input(verb: str) -> None
 
 def test_every_verb_is_covered() -> None:
     """The list of verbs above is complete: a new verb has to be added to it."""
-    others = {"__init__", "main", "change", "glass", "numbers", "options", "unconfirmed"}
+    others = {"__init__", "main", "audit", "change", "glass", "numbers", "options", "unconfirmed"}
     verbs = {path.stem for path in (PACKAGE / "cli").glob("*.py")} - others
     assert set(PRIVILEGED) == verbs
 
@@ -340,21 +340,24 @@ PASSES_OVER = {
     "daemon/listener.py: OpenConnection.offer": "the client has gone",
     "daemon/listener.py: Listener._accept": "who connects goes on waiting in the kernel's queue",
     "daemon/listener.py: Listener._few_are_left": "none is left: that is the answer",
-    "daemon/log.py: _connect": "there is no journal; the log goes to stderr",
     "daemon/metrics.py: KernelCollector.collect": "geodrop_up 0 is what it means",
     "daemon/notify.py: Notifier._say": "systemd notices by its watchdog",
     "daemon/server.py: Peer.of": "fewer groups are fewer rights",
     "daemon/server.py: _Door._outcome": "a bug in one verb, logged and answered as that",
     "daemon/watch/tally.py: Tally.run": "the last reading stays",
     "doctor/interfaces.py: driver": "a name to show, or none",
+    "linux/journal.py: connect": "there is no journal; the caller is told so",
+    "linux/journal.py: send": "the journal does not take it; the record is in the history",
     "linux/ipsec.py: _has_states": "None: not known, and the caller is told so",
     "linux/ipsec.py: _is_there": "then it is asked",
     "nftables/netlink/monitor.py: _made_by": "a change without the name of who made it is a change",
     "xdp/memory.py: available": "what is free is less than what is available",
+    "state/announce.py: announce": "the log cannot be written; the record is in the history",
     "state/exemptions.py: Exemptions.read": "it is not known, which status tells of; the kernel is left alone",
     "state/files.py: sweep": "the next sweep finds it",
     "state/history.py: History._glance": "it counts as a line that cannot be read, which status tells of",
     "state/history.py: History._parsed": "it counts as a line that cannot be read, which status tells of",
+    "state/history.py: History._waiting": "the line is linked when it is written, once the file can be read",
     "state/history.py: History.prune": "nothing is forgotten",
     "state/leftovers.py: remove_leftovers": "nothing is removed; the next start tries again",
     "state/lock.py: _gone": "the file is removed instead; where that fails it names a daemon that does not answer",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from geodrop.config import Config, load_config
 from geodrop.policy.parse import load_policy
-from geodrop.state.history import ORIGINS
+from geodrop.state.entry import ORIGINS
 
 DOCS = Path(__file__).parents[1] / "docs"
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 DEFAULT_PATH = "/etc/geodrop/agent.yaml"
 LOADERS = ("libbpf", "bcc")
 FIRST_BOOT = ("open", "closed")
-UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400}
-DURATION = re.compile(r"([1-9][0-9]{0,5})([hdw])")
+UNITS = {"h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+DURATION = re.compile(r"([1-9][0-9]{0,5})([hdwy])")
 LONGEST_EXEMPT = 52 * UNITS["w"]
 """The most that exempt_max can be, in seconds: what lasts longer belongs into the policy."""
 
@@ -57,12 +57,13 @@ METRICS = {
 }
 
 KEEP = {
-    "rulesets": Key("for how long, in `h`, `d` or `w` (default: `400d`)"),
-    "count": Key("how many at most (default: `200`)"),
+    "rulesets": Key("for how long a ruleset is kept, in `h`, `d`, `w` or `y` (default: `10y`)"),
+    "count": Key("how many rulesets at most (default: `1000`)"),
     "size": Key(
-        "how many bytes of them at most, in `M` or `G` (default: `500M`); whatever it says, what is in force, the "
+        "how many bytes of rulesets at most, in `M` or `G` (default: `500M`); whatever it says, what is in force, the "
         "last good one and the policy before it stay"
     ),
+    "audit": Key("for how long records of the history are kept (default: `10y`), up to 16 MB of them"),
 }
 
 KEYS = {
@@ -78,7 +79,7 @@ KEYS = {
     "socket": Key("the control socket (default: `/run/geodrop/control.sock`)"),
     "metrics": Key("where metrics are served; one of the following", METRICS),
     "watch": Key("`true`: reload when the policy, a list, a database or the ruleset changes (default: `false`)"),
-    "keep": Key("which rulesets are kept that are not in force: for how long, or the following", KEEP),
+    "keep": Key("which rulesets that are not in force are kept, and which records; the following", KEEP),
     "exempt_max": Key(
         "for how long `geodrop exempt` may let a source pass at most, in `h`, `d` or `w` (default: `7d`; at most `52w`)"
     ),
@@ -259,17 +260,12 @@ class _Reader:
         return Source(policy, tuple(databases), ruleset)
 
     def _keep(self, node: Node) -> Keep:
-        from geodrop.document.tree import Scalar  # noqa: PLC0415 - as above
-
-        if isinstance(node, Scalar):
-            # A duration alone is the value of `keep.rulesets`.
-            seconds = self._shape.value(self._report, node, "keep of agent.yaml", self._duration)
-            return Keep() if seconds is None else Keep(seconds)
         found = self._shape.fields(self._report, node, "keep", KEEP)
         read = {
             "seconds": found.value("rulesets", self._duration),
             "count": found.value("count", self._count),
             "size": found.value("size", self._size),
+            "audit": found.value("audit", self._duration),
         }
         return Keep(**{name: value for name, value in read.items() if value is not None})
 
@@ -337,7 +333,7 @@ class _Reader:
     def _duration(self, text: str) -> int:
         found = DURATION.fullmatch(text)
         if not found:
-            raise self._shape.UnreadableError(f"{shown(text)} is not a duration; write for instance 400d, 12h or 8w")
+            raise self._shape.UnreadableError(f"{shown(text)} is not a duration; write for instance 10y, 8w or 12h")
         return int(found[1]) * UNITS[found[2]]
 
     def _exempt_max(self, text: str) -> int:

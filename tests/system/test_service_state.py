@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.state.history import MAX_BYTES, MAX_TEXT
+from geodrop.state.history import MAX_BYTES
+from geodrop.state.names import MAX_TEXT
 from tests.system.edge import AGENT, ALLOWED, DENIED, POLICY, SWITCHED
 
 if TYPE_CHECKING:
@@ -68,6 +69,37 @@ def test_a_list_that_changes_often_fills_no_disk(settled: Edge) -> None:
     assert settled.geodrop("reload").returncode == 0
 
 
+def test_the_journal_proves_the_history(settled: Edge) -> None:
+    """The hashes that daemon and boot told the journal are in the history. An altered record is found, and so is a
+    history that ends before a record that the journal has. A pause is a gap, with who and why.
+    """
+    assert settled.geodrop("pause", "--for", "1h", "--why", "INC-123").returncode == 0
+    assert settled.geodrop("resume", "--why", "INC-123 is over").returncode == 0
+    settled.machine.run("journalctl", "--sync")
+    cat = ("journalctl", "-b", "-o", "cat", "--output-fields=GEODROP_HEAD", "GEODROP_EVENT=recorded")
+    heads = [settled.machine.run(*cat, "-n", "1").strip(), settled.machine.run(*cat, "GEODROP_ORIGIN=boot").split()[-1]]
+    assert [len(head) for head in heads] == [64, 64]
+    verify = ("history", "--verify", *(word for head in heads for word in ("--head", head)))
+    verified = settled.geodrop(*verify)
+    assert (verified.returncode, verified.stdout.count("has the hash")) == (0, 2), verified
+    covered = [json.loads(line) for line in settled.geodrop("history", "--coverage", "--json").stdout.splitlines()]
+    [cn] = [one for one in covered if one["line"] == "CN"]
+    assert [(gap["user"], gap["why"]) for gap in cn["gaps"] if gap["cause"] == "pause"][-1] == ("root", "INC-123")
+    history = _state(settled) / "history.jsonl"
+    content = history.read_bytes()
+    for altered, fault in (
+        (content.replace(b'"INC-123"', b'"INC-124"'), "altered: the next line names another hash of it"),
+        (content[: content[:-1].rfind(b"\n") + 1], "no record has the hash"),
+        (content[:-9], "cut off after"),
+    ):
+        history.write_bytes(altered)
+        verified = settled.geodrop(*verify)
+        history.write_bytes(content)
+        assert verified.returncode == 1
+        assert fault in verified.stdout
+    assert settled.geodrop(*verify).returncode == 0
+
+
 def test_a_history_of_years_is_cut(settled: Edge) -> None:
     """Longer than it may be: the next change leaves the newest of it, and is in it."""
     history = _state(settled) / "history.jsonl"
@@ -77,7 +109,7 @@ def test_a_history_of_years_is_cut(settled: Edge) -> None:
     assert settled.geodrop("pause", "--for", "1h").returncode == 0
     assert history.stat().st_size < MAX_BYTES
     assert settled.geodrop("resume").returncode == 0
-    assert settled.told(2) == ["pause", "resume"]
+    assert settled.told(3) == ["pause", "prune", "resume"]
 
 
 def test_states_of_namespaces_go_with_the_boot(settled: Edge) -> None:

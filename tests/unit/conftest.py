@@ -1,4 +1,4 @@
-"""Nothing that a unit test leaves unwritten is kept where a daemon of this machine would find it."""
+"""Nothing that a unit test leaves is kept or told where a daemon of this machine, or its journal, would have it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.state import unwritten
+from geodrop.state import announce, unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,4 +19,5 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(unwritten, "until_boot", lambda: str(folder))
+        patch.setattr(announce, "_listener", lambda _: None)
         yield folder

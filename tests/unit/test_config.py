@@ -17,7 +17,7 @@ first_boot: closed
 state: /srv/geodrop
 socket: /srv/geodrop.sock
 metrics: {textfile: /srv/metrics}
-keep: 30d
+keep: {rulesets: 30d, audit: 5y}
 exempt_max: 1d
 """
 
@@ -41,7 +41,7 @@ def test_whole_file(tmp_path: Path) -> None:
         state=Path("/srv/geodrop"),
         socket=Path("/srv/geodrop.sock"),
         metrics=MetricsConfig(listen=None, textfile="/srv/metrics"),
-        keep=Keep(30 * 86_400),
+        keep=Keep(30 * 86_400, audit=5 * 365 * 86_400),
         exempt_max=86_400,
     )
 
@@ -53,10 +53,11 @@ def test_the_keys_are_those_of_the_model(keys: Keys, model: type[Config | Source
 
 
 def test_what_is_kept(tmp_path: Path) -> None:
-    """`keep` is a duration alone, or any of its keys; the others have their defaults."""
-    assert list(KEEP) == ["rulesets", "count", "size"]
+    """`keep` has any of its keys; the others have their defaults, which are ten years."""
+    assert list(KEEP) == ["rulesets", "count", "size", "audit"]
+    assert Keep().seconds == Keep().audit == 3_650 * 86_400
     for text, expected in (
-        ("2w", Keep(14 * 86_400)),
+        ("{audit: 2w}", Keep(audit=14 * 86_400)),
         ("{rulesets: 12h, count: 7, size: 2G}", Keep(43_200, 7, 2_000_000_000)),
         ("{size: 50M}", Keep(size=50_000_000)),
         ("{}", Keep()),
@@ -101,7 +102,7 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("source: {polcy: p}", 'did you mean "policy"'),
         ("metrics: {listen: a, socket: b}", "takes one of"),
         ("metrics: {}", "takes one of"),
-        ("keep: 400", "not a duration"),
+        ("keep: 400d", "keep"),
         ("keep: {rulesets: 400}", 'rulesets of keep: "400" is not a duration'),
         ("keep: {size: 5T}", "not a size; write for instance 500M or 2G"),
         ("keep: {count: 0}", "not a number; write 1 to 99999"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+from datetime import UTC, datetime
 
-from geodrop.state.history import MAX_WHY
+from geodrop.state.names import MAX_WHY
 from geodrop.state.unconfirmed import LONGEST, SHORTEST
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
@@ -45,6 +46,19 @@ def add_confirmation(parser: argparse.ArgumentParser) -> None:
         help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
     )
     parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+
+
+def moment(text: str) -> float:
+    """Parse a day or a time with its zone; return seconds since the epoch. A day begins at midnight UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        found = None
+    if found and len(text) == len("2024-07-09"):
+        found = found.replace(tzinfo=UTC)
+    if found is None or found.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time; write for instance 2024-07-09 or 2024-07-09T00:00:00Z")
+    return found.timestamp()
 
 
 def digest(text: str) -> str:

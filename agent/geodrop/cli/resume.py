@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.cli.change import change
+from geodrop.cli.numbers import reason
 
 if TYPE_CHECKING:
     import argparse
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: `resume` takes no arguments of its own."""
+    """Add the arguments of `resume`."""
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -24,6 +26,6 @@ def run(args: argparse.Namespace) -> int:
         from geodrop.operations.change import by_me  # noqa: PLC0415 - see cli/change.py
         from geodrop.operations.pause import resume  # noqa: PLC0415
 
-        return resume(config, by_me("resume"))
+        return resume(config, by_me("resume", args.why))
 
-    return change("resume", {}, args.config, here)
+    return change("resume", {"why": args.why} if args.why else {}, args.config, here)

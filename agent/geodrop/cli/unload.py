@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop import messages
+from geodrop.cli.numbers import reason
 from geodrop.control.client import ask
 
 if TYPE_CHECKING:
@@ -13,22 +14,25 @@ if TYPE_CHECKING:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: `unload` takes no arguments of its own."""
+    """Add the arguments of `unload`."""
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
 
 
 def run(args: argparse.Namespace) -> int:
     """Unload and print that; it is no failure if there is nothing to remove."""
-    answer = ask("unload")
-    removed, warnings = (answer["data"]["removed"], answer["warnings"]) if answer else _without_daemon(args.config)
+    answer = ask("unload", {"why": args.why} if args.why else None)
+    removed, warnings = (
+        (answer["data"]["removed"], answer["warnings"]) if answer else _without_daemon(args.config, args.why)
+    )
     messages.say("unloaded: nothing is dropped any more" if removed else "nothing was loaded; nothing to do")
     for warning in warnings:
         messages.warning(warning)
     return 0
 
 
-def _without_daemon(config_path: str | None) -> tuple[bool, Sequence[str]]:
+def _without_daemon(config_path: str | None, why: str) -> tuple[bool, Sequence[str]]:
     from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
     from geodrop.operations.load import unload  # noqa: PLC0415
 
-    done = unload(config_or_assumed(config_path))
+    done = unload(config_or_assumed(config_path), why)
     return done.removed, done.warnings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop.errors import UsageError
 from geodrop.plan.limits import SHORTEST
 from geodrop.state import unconfirmed
-from geodrop.state.history import MAX_WHY
+from geodrop.state.names import MAX_WHY
 from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
@@ -62,6 +62,15 @@ BEGINNING = Argument(
     "the first 12 to 64 digits of a digest, or nothing",
     lambda value: isinstance(value, str) and (not value or bool(_BEGINNING.fullmatch(value))),
     "",
+)
+MAX_HEADS = 500
+HEADS = Argument(
+    f"a list of at most {MAX_HEADS:,} hashes of records, each with its first 12 to 64 digits",
+    lambda value: (
+        isinstance(value, list)
+        and len(value) <= MAX_HEADS
+        and all(isinstance(text, str) and _BEGINNING.fullmatch(text) for text in value)
+    ),
 )
 COUNT = number(1, MAX_COUNT)
 GENERATION = number(1, MAX_GENERATION)

@@ -36,6 +36,7 @@ class Event(StrEnum):
     PAUSED = "paused"
     REGIONS_APART = "regions-apart"
     REGIONS_NOT_APART = "regions-not-apart"
+    RECORDED = "recorded"
     RELOADED = "reloaded"
     RELOAD_FAILED = "reload-failed"
     REPAIRED = "repaired"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from geodrop.plan.limits import HeldLimit
     from geodrop.ruleset.difference import RulesetDiff
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.history import ChangeRequest
+    from geodrop.state.entry import ChangeRequest
 
 
 class Asker(NamedTuple):

@@ -1,8 +1,5 @@
 """Configure structlog: fields to the journal, colours on a terminal, key=value lines elsewhere.
 
-The journal's native protocol is one datagram an entry (systemd.io/JOURNAL_NATIVE_PROTOCOL): `KEY=value` and a newline,
-or for values that contain newlines the key, a newline, the length as uint64 little-endian, the value and a newline.
-
 MESSAGE is for people, with control characters escaped; the other fields hold exact values. GEODROP_EVENT names the kind
 of entry, one of `event.Event`, which stays the same when texts change.
 """
@@ -11,21 +8,18 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 import sys
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from geodrop.linux import journal
 from geodrop.text import MARGIN, harmless, lines
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-JOURNAL = "/run/systemd/journal/socket"
 PRIORITIES = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}  # syslog(3)
-MAX_FIELD = 16 << 10
-"""Bytes of one field; a datagram that is too long would be lost as a whole."""
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -34,9 +28,9 @@ def open_log() -> Logger:
     """Return the daemon's log, which writes to where stderr leads."""
     processors: list[structlog.typing.Processor] = [structlog.processors.add_log_level]
     factory: Any
-    if _is_journal(sys.stderr.fileno()) and (journal := _connect()):
+    if _is_journal(sys.stderr.fileno()) and (channel := journal.connect()):
         processors.append(lambda _logger, _method, event: entry(event))
-        factory = lambda *_: _Journal(journal)  # noqa: E731 - what structlog calls a factory
+        factory = lambda *_: _Journal(channel)  # noqa: E731 - what structlog calls a factory
     else:
         processors += [structlog.processors.TimeStamper("iso"), structlog.processors.format_exc_info]
         processors.append(lambda _logger, _method, event: _harmless(event))
@@ -81,14 +75,7 @@ def entry(event: Mapping[str, Any]) -> bytes:
         "GEODROP_EVENT": str(event["kind"]),
         **{f"GEODROP_{key.upper()}": str(value) for key, value in named.items()},
     }
-    return b"".join(_field(key, value) for key, value in fields.items())
-
-
-def _field(key: str, value: str) -> bytes:
-    content = value.encode(errors="replace")[:MAX_FIELD]
-    if b"\n" not in content:
-        return b"%s=%s\n" % (key.encode(), content)
-    return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(content)), content)
+    return journal.encode(fields)
 
 
 class _Journal:
@@ -111,13 +98,3 @@ def _is_journal(descriptor: int) -> bool:
     """Whether a descriptor is the stream that systemd connected to the journal (systemd.exec(5), $JOURNAL_STREAM)."""
     stream = os.fstat(descriptor)
     return os.environ.get("JOURNAL_STREAM") == f"{stream.st_dev}:{stream.st_ino}"
-
-
-def _connect() -> socket.socket | None:
-    channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-    try:
-        channel.connect(JOURNAL)
-    except OSError:
-        channel.close()
-        return None
-    return channel

@@ -21,7 +21,7 @@ from geodrop.dataplane.moves import moves
 from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
 from geodrop.operations.load import apply_file
 from geodrop.report.confirm import waiting
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -164,6 +164,7 @@ class Reload:
                 made = await self._context.compiler.do(partial(self.maker.make, config))
                 asked = replace(asked, change=made.change.as_text() if made.change else "")
                 digest, compiled = made.ruleset.digest, time.perf_counter() - began
+                asked = replace(asked, accept=next((one.accept for one in askers if one.accepts(digest)), ""))
                 against = await self._judged(made, config, askers)
         except GeodropError as failure:
             # Later failures are recorded by `apply_file`, which opens the change.
@@ -246,6 +247,8 @@ def _note(config: Config, asked: ChangeRequest, digest: str, failure: GeodropErr
     """Record a failed attempt in the history; failing to record it is ignored."""
     with suppress(GeodropError), Store(config.state).history.attempt(asked) as attempt:
         attempt.digest = digest
+        observed = BothEngines.here().observe()
+        attempt.previous_generation, attempt.previous_digest = observed.generation, observed.digest
         raise failure
 
 

@@ -45,6 +45,7 @@ from geodrop.operations.boot import boot
 from geodrop.operations.change import by_me, finish_undo
 from geodrop.operations.load import apply_file
 from geodrop.operations.window import with_window
+from geodrop.state import announce
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -92,6 +93,7 @@ class Daemon:
 
     def __init__(self, config_path: str | None, config: Config, doubt: str = "") -> None:
         log, metrics = open_log(), Metrics()
+        announce.listen(lambda made: log.info(made.text, kind=Event.RECORDED, **made.fields))
         self._tasks = Tasks(log, metrics)
         context = DaemonContext(config, config_path, Notifier(), log, metrics, self._tasks, doubt)
         self._context, self._config = context, config

@@ -18,7 +18,7 @@ from geodrop import utc
 from geodrop.daemon.event import Event
 from geodrop.errors import DataError, GeodropError
 from geodrop.ruleset.ramp import share_text
-from geodrop.state.history import DONE, Entry
+from geodrop.state.entry import DONE, Entry
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -68,16 +68,16 @@ class Schedule:
         if self._read and self._read[0] == intent and now < self._read[1]:
             return []
         starts = _starts(store, intent.digest)
-        recorded = list(due(store, intent, starts, now))
-        for text in recorded:
-            store.history.append(Entry(round(now, 3), ORIGIN, DONE, os.geteuid(), change=text))
+        recorded = dict(due(store, intent, starts, now))
+        for text, moment in recorded.items():
+            store.history.append(Entry(round(now, 3), ORIGIN, DONE, os.geteuid(), change=text, since=float(moment)))
         moments = [moment for moment in (*starts.values(), intent.paused) if moment > now]
         self._read = intent, min(moments, default=float("inf"))
-        return recorded
+        return list(recorded)
 
 
-def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[str]:
-    """Yield what has happened and is not in the history: services that started, a pause that ended."""
+def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[tuple[str, int]]:
+    """Yield what has happened and is not in the history, and when: services that started, a pause that ended."""
     started = {what: moment for what, moment in starts.items() if max(moment, intent.paused) <= now}
     over = 0 < intent.paused <= now
     # The history is long and most policies start at once, so it is read only if something is due.
@@ -86,10 +86,10 @@ def due(store: Store, intent: Intent, starts: Starts, now: float) -> Iterator[st
         text = f"{what} since {utc.moment(moment)}"
         # A service whose policy was loaded after this moment did not start at that moment.
         if text not in recorded and _starts_before(store, moment).get(what) == moment:
-            yield text
+            yield text, moment
     text = f"the pause is over since {utc.moment(intent.paused)}: services drop again"
     if over and text not in recorded:
-        yield text
+        yield text, intent.paused
 
 
 def _starts_before(store: Store, moment: int) -> Starts:

@@ -19,6 +19,7 @@ from geodrop.daemon.arguments import (
     END,
     FLAG,
     GENERATION,
+    HEADS,
     MOMENT,
     SECONDS,
     SSH_CONNECTION,
@@ -38,14 +39,16 @@ from geodrop.operations.exempt import end, exempt
 from geodrop.operations.load import remove_all
 from geodrop.operations.pause import pause, resume
 from geodrop.operations.rollback import roll_back
+from geodrop.report.chain import read_chain
 from geodrop.report.counters import read_counters
+from geodrop.report.coverage import read_coverage_of_time
 from geodrop.report.exempt import read_exemptions
 from geodrop.report.explain import explain_some
 from geodrop.report.history import read_history
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
 from geodrop.state.asker import user_of
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -63,6 +66,9 @@ T = TypeVar("T")
 
 MAX_ENTRIES = 500
 """Lines of history in an answer, each with its inputs; a process that can read the state directory may read all."""
+
+MAX_GAPS = 20_000
+"""Gaps in an answer, some 300 bytes each; for a process that can read the state directory as for MAX_ENTRIES."""
 
 CHANGING, READING, LONG = "changing", "reading", "long"
 """Kinds of verbs. LONG ones read for longer than a user who changes something should wait."""
@@ -217,6 +223,16 @@ class Verbs:
         entries, problems = await self._read_long(read_history(self._context.config, count), request)
         return {"data": {"entries": entries, "problems": problems}}
 
+    async def history_verify(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Return whether the history is as it was written."""
+        return {"data": await self._read_long(read_chain(self._context.config, request.args["heads"]), request)}
+
+    async def history_coverage(self, request: ControlRequest) -> Mapping[str, Any]:
+        """Return for how long each line of the policy was in force."""
+        work = read_coverage_of_time(self._context.config, request.args["since"], MAX_GAPS)
+        lines, problems = await self._read_long(work, request)
+        return {"data": {"lines": lines, "problems": problems}}
+
     async def _at_once(self, job: Callable[[], T], priority: int, what: str) -> T:
         """Run a break-glass job ahead of all others; work under way that can be abandoned is abandoned."""
 
@@ -246,13 +262,15 @@ VERBS = {
     "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
     "plan": Verb(Verbs.plan, LONG, {"ssh": SSH_CONNECTION}),
     "history": Verb(Verbs.history, LONG, {"count": COUNT}),
+    "history_verify": Verb(Verbs.history_verify, LONG, {"heads": HEADS}),
+    "history_coverage": Verb(Verbs.history_coverage, LONG, {"since": optional(MOMENT)}),
     "reload": Verb(
         Verbs.reload, CHANGING, {"accept": ACCEPTED, "ssh": SSH_CONNECTION, "confirm_within": WITHIN, "why": WHY}
     ),
     "confirm": Verb(Verbs.confirm, CHANGING, {"digest": BEGINNING, "why": WHY}),
-    "unload": Verb(Verbs.unload, CHANGING),
+    "unload": Verb(Verbs.unload, CHANGING, {"why": WHY}),
     "pause": Verb(Verbs.pause, CHANGING, {"until": END, "why": WHY}),
-    "resume": Verb(Verbs.resume, CHANGING),
+    "resume": Verb(Verbs.resume, CHANGING, {"why": WHY}),
     "exempt": Verb(Verbs.exempt, CHANGING, {"source": ADDRESS, "seconds": SECONDS, "why": WHY}),
     "exempt_end": Verb(Verbs.exempt_end, CHANGING, {"source": ADDRESS, "why": WHY}),
     "exemptions": Verb(Verbs.exemptions),

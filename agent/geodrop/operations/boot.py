@@ -9,6 +9,7 @@ State files are written last, and a failed write does not stop the boot: a host 
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,10 +19,12 @@ from geodrop.engine.interfaces import meant
 from geodrop.errors import DataError, GeodropError
 from geodrop.operations.change import finish_undo
 from geodrop.operations.exempt_sources import at_load, settle
+from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.first_boot import build_closed
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.entry import DONE, FAILED, ChangeRequest, Entry
 from geodrop.state.exemptions import ClockReading
-from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry, policies
+from geodrop.state.history import policies
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -64,7 +67,8 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
         return Booted(before, text, tuple(store.problems()), alarm=True)
     found, warnings = (None, []) if intent.unknown else _readable(store)
     warnings += store.problems()
-    last = Entry(now, asked.origin, DONE, asked.uid, intent.generation + 1)
+    started = now - time.clock_gettime(time.CLOCK_BOOTTIME)
+    last = Entry(now, asked.origin, DONE, asked.uid, intent.generation + 1, sudo_user=asked.sudo_user, since=started)
     if found is None and config.first_boot == "open":
         text = "nothing is in force: there is no last good ruleset (first_boot: open)"
         store.history.append(replace(last, outcome=FAILED, generation=0, error=text))
@@ -88,7 +92,8 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
         warnings += store.exemptions.problems(ClockReading.now())
     change = "; ".join(filter(None, ("" if found else "first boot, closed", asked.change)))
     seconds = round(sum(report.seconds.values()), 3)
-    store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change))
+    drops = enforced(ruleset)
+    store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change, drops=drops))
     return Booted(engines.observe(), text, (*warnings, *store.unwritten()))
 
 

@@ -26,9 +26,10 @@ from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UnavailableError
 from geodrop.operations.exempt_sources import at_load
 from geodrop.operations.window import ended, is_over, moment_of, undo_of, with_window
+from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.asker import sudo_user
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.places import boot_id
 from geodrop.state.store import Store
 from geodrop.state.unconfirmed import SECOND, Unconfirmed, undone
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from geodrop.engine.interfaces import Selection
     from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.history import Attempt
+    from geodrop.state.entry import Attempt
     from geodrop.state.store import Intent
 
 
@@ -72,7 +73,7 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
 class OpenChange:
     """A change under way: `before` is what is in force, read back; `intent` is what was asked for so far.
 
-    With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.history's. `confirm`
+    With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.entry's. `confirm`
     is what `apply` put in force without a confirmation.
     """
 
@@ -85,6 +86,7 @@ class OpenChange:
         self.engines = BothEngines.here(config.loader)
         at_load(self.engines, store)
         self.before = self.engines.observe()
+        attempt.previous_generation, attempt.previous_digest = self.before.generation, self.before.digest
         self.intent = with_window(store.intent(), self.before)
 
     def apply(  # noqa: PLR0913 - what, where, by which engine, what else is wanted, how
@@ -206,8 +208,11 @@ class OpenChange:
         return bool(self.engines.verify(self.kept(digest).paused(paused), full=False))
 
     def describe(self, ruleset: Ruleset, generation: int) -> None:
-        """Record the ruleset and its generation in the history entry."""
+        """Record the ruleset and its generation in the history entry; if it is new, what it drops too."""
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
+        if ruleset.digest == self.before.digest:
+            return
+        self.attempt.drops = enforced(ruleset)
         self.attempt.inputs = tuple(
             {name: value for name, value in asdict(item).items() if name != "countries"} for item in ruleset.meta.inputs
         )
@@ -281,7 +286,8 @@ def finish_undo(config: Config, *, now: bool = False) -> None:
         return
     wanted = undone(intent, confirm, ended(confirm))
     text = f"generation {confirm.generation} was not confirmed"
-    with store.history.attempt(ChangeRequest("undo", os.geteuid(), change=text, why=confirm.why)) as attempt:
+    asked = ChangeRequest("undo", os.geteuid(), change=text, why=confirm.why, since=ended(confirm))
+    with store.history.attempt(asked) as attempt:
         attempt.digest = confirm.digest if confirm.previous else ""
         tidied = False
         if observed.window:
@@ -291,4 +297,5 @@ def finish_undo(config: Config, *, now: bool = False) -> None:
                 tidied = True
         if not tidied:
             store.note(wanted)
+        attempt.previous_generation, attempt.previous_digest = confirm.generation, intent.digest
         attempt.made = True

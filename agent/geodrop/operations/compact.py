@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.both import BothEngines
 from geodrop.operations.change import open_change
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 
 if TYPE_CHECKING:
     from geodrop.config import Config

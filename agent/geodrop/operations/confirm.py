@@ -17,7 +17,7 @@ from geodrop.operations.window import is_over
 if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.operations.change import OpenChange
-    from geodrop.state.history import ChangeRequest
+    from geodrop.state.entry import ChangeRequest
 
 
 def confirm(config: Config, asked: ChangeRequest, digest: str = "") -> Outcome:

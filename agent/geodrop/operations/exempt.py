@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
-    from geodrop.state.history import Attempt, ChangeRequest
+    from geodrop.state.entry import Attempt, ChangeRequest
 
 Network = IPv4Network | IPv6Network
 

@@ -15,7 +15,7 @@ from geodrop.errors import NotEnforcingError
 from geodrop.operations.change import OpenChange
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.window import held
-from geodrop.state.history import Attempt
+from geodrop.state.entry import Attempt
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:

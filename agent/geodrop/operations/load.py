@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.api import Observed
     from geodrop.operations.change import OpenChange
-    from geodrop.state.history import ChangeRequest
+    from geodrop.state.entry import ChangeRequest
     from geodrop.state.unconfirmed import Unconfirmed
 
 
@@ -121,10 +121,10 @@ def _confirmation(change: OpenChange, ruleset: Ruleset, asked: ChangeRequest) ->
     return replace(waiting, deadline=0, seconds=asked.confirm_within or waiting.seconds, why=asked.why or waiting.why)
 
 
-def unload(config: Config) -> Unloaded:
-    """Remove everything of ours from the kernel and remember that. Raises BusyError."""
+def unload(config: Config, why: str = "") -> Unloaded:
+    """Remove everything of ours from the kernel and remember that, for a reason. Raises BusyError."""
     with exclusive():
-        return remove_all(config, by_me("unload"))
+        return remove_all(config, by_me("unload", why))
 
 
 def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:

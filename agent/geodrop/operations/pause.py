@@ -17,7 +17,7 @@ from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
     from geodrop.config import Config
-    from geodrop.state.history import ChangeRequest
+    from geodrop.state.entry import ChangeRequest
 
 
 def pause(config: Config, asked: ChangeRequest, until: int) -> Outcome:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from geodrop.operations.exempt_sources import settle
 from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import what_is_loaded
 from geodrop.operations.window import held, intent_of, with_window
-from geodrop.state.history import Attempt
+from geodrop.state.entry import DONE, FAILED, Attempt, Entry
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.interfaces import Selection
     from geodrop.operations.window import ShouldHold
+    from geodrop.state.entry import ChangeRequest
     from geodrop.state.exemptions import Exemption
-    from geodrop.state.history import ChangeRequest
     from geodrop.state.store import Intent
 
 _NUMBERS = re.compile(r"\bg[0-9]+(?=[-. ,]|$)|\bgeneration [0-9]+")
@@ -116,6 +117,7 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
         expected = held(store, intent, observed)
         differences = engines.verify(expected.ruleset, full=False, undo=expected.undo) or list(found)
         if differences and tried.lasts(differences, engines):
+            _record_drift(store, asked, observed, drift, differences)
             state = Baseline(fingerprint, observed, intent, lasting=tuple(differences))
             return Inspection(state, before, tuple(drift), note)
         if differences:
@@ -135,6 +137,7 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
             return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift), note, error.problem)
         note = note or (followed.report.note if followed.report else "")
         if not followed.changed:
+            _record_drift(store, asked, observed, known.lasting, ())
             state = Baseline(fingerprint, observed, intent, exempt=store.exemptions.read())
             return Inspection(state, before, tuple(drift), note)
         if not links_changed and _same_load(observed, known.observed):
@@ -191,6 +194,31 @@ def _repair(  # noqa: PLR0913, PLR0917 - what is in force, what is wrong with it
         else:
             _load_again(config, known, OpenChange(config, store, attempt), expected.ruleset.digest)
     store.prune(config.keep, {expected.ruleset.digest})
+
+
+def _record_drift(
+    store: Store,
+    asked: ChangeRequest | None,
+    observed: Observed,
+    before: Sequence[Difference],
+    differences: Sequence[Difference],
+) -> None:
+    """Record that differences that were there `before` a repair are there right after it, or that they are gone."""
+    if asked is None or not before:
+        return
+    drift = Entry(
+        time=round(time.time(), 3),
+        origin="drift",
+        outcome=FAILED if differences else DONE,
+        uid=asked.uid,
+        change=summary(differences) if differences else "the kernel is as it should be again",
+        why=asked.why,
+        error="it was there again right after its repair" if differences else "",
+        previous_generation=observed.generation,
+        previous_digest=observed.digest,
+        since=asked.since,
+    )
+    store.history.append(drift)
 
 
 def _exempt_again(engines: BothEngines, store: Store, asked: ChangeRequest | None) -> list[Difference]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.operations.change import OpenChange
-    from geodrop.state.history import ChangeRequest, Entry
+    from geodrop.state.entry import ChangeRequest, Entry
 
 
 def roll_back(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
-from geodrop.state.history import DONE
+from geodrop.state.entry import DONE
 from geodrop.state.store import FOREVER, Store
 
 if TYPE_CHECKING:
@@ -14,9 +15,11 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.report.pieces import Pieces
-    from geodrop.state.history import Entry
+    from geodrop.state.entry import Entry
 
 SCHEMA = 1
+FOUND = ("drift", "prune")
+"""Origins of records that no request led to."""
 LINES = 1_000
 """Entries in one piece of a long read: some 6 ms."""
 
@@ -61,12 +64,20 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "confirm": utc.moment(entry.confirm) if entry.confirm else None,
         "paused_until": utc.moment(entry.paused) if 0 < entry.paused < FOREVER else None,
         "inputs": list(entry.inputs),
+        "previous_generation": entry.previous_generation or None,
+        "previous_digest": entry.previous_digest or None,
+        "accept": entry.accept or None,
+        "since": utc.moment(entry.since) if entry.since else None,
+        "drops": [asdict(one) for one in entry.drops],
+        "number": entry.number or None,
+        "previous": entry.previous or None,
     }
 
 
 def last_failure(entries: Iterable[Entry]) -> Entry | None:
-    """Return the last entry if it failed: then the last request is not in force."""
-    return next((entry for entry in deque(entries, maxlen=1) if entry.outcome != DONE), None)
+    """Return the last entry if it failed: then the last request is not in force. What was only found does not count."""
+    asked = (entry for entry in entries if entry.origin not in FOUND)
+    return next((entry for entry in deque(asked, maxlen=1) if entry.outcome != DONE), None)
 
 
 def by_a_daemon(entries: Iterable[Entry]) -> bool:

@@ -23,7 +23,7 @@ from geodrop.linux.clock import monotonic
 from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, listing, record, text, whole
 from geodrop.state import files
 from geodrop.state.asker import MAX_NAME
-from geodrop.state.history import ANY, MAX_TEXT
+from geodrop.state.names import ANY, MAX_TEXT
 from geodrop.state.room import Room
 from geodrop.state.unwritten import Unwritten
 

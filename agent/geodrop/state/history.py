@@ -1,8 +1,12 @@
 """What was in force when, who asked for it, and what failed: history.jsonl, a JSON object a line, oldest first.
 
-A line is appended and synced after each change and each failed attempt, so a line only reports what has happened. A
-power cut can truncate the last line: it is ignored. Other unreadable lines are ignored and counted. A failed write does
-not undo the change: the line is kept in /run (state.unwritten) and read with the others.
+A line is appended and synced after each change and each failed attempt, so a line only reports what has happened. Each
+names the hash of the line before (state.chain), and its own hash goes to the journal (state.announce). No line is ever
+changed; the oldest are removed (`prune`), and a record says which.
+
+A power cut can truncate the last line: it is ignored, the next line takes its place and says so. Other unreadable lines
+are ignored and counted. A failed write does not undo the change: the line is kept in /run (state.unwritten) and read
+with the others.
 
 Years of history take tens of megabytes as objects, so a search reads them entry by entry.
 """
@@ -10,136 +14,33 @@ Years of history take tens of megabytes as objects, so a search reads them entry
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import re
 import time
-from dataclasses import asdict, dataclass, field
-from functools import partial
 from itertools import chain
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
-from geodrop.errors import GeodropError
+from geodrop.errors import GeodropError, HeldError
 from geodrop.inputs import open_regular
-from geodrop.ruleset.fields import (
-    LAST_MOMENT,
-    Bounds,
-    Field,
-    Invalid,
-    decode,
-    listing,
-    number,
-    optional,
-    record,
-    text,
-    whole,
-)
-from geodrop.state import files
-from geodrop.state.asker import MAX_NAME
+from geodrop.state import files, prune
+from geodrop.state.announce import Announcement, announce
+from geodrop.state.chain import ChainLine, ChainLink, digest_of, end_of, waiting
+from geodrop.state.chain import lines as chained
+from geodrop.state.entry import DONE, FAILED, HELD, MAX_LINE, Attempt, Entry, line_of, parse
+from geodrop.state.names import MAX_TEXT
 from geodrop.state.room import Room
 from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
+
+    from geodrop.state.entry import ChangeRequest
 
 Glance = tuple[int, tuple["Entry", ...], tuple[str, float]]
 """The number of unreadable lines, the last entry of each kind, and the digest in force with its start time."""
 
-DONE, FAILED = "done", "failed"
-
-MAX_WHY = 1_000
-"""Most characters of a reason given by a person: it is in each line, and shown in each status."""
 MAX_BYTES = 16 << 20
 """Most bytes of the file: some 30,000 changes, which take 0.2 s to read."""
-MAX_TEXT = 2000
-"""Most characters of each text from outside."""
-
-ORIGINS = (
-    "load",
-    "reload",
-    "confirm",
-    "undo",
-    "rollback",
-    "boot",
-    "pause",
-    "resume",
-    "unload",
-    "exempt",
-    "repair",
-    "compact",
-    "schedule",
-)
-"""The operations that make a change."""
-
-MAX_LINE = 1 << 20
-"""Most bytes of a line. A longer line names more inputs than a compile takes, or was written by another program."""
-
-MAX_GENERATION = 1 << 48
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeRequest:
-    """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
-
-    `change` says in one line what it changes, if that is known; `why` is a reason given by a person. `sudo_user` is the
-    user who became root to ask for it (state.asker). A load or reload that is not confirmed within `confirm_within`
-    seconds is undone (0: it need not be confirmed).
-    """
-
-    origin: str
-    uid: int
-    change: str = ""
-    why: str = ""
-    sudo_user: str = ""
-    confirm_within: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One change, or one failed attempt.
-
-    `time` is when it ended, in seconds since the epoch, `seconds` how long it took. `generation` is the number it was
-    given, `digest` its ruleset; 0 and "" if it failed before it had them, or removed everything. `target` is the
-    generation whose ruleset a rollback brought back. Until `paused`, in seconds since the epoch, services only count. A
-    load that had to be confirmed had until `confirm`, in seconds since the epoch.
-    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch.
-    """
-
-    time: float
-    origin: str
-    outcome: str
-    uid: int
-    generation: int = 0
-    digest: str = ""
-    seconds: float = 0.0
-    change: str = ""
-    why: str = ""
-    error: str = ""
-    target: int = 0
-    paused: int = 0
-    confirm: int = 0
-    sudo_user: str = ""
-    inputs: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def put_in_force(self) -> bool:
-        """Whether this change put a generation in force."""
-        return self.outcome == DONE and self.generation > 0 and bool(self.digest)
-
-
-@dataclass(slots=True)
-class Attempt:
-    """What a change records about itself while it runs; see Entry. If `made` stays False, nothing is recorded."""
-
-    generation: int = 0
-    digest: str = ""
-    change: str = ""
-    target: int = 0
-    paused: int = 0
-    confirm: int = 0
-    inputs: Sequence[dict[str, Any]] = field(default_factory=tuple)
-    made: bool = False
 
 
 class History:
@@ -157,27 +58,60 @@ class History:
         try:
             yield attempt
         except BaseException as error:
-            self.append(_entry(asked, attempt, FAILED, started, _said_of(error)))
+            outcome = HELD if isinstance(error, HeldError) else FAILED
+            self.append(_entry(asked, attempt, outcome, started, _said_of(error)))
             raise
         if attempt.made:
             self.append(_entry(asked, attempt, DONE, started))
 
     def append(self, entry: Entry) -> None:
         """Add an entry, after those that could not be written before; if that fails, keep it in /run."""
-        line = _line(entry)
+        before, end = self._waiting()
+        made = (end or ChainLink()).next(entry)
+        line = line_of(made)
         try:
-            self._append([*self._unwritten.read().lines, line.decode()])
+            self._append([*before, line])
         except GeodropError as error:
             self._unwritten.hold(error, line=line.decode())
+        if end is not None:
+            self._announce(line, made)
 
     def write_back(self) -> None:
         """Write the entries that could not be written before, if there are any. Raises PrivilegeError or ApplyError."""
-        if lines := self._unwritten.read().lines:
-            self._append(lines)
+        held = self._unwritten.read().lines
+        if not held:
+            return
+        before, _ = self._waiting()
+        self._append(before)
+        for line in before:
+            if line.decode() not in held and (entry := parse(line)):
+                self._announce(line, entry)
 
-    def _append(self, lines: Sequence[str]) -> None:
-        self._room.write(lambda: files.append(self.path, "\n".join(lines).encode()))
+    def chain(self) -> Iterator[ChainLine]:
+        """Yield each line of the file with its hash, then those that wait in /run. Raises OSError."""
+        with contextlib.suppress(FileNotFoundError), open(open_regular(self.path), "rb") as file:
+            yield from chained(file)
+        for line in waiting(self._unwritten.read().lines, end_of(self.path))[0]:
+            yield ChainLine(line, digest_of(line), len(line), whole=True)
+
+    def _waiting(self) -> tuple[list[bytes], ChainLink | None]:
+        """Return the lines that are to be written before the next one, and the end of the chain after them.
+
+        The end is None if the file cannot be read: the next line is then linked once it is written.
+        """
+        held = self._unwritten.read().lines
+        try:
+            return waiting(held, end_of(self.path))
+        except OSError:
+            return [line.encode() for line in held], None
+
+    def _append(self, lines: list[bytes]) -> None:
+        if lines:
+            self._room.write(lambda: files.append(self.path, b"\n".join(lines)))
         self._unwritten.done(lines=True)
+
+    def _announce(self, line: bytes, entry: Entry) -> None:
+        announce(Announcement(self.path.parent, digest_of(line), entry))
 
     def __iter__(self) -> Iterator[Entry]:
         """Iterate over all readable entries, oldest first."""
@@ -206,7 +140,7 @@ class History:
     def _glance(self) -> Glance:
         """Return what each status and each scrape needs; a file is read again only after it has changed."""
         held = self._unwritten.read().lines
-        unwritten = [_parse(line.encode()) for line in held]
+        unwritten = [parse(line) for line in self._waiting()[0]] if held else []
         try:
             with open(open_regular(self.path), "rb") as file:
                 found = os.fstat(file.fileno())
@@ -234,10 +168,11 @@ class History:
         return [f"{self.path}: {count} {lines} cannot be read, and left out of the history"]
 
     def prune(self, seconds: int, needed: Collection[str], limit: int = MAX_BYTES) -> None:
-        """Remove entries older than `seconds`, and the oldest ones beyond `limit` bytes.
+        """Remove entries older than `seconds`, and the oldest ones beyond `limit` bytes; a record says which.
 
-        The entry that last put in force a digest of `needed` stays. The whole file is rewritten for this, so it is not
-        done with each change, but only once the first entry is older by an eighth, or the file exceeds the limit.
+        What is needed to know what was in force afterwards stays (state.prune), as does the entry that last put in
+        force a digest of `needed`. The whole file is rewritten for this, so it is not done with each change, but only
+        once the first entry is older by an eighth, or the file exceeds the limit.
 
         Raises PrivilegeError or ApplyError.
         """
@@ -245,24 +180,21 @@ class History:
         try:
             with open(open_regular(self.path), "rb") as file:
                 first, size = next(_lines(file), None), os.fstat(file.fileno()).st_size
+            # Usually only the first line is read; more only if that line is old because it is still needed.
+            if first and first.time >= oldest - seconds / 8 and size <= limit:
+                return
+            self.write_back()
+            with open(open_regular(self.path), "rb") as file:
+                left = prune.left(chained(file), oldest, limit - limit // 8 if size > limit else limit, needed)
+            if left is None or (size <= limit and left.since >= oldest - seconds / 8):
+                return
+            entry = Entry(round(time.time(), 3), "prune", DONE, os.geteuid(), change=left.text, pruned=left.pruned)
+            made = end_of(self.path).next(entry)
         except OSError:
             return
-        # Usually only the first line is read; more only if that line is old because it is still needed.
-        if first and first.time >= oldest - seconds / 8 and size <= limit:
-            return
-        self.write_back()
-        entries = self.entries()
-        last = {entry.digest: entry for entry in entries if entry.put_in_force and entry.digest in needed}
-        room = limit - limit // 8
-        kept: list[bytes] = []
-        for entry in reversed(entries):
-            line = _line(entry) + b"\n"
-            room -= len(line)
-            if (entry.time >= oldest and room >= 0) or last.get(entry.digest) is entry:
-                kept.append(line)
-        if len(kept) < len(entries):
-            content = b"".join(reversed(kept))
-            files.replace(self.path, lambda file: file.write(content))
+        line = line_of(made)
+        files.replace(self.path, lambda file: file.write(b"".join([*left.lines, line, b"\n"])))
+        self._announce(line, made)
 
     def _parsed(self) -> Iterator[Entry | None]:
         """Yield each whole line's entry; None for an unreadable line, and for an unreadable file."""
@@ -273,7 +205,8 @@ class History:
             pass
         except OSError:
             yield None
-        yield from (_parse(line.encode()) for line in self._unwritten.read().lines)
+        if self._unwritten.read().lines:
+            yield from (parse(line) for line in self._waiting()[0])
 
 
 _glanced: dict[tuple[object, ...], Glance] = {}
@@ -337,14 +270,12 @@ def _entry(asked: ChangeRequest, attempt: Attempt, outcome: str, started: float,
         confirm=attempt.confirm,
         sudo_user=asked.sudo_user,
         inputs=tuple(attempt.inputs),
+        previous_generation=attempt.previous_generation,
+        previous_digest=attempt.previous_digest,
+        accept=asked.accept,
+        since=asked.since,
+        drops=attempt.drops,
     )
-
-
-def _line(entry: Entry) -> bytes:
-    content = {name: value for name, value in asdict(entry).items() if value not in ("", 0, ())}
-    content |= {name: content[name][:MAX_TEXT] for name in ("change", "why", "error") if name in content}
-    line = json.dumps(content, separators=(",", ":")).encode()
-    return line if len(line) < MAX_LINE else json.dumps(content | {"inputs": ()}, separators=(",", ":")).encode()
 
 
 def _lines(file: IO[bytes]) -> Iterator[Entry | None]:
@@ -355,67 +286,4 @@ def _lines(file: IO[bytes]) -> Iterator[Entry | None]:
             line = file.readline(MAX_LINE)
         # A last line without an end was cut off by a crash.
         if line:
-            yield _parse(whole_line)
-
-
-ANY = re.compile(".*", re.DOTALL)
-DIGEST = re.compile("[0-9a-z]*")  # it names a file
-
-_WORD = text(32, re.compile("[a-z-]+"))
-_TEXT = text(MAX_TEXT, ANY)
-_GENERATION = whole(0, MAX_GENERATION)
-_MOMENT = whole(0, LAST_MOMENT)
-_INPUT: Field[dict[str, Any]] = record(
-    dict,
-    ("kind", "name", "sha256", "database_type", "build_epoch"),
-    others=True,
-    kind=_WORD,
-    name=text(4_096, ANY),
-    sha256=text(64, DIGEST),
-    database_type=optional(text(1_024, ANY)),
-    build_epoch=optional(_MOMENT),
-)
-ENTRY = record(
-    partial(Entry, uid=0),
-    (
-        "uid",
-        "generation",
-        "digest",
-        "seconds",
-        "change",
-        "why",
-        "error",
-        "target",
-        "paused",
-        "confirm",
-        "sudo_user",
-        "inputs",
-    ),
-    others=True,
-    time=number(0, LAST_MOMENT),
-    origin=_WORD,
-    outcome=_WORD,
-    uid=whole(0, (1 << 32) - 1),
-    generation=_GENERATION,
-    digest=text(64, DIGEST),
-    seconds=number(0, LAST_MOMENT),
-    change=_TEXT,
-    why=_TEXT,
-    error=_TEXT,
-    target=_GENERATION,
-    paused=_MOMENT,
-    confirm=_MOMENT,
-    sudo_user=text(MAX_NAME, ANY),
-    inputs=listing(_INPUT, 2_048),
-)
-"""The form of a line. Keys that a later version added are ignored."""
-
-_BOUNDS = Bounds(MAX_LINE, 20_000)
-
-
-def _parse(line: bytes) -> Entry | None:
-    """Return a line's entry; None if it is invalid."""
-    try:
-        return ENTRY(decode(line, _BOUNDS))
-    except Invalid:
-        return None
+            yield parse(whole_line)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from pathlib import Path
 
-DAY = 86_400
+YEAR = 365 * 86_400
 
 
 class Kept(NamedTuple):
@@ -37,16 +37,20 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The `keep` key of agent.yaml: how many seconds rulesets are kept, how many, and how many bytes of them."""
+    """The `keep` key of agent.yaml: how many seconds rulesets are kept, how many, and how many bytes of them.
 
-    seconds: int = 400 * DAY
-    count: int = 200
+    `audit` is for how many seconds the records of the history are kept.
+    """
+
+    seconds: int = 10 * YEAR
+    count: int = 1_000
     size: int = 500_000_000
+    audit: int = 10 * YEAR
 
     @classmethod
     def everything(cls) -> Self:
         """Return limits under which nothing is removed, for when it is unknown what may be removed."""
-        return cls(sys.maxsize, sys.maxsize, sys.maxsize)
+        return cls(sys.maxsize, sys.maxsize, sys.maxsize, sys.maxsize)
 
     def exceeded(self, kept: Sequence[Kept], needed: Collection[str], now: float) -> bool:
         """Return whether a limit is exceeded, so that rulesets may have to be removed."""

@@ -1,4 +1,4 @@
-"""The forms of names of interfaces and engines, in agent.yaml and in the stored intent."""
+"""The forms of names and texts in state files; of interfaces and engines also in agent.yaml."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ INTERFACE = re.compile(r"!?[^\s/:]{1,127}")
 
 MAX_NAMES = 256
 """Most names; more interfaces than that are named by patterns."""
+
+MAX_GENERATION = 1 << 48
+MAX_WHY = 1_000
+"""Most characters of a reason given by a person: it is in each line of the history, and shown in each status."""
+MAX_TEXT = 2000
+"""Most characters of each text from outside."""
+
+ANY = re.compile(".*", re.DOTALL)
+DIGEST = re.compile("[0-9a-z]*")  # it names a file
 
 
 def storable(names: Sequence[str]) -> tuple[str, ...] | None:

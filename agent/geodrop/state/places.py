@@ -27,7 +27,7 @@ SO_NETNS_COOKIE = 71  # asm-generic/socket.h; the socket module has no name for 
 
 def default_state() -> Path:
     """Return the state directory of this network namespace."""
-    return _path(STATE if _is_machines_own() else f"{states_of_namespaces()}/{boot_id()}-{namespace_cookie()}")
+    return _path(STATE if is_machines_own() else f"{states_of_namespaces()}/{boot_id()}-{namespace_cookie()}")
 
 
 def states_of_namespaces() -> str:
@@ -99,7 +99,7 @@ def _path(*parts: str) -> Path:
 
 
 def _apart(folder: str) -> str:
-    return folder if _is_machines_own() else f"{folder}/netns/{namespace_cookie()}"
+    return folder if is_machines_own() else f"{folder}/netns/{namespace_cookie()}"
 
 
 def boot_id() -> str:
@@ -108,7 +108,8 @@ def boot_id() -> str:
         return file.read(8)
 
 
-def _is_machines_own() -> bool:
+def is_machines_own() -> bool:
+    """Return whether this process is in the network namespace of PID 1."""
     # Every namespace has its own inode for net/dev. Any process that sees PID 1 can stat it, while /proc/1/ns/net needs
     # the right to trace PID 1.
     own = os.stat("/proc/thread-self/net/dev")

@@ -40,9 +40,9 @@ from geodrop.ruleset.fields import (
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
 from geodrop.state.exemptions import ClockReading, Exemptions
-from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT, History, policies
+from geodrop.state.history import History, policies
 from geodrop.state.keep import Kept
-from geodrop.state.names import ENGINES, INTERFACE, LONGEST, MAX_NAMES
+from geodrop.state.names import ANY, DIGEST, ENGINES, INTERFACE, LONGEST, MAX_GENERATION, MAX_NAMES, MAX_TEXT
 from geodrop.state.room import Room
 from geodrop.state.unconfirmed import UNCONFIRMED, UNDONE, Unconfirmed, Undone
 from geodrop.state.unwritten import Unwritten
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from geodrop.state.history import Entry
+    from geodrop.state.entry import Entry
     from geodrop.state.keep import Keep
 
 FOREVER = 4_102_444_800
@@ -281,7 +281,7 @@ class Store:
             for path in keep.surplus(kept, needed, time.time()):
                 with suppress(OSError):
                     path.unlink()
-        self.history.prune(keep.seconds, needed)
+        self.history.prune(keep.audit, needed)
 
     def problems(self) -> list[str]:
         """Return a line of text for each thing that is damaged or could not be written, with the consequence."""
@@ -378,4 +378,4 @@ def _consequences(entry: Entry) -> Iterator[tuple[str, Any]]:
         case "rollback" | "load" | "reload" | "confirm":
             yield "rolled_back", entry.origin == "rollback"
         case "pause" | "resume":
-            yield from (("paused", entry.paused), ("why", entry.why))
+            yield from (("paused", entry.paused), ("why", entry.why if entry.paused else ""))

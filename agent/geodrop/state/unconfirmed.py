@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from geodrop import utc
 from geodrop.ruleset.fields import LAST_MOMENT, flag, record, text, whole
-from geodrop.state.history import ANY, DIGEST, MAX_GENERATION, MAX_TEXT
+from geodrop.state.names import ANY, DIGEST, MAX_GENERATION, MAX_TEXT
 
 if TYPE_CHECKING:
     from geodrop.state.store import Intent

@@ -61,7 +61,7 @@ def test_held_until_it_is_accepted(host: Host, running: Daemon) -> None:
     assert 0 < limit["value"] < 0.0001
     assert accept in status.json["problems"][0]
     [entry] = host.geodrop.good("history", "-n", "1", "--json").json_lines
-    assert (entry["outcome"], entry["digest"]) == ("failed", digest)
+    assert (entry["outcome"], entry["digest"], entry["previous_generation"]) == ("held", digest, 1)
     assert entry["error"].startswith("held: api: ")
     # Other bytes than those that were accepted: one more region.
     deny(host, "CN", "RU", "US")
@@ -71,6 +71,11 @@ def test_held_until_it_is_accepted(host: Host, running: Daemon) -> None:
     deny(host, "CN", "RU")
     taken = host.geodrop.good("reload", "--accept", digest[:12])
     assert "generation 1 -> 2: api drops RU" in taken.out
+    [*_, entry] = [one for one in reversed(host.geodrop.good("history", "--json").json_lines) if one["accept"]]
+    assert (entry["accept"], entry["generation"], entry["drops"][0]["lines"]) == (digest[:12], 2, ["CN", "RU"])
+    assert host.geodrop.good("history", "--verify", "--json").json["good"]
+    cn, ru = host.geodrop.good("history", "--coverage", "--json").json_lines
+    assert (cn["gaps"], ru["gaps"][0]["cause"]) == ([], "not in the policy")
     assert host.geodrop.good("status", "--json").json["held"] == []
     assert host.geodrop.good("reload").out.startswith("generation 2: unchanged")
 

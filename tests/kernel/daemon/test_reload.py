@@ -59,7 +59,7 @@ BAD = {
     "database": ("country.mmdb", "nonsense", 65, "country.mmdb"),
     "no database": ("country.mmdb", None, 65, "country.mmdb: No such file"),
     "agent.yaml": ("agent.yaml", "source: 5\n", 78, "agent.yaml:1:"),
-    "no source": ("agent.yaml", "keep: 5d\n", 78, "no `source`"),
+    "no source": ("agent.yaml", "keep: {count: 5}\n", 78, "no `source`"),
 }
 
 NEXT_STEPS = {"no source": "; next: write  source: {"}

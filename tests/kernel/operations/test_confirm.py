@@ -32,7 +32,8 @@ from geodrop.report.pieces import whole
 from geodrop.report.status import read_status
 from geodrop.report.verify import read_verify
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import ChangeRequest, policies
+from geodrop.state.entry import ChangeRequest
+from geodrop.state.history import policies
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store
 from tests.support.bpffs import own_pins

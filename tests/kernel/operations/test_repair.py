@@ -21,7 +21,7 @@ from geodrop.operations.change import OpenChange, by_me
 from geodrop.operations.compact import compact
 from geodrop.operations.load import apply_file, load, unload, what_is_loaded
 from geodrop.operations.repair import Baseline, check_share, inspect
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.store import Store
 from tests.support.databases import country
 from tests.support.namespaces import Namespace
@@ -157,7 +157,10 @@ def test_our_maps_take_no_elements_of_others(config: Config, netns: Namespace) -
 
 
 def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lasting difference is tried once, and again only after another event; other differences are repaired."""
+    """A lasting difference is tried once, and again only after another event; other differences are repaired.
+
+    The history says each time that it was there again, and at last that it is gone.
+    """
     known = inspect(config, Baseline(), ASKED).known
     tries: list[None] = []
     monkeypatch.setattr(NftablesEngine, "sweep", lambda *_: tries.append(None))
@@ -176,6 +179,10 @@ def test_what_no_repair_lasts_against(config: Config, netns: Namespace, monkeypa
     netns.run("nft", "flush", "chain", "inet", "geodrop", "prerouting")
     assert inspect(config, held.known, ASKED).known.observed.generation == 2
     assert "theirs" not in netns.run("nft", "list", "table", "inet", "geodrop")
+    assert origins(config) == ["load", "repair", "drift", "repair", "drift", "repair", "drift"]
+    drift = [entry for entry in Store(config.state).history if entry.origin == "drift"]
+    assert [entry.outcome for entry in drift] == ["failed", "failed", "done"]
+    assert "theirs" in drift[0].change
 
 
 def test_a_program_that_fights_is_no_lasting_difference(

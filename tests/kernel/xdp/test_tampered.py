@@ -17,7 +17,7 @@ from geodrop.operations.change import by_me
 from geodrop.operations.load import apply_file, what_is_loaded
 from geodrop.operations.repair import Baseline, check_share, inspect
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.lock import exclusive
 from geodrop.xdp import layout as lay
 from geodrop.xdp.program_set import PAGE, ProgramSet

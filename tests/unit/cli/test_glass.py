@@ -68,7 +68,7 @@ def asked_for(state: Path, **intent: object) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("keep: 1y\ninterfaces: [eth1]\nengine: nftables\n", "1:7: error: keep"),
+        ("keep: {rulesets: 1}\ninterfaces: [eth1]\nengine: nftables\n", "1:18: error: rulesets of keep"),
         ("interfaces: ['a b', eth1]\nengine: ebpf\n", "error: entry of interfaces"),
         ("interfacs: [eth1]\n", "did you mean"),
     ],

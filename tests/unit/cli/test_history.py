@@ -4,7 +4,7 @@ import pytest
 
 from geodrop.cli.history import describe
 from geodrop.report.history import as_object
-from geodrop.state.history import DONE, FAILED, Entry
+from geodrop.state.entry import DONE, FAILED, Entry
 from geodrop.state.store import FOREVER
 
 

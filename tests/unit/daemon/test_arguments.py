@@ -5,7 +5,7 @@ import pytest
 from geodrop.daemon.arguments import Argument, checked
 from geodrop.daemon.verbs import VERBS
 from geodrop.errors import UsageError
-from geodrop.state.history import MAX_WHY
+from geodrop.state.names import MAX_WHY
 from geodrop.state.store import FOREVER
 
 GOOD: dict[str, dict[str, Any]] = {
@@ -14,6 +14,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "reload": {"accept": "0a" * 32, "ssh": "", "confirm_within": 10, "why": "CHG-1"},
     "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5},
     "history": {"count": 1},
+    "history_verify": {"heads": ["0" * 12] * 500},
+    "history_coverage": {"since": 1.5},
+    "unload": {"why": "x" * MAX_WHY},
+    "resume": {"why": ""},
     "confirm": {"digest": "0" * 12, "why": ""},
     "pause": {"until": FOREVER, "why": "x" * MAX_WHY},
     "exempt": {"source": "192.0.2.1", "seconds": 60, "why": ""},
@@ -43,6 +47,10 @@ WRONG: dict[tuple[str, str], list[object]] = {
     ("reload", "ssh"): [None, 5, "x" * 201],
     ("reload", "accept"): [None, 5, "0" * 11, "0" * 65, "x" * 12, "A" * 12],
     ("history", "count"): [None, 0, -5, True, 1.0, 1 << 31],
+    ("history_verify", "heads"): [None, "0" * 12, ["0" * 11], ["A" * 12], ["0" * 12] * 501],
+    ("history_coverage", "since"): ["now", True, 1e308, -1e12],
+    ("unload", "why"): [None, 5],
+    ("resume", "why"): [None, 5],
     ("reload", "confirm_within"): [0, 9, 86_401, True, "1m"],
     ("reload", "why"): [None, 5],
     ("confirm", "digest"): [None, "abc", "A" * 12, "a" * 65, 5],
@@ -71,7 +79,7 @@ def test_what_is_in_range_is_taken(verb: str) -> None:
     """Values are passed on as given; an optional argument has a default."""
     good = GOOD.get(verb, {})
     assert checked(verb, VERBS[verb].arguments, good) == good
-    optional = {"why", "at", "generation", "ssh", "accept", "confirm_within", "digest"}
+    optional = {"why", "at", "since", "generation", "ssh", "accept", "confirm_within", "digest"}
     short = {name: value for name, value in good.items() if name not in optional}
     assert checked(verb, VERBS[verb].arguments, short).keys() == good.keys()
 
@@ -80,7 +88,7 @@ def test_what_is_in_range_is_taken(verb: str) -> None:
 def test_what_is_not_is_refused(verb: str, name: str) -> None:
     """The refusal names the verb, the argument and its range (2)."""
     for value in [*WRONG[verb, name], *NEVER]:
-        if name == "at" and value == -1:
+        if name in {"at", "since"} and value == -1:
             continue  # -1 is the last second of 1969
         with pytest.raises(UsageError, match=f"{verb}: `{name}` has to be .+"):
             checked(verb, VERBS[verb].arguments, {**GOOD[verb], name: value})

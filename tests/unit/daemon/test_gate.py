@@ -13,7 +13,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.engine.api import Observed
 from geodrop.errors import DataError, HeldError, OutdatedError
 from geodrop.operations.in_force import RulesetInForce
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from tests.support.worlds import POLICY_CN, compiled
 
 if TYPE_CHECKING:

@@ -7,7 +7,9 @@ import structlog
 
 from geodrop.daemon import log as module
 from geodrop.daemon.event import Event
-from geodrop.daemon.log import MAX_FIELD, entry, open_log
+from geodrop.daemon.log import entry, open_log
+from geodrop.linux import journal as native
+from geodrop.linux.journal import MAX_FIELD
 
 
 def fields(datagram: bytes) -> dict[str, str]:
@@ -66,7 +68,7 @@ def test_to_the_journal(monkeypatch: pytest.MonkeyPatch) -> None:
     """If stderr is the journal's stream, each event is a datagram to the journal's socket."""
     journal, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     monkeypatch.setattr(module, "_is_journal", lambda _: True)
-    monkeypatch.setattr(module, "_connect", lambda: ours)
+    monkeypatch.setattr(native, "connect", lambda: ours)
     monkeypatch.setattr(sys, "stderr", sys.__stderr__)
     with journal, ours:
         log = open_log()

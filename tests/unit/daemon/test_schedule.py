@@ -6,7 +6,7 @@ import pytest
 from geodrop.config import Config
 from geodrop.daemon.schedule import Schedule
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, Entry
+from geodrop.state.entry import DONE, Entry
 from geodrop.state.store import FOREVER, Store
 from tests.support.daemons import daemon_context
 from tests.unit.ruleset.test_model import META, pack

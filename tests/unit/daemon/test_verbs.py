@@ -21,7 +21,10 @@ from tests.support.daemons import daemon_context, verbs
 ROOT = Peer(1, 0, frozenset({0}))
 STRANGER = Peer(1, 12_345, frozenset({12_345}))
 
-READING = {"plan", "status", "counters", "verify", "explain", "history", "exemptions"}
+READING = {"plan", "status", "counters", "verify", "explain", "history", "exemptions"} | {
+    "history_verify",
+    "history_coverage",
+}
 
 
 def ask(

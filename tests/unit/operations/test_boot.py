@@ -12,7 +12,7 @@ from geodrop.operations.pause import pause
 from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, FAILED, ChangeRequest
+from geodrop.state.entry import DONE, FAILED, ChangeRequest
 from geodrop.state.store import FOREVER, Store
 from tests.unit.operations.conftest import Kernel
 

@@ -20,6 +20,7 @@ from geodrop.operations.pause import pause, resume
 from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
+from geodrop.state.entry import Attempt
 from geodrop.state.store import FOREVER, Intent, Store
 from tests.unit.operations.conftest import Kernel
 
@@ -89,7 +90,7 @@ def test_kept_rulesets(kernel: Kernel, rulesets: list[Path], config: Config) -> 
     """A kept ruleset that is gone, damaged or not a ruleset: 65, with what to do."""
     put(config, rulesets[0])
     digest = digest_of(rulesets[0])
-    change = OpenChange(config, store := Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(config, store := Store(config.state), Attempt())
     assert change.kept(digest).digest == kernel.now.digest
     store.ruleset_path(digest).write_bytes(rulesets[1].read_bytes())
     with pytest.raises(DataError, match="holds another ruleset"):
@@ -117,19 +118,19 @@ def test_where_packets_are_judged_stays(
 ) -> None:
     """What nftables was asked to judge stays with nftables; all else follows the engine of agent.yaml."""
     kernel.now = Observed(3, "d", tuple(Interface(f"eth{n}", engine) for n, engine in enumerate(engines)))
-    change = OpenChange(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(replace(config, engine=configured), Store(config.state), Attempt())
     selection, engine = change.in_place()
     assert engine == expected
     assert selection.names == tuple(f"eth{n}" for n in range(len(engines)))
     kernel.now = Observed(3, "d", (Interface("eth0", "nftables", why="no bpffs"),))
-    change = OpenChange(replace(config, engine=configured), Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(replace(config, engine=configured), Store(config.state), Attempt())
     assert change.in_place()[1] == configured
 
 
 def test_nothing_in_force(kernel: Kernel, config: Config) -> None:
     """There are no interfaces in force: 3."""
     del kernel
-    change = OpenChange(config, Store(config.state), attempt=None)  # type: ignore[arg-type]
+    change = OpenChange(config, Store(config.state), Attempt())
     with pytest.raises(NotEnforcingError):
         change.in_place()
 

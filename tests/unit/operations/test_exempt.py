@@ -11,8 +11,8 @@ import pytest
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UsageError
 from geodrop.operations.exempt import ExemptDone, end, exempt, network_of
 from geodrop.operations.load import load
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.exemptions import MOST, Exemption
-from geodrop.state.history import ChangeRequest
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:

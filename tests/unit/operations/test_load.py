@@ -9,7 +9,7 @@ from geodrop.engine.api import Difference, Interface, Observed
 from geodrop.errors import ApplyError, ConfigError, DataError
 from geodrop.operations import load as module
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, FAILED
+from geodrop.state.entry import DONE, FAILED
 from geodrop.state.store import Intent, Store
 from tests.unit.operations.conftest import Kernel
 

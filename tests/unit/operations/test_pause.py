@@ -6,7 +6,7 @@ from geodrop.config import Config
 from geodrop.errors import NotEnforcingError
 from geodrop.operations.load import load
 from geodrop.operations.pause import pause, resume
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.store import FOREVER, Store
 from tests.unit.operations.conftest import Kernel
 from tests.unit.ruleset.test_model import META

@@ -9,7 +9,7 @@ from geodrop.operations.load import apply_file, load, remove_all
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.rollback import roll_back, steps_back, with_generation
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.history import DONE, FAILED, ChangeRequest, Entry
+from geodrop.state.entry import DONE, FAILED, ChangeRequest, Entry
 from geodrop.state.keep import Keep
 from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel

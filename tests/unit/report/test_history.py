@@ -5,7 +5,8 @@ import pytest
 from geodrop.config import Config
 from geodrop.report.history import by_a_daemon, last_failure, read_history
 from geodrop.report.pieces import whole
-from geodrop.state.history import DONE, FAILED, Entry
+from geodrop.state.chain import digest_of
+from geodrop.state.entry import DONE, FAILED, Entry
 from geodrop.state.store import FOREVER, Store
 
 ENTRIES = [
@@ -39,6 +40,7 @@ def test_newest_first_each_with_its_end(tmp_path: Path) -> None:
 def test_each_object_has_every_key(tmp_path: Path) -> None:
     """A key without a value is null, so that a reader need not check whether it exists."""
     objects, _ = whole(read_history(config(tmp_path, ENTRIES), 1))
+    lines = (tmp_path / "state" / "history.jsonl").read_bytes().splitlines()
     assert objects == [
         {
             "schema": 1,
@@ -58,6 +60,13 @@ def test_each_object_has_every_key(tmp_path: Path) -> None:
             "confirm": None,
             "paused_until": "1970-01-01T00:06:40Z",
             "inputs": [],
+            "previous_generation": None,
+            "previous_digest": None,
+            "accept": None,
+            "since": None,
+            "drops": [],
+            "number": 5,
+            "previous": digest_of(lines[-2]),
         }
     ]
 
@@ -76,6 +85,8 @@ def test_last_failure() -> None:
     """A failure is reported only until something succeeds again."""
     assert last_failure(ENTRIES[:2]) == ENTRIES[1]
     assert last_failure(ENTRIES[:3]) is None
+    found = Entry(170.0, "drift", FAILED, 0), Entry(180.0, "prune", DONE, 0)
+    assert last_failure([*ENTRIES[:2], *found]) == ENTRIES[1]
     assert last_failure([]) is None
 
 

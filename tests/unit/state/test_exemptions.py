@@ -12,7 +12,7 @@ from geodrop.errors import ApplyError
 from geodrop.state import files
 from geodrop.state.asker import MAX_NAME
 from geodrop.state.exemptions import MOST, SECOND, ClockReading, Exemption, Exemptions, held_back, standing
-from geodrop.state.history import MAX_WHY
+from geodrop.state.names import MAX_WHY
 from geodrop.state.store import Store
 from geodrop.state.unwritten import MAX_LINES, Unwritten
 

@@ -1,3 +1,4 @@
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -6,9 +7,13 @@ from typing import IO
 
 import pytest
 
-from geodrop.errors import DataError
+from geodrop.errors import DataError, HeldError
+from geodrop.state import announce, unwritten
 from geodrop.state import history as module
-from geodrop.state.history import DONE, FAILED, MAX_LINE, ChangeRequest, Entry, History, policies
+from geodrop.state.chain import ChainLink, Checked, Fault, check, digest_of
+from geodrop.state.entry import DONE, FAILED, HELD, MAX_LINE, ChangeRequest, Entry, parse
+from geodrop.state.history import History, policies
+from geodrop.state.unwritten import Unwritten
 
 ASKED = ChangeRequest("load", 1000, change="3 regions moved to drop")
 
@@ -29,6 +34,13 @@ def succeed(history: History) -> None:
     """Return a load."""
     with history.attempt(ASKED) as attempt:
         attempt.made = True
+
+
+def checked(history: History) -> Checked:
+    """Return the result of a check of the chain."""
+    *_, found = check(history.chain())
+    assert found
+    return found
 
 
 @pytest.fixture
@@ -89,7 +101,9 @@ def test_the_file_is_bounded(history: History) -> None:
     history.prune(1000, {"d3"}, limit=size // 2)
     left = history.entries()
     assert size // 3 < history.path.stat().st_size <= size // 2
-    assert [entry.digest for entry in left[:2]] == ["d3", f"d{101 - len(left)}"]
+    last = next(entry.number for entry in left if entry.number > 5)
+    assert [entry.number for entry in left] == [4, *range(last, 102)]
+    assert (left[-1].origin, left[0].digest) == ("prune", "d3")
     before = history.path.stat().st_ino
     history.append(done("load", 101, "d100", at=time.time()))
     history.prune(1000, {"d3"}, limit=size // 2)
@@ -188,6 +202,8 @@ def test_what_a_later_version_adds_is_passed_over(history: History) -> None:
     history.path.parent.mkdir()
     history.path.write_bytes(b'{"time":1.5,"origin":"load","outcome":"done","uid":3,"generation":9,"more":{}}\n')
     assert history.entries() == [Entry(1.5, "load", DONE, 3, 9)]
+    succeed(history)
+    assert history.unreadable() == 0
 
 
 def test_prune_forgets_by_age(history: History) -> None:
@@ -196,9 +212,11 @@ def test_prune_forgets_by_age(history: History) -> None:
     for generation, (digest, age) in enumerate([("a", 90), ("b", 80), ("a", 70), ("c", 60), ("d", 5)], start=1):
         history.append(done("load", generation, digest, at=now - age))
     history.prune(50, {"a", "d"})
-    assert [entry.generation for entry in history.entries()] == [3, 5]
+    assert [entry.number for entry in history.entries()] == [3, 4, 5, 6]
+    assert "2 records until" in history.entries()[-1].change
     history.prune(1, {"d"})
-    assert [entry.generation for entry in history.entries()] == [5]
+    assert [entry.number for entry in history.entries()] == [5, 6, 7]
+    assert checked(history).faults == []
 
 
 def test_nothing_to_prune(history: History) -> None:
@@ -292,3 +310,139 @@ def test_since_when_a_ruleset_is_in_force(history: History) -> None:
     assert (history.since("d1"), history.since("d2"), history.since("")) == (40, None, None)
     history.append(Entry(60, "unload", DONE, 0))
     assert history.since("d1") is None
+
+
+def full(*_: object) -> None:
+    """Fail as a full disk does."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_each_line_follows_from_the_one_before(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that wait in /run are links already, with the hash that the journal was told; written later, nothing
+    about them changes.
+    """
+    told: list[tuple[int, str]] = []
+    monkeypatch.setattr(announce, "_listener", lambda made: told.append((made.entry.number, made.head)))
+    succeed(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        succeed(history)
+        succeed(history)
+        assert [entry.number for entry in history] == [1, 2, 3]
+        assert (checked(history).records, checked(history).faults) == (3, [])
+    succeed(history)
+    found = checked(history)
+    assert (found.records, found.faults, found.head.number) == (4, [], 4)
+    assert told == [(line.number, line.digest) for line in links(history)]
+
+
+def links(history: History) -> list[ChainLink]:
+    """Return number and hash of each line of the file."""
+    return [
+        ChainLink(entry.number, digest_of(line))
+        for line in history.path.read_bytes().splitlines()
+        if (entry := parse(line))
+    ]
+
+
+def test_a_crash_between_the_disk_and_run(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that ended after writing the lines of /run, and before forgetting them, leaves no line twice."""
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        succeed(history)
+        succeed(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(Unwritten, "done", lambda *_, **__: None)
+        history.write_back()
+    assert [entry.number for entry in history] == [1, 2]
+    assert checked(history).records == 2
+    succeed(history)
+    assert [entry.number for entry in history] == [1, 2, 3]
+    assert checked(history).faults == []
+    assert not Unwritten(history.path.parent).read().lines
+
+
+def test_a_boot_that_lost_what_waited(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines of /run are lost at a boot: the chain goes on from the disk, and only the journal knows of them."""
+    told: list[str] = []
+    monkeypatch.setattr(announce, "_listener", lambda made: told.append(made.head))
+    succeed(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        succeed(history)
+    Unwritten(history.path.parent).done(lines=True)
+    succeed(history)
+    *_, found = check(history.chain(), told)
+    assert found
+    assert (found.faults, sorted(found.numbers.values())) == ([], [1, 2])
+    assert told[1] not in found.numbers
+
+
+def test_too_much_for_run_is_missing_and_found(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines that are lost because a disk was full for too long are missing in the chain, and a check says which."""
+    monkeypatch.setattr(unwritten, "MAX_LINES", 1_000)
+    succeed(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        for _ in range(20):
+            succeed(history)
+    succeed(history)
+    numbers = [entry.number for entry in history]
+    assert numbers[0] == 1
+    assert numbers[-1] == 22
+    assert checked(history).faults == [Fault(2, f"records 2 to {numbers[1] - 1} are missing before it")]
+
+
+def test_a_file_that_cannot_be_read_now(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record that cannot be linked yet is linked and told once the file can be read again."""
+    told: list[int] = []
+    monkeypatch.setattr(announce, "_listener", lambda made: told.append(made.entry.number))
+    succeed(history)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "end_of", full)
+        patch.setattr(os, "fsync", full)
+        succeed(history)
+    assert told == [1]
+    history.write_back()
+    assert told == [1, 2]
+    assert (checked(history).records, checked(history).faults) == (2, [])
+
+
+def test_a_cut_line_is_told_of(history: History) -> None:
+    """What a power cut leaves of a line is found; the next record takes its place, and says how much it was."""
+    succeed(history)
+    with history.path.open("ab") as file:
+        file.write(b'{"time":1.5')
+    [fault] = checked(history).faults
+    assert fault.line == 2
+    assert "cut off after 11 bytes" in fault.what
+    succeed(history)
+    assert history.entries()[-1].cut == 11
+    assert (checked(history).faults, checked(history).cut) == ([], [2])
+
+
+def test_forgotten_records_break_nothing(history: History) -> None:
+    """Pruned once and again, by age and by size, the chain holds; a record that was removed by hand is missing."""
+    now = time.time()
+    for number in range(1, 60):
+        history.append(done("load", number, f"d{number % 7}", at=now - 200 + number))
+    history.prune(180, {"d1"})
+    assert checked(history).faults == []
+    for number in range(60, 90):
+        history.append(done("load", number, f"d{number % 7}", at=now - 100 + number))
+    history.prune(150, {"d2"}, limit=6_000)
+    found = checked(history)
+    assert (found.faults, found.records) == ([], len(history.entries()))
+    assert found.pruned[-1].through > 50
+    lines = history.path.read_bytes().splitlines(keepends=True)
+    for gone in range(len(lines) - 1):
+        history.path.write_bytes(b"".join(lines[:gone] + lines[gone + 1 :]))
+        assert checked(history).faults, gone
+
+
+def test_a_held_change_is_no_failure(history: History) -> None:
+    """What a limit held has an outcome of its own, with the figures."""
+    with pytest.raises(HeldError), history.attempt(ASKED):
+        raise HeldError("41.3% would change, limit 5%", "geodrop reload --accept 9a41c07be212")
+    [entry] = history
+    assert (entry.outcome, entry.error) == (HELD, "41.3% would change, limit 5%; geodrop reload --accept 9a41c07be212")

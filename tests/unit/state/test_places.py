@@ -44,7 +44,7 @@ def test_the_state_of_a_namespace_ends_with_the_boot(tmp_path: Path, monkeypatch
     boot = tmp_path / "boot_id"
     monkeypatch.setattr(places, "BOOT", str(boot))
     monkeypatch.setattr(places, "STATE", str(tmp_path))
-    monkeypatch.setattr(places, "_is_machines_own", lambda: False)
+    monkeypatch.setattr(places, "is_machines_own", lambda: False)
     states = []
     for identity in ("0123abcd-e4d6-4f9a\n", "89ab0123-e4d6-4f9a\n"):
         boot.write_text(identity)

@@ -10,7 +10,7 @@ import pytest
 from geodrop.errors import ApplyError, DataError
 from geodrop.ruleset import container
 from geodrop.ruleset.first_boot import build_closed
-from geodrop.state.history import DONE, FAILED, Entry
+from geodrop.state.entry import DONE, FAILED, Entry
 from geodrop.state.keep import Keep
 from geodrop.state.store import FOREVER, INTENT, Intent, Store
 
@@ -403,7 +403,7 @@ def test_what_cannot_be_pruned_is_left(store: Store, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "fsync", lambda _: refuse(store.folder))
     store.prune(Keep(500), set())
     assert kept(store) == {"d1"}
-    assert store.history.entries() == [PAST_GOOD]
+    assert [entry.digest for entry in store.history] == [PAST_GOOD.digest]
 
 
 def test_disk_full_leaves_the_old_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 
 from geodrop.ruleset.fields import Invalid
-from geodrop.state.history import Entry
+from geodrop.state.entry import Entry
 from geodrop.state.store import INTENT, Intent, recovered
 from geodrop.state.unconfirmed import SECOND, UNCONFIRMED, Unconfirmed, Undone, undone
 

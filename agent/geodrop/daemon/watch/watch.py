@@ -22,7 +22,7 @@ from geodrop.daemon.watch.tally import Tally
 from geodrop.daemon.worker import REPAIR
 from geodrop.errors import GeodropError, NoInterfaceError, UnavailableError
 from geodrop.operations.repair import Baseline, Inspection, inspect, summary
-from geodrop.state.history import ChangeRequest
+from geodrop.state.entry import ChangeRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,7 +77,8 @@ class Watch:
 
     async def _look(self, causes: Causes) -> None:
         few = self.repairs.are_few(time.monotonic())
-        asked = ChangeRequest("repair", os.geteuid(), why=causes.culprit) if few else None
+        noticed = round(time.time() - (time.monotonic() - causes.since), 3)
+        asked = ChangeRequest("repair", os.geteuid(), why=causes.culprit, since=noticed) if few else None
         known = replace(self._known, totals=self.tally.totals)
         found = tuple(causes.found)
         try:

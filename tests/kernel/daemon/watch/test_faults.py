@@ -96,6 +96,7 @@ def test_a_disk_that_takes_nothing(edge: Edge, disk: Path, how: str) -> None:
         # A kept ruleset can be loaded whatever state the disk is in.
         geodrop.good("reload")
         assert judged(probes, DENIED)
+        fill(disk)  # what the history has released of its reserve by now
         host.deny("CN", "RU", "US")
         refused = geodrop.run("reload")
         assert (refused.code, said in refused.err) == (1, True), refused.err

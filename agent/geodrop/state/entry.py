@@ -1,0 +1,243 @@
+"""One record of the audit: who asked for a change, what it changed, and how it ended; as an object and as a line.
+
+A line is a JSON object. `number` and `previous` link it to the line before it (state.chain). Values that are empty are
+left out. What a line of the same ruleset has said already is not repeated: its inputs, and what it drops.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from geodrop.ruleset.enforced import ENFORCED, EnforcedService
+from geodrop.ruleset.fields import (
+    LAST_MOMENT,
+    Bounds,
+    Field,
+    Invalid,
+    decode,
+    listing,
+    mapping,
+    number,
+    optional,
+    record,
+    text,
+    whole,
+)
+from geodrop.state.asker import MAX_NAME
+from geodrop.state.names import ANY, DIGEST, MAX_GENERATION, MAX_TEXT
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+DONE, FAILED, HELD = "done", "failed", "held"
+"""How an attempt ended: HELD if a limit of the policy held it, and nothing changed."""
+
+ORIGINS = (
+    "load",
+    "reload",
+    "confirm",
+    "undo",
+    "rollback",
+    "boot",
+    "pause",
+    "resume",
+    "unload",
+    "exempt",
+    "repair",
+    "drift",
+    "compact",
+    "schedule",
+    "prune",
+)
+"""What a record can be about: the operations that make a change, and what is found or forgotten."""
+
+MAX_LINE = 1 << 20
+"""Most bytes of a line. A longer line names more inputs than a compile takes, or was written by another program."""
+
+MAX_NUMBER = 1 << 48
+MAX_KEPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRequest:
+    """Who asked for a change and why: `origin` is one of ORIGINS, `uid` the user's number.
+
+    `change` says in one line what it changes, if that is known; `why` is a reason given by a person. `sudo_user` is the
+    user who became root to ask for it (state.asker). A load or reload that is not confirmed within `confirm_within`
+    seconds is undone (0: it need not be confirmed). `accept` is the digest, or its beginning, that the user accepts
+    beyond the limits. `since` as for Entry.
+    """
+
+    origin: str
+    uid: int
+    change: str = ""
+    why: str = ""
+    sudo_user: str = ""
+    confirm_within: int = 0
+    accept: str = ""
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """The records that were forgotten: all up to the number `through`, whose line had the hash `digest`.
+
+    `kept` are those of them that stay because they are still needed: their numbers, as text, and the hashes of their
+    lines. `until` is the time of the last one that was forgotten, in seconds since the epoch, and `count` their number.
+    """
+
+    through: int
+    digest: str
+    until: float
+    count: int
+    kept: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One change, or one failed attempt.
+
+    `time` is when it ended, in seconds since the epoch, `seconds` how long it took. `generation` is the number it was
+    given, `digest` its ruleset; 0 and "" if it failed before it had them, or removed everything.
+    `previous_generation` and `previous_digest` were in force before it; 0 and "" if nothing was, or if it did not look.
+    `target` is the generation whose ruleset a rollback brought back. Until `paused`, in seconds since the epoch,
+    services only count. A load that had to be confirmed had until `confirm`, in seconds since the epoch. `accept` is
+    the digest that was accepted beyond the limits.
+
+    `since` is set where what is recorded began earlier, in seconds since the epoch: when another program's change was
+    noticed, when the kernel went back by itself, when the machine started, the moment written in the policy.
+
+    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch. `drops` is what the
+    ruleset drops. Both are recorded when another ruleset comes in force. `pruned` says which records were forgotten.
+
+    `number` counts the records of a host from 1, `previous` is the hash of the line before (state.chain); 0 and "" for
+    an entry that is not written yet. `cut` are the bytes of a line before it that was cut off and removed.
+    """
+
+    time: float
+    origin: str
+    outcome: str
+    uid: int
+    generation: int = 0
+    digest: str = ""
+    seconds: float = 0.0
+    change: str = ""
+    why: str = ""
+    error: str = ""
+    target: int = 0
+    paused: int = 0
+    confirm: int = 0
+    sudo_user: str = ""
+    inputs: tuple[dict[str, Any], ...] = ()
+    previous_generation: int = 0
+    previous_digest: str = ""
+    accept: str = ""
+    since: float = 0.0
+    drops: tuple[EnforcedService, ...] = ()
+    pruned: Pruned | None = None
+    number: int = 0
+    previous: str = ""
+    cut: int = 0
+
+    @property
+    def put_in_force(self) -> bool:
+        """Whether this change put a generation in force."""
+        return self.outcome == DONE and self.generation > 0 and bool(self.digest)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What a change records about itself while it runs; see Entry. If `made` stays False, nothing is recorded."""
+
+    generation: int = 0
+    digest: str = ""
+    change: str = ""
+    target: int = 0
+    paused: int = 0
+    confirm: int = 0
+    inputs: Sequence[dict[str, Any]] = field(default_factory=tuple)
+    previous_generation: int = 0
+    previous_digest: str = ""
+    drops: tuple[EnforcedService, ...] = ()
+    made: bool = False
+
+
+def line_of(entry: Entry) -> bytes:
+    """Return the line of an entry, without its line break."""
+    content = {name: value for name, value in asdict(entry).items() if value not in ("", 0, (), None)}
+    content |= {name: content[name][:MAX_TEXT] for name in ("change", "why", "error") if name in content}
+    for name in ("inputs", "drops"):
+        line = json.dumps(content, separators=(",", ":")).encode()
+        if len(line) < MAX_LINE:
+            return line
+        content.pop(name, None)
+    return json.dumps(content, separators=(",", ":")).encode()
+
+
+_WORD = text(32, re.compile("[a-z-]+"))
+_TEXT = text(MAX_TEXT, ANY)
+_HASH = text(64, re.compile("[0-9a-f]{64}"))
+_GENERATION = whole(0, MAX_GENERATION)
+_NUMBER = whole(1, MAX_NUMBER)
+_MOMENT = whole(0, LAST_MOMENT)
+_TIME = number(0, LAST_MOMENT)
+_INPUT: Field[dict[str, Any]] = record(
+    dict,
+    ("kind", "name", "sha256", "database_type", "build_epoch"),
+    others=True,
+    kind=_WORD,
+    name=text(4_096, ANY),
+    sha256=text(64, DIGEST),
+    database_type=optional(text(1_024, ANY)),
+    build_epoch=optional(_MOMENT),
+)
+_PRUNED = record(
+    Pruned,
+    ("kept",),
+    others=True,
+    through=_NUMBER,
+    digest=_HASH,
+    until=_TIME,
+    count=_NUMBER,
+    kept=mapping(text(15, re.compile("[0-9]+")), _HASH, MAX_KEPT),
+)
+_REQUIRED: dict[str, Field[Any]] = {"time": _TIME, "origin": _WORD, "outcome": _WORD}
+_OPTIONAL: dict[str, Field[Any]] = {
+    "uid": whole(0, (1 << 32) - 1),
+    "generation": _GENERATION,
+    "digest": text(64, DIGEST),
+    "seconds": _TIME,
+    "change": _TEXT,
+    "why": _TEXT,
+    "error": _TEXT,
+    "target": _GENERATION,
+    "paused": _MOMENT,
+    "confirm": _MOMENT,
+    "sudo_user": text(MAX_NAME, ANY),
+    "inputs": listing(_INPUT, 2_048),
+    "previous_generation": _GENERATION,
+    "previous_digest": text(64, DIGEST),
+    "accept": text(64, DIGEST),
+    "since": _TIME,
+    "drops": ENFORCED,
+    "pruned": _PRUNED,
+    "number": _NUMBER,
+    "previous": _HASH,
+    "cut": whole(0, MAX_LINE),
+}
+ENTRY = record(partial(Entry, uid=0), tuple(_OPTIONAL), others=True, **_REQUIRED, **_OPTIONAL)
+"""The form of a line. Keys that a later version added are ignored."""
+
+_BOUNDS = Bounds(MAX_LINE, 20_000)
+
+
+def parse(line: bytes) -> Entry | None:
+    """Return a line's entry; None if it is invalid."""
+    try:
+        return ENTRY(decode(line, _BOUNDS))
+    except Invalid:
+        return None
