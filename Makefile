@@ -34,7 +34,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases fuzz fuzz-files soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-undo fuzz fuzz-files soak wheel install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -141,6 +141,9 @@ fuzz: test-tools ## 100,000 random packets under each policy on each engine, the
 
 fuzz-files: setup ## altered ruleset and state files, 100,000 of each (COUNT=n, SEED=n): refused, recovered or whole
 	$(BIN)/python -m tests.fuzz_files $(or $(COUNT),100000) $(SEED)
+
+test-undo: test-tools ## 100 operators lock themselves out and the daemon is killed (COUNT=n): how late the kernel goes back
+	$(AS_ROOT) $(BIN)/python -m tests.lockouts $(COUNT)
 
 soak: test-tools ## 10,000 reloads on both engines (RELOADS=n); what grows is said, and a failure
 	$(AS_ROOT) $(BIN)/python -m tests.soak $(RELOADS)

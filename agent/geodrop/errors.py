@@ -72,7 +72,7 @@ class HeldError(GeodropError):
 
     exit_code = 5
     held: Sequence[dict[str, Any]] = ()
-    """The limits, as in `status --json`; empty where another process reports the failure."""
+    """The limits, as in `status --json`."""
 
 
 class DataError(GeodropError):
@@ -162,9 +162,17 @@ _BY_CODE: dict[int, type[GeodropError]] = {
 }
 
 
-def failure_of(code: int, message: str, next_step: str = "", *, printed: str = "") -> GeodropError:
-    """Return a failure that another process reported as the exception of its exit code; an unknown code is a bug."""
-    return _BY_CODE.get(code, BugError)(message, next_step, printed=printed)
+def failure_of(
+    code: int, message: str, next_step: str = "", *, printed: str = "", held: Sequence[dict[str, Any]] = ()
+) -> GeodropError:
+    """Return a failure that another process reported as the exception of its exit code; an unknown code is a bug.
+
+    `held` are the limits of a HeldError.
+    """
+    failure = _BY_CODE.get(code, BugError)(message, next_step, printed=printed)
+    if isinstance(failure, HeldError):
+        failure.held = held
+    return failure
 
 
 def not_opened(path: str, error: OSError, kind: type[GeodropError], next_step: str) -> GeodropError:
@@ -192,16 +200,20 @@ _PLACED = re.compile(r"^(?P<place>[^\n]+?:\d+:\d+): (?P<severity>error|warning):
 def as_object(*failures: GeodropError) -> dict[str, Any]:
     """Return what --json prints for a failed command: the first error, and all `problems`, including a file's warnings.
 
-    A `place` is file:line:column, or null.
+    A `place` is file:line:column, or null. A held change also has its limits, as `held`.
     """
     problems = [one for failure in failures for one in _problems(failure)]
     first = next((one for one in problems if one["severity"] == "error"), problems[0])
     shared = {name: first[name] for name in ("error", "place", "next_step")}
-    return {"schema": 1, **shared, "exit": failures[0].exit_code, "problems": problems}
+    held = {"held": list(failures[0].held)} if isinstance(failures[0], HeldError) else {}
+    return {"schema": 1, **shared, "exit": failures[0].exit_code, "problems": problems, **held}
 
 
 def _problems(failure: GeodropError) -> list[dict[str, str | None]]:
-    placed = [one.groupdict() for one in _PLACED.finditer(failure.printed or failure.message)]
+    if isinstance(failure, ProblemsError):
+        placed = [{"severity": one.severity, "place": str(one.place), "text": one.message} for one in failure.problems]
+    else:  # perhaps of another process, which says its problems in text
+        placed = [one.groupdict() for one in _PLACED.finditer(failure.printed or failure.message)]
     if not any(one["severity"] == "error" for one in placed):
         said = {"severity": "error", "place": None, "error": failure.message, "next_step": failure.next_step}
         return [said, *map(_placed, placed)]

@@ -50,6 +50,8 @@ services:
     unknown: allow
     {}: [{}]
 """
+NEARLY_ALL = "99.99%"
+"""A share that is asked for each packet, and drops nearly all of them."""
 
 
 class Inputs:
@@ -95,6 +97,10 @@ def packet_rows(inputs: Inputs) -> Iterator[Row]:
     yield from nftables_packets.rows(inputs.compiled(DENY_LIST))
     yield from nftables_packets.overlay_rows(inputs.compiled(ALLOW_LIST), inputs.moved())
     yield from nftables_packets.window_row(inputs.compiled(DENY_LIST))
+    ramped = DENY_LIST.read_text(encoding="utf-8").replace(
+        "    mode: enforce", f"    share: {NEARLY_ALL}\n    mode: enforce"
+    )
+    yield from nftables_packets.drop_rows(inputs.compiled(DENY_LIST), inputs.written("ramped", ramped))
     yield from nftables_packets.growth_rows()
 
 
@@ -104,7 +110,8 @@ def xdp_rows(inputs: Inputs) -> Iterator[Row]:
     less, half = "continent:AF, continent:AS", "continent:AF, continent:AS, continent:SA"
     forms = {"half": ("allow", "deny", half), "less": ("allow", "deny", less), "swapped": ("deny", "allow", half)}
     worlds = [inputs.written(name, HALF_THE_WORLD.format(*verdicts)) for name, verdicts in forms.items()]
-    yield from xdp.rows(worlds)
+    ramped = inputs.written("half-ramped", f"{HALF_THE_WORLD.format(*forms['half'])}    share: {NEARLY_ALL}\n")
+    yield from xdp.rows(worlds, ramped)
     grown = inputs.folder / "grown.ruleset"
     text = HALF_THE_WORLD.format(*forms["half"])
     grown.write_bytes(synthetic_ruleset(text, inputs.database, xdp_world4.TIMES))

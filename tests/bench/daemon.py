@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 ROUNDS = 5
 ENGINES = {"nft": "nftables", "xdp": "xdp"}
-ROWS = (*(f"{change}_{engine}" for engine in ENGINES for change in ("reload", "flip")), "daemon_memory")
+ROWS = (*(f"{change}_{engine}" for engine in ENGINES for change in ("reload", "flip", "exempt")), "daemon_memory")
+EXEMPT_ROUNDS = 15
 AGENT = """
 source: {{policy: policy.yaml, databases: [{database}]}}
 engine: {engine}
@@ -42,6 +43,7 @@ MOVED = "MX, "
 
 PARTNERS = '\nlists:\n  partners: {prefixes: [203.0.112.0/24, 198.52.0.0/16, "2a00:1450::/32"]}\n'
 IDLE_SECONDS = 0.3
+EXEMPT = "203.0.113.9"
 
 
 def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
@@ -62,10 +64,12 @@ def rows(policy: Path, database: Path, folder: Path) -> Iterator[Row]:
             versions = [partial(_reload, running, edited, version) for version in (flipped, changed, flipped, text)]
             scripted = partial(_scripted, running, other, script)
             one_country, prefixes, prefixes_again, one_country_again, by_script = compared(ROUNDS, *versions, scripted)
+            exempt, asked = compared(EXEMPT_ROUNDS, partial(_exempt, running), partial(_status, running))
             memory.append(running.memory() / 1e6)
         changes, flips = [*prefixes, *prefixes_again], [*one_country, *one_country_again]
         yield against(f"reload_{short}", "s", STOCK, changes, [*by_script, *by_script])
         yield against(f"flip_{short}", "s", STOCK, flips, [*by_script, *by_script])
+        yield against(f"exempt_{short}", "s", "geodrop status", exempt, asked)
     yield alone("daemon_memory", "MB", [max(memory)])
 
 
@@ -100,6 +104,22 @@ def _reload(running: Daemon, edited: Path, policy: str) -> float:
     if not json.loads(done.stdout)["changed"]:
         raise RuntimeError(f"nothing was changed: {done.stdout!r}")
     return seconds
+
+
+def _exempt(running: Daemon) -> float:
+    """Return the seconds from a command to its answer, once a source passes and that was read back and written down."""
+    _rest(running)
+    program = str(Path(sys.executable).with_name("geodrop"))
+    seconds = timed(lambda: subprocess.run([program, "exempt", EXEMPT, "--for", "1h"], check=True, capture_output=True))
+    subprocess.run([program, "exempt", EXEMPT, "--end"], check=True, capture_output=True)
+    return seconds
+
+
+def _status(running: Daemon) -> float:
+    """Return the seconds that a command takes which changes nothing."""
+    _rest(running)
+    program = str(Path(sys.executable).with_name("geodrop"))
+    return timed(lambda: subprocess.run([program, "status"], check=False, capture_output=True))
 
 
 def _scripted(running: Daemon, netns: Namespace, script: Sequence[str]) -> float:

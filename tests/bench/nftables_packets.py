@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import random
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Scope, Undo
+from geodrop.engine.exempt import ExemptSource
 from geodrop.linux.clock import monotonic
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.exemptions import MOST
 from tests.bench.generator import SOURCES, Generator, receiving
 from tests.bench.nft_text import denied_addresses, plain_sets, synthetic_map
 from tests.bench.report import against, alternately, compared, undisturbed
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from tests.bench.report import Row
 
 ROUNDS = 60
+FEW = 30
+"""Sources that a host usually exempts at the most."""
 DAY = 86_400 * 10**9
 PACKETS = 50_000
 INTERFACE = "server0"
@@ -35,6 +39,9 @@ ROWS = (
     "nft_packet_overlay",
     "nft_packet_overlay_v6",
     "nft_packet_window",
+    "nft_packet_exempt",
+    "nft_packet_exempt_most",
+    "nft_packet_ramp",
     *(f"nft_packet_{count}" for count in GROWTH),
 )
 
@@ -93,6 +100,34 @@ def window_row(deny_list: Path) -> Iterator[Row]:
                 staged.switch(Scope((INTERFACE,)), monotonic() + DAY)
         inside, outside = compared(ROUNDS, send_waiting, send_confirmed)
     yield against("nft_packet_window", "ns", "the same packet outside", inside, outside)
+
+
+def drop_rows(deny_list: Path, ramped: Path) -> Iterator[Row]:
+    """`nft_packet_exempt`, `nft_packet_ramp`: what a packet pays on the way to its drop, for the question whether its
+    source is exempt, where a few are or as many as may be, and for the question whether its source is in the share.
+    """
+    plain = Ruleset.open(deny_list)
+    sources = denied_addresses(plain, 4, SOURCES)
+    for name, ruleset, exempt, baseline in (
+        ("nft_packet_exempt", plain, most_exempt()[:FEW], "the same packet, nobody exempt"),
+        ("nft_packet_exempt_most", plain, most_exempt(), "the same packet, nobody exempt"),
+        ("nft_packet_ramp", Ruleset.open(ramped), [], "the same packet without a share"),
+    ):
+        with contextlib.ExitStack() as stack:
+            asked, send_asked = stack.enter_context(path(sources))
+            unasked, send_unasked = stack.enter_context(path(sources))
+            with asked.entered():
+                NftablesEngine(exempt=exempt).apply(ruleset, 1, [INTERFACE])
+            with unasked.entered():
+                NftablesEngine().apply(plain, 1, [INTERFACE])
+            mine, other = compared(ROUNDS, send_asked, send_unasked)
+        yield against(name, "ns", baseline, mine, other)
+
+
+def most_exempt() -> list[ExemptSource]:
+    """Return as many exempt sources as there may be, none of which is an address of the bench."""
+    until = monotonic() + DAY
+    return [ExemptSource(IPv4Network((0xE000_0000 + number, 32)), until) for number in range(MOST)]
 
 
 def growth_rows() -> Iterator[Row]:

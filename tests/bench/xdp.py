@@ -16,7 +16,9 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from geodrop.engine.api import Undo
 from geodrop.linux import libbpf
+from geodrop.linux.clock import monotonic
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.ruleset.model import Ruleset
 from geodrop.xdp import layout as lay
@@ -25,6 +27,7 @@ from geodrop.xdp.control import NOT_SET, Control
 from geodrop.xdp.program_set import ProgramSet
 from tests.bench import xdp_programs as programs
 from tests.bench.generator import Generator
+from tests.bench.nftables_packets import DAY, most_exempt
 from tests.bench.report import ON_TOP_OF, against, alone, beyond, compared, undisturbed
 from tests.support.bpffs import own_mounts, own_pins
 from tests.support.engines import XdpEngine
@@ -33,6 +36,8 @@ from tests.support.namespaces import End, join, namespaces
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from geodrop.engine.exempt import ExemptSource
+    from geodrop.xdp.control import ControlWord
     from tests.bench.report import Row
 
 ROUNDS = 33
@@ -56,6 +61,9 @@ OF_A_FAMILY = (
 ROWS = (
     *(name.format(family) for name in OF_A_FAMILY for family in (4, 6)),
     "xdp_packet_window",
+    "xdp_packet_exempt",
+    "xdp_accept_exempt",
+    "xdp_packet_ramp",
     "xdp_publish",
     "xdp_flip",
     "xdp_memory",
@@ -73,10 +81,10 @@ sys.exit(code)
 """
 
 
-def rows(files: Sequence[Path]) -> Iterator[Row]:
+def rows(files: Sequence[Path], ramped: Path) -> Iterator[Row]:
     """Yield all rows, from three rulesets of one world whose verdicts differ; the first service's port is 443.
 
-    The third ruleset accepts what the first drops.
+    The third ruleset accepts what the first drops; `ramped` is the first with a share.
     """
     rulesets = [Ruleset.open(file) for file in files]
     with tempfile.TemporaryDirectory() as folder, own_pins() as pins, namespaces("sender", "host") as [sender, host]:
@@ -98,8 +106,12 @@ def rows(files: Sequence[Path]) -> Iterator[Row]:
                     yield _packet_row(bench, f"xdp_packet_v{family}", dropped, family, program)
                     accepted = _random(rulesets[0], family, denied=False)
                     yield _packet_row(bench, f"xdp_accept_v{family}_elsewhere", accepted, family, program)
-                yield _window_row(bench, engine, _random(rulesets[0], 4, denied=True), program)
-                engine.apply(rulesets[2], 2, ["eth0"])
+                dropped, accepted = (_random(rulesets[0], 4, denied=denied) for denied in (True, False))
+                yield _window_row(bench, engine, dropped, program)
+                for name, addresses in (("xdp_packet_exempt", dropped), ("xdp_accept_exempt", accepted)):
+                    yield _exempt_row(bench, engine, name, addresses, program)
+                yield _ramp_row(bench, engine, rulesets[0], Ruleset.open(ramped), dropped, program)
+                engine.apply(rulesets[2], 3, ["eth0"])
                 for family in (4, 6):
                     dropped = _random(rulesets[0], family, denied=True)
                     yield _packet_row(bench, f"xdp_accept_v{family}", dropped, family, program)
@@ -157,9 +169,52 @@ def _window_row(bench: programs.Bench, engine: XdpEngine, addresses: list[int], 
     return against("xdp_packet_window", "ns", "the same packet outside", inside, outside)
 
 
+def _exempt_row(bench: programs.Bench, engine: XdpEngine, name: str, addresses: list[int], program: int) -> Row:
+    """Return what a packet costs while as many sources are exempt as may be, beside the same packet with none."""
+    bench.use(4, addresses)
+    measure = bench.packet(program, 4, _frame(4))
+
+    def with_exempt(sources: Sequence[ExemptSource]) -> Callable[[], float]:
+        def timed() -> float:
+            engine.put_exempt(sources)
+            return measure()
+
+        return timed
+
+    mine, other = compared(ROUNDS, with_exempt(most_exempt()), with_exempt([]))
+    engine.put_exempt([])
+    return against(name, "ns", "the same packet, nobody exempt", mine, other)
+
+
+def _ramp_row(  # noqa: PLR0917 - two rulesets beside what each row needs
+    bench: programs.Bench, engine: XdpEngine, plain: Ruleset, ramped: Ruleset, addresses: list[int], program: int
+) -> Row:
+    """Return what a packet costs that is dropped because it is in the share, beside the same packet without a share.
+
+    Both generations are there, as in a window; the control word chooses.
+    """
+    bench.use(4, addresses)
+    measure = bench.packet(program, 4, _frame(4))
+    with engine.staged(ramped, 2, Undo(1, plain)) as staged:
+        staged.switch(["eth0"], monotonic() + DAY)
+    with ProgramSet.open(engine.pins.sets()[0]) as active:
+        control = active.control()
+
+        def under(word: ControlWord) -> Callable[[], float]:
+            def timed() -> float:
+                active.publish(Control(word))
+                return measure()
+
+            return timed
+
+        mine, other = compared(ROUNDS, under(control.word), under(control.previous))
+        active.publish(Control(control.previous))
+    return against("xdp_packet_ramp", "ns", "the same packet without a share", mine, other)
+
+
 def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], engine: XdpEngine) -> Iterator[Row]:
     """Return the nanoseconds that a frame through a veth costs beyond one that is dropped unread."""
-    engine.apply(ruleset, 3, ["eth0"])
+    engine.apply(ruleset, 4, ["eth0"])
     program = libbpf.get(str(engine.pins.sets()[0] / "geodrop"))
     for index in engine.pins.link_indexes():
         links.detach(engine.pins, index)
@@ -182,7 +237,7 @@ def _live_rows(bench: programs.Bench, ruleset: Ruleset, ends: tuple[End, End], e
 
 
 def _change_rows(bench: programs.Bench, engine: XdpEngine, files: Sequence[Path]) -> Iterator[Row]:
-    engine.apply(Ruleset.open(files[0]), 4, ["eth0"])
+    engine.apply(Ruleset.open(files[0]), 5, ["eth0"])
     flip = []
     for number in range(FLIPS):
         file = files[(number + 1) % 2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from tests.conformance.case import ASIA, CN, GRE, NOBODY, RU, SPECIAL, UA, UA_43, US, VERSION, service
@@ -107,3 +109,24 @@ def random_packet(chance: random.Random) -> Packet:
 def _kept(chance: random.Random, chain: tuple[int, ...]) -> int:
     """Return where a first fragment ends. Linux looks into hop-by-hop options early, so these are whole."""
     return chance.randrange(16 if chain[:1] == (HOP_BY_HOP,) else 8, 80, 8)
+
+
+def somewhere(chance: random.Random, packet: Packet) -> Packet:
+    """Return the packet from a source of any form, in any of many /24s and /56s."""
+    return replace(packet, source=_anywhere(chance, packet.family))
+
+
+def _anywhere(chance: random.Random, family: int) -> str:
+    ipv4 = f"{chance.choice((1, 2, 6))}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}"
+    if family == 4:
+        return ipv4
+    number = int(ip_address(ipv4))
+    words = ":".join(f"{chance.randrange(1 << 16):x}" for _ in range(4))
+    forms = (
+        f"{chance.choice(('2400', '2600', '2a02'))}:{words}::1",
+        f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1",
+        f"2001::{number >> 16 ^ 0xFFFF:x}:{number & 0xFFFF ^ 0xFFFF:x}",
+        f"64:ff9b::{ipv4}",
+        f"::ffff:{ipv4}",
+    )
+    return chance.choice(forms)

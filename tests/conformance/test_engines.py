@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import time
-from dataclasses import replace
 from datetime import UTC, datetime
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from geodrop.engine.exempt import ExemptSource
-from geodrop.geo.database import Database as GeoDatabase
-from geodrop.policy.parse import load_policy
-from geodrop.ruleset.model import Ruleset
 from tests.conformance.case import CN, DENY_CN, US, VERSION, Case, Expectation, both, service
 from tests.conformance.cases import CASES
-from tests.conformance.conftest import ENDED_BY_A_DROP, REJECTING
-from tests.conformance.joined import as_compiled_for, as_counted_by
-from tests.conformance.random_packets import POLICIES, RAMPED, random_packet
+from tests.conformance.conftest import REJECTING
+from tests.conformance.loading import expected, load, next_generation
+from tests.conformance.random_packets import POLICIES, RAMPED, random_packet, somewhere
 from tests.conformance.service_cases import REJECT
 from tests.conformance.wire import JUDGED
 from tests.oracle.ladder import Oracle
-from tests.oracle.packet import AUTHENTICATION, Judgement, Packet, judge, read, totals
+from tests.oracle.packet import Packet, totals
 from tests.oracle.ramp import BUCKETS, bucket
-from tests.support.worlds import compile_ruleset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.conformance.wire import Wire
@@ -46,19 +40,6 @@ COUNTERS = ("dropped", "would_drop", "accepted", "never_drop", "exempted")
 
 RANDOM_PACKETS = 3000
 """The number of packets for each policy."""
-
-_generations = itertools.count(1)
-
-
-def load(engine: ApplyingEngine, wire: Wire, policy: str, world_file: Path) -> Ruleset:
-    """Compile a policy and put it in force on the judged interface."""
-    parsed, _ = load_policy(policy.encode(), "policy.yaml", _no_lists)
-    with as_compiled_for(engine):
-        data = compile_ruleset(parsed, [GeoDatabase.open(world_file.read_bytes(), world_file.name)])
-    ruleset = Ruleset.unpack(data, "test")
-    with wire.host.entered():
-        engine.apply(ruleset, next(_generations), [JUDGED])
-    return ruleset
 
 
 def counted(engine: ApplyingEngine, wire: Wire) -> Totals:
@@ -81,27 +62,6 @@ def difference(before: Totals, after: Totals) -> Totals:
         if (packets, size) != (old_packets, old_size):
             grown[key] = (packets - old_packets, size - old_size)
     return grown
-
-
-def expected(engine: ApplyingEngine, oracle: Oracle, packet: Packet) -> Judgement:
-    """Return the verdict and the counts of a packet; if a drop ends its way, later services count nothing.
-
-    Services in monitor come first, and an authentication header is judged before what it protects.
-    """
-    judgement = judge(oracle, packet)
-    if engine.name not in ENDED_BY_A_DROP:
-        return judgement
-    services = {service.name: service for service in oracle.policy.services}
-    authenticated = AUTHENTICATION in (read(packet).protocols or ())
-
-    def turn(count: tuple[str, str | None, str]) -> tuple[bool, bool, bool]:
-        one = services[count[0]]
-        asks = one.has_ports or bool(one.protocols)
-        return one.enforce, authenticated and asks and AUTHENTICATION not in one.protocols, one.catch_all
-
-    counts = sorted(judgement.counts, key=turn)
-    last = next((at for at, count in enumerate(counts, start=1) if count[2] == "dropped"), len(counts))
-    return as_counted_by(engine, packet, replace(judgement, counts=tuple(counts[:last])))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -145,15 +105,7 @@ def test_random_packets(name: str, engine: ApplyingEngine, wire: Wire, world: Da
     chance = random.Random(name)
     packets = [random_packet(chance) for _ in range(RANDOM_PACKETS)]
     judgements = [expected(engine, oracle, packet) for packet in packets]
-    expectations = [
-        Expectation(packet, judgement.verdict) for packet, judgement in zip(packets, judgements, strict=True)
-    ]
-    before = counted(engine, wire)
-    arrived, _, lengths = wire.send(expectations)
-    wrong = [item for item, here in zip(expectations, arrived, strict=True) if here != (item.verdict == "accept")]
-    assert wrong == []
-    counts = totals(zip(packets, judgements, lengths, strict=True))
-    assert let_through_together(difference(before, counted(engine, wire))) == let_through_together(counts)
+    assert_judged(engine, wire, packets, judgements)
 
 
 EXEMPT = ("1.1.0.0/16", "6.6.6.6", "2400::/32", "2002:101:101::/48", "4000::/32")
@@ -197,9 +149,16 @@ def test_ramps(engine: ApplyingEngine, wire: Wire, world: Database, world_file: 
     oracle = Oracle(RAMPED, [world], datetime.now(UTC))
     chance = random.Random("ramps")
     packets = [random_packet(chance) for _ in range(RANDOM_PACKETS // 3)]
-    packets = [replace(packet, source=_anywhere(chance, packet.family)) for packet in packets]
+    packets = [somewhere(chance, packet) for packet in packets]
     judgements = [expected(engine, oracle, packet) for packet in packets]
     assert {counter for one in judgements for _, _, counter in one.counts} >= {"dropped", "would_drop", "accepted"}
+    assert_judged(engine, wire, packets, judgements)
+
+
+def assert_judged(
+    engine: ApplyingEngine, wire: Wire, packets: Sequence[Packet], judgements: Sequence[Judgement]
+) -> None:
+    """Send packets, and compare what arrives and what is counted with the oracle's judgements."""
     expectations = [Expectation(packet, one.verdict) for packet, one in zip(packets, judgements, strict=True)]
     before = counted(engine, wire)
     arrived, _, lengths = wire.send(expectations)
@@ -207,23 +166,6 @@ def test_ramps(engine: ApplyingEngine, wire: Wire, world: Database, world_file: 
     assert wrong == []
     counts = totals(zip(packets, judgements, lengths, strict=True))
     assert let_through_together(difference(before, counted(engine, wire))) == let_through_together(counts)
-
-
-def _anywhere(chance: random.Random, family: int) -> str:
-    """Return a source of any form, in any of many /24s and /56s."""
-    ipv4 = f"{chance.choice((1, 2, 6))}.{chance.randrange(256)}.{chance.randrange(256)}.{chance.randrange(256)}"
-    if family == 4:
-        return ipv4
-    number = int(ip_address(ipv4))
-    words = ":".join(f"{chance.randrange(1 << 16):x}" for _ in range(4))
-    forms = (
-        f"{chance.choice(('2400', '2600', '2a02'))}:{words}::1",
-        f"2002:{number >> 16:x}:{number & 0xFFFF:x}::1",
-        f"2001::{number >> 16 ^ 0xFFFF:x}:{number & 0xFFFF ^ 0xFFFF:x}",
-        f"64:ff9b::{ipv4}",
-        f"::ffff:{ipv4}",
-    )
-    return chance.choice(forms)
 
 
 def seen_before(act: Callable[[int], T]) -> tuple[int, T]:
@@ -280,7 +222,7 @@ def test_a_pause_ends_with_nobody_running(engine: ApplyingEngine, wire: Wire, wo
 
     def act(moment: int) -> tuple[Any, list[bool]]:
         with wire.host.entered():
-            engine.apply(ruleset.paused(moment), next(_generations), [JUDGED])
+            engine.apply(ruleset.paused(moment), next_generation(), [JUDGED])
         return counted(engine, wire), wire.send(packets)[0]
 
     until, (before, arrived) = seen_before(act)
@@ -291,8 +233,8 @@ def test_a_pause_ends_with_nobody_running(engine: ApplyingEngine, wire: Wire, wo
     arrived, _, _ = wire.send(packets)
     assert arrived == [False, False, True, True]
     with wire.host.entered():
-        engine.apply(ruleset.paused(until + 3600), next(_generations), [JUDGED])
-        engine.apply(ruleset, next(_generations), [JUDGED])
+        engine.apply(ruleset.paused(until + 3600), next_generation(), [JUDGED])
+        engine.apply(ruleset, next_generation(), [JUDGED])
     arrived, _, _ = wire.send(packets)
     assert arrived == [False, False, True, True]
 
@@ -311,7 +253,3 @@ def test_other_tables_stay_as_they_were(engine: ApplyingEngine, wire: Wire, worl
         assert not engine.remove()
     assert others() == before
     assert wire.host.run("nft", "list", "tables").split() == ["table", "inet", "observer"]
-
-
-def _no_lists(name: str) -> bytes:
-    raise AssertionError(name)

@@ -46,6 +46,16 @@ def own_pins() -> Iterator[Pins]:
             run("umount", "--lazy", folder)
 
 
+@contextlib.contextmanager
+def bpffs_in_its_place() -> Iterator[None]:
+    """Mount a bpffs where geodrop pins: this process and its children see it, since `without_bpffs` came before."""
+    run("mount", "-t", "bpf", "bpf", BPFFS)
+    try:
+        yield
+    finally:
+        run("umount", "--lazy", BPFFS)
+
+
 MOUNT = "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep 36000"
 
 

@@ -142,6 +142,11 @@ class Edge:
         found: dict[str, Any] = json.loads(self.geodrop("status", "--json").stdout)
         return found
 
+    def deadline(self) -> int:
+        """Return when the load that waits is undone, in nanoseconds of CLOCK_MONOTONIC; 0 if none waits."""
+        intent = json.loads((self.machine.root / "var/lib/geodrop/intent.json").read_text(encoding="utf-8"))
+        return int(intent["confirm"]["deadline"]) if intent["confirm"] else 0
+
     def word(self) -> tuple[str, int]:
         """Return the first word of `status`, and its exit code."""
         done = self.geodrop("status", "--json")

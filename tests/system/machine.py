@@ -29,7 +29,7 @@ REPOSITORY = Path(__file__).parents[2]
 BUILD = REPOSITORY / "build"
 PACKAGES = (
     *("systemd", "systemd-sysv", "libpam-systemd", "dbus", "iproute2", "procps", "libbpf1", "python3", "python3-venv"),
-    *("nftables", "iptables", "ufw", "firewalld"),
+    *("nftables", "iptables", "ufw", "firewalld", "openssh-server"),
 )
 PYTHON = {"bookworm": "3.11", "trixie": "3.13"}
 """Releases of Debian, and the Python of each, which the wheels must fit."""
@@ -77,9 +77,10 @@ def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
         options = ("--variant=minbase", f"--cache-dir={fetched}", f"--include={packages}")
         run("debootstrap", *options, release, str(root))
         shutil.rmtree(root / "var/cache/apt/archives", ignore_errors=True)
-        # A host has one firewall at a time; tests start the others.
-        for package in {"firewalld", "nftables"}.intersection(included):
-            run("chroot", str(root), "systemctl", "disable", "--quiet", f"{package}.service")
+        # A host has one firewall at a time, and most tests need no SSH; a test starts what it needs.
+        services = {"firewalld": "firewalld", "nftables": "nftables", "openssh-server": "ssh"}
+        for package in services.keys() & set(included):
+            run("chroot", str(root), "systemctl", "disable", "--quiet", f"{services[package]}.service")
         # Modules belong to the kernel, and the kernel is not the machine's.
         run("chroot", str(root), "systemctl", "mask", "--quiet", "systemd-modules-load.service")
         ready.write_text(packages)

@@ -94,6 +94,25 @@ def test_a_pause_lasts_over_a_reboot(host: Edge) -> None:
     host.assert_now(DENIED, ALLOWED + SWITCHED)
 
 
+def test_an_exemption_lasts_over_a_restart_and_a_reboot(host: Edge) -> None:
+    """One client passes, from the first packet after the boot on, and no other; until its exemption is ended."""
+    client, others = DENIED[0], DENIED[1:]
+    host.machine.run("geodrop", "exempt", client, "--for", "1h", "--why", "CASE-7")
+    host.machine.run("systemctl", "restart", "geodrop")
+    host.assert_now(others, (client, *ALLOWED, *SWITCHED))
+    host.power_off()
+    began = time.monotonic()
+    host.power_on()
+    up, ended = host.moment("test-network.service", "ActiveEnter"), time.monotonic()
+    host.assert_in_force(began, ended, others, ())
+    host.assert_in_force(up, ended, others, (client, *ALLOWED, *SWITCHED))
+    [found] = host.status()["exemptions"]
+    assert (found["source"], found["in_force"], found["why"]) == (f"{client}/32", True, "CASE-7")
+    assert 0 < found["seconds"] <= 3_600
+    host.machine.run("geodrop", "exempt", client, "--end")
+    host.assert_now(DENIED, ALLOWED + SWITCHED)
+
+
 def test_unloaded_stays_unloaded(host: Edge) -> None:
     """A restart or a boot does not restore what an operator removed; the next reload does."""
     host.machine.run("geodrop", "unload")

@@ -99,3 +99,13 @@ def test_only_what_is_named_is_excused() -> None:
         raise OSError(errno.ENOSPC, "full")
     with pytest.raises(ValueError, match="other"), errors.Excused(errno.EBADF):
         raise ValueError("other")
+
+
+def test_problems_are_not_read_from_their_text() -> None:
+    """A file whose name, and a line whose text, look like a problem of their own are told as what they are."""
+    place = Position("a.yaml:1:2: error: no.yaml", 3, 5)
+    problem = Problem(place, "unknown key; remove it", source="b.yaml:7:1: error: forged")
+    found = errors.as_object(errors.PolicyError([problem]))
+    assert [(one["place"], one["error"], one["next_step"]) for one in found["problems"]] == [
+        ("a.yaml:1:2: error: no.yaml:3:5", "unknown key", "remove it")
+    ]

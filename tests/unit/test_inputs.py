@@ -11,6 +11,7 @@ from geodrop.config import load_config
 from geodrop.errors import GeodropError
 from geodrop.inputs import open_beneath, open_regular, read_regular
 from geodrop.ruleset import container
+from tests.support.descriptors import left_open, open_descriptors
 
 
 def _socket(path: Path) -> None:
@@ -71,12 +72,12 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, opener: str, kind: s
     make, called = OTHERS[kind]
     path = tmp_path / "input"
     make(path)
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     failure = within_a_minute(lambda: OPENERS[opener](path))
     assert isinstance(failure, OSError | GeodropError)
     outside = opener == "list" and path.is_symlink()
     assert ("leads out of the folder" if outside else f"is {called}, not a regular file") in str(failure)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert not left_open(before)
 
 
 def test_a_file_that_never_ends() -> None:
@@ -186,10 +187,10 @@ def test_links_inside_the_folder_are_followed(folder: int, name: str, content: s
 )
 def test_no_name_leads_outside(folder: int, name: str, reason: str) -> None:
     """Root opens nothing outside the policy's folder, whatever the child asks for and wherever links lead."""
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with pytest.raises(OSError, match=reason):
         open_beneath(folder, name)
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert not left_open(before)
 
 
 def test_a_link_that_changes_meanwhile_never_leads_outside(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop import messages
+from geodrop.cli.change import change
 from geodrop.cli.numbers import digest, reason
-from geodrop.control.client import ask
-from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.operations.outcome import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,25 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Confirm and print what stays."""
     wanted = args.digest or ""
-    answer = ask("confirm", {"digest": wanted, "why": args.why})
-    if answer:
-        text, warnings = answer["text"], answer["warnings"]
-    else:
-        text, warnings = _without_daemon(args.config, wanted, args.why)
-    messages.say(shown(text))
-    for warning in warnings:
-        messages.warning(warning)
-    return 0
 
+    def here(config: Config) -> Outcome:
+        from geodrop.operations.change import by_me  # noqa: PLC0415 - see cli/change.py
+        from geodrop.operations.confirm import confirm  # noqa: PLC0415
 
-def _without_daemon(config_path: str | None, wanted: str, why: str) -> tuple[str, Sequence[str]]:
-    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
-    from geodrop.operations.change import by_me  # noqa: PLC0415
-    from geodrop.operations.confirm import confirm  # noqa: PLC0415
-    from geodrop.operations.regions import warnings_of_regions  # noqa: PLC0415
-    from geodrop.state.lock import exclusive  # noqa: PLC0415
+        return confirm(config, by_me("confirm", args.why), wanted)
 
-    config = config_or_assumed(config_path)
-    with exclusive():
-        done = confirm(config, by_me("confirm", why), wanted)
-        return done.text, (*done.warnings, *warnings_of_regions(config))
+    return change("confirm", {"digest": wanted, "why": args.why}, args.config, here)

@@ -13,6 +13,7 @@ from itertools import chain, groupby, islice
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
+from geodrop.cli.options import add_databases
 from geodrop.control.client import ask
 from geodrop.errors import DataError, UsageError
 from geodrop.ruleset.explained import told
@@ -44,13 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "continent:AS, group:NAME or unknown; - reads them from stdin, one a line",
     )
     parser.add_argument("--policy", metavar="FILE", help="answer from this policy and databases")
-    parser.add_argument(
-        "--database",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="with --policy: a GeoIP database; may be repeated (default: those of agent.yaml)",
-    )
+    add_databases(parser, "with --policy: a GeoIP database")
     parser.add_argument("--ruleset", metavar="FILE", help="answer from this ruleset")
     parser.add_argument("--at", metavar="TIME", help="as of this time, such as 2024-07-09T00:00:00Z (default: now)")
     parser.add_argument("-v", "--verbose", action="store_true", help="also zone, rung, database record, kernel map")

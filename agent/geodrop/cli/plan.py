@@ -7,8 +7,9 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages
+from geodrop.cli.options import add_databases
 from geodrop.control.client import ask
-from geodrop.errors import ApplyError, HeldError, UsageError
+from geodrop.errors import ApplyError, DataDeniedError, HeldError, PrivilegeError, UsageError
 from geodrop.plan import operators
 from geodrop.plan.told import LAST, told
 from geodrop.text import shown
@@ -33,13 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a ruleset file (default: what agent.yaml names, compiled as a reload would)",
     )
     parser.add_argument("--policy", metavar="FILE", help="plan this policy (default: that of agent.yaml)")
-    parser.add_argument(
-        "--database",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a GeoIP database; may be repeated (default: those of agent.yaml)",
-    )
+    add_databases(parser)
     parser.add_argument(
         "--exit-code", action="store_true", help="exit 1 if something would change, 5 if a limit would hold it"
     )
@@ -55,7 +50,13 @@ def run(args: argparse.Namespace) -> int:
     if not (args.ruleset or args.policy or args.database):
         plan = _by_the_daemon(operator)
     if plan is None:
-        plan = _here(args, operator)
+        try:
+            plan = _here(args, operator)
+        except DataDeniedError:
+            raise  # which file, and whose right is missing
+        except PrivilegeError as failure:
+            step = "run as root; what agent.yaml names is planned for members of geodrop-monitor too: geodrop plan"
+            raise PrivilegeError(failure.message, step) from failure
     if args.json:
         print(json.dumps(plan))
     else:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop import messages
-from geodrop.control.client import ask
-from geodrop.text import shown
+from geodrop.cli.change import change
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.operations.outcome import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,22 +19,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Resume and print that; it is no failure if there is no pause."""
-    answer = ask("resume")
-    text, warnings = (answer["text"], answer["warnings"]) if answer else _without_daemon(args.config)
-    messages.say(shown(text))
-    for warning in warnings:
-        messages.warning(warning)
-    return 0
 
+    def here(config: Config) -> Outcome:
+        from geodrop.operations.change import by_me  # noqa: PLC0415 - see cli/change.py
+        from geodrop.operations.pause import resume  # noqa: PLC0415
 
-def _without_daemon(config_path: str | None) -> tuple[str, Sequence[str]]:
-    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
-    from geodrop.operations.change import by_me  # noqa: PLC0415
-    from geodrop.operations.pause import resume  # noqa: PLC0415
-    from geodrop.operations.regions import warnings_of_regions  # noqa: PLC0415
-    from geodrop.state.lock import exclusive  # noqa: PLC0415
+        return resume(config, by_me("resume"))
 
-    config = config_or_assumed(config_path)
-    with exclusive():
-        done = resume(config, by_me("resume"))
-        return done.text, (*done.warnings, *warnings_of_regions(config))
+    return change("resume", {}, args.config, here)

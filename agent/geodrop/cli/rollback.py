@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from geodrop import messages
+from geodrop.cli.change import change
 from geodrop.cli.numbers import positive, reason
-from geodrop.control.client import ask
-from geodrop.text import shown
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+
+    from geodrop.config import Config
+    from geodrop.operations.outcome import Outcome
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,25 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Roll back and print to what."""
     back = args.count or 1
-    answer = ask("rollback", {"back": back, "generation": args.generation, "why": args.why})
-    if answer:
-        text, warnings = answer["text"], answer["warnings"]
-    else:
-        text, warnings = _without_daemon(args.config, back, args.generation, args.why)
-    messages.say(shown(text))
-    for warning in warnings:
-        messages.warning(warning)
-    return 0
 
+    def here(config: Config) -> Outcome:
+        from geodrop.operations.change import by_me  # noqa: PLC0415 - see cli/change.py
+        from geodrop.operations.rollback import roll_back  # noqa: PLC0415
 
-def _without_daemon(config_path: str | None, back: int, generation: int | None, why: str) -> tuple[str, Sequence[str]]:
-    from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
-    from geodrop.operations.change import by_me  # noqa: PLC0415
-    from geodrop.operations.regions import warnings_of_regions  # noqa: PLC0415
-    from geodrop.operations.rollback import roll_back  # noqa: PLC0415
-    from geodrop.state.lock import exclusive  # noqa: PLC0415
+        return roll_back(config, by_me("rollback", args.why), back, args.generation)
 
-    config = config_or_assumed(config_path)
-    with exclusive():
-        done = roll_back(config, by_me("rollback", why), back, generation)
-        return done.text, (*done.warnings, *warnings_of_regions(config))
+    return change("rollback", {"back": back, "generation": args.generation, "why": args.why}, args.config, here)

@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from geodrop.cli.options import add_databases
 from geodrop.compile import sandbox
 from geodrop.compile.sandbox import MAX_LOGS, STANDARD_INPUT
 from geodrop.errors import UsageError
@@ -28,13 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an access log of nginx or Apache, JSON objects, or addresses, one a line; may be gzip; - for stdin",
     )
     parser.add_argument("--policy", metavar="FILE", help="what this policy would drop (default: that of agent.yaml)")
-    parser.add_argument(
-        "--database",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="with --policy: a GeoIP database; may be repeated (default: those of agent.yaml)",
-    )
+    add_databases(parser, "with --policy: a GeoIP database")
     parser.add_argument("--ruleset", metavar="FILE", help="what this ruleset would drop")
     parser.add_argument("--against", metavar="RULESET", help="only what differs from this ruleset")
     parser.add_argument("--service", metavar="NAME", help="as this service drops (default: as any service does)")

@@ -49,8 +49,8 @@ def ask(
                 f"the daemon stopped answering ({error.strerror or error})", "see its log: journalctl -u geodrop"
             ) from error
     if "error" in answer:
-        printed = answer.get("printed", "")
-        raise failure_of(answer["exit"], answer["error"], answer.get("next_step", ""), printed=printed)
+        more = {name: answer[name] for name in ("printed", "held") if name in answer}
+        raise failure_of(answer["exit"], answer["error"], answer.get("next_step", ""), **more)
     return answer
 
 
@@ -89,7 +89,8 @@ def _receive(channel: socket.socket) -> dict[str, Any]:
     message = frame.decode(_exactly(channel, size))
     wanted = ("progress",) if "exit" not in message else ("error",) if message.get("exit") else ()
     fits = type(message.get("exit", 0)) is int and all(name in message for name in wanted)
-    if not fits or not all(isinstance(message.get(name, ""), str) for name in _TEXTS):
+    fits = fits and all(isinstance(message.get(name, ""), str) for name in _TEXTS)
+    if not fits or not isinstance(message.get("held", []), list):
         raise UnavailableError("an answer is not from geodrop's daemon", "see what runs: systemctl status geodrop")
     return message
 

@@ -11,6 +11,7 @@ any number of {"v": 1, "progress": "compiling"} and then one {"v": 1, "exit": 0,
     data       the object or objects of the verb's --json
     warnings   lines ready for stderr
     error, next_step, printed   the failure, if the exit code is that of an exception (errors.py)
+    held       the limits that hold a reload, if that is the failure
 
 A connection has one request; the daemon closes it after the answer.
 """

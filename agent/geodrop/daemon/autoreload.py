@@ -1,7 +1,8 @@
 """Reload when a file changes that the policy in force was made from: `watch: true` in agent.yaml.
 
-Files are read every few seconds. A change counts once a file is the same in two looks, so that a program that writes a
-database in place can finish. As with every reload, what cannot be compiled changes nothing.
+Files are read every few seconds, and compared with what they were when the last reload began. A change counts once a
+file is the same in two looks, so that a program that writes a database in place can finish. As with every reload, what
+cannot be compiled changes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ class Autoreload:
 
     def __init__(self, context: DaemonContext, reload: Callable[[], Awaitable[object]]) -> None:
         self._context, self._compiler, self._log, self._reload = context, context.compiler, context.log, reload
-        self._loaded: Mapping[str, Identity | None] = {}
         self._before: Mapping[str, Identity | None] = {}
 
     async def run(self) -> None:
@@ -46,28 +46,29 @@ class Autoreload:
                 if changed := self.changed(seen):
                     self._log.info("reloading, since files changed", kind=Event.FILES_CHANGED, files=" ".join(changed))
                     await self._reload()
-            elif not self._context.config.watch:
-                self._loaded = {}
             await asyncio.sleep(INTERVAL)
 
     def changed(self, seen: Seen) -> list[str]:
-        """Return the files that differ from those returned last, once all exist and are as in the last look."""
+        """Return the files that have changed since the last reload began, once all exist and are as in the last look.
+
+        Without a reload since the start, as after a start beside a load that waited to be confirmed, that is all of
+        them. A file that only the policy loaded last names is known from now on.
+        """
         stable = seen == self._before and None not in seen.values()
         self._before = seen
-        if not self._loaded:
-            self._loaded = seen
-        if not stable or seen == self._loaded:
+        if not stable:
             return []
-        before, self._loaded = self._loaded, seen
-        return sorted(name for name in seen if seen[name] != before.get(name))
+        read = self._context.files_read
+        self._context.files_read = {**read, **seen}
+        return sorted(name for name in seen if not read or (name in read and seen[name] != read[name]))
 
 
 def waits(config: Config) -> bool:
-    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback or an undo until a
-    person asks for a reload or a load.
+    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback, an undo or an unload
+    until a person asks for a reload or a load.
     """
     intent = Store(config.state).intent()
-    return intent.rolled_back or intent.confirm is not None
+    return intent.rolled_back or intent.unloaded or intent.confirm is not None
 
 
 def look(config: Config) -> Seen:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from geodrop.daemon.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from geodrop.compile.sandbox import Identity
     from geodrop.config import Config
     from geodrop.daemon.log import Logger
     from geodrop.daemon.metrics import Metrics
@@ -22,7 +25,8 @@ class DaemonContext:
     `kernel_worker` is the one thread that changes the kernel and the state directory, and reads what decides on a
     change. `compiler` waits for the compile child. `reader` answers short reads, so that no reader waits for a change;
     `long_reader` answers long ones. While agent.yaml could not be read since the start, `doubt` says what was assumed
-    instead.
+    instead. With `watch: true`, `files_read` are the files of the last reload as they were when it began; empty if
+    there was none.
     """
 
     config: Config
@@ -32,6 +36,7 @@ class DaemonContext:
     metrics: Metrics
     tasks: Tasks
     doubt: str = ""
+    files_read: Mapping[str, Identity | None] = field(default_factory=dict)
     kernel_worker: Worker = field(default_factory=lambda: Worker("kernel"))
     compiler: Worker = field(default_factory=lambda: Worker("compiler"))
     reader: Worker = field(default_factory=lambda: Worker("reader"))

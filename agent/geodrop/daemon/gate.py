@@ -43,11 +43,10 @@ def look(config: Config) -> tuple[RulesetInForce, str]:
     """
     try:
         return read_in_force(config), ""
-    except OutdatedError:
-        return RulesetInForce(), ""
     except DataError as failure:
         observed = BothEngines.here().observe()
-        return RulesetInForce(observed.generation, digest=observed.digest), failure.message
+        outdated = isinstance(failure, OutdatedError)
+        return RulesetInForce(observed.generation, digest=observed.digest), "" if outdated else failure.message
 
 
 def refuse_held(

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
+from geodrop.daemon.autoreload import look as look_at_files
 from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.event import Event
 from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
@@ -157,6 +158,8 @@ class Reload:
             with self._context.tasks.failing("reload"):
                 wanted, config = await self._context.compiler.do(partial(wanted_config, self._context))
                 self._context.doubt = ""
+                if config.watch:
+                    self._context.files_read = await self._context.compiler.do(partial(look_at_files, config))
                 phase("compiling")
                 made = await self._context.compiler.do(partial(self.maker.make, config))
                 asked = replace(asked, change=made.change.as_text() if made.change else "")
@@ -179,7 +182,9 @@ class Reload:
         return outcome(loaded, made.change, {**seconds, "all": time.perf_counter() - began}, warnings)
 
     async def _judged(self, made: Made, config: Config, askers: Sequence[Asker]) -> str:
-        """Return the digest that the change was judged against, "" for none. Raises HeldError if a limit holds it."""
+        """Return the digest of what was in force when the change was judged, "" if nothing was. Raises HeldError if a
+        limit holds it.
+        """
         found, reason = await self._context.kernel_worker.do(partial(look, config))
         change = made.change
         if found.ruleset is not None and found.ruleset.digest not in {made.against, made.ruleset.digest}:
@@ -189,14 +194,14 @@ class Reload:
             except (DataError, UnavailableError) as failure:
                 reason = failure.message
         await self._context.compiler.do(partial(refuse_held, made.ruleset, change, found, reason, askers))
-        return found.ruleset.digest if found.ruleset else ""
+        return found.digest
 
     def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest, against: str) -> Outcome:
         """Load on the kernel worker, so that its next job goes by the agent.yaml now in force.
 
         Raises BusyError if another ruleset is in force than the one the change was judged against.
         """
-        if against and BothEngines.here().observe().digest != against:
+        if BothEngines.here().observe().digest != against:
             failure = BusyError("another ruleset came in force during the reload", "look at it, and reload again")
             _note(config, asked, ruleset.digest, failure)
             raise failure

@@ -22,7 +22,15 @@ from geodrop.control.client import MONITOR
 from geodrop.daemon import socket_file
 from geodrop.daemon.event import Event
 from geodrop.daemon.listener import LEFT, PLACES, Listener
-from geodrop.errors import EXIT_BUG, BusyError, ConfigError, GeodropError, PrivilegeError, UnavailableError
+from geodrop.errors import (
+    EXIT_BUG,
+    BusyError,
+    ConfigError,
+    GeodropError,
+    HeldError,
+    PrivilegeError,
+    UnavailableError,
+)
 from geodrop.state.asker import is_name
 
 if TYPE_CHECKING:
@@ -214,5 +222,7 @@ async def _write(connection: OpenConnection, message: Mapping[str, Any]) -> None
 
 
 def _failure(failure: GeodropError) -> dict[str, Any]:
-    answer = {"exit": failure.exit_code, "error": failure.message, "next_step": failure.next_step}
+    answer: dict[str, Any] = {"exit": failure.exit_code, "error": failure.message, "next_step": failure.next_step}
+    if isinstance(failure, HeldError):
+        answer["held"] = list(failure.held)
     return {**answer, "printed": failure.printed} if failure.printed else answer

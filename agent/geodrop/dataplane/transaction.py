@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.dataplane.coverage import judged
 from geodrop.dataplane.placement import place
+from geodrop.engine import underway
 from geodrop.engine.api import ApplyReport, Interface
 from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
 from geodrop.linux import clock
@@ -66,12 +67,14 @@ def apply(  # noqa: PLR0913, PLR0917 - what, where, by which engine, how
     with ExitStack() as stack:
         change = _Change(stack, engines, ruleset, generation, kept, counter_totals, undo)
         unreadable = {} if engine == "nftables" else _unreadable(selection, engine)
-        if engine != "nftables":
-            change.stage_xdp(engine, selection)
-        plan = place(engine, selection, {name: error.message for name, error in unreadable.items()}, change.unavailable)
-        # If nftables is needed whatever xdp refuses, fill it before xdp is attached: filling takes longer than the
-        # rest.
-        change.stage_nftables(plan)
+        refused_as = {name: error.message for name, error in unreadable.items()}
+        with underway.filling():
+            if engine != "nftables":
+                change.stage_xdp(engine, selection)
+            plan = place(engine, selection, refused_as, change.unavailable)
+            # If nftables is needed whatever xdp refuses, fill it before xdp is attached: filling takes longer than the
+            # rest.
+            change.stage_nftables(plan)
         if change.on_xdp:
             refused = unreadable | change.on_xdp.attach(plan.xdp)
             if engine == "xdp":

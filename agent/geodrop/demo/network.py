@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
 from geodrop.errors import ApplyError, Excused, PrivilegeError, UnavailableError
+from geodrop.linux.capabilities import missing
 from geodrop.linux.namespace import entered
 from geodrop.linux.network_setup import NetworkSetup
 
@@ -35,8 +36,8 @@ INTERFACE = "eth0"
 
 STOP_SECONDS = 5.0
 
-NEEDED_CAPABILITIES = {"CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21}
-"""Their numbers (linux/capability.h): to listen on a port below 1024, to configure links, to make namespaces."""
+NEEDED_CAPABILITIES = ("CAP_NET_BIND_SERVICE", "CAP_NET_ADMIN", "CAP_SYS_ADMIN")
+"""To listen on a port below 1024, to configure links, to make namespaces."""
 
 NEEDED_PROGRAMS = {"nsenter": "util-linux", "unshare": "util-linux"}
 """Programs and the Debian packages that bring them."""
@@ -71,9 +72,7 @@ class Namespace:
 
 def check_host() -> None:
     """Raise PrivilegeError or UnavailableError, naming everything that is missing to make the namespaces."""
-    effective = effective_capabilities()
-    absent = [name for name, number in NEEDED_CAPABILITIES.items() if not effective >> number & 1]
-    if absent:
+    if absent := missing(NEEDED_CAPABILITIES):
         raise PrivilegeError(f"the demo makes network namespaces and has no {', '.join(absent)}", "run it as root")
     packages = {package for program, package in NEEDED_PROGRAMS.items() if shutil.which(program) is None}
     if packages:
@@ -81,12 +80,6 @@ def check_host() -> None:
             f"the demo needs programs from {', '.join(sorted(packages))}",
             f"install them: apt-get install {' '.join(sorted(packages))}",
         )
-
-
-def effective_capabilities() -> int:
-    """Return this process's effective capabilities as a bit mask, from /proc/self/status (proc_pid_status(5))."""
-    with open("/proc/self/status", encoding="ascii", errors="replace") as status:
-        return next((int(line.split()[1], 16) for line in status if line.startswith("CapEff:")), 0)
 
 
 @contextmanager

@@ -62,6 +62,7 @@ class ProblemReport:
     def __init__(self, file: str, lines: Sequence[str]) -> None:
         self.file = file
         self._lines = lines
+        self._sources: dict[int, str] = {}
         self._found: dict[Severity, set[Problem]] = {"error": set(), "warning": set()}
         self._left_out = 0
 
@@ -109,11 +110,16 @@ class ProblemReport:
         if len(found) >= MAX_PROBLEMS:
             self._left_out += 1
             return
-        source = self._lines[place.line - 1] if 0 < place.line <= len(self._lines) else ""
-        # The line is printed to a terminal, so control characters in it are replaced.
-        found.add(
-            Problem(place, message, severity, "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in source))
-        )
+        found.add(Problem(place, message, severity, self._source(place.line)))
+
+    def _source(self, number: int) -> str:
+        """Return a line of the file for a terminal: with control characters replaced. A thousand problems may share a
+        line of a megabyte, so this is done once for each line.
+        """
+        if number not in self._sources:
+            line = self._lines[number - 1] if 0 < number <= len(self._lines) else ""
+            self._sources[number] = "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in line)
+        return self._sources[number]
 
 
 def shown(text: str) -> str:

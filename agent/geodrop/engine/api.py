@@ -172,7 +172,9 @@ class Enforced(Protocol):
         """Return totals since the first load."""
 
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Look up addresses in the kernel's tables; return for each address one verdict for each service."""
+        """Look up addresses in the kernel's tables; return for each address one verdict for each service. Raises
+        NotEnforcingError if nothing is in force.
+        """
 
     def remove(self) -> bool:
         """Remove everything that is ours and nothing else; return False if there was nothing."""

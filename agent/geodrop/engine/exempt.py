@@ -21,6 +21,9 @@ Network = IPv4Network | IPv6Network
 SLACK = 2_000_000_000
 """Nanoseconds: deadlines that are this close are equal, since nftables counts in ticks from the moment of a commit."""
 
+FOR_GOOD = 1 << 62
+"""A deadline that no machine lives to see: what another program lets pass without an end."""
+
 NONE = "not exempt"
 
 
@@ -99,7 +102,9 @@ def differences(where: str, wanted: Mapping[str, int], found: Mapping[str, int],
 
 
 def _left(deadline: int | None, now: int) -> str:
-    return NONE if deadline is None else f"exempt for {max(deadline - now, 0) / 1e9:.0f} s"
+    if deadline is None:
+        return NONE
+    return "exempt for good" if deadline > FOR_GOOD else f"exempt for {max(deadline - now, 0) / 1e9:.0f} s"
 
 
 def holds(outer: Network, inner: Network) -> bool:

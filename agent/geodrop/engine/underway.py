@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PASSES = 3
-"""How often something is read if a change begins or ends during the reading."""
+"""How often something is read if what is in force moves during the reading."""
+PATIENCE = 1.0
+"""Seconds that a reader waits before it reads again, at most, until what is in force has moved."""
+PAUSE = 0.01
 
 FINISHED_BEFORE = {"unload": {"unload"}, "pause": {"unload", "pause", "repair", "interfaces"}}
 """Verbs that cannot wait, and for each the changes that are still finished first: until a repair is done there is
@@ -51,6 +54,7 @@ class _Here:
     """What this process knows about its change."""
 
     now: UnderWay | None = None
+    filling = False
     marks = 0
     urgent: ClassVar[list[str]] = []
 
@@ -70,14 +74,45 @@ def making(origin: str, generation: int, intent: Intent) -> Iterator[None]:
         _Here.marks += 1
 
 
+@contextlib.contextmanager
+def filling() -> Iterator[None]:
+    """Mark the part of a change, during the body, that only fills beside what is in force: readers find that as it was.
+
+    The rest of a change moves what is in force. Where both engines take part, that takes several steps.
+    """
+    _Here.filling = True
+    _Here.marks += 1
+    try:
+        yield
+    finally:
+        _Here.filling = False
+        _Here.marks += 1
+
+
 def now() -> UnderWay | None:
     """Return the change that is under way; None if there is none."""
     return _Here.now
 
 
 def marks() -> int:
-    """Return how many times a change has begun or ended so far."""
+    """Return how many times a change has begun, ended, or begun or ended to fill, so far."""
     return _Here.marks
+
+
+def at_rest(since: int) -> bool:
+    """Tell whether nothing has moved what is in force since `marks` returned this number."""
+    return since == _Here.marks and not _moving()
+
+
+def wait_for_rest() -> None:
+    """Wait until nothing moves what is in force, or until PATIENCE seconds have passed."""
+    ends = time.monotonic() + PATIENCE
+    while _moving() and time.monotonic() < ends:
+        time.sleep(PAUSE)
+
+
+def _moving() -> bool:
+    return _Here.now is not None and not _Here.filling
 
 
 def intent(store: Store, observed: Observed) -> Intent:
@@ -94,18 +129,19 @@ def of_what_is_in_force(differences: Iterable[Difference]) -> list[Difference]:
 
 
 def undisturbed(read: Callable[[], T], good: Callable[[T], bool] = lambda _: False) -> T:
-    """Return what `read` returns. If it fails or is not `good`, and a change began or ended meanwhile, read again."""
+    """Return what `read` returns. If it fails or is not `good`, and what is in force moved meanwhile, read again."""
     for _ in range(PASSES - 1):
         before = _Here.marks
         try:
             found = read()
         except GeodropError:
             # The change has deleted what was about to be read, or moved it to the other engine.
-            if before == _Here.marks:
+            if at_rest(before):
                 raise
-            continue
-        if good(found) or before == _Here.marks:
-            return found
+        else:
+            if good(found) or at_rest(before):
+                return found
+        wait_for_rest()
     return read()
 
 

@@ -1,4 +1,4 @@
-"""Which capabilities this process has, which an engine needs, and what goes wrong without each.
+"""Which capabilities this process has, which an engine or the demo needs, and what goes wrong without each.
 
 Numbers: linux/capability.h. CAP_SYS_ADMIN holds CAP_BPF and CAP_PERFMON since those were split from it (Linux 5.8).
 """
@@ -13,7 +13,7 @@ from geodrop.errors import PrivilegeError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-NUMBERS = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+NUMBERS = {"CAP_NET_BIND_SERVICE": 10, "CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
 CONTAINED = {"CAP_BPF", "CAP_PERFMON"}
 """Capabilities that CAP_SYS_ADMIN includes."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from geodrop.engine import underway
 from geodrop.engine.api import ApplyReport, Difference, Interface, Observed, Scope, Total
 from geodrop.errors import ApplyError, ConfigError, NotEnforcingError
+from geodrop.linux.clock import monotonic
 from geodrop.nftables import bases, diff, exempt, names, readback, render
 from geodrop.nftables.answers import Answers
 from geodrop.nftables.expected import digests, expected
@@ -348,7 +349,7 @@ class NftablesEngine:
         return True
 
     def _fill(self, connection: Connection, new: Sequence[Program], before: Snapshot | None, totals: Totals) -> None:
-        filled = fill(new, before, totals, exempt.intervals(self.exempt, time.monotonic_ns()))
+        filled = fill(new, before, totals, exempt.intervals(self.exempt, monotonic()))
         for requests in portions(filled, min(TRANSACTION, connection.capacity // 2)):
             underway.go_on()
             connection.transaction(requests)

@@ -7,11 +7,11 @@ are not touched.
 from __future__ import annotations
 
 import errno
-import time
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from geodrop.engine.exempt import SLACK, differences, ranges
+from geodrop.linux.clock import monotonic
 from geodrop.nftables import names
 from geodrop.nftables.netlink import messages, timed
 from geodrop.nftables.netlink.connection import RefusedError
@@ -73,7 +73,7 @@ def put(connection: Connection, headers: Sequence[SetHeader], sources: Sequence[
 
 def verify(connection: Connection, sources: Sequence[ExemptSource]) -> list[Difference]:
     """Compare the sets with these sources. An element that has expired, or is about to, is no difference."""
-    now = time.monotonic_ns()
+    now = monotonic()
     wanted = {_name(one.owner.version, one.first, one.last): one.deadline for one in ranges(sources)}
     found = {
         _name(family, one.first, one.last): now + one.left * MILLISECOND
@@ -97,7 +97,7 @@ def totals(connection: Connection, sources: Sequence[ExemptSource]) -> dict[Netw
 def _changes(
     connection: Connection, headers: Sequence[SetHeader], sources: Sequence[ExemptSource]
 ) -> list[NetlinkRequest]:
-    now = time.monotonic_ns()
+    now = monotonic()
     wanted = intervals(sources, now)
     family_of = {name: family for family, name in names.EXEMPT.items()}
     removals: list[NetlinkRequest] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop import utc
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from geodrop.state.history import Attempt, ChangeRequest
 
 Network = IPv4Network | IPv6Network
+
+MAPPED = 96
+"""Bits before the IPv4 address in an IPv4-mapped one (RFC 4291, 2.5.5.2)."""
 
 SHORTEST = {4: 16, 6: 32}
 """The shortest prefix that can be exempt: more than this is a pause, or a line of the policy."""
@@ -103,15 +106,30 @@ def end(config: Config, asked: ChangeRequest, source: str) -> ExemptDone:
 def network_of(text: str) -> Network:
     """Return the network that a text means. Raises DataError."""
     try:
-        return ip_network(text)
+        network = ip_network(text)
     except ValueError:
-        pass
+        network = None
+    if network is not None:
+        if (mapped := _mapped(network)) is not None:
+            raise DataError(
+                f"{text} is how a program shows {named(mapped)} on a socket for both families; no packet has it",
+                f"write {named(mapped)}",
+            )
+        return network
     try:
         whole = ip_network(text, strict=False)
     except ValueError:
         raise DataError(f"{text!r} is neither an address nor a prefix", "write 192.0.2.1 or 192.0.2.0/24") from None
     address = text.partition("/")[0]
     raise DataError(f"{text} is an address inside a prefix", f"write {whole} for all of it, or {address}")
+
+
+def _mapped(network: Network) -> IPv4Network | None:
+    """Return the IPv4 network inside ::ffff:0:0/96; None if there is none."""
+    address = network.network_address
+    if isinstance(address, IPv4Address) or address.ipv4_mapped is None or network.prefixlen < MAPPED:
+        return None
+    return IPv4Network((address.ipv4_mapped, network.prefixlen - MAPPED))
 
 
 def named(network: Network) -> str:

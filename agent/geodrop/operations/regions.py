@@ -28,7 +28,7 @@ def count_regions(config: Config) -> bool:
     observed, intent = engines.observe(), store.intent()
     if observed.window or not observed.digest or not store.ruleset_path(observed.digest).exists():
         return False
-    with underway.making("regions", observed.generation, intent):
+    with underway.making("regions", observed.generation, intent), underway.filling():
         return engines.nftables.count_regions(store.ruleset(observed.digest).paused(intent.paused))
 
 

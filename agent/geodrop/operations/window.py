@@ -69,8 +69,9 @@ def moment_of(deadline: int) -> int:
 
 
 def ended(confirm: Unconfirmed) -> int:
-    """Return when a load that is over was undone, in seconds since the epoch."""
-    return moment_of(confirm.deadline) if confirm.boot == boot_id() else confirm.ends
+    """Return when a load that is over was undone, in seconds since the epoch; a boot ends it before its deadline."""
+    moment = moment_of(confirm.deadline) if confirm.boot == boot_id() else confirm.ends
+    return min(moment, round(time.time()))
 
 
 def held(store: Store, intent: Intent, observed: Observed) -> ShouldHold:

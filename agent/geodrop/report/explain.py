@@ -75,7 +75,7 @@ def explain_some(
     for portion in _portions(addresses):
         if meant_as_region(portion[0]):
             yield from parts_of(then.ruleset if then and then.ruleset else _loaded(config))
-        found += underway.undisturbed(partial(_piece, config, portion, at, then))
+        found += underway.undisturbed(partial(_piece, config, portion, at, then), _agree)
         yield
     return (yield from add_details(config, found)) if details and at is None else found
 
@@ -92,6 +92,10 @@ def _loaded(config: Config) -> Ruleset:
 
 def _piece(config: Config, addresses: Sequence[str], at: float | None, then: Then | None) -> list[dict[str, Any]]:
     return [*explain_loaded(config, addresses, at, then)]
+
+
+def _agree(answers: Iterable[dict[str, Any]]) -> bool:
+    return all(one["kernel"]["would_drop"] == one["would_drop"] for one in answers if "kernel" in one)
 
 
 def _portions(addresses: Sequence[str]) -> Iterator[list[str]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.engine import underway
 from geodrop.engine.spot_check import boundaries, compare
-from geodrop.errors import BusyError
+from geodrop.errors import BusyError, GeodropError
 from geodrop.operations.exempt_sources import verify_exempt
 from geodrop.operations.load import what_is_loaded
 from geodrop.operations.window import held, intent_of
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.dataplane.both import BothEngines
-    from geodrop.engine.api import Difference
+    from geodrop.engine.api import Difference, Observed
     from geodrop.operations.window import ShouldHold
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
@@ -40,31 +40,42 @@ def read_verify(config: Config, *, full: bool) -> Pieces[dict[str, Any]]:
     """
     for _ in range(underway.PASSES):
         marks = underway.marks()
-        engines, observed, ruleset = what_is_loaded(config)
-        store = Store(config.state)
-        expected = held(store, intent_of(store, observed), observed)
-        found = engines.verify(expected.ruleset, full=False, undo=expected.undo)
-        differences = underway.of_what_is_in_force(found)
-        # Data is not compared if the structure already differs.
-        for piece in () if differences else _shares(expected, engines) if full else _samples(ruleset, engines):
-            yield
-            differences += piece()
-        differences += verify_exempt(engines, Store(config.state))
-        now = engines.observe()
-        same = (now.generation, now.digest) == (observed.generation, observed.digest)
-        # A match holds for the whole time; a difference may only show because a read came in the middle of a switch.
-        if same and (not differences or underway.marks() == marks):
-            return {
-                "schema": SCHEMA,
-                "agrees": not differences,
-                "sample": None if full else 2 * SAMPLE,
-                "generation": observed.generation,
-                "digest": observed.digest,
-                "differences": [
-                    {"where": one.where, "expected": one.expected, "found": one.found} for one in differences
-                ],
-            }
+        try:
+            before, differences, after = yield from _compared(config, full=full)
+        except GeodropError:
+            # The change has deleted what was about to be read, or moved it to the other engine.
+            if underway.at_rest(marks):
+                raise
+        else:
+            same = (after.generation, after.digest) == (before.generation, before.digest)
+            # A match holds for the whole time; a difference may only show because a read came in the middle of a move.
+            if same and (not differences or underway.at_rest(marks)):
+                return {
+                    "schema": SCHEMA,
+                    "agrees": not differences,
+                    "sample": None if full else 2 * SAMPLE,
+                    "generation": before.generation,
+                    "digest": before.digest,
+                    "differences": [
+                        {"where": one.where, "expected": one.expected, "found": one.found} for one in differences
+                    ],
+                }
+        underway.wait_for_rest()
     raise BusyError("what is in force changed while it was compared", "try again in a moment")
+
+
+def _compared(config: Config, *, full: bool) -> Pieces[tuple[Observed, list[Difference], Observed]]:
+    """Return what was in force before the comparison, the differences, and what is in force after it."""
+    engines, before, ruleset = what_is_loaded(config)
+    store = Store(config.state)
+    expected = held(store, intent_of(store, before), before)
+    differences = underway.of_what_is_in_force(engines.verify(expected.ruleset, full=False, undo=expected.undo))
+    # Data is not compared if the structure already differs.
+    for piece in () if differences else _shares(expected, engines) if full else _samples(ruleset, engines):
+        yield
+        differences += piece()
+    differences += verify_exempt(engines, store)
+    return before, differences, engines.observe()
 
 
 def _shares(expected: ShouldHold, engines: BothEngines) -> Iterator[Callable[[], list[Difference]]]:

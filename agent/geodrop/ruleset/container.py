@@ -162,17 +162,25 @@ def open_descriptors(descriptors: Sequence[int], name: str) -> Container:
         raise DataError(f"{name}: {error.strerror}", "compile it again") from error
 
 
+def written(path: str | os.PathLike[str], opened: Container) -> None:
+    """Take note that this process has just written a file that it had checked: `open_file` need not hash it again."""
+    with Excused(errno.ENOENT), open(open_regular(path), "rb") as file:
+        _keep_open(_identity(file.fileno()), opened)
+
+
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
     """Return where `open_file` looks for the base of a delta file; the base need not exist.
 
-    Returns "" if the file needs no base, is missing, too short or not a regular file. Raises OSError if it cannot be
-    read.
+    Returns "" if the file needs no base, is missing, no ruleset of this version or no regular file. Raises OSError if
+    it cannot be read.
     """
     header = b""
     with Excused(errno.ENOENT, errno.EINVAL), open(open_regular(path), "rb") as file:
         header = file.read(HEADER.size)
-    reference = HEADER.unpack(header)[4] if len(header) == HEADER.size else NO_BASE
-    return "" if reference == NO_BASE else _base_path(path, folder, reference.hex())
+    if len(header) < HEADER.size or not header.startswith(MAGIC):
+        return ""
+    _, version, _, _, reference = HEADER.unpack(header)
+    return "" if version != VERSION or reference == NO_BASE else _base_path(path, folder, reference.hex())
 
 
 def _open_path(path: str | os.PathLike[str], base: Callable[[str], Container | None]) -> Container:
@@ -345,9 +353,13 @@ def _identity(descriptor: int) -> tuple[int, ...]:
 def _remember(identity: tuple[int, ...], opened: Container) -> None:
     # File times advance in ticks: a second write shortly after the first may leave the identity unchanged.
     if identity[-1] / 1e9 < time.time() - MIN_AGE:
-        while len(_opened) >= MAX_OPENED:
-            del _opened[next(iter(_opened))]
-        _opened[identity] = opened
+        _keep_open(identity, opened)
+
+
+def _keep_open(identity: tuple[int, ...], opened: Container) -> None:
+    while len({id(one) for one in (opened, *_opened.values())}) > MAX_OPENED:
+        del _opened[next(iter(_opened))]
+    _opened[identity] = opened
 
 
 def _content(meta: object, sections: Mapping[str, Section]) -> tuple[object, Mapping[str, Section]]:

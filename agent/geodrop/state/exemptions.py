@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from geodrop import utc
 from geodrop.errors import GeodropError
 from geodrop.inputs import read_regular
+from geodrop.linux.clock import monotonic
 from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, listing, record, text, whole
 from geodrop.state import files
 from geodrop.state.asker import MAX_NAME
@@ -58,7 +59,7 @@ class ClockReading:
     @classmethod
     def now(cls) -> ClockReading:
         """Read the clocks."""
-        return cls(time.time(), time.monotonic_ns(), _boot())
+        return cls(time.time(), monotonic(), _boot())
 
 
 @functools.cache
@@ -154,7 +155,8 @@ def _all_of(exemptions: tuple[Exemption, ...]) -> tuple[Exemption, ...]:
 _FILE = record(_all_of, others=True, exemptions=listing(_exemption, MOST))
 """The form of the file. Keys that a later version added are ignored."""
 
-_BOUNDS = Bounds(8 << 20, 10 * MOST + 100)
+_BOUNDS = Bounds(16 << 20, 10 * MOST + 100)
+"""Enough for the most exemptions with the longest names and reasons, whose characters take up to 12 bytes each."""
 
 
 class Exemptions:

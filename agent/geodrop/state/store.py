@@ -240,7 +240,9 @@ class Store:
         if file is None or file.memory is None or self.is_kept(file.digest):
             return
         self.keep(file.base)
-        files.replace(self.ruleset_path(file.digest), file.memory.write_to)
+        path = self.ruleset_path(file.digest)
+        files.replace(path, file.memory.write_to)
+        container.written(path, file)
 
     def keep_bytes(self, content: bytes, digest: str) -> None:
         """Store a ruleset that has no file. Raises PrivilegeError or ApplyError."""

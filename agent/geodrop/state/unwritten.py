@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
 MAX_LINES = 3 << 20
 """Most bytes of history lines that are kept; beyond that the oldest are lost, and counted."""
-MAX_SIZE = 8 << 20
-"""Most bytes of the file, in which every quotation mark of a line takes two bytes."""
+MAX_SIZE = 24 << 20
+"""Most bytes of the file: all exemptions, and lines in which every quotation mark takes two bytes."""
 
 NEXT_STEPS = {
     errno.ENOSPC: "make room there",

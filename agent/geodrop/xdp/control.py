@@ -35,6 +35,11 @@ class ControlWord(NamedTuple):
         slots = lay.CONTROL_TABLES * self.tables | lay.CONTROL_POLICY * self.policy
         return self.generation << lay.CONTROL_GENERATION_SHIFT | lay.CONTROL_IN_FORCE | slots
 
+    @property
+    def slots(self) -> tuple[tuple[str, int], ...]:
+        """The slots that it leads to, each with its kind."""
+        return ("tables", self.tables), ("policy", self.policy)
+
 
 class Control(NamedTuple):
     """The whole map. If `word` is not confirmed, it holds until `deadline`, and `previous` from then on.

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from geodrop.engine.api import TICKS, Difference, Interface, KernelVerdict, Observed, Total, Window
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.errors import ApplyError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.linux import capabilities, clock, libbpf
 from geodrop.xdp import encode, exempt, links, lookup, memory, requirements
 from geodrop.xdp import layout as lay
@@ -136,13 +136,12 @@ class XdpEngine:
             try:
                 if not self.pins.links.exists():
                     self.pins.make()
-                programs, fresh = self._programs(wanted)
+                programs, places, fresh = self._programs(wanted)
                 stack.enter_context(programs)
                 if fresh:
                     abandoned.callback(remove_set, programs.folder)
                     exempt.put(programs.fds["exempt"], self.exempt, self.exempt_totals(self.exempt))
                 old = programs.control()
-                places = room_for(programs, old, wanted) or ()
                 *previous, word = [place.word for place in places]
                 new = Control(word, NOT_SET, *previous) if undo else Control(word)
                 self._fill(programs, old, new, places, time_now)
@@ -182,7 +181,8 @@ class XdpEngine:
             differences = list(_window(control, len(both), undo))
             pairs = zip(control.words, both, strict=False)
             for word, one in () if differences else pairs:
-                differences += self._slots_differ(programs, word, one, full=full)
+                differences += programs.tables_differ(word.tables, one) if full else []
+                differences += self._policy_differs(programs, word, one)
             number = libbpf.program_info(programs.fds["geodrop"]).id
             differences += self._links_lost()
             differences += [
@@ -192,37 +192,37 @@ class XdpEngine:
             ]
             return differences
 
-    def _slots_differ(
-        self, programs: ProgramSet, word: ControlWord, ruleset: Ruleset, *, full: bool
-    ) -> list[Difference]:
-        """Compare the slots that a control word leads to."""
+    def _policy_differs(self, programs: ProgramSet, word: ControlWord, ruleset: Ruleset) -> list[Difference]:
+        """Compare the policy that a control word leads to, and its counters."""
         head = programs.head(word.policy)
-        tables = programs.tables_differ(word.tables, ruleset) if full else []
-        differences = [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in tables]
         pairs = programs.labels()
         missing = [label for label in encode.labels_of(ruleset) if label not in pairs]
         if missing:
-            return [*differences, Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
+            return [Difference("counters", f"one for {' '.join(missing[0].split())}", "none")]
         tables_digest = encode.tables_digest(ruleset)
         expected = encode.encode_policy(ruleset, word.generation, pairs, present_clock(), tables_digest)
         offset = lay.PolicyLayout.from_buffer_copy(expected.policy).tai_offset
         if head.tai_offset != offset:
             told = f"starts by CLOCK_TAI {offset} s ahead"
-            differences.append(Difference("policy map", told, f"{head.tai_offset} s ahead"))
-        elif programs.policy_differs(word.policy, expected):
-            differences.append(Difference("policy map", "as in the ruleset", "different"))
-        return differences
+            return [Difference("policy map", told, f"{head.tai_offset} s ahead")]
+        different = programs.policy_differs(word.policy, expected)
+        return [Difference("policy map", "as in the ruleset", "different")] if different else []
 
     @reading
     def verify_share(self, ruleset: Ruleset, part: int, parts: int, undo: Undo | None = None) -> list[Difference]:
-        """Compare part `part` (from 0) of `parts` of each table, byte for byte; all parts together are all bytes."""
+        """Compare part `part` (from 0) of `parts` of each table, byte for byte; all parts together are all bytes.
+
+        The policy is compared each time: no event tells that another program has written into it.
+        """
         active = self._active()
         if active is None:
             return []
         with active as programs:
-            pairs = zip(programs.control().words, _both(ruleset, undo), strict=False)
-            different = [name for word, one in pairs for name in programs.tables_differ(word.tables, one, part, parts)]
-            return [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in different]
+            differences: list[Difference] = []
+            for word, one in zip(programs.control().words, _both(ruleset, undo), strict=False):
+                differences += programs.tables_differ(word.tables, one, part, parts)
+                differences += self._policy_differs(programs, word, one)
+            return differences
 
     @reading
     def fingerprint(self) -> bytes:
@@ -232,7 +232,7 @@ class XdpEngine:
         if active := self._active():
             with active as programs:
                 control = programs.control()
-                entries = {str(network): one.expires for network, one in exempt.read(programs.fds["exempt"]).items()}
+                entries = exempt.deadlines(programs.fds["exempt"])
                 said.append((active.folder.name, control, control.is_over(clock.monotonic()), entries))
         return repr(said).encode()
 
@@ -262,10 +262,12 @@ class XdpEngine:
 
     @reading
     def judge(self, ruleset: Ruleset, addresses: Sequence[str]) -> list[list[KernelVerdict]]:
-        """Look up each address's zone by the program, and the zone's meaning in the policy map."""
+        """Look up each address's zone by the program, and the zone's meaning in the policy map. Raises
+        NotEnforcingError if nothing is in force.
+        """
         active = self._active()
         if active is None:
-            return [[] for _ in addresses]
+            raise NotEnforcingError("nothing is in force in the kernel", "load a ruleset: geodrop load FILE")
         with active as programs:
             return lookup.judge(programs, ruleset, addresses, time.time())
 
@@ -342,20 +344,21 @@ class XdpEngine:
         return LAYOUT + self.loader.version()
 
     def _active(self) -> ProgramSet | None:
-        """Return the newest set with a generation in force, or with a window; None if there is none. The caller closes
-        it.
+        """Return the newest set with a generation in force, or with a window; None if there is none, or if packets do
+        not go by what is pinned. The caller closes it.
         """
         for folder in self.pins.sets():
             with suppress(FileNotFoundError), ExitStack() as stack:  # a killed load leaves an incomplete set
                 programs = stack.enter_context(ProgramSet.open(folder))
-                if programs.control().words:
+                readable = version_of(folder).startswith(LAYOUT)
+                if programs.control().words and (programs.is_intact() or not readable):
                     stack.pop_all()
                     return programs
         return None
 
-    def _programs(self, wanted: Sequence[Wanted]) -> tuple[ProgramSet, bool]:
+    def _programs(self, wanted: Sequence[Wanted]) -> tuple[ProgramSet, Sequence[Place], bool]:
         """Return the set in force if all of it has room there, and its program is the one we would load; else a new
-        set.
+        set. Also return the places in it, and whether it is new.
         """
         with ExitStack() as stack:
             active = self._active()
@@ -364,12 +367,13 @@ class XdpEngine:
             segments = max(encode.segments_needed(one.ruleset) for one in wanted)
             need = Sizes(segments, max(encode.elements_needed(one.ruleset) for one in wanted), pairs)
             fits = active and active.sizes.holds(need) and version_of(active.folder) == self._version()
-            if active and fits and room_for(active, active.control(), wanted) is not None:
+            if active and fits and (places := room_for(active, active.control(), wanted)) is not None:
                 stack.pop_all()
-                return active, False
+                return active, places, False
         sizes = need.rounded()
         memory.check(sizes)
-        return ProgramSet.load(self.loader, self.pins.new_set(self._version()), sizes), True
+        programs = ProgramSet.load(self.loader, self.pins.new_set(self._version()), sizes)
+        return programs, room_for(programs, Control(), wanted) or (), True
 
     def _fill(
         self, programs: ProgramSet, old: Control, new: Control, places: Sequence[Place], present: encode.Clock

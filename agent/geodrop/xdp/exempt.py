@@ -7,13 +7,12 @@ than the ones around them, so the longest prefix has the latest deadline.
 from __future__ import annotations
 
 import ctypes
-import time
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
 from geodrop.engine.exempt import SLACK, differences, merged
 from geodrop.errors import ApplyError
-from geodrop.linux import lpm_trie
+from geodrop.linux import clock, lpm_trie
 from geodrop.xdp import layout as lay
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def read(fd: int) -> dict[Network, lay.ExemptLayout]:
 
 def put(fd: int, sources: Iterable[ExemptSource], before: Mapping[Network, tuple[int, int]] | None = None) -> None:
     """Make the map hold exactly these sources; counts go on, or begin with those `before`. Raises ApplyError."""
-    now = time.monotonic_ns()
+    now = clock.monotonic()
     wanted = {one.network: one.deadline for one in merged(sources) if one.deadline > now}
     try:
         there = lpm_trie.items(fd)
@@ -65,10 +64,19 @@ def put(fd: int, sources: Iterable[ExemptSource], before: Mapping[Network, tuple
 
 def verify(fd: int, sources: Iterable[ExemptSource]) -> list[Difference]:
     """Compare the map with these sources. What has expired, or is about to, is no difference. Raises OSError."""
-    now = time.monotonic_ns()
     wanted = {str(one.network): one.deadline for one in merged(sources)}
-    found = {str(network): one.expires for network, one in read(fd).items()}
-    return differences("xdp, exempt", wanted, found, now)
+    return differences("xdp, exempt", wanted, deadlines(fd), clock.monotonic())
+
+
+def deadlines(fd: int) -> dict[str, int]:
+    """Return the deadline of everything that the map holds, by network. Raises OSError.
+
+    The program finds what it looks for under any key, so a key that geodrop never writes is told as it is.
+    """
+    return {
+        str(_network(key) or f"key {key[0]} {key[1].hex()}"): lay.ExemptLayout.from_buffer_copy(value).expires
+        for key, value in lpm_trie.items(fd).items()
+    }
 
 
 def is_exempt(entries: Mapping[Network, lay.ExemptLayout], address: IPv4Address | IPv6Address, now: int) -> bool:
@@ -93,6 +101,7 @@ def _network(key: Key) -> Network | None:
     length, data = key
     version, address = int.from_bytes(data[:4], "little"), data[4:]
     try:
-        return ip_network((address[:4] if version == 4 else address, length - _FAMILY_BITS))
+        network = ip_network((address[:4] if version == 4 else address, length - _FAMILY_BITS))
     except ValueError:
         return None
+    return network if _key(network) == key else None

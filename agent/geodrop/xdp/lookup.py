@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from geodrop.engine.api import KernelVerdict
+from geodrop.linux.clock import monotonic
 from geodrop.ruleset.model import Embedding
 from geodrop.ruleset.ramp import bucket
 from geodrop.xdp import exempt
@@ -45,11 +45,11 @@ def judge(programs: ProgramSet, ruleset: Ruleset, addresses: Sequence[str], now:
         word.tables,
         [keys(4, _embedded(ruleset, zone, int(address))) for zone, address in zip(zones, parsed, strict=True)],
     )
-    entries, monotonic = exempt.read(programs.fds["exempt"]), time.monotonic_ns()
+    entries, moment = exempt.read(programs.fds["exempt"]), monotonic()
     answers = []
     for zone, embedded, address in zip(zones, inside, parsed, strict=True):
         verdicts = []
-        passes = exempt.is_exempt(entries, address, monotonic)
+        passes = exempt.is_exempt(entries, address, moment)
         for number, service in enumerate(ruleset.meta.services):
             where = f"IPv{address.version} zone {zone}"
             row = rows[zone * 2 << head.row_bits | number]

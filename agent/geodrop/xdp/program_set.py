@@ -11,11 +11,13 @@ import errno
 import mmap
 import os
 import struct
+import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
+from geodrop.engine.api import Difference
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import clock, libbpf
 from geodrop.xdp import layout as lay
@@ -40,6 +42,9 @@ LABEL_BYTES = 192
 """Bytes reserved for each label. The labels map is one text with a line for each pair (see encode.label). A longer
 label would be cut, but policy names are never that long.
 """
+
+OUTER = {"tables": "tables", "policy": "policies"}
+"""The map of maps that holds the inner maps of a kind."""
 
 PIECE = 64 << 10
 """Bytes written and compared at a time: few enough to be still in the CPU cache for the comparison."""
@@ -154,6 +159,18 @@ class ProgramSet:
 
     # Slots
 
+    def is_intact(self) -> bool:
+        """Tell whether packets go by the maps that are pinned.
+
+        Another program may have removed a pin, or put another map into a slot: then nobody can tell what judges.
+        """
+        while True:
+            control = self.control()
+            if all(self._is_read(kind, slot) for word in control.words for kind, slot in word.slots):
+                return True
+            if self.control() == control:  # else a switch came in between, and what it left is gone
+                return False
+
     def policy_bytes(self, slot: int) -> bytes:
         """Return everything that a policy slot holds. Raises OSError if the slot is empty."""
         with self._slot("policy", slot, self.sizes.elements * lay.POLICY_BYTES) as memory:
@@ -178,15 +195,15 @@ class ProgramSet:
     def fill_policy(self, slot: int, content: Encoded) -> None:
         """Write a policy into a slot and compare it with what it should hold.
 
-        The slot keeps its map, since changing a map of maps waits for a grace period. If `mark_unused` marked the slot,
-        that period has already passed; else this method waits for it.
+        The slot keeps its map if it is the one that packets would read, since changing a map of maps waits for a grace
+        period. If `mark_unused` marked the slot, that period has already passed; else this method waits for it.
         """
-        try:
+        if self._is_read("policy", slot):
             fd = libbpf.get(f"{self.folder}/policy{slot}")
-        except FileNotFoundError:
+        else:
             fd = libbpf.create_array(f"geodrop_policy{slot}", lay.POLICY_BYTES, self.sizes.elements)
             try:
-                self._put("policy", "policies", slot, fd)
+                self._put("policy", slot, fd)
             except BaseException:
                 os.close(fd)
                 raise
@@ -215,15 +232,15 @@ class ProgramSet:
         # Putting a map into a map of maps waits for a grace period, which takes as long as filling the map.
         with (
             libbpf.closing(fd),
-            _meanwhile(lambda: self._put("tables", "tables", slot, fd)),
+            _meanwhile(lambda: self._put("tables", slot, fd)),
             libbpf.map_memory(fd, self.sizes.segments * lay.SEGMENT_BYTES) as memory,
         ):
             for name, offset, content in table_parts(ruleset):
                 if not _written(memory, offset, content):
                     raise ApplyError(f"the tables map does not hold {name} as written; nothing was switched")
 
-    def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[str]:
-        """Return the sections of a ruleset that a slot does not hold; only part `part` (from 0) of
+    def tables_differ(self, slot: int, ruleset: Ruleset, part: int = 0, parts: int = 1) -> list[Difference]:
+        """Return a difference for each section of a ruleset that a slot does not hold; only part `part` (from 0) of
         `parts` is compared.
         """
         different: dict[str, None] = {}
@@ -232,7 +249,7 @@ class ProgramSet:
                 start, stop = len(content) * part // parts, len(content) * (part + 1) // parts
                 if not _holds(memory, offset + start, content[start:stop]):
                     different[name] = None
-        return list(different)
+        return [Difference(f"tables map, {name}", "as in the ruleset", "different") for name in different]
 
     def retire_tables(self, slot: int) -> None:
         """Empty a slot; returns when no packet can be reading it any more. The kernel then frees the map."""
@@ -317,10 +334,17 @@ class ProgramSet:
                     at = (known[label] * 4 + which) * 2
                     numbers[at], numbers[at + 1] = packets, amount
 
-    def _put(self, kind: str, outer: str, slot: int, fd: int) -> None:
+    def _put(self, kind: str, slot: int, fd: int) -> None:
         """Put an inner map into its slot, which waits for a grace period, and pin it."""
-        libbpf.write_element(self.fds[outer], slot, fd.to_bytes(4, "little"))
+        libbpf.write_element(self.fds[OUTER[kind]], slot, fd.to_bytes(4, "little"))
         repin(fd, self.folder / f"{kind}{slot}")
+
+    def _is_read(self, kind: str, slot: int) -> bool:
+        """Tell whether the map that is pinned for a slot is the one that packets find in it."""
+        with suppress(FileNotFoundError), libbpf.opened(f"{self.folder}/{kind}{slot}") as fd:
+            found = libbpf.read_element(self.fds[OUTER[kind]], slot, 4)
+            return int.from_bytes(found, sys.byteorder) == int(libbpf.map_info(fd).id)
+        return False
 
     def _slot(self, kind: str, slot: int, size: int) -> mmap.mmap:
         with libbpf.opened(f"{self.folder}/{kind}{slot}") as fd:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from tests.support.namespaces import End, join, namespaces
+from tests.support.users import as_user, open_to_others
 from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
@@ -137,3 +139,12 @@ def test_the_ruleset_in_force_is_gone(host: Host) -> None:
     done = host.geodrop.run("plan", host.ru)
     assert (done.code, done.out) == (65, "")
     assert "is not in" in done.err
+
+
+def test_a_ruleset_file_without_rights(host: Host) -> None:
+    """What is in force is read from the kernel: 77, and what such a user may ask for."""
+    host.geodrop.good("load", "--interface", "lo", host.cn)
+    open_to_others(host.geodrop.folder)
+    done = dataclasses.replace(host.geodrop, before=as_user()).run("plan", host.ru)
+    assert (done.code, done.out) == (77, "")
+    assert done.err.endswith("members of geodrop-monitor too: geodrop plan\n")

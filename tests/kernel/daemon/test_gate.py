@@ -51,6 +51,7 @@ def test_held_until_it_is_accepted(host: Host, running: Daemon) -> None:
     status = host.geodrop.run("status", "--json")
     assert (status.code, status.json["state"]) == (1, "enforcing, but degraded")
     [limit] = status.json["held"]
+    assert host.geodrop.run("reload", "--json").json["held"] == [limit]
     assert [limit[name] for name in ("limit", "service", "allowed", "accept")] == [
         "blast_radius",
         "api",

@@ -11,10 +11,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.config import Config
 from geodrop.control import frame
+from geodrop.daemon.reload import Reload
+from geodrop.errors import BusyError
+from geodrop.operations.change import by_me
+from geodrop.operations.load import apply_file
 from geodrop.ruleset.container import MAX_OPENED
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.lock import exclusive
+from tests.kernel.daemon.conftest import POLICY
 from tests.support.cli import TIMEOUT
-from tests.support.daemons import Daemon, daemon, together
+from tests.support.daemons import Daemon, daemon, daemon_context, together
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host
@@ -228,10 +236,9 @@ def test_without_a_daemon(host: Host) -> None:
 
 
 def test_a_file_that_changes_is_loaded(host: Host) -> None:
-    """With `watch: true` an edited policy is in force without a request."""
+    """With `watch: true` an edited policy is in force without a request, however soon after the start it is edited."""
     host.agent(more="watch: true\n")
     with daemon(host.geodrop) as running:
-        time.sleep(4)
         host.deny("RU")
         running.wait_for("STATUS=generation 1 -> 2")
         assert "reloading, since files changed" in running.log
@@ -252,3 +259,22 @@ def test_a_failure_is_an_object_too(host: Host, running: Daemon) -> None:
     running.end()
     dead = host.geodrop.run("reload", "--json")
     assert (dead.code, dead.json["exit"], dead.json["place"]) == (69, 69, None)
+
+
+@pytest.mark.parametrize("judged", ["nothing", "another"])
+def test_what_was_judged_is_what_is_changed(host: Host, judged: str) -> None:
+    """No limit was asked about a change from what came in force meanwhile, also where nothing was before: 75."""
+    first, second = (
+        Ruleset.open(str(host.geodrop.compile(POLICY.format(deny=regions), host.folder / "country.mmdb", name=name)))
+        for name, regions in (("first", "CN"), ("second", "CN, RU"))
+    )
+    config = Config(engine="nftables", interfaces=("lo",), state=host.folder / "state")
+    asked = by_me("reload")
+    reload = Reload(daemon_context(config), lambda: None)
+    with exclusive():
+        apply_file(first, config, "nftables", (), asked)
+        before = host.table()
+        with pytest.raises(BusyError, match="another ruleset came in force during the reload"):
+            reload._apply(second, config, asked, "" if judged == "nothing" else second.digest)
+        assert host.table() == before
+        assert reload._apply(second, config, asked, first.digest).changed

@@ -23,6 +23,7 @@ from geodrop.report.pieces import whole
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
 from geodrop.state.store import FOREVER, Store
+from tests.support.bpffs import bpffs_in_its_place
 from tests.support.cli import TIMEOUT
 from tests.support.worlds import POLICY_CN, POLICY_US, packed
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tests.support.namespaces import Namespace
 
+MOVES = 2
 FILLED = 3
 """`go_on` was called this often: once before, at the first transaction of a fill, and at the two maps."""
 
@@ -210,3 +212,39 @@ def test_a_repair_is_given_up_for_an_unload(
     underway.begin(what)
     assert isinstance(held.failure, BusyError) == given_up
     assert BothEngines.here().observe().generation == (0 if given_up else 2)
+
+
+def test_read_all_the_while_packets_move_from_engine_to_engine(config: Config) -> None:
+    """A move takes several steps. No read in the middle of it fails, or takes what it finds for trouble."""
+    over = threading.Event()
+    found: list[object] = []
+
+    def move() -> None:
+        try:
+            for _ in range(MOVES):
+                for engine in ("xdp", "nftables"):
+                    apply_file(str(config.state.parent / "cn.ruleset"), config, engine, (), by_me("reload"))
+        finally:
+            over.set()
+
+    def read(one: Callable[[], object]) -> None:
+        while not over.is_set():
+            try:
+                found.append(one())
+            except Exception as failure:  # noqa: BLE001 - whatever it is, it is reported
+                found.append(failure)
+
+    reading = (
+        lambda: status(config)["problems"],
+        lambda: whole(read_verify(config, full=False))["differences"],
+        lambda: [one for one in whole(explain_some(config, ["1.0.1.1"], None)) if one["kernel"]["verdict"] != "drop"],
+    )
+    threads = [threading.Thread(target=move), *(threading.Thread(target=read, args=[one]) for one in reading)]
+    with bpffs_in_its_place():
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        remove_all(config, by_me("unload"))
+    assert len(found) > len(reading)
+    assert [one for one in found if one] == []

@@ -15,6 +15,7 @@ from geodrop.errors import UnavailableError
 from geodrop.linux import netlink, rtnl
 from geodrop.linux.network import LOOPBACK_TYPE, Link, Route
 from geodrop.linux.rtnl import RouteMessage, read_default_routes, read_links
+from tests.support.descriptors import left_open, open_descriptors
 from tests.support.namespaces import namespaces
 
 if TYPE_CHECKING:
@@ -131,8 +132,9 @@ def test_no_socket_or_thread_is_left(netns: Namespace) -> None:
     """Every socket is closed again."""
     del netns
     read_links()
-    before = len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))
+    before, threads = open_descriptors(), len(list(Path("/proc/self/task").iterdir()))
     for _ in range(5):
         read_links()
         read_default_routes()
-    assert (len(list(Path("/proc/self/fd").iterdir())), len(list(Path("/proc/self/task").iterdir()))) == before
+    assert not left_open(before)
+    assert len(list(Path("/proc/self/task").iterdir())) == threads

@@ -72,13 +72,16 @@ def test_what_another_program_removes_is_a_difference(netns: Namespace, how: str
     assert engine.verify(RULES) == []
 
 
-def test_what_another_program_adds_is_a_difference(netns: Namespace) -> None:
-    """Nobody else lets a source pass."""
+@pytest.mark.parametrize(("lasting", "told"), [("timeout 1h", "exempt for 3600 s"), ("", "exempt for good")])
+def test_what_another_program_adds_is_a_difference(netns: Namespace, lasting: str, told: str) -> None:
+    """Nobody else lets a source pass, for a time or for good; nor does anybody make what we let pass last for good."""
     engine = NftablesEngine()
     engine.apply(RULES, 1, ["eth0"])
-    netns.run("nft", "add element inet geodrop exempt-ipv4 { 1.0.1.0/24 timeout 1h }")
-    [found] = engine.verify_exempt([])
-    assert (found.where, found.expected) == ("exempt 1.0.1.0-1.0.1.255", "not exempt")
+    netns.run("nft", f"add element inet geodrop exempt-ipv4 {{ 1.0.1.0/24 {lasting} }}")
+    assert verdicts(engine, "1.0.1.7") == ["accept"]
+    for known in ([], passing(("1.0.1.0/24", 60))):
+        [found] = engine.verify_exempt(known)
+        assert (found.where, found.found) == ("exempt 1.0.1.0-1.0.1.255", told)
     engine.put_exempt([])
     assert verdicts(engine, "1.0.1.7") == ["drop"]
 

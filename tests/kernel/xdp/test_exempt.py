@@ -10,6 +10,7 @@ import pytest
 
 from geodrop.engine.exempt import ExemptSource
 from geodrop.linux import libbpf, lpm_trie
+from geodrop.xdp import layout as lay
 from tests.conformance.frames import encode
 from tests.oracle.packet import Packet
 from tests.support.engines import XdpEngine
@@ -115,6 +116,44 @@ def test_what_another_program_does_is_a_difference(ends: tuple[End, End], rulese
         ]
         engine.put_exempt(known)
         assert engine.verify_exempt(known) == []
+        engine.remove()
+
+
+FOREIGN = {
+    "everybody": (0, bytes(20)),
+    "half of a family": (32 + 1, b"\4" + bytes(19)),
+    "bits behind the prefix": (32 + 8, b"\4\0\0\0" + bytes([1, 0, 0, 7]) + bytes(12)),
+    "more than an address": (32 + 128, b"\4\0\0\0" + bytes([1, 0, 0, 7]) + bytes(12)),
+    "ours, without an end": (32 + 32, b"\4\0\0\0" + bytes([1, 0, 0, 8]) + bytes(12)),
+    "ours, under a family that there is not": (32 + 32, b"\t\0\0\0" + bytes([1, 0, 0, 8]) + bytes(12)),
+}
+"""Keys that another program may write, some of which geodrop never writes: length in bits, data."""
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_a_key_of_any_kind_is_a_difference(
+    ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins, name: str
+) -> None:
+    """What the program may find is told of, whatever it is; it ends with the next change, and nobody passes by it."""
+    key = FOREIGN[name]
+    with ends[1].namespace.entered(), PacketSender(*ends) as wire:
+        engine = XdpEngine(pins=pins)
+        engine.apply(rulesets[0], 1, ["eth0"])
+        known = passing((ALSO, 600))
+        engine.put_exempt(known)
+        before = engine.fingerprint()
+        [folder] = pins.sets()
+        with libbpf.opened(folder / "exempt") as fd:
+            lpm_trie.put(fd, *key, bytes(lay.ExemptLayout((1 << 64) - 1, 0, 0)))
+            if key[1][:1] == b"\t":
+                [ours] = [one for one in lpm_trie.items(fd) if one[1] != key[1]]
+                lpm_trie.remove(fd, *ours)
+        assert engine.fingerprint() != before
+        assert engine.verify_exempt(known) != []
+        engine.put_exempt(known)
+        assert engine.verify_exempt(known) == []
+        wire.send(packets(DENIED, ALSO))
+        assert counted(engine) == (1, 1)
         engine.remove()
 
 

@@ -13,6 +13,7 @@ import pytest
 from geodrop.errors import ApplyError, UnavailableError
 from geodrop.linux import libbpf
 from tests.kernel.xdp.states import ALL, LOADS, State
+from tests.support.descriptors import left_open, open_descriptors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +52,6 @@ class NoMemory:
         return counted
 
 
-def descriptors() -> set[str]:
-    """Return the open descriptors of this process."""
-    return set(os.listdir("/proc/self/fd"))
-
-
 @pytest.mark.parametrize("name", LOADS)
 def test_no_memory_half_way(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Each call in turn fails with ENOMEM: the load is refused, or, after the switch, it has succeeded.
@@ -71,7 +67,7 @@ def test_no_memory_half_way(bench: Bench, monkeypatch: pytest.MonkeyPatch, name:
     if not old.policy or old.version != new.version:  # loading a program takes the kernel a second
         stride = 5 if LONG else 47
     for step in itertools.count(1, stride):
-        before = descriptors()
+        before = open_descriptors()
         memory.refuse(step)
         error, note = attempt(bench, new)
         refused = memory.refused
@@ -90,7 +86,7 @@ def test_no_memory_half_way(bench: Bench, monkeypatch: pytest.MonkeyPatch, name:
         bench.assert_is(new)
         bench.load(old)
         bench.assert_is(old)
-        assert descriptors() == before, refused
+        assert not left_open(before), refused
         if not refused:
             break
     assert refusals > done
@@ -121,7 +117,7 @@ def test_what_cannot_be_read_is_not_nothing(bench: Bench, monkeypatch: pytest.Mo
     for number in (errno.EMFILE, errno.ENOMEM, errno.EIO):
         answer, refusals = read(engine, ruleset), 0
         for step in itertools.count(1):
-            before = descriptors()
+            before = open_descriptors()
             memory.refuse(step, number)
             try:
                 assert read(engine, ruleset) == answer, memory.refused
@@ -130,7 +126,7 @@ def test_what_cannot_be_read_is_not_nothing(bench: Bench, monkeypatch: pytest.Mo
                 refusals += 1
             refused = memory.refused
             memory.refuse(0)
-            assert descriptors() == before, refused
+            assert not left_open(before), refused
             if not refused:
                 break
         assert refusals

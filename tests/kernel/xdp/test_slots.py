@@ -12,28 +12,16 @@ from geodrop.errors import ApplyError
 from geodrop.linux.clock import monotonic
 from geodrop.xdp.program_set import ProgramSet
 from tests.kernel.xdp.probe import Probe
-from tests.support.engines import XdpEngine
 from tests.support.waiting import LASTING, until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from geodrop.engine.api import Difference
     from geodrop.ruleset.model import Ruleset
-    from geodrop.xdp.pins import Pins
+    from tests.support.engines import XdpEngine
     from tests.support.namespaces import End
 
 SECOND = 10**9
 LONG = 600 * SECOND
-
-
-@pytest.fixture
-def engine(ends: tuple[End, End], pins: Pins) -> Iterator[XdpEngine]:
-    """Yield an engine in the judged host's namespace."""
-    with ends[1].namespace.entered():
-        made = XdpEngine(pins=pins)
-        yield made
-        made.remove()
 
 
 def switch(

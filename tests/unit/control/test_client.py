@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from geodrop.control import client, frame
-from geodrop.errors import BusyError, UnavailableError
+from geodrop.errors import BusyError, HeldError, UnavailableError, as_object
 
 
 @pytest.fixture
@@ -73,6 +73,16 @@ def test_a_failure_is_raised_as_what_it_is(control: Path, daemons: list[Daemon])
     assert caught.value.printed == "lines"
 
 
+def test_the_limits_of_a_held_change(control: Path, daemons: list[Daemon]) -> None:
+    """They arrive with the failure."""
+    held = [{"limit": "blast_radius", "value": 0.4}]
+    daemons.append(Daemon(control, frame.encode({"exit": 5, "error": "held", "held": held})))
+    with pytest.raises(HeldError) as caught:
+        client.ask("reload")
+    assert caught.value.held == held
+    assert as_object(caught.value)["held"] == held
+
+
 @pytest.mark.parametrize(
     "answer", [b"", b"\0\0", frame.encode({"exit": 0})[:-1], struct.pack(">I", frame.MAX_ANSWER + 1), b"\0\0\0\x02no"]
 )
@@ -95,6 +105,7 @@ def test_a_daemon_that_breaks_off(control: Path, daemons: list[Daemon], answer: 
         {"exit": 1, "error": ["a"]},
         {"exit": 1, "error": "a", "next_step": {}},
         {"exit": 1, "error": "a", "printed": 1},
+        {"exit": 5, "error": "a", "held": {}},
     ],
 )
 def test_what_is_no_answer(control: Path, daemons: list[Daemon], answer: dict[str, object]) -> None:

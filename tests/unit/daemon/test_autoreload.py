@@ -1,10 +1,15 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import AsyncMock
 
 import pytest
 
 from geodrop.config import Config, Source
-from geodrop.daemon.autoreload import Autoreload, look
+from geodrop.daemon.autoreload import Autoreload, look, waits
+from geodrop.daemon.context import DaemonContext
+from geodrop.state.store import Store
+from geodrop.state.unconfirmed import Unconfirmed
 from tests.support.daemons import daemon_context
 
 
@@ -19,9 +24,17 @@ def config(tmp_path: Path) -> Config:
 
 
 @pytest.fixture
-def files(config: Config) -> Autoreload:
+def context(config: Config) -> DaemonContext:
+    """Return what the tasks of a daemon share whose last reload has read these files."""
+    made = daemon_context(config)
+    made.files_read = look(config)
+    return made
+
+
+@pytest.fixture
+def files(context: DaemonContext) -> Autoreload:
     """Return the task that watches them."""
-    return Autoreload(daemon_context(config), AsyncMock())
+    return Autoreload(context, AsyncMock())
 
 
 def changed(files: Autoreload, config: Config) -> list[str]:
@@ -56,6 +69,36 @@ def test_incomplete(files: Autoreload, config: Config, tmp_path: Path) -> None:
     assert [changed(files, config) for _ in range(3)] == [[], [], []]
     (tmp_path / "policy.yaml").write_text("policy.yaml")
     assert [changed(files, config) for _ in range(2)] == [[], ["policy.yaml"]]
+
+
+def test_a_change_between_a_reload_and_the_first_look(files: Autoreload, config: Config, tmp_path: Path) -> None:
+    """It counts: what the reload has read is older."""
+    (tmp_path / "policy.yaml").write_text("changed")
+    assert [changed(files, config) for _ in range(3)] == [[], ["policy.yaml"], []]
+
+
+def test_a_start_without_a_reload(files: Autoreload, context: DaemonContext, config: Config) -> None:
+    """What changed while a load waited to be confirmed is not known, so everything counts, once."""
+    context.files_read = {}
+    assert [changed(files, config) for _ in range(3)] == [[], ["country.mmdb", "policy.yaml"], []]
+
+
+def test_a_file_that_the_new_policy_names(files: Autoreload, context: DaemonContext, config: Config) -> None:
+    """The reload has read it, so it is no change; its next change is one."""
+    policy = next(name for name in context.files_read if name.endswith("policy.yaml"))
+    context.files_read = {name: one for name, one in context.files_read.items() if name != policy}
+    assert [changed(files, config) for _ in range(3)] == [[], [], []]
+    Path(policy).write_text("changed")
+    assert [changed(files, config) for _ in range(2)] == [[], ["policy.yaml"]]
+
+
+@pytest.mark.parametrize("state", [{"rolled_back": True}, {"unloaded": True}, {"confirm": Unconfirmed(2, 1, "a" * 64)}])
+def test_what_a_person_has_to_decide_first(config: Config, state: dict[str, Any]) -> None:
+    """Nothing is reloaded after a rollback or an unload, or while a load waits to be confirmed."""
+    store = Store(config.state)
+    assert not waits(config)
+    store.note(replace(store.intent(), **state))
+    assert waits(config)
 
 
 def test_without_a_source() -> None:

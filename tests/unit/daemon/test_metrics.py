@@ -16,7 +16,7 @@ STATUS: dict[str, Any] = {
     "exemptions": [{"in_force": True}, {"in_force": False}],
     "healthy": False,
     "paused": False,
-    "held": [],
+    "held": [{"limit": "blast_radius"}],
     "generation": 42,
     "confirm": {"deadline": "2024-07-09T00:00:00Z"},
     "undone": {"digest": "ab", "time": "2024-07-08T00:00:00Z"},
@@ -105,7 +105,7 @@ def test_state_is_told() -> None:
     assert found["geodrop_undone_total", ()] == 0
     metrics.undone()
     assert samples(metrics)["geodrop_undone_total", ()] == 1
-    assert found["geodrop_exemptions", ()] == 1
+    assert (found["geodrop_held", ()], found["geodrop_exemptions", ()]) == (1, 1)
     assert found["geodrop_service_share", (("service", "api"),)] == 0.1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "api"))] == 1
     assert found["geodrop_service_enforced", (("mode", "enforce"), ("service", "new"))] == 0

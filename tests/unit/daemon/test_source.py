@@ -15,6 +15,7 @@ from geodrop.ruleset.first_boot import build_closed, is_closed
 from geodrop.ruleset.sealed import SEALS
 from geodrop.state.store import Intent, Store
 from tests.support.databases import country, write_database
+from tests.support.descriptors import left_open, open_descriptors
 
 POLICY = "version: 1\nservices:\n  api: {default: allow, unknown: allow, deny: [CN]}\n"
 
@@ -38,7 +39,7 @@ def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.Monke
     """The result is a ruleset that no process can write any more and that vanishes with its last holder."""
     monkeypatch.setattr(container, "_opened", {})
     gc.collect()
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     made = maker.make(config)
     assert made.ruleset.meta.services[0].name == "api"
     [memory] = descriptors(made.ruleset.file)
@@ -46,8 +47,7 @@ def test_made_and_sealed(config: Config, maker: Maker, monkeypatch: pytest.Monke
     with pytest.raises(PermissionError), open(f"/proc/self/fd/{memory}", "r+b") as file:
         file.truncate(0)
     del made
-    gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not left_open(before)
 
 
 def test_what_it_changes(config: Config, maker: Maker, tmp_path: Path) -> None:

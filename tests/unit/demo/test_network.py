@@ -9,23 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.demo import network
 from geodrop.demo.network import INTERFACE, NEEDED_CAPABILITIES, add_addresses, check_host, two_namespaces
 from geodrop.errors import PrivilegeError, UnavailableError
-
-ALL = sum(1 << number for number in NEEDED_CAPABILITIES.values())
+from geodrop.linux import capabilities
 
 
 def test_every_missing_capability_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without privileges the demo names the missing capabilities, and only those."""
-    monkeypatch.setattr(network, "effective_capabilities", lambda: ALL & ~(1 << NEEDED_CAPABILITIES["CAP_SYS_ADMIN"]))
+    monkeypatch.setattr(capabilities, "effective", lambda: frozenset(NEEDED_CAPABILITIES) - {"CAP_SYS_ADMIN"})
     with pytest.raises(PrivilegeError, match="has no CAP_SYS_ADMIN; run it as root"):
         check_host()
 
 
 def test_every_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A host without the programs is told which packages to install."""
-    monkeypatch.setattr(network, "effective_capabilities", lambda: ALL)
+    monkeypatch.setattr(capabilities, "effective", lambda: frozenset(NEEDED_CAPABILITIES))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(
         UnavailableError, match=r"needs programs from util-linux; install them: apt-get install util-linux$"
@@ -36,7 +34,7 @@ def test_every_missing_program_is_named(monkeypatch: pytest.MonkeyPatch, tmp_pat
 @pytest.mark.root
 def test_root_has_what_it_takes() -> None:
     """The capabilities are read from the kernel: root in these tests has them."""
-    assert network.effective_capabilities() & ALL == ALL
+    assert capabilities.missing(NEEDED_CAPABILITIES) == []
     check_host()
 
 

@@ -81,3 +81,13 @@ def test_meant(word: str, known: list[str], text: str) -> None:
 def test_shown(text: str, result: str) -> None:
     """A text is quoted on one line, with unprintable characters escaped."""
     assert shown(text) == result
+
+
+def test_a_long_line_is_read_once() -> None:
+    """All problems of a line share its text: a thousand of them in a line of a megabyte would take minutes else."""
+    report = ProblemReport("p", ["x\x1b" * 1000, "y"])
+    for line, column in ((1, 1), (1, 2), (2, 1), (3, 1)):
+        report.error(Position("p", line, column), "wrong")
+    first, second, third, none = (one.source for one in report.problems())
+    assert first is second
+    assert (first[:2], third, none) == ("x\ufffd", "y", "")

@@ -1,4 +1,5 @@
 import threading
+import time
 from functools import partial
 
 import pytest
@@ -7,6 +8,7 @@ from geodrop.engine import underway
 from geodrop.engine.api import Difference, Observed
 from geodrop.errors import ApplyError, BusyError, GeodropError, NotEnforcingError, UnavailableError
 from geodrop.state.store import Intent, Store
+from tests.support.cli import TIMEOUT
 
 BESIDE = Difference("chain g2", "nothing", "a chain", surplus=True)
 WRONG = Difference("chain g1", "a chain", "nothing")
@@ -91,6 +93,38 @@ def test_what_fails_beside_a_change_is_read_again(failure: GeodropError) -> None
     with pytest.raises(type(failure)):
         underway.undisturbed(partial(read, disturbed=False))
     assert len(reads) == 3
+
+
+def test_what_is_wrong_in_the_middle_of_a_move_is_read_again_after_it() -> None:
+    """The move takes longer than reading: the reader waits for its end, and not for the end of a change that fills."""
+    reads: list[bool] = []
+
+    def read(moving: threading.Event) -> bool:
+        reads.append(True)
+        found = not moving.is_set()
+        moving.clear()
+        return found
+
+    moving, over = threading.Event(), threading.Event()
+    moving.set()
+
+    def move() -> None:
+        with underway.making("reload", 2, Intent()):
+            over.wait(TIMEOUT)
+
+    mover = threading.Thread(target=move)
+    mover.start()
+    while underway.now() is None:
+        time.sleep(0.001)
+    threading.Timer(0.05, over.set).start()
+    began = underway.marks()
+    assert underway.undisturbed(partial(read, moving), bool)
+    assert (len(reads), underway.at_rest(began)) == (2, False)
+    mover.join()
+    with underway.making("reload", 2, Intent()), underway.filling():
+        began = underway.marks()
+        assert not underway.undisturbed(lambda: False, bool)
+        assert underway.at_rest(began)
 
 
 @pytest.mark.parametrize("what", underway.FINISHED_BEFORE)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import os
 
 import pytest
 
 from geodrop.linux import libbpf
+from tests.support.descriptors import left_open, open_descriptors
 
 
 def test_a_failure_is_an_oserror_with_the_kernels_number() -> None:
@@ -65,10 +65,10 @@ def test_waiting_for_readers_without_membarrier(monkeypatch: pytest.MonkeyPatch,
 
     monkeypatch.setattr(libbpf, "LIBC", libc := NoBarrier(number))
     monkeypatch.setattr(libbpf, "write_element", write)
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     try:
         libbpf.wait_for_readers()
     except PermissionError:
         pytest.skip("making maps needs privileges")
     assert libc.refused == len(written) == 1
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not left_open(before)

@@ -92,6 +92,9 @@ def test_ended_before_its_time(loaded: Kernel, config: Config) -> None:
         ("81.2.69.142/24", 60, DataError("write 81.2.69.0/24 for all of it, or 81.2.69.142")),
         ("81.2.69.142:443", 60, DataError("neither an address nor a prefix")),
         ("nonsense", 60, DataError("neither an address nor a prefix")),
+        ("::ffff:81.2.69.142", 60, DataError("is how a program shows 81.2.69.142 on a socket for both families")),
+        ("::ffff:5102:4500/120", 60, DataError("no packet has it")),
+        ("::ffff:0:0/96", 60, DataError("is how a program shows 0.0.0.0/0")),
     ],
 )
 def test_refused(loaded: Kernel, config: Config, source: str, seconds: int, refusal: GeodropError) -> None:

@@ -31,9 +31,14 @@ def test_time_is_told_by_this_boot() -> None:
 
 
 def test_when_it_was_undone() -> None:
-    """By the machine's clock now, which may have been set since; in another boot only the time of then is known."""
+    """By the machine's clock now, which may have been set since; in another boot only the time of then is known.
+
+    A boot before the deadline ends the window, so it is not undone in the future.
+    """
     assert abs(ended(waiting(-5)) - (time.time() - 5)) < 2
     assert ended(replace(waiting(60), boot="another")) == 1_700_000_000
+    for early in (waiting(3_600), replace(waiting(60), boot="another", ends=4_000_000_000)):
+        assert abs(ended(early) - time.time()) < 2
     assert abs(moment_of(monotonic() + 60 * SECOND) - time.time() - 60) < 2
 
 

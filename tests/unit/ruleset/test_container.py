@@ -103,6 +103,17 @@ def test_delta_file_says_the_same_as_a_whole_one(tmp_path: Path) -> None:
     assert opened.whole.digest == container.digest_of(base.read_bytes())
 
 
+def test_only_a_ruleset_names_a_base(tmp_path: Path) -> None:
+    """Of a file that is something else, or of another version, no bytes are taken for the digest of a base."""
+    delta, base = delta_file(tmp_path)
+    head = delta.read_bytes()
+    for content in (b"x" * 80, b"x" * 10_000, head[: container.HEADER.size - 1], head[:8] + b"\xff" * 4 + head[12:]):
+        (tmp_path / "other").write_bytes(content)
+        assert container.base_path(tmp_path / "other") == ""
+    (tmp_path / "other").write_bytes(head[: container.HEADER.size])
+    assert container.base_path(tmp_path / "other") == str(base)
+
+
 def test_delta_file_is_only_made_where_it_saves_much(tmp_path: Path) -> None:
     """A file that differs in most of its bytes is written as a whole file."""
     _, base = delta_file(tmp_path)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING
 
@@ -10,8 +10,11 @@ import pytest
 
 from geodrop.errors import ApplyError
 from geodrop.state import files
-from geodrop.state.exemptions import SECOND, ClockReading, Exemption, Exemptions, held_back, standing
+from geodrop.state.asker import MAX_NAME
+from geodrop.state.exemptions import MOST, SECOND, ClockReading, Exemption, Exemptions, held_back, standing
+from geodrop.state.history import MAX_WHY
 from geodrop.state.store import Store
+from geodrop.state.unwritten import MAX_LINES, Unwritten
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +124,21 @@ def test_the_clocks() -> None:
     """One reading has all of them, of this boot."""
     one, two = ClockReading.now(), ClockReading.now()
     assert (one.boot, one.monotonic < two.monotonic) == (two.boot, True)
+
+
+def test_the_most_that_there_can_be(tmp_path: Path) -> None:
+    """As many as there may be, each with the longest name and reason, are read again from where they are written: in
+    the state directory, or in /run while the disk takes nothing.
+    """
+    widest = "\U0001f512"
+    longest = replace(ONE, user=widest * MAX_NAME, why=widest * MAX_WHY)
+    most = [replace(longest, source=f"2001:db8:{number:x}:ffff:ffff:ffff:ffff:ffff/128") for number in range(MOST)]
+    store = Exemptions(tmp_path)
+    store.note(most)
+    assert store.read() == tuple(most)
+    held = Unwritten(tmp_path)
+    held.hold(ApplyError("the disk is full"), intent={"generation": 7}, line='"\\' * (MAX_LINES // 2))
+    held.hold(ApplyError("the disk is full"), exemptions={"exemptions": [asdict(one) for one in most]})
+    found = Unwritten(tmp_path).read()
+    assert (found.intent, len(found.lines)) == ({"generation": 7}, 1)
+    assert store.read() == tuple(most)

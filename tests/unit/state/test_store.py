@@ -240,6 +240,26 @@ def test_kept_ruleset_is_what_was_read(store: Store, tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+def test_what_was_just_kept_is_not_hashed_again(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load reads the ruleset from the state directory several times: what it has checked and written is known. Once
+    the file is another one, it is read.
+    """
+    source = packed(tmp_path)
+    opened = container.open_file(source)
+    with monkeypatch.context() as patch:
+        store.keep(opened)
+        patch.setattr(container, "_check_sections", None)
+        assert container.open_file(store.ruleset_path(opened.digest)) is opened
+        assert store.is_kept(opened.digest)
+    path = store.ruleset_path(opened.digest)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    os.truncate(path, 0)
+    path.write_bytes(content)
+    os.utime(path, (1, 1))
+    assert not store.is_kept(opened.digest)
+
+
 def test_a_ruleset_is_the_one_of_its_name(store: Store) -> None:
     """A valid file under the name of another digest is refused."""
     content = build_closed()

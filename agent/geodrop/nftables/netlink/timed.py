@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 _FLAGS = SetFlag.INTERVAL | SetFlag.TIMEOUT
 _END = wire.be32(ElementAttribute.FLAGS, uapi.NFT_SET_ELEM_INTERVAL_END)
+NEVER = 1 << 50
+"""Milliseconds until the end of an element without a timeout: longer than anything of ours."""
 _A_TIME = 400
 """Intervals in one message: their attribute has 64 KB at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class TimedInterval:
-    """Addresses `first` to `last` as numbers; `left` is how many milliseconds the kernel still keeps the element.
+    """Addresses `first` to `last` as numbers; `left` is how many milliseconds the kernel still keeps the element: NEVER
+    for an element of another program that does not expire.
 
     `whole` is how many milliseconds it keeps it in all, as read; it does not change by itself.
     """
@@ -113,9 +116,9 @@ def read(lists: Iterable[memoryview], width: int) -> list[TimedInterval]:
         if not end:
             behind = found[number + 1][0] if number + 1 < len(found) else intervals.size(width)
             packets, octets = _counts(element)
-            left, whole = (
-                wire.number_in(element, kind) for kind in (ElementAttribute.EXPIRATION, ElementAttribute.TIMEOUT)
-            )
+            timed = ElementAttribute.EXPIRATION in element
+            left = wire.number_in(element, ElementAttribute.EXPIRATION) if timed else NEVER
+            whole = wire.number_in(element, ElementAttribute.TIMEOUT)
             read_in.append(TimedInterval(first, behind - 1, left, packets, octets, whole))
     return read_in
 

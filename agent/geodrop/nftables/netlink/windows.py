@@ -12,14 +12,12 @@ from typing import TYPE_CHECKING
 from geodrop.linux import netlink
 from geodrop.nftables.names import TABLE
 from geodrop.nftables.netlink import elements, uapi, wire
+from geodrop.nftables.netlink.timed import NEVER
 from geodrop.nftables.netlink.uapi import Flag, KeyType, Message, SetFlag
 from geodrop.nftables.netlink.wire import NetlinkRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-NEVER = 1 << 50
-"""Milliseconds until the end of an element without a timeout: longer than any window."""
 
 KEY = bytes(4)
 _COMMENT = "while its element lasts, the generation judges; then the one before it"

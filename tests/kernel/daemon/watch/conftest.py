@@ -52,7 +52,9 @@ class Edge:
 
     def status(self) -> Any:  # noqa: ANN401 - an object of JSON
         """Return the daemon's status."""
-        return self.geodrop.run("status", "--json").json
+        done = self.geodrop.run("status", "--json")
+        assert "error" not in done.json, done
+        return done.json
 
     def until(self, true: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - as above
         """Return the first status that meets a condition."""

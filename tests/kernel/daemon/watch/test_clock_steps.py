@@ -5,6 +5,7 @@ Only for the emulated machine, whose clock is its own.
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ import pytest
 
 from geodrop import utc
 from geodrop.control.client import ask
+from geodrop.engine.api import TICKS
+from geodrop.linux.clock import monotonic
 from tests.kernel.daemon.watch.conftest import ADDRESS, ALLOWED, DENIED, watched
 from tests.support.daemons import daemon
 from tests.support.emulated import COUNT, PATIENCE, arrivals
@@ -61,7 +64,7 @@ def says(word: str) -> set[str]:
         if found["state"] == word and not found["problems"]:
             assert found["repaired"] == 0
             return {one["engine"] for one in found["interfaces"]}
-        assert time.monotonic() < deadline, found
+        assert time.monotonic() < deadline, f"{found}"  # pytest would shorten an object
         time.sleep(0.1)
 
 
@@ -96,6 +99,56 @@ def test_steps_over_the_end_of_a_pause(request: pytest.FixtureRequest, engine: s
         edge.geodrop.good("pause", "--for", "1h")
         assert engine in says("paused")
         steps_there_and_back(ends, "paused")
+
+
+@pytest.mark.parametrize("engine", ["nftables", "xdp"])
+def test_steps_over_a_step_of_a_ramp(request: pytest.FixtureRequest, engine: str) -> None:
+    """A ramp follows the wall clock: set forward its share is dropped, set back none is yet."""
+    edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
+    edge.host.deny("CN")
+    put_in_policy(edge, f"ramp: {{{utc.moment(int(time.time() + HOUR))}: 100%}}")
+    with watched(edge) as (_, ends):
+        assert engine in says("monitoring")
+        steps_there_and_back(ends, "monitoring")
+
+
+@pytest.mark.parametrize("engine", ["nftables", "xdp"])
+def test_steps_in_a_window(request: pytest.FixtureRequest, engine: str) -> None:
+    """However the clock is set, a load that waits is in force until its deadline, and not longer."""
+    edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
+    with watched(edge) as (_, ends):
+        assert engine in says("enforcing")
+        assert drops(ends)
+        edge.host.deny("RU")
+        edge.geodrop.good("reload", "--confirm-within", "3m")
+        intent = json.loads((edge.host.folder / "state" / "intent.json").read_text())
+        deadline = intent["confirm"]["deadline"]
+        for seconds in (DAY, -2 * DAY):
+            step(seconds)
+            assert not drops(ends)
+            says("enforcing")
+        assert monotonic() < deadline, "too slow to see the time before the deadline"
+        time.sleep((deadline + 2 * TICKS - monotonic()) / 1e9)
+        assert drops(ends)
+        step(DAY)
+        assert drops(ends)
+
+
+@pytest.mark.parametrize("engine", ["nftables", "xdp"])
+def test_steps_in_an_exemption(request: pytest.FixtureRequest, engine: str) -> None:
+    """However the clock is set, an exempt client passes for the time that was asked for, and no longer."""
+    edge: Edge = request.getfixturevalue("edge" if engine == "nftables" else "xdp_edge")
+    with watched(edge) as (_, ends):
+        assert engine in says("enforcing")
+        edge.geodrop.good("exempt", DENIED, "--for", "3m")
+        began = time.monotonic()
+        for seconds in (DAY, -2 * DAY):
+            step(seconds)
+            assert not drops(ends)
+            says("enforcing")
+        assert time.monotonic() < began + 150, "too slow to see the time before its end"
+        time.sleep(began + 185 - time.monotonic())
+        assert drops(ends)
 
 
 def test_a_start_with_a_clock_that_is_ahead(edge: Edge) -> None:
@@ -146,6 +199,10 @@ def test_a_clock_that_is_behind(edge: Edge) -> None:
 def start_in(edge: Edge, seconds: float) -> None:
     """Write a policy that begins then."""
     edge.host.deny("CN")
+    put_in_policy(edge, f"starts: {utc.moment(int(time.time() + seconds))}")
+
+
+def put_in_policy(edge: Edge, key: str) -> None:
+    """Add a key to the service."""
     path = edge.host.folder / "policy.yaml"
-    starts = f"starts: {utc.moment(int(time.time() + seconds))}, "
-    path.write_text(path.read_text().replace("default: allow", f"{starts}default: allow"))
+    path.write_text(path.read_text().replace("default: allow", f"{key}, default: allow"))

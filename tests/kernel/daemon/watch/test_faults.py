@@ -187,6 +187,8 @@ if "run" in sys.orig_argv:
     watch.inspect = buggy(watch.inspect)
 """
 
+FAILED_BY_A_BUG = "reload failed, nothing changed: a bug in the daemon (ZeroDivisionError)"
+
 
 def test_a_bug_is_a_failed_reload_or_look(edge: Edge) -> None:
     """By command, signal, or in an inspection: 70 or a problem, with the traceback in the log; the daemon goes on."""
@@ -199,8 +201,9 @@ def test_a_bug_is_a_failed_reload_or_look(edge: Edge) -> None:
         (folder / "bug").touch()
         failed = edge.geodrop.run("reload")
         assert (failed.code, "Traceback" in failed.err) == (70, False)
+        running.wait_for(FAILED_BY_A_BUG)
         running.process.send_signal(1)
-        running.wait_for("reload failed, nothing changed: a bug in the daemon (ZeroDivisionError)")
+        running.wait_for(FAILED_BY_A_BUG)
         edge.host.netns.run("nft", "flush", "ruleset")
         status = until(edge, lambda status: any("a bug in watch" in one for one in status["problems"]))
         assert status["healthy"] is False

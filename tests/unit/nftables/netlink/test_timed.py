@@ -62,11 +62,11 @@ def test_intervals_that_touch() -> None:
 
 
 def test_removing_names_both_ends() -> None:
-    """Neither time nor counts are named."""
+    """Neither time nor counts are named; an element without a time is one that does not expire."""
     [request] = timed.remove(IPV4, [ONE])
     assert request.kind is Message.DELSETELEM
     [read] = timed.read([told(request)], 4)
-    assert (read.first, read.last, read.left, read.packets) == (ONE.first, ONE.last, 0, 0)
+    assert (read.first, read.last, read.left, read.packets) == (ONE.first, ONE.last, timed.NEVER, 0)
 
 
 def test_many_are_cut() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from geodrop.nftables.netlink import elements, uapi, windows, wire
+from geodrop.nftables.netlink.timed import NEVER
 from geodrop.nftables.netlink.uapi import KeyType, SetFlag
 
 
@@ -37,4 +38,4 @@ def test_what_is_left_is_read() -> None:
     other = elements.element(b"\0\0\0\7", wire.be64(uapi.ElementAttribute.EXPIRATION, 9))
     assert windows.milliseconds_left([memoryview(other), memoryview(timed)]) == 5_000
     assert windows.milliseconds_left([memoryview(other)]) is None
-    assert windows.milliseconds_left([memoryview(elements.element(windows.KEY))]) == windows.NEVER
+    assert windows.milliseconds_left([memoryview(elements.element(windows.KEY))]) == NEVER
