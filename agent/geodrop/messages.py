@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, TextIO
 from geodrop.text import MARGIN, lines
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from geodrop.errors import GeodropError
 
 RED, YELLOW, GREEN, BOLD = 31, 33, 32, 1
@@ -42,6 +44,14 @@ def say(text: str, stream: TextIO | None = None, *, flush: bool = False) -> None
     print(
         "".join(piece if number % 2 else lines(piece) for number, piece in enumerate(pieces)), file=stream, flush=flush
     )
+
+
+def data(lines: Iterable[str]) -> None:
+    """Print texts that json.dumps has made to stdout, a line each: they have no control characters, and ASCII only."""
+    if text := "\n".join(lines):
+        if not text.isascii():
+            raise ValueError("no text of json.dumps")
+        print(text)
 
 
 def entry(word: str, text: str, margin: int, colour: int | None = None, stream: TextIO | None = None) -> str:

@@ -20,6 +20,7 @@ from tests.bench import (
     daemon,
     databases,
     disk,
+    explain,
     nftables_load,
     nftables_packets,
     plan,
@@ -131,6 +132,10 @@ GROUPS: dict[str, Group] = {
     "simulate": (
         lambda inputs: simulate.rows(inputs.compiled(DENY_LIST), inputs.database, inputs.folder),
         simulate.ROWS,
+    ),
+    "explain": (
+        lambda inputs: explain.rows(inputs.compiled(DENY_LIST), inputs.database, inputs.folder),
+        explain.ROWS,
     ),
     "load": (load_rows, nftables_load.ROWS),
     "small": (small_rows, small_allow.ROWS),

@@ -85,3 +85,12 @@ def test_the_journal_is_told_how_bad_it_is(
     said = ["geodrop: error: no `source`; write one", "p.yaml:1:1: error: a", "p.yaml:2:1: error: b"]
     ranked = [*(f"<3>{line}" for line in said), "<4>geodrop: warning: old"]
     assert found == (ranked if to_journal else [line[3:] for line in ranked])
+
+
+def test_data_is_what_json_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Lines of JSON are printed as they are; anything that could control a terminal is a bug."""
+    messages.data(['{"a": "\\u001b[2J"}', "{}"])
+    messages.data([])
+    assert capsys.readouterr().out == '{"a": "\\u001b[2J"}\n{}\n'
+    with pytest.raises(ValueError, match="json"):
+        messages.data(["\x9b2J"])

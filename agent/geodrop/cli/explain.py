@@ -16,8 +16,9 @@ from geodrop import messages
 from geodrop.cli.options import add_databases
 from geodrop.control.client import ask
 from geodrop.errors import DataError, UsageError
-from geodrop.ruleset.explained import MARGIN, told
+from geodrop.ruleset.explained import told
 from geodrop.ruleset.model import Ruleset
+from geodrop.ruleset.verdict_text import MARGIN, WORDS
 from geodrop.text import shown
 
 if TYPE_CHECKING:
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 
 BATCH = 256
 """Addresses sent to the daemon in one request."""
+DETAILED = 16
+"""Most questions whose answers say since when a verdict stands, and how many packets were dropped."""
 LONGEST = 100
 """Characters of one address that the daemon accepts."""
-COLOURS = {"DROP": messages.RED, "ACCEPT": messages.GREEN, "test": None, "kernel": None}
-"""The first words of lines, and their colours."""
+COLOURS = {"DROP": messages.RED, "ACCEPT": messages.GREEN}
+"""The colours of first words."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "addresses",
         nargs="+",
         metavar="ADDRESS",
-        help="an address, also as ADDRESS:PORT or [ADDRESS]:PORT, or a prefix; - reads them from stdin, one a line",
+        help="an address, also as ADDRESS:PORT or [ADDRESS]:PORT, a prefix, a country (CN), a subdivision (UA-43), "
+        "continent:AS, group:NAME or unknown; - reads them from stdin, one a line",
     )
     parser.add_argument("--policy", metavar="FILE", help="answer from this policy and databases")
     add_databases(parser, "with --policy: a GeoIP database")
@@ -65,9 +69,13 @@ def run(args: argparse.Namespace) -> int:
     if args.ruleset:
         from geodrop.report.explain import explain_by  # noqa: PLC0415 - as above
 
-        answers = explain_by(Ruleset.open(args.ruleset), asked, at)
+        ruleset = Ruleset.open(args.ruleset)
+        if args.json:
+            return _many_as_json(ruleset, iter(asked), at)
+        answers = explain_by(ruleset, asked, at)
     else:
-        answers = _by_what_is_loaded(args.config, iter(asked), at)
+        details = 0 < len(addresses) <= DETAILED
+        answers = _by_what_is_loaded(args.config, iter(asked), at, details=details)
     if args.json:
         return _as_json(answers)
     return _for_people(answers, several=len(addresses) != 1, verbose=args.verbose, then=at is not None)
@@ -82,16 +90,26 @@ def _databases(config_path: str | None) -> tuple[str, ...]:
     return source.databases
 
 
-def _by_what_is_loaded(config_path: str | None, asked: Iterator[str], at: float | None) -> Iterator[dict[str, Any]]:
+def _by_what_is_loaded(
+    config_path: str | None, asked: Iterator[str], at: float | None, *, details: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield the answers about this host, each with `daemon`: whether one is running. JSON does not have that."""
     while batch := list(islice(asked, BATCH)):
-        answer = ask("explain", {"addresses": [_shortened(text) for text in batch], "at": at})
+        answer = ask("explain", {"addresses": [_shortened(text) for text in batch], "at": at, "details": details})
         if answer is None:
             from geodrop.cli.glass import config_or_assumed  # noqa: PLC0415 - see cli/status.py
-            from geodrop.report.explain import explain_loaded  # noqa: PLC0415
+            from geodrop.report.explain import asked_then, explain_loaded, explain_some  # noqa: PLC0415
+            from geodrop.report.pieces import whole  # noqa: PLC0415
 
-            yield from explain_loaded(config_or_assumed(config_path), chain(batch, asked), at)
+            config = config_or_assumed(config_path)
+            found: Iterable[dict[str, Any]]
+            if details:
+                found = whole(explain_some(config, batch, at, details=details))
+            else:
+                found = explain_loaded(config, chain(batch, asked), at, whole(asked_then(config, at)))
+            yield from (one | {"daemon": False} for one in found)
             return
-        yield from answer["data"]
+        yield from (one | {"daemon": True} for one in answer["data"])
 
 
 def _shortened(text: str) -> str:
@@ -99,11 +117,30 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
+def _many_as_json(ruleset: Ruleset, asked: Iterator[str], at: float | None) -> int:
+    """Print the objects about a ruleset, whatever their number: what is the same for many addresses is made once."""
+    from geodrop.report.explain import explain_by  # noqa: PLC0415 - as above
+    from geodrop.ruleset.json_lines import JsonLines  # noqa: PLC0415
+
+    code, quick = 0, JsonLines(ruleset, at)
+    while batch := list(islice(asked, BATCH)):
+        lines: list[str] = []
+        for text in batch:
+            found = quick.of(text)
+            if found is None:
+                answers = list(explain_by(ruleset, [text], at))
+                code = DataError.exit_code if "error" in answers[0] else code
+                found = list(map(json.dumps, answers))
+            lines += found
+        messages.data(lines)
+    return code
+
+
 def _as_json(answers: Iterable[dict[str, Any]]) -> int:
     code = 0
     for one in answers:
         code = DataError.exit_code if "error" in one else code
-        print(json.dumps(one))
+        print(json.dumps({name: value for name, value in one.items() if name != "daemon"}))
     return code
 
 
@@ -129,7 +166,7 @@ def describe(
 
 def _painted(line: str) -> str:
     word, text = line[:MARGIN].strip(), line[MARGIN:]
-    if word in COLOURS or not word:
+    if word in WORDS or not word:
         differs = word == "kernel" and not text.startswith("agrees")
         return messages.entry(word, text, MARGIN, messages.RED if differs else COLOURS.get(word))
     return messages.paint(line, messages.BOLD)

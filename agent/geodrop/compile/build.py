@@ -19,7 +19,17 @@ from geodrop.policy.model import LineKind
 from geodrop.ruleset import schema
 from geodrop.ruleset.container import meta_of, pack, same_bytes
 from geodrop.ruleset.fields import Invalid
-from geodrop.ruleset.model import SMALLER, Input, Meta, Ruleset, ServiceSpec, Target, meta_json
+from geodrop.ruleset.model import (
+    SMALLER,
+    CompiledCorrection,
+    CompiledGroup,
+    Input,
+    Meta,
+    Ruleset,
+    ServiceSpec,
+    Target,
+    meta_json,
+)
 from geodrop.text import harmless
 
 if TYPE_CHECKING:
@@ -107,6 +117,13 @@ def assemble_untested(
         blast_radius=policy.limits.blast_radius,
         blast_radius_at=policy.limits.at.get("blast_radius", 0),
         database_age_at=policy.limits.at.get("database_age", 0),
+        groups=tuple(CompiledGroup(name, tuple(line.text for line in group)) for name, group in policy.groups.items()),
+        corrections=tuple(
+            CompiledCorrection(
+                str(network), country, region_map.corrected.get(network, ()), policy.corrected_at.get(network, 0)
+            )
+            for network, country in policy.corrections.items()
+        ),
     )
     return meta, sections
 

@@ -16,6 +16,7 @@ from geodrop.policy.countries import UNKNOWN
 from geodrop.policy.model import Rung
 from geodrop.ruleset.difference import Move, PrefixCounts, RulesetDiff, ServiceChange, Shares, line_of
 from geodrop.ruleset.model import NO_CLASS
+from geodrop.ruleset.region_parts import GLOBAL, LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,13 +32,7 @@ if TYPE_CHECKING:
 FAMILIES = (4, 6)
 SETTINGS = ("mode", "starts", "ramp", "action", "established")
 MATCH = ("catch_all", "tcp", "udp", "protocols", "addresses")
-
-GLOBAL = (0x2000_0000_0000, 0x4000_0000_0000)
-"""2000::/3 as numbers of /48s: the first one, and the first one after it."""
 ALL_48S = 1 << 48
-LARGEST = 1 << 32
-"""Most /48s of an interval that counts: a /16, the most that one organisation has been given. In some databases half of
-2000::/3 belongs to a few countries, in intervals up to a /6: they fill space that is not allocated."""
 
 
 def compare(old: Ruleset | None, new: Ruleset) -> RulesetDiff:

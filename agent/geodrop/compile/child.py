@@ -26,7 +26,7 @@ from geodrop.compile.build import absent_countries, assemble, assemble_untested,
 from geodrop.compile.change import compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, PIECE, receive, send
 from geodrop.compile.expect import failed_tests
-from geodrop.compile.explain import explained
+from geodrop.compile.explain import DatabaseAnswers
 from geodrop.compile.failures import collecting, say
 from geodrop.compile.feeds import shrunken
 from geodrop.compile.privileges import drop_privileges, limit_time
@@ -282,9 +282,10 @@ def explain(request: TaskRequest) -> TaskResult:
     texts = options["addresses"] or _lines(sys.stdin)
     several = len(options["addresses"]) != 1
     code = 0
+    answering = DatabaseAnswers(ruleset, region_map)
     for text in texts:
         try:
-            answers = explained(ruleset, region_map, text, now)
+            answers = answering.explained(text, now)
         except DataError as failure:
             code = failure.exit_code
             _print_bad(text, failure, as_json=options["json"])

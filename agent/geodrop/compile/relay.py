@@ -13,14 +13,14 @@ import threading
 from typing import Self
 
 from geodrop.messages import GREEN, RED, YELLOW, entry, paint
-from geodrop.ruleset.explained import MARGIN
+from geodrop.ruleset.verdict_text import MARGIN, WORDS
 from geodrop.text import lines
 
 PIECE = 1 << 16
 LONGEST_LINE = 1 << 16
 
 _SEVERITIES = {"geodrop: error:": RED, "geodrop: warning:": YELLOW}
-_VERDICTS = {"DROP": RED, "ACCEPT": GREEN}
+_COLOURS = {"DROP": RED, "ACCEPT": GREEN}
 
 
 class Relay:
@@ -93,7 +93,7 @@ def shown(line: bytes) -> bytes:
     for severity, colour in _SEVERITIES.items():
         if text.startswith(severity):
             text = paint(severity, colour, sys.stderr) + text[len(severity) :]
-    for verdict, colour in _VERDICTS.items():
-        if text.startswith(f"{verdict:<{MARGIN}}"):
-            text = entry(verdict, text[MARGIN:], MARGIN, colour)
+    word = text[:MARGIN].rstrip()
+    if word in WORDS and text.startswith(f"{word:<{MARGIN}}"):
+        text = entry(word, text[MARGIN:], MARGIN, _COLOURS.get(word))
     return text.encode(errors="replace")

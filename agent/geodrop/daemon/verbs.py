@@ -259,7 +259,7 @@ VERBS = {
     "status": Verb(Verbs.status),
     "counters": Verb(Verbs.counters),
     "verify": Verb(Verbs.verify, LONG, {"full": FLAG}),
-    "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT)}),
+    "explain": Verb(Verbs.explain, LONG, {"addresses": ADDRESSES, "at": optional(MOMENT), "details": optional(FLAG)}),
     "plan": Verb(Verbs.plan, LONG, {"ssh": SSH_CONNECTION}),
     "history": Verb(Verbs.history, LONG, {"count": COUNT}),
     "history_verify": Verb(Verbs.history_verify, LONG, {"heads": HEADS}),

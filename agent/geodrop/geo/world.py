@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from geodrop.errors import DataError
-from geodrop.geo.partition import Partition, combine, constant, distinct_below, longest_match
+from geodrop.geo.partition import Partition, combine, constant, distinct, distinct_below, encode, longest_match
 from geodrop.policy.countries import UNKNOWN, Region, country_region
 from geodrop.policy.special import EMBEDDED, GLOBAL_UNICAST, REACHABLE
 from geodrop.policy.special import SPECIAL as SPECIAL_NETWORKS
@@ -64,7 +64,8 @@ class RegionMap:
     """Both families as partitions into regions.
 
     Values from 0 on are indices into `regions`, where 0 is UNKNOWN; negative values are SPECIAL or one of `EMBEDDINGS`.
-    `warnings` are sentences about the databases together.
+    `warnings` are sentences about the databases together. `corrected` has for each corrected network what the databases
+    say of it: countries, `continent:AS` or `unknown`.
     """
 
     regions: tuple[Region, ...]
@@ -73,6 +74,7 @@ class RegionMap:
     warnings: tuple[str, ...] = ()
     _databases: tuple[Database, ...] = field(default=(), repr=False, compare=False)
     _corrections: _Corrections | None = field(default=None, repr=False, compare=False)
+    corrected: Mapping[Network, tuple[str, ...]] = field(default_factory=dict, compare=False)
 
     def alone(self) -> Self:
         """Return the map without the databases, which take far more memory; then `locate` finds no records."""
@@ -131,6 +133,7 @@ def correct(region_map: RegionMap, corrections: Mapping[Network, str]) -> Region
         regions=tuple(all_regions[number] for number in present),
         ipv4=ipv4,
         ipv6=ipv6,
+        corrected={network: _said_of(region_map, network) for network in corrections},
         _corrections=corrected,
     )
 
@@ -199,6 +202,16 @@ class _Corrections:
     def at(self, address: Address) -> tuple[Network, Region] | None:
         number = self._partitions[address.version].value_at(int(address))
         return None if number == _NONE else (self._networks[number], self.regions[number])
+
+
+def _said_of(region_map: RegionMap, network: Network) -> tuple[str, ...]:
+    """Return the countries of a network's addresses, by the regions of a map, in order; else continent or unknown."""
+    known = region_map.ipv4 if network.version == 4 else region_map.ipv6
+    first, last = encode(network.version, [int(network[0]), int(network[-1])])
+    low = np.searchsorted(known.starts, first, side="right") - 1
+    high = np.searchsorted(known.starts, last, side="right")
+    regions = (region_map.regions[number] for number in distinct(known.values[low:high]).tolist() if number >= 0)
+    return tuple(sorted({region.country or str(region) for region in regions}))
 
 
 def _marks(family: int) -> Partition:

@@ -210,7 +210,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A whole policy file."""
+    """A whole policy file; `corrected_at` has the line numbers of the corrections."""
 
     file: str
     text: str
@@ -220,6 +220,7 @@ class Policy:
     services: tuple[Service, ...]
     never_drop: NeverDrop
     limits: Limits
+    corrected_at: Mapping[Network, int] = field(default_factory=dict, compare=False)
 
     def source(self, place: Position) -> str:
         """Return the line of the file that a place is in, for a message."""

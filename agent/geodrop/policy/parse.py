@@ -131,15 +131,17 @@ class _Parser:
         """Parse the whole policy; each part that cannot be read is reported and replaced by a harmless value."""
         given = shape.fields(self.report, root, "the policy", KEYS).nodes
         self._version(root, given)
+        corrections, corrected_at = self._corrections(given)
         return Policy(
             file=self.file,
             text=self.text,
             groups=self._groups(given),
             lists=self._lists(given),
-            corrections=self._corrections(given),
+            corrections=corrections,
             services=self._services(root, given),
             never_drop=self._never_drop(given),
             limits=self._limits(given),
+            corrected_at=corrected_at,
         )
 
     def _version(self, root: Node, given: Mapping[str, Node]) -> None:
@@ -225,8 +227,10 @@ class _Parser:
             self.report.warning(place, f"{message}: check whether the file is the right one")
         return prefixes
 
-    def _corrections(self, given: Mapping[str, Node]) -> dict[Network, str]:
+    def _corrections(self, given: Mapping[str, Node]) -> tuple[dict[Network, str], dict[Network, int]]:
+        """Return the country of each corrected network, and the number of its line."""
         corrections: dict[Network, str] = {}
+        lines: dict[Network, int] = {}
         found = shape.table(self.report, given["corrections"], "corrections") if "corrections" in given else None
         for key, node in found.entries if found else ():
             network = shape.value(self.report, key, "correction", values.parse_prefix)
@@ -243,7 +247,8 @@ class _Parser:
                 self.report.error(key.place, message)
             elif country is not None:
                 corrections[network] = country
-        return corrections
+                lines[network] = key.place.line
+        return corrections, lines
 
     def _services(self, root: Node, given: Mapping[str, Node]) -> tuple[Service, ...]:
         services = []

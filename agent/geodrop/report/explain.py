@@ -10,11 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
 from geodrop.engine import underway
+from geodrop.engine.api import Observed
 from geodrop.errors import DataError
 from geodrop.operations.load import what_is_loaded
 from geodrop.report.exempt import described, exemption_of
-from geodrop.ruleset.explain import explain, not_answered
-from geodrop.ruleset.question import parse, pieces
+from geodrop.report.explain_details import add_details
+from geodrop.report.in_force import in_force_then
+from geodrop.report.pieces import whole
+from geodrop.ruleset.explain import explain_piece, not_answered
+from geodrop.ruleset.question import Question, parse, pieces
+from geodrop.ruleset.region_parts import chosen, parts_of
+from geodrop.ruleset.region_question import meant_as_region, parse_region
 from geodrop.state.exemptions import ClockReading
 from geodrop.state.store import FOREVER, Store
 
@@ -23,9 +29,11 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Enforced
+    from geodrop.report.in_force import Then
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
-    from geodrop.ruleset.question import Piece, Question
+    from geodrop.ruleset.question import Piece
+    from geodrop.ruleset.region_question import RegionQuestion
     from geodrop.state.exemptions import Exemption
 
 BATCH = 256
@@ -34,29 +42,56 @@ PIECE = 64
 """Addresses in one piece of a long read: some 20 ms."""
 
 
-def explain_loaded(config: Config, addresses: Iterable[str], at: float | None) -> Iterator[dict[str, Any]]:
+def explain_loaded(
+    config: Config, addresses: Iterable[str], at: float | None, then: Then | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the objects of `explain --json`, as of a time in seconds since the epoch, or of now.
 
+    For a time that has passed, `then` is what was in force.
+
     Raises NotEnforcingError, DataError, PrivilegeError, UnavailableError. A text that is neither an address nor a
-    prefix gives an object with `error`.
+    prefix or region gives an object with `error`.
     """
-    engine, observed, ruleset = what_is_loaded(config)
+    if then and then.ruleset:
+        answers = explain_by(then.ruleset, addresses, at)
+    else:
+        engine, observed, ruleset = what_is_loaded(config)
+        answers = explain_by(ruleset, addresses, at, engine, observed)
     exempt = (Store(config.state).exemptions.read() or ()) if at is None else ()
-    answers = explain_by(ruleset, addresses, at, engine, observed.generation)
-    return (_exempted(one, exempt) for one in answers) if exempt else answers
+    named = then.as_json() if then else None
+    return (_on_this_host(one, exempt, named) for one in answers)
 
 
-def explain_some(config: Config, addresses: Sequence[str], at: float | None) -> Pieces[list[dict[str, Any]]]:
-    """Explain a few addresses piece by piece; each piece uses the ruleset that is loaded at its time."""
+def explain_some(
+    config: Config, addresses: Sequence[str], at: float | None, *, details: bool | None = None
+) -> Pieces[list[dict[str, Any]]]:
+    """Explain a few addresses piece by piece; each piece uses the ruleset that is loaded at its time.
+
+    With `details` answers about now also have `since` and `counters`. Raises what `explain_loaded` and `in_force_then`
+    raise.
+    """
     found: list[dict[str, Any]] = []
+    then = yield from asked_then(config, at)
     for portion in _portions(addresses):
-        found += underway.undisturbed(partial(_piece, config, portion, at), _agree)
+        if meant_as_region(portion[0]):
+            yield from parts_of(then.ruleset if then and then.ruleset else _loaded(config))
+        found += underway.undisturbed(partial(_piece, config, portion, at, then), _agree)
         yield
-    return found
+    return (yield from add_details(config, found)) if details and at is None else found
 
 
-def _piece(config: Config, addresses: Sequence[str], at: float | None) -> list[dict[str, Any]]:
-    return [*explain_loaded(config, addresses, at)]
+def asked_then(config: Config, at: float | None) -> Pieces[Then | None]:
+    """Find what was in force at the time asked for; None if that is now, or in the future. Raises as in_force_then."""
+    now = time.time()
+    return None if at is None or at >= now else (yield from in_force_then(config, at, now))
+
+
+def _loaded(config: Config) -> Ruleset:
+    return underway.undisturbed(partial(what_is_loaded, config))[2]
+
+
+def _piece(config: Config, addresses: Sequence[str], at: float | None, then: Then | None) -> list[dict[str, Any]]:
+    return [*explain_loaded(config, addresses, at, then)]
 
 
 def _agree(answers: Iterable[dict[str, Any]]) -> bool:
@@ -64,10 +99,12 @@ def _agree(answers: Iterable[dict[str, Any]]) -> bool:
 
 
 def _portions(addresses: Sequence[str]) -> Iterator[list[str]]:
-    """Split addresses into portions of at most PIECE; a prefix is a portion of its own, since it may take as long."""
+    """Split addresses into portions of at most PIECE. A prefix or a region is a portion of its own, since it may take
+    as long.
+    """
     portion: list[str] = []
     for text in addresses:
-        if portion and (len(portion) == PIECE or "/" in text or "/" in portion[-1]):
+        if portion and (len(portion) == PIECE or _long(text) or _long(portion[-1])):
             yield portion
             portion = []
         portion.append(text)
@@ -75,22 +112,26 @@ def _portions(addresses: Sequence[str]) -> Iterator[list[str]]:
         yield portion
 
 
+def _long(text: str) -> bool:
+    return "/" in text or meant_as_region(text)
+
+
 def explain_by(
     ruleset: Ruleset,
     addresses: Iterable[str],
     at: float | None,
     engine: Enforced | None = None,
-    generation: int = 0,
+    observed: Observed | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Answer from a ruleset; with an engine, also look the addresses up in the kernel and name its generation."""
+    """Answer from a ruleset; with an engine, also look the addresses up in what was `observed` in the kernel."""
     now = time.time() if at is None else at
     asked = iter(addresses)
     while batch := list(islice(asked, BATCH)):
-        yield from _explain(ruleset, batch, now, engine, generation)
+        yield from _explain(ruleset, batch, now, engine, observed or Observed())
 
 
 def _explain(
-    ruleset: Ruleset, batch: list[str], now: float, engine: Enforced | None, generation: int
+    ruleset: Ruleset, batch: list[str], now: float, engine: Enforced | None, observed: Observed
 ) -> Iterator[dict[str, Any]]:
     parsed = [_parsed(ruleset, text) for text in batch]
     judged = [str(piece.address) for one in parsed if not isinstance(one, DataError) for piece in one[1]]
@@ -102,15 +143,18 @@ def _explain(
         asked, found = one
         for piece in found:
             kernel = next(verdicts, None)
-            for number, explanation in enumerate(explain(ruleset, piece.address, now)):
+            for number, explanation in enumerate(explain_piece(ruleset, asked, piece, now)):
                 answer = explanation.as_json(ruleset, asked, piece)
                 if answer["starts"] == utc.moment(FOREVER):
                     answer["starts"] = "resume"  # a pause without an end
                 if kernel:
                     said = kernel[number]
+                    # Of a region one address is looked up, which may be exempt: that says nothing about the others.
+                    alone = said.exempted and not isinstance(asked, Question)
                     answer["kernel"] = {
-                        "generation": generation,
-                        "verdict": said.verdict,
+                        "generation": observed.generation,
+                        "digest": observed.digest,
+                        "verdict": "drop" if alone else said.verdict,
                         "would_drop": said.would_drop,
                         "where": said.where,
                         "target": said.target or None,
@@ -118,17 +162,25 @@ def _explain(
                 yield answer
 
 
-def _exempted(answer: dict[str, Any], exempt: Sequence[Exemption]) -> dict[str, Any]:
-    """Return an answer with what exempts its address from the verdict."""
+def _on_this_host(
+    answer: dict[str, Any], exempt: Sequence[Exemption], in_force: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return an answer with what exempts its address from the verdict, and what was in force at the time asked for."""
     if "error" in answer:
         return answer
+    answer |= {"in_force": in_force, "since": None, "counters": []}
+    # An exemption of one address says nothing about its region.
+    if not exempt or not answer["would_drop"] or "subject" in answer:
+        return answer
     at = ClockReading.now()
-    found = exemption_of(exempt, ip_address(answer["address"]), at) if answer["would_drop"] else None
+    found = exemption_of(exempt, ip_address(answer["address"]), at)
     return answer | {"verdict": "accept", "exempted": described(found, at)} if found else answer
 
 
-def _parsed(ruleset: Ruleset, text: str) -> tuple[Question, list[Piece]] | DataError:
+def _parsed(ruleset: Ruleset, text: str) -> tuple[Question | RegionQuestion, list[Piece]] | DataError:
     try:
+        if region := parse_region(text, ruleset.meta):
+            return chosen(ruleset, whole(parts_of(ruleset)), region)
         return (asked := parse(text)), pieces(ruleset, asked)
     except DataError as failure:
         return failure

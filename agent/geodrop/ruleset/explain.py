@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
+from geodrop.ruleset.correcting import correction_at, correction_json, corrections_about
 from geodrop.ruleset.covering import covering
 from geodrop.ruleset.model import Embedding
+from geodrop.ruleset.question import Question
 from geodrop.ruleset.ramp import bucket, dropped_from, share_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from geodrop.errors import DataError
-    from geodrop.ruleset.model import Ruleset, ServiceSpec
-    from geodrop.ruleset.question import Piece, Question
+    from geodrop.ruleset.model import CompiledCorrection, CompiledTest, Ruleset, ServiceSpec
+    from geodrop.ruleset.question import Piece
+    from geodrop.ruleset.region_question import RegionQuestion
 
 Address = IPv4Address | IPv6Address
 SCHEMA = 2
+SAME_BUCKET_IPV4, SAME_BUCKET_IPV6 = 24, 56
+"""Lengths of the prefixes whose addresses fall into one bucket of a ramp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,9 @@ class Explanation:
     `zone` is the zone of the address as written; if `embedded` is set, that IPv4 address was judged instead. In a
     service with a ramp, `bucket` is that of the address, and `share` how many of them are dropped at that time (both
     are None without one); `dropped_from` is when the address is dropped, None if it is now, or never.
+
+    `counted_as` is the name under which packets from there are counted: a region, `list:NAME` or a prefix. `correction`
+    is what gives the address its country in place of the databases.
     """
 
     address: str
@@ -48,18 +56,43 @@ class Explanation:
     bucket: int | None = None
     share: int | None = None
     dropped_from: str | None = None
+    counted_as: str | None = None
+    correction: CompiledCorrection | None = None
 
-    def as_json(self, ruleset: Ruleset, asked: Question, piece: Piece) -> dict[str, Any]:
+    def of_many(self) -> Explanation:
+        """Return the explanation for addresses of many networks, which fall into different buckets of a ramp.
+
+        Some of them are dropped, and the share says how many.
+        """
+        if self.share is None:
+            return self
+        some = self.would_drop and self.mode == "enforce" and self.share > 0
+        return replace(self, verdict="drop" if some else "accept", bucket=None, dropped_from=None)
+
+    def as_json(self, ruleset: Ruleset, asked: Question | RegionQuestion, piece: Piece) -> dict[str, Any]:
         """Return one object of `explain --json`, with the question and how many of its addresses are judged alike.
 
-        A ruleset knows nothing of exemptions: `exempted` is filled in by the report on a host.
+        A ruleset knows nothing of what has happened on a host: `exempted` is filled in by the report there.
         """
-        tests = covering(ruleset.meta.tests).about(self.service, asked.network) if ruleset.meta.tests else ()
+        tests: Iterable[CompiledTest] = ()
+        region: dict[str, Any] = {}
+        if isinstance(asked, Question):
+            if ruleset.meta.tests:
+                tests = covering(ruleset.meta.tests).about(self.service, asked.network)
+        else:
+            region = {
+                "subject": asked.subject,
+                "ipv4_share": round(piece.ipv4_share, 6),
+                "ipv6_48s": piece.ipv6_48s,
+                "not_counted": asked.not_counted,
+                "corrections": [correction_json(ruleset.meta, one) for one in corrections_about(ruleset.meta, asked)],
+            }
         return {
             "schema": SCHEMA,
             "asked": asked.text,
             "address": self.address,
             "addresses": piece.count,
+            "about": asked.kind,
             "service": self.service,
             "verdict": self.verdict,
             "would_drop": self.would_drop,
@@ -84,6 +117,9 @@ class Explanation:
                 }
                 for test in tests
             ],
+            "counted_as": self.counted_as,
+            "correction": None if self.correction is None else correction_json(ruleset.meta, self.correction),
+            **region,
         }
 
 
@@ -137,7 +173,27 @@ def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = Fa
             bucket=hashed if service.ramp else None,
             share=share if service.ramp else None,
             dropped_from=utc.moment(from_) if service.ramp and from_ and from_ > now else None,
+            counted_as=ruleset.meta.label(row.klass),
+            correction=correction_at(ruleset.meta, embedded or address),
         )
+
+
+def explain_piece(
+    ruleset: Ruleset, asked: Question | RegionQuestion, piece: Piece, now: float
+) -> Iterator[Explanation]:
+    """Yield for each service the explanation of addresses of a question that are judged alike."""
+    for explanation in explain(ruleset, piece.address, now):
+        yield explanation.of_many() if in_many_buckets(asked, explanation) else explanation
+
+
+def in_many_buckets(asked: Question | RegionQuestion, explanation: Explanation) -> bool:
+    """Return whether the addresses of a question may fall into different buckets of a ramp: see ruleset.ramp."""
+    if not isinstance(asked, Question):
+        return True
+    length = asked.network.prefixlen
+    if explanation.embedded:
+        return not asked.single
+    return length < (SAME_BUCKET_IPV4 if asked.network.version == 4 else SAME_BUCKET_IPV6)
 
 
 def _waits(service: ServiceSpec, now: float) -> bool:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from geodrop.ruleset.ramp import BUCKETS, share_text
+from geodrop.ruleset.host_told import told_here
+from geodrop.ruleset.region_told import told_region
+from geodrop.ruleset.verdict_text import MARGIN, deciding, dropped, reservation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
-    Answer = Mapping[str, Any]
-
-MARGIN = 8
-"""Width in columns of the first word."""
+    from geodrop.ruleset.verdict_text import Answer
 
 MOST_TESTS = 5
 """Tests of the policy that are named for one question."""
@@ -33,7 +32,11 @@ def told(answers: Iterable[Answer], *, several: bool, verbose: bool = False, the
         found = list(group)
         if several:
             yield asked
-        yield from _about(asked, found, verbose=verbose)
+        if "subject" in found[0]:
+            yield from told_region(asked, found)
+        else:
+            yield from _about(asked, found, verbose=verbose)
+        yield from told_here(found)
         yield from _tests(found)
         yield from _kernel([one for one in found if "kernel" in one], then=then)
 
@@ -44,10 +47,9 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
     said: dict[tuple[str, str], list[Answer]] = {}
     yield from _exemptions(found)
     for one in found:
-        verdict = "DROP" if _dropped(one) else "ACCEPT"
+        verdict = "DROP" if dropped(one) else "ACCEPT"
         # If a prefix is judged in several ways, no single line of the policy would change all of it.
-        who = str(ip_network(asked, strict=False)) if "/" in asked else one["embedded"] or one["address"]
-        change = _change(one, who) if whole else ""
+        change = _change(one, _who(asked, one)) if whole else ""
         text = _reason(one, alone=whole) + (change and f"; {change}")
         said.setdefault((verdict, text), []).append(one)
     for (verdict, text), same in said.items():
@@ -55,6 +57,24 @@ def _about(asked: str, found: Sequence[Answer], *, verbose: bool) -> Iterator[st
         if verbose:
             for one in same:
                 yield from _how(one)
+    if whole:
+        yield from _correction(asked, found)
+
+
+def _who(asked: str, one: Answer) -> str:
+    """Return what to write into the policy for the address or prefix asked about."""
+    return str(ip_network(asked, strict=False)) if "/" in asked else one["embedded"] or one["address"]
+
+
+def _correction(asked: str, found: Sequence[Answer]) -> Iterator[str]:
+    """Yield what to write if the region is what is wrong, where an address is denied for its region."""
+    for one in found:
+        region = one["region"]
+        if region and one["would_drop"] and one["rung"] not in {"never-drop", "prefix", "list", "special"}:
+            wrong = "its country is known" if region == "unknown" else f"it is not in {region}"
+            text = f"if {wrong}: corrections: {{{_bare(_who(asked, one))}: DE}}, with its country for DE"
+            yield f"{'region':<{MARGIN}}{text}"
+            return
 
 
 def _exemptions(found: Sequence[Answer]) -> Iterator[str]:
@@ -67,14 +87,8 @@ def _exemptions(found: Sequence[Answer]) -> Iterator[str]:
             said.setdefault(f"exempted until {exempted['until']}{who}{why}", []).append(one)
     for text, same in said.items():
         services = ", ".join(dict.fromkeys(one["service"] for one in same))
-        dropped = "DROP" if any(map(_dropped, same)) else "ACCEPT"
-        yield f"{'ACCEPT':<{MARGIN}}{services}: {text}; else {dropped}"
-
-
-def _dropped(one: Answer) -> bool:
-    """Tell whether an address is dropped, or would be if it were not exempt."""
-    in_share = one["bucket"] is None or one["bucket"] < one["share"]
-    return one["verdict"] == "drop" or bool(one["exempted"] and one["mode"] == "enforce" and in_share)
+        otherwise = "DROP" if any(map(dropped, same)) else "ACCEPT"
+        yield f"{'ACCEPT':<{MARGIN}}{services}: {text}; else {otherwise}"
 
 
 def _where(same: Sequence[Answer], total: int) -> str:
@@ -85,41 +99,22 @@ def _where(same: Sequence[Answer], total: int) -> str:
 
 
 def _reason(one: Answer, *, alone: bool) -> str:
-    """Return which line decides, and how. `alone`: the answer is about one address only."""
-    region, service, line, rung = one["region"], one["service"], one["line"], one["rung"]
-    place = f"{line}, {one['place']}" if one["place"] else line
-    where = f" ({one['place']})" if one["place"] else ""
+    """Return which line decides about whom. `alone`: the answer is about one address only."""
+    if one["rung"] in {"never-drop", "special"}:
+        return deciding(one)
     address = (one["embedded"] or one["address"]) if alone else "an address"
     inside = f"{address} inside {one['address'] if alone else 'it'}, " if one["embedded"] else ""
+    region = one["region"]
     who = f"{inside}{region}" if region else inside.removesuffix(", ") or address
-    denies = one["would_drop"]
-    match rung:
-        case "never-drop":
-            return f"{service} never drops it ({place})"
-        case "special":
-            return f"special, so neither of a country nor unknown: {service} lets it pass"
-        case "default":
-            said = f"{who}: no line of {service} {'allows' if denies else 'denies'} it ({place})"
-        case "unknown":
-            said = f"{who}: no database has a country for it ({place}, of {service})"
-        case _:
-            said = f"{who}: {service} {'denies' if denies else 'allows'} {line}{where}"
-    return said + _lets_pass(one)
+    return f"{who}{_corrected(one)}: {deciding(one)}{reservation(one)}"
 
 
-def _lets_pass(one: Answer) -> str:
-    """Return why a packet passes that the ladder would drop; "" if it does not pass, or would not be dropped."""
-    if not one["would_drop"] or _dropped(one):
+def _corrected(one: Answer) -> str:
+    """Return that a correction of the policy gives the address its country; "" if the databases do."""
+    correction = one["correction"]
+    if not correction or one["rung"] in {"prefix", "list"}:
         return ""
-    if one["bucket"] is not None and one["mode"] == "enforce":
-        bucket = f"bucket {one['bucket']:,} of {BUCKETS:,}"
-        when = f", dropped from {one['dropped_from']} on" if one["dropped_from"] else ""
-        return f"; but {one['service']} drops only {share_text(one['share'])} of such sources: {bucket}{when}"
-    if one["starts"]:
-        return f"; but {one['service']} drops nothing before {one['starts']}"
-    if one["dropped_from"]:
-        return f"; but {one['service']} drops nothing yet, and this source from {one['dropped_from']} on"
-    return f"; but {one['service']} only counts (mode: monitor)"
+    return f" by corrections ({correction['place']}; the databases say {', '.join(correction['was'])})"
 
 
 def _change(one: Answer, who: str) -> str:
@@ -132,8 +127,6 @@ def _change(one: Answer, who: str) -> str:
             return ""
         case "default" if region and not region.startswith(("unknown", "continent:")):
             what = f"{other}: [{region}], or only [{_bare(who)}]"
-        case "unknown" if one["would_drop"]:
-            what = f"{only}, or its country under corrections"
         case "default" | "unknown":
             what = only
         case _ if line.startswith("list:"):
@@ -175,13 +168,29 @@ def _kernel(found: Sequence[Answer], *, then: bool) -> Iterator[str]:
     wrong = []
     for one in found:
         said = one["kernel"]
-        agrees = said["would_drop"] == one["would_drop"] and (then or said["verdict"] == one["verdict"])
+        # Of many sources only a share is dropped, and the one that was looked up may be outside it.
+        some = one["share"] is not None and one["bucket"] is None
+        agrees = said["would_drop"] == one["would_drop"] and (then or some or said["verdict"] == one["verdict"])
         if not agrees:
             wrong.append(f"differs for {one['service']}: {said['verdict']} ({one['address']}, {said['where']})")
     if wrong:
-        yield from (f"{'kernel':<{MARGIN}}{text}; next: geodrop verify" for text in wrong)
+        yield from (f"{'kernel':<{MARGIN}}{text}" for text in wrong)
+        yield f"{'next':<{MARGIN}}{_repair(found[0])}"
     elif found:
         yield f"{'kernel':<{MARGIN}}agrees (generation {found[0]['kernel']['generation']})"
+
+
+def _repair(one: Answer) -> str:
+    """Return what to do where the kernel differs from its ruleset."""
+    if one.get("daemon", True):
+        return (
+            "geodrop reload repairs it now, the daemon by itself within an hour; geodrop verify --full shows all of it"
+        )
+    digest = one["kernel"]["digest"][:12]
+    return (
+        f"no daemon repairs it: geodrop load with the file of ruleset {digest}, which is kept under `rulesets` in the "
+        "state directory; geodrop verify --full shows all of it"
+    )
 
 
 def _how(one: Answer) -> Iterator[str]:

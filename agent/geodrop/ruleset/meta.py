@@ -112,6 +112,30 @@ class CompiledTest:
 
 
 @dataclass(frozen=True, slots=True)
+class CompiledGroup:
+    """A group of the policy with its `members` as written: a country, a subdivision, `continent:AS`, `list:NAME`, a
+    prefix, or another group as `group:NAME`.
+    """
+
+    name: str
+    members: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledCorrection:
+    """A correction of the policy: the addresses of `prefix` count as `country`.
+
+    `was` is what the databases say of them: countries, `continent:AS` or `unknown`, in order. `at` is the number of the
+    correction's line in the policy, from 1; 0 if it is not known.
+    """
+
+    prefix: str
+    country: str
+    was: tuple[str, ...]
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
@@ -151,6 +175,8 @@ class Meta:
     blast_radius: float | None = None
     blast_radius_at: int = 0
     database_age_at: int = 0
+    groups: tuple[CompiledGroup, ...] = ()
+    corrections: tuple[CompiledCorrection, ...] = ()
 
     @property
     def policy_name(self) -> str:
@@ -173,10 +199,14 @@ def meta_json(meta: Meta) -> dict[str, Any]:
         "zones": [*map(_fields, meta.zones)],
         "rows": [*map(_fields, meta.rows)],
         "tests": [*map(_fields, meta.tests)],
+        "groups": [*map(_fields, meta.groups)],
+        "corrections": [*map(_fields, meta.corrections)],
     }
 
 
-def _fields(record: Meta | ServiceSpec | Target | Input | Zone | Row | CompiledTest) -> dict[str, Any]:
+def _fields(
+    record: Meta | ServiceSpec | Target | Input | Zone | Row | CompiledTest | CompiledGroup | CompiledCorrection,
+) -> dict[str, Any]:
     """Return one level of a record as a dictionary.
 
     dataclasses.asdict copies every string and number, which takes several times as long.

@@ -40,13 +40,23 @@ class Question:
         """Whether the question is about one address."""
         return self.network.prefixlen == self.network.max_prefixlen
 
+    @property
+    def kind(self) -> str:
+        """Whether the question is about an "address" or a "prefix"."""
+        return "address" if self.single else "prefix"
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Addresses of a question that are judged alike: one of them, and their number (None for IPv6)."""
+    """Addresses of a question that are judged alike: one of them, and their number (None for IPv6).
+
+    Of a question about a region also the number of IPv6 /48s, and the share of its IPv4 addresses, 0.0 to 1.0.
+    """
 
     address: Address
     count: int | None
+    ipv6_48s: int = 0
+    ipv4_share: float = 0.0
 
 
 def parse(text: str) -> Question:

@@ -34,6 +34,8 @@ from geodrop.ruleset.meta import (
     MAX_ZONES,
     NO_CLASS,
     OTHER,
+    CompiledCorrection,
+    CompiledGroup,
     CompiledTest,
     Embedding,
     Input,
@@ -147,9 +149,19 @@ _TEST = record(
     at=whole(1, MAX_POLICY),
 )
 
+_GROUP = record(CompiledGroup, name=text(32, _NAME), members=listing(text(64, _WORD), MAX_NUMBERS))
+
+_CORRECTION = record(
+    CompiledCorrection,
+    prefix=_network,
+    country=text(2, _COUNTRY),
+    was=listing(text(32, _WORD), 1_000),
+    at=whole(0, MAX_POLICY),
+)
+
 META = record(
     Meta,
-    ("tests", "blast_radius", "blast_radius_at", "database_age_at"),
+    ("tests", "blast_radius", "blast_radius_at", "database_age_at", "groups", "corrections"),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
@@ -196,6 +208,8 @@ META = record(
     blast_radius=optional(number(0, 1)),
     blast_radius_at=whole(0, MAX_POLICY),
     database_age_at=whole(0, MAX_POLICY),
+    groups=listing(_GROUP, MAX_NUMBERS),
+    corrections=listing(_CORRECTION, MAX_NUMBERS),
 )
 
 
@@ -204,6 +218,8 @@ def meta_of(content: object) -> Meta:
     meta = META(content)
     _distinct("services", (service.name for service in meta.services))
     _distinct("classes", meta.classes)
+    _distinct("groups", (group.name for group in meta.groups))
+    _distinct("corrections", (correction.prefix for correction in meta.corrections))
     known = {service.name for service in meta.services}
     for at, test in enumerate(meta.tests):
         if test.service not in known:

@@ -77,6 +77,7 @@ def test_verdict_line_and_change_lead(files: tuple[Geodrop, list[str], str]) -> 
     expected = (
         "ACCEPT  IR: api denies IR (test.yaml:4); but api drops nothing before 2030-01-01T00:00:00Z; "
         "to let it in: deny without IR, or allow: [1.0.0.1]\n"
+        "region  if it is not in IR: corrections: {1.0.0.1: DE}, with its country for DE\n"
     )
     for form in (options, ["--ruleset", ruleset]):
         assert geodrop.good("explain", *form, "1.0.0.1:443").out == expected
@@ -84,7 +85,7 @@ def test_verdict_line_and_change_lead(files: tuple[Geodrop, list[str], str]) -> 
     assert full[0] == "1.0.0.1"
     assert full[2].startswith("        api: rung country, zone ")
     assert full[3] == "        database record: {'country': {'iso_code': 'IR'}}"
-    assert full[4] == "2.0.0.1"
+    assert full[5] == "2.0.0.1"
 
 
 def test_a_prefix(files: tuple[Geodrop, list[str], str]) -> None:
@@ -98,6 +99,24 @@ def test_a_prefix(files: tuple[Geodrop, list[str], str]) -> None:
                 "1.0.1.0 (256 of 512 addresses)"
             ),
         ]
+
+
+def test_a_region(files: tuple[Geodrop, list[str], str]) -> None:
+    """How much of a country is dropped by which line; both sources agree, and each object has its parts."""
+    geodrop, options, ruleset = files
+    for form in (options, ["--ruleset", ruleset]):
+        assert geodrop.good("explain", *form, "--at", "2031-01-01T00:00:00Z", "IR").out.splitlines() == [
+            (
+                "DROP    api denies IR (test.yaml:4): 256 IPv4 addresses (all of IR), 16,777,216 IPv6 /48s; "
+                "to let it in: deny without IR"
+            )
+        ]
+        [answer] = geodrop.good("explain", *form, "--json", "UA-43").json_lines
+        assert (answer["about"], answer["subject"], answer["addresses"]) == ("subdivision", "UA-43", 1 << 16)
+        done = geodrop.run("explain", *form, "Iran", "AQ")
+        assert (done.code, done.out) == (65, "")
+        assert "'Iran' is neither an address nor a known region; write IR" in done.err
+        assert "AQ: no address of it is known" in done.err
 
 
 def test_databases_of_agent_yaml(files: tuple[Geodrop, list[str], str]) -> None:
@@ -122,7 +141,8 @@ def test_colour_and_columns_on_a_terminal(files: tuple[Geodrop, list[str], str])
         narrow = on_terminal(command, columns=40, environment={"NO_COLOR": "1"}).splitlines()
         assert max(map(len, narrow)) <= 40
         assert narrow[1].startswith("        ")
-        assert " ".join(line.strip() for line in narrow) == " ".join(plain.split()).replace("DROP IR", "DROP    IR")
+        words = " ".join(plain.split()).replace("DROP IR", "DROP    IR").replace("region if", "region  if")
+        assert " ".join(line.strip() for line in narrow) == words
 
 
 TESTED = POLICY.replace("starts: ", "expect: {drop: [1.0.0.0/24], accept: [9.9.9.9]}, starts: ")

@@ -1,5 +1,5 @@
 import dataclasses
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -9,12 +9,13 @@ from geodrop.compile.build import absent_countries, build, costly_services
 from geodrop.compile.xdp import Tables, build_tables
 from geodrop.compile.zones import Zones
 from geodrop.errors import DataError, PolicyError
+from geodrop.geo.world import correct
 from geodrop.policy.model import Policy
 from geodrop.ruleset import schema
 from geodrop.ruleset.container import pack
 from geodrop.ruleset.explain import explain
-from geodrop.ruleset.model import SMALLER, Input, Ruleset, meta_json
-from tests.unit.compile.worlds import policy, region_map, service
+from geodrop.ruleset.model import SMALLER, CompiledCorrection, CompiledGroup, Input, Ruleset, meta_json
+from tests.unit.compile.worlds import line, policy, region_map, service
 
 INPUTS = [Input("policy", "policy.yaml", "00" * 32)]
 
@@ -87,6 +88,20 @@ def test_inputs_are_recorded() -> None:
     ruleset = Ruleset.unpack(build(policy(service()), region_map(), INPUTS), "test")
     assert ruleset.meta.inputs == tuple(INPUTS)
     assert [one.name for one in ruleset.meta.services] == ["api"]
+
+
+def test_groups_and_corrections_are_recorded() -> None:
+    """A host can say which regions a group holds, and which country a correction has replaced, without the policy."""
+    network = ip_network("20.1.0.0/16")
+    given = dataclasses.replace(
+        policy(service(deny=["UA"])),
+        groups={"east": (line("UA"), line("continent:AS"), line("20.1.0.0/16"))},
+        corrections={network: "UA"},
+        corrected_at={network: 4},
+    )
+    meta = Ruleset.unpack(build(given, correct(region_map(), given.corrections), INPUTS), "test").meta
+    assert meta.groups == (CompiledGroup("east", ("UA", "continent:AS", "20.1.0.0/16")),)
+    assert meta.corrections == (CompiledCorrection("20.1.0.0/16", "UA", ("US",), 4),)
 
 
 def test_more_than_a_kernel_should_be_given(monkeypatch: pytest.MonkeyPatch) -> None:

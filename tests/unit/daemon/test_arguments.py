@@ -12,7 +12,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "verify": {"full": True},
     "plan": {"ssh": "x" * 200},
     "reload": {"accept": "0a" * 32, "ssh": "", "confirm_within": 10, "why": "CHG-1"},
-    "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5},
+    "explain": {"addresses": ["1.1.1.1"] * 256, "at": 1.5, "details": True},
     "history": {"count": 1},
     "history_verify": {"heads": ["0" * 12] * 500},
     "history_coverage": {"since": 1.5},
@@ -42,6 +42,7 @@ NEVER: list[object] = [
 WRONG: dict[tuple[str, str], list[object]] = {
     ("verify", "full"): [None, 0, 1, "yes"],
     ("explain", "addresses"): [None, "1.1.1.1", ["1.1.1.1"] * 257],
+    ("explain", "details"): [0, "yes", 1],
     ("explain", "at"): ["now", True, 1e308, -1e12],
     ("plan", "ssh"): [None, 5, "x" * 201],
     ("reload", "ssh"): [None, 5, "x" * 201],
@@ -79,7 +80,7 @@ def test_what_is_in_range_is_taken(verb: str) -> None:
     """Values are passed on as given; an optional argument has a default."""
     good = GOOD.get(verb, {})
     assert checked(verb, VERBS[verb].arguments, good) == good
-    optional = {"why", "at", "since", "generation", "ssh", "accept", "confirm_within", "digest"}
+    optional = {"why", "at", "details", "since", "generation", "ssh", "accept", "confirm_within", "digest"}
     short = {name: value for name, value in good.items() if name not in optional}
     assert checked(verb, VERBS[verb].arguments, short).keys() == good.keys()
 

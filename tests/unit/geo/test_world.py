@@ -190,6 +190,22 @@ def test_corrections(tmp_path: Path) -> None:
     assert (at(found, "4000::1"), at(found, "4001::1")) == (US, UNKNOWN)
 
 
+def test_what_the_databases_say_is_kept_with_a_correction(tmp_path: Path) -> None:
+    """Each correction knows what the databases say, whatever other corrections say; special addresses do not count."""
+    networks = ("5.43.7.0/24", "4.0.0.0/7", "9.0.0.0/8", "0.0.0.0/4", "2a00:43::/40", "1.0.0.0/24")
+    corrections: dict[Network, str] = {ip_network(network): "CN" for network in networks}
+    found = regions(opened(tmp_path, CITIES, COUNTRIES), corrections).corrected
+    assert list(found.values()) == [
+        ("UA",),
+        ("UA", "continent:AS"),
+        ("US",),
+        ("UA", "US", "continent:AS"),
+        ("UA",),
+        ("US",),
+    ]
+    assert regions(opened(tmp_path, CITIES), {}).corrected == {}
+
+
 def test_only_regions_that_occur_are_kept(tmp_path: Path) -> None:
     """Regions are sorted, UNKNOWN first, and only regions that some address has are kept."""
     hidden = {**CITIES, "10.0.0.0/8": country("CN")}

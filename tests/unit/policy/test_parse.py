@@ -63,6 +63,8 @@ def test_the_example() -> None:
     assert policy.lists["scanners"].file == "lists/scanners.txt"
     assert policy.lists["scanners"].prefixes == (ip_network("1.1.1.1"), ip_network("1.1.1.2"))
     assert policy.corrections == {ip_network("9.9.9.0/24"): "US"}
+    at = next(number for number, line in enumerate(EXAMPLE.splitlines(), 1) if "9.9.9.0/24: US" in line)
+    assert policy.corrected_at == {ip_network("9.9.9.0/24"): at}
     assert policy.never_drop == NeverDrop((ip_network("10.0.0.0/8"),), Ports(tcp=((22, 22),)))
     assert (policy.limits.blast_radius, policy.limits.database_age) == (0.05, timedelta(days=45))
     (api,) = policy.services

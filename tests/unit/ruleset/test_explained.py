@@ -20,15 +20,25 @@ ANSWER: dict[str, Any] = {
     "embedded": None,
     **dict.fromkeys(("bucket", "share", "dropped_from")),
     "exempted": None,
+    "correction": None,
+    "about": "address",
     "zone": 7,
 }
 PASSES = {"would_drop": False, "verdict": "accept"}
-KERNEL = {"generation": 41, "verdict": "drop", "would_drop": True, "where": "map g41-api.ipv4", "target": "g41-api.CN"}
+KERNEL = {
+    "generation": 41,
+    "digest": "9a41c07be212" + "0" * 52,
+    "verdict": "drop",
+    "would_drop": True,
+    "where": "map g41-api.ipv4",
+    "target": "g41-api.CN",
+}
 
 
 def one(**changed: object) -> str:
     """Return the only line for an answer."""
-    [line] = told([{**ANSWER, **changed}], several=False)
+    [line, *rest] = told([{**ANSWER, **changed}], several=False)
+    assert [other.partition(" ")[0] for other in rest] in ([], ["region"])
     return line
 
 
@@ -46,7 +56,7 @@ def one(**changed: object) -> str:
             {"region": "unknown", "rung": "unknown", "line": "unknown: deny"},
             (
                 "DROP    unknown: no database has a country for it (unknown: deny, policy.yaml:38, of api); "
-                "to let it in: allow: [1.2.3.4], or its country under corrections"
+                "to let it in: allow: [1.2.3.4]"
             ),
         ),
         (
@@ -146,6 +156,38 @@ def test_verdict_line_and_change(changed: dict[str, Any], line: str) -> None:
     assert one(**changed) == line
 
 
+def test_a_correction_is_named_where_the_region_decides() -> None:
+    """The region is that of the policy, so what the databases say is said with it."""
+    correction = {"prefix": "1.2.3.0/24", "country": "CN", "was": ["US"], "place": "policy.yaml:9"}
+    said = one(correction=correction)
+    assert said.startswith("DROP    CN by corrections (policy.yaml:9; the databases say US): no line of api allows it")
+    assert "corrections" not in one(correction=correction, rung="prefix", line="1.2.3.0/24")
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({}, "region  if it is not in CN: corrections: {1.2.3.4: DE}, with its country for DE"),
+        (
+            {"region": "unknown", "rung": "unknown"},
+            "region  if its country is known: corrections: {1.2.3.4: DE}, with its country for DE",
+        ),
+        ({"asked": "1.2.3.4/24"}, "region  if it is not in CN: corrections: {1.2.3.0/24: DE}, with its country for DE"),
+        (
+            {"asked": "2400::1", "address": "2400::1"},
+            'region  if it is not in CN: corrections: {"2400::1": DE}, with its country for DE',
+        ),
+        (PASSES, None),
+        ({"rung": "prefix", "line": "list:scanners"}, None),
+        ({"region": None}, None),
+    ],
+)
+def test_what_to_write_if_the_region_is_wrong(changed: dict[str, Any], line: str | None) -> None:
+    """An address that is denied for its region: the database may be what is wrong, and not the policy."""
+    [_, *rest] = told([{**ANSWER, **changed}], several=False)
+    assert rest == ([line] if line else [])
+
+
 def test_parts_of_a_prefix() -> None:
     """Addresses that are judged alike share one line, with one of them and their number."""
     asked = {"asked": "1.2.0.0/22"}
@@ -177,19 +219,23 @@ def test_the_kernel_agrees_or_not() -> None:
     """
     answers = [{**ANSWER, "kernel": KERNEL}, {**ANSWER, "service": "web", "kernel": {**KERNEL, "verdict": "accept"}}]
     assert list(told(answers[:1], several=False))[-1] == "kernel  agrees (generation 41)"
-    assert list(told(answers, several=False))[-1] == (
-        "kernel  differs for web: accept (1.2.3.4, map g41-api.ipv4); next: geodrop verify"
+    differs, step = list(told(answers, several=False))[-2:]
+    assert differs == "kernel  differs for web: accept (1.2.3.4, map g41-api.ipv4)"
+    assert step.startswith("next    geodrop reload repairs it now, the daemon by itself within an hour")
+    by_hand = [one | {"daemon": False} for one in answers]
+    assert list(told(by_hand, several=False))[-1].startswith(
+        "next    no daemon repairs it: geodrop load with the file of ruleset 9a41c07be212"
     )
     assert list(told(answers, several=False, then=True))[-1] == "kernel  agrees (generation 41)"
     wrong = {**ANSWER, "kernel": {**KERNEL, "would_drop": None}}
-    assert list(told([wrong], several=False, then=True))[-1].startswith("kernel  differs for api: drop")
+    assert list(told([wrong], several=False, then=True))[-2].startswith("kernel  differs for api: drop")
 
 
 def test_how_it_came_only_when_asked_for() -> None:
     """Zones, records and the names of maps are printed only with -v."""
     answers = [{**ANSWER, "record": {"country": "CN"}, "kernel": KERNEL}]
     assert not any("zone" in line or "g41" in line for line in told(answers, several=False))
-    assert list(told(answers, several=False, verbose=True))[1:4] == [
+    assert [line for line in told(answers, several=False, verbose=True) if line.startswith(" ")] == [
         "        api: rung default, zone 7, mode enforce",
         "        database record: {'country': 'CN'}",
         "        kernel: drop (map g41-api.ipv4 -> g41-api.CN)",
@@ -205,7 +251,7 @@ def test_an_exemption_comes_first() -> None:
     lines = list(told([{**ANSWER, "verdict": "accept", "exempted": EXEMPTED, "kernel": kernel}], several=False))
     assert lines[0] == "ACCEPT  api: exempted until 16:05:12Z by alice (CASE-7); else DROP"
     assert lines[1].startswith("DROP    CN: no line of api allows it")
-    assert lines[2] == "kernel  agrees (generation 41)"
+    assert lines[-1] == "kernel  agrees (generation 41)"
     unknown = EXEMPTED | {"user": None, "why": None}
     first, *_ = told([{**ANSWER, "verdict": "accept", "mode": "monitor", "exempted": unknown}], several=False)
     assert first == "ACCEPT  api: exempted until 16:05:12Z; else ACCEPT"
@@ -238,13 +284,13 @@ def test_tests_of_the_policy_are_named_once_with_their_places() -> None:
         {"expect": "drop", "prefix": "1.2.0.0/16", "region": None, "place": "policy.yaml:22"},
         {"expect": "region", "prefix": "1.2.3.4/32", "region": "CN", "place": "policy.yaml:23"},
     ]
-    [_, *lines] = told([{**ANSWER, "tests": tests, "kernel": KERNEL}, {**ANSWER, "tests": tests}], several=False)
+    [_, _, *lines] = told([{**ANSWER, "tests": tests, "kernel": KERNEL}, {**ANSWER, "tests": tests}], several=False)
     assert lines == [
         "test    expect drop: 1.2.0.0/16 (policy.yaml:22, of api)",
         "test    expect region: 1.2.3.4/32 CN (policy.yaml:23, of api)",
         "kernel  agrees (generation 41)",
     ]
     many = [{**tests[0], "place": f"policy.yaml:{number}"} for number in range(30, 40)]
-    [_, *lines] = told([{**ANSWER, "tests": many}], several=False)
+    [_, _, *lines] = told([{**ANSWER, "tests": many}], several=False)
     assert len(lines) == 6
     assert lines[-1] == "test    and 5 more under expect"

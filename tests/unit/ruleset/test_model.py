@@ -6,7 +6,19 @@ import pytest
 
 from geodrop.errors import DataError
 from geodrop.ruleset import container
-from geodrop.ruleset.model import CompiledTest, Embedding, Meta, Row, Ruleset, ServiceSpec, Target, Zone, meta_json
+from geodrop.ruleset.model import (
+    CompiledCorrection,
+    CompiledGroup,
+    CompiledTest,
+    Embedding,
+    Meta,
+    Row,
+    Ruleset,
+    ServiceSpec,
+    Target,
+    Zone,
+    meta_json,
+)
 
 NAMED, CATCH_ALL = False, True
 META = Meta(
@@ -26,6 +38,8 @@ META = Meta(
         CompiledTest("api", "drop", "1.0.0.0/8", None, 9),
         CompiledTest("api", "region", "1.2.3.4/32", "CN", 10),
     ),
+    groups=(CompiledGroup("eea", ("DE", "continent:OC", "list:partners", "1.2.3.0/24", "group:eea")),),
+    corrections=(CompiledCorrection("203.0.112.0/24", "DE", ("US", "unknown"), 7),),
 )
 
 

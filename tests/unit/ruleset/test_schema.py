@@ -18,6 +18,7 @@ from tests.unit.ruleset.test_model import META, sections, u16
 
 JSON: dict[str, Any] = json.loads(json.dumps(meta_json(META)))
 SECTIONS = sections()
+CORRECTION = {"prefix": "1.0.0.0/8", "country": "CN", "was": ["US"], "at": 4}
 
 
 def changed(*path: str | int, value: object) -> dict[str, Any]:
@@ -78,6 +79,14 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("tests", 1, "at"), 0, r"^tests\[1\]\.at: 0"),
         (("tests", 1, "aim"), "reject", r"^tests\[1\]\.aim"),
         (("tests",), [{}] * 10_001, "^tests: 10,001 of them"),
+        (("groups",), [{"name": "eea", "members": ["a b"]}], r"^groups\[0\]\.members\[0\]"),
+        (("groups",), [{"name": "eea", "members": []}] * 2, r"^groups\[1\]: .eea. is there twice"),
+        (("groups",), [{"name": "\x1b[2J", "members": []}], r"^groups\[0\]\.name"),
+        (("corrections",), [CORRECTION | {"prefix": "1.0.0.1/8"}], r"^corrections\[0\]\.prefix: .* is no prefix"),
+        (("corrections",), [CORRECTION | {"country": "cn"}], r"^corrections\[0\]\.country"),
+        (("corrections",), [CORRECTION | {"was": ["\x1b"]}], r"^corrections\[0\]\.was\[0\]"),
+        (("corrections",), [CORRECTION | {"at": -1}], r"^corrections\[0\]\.at: -1"),
+        (("corrections",), [CORRECTION] * 2, r"^corrections\[1\]: .1.0.0.0/8. is there twice"),
         (("bomb",), [], "^has a key"),
     ],
 )
