@@ -99,6 +99,7 @@ ENTRY = {
     "error": "error",
     "change": "change",
     "why": "why",
+    "accept": "ab",
     "until": "then",
 }
 ANSWER = {
@@ -119,6 +120,13 @@ ANSWER = {
     "verdict": "drop",
     "embedded": "1.1.1.1",
     "record": "what a database says",
+    "correction": {"place": "policy.yaml:5", "was": ["CN"]},
+    "in_force": {"generation": 6, "digest": "ab", "from": "then", "until": "then"},
+    "since": {"time": "then", "generation": 5, "at_least": False},
+    "counted_as": "list:x",
+    "counters": [
+        {"family": "ipv6", "list": "x", "dropped": {"packets": 2}, "would_drop": {"packets": 1}},
+    ],
     "kernel": {"generation": 7, "verdict": "drop", "would_drop": True, "where": "chain", "target": "chain"},
 }
 DIFFERENT = {"agrees": False, "differences": [{"where": "where", "expected": "expected", "found": "found"}]}
