@@ -156,7 +156,9 @@ class _Change:
             if engine != "auto":
                 raise
             lacking = missing(XDP)
-            self.unavailable = f"xdp not installed ({', '.join(lacking)} missing)" if lacking else error.message
+            # Behind the first line may follow what the verifier said.
+            said = error.message.partition("\n")[0]
+            self.unavailable = f"xdp not installed ({', '.join(lacking)} missing)" if lacking else said
 
     def stage_nftables(self, plan: Placement) -> None:
         """Fill nftables if the plan needs it. If it would only guard future interfaces, its absence is no failure."""

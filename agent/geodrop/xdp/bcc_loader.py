@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodrop import errors
-from geodrop.errors import ApplyError, UnavailableError
+from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp.loader import LOG_LINES, explained
 from geodrop.xdp.maps import pinned_maps
@@ -94,7 +94,7 @@ def _bcc_version(python: str) -> str:
 
 
 def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iterable[int] = ()) -> dict[str, Any]:
-    """Send a request to the child. Raises what the child raises, and ApplyError if it ends without an answer."""
+    """Send a request to the child. Raises what the child raises, and UnavailableError if it ends without an answer."""
     try:
         done = subprocess.run(
             [python, "-I", "-c", CHILD, str(PACKAGES), str(os.getpid())],
@@ -108,14 +108,14 @@ def _ask(python: str, request: Mapping[str, Any], seconds: float, pass_fds: Iter
             env={"BCC_KERNEL_SOURCE": f"{request.get('source', '')}/bcc", "LC_ALL": "C", "PATH": "/usr/bin:/bin"},
         )
     except subprocess.TimeoutExpired as error:
-        raise ApplyError(
+        raise UnavailableError(
             f"bcc had not built the XDP program after {seconds:g} s and was ended",
             "write  loader: libbpf  in agent.yaml",
         ) from error
     if not done.stdout:
         words = "\n".join(done.stderr.decode(errors="replace").splitlines()[-LOG_LINES:])
         how = f"killed by signal {-done.returncode}" if done.returncode < 0 else f"exit {done.returncode}"
-        raise ApplyError(
+        raise UnavailableError(
             f"bcc could not build the XDP program ({how}):\n{words}", "write  loader: libbpf  in agent.yaml"
         )
     answer: dict[str, Any] = json.loads(done.stdout)

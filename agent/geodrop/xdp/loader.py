@@ -60,8 +60,8 @@ class Loader(Protocol):
     def load(self, folder: Path, sizes: Sizes) -> None:
         """Pin PROGRAMS and MAPS in an empty folder of a bpffs.
 
-        Raises UnavailableError if the kernel lacks something, PrivilegeError, and ApplyError if the verifier refuses.
-        The caller removes whatever was pinned by then.
+        Raises UnavailableError if the kernel lacks something or the verifier refuses, PrivilegeError, and ApplyError if
+        there is no memory. The caller removes whatever was pinned by then.
         """
 
 

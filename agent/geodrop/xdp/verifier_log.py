@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from geodrop.errors import ApplyError, GeodropError, PrivilegeError
+from geodrop.errors import ApplyError, GeodropError, PrivilegeError, UnavailableError
 from geodrop.state import files
 from geodrop.state.places import refusal_log
 
@@ -17,7 +17,10 @@ LINES = 12
 
 
 def refused(error: OSError, log: Sequence[str]) -> GeodropError:
-    """Return the error for a program that did not load; `log` is all that libbpf and the verifier printed."""
+    """Return the error for a program that did not load; `log` is all that libbpf and the verifier printed.
+
+    A program that the verifier refuses cannot be had on this kernel: UnavailableError, so that `auto` takes nftables.
+    """
     if error.errno == errno.EPERM:
         return PrivilegeError("the kernel does not let us load the XDP program", "run as root, or with CAP_BPF")
     if error.errno == errno.ENOMEM:
@@ -27,8 +30,8 @@ def refused(error: OSError, log: Sequence[str]) -> GeodropError:
         )
     lines = [line for text in log for line in text.splitlines() if line.strip()]
     end = "\n".join([*lines[-LINES:], _kept(lines)])
-    return ApplyError(
-        f"the kernel refused the XDP program ({error.strerror}); what was in force before still is\n{end}",
+    return UnavailableError(
+        f"the kernel refused the XDP program ({error.strerror})\nwhat was in force before still is\n{end}",
         "use --engine nftables, and report this with the log",
     )
 

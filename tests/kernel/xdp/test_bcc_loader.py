@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.errors import ApplyError
+from geodrop.errors import UnavailableError
 from geodrop.xdp.bcc_loader import SOURCE, BccLoader
 from geodrop.xdp.libbpf_loader import LibbpfLoader
 from tests.bench.generator import Generator
@@ -100,7 +100,7 @@ def test_a_program_that_fails_is_explained(
         good = XdpEngine(LibbpfLoader(), pins)
         good.apply(ruleset, 1, ["eth0"])
         sets = pins.sets()
-        with pytest.raises(ApplyError, match=words):
+        with pytest.raises(UnavailableError, match=words):
             XdpEngine(loader, pins).apply(ruleset, 2, ["eth0"])
         assert pins.sets() == sets
         assert good.observe().generation == 1
@@ -124,7 +124,7 @@ def test_jumbo_frames_are_taken(ends: tuple[End, End], rulesets: list[Ruleset], 
 def test_a_slow_compilation_is_ended(ends: tuple[End, End], rulesets: list[Ruleset], pins: Pins) -> None:
     """After the time limit, everything that the child had pinned is removed."""
     with ends[1].namespace.entered():
-        with pytest.raises(ApplyError, match="and was ended"):
+        with pytest.raises(UnavailableError, match="and was ended"):
             XdpEngine(BccLoader(seconds=0.3), pins).apply(rulesets[0], 1, ["eth0"])
         assert pins.sets() == []
 

@@ -14,7 +14,7 @@ import pytest
 from geodrop.dataplane import transaction
 from geodrop.dataplane.both import BothEngines
 from geodrop.engine.interfaces import select
-from geodrop.errors import ApplyError, UnavailableError
+from geodrop.errors import UnavailableError
 from geodrop.linux import libbpf
 from geodrop.nftables.engine import NftablesEngine
 from geodrop.state.places import refusal_log
@@ -55,16 +55,21 @@ def section(content: bytes, wanted: bytes) -> int:
     return found
 
 
-def test_the_verifiers_words_are_kept(bench: Bench, log: Path, tmp_path: Path) -> None:
-    """The message ends with the verifier's log of the bad program; the whole log is kept, and nothing changes."""
-    bench.load(IN_FORCE)
+def bad_loader(folder: Path) -> LibbpfLoader:
+    """Return a loader of programs that the verifier refuses."""
     for name in OBJECT_NAMES:
         content = bytearray((OBJECTS / name).read_bytes())
         at = section(bytes(content), b"xdp")
         content[at : at + len(BAD)] = BAD
-        (tmp_path / name).write_bytes(content)
-    engine = XdpEngine(LibbpfLoader(tmp_path), pins=bench.pins)
-    with pytest.raises(ApplyError) as caught:
+        (folder / name).write_bytes(content)
+    return LibbpfLoader(folder)
+
+
+def test_the_verifiers_words_are_kept(bench: Bench, log: Path, tmp_path: Path) -> None:
+    """The message ends with the verifier's log of the bad program; the whole log is kept, and nothing changes."""
+    bench.load(IN_FORCE)
+    engine = XdpEngine(bad_loader(tmp_path), pins=bench.pins)
+    with pytest.raises(UnavailableError) as caught:
         engine.apply(bench.rulesets["b"], 99, ["eth0"])
     message = str(caught.value)
     assert "what was in force before still is" in message
@@ -94,13 +99,17 @@ def test_what_cannot_be_kept_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert re.search(r"R0 !read_ok\nthe whole log could not be kept: .*verifier\.log", str(error))
 
 
-@pytest.mark.parametrize("missing", ["mmap", "clock"])
+@pytest.mark.usefixtures("log")
+@pytest.mark.parametrize("missing", ["mmap", "clock", "verifier"])
 def test_a_kernel_without_a_facility(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: str
 ) -> None:
     """With an explicit xdp the load is refused, and the error names what is missing; auto continues with nftables."""
-    ruleset = bench.rulesets["b"]
-    if missing == "mmap":
+    ruleset, xdp = bench.rulesets["b"], XdpEngine(pins=bench.pins)
+    if missing == "verifier":
+        xdp = XdpEngine(bad_loader(tmp_path), pins=bench.pins)
+        words = "the kernel refused the XDP program"
+    elif missing == "mmap":
 
         def refused(*_: object, **__: object) -> int:
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -111,13 +120,14 @@ def test_a_kernel_without_a_facility(
         monkeypatch.setattr(libbpf, "has_tai_clock", lambda: False)
         ruleset = compiled(POLICY_US + "    starts: 2040-01-01T00:00:00Z\n", tmp_path)
         words = "XDP programs cannot tell the time"
-    engines = BothEngines(NftablesEngine(), XdpEngine(pins=bench.pins))
+    engines = BothEngines(NftablesEngine(), xdp)
     with pytest.raises(UnavailableError, match=words) as caught:
         transaction.apply(engines, ruleset, 1, select(["eth0"]), "xdp")
     assert caught.value.exit_code == 69
     assert engines.observe().generation == 0
     transaction.apply(engines, ruleset, 1, select(["eth0"]), "auto")
     observed = engines.observe()
-    assert [(one.name, one.engine) for one in observed.interfaces] == [("eth0", "nftables")]
+    assert [(one.name, one.engine, "\n" in one.why) for one in observed.interfaces] == [("eth0", "nftables", False)]
+    assert observed.interfaces[0].why
     assert engines.verify(ruleset) == []
     engines.remove()

@@ -31,9 +31,9 @@ def fail(history: History, generation: int) -> None:
         raise DataError("it is damaged", "copy it again")
 
 
-def succeed(history: History) -> None:
-    """Return a load."""
-    with history.attempt(ASKED) as attempt:
+def succeed(history: History, asked: ChangeRequest = ASKED) -> None:
+    """Record a load."""
+    with history.attempt(asked) as attempt:
         attempt.made = True
 
 
@@ -370,9 +370,7 @@ def test_a_boot_that_lost_what_waited(history: History, monkeypatch: pytest.Monk
     succeed(history)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        # Not the same record as the one that takes its place: two of one millisecond would be equal, with their hashes.
-        with history.attempt(replace(ASKED, why="lost")) as attempt:
-            attempt.made = True
+        succeed(history, replace(ASKED, why="lost"))  # else it might equal the next record, hash and all
     Unwritten(history.path.parent).done(lines=True)
     succeed(history)
     *_, found = check(history.chain(), told)

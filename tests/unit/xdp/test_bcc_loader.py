@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop.errors import ApplyError, PrivilegeError, UnavailableError
+from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.xdp import bcc_loader
 from geodrop.xdp.bcc_loader import BccLoader
 
@@ -59,16 +59,16 @@ def test_what_the_child_raises_is_raised_here(python: Callable[[str], str]) -> N
 def test_a_child_without_an_answer_is_quoted(python: Callable[[str], str]) -> None:
     """The error shows the end of what the child printed, and how the child ended."""
     lines = "for n in $(seq 100); do echo line $n >&2; done; exit 1"
-    with pytest.raises(ApplyError, match=r"(?s)exit 1.*line 61\n.*line 100; write  loader: libbpf") as caught:
+    with pytest.raises(UnavailableError, match=r"(?s)exit 1.*line 61\n.*line 100; write  loader: libbpf") as caught:
         BccLoader(python=python(lines)).version()
     assert "line 60\n" not in str(caught.value)
-    with pytest.raises(ApplyError, match="killed by signal 9"):
+    with pytest.raises(UnavailableError, match="killed by signal 9"):
         BccLoader(python=python("kill -9 $$")).version()
 
 
 def test_a_child_that_hangs_is_ended(python: Callable[[str], str]) -> None:
     """The child is ended after its time limit."""
-    with pytest.raises(ApplyError, match=r"had not built the XDP program after 0\.2 s and was ended"):
+    with pytest.raises(UnavailableError, match=r"had not built the XDP program after 0\.2 s and was ended"):
         bcc_loader._ask(python("exec sleep 60"), {}, 0.2)
 
 
