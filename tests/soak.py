@@ -59,7 +59,7 @@ source: {{policy: policy.yaml, databases: [country.mmdb]}}
 interfaces: ["eth*"]
 state: {folder}/state
 socket: {folder}/control.sock
-keep: {rulesets: 1h}
+keep: {{rulesets: 1h}}
 """
 
 
