@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from geodrop.errors import ApplyError, GeodropError, PrivilegeError
+from geodrop.errors import ApplyError, GeodropError, PrivilegeError, UnavailableError
 from geodrop.linux import libbpf
 from geodrop.xdp.loader import LOG_LINES, Sizes, explained, with_frags_first
 
@@ -67,7 +67,7 @@ def test_a_program_that_cannot_read_several_buffers_is_given_none() -> None:
     [
         (errno.EPERM, PrivilegeError, "CAP_BPF"),
         (errno.ENOMEM, ApplyError, "no memory"),
-        (errno.EACCES, ApplyError, "line 99"),
+        (errno.EACCES, UnavailableError, "line 99"),
     ],
 )
 def test_a_refusal_says_what_to_do(number: int, kind: type[GeodropError], words: str) -> None:
