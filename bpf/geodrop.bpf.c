@@ -29,6 +29,41 @@ static __always_inline __u64 word_of(struct control *control)
 	return word;
 }
 
+/*
+ * Judge a packet that several services take. `zones` holds its zone in the upper half, and in the lower one that of the
+ * embedded address. First it asks all services, then it counts for those that deny the packet: the verifier follows what
+ * exemptions and shares change once, not once for each verdict of the services before.
+ */
+FOLLOWED_ONCE int judge_for_several(struct packet *packet, __u32 policy_slot, __u64 zones, __u32 services, int never_drop)
+{
+	__u32 zero = 0;
+	void *in_policies = LOOKUP(policies, policy_slot);
+	if (!in_policies || !packet)
+		return XDP_PASS;
+	struct policy *policy = bpf_map_lookup_elem(in_policies, &zero);
+	if (!policy)
+		return XDP_PASS;
+
+	struct rungs known = {second_rung(packet), is_established(packet)};
+	__u32 rows[MAX_SERVICES];
+	__u64 denied = 0, dropped = 0, unknown = policy->service[0].starts;
+	for (__u32 number = 0; number < MAX_SERVICES; number++) {
+		__u64 row = 0;
+		if (services & 1 << number)
+			row = denied_by(in_policies, policy, packet, zones >> 32, zones, number, never_drop, &known);
+		FORGET(row, unknown);
+		rows[number] = row;
+		denied |= row;
+	}
+	if (!denied)
+		return XDP_PASS;
+	int exempt = is_exempt(packet);
+	for (__u32 number = 0; number < MAX_SERVICES; number++)
+		if (rows[number])
+			dropped |= drop(policy, packet, number, rows[number], exempt);
+	return dropped ? XDP_DROP : XDP_PASS;
+}
+
 SEC("xdp")
 int geodrop(struct xdp_md *ctx)
 {
@@ -76,15 +111,12 @@ int geodrop(struct xdp_md *ctx)
 		if (inside == NO_ZONE)
 			return XDP_PASS;
 	}
-	if (single != NO_SERVICE)
-		return judge(in_policies, policy, &packet, zone, inside, single, never_drop, 0) ? XDP_DROP : XDP_PASS;
+	if (single != NO_SERVICE) {
+		__u64 row = denied_by(in_policies, policy, &packet, zone, inside, single, never_drop, 0);
+		return row && drop(policy, &packet, single, row, is_exempt(&packet)) ? XDP_DROP : XDP_PASS;
+	}
 
-	struct rungs known = {second_rung(&packet), is_established(&packet)};
-	int dropped = 0;
-	for (__u32 number = 0; number < MAX_SERVICES; number++)
-		if (services & 1 << number)
-			dropped |= judge(in_policies, policy, &packet, zone, inside, number, never_drop, &known);
-	return dropped ? XDP_DROP : XDP_PASS;
+	return judge_for_several(&packet, policy_slot, (__u64)zone << 32 | inside, services, never_drop);
 }
 
 /*

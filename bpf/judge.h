@@ -136,12 +136,12 @@ struct rungs {
 };
 
 /*
- * Judge a packet for one service and count it; return whether the packet is dropped. `inside` is the zone of the
- * embedded address. If several services are asked, the caller computes `known` once; otherwise the verifier would
+ * Return the row by which a service denies a packet; 0 if it lets the packet pass, which is counted. `inside` is the zone
+ * of the embedded address. If several services are asked, the caller computes `known` once, so that the verifier does not
  * follow its branches for each service. With 0, the function computes what it needs.
  */
-static __always_inline int judge(void *map, struct policy *policy, const struct packet *packet, __u32 zone, __u32 inside,
-				 __u32 number, int never_drop, const struct rungs *known)
+static __always_inline __u64 denied_by(void *map, struct policy *policy, const struct packet *packet, __u32 zone,
+				       __u32 inside, __u32 number, int never_drop, const struct rungs *known)
 {
 	struct service *service = &policy->service[number & (MAX_SERVICES - 1)];
 	__u32 row = row_of(map, policy, zone, 0, number);
@@ -157,7 +157,15 @@ static __always_inline int judge(void *map, struct policy *policy, const struct 
 		count(service->pair, COUNT_ACCEPTED, packet);
 		return 0;
 	}
-	if (is_exempt(packet)) {
+	return row;
+}
+
+/* Count a packet that a service denies; return whether it is dropped. */
+static __always_inline __u64 drop(struct policy *policy, const struct packet *packet, __u32 number, __u64 row, int exempt)
+{
+	struct service *service = &policy->service[number & (MAX_SERVICES - 1)];
+
+	if (exempt) {
 		count(service->exempted, COUNT_EXEMPTED, packet);
 		return 0;
 	}

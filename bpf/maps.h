@@ -78,4 +78,14 @@ struct {
  */
 #define FORGET(number, unknown) asm volatile("%0 ^= %1\n\t%0 ^= %1" : "+&r"(number) : "r"(unknown))
 
+/*
+ * A function that the verifier follows once, for any arguments, and not again from each of its callers (Linux 5.6;
+ * arguments that point to memory, 5.12: Documentation/bpf, "global functions"). bcc knows none and inlines it.
+ */
+#ifdef GEODROP_BCC
+#define FOLLOWED_ONCE static __always_inline
+#else
+#define FOLLOWED_ONCE __attribute__((noinline))
+#endif
+
 #endif

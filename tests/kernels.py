@@ -1,10 +1,10 @@
 """`make test-kernels`: run tests under another Debian kernel than the running one, in an emulated machine.
 
-It runs the conformance suite on nftables, and tests that need a clock of their own or modules that this machine's
-kernel lacks. The kernel comes from its package, unpacked and not installed; virtme-ng boots it under emulation, with
-read access to this machine's files and its own network. It is slow: each packet passes an emulated processor. Kernels
-differ in what they accept, when they validate, and how they judge; the verdict of every case shows whether any
-difference matters.
+It runs the conformance suite on nftables, tests that need a clock of their own or modules that this machine's kernel
+lacks, and those of the verifier, which before Linux 6.2 follows more ways through the XDP program. The kernel comes
+from its package, unpacked and not installed; virtme-ng boots it under emulation, with read access to this machine's
+files and its own network. It is slow: each packet passes an emulated processor. Kernels differ in what they accept,
+when they validate, and how they judge; the verdict of every case shows whether any difference matters.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SUITES = (
         "nftables and not xdp and not random",
     ),
     ("tests/kernel", "-m", "emulated"),
+    ("tests/kernel/xdp/test_verifier.py", "-k", "not bcc", "-s"),
 )
 """The pytest arguments of each suite, run one after the other."""
 MODULES = (

@@ -33,7 +33,7 @@ SOURCES = [path for folder in (PACKAGE, ROOT / "docs", ROOT / "tests") for path 
 
 IN_BACKTICKS = re.compile(r"`([^`\n]+)`")
 SOURCE_FILE = re.compile(r"(?<![\w./*-])((?:[\w-]+/)*[\w-][\w.-]*\.(?:py|h|c))(?::([A-Za-z_]\w*(?:\.\w+)*))?(?![\w/*])")
-"""A source file, and perhaps a name in it: `geo/mmdb.py`, `bpf/judge.h:judge`, `state/store.py:Store.keep`."""
+"""A source file, and perhaps a name in it: `geo/mmdb.py`, `bpf/judge.h:denied_by`, `state/store.py:Store.keep`."""
 DOTTED = re.compile(r"(?<![\w./*@-])([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)(?![\w./*-]*\w)")
 IMPORTED = re.compile(r"\bfrom ((?:geodrop|tests)(?:\.\w+)*) import (\w+(?:, \w+)*)")
 
