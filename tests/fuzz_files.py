@@ -44,8 +44,8 @@ from geodrop.state.entry import Entry, Pruned, line_of
 from geodrop.state.history import policies
 from geodrop.state.prune import left
 from geodrop.state.store import Intent, Store
-from geodrop.state.timeline import stretches
 from geodrop.xdp import encode
+from tests.support.timelines import stretches
 from tests.support.worlds import packed
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ class Fuzzer:
         for entry, until in with_ends(entries):
             describe(as_object(entry, until))
         whole(read_chain(Config(state=self.store.folder), ["0" * 12]))
-        for one in coverage(list(stretches(entries, time.time(), "ab")), None):
+        for one in coverage(stretches(entries, time.time(), "ab"), None):
             covered(one)
         end = end_of(self.store.history.path)
         waiting([line_of(ChainLink().next(entry)).decode() for entry in entries], end)

@@ -8,21 +8,19 @@ from typing import TYPE_CHECKING, Any
 from geodrop import utc
 from geodrop.dataplane.both import BothEngines
 from geodrop.report.chain import read_chain
+from geodrop.report.in_force import read_timeline
 from geodrop.state.asker import user_of
 from geodrop.state.store import Store
-from geodrop.state.timeline import UNRECORDED, spans, stretches
+from geodrop.state.timeline import UNRECORDED, spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from geodrop.config import Config
     from geodrop.report.pieces import Pieces
-    from geodrop.state.entry import Entry
     from geodrop.state.timeline import Span, Stretch
 
 SCHEMA = 1
-LINES = 1_000
-"""Entries in one piece of a long read: some 6 ms."""
 BY_OTHERS = ("repair", "drift")
 """Origins whose records name another program as the reason."""
 
@@ -37,15 +35,11 @@ def read_coverage_of_time(
     """
     chain = yield from read_chain(config)
     store = Store(config.state)
-    entries: list[Entry] = []
-    for number, entry in enumerate(store.history, 1):
-        entries.append(entry)
-        if number % LINES == 0:
-            yield
+    timeline = yield from read_timeline(config)
     problems = store.problems()
     if not chain["good"]:
         problems.insert(0, f"{chain['file']} is not as it was written; see: geodrop history --verify")
-    found = list(stretches(entries, time.time(), BothEngines.here().observe().digest))
+    found = list(timeline.until(time.time(), BothEngines.here().observe().digest))
     yield
     return coverage(found, since, most), problems
 

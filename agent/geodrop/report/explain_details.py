@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.dataplane.both import BothEngines
 from geodrop.report.counters import as_object
-from geodrop.report.in_force import read_periods
+from geodrop.report.in_force import read_timeline
 from geodrop.report.since import KeptRulesets, since
 from geodrop.ruleset.meta import OTHER_LABEL
 from geodrop.state.store import Store
@@ -29,10 +29,10 @@ def add_details(config: Config, answers: Sequence[Answer]) -> Pieces[list[Answer
 
     Raises PrivilegeError, UnavailableError.
     """
-    now = time.time()
     totals = BothEngines.here().counters()
     yield
-    known = yield from read_periods(config, now)
+    timeline = yield from read_timeline(config)
+    known = list(timeline.until(time.time()))
     rulesets = KeptRulesets(Store(config.state))
     stands: dict[str, Mapping[str, Since]] = {}
     found = []
@@ -42,7 +42,7 @@ def add_details(config: Config, answers: Sequence[Answer]) -> Pieces[list[Answer
             continue
         address = answer["address"]
         if answer["about"] == "address" and address not in stands:
-            stands[address] = yield from since(known, rulesets, ip_address(address), now)
+            stands[address] = yield from since(known, rulesets, ip_address(address))
         stood = stands.get(address, {}).get(answer["service"]) if answer["about"] == "address" else None
         # If the history does not tell of what is in force, or an exemption lets the address pass, it says nothing.
         right = stood is not None and stood.verdict == answer["verdict"] and not answer["exempted"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from geodrop import utc
 from geodrop.errors import DataError
 from geodrop.ruleset.explain import explain
+from geodrop.state.timeline import DRIFT, EMPTY, UNRECORDED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.explain import Address
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.periods import PeriodInForce
     from geodrop.state.store import Store
+    from geodrop.state.timeline import Stretch
 
 MOST_RULESETS = 8
 """Most rulesets that are opened for an answer; opening one takes up to 0.1 s."""
-MOST_PERIODS = 5_000
-PERIODS = 200
-"""Periods in one piece of a long read: some 10 ms."""
+MOST_STRETCHES = 5_000
+STRETCHES = 200
+"""Stretches in one piece of a long read: some 10 ms."""
 
 
 @dataclass(slots=True)
@@ -69,49 +70,46 @@ class KeptRulesets:
             return None
 
 
-def since(
-    known: Sequence[PeriodInForce], rulesets: KeptRulesets, address: Address, now: float
-) -> Pieces[Mapping[str, Since]]:
-    """Return for each service since when the verdict of an address stands, with the last of these periods in force.
+def since(known: Sequence[Stretch], rulesets: KeptRulesets, address: Address) -> Pieces[Mapping[str, Since]]:
+    """Return for each service since when the verdict of an address stands, with the last of these in force.
 
-    `now` is in seconds since the epoch. Empty if nothing is in force, or its ruleset is not kept.
+    Empty if nothing is in force, or its ruleset is not kept.
     """
     found: dict[str, Since] = {}
     verdicts: dict[str, str] = {}
     standing: list[str] = []
-    for number, period in enumerate(reversed(known[-MOST_PERIODS:]), 1):
-        if number % PERIODS == 0:
+    at_least = False
+    for number, stretch in enumerate(reversed(known), 1):
+        if number % STRETCHES == 0:
             yield
-        ruleset = rulesets.find(period.digest) if period.digest else None
+        if stretch.cause in {DRIFT, EMPTY}:
+            # What others took away or a reboot lost was put back as it was: `history --coverage` tells of such gaps.
+            continue
+        ruleset = rulesets.find(stretch.digest) if stretch.digest and number <= MOST_STRETCHES else None
         if ruleset is None:
             # Nothing was in force, which is no verdict of a service; or nobody knows any more.
-            _end(found, standing, at_least=bool(period.digest))
+            at_least = at_least if stretch.cause == UNRECORDED else bool(stretch.digest)
             break
-        ruleset = ruleset.paused(period.paused)
-        for begin in reversed(list(_moments(ruleset, period, now))):
+        ruleset = ruleset.paused(stretch.paused)
+        for begin in reversed(list(_moments(ruleset, stretch))):
             said = {one.service: one.verdict for one in explain(ruleset, address, begin)}
             if not verdicts:
                 verdicts, standing = said, list(said)
             standing = [service for service in standing if said.get(service) == verdicts[service]]
             for service in standing:
-                found[service] = Since(verdicts[service], begin, period.generation)
+                found[service] = Since(verdicts[service], begin, stretch.generation)
+        # Before the first stretch, unless it is that of the first load, there was something that is forgotten.
+        at_least = stretch.generation > 1
         if not standing:
             break
-    else:
-        # Before the first period, unless it is that of the first load, there was something that is forgotten.
-        _end(found, standing, at_least=bool(known) and (len(known) > MOST_PERIODS or known[0].generation > 1))
+    for service in standing:
+        found[service].at_least = at_least
     return found
 
 
-def _moments(ruleset: Ruleset, period: PeriodInForce, now: float) -> Iterator[float]:
-    """Yield the moments from which on a verdict may be another one within a period, ascending; first its start."""
-    end = now if period.end is None else period.end
+def _moments(ruleset: Ruleset, stretch: Stretch) -> Iterator[float]:
+    """Yield the moments from which on a verdict may be another one within a stretch, ascending; first its start."""
     own = {moment for service in ruleset.meta.services for moment, _ in service.ramp}
     own |= {service.starts for service in ruleset.meta.services if service.starts is not None}
-    yield period.start
-    yield from sorted(moment for moment in own if period.start < moment < end)
-
-
-def _end(found: Mapping[str, Since], standing: Sequence[str], *, at_least: bool) -> None:
-    for service in standing:
-        found[service].at_least = at_least
+    yield stretch.start
+    yield from sorted(moment for moment in own if stretch.start < moment < stretch.end)

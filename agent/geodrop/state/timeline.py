@@ -1,7 +1,8 @@
 """What was in force from when to when, and why something was not, from the records of the history. Pure.
 
 What a record does not tell counts as not in force: the time before the first record, what is dropped by a ruleset that
-no record describes, the time since the last record if the kernel was then found empty.
+no record describes, the time since the last record if the kernel was then found empty. A load that nobody confirmed was
+in force until its deadline, whenever that was recorded.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from geodrop.ruleset.enforced import EnforcedService
     from geodrop.state.entry import Entry
 
+DRIFT = "drift"
 EMPTY = "nothing loaded"
 OTHER = "another ruleset than recorded"
 UNRECORDED = "not recorded"
@@ -45,18 +47,19 @@ class Span(NamedTuple):
 class Stretch:
     """A time in which no change was made; times are in seconds since the epoch.
 
-    `digest` is the ruleset in force, which `drops` these; None if no record says what it drops. `cause` says why
-    nothing was in force, "" if something was, and `by` is the record that made it so. Services only count until
-    `paused`, because of the record `paused_by`.
+    `digest` is the ruleset in force, as `generation`; it `drops` these, None if no record says what it drops. `cause`
+    says why nothing was in force, "" if something was, and `by` is the record that made it so. After a drift both are
+    those that were recorded. Services only count until `paused`, because of the record `paused_by`.
     """
 
     start: float
     end: float = 0.0
+    generation: int = 0
     digest: str = ""
     drops: Sequence[EnforcedService] | None = ()
     cause: str = EMPTY
     by: Entry | None = None
-    paused: float = 0.0
+    paused: int = 0
     paused_by: Entry | None = None
 
     def spans(self, service: str, line: str) -> Iterator[Span]:
@@ -77,91 +80,121 @@ class Stretch:
                 yield Span(start, end, found.lacks(start), self.by)
 
 
-class _Timeline:
-    """Goes through the records; `done` are the stretches that have ended, `now` the one that has not.
-
-    `last` is the time of the last record; before `known` records were forgotten.
-    """
+class Timeline:
+    """Goes through the records of a history, oldest first, which are added one by one."""
 
     def __init__(self) -> None:
-        self.done: list[Stretch] = []
-        self.now = Stretch(0.0, cause=UNRECORDED)
-        self.last = self.known = 0.0
+        self._done: list[Stretch] = []
+        """The stretches that have ended; `_now` is the one that has not."""
+        self._now = Stretch(0.0, cause=UNRECORDED)
+        self._last = 0.0
+        """When the last record was made."""
+        self._known = 0.0
+        """Before this moment records were forgotten."""
         self._drops: dict[str, Sequence[EnforcedService]] = {}
         self._loaded: Entry | None = None
+        self._deadline = 0
+        """When the load in force is undone if it is not confirmed, in seconds since the epoch; 0 if it is."""
+        self._before = self._now
+        """What the kernel goes back to then."""
 
-    def take(self, entry: Entry) -> None:
-        """Take the next record."""
+    def add(self, entry: Entry) -> None:
+        """Add the next record."""
         if entry.digest and entry.drops:
             self._drops[entry.digest] = entry.drops
         if entry.pruned:
-            self.known = max(self.known, entry.pruned.until)
+            self._known = max(self._known, entry.pruned.until)
         elif entry.outcome == DONE:
+            if entry.origin != "confirm":
+                self._undo_by(entry.time)
             self._change(entry)
         elif entry.origin in {"repair", "drift"}:
-            self.cut(entry.since or entry.time, cause="drift", by=entry)
-        self.last = max(self.last, entry.time)
+            self._cut(entry.since or entry.time, cause=DRIFT, by=entry)
+        self._last = max(self._last, entry.time)
+
+    def until(self, now: float, digest: str | None = None) -> Iterator[Stretch]:
+        """Yield what was in force until `now`, in seconds since the epoch, without gaps and in order.
+
+        `digest` is the ruleset that the kernel holds now, "" if it holds none, None if nobody has looked. No record may
+        be added afterwards.
+        """
+        self._undo_by(now)
+        if digest is not None and not self._now.cause and self._now.digest != digest:
+            self._cut(self._last, cause=OTHER if digest else EMPTY, by=None)
+        self._cut(now)
+        if self._known:
+            yield Stretch(0.0, self._known, cause=UNRECORDED)
+        for one in self._done:
+            if one.end > self._known:
+                yield replace(one, start=max(one.start, self._known))
 
     def _change(self, entry: Entry) -> None:
-        self._before(entry)
+        self._look_back(entry)
+        if entry.put_in_force:
+            self._watch(entry)
         if entry.origin == "undo":
             self._undone(entry)
         elif entry.put_in_force:
-            self._in_force(entry.time, entry)
-        elif entry.origin == "unload":
-            self.cut(entry.time, cause="unload", by=entry, digest="", drops=())
-        elif entry.origin in {"repair", "drift"} and self.now.cause == "drift":
-            self.cut(entry.time, cause="")
+            self._in_force(entry.time, entry, entry.generation)
+        elif entry.origin in {"unload", "rollback"}:
+            self._nothing(entry.time, entry)
+        elif entry.origin in {"repair", "drift"} and self._now.cause == DRIFT:
+            self._cut(entry.time, cause="")
         if entry.origin in {"pause", "resume"}:
-            self.cut(entry.time, paused=float(entry.paused), paused_by=entry)
+            self._cut(entry.time, paused=entry.paused, paused_by=entry)
 
-    def _before(self, entry: Entry) -> None:
+    def _look_back(self, entry: Entry) -> None:
         """Take what the record says of the time before it."""
-        in_force = not self.now.cause
+        in_force = not self._now.cause
         if in_force and entry.origin == "repair" and entry.since:
-            self.cut(entry.since, cause="drift", by=entry)
+            self._cut(entry.since, cause=DRIFT, by=entry)
         elif in_force and entry.put_in_force and not entry.previous_generation and entry.origin != "undo":
             # The kernel held nothing any more: since the machine started, or at some time after the last record.
-            self.cut(max(entry.since, self.last), cause=EMPTY, by=entry)
+            self._cut(max(entry.since, self._last), cause=EMPTY, by=entry)
+
+    def _watch(self, entry: Entry) -> None:
+        """Keep what the kernel goes back to if nobody confirms what this record puts in force."""
+        if entry.confirm and not (self._deadline and self._now.digest == entry.digest):
+            self._before = self._now
+        self._deadline = entry.confirm
+
+    def _undo_by(self, now: float) -> None:
+        """Go back to what was before a load if its deadline has passed by `now`."""
+        if self._deadline and now >= self._deadline:
+            deadline, self._deadline = self._deadline, 0
+            before = self._before
+            # If there was nothing, the load that nobody confirmed is responsible for the gap.
+            cause, by = ("undo", self._now.by) if before.cause else ("", before.by)
+            known = {"generation": before.generation, "digest": before.digest, "drops": before.drops}
+            self._cut(deadline, cause=cause, by=by, **known)
 
     def _undone(self, entry: Entry) -> None:
+        self._deadline = 0
         at = entry.since or entry.time
         if entry.digest:
-            self._in_force(at, entry)
+            # Nobody has loaded it again: it may be in force under the number that it had.
+            known = self._now if self._now.digest == entry.digest else self._before
+            self._in_force(at, entry, entry.generation or known.generation)
         else:
-            self.cut(at, cause="undo", by=entry, digest="", drops=())
+            self._nothing(at, entry)
 
-    def _in_force(self, at: float, entry: Entry) -> None:
+    def _in_force(self, at: float, entry: Entry, generation: int) -> None:
         # A pause or a repair of the same ruleset is not responsible for what the ruleset does not drop.
         if self._loaded is None or self._loaded.digest != entry.digest:
             self._loaded = entry
-        self.cut(at, cause="", by=self._loaded, digest=entry.digest, drops=self._drops.get(entry.digest))
+        drops = self._drops.get(entry.digest)
+        self._cut(at, cause="", by=self._loaded, generation=generation, digest=entry.digest, drops=drops)
 
-    def cut(self, at: float, **changes: Any) -> None:  # noqa: ANN401 - fields of Stretch
+    def _nothing(self, at: float, entry: Entry) -> None:
+        self._deadline = 0
+        self._cut(at, cause=entry.origin, by=entry, generation=0, digest="", drops=())
+
+    def _cut(self, at: float, **changes: Any) -> None:  # noqa: ANN401 - fields of Stretch
         """End the stretch at a moment, and begin one that differs. A clock that went back counts as standing still."""
-        at = max(at, self.now.start)
-        if at > self.now.start:
-            self.done.append(replace(self.now, end=at))
-        self.now = replace(self.now, start=at, **changes)
-
-
-def stretches(entries: Iterable[Entry], now: float, digest: str) -> Iterator[Stretch]:
-    """Yield what was in force until `now`, in seconds since the epoch, without gaps and in order.
-
-    The entries are oldest first. `digest` is the ruleset that the kernel holds now, "" if it holds none.
-    """
-    reader = _Timeline()
-    for entry in entries:
-        reader.take(entry)
-    last = reader.now
-    if not last.cause and last.digest != digest:
-        reader.cut(reader.last, cause=OTHER if digest else EMPTY, by=None)
-    reader.cut(now)
-    if reader.known:
-        yield Stretch(0.0, reader.known, cause=UNRECORDED)
-    for one in reader.done:
-        if one.end > reader.known:
-            yield replace(one, start=max(one.start, reader.known))
+        at = max(at, self._now.start)
+        if at > self._now.start:
+            self._done.append(replace(self._now, end=at))
+        self._now = replace(self._now, start=at, **changes)
 
 
 def spans(found: Iterable[Stretch], service: str, line: str, since: float) -> list[Span]:

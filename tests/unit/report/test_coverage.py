@@ -13,7 +13,7 @@ from geodrop.report.pieces import whole
 from geodrop.ruleset.enforced import EnforcedService
 from geodrop.state.entry import DONE, Entry
 from geodrop.state.store import Store
-from geodrop.state.timeline import stretches
+from tests.support.timelines import stretches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ ENTRIES = [
 
 def test_a_line_with_its_gaps() -> None:
     """Each gap has its length, the cause and who made it; a repair names the program that it repaired after."""
-    br, cn = coverage(list(stretches(ENTRIES, 1_100.0, "a")), None)
+    br, cn = coverage(stretches(ENTRIES, 1_100.0, "a"), None)
     assert (br["line"], cn["line"]) == ("BR", "CN")
     assert (cn["seconds"], cn["in_force"], cn["since"]) == (1_000.0, 939.5, "1970-01-01T00:01:40Z")
     pause, drift = cn["gaps"]
@@ -53,7 +53,7 @@ def test_a_line_with_its_gaps() -> None:
 
 def test_since_when() -> None:
     """A given moment is the beginning, also before the first record: that time is a gap."""
-    found = list(stretches(ENTRIES, 1_100.0, "a"))
+    found = stretches(ENTRIES, 1_100.0, "a")
     assert coverage(found, 300.0)[0]["seconds"] == 800.0
     first = coverage(found, 50.0)[0]
     assert (first["seconds"], first["gaps"][0]["cause"], first["gaps"][0]["user"]) == (1_050.0, "not recorded", None)
@@ -62,7 +62,7 @@ def test_since_when() -> None:
 
 def test_an_answer_is_bounded() -> None:
     """The longest gaps are listed, in the order of time, and the others are counted."""
-    lines = coverage(list(stretches(ENTRIES, 1_100.0, "a")), None, most=2)
+    lines = coverage(stretches(ENTRIES, 1_100.0, "a"), None, most=2)
     assert [[gap["cause"] for gap in one["gaps"]] for one in lines] == [["pause"], ["pause"]]
     assert lines[0]["gaps_left_out"] == {"count": 1, "seconds": 0.5}
 

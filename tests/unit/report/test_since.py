@@ -9,8 +9,8 @@ from geodrop.report import since as module
 from geodrop.report.pieces import whole
 from geodrop.report.since import KeptRulesets, Since, since
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.periods import PeriodInForce
 from geodrop.state.store import Store
+from geodrop.state.timeline import DRIFT, UNRECORDED, Stretch
 from tests.unit.ruleset.test_model import META, pack
 
 API, WEB = META.services
@@ -36,12 +36,15 @@ def digest(content: bytes) -> str:
 
 def stands(store: Store, *known: tuple[int, bytes] | tuple[int, bytes, int]) -> Mapping[str, Since]:
     """Return since when CN is judged as it is, with these starts, rulesets and ends of pauses; b"": nothing."""
-    starts = [start for start, *_ in known]
+    ends = [*(start for start, *_ in known[1:]), NOW]
     found = [
-        PeriodInForce(start, number if content else 0, digest(content) if content else "", sum(paused), "load", end)
-        for number, ((start, content, *paused), end) in enumerate(zip(known, [*starts[1:], None], strict=True), 1)
+        Stretch(start, end, number, digest(content), cause="", paused=sum(paused))
+        if content
+        else Stretch(start, end, cause="unload")
+        for number, ((start, content, *paused), end) in enumerate(zip(known, ends, strict=True), 1)
     ]
-    return whole(since(found, KeptRulesets(store), ip_address("1.2.3.4"), NOW))
+    before = Stretch(0.0, known[0][0], cause=UNRECORDED)
+    return whole(since([before, *found], KeptRulesets(store), ip_address("1.2.3.4")))
 
 
 def test_a_verdict_stands_until_it_was_another_one(store: Store) -> None:
@@ -67,7 +70,16 @@ def test_nothing_in_force_before(store: Store) -> None:
     """A verdict begins where nothing was in force, and that is known."""
     assert stands(store, (100, DENIES), (200, b""), (300, DENIES))["api"] == Since("drop", 300, 3)
     assert stands(store, (100, b"")) == {}
-    assert whole(since([], KeptRulesets(store), ip_address("1.2.3.4"), NOW)) == {}
+    assert whole(since([Stretch(0.0, NOW, cause=UNRECORDED)], KeptRulesets(store), ip_address("1.2.3.4"))) == {}
+
+
+def test_what_others_interrupted(store: Store) -> None:
+    """A verdict that was put back as it was has stood since before, also if the gap is the last that is known."""
+    first = Stretch(100, 200, 1, digest(DENIES), cause="")
+    gap = replace(first, start=200, end=210, cause=DRIFT)
+    after = replace(first, start=210, end=NOW, generation=2)
+    for known in ([first, gap, after], [first, gap]):
+        assert whole(since(known, KeptRulesets(store), ip_address("1.2.3.4")))["api"] == Since("drop", 100, 1)
 
 
 def test_what_is_not_kept_any_more(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,14 +98,12 @@ def test_what_is_not_kept_any_more(store: Store, monkeypatch: pytest.MonkeyPatch
 
 def test_what_is_forgotten(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A history that does not begin with the first generation, or is very long, tells only of its end."""
-    first = PeriodInForce(100, 7, digest(DENIES))
-    rulesets = KeptRulesets(store)
-    [api, _] = whole(since([first], rulesets, ip_address("1.2.3.4"), NOW)).values()
+    known = [Stretch(0.0, 100, cause=UNRECORDED), Stretch(100, NOW, 7, digest(DENIES), cause="")]
+    [api, _] = whole(since(known, KeptRulesets(store), ip_address("1.2.3.4"))).values()
     assert api == Since("drop", 100, 7, at_least=True)
-    monkeypatch.setattr(module, "MOST_PERIODS", 2)
-    monkeypatch.setattr(module, "PERIODS", 1)
-    known = (100, DENIES), (200, DENIES), (300, DENIES)
-    assert stands(store, *known)["api"] == Since("drop", 200, 2, at_least=True)
+    monkeypatch.setattr(module, "MOST_STRETCHES", 2)
+    monkeypatch.setattr(module, "STRETCHES", 1)
+    assert stands(store, (100, DENIES), (200, DENIES), (300, DENIES))["api"] == Since("drop", 200, 2, at_least=True)
 
 
 def test_as_json() -> None:
