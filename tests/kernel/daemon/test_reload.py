@@ -67,7 +67,7 @@ NEXT_STEPS = {"no source": "; next: write  source: {"}
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad(host: Host, running: Daemon, name: str) -> None:
-    """Exit code and message are those of the cause; nothing changed, and status says why until the next good reload."""
+    """Exit code and message are those of the cause; nothing changed, status says why until the next good reload, and the history for good."""
     file, content, code, message = BAD[name]
     path, before = host.folder / file, host.table()
     good = path.read_bytes()
@@ -85,6 +85,8 @@ def test_bad(host: Host, running: Daemon, name: str) -> None:
     assert message in status.json["problems"][0]
     assert NEXT_STEPS.get(name, "") in status.json["problems"][0]
     assert "STATUS=reload failed" in running.wait_for("READY=1")
+    recorded = host.geodrop.good("history", "--json").json_lines[0]
+    assert (recorded["origin"], recorded["outcome"], message in recorded["error"]) == ("reload", "failed", True)
     path.write_bytes(good)
     host.geodrop.good("reload")
     assert host.geodrop.good("status", "--json").json["problems"] == []
