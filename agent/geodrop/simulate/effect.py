@@ -6,7 +6,7 @@ Requests are exact. Clients are exact as long as their tables have room; beyond 
 from __future__ import annotations
 
 from collections import Counter
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv6Network
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -121,13 +121,11 @@ class Effect:
 
     def _networks(self, ipv4: npt.NDArray[np.uint32]) -> list[dict[str, Any]]:
         clients = _numbers((ipv4 >> np.uint32(16)).astype(np.int64))
+        numbers = np.flatnonzero(self._by_ipv4_network)
         found = [
-            {
-                "network": str(IPv4Network((number << 16, NETWORK_BITS[4]))),
-                "clients": clients[number],
-                "requests": int(self._by_ipv4_network[number]),
-            }
-            for number in np.flatnonzero(self._by_ipv4_network).tolist()
+            # Thousands of networks: IPv4Network would take longer than all else here.
+            {"network": f"{number >> 8}.{number & 255}.0.0/16", "clients": clients[number], "requests": count}
+            for number, count in zip(numbers.tolist(), self._by_ipv4_network[numbers].tolist(), strict=True)
         ]
         clients6 = Counter(int.from_bytes(source[: NETWORK_BITS[6] // 8], "big") for source in self._ipv6)
         return found + [
