@@ -1,7 +1,7 @@
 """What keeps a change from going wrong, and proves it later, on real systemd with packets.
 
 Tests in the policy, guards of lists, ramps, a simulation, what was in force at a time, and the audit. Plans, windows
-and exemptions are in test_service_tour.py and test_service_meets.py.
+and exemptions are in tests/system/test_service_tour.py and tests/system/test_service_meets.py.
 """
 
 from __future__ import annotations

@@ -67,7 +67,10 @@ NEXT_STEPS = {"no source": "; next: write  source: {"}
 
 @pytest.mark.parametrize("name", BAD)
 def test_bad(host: Host, running: Daemon, name: str) -> None:
-    """Exit code and message are those of the cause; nothing changed, status says why until the next good reload, and the history for good."""
+    """Exit code and message are those of the cause; nothing changed, and status says why until the next good reload.
+
+    The history keeps the reason.
+    """
     file, content, code, message = BAD[name]
     path, before = host.folder / file, host.table()
     good = path.read_bytes()
