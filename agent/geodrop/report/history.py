@@ -40,7 +40,7 @@ def with_ends(entries: Reversible[Entry]) -> Iterator[tuple[Entry, float | None]
     end = None
     for entry in reversed(entries):
         yield entry, end if entry.put_in_force else None
-        if _replaces(entry):
+        if entry.put_in_force or entry.ends:
             end = entry.time
 
 
@@ -89,8 +89,3 @@ def by_a_daemon(entries: Iterable[Entry]) -> bool:
         one.origin for one in entries if one.put_in_force and one.origin in {"load", "reload", "repair", "compact"}
     )
     return next(iter(deque(telling, maxlen=1)), "load") != "load"
-
-
-def _replaces(entry: Entry) -> bool:
-    """Whether nothing from before this entry is in force any more."""
-    return entry.put_in_force or (entry.outcome == DONE and entry.origin in {"unload", "undo"})

@@ -148,6 +148,11 @@ class Entry:
         """Whether this change put a generation in force."""
         return self.outcome == DONE and self.generation > 0 and bool(self.digest)
 
+    @property
+    def ends(self) -> bool:
+        """Whether it ended what was in force, and numbered nothing else; an undo may name what is in force again."""
+        return self.outcome == DONE and not self.put_in_force and self.origin in {"unload", "undo", "rollback"}
+
 
 @dataclass(slots=True)
 class Attempt:

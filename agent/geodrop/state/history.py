@@ -224,7 +224,7 @@ def _condensed(entries: Iterable[Entry | None]) -> Glance:
         last[key] = entry
         if entry.put_in_force and entry.digest != since[0]:
             since = entry.digest, entry.time
-        elif entry.outcome == DONE and entry.origin in {"unload", "undo"}:
+        elif entry.ends:
             since = "", entry.time
     return unreadable, tuple(last.values()), since
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from geodrop.state.chain import ChainLine
     from geodrop.state.entry import Entry
 
-PAUSING, ENDING = ("pause", "resume"), ("unload", "undo")
+PAUSING = "pause", "resume"
 
 
 class Left(NamedTuple):
@@ -90,7 +90,7 @@ def _needed(entries: Sequence[Entry | None], needed: Collection[str]) -> set[int
                 last["drops", entry.digest] = number
         if entry.origin in PAUSING:
             last["paused", ""] = number
-        if entry.origin in ENDING:
+        if entry.ends:
             last["ended", ""] = number
             in_force = entry.digest
     wanted = {in_force, *needed}

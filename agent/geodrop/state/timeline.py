@@ -136,7 +136,7 @@ class Timeline:
             self._undone(entry)
         elif entry.put_in_force:
             self._in_force(entry.time, entry, entry.generation)
-        elif entry.origin in {"unload", "rollback"}:
+        elif entry.ends:
             self._nothing(entry.time, entry)
         elif entry.origin in {"repair", "drift"} and self._now.cause == DRIFT:
             self._cut(entry.time, cause="")

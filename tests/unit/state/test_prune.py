@@ -47,9 +47,17 @@ FAILURE, LATER = Entry(60.0, "reload", FAILED, 0, 5, "c", drops=API), Entry(100.
         ([LOAD, AGAIN, OTHER, LATER], {"a"}, [1, 2, 3, 4]),
         ([LOAD, AGAIN, OTHER, PAUSE, LATER], set(), [3, 4, 5]),
         ([LOAD, OTHER, replace(PAUSE, generation=0, digest=""), UNLOAD, FAILURE, LATER], set(), [3, 4, 6]),
+        ([LOAD, OTHER, replace(UNLOAD, origin="rollback"), LATER], set(), [3, 4]),
         ([LATER, replace(LOAD, time=5.0)], set(), [1, 2]),
     ],
-    ids=["what is in force", "what is needed", "a pause", "an unload", "a clock that went back"],
+    ids=[
+        "what is in force",
+        "what is needed",
+        "a pause",
+        "an unload",
+        "a rollback to nothing",
+        "a clock that went back",
+    ],
 )
 def test_what_stays(entries: list[Entry], needed: set[str], numbers: list[int]) -> None:
     """What stays tells what was in force after the others, what that drops, and whether it was paused or unloaded."""
