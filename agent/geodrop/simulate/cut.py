@@ -37,6 +37,8 @@ MOST_STAMPS = 64
 NEWLINE, RETURN, SPACE, HASH, COMMA, DOT, ZERO, COLON, BRACKET, BRACE = b"\n\r #,.0:[{"
 _OF_ADDRESS = np.isin(np.arange(256), list(b"0123456789abcdefABCDEF:."))
 _COLUMNS = np.arange(WIDTH, dtype=np.uint8)
+_INSIDE = (np.arange(IPV4_WIDTH + 1)[:, None] > np.arange(IPV4_WIDTH)).view(np.complex128)[:, 0]
+"""By the length of a first word, which bytes of a row are in it: one element of 16 bytes, which numpy takes whole."""
 _WITHOUT_LAST = np.frombuffer(bytes([255] * 7 + [0]), np.uint64)[0]
 
 
@@ -116,7 +118,7 @@ def _read(text: Bytes, starts: Ints, ends: Ints, hours: Hours) -> _Found:
 
 def _ipv4(rows: Bytes, length: Ints) -> tuple[npt.NDArray[np.uint32], Bools]:
     """Return the address at the beginning of each row, and whether there is one, as inet_pton(3) reads it."""
-    inside = length.astype(np.uint8)[:, None] > _COLUMNS[:IPV4_WIDTH]
+    inside = _INSIDE.take(np.minimum(length, IPV4_WIDTH)).view(np.bool_).reshape(-1, IPV4_WIDTH)
     dots = (rows == DOT) & inside
     strange = (rows - np.uint8(ZERO) > 9) & ~dots & inside
     # Sums over so few columns are quicker column by column, and truth values as the bytes of a word.
@@ -125,24 +127,24 @@ def _ipv4(rows: Bytes, length: Ints) -> tuple[npt.NDArray[np.uint32], Bools]:
         (length >= 7) & (length < IPV4_WIDTH) & ((wrong[:, 0] | wrong[:, 1]) == 0) & (halves[:, 0] + halves[:, 1] == 3)
     )
     chosen = np.flatnonzero(good)
-    # Each of these rows has three dots, so their places make a table: where each of the four numbers ends.
-    ends = np.empty((len(chosen), 4), np.int64)
-    ends[:, :3] = (np.flatnonzero(dots[chosen]) & IPV4_WIDTH - 1).reshape(-1, 3)
-    ends[:, 3] = length[chosen]
-    digits = np.empty((len(chosen), 4), np.uint8)
-    digits[:, 0] = ends[:, 0]
-    digits[:, 1:] = ends[:, 1:] - ends[:, :-1] - 1
+    some = slice(None) if len(chosen) == len(rows) else chosen
     # Row by row in one piece; in front of the first number of the first row stand two bytes that nothing uses.
-    text = np.concatenate([np.zeros(2, np.uint8), rows[chosen].ravel()]) - np.uint8(ZERO)
-    ends += np.arange(1, len(chosen) * IPV4_WIDTH + 1, IPV4_WIDTH)[:, None]
-    ones, tens, hundreds = text.take(ends), text.take(ends - 1), text.take(ends - 2)
+    text = np.concatenate([np.zeros(2, np.uint8), rows[some].ravel()]) - np.uint8(ZERO)
+    begins = np.arange(0, len(chosen) * IPV4_WIDTH, IPV4_WIDTH)
+    # Each of these rows has three dots, so their places make a table: behind each of the four numbers.
+    ends = np.empty((len(chosen), 4), np.int64)
+    ends[:, :3] = np.flatnonzero(dots[some]).reshape(-1, 3)
+    ends[:, 3] = begins + length[some]
+    digits = np.empty((len(chosen), 4), np.uint8)
+    digits.ravel()[1:] = ends.ravel()[1:] - ends.ravel()[:-1] - 1
+    digits[:, 0] = ends[:, 0] - begins
+    ones, tens, hundreds = text.take(ends + 1), text.take(ends), text.take(ends - 1)
     two, three = digits > 1, digits > 2
     numbers = ones + tens * (two * np.uint16(10)) + hundreds * (three * np.uint16(100))
-    leading = np.where(three, hundreds, tens)
-    outside = (digits - np.uint8(1) > 2) | (numbers > 255) | (two & (leading == 0))
+    outside = (digits - np.uint8(1) > 2) | (numbers > 255) | (two & (numbers < 10)) | (three & (numbers < 100))
     good[chosen] = outside.view(np.uint32)[:, 0] == 0
     address = np.zeros(len(rows), np.uint32)
-    address[chosen] = numbers.astype(np.uint8).view(">u4")[:, 0]
+    address[some] = numbers.astype(np.uint8).view(">u4")[:, 0]
     return address, good
 
 
