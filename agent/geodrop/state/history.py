@@ -67,7 +67,7 @@ class History:
     def append(self, entry: Entry) -> None:
         """Add an entry, after those that could not be written before; if that fails, keep it in /run."""
         before, end = self._waiting()
-        made = (end or ChainLink()).next(entry)
+        made = end.next(entry) if end else entry
         line = line_of(made)
         try:
             self._append([*before, line])
@@ -97,7 +97,7 @@ class History:
     def _waiting(self) -> tuple[list[bytes], ChainLink | None]:
         """Return the lines that are to be written before the next one, and the end of the chain after them.
 
-        The end is None if the file cannot be read: the next line is then linked once it is written.
+        The end is None if the file cannot be read: the next line then has no number until it is written.
         """
         held = self._unwritten.read().lines
         try:
