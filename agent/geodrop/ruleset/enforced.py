@@ -45,8 +45,11 @@ class EnforcedService:
         """Return whether what a line of another policy names is dropped here too, by that line or by default."""
         if line in self.lines:
             return True
-        known = {line, line.partition("-")[0]}  # a subdivision that is not named passes with its country
-        return Rung.DEFAULT in self.lines and bool(_REGION.fullmatch(line)) and not known.intersection(self.passes)
+        if Rung.DEFAULT not in self.lines or not _REGION.fullmatch(line):
+            return False
+        # A subdivision that is not named passes with its country, and a country in part with one of its subdivisions.
+        known = {line, line.partition("-")[0]}
+        return not any(one in known or one.startswith(f"{line}-") for one in self.passes)
 
     def lacks(self, now: float) -> str:
         """Return why less than everything is dropped at `now`, in seconds since the epoch; "" if nothing is missing."""

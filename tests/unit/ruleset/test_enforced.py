@@ -27,10 +27,12 @@ def test_lines_are_those_of_the_counters(tmp_path: Path) -> None:
 
 
 def test_a_region_may_be_dropped_by_default(tmp_path: Path) -> None:
-    """Where default drops, a region is dropped unless it or its country passes; a list is not."""
+    """Where default drops, a region is dropped unless it, its country or a part of it passes; a list is not."""
     [api] = enforced(compiled(POLICY_US, tmp_path))
     dropped = {line: api.drops(line) for line in ("CN", "UA-43", "US", "US-CA", "default", "list:bad", "9.9.9.0/24")}
     assert [line for line, drops in dropped.items() if drops] == ["CN", "UA-43", "default"]
+    api = replace(api, passes=("US-CA",))
+    assert (api.drops("US"), api.drops("US-CA"), api.drops("US-TX"), api.drops("UA")) == (False, False, True, True)
     [api] = enforced(compiled(POLICY_CN, tmp_path))
     assert (api.drops("CN"), api.drops("US"), api.drops("default")) == (True, False, False)
 
