@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.cli.change import change
-from geodrop.cli.numbers import digest, reason
+from geodrop.cli.numbers import add_why, digest
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIGEST",
         help="the ruleset that is meant, by its first 12 digits or more (default: the one that waits)",
     )
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_why(parser)
 
 
 def run(args: argparse.Namespace) -> int:

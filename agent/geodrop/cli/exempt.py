@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from geodrop import messages, utc
-from geodrop.cli.numbers import duration, reason
+from geodrop.cli.numbers import add_why, duration
 from geodrop.columns import Column, row
 from geodrop.control.client import ask
 from geodrop.errors import UsageError
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="how long it passes, such as 30m or 2h; at most exempt_max of agent.yaml",
     )
     parser.add_argument("--end", action="store_true", help="end this exemption now")
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for status and history")
+    add_why(parser, "status and history")
     parser.add_argument("--json", action="store_true", help="with no ADDRESS: print JSON, one object a line")
 
 

@@ -45,7 +45,12 @@ def add_confirmation(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="the kernel goes back by itself without `geodrop confirm` within this time: 10s to 24h",
     )
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_why(parser)
+
+
+def add_why(parser: argparse.ArgumentParser, where: str = "the history") -> None:
+    """Add the reason of a change; `where` it is shown."""
+    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help=f"the reason, for {where}")
 
 
 def moment(text: str) -> float:

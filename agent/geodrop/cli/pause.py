@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from geodrop.cli.change import change
-from geodrop.cli.numbers import duration, reason
+from geodrop.cli.numbers import add_why, duration
 from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="end by itself after this long, such as 30m or 2h (default: not before `geodrop resume`)",
     )
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for status and history")
+    add_why(parser, "status and history")
 
 
 def run(args: argparse.Namespace) -> int:

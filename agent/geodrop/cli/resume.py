@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.cli.change import change
-from geodrop.cli.numbers import reason
+from geodrop.cli.numbers import add_why
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `resume`."""
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_why(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop.cli.change import change
-from geodrop.cli.numbers import positive, reason
+from geodrop.cli.numbers import add_why, positive
 
 if TYPE_CHECKING:
     import argparse
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which.add_argument(
         "--generation", type=positive, metavar="G", help="to the policy that was generation G, see `geodrop history`"
     )
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_why(parser)
 
 
 def run(args: argparse.Namespace) -> int:

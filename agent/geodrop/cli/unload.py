@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from geodrop import messages
-from geodrop.cli.numbers import reason
+from geodrop.cli.numbers import add_why
 from geodrop.control.client import ask
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `unload`."""
-    parser.add_argument("--why", type=reason, default="", metavar="TEXT", help="the reason, for the history")
+    add_why(parser)
 
 
 def run(args: argparse.Namespace) -> int:
