@@ -116,6 +116,9 @@ int geodrop(struct xdp_md *ctx)
 		return row && drop(policy, &packet, single, row, is_exempt(&packet)) ? XDP_DROP : XDP_PASS;
 	}
 
+#ifdef GEODROP_BCC
+	forget(&packet, policy->service[0].starts); /* since what follows is inlined */
+#endif
 	return judge_for_several(&packet, policy_slot, (__u64)zone << 32 | inside, services, never_drop);
 }
 

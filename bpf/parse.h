@@ -64,6 +64,27 @@ struct packet {
 	__u8 counted; /* 1; 0: a test run of ours */
 };
 
+/* Make the verifier forget what it knows of a packet by the way it was read. */
+static __always_inline void forget(struct packet *packet, __u64 unknown)
+{
+#define FORGET_FIELD(field)                    \
+	do {                                   \
+		__u64 value = packet->field;   \
+		FORGET(value, unknown);        \
+		packet->field = value;         \
+	} while (0)
+	FORGET_FIELD(bytes);
+	FORGET_FIELD(source_port);
+	FORGET_FIELD(dest_port);
+	FORGET_FIELD(protocol);
+	FORGET_FIELD(ipv6);
+	FORGET_FIELD(hop_limit);
+	FORGET_FIELD(shown);
+	FORGET_FIELD(flags);
+	FORGET_FIELD(counted);
+#undef FORGET_FIELD
+}
+
 struct vlan_tag {
 	__be16 tci;
 	__be16 protocol;
