@@ -27,7 +27,7 @@ PASSES = 3
 PATIENCE = 1.0
 """Seconds that a reader waits before it reads again, at most, until what is in force has moved."""
 PAUSE = 0.01
-"""Seconds between two looks at it."""
+"""Seconds between two looks at what is in force."""
 
 FINISHED_BEFORE = {"unload": {"unload"}, "pause": {"unload", "pause", "repair", "interfaces"}}
 """Verbs that cannot wait, and for each the changes that are still finished first: until a repair is done there is

@@ -38,7 +38,7 @@ class Then:
 
 
 def read_timeline(config: Config) -> Pieces[Timeline]:
-    """Read the history."""
+    """Read the history as a timeline, piece by piece."""
     timeline = Timeline()
     for number, entry in enumerate(Store(config.state).history, 1):
         timeline.add(entry)
