@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.system.edge import ALLOWED, DENIED, SWITCHED, edge, require_machines
+from tests.system.machine import BUILD
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.system.edge import Edge
 
@@ -20,12 +21,14 @@ TIMES = pytest.StashKey[dict[str, float]]()
 
 
 @pytest.fixture(scope="session")
-def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield the folder with the machines of this session."""
-    folder = tmp_path_factory.mktemp("machines")
-    yield folder
-    # The folder has half a gigabyte, which pytest would keep for a while.
-    shutil.rmtree(folder, ignore_errors=True)
+def machines() -> Iterator[Path]:
+    """Yield the folder with the machines of this session.
+
+    They take half a gigabyte in each process, and /tmp may be in memory and hold little more.
+    """
+    BUILD.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD, prefix="machines-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")

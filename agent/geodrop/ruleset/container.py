@@ -28,7 +28,7 @@ import os
 import re
 import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from geodrop.errors import DataError, Excused, OutdatedError, not_opened
@@ -59,7 +59,10 @@ BOUNDS = Bounds(size=24 << 20, values=2_000_000)
 """
 
 _opened: dict[tuple[int, ...], Container] = {}
-"""Files that this process has read and verified, by their identity (see `_identity`)."""
+"""Files that this process has read and verified, by their identity (see `_identity`).
+
+Their pages are not touched here: each reader gets a mapping of its own.
+"""
 
 MAX_SECTIONS = 8_192
 MAX_OPENED = 2
@@ -97,6 +100,16 @@ class Container:
     def memories(self) -> Iterator[Sealed]:
         """Yield the memory of the file, then of its base if it is a delta file; nothing if it never was a file."""
         yield from (one.memory for one in (self, self.base) if one and one.memory)
+
+    def mapped_anew(self) -> Container:
+        """Return the same file through a mapping of its own: pages that are touched there are given back with it."""
+        if self.memory is None:
+            return self
+        base = self.base.mapped_anew() if self.base else None
+        memory = self.memory.mapped_anew()
+        length: int = HEADER.unpack_from(memory.view)[3]
+        sections = _sections(memory.view, self.table, base, length)
+        return replace(self, sections=sections, base=base, memory=memory)
 
 
 def pack(meta: Mapping[str, Any], sections: Mapping[str, Content], base: Container | None = None) -> bytes:
@@ -214,7 +227,7 @@ def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -
     identity = _identity(descriptor)
     if identity in _opened:
         _opened[identity] = _opened.pop(identity)
-        return _opened[identity]
+        return _opened[identity].mapped_anew()
     memory = Sealed.read(descriptor, MAX_SIZE)
     with open(memory.descriptor, "rb", buffering=0, closefd=False) as file:
         start = _Start.read(file, name)
@@ -305,10 +318,18 @@ def _check_sections(file: IO[bytes], start: _Start, base: Container | None, name
 
 
 def _open(view: memoryview, start: _Start, base: Container | None, memory: Sealed | None = None) -> Container:
-    sections = {name: base.sections[name] for name in start.table if base and name in base.table}
-    for name, first, stop in _places(start.table, _own(start.table, base), start.length):
-        sections[name] = view[first:stop].toreadonly()
+    sections = _sections(view, start.table, base, start.length)
     return Container(start.digest, start.meta, sections, start.table, base, memory)
+
+
+def _sections(
+    view: memoryview, table: Mapping[str, Section], base: Container | None, length: int
+) -> dict[str, memoryview]:
+    """Return the sections of a file of this content and of its base; `length` is that of the JSON part."""
+    sections = {name: base.sections[name] for name in table if base and name in base.table}
+    for name, first, stop in _places(table, _own(table, base), length):
+        sections[name] = view[first:stop].toreadonly()
+    return sections
 
 
 def _described(name: str, content: Content, base: Container | None) -> Section:
@@ -357,9 +378,9 @@ def _remember(identity: tuple[int, ...], opened: Container) -> None:
 
 
 def _keep_open(identity: tuple[int, ...], opened: Container) -> None:
-    while len({id(one) for one in (opened, *_opened.values())}) > MAX_OPENED:
+    while len({one.digest for one in (opened, *_opened.values())}) > MAX_OPENED:
         del _opened[next(iter(_opened))]
-    _opened[identity] = opened
+    _opened[identity] = opened.mapped_anew()
 
 
 def _content(meta: object, sections: Mapping[str, Section]) -> tuple[object, Mapping[str, Section]]:

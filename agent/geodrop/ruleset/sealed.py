@@ -51,6 +51,10 @@ class Sealed:
             os.close(memory)
             raise
 
+    def mapped_anew(self) -> Self:
+        """Return the same memory through another mapping. Raises OSError."""
+        return type(self)(os.dup(self.descriptor))
+
     def write_to(self, file: IO[bytes]) -> None:
         """Append the content to a file. Raises OSError."""
         file.flush()

@@ -1,6 +1,8 @@
 import hashlib
 import json
 import os
+import random
+import re
 import struct
 import time
 from pathlib import Path
@@ -167,6 +169,33 @@ def test_unchanged_file_is_read_once(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match="altered"):
         container.open_file(path)
+
+
+def test_pages_that_a_reader_touches_are_given_back_with_it(tmp_path: Path) -> None:
+    """A file that is remembered, and its base, take no memory of this process but what their readers just use."""
+    large = {name: random.Random(1).randbytes(1 << 22) for name in ("a", "b")}
+    base, delta = (tmp_path / "base.ruleset", tmp_path / "delta.ruleset")
+    base.write_bytes(container.pack({}, large))
+    base = base.rename(tmp_path / f"{container.open_file(base).digest}.ruleset")
+    whole = container.open_file(base)
+    delta.write_bytes(container.pack({}, {**large, "c": b"c"}, whole))
+    container.written(delta, container.open_file(delta))
+    container.written(base, whole)
+    del whole
+    for _ in range(2):
+        reader = container.open_file(delta)
+        assert reader.base
+        assert {name: bytes(section) for name, section in reader.sections.items()} == {**large, "c": b"c"}
+        assert _mapped() >= 2 << 22
+        del reader
+        assert _mapped() < 1 << 22
+
+
+def _mapped() -> int:
+    """Return the bytes of rulesets that this process has mapped and touched."""
+    maps = Path("/proc/self/smaps").read_text(encoding="ascii")
+    parts = re.findall(r"/memfd:ruleset .*\n(?:[^\n]*\n)*?Rss: +(\d+) kB", maps)
+    return sum(map(int, parts)) << 10
 
 
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path) -> None:
