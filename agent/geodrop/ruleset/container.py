@@ -27,6 +27,7 @@ import json
 import os
 import re
 import struct
+import threading
 import time
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -59,10 +60,12 @@ BOUNDS = Bounds(size=24 << 20, values=2_000_000)
 """
 
 _opened: dict[tuple[int, ...], Container] = {}
-"""Files that this process has read and verified, by their identity (see `_identity`).
+"""Files that this process has read and verified, by their identity (see `_identity`), the one used last at the end.
 
 Their pages are not touched here: each reader gets a mapping of its own.
 """
+_opened_lock = threading.Lock()
+"""Held for each use of `_opened`: a daemon opens rulesets in several threads."""
 
 MAX_SECTIONS = 8_192
 MAX_OPENED = 2
@@ -225,9 +228,8 @@ def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -
     file that this process has verified, and that has not changed since, is not read again.
     """
     identity = _identity(descriptor)
-    if identity in _opened:
-        _opened[identity] = _opened.pop(identity)
-        return _opened[identity].mapped_anew()
+    if kept := _kept_open(identity):
+        return kept.mapped_anew()
     memory = Sealed.read(descriptor, MAX_SIZE)
     with open(memory.descriptor, "rb", buffering=0, closefd=False) as file:
         start = _Start.read(file, name)
@@ -378,9 +380,19 @@ def _remember(identity: tuple[int, ...], opened: Container) -> None:
 
 
 def _keep_open(identity: tuple[int, ...], opened: Container) -> None:
-    while len({one.digest for one in (opened, *_opened.values())}) > MAX_OPENED:
-        del _opened[next(iter(_opened))]
-    _opened[identity] = opened.mapped_anew()
+    kept = opened.mapped_anew()
+    with _opened_lock:
+        while len({one.digest for one in (opened, *_opened.values())}) > MAX_OPENED:
+            del _opened[next(iter(_opened))]
+        _opened[identity] = kept
+
+
+def _kept_open(identity: tuple[int, ...]) -> Container | None:
+    """Return a file that is kept open, which is thereby the one used last; None if it is not."""
+    with _opened_lock:
+        if kept := _opened.pop(identity, None):
+            _opened[identity] = kept
+        return kept
 
 
 def _content(meta: object, sections: Mapping[str, Section]) -> tuple[object, Mapping[str, Section]]:

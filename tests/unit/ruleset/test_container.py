@@ -5,6 +5,7 @@ import random
 import re
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
 
@@ -14,6 +15,7 @@ from geodrop.errors import DataError
 from geodrop.ruleset import container
 
 META = {"name": "Ürümqi", "list": [1, 2]}
+THREADS, OPENS = 3, 300
 SECTIONS = {"b": b"12345", "a": b"", "long": bytes(range(256)) * 3}
 
 
@@ -169,6 +171,36 @@ def test_unchanged_file_is_read_once(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(DataError, match="altered"):
         container.open_file(path)
+
+
+class Interrupted(dict[tuple[int, ...], container.Container]):
+    """A dictionary that lets other threads go on at each change, as the interpreter may at any time."""
+
+    def __delitem__(self, key: tuple[int, ...]) -> None:
+        time.sleep(1e-5)
+        super().__delitem__(key)
+
+    def __setitem__(self, key: tuple[int, ...], value: container.Container) -> None:
+        super().__setitem__(key, value)
+        time.sleep(1e-5)
+
+
+def test_threads_open_files_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each gets the file that it asked for, also where they take turns in what is kept open; that stays bounded."""
+    kept = Interrupted()
+    monkeypatch.setattr(container, "_opened", kept)
+    monkeypatch.setattr(container, "MIN_AGE", -1.0)
+    paths = [tmp_path / f"{number}.ruleset" for number in range(container.MAX_OPENED + 1)]
+    for number, path in enumerate(paths):
+        path.write_bytes(container.pack({"number": number}, {"a": bytes(64)}))
+
+    def read(first: int) -> list[object]:
+        return [container.open_file(paths[(first + step) % len(paths)]).meta for step in range(OPENS)]
+
+    with ThreadPoolExecutor(THREADS) as threads:
+        found = list(threads.map(read, range(THREADS)))
+    assert found == [[{"number": (first + step) % len(paths)} for step in range(OPENS)] for first in range(THREADS)]
+    assert len({one.digest for one in kept.values()}) <= container.MAX_OPENED
 
 
 def test_pages_that_a_reader_touches_are_given_back_with_it(tmp_path: Path) -> None:
