@@ -96,7 +96,11 @@ class Daemon:
 
     def children(self) -> int:
         """Return the number of child processes that it has not waited for."""
-        return sum(len(file.read_text().split()) for file in self._proc().glob("task/*/children"))
+        return len(self.child_pids())
+
+    def child_pids(self) -> list[int]:
+        """Return their numbers."""
+        return [int(pid) for file in self._proc().glob("task/*/children") for pid in file.read_text().split()]
 
     def _listen(self) -> None:
         # In a thread, like systemd: a daemon must not wait until a test reads.

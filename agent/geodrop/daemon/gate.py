@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 class Asker(NamedTuple):
     """Who asked for a reload: `accept` is the beginning of the digest that the user accepts, "" for none; `ssh` is the
-    SSH connection of the command, as SSH_CONNECTION says it.
+    SSH connection of the command, as SSH_CONNECTION says it. `known` is the number of the last decision that this
+    user can know of (see operations.decisions); `Reload.ask` fills it in. `watches`: the task that watches files has
+    asked, and that waits while a decision stands.
     """
 
     request: ChangeRequest
     accept: str = ""
     ssh: str = ""
+    known: int = -1
+    watches: bool = False
 
     def accepts(self, digest: str) -> bool:
         """Return whether this user has accepted exactly this ruleset."""

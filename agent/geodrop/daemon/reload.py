@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop.config import load_config
 from geodrop.daemon.autoreload import look as look_at_files
+from geodrop.daemon.autoreload import waits
 from geodrop.daemon.coalesce import Coalesced
 from geodrop.daemon.event import Event
 from geodrop.daemon.gate import Asker, look, not_accepted, refuse_held
@@ -19,6 +20,8 @@ from geodrop.daemon.source import Maker
 from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
 from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
+from geodrop.operations import decisions
+from geodrop.operations.change import finish_undo
 from geodrop.operations.load import apply_file
 from geodrop.report.confirm import waiting
 from geodrop.state.entry import ChangeRequest
@@ -87,9 +90,12 @@ class Reload:
         """Return the outcome of a reload that began after this call. Raises GeodropError with everything as it was
         before, HeldError if a limit holds it.
 
-        The history names the first user who asked for this reload, by uid; None stands for the daemon itself.
+        The history names the first user who asked for this reload, by uid; None stands for the daemon itself. A reload
+        gives way to each decision that comes after it was asked for: BusyError.
         """
         asked = asked or Asker(ChangeRequest("reload", os.getuid()))
+        if asked.known < 0:
+            asked = asked._replace(known=decisions.number())
         self._asked_by.append(asked)
         result = await self._coalesced.ask(say)
         if asked.accept and not asked.accepts(result.data["digest"]):
@@ -115,7 +121,12 @@ class Reload:
             self._context.notifier.status(f"reload: {text}")
 
         began = time.perf_counter()
-        askers, self._asked_by = self._asked_by, []
+        # Those who asked after a decision come first: the reload is for them.
+        askers, self._asked_by = sorted(self._asked_by, key=lambda one: -one.known), []
+        look_again = partial(waits, self._context.config)
+        if all(one.watches for one in askers) and await self._context.kernel_worker.do(look_again):
+            # Something was decided after the look at the files, or now waits to be confirmed. This is no failure.
+            raise BusyError("changed files wait for a person", "geodrop reload")
         # Of requests that share a run, one that has to be confirmed decides: the shortest time is the safest.
         within = min((one.request.confirm_within for one in askers if one.request.confirm_within), default=0)
         first = replace(askers[0].request, confirm_within=within)
@@ -172,7 +183,8 @@ class Reload:
             raise
         try:
             phase("loading")
-            loaded = await self._context.kernel_worker.do(partial(self._apply, made.ruleset, config, asked, against))
+            load = partial(self._apply, made.ruleset, config, asked, against, askers[0].known)
+            loaded = await self._context.kernel_worker.do(load)
         finally:
             self._on_change()
         later = [name for name in FIXED if getattr(wanted, name) != getattr(config, name)]
@@ -184,9 +196,10 @@ class Reload:
 
     async def _judged(self, made: Made, config: Config, askers: Sequence[Asker]) -> str:
         """Return the digest of what was in force when the change was judged, "" if nothing was. Raises HeldError if a
-        limit holds it.
+        limit holds it, and BusyError if the reload gives way to a decision.
         """
         found, reason = await self._context.kernel_worker.do(partial(look, config))
+        _give_way(askers[0].known)
         change = made.change
         if found.ruleset is not None and found.ruleset.digest not in {made.against, made.ruleset.digest}:
             # Another ruleset came in force meanwhile, by a rollback for instance; or no child could compare.
@@ -197,15 +210,20 @@ class Reload:
         await self._context.compiler.do(partial(refuse_held, made.ruleset, change, found, reason, askers))
         return found.digest
 
-    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest, against: str) -> Outcome:
+    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest, against: str, known: int) -> Outcome:
         """Load on the kernel worker, so that its next job goes by the agent.yaml now in force.
 
-        Raises BusyError if another ruleset is in force than the one the change was judged against.
+        Raises BusyError after a decision that came later than the `known` one, and if another ruleset is in force than
+        the one the change was judged against.
         """
-        if BothEngines.here().observe().digest != against:
-            failure = BusyError("another ruleset came in force during the reload", "look at it, and reload again")
+        finish_undo(config)
+        try:
+            _give_way(known)
+            if BothEngines.here().observe().digest != against:
+                raise BusyError("another ruleset came in force during the reload", "look at it, and reload again")
+        except BusyError as failure:
             _note(config, asked, ruleset.digest, failure)
-            raise failure
+            raise
         loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
         self._context.config = config
         return loaded
@@ -241,6 +259,13 @@ def outcome(
         what = change.as_text() if change and before else f"ruleset {digest} on {_names(loaded)}"
         text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return ReloadResult(text, data, warnings)
+
+
+def _give_way(known: int) -> None:
+    """Raise BusyError if something was decided after the decision of number `known`."""
+    if what := decisions.after(known):
+        problem = f"the reload gives way to {what}, which came after it was asked for"
+        raise BusyError(problem, "if it is still wanted: geodrop reload")
 
 
 def _note(config: Config, asked: ChangeRequest, digest: str, failure: GeodropError) -> None:

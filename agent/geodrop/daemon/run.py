@@ -19,6 +19,7 @@ from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.deadline import Deadline
 from geodrop.daemon.event import Event
 from geodrop.daemon.exporter import open_exporter
+from geodrop.daemon.gate import Asker
 from geodrop.daemon.log import open_log
 from geodrop.daemon.metrics import Metrics
 from geodrop.daemon.notify import Notifier
@@ -41,11 +42,13 @@ from geodrop.errors import (
     ProblemsError,
     UnavailableError,
 )
+from geodrop.operations import decisions
 from geodrop.operations.boot import boot
 from geodrop.operations.change import by_me, finish_undo
 from geodrop.operations.load import apply_file
 from geodrop.operations.window import with_window
 from geodrop.state import announce
+from geodrop.state.entry import ChangeRequest
 from geodrop.state.leftovers import remove_leftovers
 from geodrop.state.lock import exclusive
 from geodrop.state.store import Store, trust_memory
@@ -106,7 +109,7 @@ class Daemon:
             "audit": Audit(context, self._watch).run,
             "schedule": Schedule(context).run,
             "deadline": Deadline(context).run,
-            "autoreload": Autoreload(context, self._reload_quietly).run,
+            "autoreload": Autoreload(context, partial(self._reload_quietly, watches=True)).run,
             "compile child": self._reload.run,
             "compact": compaction.run,
             "tally": self._watch.tally.run,
@@ -201,16 +204,19 @@ class Daemon:
         await self._kernel_worker.do(partial(finish_undo, self._config))
         store = Store(self._config.state)
         if store.intent().unloaded:
-            self._log.warning(
-                "unloaded on request: nothing is enforced until the next reload", kind=Event.STARTED_UNLOADED
-            )
-            self._notifier.ready("unloaded on request: nothing is enforced until the next reload")
+            self._stay_unloaded()
             return
         if store.intent().unknown:
             await self._fall_back()
             self._notifier.ready("intent.json cannot be read; everything is left as it is until the next reload")
             return
         taken = await self._take_over()
+        # The verbs are answered already. What is decided before this number is in the intent; the reload gives way to
+        # what is decided after it.
+        asked = self._by_daemon()
+        if store.intent().unloaded:
+            self._stay_unloaded()
+            return
         if taken and store.intent().rolled_back:
             # After a rollback the older policy stays until an explicit reload.
             said = "rolled back: the older policy stays until the next reload"
@@ -224,7 +230,7 @@ class Daemon:
             self._notifier.ready(said)
             return
         try:
-            said = (await self._reload.ask(lambda _: None)).text
+            said = (await self._reload.ask(lambda _: None, asked)).text
         except GeodropError as failure:
             said = f"degraded: {failure.message}"
             if not taken and not await self._fall_back():
@@ -236,6 +242,11 @@ class Daemon:
                     reason=failure.message,
                 )
             self._try_again(failure)
+        self._notifier.ready(said)
+
+    def _stay_unloaded(self) -> None:
+        said = "unloaded on request: nothing is enforced until the next reload"
+        self._log.warning(said, kind=Event.STARTED_UNLOADED)
         self._notifier.ready(said)
 
     def _try_again(self, failure: GeodropError) -> None:
@@ -252,13 +263,13 @@ class Daemon:
         while not ((last := self._reload.last) and last.good):
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
-            intent = Store(self._config.state).intent()
+            asked, intent = self._by_daemon(), Store(self._config.state).intent()
             if intent.unloaded or intent.rolled_back or intent.confirm or last is not self._reload.last:
                 return
             if await self._kernel_worker.do(self._lacks_xdp):
                 continue  # without xdp the reload would fail after compiling
             with contextlib.suppress(GeodropError):
-                await self._reload.ask(lambda _: None)
+                await self._reload.ask(lambda _: None, asked)
 
     def _lacks_xdp(self) -> bool:
         """Whether agent.yaml asks for xdp by name and xdp is still unavailable."""
@@ -283,6 +294,8 @@ class Daemon:
             self._log.error(said, kind=Event.LAST_GOOD_FAILED, reason=failure.message)
             return await self._fall_back()
         if loaded is None:
+            if Store(self._config.state).intent().unloaded:
+                return False
             self._log.warning("there is no last good ruleset yet", kind=Event.NO_LAST_GOOD)
             return False
         # A boot does not know the interfaces, so they may differ although the generation is the same.
@@ -301,10 +314,14 @@ class Daemon:
             self._log.warning(warning, kind=Event.FALL_BACK_WARNING)
         return booted.observed.generation > 0
 
-    async def _reload_quietly(self) -> None:
+    async def _reload_quietly(self, *, watches: bool = False) -> None:
         # The log and the status report how the reload ended.
         with contextlib.suppress(GeodropError):
-            await self._reload.ask(lambda _: None)
+            await self._reload.ask(lambda _: None, self._by_daemon()._replace(watches=watches))
+
+    @staticmethod
+    def _by_daemon() -> Asker:
+        return Asker(ChangeRequest("reload", os.getuid()), known=decisions.number())
 
     async def _prove_alive(self, seconds: float) -> None:
         """Ping the watchdog as long as the event loop and the kernel worker both answer."""
@@ -315,7 +332,8 @@ class Daemon:
 
 
 def take_over(config: Config) -> Outcome | None:
-    """Keep the ruleset in force if it is intact, or load the last good one; None if there is neither.
+    """Keep the ruleset in force if it is intact, or load the last good one; None if there is neither, or an unload
+    came meanwhile.
 
     What the kernel holds has precedence: after a crash between the switch and the write of the intent, it is the newer
     one. A boot reads back what it fills, so the elements are not compared here; the first reload compares everything
@@ -327,6 +345,6 @@ def take_over(config: Config) -> Outcome | None:
     # In a window the load that waits counts, even if another program has ended the window.
     digests = (intent.digest,) if intent.confirm else (observed.digest, intent.digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
-    if not digest:
+    if not digest or intent.unloaded:
         return None
     return apply_file(store.ruleset(digest), config, config.engine, (), by_me("repair"), full=False)

@@ -24,6 +24,7 @@ from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UnavailableError
+from geodrop.operations.decisions import decided
 from geodrop.operations.exempt_sources import at_load
 from geodrop.operations.window import ended, is_over, moment_of, undo_of, with_window
 from geodrop.ruleset.enforced import enforced
@@ -299,3 +300,4 @@ def finish_undo(config: Config, *, now: bool = False) -> None:
             store.note(wanted)
         attempt.previous_generation, attempt.previous_digest = confirm.generation, intent.digest
         attempt.made = True
+    decided(f"the undo of generation {confirm.generation}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.errors import ApplyError, BusyError
 from geodrop.operations.change import open_change
+from geodrop.operations.decisions import decided
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.window import is_over
 
@@ -43,6 +44,7 @@ def confirm(config: Config, asked: ChangeRequest, digest: str = "") -> Outcome:
             if not is_over(intent.confirm):
                 raise
             raise _too_late(f"generation {intent.confirm.generation} was undone meanwhile") from error
+    decided("`geodrop confirm`")
     after = change.engines.observe()
     return Outcome(before, after, report, f"confirmed: generation {after.generation} stays", change.store.unwritten())
 

@@ -13,6 +13,7 @@ from geodrop.engine.interfaces import is_pattern, select
 from geodrop.errors import BusyError, DataError, NoInterfaceError, NotEnforcingError
 from geodrop.operations.change import by_me, finish_undo, open_change
 from geodrop.operations.compact import compact
+from geodrop.operations.decisions import decided
 from geodrop.operations.exempt_sources import settle
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.regions import warnings_of_regions
@@ -143,6 +144,7 @@ def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
             change.store.note(wanted)
         change.store.retire(change.before.digest)
         change.attempt.made = removed or not change.intent.unloaded
+    decided("`geodrop unload`")
     return Unloaded(removed, change.store.unwritten())
 
 

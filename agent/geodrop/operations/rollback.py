@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from geodrop import utc
 from geodrop.errors import BusyError, DataError
 from geodrop.operations.change import open_change
+from geodrop.operations.decisions import decided
 from geodrop.operations.outcome import Outcome
 from geodrop.state.history import policies
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.operations.change import OpenChange
     from geodrop.state.entry import ChangeRequest, Entry
+
+
+WHAT = "`geodrop rollback`"
 
 
 def roll_back(
@@ -45,6 +49,7 @@ def roll_back(
         change.attempt.target, change.attempt.digest = target.generation, target.digest
         ruleset = change.kept(target.digest)
         report = change.apply(ruleset, selection, engine, replace(change.intent, rolled_back=True))
+    decided(WHAT)
     before, after = change.before, change.engines.observe()
     what = f"ruleset {target.digest[:12]} of generation {target.generation} ({utc.moment(target.time)})"
     if report is None:
@@ -64,6 +69,7 @@ def _undo(change: OpenChange, back: int, generation: int | None) -> Outcome:
         )
     wanted = replace(intent, digest=waiting.digest, unloaded=waiting.unloaded, rolled_back=True)
     report = change.go_back(wanted)
+    decided(WHAT)
     before, after = change.before, change.engines.observe()
     if waiting.previous:
         what = f"back to ruleset {waiting.digest[:12]} of generation {waiting.previous}, until the next reload"

@@ -16,6 +16,7 @@ from geodrop.control import frame
 from geodrop.daemon.reload import Reload
 from geodrop.errors import BusyError
 from geodrop.operations.change import by_me
+from geodrop.operations.decisions import number
 from geodrop.operations.load import apply_file
 from geodrop.ruleset.container import MAX_OPENED
 from geodrop.ruleset.model import Ruleset
@@ -280,6 +281,6 @@ def test_what_was_judged_is_what_is_changed(host: Host, judged: str) -> None:
         apply_file(first, config, "nftables", (), asked)
         before = host.table()
         with pytest.raises(BusyError, match="another ruleset came in force during the reload"):
-            reload._apply(second, config, asked, "" if judged == "nothing" else second.digest)
+            reload._apply(second, config, asked, "" if judged == "nothing" else second.digest, known=number())
         assert host.table() == before
-        assert reload._apply(second, config, asked, first.digest).changed
+        assert reload._apply(second, config, asked, first.digest, known=number()).changed

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
-from typing import TYPE_CHECKING
+import signal
+import socket
+from typing import TYPE_CHECKING, Any
 
+from geodrop.control import frame
+from tests.support.cli import TIMEOUT
 from tests.support.daemons import Daemon, together
 from tests.support.waiting import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.kernel.daemon.conftest import Host
     from tests.support.cli import Done
 
@@ -70,8 +78,52 @@ def test_a_confirmation_and_something_else(host: Host, running: Daemon) -> None:
         assert host.geodrop.run("status", "--json").json["confirm"] is None
 
 
+@contextlib.contextmanager
+def compiling(running: Daemon) -> Iterator[socket.socket]:
+    """Have a reload wait for its compile child until the end of the block, and yield where it will be answered."""
+    until(running.child_pids)
+    [child] = running.child_pids()
+    os.kill(child, signal.SIGSTOP)
+    try:
+        asked = socket.socket(socket.AF_UNIX)
+        asked.settimeout(TIMEOUT)
+        asked.connect(str(running.control))
+        asked.sendall(frame.encode({"verb": "reload", "args": {}}))
+        while message(asked).get("progress") != "compiling":
+            pass
+        yield asked
+    finally:
+        os.kill(child, signal.SIGCONT)
+
+
+def message(asked: socket.socket) -> dict[str, Any]:
+    """Return the next message of an answer."""
+    length = frame.length(asked.recv(4, socket.MSG_WAITALL), frame.MAX_ANSWER)
+    return dict(frame.decode(asked.recv(length, socket.MSG_WAITALL)))
+
+
 def test_a_reload_and_broken_glass(host: Host, running: Daemon) -> None:
-    """A pause or an unload does not wait for a load: this is given up (75), or is in force before or after it."""
+    """No verb of the break glass waits for a compile that is under way, and what it did stays: an unload or a rollback
+    for good (75 for the reload), a pause while the policy changes.
+    """
+    for glass, code in (("pause --for 1h", 0), ("rollback", 75), ("unload", 75)):
+        start_again(host)
+        with compiling(running) as asked:
+            host.geodrop.good(*glass.split())
+            before = host.table()
+        with asked:
+            while "exit" not in (answer := message(asked)):
+                pass
+        assert answer["exit"] == code, answer
+        assert (f"the reload gives way to `geodrop {glass}`" in str(answer)) == (code == 75)
+        assert (host.table() == before) == (code == 75)
+        status = host.geodrop.run("status", "--json").json
+        [state] = [name for name in ("paused", "unloaded", "rolled_back") if status[name]]
+        assert state.startswith(glass.split()[0][:4])
+
+
+def test_a_reload_and_broken_glass_at_once(host: Host, running: Daemon) -> None:
+    """At any moment: the reload is given up or gives way (75), or is in force before or after."""
     del running
     for glass in ("pause --for 1h", "unload"):
         start_again(host)
