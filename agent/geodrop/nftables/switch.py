@@ -117,11 +117,17 @@ def opened(name: str, known: Mapping[str, Expiry | None], deadline: int) -> Iter
 
 
 def _replaced(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[NetlinkRequest]:
-    """Replace the rules of the base chain; make the chain if it does not exist."""
+    """Replace the rules of the base chain; make the chain if it does not exist, or not as it should.
+
+    The kernel changes neither hook nor priority of a chain. What another program made of ours would stay for ever.
+    """
     if before and before.flags:
         yield messages.wake_table()
-    if before and names.BASE in before.chains:
+    found = before.chains.get(names.BASE) if before else None
+    if found:
         yield messages.delete_rules(names.BASE)
-    else:
+    if not found or found.hook != render.HOOK:
+        if found:
+            yield messages.delete_chain(names.BASE)
         yield messages.new_chain(render.base_chain())
     yield from messages.new_rules(names.BASE, rules, itertools.count(1))
