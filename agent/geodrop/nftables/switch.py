@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from geodrop.nftables.readback import InForce
 
 MILLISECOND = 1_000_000
+CORRECTIONS = 20
+"""Times to correct the end of a window before the switch fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,19 @@ class Switch:
             yield windows.delete_element(names.window(self.generation))
         if self.rules != rules_of(current):
             yield from _replaced(self.rules, before)
+
+    def correct_end(self, connection: Connection) -> None:
+        """Set the end of the window again where it is not at the deadline.
+
+        The kernel is told how long an element lasts, so a process that is held up before it tells, as on a busy host,
+        sets a later end. Raises ApplyError.
+        """
+        for _ in range(CORRECTIONS if self.window else 0):
+            expiry = readback.read_expiry(connection, self.window)
+            requests = list(opened(self.window, {self.window: expiry}, self.deadline)) if expiry else []
+            if not requests:
+                break
+            connection.transaction(requests)
 
     def differences(self, connection: Connection) -> list[Difference]:
         """Read back what this switched, and compare."""

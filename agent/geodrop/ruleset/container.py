@@ -67,6 +67,8 @@ Their pages are not touched here: each reader gets a mapping of its own.
 MAX_SECTIONS = 8_192
 MAX_OPENED = 2
 """The ruleset in force, and its base if it is a delta file: together 26 MB with all the world's addresses."""
+MAX_NAMES = 3
+"""Most other files with what is remembered: where a ruleset comes from, and the copy in the state directory."""
 
 NEXT_STEP = "copy or compile it again"
 
@@ -378,9 +380,14 @@ def _remember(identity: tuple[int, ...], opened: Container) -> None:
 
 
 def _keep_open(identity: tuple[int, ...], opened: Container) -> None:
-    while len({one.digest for one in (opened, *_opened.values())}) > MAX_OPENED:
+    kept = opened.mapped_anew()
+    while len(_opened) > MAX_NAMES or len({_content_of(one) for one in (kept, *_opened.values())}) > MAX_OPENED:
         del _opened[next(iter(_opened))]
-    _opened[identity] = opened.mapped_anew()
+    _opened[identity] = kept
+
+
+def _content_of(one: Container) -> object:
+    return one.memory.memory if one.memory else one.digest
 
 
 def _content(meta: object, sections: Mapping[str, Section]) -> tuple[object, Mapping[str, Section]]:
