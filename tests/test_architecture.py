@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 
-BASE = {"columns", "errors", "inputs", "linux", "text", "utc"}
+BASE = {"addresses", "columns", "errors", "inputs", "linux", "text", "utc"}
 """The rooms that use nothing else of geodrop: any room above them may import them."""
 
 ROOMS: dict[str, set[str]] = {
     "columns": set(),
     "errors": set(),
+    "addresses": set(),
     "text": set(),
     "utc": set(),
     "linux": {"errors"},

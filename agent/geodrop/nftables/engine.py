@@ -170,6 +170,7 @@ class NftablesEngine:
                     connection.transaction(requests)
                     stack.callback(switch_back, connection, before, current)
                 with _timed(seconds, "verify"):
+                    to.correct_end(connection)
                     raise_any(to.differences(connection))
                     if filled and not in_force:
                         self._verify_filled(connection, filled, ruleset, base)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from geodrop.nftables.readback import InForce
 
 MILLISECOND = 1_000_000
+CORRECTIONS = 20
+"""Times to correct the end of a window before the switch fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,19 @@ class Switch:
             yield windows.delete_element(names.window(self.generation))
         if self.rules != rules_of(current):
             yield from _replaced(self.rules, before)
+
+    def correct_end(self, connection: Connection) -> None:
+        """Set the end of the window again where it is not at the deadline.
+
+        The kernel is told how long an element lasts, so a process that is held up before it tells, as on a busy host,
+        sets a later end. Raises ApplyError.
+        """
+        for _ in range(CORRECTIONS if self.window else 0):
+            expiry = readback.read_expiry(connection, self.window)
+            requests = list(opened(self.window, {self.window: expiry}, self.deadline)) if expiry else []
+            if not requests:
+                break
+            connection.transaction(requests)
 
     def differences(self, connection: Connection) -> list[Difference]:
         """Read back what this switched, and compare."""
@@ -117,11 +132,17 @@ def opened(name: str, known: Mapping[str, Expiry | None], deadline: int) -> Iter
 
 
 def _replaced(rules: tuple[Rule, ...], before: Snapshot | None) -> Iterator[NetlinkRequest]:
-    """Replace the rules of the base chain; make the chain if it does not exist."""
+    """Replace the rules of the base chain; make the chain if it does not exist, or not as it should.
+
+    The kernel changes neither hook nor priority of a chain. What another program made of ours would stay for ever.
+    """
     if before and before.flags:
         yield messages.wake_table()
-    if before and names.BASE in before.chains:
+    found = before.chains.get(names.BASE) if before else None
+    if found:
         yield messages.delete_rules(names.BASE)
-    else:
+    if not found or found.hook != render.HOOK:
+        if found:
+            yield messages.delete_chain(names.BASE)
         yield messages.new_chain(render.base_chain())
     yield from messages.new_rules(names.BASE, rules, itertools.count(1))

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import TYPE_CHECKING
 
-from geodrop import utc
+from geodrop import addresses, utc
 from geodrop.dataplane.both import BothEngines
 from geodrop.engine.exempt import holds
 from geodrop.errors import ApplyError, DataError, NotEnforcingError, UsageError
@@ -106,7 +106,7 @@ def end(config: Config, asked: ChangeRequest, source: str) -> ExemptDone:
 def network_of(text: str) -> Network:
     """Return the network that a text means. Raises DataError."""
     try:
-        network = ip_network(text)
+        network = addresses.network_of(text)
     except ValueError:
         network = None
     if network is not None:
@@ -117,7 +117,7 @@ def network_of(text: str) -> Network:
             )
         return network
     try:
-        whole = ip_network(text, strict=False)
+        whole = addresses.network_of(text, strict=False)
     except ValueError:
         raise DataError(f"{text!r} is neither an address nor a prefix", "write 192.0.2.1 or 192.0.2.0/24") from None
     address = text.partition("/")[0]

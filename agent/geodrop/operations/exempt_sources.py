@@ -22,13 +22,13 @@ def sources(exemptions: Iterable[Exemption], at: ClockReading) -> list[ExemptSou
 
 
 def passing(store: Store) -> list[ExemptSource]:
-    """Return what the kernel should let pass now, as the state directory names it; nothing if it cannot be read."""
-    return sources(store.exemptions.read() or (), ClockReading.now())
+    """Return what the kernel should let pass now, as the state directory names it; nothing if that is not known."""
+    return sources(store.exemptions.read_or_last() or (), ClockReading.now())
 
 
 def verify_exempt(engines: BothEngines, store: Store) -> list[Difference]:
-    """Compare the kernel's exempt sources with those of the state directory, if that can be read."""
-    if (known := store.exemptions.read()) is None:
+    """Compare the kernel's exempt sources with those of the state directory, if these are known."""
+    if (known := store.exemptions.read_or_last()) is None:
         return []
     return engines.verify_exempt(sources(known, ClockReading.now()))
 
@@ -42,9 +42,11 @@ def settle(engines: BothEngines, store: Store) -> list[Difference]:
     """Make the kernel let exactly those sources pass that the state names; return what another program had changed.
 
     What expired is forgotten. What was held back until the clock was set right begins to pass, and is no difference.
-    If the state cannot be read, the kernel is left alone. Raises ApplyError.
+    If the state cannot be read, what was read before counts, and the file is left as it is. If nothing was read before,
+    the kernel is left alone. Raises ApplyError.
     """
-    known = store.exemptions.read()
+    readable = store.exemptions.read() is not None
+    known = store.exemptions.read_or_last()
     if known is None:
         return []
     at = ClockReading.now()
@@ -54,7 +56,8 @@ def settle(engines: BothEngines, store: Store) -> list[Difference]:
         before = {one.source for one in known if one.boot == at.boot}
         if any(one.boot == at.boot and one.source not in before for one in wanted):
             engines.put_exempt(wanted_sources)
-        store.exemptions.note(wanted)
+        if readable:
+            store.exemptions.note(wanted)
     if found := engines.verify_exempt(wanted_sources):
         engines.put_exempt(wanted_sources)
     return found

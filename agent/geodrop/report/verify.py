@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from geodrop.engine import underway
+from geodrop.engine.api import Difference
 from geodrop.engine.spot_check import boundaries, compare
 from geodrop.errors import BusyError, GeodropError
 from geodrop.operations.exempt_sources import verify_exempt
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.dataplane.both import BothEngines
-    from geodrop.engine.api import Difference, Observed
+    from geodrop.engine.api import Observed
     from geodrop.operations.window import ShouldHold
     from geodrop.report.pieces import Pieces
     from geodrop.ruleset.model import Ruleset
@@ -75,6 +76,8 @@ def _compared(config: Config, *, full: bool) -> Pieces[tuple[Observed, list[Diff
         yield
         differences += piece()
     differences += verify_exempt(engines, store)
+    if store.exemptions.read() is None:
+        differences.append(Difference("exempt sources", "those of exemptions.json", "a file that cannot be read"))
     return before, differences, engines.observe()
 
 

@@ -70,6 +70,8 @@ _opened_lock = threading.Lock()
 MAX_SECTIONS = 8_192
 MAX_OPENED = 2
 """The ruleset in force, and its base if it is a delta file: together 26 MB with all the world's addresses."""
+MAX_NAMES = 3
+"""Most other files with what is remembered: where a ruleset comes from, and the copy in the state directory."""
 
 NEXT_STEP = "copy or compile it again"
 
@@ -382,7 +384,7 @@ def _remember(identity: tuple[int, ...], opened: Container) -> None:
 def _keep_open(identity: tuple[int, ...], opened: Container) -> None:
     kept = opened.mapped_anew()
     with _opened_lock:
-        while len({one.digest for one in (opened, *_opened.values())}) > MAX_OPENED:
+        while len(_opened) > MAX_NAMES or len({_content_of(one) for one in (kept, *_opened.values())}) > MAX_OPENED:
             del _opened[next(iter(_opened))]
         _opened[identity] = kept
 
@@ -393,6 +395,10 @@ def _kept_open(identity: tuple[int, ...]) -> Container | None:
         if kept := _opened.pop(identity, None):
             _opened[identity] = kept
         return kept
+
+
+def _content_of(one: Container) -> object:
+    return one.memory.memory if one.memory else one.digest
 
 
 def _content(meta: object, sections: Mapping[str, Section]) -> tuple[object, Mapping[str, Section]]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import bisect
 import re
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import TYPE_CHECKING
 
+from geodrop.addresses import network_of
 from geodrop.errors import DataError
 from geodrop.ruleset.model import Embedding
 
@@ -25,6 +26,8 @@ NEXT_STEP = "write 192.0.2.1, 192.0.2.1:443, [2001:db8::1]:443 or 192.0.2.0/24"
 ALL_IPV4 = (1 << 32) - 1
 
 _BRACKETS = re.compile(r"\[(?P<address>[^]/]*)\](?::(?P<port>[0-9]{1,5}))?")
+_ZONE = re.compile("%[^]/]*")
+"""The interface of a link-local address (RFC 4007, 11). No verdict depends on it."""
 _WITH_PORT = re.compile(r"(?P<address>[0-9.]+):(?P<port>[0-9]{1,5})")
 
 
@@ -61,17 +64,13 @@ class Piece:
 
 def parse(text: str) -> Question:
     """Parse what a person types or a log contains. Raises DataError."""
-    found = _BRACKETS.fullmatch(text) or _WITH_PORT.fullmatch(text)
+    plain = _ZONE.sub("", text, count=1) if ":" in text else text
+    found = _BRACKETS.fullmatch(plain) or _WITH_PORT.fullmatch(plain)
     try:
         if found and int(found["port"] or 0) < 1 << 16:
             # The port is the client's: it says nothing about the service, and no verdict depends on it.
-            return Question(text, ip_network(ip_address(found["address"])))
-        if "/" in text:
-            return Question(text, ip_network(text, strict=False))
-        address = ip_address(text)
-        # After the % comes the interface of a link-local address.
-        plain = IPv6Address(int(address)) if isinstance(address, IPv6Address) else address
-        return Question(text, ip_network(plain))
+            plain = found["address"]
+        return Question(text, network_of(plain, strict=False))
     except ValueError:
         raise DataError(f"{text!r} is neither an address nor a prefix", NEXT_STEP) from None
 

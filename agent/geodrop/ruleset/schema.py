@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from array import array
 from functools import lru_cache
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Literal
 
+from geodrop.addresses import network_of
 from geodrop.policy.model import MAX_STEPS, MAX_TESTS, Action, Aim, Established, Mode, Rung
 from geodrop.ruleset.fields import (
     LAST_MOMENT,
@@ -82,7 +82,7 @@ _POLICY = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-
 
 def _network(value: object) -> str:
     try:
-        if type(value) is str and str(ip_network(value)) == value:
+        if type(value) is str and str(network_of(value)) == value:
             return value
     except ValueError:
         pass

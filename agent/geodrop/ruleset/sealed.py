@@ -21,12 +21,24 @@ FIXED = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW
 """With these seals the content cannot change any more."""
 
 
-class Sealed:
-    """The content of a file at one moment, as `view`. `descriptor` stays open as long as this object lives."""
+class Memory:
+    """Sealed memory: `descriptor` stays open as long as this object lives."""
 
     def __init__(self, descriptor: int) -> None:
-        """Take over the descriptor of sealed memory."""
+        """Take over the descriptor."""
         self.descriptor = descriptor
+
+    def __del__(self) -> None:
+        os.close(self.descriptor)
+
+
+class Sealed:
+    """The content of a file at one moment, as `view` of some `memory`."""
+
+    def __init__(self, memory: Memory) -> None:
+        """Map the memory."""
+        self.memory = memory
+        descriptor = memory.descriptor
         size = os.fstat(descriptor).st_size
         # Private, because Linux before 6.7 refuses shared mappings of memory that is sealed against writing.
         flags = mmap.MAP_PRIVATE
@@ -39,21 +51,22 @@ class Sealed:
         Raises OSError. The descriptor stays the caller's. Memory that is sealed already is shared, not copied.
         """
         if _seals(file) & FIXED == FIXED:
-            return cls(os.dup(file))
-        memory = os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        try:
-            left, at = min(os.fstat(file).st_size, limit + 1), 0
-            while left and (count := os.sendfile(memory, file, at, left)):
-                at, left = at + count, left - count
-            seal(memory)
-            return cls(memory)
-        except BaseException:
-            os.close(memory)
-            raise
+            return cls(Memory(os.dup(file)))
+        memory = Memory(os.memfd_create("ruleset", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING))
+        left, at = min(os.fstat(file).st_size, limit + 1), 0
+        while left and (count := os.sendfile(memory.descriptor, file, at, left)):
+            at, left = at + count, left - count
+        seal(memory.descriptor)
+        return cls(memory)
 
     def mapped_anew(self) -> Self:
         """Return the same memory through another mapping. Raises OSError."""
-        return type(self)(os.dup(self.descriptor))
+        return type(self)(self.memory)
+
+    @property
+    def descriptor(self) -> int:
+        """The descriptor of the memory, which stays open as long as this object lives."""
+        return self.memory.descriptor
 
     def write_to(self, file: IO[bytes]) -> None:
         """Append the content to a file. Raises OSError."""
@@ -62,9 +75,6 @@ class Sealed:
         while left:
             count = os.sendfile(file.fileno(), self.descriptor, at, left)
             at, left = at + count, left - count
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
 
 
 def seal(memory: int) -> None:

@@ -13,10 +13,10 @@ import functools
 import json
 import time
 from dataclasses import asdict, dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TYPE_CHECKING
 
 from geodrop import utc
+from geodrop.addresses import network_of
 from geodrop.errors import GeodropError
 from geodrop.inputs import read_regular
 from geodrop.linux.clock import monotonic
@@ -29,6 +29,7 @@ from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from ipaddress import IPv4Network, IPv6Network
     from pathlib import Path
 
     Network = IPv4Network | IPv6Network
@@ -87,7 +88,7 @@ class Exemption:
     @property
     def network(self) -> Network:
         """The network whose packets pass."""
-        return ip_network(self.source)
+        return network_of(self.source)
 
     def left(self, at: ClockReading) -> float | None:
         """Return how many seconds it lasts, 0 if it is over; None if it is held back because the clock is wrong."""
@@ -142,7 +143,7 @@ _RECORD = record(
 def _exemption(value: object) -> Exemption:
     found = _RECORD(value)
     try:
-        ip_network(found.source)
+        network_of(found.source)
     except ValueError:
         raise Invalid(f"{found.source} is no network") from None
     return found
@@ -154,6 +155,9 @@ def _all_of(exemptions: tuple[Exemption, ...]) -> tuple[Exemption, ...]:
 
 _FILE = record(_all_of, others=True, exemptions=listing(_exemption, MOST))
 """The form of the file. Keys that a later version added are ignored."""
+
+_last: dict[Path, tuple[Exemption, ...]] = {}
+"""What this process last wrote to a file, or first read from it: what the kernel is held to if it cannot be read."""
 
 _BOUNDS = Bounds(16 << 20, 10 * MOST + 100)
 """Enough for the most exemptions with the longest names and reasons, whose characters take up to 12 bytes each."""
@@ -172,15 +176,24 @@ class Exemptions:
         try:
             held = self._unwritten.exemptions()
             found = held if held is not None else decode(read_regular(self._path, _BOUNDS.size), _BOUNDS)
-            return _FILE(found)
+            known = _FILE(found)
         except FileNotFoundError:
-            return ()
+            known = ()
         except (Invalid, OSError):
             return None
+        # Only a writer replaces what is remembered: a slow reader might remember an older list.
+        _last.setdefault(self._path, known)
+        return known
+
+    def read_or_last(self) -> tuple[Exemption, ...] | None:
+        """Return all exemptions. If they cannot be read, return those that this process last read or wrote, or None."""
+        found = self.read()
+        return _last.get(self._path) if found is None else found
 
     def note(self, exemptions: Sequence[Exemption]) -> None:
         """Write the exemptions after the kernel has changed; if that fails, keep them in /run (see `unwritten`)."""
         stored = {"exemptions": [asdict(one) for one in exemptions]}
+        _last[self._path] = tuple(exemptions)
         try:
             self._write(stored)
         except GeodropError as error:
@@ -195,7 +208,7 @@ class Exemptions:
         """Return a line of text for each thing that keeps an exemption from being in force."""
         found = self.read()
         if found is None:
-            said = f"{self._path}: cannot be read, so exemptions stay as the kernel has them, until the next boot"
+            said = f"{self._path}: cannot be read, so exemptions stay as they are, until the next boot"
             return [f"{said}; next: move it away, and exempt again who has to be"]
         return held_back(found, at)
 

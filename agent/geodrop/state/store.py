@@ -257,7 +257,7 @@ class Store:
         path = self.ruleset_path(digest)
         with suppress(OSError):
             if time.time() - Kept.of(path).retired > MINUTE:
-                os.utime(path)
+                os.utime(path, follow_symlinks=False)
 
     def prune(self, keep: Keep, needed: set[str]) -> None:
         """Remove rulesets that have not been in force for long, or are too many. Never raises.

@@ -11,6 +11,7 @@ from geodrop.engine.api import Difference, Observed, Scope, Undo
 from geodrop.errors import ApplyError
 from geodrop.linux.clock import monotonic
 from geodrop.nftables.engine import NftablesEngine
+from geodrop.nftables.netlink import windows
 from tests.conformance.frames import encode
 from tests.oracle.packet import Packet
 from tests.support.namespaces import End, PacketSender, join, namespaces
@@ -18,6 +19,7 @@ from tests.support.rulesets import Service, ruleset
 from tests.support.waiting import LASTING, until
 
 if TYPE_CHECKING:
+    from geodrop.nftables.netlink.wire import NetlinkRequest
     from geodrop.ruleset.model import Ruleset
     from tests.support.namespaces import Namespace
 
@@ -127,6 +129,24 @@ def test_a_window_is_set_again(netns: Namespace) -> None:
         deadline = load(lasting=lasting)
         assert NftablesEngine().verify(NEW, undo=Undo(1, OLD, deadline)) == []
     assert netns.run("nft", "-a", "list", "chain", "inet", "geodrop", "prerouting") == rules
+
+
+def test_who_is_held_up_sets_the_end_again(netns: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy host the kernel is told how long the window lasts when that is true no more: once, or ever again."""
+    add, late = windows.add_element, [700, 300]
+
+    def held_up(name: str, milliseconds: int) -> NetlinkRequest:
+        return add(name, milliseconds + (late.pop() if late else 0))
+
+    monkeypatch.setattr(windows, "add_element", held_up)
+    deadline = load()
+    assert NftablesEngine().verify(NEW, undo=Undo(1, OLD, deadline)) == []
+    late += [500] * 1000
+    with pytest.raises(ApplyError, match=r"in set g2\.window: expected .* left, found .* left"):
+        load(lasting=LONG // 2)
+    late.clear()
+    assert NftablesEngine().observe().generation == 2
+    assert "g2.window" in netns.run("nft", "list", "chain", "inet", "geodrop", "prerouting")
 
 
 def test_too_late(netns: Namespace) -> None:

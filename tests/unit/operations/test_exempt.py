@@ -153,6 +153,15 @@ def test_a_damaged_file_is_not_overwritten(loaded: Kernel, config: Config) -> No
     assert loaded.exempt == []
 
 
+@pytest.mark.parametrize("text", ["fe80::1%eth0", "::1%\0", "::1%\x1b[2J", f"::1%{'z' * 100}", "2400::%1/32"])
+def test_no_packet_has_a_zone(loaded: Kernel, config: Config, text: str) -> None:
+    """Python takes any text for a zone; written down, it would make the file unreadable for ever."""
+    with pytest.raises(DataError, match="is neither an address nor a prefix"):
+        put(config, text)
+    assert loaded.exempt == []
+    assert Store(config.state).exemptions.read() == ()
+
+
 def test_networks() -> None:
     """An address is a network of its own."""
     assert network_of("2400::1") == ip_network("2400::1/128")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from geodrop.engine.exempt import ExemptSource
 from geodrop.operations.exempt_sources import at_load, passing, settle, verify_exempt
 from geodrop.operations.load import load
 from geodrop.state.exemptions import SECOND, ClockReading, Exemption
@@ -50,6 +51,22 @@ def test_nobody_else_lets_a_source_pass(kernel: Kernel, store: Store) -> None:
     [found] = settle(kernel, store)  # type: ignore[arg-type]
     assert found.expected == "not exempt"
     assert kernel.exempt == []
+
+
+def test_a_file_that_became_unreadable_guards_on(kernel: Kernel, store: Store, config: Config) -> None:
+    """What was read before counts: nobody else passes, who was exempt still is, and the file is left as it is."""
+    store.exemptions.note([made()])
+    settle(kernel, store)  # type: ignore[arg-type]
+    before, kernel.exempt = kernel.exempt, []
+    (config.state / "exemptions.json").write_text("{")
+    assert verify_exempt(kernel, store)  # type: ignore[arg-type]
+    assert settle(kernel, store)  # type: ignore[arg-type]
+    assert kernel.exempt == before
+    kernel.exempt = [*before, ExemptSource(ip_network("1.0.0.0/24"), before[0].deadline)]
+    [found] = settle(kernel, store)  # type: ignore[arg-type]
+    assert found.expected == "not exempt"
+    assert kernel.exempt == before
+    assert (config.state / "exemptions.json").read_text() == "{"
 
 
 def test_what_is_over_is_forgotten(kernel: Kernel, store: Store) -> None:

@@ -223,6 +223,22 @@ def test_pages_that_a_reader_touches_are_given_back_with_it(tmp_path: Path) -> N
         assert _mapped() < 1 << 22
 
 
+def test_what_is_remembered_has_bounds(tmp_path: Path) -> None:
+    """However often files are written, or only touched, a few are remembered, and their descriptors."""
+    before = None
+    for number in range(12):
+        path = tmp_path / f"{number % 3}.ruleset"
+        path.write_bytes(container.pack({}, {"a": bytes([number // 4])}))
+        opened = container.open_file(path)
+        for moment in range(3):
+            os.utime(path, (moment, moment))
+            container.written(path, opened)
+        del opened
+        found = len(os.listdir("/proc/self/fd"))
+        before = before or found
+        assert found <= before + 2 * container.MAX_NAMES
+
+
 def _mapped() -> int:
     """Return the bytes of rulesets that this process has mapped and touched."""
     maps = Path("/proc/self/smaps").read_text(encoding="ascii")

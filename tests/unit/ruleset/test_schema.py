@@ -43,6 +43,7 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("services", 1, "starts"), 1 << 40, r"^services\[1\]\.starts"),
         (("services", 1, "addresses"), ["192.0.2.1/8"], "is no prefix"),
         (("services", 1, "addresses"), ["::ffff"], "is no prefix"),
+        (("services", 1, "addresses"), ["fe80::1%\x1b[2J/128"], "is no prefix"),
         (("services", 1, "name"), "api", r"^services\[1\]: .api. is there twice"),
         (("services", 1, "name"), 'x"; flush ruleset; "', r"^services\[1\]\.name"),
         (("services", 1, "mode"), "enforced", r"^services\[1\]\.mode"),

@@ -22,6 +22,13 @@ TAMPERING = {
     "a rule in our table": ("nft insert rule inet geodrop prerouting accept", "accept"),
     "put to sleep": ("nft add table inet geodrop { flags dormant; }", "nothing in force"),
 }
+REHOOKED = {
+    "a policy that drops": "chain inet geodrop prerouting { policy drop; }",
+    "no hook": "add chain inet geodrop prerouting",
+    "another hook": "add chain inet geodrop prerouting { type filter hook postrouting priority 300; }",
+    "another priority": "add chain inet geodrop prerouting { type filter hook prerouting priority 300; }",
+}
+"""What another program makes of the chain that packets enter; all but the first delete it before."""
 DETACH = f"""{sys.executable} -c '
 import glob
 from geodrop.linux import libbpf
@@ -71,6 +78,23 @@ def test_foreign_changes_are_repaired(edge: Edge, name: str, capsys: pytest.Capt
     assert gap < REPAIRED
     with capsys.disabled():
         print(f"\n{name}: repaired {repair['seconds'] * 1e3:.0f} ms after the event, gap {gap * 1e3:.0f} ms with nft")
+
+
+@pytest.mark.parametrize("name", REHOOKED)
+def test_the_chain_that_packets_enter_is_made_again(edge: Edge, name: str) -> None:
+    """Whatever became of its hook: without the repair nobody would be judged, or nobody let in."""
+    removed = "flush chain inet geodrop prerouting\ndelete chain inet geodrop prerouting\n"
+    with watched(edge) as (_, ends):
+        edge.until(lambda status: status["healthy"])
+        edge.host.netns.nft(f"{removed if name != 'a policy that drops' else ''}{REHOOKED[name]}\n")
+        edge.until(lambda status: status["repaired"] == 1 and status["healthy"])
+        edge.geodrop.good("verify", "--full")
+        with edge.probing(ends) as probes:
+            since = time.monotonic()
+            time.sleep(0.5)
+            denied, allowed = (probes.outcome(source, since, time.monotonic()) for source in (DENIED, ALLOWED))
+        assert (denied.passed, allowed.passed) == (0, allowed.sent)
+        assert allowed.sent
 
 
 def test_changes_of_others_are_theirs(edge: Edge) -> None:
