@@ -85,7 +85,7 @@ def ended(one: socket.socket) -> bool:
 
 
 def limit_leaving(free: int) -> int:
-    """Return the limit under which this process can open so many more, whatever gaps there are among its numbers."""
+    """Return the limit under which this process can open `free` descriptors more; their numbers may have gaps."""
     number = 0
     while True:
         try:
