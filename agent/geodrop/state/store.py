@@ -125,11 +125,12 @@ INTENT = record(
 
 _BOUNDS = Bounds(size=MAX_INTENT, values=100 + MAX_NAMES)
 _known: dict[str, Intent] | None = None
-"""The intents that this process read or wrote last, by file, if it is their only writer; see `trust_memory`."""
+"""The intents that this process wrote last, or read first, by file, if it is their only writer; see `trust_memory`."""
 
 
 def trust_memory() -> None:
-    """From now on, use what was last read or written in place of an unreadable file: for a daemon, with the lock.
+    """From now on, use what was last written, or read before that, in place of an unreadable file: for a daemon, with
+    the lock.
 
     A daemon may have run out of descriptors, or the disk may have begun to fail; it must not forget a pause for that.
     """
@@ -162,7 +163,8 @@ class Store:
         except OSError as error:
             found, why = None, error.strerror or str(error)
         if found and _known is not None:
-            _known[name] = found
+            # A `status` may have read the file before another thread has written a newer intent.
+            _known.setdefault(name, found)
         return found or (_known or {}).get(name) or self._recovered(why)
 
     def remember(self, intent: Intent) -> None:
