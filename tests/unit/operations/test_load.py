@@ -32,7 +32,7 @@ def test_failed_load_spends_the_number_and_nothing_else(kernel: Kernel, ruleset:
     kernel.failure = ApplyError("no")
     with pytest.raises(ApplyError):
         module.load(str(ruleset), config, "auto", ["eth0"])
-    assert Store(config.state).intent() == Intent(1, "")
+    assert Store(config.state).intent() == Intent(1, "", begun=1)
     kernel.failure = None
     assert module.load(str(ruleset), config, "auto", ["eth0"]).after.generation == 2
 
