@@ -44,6 +44,7 @@ from geodrop.errors import (
 )
 from geodrop.operations import decisions
 from geodrop.operations.boot import boot
+from geodrop.operations.brought_back import brought_back
 from geodrop.operations.change import by_me, finish_undo
 from geodrop.operations.load import apply_file
 from geodrop.operations.window import with_window
@@ -343,7 +344,9 @@ def take_over(config: Config) -> Outcome | None:
     observed = BothEngines.here().observe()
     intent = with_window(store.intent(), observed)
     # In a window the load that waits counts, even if another program has ended the window.
-    digests = (intent.digest,) if intent.confirm else (observed.digest, intent.digest)
+    # What another program has brought back does not count.
+    settled = intent.confirm or brought_back(intent, observed)
+    digests = (intent.digest,) if settled else (observed.digest, intent.digest)
     digest = next((digest for digest in digests if digest and store.ruleset_path(digest).exists()), None)
     if not digest or intent.unloaded:
         return None

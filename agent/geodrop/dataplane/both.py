@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.engine.api import Difference, Observed, Total
 from geodrop.engine.interfaces import with_carried
-from geodrop.errors import NotEnforcingError, PrivilegeError, UnavailableError
+from geodrop.errors import GeodropError, NotEnforcingError, PrivilegeError, UnavailableError
 from geodrop.linux import ipsec
 from geodrop.linux.network import read_network
 from geodrop.nftables import flowtables
@@ -250,9 +250,20 @@ class BothEngines:
         return found | (self.nftables.trace(probes, links) if links else {})
 
     def remove(self) -> bool:
-        """Remove everything that is ours, from both engines; return False if there was nothing."""
-        removed = [engine.remove() for engine in self._all]
-        return any([*removed, self.unread is not None and self.unread.remove()])
+        """Remove everything that is ours, from both engines; return False if there was nothing.
+
+        Where one engine fails, the other's is removed all the same, and then the first failure is raised.
+        """
+        removed: list[bool] = []
+        failures: list[GeodropError | OSError] = []
+        for one in (*self._all, *([self.unread] if self.unread else ())):
+            try:
+                removed.append(one.remove())
+            except (GeodropError, OSError) as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return any(removed)
 
     def _judged_by_neither(self) -> list[Difference]:
         """Report interfaces that nftables leaves to xdp although xdp does not judge them."""

@@ -17,8 +17,10 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.engine import underway
 from geodrop.engine.interfaces import meant
 from geodrop.errors import DataError, GeodropError
-from geodrop.operations.change import finish_undo
+from geodrop.operations.brought_back import brought_back
+from geodrop.operations.change import finish_undo, unload_again
 from geodrop.operations.exempt_sources import at_load, settle
+from geodrop.operations.window import with_window
 from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.first_boot import build_closed
 from geodrop.ruleset.model import Ruleset
@@ -49,24 +51,32 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     """Put the last good ruleset in force.
 
     If it cannot be read, the newest readable ruleset before it is used; if there is none, `first_boot` decides. What is
-    in force already stays, and after `unload` nothing is loaded. `now` is in seconds since the epoch; `asked` describes
-    the change in the history. The caller holds the lock. Raises UnavailableError, PrivilegeError or ApplyError if
-    nftables refuses the ruleset.
+    in force already stays, unless another program has only brought it back. After `unload` nothing is in force. `now`
+    is in seconds since the epoch; `asked` describes the change in the history. The caller holds the lock. Raises
+    UnavailableError, PrivilegeError or ApplyError if nftables refuses the ruleset.
     """
     store, engines = Store(config.state), BothEngines.here()
+    # What was not confirmed before a boot is not booted. In the same boot, a window that is in force goes on.
+    finish_undo(config, now=not engines.observe().generation)
     before = engines.observe()
-    if before.generation:
+    intent = with_window(store.intent(), before)
+    earlier = brought_back(intent, before)
+    if before.generation and not earlier:
         return Booted(before, f"generation {before.generation} is in force already; nothing to do")
-    finish_undo(config, now=True)  # what was not confirmed before a boot is not booted
-    intent = store.intent()
     if intent.unloaded:
         why = f"{intent.undone}, and nothing was in force before it" if intent.undone else "unloaded on request"
-        return Booted(before, f"{why}; nothing to do")
+        removed = unload_again(config, replace(asked, origin="repair"))
+        done = f"removed {removed.found}, which was loaded again since" if removed else "nothing to do"
+        return Booted(engines.observe(), f"{why}; {done}")
     if intent.unknown and config.first_boot == "open":
         text = f"nothing is in force: intent.json {intent.unknown}; it may say unloaded or paused. See: geodrop status"
         return Booted(before, text, tuple(store.problems()), alarm=True)
     found, warnings = (None, []) if intent.unknown else _readable(store)
     warnings += store.problems()
+    if earlier and not found:
+        # What was in force once is better than what `first_boot` says.
+        text = f"{earlier.found} stays in force, since {earlier.expected} cannot be read"
+        return Booted(before, text, tuple(warnings))
     started = now - time.clock_gettime(time.CLOCK_BOOTTIME)
     last = Entry(now, asked.origin, DONE, asked.uid, intent.generation + 1, sudo_user=asked.sudo_user, since=started)
     if found is None and config.first_boot == "open":
@@ -86,11 +96,12 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
         except GeodropError as error:
             warnings.append(f"not written down: {error.message}")
     if not intent.unknown:
-        store.note(replace(intent, generation=last.generation, digest=ruleset.digest))
+        store.note(replace(intent, generation=last.generation, begun=0, digest=ruleset.digest))
     if store.exemptions.read():
         settle(engines, store)
         warnings += store.exemptions.problems(ClockReading.now())
-    change = "; ".join(filter(None, ("" if found else "first boot, closed", asked.change)))
+    replaced = f"in place of {earlier.found}" if earlier else ""
+    change = "; ".join(filter(None, ("" if found else "first boot, closed", replaced, asked.change)))
     seconds = round(sum(report.seconds.values()), 3)
     drops = enforced(ruleset)
     store.history.append(replace(last, digest=ruleset.digest, seconds=seconds, change=change, drops=drops))

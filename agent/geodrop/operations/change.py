@@ -14,7 +14,7 @@ state.unwritten. The caller holds state.lock.exclusive.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -24,13 +24,14 @@ from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UnavailableError
+from geodrop.operations.brought_back import brought_back
 from geodrop.operations.decisions import decided
 from geodrop.operations.exempt_sources import at_load
-from geodrop.operations.window import ended, is_over, moment_of, undo_of, with_window
+from geodrop.operations.window import ended, is_over, meant, moment_of, undo_of, with_window
 from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.state.asker import sudo_user
-from geodrop.state.entry import ChangeRequest
+from geodrop.state.entry import Attempt, ChangeRequest
 from geodrop.state.places import boot_id
 from geodrop.state.store import Store
 from geodrop.state.unconfirmed import SECOND, Unconfirmed, undone
@@ -39,11 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.config import Config
-    from geodrop.engine.api import ApplyReport
+    from geodrop.engine.api import ApplyReport, Difference
     from geodrop.engine.interfaces import Selection
     from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.entry import Attempt
     from geodrop.state.store import Intent
 
 
@@ -60,9 +60,12 @@ def by_me(origin: str, why: str = "", confirm_within: int = 0) -> ChangeRequest:
 def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) -> Iterator[OpenChange]:
     """Open a change; how it ends is written into the history. Raises what the body and `History.attempt` raise.
 
-    A load that was not confirmed in time is recorded as undone first.
+    First, a load that was not confirmed in time is recorded as undone, and what was brought back after an `unload` is
+    removed, so that nothing builds on it.
     """
     finish_undo(config)
+    if asked.origin != "unload":
+        unload_again(config, replace(asked, origin="repair"))
     store = Store(config.state)
     with store.history.attempt(asked) as attempt:
         change = OpenChange(config, store, attempt, asked.origin, quick=quick)
@@ -72,7 +75,8 @@ def open_change(config: Config, asked: ChangeRequest, *, quick: bool = False) ->
 
 
 class OpenChange:
-    """A change under way: `before` is what is in force, read back; `intent` is what was asked for so far.
+    """A change under way: `before` is what is in force, read back; `intent` is what was asked for so far, and `meant`
+    the digest that should be in force.
 
     With `quick` the result may be an overlay: the caller must compact it. `origin` is one of state.entry's. `confirm`
     is what `apply` put in force without a confirmation.
@@ -89,6 +93,7 @@ class OpenChange:
         self.before = self.engines.observe()
         attempt.previous_generation, attempt.previous_digest = self.before.generation, self.before.digest
         self.intent = with_window(store.intent(), self.before)
+        self.meant = meant(self.intent, self.before)
 
     def apply(  # noqa: PLR0913 - what, where, by which engine, what else is wanted, how
         self,
@@ -127,6 +132,7 @@ class OpenChange:
         wanted = replace(
             wanted,
             generation=max(highest, generation),
+            begun=0,
             digest=ruleset.digest,
             last_good=self.intent.last_good if not_good else ruleset.digest,
             confirm=confirm,
@@ -137,9 +143,10 @@ class OpenChange:
         if not self.store.is_kept(ruleset.digest):
             self.store.keep(ruleset.file)
             if not same:
-                self.store.remember(replace(self.intent, generation=generation))
+                self.store.remember(replace(self.intent, generation=generation, begun=generation))
         # A repair fills whole maps: it does not build on elements that may be damaged.
-        find = self._find if self._quick and not holds and not undo and not self.before.window else None
+        alone = not holds and not undo and not self.before.window and self.meant == self.before.digest
+        find = self._find if self._quick and alone else None
         with underway.making(self._origin, generation, wanted):
             report = transaction.apply(
                 self.engines,
@@ -225,7 +232,7 @@ class OpenChange:
         nothing = not self.before.generation
         return Unconfirmed(
             previous=self.before.generation,
-            digest=self.intent.digest if nothing else self.before.digest,
+            digest=self.intent.digest if nothing else self.meant,
             unloaded=nothing and (self.intent.unloaded or not self.intent.digest),
             seconds=asked.confirm_within,
             why=asked.why,
@@ -268,7 +275,7 @@ class OpenChange:
             self.engines.retire_xdp()
             with suppress(UnavailableError):
                 self.engines.nftables.retire()
-            self.store.note(replace(wanted, confirm=None))
+            self.store.note(replace(wanted, begun=0, confirm=None))
         self.attempt.made = True
         return None
 
@@ -301,3 +308,21 @@ def finish_undo(config: Config, *, now: bool = False) -> None:
         attempt.previous_generation, attempt.previous_digest = confirm.generation, intent.digest
         attempt.made = True
     decided(f"the undo of generation {confirm.generation}")
+
+
+def unload_again(config: Config, asked: ChangeRequest | None) -> Difference | None:
+    """Remove what another program has brought back after an `unload`; return what was there.
+
+    It is recorded as `asked`; None: not recorded. The caller holds the lock. Raises what `BothEngines.remove` raises.
+    """
+    store, engines = Store(config.state), BothEngines.here(config.loader)
+    intent = store.intent()
+    found = brought_back(intent, engines.observe()) if intent.unloaded else None
+    if found is None:
+        return None
+    recorded = store.history.attempt(asked) if asked else nullcontext(Attempt())
+    with recorded as attempt, underway.making("repair", 0, intent):
+        attempt.change = f"{found.where}: expected {found.expected}, found {found.found}"
+        engines.remove()
+        attempt.made = True
+    return found

@@ -29,6 +29,8 @@ def compact(config: Config) -> Observed | None:
     with open_change(
         config, ChangeRequest("compact", os.geteuid(), change="overlay compacted into whole maps")
     ) as change:
+        if change.meant != change.before.digest:
+            return None  # a repair replaces it
         selection, engine = change.in_place()
         ruleset = change.kept(change.before.digest)
         change.apply(ruleset, selection, engine, rebuild=True)

@@ -54,7 +54,7 @@ def _confirmed_already(change: OpenChange, digest: str) -> str:
     undone, before = change.intent.undone, change.before
     if undone and undone.digest.startswith(digest):
         raise _too_late(str(undone))
-    if not before.generation or not before.digest.startswith(digest):
+    if not before.generation or not before.digest.startswith(digest) or change.meant != before.digest:
         there = f"generation {before.generation}, ruleset {before.digest[:12]}" if before.generation else "nothing"
         raise ApplyError(f"nothing waits to be confirmed, and {there} is in force", "see: geodrop history")
     return f"generation {before.generation} (ruleset {before.digest[:12]}) is in force for good; nothing to confirm"

@@ -41,7 +41,8 @@ def at_load(engines: BothEngines, store: Store) -> None:
 def settle(engines: BothEngines, store: Store) -> list[Difference]:
     """Make the kernel let exactly those sources pass that the state names; return what another program had changed.
 
-    What expired is forgotten. What was held back until the clock was set right begins to pass, and is no difference.
+    What expired is forgotten. What was held back until the clock was set right begins to pass, and what a slow clock
+    made too long ends earlier: neither is a difference.
     If the state cannot be read, what was read before counts, and the file is left as it is. If nothing was read before,
     the kernel is left alone. Raises ApplyError.
     """
@@ -53,11 +54,15 @@ def settle(engines: BothEngines, store: Store) -> list[Difference]:
     wanted = standing(known, at)
     wanted_sources = sources(wanted, at)
     if wanted != known:
-        before = {one.source for one in known if one.boot == at.boot}
-        if any(one.boot == at.boot and one.source not in before for one in wanted):
+        if _of_now(known, at) != _of_now(wanted, at):
             engines.put_exempt(wanted_sources)
         if readable:
             store.exemptions.note(wanted)
     if found := engines.verify_exempt(wanted_sources):
         engines.put_exempt(wanted_sources)
     return found
+
+
+def _of_now(exemptions: Iterable[Exemption], at: ClockReading) -> set[tuple[str, int]]:
+    """Return what the kernel lets pass by these until now, and until when; it ends what expires by itself."""
+    return {(one.source, one.deadline) for one in exemptions if one.boot == at.boot and one.deadline > at.monotonic}

@@ -10,7 +10,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import read_coverage
 from geodrop.engine import underway
 from geodrop.engine.interfaces import is_pattern, select
-from geodrop.errors import BusyError, DataError, NoInterfaceError, NotEnforcingError
+from geodrop.errors import BusyError, DataError, GeodropError, NoInterfaceError, NotEnforcingError
 from geodrop.operations.change import by_me, finish_undo, open_change
 from geodrop.operations.compact import compact
 from geodrop.operations.decisions import decided
@@ -132,15 +132,21 @@ def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
     """Do what `unload` does; the caller holds the lock.
 
     The kernel is changed first, whatever state the disk is in. After a crash in between, a boot or repair restores what
-    was asked for before: no user was told that it is gone.
+    was asked for before: no user was told that it is gone. If one engine cannot be removed although the other was, the
+    unload is remembered before the error is raised: so no repair brings back the part that is gone.
     """
     with open_change(config, asked) as change:
         generation = max(change.intent.generation, change.before.generation)
-        wanted = replace(change.intent, generation=generation, unloaded=True, unknown="", confirm=None)
+        wanted = replace(change.intent, generation=generation, begun=0, unloaded=True, unknown="", confirm=None)
         if waiting := change.intent.confirm:
             wanted = replace(wanted, digest=waiting.digest)
         with underway.making(asked.origin, 0, wanted):
-            removed = change.engines.remove()
+            try:
+                removed = change.engines.remove()
+            except (GeodropError, OSError):
+                if BothEngines.here().observe() != change.before:
+                    change.store.note(wanted)
+                raise
             change.store.note(wanted)
         change.store.retire(change.before.digest)
         change.attempt.made = removed or not change.intent.unloaded

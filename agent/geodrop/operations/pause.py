@@ -39,7 +39,7 @@ def _put(config: Config, asked: ChangeRequest, until: int) -> Outcome:
         selection, engine = change.in_place()
         try:
             # In a window both generations are loaded again; the pause applies to both, and the deadline stays.
-            ruleset = change.kept(change.intent.digest if change.intent.confirm else change.before.digest)
+            ruleset = change.kept(change.meant)
         except DataError as error:
             # A pause rebuilds the rules from the ruleset. The commands suggested here do not need the kept ruleset.
             step = "to drop nothing at once: geodrop unload" if until else "geodrop reload, then geodrop resume"

@@ -16,11 +16,12 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.engine.api import Difference, Observed
 from geodrop.engine.interfaces import select
 from geodrop.errors import NoInterfaceError, NotEnforcingError, PrivilegeError, UnavailableError
-from geodrop.operations.change import OpenChange, finish_undo
+from geodrop.operations.brought_back import brought_back
+from geodrop.operations.change import OpenChange, finish_undo, unload_again
 from geodrop.operations.exempt_sources import settle
 from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import what_is_loaded
-from geodrop.operations.window import held, intent_of, with_window
+from geodrop.operations.window import held, intent_of, meant, with_window
 from geodrop.state.entry import DONE, FAILED, Attempt, Entry
 from geodrop.state.store import Store
 
@@ -88,13 +89,14 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
     found: Sequence[Difference] = (),
     again: bool = False,
 ) -> Inspection:
-    """Compare the kernel with the intended state and repair it; what `unload` removed stays away.
+    """Compare the kernel with the intended state and repair it; what `unload` removed stays away, or is removed again.
 
-    A ruleset that is gone or differs is loaded again as a new generation; foreign objects in our table are removed;
-    links and the rules that lead to our chains are set again. `found` are differences that the caller found by itself.
-    Differences that come back after each repair are left alone, unless something else is wrong too or `again` asks for
-    one more try. A repair is recorded in the history as `asked`; None: not recorded. The caller holds the lock. Raises
-    DataError if the ruleset is not kept, and what a load raises; after an error everything is as it was found.
+    A ruleset that is gone, differs or is an earlier one is loaded again as a new generation; foreign objects in our
+    table are removed; links and the rules that lead to our chains are set again. `found` are differences that the
+    caller found by itself. Differences that come back after each repair are left alone, unless something else is wrong
+    too or `again` asks for one more try. A repair is recorded in the history as `asked`; None: not recorded. The caller
+    holds the lock. Raises DataError if the ruleset is not kept, and what a load raises; after an error everything is as
+    it was found.
     """
     asked_for = Store(config.state).intent(), Store(config.state).exemptions.read()
     as_before = not (links_changed or found or again) and asked_for == (known.intent, known.exempt)
@@ -110,12 +112,14 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
         # Read the fingerprint before the state is verified: a change in between then shows at the next inspection.
         fingerprint, observed = engines.fingerprint(), engines.observe()
         intent = _intent(store, observed)
-        digest = observed.digest or intent.digest
+        if again_there := unload_again(config, asked):
+            drift.append(again_there)
+            continue
         # If the intent is unknown, `Store.problems` reports that, and everything is left as it is.
-        if intent.unknown or intent.unloaded or not digest:
-            return Inspection(Baseline(fingerprint, observed, intent), before)
+        if not _maintained(intent, observed):
+            return Inspection(Baseline(fingerprint, observed, intent), before, tuple(drift))
         expected = held(store, intent, observed)
-        differences = engines.verify(expected.ruleset, full=False, undo=expected.undo) or list(found)
+        differences = _differences(engines, expected, intent, observed) or list(found)
         if differences and tried.lasts(differences, engines):
             _record_drift(store, asked, observed, drift, differences)
             state = Baseline(fingerprint, observed, intent, lasting=tuple(differences))
@@ -140,10 +144,21 @@ def inspect(  # noqa: PLR0913 - what is known, what is recorded, and why it insp
             _record_drift(store, asked, observed, known.lasting, ())
             state = Baseline(fingerprint, observed, intent, exempt=store.exemptions.read())
             return Inspection(state, before, tuple(drift), note)
-        if not links_changed and _same_load(observed, known.observed):
-            drift = drift or _moved(known.observed, observed)
+        drift = drift or ([] if links_changed else _moved(known.observed, observed))
     # Another program changes things faster than we repair them; its next change is an event and leads to an inspection.
     return Inspection(Baseline(observed=BothEngines.here().observe()), before, tuple(drift), note)
+
+
+def _maintained(intent: Intent, observed: Observed) -> bool:
+    """Whether something should be in force, as far as the intent and the kernel tell."""
+    return not (intent.unknown or intent.unloaded) and bool(meant(intent, observed))
+
+
+def _differences(engines: BothEngines, expected: ShouldHold, intent: Intent, observed: Observed) -> list[Difference]:
+    """Compare the structure with what should be there. What was brought back is one difference."""
+    if earlier := brought_back(intent, observed):
+        return [earlier]
+    return engines.verify(expected.ruleset, full=False, undo=expected.undo)
 
 
 def _intent(store: Store, observed: Observed) -> Intent:
@@ -280,9 +295,11 @@ def _same_load(before: Observed, known: Observed) -> bool:
 def _moved(known: Observed, before: Observed) -> list[Difference]:
     """Return the interfaces that another program took out of force since the last inspection.
 
-    An xdp program that disappeared together with its interface does not count. The interfaces present are read after
-    what is in force.
+    After another load there are none. An xdp program that disappeared together with its interface does not count. The
+    interfaces present are read after what is in force.
     """
+    if not _same_load(before, known):
+        return []
     there = {name for _, name in socket.if_nameindex()}
     gone = [
         one for one in known.interfaces if one not in before.interfaces and (one.engine != "xdp" or one.name in there)

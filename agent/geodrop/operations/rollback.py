@@ -42,10 +42,7 @@ def roll_back(
             return _undo(change, back, generation)
         selection, engine = change.in_place()
         entries = change.store.history
-        if generation is None:
-            target = steps_back(entries, change.before.digest, back)
-        else:
-            target = with_generation(entries, generation)
+        target = with_generation(entries, generation) if generation else steps_back(entries, change.meant, back)
         change.attempt.target, change.attempt.digest = target.generation, target.digest
         ruleset = change.kept(target.digest)
         report = change.apply(ruleset, selection, engine, replace(change.intent, rolled_back=True))

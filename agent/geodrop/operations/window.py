@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from geodrop.engine import underway
 from geodrop.engine.api import Undo
 from geodrop.linux import clock
+from geodrop.operations.brought_back import brought_back, is_ahead
 from geodrop.state.places import boot_id
 from geodrop.state.unconfirmed import SECOND, SHORTEST, Unconfirmed
 
@@ -35,9 +36,14 @@ def intent_of(store: Store, observed: Observed) -> Intent:
 
 
 def with_window(intent: Intent, observed: Observed) -> Intent:
-    """Return the intent with the window that the kernel has, if the intent does not know of it."""
+    """Return the intent with the window that the kernel has, if the intent does not know of it.
+
+    A window that was confirmed or undone may be there again, in a table that another program has brought back.
+    """
     window = observed.window
-    if intent.confirm or window is None or (intent.undone and intent.undone.generation == window.generation):
+    if intent.confirm or window is None or not is_ahead(intent, window.generation):
+        return intent
+    if intent.undone and intent.undone.generation == window.generation:
         return intent
     deadline = window.deadline or clock.monotonic()
     confirm = Unconfirmed(
@@ -50,7 +56,8 @@ def with_window(intent: Intent, observed: Observed) -> Intent:
         ends=moment_of(deadline),
         boot=boot_id(),
     )
-    return replace(intent, confirm=confirm, digest=window.digest, unloaded=False)
+    highest = max(intent.generation, window.generation)
+    return replace(intent, generation=highest, begun=0, confirm=confirm, digest=window.digest, unloaded=False)
 
 
 def left(confirm: Unconfirmed) -> float:
@@ -77,8 +84,15 @@ def ended(confirm: Unconfirmed) -> int:
 def held(store: Store, intent: Intent, observed: Observed) -> ShouldHold:
     """Return what the kernel should hold. Raises DataError if a ruleset is not kept or damaged."""
     if intent.confirm is None:
-        return ShouldHold(store.ruleset(observed.digest or intent.digest).paused(intent.paused))
+        return ShouldHold(store.ruleset(meant(intent, observed)).paused(intent.paused))
     return ShouldHold(store.ruleset(intent.digest).paused(intent.paused), undo_of(store, intent.confirm, intent.paused))
+
+
+def meant(intent: Intent, observed: Observed) -> str:
+    """Return the digest of the ruleset that should be in force: of the kernel's, unless it was only brought back."""
+    if intent.confirm or brought_back(intent, observed):
+        return intent.digest
+    return observed.digest or intent.digest
 
 
 def undo_of(store: Store, confirm: Unconfirmed, paused: int) -> Undo:

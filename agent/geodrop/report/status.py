@@ -14,9 +14,10 @@ from geodrop.engine import underway
 from geodrop.engine.spot_check import spot_check
 from geodrop.errors import DataError
 from geodrop.linux import capabilities
+from geodrop.operations.brought_back import brought_back
 from geodrop.operations.exempt_sources import passing, verify_exempt
 from geodrop.operations.load import loaded_ruleset
-from geodrop.operations.window import held, intent_of
+from geodrop.operations.window import ShouldHold, held, intent_of
 from geodrop.report import confirm
 from geodrop.report.confirm import as_it_is
 from geodrop.report.counters import as_other
@@ -197,8 +198,12 @@ def _in_force(config: Config, observed: Observed, problems: list[str]) -> Rulese
 
 def _differences(engine: BothEngines, view: Ruleset, store: Store, intent: Intent, observed: Observed) -> list[str]:
     """Compare the kernel with what it should hold, and the verdicts of what is in force with its ruleset."""
+    earlier = brought_back(intent, observed)
+    if earlier and engine.observe() == observed:
+        return [f"in force is {earlier.found}, asked for was {earlier.expected}; next: geodrop reload"]
     try:
-        expected = held(store, intent, observed)
+        # If another process has switched between the two readings, the intent is newer than what was observed.
+        expected = ShouldHold(view) if earlier else held(store, intent, observed)
     except DataError as error:
         return [f"what a load is undone to cannot be compared: {error.problem}"]
     differing = engine.verify(expected.ruleset, full=False, undo=expected.undo)

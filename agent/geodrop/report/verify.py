@@ -9,6 +9,7 @@ from geodrop.engine import underway
 from geodrop.engine.api import Difference
 from geodrop.engine.spot_check import boundaries, compare
 from geodrop.errors import BusyError, GeodropError
+from geodrop.operations.brought_back import brought_back
 from geodrop.operations.exempt_sources import verify_exempt
 from geodrop.operations.load import what_is_loaded
 from geodrop.operations.window import held, intent_of
@@ -69,7 +70,10 @@ def _compared(config: Config, *, full: bool) -> Pieces[tuple[Observed, list[Diff
     """Return what was in force before the comparison, the differences, and what is in force after it."""
     engines, before, ruleset = what_is_loaded(config)
     store = Store(config.state)
-    expected = held(store, intent_of(store, before), before)
+    intent = intent_of(store, before)
+    if earlier := brought_back(intent, before):
+        return before, [earlier], engines.observe()
+    expected = held(store, intent, before)
     differences = underway.of_what_is_in_force(engines.verify(expected.ruleset, full=False, undo=expected.undo))
     # Data is not compared if the structure already differs.
     for piece in () if differences else _shares(expected, engines) if full else _samples(ruleset, engines):

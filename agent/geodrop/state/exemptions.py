@@ -2,9 +2,10 @@
 
 The kernel measures an exemption's time by CLOCK_MONOTONIC, which nobody can set and which starts from zero at each
 boot. So the file says both: the moment in UTC, and the deadline on that clock, with the boot in which the exemption was
-last put in force. As long as that boot lasts, only the deadline counts, whatever is done to the time of day. After
-another boot the time of day counts; if it is earlier than the exemption itself, the clock is wrong, and the exemption
-is held back.
+last put in force. In the boot in which the exemption was made, only the deadline counts, whatever is done to the time
+of day. After another boot the time of day counts; if it is earlier than the exemption itself, the clock is wrong, and
+the exemption is held back. If it is only slow it may be set right later: so from then on whichever end comes first
+counts.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from geodrop.addresses import network_of
 from geodrop.errors import GeodropError
 from geodrop.inputs import read_regular
 from geodrop.linux.clock import monotonic
-from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, listing, record, text, whole
+from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, listing, record, text, whole
 from geodrop.state import files
 from geodrop.state.asker import MAX_NAME
 from geodrop.state.names import ANY, MAX_TEXT
@@ -73,8 +74,8 @@ def _boot() -> str:
 class Exemption:
     """One exemption: `source` is a network as text, `created` and `expires` are in seconds since the epoch.
 
-    `deadline` is in nanoseconds of CLOCK_MONOTONIC, in the boot of the id `boot`. `user` is the name of who asked for
-    it, `why` the reason.
+    `deadline` is in nanoseconds of CLOCK_MONOTONIC, in the boot of the id `boot`, which is a later one than that in
+    which it was made if `rebooted`. `user` is the name of who asked for it, `why` the reason.
     """
 
     source: str
@@ -84,6 +85,7 @@ class Exemption:
     deadline: int
     user: str = ""
     why: str = ""
+    rebooted: bool = False
 
     @property
     def network(self) -> Network:
@@ -93,7 +95,10 @@ class Exemption:
     def left(self, at: ClockReading) -> float | None:
         """Return how many seconds it lasts, 0 if it is over; None if it is held back because the clock is wrong."""
         if self.boot == at.boot:
-            return max(self.deadline - at.monotonic, 0) / SECOND
+            rest = max(self.deadline - at.monotonic, 0) / SECOND
+            # Clocks that only drift apart do not move the end.
+            slow = self.rebooted and rest - (self.expires - at.wall) > CLOSE
+            return max(self.expires - at.wall, 0.0) if slow else rest
         return None if at.wall < self.created else max(self.expires - at.wall, 0.0)
 
     def until(self, at: ClockReading) -> float:
@@ -103,11 +108,11 @@ class Exemption:
         return self.expires if abs(end - self.expires) <= CLOSE else end
 
     def anchored(self, at: ClockReading) -> Exemption:
-        """Return it with the deadline of this boot, unless it is held back."""
+        """Return it with the deadline of this boot, unless it is held back; an earlier one if the clock was slow."""
         left = self.left(at)
-        if left is None or self.boot == at.boot:
+        if left is None or (self.boot == at.boot and left == max(self.deadline - at.monotonic, 0) / SECOND):
             return self
-        return replace(self, boot=at.boot, deadline=at.monotonic + round(left * SECOND))
+        return replace(self, boot=at.boot, deadline=at.monotonic + round(left * SECOND), rebooted=True)
 
 
 def standing(exemptions: Iterable[Exemption], at: ClockReading) -> tuple[Exemption, ...]:
@@ -128,7 +133,7 @@ def held_back(exemptions: Iterable[Exemption], at: ClockReading) -> list[str]:
 
 _RECORD = record(
     Exemption,
-    ("user", "why"),
+    ("user", "why", "rebooted"),
     others=True,
     source=text(_LONGEST),
     created=whole(0, LAST_MOMENT),
@@ -137,6 +142,7 @@ _RECORD = record(
     deadline=whole(0, 1 << 63),
     user=text(MAX_NAME, ANY),
     why=text(MAX_TEXT, ANY),
+    rebooted=flag,
 )
 
 
@@ -159,7 +165,7 @@ _FILE = record(_all_of, others=True, exemptions=listing(_exemption, MOST))
 _last: dict[Path, tuple[Exemption, ...]] = {}
 """What this process last wrote to a file, or first read from it: what the kernel is held to if it cannot be read."""
 
-_BOUNDS = Bounds(16 << 20, 10 * MOST + 100)
+_BOUNDS = Bounds(16 << 20, 11 * MOST + 100)
 """Enough for the most exemptions with the longest names and reasons, whose characters take up to 12 bytes each."""
 
 

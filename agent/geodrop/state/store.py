@@ -66,10 +66,11 @@ MAX_INTENT = 1 << 20
 class Intent:
     """What was last asked for.
 
-    `generation` is the highest number ever given out. `digest` is the ruleset that was loaded last, `last_good` the one
-    that a boot restores; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused) services
-    only count, because of `why`. `rolled_back`: after a rollback the older ruleset stays in force until a load or
-    reload is requested explicitly.
+    `generation` is the highest number ever given out. `begun` is the number of a change whose end is not written yet,
+    so the kernel may or may not have switched to it; 0: none. `digest` is the ruleset that was loaded last, `last_good`
+    the one that a boot restores; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused)
+    services only count, because of `why`. `rolled_back`: after a rollback the older ruleset stays in force until a load
+    or reload is requested explicitly.
 
     `interfaces` are the interfaces of the last load, as in agent.yaml or on the command line (empty: those with a
     default route; None: unknown); `engine` is its engine ("": unknown). A boot or a daemon uses them if agent.yaml
@@ -93,6 +94,7 @@ class Intent:
     engine: str = ""
     confirm: Unconfirmed | None = None
     undone: Undone | None = None
+    begun: int = 0
     unknown: str = ""
 
     def paused_at(self, now: float) -> bool:
@@ -107,7 +109,7 @@ def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  
 
 INTENT = record(
     _intent,
-    ("paused", "why", "last_good", "rolled_back", "interfaces", "engine", "confirm", "undone"),
+    ("paused", "why", "last_good", "rolled_back", "interfaces", "engine", "confirm", "undone", "begun"),
     others=True,
     generation=whole(0, MAX_GENERATION),
     digest=text(64, DIGEST),
@@ -120,16 +122,18 @@ INTENT = record(
     engine=choice(*ENGINES, ""),
     confirm=optional(UNCONFIRMED),
     undone=optional(UNDONE),
+    begun=whole(0, MAX_GENERATION),
 )
 """The form of intent.json. Keys that a later version added are ignored."""
 
 _BOUNDS = Bounds(size=MAX_INTENT, values=100 + MAX_NAMES)
 _known: dict[str, Intent] | None = None
-"""The intents that this process read or wrote last, by file, if it is their only writer; see `trust_memory`."""
+"""The intents that this process wrote last, or read first, by file, if it is their only writer; see `trust_memory`."""
 
 
 def trust_memory() -> None:
-    """From now on, use what was last read or written in place of an unreadable file: for a daemon, with the lock.
+    """From now on, use what was last written, or read before that, in place of an unreadable file: for a daemon, with
+    the lock.
 
     A daemon may have run out of descriptors, or the disk may have begun to fail; it must not forget a pause for that.
     """
@@ -162,7 +166,8 @@ class Store:
         except OSError as error:
             found, why = None, error.strerror or str(error)
         if found and _known is not None:
-            _known[name] = found
+            # A `status` may have read the file before another thread has written a newer intent.
+            _known.setdefault(name, found)
         return found or (_known or {}).get(name) or self._recovered(why)
 
     def remember(self, intent: Intent) -> None:

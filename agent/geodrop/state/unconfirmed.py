@@ -64,6 +64,8 @@ def undone(intent: Intent, confirm: Unconfirmed, time: int) -> Intent:
     """Return the intent after the kernel has gone back: it counts as a rollback, so what was before stays."""
     return replace(
         intent,
+        generation=max(intent.generation, confirm.generation),
+        begun=0,
         digest=confirm.digest,
         unloaded=confirm.unloaded,
         rolled_back=True,

@@ -13,6 +13,7 @@ from geodrop.data import bundled_database
 from geodrop.demo import policies
 from tests.support.cli import TIMEOUT
 from tests.support.daemons import Daemon, daemon
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
     from tests.kernel.daemon.conftest import Host
@@ -151,6 +152,30 @@ def test_unload_is_remembered(host: Host) -> None:
         assert host.geodrop.run("status").code == 3
         host.geodrop.good("reload")
         assert host.drops("1.0.0.1")
+
+
+def test_a_saved_table_is_never_taken_over(host: Host) -> None:
+    """Loaded beside a daemon, it is repaired or removed; without one `status` names it, and the start replaces it."""
+    with daemon(host.geodrop) as first:
+        earlier = "flush ruleset\n" + host.table()
+        host.deny("CN", "RU")
+        host.geodrop.good("reload")
+        host.netns.nft(earlier)
+        until(lambda: host.geodrop.run("status", "--json").json["repaired"])
+        assert host.drops("2.0.0.1")
+        host.geodrop.good("unload")
+        host.netns.nft(earlier)
+        until(lambda: host.table() == "")
+        host.geodrop.good("reload")
+        first.end()
+    host.netns.nft(earlier)
+    status = host.geodrop.run("status", "--json")
+    assert (status.code, status.json["healthy"]) == (1, False)
+    assert any("in force is ruleset" in one and "asked for was" in one for one in status.json["problems"])
+    assert host.geodrop.run("verify").code == 1
+    host.deny("broken!!")
+    with daemon(host.geodrop):
+        assert host.drops("2.0.0.1")
 
 
 def test_first_boot_open(host: Host) -> None:

@@ -268,7 +268,8 @@ def test_a_load_that_ended_before_it_wrote_it_down(host: Host) -> None:
     assert host.verified()
     host.load("IR", 1)
     kept = json.loads((host.config.state / "intent.json").read_text())
-    (host.config.state / "intent.json").write_text(json.dumps({**kept, "confirm": None, "digest": kept["last_good"]}))
+    spent = {"confirm": None, "digest": kept["last_good"], "begun": kept["generation"]}
+    (host.config.state / "intent.json").write_text(json.dumps({**kept, **spent}))
     until(is_over)
     finish_undo(host.config)
     assert host.drops() == {"RU"}

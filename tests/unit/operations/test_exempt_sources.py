@@ -88,6 +88,19 @@ def test_after_a_boot_it_is_measured_by_the_new_boot(kernel: Kernel, store: Stor
     assert 590 * SECOND < source.deadline - time.monotonic_ns() <= 600 * SECOND
 
 
+def test_a_slow_clock_that_is_set_right_ends_it(kernel: Kernel, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a boot with a clock behind: setting it right ends what is over by then, in the kernel too, and no other
+    program is blamed.
+    """
+    store.exemptions.note([made(boot="earlier", deadline=1)])
+    assert settle(kernel, store) == []  # type: ignore[arg-type]
+    assert len(kernel.exempt) == 1
+    now = ClockReading.now()
+    monkeypatch.setattr(ClockReading, "now", lambda: replace(now, wall=now.wall + 86_400))
+    assert settle(kernel, store) == []  # type: ignore[arg-type]
+    assert (kernel.exempt, store.exemptions.read()) == ([], ())
+
+
 def test_held_back_until_the_clock_is_right(kernel: Kernel, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock earlier than its creation: nobody passes, `status` says so; then it passes, which is no difference."""
     store.exemptions.note([one := made(boot="earlier")])

@@ -6,7 +6,7 @@ import pytest
 
 from geodrop.config import Config
 from geodrop.engine.api import Difference, Interface, Observed
-from geodrop.errors import ApplyError, ConfigError, DataError
+from geodrop.errors import ApplyError, ConfigError, DataError, PrivilegeError
 from geodrop.operations import load as module
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.entry import DONE, FAILED
@@ -32,7 +32,7 @@ def test_failed_load_spends_the_number_and_nothing_else(kernel: Kernel, ruleset:
     kernel.failure = ApplyError("no")
     with pytest.raises(ApplyError):
         module.load(str(ruleset), config, "auto", ["eth0"])
-    assert Store(config.state).intent() == Intent(1, "")
+    assert Store(config.state).intent() == Intent(1, "", begun=1)
     kernel.failure = None
     assert module.load(str(ruleset), config, "auto", ["eth0"]).after.generation == 2
 
@@ -94,3 +94,22 @@ def test_every_change_and_failure_is_in_the_history(kernel: Kernel, rulesets: li
     assert {one.uid for one in entries} == {os.getuid()}
     assert [one.digest for one in entries] == [*(Ruleset.open(path).digest for path in rulesets[:2]), ""]
     assert entries[1].error == "the kernel refused"
+
+
+@pytest.mark.parametrize("part", [True, False])
+def test_an_unload_that_fails(
+    kernel: Kernel, ruleset: Path, config: Config, monkeypatch: pytest.MonkeyPatch, *, part: bool
+) -> None:
+    """It raises. If a part was removed, that is remembered, and no repair brings it back; else nothing has changed."""
+    module.load(str(ruleset), config, "auto", ["eth0", "eth1"])
+    interfaces = kernel.now.interfaces
+
+    def remove() -> bool:
+        kernel.now = replace(kernel.now, interfaces=interfaces[:1] if part else interfaces)
+        raise PrivilegeError("xdp goes on judging")
+
+    monkeypatch.setattr(kernel, "remove", remove)
+    with pytest.raises(PrivilegeError):
+        module.unload(config)
+    assert Store(config.state).intent().unloaded == part
+    assert Store(config.state).history.entries()[-1].outcome == FAILED

@@ -46,7 +46,7 @@ def test_the_kernel_knows_what_the_intent_lacks() -> None:
     """A process may end before it writes; but what is recorded as undone is not taken up again."""
     window = Window(42, NEW, 41, OLD, monotonic() + 60 * SECOND, over=False)
     observed = Observed(42, NEW, window=window)
-    found = with_window(Intent(42, OLD, last_good=OLD), observed)
+    found = with_window(Intent(42, OLD, last_good=OLD, begun=42), observed)
     assert (found.digest, found.last_good) == (NEW, OLD)
     assert found.confirm is not None
     assert (found.confirm.generation, found.confirm.previous, found.confirm.digest) == (42, 41, OLD)
@@ -54,6 +54,8 @@ def test_the_kernel_knows_what_the_intent_lacks() -> None:
     assert with_window(known, observed) is known
     recorded = Intent(42, OLD, undone=Undone(NEW, 42, 0))
     assert with_window(recorded, observed) is recorded
-    nothing = with_window(Intent(42), Observed(42, NEW, window=replace(window, previous=0, previous_digest="")))
+    nothing = with_window(
+        Intent(42, begun=42), Observed(42, NEW, window=replace(window, previous=0, previous_digest=""))
+    )
     assert nothing.confirm is not None
     assert nothing.confirm.unloaded

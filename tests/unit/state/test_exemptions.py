@@ -51,6 +51,21 @@ def test_after_another_boot_the_time_of_day_counts() -> None:
     assert standing([ONE], replace(at, wall=NOW.wall + 700)) == ()
 
 
+def test_a_slow_clock_that_is_set_right_does_not_make_it_longer() -> None:
+    """A boot with the time of the shutdown: once the clock is right, the end in UTC counts too, and stays that end."""
+    slow = ClockReading(NOW.wall + 60, 7 * SECOND, "two")
+    [anchored] = standing([ONE], slow)
+    assert anchored.left(slow) == 540
+    right = ClockReading(NOW.wall + 500, 20 * SECOND, "two")
+    [sooner] = standing([anchored], right)
+    assert (sooner.left(right), sooner.deadline) == (100, 120 * SECOND)
+    assert sooner.until(right) == ONE.expires
+    assert sooner.left(replace(right, wall=NOW.wall)) == 100, "setting it back again does not make it longer"
+    assert standing([anchored], replace(right, wall=NOW.wall + 7 * 86_400)) == ()
+    drifted = ClockReading(slow.wall + 101, slow.monotonic + 100 * SECOND, "two")
+    assert standing([anchored], drifted) == (anchored,), "clocks that drift apart by a second do not move it"
+
+
 def test_a_clock_earlier_than_its_creation_holds_it_back() -> None:
     """It is kept, neither in force nor over, until the clock is right; the text says what the clock says."""
     at = ClockReading(NOW.wall - 10_000, 7 * SECOND, "two")

@@ -10,6 +10,7 @@ import pytest
 from geodrop.errors import ApplyError, DataError
 from geodrop.ruleset import container
 from geodrop.ruleset.first_boot import build_closed
+from geodrop.state import store as module
 from geodrop.state.entry import DONE, FAILED, Entry
 from geodrop.state.keep import Keep
 from geodrop.state.store import FOREVER, INTENT, Intent, Store
@@ -429,3 +430,21 @@ def test_the_file_is_json_for_people(store: Store) -> None:
         "paused",
         "last_good",
     }
+
+
+def test_a_reader_does_not_bring_an_old_intent_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that has read the file before an `unload` is written, and goes on after it, changes nothing."""
+    monkeypatch.setattr(module, "_known", {})
+    store.remember(old := Intent(1, "ab", last_good="ab"))
+    new, read = replace(old, unloaded=True), Store._read_intent
+
+    def overtaken(self: Store) -> Intent | None:
+        found = read(self)
+        monkeypatch.setattr(Store, "_read_intent", read)
+        Store(store.folder).note(new)  # what another thread does
+        return found
+
+    monkeypatch.setattr(Store, "_read_intent", overtaken)
+    assert store.intent() == old
+    store.write_back()
+    assert store.intent() == new
