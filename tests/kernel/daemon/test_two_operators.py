@@ -8,6 +8,8 @@ import os
 import re
 import signal
 import socket
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geodrop.control import frame
@@ -83,17 +85,31 @@ def compiling(running: Daemon) -> Iterator[socket.socket]:
     """Have a reload wait for its compile child until the end of the block, and yield where it will be answered."""
     until(running.child_pids)
     [child] = running.child_pids()
+    until(lambda: waits(child))  # a child that still reads its inputs would hold the reload up before the compile
     os.kill(child, signal.SIGSTOP)
+    asked = socket.socket(socket.AF_UNIX)
     try:
-        asked = socket.socket(socket.AF_UNIX)
         asked.settimeout(TIMEOUT)
         asked.connect(str(running.control))
         asked.sendall(frame.encode({"verb": "reload", "args": {}}))
         while message(asked).get("progress") != "compiling":
             pass
         yield asked
+    except BaseException:
+        asked.close()
+        raise
     finally:
         os.kill(child, signal.SIGCONT)
+
+
+def waits(process: int) -> bool:
+    """Whether a process only waits: it sleeps, and takes no processor time. One that gets none does not sleep."""
+    looks = set()
+    for _ in range(4):
+        state, *fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        looks.add((state, *fields[10:12]))
+        time.sleep(0.1)
+    return len(looks) == 1 and state == "S"
 
 
 def message(asked: socket.socket) -> dict[str, Any]:
