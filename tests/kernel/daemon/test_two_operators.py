@@ -106,10 +106,10 @@ def waits(process: int) -> bool:
     """Whether a process only waits: it sleeps, and takes no processor time. One that gets none does not sleep."""
     looks = set()
     for _ in range(4):
-        state, *fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
-        looks.add((state, *fields[10:12]))
+        fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        looks.add((fields[0] == "S", *fields[11:13]))
         time.sleep(0.1)
-    return len(looks) == 1 and state == "S"
+    return len(looks) == 1 and looks.pop()[0] is True
 
 
 def message(asked: socket.socket) -> dict[str, Any]:
