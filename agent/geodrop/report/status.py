@@ -13,7 +13,7 @@ from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.engine import underway
 from geodrop.engine.spot_check import spot_check
 from geodrop.errors import DataError
-from geodrop.linux import capabilities
+from geodrop.linux import capabilities, source_routes
 from geodrop.operations.brought_back import brought_back
 from geodrop.operations.exempt_sources import passing, verify_exempt
 from geodrop.operations.load import loaded_ruleset
@@ -85,6 +85,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
             differences = ["what is in force is not the ruleset as it stands: it may be paused"]
         problems += differences
         problems += too_old(ruleset.meta, now)
+        problems += _source_routes(ruleset, coverage)
     links = coverage.links
     checked = observe(
         engine, ruleset and ruleset.paused(intent.paused), observed.interfaces, links, partial(passing, store)
@@ -159,6 +160,16 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         ],
         **(running.fields if running else {}),
     }
+
+
+def _source_routes(ruleset: Ruleset, coverage: Coverage) -> list[str]:
+    """Return a line if a source route can lead a packet past a service that takes only some addresses of this host."""
+    if not any(service.addresses for service in ruleset.meta.services):
+        return []
+    if not (found := source_routes.accepting(coverage.judged)):
+        return []
+    said = f"{', '.join(found)}: packets with a source route are judged by the first address that they name"
+    return [f"{said}; next: sysctl -w net.ipv4.conf.all.accept_source_route=0"]
 
 
 def _ramp(service: ServiceSpec, now: float) -> dict[str, Any] | None:

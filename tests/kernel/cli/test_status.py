@@ -50,6 +50,27 @@ def test_monitoring(host: Host, policy: str) -> None:
     assert said(host)[:2] == ("monitoring", 1)
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1", '"::1"'])
+def test_a_service_of_one_family(host: Host, address: str) -> None:
+    """No packet of the other family is for it, so it needs no verdicts of that: no difference, in all boundaries."""
+    load(host, POLICY_CN.replace("ports:", f"addresses: [{address}], ports:"))
+    assert said(host)[:2] == ("enforcing", 0)
+    host.geodrop.good("verify", "--full")
+
+
+def test_source_routes(host: Host) -> None:
+    """Where the kernel follows them, a packet can reach another address than the one that its service is found by."""
+    load(host, POLICY_CN.replace("ports:", "addresses: [127.0.0.1], ports:"))
+    assert said(host)[:2] == ("enforcing", 0)
+    host.netns.run("sysctl", "-qw", "net.ipv4.conf.all.accept_source_route=1", "net.ipv4.conf.lo.accept_source_route=1")
+    word, code, status = said(host)
+    assert (word, code) == ("enforcing, but degraded", 1)
+    [problem] = [one for one in status["problems"] if "source route" in one]
+    assert problem.startswith("lo: ")
+    load(host)
+    assert not [one for one in said(host)[2]["problems"] if "source route" in one]
+
+
 def test_paused(host: Host) -> None:
     """A paused host does not enforce and is healthy, whatever else is true."""
     load(host)
