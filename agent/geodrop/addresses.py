@@ -6,23 +6,24 @@ and with any characters.
 
 from __future__ import annotations
 
-import ipaddress
+from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+    from ipaddress import IPv4Network, IPv6Network
 
 ZONE = "%"
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address:
-    """Return the address that a text means. Raises ValueError."""
-    return ipaddress.ip_address(_without_zone(text))
+    """Return the address that a text means. Raises ValueError, which says what is wrong with it."""
+    kind = IPv6Address if ":" in text else IPv4Address
+    return kind(_without_zone(text))
 
 
 def network_of(text: str, *, strict: bool = True) -> IPv4Network | IPv6Network:
     """Return the network that a text means; with `strict`, no bits are set after its length. Raises ValueError."""
-    return ipaddress.ip_network(_without_zone(text), strict=strict)
+    return ip_network(_without_zone(text), strict=strict)
 
 
 def _without_zone(text: str) -> str:

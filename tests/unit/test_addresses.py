@@ -10,6 +10,8 @@ def test_what_packets_have() -> None:
     assert address_of("2400::1") == ip_address("2400::1")
     assert network_of("1.2.3.0/24") == ip_network("1.2.3.0/24")
     assert network_of("1.2.3.4/24", strict=False) == ip_network("1.2.3.0/24")
+    with pytest.raises(ValueError, match="Expected 4 octets"):
+        address_of("x")
     with pytest.raises(ValueError, match="host bits set"):
         network_of("1.2.3.4/24")
 

@@ -46,7 +46,6 @@ def settle(engines: BothEngines, store: Store) -> list[Difference]:
     If the state cannot be read, what was read before counts, and the file is left as it is. If nothing was read before,
     the kernel is left alone. Raises ApplyError.
     """
-    readable = store.exemptions.read() is not None
     known = store.exemptions.read_or_last()
     if known is None:
         return []
@@ -56,7 +55,7 @@ def settle(engines: BothEngines, store: Store) -> list[Difference]:
     if wanted != known:
         if _of_now(known, at) != _of_now(wanted, at):
             engines.put_exempt(wanted_sources)
-        if readable:
+        if store.exemptions.read() is not None:
             store.exemptions.note(wanted)
     if found := engines.verify_exempt(wanted_sources):
         engines.put_exempt(wanted_sources)

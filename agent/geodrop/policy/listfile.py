@@ -6,10 +6,11 @@ from array import array
 from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from typing import TYPE_CHECKING, NamedTuple
 
+from geodrop.addresses import address_of
 from geodrop.document.problems import Position, ProblemReport, shown
 from geodrop.document.shape import UnreadableError
 from geodrop.policy.listformats import Format, format_of_file, format_of_line
-from geodrop.policy.values import parse_address, parse_prefix
+from geodrop.policy.values import parse_prefix
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -103,7 +104,7 @@ class _Foreign:
 def _range(entry: str) -> Iterable[Network]:
     first, _, last = (part.strip() for part in entry.partition("-"))
     try:
-        low, high = parse_address(first), parse_address(last)
+        low, high = address_of(first), address_of(last)
     except ValueError as error:
         message = f"{shown(entry)} is not a range ({error}); write two addresses, such as 198.51.100.0-198.51.100.63"
         raise UnreadableError(message) from None

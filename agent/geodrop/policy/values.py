@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Network, IPv6Network
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import TYPE_CHECKING
 
+from geodrop.addresses import address_of
 from geodrop.document.problems import shown
 from geodrop.document.shape import UnreadableError
 from geodrop.policy.model import Verdict
@@ -82,16 +83,11 @@ def parse_prefix(text: str) -> Network:
 
 def _not_prefix(text: str, address: str) -> str:
     try:
-        parse_address(address)
+        address_of(address)
         network = IPv6Network(text, strict=False) if ":" in address else IPv4Network(text, strict=False)
     except ValueError as error:
         return f"{shown(text)} is not a prefix or an address ({error}); write one such as 198.51.100.0/24"
     return f"{text} has bits set after its prefix length; write {network}, or {address} for that address alone"
-
-
-def parse_address(text: str) -> IPv4Address | IPv6Address:
-    """Return an address without a zone. Raises ValueError."""
-    return IPv6Address(text) if ":" in text else IPv4Address(text)
 
 
 def parse_ports(text: str) -> tuple[int, int]:

@@ -106,12 +106,12 @@ class Container:
         """Yield the memory of the file, then of its base if it is a delta file; nothing if it never was a file."""
         yield from (one.memory for one in (self, self.base) if one and one.memory)
 
-    def mapped_anew(self) -> Container:
+    def remapped(self) -> Container:
         """Return the same file through a mapping of its own: pages that are touched there are given back with it."""
         if self.memory is None:
             return self
-        base = self.base.mapped_anew() if self.base else None
-        memory = self.memory.mapped_anew()
+        base = self.base.remapped() if self.base else None
+        memory = self.memory.remapped()
         length: int = HEADER.unpack_from(memory.view)[3]
         sections = _sections(memory.view, self.table, base, length)
         return replace(self, sections=sections, base=base, memory=memory)
@@ -231,7 +231,7 @@ def _read(descriptor: int, name: str, base: Callable[[str], Container | None]) -
     """
     identity = _identity(descriptor)
     if kept := _kept_open(identity):
-        return kept.mapped_anew()
+        return kept.remapped()
     memory = Sealed.read(descriptor, MAX_SIZE)
     with open(memory.descriptor, "rb", buffering=0, closefd=False) as file:
         start = _Start.read(file, name)
@@ -382,7 +382,7 @@ def _remember(identity: tuple[int, ...], opened: Container) -> None:
 
 
 def _keep_open(identity: tuple[int, ...], opened: Container) -> None:
-    kept = opened.mapped_anew()
+    kept = opened.remapped()
     with _opened_lock:
         while len(_opened) > MAX_NAMES or len({_content_of(one) for one in (kept, *_opened.values())}) > MAX_OPENED:
             del _opened[next(iter(_opened))]

@@ -59,7 +59,7 @@ class Sealed:
         seal(memory.descriptor)
         return cls(memory)
 
-    def mapped_anew(self) -> Self:
+    def remapped(self) -> Self:
         """Return the same memory through another mapping. Raises OSError."""
         return type(self)(self.memory)
 

@@ -37,6 +37,7 @@ def test_comments_may_hold_any_bytes() -> None:
         (b"1.1.1.9-1.1.1.1\n", '1:1: "1.1.1.9-1.1.1.1" runs backwards; write 1.1.1.1-1.1.1.9'),
         (b"1.1.1.1-2a00::1\n", '1:1: "1.1.1.1-2a00::1" mixes IPv4 and IPv6'),
         (b"1.1.1.1-\n", '1:1: "1.1.1.1-" is not a range'),
+        (b"fe80::1%eth0-fe80::2\n", '1:1: "fe80::1%eth0-fe80::2" is not a range'),
         (b"1.1.1.0/24-1.1.2.0/24\n", '1:1: "1.1.1.0/24-1.1.2.0/24" is not a range'),
         (b"what?\n", '1:1: "what?" is not a prefix or an address'),
         (b"404 \xff\n", '1:1: "404 \ufffd" is not a prefix or an address'),

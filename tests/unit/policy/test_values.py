@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from itertools import pairwise
 
 import pytest
@@ -106,13 +106,6 @@ def test_prefixes_are_those_of_ipaddress(made: object) -> None:
             values.parse_prefix(text)
     else:
         assert values.parse_prefix(text) == expected
-
-
-def test_address() -> None:
-    """Addresses of both families are read; anything else is a ValueError."""
-    assert values.parse_address("2001:db8::1") == ip_address("2001:db8::1")
-    with pytest.raises(ValueError, match="Expected 4 octets"):
-        values.parse_address("x")
 
 
 @pytest.mark.parametrize(
