@@ -122,8 +122,10 @@ def read(path: Path) -> HostStatus | Silence:
 
 def _made(host: str, value: object) -> HostStatus | Silence:
     """Tell apart a status, the failure of the command, and what was written in place of a host that is silent."""
-    if isinstance(value, dict) and value.get("unreachable") is True:
-        return Silence(host, "unreachable", _SILENT(value).get("message") or "no answer")
+    if isinstance(value, dict) and "unreachable" in value and "state" not in value:
+        silent = _SILENT(value)
+        what = "unreachable" if silent["unreachable"] else "failed"
+        return Silence(host, what, silent.get("message") or "no answer")
     if isinstance(value, dict) and "error" in value and "state" not in value:
         failed = _FAILED(value)
         return Silence(host, "failed", failed["error"], failed.get("next_step", ""))
@@ -173,7 +175,7 @@ def _one(**fields: T) -> T:
     return value
 
 
-_SILENT: Field[dict[str, Any]] = record(dict, ("message",), others=True, message=_text(LONG))
+_SILENT: Field[dict[str, Any]] = record(dict, ("message",), others=True, unreachable=flag, message=_text(LONG))
 _FAILED: Field[dict[str, Any]] = record(dict, ("next_step",), others=True, error=_text(LONG), next_step=_text(LONG))
 _STATUS: Field[dict[str, Any]] = record(
     dict,

@@ -90,6 +90,7 @@ def test_what_waits_for_an_interface_judges_nothing(tmp_path: Path) -> None:
     [
         ({"unreachable": True, "message": "no route"}, ("unreachable", "no route", "")),
         ({"unreachable": True}, ("unreachable", "no answer", "")),
+        ({"unreachable": False, "message": "geodrop: not found"}, ("failed", "geodrop: not found", "")),
         ({"schema": 1, "error": "e", "next_step": "n", "exit": 77}, ("failed", "e", "n")),
         ({"error": "not installed"}, ("failed", "not installed", "")),
     ],
@@ -111,7 +112,7 @@ def test_a_host_without_a_status(tmp_path: Path, value: object, expected: tuple[
         (b" " * (BOUNDS.size + 1), "is longer than 4,194,304 bytes"),
         ([], "a list is no object"),
         ({}, "has no "),
-        ({"unreachable": False}, "has no "),
+        ({"unreachable": "no"}, 'unreachable: "no" is neither true nor false'),
         ({"unreachable": True, "message": 5}, "message: 5 is no text"),
         (STATUS | {"schema": 3}, "schema: 3 is not 2, which is read here: use the geodrop of that host"),
         (STATUS | {"state": "fine"}, 'state: "fine" is none of enforcing'),
