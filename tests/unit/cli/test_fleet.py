@@ -89,8 +89,8 @@ def test_odd_ones_first(geodrop: Geodrop, tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read(geodrop: Geodrop, tmp_path: Path) -> None:
-    """All other hosts are shown, it is a row of its own with the next step, and the exit code is that of bad data."""
-    folder = hosts(tmp_path)
+    """All other hosts are shown, it is a row of its own, and its exit code weighs more than that of an odd host."""
+    folder = hosts(tmp_path, {"edge-4": {"unreachable": True}})
     (tmp_path / "fleet" / "edge-3.json").write_text("{")
     done = geodrop.run("fleet", folder)
     assert done.code == 65
@@ -100,7 +100,7 @@ def test_a_file_that_cannot_be_read(geodrop: Geodrop, tmp_path: Path) -> None:
     assert "edge-2" in done.out
     done = geodrop.run("fleet", folder, "--json")
     assert done.code == 65
-    assert [one["answer"] for one in done.json["hosts"]] == ["unreadable", "status", "status"]
+    assert [one["answer"] for one in done.json["hosts"]] == ["unreadable", "unreachable", "status", "status"]
 
 
 def test_no_folder(geodrop: Geodrop, tmp_path: Path) -> None:
