@@ -29,8 +29,9 @@ from geodrop.ruleset.age import too_old
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.ruleset.ramp import BUCKETS, share_at
+from geodrop.state.intent import FOREVER
 from geodrop.state.lock import control_socket
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.engine.api import Observed
     from geodrop.ruleset.model import Ruleset, ServiceSpec
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 SCHEMA = 2
 SAMPLE = 20
