@@ -11,7 +11,7 @@ TESTS = Path(__file__).parent
 MAKEFILE = (TESTS.parent / "Makefile").read_text(encoding="utf-8")
 FRESH = {"cp", "dpkg", "env", "mount", "nsenter", "sh", "umount", "unshare"}
 """Commands of packages that Debian calls essential, so every machine has them."""
-INSTALLED = {"ip", "nft"}
+INSTALLED = {"git", "ip", "nft"}
 OTHER_MACHINES = ("system", "fleet")
 """Suites whose commands run on machines with packages of their own."""
 OTHER_TARGETS = {"bare.py", "kernels.py", "emulated", "test_verifier.py", "bench"}
