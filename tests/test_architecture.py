@@ -34,6 +34,7 @@ ROOMS: dict[str, set[str]] = {
     "policy": BASE | {"document"},
     "geo": BASE | {"policy", "document"},
     "ruleset": BASE | {"policy"},
+    "signature": BASE | {"ruleset"},
     "simulate": BASE | {"ruleset"},
     "compile": BASE | {"messages", "document", "policy", "geo", "ruleset", "simulate"},
     "state": BASE | {"ruleset"},
@@ -43,18 +44,18 @@ ROOMS: dict[str, set[str]] = {
     "nftables": BASE | {"ruleset", "engine"},
     "xdp": BASE | {"ruleset", "state", "engine"},
     "dataplane": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp"},
-    "operations": BASE | {"ruleset", "state", "config", "engine", "nftables", "dataplane"},
-    "doctor": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp", "dataplane"},
+    "operations": BASE | {"ruleset", "signature", "state", "config", "engine", "nftables", "dataplane"},
+    "doctor": BASE | {"ruleset", "signature", "state", "config", "engine", "nftables", "xdp", "dataplane"},
     "report": BASE | {"ruleset", "state", "config", "engine", "dataplane", "operations"},
     "fleet": BASE | {"ruleset", "report"},
     "plan": BASE | {"ruleset"},
     "daemon": BASE
-    | {"compile", "control", "ruleset", "state", "config", "engine", "nftables"}
+    | {"compile", "control", "ruleset", "signature", "state", "config", "engine", "nftables"}
     | {"dataplane", "operations", "report", "plan"},
     "data": BASE,
     "demo": BASE | {"messages", "data", "state"},
     "cli": BASE
-    | {"messages", "policy", "ruleset", "compile", "state", "config", "nftables", "demo"}
+    | {"messages", "policy", "ruleset", "signature", "compile", "state", "config", "nftables", "demo"}
     | {"operations", "doctor", "control", "report", "fleet", "plan", "daemon"},
     "__main__": {"cli"},
 }
@@ -269,6 +270,7 @@ OPENS_BY_ITSELF = {
     "compile/sandbox.py": "folders, and /dev/null",
     "compile/relay.py": "/dev/null",
     "ruleset/container.py": "sealed memory, by its descriptor",
+    "signature/ssh_keygen.py": "sealed memory, by its descriptor",
     "compile/child.py": "a descriptor to write to",
     "linux/source_routes.py": "/proc",
     "state/exemptions.py": "/proc",

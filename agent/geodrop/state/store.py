@@ -5,6 +5,7 @@
     history.jsonl             every change and every failed attempt; see state.history
     intent.json               what was last asked for: an Intent
     exemptions.json           which sources pass for a limited time; see state.exemptions
+    accepted.json             which rulesets were accepted, where signatures are demanded; see state.accepted
     reserve                   disk space for the two above on a full disk; see state.room
 
 A damaged file does no lasting harm: the intent is recovered from the history, the history continues after unreadable
@@ -39,6 +40,7 @@ from geodrop.ruleset.fields import (
 )
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
+from geodrop.state.accepted import Accepted
 from geodrop.state.exemptions import ClockReading, Exemptions
 from geodrop.state.history import History, policies
 from geodrop.state.keep import Kept
@@ -148,6 +150,7 @@ class Store:
         self.folder = folder
         self.history = History(folder / "history.jsonl")
         self.exemptions = Exemptions(folder)
+        self.accepted = Accepted(folder)
         self._unwritten = Unwritten(folder)
         self._room = Room(folder)
 
