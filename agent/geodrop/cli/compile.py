@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geodrop import messages
+from geodrop import messages, utc
 from geodrop.compile import sandbox
 from geodrop.errors import DataError
 from geodrop.text import harmless
@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
         Path(name).unlink(missing_ok=True)
     messages.say(describe(args.output, ruleset, size))
     if signed:
-        messages.say(f"{harmless(args.output)}.sig: signed with {harmless(args.sign)}")
+        made = utc.moment(ruleset.meta.compiled or 0)
+        messages.say(f"{harmless(args.output)}.sig: signed with {harmless(args.sign)}, compiled {made}")
     return 0
 
 

@@ -187,7 +187,8 @@ def _refuse_replay(signed: Signed, accepted: AcceptedRulesets, in_force: Iterabl
     raise DataError(
         f"ruleset {signed.digest[:12]} was compiled at {utc.moment(signed.compiled)}, and this host has accepted one "
         f"of {utc.moment(accepted.newest)}: it is an old one again",
-        "compile and sign it again: geodrop compile --sign KEY; or take one that was in force here: geodrop rollback",
+        "for one that was in force here: geodrop rollback; or remove the file where it was compiled, and make it again "
+        "with: geodrop compile --sign KEY",
     )
 
 

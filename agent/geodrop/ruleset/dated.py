@@ -20,13 +20,13 @@ KEY = "compiled"
 def dated(file: Container, moment: int, before: Container | None = None) -> bytes:
     """Return the bytes of a whole ruleset file that was compiled at `moment`, in seconds since the epoch.
 
-    If `before` differs from it in the moment alone, that earlier moment stays: so the same inputs, signed again, give
-    the same file, and no host has anything to do.
+    If `before` differs from it in the moment alone, and is not of a later one, that moment stays: so the same inputs,
+    signed again, give the same file, and no host has anything to do.
     """
     meta = _meta(file)
     meta.pop(KEY, None)
     if before is not None and before.table == file.table and (earlier := _meta(before)).pop(KEY, None) is not None:
-        moment = cast("int", _meta(before)[KEY]) if earlier == meta else moment
+        moment = min(moment, cast("int", _meta(before)[KEY])) if earlier == meta else moment
     return container.pack(meta | {KEY: moment}, file.sections)
 
 

@@ -1,7 +1,7 @@
 """The keys that a host trusts to sign rulesets, as the files of `keys` and `revoked_keys` in agent.yaml name them.
 
-Whoever can write these files decides what is accepted. So only root may own them and their folder, and nobody else may
-write there, not even the daemon: it reads what an attacker may have sent.
+The user who can write these files decides what is accepted. So root has to own them and their folder, and no other user
+may write there. That includes the daemon's user, since the daemon reads what an attacker may have sent.
 """
 
 from __future__ import annotations

@@ -116,7 +116,7 @@ def test_replayed(kernel: Kernel, files: list[Path], demanding: Config) -> None:
     """
     for path in files[:2]:
         put(path, demanding)
-    with pytest.raises(DataError, match=r"is an old one again.*geodrop compile --sign KEY.*geodrop rollback"):
+    with pytest.raises(DataError, match=r"is an old one again.*geodrop rollback.*geodrop compile --sign KEY"):
         put(files[0], demanding)
     with pytest.raises(DataError, match="is an old one again"):
         admission.check_file(str(files[0]), Ruleset.open(files[0]), demanding, Store(demanding.state))
@@ -164,7 +164,7 @@ def test_a_boot_a_rollback_and_a_repair_need_no_key(
 
 
 def smuggle(config: Config, path: Path, what: str = "evil") -> str:
-    """Write a ruleset into the state directory, and ask for it in the intent, as whoever owns the folder could."""
+    """Write a ruleset into the state directory, and ask for it in the intent, as a writer of that folder could."""
     ruleset, store = write_ruleset(path, NOW, what=what), Store(config.state)
     store.keep(ruleset.file)
     store.remember(replace(store.intent(), digest=ruleset.digest, last_good=ruleset.digest))

@@ -30,6 +30,7 @@ def test_the_earlier_date_stays_where_nothing_else_differs() -> None:
     before = opened(dated(opened(pack()), 5))
     assert dated(opened(pack()), 9, before) == dated(opened(pack()), 5)
     assert dated(before, 9, before) == dated(opened(pack()), 5)
+    assert dated(opened(pack()), 3, before) == dated(opened(pack()), 3), "the clock was wrong then"
     other = pack(replace(META, policy="other"))
     assert Ruleset.unpack(dated(opened(other), 9, before), "file").meta.compiled == 9
     moved = pack(META, ipv4__zones=bytes(6))

@@ -29,7 +29,7 @@ def test_read(keys: Path) -> None:
 @pytest.mark.parametrize(("owner", "mode"), [(1, 0o644), (0, 0o664), (0, 0o646)])
 @pytest.mark.parametrize("which", ["file", "folder"])
 def test_what_others_can_change_is_not_trusted(keys: Path, which: str, owner: int, mode: int) -> None:
-    """Whoever can write the file, or replace it in its folder, would decide whom this host trusts."""
+    """A user who can write the file, or replace it in its folder, would decide which keys this host trusts."""
     path = keys if which == "file" else keys.parent
     os.chown(path, owner, -1)
     path.chmod(mode | 0o111 if which == "folder" else mode)

@@ -49,10 +49,11 @@ def test_good(keys: SigningKeys, path: Path, trusted: TrustedKeys) -> None:
     """The principal of the file and the key's fingerprint are returned, with and without a file of revoked keys."""
     keys.sign(path, "alice")
     signature = read_signature(str(path))
+    key = keys.fingerprint("alice")
     for known in (trusted, replace(trusted, revoked=None), replace(trusted, revoked=b"")):
         signer = verify(open_file(path), str(path), signature, known)
-        assert (signer.principal, signer.key) == ("alice@example.com", keys.fingerprint("alice"))
-    assert str(signer) == f"alice@example.com ({signer.key})"
+        assert (signer.principal, signer.key) == ("alice@example.com", key)
+        assert str(signer) == f"alice@example.com ({key})"
 
 
 BAD: dict[str, tuple[Callable[[SigningKeys, Path], object], str]] = {
