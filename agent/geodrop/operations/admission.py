@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from geodrop import utc
@@ -99,9 +99,11 @@ def accept(config: Config, store: Store, observed: Observed, ruleset: Ruleset, s
         raise _unsigned(ruleset.digest, config)
     found = known(store, observed)
     _refuse_replay(signed, found, _held(observed))
-    kept = {digest: one for digest, one in found.rulesets.items() if store.ruleset_path(digest).exists()}
-    signer = signed.signer
+    signer, before = signed.signer, found.rulesets.get(ruleset.digest)
     made = Acceptance(round(time.time()), signer.principal, signer.key, signed.compiled)
+    if before is not None and replace(before, time=made.time) == made:
+        return  # Loading it again waits for no disk.
+    kept = {digest: one for digest, one in found.rulesets.items() if store.ruleset_path(digest).exists()}
     store.accepted.write(AcceptedRulesets(max(found.newest, signed.compiled), kept | {ruleset.digest: made}))
 
 

@@ -8,12 +8,11 @@ ruleset is not taken for a newer one.
 
 from __future__ import annotations
 
-import errno
 import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from geodrop.errors import DataError, Excused
+from geodrop.errors import DataError
 from geodrop.inputs import read_regular
 from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, mapping, record, text, whole
 from geodrop.state import files
@@ -103,9 +102,8 @@ class Accepted:
         self._room.write(lambda: files.replace(self._path, lambda file: file.write(content)))
 
     def forget(self) -> None:
-        """Remove the file, since this host demands no signatures any more. Raises OSError."""
-        with Excused(errno.ENOENT):
-            self._path.unlink()
+        """Remove the file, since this host demands no signatures any more. Raises PrivilegeError or ApplyError."""
+        files.remove(self._path)
 
 
 def _stored(accepted: AcceptedRulesets) -> dict[str, dict[str, object]]:

@@ -286,6 +286,29 @@ def test_it_cannot_be_written(
     assert kernel.now == Observed()
 
 
+def test_what_is_accepted_already_needs_no_disk(
+    kernel: Kernel, files: list[Path], demanding: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that takes nothing, what was loaded before can be loaded again."""
+    put(files[0], demanding)
+    monkeypatch.setattr("geodrop.state.accepted.Accepted.write", lambda *_: pytest.fail("it writes"))
+    kernel.now = Observed()
+    put(files[0], demanding)
+    assert kernel.now.digest == digest(files[0])
+
+
+def test_signed_again_by_another_key(kernel: Kernel, files: list[Path], demanding: Config, keys: SigningKeys) -> None:
+    """While keys are changed, the host knows which one it would need to accept its ruleset once more."""
+    put(files[0], demanding)
+    keys.trust("alice", "bob")
+    keys.sign(files[0], "bob")
+    put(files[0], demanding)
+    assert kernel.now.generation == 1
+    found = admission.accepted_as(Store(demanding.state), kernel.now.digest)
+    assert found is not None
+    assert found.signer == f"bob@example.com ({keys.fingerprint('bob')})"
+
+
 def test_only_kept_rulesets_are_remembered(files: list[Path], kernel: Kernel, demanding: Config) -> None:
     """The file does not grow for ever; the newest compile time stays."""
     for path in files[:2]:
