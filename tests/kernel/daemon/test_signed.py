@@ -27,7 +27,7 @@ NO_SSH_KEYGEN = ("unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /usr/
 
 @dataclass(frozen=True)
 class SignedHost:
-    """A host whose agent.yaml names `fleet.ruleset`, and the keys that may sign it."""
+    """A host whose agent.yaml names a ruleset that was compiled elsewhere, and the keys that may sign it."""
 
     host: Host
     keys: SigningKeys
