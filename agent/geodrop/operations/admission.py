@@ -111,10 +111,10 @@ def require(config: Config, store: Store, observed: Observed, *rulesets: Ruleset
     """Raise DataError unless each ruleset is in the kernel already or was accepted, if this host demands signatures."""
     if config.keys is None:
         return
-    digests = {one.digest for one in rulesets if one} - _held(observed) - {_closed()}
-    for digest in digests:
-        if digest not in known(store, observed).rulesets:
-            raise _unsigned(digest, config)
+    # Always asked, so that a host that begins to demand signatures writes down at once what is in force.
+    accepted = {*known(store, observed).rulesets, *_held(observed), _closed()}
+    for digest in {one.digest for one in rulesets if one} - accepted:
+        raise _unsigned(digest, config)
 
 
 def is_accepted(config: Config, store: Store, observed: Observed, digest: str) -> bool:

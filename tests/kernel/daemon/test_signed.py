@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,8 @@ import pytest
 
 from geodrop.ruleset import container
 from geodrop.ruleset.dated import dated
+from geodrop.ruleset.model import Ruleset
+from geodrop.state.store import Store
 from tests.support.cli import Geodrop
 from tests.support.daemons import daemon
 from tests.support.signing import FOR_RULESETS, SigningKeys
@@ -38,7 +40,7 @@ class SignedHost:
         return self.host.folder / "fleet.ruleset"
 
     def compile(self, *regions: str, key: str = "alice", output: Path | None = None) -> None:
-        """Compile and sign a ruleset that denies regions, as on another host."""
+        """Compile and sign a ruleset that denies regions, as another host would."""
         self.host.deny(*regions)
         policy, database = self.host.folder / "policy.yaml", self.host.folder / "country.mmdb"
         inputs = ("--policy", str(policy), "--database", str(database))
@@ -280,3 +282,49 @@ def test_a_host_that_demands_signatures_compiles_nothing(signed: SignedHost) -> 
             done = geodrop.run(*command)
             assert (done.code, host.table()) == (78, before)
             assert "with `keys` every ruleset has to be signed" in done.err
+
+
+def smuggle(signed: SignedHost) -> str:
+    """Write a ruleset that denies nobody into the state directory, and ask for it, as a writer of that folder could."""
+    evil, store = signed.host.folder / "evil.ruleset", Store(signed.host.folder / "state")
+    signed.compile(key="eve", output=evil)
+    ruleset = Ruleset.open(evil)
+    store.keep(ruleset.file)
+    store.remember(replace(store.intent(), digest=ruleset.digest, last_good=ruleset.digest))
+    return ruleset.digest
+
+
+def test_what_lies_in_the_state_directory_alone(signed: SignedHost) -> None:
+    """A boot, a daemon's start and a repair leave out what never entered with a signature, and say so.
+
+    A boot and a start take the newest ruleset before it that was accepted.
+    """
+    host, geodrop = signed.host, signed.host.geodrop
+    geodrop.good("load", str(signed.fleet))
+    stripped(signed)
+    said = f"ruleset {smuggle(signed)[:12]} is left out: this host demands signatures, and never accepted it"
+    host.netns.run("nft", "delete", "table", "inet", "geodrop")
+    assert said in geodrop.good("load", "--boot").err
+    assert host.drops("1.0.0.1")
+    smuggle(signed)
+    host.netns.run("nft", "delete", "table", "inet", "geodrop")
+    with daemon(geodrop) as running:
+        assert said in running.log
+        assert host.drops("1.0.0.1")
+        evil = smuggle(signed)
+        host.netns.run("nft", "delete", "table", "inet", "geodrop")
+        until(lambda: f"ruleset {evil[:12]} was never accepted on this host" in running.log)
+        assert not host.table()
+
+
+@pytest.mark.parametrize("first_boot", ["open", "closed"])
+def test_a_new_host(signed: SignedHost, first_boot: str) -> None:
+    """Where nothing was ever accepted, `first_boot` decides, until a signed ruleset comes."""
+    signed.agent(f"first_boot: {first_boot}\n")
+    stripped(signed)
+    with daemon(signed.host.geodrop) as running:
+        assert "not signed, and `keys`" in running.said[-1]
+        assert bool(signed.host.table()) == (first_boot == "closed")
+        signed.keys.sign(signed.fleet, "alice")
+        signed.host.geodrop.good("reload")
+        assert signed.host.drops("2.0.0.1")
