@@ -94,7 +94,8 @@ test: test-setup lint ## linters, then every test on the bundled database; in na
 
 # nft is what tests read the kernel back with, ip makes their namespaces.
 test-tools: setup
-	$(call os_packages,need nftables command -v nft; need iproute2 command -v ip;)
+	$(call os_packages,need nftables command -v nft; need iproute2 command -v ip; \
+		need openssh-client command -v ssh-keygen;)
 
 # The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
 test-setup: test-tools

@@ -26,11 +26,13 @@ from typing import TYPE_CHECKING, Any
 from geodrop.cli.audit import covered
 from geodrop.cli.history import describe
 from geodrop.config import Config
+from geodrop.engine.api import Observed
 from geodrop.errors import DataError, UnavailableError
 from geodrop.formats import RULESET
 from geodrop.nftables.export import nft
 from geodrop.nftables.netlink.elements import lists
 from geodrop.nftables.render import build
+from geodrop.operations.admission import known
 from geodrop.report.chain import read_chain
 from geodrop.report.coverage import coverage
 from geodrop.report.history import as_object, with_ends
@@ -40,6 +42,7 @@ from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.export import cidr
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.accepted import Acceptance, AcceptedRulesets
 from geodrop.state.chain import ChainLink, end_of, waiting
 from geodrop.state.entry import Entry, Pruned, line_of
 from geodrop.state.history import policies
@@ -98,6 +101,9 @@ class Fuzzer:
         self.store.remember(Intent(3, "ab", paused=5, why="x", last_good="ab"))
         for entry in entries:
             self.store.history.append(entry)
+        accepted = {"ab": Acceptance(5, "alice", "SHA256:x", 7), "cd": Acceptance(3)}
+        self.store.accepted.write(AcceptedRulesets(7, accepted))
+        self.accepted = (self.store.folder / "accepted.json").read_bytes()
         self.intent = (self.store.folder / "intent.json").read_bytes()
         self.history = self.store.history.path.read_bytes()
 
@@ -106,7 +112,8 @@ class Fuzzer:
         alter = self.chance.choice((self.bits, self.cut, self.value, self.text, self.section, self.swapped))
         self.file.write_bytes(alter())
         self.count(alter.__name__, self.read_ruleset)
-        for name, content in (("intent.json", self.intent), ("history.jsonl", self.history)):
+        files = {"intent.json": self.intent, "history.jsonl": self.history, "accepted.json": self.accepted}
+        for name, content in files.items():
             damage = self.chance.choice((flipped, cut_off, rewritten))
             (self.store.folder / name).write_bytes(damage(content, self.chance))
         self.read_state()
@@ -197,6 +204,7 @@ class Fuzzer:
         """Read it as the daemon and the commands do."""
         self.store.intent()
         self.store.problems()
+        known(self.store, Observed(1, "ab"))
         entries = list(self.store.history)
         policies(entries)
         for entry, until in with_ends(entries):

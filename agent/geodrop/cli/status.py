@@ -64,6 +64,9 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is in force, from what inputs, on which interfaces, and its results."""
     policy = f"{status['policy']['name']}; " if status["policy"] else ""
     yield "policy", f"{policy}digest {status['digest'][:12]}"
+    if (signature := status.get("signature")) and status["generation"]:
+        by = f"by {signature['principal']}, key {signature['key']}, compiled {signature['compiled']}"
+        yield "signed", by if signature["key"] else "no: it was in force before signatures were demanded"
     for database in status["databases"]:
         yield "database", f"{database['name']}{_built(database['built'])}"
     if dropped := status["dropped"]:

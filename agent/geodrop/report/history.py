@@ -70,6 +70,9 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "accept": entry.accept or None,
         "since": utc.moment(entry.since) if entry.since else None,
         "drops": [asdict(one) for one in entry.drops],
+        "signed_by": entry.signed_by or None,
+        "signed_key": entry.signed_key or None,
+        "compiled": utc.moment(entry.compiled) if entry.compiled else None,
         "number": entry.number or None,
         "previous": entry.previous or None,
     }

@@ -24,6 +24,7 @@ from geodrop.report.counters import as_other
 from geodrop.report.exempt import exemptions_of
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
+from geodrop.report.signature import signature_of
 from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.explain import effective_mode
@@ -134,6 +135,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "policy": next(({"name": one.name, "sha256": one.sha256} for one in inputs if one.kind == "policy"), None),
         "dropped": None,
         "last_good": intent.last_good,
+        "signature": signature_of(config, store, observed),
         "paused": paused,
         "paused_until": utc.moment(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,

@@ -158,7 +158,8 @@ class Meta:
 
     `database_age` is the age in seconds from which a database is reported as too old, `blast_radius` the largest share
     that a change to this ruleset may move; None for no limit. `blast_radius_at` and `database_age_at` are the lines of
-    the policy that say so, 0 if none does.
+    the policy that say so, 0 if none does. `compiled` is when the ruleset was compiled, in seconds since the epoch;
+    only a ruleset that was compiled to be signed has it.
     """
 
     compiler: str
@@ -177,6 +178,7 @@ class Meta:
     database_age_at: int = 0
     groups: tuple[CompiledGroup, ...] = ()
     corrections: tuple[CompiledCorrection, ...] = ()
+    compiled: int | None = None
 
     @property
     def policy_name(self) -> str:
@@ -193,7 +195,11 @@ class Meta:
 def meta_json(meta: Meta) -> dict[str, Any]:
     """Return the JSON form of the meta part; `schema.meta_of` is its inverse."""
     services = [_fields(service) | {"targets": [*map(_fields, service.targets)]} for service in meta.services]
-    return _fields(meta) | {
+    own = _fields(meta)
+    if meta.compiled is None:
+        # The same inputs give the same bytes, at whatever time and by whatever version that knows of this key.
+        del own["compiled"]
+    return own | {
         "inputs": [*map(_fields, meta.inputs)],
         "services": services,
         "zones": [*map(_fields, meta.zones)],

@@ -161,7 +161,7 @@ _CORRECTION = record(
 
 META = record(
     Meta,
-    ("tests", "blast_radius", "blast_radius_at", "database_age_at", "groups", "corrections"),
+    ("tests", "blast_radius", "blast_radius_at", "database_age_at", "groups", "corrections", "compiled"),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
@@ -210,6 +210,7 @@ META = record(
     database_age_at=whole(0, MAX_POLICY),
     groups=listing(_GROUP, MAX_NUMBERS),
     corrections=listing(_CORRECTION, MAX_NUMBERS),
+    compiled=optional(_MOMENT),
 )
 
 

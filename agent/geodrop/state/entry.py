@@ -116,6 +116,9 @@ class Entry:
     `since` is set where what is recorded began earlier, in seconds since the epoch: when another program's change was
     noticed, when the kernel went back by itself, when the machine started, the moment written in the policy.
 
+    `signed_by` and `signed_key` are the principal and the key whose signature made this host accept the ruleset, and
+    `compiled` is when the ruleset was compiled, in seconds since the epoch.
+
     `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch. `drops` is what the
     ruleset drops. Both are recorded when another ruleset comes in force. `pruned` says which records were forgotten.
 
@@ -151,6 +154,9 @@ class Entry:
     previous: str = ""
     cut: int = 0
     newer: int = 0
+    signed_by: str = ""
+    signed_key: str = ""
+    compiled: int = 0
 
     @property
     def put_in_force(self) -> bool:
@@ -177,6 +183,9 @@ class Attempt:
     previous_generation: int = 0
     previous_digest: str = ""
     drops: tuple[EnforcedService, ...] = ()
+    signed_by: str = ""
+    signed_key: str = ""
+    compiled: int = 0
     made: bool = False
 
 
@@ -243,6 +252,9 @@ _OPTIONAL: dict[str, Field[Any]] = {
     "number": _NUMBER,
     "previous": _HASH,
     "cut": whole(0, MAX_LINE),
+    "signed_by": _TEXT,
+    "signed_key": _TEXT,
+    "compiled": _MOMENT,
 }
 _FIELDS = record(partial(Entry, uid=0), tuple(_OPTIONAL), others=True, **_REQUIRED, **_OPTIONAL)
 ENTRY = numbered(formats.HISTORY, _FIELDS, before=_FIELDS)

@@ -297,6 +297,9 @@ def _entry(asked: ChangeRequest, attempt: Attempt, outcome: str, started: float,
         accept=asked.accept,
         since=asked.since,
         drops=attempt.drops,
+        signed_by=attempt.signed_by,
+        signed_key=attempt.signed_key,
+        compiled=attempt.compiled,
     )
 
 

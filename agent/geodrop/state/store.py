@@ -5,6 +5,7 @@
     history.jsonl             every change and every failed attempt; see state.history
     intent.json               what was last asked for; see state.intent
     exemptions.json           which sources pass for a limited time; see state.exemptions
+    accepted.json             which rulesets were accepted, where signatures are demanded; see state.accepted
     reserve                   disk space for the two above on a full disk; see state.room
 
 A damaged file does no lasting harm: the intent is recovered from the history, the history continues after unreadable
@@ -28,6 +29,7 @@ from geodrop.ruleset import container
 from geodrop.ruleset.fields import Bounds, Invalid, decode
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
+from geodrop.state.accepted import Accepted
 from geodrop.state.exemptions import ClockReading, Exemptions
 from geodrop.state.history import History, policies
 from geodrop.state.intent import Intent, intent_of_file, parsed, recovered, stored
@@ -68,6 +70,7 @@ class Store:
         self.folder = folder
         self.history = History(folder / "history.jsonl")
         self.exemptions = Exemptions(folder)
+        self.accepted = Accepted(folder)
         self._unwritten = Unwritten(folder)
         self._room = Room(folder)
 

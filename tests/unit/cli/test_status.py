@@ -62,6 +62,16 @@ def test_in_force() -> None:
         assert part in text
 
 
+def test_who_signed_it() -> None:
+    """The signer is named; a ruleset from before the demand is said to be that. Without a demand there is no line."""
+    signature = {"principal": "alice\x1b", "key": "SHA256:x", "compiled": "2026-01-01T00:00:00Z"}
+    said = describe(GOOD | {"signature": signature})
+    assert "signed      by alice\\x1b, key SHA256:x, compiled 2026-01-01T00:00:00Z\n" in said
+    nobody = describe(GOOD | {"signature": dict.fromkeys(signature)})
+    assert "signed      no: it was in force before signatures were demanded\n" in nobody
+    assert "signed" not in describe(GOOD | {"signature": None})
+
+
 def test_what_is_not_counted_by_region() -> None:
     """The line of the service says so; there is no such text if all regions have counters."""
     service = {

@@ -66,6 +66,9 @@ def test_each_object_has_every_key(tmp_path: Path) -> None:
             "accept": None,
             "since": None,
             "drops": [],
+            "signed_by": None,
+            "signed_key": None,
+            "compiled": None,
             "number": 5,
             "previous": digest_of(lines[-2]),
         }
