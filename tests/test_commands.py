@@ -13,7 +13,7 @@ FRESH = {"cp", "dpkg", "env", "mount", "nsenter", "sh", "umount", "unshare"}
 """Commands of packages that Debian calls essential, so every machine has them."""
 INSTALLED = {
     **{name: name for name in ("git", "ip", "nft", "ssh-keygen")},
-    **{name: "ssh-keygen" for name in ("ssh-add", "ssh-agent")},
+    **dict.fromkeys(("ssh-add", "ssh-agent"), "ssh-keygen"),
 }
 """Commands of other packages, with the one of the same package that the Makefile looks for before `make test`."""
 OTHER_MACHINES = ("system", "fleet")
