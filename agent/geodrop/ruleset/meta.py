@@ -136,11 +136,34 @@ class CompiledCorrection:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an address is in a list drawn from databases: `list` is its name, `what` is "AS64496", or a trait with the
+    confidence that the list asks for ("vpn 50"), and `database` the name of the database that says so.
+    """
+
+    list: str
+    what: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a database is used for: "country", "subdivision", "asn" or "traits".
+
+    `ipv4` is the number of IPv4 addresses, and `ipv6_48s` the number of /48s of 2000::/3, of which it says this.
+    """
+
+    name: str
+    ipv4: int
+    ipv6_48s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
     A list has its name from the policy, and the number of its `prefixes`; a range counts as the prefixes it consists
-    of. A database has the `countries` that it has an address of.
+    of. A database has the `countries` that it has an address of, and its `roles`.
     """
 
     kind: str
@@ -150,6 +173,7 @@ class Input:
     build_epoch: int | None = None
     prefixes: int | None = None
     countries: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +183,9 @@ class Meta:
     `database_age` is the age in seconds from which a database is reported as too old, `blast_radius` the largest share
     that a change to this ruleset may move; None for no limit. `blast_radius_at` and `database_age_at` are the lines of
     the policy that say so, 0 if none does.
+
+    `drawn` has for each mark (see ruleset.model) why addresses with it are in lists drawn from databases; the first
+    mark is of addresses that are in none.
     """
 
     compiler: str
@@ -177,6 +204,7 @@ class Meta:
     database_age_at: int = 0
     groups: tuple[CompiledGroup, ...] = ()
     corrections: tuple[CompiledCorrection, ...] = ()
+    drawn: tuple[tuple[Reason, ...], ...] = ()
 
     @property
     def policy_name(self) -> str:
@@ -194,18 +222,29 @@ def meta_json(meta: Meta) -> dict[str, Any]:
     """Return the JSON form of the meta part; `schema.meta_of` is its inverse."""
     services = [_fields(service) | {"targets": [*map(_fields, service.targets)]} for service in meta.services]
     return _fields(meta) | {
-        "inputs": [*map(_fields, meta.inputs)],
+        "inputs": [_fields(one) | {"roles": [*map(_fields, one.roles)]} for one in meta.inputs],
         "services": services,
         "zones": [*map(_fields, meta.zones)],
         "rows": [*map(_fields, meta.rows)],
         "tests": [*map(_fields, meta.tests)],
         "groups": [*map(_fields, meta.groups)],
         "corrections": [*map(_fields, meta.corrections)],
+        "drawn": [[*map(_fields, mark)] for mark in meta.drawn],
     }
 
 
 def _fields(
-    record: Meta | ServiceSpec | Target | Input | Zone | Row | CompiledTest | CompiledGroup | CompiledCorrection,
+    record: Meta
+    | ServiceSpec
+    | Target
+    | Input
+    | Role
+    | Reason
+    | Zone
+    | Row
+    | CompiledTest
+    | CompiledGroup
+    | CompiledCorrection,
 ) -> dict[str, Any]:
     """Return one level of a record as a dictionary.
 
