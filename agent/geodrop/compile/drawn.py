@@ -21,7 +21,7 @@ from geodrop.text import harmless
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from geodrop.geo.attributes import Attributes, Network, Trait
+    from geodrop.geo.attributes import Attributes, SaidNetwork, SaidTrait
     from geodrop.geo.partition import Partition
     from geodrop.policy.model import AddressList, Policy
 
@@ -87,7 +87,7 @@ class _Networks:
             for asn in entry.asns:
                 self._lists[asn].append(entry.name)
 
-    def reasons(self, network: Network) -> tuple[Reason, ...]:
+    def reasons(self, network: SaidNetwork) -> tuple[Reason, ...]:
         """Return why addresses of a network are in lists."""
         names = self._lists.get(network.asn, ())
         return tuple(Reason(name, f"AS{network.asn}", harmless(self._databases[network.database])) for name in names)
@@ -100,7 +100,7 @@ class _Traits:
         self._databases = attributes.databases
         self._lists = lists
 
-    def reasons(self, traits: tuple[Trait, ...]) -> tuple[Reason, ...]:
+    def reasons(self, traits: tuple[SaidTrait, ...]) -> tuple[Reason, ...]:
         """Return why addresses with these traits are in lists."""
         return tuple(
             Reason(entry.name, str(wanted), harmless(self._databases[database]))

@@ -57,22 +57,22 @@ class Layer(Generic[T]):
         return Layer(tuple(numbers), self.ipv4.mapped(table), self.ipv6.mapped(table))
 
 
-class Network(NamedTuple):
+class SaidNetwork(NamedTuple):
     """The number of a network and the database that gives it, as an index into `Attributes.databases`."""
 
     asn: int
     database: int
 
 
-class Trait(NamedTuple):
+class SaidTrait(NamedTuple):
     """A trait of an address and the database that gives it, as an index into `Attributes.databases`."""
 
     found: FoundTrait
     database: int
 
 
-NO_NETWORK = Network(0, -1)
-NO_TRAITS: tuple[Trait, ...] = ()
+NO_NETWORK = SaidNetwork(0, -1)
+NO_TRAITS: tuple[SaidTrait, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +82,8 @@ class Attributes:
     """
 
     databases: tuple[str, ...]
-    networks: Layer[Network]
-    traits: Layer[tuple[Trait, ...]]
+    networks: Layer[SaidNetwork]
+    traits: Layer[tuple[SaidTrait, ...]]
     carried: tuple[frozenset[str], ...] = ()
     rated: tuple[frozenset[str], ...] = ()
 
@@ -110,25 +110,25 @@ def gather(databases: Sequence[Database]) -> Attributes:
     )
 
 
-def _network(database: int, asn: int) -> Network:
-    return Network(asn, database) if asn else NO_NETWORK
+def _network(database: int, asn: int) -> SaidNetwork:
+    return SaidNetwork(asn, database) if asn else NO_NETWORK
 
 
-def _traits(database: int, found: tuple[FoundTrait, ...]) -> tuple[Trait, ...]:
-    return tuple(Trait(one, database) for one in found)
+def _traits(database: int, found: tuple[FoundTrait, ...]) -> tuple[SaidTrait, ...]:
+    return tuple(SaidTrait(one, database) for one in found)
 
 
-def _first(one: Network, other: Network) -> Network:
+def _first(one: SaidNetwork, other: SaidNetwork) -> SaidNetwork:
     return other if one == NO_NETWORK else one
 
 
-def _both(one: tuple[Trait, ...], other: tuple[Trait, ...]) -> tuple[Trait, ...]:
+def _both(one: tuple[SaidTrait, ...], other: tuple[SaidTrait, ...]) -> tuple[SaidTrait, ...]:
     """Return the traits of both: of two that are the same, the first."""
     names = {trait.found.name for trait in one}
     return tuple(sorted((*one, *(trait for trait in other if trait.found.name not in names)), key=_name))
 
 
-def _name(trait: Trait) -> str:
+def _name(trait: SaidTrait) -> str:
     return trait.found.name
 
 

@@ -106,7 +106,13 @@ def _reason(one: Answer, *, alone: bool) -> str:
     inside = f"{address} inside {one['address'] if alone else 'it'}, " if one["embedded"] else ""
     region = one["region"]
     who = f"{inside}{region}" if region else inside.removesuffix(", ") or address
-    return f"{who}{_corrected(one)}: {deciding(one)}{reservation(one)}"
+    return f"{who}{_drawn(one)}{_corrected(one)}: {deciding(one)}{reservation(one)}"
+
+
+def _drawn(one: Answer) -> str:
+    """Return why the address is in the list that decides; "" unless the list is drawn from databases."""
+    said = dict.fromkeys(f"{reason['what']} in {reason['database']}" for reason in one["drawn"])
+    return f" ({', '.join(said)})" if said else ""
 
 
 def _corrected(one: Answer) -> str:
@@ -129,6 +135,8 @@ def _change(one: Answer, who: str) -> str:
             what = f"{other}: [{region}], or only [{_bare(who)}]"
         case "default" | "unknown":
             what = only
+        case "list":
+            what = f"{mine} without {line}, or {only}"
         case _ if line.startswith("list:"):
             what = f"take it out of {line}"
         case "prefix" if _same(line, who):

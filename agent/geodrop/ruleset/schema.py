@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from geodrop.addresses import network_of
 from geodrop.policy.model import MAX_STEPS, MAX_TESTS, Action, Aim, Established, Mode, Rung
@@ -47,12 +46,13 @@ from geodrop.ruleset.meta import (
     Target,
     Zone,
 )
+from geodrop.ruleset.ordering import all_below, below
 from geodrop.ruleset.ramp import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sized
 
-    Order = Literal["little", "big"]
+    from geodrop.ruleset.ordering import Order
 
 MAX_POLICY = 1 << 20
 """Most characters of a policy, and so most lines."""
@@ -73,7 +73,6 @@ MAX_CHILDREN, MAX_LINES = 7 << 16, 1 << 21
 MORE, WORD_LINE = 0x8000_0000, (1 << 27) - 1
 
 MAX_LIMIT = 200
-CHUNK = 4_096
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
@@ -427,37 +426,3 @@ def _children(section: memoryview, lines: int) -> None:
 def _digest(section: memoryview) -> None:
     if len(section) != DIGEST_BYTES:
         raise Invalid(f"{len(section):,} bytes, not {DIGEST_BYTES}")
-
-
-def all_below(limit: int, section: memoryview) -> bool:
-    """Return whether every little-endian uint16 of a section is below a limit.
-
-    Below the surrogates this is a match on UTF-16 text, which makes no object for each number.
-    """
-    if not 0 < limit < 0xD800:
-        return max(section.cast("H"), default=-1) < limit
-    found = section.tobytes().decode("utf-16-le", "surrogatepass")
-    return re.fullmatch(f"[\0-{re.escape(chr(limit - 1))}]*", found) is not None
-
-
-def below(before: memoryview, after: memoryview, width: int, order: Order, *, strictly: bool = True) -> bool:
-    """Return whether each address in `before`, `width` bytes wide, is below the address at the same place in `after`.
-
-    A chunk of addresses is handled as one long number, so that one subtraction compares all of them: where it borrows
-    from the next address, the address in `after` was not greater.
-    """
-    for at in range(0, len(before), CHUNK * width):
-        low = int.from_bytes(before[at : at + CHUNK * width], order)
-        high = int.from_bytes(after[at : at + CHUNK * width], order)
-        ones = _ones(width, min(len(before) - at, CHUNK * width) // width)
-        least = high - ones if strictly else high
-        left = least - low
-        if least < 0 or left < 0 or ((least ^ low ^ left) | (strictly and high ^ ones ^ least)) & ones:
-            return False
-    return True
-
-
-@lru_cache(4)
-def _ones(width: int, count: int) -> int:
-    """Return a long number that holds `count` addresses, each with the value 1."""
-    return int.from_bytes((b"\1" + bytes(width - 1)) * count, "little")

@@ -16,7 +16,9 @@ GOOD = {
     "digest": "ab" * 32,
     "since": "2026-01-01T00:00:00Z",
     "policy": {"name": "policy.yaml", "sha256": "cd" * 32},
-    "databases": [{"name": "country.mmdb", "built": 1_760_000_000}],
+    "databases": [
+        {"name": "country.mmdb", "built": 1_760_000_000, "roles": [{"name": "country", "ipv4": 1 << 31, "ipv6_48s": 9}]}
+    ],
     "dropped": None,
     "last_good": "ab" * 32,
     "unloaded": False,

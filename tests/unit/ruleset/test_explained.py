@@ -21,6 +21,7 @@ ANSWER: dict[str, Any] = {
     **dict.fromkeys(("bucket", "share", "dropped_from")),
     "exempted": None,
     "correction": None,
+    "drawn": [],
     "about": "address",
     "zone": 7,
 }

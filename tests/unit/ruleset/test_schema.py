@@ -222,29 +222,6 @@ def test_no_section_may_be_missing(name: str) -> None:
         schema.check_sections(META, views, dict.fromkeys(SECTIONS, "") | {name: "", "x": name})
 
 
-@pytest.mark.parametrize(("width", "order"), [(4, "little"), (4, "big"), (16, "big")])
-@pytest.mark.parametrize("count", [1, 2, 5, 4_096, 4_097, 8_200])
-def test_below_is_what_a_loop_finds(width: int, order: Any, count: int) -> None:  # noqa: ANN401
-    """`below` agrees with a loop at each place of a chunk and on its edges, for the least and the greatest numbers."""
-
-    def packed(numbers: list[int]) -> memoryview:
-        return memoryview(b"".join(one.to_bytes(width, order) for one in numbers))
-
-    most = (1 << 8 * width) - 1
-    low = [most // (count + 1) * at for at in range(count)]
-    high = [one + 1 for one in low]
-    assert schema.below(packed(low), packed(high), width, order)
-    assert not schema.below(packed(low), packed(low), width, order)
-    assert schema.below(packed(low), packed(low), width, order, strictly=False)
-    for at in {0, 1, count // 2, count - 1} & set(range(count)):
-        for one, other in ((5, 5), (6, 5), (most, 0), (most, most), (0, 0)):
-            before, after = [*low[:at], one, *low[at + 1 :]], [*high[:at], other, *high[at + 1 :]]
-            assert not schema.below(packed(before), packed(after), width, order)
-            assert schema.below(packed(before), packed(after), width, order, strictly=False) == (one == other)
-        before, after = [*low[:at], 0, *low[at + 1 :]], [*high[:at], most, *high[at + 1 :]]
-        assert schema.below(packed(before), packed(after), width, order)
-
-
 def test_limits_are_those_of_the_tables() -> None:
     """The limits checked here are those of the compiler and of the XDP program."""
     assert (schema.MAX_CHILDREN, schema.MAX_LINES) == (xdp.MAX_CHILDREN, xdp.MAX_LINES)
