@@ -1,4 +1,4 @@
-"""Compare the numbers of a section with a limit or with each other, thousands at once and without an object for each."""
+"""Compare the numbers of a section with a limit or with each other: thousands at once, without an object for each."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from geodrop.compile import xdp
-from geodrop.ruleset import schema
+from geodrop.ruleset import ordering, schema
 from geodrop.ruleset.fields import Invalid
 from geodrop.ruleset.meta import meta_json
 from geodrop.xdp import layout
@@ -233,7 +233,7 @@ def test_limits_are_those_of_the_tables() -> None:
 def test_what_was_right_is_not_gone_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A section is not checked again under the same SHA-256 and the same bounds."""
     calls: list[object] = []
-    below: Callable[..., bool] = schema.below
+    below: Callable[..., bool] = ordering.below
 
     def counted(*given: object, **how: object) -> bool:
         calls.append(given)
