@@ -59,7 +59,7 @@ def test_every_trait_can_be_named(name: TraitName) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        ("{asn: [0]}", '2:17: error: entry of asn of list "l": "0" is not the number of a network; write one such as'),
+        ("{asn: [0]}", '2:19: error: entry of asn of list "l": "0" is not the number of a network; write one such as'),
         ("{asn: [as15169]}", "AS is written in capitals; write AS15169"),
         ("{asn: [4294967296]}", "numbers of networks end at 4294967295; write a smaller one"),
         ("{asn: [AS64496-AS64511]}", "is not the number of a network"),
@@ -68,7 +68,7 @@ def test_every_trait_can_be_named(name: TraitName) -> None:
         ("{asn: {64496: x}}", "is a table, but must be a list"),
         (f"{{asn: {list(range(1, MAX_ASNS + 2))}}}", "has 30,001 networks, 30,000 is the most; make two lists of it"),
         ("{traits: []}", 'traits of list "l" is empty; write at least one, such as [vpn]'),
-        ("{traits: [tor]}", '2:20: error: entry of traits of list "l": "tor" is not a trait; write tor_exit'),
+        ("{traits: [tor]}", '2:22: error: entry of traits of list "l": "tor" is not a trait; write tor_exit'),
         ("{traits: [is_vpn]}", "write vpn"),
         ("{traits: [Hosting]}", "write hosting"),
         (
