@@ -106,6 +106,7 @@ ANSWER = {
     "asked": "[::1]:443",
     "address": "::1",
     "addresses": 1,
+    "about": "address",
     "service": "api",
     "zone": 1,
     "region": "US",

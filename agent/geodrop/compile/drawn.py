@@ -139,7 +139,8 @@ def doubtful(policy: Policy, attributes: Attributes) -> list[Problem]:
     known = {network.asn for network in attributes.networks.values}
     found = []
     for name, entry in policy.lists.items():
-        if unknown := [asn for asn in entry.asns if asn not in known]:
+        # Without any number there is an error already.
+        if len(known) > 1 and (unknown := [asn for asn in entry.asns if asn not in known]):
             more = f" and {len(unknown) - NAMED:,} more" if len(unknown) > NAMED else ""
             some = ", ".join(f"AS{asn}" for asn in unknown[:NAMED]) + more
             message = f'list "{name}": no loaded database has an address of {some}; check the numbers'
