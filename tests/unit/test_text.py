@@ -77,7 +77,15 @@ STATUS = {
     "since": "then",
     "change": {"origin": "reload", "seconds": 1.0},
     "policy": {"name": "policy.yaml", "sha256": "ab"},
-    "databases": [{"name": "country.mmdb", "built": 1, "roles": [{"name": "asn", "ipv4": 1}]}],
+    "databases": [
+        {
+            "name": "country.mmdb",
+            "type": "Country",
+            "sha256": "ef" * 32,
+            "built": 1,
+            "roles": [{"name": "asn", "ipv4": 1}],
+        }
+    ],
     "dropped": {"packets": 1, "seconds": 60},
     "last_reload": {"time": "then", "good": True, "text": "text"},
     "repairs": [{"time": "then", "what": "what", "culprit": "comm"}],

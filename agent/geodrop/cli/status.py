@@ -67,7 +67,7 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     policy = f"{status['policy']['name']}; " if status["policy"] else ""
     yield "policy", f"{policy}digest {status['digest'][:12]}"
     for database in status["databases"]:
-        yield "database", f"{database['name']}{_built(database['built'])}{_roles(database)}"
+        yield "database", f"{database['name']}{_built(database['built'])}{_identity(database)}"
     if dropped := status["dropped"]:
         seconds = "minute" if dropped["seconds"] in range(55, 66) else f"{dropped['seconds']} s"
         yield "dropped", f"{dropped['packets']:,} packets in the last {seconds}"
@@ -108,10 +108,11 @@ def _built(epoch: int | None) -> str:
     return f", built {utc.day(epoch)}{'' if days < 0 else f' ({age})'}"
 
 
-def _roles(database: dict[str, Any]) -> str:
-    """Return what a database is used for, with the part of IPv4 of which it says this."""
+def _identity(database: dict[str, Any]) -> str:
+    """Return type and digest of a database, and what it is used for, with the part of IPv4 of which it says this."""
     found = [f"{role['name']} of {percent(role['ipv4'] / IPV4)}" for role in database["roles"]]
-    return f": {', '.join(found)} of IPv4" if found else ""
+    used = f"; {', '.join(found)} of IPv4" if found else ""
+    return f"; {database['type']}, digest {database['sha256'][:12]}{used}"
 
 
 def _why_not(status: dict[str, Any]) -> str:
