@@ -32,6 +32,13 @@ CARRIED = {
 }
 """Always in the last database, which has no countries, so that a policy may name all of this in lists."""
 
+FIRST = {
+    "14.0.0.0/8": country("DE"),
+    "13.64.0.0/10": {**country("DE"), "asn": "AS64497"},
+    "13.128.0.0/17": {**country("DE"), "is_vpn": True, "anonymizer_confidence": 30},
+}
+"""Always in the second database, if there is one: it knows a country, and contradicts what CARRIED says."""
+
 ASNS = ["64496", "AS64497", "64498"]
 TRAITS: list[list[Any]] = [["vpn"], [{"vpn": 50}], [{"vpn": 50}, "hosting"], ["hosting", "anycast", "vpn"]]
 
@@ -112,11 +119,10 @@ def databases() -> st.SearchStrategy[list[dict[str, Any]]]:
     first = st.dictionaries(keys, records(), max_size=8).map(
         lambda some: {**some, **{network: city(*place) for network, place in CITIES.items()}}
     )
-    # A database without any country is refused, so the second one knows at least this network.
     # Beside a country this field means that the country is the owner's (geo.contents).
     lite = attributes().filter(lambda record: "autonomous_system_number" not in record)
     mixed = st.one_of(records(), st.builds(lambda one, other: {**one, **other}, records(), lite))
-    second = st.dictionaries(keys, mixed, max_size=6).map(lambda some: {**some, "14.0.0.0/8": country("DE")})
+    second = st.dictionaries(keys, mixed, max_size=6).map(lambda some: {**some, **FIRST})
     anywhere = networks([*IPV4_BASES, *IPV6_BASES, *OUTSIDE_BASES, *EMBEDDED_BASES, "10.1.2.3"], (4, 4)).map(str)
     # A network that holds ::/96 would replace the whole IPv4 tree.
     beside = anywhere.filter(lambda text: IPv6Address("::") not in ip_network(text))
