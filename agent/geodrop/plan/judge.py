@@ -5,7 +5,6 @@ from __future__ import annotations
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, NamedTuple
 
-from geodrop.policy.model import Rung
 from geodrop.ruleset.model import Embedding
 from geodrop.ruleset.takers import TCP, covered, takers
 
@@ -100,4 +99,4 @@ def _judged(ruleset: Ruleset, zone: int, service: int, *, embedded: bool = False
     # A special address inside an IPv6 one counts as unknown.
     region = "unknown" if embedded and described.special else described.region
     label = ruleset.meta.label(row.klass)
-    return JudgedRow(row, (label if row.rung == Rung.LIST else region) or label or row.line)
+    return JudgedRow(row, (label if row.by_drawn_list else region) or label or row.line)

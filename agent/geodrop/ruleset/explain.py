@@ -7,7 +7,6 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
-from geodrop.policy.model import Rung
 from geodrop.ruleset.correcting import correction_at, correction_json, corrections_about
 from geodrop.ruleset.covering import covering
 from geodrop.ruleset.model import Embedding
@@ -203,7 +202,7 @@ def in_many_buckets(asked: Question | RegionQuestion, explanation: Explanation) 
 
 def _drawn(ruleset: Ruleset, row: Row, address: Address) -> tuple[Reason, ...]:
     """Return why an address is in the list that decides about it; empty unless the list is drawn from databases."""
-    if row.rung != Rung.LIST:
+    if not row.by_drawn_list:
         return ()
     label = ruleset.meta.label(row.klass)
     return tuple(reason for reason in ruleset.drawn_at(address) if f"list:{reason.list}" == label)

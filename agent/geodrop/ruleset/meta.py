@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from geodrop.policy.model import Rung
+
 MAX_ZONES = 32_767
 MAX_CLASSES = 1_024
 NO_CLASS = -1
@@ -44,6 +46,11 @@ class Row:
     line: str
     klass: int = NO_CLASS
     at: int = 0
+
+    @property
+    def by_drawn_list(self) -> bool:
+        """Whether a list that is drawn from databases decides."""
+        return self.rung == Rung.LIST
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from geodrop.policy.model import Rung
 from geodrop.ruleset.model import Embedding
 
 if TYPE_CHECKING:
@@ -73,6 +72,6 @@ class Verdicts:
         if row.verdict != "drop":
             return -1
         meta = self._ruleset.meta
-        by_list = meta.label(row.klass) if row.rung == Rung.LIST else None
+        by_list = meta.label(row.klass) if row.by_drawn_list else None
         label = by_list or meta.zones[zone].region or row.line
         return self._label_numbers.setdefault(label, len(self._label_numbers))
