@@ -27,6 +27,7 @@ from geodrop.cli.audit import covered
 from geodrop.cli.history import describe
 from geodrop.config import Config
 from geodrop.errors import DataError, UnavailableError
+from geodrop.formats import RULESET
 from geodrop.nftables.export import nft
 from geodrop.nftables.netlink.elements import lists
 from geodrop.nftables.render import build
@@ -42,8 +43,9 @@ from geodrop.ruleset.model import Ruleset
 from geodrop.state.chain import ChainLink, end_of, waiting
 from geodrop.state.entry import Entry, Pruned, line_of
 from geodrop.state.history import policies
+from geodrop.state.intent import Intent
 from geodrop.state.prune import left
-from geodrop.state.store import Intent, Store
+from geodrop.state.store import Store
 from geodrop.xdp import encode
 from tests.support.timelines import stretches
 from tests.support.worlds import packed
@@ -137,7 +139,7 @@ class Fuzzer:
         end = container.HEADER.size + length
         content = rewritten(self.good[container.HEADER.size : end], self.chance)
         digest = hashlib.sha256(content).digest()
-        header = container.HEADER.pack(container.MAGIC, container.VERSION, digest, len(content), container.NO_BASE)
+        header = container.HEADER.pack(container.MAGIC, RULESET.number, digest, len(content), container.NO_BASE)
         return header + content + self.good[end:]
 
     def section(self) -> bytes:

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parents[1] / "agent" / "geodrop"
 DESIGN = Path(__file__).parents[1] / "docs" / "design.md"
 
-BASE = {"addresses", "columns", "errors", "inputs", "linux", "text", "utc"}
+BASE = {"addresses", "columns", "errors", "formats", "inputs", "linux", "text", "utc"}
 """The rooms that use nothing else of geodrop: any room above them may import them."""
 
 ROOMS: dict[str, set[str]] = {
     "columns": set(),
     "errors": set(),
+    "formats": {"errors"},
     "addresses": set(),
     "text": set(),
     "utc": set(),
@@ -46,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "operations": BASE | {"ruleset", "state", "config", "engine", "nftables", "dataplane"},
     "doctor": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp", "dataplane"},
     "report": BASE | {"ruleset", "state", "config", "engine", "dataplane", "operations"},
+    "fleet": BASE | {"ruleset", "report"},
     "plan": BASE | {"ruleset"},
     "daemon": BASE
     | {"compile", "control", "ruleset", "state", "config", "engine", "nftables"}
@@ -54,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "demo": BASE | {"messages", "data", "state"},
     "cli": BASE
     | {"messages", "policy", "ruleset", "compile", "state", "config", "nftables", "demo"}
-    | {"operations", "doctor", "control", "report", "plan", "daemon"},
+    | {"operations", "doctor", "control", "report", "fleet", "plan", "daemon"},
     "__main__": {"cli"},
 }
 """Each room (a folder or a file of the package) and the rooms it may import besides itself."""
@@ -94,7 +96,7 @@ UNTRUSTED_INPUT = {
 
 PRIVILEGED = (
     *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("confirm", "exempt", "explain", "simulate", "export", "status", "counters", "verify", "doctor", "demo"),
+    *("confirm", "exempt", "explain", "simulate", "export", "status", "fleet", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 
@@ -358,6 +360,7 @@ PASSES_OVER = {
     "xdp/memory.py: available": "what is free is less than what is available",
     "state/announce.py: announce": "the log cannot be written; the record is in the history",
     "state/exemptions.py: Exemptions.read": "it is not known, which status tells of; the kernel is left alone",
+    "state/exemptions.py: Exemptions._newer": "a file that cannot be read is told of as such",
     "state/files.py: sweep": "the next sweep finds it",
     "state/history.py: History._glance": "it counts as a line that cannot be read, which status tells of",
     "state/history.py: History._parsed": "it counts as a line that cannot be read, which status tells of",
@@ -369,6 +372,7 @@ PASSES_OVER = {
     "state/lock.py: last_state": "it is not known, and the usual place is named instead",
     "state/room.py: Room.take": "there is no room to reserve; the write that lacks it says so",
     "state/store.py: Store._file_differs": "it differs from whatever it should say",
+    "state/store.py: Store._newer": "a file that cannot be read is told of as such",
     "state/store.py: Store._prune": "one more file stays",
     "state/store.py: Store.note": "it is written again, which says what is wrong",
     "state/store.py: Store.prune": "nothing is forgotten",

@@ -64,11 +64,11 @@ class Autoreload:
 
 
 def waits(config: Config) -> bool:
-    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback, an undo or an unload
-    until a person asks for a reload or a load.
+    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback, an undo, an unload or
+    a downgrade until a person asks for a reload or a load.
     """
     intent = Store(config.state).intent()
-    return intent.rolled_back or intent.unloaded or intent.confirm is not None
+    return intent.rolled_back or intent.unloaded or intent.confirm is not None or bool(intent.newer)
 
 
 def look(config: Config) -> Seen:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
-from geodrop.daemon.autoreload import Autoreload
+from geodrop.daemon.autoreload import Autoreload, waits
 from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.deadline import Deadline
@@ -42,6 +42,7 @@ from geodrop.errors import (
     ProblemsError,
     UnavailableError,
 )
+from geodrop.formats import by_newer
 from geodrop.operations import decisions
 from geodrop.operations.boot import boot
 from geodrop.operations.brought_back import brought_back
@@ -224,6 +225,11 @@ class Daemon:
             self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
             self._notifier.ready("rolled back until the next reload")
             return
+        if newer := store.intent().newer:
+            said = f"intent.json was {by_newer(newer)}: what is in force stays"
+            self._log.warning(said, kind=Event.STARTED_NEWER)
+            self._notifier.ready(said)
+            return
         if taken and store.intent().confirm:
             # First it is confirmed or undone. A reload is then for a person to ask for, or for `watch`.
             said = "a load waits to be confirmed: nothing is reloaded until it is confirmed or undone"
@@ -264,8 +270,8 @@ class Daemon:
         while not ((last := self._reload.last) and last.good):
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
-            asked, intent = self._by_daemon(), Store(self._config.state).intent()
-            if intent.unloaded or intent.rolled_back or intent.confirm or last is not self._reload.last:
+            asked = self._by_daemon()
+            if waits(self._config) or last is not self._reload.last:
                 return
             if await self._kernel_worker.do(self._lacks_xdp):
                 continue  # without xdp the reload would fail after compiling

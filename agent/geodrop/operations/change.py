@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from geodrop.engine.interfaces import Selection
     from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 
 UNATTENDED = ("boot", "repair", "compact")
@@ -138,6 +138,7 @@ class OpenChange:
             confirm=confirm,
             unloaded=False,
             unknown="",
+            newer=self.intent.newer if self._origin in (*UNATTENDED, "undo") else 0,
         )
         self.describe(ruleset, generation)
         if not self.store.is_kept(ruleset.digest):

@@ -137,7 +137,9 @@ def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
     """
     with open_change(config, asked) as change:
         generation = max(change.intent.generation, change.before.generation)
-        wanted = replace(change.intent, generation=generation, begun=0, unloaded=True, unknown="", confirm=None)
+        wanted = replace(
+            change.intent, generation=generation, begun=0, unloaded=True, unknown="", newer=0, confirm=None
+        )
         if waiting := change.intent.confirm:
             wanted = replace(wanted, digest=waiting.digest)
         with underway.making(asked.origin, 0, wanted):

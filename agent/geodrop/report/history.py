@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
 from geodrop.state.entry import DONE
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Reversible
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from geodrop.state.entry import Entry
 
 SCHEMA = 1
-FOUND = ("drift", "prune")
+FOUND = ("drift", "prune", "newer")
 """Origins of records that no request led to."""
 LINES = 1_000
 """Entries in one piece of a long read: some 6 ms."""

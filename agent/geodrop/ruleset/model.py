@@ -54,6 +54,7 @@ from geodrop.ruleset.meta import (
     Zone,
     meta_json,
 )
+from geodrop.ruleset.upgrade import upgraded
 
 if TYPE_CHECKING:
     import os
@@ -111,7 +112,7 @@ class Ruleset:
     def of(cls, opened: container.Container, name: str) -> Self:
         """Decode the JSON part, and check the bounds of all its values and of the sections. Raises DataError."""
         try:
-            meta = schema.meta_of(opened.meta)
+            meta = schema.meta_of(upgraded(opened.meta, opened.number))
             schema.check_sections(meta, opened.sections, {one: found.sha256 for one, found in opened.table.items()})
         except schema.OversizedError as error:
             raise DataError(f"{name}: more than a kernel should be given ({error})", SMALLER) from error

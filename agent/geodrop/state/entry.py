@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from geodrop import formats
 from geodrop.ruleset.enforced import ENFORCED, EnforcedService
 from geodrop.ruleset.fields import (
+    FORMAT,
     LAST_MOMENT,
     Bounds,
     Field,
     Invalid,
+    Newer,
     decode,
     listing,
     mapping,
     number,
+    numbered,
     optional,
     record,
     text,
@@ -33,8 +37,8 @@ from geodrop.state.names import ANY, DIGEST, MAX_GENERATION, MAX_TEXT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DONE, FAILED, HELD = "done", "failed", "held"
-"""How an attempt ended: HELD if a limit of the policy held it, and nothing changed."""
+DONE, FAILED, HELD, UNREAD = "done", "failed", "held", "unread"
+"""How an attempt ended: HELD if a limit of the policy held it, and nothing changed. UNREAD: see Entry."""
 
 ORIGINS = (
     "load",
@@ -52,6 +56,7 @@ ORIGINS = (
     "compact",
     "schedule",
     "prune",
+    "newer",
 )
 """What a record can be about: the operations that make a change, and what is found or forgotten."""
 
@@ -117,6 +122,9 @@ class Entry:
 
     `number` counts the records of a host from 1, `previous` is the hash of the line before (state.chain); 0 and "" for
     an entry that is not written yet. `cut` are the bytes of a line before it that was cut off and removed.
+
+    `newer` is the format of a record that a newer geodrop wrote: only CORE of it was read, its origin is "newer", and
+    how it ended is UNREAD. It is never written.
     """
 
     time: float
@@ -143,6 +151,7 @@ class Entry:
     number: int = 0
     previous: str = ""
     cut: int = 0
+    newer: int = 0
 
     @property
     def put_in_force(self) -> bool:
@@ -174,7 +183,8 @@ class Attempt:
 
 def line_of(entry: Entry) -> bytes:
     """Return the line of an entry, without its line break."""
-    content = {name: value for name, value in asdict(entry).items() if value not in ("", 0, (), None)}
+    content: dict[str, Any] = {FORMAT: formats.HISTORY.number}
+    content |= {name: value for name, value in asdict(entry).items() if value not in ("", 0, (), None)}
     content |= {name: content[name][:MAX_TEXT] for name in ("change", "why", "error") if name in content}
     for name in ("inputs", "drops"):
         line = json.dumps(content, separators=(",", ":")).encode()
@@ -240,15 +250,30 @@ _OPTIONAL: dict[str, Field[Any]] = {
     "previous": _HASH,
     "cut": whole(0, MAX_LINE),
 }
-ENTRY = record(partial(Entry, uid=0), tuple(_OPTIONAL), others=True, **_REQUIRED, **_OPTIONAL)
-"""The form of a line. Keys that a later version added are ignored."""
+_FIELDS = record(partial(Entry, uid=0), tuple(_OPTIONAL), others=True, **_REQUIRED, **_OPTIONAL)
+ENTRY = numbered(formats.HISTORY, _FIELDS, before=_FIELDS)
+"""The form of a line. The one before differs in having no number."""
+
+CORE = ("time", "number", "previous", "cut", "pruned")
+"""Keys that mean the same in every format: with them an older geodrop follows the chain, and adds to it."""
+
+_CORE = record(
+    partial(Entry, origin="newer", outcome=UNREAD, uid=0),
+    ("number", "previous", "cut", "pruned"),
+    others=True,
+    **{name: (_REQUIRED | _OPTIONAL)[name] for name in CORE},
+)
 
 _BOUNDS = Bounds(MAX_LINE, 20_000)
 
 
 def parse(line: bytes) -> Entry | None:
-    """Return a line's entry; None if it is invalid."""
+    """Return a line's entry, of a later format only its core; None if it is invalid."""
     try:
-        return ENTRY(decode(line, _BOUNDS))
+        content = decode(line, _BOUNDS)
+        try:
+            return ENTRY(content)
+        except Newer as newer:
+            return replace(_CORE(content), newer=newer.number, error=formats.by_newer(newer.number))
     except Invalid:
         return None

@@ -5,7 +5,7 @@ import pytest
 from geodrop.cli.history import describe
 from geodrop.report.history import as_object
 from geodrop.state.entry import DONE, FAILED, Entry
-from geodrop.state.store import FOREVER
+from geodrop.state.intent import FOREVER
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from geodrop.report.history import by_a_daemon, last_failure, read_history
 from geodrop.report.pieces import whole
 from geodrop.state.chain import digest_of
 from geodrop.state.entry import DONE, FAILED, Entry
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 
 ENTRIES = [
     Entry(100.0, "load", DONE, 0, 1, "a", seconds=0.25, inputs=({"kind": "policy", "sha256": "ab"},)),

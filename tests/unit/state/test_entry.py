@@ -43,7 +43,7 @@ def test_a_line_is_the_whole_entry() -> None:
     """Each field comes back from the line; what is empty takes no room in it."""
     assert parse(line_of(WHOLE)) == WHOLE
     empty = Entry(1.5, "unload", DONE, 0)
-    assert json.loads(line_of(empty)) == {"time": 1.5, "origin": "unload", "outcome": "done"}
+    assert json.loads(line_of(empty)) == {"format": 2, "time": 1.5, "origin": "unload", "outcome": "done"}
     assert parse(line_of(empty)) == empty
 
 
