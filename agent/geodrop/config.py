@@ -44,7 +44,10 @@ SIZE = re.compile(r"([1-9][0-9]{0,5})([MG])")
 
 SOURCE = {
     "policy": Key("a policy, with `databases`"),
-    "databases": Key("GeoIP databases; the first that has a country answers"),
+    "databases": Key(
+        "GeoIP databases: of countries or cities, and beside them of networks (ASN) and anonymisers, for lists; the "
+        "first that knows an address answers, for each of these"
+    ),
     "ruleset": Key("a ruleset that `geodrop compile` made, instead of the other two"),
 }
 

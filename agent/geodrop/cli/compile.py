@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         action="append",
         metavar="FILE",
-        help="a GeoIP database (.mmdb); may be repeated, the first that knows a country answers",
+        help="a GeoIP database (.mmdb); may be repeated: of countries or cities, and of networks (ASN) and anonymisers",
     )
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="the ruleset file to write")
     parser.add_argument(

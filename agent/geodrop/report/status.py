@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
-    from geodrop.ruleset.model import Ruleset, ServiceSpec
+    from geodrop.ruleset.model import Input, Ruleset, ServiceSpec
     from geodrop.state.intent import Intent
 
 SCHEMA = 2
@@ -153,7 +153,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
             for interface, present in zip(observed.interfaces, links, strict=True)
         ],
         "judged": list(coverage.judged),
-        "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
+        "databases": [database_of(one) for one in inputs if one.kind == "database"],
         "services": [
             {
                 "name": service.name,
@@ -167,6 +167,17 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
             for service, count in zip(services, others, strict=True)
         ],
         **(running.fields if running else {}),
+    }
+
+
+def database_of(found: Input) -> dict[str, Any]:
+    """Return a database of the ruleset in force as an object: what it is, and of how many addresses it says what."""
+    return {
+        "name": found.name,
+        "type": found.database_type,
+        "built": found.build_epoch,
+        "sha256": found.sha256,
+        "roles": [asdict(role) for role in found.roles],
     }
 
 

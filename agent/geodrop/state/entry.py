@@ -119,7 +119,8 @@ class Entry:
     `signed_by` and `signed_key` are the principal and the key whose signature made this host accept the ruleset, and
     `compiled` is when the ruleset was compiled, in seconds since the epoch.
 
-    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch. `drops` is what the
+    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch, databases
+    with their roles. `drops` is what the
     ruleset drops. Both are recorded when another ruleset comes in force. `pruned` says which records were forgotten.
 
     `number` counts the records of a host from 1, `previous` is the hash of the line before (state.chain); 0 and "" for
@@ -209,15 +210,20 @@ _GENERATION = whole(0, MAX_GENERATION)
 _NUMBER = whole(1, MAX_NUMBER)
 _MOMENT = whole(0, LAST_MOMENT)
 _TIME = number(0, LAST_MOMENT)
+_ROLE: Field[dict[str, Any]] = record(
+    dict, ("ipv4", "ipv6_48s"), others=True, name=_WORD, ipv4=whole(0, MAX_NUMBER), ipv6_48s=whole(0, MAX_NUMBER)
+)
+MAX_ROLES = 64
 _INPUT: Field[dict[str, Any]] = record(
     dict,
-    ("kind", "name", "sha256", "database_type", "build_epoch"),
+    ("kind", "name", "sha256", "database_type", "build_epoch", "roles"),
     others=True,
     kind=_WORD,
     name=text(4_096, ANY),
     sha256=text(64, DIGEST),
     database_type=optional(text(1_024, ANY)),
     build_epoch=optional(_MOMENT),
+    roles=listing(_ROLE, MAX_ROLES),
 )
 _PRUNED = record(
     Pruned,

@@ -137,3 +137,62 @@ def test_a_signature_that_cannot_be_written(tmp_path: Path, database: Path) -> N
     assert done.code == 65
     assert f"{output}.sig: Is a directory" in done.err
     assert output.read_bytes() == before
+
+
+DRAWN = """
+version: 1
+lists:
+  cloud: {asn: [64496]}
+  hidden: {traits: [{vpn: 50}]}
+services:
+  api: {default: allow, unknown: allow, deny: [CN, "list:cloud", "list:hidden"]}
+"""
+NETWORKS = {"2.0.0.0/16": {"autonomous_system_number": 64496}}
+HIDDEN = {"2.1.0.0/16": {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 99}}
+PRIVACY = {"2.1.0.0/16": {"vpn": True, "proxy": False}}
+
+
+def test_databases_of_several_kinds_side_by_side(tmp_path: Path, database: Path) -> None:
+    """They are told apart by what they hold, whatever their order; the ruleset names each with its roles."""
+    asn = write_database(tmp_path / "asn.mmdb", NETWORKS, database_type="GeoLite2-ASN")
+    hidden = write_database(tmp_path / "hidden.mmdb", HIDDEN, database_type="GeoIP-Anonymous-Plus")
+    for order in ((asn, hidden, database), (database, asn, hidden)):
+        meta = Ruleset.open(Geodrop(tmp_path).compile(DRAWN, *order)).meta
+        found = {one.name: (one.database_type, [role.name for role in one.roles]) for one in meta.inputs}
+        assert found["asn.mmdb"] == ("GeoLite2-ASN", ["asn"])
+        assert found["hidden.mmdb"] == ("GeoIP-Anonymous-Plus", ["traits"])
+        assert found["country.mmdb"] == ("GeoIP2-Country", ["country"])
+        (role,) = next(one.roles for one in meta.inputs if one.name == "asn.mmdb")
+        assert (role.ipv4, role.ipv6_48s) == (1 << 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "said"),
+    [
+        (
+            ("asn",),
+            65,
+            "asn.mmdb: 'GeoIP2-Country' is a database of networks by number (ASN) and has no countries; add",
+        ),
+        (("country", "hidden"), 78, 'test.yaml:4:3: error: list "cloud": no loaded database has numbers of networks'),
+        (
+            ("country", "asn"),
+            78,
+            'test.yaml:5:22: error: list "hidden": no loaded database says of any address',
+        ),
+        (("country", "asn", "privacy"), 78, 'list "hidden": privacy.mmdb has no confidence for vpn; write vpn alone'),
+    ],
+)
+@pytest.mark.usefixtures("database")
+def test_databases_that_do_not_suffice(tmp_path: Path, given: tuple[str, ...], code: int, said: str) -> None:
+    """The message says which database or line, and what to do; the exit code is that of bad data or a bad policy."""
+    for name, records in (("asn", NETWORKS), ("hidden", HIDDEN), ("privacy", PRIVACY)):
+        write_database(tmp_path / f"{name}.mmdb", records)
+    (tmp_path / "test.yaml").write_text(DRAWN)
+    options = [item for name in given for item in ("--database", str(tmp_path / f"{name}.mmdb"))]
+    output = str(tmp_path / "out")
+    done = Geodrop(tmp_path).run("compile", "--policy", str(tmp_path / "test.yaml"), *options, "-o", output)
+    assert done.code == code, done.err
+    assert said in done.err
+    assert "Traceback" not in done.err
+    assert not (tmp_path / "out").exists()

@@ -16,7 +16,15 @@ GOOD = {
     "digest": "ab" * 32,
     "since": "2026-01-01T00:00:00Z",
     "policy": {"name": "policy.yaml", "sha256": "cd" * 32},
-    "databases": [{"name": "country.mmdb", "built": 1_760_000_000}],
+    "databases": [
+        {
+            "name": "country.mmdb",
+            "type": "Country",
+            "sha256": "ef" * 32,
+            "built": 1_760_000_000,
+            "roles": [{"name": "country", "ipv4": 1 << 31, "ipv6_48s": 9}],
+        }
+    ],
     "dropped": None,
     "last_good": "ab" * 32,
     "unloaded": False,
@@ -56,6 +64,7 @@ def test_in_force() -> None:
     for part in (
         "policy      policy.yaml; digest abababababab",
         "database    country.mmdb, built 2025-10-09 (",
+        "; Country, digest efefefefefef; country of 50.0% of IPv4",
         "eth0 (xdp, native)",
         "api: monitor, starts 2030-01-01",
     ):

@@ -23,7 +23,10 @@ WHOLE = Entry(
     paused=60,
     confirm=90,
     sudo_user="alice",
-    inputs=({"kind": "policy", "name": "policy.yaml", "sha256": "ab"},),
+    inputs=(
+        {"kind": "policy", "name": "policy.yaml", "sha256": "ab"},
+        {"kind": "database", "name": "d.mmdb", "sha256": "ab", "roles": ({"name": "asn", "ipv4": 1, "ipv6_48s": 2},)},
+    ),
     previous_generation=41,
     previous_digest="d41",
     accept="9a41c07be212",
