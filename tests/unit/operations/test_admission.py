@@ -261,10 +261,15 @@ def test_a_damaged_file(kernel: Kernel, files: list[Path], demanding: Config) ->
         put(path, demanding)
     (demanding.state / "accepted.json").write_text("nonsense")
     kernel.now = Observed()
-    assert boot(demanding, BOOT, NOW).warnings == ()
+    [warning] = boot(demanding, BOOT, NOW).warnings
+    assert "accepted.json: damaged" in warning
     assert kernel.now.digest == digest(files[1])
     with pytest.raises(DataError, match="is an old one again"):
         put(files[0], demanding)
+    [problem] = Store(demanding.state).problems()
+    assert "accepted.json: damaged" in problem
+    put(files[1], demanding)
+    assert Store(demanding.state).problems() == []
     put(files[2], demanding)
     found = Store(demanding.state).accepted.read()
     assert found is not None
