@@ -151,6 +151,13 @@ def faults(state: Path) -> list[str]:
     return [one.what for one in result.faults if "when older ones were forgotten" not in one.what]
 
 
+@pytest.mark.parametrize("number", both("accepted"))
+def test_what_was_accepted_is_read(state: Path, number: int) -> None:
+    """A host that demands signatures knows what it has accepted, and how new that was."""
+    (state / "accepted.json").write_bytes(make.read("accepted", number))
+    assert Store(state).accepted.read() == make.ACCEPTED
+
+
 @pytest.mark.parametrize("number", both("exemptions"))
 def test_exemptions_are_read(state: Path, number: int) -> None:
     """Both formats say who is exempt."""
@@ -264,6 +271,19 @@ def test_newer_exemptions_are_left_alone(state: Path) -> None:
     [problem] = exemptions.problems(ClockReading.now())
     assert problem.startswith(f"{file}: written by a newer geodrop, format {formats.EXEMPTIONS.number + 1}, so ")
     exemptions.note(make.EXEMPTIONS)
+    assert file.read_bytes() == content
+
+
+def test_what_a_newer_geodrop_accepted_is_left_alone(state: Path) -> None:
+    """It cannot be read, which is told; nothing new is accepted, and the file is not written over."""
+    file, content = state / "accepted.json", newer("accepted")
+    file.write_bytes(content)
+    accepted = Store(state).accepted
+    for use in (accepted.read, lambda: accepted.write(make.ACCEPTED)):
+        with pytest.raises(NewerError):
+            use()
+    [problem] = accepted.problems()
+    assert problem.startswith(f"{file}: written by a newer geodrop, format {formats.ACCEPTED.number + 1}")
     assert file.read_bytes() == content
 
 

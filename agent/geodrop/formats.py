@@ -51,6 +51,7 @@ RULESET = NumberedFormat("ruleset", 3)
 INTENT = NumberedFormat("intent", 2)
 HISTORY = NumberedFormat("history", 2)
 EXEMPTIONS = NumberedFormat("exemptions", 2)
+ACCEPTED = NumberedFormat("accepted rulesets", 1)
 UNWRITTEN = NumberedFormat("unwritten state", 2)
 PROTOCOL = NumberedFormat("control socket", 1)
 """Here there is no file: a command and a daemon of two versions meet between an upgrade and the restart."""

@@ -26,6 +26,7 @@ from geodrop.ruleset.enforced import EnforcedService
 from geodrop.ruleset.meta import meta_json
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import announce, unwritten
+from geodrop.state.accepted import Acceptance, AcceptedRulesets
 from geodrop.state.entry import DONE, FAILED, Entry, Pruned
 from geodrop.state.exemptions import Exemption
 from geodrop.state.intent import Intent
@@ -99,6 +100,13 @@ EXEMPTIONS = (
     Exemption("198.51.100.7/32", 1_800_000_000, 1_800_003_600, BOOT, 10**13, user="ada", why="TICKET-7"),
     Exemption("2001:db8::/64", 1_800_000_000, 1_800_003_600, BOOT, 10**13, rebooted=True),
 )
+ACCEPTED = AcceptedRulesets(
+    1_800_000_000,
+    {
+        A: Acceptance(1_800_000_100, "release@example.com", f"SHA256:{'k' * 43}", 1_800_000_000),
+        B: Acceptance(1_799_000_000),
+    },
+)
 ANSWER = {"exit": 1, "error": "it failed", "next_step": "try again", "held": [], "data": {"x": [1, None]}}
 
 
@@ -133,6 +141,12 @@ def history(folder: Path) -> bytes:
     for record in RECORDS:
         store.history.append(record)
     return store.history.path.read_bytes()
+
+
+def accepted(folder: Path) -> bytes:
+    """Make a file of accepted rulesets."""
+    Store(folder).accepted.write(ACCEPTED)
+    return (folder / "accepted.json").read_bytes()
 
 
 def exemptions(folder: Path) -> bytes:
@@ -172,6 +186,7 @@ MADE: dict[str, tuple[int, str, Callable[[Path], bytes]]] = {
     "delta": (formats.RULESET.number, "ruleset.xz", delta),
     "intent": (formats.INTENT.number, "json", intent),
     "history": (formats.HISTORY.number, "jsonl", history),
+    "accepted": (formats.ACCEPTED.number, "json", accepted),
     "exemptions": (formats.EXEMPTIONS.number, "json", exemptions),
     "unwritten": (formats.UNWRITTEN.number, "json", unwritten_state),
     "control": (formats.PROTOCOL.number, "frames", control),

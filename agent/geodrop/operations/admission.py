@@ -102,7 +102,7 @@ def accept(config: Config, store: Store, observed: Observed, ruleset: Ruleset, s
     _refuse_replay(signed, found, _held(observed))
     signer, before = signed.signer, found.rulesets.get(ruleset.digest)
     made = Acceptance(round(time.time()), signer.principal, signer.key, signed.compiled)
-    if before is not None and replace(before, time=made.time) == made:
+    if before is not None and replace(before, time=made.time) == made and not store.accepted.problems():
         return  # Loading it again waits for no disk.
     kept = {digest: one for digest, one in found.rulesets.items() if store.ruleset_path(digest).exists()}
     store.accepted.write(AcceptedRulesets(max(found.newest, signed.compiled), kept | {ruleset.digest: made}))

@@ -12,9 +12,22 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from geodrop.errors import DataError
+from geodrop import formats
+from geodrop.errors import DataError, NewerError
 from geodrop.inputs import read_regular
-from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, mapping, record, text, whole
+from geodrop.ruleset.fields import (
+    FORMAT,
+    LAST_MOMENT,
+    Bounds,
+    Invalid,
+    Newer,
+    decode,
+    mapping,
+    numbered,
+    record,
+    text,
+    whole,
+)
 from geodrop.state import files
 from geodrop.state.names import DIGEST
 from geodrop.state.room import Room
@@ -67,12 +80,13 @@ _ACCEPTANCE = record(
     key=_TEXT,
     compiled=whole(0, LAST_MOMENT),
 )
-_FILE = record(
+_CONTENT = record(
     AcceptedRulesets,
     others=True,
     newest=whole(0, LAST_MOMENT),
     rulesets=mapping(text(64, DIGEST), _ACCEPTANCE, MOST),
 )
+_FILE = numbered(formats.ACCEPTED, _CONTENT, before=_CONTENT)
 """The form of the file. Keys that a later version added are ignored."""
 
 _BOUNDS = Bounds(size=64 << 20, values=5 * MOST + 10)
@@ -86,20 +100,41 @@ class Accepted:
         self._room = Room(folder)
 
     def read(self) -> AcceptedRulesets | None:
-        """Return what was accepted; None if there is no file. Raises DataError if it cannot be read."""
+        """Return what was accepted; None if there is no file. Raises DataError if it cannot be read, NewerError if a
+        newer geodrop wrote it.
+        """
         try:
             return _FILE(decode(read_regular(self._path, _BOUNDS.size), _BOUNDS))
         except FileNotFoundError:
             return None
+        except Newer as newer:
+            raise formats.ACCEPTED.refusal(newer.number, str(self._path), "") from None
         except Invalid as invalid:
             raise DataError(f"{self._path}: damaged ({invalid})", "load a signed ruleset, which replaces it") from None
         except OSError as error:
             raise DataError(f"{self._path}: {error.strerror}", "look at the disk") from error
 
     def write(self, accepted: AcceptedRulesets) -> None:
-        """Replace the file. Raises PrivilegeError or ApplyError."""
-        content = json.dumps({"newest": accepted.newest, "rulesets": _stored(accepted)}).encode()
+        """Replace the file. Raises PrivilegeError or ApplyError; NewerError if a newer geodrop wrote it."""
+        if isinstance(problem := self._problem(), NewerError):
+            raise problem
+        content = json.dumps(
+            {FORMAT: formats.ACCEPTED.number, "newest": accepted.newest, "rulesets": _stored(accepted)}
+        ).encode()
         self._room.write(lambda: files.replace(self._path, lambda file: file.write(content)))
+
+    def problems(self) -> list[str]:
+        """Return a line of text if the file cannot be read, with the consequence."""
+        if (problem := self._problem()) is None:
+            return []
+        return [f"{problem.message}, so the history tells which rulesets were accepted; next: {problem.next_step}"]
+
+    def _problem(self) -> DataError | None:
+        try:
+            self.read()
+        except DataError as error:
+            return error
+        return None
 
     def forget(self) -> None:
         """Remove the file, since this host demands no signatures any more. Raises PrivilegeError or ApplyError."""

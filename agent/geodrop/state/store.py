@@ -224,6 +224,7 @@ class Store:
     def problems(self) -> list[str]:
         """Return a line of text for each thing that is damaged or could not be written, with the consequence."""
         found = [*self.unwritten(), *self.history.problems(), *self.exemptions.problems(ClockReading.now())]
+        found += self.accepted.problems()
         intent = self.intent()
         if newer := self._newer():
             found.append(_left_alone(self._intent_file, newer))

@@ -129,6 +129,16 @@ def test_replayed(kernel: Kernel, files: list[Path], demanding: Config) -> None:
     assert kernel.now.digest == digest(files[2])
 
 
+def test_a_newer_one_came_meanwhile(kernel: Kernel, files: list[Path], demanding: Config) -> None:
+    """The compile time is compared again right before the load: a reload may have been checked long before."""
+    ruleset = Ruleset.open(files[0])
+    signed = admission.check_file(str(files[0]), ruleset, demanding, Store(demanding.state))
+    put(files[1], demanding)
+    with pytest.raises(DataError, match="is an old one again"):
+        apply_file(ruleset, demanding, "auto", ["eth0"], by_me("reload"), signed=signed)
+    assert kernel.now.digest == digest(files[1])
+
+
 def test_a_delta_file(kernel: Kernel, tmp_path: Path, files: list[Path], demanding: Config, keys: SigningKeys) -> None:
     """A signature of a delta file does not cover its base, so it does not count."""
     base = container.open_file(files[0])
@@ -251,10 +261,15 @@ def test_a_damaged_file(kernel: Kernel, files: list[Path], demanding: Config) ->
         put(path, demanding)
     (demanding.state / "accepted.json").write_text("nonsense")
     kernel.now = Observed()
-    assert boot(demanding, BOOT, NOW).warnings == ()
+    [warning] = boot(demanding, BOOT, NOW).warnings
+    assert "accepted.json: damaged" in warning
     assert kernel.now.digest == digest(files[1])
     with pytest.raises(DataError, match="is an old one again"):
         put(files[0], demanding)
+    [problem] = Store(demanding.state).problems()
+    assert "accepted.json: damaged" in problem
+    put(files[1], demanding)
+    assert Store(demanding.state).problems() == []
     put(files[2], demanding)
     found = Store(demanding.state).accepted.read()
     assert found is not None
