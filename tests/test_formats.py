@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ import pytest
 from geodrop import formats
 from geodrop.control import frame
 from geodrop.errors import DataError, NewerError
+from geodrop.nftables.stamp import Stamp
 from geodrop.ruleset import container
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.meta import meta_json
@@ -25,6 +27,7 @@ from geodrop.state.exemptions import ClockReading
 from geodrop.state.intent import Intent
 from geodrop.state.keep import Keep
 from geodrop.state.store import Store
+from geodrop.xdp import layout
 from tests.formats import make
 from tests.support.worlds import packed
 
@@ -122,6 +125,26 @@ def test_rulesets_judge_as_when_they_were_written(number: int) -> None:
     assert [denies(one, "2a02::1") for one in (whole, delta)] == [True, True]
     russia = ip_address("5.0.0.1")
     assert [one.row(one.zone_at(russia), 0).verdict for one in (whole, delta)] == ["drop", "accept"]
+
+
+def test_what_is_read_of_every_layout_stays() -> None:
+    """Control word and counters have their places in each layout of the XDP program's maps: any version reads them."""
+    core = [name for name in vars(layout) if name.startswith("CONTROL_")]
+    layouts = [path.read_text() for path in sorted(make.FOLDER.glob("program-set-*.txt"))]
+    assert layouts
+    for text in layouts:
+        parts = dict(re.findall(r"^(\w+) (.*(?:\n  .*)*)", text, re.MULTILINE))
+        assert {name: parts[name] for name in core} == {name: str(getattr(layout, name)) for name in core}
+        assert parts["ControlLayout"] == "40\n  word 0 8\n  window 8 32"
+        assert parts["WindowLayout"] == "16\n  deadline 0 8\n  previous 8 8"
+        assert parts["CounterLayout"] == "16\n  packets 0 8\n  bytes 8 8"
+
+
+def test_the_comment_of_a_generation_stays() -> None:
+    """By this text in the kernel's table each version knows what another one has put in force."""
+    said = f"geodrop generation 42 digest {make.A} loaded 2030-01-01T00:00:00Z"
+    assert str(Stamp(42, make.A, 1_893_456_000)) == said
+    assert Stamp.parse(said) == Stamp(42, make.A, 1_893_456_000)
 
 
 @pytest.mark.parametrize("number", both("intent"))
