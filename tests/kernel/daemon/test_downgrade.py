@@ -181,7 +181,7 @@ def test_a_newer_ruleset_stays_in_force(used: Host) -> None:
         used.agent()
         used.geodrop.good("reload")
         assert used.drops("2.0.0.1")
-        assert used.geodrop.run("status", "--json").json["problems"] == []
+        until(lambda: used.geodrop.run("status", "--json").json["problems"] == [])
 
 
 def test_an_upgrade_reads_the_format_before(used: Host) -> None:
