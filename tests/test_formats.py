@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -17,16 +17,18 @@ from geodrop.control import frame
 from geodrop.errors import DataError, NewerError
 from geodrop.nftables.stamp import Stamp
 from geodrop.ruleset import container
+from geodrop.ruleset.enforced import EnforcedService
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.meta import meta_json
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import announce, unwritten
 from geodrop.state.chain import Checked, check
-from geodrop.state.entry import DONE, Entry
-from geodrop.state.exemptions import ClockReading
+from geodrop.state.entry import DONE, Entry, Pruned
+from geodrop.state.exemptions import ClockReading, Exemption
 from geodrop.state.intent import Intent
 from geodrop.state.keep import Keep
 from geodrop.state.store import Store
+from geodrop.state.unconfirmed import Unconfirmed, Undone
 from geodrop.xdp import layout
 from tests.formats import make
 from tests.support.worlds import packed
@@ -81,6 +83,28 @@ def test_bytes_change_only_with_the_number(name: str) -> None:
     """What is written from the same values is the same bytes as when the format got its number."""
     number = make.MADE[name][0]
     assert make.made(name) == make.read(name, number), CHANGED.format(name=name, number=number)
+
+
+def keys(value: object) -> set[str]:
+    """Return every key in a value."""
+    if isinstance(value, dict):
+        return value.keys() | {key for one in value.values() for key in keys(one)}
+    return {key for one in value for key in keys(one)} if isinstance(value, list) else set()
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds", "never"),
+    [
+        ("intent", [Intent, Unconfirmed, Undone], {"newer", "unknown"}),
+        ("history", [Entry, Pruned, EnforcedService], {"newer"}),
+        ("exemptions", [Exemption], set()),
+        ("unwritten", [unwritten.Held], {"newer", "in_memory"}),
+    ],
+)
+def test_a_fixture_has_every_key(name: str, kinds: list[type[Any]], never: set[str]) -> None:
+    """A field that is added is in no fixture yet: it has to be added to the values in formats/make.py."""
+    found = {key for line in make.read(name, make.MADE[name][0]).splitlines() for key in keys(json.loads(line))}
+    assert {field.name for kind in kinds for field in fields(kind)} - never <= found
 
 
 def form(value: Any) -> Any:  # noqa: ANN401 - any JSON
@@ -159,7 +183,7 @@ def test_a_history_is_read_and_goes_on(state: Path, number: int) -> None:
     """Both formats tell all records; a record of today continues the chain of either."""
     (state / "history.jsonl").write_bytes(make.read("history", number))
     history = Store(state).history
-    told = [replace(entry, number=0, previous="") for entry in history]
+    told = [replace(entry, number=0, previous="", cut=0) for entry in history]
     assert told == [*make.RECORDS]
     history.append(Entry(1_900_000_000, "unload", DONE, 0))
     assert [entry.number for entry in history] == [1, 2, 3, 4, 5]
