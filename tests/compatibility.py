@@ -16,7 +16,7 @@ import yaml
 
 from docs.man.reference import exit_codes
 from geodrop import config
-from geodrop.cli import check, doctor
+from geodrop.cli import check, doctor, fleet
 from geodrop.cli.main import VERBS, build_parser
 from geodrop.compile import checked
 from geodrop.daemon import reload
@@ -44,6 +44,7 @@ SCHEMAS = {
     "exempt": (exempt.SCHEMA,),
     "explain": (explain.SCHEMA,),
     "export": (export.SCHEMA,),
+    "fleet": (fleet.SCHEMA,),
     "history": (history.SCHEMA, chain.SCHEMA, coverage.SCHEMA),
     "plan": (plan.SCHEMA,),
     "reload": (reload.SCHEMA,),

@@ -47,6 +47,7 @@ ROOMS: dict[str, set[str]] = {
     "operations": BASE | {"ruleset", "state", "config", "engine", "nftables", "dataplane"},
     "doctor": BASE | {"ruleset", "state", "config", "engine", "nftables", "xdp", "dataplane"},
     "report": BASE | {"ruleset", "state", "config", "engine", "dataplane", "operations"},
+    "fleet": BASE | {"ruleset", "report"},
     "plan": BASE | {"ruleset"},
     "daemon": BASE
     | {"compile", "control", "ruleset", "state", "config", "engine", "nftables"}
@@ -55,7 +56,7 @@ ROOMS: dict[str, set[str]] = {
     "demo": BASE | {"messages", "data", "state"},
     "cli": BASE
     | {"messages", "policy", "ruleset", "compile", "state", "config", "nftables", "demo"}
-    | {"operations", "doctor", "control", "report", "plan", "daemon"},
+    | {"operations", "doctor", "control", "report", "fleet", "plan", "daemon"},
     "__main__": {"cli"},
 }
 """Each room (a folder or a file of the package) and the rooms it may import besides itself."""
@@ -95,7 +96,7 @@ UNTRUSTED_INPUT = {
 
 PRIVILEGED = (
     *("check", "compile", "run", "plan", "reload", "load", "unload", "rollback", "history", "pause", "resume"),
-    *("confirm", "exempt", "explain", "simulate", "export", "status", "counters", "verify", "doctor", "demo"),
+    *("confirm", "exempt", "explain", "simulate", "export", "status", "fleet", "counters", "verify", "doctor", "demo"),
 )
 """The verbs: root may start each of them. Verbs that compile do it in an unprivileged child."""
 

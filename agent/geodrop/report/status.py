@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from geodrop import utc
+from geodrop import __version__, utc
 from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.engine import underway
@@ -78,8 +78,10 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     problems += coverage.problems
     problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
+    drift = None
     if ruleset is not None:
         differences = _differences(engine, ruleset.paused(intent.paused), store, intent, observed)
+        drift = len(differences)
         if intent.unknown and differences:
             # The difference may be a pause, which an unreadable intent cannot confirm.
             doubtful = True
@@ -113,6 +115,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     since = store.history.since(observed.digest)
     return {
         "schema": SCHEMA,
+        "version": __version__,
         "state": state,
         "enforcing": state.enforcing,
         "enforcing_expected": asked,
@@ -122,6 +125,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "daemon": running is not None,
         "change": change.as_object() if change else None,
         "last_reload": None,
+        "drift": drift,
         "repaired": 0,
         "repairs": [],
         "generation": observed.generation,
@@ -140,6 +144,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "held": [],
         "last_failure": as_object(failure, None) if failure else None,
         "exemptions": exemptions_of(engine, store),
+        "engine": config.engine,
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}
             | ({"why": interface.why} if interface.why else {})

@@ -1,12 +1,8 @@
 """The verbs on xdp, through the real command line, with the test's own bpffs."""
 
-import dataclasses
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import datetime
-
-import pytest
 
 from geodrop import formats
 from geodrop.xdp.bcc_loader import BccLoader
@@ -14,23 +10,6 @@ from geodrop.xdp.engine import LAYOUT
 from tests.formats import make
 from tests.kernel.cli.conftest import Host
 from tests.support.bcc import require_bcc
-from tests.support.bpffs import own_mounts
-from tests.support.cli import Geodrop
-
-
-@pytest.fixture
-def xdp(host: Host) -> Iterator[Host]:
-    """Return a host with a veth interface and a bpffs in its mount namespace; `cn` and `ru` have xdp tables."""
-    with own_mounts() as entering:
-        host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
-        for name in ("eth0", "far0"):
-            host.netns.run("ip", "link", "set", name, "up")
-        inside = Geodrop(host.geodrop.folder, host.netns, entering)
-        for ruleset in (host.cn, host.ru):
-            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset]
-            inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
-        yield dataclasses.replace(host, geodrop=inside)
-        inside.run("unload")
 
 
 def test_from_load_to_unload(xdp: Host) -> None:
