@@ -88,7 +88,7 @@ class Store:
             found, why = None, ""
         except OSError as error:
             found, why = None, error.strerror or str(error)
-        if found and _known is not None:
+        if found and not found.newer and _known is not None:
             # A `status` may have read the file before another thread has written a newer intent.
             _known.setdefault(name, found)
         return found or (_known or {}).get(name) or self._recovered(why)
@@ -290,4 +290,4 @@ class Store:
 def _left_alone(file: Path, number: int) -> str:
     """Return what `status` says of an intent that a newer geodrop wrote."""
     said = f"{file}: {formats.by_newer(number)}: what is in force stays, and nothing new can be loaded"
-    return f"{said}; next: {formats.UPGRADE}, or go on without the file: mv {file} {file}.{number}"
+    return f"{said}; next: {formats.UPGRADE}, or go on without the file: mv {file} {file}.{number}, and geodrop reload"

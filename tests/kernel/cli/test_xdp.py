@@ -4,8 +4,10 @@ import subprocess
 import time
 from datetime import datetime
 
+from geodrop import formats
 from geodrop.xdp.bcc_loader import BccLoader
 from geodrop.xdp.engine import LAYOUT
+from tests.formats import make
 from tests.kernel.cli.conftest import Host
 from tests.support.bcc import require_bcc
 
@@ -154,3 +156,15 @@ def test_loads_at_once(xdp: Host) -> None:
     assert status["healthy"] is True
     assert status["generation"] <= sum(code == 0 for _, code in done)
     assert "the kernel matches" in geodrop.good("verify", "--full").out
+
+
+def test_a_ruleset_of_the_format_before(xdp: Host) -> None:
+    """Its tables are loaded, compared and booted as those of this release; it judges the same."""
+    geodrop = xdp.geodrop
+    for number in (formats.RULESET.before, formats.RULESET.number):
+        file = geodrop.folder / f"{number}.ruleset"
+        file.write_bytes(make.read("ruleset", number))
+        geodrop.good("load", "--engine", "xdp", "--interface", "eth0", str(file))
+        geodrop.good("verify", "--full")
+        answers = geodrop.good("explain", "--json", "9.9.9.9").json_lines
+        assert [one["kernel"]["verdict"] for one in answers if one["service"] == "ping"] == ["drop"]

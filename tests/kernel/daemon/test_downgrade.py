@@ -128,6 +128,19 @@ def test_a_boot_brings_the_same_verdicts(used: Host) -> None:
     assert "geodrop" not in used.table()
 
 
+def test_without_a_ruleset_first_boot_decides(used: Host) -> None:
+    """A daemon that finds neither a generation nor the last good ruleset does what a boot does, and reloads nothing."""
+    files = rewrite(used.folder / "state", newer)
+    for path in (used.folder / "state" / "rulesets").iterdir():
+        path.unlink()
+    used.netns.run("nft", "flush", "ruleset")
+    used.agent(more="first_boot: closed\n")
+    with daemon(used.geodrop):
+        status = used.geodrop.run("status", "--json").json
+        assert "no policy was ever loaded: nothing new is let in (first_boot: closed)" in status["problems"]
+    assert left_alone(files)
+
+
 def test_going_on_without_the_newer_files(used: Host) -> None:
     """Once the files are moved away, as `status` says, this version writes its own, and all is well again."""
     state = used.folder / "state"
@@ -168,7 +181,7 @@ def test_a_newer_ruleset_stays_in_force(used: Host) -> None:
         used.agent()
         used.geodrop.good("reload")
         assert used.drops("2.0.0.1")
-        assert used.geodrop.run("status", "--json").json["problems"] == []
+        until(lambda: used.geodrop.run("status", "--json").json["problems"] == [])
 
 
 def test_an_upgrade_reads_the_format_before(used: Host) -> None:
