@@ -36,7 +36,12 @@ def test_each_verb_with_json_has_a_schema() -> None:
 
 def test_the_table_of_formats_is_that_of_the_code() -> None:
     """Each format has its present number in the table."""
-    names = {"unwritten": "unwritten state", "control": "control socket", "program-set": "program set"}
+    names = {
+        "accepted": "accepted rulesets",
+        "unwritten": "unwritten state",
+        "control": "control socket",
+        "program-set": "program set",
+    }
     told = {name: int(number) for name, number, _ in rows("format | number | where")}
     assert told == {names.get(name, name): number for name, (number, *_) in make.MADE.items() if name != "delta"}
 

@@ -184,7 +184,9 @@ def test_a_history_is_read_and_goes_on(state: Path, number: int) -> None:
     (state / "history.jsonl").write_bytes(make.read("history", number))
     history = Store(state).history
     told = [replace(entry, number=0, previous="", cut=0) for entry in history]
-    assert told == [*make.RECORDS]
+    # Format 1 is of before there were signatures.
+    unsigned: dict[str, Any] = {"signed_by": "", "signed_key": "", "compiled": 0} if number == 1 else {}
+    assert told == [replace(entry, **unsigned) for entry in make.RECORDS]
     history.append(Entry(1_900_000_000, "unload", DONE, 0))
     assert [entry.number for entry in history] == [1, 2, 3, 4, 5]
     assert faults(state) == []
