@@ -10,6 +10,8 @@ import os
 import shutil
 import subprocess
 import tempfile
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,19 +58,21 @@ def build(target: Target, geodrop: Path, locked: Sequence[Path], folder: Path, e
     version = f"{wheels.version_of(geodrop)}-{REVISION}~{target.release.name}"
     wanted = wheels.imported()
     contents = [geodrop, *(wheel for wheel in locked if wheels.name_of(wheel) in wanted)]
+    name = f"geodrop_{version}_{target.processor.debian}.deb"
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         root = Path(scratch) / "root"
         root.mkdir()
-        tree.fill(root, target, contents)
+        tree.fill(root, target, contents, name, epoch)
+        _changelog(root, version, epoch)
         files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink())
         depends = _depends(target, needed(target, files))
         _control(root, target, version, depends, files)
         _set_times(root, epoch)
-        to = folder / f"geodrop_{version}_{target.processor.debian}.deb"
+        to = folder / name
         # More threads would cut the data into as many blocks as the building machine has processors.
         subprocess.run(
-            ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zzstd", "-z9", "--build", str(root), str(to)],
+            ["dpkg-deb", "--root-owner-group", "--threads-max=1", "-Zxz", "-z1", "--build", str(root), str(to)],
             env={**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}, stdout=subprocess.DEVNULL, check=True,
         )  # fmt: skip
     return to
@@ -88,6 +92,18 @@ def needed(target: Target, files: Iterable[Path]) -> set[str]:
     if unknown := libraries - LIBRARIES.keys():
         raise ValueError(f"no package is known for {', '.join(sorted(unknown))}: add it to LIBRARIES")
     return {LIBRARIES[name] for name in libraries}
+
+
+def _changelog(root: Path, version: str, epoch: int) -> None:
+    """Write what dpkg's tools look for; what changed is in geodrop's own changelog beside it."""
+    date = format_datetime(datetime.fromtimestamp(epoch, UTC))
+    text = f"""geodrop ({version}) stable; urgency=medium
+
+  * Version {version.partition("-")[0]}: see changelog.gz.
+
+ -- {MAINTAINER}  {date}
+"""
+    tree.pack(root / tree.DOC / "changelog.Debian.gz", text.encode())
 
 
 def _depends(target: Target, libraries: set[str]) -> str:

@@ -11,7 +11,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deploy.packages import wheels
+from deploy.packages import completions, wheels
+from deploy.packages.licences import debian_copyright, read_package
+from deploy.packages.sbom import sbom
 from docs.man.pages import PAGES
 
 if TYPE_CHECKING:
@@ -36,18 +38,31 @@ sys.exit(main())
 ENVIRONMENT = "home = /usr/bin\ninclude-system-site-packages = false\n"
 
 
-def fill(root: Path, target: Target, contents: Sequence[Path]) -> None:
-    """Put everything of the package into `root`; `contents` are the wheels that it holds, geodrop's among them."""
-    modules = root / PROGRAM / f"lib/python{target.release.python}/site-packages"
+def fill(root: Path, target: Target, contents: Sequence[Path], name: str, epoch: int) -> None:
+    """Put everything of the package into `root`; `contents` are the wheels that it holds, geodrop's among them.
+
+    `name` is that of the package's file, `epoch` its time. Raises KeyError for a wheel that licences.toml
+    does not know.
+    """
+    site = f"{PROGRAM}/lib/python{target.release.python}/site-packages"
+    modules = root / site
     for wheel in contents:
         wheels.unpack(wheel, modules)
     _write(root / PROGRAM / "pyvenv.cfg", ENVIRONMENT)
     _write(root / PROGRAM / "bin/geodrop", COMMAND, 0o755)
-    (root / PROGRAM / "bin/python").symlink_to("/usr/bin/python3")
+    _link(root / PROGRAM / "bin/python", "../../../bin/python3")
     _link(root / "usr/sbin/geodrop", "../lib/geodrop/bin/geodrop")
     _copy("deploy/steps.sh", root / PROGRAM / "steps.sh")
     _system(root)
     _documents(root)
+    packages = [read_package(wheel, target.processor.debian) for wheel in contents]
+    _write(root / DOC / "copyright", debian_copyright(packages, site))
+    _write(root / DOC / "sbom.cdx.json", sbom(packages, name, epoch))
+    _copy("deploy/packages/lintian-overrides", root / "usr/share/lintian/overrides/geodrop")
+    # Where each shell looks for the completions of packages.
+    _write(root / "usr/share/bash-completion/completions/geodrop", completions.bash())
+    _write(root / "usr/share/zsh/vendor-completions/_geodrop", completions.zsh())
+    _write(root / "usr/share/fish/vendor_completions.d/geodrop.fish", completions.fish())
 
 
 def _system(root: Path) -> None:
@@ -65,8 +80,8 @@ def _system(root: Path) -> None:
 
 def _documents(root: Path) -> None:
     for page in PAGES:
-        _pack(root / f"usr/share/man/man{page.section}/{page.file}.gz", page.roff().encode())
-    _pack(root / DOC / "changelog.gz", (REPOSITORY / "CHANGELOG.md").read_bytes())
+        pack(root / f"usr/share/man/man{page.section}/{page.file}.gz", page.roff().encode())
+    pack(root / DOC / "changelog.gz", (REPOSITORY / "CHANGELOG.md").read_bytes())
     for policy in (REPOSITORY / "deploy/policies").glob("*.yaml"):
         _copy(f"deploy/policies/{policy.name}", root / DOC / "policies" / policy.name)
     _copy("deploy/prometheus/geodrop.rules.yml", root / DOC / "prometheus/geodrop.rules.yml")
@@ -90,7 +105,8 @@ def _link(path: Path, to: str) -> None:
     path.symlink_to(to)
 
 
-def _pack(path: Path, data: bytes) -> None:
+def pack(path: Path, data: bytes) -> None:
+    """Write a file packed by gzip, without a time in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(data, mtime=0))
     path.chmod(0o644)
