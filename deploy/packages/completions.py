@@ -53,6 +53,9 @@ def arguments(verb: str) -> list[Argument]:
     ]
 
 
+BASH_FILES = '{ compopt -o filenames 2> /dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current"); }'
+
+
 def bash() -> str:
     """Return the completion for bash, to be read by bash-completion or by `source`."""
     return "\n".join((*_bash(), ""))
@@ -67,7 +70,7 @@ def _bash() -> Iterator[str]:
     yield "\tdone"
     yield "\tCOMPREPLY=()"
     yield '\tcase "$verb $before" in'
-    yield f'\t" --config") {_bash_values(Argument(("--config",), "FILE", (), "", repeated=False))}; return ;;'
+    yield f'\t" --config") {BASH_FILES}; return ;;'
     for verb in VERBS:
         for argument in arguments(verb):
             if argument.value and argument.spellings:
@@ -80,7 +83,7 @@ def _bash() -> Iterator[str]:
         known = arguments(verb)
         options = " ".join(spelling for argument in known for spelling in argument.spellings)
         positional = next((one for one in known if not one.spellings), None)
-        rest = f"; [[ $current == -* ]] || {_bash_values(positional)}" if positional and positional.is_file else ""
+        rest = f"; [[ $current == -* ]] || {BASH_FILES}" if positional and positional.is_file else ""
         yield f'\t{verb}) COMPREPLY=($(compgen -W "{options}" -- "$current")){rest} ;;'
     yield "\tesac"
     yield "}"
@@ -93,7 +96,7 @@ def _bash_values(argument: Argument) -> str:
     if argument.is_interface:
         return 'COMPREPLY=($(compgen -W "$(ls /sys/class/net)" -- "$current"))'
     if argument.is_file:
-        return 'compopt -o filenames 2> /dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$current")'
+        return BASH_FILES
     return ":"
 
 

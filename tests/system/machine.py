@@ -53,7 +53,7 @@ WantedBy=multi-user.target
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def alone() -> Iterator[None]:
     """Keep other processes of the same test run from making what is shared by all: they wait, and find it made."""
     BUILD.mkdir(exist_ok=True)
     with (BUILD / "machines.lock").open("w") as lock:
@@ -61,7 +61,7 @@ def _alone() -> Iterator[None]:
         yield
 
 
-@_alone()
+@alone()
 def base(release: str, included: Sequence[str] = PACKAGES) -> Path:
     """Return a root of that release with some packages; made once for each list of packages, then kept."""
     packages = ",".join(included)
@@ -107,7 +107,7 @@ def copy(below: Path, root: Path) -> Machine:
 def wheels(release: str) -> Path:
     """Return a folder with geodrop's wheel and all it needs, for the Python of a release."""
     folder = locked(release, "run")
-    with _alone(), tempfile.TemporaryDirectory(dir=BUILD) as made:
+    with alone(), tempfile.TemporaryDirectory(dir=BUILD) as made:
         # setuptools packs files that an earlier build left there.
         shutil.rmtree(BUILD / "lib", ignore_errors=True)
         run(*PIP, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", made, str(REPOSITORY))
@@ -120,7 +120,7 @@ def wheels(release: str) -> Path:
     return folder
 
 
-@_alone()
+@alone()
 def locked(release: str, *names: str) -> Path:
     """Return a folder with the locked packages of some files of requirements/, for a release's Python; made once."""
     folder = BUILD / "machines" / "-".join(("wheels", release, *names))
