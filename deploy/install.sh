@@ -49,7 +49,8 @@ if [ -z "$folder" ]; then
 	chmod 755 "$folder"
 	/usr/bin/python3 -m venv "$folder" || fail 69 "no virtual environment can be made; next: apt-get install python3-venv"
 	pip() { "$folder/bin/pip" --disable-pip-version-check install --quiet "$@"; }
-	pip --require-hashes --only-binary :all: --requirement requirements/run.txt || fail 69 \
+	# --no-deps: what is locked is all that there is to be.
+	pip --no-deps --require-hashes --only-binary :all: --requirement requirements/run.txt || fail 69 \
 		"the packages of requirements/run.txt could not be had; nothing has changed on this host." \
 		"Without a package index, fetch them where there is one, on a machine with the same release and processor:" \
 		"  python3 -m pip download --require-hashes --only-binary :all: -r requirements/run.txt -d wheels" \

@@ -50,6 +50,13 @@ def imported() -> set[str]:
     return {normalized(re.split(r"[ <>=!~]", line)[0]) for line in lines if line}
 
 
+def lock_of_imported() -> str:
+    """Return the entries of requirements/run.txt for the packages that geodrop imports, with their hashes."""
+    blocks = re.findall(r"^[\w.-]+==.*\n(?: .*\n)*", LOCK.read_text(encoding="utf-8"), re.MULTILINE)
+    wanted = imported()
+    return "".join(block for block in blocks if normalized(block.partition("==")[0]) in wanted)
+
+
 def normalized(name: str) -> str:
     """Return a package's name as an index spells it (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
