@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = "usr/lib/geodrop"
 DOC = "usr/share/doc/geodrop"
+SHARE = "usr/share/geodrop"
+"""What a host may need, and not only a reader: images leave out /usr/share/doc."""
 UNITS = "usr/lib/systemd/system"
 
 COMMAND = f"""#!/{PROGRAM}/bin/python -IB
@@ -83,8 +85,8 @@ def _documents(root: Path) -> None:
         pack(root / f"usr/share/man/man{page.section}/{page.file}.gz", page.roff().encode())
     pack(root / DOC / "changelog.gz", (REPOSITORY / "CHANGELOG.md").read_bytes())
     for policy in (REPOSITORY / "deploy/policies").glob("*.yaml"):
-        _copy(f"deploy/policies/{policy.name}", root / DOC / "policies" / policy.name)
-    _copy("deploy/prometheus/geodrop.rules.yml", root / DOC / "prometheus/geodrop.rules.yml")
+        _copy(f"deploy/policies/{policy.name}", root / SHARE / "policies" / policy.name)
+    _copy("deploy/prometheus/geodrop.rules.yml", root / SHARE / "prometheus/geodrop.rules.yml")
     _copy("docs/runbook.md", root / DOC / "runbook.md")
 
 
