@@ -19,7 +19,7 @@ DT_NEEDED = 1
 
 @dataclass(frozen=True, slots=True)
 class Elf:
-    """`machine` is e_machine (linux/elf-em.h), `needed` the sonames of the libraries that it is linked with."""
+    """`machine` is e_machine, `needed` the sonames of the libraries that it is linked with."""
 
     machine: int
     needed: tuple[str, ...]

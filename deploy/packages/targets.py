@@ -23,7 +23,7 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Processor:
-    """A processor: dpkg's name for it, that of wheels, and the number in ELF files (e_machine in linux/elf-em.h)."""
+    """A processor: dpkg's name for it, that of wheels, and the number in ELF files (e_machine in elf(5))."""
 
     debian: str
     wheel: str

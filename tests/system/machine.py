@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.support.namespaces import Namespace, run
+from tests.system.groups import end_group, in_a_group_of_its_own
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -167,12 +168,12 @@ class Machine:
         self.started = time.monotonic()
         with self._log.open("ab") as log:
             self._container = subprocess.Popen(
-                [
+                in_a_group_of_its_own(namespace.name, [
                     "systemd-nspawn", "--quiet", "--boot", "--directory", str(self.root),
                     "--network-namespace-path", f"/run/netns/{namespace.name}",
                     "--register=no", "--keep-unit", "--console=read-only", "--link-journal=no", "--resolv-conf=off",
                     "--capability=all", "--system-call-filter=bpf perf_event_open",
-                ],
+                ]),
                 env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
@@ -199,7 +200,7 @@ class Machine:
                 self._container.wait(60)
             except subprocess.TimeoutExpired:
                 self.cut_power()
-        self._container = None
+        self._ended()
 
     def cut_power(self) -> None:
         """End every process of the machine at once, so that nothing more is written."""
@@ -207,7 +208,7 @@ class Machine:
             os.kill(leader, 9)
         if self._container:
             self._container.wait(30)
-        self._container = None
+        self._ended()
 
     def try_run(self, *command: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         """Run a command inside as root, whatever its exit code."""
@@ -255,6 +256,11 @@ class Machine:
     def _inside(self, *command: str) -> list[str]:
         clean = ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"]
         return ["nsenter", f"--target={self._leader()}", "--all", "env", "-i", *clean, *command]
+
+    def _ended(self) -> None:
+        self._container = None
+        if self.namespace:
+            end_group(self.namespace.name)
 
     def _leader(self) -> int:
         """Return the PID of the container's PID 1 on this machine; 0 while there is none."""
