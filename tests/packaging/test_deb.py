@@ -13,7 +13,7 @@ from deploy.packages import deb, tree
 from deploy.packages.elf import read_elf
 from deploy.packages.targets import BPF, TARGETS
 from tests.packaging.conftest import CODENAME
-from tests.system.packages import EPOCH, locked, target
+from tests.system.packages import sources, target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def test_built_twice_it_is_the_same(package: Path, wheel: Path, tmp_path: Path) 
     """Another folder, another umask and other times of the sources make no difference."""
     before = os.umask(0o077)
     try:
-        again = deb.build(target(CODENAME), wheel, locked(target(CODENAME)), tmp_path, EPOCH)
+        again = deb.build(target(CODENAME), sources(wheel, target(CODENAME)), tmp_path)
     finally:
         os.umask(before)
     assert again.name == package.name
@@ -38,8 +38,7 @@ def test_built_twice_it_is_the_same(package: Path, wheel: Path, tmp_path: Path) 
 @pytest.mark.parametrize("wanted", TARGETS if LONG else SHORT, ids=str)
 def test_every_module_fits_the_processor(wanted: Target, wheel: Path, tmp_path: Path) -> None:
     """Each shared object is of the target's machine and Python; the XDP program is of the kernel's own."""
-    chosen = [one for one in locked(wanted) if one.name.startswith(("numpy", "pyyaml", "maxminddb"))]
-    tree.fill(tmp_path, wanted, [wheel, *chosen], "geodrop.deb", EPOCH)
+    tree.fill(tmp_path, wanted, sources(wheel, wanted), "geodrop.deb")
     found = {path: read_elf(path) for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()}
     machines = {str(path): elf.machine for path, elf in found.items() if elf}
     modules = {path for path in machines if re.search(r"\.so(\.|$)", path)}

@@ -6,6 +6,7 @@ import zipfile
 from typing import TYPE_CHECKING
 
 from deploy.packages import deb
+from deploy.packages.sources import Sources
 from deploy.packages.targets import TARGETS
 from deploy.packages.wheels import fetch
 from geodrop import __version__
@@ -14,7 +15,8 @@ from tests.system.machine import BUILD, alone, wheels
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.packages.targets import Target
+    from deploy.packages.sources import Sources
+from deploy.packages.targets import Target
 
 NEXT = "99.0"
 """A version that is newer than any."""
@@ -34,12 +36,17 @@ def locked(wanted: Target) -> list[Path]:
         return fetch(wanted, BUILD / "wheels")
 
 
+def sources(wheel: Path, wanted: Target) -> Sources:
+    """Return what a target's package with that wheel of geodrop's is made of."""
+    return Sources(wheel, locked(wanted), EPOCH)
+
+
 def packages(codename: str, folder: Path) -> tuple[Path, Path]:
     """Build the package of a release into `folder`, and the same as version NEXT; return both."""
     [wheel] = wheels(codename).glob("geodrop-*.whl")
     wanted = target(codename)
     newer = renumbered(wheel, folder)
-    this, other = (deb.build(wanted, one, locked(wanted), folder, EPOCH) for one in (wheel, newer))
+    this, other = (deb.build(wanted, sources(one, wanted), folder, packing="none") for one in (wheel, newer))
     return this, other
 
 
