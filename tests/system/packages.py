@@ -15,8 +15,7 @@ from tests.system.machine import BUILD, alone, wheels
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deploy.packages.sources import Sources
-from deploy.packages.targets import Target
+    from deploy.packages.targets import Target
 
 NEXT = "99.0"
 """A version that is newer than any."""
