@@ -34,7 +34,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-undo fuzz fuzz-files soak wheel release install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-tools test-setup test-system test-packages test-bare test-kernels test-databases test-undo fuzz fuzz-files soak wheel packages release install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -104,6 +104,8 @@ test-setup: test-tools
 		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
 		need groff-base command -v groff; \
 		need mandoc command -v mandoc; \
+		need zsh command -v zsh; \
+		need fish command -v fish; \
 		need debootstrap command -v debootstrap; \
 		need systemd-container command -v systemd-nspawn;)
 
@@ -115,8 +117,14 @@ test-system: test-tools ## the service and its installation on machines of both 
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do \
 		$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest \
-			tests/system/test_service*.py tests/system/test_install.py || exit 1; \
+			tests/system/test_service*.py tests/system/test_install.py tests/system/test_deb.py || exit 1; \
 	done
+
+test-packages: test-tools packages ## the packages of all releases and processors, by our tests and by lintian
+	$(call os_packages,need lintian command -v lintian; need zsh command -v zsh; need fish command -v fish;)
+	env CI=true GEODROP_TEST_LONG=1 $(BIN)/python -m pytest tests/packaging
+	@# Files that belong to another user than root are no matter: dpkg-deb gives all of them to root.
+	lintian --fail-on error build/packages/*.deb
 
 test-bare: test-tools ## README.md's first commands, `make test` among them, on bare machines of both releases: an hour
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
@@ -162,13 +170,19 @@ $(PACKER)/done: requirements/build.txt
 
 # setuptools packs whatever an earlier build left in build/lib. With one time for every file, the same sources give the
 # same wheel, and an installation of it is known again.
+# One time for every file: the same sources give the same wheel and the same packages.
+override EPOCH := SOURCE_DATE_EPOCH=1704067200
 override define PACK
 @rm -rf build/dist build/lib
-SOURCE_DATE_EPOCH=1704067200 $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+$(EPOCH) $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
 endef
 
 wheel: setup $(PACKER)/done ## build the wheel, with the XDP program in it, into build/dist
 	$(PACK)
+
+packages: wheel ## a Debian package for each release and processor, into build/packages; ONLY=deb12_amd64: that one
+	$(call os_packages,need dpkg command -v dpkg-deb;)
+	$(EPOCH) $(BIN)/python -m deploy.packages $(ONLY:%=--only %) build/dist/geodrop-*.whl
 
 release: setup ## refuse a tree that is not what its version says; else its notes, wheel and packages, in build/
 	@$(BIN)/python -m deploy.release

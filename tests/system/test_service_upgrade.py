@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from geodrop import __version__
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED
+from tests.system.packages import NEXT, renumbered
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.system.edge import Edge
 
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
-NEXT = "99.0"
 OFFLINE = ("env", "PIP_NO_INDEX=1", "PIP_FIND_LINKS=/root/wheels", "PIP_CONFIG_FILE=/dev/null")
 
 
@@ -66,15 +62,3 @@ def _units(host: Edge) -> list[str]:
     lists = [("list-units", "--all"), ("list-unit-files",)]
     found = "".join(host.machine.run("systemctl", *one, "--plain", "--no-legend") for one in lists)
     return re.findall(r"\S*geodrop\S*", found)
-
-
-def renumbered(wheel: Path, folder: Path) -> Path:
-    """Make the same wheel with another version."""
-    made = folder / wheel.name.replace(__version__, NEXT)
-    with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as new:
-        for item in old.infolist():
-            content = old.read(item)
-            if item.filename.endswith(("dist-info/METADATA", "geodrop/__init__.py", "dist-info/RECORD")):
-                content = content.replace(__version__.encode(), NEXT.encode())
-            new.writestr(item.filename.replace(f"-{__version__}.dist-info", f"-{NEXT}.dist-info"), content)
-    return made
