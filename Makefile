@@ -117,7 +117,8 @@ test-system: test-tools ## the service and its installation on machines of both 
 	$(call os_packages,need debootstrap command -v debootstrap; need systemd-container command -v systemd-nspawn;)
 	for release in bookworm trixie; do \
 		$(AS_ROOT) env CI=true GEODROP_TEST_LONG=1 GEODROP_TEST_RELEASE=$$release $(BIN)/python -m pytest -m "not databases and not emulated" \
-			tests/system/test_service*.py tests/system/test_install.py tests/system/test_deb.py || exit 1; \
+			tests/system/test_service*.py tests/system/test_install.py \
+			tests/system/test_deb.py tests/system/test_bundle.py || exit 1; \
 	done
 
 test-packages: test-tools packages ## the packages of all releases and processors, by our tests and by lintian

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ from tests.system import edge
 from tests.system.checkout import commands
 from tests.system.edge import ALLOWED, DENIED, POLICY, SOURCES, SWITCHED, require_machines, unconfigured
 from tests.system.machine import base, copy
-from tests.system.packages import NEXT, packages
+from tests.system.packages import NEXT, PREVIOUS, RELEASE, before, packages
 
 if TYPE_CHECKING:
     import subprocess
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 AGENT = edge.AGENT.replace("country.mmdb", "COUNTRY.mmdb")
-RELEASE = os.environ.get("GEODROP_TEST_RELEASE", "bookworm")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +106,18 @@ def test_upgraded_and_back(bare: Edge) -> None:
         assert "geodrop:" not in said
         assert version in bare.geodrop("--version").stdout
         assert bare.show("geodrop.service", "MainPID") not in ("0", pid)
+
+
+@pytest.mark.long
+def test_from_the_commit_before_and_back(bare: Edge, tmp_path: Path) -> None:
+    """What the commit before has written and put in force is taken over, and the other way round."""
+    shutil.copy(before(RELEASE, tmp_path), bare.machine.root / "root")
+    with bare.watched(DENIED, ALLOWED + SWITCHED):
+        for version in (PREVIOUS, __version__):
+            install(bare, version)
+            assert version in bare.geodrop("--version").stdout
+            bare.wait_for_health()
+            bare.machine.run("geodrop", "reload")
 
 
 @pytest.mark.long
