@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import stat
-import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -38,8 +37,7 @@ def test_the_bundle_installs_offline(off: Machine, tmp_path: Path) -> None:
     packed = bundle.build(wanted.processor, sources(wheel, wanted), tmp_path)
     again = bundle.build(wanted.processor, sources(wheel, wanted), off.root / "root")
     assert packed.read_bytes() == again.read_bytes()
-    with tarfile.open(packed) as archive:
-        archive.extractall(off.root / "root", filter="data")
+    run("tar", "-xf", str(packed), "-C", str(off.root / "root"))
     install = f"/root/{packed.stem}/install.sh"
     numpy = next((off.root / "root" / packed.stem / "wheels").glob("numpy-*"))
     good = numpy.read_bytes()
