@@ -34,7 +34,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-undo fuzz fuzz-files soak wheel install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-undo fuzz fuzz-files soak wheel packages install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -160,13 +160,19 @@ $(PACKER)/done: requirements/build.txt
 
 # setuptools packs whatever an earlier build left in build/lib. With one time for every file, the same sources give the
 # same wheel, and an installation of it is known again.
+# One time for every file: the same sources give the same wheel and the same packages.
+override EPOCH := SOURCE_DATE_EPOCH=1704067200
 override define PACK
 @rm -rf build/dist build/lib
-SOURCE_DATE_EPOCH=1704067200 $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
+$(EPOCH) $(PACKER)/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build/dist .
 endef
 
 wheel: setup $(PACKER)/done ## build the wheel, with the XDP program in it, into build/dist
 	$(PACK)
+
+packages: wheel ## a Debian package for each release and processor, into build/packages; ONLY=deb12_amd64: that one
+	$(call os_packages,need dpkg command -v dpkg-deb;)
+	$(EPOCH) $(BIN)/python -m deploy.packages $(ONLY:%=--only %) build/dist/geodrop-*.whl
 
 install: $(PACKER)/done $(if $(filter 1,$(XDP)),$(OBJECTS)) ## install or upgrade on this host; XDP=1: with what xdp needs
 	$(PACK)

@@ -18,7 +18,8 @@ xdp=
 if [ "${1:-}" = --xdp ]; then xdp=1; shift; fi
 [ $# = 1 ] && [ -f "$1" ] || { echo "usage: deploy/install.sh [--xdp] WHEEL (built by: make wheel)" >&2; exit 2; }
 [ "$(id -u)" = 0 ] || { echo "deploy/install.sh: must be root" >&2; exit 77; }
-fail() { code="$1"; shift; printf 'deploy/install.sh: %s\n' "$@" >&2; exit "$code"; }
+SAYS=deploy/install.sh
+. deploy/steps.sh
 
 # Succeeds if every file of every package is there and has the hash that its wheel records.
 whole() {
@@ -65,26 +66,9 @@ install -d "$units" /usr/local/lib/sysusers.d /usr/local/lib/tmpfiles.d /usr/loc
 install -m 644 systemd/geodrop.sysusers /usr/local/lib/sysusers.d/geodrop.conf
 systemd-sysusers geodrop.conf
 
-# Check the new version with this host's agent.yaml and policy, as the user that the daemon runs as. A failure shows in
-# the exit code and the messages.
-if [ -e /etc/geodrop/agent.yaml ]; then
-	geodrop_user() { (cd / && exec setpriv --reuid=geodrop --regid=geodrop --init-groups "$@"); }
-	found="$(geodrop_user "$folder/bin/python" -I - <<-'PYTHON'
-		import sys
-		from geodrop.config import load_config
-		from geodrop.errors import GeodropError
-		try:
-		    config = load_config("/etc/geodrop/agent.yaml")
-		    print(config.engine, config.source.policy or "" if config.source else "")
-		except GeodropError as error:
-		    sys.exit(str(error))
-	PYTHON
-	)" || fail 78 "the new version does not take /etc/geodrop/agent.yaml; what was installed stays"
-	[ -n "$xdp" ] || [ "${found%% *}" != xdp ] || fail 78 \
-		"agent.yaml asks for engine: xdp, which this would take away; next: give --xdp (make install XDP=1), or change that"
-	[ -z "${found#* }" ] || geodrop_user "$folder/bin/geodrop" check \
-		|| fail 78 "the new version does not take the policy of this host; what was installed stays"
-fi
+# A failure shows in the exit code and the messages.
+PROGRAM="$folder"
+takes_configuration "$xdp"
 
 PYTHONPATH=. "$folder/bin/python" -B - <<-'PYTHON'
 	import pathlib
@@ -100,7 +84,10 @@ ln -sfn "$folder" /opt/geodrop.new
 mv -T /opt/geodrop.new /opt/geodrop
 ln -sf /opt/geodrop/bin/geodrop /usr/local/sbin/geodrop
 
-install -m 644 systemd/*.service systemd/*.socket systemd/*.mount "$units"
+# The units of the repository name the folder of the Debian package.
+for unit in systemd/*.service systemd/*.socket systemd/*.mount; do
+	sed 's,/usr/lib/geodrop/,/opt/geodrop/,' "$unit" > "$units/${unit#*/}"
+done
 install -m 644 systemd/geodrop.tmpfiles /usr/local/lib/tmpfiles.d/geodrop.conf
 if [ -n "$xdp" ]; then
 	install -D -m 644 -t "$units/geodrop.service.d" systemd/geodrop.service.d/xdp.conf
@@ -109,19 +96,10 @@ else
 	rm -f "$units/geodrop.service.d/xdp.conf"
 	rmdir "$units/geodrop.service.d" 2>/dev/null || true
 fi
-systemctl enable --quiet geodrop.service geodrop-boot.service geodrop-compile.socket
-if [ -d /run/systemd/system ]; then
-	systemd-tmpfiles --create geodrop.conf
-	systemctl daemon-reload
-	systemctl restart geodrop-compile.socket
-	systemctl try-restart geodrop.service || fail 1 \
-		"the daemon of this version does not start, and what was in force still is; next: journalctl -u geodrop," \
-		"or install the version before in the same way"
-else
-	# The root of an image: no systemd runs here, and the boot of the image makes the rest of geodrop.tmpfiles.
-	install -d -m 0750 -o root -g geodrop /etc/geodrop
-fi
+systemctl enable --quiet $UNITS
+take_over
 for old in /opt/geodrop-*; do
 	[ "$old" = "$folder" ] || rm -rf "$old"
 done
 /opt/geodrop/bin/geodrop --version
+look
