@@ -49,11 +49,15 @@ NOT_CODE = {
     "xdp.frags": "a section of an ELF file",
     "api.CN.ipv4.dropped": "a counter of nftables",
     "api.ipv4.accepted": "a counter of nftables",
+    "geodrop.edge": "a collection of Ansible",
+    "geodrop.edge.rollout": "a playbook",
+    "geodrop.edge.status": "a playbook",
+    "geodrop.edge.geodrop": "a role",
 }
 """Text that looks like one of our names and is not: what it is instead."""
 
 EXTENSIONS = {
-    *("c", "h", "in", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket", "toml", "txt"),
+    *("c", "h", "in", "ini", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket", "toml", "txt"),
     *("xz", "yaml", "yml"),
 }
 """File name endings: `policy.yaml` is no attribute of a module."""

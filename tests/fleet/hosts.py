@@ -14,9 +14,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import pytest
+from typing import TYPE_CHECKING
 
 from tests.support.namespaces import End, Namespace, run
 from tests.system.edge import ALLOWED, DENIED, SOURCES, SWITCHED, Edge
@@ -76,6 +74,12 @@ class Host(Edge):
         self.probes = self._until_off.enter_context(Probes(client, inside, SOURCES, self.local, PAUSE))
         self.machine.start(self.namespace)
 
+    def settle(self) -> None:
+        """Wait for the end of the boot."""
+        assert self.machine.wait_until_up() == "running", self.machine.run("systemctl", "--failed")
+        # nspawn lays a boot id of its own over the kernel's, and a unit with a /proc of its own does not see it.
+        self.machine.run("umount", "/proc/sys/kernel/random/boot_id")
+
     def plug_in(self) -> None:
         """Give the host its interface, down, and the bridge the other end."""
         assert self.namespace
@@ -110,20 +114,22 @@ class Fleet:
         self, *arguments: str, program: str = "ansible-playbook", version: str = "fleet"
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of Ansible on the controller; its output is both streams."""
-        with self.begun(*arguments, program=program, version=version) as process:
+        return self._run([program, *arguments], version)
+
+    def _run(self, command: Sequence[str], version: str) -> subprocess.CompletedProcess[str]:
+        began = time.monotonic()
+        with self.begun(*command, version=version) as process:
             output, _ = process.communicate(timeout=SECONDS)
-        print(output)
+        print(f"{output}\n{time.monotonic() - began:.1f} s: {' '.join(command)}")
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     @contextlib.contextmanager
-    def begun(
-        self, *arguments: str, program: str = "ansible-playbook", version: str = "fleet"
-    ) -> Iterator[subprocess.Popen[str]]:
-        """Start a command of Ansible in a process group of its own, and end that with the block."""
-        command = [str(BUILD / version / "bin" / program), *arguments]
+    def begun(self, *command: str, version: str = "fleet") -> Iterator[subprocess.Popen[str]]:
+        """Start a command on the controller in a process group of its own, and end that with the block."""
+        inside = ["nsenter", f"--net=/run/netns/{self.bridge.name}", *command]
         process = subprocess.Popen(
-            ["nsenter", f"--net=/run/netns/{self.bridge.name}", *command], cwd=self.folder, env=self.environment(version),
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            inside, cwd=self.folder, env=self.environment(version), text=True, start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
             with process:
@@ -132,6 +138,12 @@ class Fleet:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
 
+    def shell(self, *lines: str, version: str = "fleet") -> str:
+        """Run lines of a shell on the controller, which must succeed; return their output."""
+        done = self._run(["bash", "-ec", "\n".join(lines)], version)
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
     def rollout(self, *arguments: str, version: str = "fleet") -> subprocess.CompletedProcess[str]:
         """Run the rollout as docs/fleet.md has it."""
         return self.ansible("geodrop.edge.rollout", "-e", "@fleet.yml", *arguments, version=version)
@@ -139,7 +151,7 @@ class Fleet:
     def environment(self, version: str) -> dict[str, str]:
         """Return the environment of the controller: geodrop and Ansible, and nothing of the tests' own."""
         return {
-            "PATH": f"{REPOSITORY}/.venv/bin:{BUILD / version}/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{BUILD / version}/bin:{REPOSITORY}/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
             "ANSIBLE_CONFIG": str(self.folder / "ansible.cfg"),
@@ -150,18 +162,20 @@ class Fleet:
         """Write a file of the controller."""
         (self.folder / name).write_text(text, encoding="utf-8")
 
-    def watch(self) -> contextlib.ExitStack:
-        """Check on every host that no denied probe passes and no allowed one is dropped, until the stack is closed."""
-        stack = contextlib.ExitStack()
-        for host in self.hosts:
-            stack.enter_context(host.watched(DENIED, ALLOWED + SWITCHED))
-        return stack
+    @contextlib.contextmanager
+    def unnoticed(self, *names: str) -> Iterator[None]:
+        """Check that on these hosts no denied packet passes and no allowed one is dropped, while the body runs."""
+        with contextlib.ExitStack() as stack:
+            for name in names:
+                stack.enter_context(self[name].watched(DENIED, ALLOWED + SWITCHED))
+            yield
 
 
 CONFIG = """
 [defaults]
+callback_result_format = yaml
 inventory = hosts.ini
-collections_path = collections
+collections_path = {folder}/collections
 host_key_checking = True
 forks = 5
 timeout = 5
@@ -193,13 +207,12 @@ def fleet(roots: Sequence[Path], machines: Path, inventory: str) -> Iterator[Fle
             made.hosts.append(host)
             box.write("/etc/test-network.sh", NETWORK.format(v4=host.address, v6=host.local[6]))
             box.write("/root/.ssh/authorized_keys", key, 0o600)
-            box.chroot("systemctl", "enable", "--quiet", "ssh.service")
             known.append(f"{host.address} {(box.root / 'etc/ssh/ssh_host_ed25519_key.pub').read_text().strip()}\n")
             stack.callback(host.cut_power)
             host.power_on_only()
         made.write("known_hosts", "".join(known))
         for host in made.hosts:
-            assert host.machine.wait_until_up() == "running", host.machine.run("systemctl", "--failed")
+            host.settle()
         yield made
 
 
@@ -209,7 +222,21 @@ def _wire(made: Fleet) -> None:
     for address in (f"{CONTROLLER}/24", "2001:2::fe/64"):
         bridge.run("ip", "address", "add", address, "dev", "br0", *(["nodad"] if ":" in address else []))
     bridge.run("ip", "link", "set", "br0", "up")
-    run("ip", "link", "add", "clients", "netns", bridge.name, "type", "veth", "peer", "name", "eth0", "netns", client.name)
+    run(
+        "ip",
+        "link",
+        "add",
+        "clients",
+        "netns",
+        bridge.name,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        client.name,
+    )
     bridge.run("ip", "link", "set", "clients", "master", "br0", "up")
     client.run("ip", "address", "add", f"{CLIENT}/24", "dev", "eth0")
     client.run("ip", "link", "set", "eth0", "up")
@@ -223,5 +250,6 @@ def _controller(made: Fleet, inventory: str) -> None:
     place = folder / "collections/ansible_collections/geodrop"
     place.mkdir(parents=True)
     (place / "edge").symlink_to(COLLECTION)
+    (folder / "deploy").symlink_to(REPOSITORY / "deploy")
     [packed] = (REPOSITORY / "agent/geodrop/data").glob("*.xz")
-    (folder / "country.mmdb").write_bytes(lzma.decompress(packed.read_bytes()))
+    (folder / "COUNTRY.mmdb").write_bytes(lzma.decompress(packed.read_bytes()))

@@ -1,6 +1,6 @@
 """What a rollout makes of the output of geodrop: one line for a plan, and the reasons that fail a gate.
 
-Runs on the controller, in Ansible's own process.
+Runs on the controller, in Ansible's own process, and needs nothing of it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ import hashlib
 import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
-
-from ansible.errors import AnsibleFilterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,12 +33,12 @@ def looked(lines: Sequence[str]) -> dict[str, Any]:
 
 
 def sha256_of(path: str) -> str:
-    """Return the SHA-256 of a file of the controller. Raises AnsibleFilterError if it cannot be read."""
+    """Return the SHA-256 of a file of the controller. Raises ValueError if it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise AnsibleFilterError(f"{path}: {error.strerror}; next: geodrop compile, or name another") from error
+        raise ValueError(f"{path}: {error.strerror}; next: geodrop compile, or name another") from error
 
 
 def said(done: Object) -> str:
