@@ -57,8 +57,8 @@ NOT_CODE = {
 """Text that looks like one of our names and is not: what it is instead."""
 
 EXTENSIONS = {
-    *("c", "h", "in", "ini", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket", "toml", "txt"),
-    *("xz", "yaml", "yml"),
+    *("c", "h", "in", "ini", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket", "toml"),
+    *("txt", "xz", "yaml", "yml"),
 }
 """File name endings: `policy.yaml` is no attribute of a module."""
 

@@ -74,6 +74,11 @@ class Host(Edge):
         self.probes = self._until_off.enter_context(Probes(client, inside, SOURCES, self.local, PAUSE))
         self.machine.start(self.namespace)
 
+    def power_on(self) -> None:
+        """Boot, and wait until the boot is over."""
+        self.power_on_only()
+        self.settle()
+
     def settle(self) -> None:
         """Wait for the end of the boot."""
         assert self.machine.wait_until_up() == "running", self.machine.run("systemctl", "--failed")
@@ -163,11 +168,11 @@ class Fleet:
         (self.folder / name).write_text(text, encoding="utf-8")
 
     @contextlib.contextmanager
-    def unnoticed(self, *names: str) -> Iterator[None]:
+    def unnoticed(self, *names: str, allowed: Sequence[str] = ALLOWED + SWITCHED) -> Iterator[None]:
         """Check that on these hosts no denied packet passes and no allowed one is dropped, while the body runs."""
         with contextlib.ExitStack() as stack:
             for name in names:
-                stack.enter_context(self[name].watched(DENIED, ALLOWED + SWITCHED))
+                stack.enter_context(self[name].watched(DENIED, allowed))
             yield
 
 

@@ -1,4 +1,4 @@
-"""What the rollout makes of geodrop's answers: deploy/ansible/plugins/filter/rollout.py, with objects as geodrop prints them."""
+"""What the rollout makes of objects as geodrop prints them: deploy/ansible/plugins/filter/rollout.py."""
 
 from __future__ import annotations
 
