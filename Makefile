@@ -34,7 +34,7 @@ $(AS_ROOT) env DEBIAN_FRONTEND=noninteractive \
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-fleet test-undo fuzz fuzz-files soak wheel packages install demo bench man lint format lock clean
+.PHONY: help setup test test-long test-tools test-setup test-system test-bare test-kernels test-databases test-fleet test-undo fuzz fuzz-files soak wheel packages release install demo bench man lint format lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -94,11 +94,13 @@ test: test-setup lint ## linters, then every test on the bundled database; in na
 
 # nft is what tests read the kernel back with, ip makes their namespaces.
 test-tools: setup
-	$(call os_packages,need nftables command -v nft; need iproute2 command -v ip;)
+	$(call os_packages,need nftables command -v nft; need iproute2 command -v ip; \
+		need openssh-client command -v ssh-keygen;)
 
 # The last two make and start Debian machines with systemd as PID 1; their roots are kept in build/machines.
 test-setup: test-tools
 	$(call os_packages,\
+		need git command -v git; \
 		need python3-bpfcc $(SYSTEM_PYTHON) -c "from bcc import BPF"; \
 		need groff-base command -v groff; \
 		need mandoc command -v mandoc; \
@@ -184,6 +186,10 @@ wheel: setup $(PACKER)/done ## build the wheel, with the XDP program in it, into
 packages: wheel ## a Debian package for each release and processor, into build/packages; ONLY=deb12_amd64: that one
 	$(call os_packages,need dpkg command -v dpkg-deb;)
 	$(EPOCH) $(BIN)/python -m deploy.packages $(ONLY:%=--only %) build/dist/geodrop-*.whl
+
+release: setup ## refuse a tree that is not what its version says; else its notes, wheel and packages, in build/
+	@$(BIN)/python -m deploy.release
+	@$(MAKE) --no-print-directory packages
 
 install: $(PACKER)/done $(if $(filter 1,$(XDP)),$(OBJECTS)) ## install or upgrade on this host; XDP=1: with what xdp needs
 	$(PACK)

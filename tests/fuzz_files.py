@@ -26,10 +26,13 @@ from typing import TYPE_CHECKING, Any
 from geodrop.cli.audit import covered
 from geodrop.cli.history import describe
 from geodrop.config import Config
+from geodrop.engine.api import Observed
 from geodrop.errors import DataError, UnavailableError
+from geodrop.formats import RULESET
 from geodrop.nftables.export import nft
 from geodrop.nftables.netlink.elements import lists
 from geodrop.nftables.render import build
+from geodrop.operations.admission import known
 from geodrop.report.chain import read_chain
 from geodrop.report.coverage import coverage
 from geodrop.report.history import as_object, with_ends
@@ -39,11 +42,13 @@ from geodrop.ruleset.enforced import enforced
 from geodrop.ruleset.explain import explain
 from geodrop.ruleset.export import cidr
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.accepted import Acceptance, AcceptedRulesets
 from geodrop.state.chain import ChainLink, end_of, waiting
 from geodrop.state.entry import Entry, Pruned, line_of
 from geodrop.state.history import policies
+from geodrop.state.intent import Intent
 from geodrop.state.prune import left
-from geodrop.state.store import Intent, Store
+from geodrop.state.store import Store
 from geodrop.xdp import encode
 from tests.support.timelines import stretches
 from tests.support.worlds import packed
@@ -96,6 +101,9 @@ class Fuzzer:
         self.store.remember(Intent(3, "ab", paused=5, why="x", last_good="ab"))
         for entry in entries:
             self.store.history.append(entry)
+        accepted = {"ab": Acceptance(5, "alice", "SHA256:x", 7), "cd": Acceptance(3)}
+        self.store.accepted.write(AcceptedRulesets(7, accepted))
+        self.accepted = (self.store.folder / "accepted.json").read_bytes()
         self.intent = (self.store.folder / "intent.json").read_bytes()
         self.history = self.store.history.path.read_bytes()
 
@@ -104,7 +112,8 @@ class Fuzzer:
         alter = self.chance.choice((self.bits, self.cut, self.value, self.text, self.section, self.swapped))
         self.file.write_bytes(alter())
         self.count(alter.__name__, self.read_ruleset)
-        for name, content in (("intent.json", self.intent), ("history.jsonl", self.history)):
+        files = {"intent.json": self.intent, "history.jsonl": self.history, "accepted.json": self.accepted}
+        for name, content in files.items():
             damage = self.chance.choice((flipped, cut_off, rewritten))
             (self.store.folder / name).write_bytes(damage(content, self.chance))
         self.read_state()
@@ -137,7 +146,7 @@ class Fuzzer:
         end = container.HEADER.size + length
         content = rewritten(self.good[container.HEADER.size : end], self.chance)
         digest = hashlib.sha256(content).digest()
-        header = container.HEADER.pack(container.MAGIC, container.VERSION, digest, len(content), container.NO_BASE)
+        header = container.HEADER.pack(container.MAGIC, RULESET.number, digest, len(content), container.NO_BASE)
         return header + content + self.good[end:]
 
     def section(self) -> bytes:
@@ -195,6 +204,7 @@ class Fuzzer:
         """Read it as the daemon and the commands do."""
         self.store.intent()
         self.store.problems()
+        known(self.store, Observed(1, "ab"))
         entries = list(self.store.history)
         policies(entries)
         for entry, until in with_ends(entries):

@@ -44,7 +44,7 @@ def status(facts: Facts) -> dict[str, Any]:
         "undone": None,
         "interfaces": [{"name": "eth0", "engine": "nftables", "attach": None, "links": ["eth0"]}],
         "services": [{"name": "api", "mode": "enforce", "effective": "enforce", "share": 1.0}],
-        "databases": [{"name": "country.mmdb", "built": 1}],
+        "databases": [{"name": "country.mmdb", "type": "Country", "sha256": "ef" * 32, "built": 1, "roles": []}],
     }
 
 

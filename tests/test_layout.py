@@ -94,5 +94,5 @@ def test_what_depends_on_the_machine_is_in_one_place(text: str, home: str) -> No
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_reads_in_one_sitting(path: Path) -> None:
     """Files hold one idea: none is longer than a few screens."""
-    lines = path.read_text().count("\n")
-    assert lines <= MAX_LINES
+    lines = [line for line in path.read_text().splitlines() if "SPDX-License-Identifier: " not in line]
+    assert len(lines) <= MAX_LINES

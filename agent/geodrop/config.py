@@ -44,7 +44,10 @@ SIZE = re.compile(r"([1-9][0-9]{0,5})([MG])")
 
 SOURCE = {
     "policy": Key("a policy, with `databases`"),
-    "databases": Key("GeoIP databases; the first that has a country answers"),
+    "databases": Key(
+        "GeoIP databases: of countries or cities, and beside them of networks (ASN) and anonymisers, for lists; the "
+        "first that knows an address answers, for each of these"
+    ),
     "ruleset": Key("a ruleset that `geodrop compile` made, instead of the other two"),
 }
 
@@ -83,6 +86,13 @@ KEYS = {
     "exempt_max": Key(
         "for how long `geodrop exempt` may let a source pass at most, in `h`, `d` or `w` (default: `7d`; at most `52w`)"
     ),
+    "keys": Key(
+        "whose signatures count, a file in the form of allowed_signers (ssh-keygen(1)) that only root can change. Then "
+        "every ruleset has to be signed, and `source` names a `ruleset`"
+    ),
+    "revoked_keys": Key(
+        "keys whose signatures count no more: public keys, or a KRL, in a file that only root can change"
+    ),
 }
 """All keys of agent.yaml."""
 
@@ -107,7 +117,10 @@ class MetricsConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """agent.yaml, typed. `interfaces` without a name means those with a default route; `exempt_max` is in seconds."""
+    """agent.yaml, typed. `interfaces` without a name means those with a default route; `exempt_max` is in seconds.
+
+    `keys` and `revoked_keys` are paths; with `keys`, only what was signed comes in force.
+    """
 
     source: Source | None = None
     engine: str = "auto"
@@ -120,6 +133,8 @@ class Config:
     watch: bool = False
     keep: Keep = field(default_factory=Keep)
     exempt_max: int = 7 * UNITS["d"]
+    keys: str | None = None
+    revoked_keys: str | None = None
 
 
 def load_config(path: str | None) -> Config:
@@ -137,11 +152,11 @@ def load_config(path: str | None) -> Config:
 def load_config_or_assume(path: str | None, *, slips: bool = True) -> tuple[Config, str]:
     """Load agent.yaml for what must work even if the file is broken: a boot, the daemon, status, pause and unload.
 
-    If the file is damaged, missing or unreadable, interfaces and engine are those of the last load. `state` and
-    `first_boot` are taken from the file if they can be read; otherwise the state directory is that of the last daemon.
-    All other keys have their defaults, and no ruleset is removed. Returns the configuration and a line of text that
-    says so; the line is empty if all was read, or if the default file is missing. Raises ConfigError if `path` names no
-    existing file, which is probably a typing mistake; not with `slips` False.
+    If the file is damaged, missing or unreadable, interfaces and engine are those of the last load. `state`,
+    `first_boot` and `keys` are taken from the file if they can be read; otherwise the state directory is that of the
+    last daemon. All other keys have their defaults, and no ruleset is removed. Returns the configuration and a line of
+    text that says so; the line is empty if all was read, or if the default file is missing. Raises ConfigError if
+    `path` names no existing file, which is probably a typing mistake; not with `slips` False.
     """
     found: dict[str, Any] = {}
     try:
@@ -176,7 +191,8 @@ def _of_the_last_load(state: Path, found: Mapping[str, Any]) -> Config:
     # Not imported at the top: a host with a valid agent.yaml does not need it.
     from geodrop.state.store import Store  # noqa: PLC0415
 
-    intent, read = Store(state).intent(), {key: found[key] for key in ("interfaces", "first_boot") if key in found}
+    usable = ("interfaces", "first_boot", "keys", "revoked_keys")
+    intent, read = Store(state).intent(), {key: found[key] for key in usable if key in found}
     last = {"interfaces": intent.interfaces, "engine": intent.engine or None}
     return Config(**read | {key: value for key, value in last.items() if value is not None})
 
@@ -225,6 +241,8 @@ class _Reader:
             "state": found.value("state", Path),
             "socket": found.value("socket", Path),
             "exempt_max": found.value("exempt_max", self._exempt_max),
+            "keys": found.value("keys", self._beside),
+            "revoked_keys": found.value("revoked_keys", self._beside),
             "watch": found.value("watch", lambda text: self._choice(("true", "false"), text) == "true"),
         }
         for key, parse in (
@@ -237,7 +255,22 @@ class _Reader:
                 errors = self._report.errors
                 parsed = parse(found.nodes[key])
                 read[key] = parsed if self._report.errors == errors else None
+        self._check_signed(found.nodes, read)
         return {name: value for name, value in read.items() if value is not None}
+
+    def _check_signed(self, nodes: Mapping[str, Node], read: Mapping[str, object]) -> None:
+        """Refuse what contradicts the demand for signatures."""
+        source = read.get("source")
+        if "keys" in nodes and isinstance(source, Source) and source.policy:
+            self._report.error(
+                nodes["source"].place,
+                "with `keys` every ruleset has to be signed, and this host would compile its own; write  "
+                "source: {ruleset: FILE}  and compile it elsewhere, with: geodrop compile --sign KEY",
+            )
+        if "revoked_keys" in nodes and "keys" not in nodes:
+            self._report.error(
+                nodes["revoked_keys"].place, "revoked_keys does nothing without keys; write keys, or leave it out"
+            )
 
     def _interfaces(self, node: Node) -> tuple[str, ...]:
         names = tuple(self._shape.values(self._report, node, "interfaces", self._interface))

@@ -81,8 +81,16 @@ class DataError(GeodropError):
     exit_code = 65
 
 
-class OutdatedError(DataError):
-    """A ruleset has the format of an earlier version, which is no longer read."""
+class FormatError(DataError):
+    """A file has a format that this version does not read."""
+
+
+class OutdatedError(FormatError):
+    """A file has the format of an earlier version, which is no longer read."""
+
+
+class NewerError(FormatError):
+    """A file was written by a newer version. It stays as it is."""
 
 
 class ListError(ProblemsError, DataError):

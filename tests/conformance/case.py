@@ -25,6 +25,20 @@ WORLD: dict[str, dict[str, Any]] = {
     "2a0a:43::/32": city("UA", "43"),
     "2a0b::/16": country("", continent="AS"),
     "2a02::/16": country("RU"),
+    # What lists are drawn from, in the schemas of IPinfo Lite, MaxMind Enterprise, Anonymous Plus and IPinfo Plus.
+    "7.0.0.0/8": {**country("US"), "asn": "AS64496"},
+    "7.7.0.0/16": {**country("US"), "asn": "AS64497", "is_vpn": True, "is_hosting": False},
+    "8.0.0.0/8": {**country("CN"), "traits": {"autonomous_system_number": 64498, "is_hosting_provider": True}},
+    "10.9.0.0/16": {"asn": "AS64496"},
+    "12.0.0.0/8": {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 30},
+    "12.9.0.0/16": {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 99},
+    "2a07::/16": {**country("US"), "asn": "AS64496"},
+    "2a08::/16": {**country("CN"), "traits": {"autonomous_system_number": 64498, "is_hosting_provider": True}},
+    "2a0c::/16": {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 30},
+    "2a0c:9::/32": {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 99},
+    # Databases are not asked about these.
+    "2002:202::/32": {"asn": "AS64496"},
+    "fd00:9::/32": {"asn": "AS64496"},
 }
 
 # A source of each kind in both families.
@@ -36,6 +50,10 @@ RU = ("6.6.6.6", "2a02::6")
 ASIA = ("4.4.4.4", "2a0b::4")
 NOBODY = ("9.9.9.9", "2c00::9")
 SPECIAL = ("192.168.7.7", "fd00::7")
+AS64496 = ("7.1.1.1", "2a07::1")
+HOSTING = ("8.1.1.1", "2a08::1")
+VPN_30 = ("12.1.1.1", "2a0c::1")
+VPN_99 = ("12.9.1.1", "2a0c:9::1")
 
 
 @dataclass(frozen=True)

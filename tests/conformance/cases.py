@@ -5,6 +5,7 @@ must hold the oracle's sum over the same packets.
 """
 
 from tests.conformance.address_cases import EMBEDDED, RUNGS
+from tests.conformance.drawn_cases import DRAWN
 from tests.conformance.packet_cases import CONNECTIONS, FRAGMENTS, HEADERS, SECOND_RUNG
 from tests.conformance.service_cases import MODES, REJECT, SCOPE
 from tests.conformance.unreadable_cases import PORTS, PROTOCOLS
@@ -13,6 +14,7 @@ from tests.conformance.walked_cases import AUTHENTICATED, LENGTHS, TAGS
 CASES = [
     *RUNGS,
     *EMBEDDED,
+    *DRAWN,
     *SCOPE,
     *MODES,
     *CONNECTIONS,

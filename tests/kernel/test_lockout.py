@@ -27,8 +27,9 @@ from geodrop.operations.pause import pause, resume
 from geodrop.operations.repair import Baseline, inspect
 from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.model import Ruleset
+from geodrop.state.intent import FOREVER
 from geodrop.state.lock import exclusive
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.store import Store
 from tests.oracle.packet import LOCAL
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database

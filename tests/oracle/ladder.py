@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import TYPE_CHECKING, Any
 
 from tests.oracle import world
-from tests.oracle.policy import Policy, Service, read_policy
+from tests.oracle.policy import DrawnLine, Policy, Service, read_policy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,8 +115,17 @@ class Oracle:
                 # Deny on a tie: "drop" sorts after "accept".
                 best = max(matches, key=lambda line: (line.network.prefixlen, line.verdict))
                 return "prefix", best.verdict, best.label
+        # Deny beats allow; of two lists with one verdict the first counts.
+        drawn = [line for line in service.drawn if self._holds(line, wire if inside is None else inside)]
+        if drawn:
+            first = max(drawn, key=lambda line: line.verdict)
+            return "list", first.verdict, first.label
         if inside is None and world.is_special(wire):
             return "special", "accept", ""
+        return self._by_region(region, service)
+
+    def _by_region(self, region: Region, service: Service) -> tuple[str, str, str]:
+        """Return what the rungs below special addresses say."""
         for rung, names in (
             ("subdivision", {region.subdivision, region.inner}),
             ("country", {region.country}),
@@ -130,6 +139,20 @@ class Oracle:
             return "unknown", service.unknown, self._label(region)
         return "default", service.default, self._label(region)
 
+    def _holds(self, line: DrawnLine, address: IPv4Address | IPv6Address) -> bool:
+        """Tell whether the databases put an address into a list: the first that says a thing of it is right."""
+        if isinstance(address, IPv6Address) and address not in world.GLOBAL_UNICAST:
+            return False
+        records = [record for database in self.databases if (record := database.get(address))]
+        numbers = [number for record in records if (number := number_of(record))]
+        if numbers and numbers[0] in line.asns:
+            return True
+        for name, least in line.traits:
+            said = [found for record in records if (found := traits_of(record).get(name)) is not None]
+            if said and said[0] >= least:
+                return True
+        return False
+
     def reduced_region(self, address: str) -> str:
         """Return the region as far as the policy distinguishes regions: without a subdivision that no service names."""
         return self._label(self.region(ip_address(address)))
@@ -138,6 +161,38 @@ class Oracle:
         lines = {line for service in self.policy.services for line in service.allowed | service.denied}
         named = [code for code in (region.subdivision, region.inner) if code in lines]
         return str(replace(region, subdivision=named[0] if named else None))
+
+
+MAXMIND_TRAITS = {
+    "is_anonymous_vpn": "vpn",
+    "is_public_proxy": "proxy",
+    "is_tor_exit_node": "tor_exit",
+    "is_hosting_provider": "hosting",
+    "is_residential_proxy": "residential_proxy",
+    "is_anycast": "anycast",
+    "is_satellite_provider": "satellite",
+}
+IPINFO_TRAITS = {"vpn": "vpn", "proxy": "proxy", "tor": "tor_exit", "hosting": "hosting", "relay": "relay"}
+IPINFO_PLUS = {f"is_{word}": trait for word, trait in IPINFO_TRAITS.items()}
+TRAITS = {**MAXMIND_TRAITS, **IPINFO_TRAITS, **IPINFO_PLUS, "is_satellite": "satellite", "anycast": "anycast"}
+
+
+def number_of(record: Mapping[str, Any]) -> int:
+    """Return the number of a record's network, 0 for none: MaxMind's field, or IPinfo's, a text such as AS15169."""
+    flat = {**record, **record.get("traits", {})}
+    return int(flat.get("autonomous_system_number") or str(flat.get("asn") or "0").removeprefix("AS"))
+
+
+def traits_of(record: Mapping[str, Any]) -> dict[str, int]:
+    """Return the traits of a record with their confidence: that of MaxMind's for VPNs, else 0."""
+    flat = {**record, **record.get("traits", {})}
+    sure = int(flat.get("anonymizer_confidence", 0))
+    if flat.keys() >= {"percent_days_seen"}:
+        return {"residential_proxy": 0}
+    if sure and not flat.keys() & {"is_anonymous", *TRAITS}:
+        return {"residential_proxy": sure}
+    found = {trait: 0 for field, trait in TRAITS.items() if flat.get(field) in (True, "true")}
+    return found | ({"vpn": sure} if "vpn" in found else {})
 
 
 def region_of(record: Mapping[str, Any] | None) -> Region:

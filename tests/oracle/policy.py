@@ -32,6 +32,16 @@ class PrefixLine:
     label: str
 
 
+@dataclass(frozen=True)
+class DrawnLine:
+    """A list of rung 4: numbers of networks, and traits with the least confidence that counts."""
+
+    verdict: str
+    label: str
+    asns: frozenset[int]
+    traits: tuple[tuple[str, int], ...]
+
+
 @dataclass
 class Service:
     """One service, groups and lists expanded. Region lines are names such as CN, UA-43 and continent:AS."""
@@ -46,6 +56,7 @@ class Service:
     default: str = ""
     unknown: str = ""
     prefixes: list[PrefixLine] = field(default_factory=list)
+    drawn: list[DrawnLine] = field(default_factory=list)
     allowed: set[str] = field(default_factory=set)
     denied: set[str] = field(default_factory=set)
     enforce: bool = True
@@ -109,7 +120,10 @@ def _service(name: str, body: dict[str, Any], document: dict[str, Any], folder: 
         service.protocols |= PROTOCOLS[protocol] if protocol in PROTOCOLS else {int(protocol)}
     for side, verdict, regions in (("deny", "drop", service.denied), ("allow", "accept", service.allowed)):
         for line in _opened(body.get(side) or [], document):
-            if line.startswith("list:"):
+            body_of_list = document.get("lists", {}).get(line.removeprefix("list:"), {})
+            if line.startswith("list:") and body_of_list.keys() & {"asn", "traits"}:
+                service.drawn.append(_drawn(line, verdict, body_of_list))
+            elif line.startswith("list:"):
                 networks = list(_list_networks(document["lists"][line.removeprefix("list:")], folder))
                 service.prefixes += [PrefixLine(network, verdict, line) for network in networks]
             elif re.fullmatch(r"[A-Z]{2}|[A-Z]{2}-[A-Z0-9]{1,3}|continent:[A-Z]{2}", line):
@@ -117,6 +131,12 @@ def _service(name: str, body: dict[str, Any], document: dict[str, Any], folder: 
             else:
                 service.prefixes.append(PrefixLine(ip_network(line), verdict, line))
     return service
+
+
+def _drawn(label: str, verdict: str, body: dict[str, Any]) -> DrawnLine:
+    asns = frozenset(int(text.removeprefix("AS")) for text in body.get("asn", ()))
+    traits = [item if isinstance(item, dict) else {item: "0"} for item in body.get("traits", ())]
+    return DrawnLine(verdict, label, asns, tuple((name, int(least)) for item in traits for name, least in item.items()))
 
 
 def _opened(lines: list[str], document: dict[str, Any]) -> Iterator[str]:

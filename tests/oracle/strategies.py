@@ -24,6 +24,24 @@ CODES = ["CN", "RU", "US", "DE", "NO", "KP", "XK", "ZZ", "EU", "QQ"]
 SUBDIVISIONS = ["UA-43", "UA-09", "US-CA"]
 CONTINENTS = ["continent:AS", "continent:EU", "continent:NA"]
 
+CARRIED = {
+    "13.0.0.0/9": {"autonomous_system_number": 64496, "autonomous_system_organization": "X"},
+    "13.128.0.0/16": {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 50},
+    "13.129.0.0/16": {"is_anonymous": True, "is_hosting_provider": True},
+    "13.130.0.0/16": {"traits": {"is_anycast": True}},
+}
+"""Always in the last database, which has no countries, so that a policy may name all of this in lists."""
+
+FIRST = {
+    "14.0.0.0/8": country("DE"),
+    "13.64.0.0/10": {**country("DE"), "asn": "AS64497"},
+    "13.128.0.0/17": {**country("DE"), "is_vpn": True, "anonymizer_confidence": 30},
+}
+"""Always in the second database, if there is one: it knows a country, and contradicts what CARRIED says."""
+
+ASNS = ["64496", "AS64497", "64498"]
+TRAITS: list[list[Any]] = [["vpn"], [{"vpn": 50}], [{"vpn": 50}, "hosting"], ["hosting", "anycast", "vpn"]]
+
 # Networks nest and touch more often when few addresses are in use.
 IPV4_BASES = [
     "1.2.3.4",
@@ -72,8 +90,26 @@ def records() -> st.SearchStrategy[dict[str, Any]]:
     )
 
 
+def attributes() -> st.SearchStrategy[dict[str, Any]]:
+    """Return what records say besides a region, in the schemas of several vendors."""
+    confidence = st.fixed_dictionaries({}, optional={"anonymizer_confidence": st.sampled_from([2, 30, 50, 99])})
+    number = st.sampled_from([64496, 64497, 64499])
+    return st.one_of(
+        st.builds(lambda asn: {"autonomous_system_number": asn}, number),
+        st.builds(lambda asn: {"asn": f"AS{asn}"}, number),
+        st.builds(lambda asn: {"traits": {"autonomous_system_number": asn, "is_anycast": True}}, number),
+        st.builds(lambda sure: {"is_anonymous": True, "is_anonymous_vpn": True, **sure}, confidence),
+        st.just({"is_anonymous": True, "is_anonymous_vpn": True, "is_hosting_provider": True}),
+        st.just({"vpn": True, "proxy": False, "tor": False, "hosting": False}),
+        st.just({"vpn": "", "proxy": "true", "tor": "", "hosting": "true"}),
+    )
+
+
 def databases() -> st.SearchStrategy[list[dict[str, Any]]]:
-    """Return one or two databases. No network lies inside the cities, so that every subdivision stays."""
+    """Return one or two databases of places, and one of networks and anonymisers.
+
+    No network lies inside the cities, so that every subdivision stays.
+    """
     cities = [ip_network(text) for text in CITIES]
 
     def usable(network: Network) -> bool:
@@ -83,9 +119,15 @@ def databases() -> st.SearchStrategy[list[dict[str, Any]]]:
     first = st.dictionaries(keys, records(), max_size=8).map(
         lambda some: {**some, **{network: city(*place) for network, place in CITIES.items()}}
     )
-    # A database without any country is refused, so the second one knows at least this network.
-    second = st.dictionaries(keys, records(), max_size=6).map(lambda some: {**some, "13.0.0.0/8": country("DE")})
-    return st.tuples(first, st.lists(second, max_size=1)).map(lambda pair: [pair[0], *pair[1]])
+    # Beside a country this field means that the country is the owner's (geo.contents).
+    lite = attributes().filter(lambda record: "autonomous_system_number" not in record)
+    mixed = st.one_of(records(), st.builds(lambda one, other: {**one, **other}, records(), lite))
+    second = st.dictionaries(keys, mixed, max_size=6).map(lambda some: {**some, **FIRST})
+    anywhere = networks([*IPV4_BASES, *IPV6_BASES, *OUTSIDE_BASES, *EMBEDDED_BASES, "10.1.2.3"], (4, 4)).map(str)
+    # A network that holds ::/96 would replace the whole IPv4 tree.
+    beside = anywhere.filter(lambda text: IPv6Address("::") not in ip_network(text))
+    third = st.dictionaries(beside, attributes(), max_size=8).map(lambda some: {**some, **CARRIED})
+    return st.tuples(first, st.lists(second, max_size=1), third).map(lambda parts: [parts[0], *parts[1], parts[2]])
 
 
 @st.composite
@@ -100,7 +142,11 @@ def policies(draw: Callable[[st.SearchStrategy[Any]], Any]) -> dict[str, Any]:
         "outer": ["group:inner", *draw(st.lists(region_lines, min_size=1, max_size=3, unique=True))],
     }
     lists = {name: {"prefixes": draw(st.lists(texts, min_size=1, max_size=4, unique=True))} for name in ("one", "two")}
-    lines = st.one_of(region_lines, texts, st.sampled_from(["group:inner", "group:outer", "list:one", "list:two"]))
+    numbers = st.lists(st.sampled_from(ASNS), min_size=1, unique=True)
+    lists |= {name: {"asn": draw(numbers)} for name in ("nets", "more")}
+    lists["anonymous"] = {"traits": draw(st.sampled_from(TRAITS))}
+    named = [f"list:{name}" for name in lists]
+    lines = st.one_of(region_lines, texts, st.sampled_from(["group:inner", "group:outer", *named]))
     services = {}
     for number in range(draw(st.integers(1, 3))):
         deny = draw(st.lists(lines, max_size=6, unique=True))
@@ -172,7 +218,7 @@ def _correctable(network: Network) -> bool:
 
 
 def _prefix_texts(policy: dict[str, Any]) -> Iterable[Iterable[str]]:
-    yield from (body["prefixes"] for body in policy["lists"].values())
+    yield from (body.get("prefixes", ()) for body in policy["lists"].values())
     yield from policy["groups"].values()
     yield from (service[side] for service in policy["services"].values() for side in ("allow", "deny"))
     yield policy["never_drop"]["prefixes"]

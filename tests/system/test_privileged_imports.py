@@ -50,14 +50,14 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Geodrop]:
         yield geodrop
 
 
-def modules_after(host: Geodrop, *arguments: str) -> set[str]:
-    """Return every module in the process of a command line when it ends, which must be with 0."""
+def modules_after(host: Geodrop, *arguments: str, code: int = 0) -> set[str]:
+    """Return every module in the process of a command line when it ends, which must be with that code."""
     listing = host.folder / "modules"
     command = host.command(*arguments)
     at = command.index("-m")
     script = REPORT.format(path=str(listing), arguments=command[at + 2 :])
     done = subprocess.run([*command[:at], "-c", script], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     modules = set(listing.read_text().split())
     assert f"geodrop.cli.{arguments[0]}" in modules, "the listing is that of another process"
     return modules
@@ -71,6 +71,9 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
     log = str(host.folder / "access.log")
     Path(log).write_text("1.2.3.4\n")
     (host.folder / "c.yaml").write_text(POLICY.replace("[CN]", "[US]"))
+    hosts = host.folder / "hosts"
+    hosts.mkdir()
+    (hosts / "edge-1.json").write_text('{"unreachable": true}')
     steps = [
         ["check", policy],
         ["compile", "--policy", policy, "--database", database, "-o", ruleset],
@@ -99,9 +102,13 @@ def test_no_verb_ever_holds_what_parses_untrusted_input(host: Geodrop) -> None:
         ["unload"],
     ]
     found = {" ".join(step): modules_after(host, *step) & UNTRUSTED_INPUT for step in steps}
+    found["fleet"] = modules_after(host, "fleet", str(hosts), code=1) & UNTRUSTED_INPUT
     assert not {step: modules for step, modules in found.items() if modules}
+    # The demo only runs the others; the rest is below.
     others = {"demo", "run", "reload"}
-    assert {step[0] for step in steps} == set(PRIVILEGED) - others, "the demo only runs the others, the rest is below"
+    assert {*(step[0] for step in steps), "fleet"} == set(PRIVILEGED) - others, (
+        "the demo only runs the others, the rest is below"
+    )
 
 
 def test_a_boot_does_without_pyroute2(host: Geodrop) -> None:

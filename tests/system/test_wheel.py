@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("agent", "bpf", "deploy", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = ("agent", "bpf", "deploy", "pyproject.toml", "README.md", "LICENSE", "LICENSES")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,17 @@ from pathlib import Path
 
 import pytest
 
-from geodrop.config import KEEP, KEYS, METRICS, SOURCE, Config, MetricsConfig, Source, load_config
+from geodrop.config import (
+    KEEP,
+    KEYS,
+    METRICS,
+    SOURCE,
+    Config,
+    MetricsConfig,
+    Source,
+    load_config,
+    load_config_or_assume,
+)
 from geodrop.document.keys import Keys
 from geodrop.errors import ConfigError, ConfigFileError
 from geodrop.state.keep import Keep
@@ -65,6 +75,16 @@ def test_what_is_kept(tmp_path: Path) -> None:
         assert load_config(write(tmp_path, f"keep: {text}")).keep == expected
 
 
+def test_signatures(tmp_path: Path) -> None:
+    """The files of keys are relative to agent.yaml. A damaged agent.yaml still tells that signatures are demanded."""
+    text = "source: {ruleset: r}\nkeys: allowed_signers\nrevoked_keys: /etc/revoked\n"
+    config = load_config(write(tmp_path, text))
+    assert (config.keys, config.revoked_keys) == (str(tmp_path / "allowed_signers"), "/etc/revoked")
+    assumed, doubt = load_config_or_assume(write(tmp_path, f"{text}state: {tmp_path}\nengine: ebpf\n"))
+    assert doubt
+    assert (assumed.keys, assumed.revoked_keys) == (config.keys, config.revoked_keys)
+
+
 @pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
 def test_every_key_has_a_default(tmp_path: Path, text: str) -> None:
     """An empty file is the default configuration."""
@@ -113,6 +133,11 @@ def test_missing_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("engine: [", "not YAML"),
         ("engine: auto\nengine: xdp", "2:1: error"),
         ("a: &a [*a]", "anchors"),
+        (
+            "source: {policy: p, databases: [d]}\nkeys: k",
+            "1:9: error: with `keys` every ruleset has to be signed, and this host would compile its own; write",
+        ),
+        ("revoked_keys: k", "1:15: error: revoked_keys does nothing without keys; write keys, or leave it out"),
     ],
 )
 def test_mistakes(tmp_path: Path, text: str, message: str) -> None:

@@ -77,7 +77,15 @@ STATUS = {
     "since": "then",
     "change": {"origin": "reload", "seconds": 1.0},
     "policy": {"name": "policy.yaml", "sha256": "ab"},
-    "databases": [{"name": "country.mmdb", "built": 1}],
+    "databases": [
+        {
+            "name": "country.mmdb",
+            "type": "Country",
+            "sha256": "ef" * 32,
+            "built": 1,
+            "roles": [{"name": "asn", "ipv4": 1}],
+        }
+    ],
     "dropped": {"packets": 1, "seconds": 60},
     "last_reload": {"time": "then", "good": True, "text": "text"},
     "repairs": [{"time": "then", "what": "what", "culprit": "comm"}],
@@ -106,6 +114,7 @@ ANSWER = {
     "asked": "[::1]:443",
     "address": "::1",
     "addresses": 1,
+    "about": "address",
     "service": "api",
     "zone": 1,
     "region": "US",
@@ -124,6 +133,7 @@ ANSWER = {
     "in_force": {"generation": 6, "digest": "ab", "from": "then", "until": "then"},
     "since": {"time": "then", "generation": 5, "at_least": False},
     "counted_as": "list:x",
+    "drawn": [{"list": "x", "what": "AS1", "database": "asn.mmdb"}],
     "counters": [
         {"family": "ipv6", "list": "x", "dropped": {"packets": 2}, "would_drop": {"packets": 1}},
     ],

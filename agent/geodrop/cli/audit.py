@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from geodrop import utc
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -11,7 +13,6 @@ if TYPE_CHECKING:
 
 MANY = 20
 """Gaps of one line of the policy that are listed; with --json all of them."""
-UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 LABEL = 24
 
 
@@ -60,25 +61,13 @@ def covered(one: Mapping[str, Any]) -> list[str]:
     gaps = [_gap(gap) for gap in one["gaps"][:MANY]]
     left, unsaid = one["gaps"][MANY:], one["gaps_left_out"]
     if count := len(left) + unsaid["count"]:
-        gaps.append(f"{count:,} more gaps, {spelled(sum(gap['seconds'] for gap in left) + unsaid['seconds'])}")
+        gaps.append(f"{count:,} more gaps, {utc.span(sum(gap['seconds'] for gap in left) + unsaid['seconds'])}")
     label = f"{one['service']}  {one['line']}".ljust(LABEL)
-    first = f"{label} in force {spelled(one['in_force'])} of {spelled(one['seconds'])}"
+    first = f"{label} in force {utc.span(one['in_force'])} of {utc.span(one['seconds'])}"
     return [f"{first}   {gaps[0]}"] if len(gaps) == 1 else [first, *(f"  {line}" for line in gaps)]
-
-
-def spelled(seconds: float) -> str:
-    """Return a time in its two largest units, such as 331 d 4 h; below a minute in seconds."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    rest, parts = round(seconds), list[str]()
-    for size, unit in UNITS:
-        number, rest = divmod(rest, size)
-        if number or parts:
-            parts.append(f"{number} {unit}")
-    return " ".join(parts[:2])
 
 
 def _gap(gap: Mapping[str, Any]) -> str:
     who = gap["user"] or gap["culprit"]
     told = ", ".join(filter(None, (gap["cause"], who, gap["why"])))
-    return f"gap {gap['from'].replace('T', ' ')} +{spelled(gap['seconds'])}  {told}"
+    return f"gap {gap['from'].replace('T', ' ')} +{utc.span(gap['seconds'])}  {told}"

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from geodrop import messages
+from geodrop import messages, utc
 from geodrop.compile import sandbox
 from geodrop.compile.failures import say
 from geodrop.compile.opening import open_database, open_policy
@@ -97,20 +97,32 @@ def _opens(open_: Callable[[str], int], path: str, job: sandbox.Job, failures: l
 def _good(name: str, config: Config, *, as_json: bool) -> int:
     """Check an agent.yaml whose source is no policy: open the ruleset it names, verifying digest and format."""
     # Imported here because checking a policy needs no ruleset.
+    from geodrop.operations.admission import check_file, trusted_keys  # noqa: PLC0415
     from geodrop.ruleset.model import Ruleset  # noqa: PLC0415
+    from geodrop.signature.verify import read_signature  # noqa: PLC0415
 
-    found: dict[str, Any] = {"schema": SCHEMA, "config": name, "ruleset": None, "digest": None, "user": None}
+    names = ("ruleset", "digest", "user", "signature")
+    found: dict[str, Any] = {"schema": SCHEMA, "config": name, **dict.fromkeys(names)}
     lines = [f"{harmless(name)}: good"]
     if config.source is None:
         lines[0] += ", names no source"
     elif path := config.source.ruleset:
         user = service_user(config.state)
+        store = Store(config.state)
         with user.acting():
-            ruleset = Ruleset.open(path, Store(config.state).rulesets)
+            ruleset = Ruleset.open(path, store.rulesets)
+            if trusted_keys(config):
+                read_signature(path)
+        # As this user: one that acts as another still has its own rights, and would pass them on to ssh-keygen.
+        signed = check_file(path, ruleset, config, store)
         services = [service.name for service in ruleset.meta.services]
         found |= {"ruleset": path, "digest": ruleset.digest, "services": services, "user": user.name}
         lines.append(f"{harmless(path)}: good, digest {ruleset.digest[:12]}, for {', '.join(services)}")
         lines.append(f"the daemon's user {harmless(user.name)} can read it")
+        if signed:
+            signer = signed.signer
+            found["signature"] = {"principal": signer.principal, "key": signer.key}
+            lines.append(f"signed by {harmless(str(signer))}, compiled {utc.moment(signed.compiled)}")
     messages.say(json.dumps(found) if as_json else "\n".join(lines))
     return 0
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from geodrop import messages
 from geodrop.config import load_config
-from geodrop.doctor import bpf, daemon, host, interfaces, nftables
+from geodrop.doctor import bpf, daemon, host, interfaces, keys, nftables
 from geodrop.doctor.finding import MISSING, NOTE, OK, able
 from geodrop.errors import PrivilegeError, UnavailableError
 from geodrop.state.lock import control_socket
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Return 0 if geodrop can enforce here with the engine of agent.yaml, 69 if not. Nothing is changed."""
     config = load_config(args.config)
-    findings = [*host.findings(config)]
+    findings = [*host.findings(config), *keys.findings(config)]
     with suppress(UnavailableError):
         findings += daemon.findings(control_socket())
     findings += nftables.findings()

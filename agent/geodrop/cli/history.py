@@ -139,6 +139,7 @@ def describe(one: dict[str, Any]) -> str:
         one["change"] or "",
         one["why"] or "",
         f"accepted beyond the limits: {one['accept']}" if one["accept"] else "",
+        f"signed by {one['signed_by']} ({one['signed_key']})" if one.get("signed_by") else "",
         f"asked for by {one['sudo_user']} (sudo)" if one["sudo_user"] else "",
         f"in force until {one['until']}" if one["until"] else "",
     ]

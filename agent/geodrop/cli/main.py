@@ -33,6 +33,7 @@ VERBS = {
     "simulate": "what a policy would drop of the requests in a log, without privileges",
     "export": "a ruleset for stock tools: nft text, prefixes or JSON, without privileges",
     "status": "what is in force, and whether it is healthy",
+    "fleet": "many hosts side by side, from the status of each: which differ, and why; without privileges",
     "counters": "drops by service and region",
     "verify": "compare the kernel with the ruleset it should hold",
     "doctor": "what this host can do, and what is missing",

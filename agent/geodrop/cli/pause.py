@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.cli.change import change
 from geodrop.cli.numbers import add_why, duration
-from geodrop.state.store import FOREVER
+from geodrop.state.intent import FOREVER
 
 if TYPE_CHECKING:
     import argparse

@@ -10,6 +10,7 @@ from geodrop import messages, utc
 from geodrop.cli.unconfirmed import back_to, spelled
 from geodrop.control.client import ask
 from geodrop.report.state import State, exit_code
+from geodrop.ruleset.difference import percent
 from geodrop.text import shown
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 MARGIN = 14
 """Columns of the label of a line."""
 DAY = 86_400
+IPV4 = 1 << 32
 _COLOURS = {State.ENFORCING: messages.GREEN, State.MONITORING: messages.GREEN, State.NOT_ENFORCING: messages.RED}
 
 
@@ -64,8 +66,11 @@ def _facts(status: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what is in force, from what inputs, on which interfaces, and its results."""
     policy = f"{status['policy']['name']}; " if status["policy"] else ""
     yield "policy", f"{policy}digest {status['digest'][:12]}"
+    if (signature := status.get("signature")) and status["generation"]:
+        by = f"by {signature['principal']}, key {signature['key']}, compiled {signature['compiled']}"
+        yield "signed", by if signature["key"] else "no: it was in force before signatures were demanded"
     for database in status["databases"]:
-        yield "database", f"{database['name']}{_built(database['built'])}"
+        yield "database", f"{database['name']}{_built(database['built'])}{_identity(database)}"
     if dropped := status["dropped"]:
         seconds = "minute" if dropped["seconds"] in range(55, 66) else f"{dropped['seconds']} s"
         yield "dropped", f"{dropped['packets']:,} packets in the last {seconds}"
@@ -104,6 +109,13 @@ def _built(epoch: int | None) -> str:
     days = int(time.time() - epoch) // DAY
     age = "today" if days == 0 else f"{days:,} day{'' if days == 1 else 's'} ago"
     return f", built {utc.day(epoch)}{'' if days < 0 else f' ({age})'}"
+
+
+def _identity(database: dict[str, Any]) -> str:
+    """Return type and digest of a database, and what it is used for, with the part of IPv4 of which it says this."""
+    found = [f"{role['name']} of {percent(role['ipv4'] / IPV4)}" for role in database["roles"]]
+    used = f"; {', '.join(found)} of IPv4" if found else ""
+    return f"; {database['type']}, digest {database['sha256'][:12]}{used}"
 
 
 def _why_not(status: dict[str, Any]) -> str:

@@ -8,7 +8,9 @@ import numpy as np
 
 from geodrop import __version__
 from geodrop.compile import nftables
+from geodrop.compile.drawn import doubtful, lacking
 from geodrop.compile.expect import compiled_tests, failed_tests
+from geodrop.compile.roles import roles
 from geodrop.compile.rows import build_rows
 from geodrop.compile.xdp import build_tables
 from geodrop.compile.zones import build_zones
@@ -90,7 +92,7 @@ def assemble_untested(
     policy: Policy, region_map: RegionMap, inputs: Iterable[Input], *, previous: Ruleset | None = None
 ) -> tuple[Meta, dict[str, Content]]:
     """As `assemble`, but run no test of the policy: for answers about a policy, never for a ruleset to be loaded."""
-    _check_subdivisions(policy, region_map)
+    _check_carried(policy, region_map)
     ladders = [build_ladder(policy, service) for service in policy.services]
     zones = build_zones(policy, ladders, region_map)
     rows = build_rows(policy, ladders, zones)
@@ -118,6 +120,7 @@ def assemble_untested(
         blast_radius_at=policy.limits.at.get("blast_radius", 0),
         database_age_at=policy.limits.at.get("database_age", 0),
         groups=tuple(CompiledGroup(name, tuple(line.text for line in group)) for name, group in policy.groups.items()),
+        drawn=zones.drawn.reasons,
         corrections=tuple(
             CompiledCorrection(
                 str(network), country, region_map.corrected.get(network, ()), policy.corrected_at.get(network, 0)
@@ -128,14 +131,14 @@ def assemble_untested(
     return meta, sections
 
 
-def absent_countries(policy: Policy, region_map: RegionMap) -> list[Problem]:
-    """Return a warning for each line that names a country of which no database has an address.
+def absent(policy: Policy, region_map: RegionMap) -> list[Problem]:
+    """Return a warning for each line that names a country or network of which no database has an address.
 
     Clients from there count as `unknown`: if an allow list names the country and the database has lost it, they are
     dropped.
     """
     known = {region.country for region in region_map.regions}
-    return sorted(
+    return doubtful(policy, region_map.attributes) + sorted(
         {
             Problem(
                 line.place,
@@ -177,6 +180,7 @@ def identity(database: Database) -> Input:
         database.database_type,
         database.build_epoch,
         countries=tuple(sorted({region.country for region in database.regions if region.country})),
+        roles=roles(database),
     )
 
 
@@ -202,6 +206,7 @@ def _sections(zones: Zones, rows: Rows) -> dict[str, Content]:
         "ipv6/zones": zones.ipv6.values.astype("<u2").tobytes(),
         "rows": np.array(rows.wire, dtype="<u2").tobytes(),
         "rows_embedded": np.array(rows.embedded, dtype="<u2").tobytes(),
+        **zones.drawn.sections(),
     }
 
 
@@ -223,8 +228,8 @@ def _spec(service: Service, targets: tuple[Target, ...], counted: tuple[int, ...
     )
 
 
-def _check_subdivisions(policy: Policy, region_map: RegionMap) -> None:
-    """Refuse a named subdivision that no database carries: it would never match, and the user would not notice."""
+def _check_carried(policy: Policy, region_map: RegionMap) -> None:
+    """Refuse what no database carries, subdivisions and lists: it would never match, and the user would not notice."""
     carried = {code for region in region_map.regions for code in region.subdivisions}
     problems = [
         Problem(
@@ -236,6 +241,7 @@ def _check_subdivisions(policy: Policy, region_map: RegionMap) -> None:
         for line in _lines(policy)
         if line.kind is LineKind.SUBDIVISION and line.name not in carried
     ]
+    problems += lacking(policy, region_map.attributes)
     if problems:
         raise PolicyError(sorted(set(problems)))
 

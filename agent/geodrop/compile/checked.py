@@ -42,6 +42,7 @@ def say(policy: Policy, inputs: Sequence[Input], first: str | None, *, as_json: 
     for one in inputs:
         if one.kind == "database" and one.build_epoch is not None:
             built = utc.day(one.build_epoch)
-            messages.say(f"{one.name}: good, {harmless(one.database_type or '')}, built {built}")
+            roles = f": {', '.join(role.name for role in one.roles)}" if one.roles else ""
+            messages.say(f"{one.name}: good, {harmless(one.database_type or '')}, built {built}{roles}")
     if first:
         messages.say(f"where nothing is in force: {harmless(first)}; no limit holds that")

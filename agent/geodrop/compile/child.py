@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from geodrop import messages
 from geodrop.compile import checked, seccomp
-from geodrop.compile.build import absent_countries, assemble, assemble_untested, costly_services, identity, write
+from geodrop.compile.build import absent, assemble, assemble_untested, costly_services, identity, write
 from geodrop.compile.change import compare
 from geodrop.compile.channel import MAX_DESCRIPTORS, PIECE, receive, send
 from geodrop.compile.expect import failed_tests
@@ -375,7 +375,7 @@ def _corrected(known: KnownWorld, policy: Policy) -> RegionMap:
     for warning in known.warnings:
         messages.warning(warning)
     region_map = correct(known.region_map, policy.corrections)
-    for problem in absent_countries(policy, region_map):
+    for problem in absent(policy, region_map):
         messages.say(str(problem), sys.stderr)
     return region_map
 

@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 
 def build_rows(policy: Policy, ladders: Sequence[Ladder], zones: Zones) -> Rows:
     """Judge every zone for every service. Raises PolicyError if there are too many counter classes."""
-    labels = {label for ladder in ladders for label in ladder.labels}
+    labels = {label for ladder in ladders for label in (*ladder.labels, *map(label_of, ladder.drawn))}
     classes = sorted(labels | {str(region) for region in zones.regions} | {str(UNKNOWN_REGION)})
     if len(classes) > MAX_CLASSES:
         message = (
@@ -54,6 +54,11 @@ def build_rows(policy: Policy, ladders: Sequence[Ladder], zones: Zones) -> Rows:
     return Rows(tuple(numbers), wire, embedded, tuple(classes), described)
 
 
+def label_of(name: str) -> str:
+    """Return the counter class of a list."""
+    return f"list:{name}"
+
+
 class _Judge(NamedTuple):
     policy: Policy
     ladders: Sequence[Ladder]
@@ -66,7 +71,8 @@ class _Judge(NamedTuple):
             prefix = self.policy.never_drop.prefixes[key.never_drop]
             at = self.policy.never_drop.at.get(prefix, 0)
             return Row(Verdict.ACCEPT, Rung.NEVER_DROP, f"never_drop: {prefix}", at=at)
-        if key.winners[service] == NONE and key.region == SPECIAL:
+        decided = key.winners[service] != NONE or self.ladders[service].decide_drawn(key.lists)
+        if key.region == SPECIAL and not decided:
             return Row(Verdict.ACCEPT, Rung.SPECIAL, "special")
         return self.embedded(key, service)
 
@@ -76,6 +82,9 @@ class _Judge(NamedTuple):
         if key.winners[service] != NONE:
             label, decision = list(ladder.labels.items())[key.winners[service]]
             return self._row(decision, label)
+        if drawn := ladder.decide_drawn(key.lists):
+            name, decision = drawn
+            return self._row(decision, label_of(name))
         if key.region in EMBEDDINGS:
             return Row("embedded", "", "")
         region = UNKNOWN_REGION if key.region == SPECIAL else self.zones.regions[key.region]

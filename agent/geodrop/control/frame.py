@@ -23,11 +23,11 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 from geodrop.errors import UnavailableError
+from geodrop.formats import PROTOCOL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-VERSION = 1
 HEADER = struct.Struct(">I")
 MAX_REQUEST = 64 << 10
 """Most bytes of a request: how much memory a client can make the daemon use."""
@@ -37,7 +37,7 @@ MAX_ANSWER = 64 << 20
 
 def encode(message: Mapping[str, Any]) -> bytes:
     """Return the frame of a message, with the version added."""
-    body = json.dumps({"v": VERSION, **message}, separators=(",", ":")).encode()
+    body = json.dumps({"v": PROTOCOL.number, **message}, separators=(",", ":")).encode()
     return HEADER.pack(len(body)) + body
 
 
@@ -56,9 +56,10 @@ def decode(body: bytes) -> dict[str, Any]:
     # RecursionError: deeply nested brackets are valid JSON too.
     except (ValueError, RecursionError) as error:
         raise UnavailableError(f"a message is not JSON ({error})") from None
-    if not isinstance(message, dict) or message.get("v") != VERSION:
+    number = message.get("v") if isinstance(message, dict) else None
+    if not isinstance(message, dict) or type(number) is not int or not PROTOCOL.reads(number):
         raise UnavailableError(
-            f"a message is not of version {VERSION} of geodrop's protocol",
+            f"a message is not of version {PROTOCOL.number} of geodrop's protocol",
             "the daemon and this command are of different versions: restart the daemon",
         )
     return message

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from geodrop.errors import UsageError
 from geodrop.plan.limits import SHORTEST
 from geodrop.state import unconfirmed
+from geodrop.state.intent import FOREVER
 from geodrop.state.names import MAX_WHY
-from geodrop.state.store import FOREVER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,6 +17,7 @@ from geodrop.compile.sandbox import Identity
 from geodrop.daemon.event import Event
 from geodrop.errors import GeodropError
 from geodrop.operations.load import what_is_loaded
+from geodrop.signature.verify import SUFFIX
 from geodrop.state.store import Store
 
 if TYPE_CHECKING:
@@ -64,11 +65,11 @@ class Autoreload:
 
 
 def waits(config: Config) -> bool:
-    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback, an undo or an unload
-    until a person asks for a reload or a load.
+    """Tell whether changed files wait: until a load is confirmed or undone, and after a rollback, an undo, an unload or
+    a downgrade until a person asks for a reload or a load.
     """
     intent = Store(config.state).intent()
-    return intent.rolled_back or intent.unloaded or intent.confirm is not None
+    return intent.rolled_back or intent.unloaded or intent.confirm is not None or bool(intent.newer)
 
 
 def look(config: Config) -> Seen:
@@ -80,6 +81,9 @@ def look(config: Config) -> Seen:
     if Store(config.state).intent().unknown:
         return {}
     names = [name for name in (source.policy, source.ruleset, *source.databases) if name]
+    if config.keys and source.ruleset:
+        # A ruleset that was refused may be right with the next signature, or with another key.
+        names += filter(None, (source.ruleset + SUFFIX, config.keys, config.revoked_keys))
     if source.policy:
         with contextlib.suppress(GeodropError):
             inputs = what_is_loaded(config)[2].meta.inputs

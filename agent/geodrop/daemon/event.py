@@ -45,6 +45,7 @@ class Event(StrEnum):
     ROLLED_BACK = "rolled-back"
     SCHEDULED = "scheduled"
     SCHEDULE_FAILED = "schedule-failed"
+    STARTED_NEWER = "started-newer"
     STARTED_NOT_CONFIRMED = "started-not-confirmed"
     STARTED_ROLLED_BACK = "started-rolled-back"
     STARTED_UNLOADED = "started-unloaded"

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from geodrop.dataplane.both import BothEngines
-from geodrop.errors import DataError, HeldError, OutdatedError, UnavailableError
+from geodrop.errors import DataError, FormatError, HeldError, UnavailableError
 from geodrop.linux.connections import read_connections
 from geodrop.operations.in_force import RulesetInForce, read_in_force
 from geodrop.plan.limits import held_by, held_error, unknown
@@ -43,14 +43,15 @@ class Asker(NamedTuple):
 def look(config: Config) -> tuple[RulesetInForce, str]:
     """Return what is in force, and why it cannot be compared with; "" if it can.
 
-    A ruleset of an earlier format does not hold a reload, or each upgrade would wait for a person on every host.
+    A ruleset of a format that is not read does not hold a reload, or each upgrade and downgrade would wait for a person
+    on every host.
     """
     try:
         return read_in_force(config), ""
     except DataError as failure:
         observed = BothEngines.here().observe()
-        outdated = isinstance(failure, OutdatedError)
-        return RulesetInForce(observed.generation, digest=observed.digest), "" if outdated else failure.message
+        reason = "" if isinstance(failure, FormatError) else failure.message
+        return RulesetInForce(observed.generation, digest=observed.digest), reason
 
 
 def refuse_held(

@@ -21,6 +21,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.moves import moves
 from geodrop.errors import BusyError, DataError, GeodropError, HeldError, UnavailableError
 from geodrop.operations import decisions
+from geodrop.operations.admission import check_file
 from geodrop.operations.change import finish_undo
 from geodrop.operations.load import apply_file
 from geodrop.report.confirm import waiting
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from geodrop.config import Config
     from geodrop.daemon.context import DaemonContext
     from geodrop.daemon.source import Made
+    from geodrop.operations.admission import Signed
     from geodrop.operations.outcome import Outcome
     from geodrop.ruleset.difference import RulesetDiff
     from geodrop.ruleset.model import Ruleset
@@ -173,8 +175,10 @@ class Reload:
                     self._context.files_read = await self._context.compiler.do(partial(look_at_files, config))
                 phase("compiling")
                 made = await self._context.compiler.do(partial(self.maker.make, config))
+                digest = made.ruleset.digest
+                signed = await self._context.compiler.do(partial(_checked, made.ruleset, config))
                 asked = replace(asked, change=made.change.as_text() if made.change else "")
-                digest, compiled = made.ruleset.digest, time.perf_counter() - began
+                compiled = time.perf_counter() - began
                 asked = replace(asked, accept=next((one.accept for one in askers if one.accepts(digest)), ""))
                 against = await self._judged(made, config, askers)
         except GeodropError as failure:
@@ -183,7 +187,7 @@ class Reload:
             raise
         try:
             phase("loading")
-            load = partial(self._apply, made.ruleset, config, asked, against, askers[0].known)
+            load = partial(self._apply, made.ruleset, config, asked, against, askers[0].known, signed)
             loaded = await self._context.kernel_worker.do(load)
         finally:
             self._on_change()
@@ -210,7 +214,15 @@ class Reload:
         await self._context.compiler.do(partial(refuse_held, made.ruleset, change, found, reason, askers))
         return found.digest
 
-    def _apply(self, ruleset: Ruleset, config: Config, asked: ChangeRequest, against: str, known: int) -> Outcome:
+    def _apply(  # noqa: PLR0913, PLR0917 - what, for whom, beside what, and who signed it
+        self,
+        ruleset: Ruleset,
+        config: Config,
+        asked: ChangeRequest,
+        against: str,
+        known: int,
+        signed: Signed | None = None,
+    ) -> Outcome:
         """Load on the kernel worker, so that its next job goes by the agent.yaml now in force.
 
         Raises BusyError after a decision that came later than the `known` one, and if another ruleset is in force than
@@ -224,7 +236,7 @@ class Reload:
         except BusyError as failure:
             _note(config, asked, ruleset.digest, failure)
             raise
-        loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True)
+        loaded = apply_file(ruleset, config, config.engine, (), asked, quick=True, signed=signed)
         self._context.config = config
         return loaded
 
@@ -259,6 +271,12 @@ def outcome(
         what = change.as_text() if change and before else f"ruleset {digest} on {_names(loaded)}"
         text = f"generation {before} -> {after}: {what}, {seconds['all'] * 1e3:,.0f} ms"
     return ReloadResult(text, data, warnings)
+
+
+def _checked(ruleset: Ruleset, config: Config) -> Signed | None:
+    """Return who signed what `source` names; None if this host demands no signatures. Raises as `check_file`."""
+    path = config.source.ruleset if config.source else None
+    return check_file(path, ruleset, config, Store(config.state)) if path else None
 
 
 def _give_way(known: int) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from geodrop.config import load_config, load_config_or_assume
 from geodrop.daemon.audit import Audit
-from geodrop.daemon.autoreload import Autoreload
+from geodrop.daemon.autoreload import Autoreload, waits
 from geodrop.daemon.compaction import Compaction
 from geodrop.daemon.context import DaemonContext
 from geodrop.daemon.deadline import Deadline
@@ -42,6 +42,7 @@ from geodrop.errors import (
     ProblemsError,
     UnavailableError,
 )
+from geodrop.formats import by_newer
 from geodrop.operations import decisions
 from geodrop.operations.boot import boot
 from geodrop.operations.brought_back import brought_back
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.operations.outcome import Outcome
+    from geodrop.state.intent import Intent
 
 SELDOM = 600.0
 """The longest pause between two tries of a first reload that has failed."""
@@ -218,17 +220,7 @@ class Daemon:
         if store.intent().unloaded:
             self._stay_unloaded()
             return
-        if taken and store.intent().rolled_back:
-            # After a rollback the older policy stays until an explicit reload.
-            said = "rolled back: the older policy stays until the next reload"
-            self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
-            self._notifier.ready("rolled back until the next reload")
-            return
-        if taken and store.intent().confirm:
-            # First it is confirmed or undone. A reload is then for a person to ask for, or for `watch`.
-            said = "a load waits to be confirmed: nothing is reloaded until it is confirmed or undone"
-            self._log.warning(said, kind=Event.STARTED_NOT_CONFIRMED)
-            self._notifier.ready(said)
+        if await self._stays(store.intent(), taken=taken):
             return
         try:
             said = (await self._reload.ask(lambda _: None, asked)).text
@@ -244,6 +236,25 @@ class Daemon:
                 )
             self._try_again(failure)
         self._notifier.ready(said)
+
+    async def _stays(self, intent: Intent, *, taken: bool) -> bool:
+        """Tell whether what is in force stays until a person asks for a reload; log why."""
+        if intent.newer:
+            said = f"intent.json was {by_newer(intent.newer)}: what is in force stays"
+            self._log.warning(said, kind=Event.STARTED_NEWER)
+            if not taken:
+                await self._fall_back()
+        elif taken and intent.rolled_back:
+            said = "rolled back: the older policy stays until the next reload"
+            self._log.warning(said, kind=Event.STARTED_ROLLED_BACK)
+        elif taken and intent.confirm:
+            # First it is confirmed or undone. A reload is then for a person to ask for, or for `watch`.
+            said = "a load waits to be confirmed: nothing is reloaded until it is confirmed or undone"
+            self._log.warning(said, kind=Event.STARTED_NOT_CONFIRMED)
+        else:
+            return False
+        self._notifier.ready(said)
+        return True
 
     def _stay_unloaded(self) -> None:
         said = "unloaded on request: nothing is enforced until the next reload"
@@ -264,8 +275,8 @@ class Daemon:
         while not ((last := self._reload.last) and last.good):
             await asyncio.sleep(pause)
             pause = min(2 * pause, SELDOM)
-            asked, intent = self._by_daemon(), Store(self._config.state).intent()
-            if intent.unloaded or intent.rolled_back or intent.confirm or last is not self._reload.last:
+            asked = self._by_daemon()
+            if waits(self._config) or last is not self._reload.last:
                 return
             if await self._kernel_worker.do(self._lacks_xdp):
                 continue  # without xdp the reload would fail after compiling

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from geodrop.daemon.context import DaemonContext
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 INTERVAL = 5.0
 ORIGIN = "schedule"

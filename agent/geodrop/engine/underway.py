@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from geodrop.engine.api import Difference, Observed
-    from geodrop.state.store import Intent, Store
+    from geodrop.state.intent import Intent
+    from geodrop.state.store import Store
 
 T = TypeVar("T")
 

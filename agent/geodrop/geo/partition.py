@@ -110,6 +110,20 @@ def combine(one: Partition, other: Partition) -> tuple[Addresses, Values, Values
     return (starts, of_large, of_small) if large is one else (starts, of_small, of_large)
 
 
+def product(one: Partition, other: Partition) -> tuple[Partition, list[tuple[int, int]]]:
+    """Combine two partitions: number each interval by its pair of values; return the pairs in order of number."""
+    starts, left, right = combine(one, other)
+    low = int(right.min())
+    width = int(right.max()) - low + 1
+    codes = left.astype(np.int64) * width + (right - low)
+    present = distinct_below(codes, (int(left.max()) + 1) * width)
+    pairs = [(int(code) // width, int(code) % width + low) for code in present]
+    # A table, of which only the pages with present codes are ever touched.
+    table = np.zeros(present[-1] + 1, dtype=np.int32)
+    table[present] = np.arange(len(present))
+    return Partition(one.family, starts, table[codes]), pairs
+
+
 def longest_match(family: int, networks: Iterable[tuple[IPv4Network | IPv6Network, int]], outside: int) -> Partition:
     """Flatten nested networks: each address gets the number of the longest network that holds it, else `outside`.
 

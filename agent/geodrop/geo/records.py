@@ -1,4 +1,6 @@
-"""Read regions from the records of a database. This is the only module that knows the schemas of vendors.
+"""Read records of a database: their regions here, other attributes in geo.attribute_records.
+
+These two modules are the only ones that know the schemas of vendors.
 
 Known schemas are MaxMind's GeoIP2 and GeoLite2, Country, City and Enterprise, which DB-IP follows
 (`country.iso_code`, else `registered_country.iso_code`; `subdivisions[].iso_code`; `continent.code`), IPinfo's
@@ -17,10 +19,12 @@ import math
 import re
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from geoip2.models import City
 
+from geodrop.geo import attribute_records
+from geodrop.geo.attribute_records import NOTHING, AttributeReader, RecordAttributes
 from geodrop.geo.section import damaged
 from geodrop.policy.countries import CONTINENTS, UNKNOWN, UNKNOWN_CODES, Region, country_region
 
@@ -41,6 +45,47 @@ CACHED = 1 << 14  # decoded values; MaxMind's city database has 250 countries an
 Record = Mapping[str, "Reference"]
 """The wanted fields of a record, with references to their values."""
 
+Fields = tuple[tuple[str, "Reference"], ...]
+"""The same in file order, as geo.section gives them."""
+
+
+class Records(NamedTuple):
+    """What each record says, in the order of their offsets; `warnings` are sentences without the file's name."""
+
+    regions: list[Region]
+    attributes: list[RecordAttributes]
+    warnings: list[str]
+
+
+def read_records(section: DataSection, offsets: Iterable[int], name: str) -> Records:
+    """Read records: UNKNOWN and NOTHING for a record that is no map. Raises DataError if one is damaged."""
+    regions, attributes = RegionReader(section, name), AttributeReader(section, name)
+    found = Records([], [], [])
+    known: dict[Fields, tuple[Region, RecordAttributes]] = {}
+    no_map = None
+    for offset in offsets:
+        fields = section.fields(offset, WANTED | attribute_records.WANTED)
+        if fields is None:
+            no_map, said = offset, (UNKNOWN, NOTHING)
+        elif fields in known:
+            said = known[fields]
+        else:
+            place = tuple(one for one in fields if one[0] in WANTED)
+            said = regions.read(place), attributes.read(fields) if len(place) < len(fields) else NOTHING
+            if _is_shared(fields):
+                known[fields] = said
+        found.regions.append(said[0])
+        found.attributes.append(said[1])
+    if no_map is not None and any(region.country for region in found.regions):
+        # The format allows maps and other values in one file. No vendor mixes them, but a broken pointer does.
+        raise damaged(name, f"the record at byte {no_map} is not a map, as the others are")
+    if regions.strange:
+        codes = strange_codes(regions.strange)
+        found.warnings.append(f"codes that are not in ISO 3166-1, taken as unknown: {codes}")
+    if attributes.strange:
+        found.warnings.append(f"values that cannot be understood, taken as not said: {', '.join(attributes.strange)}")
+    return found
+
 
 class RegionReader:
     """Reads the regions of records of one data section; `name` is the file's name for messages.
@@ -55,26 +100,14 @@ class RegionReader:
         self._code = lru_cache(maxsize=CACHED)(self._decode_code)
         self._subdivisions = lru_cache(maxsize=CACHED)(self._decode_subdivisions)
         self._name = name
-        self._no_map: int | None = None
-        self._known: dict[tuple[tuple[str, Reference], ...], Region] = {}
+        self._known: dict[Fields, Region] = {}
 
-    def regions(self, offsets: Iterable[int]) -> list[Region]:
-        """Return the region of each record, UNKNOWN for a record that is no map. Raises DataError if one is damaged."""
-        found = [self._region(offset) for offset in offsets]
-        if self._no_map is not None and any(region.country for region in found):
-            # The format allows maps and other values in one file. No vendor mixes them, but a broken pointer does.
-            raise damaged(self._name, f"the record at byte {self._no_map} is not a map, as the others are")
-        return found
-
-    def _region(self, offset: int) -> Region:
-        fields = self._section.fields(offset, WANTED)
-        if fields is None:
-            self._no_map = offset
-            return UNKNOWN
+    def read(self, fields: Fields) -> Region:
+        """Return the region that the wanted fields of a record tell. Raises DataError if one is damaged."""
         region = self._known.get(fields)
         if region is None:
             region = self._read(dict(fields))
-            if not any(isinstance(value, int) for _, value in fields):  # an inline value belongs to one record only
+            if _is_shared(fields):
                 self._known[fields] = region
         return region
 
@@ -132,6 +165,11 @@ class RegionReader:
                 raise damaged(self._name, f"a record with the subdivision {_shown(self._section.readable(item))}")
             codes.append(self._decode_code(item, "subdivisions", "iso_code"))
         return tuple(codes)
+
+
+def _is_shared(fields: Fields) -> bool:
+    """Return whether other records may have the same fields: an inline value belongs to one record only."""
+    return not any(isinstance(value, int) for _, value in fields)
 
 
 def _with_subdivisions(region: Region, codes: Iterable[str]) -> Region:

@@ -1,4 +1,7 @@
-"""The regions of the world for a policy: databases combined and corrected, special and embedding addresses marked."""
+"""The regions of the world for a policy: databases combined and corrected, special and embedding addresses marked.
+
+Beside the regions the map has what else the databases say of addresses, which lists are drawn from.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from geodrop.errors import DataError
+from geodrop.geo.attributes import NO_ATTRIBUTES, Attributes, gather
 from geodrop.geo.partition import Partition, combine, constant, distinct, distinct_below, encode, longest_match
 from geodrop.policy.countries import UNKNOWN, Region, country_region
 from geodrop.policy.special import EMBEDDED, GLOBAL_UNICAST, REACHABLE
@@ -64,13 +68,14 @@ class RegionMap:
     """Both families as partitions into regions.
 
     Values from 0 on are indices into `regions`, where 0 is UNKNOWN; negative values are SPECIAL or one of `EMBEDDINGS`.
-    `warnings` are sentences about the databases together. `corrected` has for each corrected network what the databases
-    say of it: countries, `continent:AS` or `unknown`.
+    `attributes` are what else the databases say. `warnings` are sentences about the databases together. `corrected` has
+    for each corrected network what the databases say of it: countries, `continent:AS` or `unknown`.
     """
 
     regions: tuple[Region, ...]
     ipv4: Partition
     ipv6: Partition
+    attributes: Attributes = NO_ATTRIBUTES
     warnings: tuple[str, ...] = ()
     _databases: tuple[Database, ...] = field(default=(), repr=False, compare=False)
     _corrections: _Corrections | None = field(default=None, repr=False, compare=False)
@@ -106,7 +111,12 @@ def uncorrected(databases: Sequence[Database]) -> RegionMap:
         layers.append(Partition(family, starts, np.where(mark == _BY_REGION, here, mark)).merged())
     present, ipv4, ipv6 = _without_gaps(*layers)
     return RegionMap(
-        tuple(world.regions[number] for number in present), ipv4, ipv6, _coverage(databases), tuple(databases)
+        tuple(world.regions[number] for number in present),
+        ipv4,
+        ipv6,
+        gather(databases),
+        _coverage(databases),
+        tuple(databases),
     )
 
 
@@ -141,11 +151,16 @@ def correct(region_map: RegionMap, corrections: Mapping[Network, str]) -> Region
 def unite(databases: Sequence[Database]) -> World:
     """Combine databases in their order: the first that has a country answers, for continent and subdivision too.
 
-    If none has a country, the first that has a continent answers. Raises DataError if there is no database, or none
-    that covers IPv6.
+    If none has a country, the first that has a continent answers. Databases that do not tell where addresses are take
+    no part. Raises DataError if there is no database of places, or none that covers IPv6.
     """
     if not databases:
         raise DataError("no database", "give at least one GeoIP database (.mmdb)")
+    others = [database for database in databases if database.objection]
+    databases = [database for database in databases if not database.objection]
+    if not databases:
+        said = "; ".join(f"{database.name}: {database.objection}" for database in others)
+        raise DataError(said, "add a database of countries or cities")
     if all(database.ip_version == 4 for database in databases):
         names = ", ".join(database.name for database in databases)
         raise DataError(f"{names}: no database covers IPv6", "add one that does, or all of IPv6 would be unknown")

@@ -17,6 +17,7 @@ from geodrop.dataplane.both import BothEngines
 from geodrop.engine import underway
 from geodrop.engine.interfaces import meant
 from geodrop.errors import DataError, GeodropError
+from geodrop.operations.admission import is_accepted
 from geodrop.operations.brought_back import brought_back
 from geodrop.operations.change import finish_undo, unload_again
 from geodrop.operations.exempt_sources import at_load, settle
@@ -71,7 +72,7 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     if intent.unknown and config.first_boot == "open":
         text = f"nothing is in force: intent.json {intent.unknown}; it may say unloaded or paused. See: geodrop status"
         return Booted(before, text, tuple(store.problems()), alarm=True)
-    found, warnings = (None, []) if intent.unknown else _readable(store)
+    found, warnings = (None, []) if intent.unknown else _readable(config, store, before)
     warnings += store.problems()
     if earlier and not found:
         # What was in force once is better than what `first_boot` says.
@@ -108,11 +109,17 @@ def boot(config: Config, asked: ChangeRequest, now: float) -> Booted:
     return Booted(engines.observe(), text, (*warnings, *store.unwritten()))
 
 
-def _readable(store: Store) -> tuple[Ruleset | None, list[str]]:
-    """Return the last good ruleset or the newest intact one before it, and what is wrong with those skipped."""
+def _readable(config: Config, store: Store, before: Observed) -> tuple[Ruleset | None, list[str]]:
+    """Return the last good ruleset or the newest intact one before it, and what is wrong with those skipped.
+
+    If this host demands signatures, it is one that it has accepted.
+    """
     digests = [store.intent().last_good, *(step.digest for step in reversed(policies(store.history)))]
     warnings: list[str] = []
     for digest in dict.fromkeys(filter(None, digests)):
+        if not is_accepted(config, store, before, digest):
+            warnings.append(f"ruleset {digest[:12]} is left out: this host demands signatures, and never accepted it")
+            continue
         try:
             return store.ruleset(digest), warnings
         except DataError as error:

@@ -15,7 +15,7 @@ from geodrop.engine.api import Difference
 
 if TYPE_CHECKING:
     from geodrop.engine.api import Observed
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 
 def is_ahead(intent: Intent, generation: int) -> bool:

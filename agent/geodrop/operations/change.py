@@ -24,6 +24,7 @@ from geodrop.dataplane.moves import moves
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import ApplyError, DataError, GeodropError, NotEnforcingError, UnavailableError
+from geodrop.operations.admission import accepted_as, require
 from geodrop.operations.brought_back import brought_back
 from geodrop.operations.decisions import decided
 from geodrop.operations.exempt_sources import at_load
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from geodrop.engine.interfaces import Selection
     from geodrop.nftables.transactions import Totals
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 
 UNATTENDED = ("boot", "repair", "compact")
@@ -116,8 +117,9 @@ class OpenChange:
 
         If `wanted.confirm` is set, the ruleset is not confirmed. If its deadline is 0, it waits from the switch on.
 
-        Raises what `transaction.apply` raises, and what the store raises before a new ruleset is put in force. After an
-        error everything is as it was before.
+        Raises what `transaction.apply` raises, what the store raises before a new ruleset is put in force, and
+        DataError if this host demands signatures and has not accepted the ruleset. After an error everything is as it
+        was before.
         """
         if self.intent.unknown and self._origin in UNATTENDED:
             raise ApplyError(f"intent.json {self.intent.unknown}: it may say unloaded or paused", "geodrop reload")
@@ -128,6 +130,7 @@ class OpenChange:
         highest = max(self.intent.generation, self.before.generation, *self._held_generations().values())
         generation, confirm = self._numbers(ruleset, wanted, highest, same=same)
         undo = undo_of(self.store, confirm, wanted.paused) if confirm else None
+        require(self.config, self.store, self.before, ruleset, undo.ruleset if undo else None)
         not_good = confirm or is_closed(ruleset.meta.compiler)
         wanted = replace(
             wanted,
@@ -138,6 +141,7 @@ class OpenChange:
             confirm=confirm,
             unloaded=False,
             unknown="",
+            newer=self.intent.newer if self._origin in (*UNATTENDED, "undo") else 0,
         )
         self.describe(ruleset, generation)
         if not self.store.is_kept(ruleset.digest):
@@ -220,6 +224,9 @@ class OpenChange:
         self.attempt.generation, self.attempt.digest = generation, ruleset.digest
         if ruleset.digest == self.before.digest:
             return
+        if self.config.keys and (found := accepted_as(self.store, ruleset.digest)):
+            self.attempt.signed_by, self.attempt.signed_key = found.principal, found.key
+            self.attempt.compiled = found.compiled
         self.attempt.drops = enforced(ruleset)
         self.attempt.inputs = tuple(
             {name: value for name, value in asdict(item).items() if name != "countries"} for item in ruleset.meta.inputs

@@ -12,6 +12,7 @@ from geodrop.dataplane import transaction
 from geodrop.engine import underway
 from geodrop.engine.interfaces import select
 from geodrop.errors import NotEnforcingError
+from geodrop.operations.admission import require
 from geodrop.operations.change import OpenChange
 from geodrop.operations.outcome import Outcome
 from geodrop.operations.window import held
@@ -38,6 +39,7 @@ def follow_interfaces(config: Config) -> Outcome:
         return Outcome(before, before)
     intent = change.intent
     expected = held(change.store, intent, before)
+    require(config, change.store, before, expected.ruleset, expected.undo.ruleset if expected.undo else None)
     generation = before.window.generation if before.window and expected.undo else before.generation
     with underway.making("interfaces", generation, intent):
         report = transaction.apply(

@@ -11,6 +11,7 @@ from geodrop.dataplane.coverage import read_coverage
 from geodrop.engine import underway
 from geodrop.engine.interfaces import is_pattern, select
 from geodrop.errors import BusyError, DataError, GeodropError, NoInterfaceError, NotEnforcingError
+from geodrop.operations.admission import accept, check_file
 from geodrop.operations.change import by_me, finish_undo, open_change
 from geodrop.operations.compact import compact
 from geodrop.operations.decisions import decided
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
+    from geodrop.operations.admission import Signed
     from geodrop.operations.change import OpenChange
     from geodrop.state.entry import ChangeRequest
     from geodrop.state.unconfirmed import Unconfirmed
@@ -62,10 +64,12 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
     *,
     quick: bool = False,
     full: bool = True,
+    signed: Signed | None = None,
 ) -> Outcome:
     """Load a ruleset, from a file or already read; the caller holds the lock.
 
-    `quick` as for OpenChange, `full` as for its `apply`. An explicit load or reload ends a rollback. If `asked` says so
+    `quick` as for OpenChange, `full` as for its `apply`. `signed` is what `check_file` said of a ruleset already read;
+    for a file it is asked here. An explicit load or reload ends a rollback. If `asked` says so
     it has to be confirmed. While one waits, the same ruleset again sets its deadline, and another one is refused.
 
     Raises BusyError for that, DataError for a bad file, PrivilegeError, UnavailableError, NoInterfaceError, and
@@ -76,6 +80,8 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
         compact(config)  # an overlay stands on a base, and nothing can go back to both
     with open_change(config, asked, quick=quick and not asked.confirm_within) as change:
         ruleset = Ruleset.open(source, change.store.rulesets) if isinstance(source, str) else source
+        if isinstance(source, str):
+            signed = check_file(source, ruleset, config, change.store)
         confirm = _confirmation(change, ruleset, asked)
         # An operator sees what a load by hand selects. A reload may run unattended, while a default route moves: it
         # therefore keeps the interfaces judged now.
@@ -88,6 +94,8 @@ def apply_file(  # noqa: PLR0913 - what, where, by which engine, for whom, how
                 "pattern matches",
                 "name one with --interface, or with `interfaces` in agent.yaml",
             )
+        if asked.origin in EXPLICIT:
+            accept(config, change.store, change.before, ruleset, signed)
         wanted = replace(
             change.intent,
             rolled_back=change.intent.rolled_back and asked.origin not in EXPLICIT,
@@ -137,7 +145,9 @@ def remove_all(config: Config, asked: ChangeRequest) -> Unloaded:
     """
     with open_change(config, asked) as change:
         generation = max(change.intent.generation, change.before.generation)
-        wanted = replace(change.intent, generation=generation, begun=0, unloaded=True, unknown="", confirm=None)
+        wanted = replace(
+            change.intent, generation=generation, begun=0, unloaded=True, unknown="", newer=0, confirm=None
+        )
         if waiting := change.intent.confirm:
             wanted = replace(wanted, digest=waiting.digest)
         with underway.making(asked.origin, 0, wanted):

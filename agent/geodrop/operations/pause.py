@@ -13,7 +13,7 @@ from geodrop import utc
 from geodrop.errors import DataError
 from geodrop.operations.change import open_change
 from geodrop.operations.outcome import Outcome
-from geodrop.state.store import FOREVER
+from geodrop.state.intent import FOREVER
 
 if TYPE_CHECKING:
     from geodrop.config import Config
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def pause(config: Config, asked: ChangeRequest, until: int) -> Outcome:
-    """Drop nothing until a moment, in seconds since the epoch; `state.store.FOREVER` for a pause without an end.
+    """Drop nothing until a moment, in seconds since the epoch; `state.intent.FOREVER` for a pause without an end.
 
     The caller holds the lock. Raises NotEnforcingError if nothing is in force, DataError if its ruleset is not kept,
     UnavailableError if xdp is asked for by name and cannot tell the time, and what `OpenChange.apply` raises.

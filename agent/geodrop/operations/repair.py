@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from geodrop.operations.window import ShouldHold
     from geodrop.state.entry import ChangeRequest
     from geodrop.state.exemptions import Exemption
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 _NUMBERS = re.compile(r"\bg[0-9]+(?=[-. ,]|$)|\bgeneration [0-9]+")
 

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from geodrop import utc
-from geodrop.errors import BusyError, DataError
+from geodrop.errors import BusyError, DataError, NewerError
+from geodrop.formats import HISTORY
 from geodrop.operations.change import open_change
 from geodrop.operations.decisions import decided
 from geodrop.operations.outcome import Outcome
@@ -35,13 +36,17 @@ def roll_back(
     While a load waits to be confirmed, the only step is to what was in force before it.
 
     The caller holds the lock; `quick` as for OpenChange. Raises BusyError for another step then, NotEnforcingError if
-    nothing is in force, DataError if there was no such policy or it is not kept, and what `OpenChange.apply` raises.
+    nothing is in force, DataError if there was no such policy or it is not kept, NewerError if a newer
+    geodrop has recorded policies, and what `OpenChange.apply` raises.
     """
     with open_change(config, asked, quick=quick) as change:
         if change.intent.confirm:
             return _undo(change, back, generation)
         selection, engine = change.in_place()
         entries = change.store.history
+        if (newer := entries.newer()) and not generation:
+            failure = HISTORY.refusal(newer, str(entries.path), "")
+            raise NewerError(failure.message, f"{failure.next_step}, or name a step: geodrop rollback --generation N")
         target = with_generation(entries, generation) if generation else steps_back(entries, change.meant, back)
         change.attempt.target, change.attempt.digest = target.generation, target.digest
         ruleset = change.kept(target.digest)

@@ -19,7 +19,8 @@ from geodrop.state.unconfirmed import SECOND, SHORTEST, Unconfirmed
 if TYPE_CHECKING:
     from geodrop.engine.api import Observed
     from geodrop.ruleset.model import Ruleset
-    from geodrop.state.store import Intent, Store
+    from geodrop.state.intent import Intent
+    from geodrop.state.store import Store
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ Address = IPv4Address | IPv6Address
 
 class JudgedRow(NamedTuple):
     """The row that decides about an address for a service, and its region: what the databases say, or else the list
-    or prefix that decides.
+    or prefix that decides. If a list drawn from databases decides, it is that list.
     """
 
     row: Row
@@ -98,4 +98,5 @@ def _judged(ruleset: Ruleset, zone: int, service: int, *, embedded: bool = False
     row, described = ruleset.row(zone, service, embedded=embedded), ruleset.meta.zones[zone]
     # A special address inside an IPv6 one counts as unknown.
     region = "unknown" if embedded and described.special else described.region
-    return JudgedRow(row, region or ruleset.meta.label(row.klass) or row.line)
+    label = ruleset.meta.label(row.klass)
+    return JudgedRow(row, (label if row.by_drawn_list else region) or label or row.line)

@@ -13,7 +13,7 @@ from geodrop.policy.groups import open_groups
 from geodrop.policy.model import LineKind, Network, Policy, Rung, Service, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
     from geodrop.policy.countries import Region
 
@@ -42,22 +42,31 @@ class PrefixRule:
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """Rungs 3 and 6 to 10 of one service.
+    """Rungs 3, 4 and 6 to 10 of one service.
 
     `prefixes` holds one rule for each distinct network, `labels` the decision of each label, sorted by label, so that a
-    line keeps its index when it moves between allow and deny.
+    line keeps its index when it moves between allow and deny. `drawn` has the lists drawn from databases by name, those
+    of deny first.
     """
 
     prefixes: tuple[PrefixRule, ...]
     labels: Mapping[str, Decision]
+    drawn: Mapping[str, Decision]
     subdivisions: Mapping[str, Decision]
     countries: Mapping[str, Decision]
     continents: Mapping[str, Decision]
     unknown: Decision
     default: Decision
 
+    def decide_drawn(self, lists: Container[str]) -> tuple[str, Decision] | None:
+        """Judge an address by rung 4: return the list that decides, of those that hold the address, and its decision.
+
+        None if no line of the service names one of them.
+        """
+        return next(((name, decision) for name, decision in self.drawn.items() if name in lists), None)
+
     def decide(self, region: Region) -> Decision:
-        """Judge a region by rungs 6 to 10; the caller has handled prefixes and special addresses."""
+        """Judge a region by rungs 6 to 10; the caller has handled prefixes, drawn lists and special addresses."""
         named = [self.subdivisions[code] for code in region.subdivisions if code in self.subdivisions]
         if named:
             # An address may be in two subdivisions, one inside the other; deny beats allow, as on every rung.
@@ -72,6 +81,7 @@ class Ladder:
 def build_ladder(policy: Policy, service: Service) -> Ladder:
     """Resolve a checked service's groups and lists into tables."""
     prefixes: dict[Network, PrefixRule] = {}
+    drawn: dict[str, Decision] = {}
     regions: dict[LineKind, dict[str, Decision]] = {
         LineKind.SUBDIVISION: {},
         LineKind.COUNTRY: {},
@@ -84,6 +94,9 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
                 decision = Decision(verdict, Rung(member.kind), line.text, line.place.line)
                 regions[member.kind].setdefault(member.name, decision)
                 continue
+            if member.kind is LineKind.LIST and policy.lists[member.name].drawn:
+                drawn.setdefault(member.name, Decision(verdict, Rung.LIST, line.text, line.place.line))
+                continue
             decision = Decision(verdict, Rung.PREFIX, line.text, line.place.line)
             networks: tuple[Network, ...]
             if member.network is not None:
@@ -95,6 +108,7 @@ def build_ladder(policy: Policy, service: Service) -> Ladder:
     return Ladder(
         prefixes=tuple(prefixes.values()),
         labels={rule.label: rule.decision for rule in sorted(prefixes.values(), key=attrgetter("label"))},
+        drawn=drawn,
         subdivisions=regions[LineKind.SUBDIVISION],
         countries=regions[LineKind.COUNTRY],
         continents=regions[LineKind.CONTINENT],

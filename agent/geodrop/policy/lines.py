@@ -96,7 +96,8 @@ def _meant(text: str, wrong: str = "names nothing", otherwise: str = f"write {FO
     elif word.lower() == "country" and rest:
         better = f"write {shown(rest)}"
     elif re.fullmatch(r"(?i)asn?:? ?[0-9]+", stripped):
-        better = "networks by number belong in a list with `asn`, which is not supported yet"
+        number = re.sub("[^0-9]", "", stripped)
+        better = f"write list:NAME, and under lists  NAME: {{asn: [{number}]}}"
     elif re.search(r"\s", stripped):
         better = "put a comma between two entries"
     elif re.fullmatch(r"[A-Z]{3}", upper):

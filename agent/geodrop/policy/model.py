@@ -93,14 +93,48 @@ class Line:
     network: Network | None = None
 
 
+class TraitName(StrEnum):
+    """What a database can say of an address besides its place and its network."""
+
+    VPN = "vpn"
+    PROXY = "proxy"
+    TOR_EXIT = "tor_exit"
+    HOSTING = "hosting"
+    RESIDENTIAL_PROXY = "residential_proxy"
+    RELAY = "relay"
+    ANYCAST = "anycast"
+    SATELLITE = "satellite"
+
+
 @dataclass(frozen=True, slots=True)
-class PrefixList:
-    """A list of prefixes, written in the policy or in a file (`file` is its name, else None)."""
+class WantedTrait:
+    """An entry of `traits`: a trait, and the least confidence, 1 to 99 percent; 0: whatever the confidence, or none."""
+
+    name: TraitName
+    confidence: int
+    place: Position
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.confidence}" if self.confidence else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class AddressList:
+    """A list of addresses: prefixes written in the policy or in a file (`file` is its name, else None), or drawn from
+    databases by the numbers of networks (`asns`) or by `traits`.
+    """
 
     name: str
     prefixes: tuple[Network, ...]
     file: str | None
     place: Position
+    asns: tuple[int, ...] = ()
+    traits: tuple[WantedTrait, ...] = ()
+
+    @property
+    def drawn(self) -> bool:
+        """Whether the databases decide which addresses are in the list."""
+        return bool(self.asns or self.traits)
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +249,7 @@ class Policy:
     file: str
     text: str
     groups: Mapping[str, tuple[Line, ...]]
-    lists: Mapping[str, PrefixList]
+    lists: Mapping[str, AddressList]
     corrections: Mapping[Network, str]
     services: tuple[Service, ...]
     never_drop: NeverDrop

@@ -14,10 +14,11 @@ from geodrop.document.tree import LINE_BREAK, KeyTable, read_document
 from geodrop.errors import DataError, ListError, PolicyError
 from geodrop.policy import values
 from geodrop.policy.check import check_policy
+from geodrop.policy.drawn import parse_asns, parse_traits
 from geodrop.policy.guard import GUARD, Guard, Listed, check_age, check_guard, parse_guard
 from geodrop.policy.lines import parse_country
 from geodrop.policy.listfile import read_list_file
-from geodrop.policy.model import BLAST_RADIUS, Limits, NeverDrop, Policy, Ports, PrefixList
+from geodrop.policy.model import BLAST_RADIUS, AddressList, Limits, NeverDrop, Policy, Ports
 from geodrop.policy.origins import Origins
 from geodrop.policy.services import KEYS as SERVICE
 from geodrop.policy.services import PORTS, parse_lines, parse_ports, parse_service, placed_prefixes
@@ -37,8 +38,13 @@ SOURCES = {
         "a file in the policy's folder or below: a prefix, range or address a line, `#` for comments. A range counts "
         "as its prefixes. Links are followed, as long as they are relative and stay in the folder"
     ),
-    "asn": Key("not supported yet"),
-    "traits": Key("not supported yet"),
+    "asn": Key(
+        "numbers of networks, `[64496, AS15169]`: every address that a database of networks (ASN) gives one of them"
+    ),
+    "traits": Key(
+        "what a database says of addresses: `vpn`, `proxy`, `tor_exit`, `hosting`, `residential_proxy`, `relay`, "
+        "`anycast`, `satellite`; `{vpn: 50}` asks for a confidence of at least 50 percent"
+    ),
 }
 
 LIST = {
@@ -67,7 +73,7 @@ LIMITS = {
 KEYS = {
     "version": Key("1; required"),
     "groups": Key("a list of lines, used as `group:NAME`; groups nest and may mix levels", named=True),
-    "lists": Key("prefixes, used as `list:NAME`; one of the following, and perhaps a guard", LIST, named=True),
+    "lists": Key("addresses, used as `list:NAME`; one of the following, and perhaps a guard", LIST, named=True),
     "corrections": Key(
         "a prefix and the country it is in. The longest prefix counts; the subdivision is forgotten; lists still win. "
         "Not for special addresses, nor for IPv6 that embeds IPv4: correct the IPv4 address"
@@ -170,11 +176,11 @@ class _Parser:
                 self.report.warning(place, f"group {shown(name)} is empty; a line that names it does nothing")
         return groups
 
-    def _lists(self, given: Mapping[str, Node]) -> dict[str, PrefixList]:
+    def _lists(self, given: Mapping[str, Node]) -> dict[str, AddressList]:
         entries = self._named(given["lists"], "lists") if "lists" in given else ()
         return {name: self._list(name, place, node) for name, place, node in entries}
 
-    def _list(self, name: str, place: Position, node: Node) -> PrefixList:
+    def _list(self, name: str, place: Position, node: Node) -> AddressList:
         what = f"list {shown(name)}"
         before = self.report.errors
         given = shape.fields(self.report, node, what, LIST).nodes
@@ -182,12 +188,11 @@ class _Parser:
         if len(sources) != 1 and self.report.errors == before:
             found = f"has {' and '.join(sources)}" if sources else "is empty"
             self.report.error(place, f"{what} {found}; write exactly one of {', '.join(SOURCES)}")
-        for source in ("asn", "traits"):
-            if source in sources:
-                message = f"{what}: {source} is not supported yet; write prefixes, or a file of them"
-                self.report.error(sources[source].place, message)
         guard = None
-        if "guard" in given:
+        if "guard" in given and sources.keys() & {"asn", "traits"}:
+            message = f"{what}: a guard is for prefixes and files, and this list is drawn from databases; remove it"
+            self.report.error(given["guard"].place, message)
+        elif "guard" in given:
             guard = parse_guard(self.report, given["guard"], what, is_file="file" in sources)
         prefixes: tuple[Network, ...] = ()
         file = None
@@ -201,7 +206,9 @@ class _Parser:
         if "file" in sources and len(sources) == 1:
             file = shape.value(self.report, sources["file"], f"file of {what}", values.parse_file)
             prefixes += self._list_file(what, file, sources["file"].place, guard) if file else ()
-        return PrefixList(name, prefixes, file, place)
+        asns = parse_asns(self.report, sources["asn"], what) if "asn" in sources else ()
+        traits = parse_traits(self.report, sources["traits"], what) if "traits" in sources else ()
+        return AddressList(name, prefixes, file, place, asns, traits)
 
     def _list_file(self, what: str, name: str, place: Position, guard: Guard | None) -> tuple[Network, ...]:
         try:

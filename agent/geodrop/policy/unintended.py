@@ -149,7 +149,7 @@ def _check_nobody(policy: Policy, service: Service, origins: Origins, report: Pr
     if service.unknown is Verdict.DROP and not origins.services[service.name].values.keys() & {"allow", "deny"}:
         return
     for _, member in open_groups(policy.groups, service.allow):
-        if member.kind is not LineKind.LIST or policy.lists[member.name].prefixes:
+        if member.kind is not LineKind.LIST or policy.lists[member.name].prefixes or policy.lists[member.name].drawn:
             return
     but = ", but for sources that no database knows" if service.unknown is Verdict.ACCEPT else ""
     report.warning(

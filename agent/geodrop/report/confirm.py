@@ -9,7 +9,7 @@ from geodrop.operations.window import ended, is_over, left, moment_of
 from geodrop.state.unconfirmed import undone
 
 if TYPE_CHECKING:
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
     from geodrop.state.unconfirmed import Unconfirmed
 
 

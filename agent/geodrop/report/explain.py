@@ -22,7 +22,8 @@ from geodrop.ruleset.question import Question, parse, pieces
 from geodrop.ruleset.region_parts import chosen, parts_of
 from geodrop.ruleset.region_question import meant_as_region, parse_region
 from geodrop.state.exemptions import ClockReading
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from geodrop import utc
 from geodrop.state.entry import DONE
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Reversible
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from geodrop.state.entry import Entry
 
 SCHEMA = 1
-FOUND = ("drift", "prune")
+FOUND = ("drift", "prune", "newer")
 """Origins of records that no request led to."""
 LINES = 1_000
 """Entries in one piece of a long read: some 6 ms."""
@@ -69,6 +70,9 @@ def as_object(entry: Entry, until: float | None) -> dict[str, Any]:
         "accept": entry.accept or None,
         "since": utc.moment(entry.since) if entry.since else None,
         "drops": [asdict(one) for one in entry.drops],
+        "signed_by": entry.signed_by or None,
+        "signed_key": entry.signed_key or None,
+        "compiled": utc.moment(entry.compiled) if entry.compiled else None,
         "number": entry.number or None,
         "previous": entry.previous or None,
     }

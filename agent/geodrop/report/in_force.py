@@ -58,6 +58,8 @@ def in_force_then(config: Config, at: float, now: float) -> Pieces[Then]:
     lasted = f"from {utc.moment(then.start)} until {'now' if then is stretches[-1] else utc.moment(then.end)}"
     if then.cause == UNRECORDED:
         begins = "is empty" if then is stretches[-1] else f"begins at {utc.moment(then.end)}"
+        if then.by and then.by.newer:
+            begins = f"has records {then.by.error}, from {utc.moment(then.start)} on"
         raise DataError(
             f"the history {begins}: what was in force at {utc.moment(at)} is not known",
             "geodrop explain --ruleset FILE --at TIME answers from a ruleset",

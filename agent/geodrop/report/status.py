@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from geodrop import utc
+from geodrop import __version__, utc
 from geodrop.dataplane.both import BothEngines
 from geodrop.dataplane.coverage import Coverage, read_coverage
 from geodrop.engine import underway
@@ -24,21 +24,23 @@ from geodrop.report.counters import as_other
 from geodrop.report.exempt import exemptions_of
 from geodrop.report.history import as_object, by_a_daemon, last_failure
 from geodrop.report.observed import observe
+from geodrop.report.signature import signature_of
 from geodrop.report.state import Facts, asked_to_drop, state_of
 from geodrop.ruleset.age import too_old
 from geodrop.ruleset.explain import effective_mode
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.ruleset.ramp import BUCKETS, share_at
+from geodrop.state.intent import FOREVER
 from geodrop.state.lock import control_socket
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from geodrop.config import Config
     from geodrop.engine.api import Observed
-    from geodrop.ruleset.model import Ruleset, ServiceSpec
-    from geodrop.state.store import Intent
+    from geodrop.ruleset.model import Input, Ruleset, ServiceSpec
+    from geodrop.state.intent import Intent
 
 SCHEMA = 2
 SAMPLE = 20
@@ -77,8 +79,10 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     problems += coverage.problems
     problems += [engine.unread.problem] if engine.unread else []
     ruleset = _in_force(config, observed, problems) if in_force else None
+    drift = None
     if ruleset is not None:
         differences = _differences(engine, ruleset.paused(intent.paused), store, intent, observed)
+        drift = len(differences)
         if intent.unknown and differences:
             # The difference may be a pause, which an unreadable intent cannot confirm.
             doubtful = True
@@ -112,6 +116,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
     since = store.history.since(observed.digest)
     return {
         "schema": SCHEMA,
+        "version": __version__,
         "state": state,
         "enforcing": state.enforcing,
         "enforcing_expected": asked,
@@ -121,6 +126,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "daemon": running is not None,
         "change": change.as_object() if change else None,
         "last_reload": None,
+        "drift": drift,
         "repaired": 0,
         "repairs": [],
         "generation": observed.generation,
@@ -129,6 +135,7 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "policy": next(({"name": one.name, "sha256": one.sha256} for one in inputs if one.kind == "policy"), None),
         "dropped": None,
         "last_good": intent.last_good,
+        "signature": signature_of(config, store, observed),
         "paused": paused,
         "paused_until": utc.moment(intent.paused) if paused and intent.paused < FOREVER else None,
         "paused_why": intent.why if paused else None,
@@ -139,13 +146,14 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
         "held": [],
         "last_failure": as_object(failure, None) if failure else None,
         "exemptions": exemptions_of(engine, store),
+        "engine": config.engine,
         "interfaces": [
             {"name": interface.name, "engine": interface.engine, "attach": interface.attach, "links": list(present)}
             | ({"why": interface.why} if interface.why else {})
             for interface, present in zip(observed.interfaces, links, strict=True)
         ],
         "judged": list(coverage.judged),
-        "databases": [{"name": one.name, "built": one.build_epoch} for one in inputs if one.kind == "database"],
+        "databases": [database_of(one) for one in inputs if one.kind == "database"],
         "services": [
             {
                 "name": service.name,
@@ -159,6 +167,17 @@ def _read(config: Config, running: Running | None, doubt: str) -> dict[str, Any]
             for service, count in zip(services, others, strict=True)
         ],
         **(running.fields if running else {}),
+    }
+
+
+def database_of(found: Input) -> dict[str, Any]:
+    """Return a database of the ruleset in force as an object: what it is, and of how many addresses it says what."""
+    return {
+        "name": found.name,
+        "type": found.database_type,
+        "built": found.build_epoch,
+        "sha256": found.sha256,
+        "roles": [asdict(role) for role in found.roles],
     }
 
 

@@ -2,7 +2,7 @@ r"""The ruleset file: a header, a JSON part and binary sections, all covered by 
 
     offset  size
     0       8     magic, b"geodrop\0"
-    8       4     format version, uint32 little-endian
+    8       4     the number of the format (formats.RULESET), uint32 little-endian
     12      32    the digest: SHA-256 of the JSON part
     44      4     length of the JSON part in bytes, uint32 little-endian
     48      32    the base: digest of the file that holds the sections left out here; zeroes if none are left out
@@ -11,7 +11,8 @@ r"""The ruleset file: a header, a JSON part and binary sections, all covered by 
                   them, nothing after the last
 
 A file is read once, into sealed memory (ruleset.sealed), and checked and used only there. The digest does not cover the
-version, so a newer file is recognised as newer, not as damaged.
+number, so a newer file is recognised as newer, not as damaged. Format 2 had the same header: the two differ in the
+JSON part, which is the matter of its reader (ruleset.schema).
 
 A *delta file* leaves out each section that its base has under the same name with the same SHA-256. The base lies beside
 it as BASE.ruleset and is not a delta file itself. In both cases the digest is that of the whole ruleset. So a change of
@@ -32,7 +33,8 @@ import time
 from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from geodrop.errors import DataError, Excused, OutdatedError, not_opened
+from geodrop.errors import DataError, Excused, not_opened
+from geodrop.formats import RULESET
 from geodrop.inputs import open_regular
 from geodrop.ruleset.fields import Bounds, Field, Invalid, anything, decode, mapping, record, text, whole
 from geodrop.ruleset.sealed import Sealed
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     Content = bytes | memoryview
 
 MAGIC = b"geodrop\0"
-VERSION = 3
 HEADER = struct.Struct("<8sI32sI32s")
 NO_BASE = bytes(32)
 ALIGNMENT = 64
@@ -87,7 +88,8 @@ class Section(NamedTuple):
 class Container:
     """A verified file: `meta` decoded, `sections` as read-only views, `digest` as hex; `base` if it is a delta file.
 
-    `memory` is the content of the file itself; None for a ruleset that never was a file.
+    `number` is the number of its format. `memory` is the content of the file itself; None for a ruleset that never was
+    a file.
     """
 
     digest: str
@@ -96,6 +98,7 @@ class Container:
     table: Mapping[str, Section]
     base: Container | None = None
     memory: Sealed | None = None
+    number: int = RULESET.number
 
     @property
     def whole(self) -> Container:
@@ -129,7 +132,7 @@ def pack(meta: Mapping[str, Any], sections: Mapping[str, Content], base: Contain
     if base and DELTA * sum(table[name].length for name in own) > sum(section.length for section in table.values()):
         base, own = None, list(table)
     reference = bytes.fromhex(base.digest) if base else NO_BASE
-    parts = [HEADER.pack(MAGIC, VERSION, hashlib.sha256(written).digest(), len(written), reference), written]
+    parts = [HEADER.pack(MAGIC, RULESET.number, hashlib.sha256(written).digest(), len(written), reference), written]
     end = HEADER.size + len(written)
     for name, start, stop in _places(table, own, len(written)):
         parts += [bytes(start - end), bytes(sections[name])]
@@ -189,8 +192,8 @@ def written(path: str | os.PathLike[str], opened: Container) -> None:
 def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | None = None) -> str:
     """Return where `open_file` looks for the base of a delta file; the base need not exist.
 
-    Returns "" if the file needs no base, is missing, no ruleset of this version or no regular file. Raises OSError if
-    it cannot be read.
+    Returns "" if the file needs no base, is missing, no ruleset of a format that is read or no regular file. Raises
+    OSError if it cannot be read.
     """
     header = b""
     with Excused(errno.ENOENT, errno.EINVAL), open(open_regular(path), "rb") as file:
@@ -198,7 +201,7 @@ def base_path(path: str | os.PathLike[str], folder: str | os.PathLike[str] | Non
     if len(header) < HEADER.size or not header.startswith(MAGIC):
         return ""
     _, version, _, _, reference = HEADER.unpack(header)
-    return "" if version != VERSION or reference == NO_BASE else _base_path(path, folder, reference.hex())
+    return "" if not RULESET.reads(version) or reference == NO_BASE else _base_path(path, folder, reference.hex())
 
 
 def _open_path(path: str | os.PathLike[str], base: Callable[[str], Container | None]) -> Container:
@@ -253,7 +256,10 @@ def _fitting(start: _Start, base: Container | None, name: str) -> Container | No
 
 
 class _Start(NamedTuple):
-    """Verified header and JSON part. `size` is that of the whole file; `base` is a digest, "" unless a delta file."""
+    """Verified header and JSON part. `size` is that of the whole file; `base` is a digest, "" unless a delta file.
+
+    `number` is the number of the format.
+    """
 
     digest: str
     base: str
@@ -261,6 +267,7 @@ class _Start(NamedTuple):
     meta: object
     table: Mapping[str, Section]
     size: int
+    number: int
 
     @classmethod
     def read(cls, file: IO[bytes], name: str) -> _Start:
@@ -272,7 +279,7 @@ class _Start(NamedTuple):
         if size > MAX_SIZE:
             raise DataError(f"{name}: larger than any ruleset ({size:,} bytes)", NEXT_STEP)
         file.seek(0)
-        digest, length, reference = _header(file.read(HEADER.size), name)
+        number, digest, length, reference = _header(file.read(HEADER.size), name)
         if length > BOUNDS.size:
             raise DataError(f"{name}: {length:,} bytes of JSON, {BOUNDS.size:,} is the most", NEXT_STEP)
         content = file.read(length) if length <= size else b""
@@ -283,20 +290,16 @@ class _Start(NamedTuple):
         except Invalid as invalid:
             raise DataError(f"{name}: damaged ruleset ({invalid})", "compile it again") from invalid
         base = "" if reference == NO_BASE else reference.hex()
-        return cls(digest.hex(), base, length, meta, table, size)
+        return cls(digest.hex(), base, length, meta, table, size, number)
 
 
-def _header(header: bytes, name: str) -> tuple[bytes, int, bytes]:
+def _header(header: bytes, name: str) -> tuple[int, bytes, int, bytes]:
     if len(header) < HEADER.size or header[: len(MAGIC)] != MAGIC:
         raise DataError(f"{name}: not a geodrop ruleset", "compile one with: geodrop compile")
-    _, version, digest, length, reference = HEADER.unpack(header)
-    if version > VERSION:
-        raise DataError(
-            f"{name}: ruleset format {version}, this geodrop reads up to {VERSION}", "upgrade geodrop on this host"
-        )
-    if version != VERSION:
-        raise OutdatedError(f"{name}: ruleset format {version} is no longer read", "compile it again")
-    return digest, length, reference
+    _, number, digest, length, reference = HEADER.unpack(header)
+    if not RULESET.reads(number):
+        raise RULESET.refusal(number, name, "compile it again")
+    return number, digest, length, reference
 
 
 def _altered(name: str) -> DataError:
@@ -323,7 +326,7 @@ def _check_sections(file: IO[bytes], start: _Start, base: Container | None, name
 
 def _open(view: memoryview, start: _Start, base: Container | None, memory: Sealed | None = None) -> Container:
     sections = _sections(view, start.table, base, start.length)
-    return Container(start.digest, start.meta, sections, start.table, base, memory)
+    return Container(start.digest, start.meta, sections, start.table, base, memory, start.number)
 
 
 def _sections(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from geodrop.errors import DataError
-    from geodrop.ruleset.model import CompiledCorrection, CompiledTest, Ruleset, ServiceSpec
+    from geodrop.ruleset.model import CompiledCorrection, CompiledTest, Reason, Row, Ruleset, ServiceSpec
     from geodrop.ruleset.question import Piece
     from geodrop.ruleset.region_question import RegionQuestion
 
@@ -37,8 +37,9 @@ class Explanation:
     service with a ramp, `bucket` is that of the address, and `share` how many of them are dropped at that time (both
     are None without one); `dropped_from` is when the address is dropped, None if it is now, or never.
 
-    `counted_as` is the name under which packets from there are counted: a region, `list:NAME` or a prefix. `correction`
-    is what gives the address its country in place of the databases.
+    `counted_as` is the name under which packets from there are counted: a region, `list:NAME` or a prefix. `drawn` says
+    why the address is in the list that decides, if that list is drawn from databases. `correction` is what gives the
+    address its country in place of the databases.
     """
 
     address: str
@@ -57,6 +58,7 @@ class Explanation:
     share: int | None = None
     dropped_from: str | None = None
     counted_as: str | None = None
+    drawn: tuple[Reason, ...] = ()
     correction: CompiledCorrection | None = None
 
     def of_many(self) -> Explanation:
@@ -118,6 +120,7 @@ class Explanation:
                 for test in tests
             ],
             "counted_as": self.counted_as,
+            "drawn": [asdict(reason) for reason in self.drawn],
             "correction": None if self.correction is None else correction_json(ruleset.meta, self.correction),
             **region,
         }
@@ -174,6 +177,7 @@ def explain(ruleset: Ruleset, address: Address, now: float, *, paused: bool = Fa
             share=share if service.ramp else None,
             dropped_from=utc.moment(from_) if service.ramp and from_ and from_ > now else None,
             counted_as=ruleset.meta.label(row.klass),
+            drawn=_drawn(ruleset, row, embedded or address),
             correction=correction_at(ruleset.meta, embedded or address),
         )
 
@@ -194,6 +198,14 @@ def in_many_buckets(asked: Question | RegionQuestion, explanation: Explanation) 
     if explanation.embedded:
         return not asked.single
     return length < (SAME_BUCKET_IPV4 if asked.network.version == 4 else SAME_BUCKET_IPV6)
+
+
+def _drawn(ruleset: Ruleset, row: Row, address: Address) -> tuple[Reason, ...]:
+    """Return why an address is in the list that decides about it; empty unless the list is drawn from databases."""
+    if not row.by_drawn_list:
+        return ()
+    label = ruleset.meta.label(row.klass)
+    return tuple(reason for reason in ruleset.drawn_at(address) if f"list:{reason.list}" == label)
 
 
 def _waits(service: ServiceSpec, now: float) -> bool:

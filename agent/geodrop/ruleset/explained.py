@@ -106,7 +106,26 @@ def _reason(one: Answer, *, alone: bool) -> str:
     inside = f"{address} inside {one['address'] if alone else 'it'}, " if one["embedded"] else ""
     region = one["region"]
     who = f"{inside}{region}" if region else inside.removesuffix(", ") or address
-    return f"{who}{_corrected(one)}: {deciding(one)}{reservation(one)}"
+    return f"{who}{_drawn(one)}{_corrected(one)}: {deciding(one)}{reservation(one)}"
+
+
+def _drawn(one: Answer) -> str:
+    """Return why the address is in the list that decides; "" unless the list is drawn from databases.
+
+    Of a prefix nothing is said: its addresses may be in the list for different reasons.
+    """
+    if not one["drawn"] or one["about"] != "address":
+        return ""
+    through = "" if one["line"] == one["counted_as"] else f"{one['counted_as']}: "
+    said = dict.fromkeys(f"{reason['what']} in {reason['database']}" for reason in one["drawn"])
+    return f" ({through}{', '.join(said)})"
+
+
+def _out_of(one: Answer) -> str:
+    """Return what to take out of the list that decides; "" where a trait put the address into it."""
+    numbers = dict.fromkeys(reason["what"] for reason in one["drawn"] if reason["what"].startswith("AS"))
+    alone = numbers and len(numbers) == len(one["drawn"]) and one["about"] == "address"
+    return f"{one['counted_as']} without {', '.join(numbers)}" if alone else ""
 
 
 def _corrected(one: Answer) -> str:
@@ -129,6 +148,8 @@ def _change(one: Answer, who: str) -> str:
             what = f"{other}: [{region}], or only [{_bare(who)}]"
         case "default" | "unknown":
             what = only
+        case "list":
+            what = f"{_out_of(one) or f'{mine} without {line}'}, or {only}"
         case _ if line.startswith("list:"):
             what = f"take it out of {line}"
         case "prefix" if _same(line, who):

@@ -14,8 +14,12 @@ import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
+from geodrop.formats import FIRST, LARGEST, by_newer
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from geodrop.formats import NumberedFormat
 
 T = TypeVar("T")
 Record = TypeVar("Record")
@@ -59,6 +63,14 @@ class Invalid(ValueError):  # noqa: N818 - the name reads as a fact about a valu
 
     def __str__(self) -> str:
         return f"{self.place}: {self.what}" if self.place else self.what
+
+
+class Newer(Invalid):
+    """It has a later format than this release reads; `number` is that format."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(by_newer(number))
+        self.number = number
 
 
 def decode(content: bytes, bounds: Bounds) -> object:
@@ -247,5 +259,29 @@ def record(
                 except Invalid as invalid:
                     raise invalid.inside(name) from None
         return make(**decoded)
+
+    return field
+
+
+FORMAT = "format"
+"""The key with the number of the format, in every file that is a JSON object."""
+
+_NUMBER = whole(FIRST, LARGEST)
+
+
+def numbered(form: NumberedFormat, own: Field[T], before: Field[T]) -> Field[T]:
+    """Return a field for an object with the number of its format: `own` decodes that of this release, `before` the one
+    before. Raises Newer for a later one.
+    """
+
+    def field(value: object) -> T:
+        if type(value) is not dict:
+            raise Invalid(f"{shown(value)} is no object")
+        number = _NUMBER(value.get(FORMAT, FIRST))
+        if number > form.number:
+            raise Newer(number)
+        if not form.reads(number):
+            raise Invalid(f"has format {number}, which is no longer read")
+        return (own if number == form.number else before)({key: one for key, one in value.items() if key != FORMAT})
 
     return field

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from geodrop.policy.model import Rung
+
 MAX_ZONES = 32_767
 MAX_CLASSES = 1_024
 NO_CLASS = -1
@@ -44,6 +46,11 @@ class Row:
     line: str
     klass: int = NO_CLASS
     at: int = 0
+
+    @property
+    def by_drawn_list(self) -> bool:
+        """Whether a list that is drawn from databases decides."""
+        return self.rung == Rung.LIST
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +143,34 @@ class CompiledCorrection:
 
 
 @dataclass(frozen=True, slots=True)
+class Reason:
+    """Why an address is in a list drawn from databases: `list` is its name, `what` is "AS64496", or a trait with the
+    confidence that the list asks for ("vpn 50"), and `database` the name of the database that says so.
+    """
+
+    list: str
+    what: str
+    database: str
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a database is used for: "country", "subdivision", "asn" or "traits".
+
+    `ipv4` is the number of IPv4 addresses, and `ipv6_48s` the number of /48s of 2000::/3, of which it says this.
+    """
+
+    name: str
+    ipv4: int
+    ipv6_48s: int
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """A file that a ruleset was compiled from; `kind` is policy, database or list, `name` is without folders.
 
     A list has its name from the policy, and the number of its `prefixes`; a range counts as the prefixes it consists
-    of. A database has the `countries` that it has an address of.
+    of. A database has the `countries` that it has an address of, and its `roles`.
     """
 
     kind: str
@@ -150,6 +180,7 @@ class Input:
     build_epoch: int | None = None
     prefixes: int | None = None
     countries: tuple[str, ...] = ()
+    roles: tuple[Role, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +189,11 @@ class Meta:
 
     `database_age` is the age in seconds from which a database is reported as too old, `blast_radius` the largest share
     that a change to this ruleset may move; None for no limit. `blast_radius_at` and `database_age_at` are the lines of
-    the policy that say so, 0 if none does.
+    the policy that say so, 0 if none does. `compiled` is when the ruleset was compiled, in seconds since the epoch;
+    only a ruleset that was compiled to be signed has it.
+
+    `drawn` has for each mark (see ruleset.model) why addresses with it are in lists drawn from databases; the first
+    mark is of addresses that are in none.
     """
 
     compiler: str
@@ -177,6 +212,8 @@ class Meta:
     database_age_at: int = 0
     groups: tuple[CompiledGroup, ...] = ()
     corrections: tuple[CompiledCorrection, ...] = ()
+    compiled: int | None = None
+    drawn: tuple[tuple[Reason, ...], ...] = ()
 
     @property
     def policy_name(self) -> str:
@@ -193,19 +230,34 @@ class Meta:
 def meta_json(meta: Meta) -> dict[str, Any]:
     """Return the JSON form of the meta part; `schema.meta_of` is its inverse."""
     services = [_fields(service) | {"targets": [*map(_fields, service.targets)]} for service in meta.services]
-    return _fields(meta) | {
-        "inputs": [*map(_fields, meta.inputs)],
+    own = _fields(meta)
+    if meta.compiled is None:
+        # The same inputs give the same bytes, at whatever time and by whatever version that knows of this key.
+        del own["compiled"]
+    return own | {
+        "inputs": [_fields(one) | {"roles": [*map(_fields, one.roles)]} for one in meta.inputs],
         "services": services,
         "zones": [*map(_fields, meta.zones)],
         "rows": [*map(_fields, meta.rows)],
         "tests": [*map(_fields, meta.tests)],
         "groups": [*map(_fields, meta.groups)],
         "corrections": [*map(_fields, meta.corrections)],
+        "drawn": [[*map(_fields, mark)] for mark in meta.drawn],
     }
 
 
 def _fields(
-    record: Meta | ServiceSpec | Target | Input | Zone | Row | CompiledTest | CompiledGroup | CompiledCorrection,
+    record: Meta
+    | ServiceSpec
+    | Target
+    | Input
+    | Role
+    | Reason
+    | Zone
+    | Row
+    | CompiledTest
+    | CompiledGroup
+    | CompiledCorrection,
 ) -> dict[str, Any]:
     """Return one level of a record as a dictionary.
 

@@ -11,6 +11,8 @@ Sections (little-endian unless said otherwise):
     ipv6/zones   uint16[n]
     rows         uint16[zones * services]  zone-major; an index into meta "rows": the row for the address on the wire
     rows_embedded  the same for an IPv4 address embedded in an IPv6 one
+    drawn/ipv4/starts, .../marks, and drawn/ipv6/...   if the policy uses lists drawn from databases: intervals as
+                 above, each with a mark, uint16[n]: an index into meta "drawn", which says why they are in which lists
     nft/SERVICE/FAMILY/starts, .../ends   nftables keys, 4 or 16 bytes big-endian; ends are exclusive; the end of the
                  family itself is written as all zeroes
     nft/SERVICE/FAMILY/targets  uint16[n]  an index into the service's "targets"
@@ -44,12 +46,15 @@ from geodrop.ruleset.meta import (
     Embedding,
     Input,
     Meta,
+    Reason,
+    Role,
     Row,
     ServiceSpec,
     Target,
     Zone,
     meta_json,
 )
+from geodrop.ruleset.upgrade import upgraded
 
 if TYPE_CHECKING:
     import os
@@ -70,6 +75,8 @@ __all__ = [
     "Embedding",
     "Input",
     "Meta",
+    "Reason",
+    "Role",
     "Row",
     "Ruleset",
     "ServiceSpec",
@@ -105,7 +112,7 @@ class Ruleset:
     def of(cls, opened: container.Container, name: str) -> Self:
         """Decode the JSON part, and check the bounds of all its values and of the sections. Raises DataError."""
         try:
-            meta = schema.meta_of(opened.meta)
+            meta = schema.meta_of(upgraded(opened.meta, opened.number))
             schema.check_sections(meta, opened.sections, {one: found.sha256 for one, found in opened.table.items()})
         except schema.OversizedError as error:
             raise DataError(f"{name}: more than a kernel should be given ({error})", SMALLER) from error
@@ -135,14 +142,22 @@ class Ruleset:
 
     def zone_at(self, address: IPv4Address | IPv6Address) -> int:
         """Return the zone of an address as written; an embedded IPv4 address is not followed."""
-        family = address.version
-        zones = self.sections[f"ipv{family}/zones"].cast("H")
-        starts = self.sections[f"ipv{family}/starts"]
-        if family == 4:
-            return zones[bisect.bisect_right(starts.cast("I"), int(address)) - 1]
+        return self._value_at(f"ipv{address.version}/starts", f"ipv{address.version}/zones", address)
+
+    def drawn_at(self, address: IPv4Address | IPv6Address) -> tuple[Reason, ...]:
+        """Return why an address, as written, is in lists drawn from databases; empty if it is in none."""
+        prefix = f"drawn/ipv{address.version}"
+        if f"{prefix}/marks" not in self.sections:
+            return ()
+        return self.meta.drawn[self._value_at(f"{prefix}/starts", f"{prefix}/marks", address)]
+
+    def _value_at(self, starts_name: str, values_name: str, address: IPv4Address | IPv6Address) -> int:
+        values, starts = self.sections[values_name].cast("H"), self.sections[starts_name]
+        if address.version == 4:
+            return values[bisect.bisect_right(starts.cast("I"), int(address)) - 1]
         packed = address.packed
-        at = bisect.bisect_right(range(len(zones)), packed, key=lambda i: bytes(starts[16 * i : 16 * i + 16]))
-        return zones[at - 1]
+        at = bisect.bisect_right(range(len(values)), packed, key=lambda i: bytes(starts[16 * i : 16 * i + 16]))
+        return values[at - 1]
 
     def row(self, zone: int, service: int, *, embedded: bool = False) -> Row:
         """Return the row of a zone for a service, both given by number."""

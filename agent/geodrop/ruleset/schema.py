@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from geodrop.addresses import network_of
 from geodrop.policy.model import MAX_STEPS, MAX_TESTS, Action, Aim, Established, Mode, Rung
@@ -40,17 +39,20 @@ from geodrop.ruleset.meta import (
     Embedding,
     Input,
     Meta,
+    Reason,
+    Role,
     Row,
     ServiceSpec,
     Target,
     Zone,
 )
+from geodrop.ruleset.ordering import all_below, below
 from geodrop.ruleset.ramp import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sized
 
-    Order = Literal["little", "big"]
+    from geodrop.ruleset.ordering import Order
 
 MAX_POLICY = 1 << 20
 """Most characters of a policy, and so most lines."""
@@ -71,12 +73,12 @@ MAX_CHILDREN, MAX_LINES = 7 << 16, 1 << 21
 MORE, WORD_LINE = 0x8000_0000, (1 << 27) - 1
 
 MAX_LIMIT = 200
-CHUNK = 4_096
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _NAME = re.compile("[a-z][a-z0-9_-]{0,31}")
 _WORD = re.compile(r"[A-Za-z0-9:._/-]+")
 _COUNTRY = re.compile("[A-Z]{2}")
+_SAID = re.compile("AS[0-9]{1,10}|[a-z_]{1,20}( [0-9]{1,2})?")
 _POLICY = re.compile(r"[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]*")
 
 
@@ -159,15 +161,27 @@ _CORRECTION = record(
     at=whole(0, MAX_POLICY),
 )
 
+ROLE = record(
+    Role,
+    name=choice("country", "subdivision", "asn", "traits"),
+    ipv4=whole(0, 1 << 32),
+    ipv6_48s=whole(0, 1 << 45),
+)
+MAX_ROLES = 8
+
+_REASON = record(Reason, list=text(32, _NAME), what=text(32, _SAID), database=text(4_096))
+MAX_REASONS = 1_024
+"""Most reasons why an address is in lists: a few traits and a number for each list."""
+
 META = record(
     Meta,
-    ("tests", "blast_radius", "blast_radius_at", "database_age_at", "groups", "corrections"),
+    ("tests", "blast_radius", "blast_radius_at", "database_age_at", "groups", "corrections", "compiled", "drawn"),
     compiler=text(64),
     policy=text(MAX_POLICY, _POLICY),
     inputs=listing(
         record(
             Input,
-            ("prefixes", "countries"),
+            ("prefixes", "countries", "roles"),
             kind=choice("policy", "database", "list"),
             name=text(4_096),
             sha256=text(64, _SHA256),
@@ -175,6 +189,7 @@ META = record(
             build_epoch=optional(_MOMENT),
             prefixes=optional(whole(0, (1 << 32) - 1)),
             countries=listing(text(2, _COUNTRY), 1_000),
+            roles=listing(ROLE, MAX_ROLES),
         ),
         MAX_INPUTS,
     ),
@@ -210,6 +225,8 @@ META = record(
     database_age_at=whole(0, MAX_POLICY),
     groups=listing(_GROUP, MAX_NUMBERS),
     corrections=listing(_CORRECTION, MAX_NUMBERS),
+    compiled=optional(_MOMENT),
+    drawn=listing(listing(_REASON, MAX_REASONS), MAX_NUMBERS),
 )
 
 
@@ -263,23 +280,13 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
     check_intervals(meta, sections)
     checks = _Sections(sections, hashes)
     zones, services = len(meta.zones), len(meta.services)
-    for family, width in WIDTH.items():
-        checks.check(_numbers, f"ipv{family}/zones", bounds=(zones,))
-        count = len(sections[f"ipv{family}/zones"]) // 2
-        checks.check(_boundaries, f"ipv{family}/starts", bounds=(width, count))
+    for space, values, limit in (("", "zones", zones), ("drawn/", "marks", len(meta.drawn))):
+        for family in WIDTH if limit else ():
+            checks.check_space(f"{space}ipv{family}", values, limit)
     for name in ("rows", "rows_embedded"):
         checks.check(_numbers, name, bounds=(len(meta.rows), zones * services))
     for service in meta.services:
-        for family, width in WIDTH.items():
-            prefix = f"nft/{service.name}/ipv{family}"
-            checks.check(_numbers, f"{prefix}/targets", bounds=(len(service.targets),))
-            count = len(sections[f"{prefix}/targets"]) // 2
-            checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
-            if service.counted:
-                prefix += "/counted"
-                checks.check(_numbers, f"{prefix}/classes", bounds=(len(service.counted),))
-                count = len(sections[f"{prefix}/classes"]) // 2
-                checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
+        _check_maps(service, sections, checks)
     if "xdp/limit" in sections:
         checks.check(_line_of_text, "xdp/limit")
     elif "xdp/lines" in sections:
@@ -291,6 +298,20 @@ def check_sections(meta: Meta, sections: Mapping[str, memoryview], hashes: Mappi
         checks.check(_digest, "xdp/digest")
     if unknown := sections.keys() - checks.taken:
         raise Invalid("is a section that nothing reads").inside(shown(min(unknown)))
+
+
+def _check_maps(service: ServiceSpec, sections: Mapping[str, memoryview], checks: _Sections) -> None:
+    """Check the sections of a service's nftables maps."""
+    for family, width in WIDTH.items():
+        prefix = f"nft/{service.name}/ipv{family}"
+        checks.check(_numbers, f"{prefix}/targets", bounds=(len(service.targets),))
+        count = len(sections[f"{prefix}/targets"]) // 2
+        checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
+        if service.counted:
+            prefix += "/counted"
+            checks.check(_numbers, f"{prefix}/classes", bounds=(len(service.counted),))
+            count = len(sections[f"{prefix}/classes"]) // 2
+            checks.check(_intervals, f"{prefix}/ends", f"{prefix}/starts", bounds=(width, count))
 
 
 class OversizedError(Invalid):
@@ -324,6 +345,12 @@ class _Sections:
     def __init__(self, sections: Mapping[str, memoryview], hashes: Mapping[str, str]) -> None:
         self._sections, self._hashes = sections, hashes
         self.taken: set[str] = set()
+
+    def check_space(self, prefix: str, values: str, limit: int) -> None:
+        """Check the intervals of a whole family, which `prefix` ends with, and that their numbers are below a limit."""
+        self.check(_numbers, f"{prefix}/{values}", bounds=(limit,))
+        count = len(self._sections[f"{prefix}/{values}"]) // 2
+        self.check(_boundaries, f"{prefix}/starts", bounds=(WIDTH[int(prefix[-1])], count))
 
     def check(self, check: Callable[..., None], *names: str, bounds: tuple[int, ...] = ()) -> None:
         """Apply a check to sections. Raises Invalid; its place is the first of `names`."""
@@ -400,37 +427,3 @@ def _children(section: memoryview, lines: int) -> None:
 def _digest(section: memoryview) -> None:
     if len(section) != DIGEST_BYTES:
         raise Invalid(f"{len(section):,} bytes, not {DIGEST_BYTES}")
-
-
-def all_below(limit: int, section: memoryview) -> bool:
-    """Return whether every little-endian uint16 of a section is below a limit.
-
-    Below the surrogates this is a match on UTF-16 text, which makes no object for each number.
-    """
-    if not 0 < limit < 0xD800:
-        return max(section.cast("H"), default=-1) < limit
-    found = section.tobytes().decode("utf-16-le", "surrogatepass")
-    return re.fullmatch(f"[\0-{re.escape(chr(limit - 1))}]*", found) is not None
-
-
-def below(before: memoryview, after: memoryview, width: int, order: Order, *, strictly: bool = True) -> bool:
-    """Return whether each address in `before`, `width` bytes wide, is below the address at the same place in `after`.
-
-    A chunk of addresses is handled as one long number, so that one subtraction compares all of them: where it borrows
-    from the next address, the address in `after` was not greater.
-    """
-    for at in range(0, len(before), CHUNK * width):
-        low = int.from_bytes(before[at : at + CHUNK * width], order)
-        high = int.from_bytes(after[at : at + CHUNK * width], order)
-        ones = _ones(width, min(len(before) - at, CHUNK * width) // width)
-        least = high - ones if strictly else high
-        left = least - low
-        if least < 0 or left < 0 or ((least ^ low ^ left) | (strictly and high ^ ones ^ least)) & ones:
-            return False
-    return True
-
-
-@lru_cache(4)
-def _ones(width: int, count: int) -> int:
-    """Return a long number that holds `count` addresses, each with the value 1."""
-    return int.from_bytes((b"\1" + bytes(width - 1)) * count, "little")

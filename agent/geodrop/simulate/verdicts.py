@@ -71,5 +71,7 @@ class Verdicts:
     def _of_row(self, zone: int, row: Row) -> int:
         if row.verdict != "drop":
             return -1
-        label = self._ruleset.meta.zones[zone].region or row.line
+        meta = self._ruleset.meta
+        by_list = meta.label(row.klass) if row.by_drawn_list else None
+        label = by_list or meta.zones[zone].region or row.line
         return self._label_numbers.setdefault(label, len(self._label_numbers))

@@ -148,7 +148,8 @@ def waiting(held: Sequence[str], end: ChainLink) -> tuple[list[bytes], ChainLink
     left = []
     for line in content:
         entry, chained = parse(line), line
-        if entry and entry.number <= end.number + 1 and (entry.number, entry.previous) != (end.number + 1, end.digest):
+        follows = entry is None or (entry.number, entry.previous) == (end.number + 1, end.digest)
+        if entry and not entry.newer and not follows and entry.number <= end.number + 1:
             chained = line_of(end.next(entry))
         left.append(chained)
         end = ChainLink(max(entry.number if entry else 0, end.number + 1), digest_of(chained))

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from geodrop import formats
 from geodrop.ruleset.enforced import ENFORCED, EnforcedService
 from geodrop.ruleset.fields import (
+    FORMAT,
     LAST_MOMENT,
     Bounds,
     Field,
     Invalid,
+    Newer,
     decode,
     listing,
     mapping,
     number,
+    numbered,
     optional,
     record,
     text,
@@ -33,8 +37,8 @@ from geodrop.state.names import ANY, DIGEST, MAX_GENERATION, MAX_TEXT
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-DONE, FAILED, HELD = "done", "failed", "held"
-"""How an attempt ended: HELD if a limit of the policy held it, and nothing changed."""
+DONE, FAILED, HELD, UNREAD = "done", "failed", "held", "unread"
+"""How an attempt ended: HELD if a limit of the policy held it, and nothing changed. UNREAD: see Entry."""
 
 ORIGINS = (
     "load",
@@ -52,6 +56,7 @@ ORIGINS = (
     "compact",
     "schedule",
     "prune",
+    "newer",
 )
 """What a record can be about: the operations that make a change, and what is found or forgotten."""
 
@@ -111,11 +116,18 @@ class Entry:
     `since` is set where what is recorded began earlier, in seconds since the epoch: when another program's change was
     noticed, when the kernel went back by itself, when the machine started, the moment written in the policy.
 
-    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch. `drops` is what the
+    `signed_by` and `signed_key` are the principal and the key whose signature made this host accept the ruleset, and
+    `compiled` is when the ruleset was compiled, in seconds since the epoch.
+
+    `inputs` are the files the ruleset was made from, each with kind, name, sha256 and build_epoch, databases
+    with their roles. `drops` is what the
     ruleset drops. Both are recorded when another ruleset comes in force. `pruned` says which records were forgotten.
 
     `number` counts the records of a host from 1, `previous` is the hash of the line before (state.chain); 0 and "" for
     an entry that is not written yet. `cut` are the bytes of a line before it that was cut off and removed.
+
+    `newer` is the format of a record that a newer geodrop wrote: only CORE of it was read, its origin is "newer", and
+    how it ended is UNREAD. It is never written.
     """
 
     time: float
@@ -142,6 +154,10 @@ class Entry:
     number: int = 0
     previous: str = ""
     cut: int = 0
+    newer: int = 0
+    signed_by: str = ""
+    signed_key: str = ""
+    compiled: int = 0
 
     @property
     def put_in_force(self) -> bool:
@@ -168,12 +184,16 @@ class Attempt:
     previous_generation: int = 0
     previous_digest: str = ""
     drops: tuple[EnforcedService, ...] = ()
+    signed_by: str = ""
+    signed_key: str = ""
+    compiled: int = 0
     made: bool = False
 
 
 def line_of(entry: Entry) -> bytes:
     """Return the line of an entry, without its line break."""
-    content = {name: value for name, value in asdict(entry).items() if value not in ("", 0, (), None)}
+    content: dict[str, Any] = {FORMAT: formats.HISTORY.number}
+    content |= {name: value for name, value in asdict(entry).items() if value not in ("", 0, (), None)}
     content |= {name: content[name][:MAX_TEXT] for name in ("change", "why", "error") if name in content}
     for name in ("inputs", "drops"):
         line = json.dumps(content, separators=(",", ":")).encode()
@@ -190,15 +210,20 @@ _GENERATION = whole(0, MAX_GENERATION)
 _NUMBER = whole(1, MAX_NUMBER)
 _MOMENT = whole(0, LAST_MOMENT)
 _TIME = number(0, LAST_MOMENT)
+_ROLE: Field[dict[str, Any]] = record(
+    dict, ("ipv4", "ipv6_48s"), others=True, name=_WORD, ipv4=whole(0, MAX_NUMBER), ipv6_48s=whole(0, MAX_NUMBER)
+)
+MAX_ROLES = 64
 _INPUT: Field[dict[str, Any]] = record(
     dict,
-    ("kind", "name", "sha256", "database_type", "build_epoch"),
+    ("kind", "name", "sha256", "database_type", "build_epoch", "roles"),
     others=True,
     kind=_WORD,
     name=text(4_096, ANY),
     sha256=text(64, DIGEST),
     database_type=optional(text(1_024, ANY)),
     build_epoch=optional(_MOMENT),
+    roles=listing(_ROLE, MAX_ROLES),
 )
 _PRUNED = record(
     Pruned,
@@ -233,16 +258,34 @@ _OPTIONAL: dict[str, Field[Any]] = {
     "number": _NUMBER,
     "previous": _HASH,
     "cut": whole(0, MAX_LINE),
+    "signed_by": _TEXT,
+    "signed_key": _TEXT,
+    "compiled": _MOMENT,
 }
-ENTRY = record(partial(Entry, uid=0), tuple(_OPTIONAL), others=True, **_REQUIRED, **_OPTIONAL)
-"""The form of a line. Keys that a later version added are ignored."""
+_FIELDS = record(partial(Entry, uid=0), tuple(_OPTIONAL), others=True, **_REQUIRED, **_OPTIONAL)
+ENTRY = numbered(formats.HISTORY, _FIELDS, before=_FIELDS)
+"""The form of a line. The one before differs in having no number."""
+
+CORE = ("time", "number", "previous", "cut", "pruned")
+"""Keys that mean the same in every format: with them an older geodrop follows the chain, and adds to it."""
+
+_CORE = record(
+    partial(Entry, origin="newer", outcome=UNREAD, uid=0),
+    ("number", "previous", "cut", "pruned"),
+    others=True,
+    **{name: (_REQUIRED | _OPTIONAL)[name] for name in CORE},
+)
 
 _BOUNDS = Bounds(MAX_LINE, 20_000)
 
 
 def parse(line: bytes) -> Entry | None:
-    """Return a line's entry; None if it is invalid."""
+    """Return a line's entry, of a later format only its core; None if it is invalid."""
     try:
-        return ENTRY(decode(line, _BOUNDS))
+        content = decode(line, _BOUNDS)
+        try:
+            return ENTRY(content)
+        except Newer as newer:
+            return replace(_CORE(content), newer=newer.number, error=formats.by_newer(newer.number))
     except Invalid:
         return None

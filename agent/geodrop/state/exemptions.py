@@ -16,12 +16,25 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from geodrop import utc
+from geodrop import formats, utc
 from geodrop.addresses import network_of
 from geodrop.errors import GeodropError
 from geodrop.inputs import read_regular
 from geodrop.linux.clock import monotonic
-from geodrop.ruleset.fields import LAST_MOMENT, Bounds, Invalid, decode, flag, listing, record, text, whole
+from geodrop.ruleset.fields import (
+    FORMAT,
+    LAST_MOMENT,
+    Bounds,
+    Invalid,
+    Newer,
+    decode,
+    flag,
+    listing,
+    numbered,
+    record,
+    text,
+    whole,
+)
 from geodrop.state import files
 from geodrop.state.asker import MAX_NAME
 from geodrop.state.names import ANY, MAX_TEXT
@@ -159,8 +172,9 @@ def _all_of(exemptions: tuple[Exemption, ...]) -> tuple[Exemption, ...]:
     return exemptions
 
 
-_FILE = record(_all_of, others=True, exemptions=listing(_exemption, MOST))
-"""The form of the file. Keys that a later version added are ignored."""
+_CONTENT = record(_all_of, others=True, exemptions=listing(_exemption, MOST))
+_FILE = numbered(formats.EXEMPTIONS, _CONTENT, before=_CONTENT)
+"""The form of the file. The one before differs in having no number."""
 
 _last: dict[Path, tuple[Exemption, ...]] = {}
 """What this process last wrote to a file, or first read from it: what the kernel is held to if it cannot be read."""
@@ -198,7 +212,7 @@ class Exemptions:
 
     def note(self, exemptions: Sequence[Exemption]) -> None:
         """Write the exemptions after the kernel has changed; if that fails, keep them in /run (see `unwritten`)."""
-        stored = {"exemptions": [asdict(one) for one in exemptions]}
+        stored = {FORMAT: formats.EXEMPTIONS.number, "exemptions": [asdict(one) for one in exemptions]}
         _last[self._path] = tuple(exemptions)
         try:
             self._write(stored)
@@ -214,11 +228,25 @@ class Exemptions:
         """Return a line of text for each thing that keeps an exemption from being in force."""
         found = self.read()
         if found is None:
-            said = f"{self._path}: cannot be read, so exemptions stay as they are, until the next boot"
+            newer = self._newer()
+            why = formats.by_newer(newer) if newer else "cannot be read"
+            said = f"{self._path}: {why}, so exemptions stay as they are, until the next boot"
             return [f"{said}; next: move it away, and exempt again who has to be"]
         return held_back(found, at)
 
+    def _newer(self) -> int:
+        """Return the format of the file if a newer geodrop wrote it; else 0."""
+        try:
+            _FILE(decode(read_regular(self._path, _BOUNDS.size), _BOUNDS))
+        except Newer as newer:
+            return newer.number
+        except (Invalid, OSError):
+            pass
+        return 0
+
     def _write(self, stored: object) -> None:
+        if newer := self._newer():
+            raise formats.EXEMPTIONS.refusal(newer, str(self._path), "")
         content = json.dumps(stored).encode()
         self._room.write(lambda: files.replace(self._path, lambda file: file.write(content)))
         self._unwritten.done(exemptions=True)

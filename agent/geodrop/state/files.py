@@ -50,6 +50,17 @@ def replace(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             _sync_folder(folder)
 
 
+def remove(path: Path) -> None:
+    """Remove a file if it is there. Raises PrivilegeError or ApplyError."""
+    # A disk that is read-only refuses to remove even what is not there.
+    if not path.exists():
+        return
+    with _readable_failures(path), _entered(path.parent) as folder:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(folder / path.name)
+        _sync_folder(folder)
+
+
 def append(path: Path, line: bytes) -> None:
     """Add a line to a file. Raises PrivilegeError or ApplyError; then the file is as it was.
 

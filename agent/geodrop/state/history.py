@@ -17,8 +17,9 @@ import contextlib
 import os
 import time
 from itertools import chain
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, NamedTuple
 
+from geodrop import formats
 from geodrop.errors import GeodropError, HeldError
 from geodrop.inputs import open_regular
 from geodrop.state import files, prune
@@ -36,8 +37,17 @@ if TYPE_CHECKING:
 
     from geodrop.state.entry import ChangeRequest
 
-Glance = tuple[int, tuple["Entry", ...], tuple[str, float]]
-"""The number of unreadable lines, the last entry of each kind, and the digest in force with its start time."""
+
+class Glance(NamedTuple):
+    """What is needed often: the number of unreadable lines, the latest format of a newer geodrop's records (0 if there
+    are none), the last entry of each kind, and the digest in force with its start time.
+    """
+
+    unreadable: int
+    newer: int
+    last: tuple[Entry, ...]
+    since: tuple[str, float]
+
 
 MAX_BYTES = 16 << 20
 """Most bytes of the file: some 30,000 changes, which take 0.2 s to read."""
@@ -123,19 +133,23 @@ class History:
 
     def recent(self) -> tuple[Entry, ...]:
         """Return for each origin the last entry that put a generation in force and the last other one, newest last."""
-        return self._glance()[1]
+        return self._glance().last
 
     def since(self, digest: str) -> float | None:
         """Return since when a ruleset is in force, in seconds since the epoch; None if it is not the last put in force.
 
         Repairs and boots that brought the same ruleset back do not count.
         """
-        found, time_of = self._glance()[2]
+        found, time_of = self._glance().since
         return time_of if digest and digest == found else None
 
     def unreadable(self) -> int:
         """Return how many lines cannot be read; 1 if the whole file cannot be read."""
-        return self._glance()[0]
+        return self._glance().unreadable
+
+    def newer(self) -> int:
+        """Return the latest format of records that a newer geodrop wrote; 0 if there are none."""
+        return self._glance().newer
 
     def _glance(self) -> Glance:
         """Return what each status and each scrape needs; a file is read again only after it has changed."""
@@ -157,7 +171,10 @@ class History:
 
     def problems(self) -> list[str]:
         """Return a line of text if something cannot be read, else an empty list."""
-        count = self.unreadable()
+        count, newer = self.unreadable(), self.newer()
+        if newer:
+            said = f"{self.path}: has records {formats.by_newer(newer)}: `rollback` may not know the policy before"
+            return [f"{said}; next: {formats.UPGRADE}, or go on by: geodrop reload"]
         if not count:
             return []
         try:
@@ -176,6 +193,8 @@ class History:
 
         Raises PrivilegeError or ApplyError.
         """
+        if self.newer():
+            return  # what a newer geodrop still needs is for it to say
         oldest = time.time() - seconds
         try:
             with open(open_regular(self.path), "rb") as file:
@@ -214,10 +233,13 @@ _glanced: dict[tuple[object, ...], Glance] = {}
 
 
 def _condensed(entries: Iterable[Entry | None]) -> Glance:
-    unreadable, last, since = 0, dict[tuple[str, bool], Entry](), ("", 0.0)
+    unreadable, newer, last, since = 0, 0, dict[tuple[str, bool], Entry](), ("", 0.0)
     for entry in entries:
         if entry is None:
             unreadable += 1
+            continue
+        if entry.newer:
+            newer, since = max(newer, entry.newer), ("", 0.0)
             continue
         key = entry.origin, entry.put_in_force
         last.pop(key, None)  # the newest goes to the end
@@ -226,7 +248,7 @@ def _condensed(entries: Iterable[Entry | None]) -> Glance:
             since = entry.digest, entry.time
         elif entry.ends:
             since = "", entry.time
-    return unreadable, tuple(last.values()), since
+    return Glance(unreadable, newer, tuple(last.values()), since)
 
 
 def policies(entries: Iterable[Entry]) -> list[Entry]:
@@ -275,6 +297,9 @@ def _entry(asked: ChangeRequest, attempt: Attempt, outcome: str, started: float,
         accept=asked.accept,
         since=asked.since,
         drops=attempt.drops,
+        signed_by=attempt.signed_by,
+        signed_key=attempt.signed_key,
+        compiled=attempt.compiled,
     )
 
 

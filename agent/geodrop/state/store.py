@@ -3,8 +3,9 @@
     rulesets/DIGEST.ruleset   copies of loaded rulesets, found by the digest that the kernel carries; a ruleset that
                               differs from another in a few verdicts is a delta file (ruleset.container) and needs that
     history.jsonl             every change and every failed attempt; see state.history
-    intent.json               what was last asked for: an Intent
+    intent.json               what was last asked for; see state.intent
     exemptions.json           which sources pass for a limited time; see state.exemptions
+    accepted.json             which rulesets were accepted, where signatures are demanded; see state.accepted
     reserve                   disk space for the two above on a full disk; see state.room
 
 A damaged file does no lasting harm: the intent is recovered from the history, the history continues after unreadable
@@ -18,113 +19,34 @@ import json
 import os
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from geodrop import formats
 from geodrop.errors import DataError, GeodropError
 from geodrop.inputs import read_regular
 from geodrop.ruleset import container
-from geodrop.ruleset.fields import (
-    LAST_MOMENT,
-    Bounds,
-    Invalid,
-    choice,
-    decode,
-    flag,
-    listing,
-    optional,
-    record,
-    text,
-    whole,
-)
+from geodrop.ruleset.fields import Bounds, Invalid, decode
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
+from geodrop.state.accepted import Accepted
 from geodrop.state.exemptions import ClockReading, Exemptions
 from geodrop.state.history import History, policies
+from geodrop.state.intent import Intent, intent_of_file, parsed, recovered, stored
 from geodrop.state.keep import Kept
-from geodrop.state.names import ANY, DIGEST, ENGINES, INTERFACE, LONGEST, MAX_GENERATION, MAX_NAMES, MAX_TEXT
+from geodrop.state.names import MAX_NAMES
 from geodrop.state.room import Room
-from geodrop.state.unconfirmed import UNCONFIRMED, UNDONE, Unconfirmed, Undone
 from geodrop.state.unwritten import Unwritten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from geodrop.state.entry import Entry
     from geodrop.state.keep import Keep
-
-FOREVER = 4_102_444_800
-"""The year 2100, in seconds since the epoch: the end of a pause without an end."""
 
 MINUTE = 60.0
 MAX_INTENT = 1 << 20
 """Bytes of intent.json."""
 
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """What was last asked for.
-
-    `generation` is the highest number ever given out. `begun` is the number of a change whose end is not written yet,
-    so the kernel may or may not have switched to it; 0: none. `digest` is the ruleset that was loaded last, `last_good`
-    the one that a boot restores; "" before the first load. Until `paused` (seconds since the epoch; 0: not paused)
-    services only count, because of `why`. `rolled_back`: after a rollback the older ruleset stays in force until a load
-    or reload is requested explicitly.
-
-    `interfaces` are the interfaces of the last load, as in agent.yaml or on the command line (empty: those with a
-    default route; None: unknown); `engine` is its engine ("": unknown). A boot or a daemon uses them if agent.yaml
-    cannot be used.
-
-    `confirm` is set while a load waits to be confirmed: `digest` is then that of the load, and `last_good` the one
-    before. `undone` is the last load that was undone, until the next load or reload that is requested explicitly.
-
-    `unknown` is set if files exist but cannot be read, and says why the intent is unknown. An unload or a pause may be
-    in them, so nothing is restored, ended or removed until a person asks for something. It is never stored.
-    """
-
-    generation: int = 0
-    digest: str = ""
-    unloaded: bool = False
-    paused: int = 0
-    why: str = ""
-    last_good: str = ""
-    rolled_back: bool = False
-    interfaces: tuple[str, ...] | None = None
-    engine: str = ""
-    confirm: Unconfirmed | None = None
-    undone: Undone | None = None
-    begun: int = 0
-    unknown: str = ""
-
-    def paused_at(self, now: float) -> bool:
-        """Return whether services only count at `now`, in seconds since the epoch."""
-        return now < self.paused
-
-
-def _intent(digest: str, last_good: str | None = None, **rest: Any) -> Intent:  # noqa: ANN401 - fields of Intent
-    # Files of versions without `last_good` do not have this key.
-    return Intent(digest=digest, last_good=digest if last_good is None else last_good, **rest)
-
-
-INTENT = record(
-    _intent,
-    ("paused", "why", "last_good", "rolled_back", "interfaces", "engine", "confirm", "undone", "begun"),
-    others=True,
-    generation=whole(0, MAX_GENERATION),
-    digest=text(64, DIGEST),
-    unloaded=flag,
-    paused=whole(0, LAST_MOMENT),
-    why=text(MAX_TEXT, ANY),
-    last_good=text(64, DIGEST),
-    rolled_back=flag,
-    interfaces=optional(listing(text(LONGEST, INTERFACE), MAX_NAMES)),
-    engine=choice(*ENGINES, ""),
-    confirm=optional(UNCONFIRMED),
-    undone=optional(UNDONE),
-    begun=whole(0, MAX_GENERATION),
-)
-"""The form of intent.json. Keys that a later version added are ignored."""
 
 _BOUNDS = Bounds(size=MAX_INTENT, values=100 + MAX_NAMES)
 _known: dict[str, Intent] | None = None
@@ -148,6 +70,7 @@ class Store:
         self.folder = folder
         self.history = History(folder / "history.jsonl")
         self.exemptions = Exemptions(folder)
+        self.accepted = Accepted(folder)
         self._unwritten = Unwritten(folder)
         self._room = Room(folder)
 
@@ -158,37 +81,47 @@ class Store:
         """
         name = str(self._intent_file)
         try:
-            if held := _parsed(self._unwritten.intent()):
+            if held := parsed(self._unwritten.intent()):
                 return held
             found, why = self._read_intent(), "it is damaged"
         except FileNotFoundError:
             found, why = None, ""
         except OSError as error:
             found, why = None, error.strerror or str(error)
-        if found and _known is not None:
+        if found and not found.newer and _known is not None:
             # A `status` may have read the file before another thread has written a newer intent.
             _known.setdefault(name, found)
         return found or (_known or {}).get(name) or self._recovered(why)
 
     def remember(self, intent: Intent) -> None:
-        """Write what was asked for. Raises PrivilegeError or ApplyError (disk full)."""
-        stored = _stored(intent)
-        self._unwritten.ahead(stored)
-        content = json.dumps(stored).encode()
+        """Write what was asked for.
+
+        Raises PrivilegeError, ApplyError (disk full), or NewerError: a file of a newer geodrop is not replaced.
+        """
+        if newer := self._newer():
+            raise formats.INTENT.refusal(newer, str(self._intent_file), "")
+        written = stored(intent)
+        self._unwritten.ahead(written)
+        content = json.dumps(written).encode()
         self._room.write(lambda: files.replace(self._intent_file, lambda file: file.write(content)))
         self._unwritten.done(intent=True)
         if _known is not None:
             _known[str(self._intent_file)] = intent
 
     def note(self, intent: Intent) -> None:
-        """Write what was asked for after the kernel has changed; if that fails, keep it in /run (see `unwritten`)."""
+        """Write what was asked for after the kernel has changed; if that fails, keep it in /run (see `unwritten`).
+
+        Nobody asked for an intent that is still the one of a newer geodrop: it is not written.
+        """
+        if intent.newer:
+            return
         with suppress(OSError):
             if self._read_intent() == intent and self._unwritten.read().intent is None:
                 return
         try:
             self.remember(intent)
         except GeodropError as error:
-            self._unwritten.hold(error, intent=_stored(intent))
+            self._unwritten.hold(error, intent=stored(intent))
             if _known is not None:
                 _known[str(self._intent_file)] = intent
 
@@ -198,12 +131,12 @@ class Store:
 
     def write_back(self) -> None:
         """Write what could not be written before, and reserve space again. Raises PrivilegeError or ApplyError."""
-        if held := _parsed(self._unwritten.read().intent):
+        if held := parsed(self._unwritten.read().intent):
             self.remember(held)
         self.history.write_back()
         self.exemptions.write_back()
         known = (_known or {}).get(str(self._intent_file))
-        if known and self._file_differs(known):
+        if known and not known.newer and self._file_differs(known):
             self.remember(known)
         if self.folder.is_dir():
             self._room.take()
@@ -273,7 +206,7 @@ class Store:
             files.sweep(self.folder)
             files.sweep(self.rulesets)
             intent = self.intent()
-            if not intent.unknown:
+            if not intent.unknown and not self._newer():
                 before = {intent.confirm.digest} if intent.confirm else set()
                 self._prune(keep, needed | {intent.digest, intent.last_good} | before)
         self._room.take()
@@ -291,8 +224,11 @@ class Store:
     def problems(self) -> list[str]:
         """Return a line of text for each thing that is damaged or could not be written, with the consequence."""
         found = [*self.unwritten(), *self.history.problems(), *self.exemptions.problems(ClockReading.now())]
+        found += self.accepted.problems()
         intent = self.intent()
-        if intent.unknown:
+        if newer := self._newer():
+            found.append(_left_alone(self._intent_file, newer))
+        elif intent.unknown:
             found.append(
                 f"{self._intent_file}: {intent.unknown}, and the history does not tell: it may say unloaded or paused. "
                 "Nothing is restored or repaired until you choose: geodrop reload, pause or unload"
@@ -320,9 +256,15 @@ class Store:
     def _read_intent(self) -> Intent | None:
         """Return the file's intent, None if it is damaged. Raises OSError if it cannot be read."""
         try:
-            return INTENT(decode(read_regular(self._intent_file, _BOUNDS.size), _BOUNDS))
+            return intent_of_file(decode(read_regular(self._intent_file, _BOUNDS.size), _BOUNDS))
         except Invalid:
             return None
+
+    def _newer(self) -> int:
+        """Return the format of the intent's file if a newer geodrop wrote it; else 0."""
+        with suppress(OSError):
+            return (self._read_intent() or Intent()).newer
+        return 0
 
     def _file_differs(self, intent: Intent | None) -> bool:
         """Return whether the file holds another intent; for None, whether no intent is stored at all."""
@@ -335,52 +277,17 @@ class Store:
     def _recovered(self, why: str) -> Intent:
         """Return the intent that the history leads to.
 
-        It is unknown if the history has gaps, or if the history tells nothing and the intent file cannot be read.
+        It is unknown if the history has gaps or newer records, or if it tells nothing and the intent file cannot be
+        read.
         """
-        unreadable, intent = self.history.unreadable(), recovered(self.history)
-        if unreadable:
+        gaps, intent = self.history.unreadable() or self.history.newer(), recovered(self.history)
+        if gaps:
             return replace(intent, unknown=f"cannot be read ({why or 'it is missing'})")
         told = intent.last_good or intent.unloaded
         return replace(intent, unknown=f"cannot be read ({why})") if why and not told else intent
 
 
-def _stored(intent: Intent) -> dict[str, Any]:
-    """Return an intent in the form of the file."""
-    content = {name: value for name, value in asdict(intent).items() if name != "unknown"}
-    return content | {"why": intent.why[:MAX_TEXT]}
-
-
-def _parsed(content: object) -> Intent | None:
-    """Return an intent; None if the content is invalid."""
-    try:
-        return INTENT(content)
-    except Invalid:
-        return None
-
-
-def recovered(entries: Iterable[Entry]) -> Intent:
-    """Return the intent that a history leads to."""
-    content: dict[str, Any] = {}
-    for entry in entries:
-        content["generation"] = max(content.get("generation", 0), entry.generation)
-        if entry.outcome == "done":
-            content |= dict(_consequences(entry))
-    return Intent(**content)
-
-
-def _consequences(entry: Entry) -> Iterator[tuple[str, Any]]:
-    if entry.confirm:
-        return  # until it is confirmed, what was before is asked for; the kernel tells the rest
-    if entry.put_in_force:
-        yield from (("digest", entry.digest), ("unloaded", False))
-    if entry.put_in_force and entry.origin != "boot":
-        yield "last_good", entry.digest
-    match entry.origin:
-        case "unload":
-            yield "unloaded", True
-        case "undo":
-            yield from (("rolled_back", True), ("unloaded", not entry.digest))
-        case "rollback" | "load" | "reload" | "confirm":
-            yield "rolled_back", entry.origin == "rollback"
-        case "pause" | "resume":
-            yield from (("paused", entry.paused), ("why", entry.why if entry.paused else ""))
+def _left_alone(file: Path, number: int) -> str:
+    """Return what `status` says of an intent that a newer geodrop wrote."""
+    said = f"{file}: {formats.by_newer(number)}: what is in force stays, and nothing new can be loaded"
+    return f"{said}; next: {formats.UPGRADE}, or go on without the file: mv {file} {file}.{number}, and geodrop reload"

@@ -100,6 +100,8 @@ class Timeline:
 
     def add(self, entry: Entry) -> None:
         """Add the next record."""
+        if entry.newer:
+            self._cut(entry.time, cause=UNRECORDED, by=entry)
         if entry.digest and entry.drops:
             self._drops[entry.digest] = entry.drops
         if entry.pruned:

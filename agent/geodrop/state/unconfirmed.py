@@ -10,7 +10,7 @@ from geodrop.ruleset.fields import LAST_MOMENT, flag, record, text, whole
 from geodrop.state.names import ANY, DIGEST, MAX_GENERATION, MAX_TEXT
 
 if TYPE_CHECKING:
-    from geodrop.state.store import Intent
+    from geodrop.state.intent import Intent
 
 SHORTEST, LONGEST = 10, 86_400
 """Seconds for which a load may wait for a confirmation."""

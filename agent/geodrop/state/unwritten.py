@@ -16,17 +16,21 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from geodrop.errors import GeodropError
+from geodrop import formats
+from geodrop.errors import GeodropError, NewerError
 from geodrop.inputs import read_regular
 from geodrop.ruleset.fields import (
+    FORMAT,
     LAST_MOMENT,
     Bounds,
     Invalid,
+    Newer,
     anything,
     decode,
     listing,
     mapping,
     number,
+    numbered,
     optional,
     record,
     text,
@@ -38,6 +42,8 @@ from geodrop.state.places import until_boot
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from geodrop.ruleset.fields import Field
 
 MAX_LINES = 3 << 20
 """Most bytes of history lines that are kept; beyond that the oldest are lost, and counted."""
@@ -58,7 +64,9 @@ class Held:
     """The data that is not written yet: reason and start time, the last intent as stored, who is exempt, and lines of
     the history.
 
-    `number` is the errno. `lost` counts lines beyond MAX_LINES. `in_memory`: other processes cannot see the data.
+    `number` is the errno, `next_step` what to do where no errno tells. `lost` counts lines beyond MAX_LINES.
+    `in_memory`: other processes cannot see the data. `newer` is the format of a file that a newer geodrop wrote, which
+    is not read; it is never stored.
     """
 
     reason: str = ""
@@ -68,23 +76,28 @@ class Held:
     lines: tuple[str, ...] = ()
     lost: int = 0
     exemptions: Mapping[str, Any] | None = None
+    next_step: str = ""
     in_memory: bool = False
+    newer: int = 0
 
 
 NOTHING = Held()
 
 _ANY = re.compile(".*", re.DOTALL)
-HELD = record(
-    Held,
-    ("exemptions",),
-    others=True,
-    reason=text(1 << 20, _ANY),
-    number=whole(0, 4_095),
-    since=number(0, LAST_MOMENT),
-    intent=optional(mapping(text(64, _ANY), anything, 100)),
-    lines=listing(text(MAX_LINES, _ANY), MAX_LINES),
-    lost=whole(0, 1 << 48),
-    exemptions=optional(mapping(text(64, _ANY), anything, 100)),
+_FIELDS: dict[str, Field[Any]] = {
+    "reason": text(1 << 20, _ANY),
+    "number": whole(0, 4_095),
+    "since": number(0, LAST_MOMENT),
+    "intent": optional(mapping(text(64, _ANY), anything, 100)),
+    "lines": listing(text(MAX_LINES, _ANY), MAX_LINES),
+    "lost": whole(0, 1 << 48),
+    "exemptions": optional(mapping(text(64, _ANY), anything, 100)),
+    "next_step": text(1_024, _ANY),
+}
+HELD = numbered(
+    formats.UNWRITTEN,
+    record(Held, (), others=True, **_FIELDS),
+    before=record(Held, ("exemptions", "next_step"), others=True, **_FIELDS),
 )
 BOUNDS = Bounds(MAX_SIZE, 1_000_000)
 """The form and size of the file. The content of an intent and of a line is checked by their readers."""
@@ -120,6 +133,8 @@ class Unwritten:
             return _in_memory[name]
         try:
             return HELD(decode(read_regular(name, BOUNDS.size, follow=False), BOUNDS))
+        except Newer as newer:
+            return Held(newer=newer.number)
         except (FileNotFoundError, Invalid):
             return NOTHING
 
@@ -144,6 +159,7 @@ class Unwritten:
                 # The reason why the intent could not be written takes precedence.
                 reason=error.message if intent is not None or not held.reason else held.reason,
                 number=(cause.errno or 0) if isinstance(cause, OSError) else 0,
+                next_step=error.next_step if isinstance(error, NewerError) else "",
                 since=held.since or time.time(),
                 intent=held.intent if intent is None else intent,
                 lines=tuple(lines),
@@ -171,6 +187,8 @@ class Unwritten:
         )
         if left.intent is None and left.exemptions is None and not left.lines:
             _in_memory.pop(self._name(), None)
+            if left.newer:
+                return
             try:
                 os.unlink(self._name())
             except FileNotFoundError:
@@ -191,16 +209,22 @@ class Unwritten:
             what = "what was asked for last"
         elif held.exemptions is not None:
             what = "who is exempt"
+        if held.newer and not held.in_memory:
+            return [f"{self._name()}: {formats.by_newer(held.newer)}, and not read; next: {formats.UPGRADE}"]
         until = "this process ends" if held.in_memory else "the next boot"
         line = f"not written down: {held.reason}; {what} will be known until {until} and no longer"
         if held.intent is not None:
             line += "; after that, what was asked for before counts again"
         lost = f"; {held.lost} lines of the history are lost" if held.lost else ""
-        return [f"{line}{lost}: {NEXT_STEPS.get(held.number, 'look at the disk')}"]
+        return [f"{line}{lost}: {held.next_step or NEXT_STEPS.get(held.number, 'look at the disk')}"]
 
     def _write(self, held: Held) -> None:
         name = self._name()
-        content = json.dumps(asdict(replace(held, in_memory=False))).encode()
+        fields = asdict(held)
+        content = json.dumps({FORMAT: formats.UNWRITTEN.number} | {key: fields[key] for key in _FIELDS}).encode()
+        if held.newer:
+            _in_memory[name] = replace(held, in_memory=True)
+            return
         try:
             with run_folder.entered(os.path.dirname(name)) as folder:
                 run_folder.replace(name, content, folder, 0o600)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.bpffs import own_mounts
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database
 from tests.support.worlds import POLICY_CN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.namespaces import Namespace
@@ -36,3 +38,18 @@ def host(tmp_path: Path, netns: Namespace) -> Host:
     geodrop = Geodrop(tmp_path, netns)
     rulesets = [geodrop.compile(POLICY_CN.replace("CN", code), database, name=code) for code in ("CN", "RU")]
     return Host(geodrop, netns, *map(str, rulesets))
+
+
+@pytest.fixture
+def xdp(host: Host) -> Iterator[Host]:
+    """Return a host with a veth interface and a bpffs in its mount namespace; `cn` and `ru` have xdp tables."""
+    with own_mounts() as entering:
+        host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
+        for name in ("eth0", "far0"):
+            host.netns.run("ip", "link", "set", name, "up")
+        inside = Geodrop(host.geodrop.folder, host.netns, entering)
+        for ruleset in (host.cn, host.ru):
+            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset]
+            inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
+        yield replace(host, geodrop=inside)
+        inside.run("unload")

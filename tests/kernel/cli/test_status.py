@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,7 +63,9 @@ def test_source_routes(host: Host) -> None:
     """Where the kernel follows them, a packet can reach another address than the one that its service is found by."""
     load(host, POLICY_CN.replace("ports:", "addresses: [127.0.0.1], ports:"))
     assert said(host)[:2] == ("enforcing", 0)
-    host.netns.run("sysctl", "-qw", "net.ipv4.conf.all.accept_source_route=1", "net.ipv4.conf.lo.accept_source_route=1")
+    with host.netns.entered():
+        for name in ("all", "lo"):
+            Path(f"/proc/sys/net/ipv4/conf/{name}/accept_source_route").write_text("1", encoding="ascii")
     word, code, status = said(host)
     assert (word, code) == ("enforcing, but degraded", 1)
     [problem] = [one for one in status["problems"] if "source route" in one]

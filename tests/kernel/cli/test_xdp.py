@@ -1,34 +1,15 @@
 """The verbs on xdp, through the real command line, with the test's own bpffs."""
 
-import dataclasses
 import subprocess
 import time
-from collections.abc import Iterator
 from datetime import datetime
 
-import pytest
-
+from geodrop import formats
 from geodrop.xdp.bcc_loader import BccLoader
 from geodrop.xdp.engine import LAYOUT
+from tests.formats import make
 from tests.kernel.cli.conftest import Host
 from tests.support.bcc import require_bcc
-from tests.support.bpffs import own_mounts
-from tests.support.cli import Geodrop
-
-
-@pytest.fixture
-def xdp(host: Host) -> Iterator[Host]:
-    """Return a host with a veth interface and a bpffs in its mount namespace; `cn` and `ru` have xdp tables."""
-    with own_mounts() as entering:
-        host.netns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", "far0")
-        for name in ("eth0", "far0"):
-            host.netns.run("ip", "link", "set", name, "up")
-        inside = Geodrop(host.geodrop.folder, host.netns, entering)
-        for ruleset in (host.cn, host.ru):
-            options = ["--policy", ruleset.replace(".ruleset", ".yaml"), "-o", ruleset]
-            inside.good("compile", *options, "--database", str(host.geodrop.folder / "country.mmdb"))
-        yield dataclasses.replace(host, geodrop=inside)
-        inside.run("unload")
 
 
 def test_from_load_to_unload(xdp: Host) -> None:
@@ -175,3 +156,15 @@ def test_loads_at_once(xdp: Host) -> None:
     assert status["healthy"] is True
     assert status["generation"] <= sum(code == 0 for _, code in done)
     assert "the kernel matches" in geodrop.good("verify", "--full").out
+
+
+def test_a_ruleset_of_the_format_before(xdp: Host) -> None:
+    """Its tables are loaded, compared and booted as those of this release; it judges the same."""
+    geodrop = xdp.geodrop
+    for number in (formats.RULESET.before, formats.RULESET.number):
+        file = geodrop.folder / f"{number}.ruleset"
+        file.write_bytes(make.read("ruleset", number))
+        geodrop.good("load", "--engine", "xdp", "--interface", "eth0", str(file))
+        geodrop.good("verify", "--full")
+        answers = geodrop.good("explain", "--json", "9.9.9.9").json_lines
+        assert [one["kernel"]["verdict"] for one in answers if one["service"] == "ping"] == ["drop"]

@@ -22,7 +22,8 @@ from geodrop.report.explain import explain_some
 from geodrop.report.pieces import whole
 from geodrop.report.status import Running, read_status
 from geodrop.report.verify import read_verify
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 from tests.support.bpffs import bpffs_in_its_place
 from tests.support.cli import TIMEOUT
 from tests.support.worlds import POLICY_CN, POLICY_US, packed

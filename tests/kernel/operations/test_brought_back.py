@@ -23,8 +23,9 @@ from geodrop.operations.repair import Baseline, inspect
 from geodrop.operations.rollback import roll_back
 from geodrop.report.status import Running, read_status
 from geodrop.state.entry import ChangeRequest
+from geodrop.state.intent import FOREVER
 from geodrop.state.lock import exclusive
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.store import Store
 from tests.kernel.operations.test_confirm import HOUR, Host, is_over
 from tests.support.waiting import until
 

@@ -1,15 +1,17 @@
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from geodrop.config import Config
 from geodrop.dataplane.both import BothEngines
-from geodrop.errors import NotEnforcingError
+from geodrop.errors import DataError, NotEnforcingError
 from geodrop.operations.follow_interfaces import follow_interfaces
 from geodrop.operations.load import load
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.store import Store
+from geodrop.state.unconfirmed import Unconfirmed
 from tests.support.namespaces import Namespace
 from tests.unit.ruleset.test_model import META, pack
 
@@ -62,3 +64,24 @@ def test_interfaces_come_and_go(
     assert len(Store(config.state).history.entries()) == 1
     with capsys.disabled():
         print(f"\nan interface that arrives is judged after {took * 1e3:.0f} ms")
+
+
+def test_only_what_was_accepted_follows(netns: Namespace, config: Config, tmp_path: Path) -> None:
+    """Where signatures are demanded, what an altered intent calls a load on trial is judged on no interface."""
+    files = [tmp_path / "a.ruleset", tmp_path / "b.ruleset"]
+    for number, path in enumerate(files):
+        path.write_bytes(pack(replace(META, compiler=str(number))))
+    add(netns, "eth0")
+    load(str(files[0]), config, "nftables", ())
+    demanding, store = replace(config, keys="KEYS"), Store(config.state)
+    add(netns, "eth1")
+    assert follow_interfaces(demanding).changed
+    evil = Ruleset.open(files[1])
+    store.keep(evil.file)
+    intent = store.intent()
+    trial = Unconfirmed(previous=intent.generation, digest=intent.digest)
+    store.remember(replace(intent, digest=evil.digest, confirm=trial))
+    add(netns, "eth2")
+    with pytest.raises(DataError, match="was never accepted on this host"):
+        follow_interfaces(demanding)
+    assert names() == ["eth0", "eth1"]

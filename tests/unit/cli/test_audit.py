@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from geodrop.cli.audit import covered, spelled, verified
+from geodrop.cli.audit import covered, verified
 
 GOOD = {
     "file": "/var/lib/geodrop/history.jsonl",
@@ -73,12 +71,3 @@ def test_a_line_of_the_policy() -> None:
     assert len(many) == 22
     assert many[-1] == "  15 more gaps, 20 h 1 min"
     assert len(covered(one | {"gaps": []})) == 1
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0 s"), (0.0834, "0.0834 s"), (59.94, "59.9 s"), (60, "1 min 0 s"), (3_661, "1 h 1 min"), (86_400, "1 d 0 h")],
-)
-def test_times(seconds: float, text: str) -> None:
-    """The two largest units are told."""
-    assert spelled(seconds) == text

@@ -8,7 +8,8 @@ import pytest
 
 from geodrop.ruleset.container import open_file
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.store import Intent, Store
+from geodrop.state.intent import Intent
+from geodrop.state.store import Store
 from tests.support.cli import Geodrop
 from tests.support.databases import country, write_database
 from tests.support.users import open_to_others

@@ -172,3 +172,29 @@ def test_a_failing_test_is_explained(tmp_path: Path) -> None:
     assert "warning: expect accept: 1.0.0.0/24 would be dropped: IR, deny: IR (test.yaml:4)" in done.err
     assert done.out.startswith("ACCEPT  IR: api denies IR (test.yaml:4); but api")
     assert "\ntest    expect accept: 1.0.0.0/24" in done.out
+
+
+def test_what_a_list_is_drawn_from(tmp_path: Path) -> None:
+    """A ruleset alone names network, trait, list and database, also of an address inside an IPv6 one."""
+    policy = """
+version: 1
+lists:
+  cloud: {asn: [AS64496]}
+  hidden: {traits: [{vpn: 50}, hosting]}
+groups: {bad: ["list:hidden", IR]}
+services:
+  api: {default: allow, unknown: allow, deny: ["list:cloud", "group:bad"]}
+"""
+    places = write_database(tmp_path / "country.mmdb", {"2.0.0.0/8": country("US")})
+    lite = write_database(tmp_path / "lite.mmdb", {"2.0.0.0/16": {"asn": "AS64496"}, "2600::/32": {"asn": "AS64496"}})
+    anonymous = {"is_anonymous": True, "is_anonymous_vpn": True, "anonymizer_confidence": 99}
+    hidden = write_database(tmp_path / "hidden.mmdb", {"2.1.0.0/16": anonymous, "2.2.0.0/16": {"is_hosting": True}})
+    geodrop = Geodrop(tmp_path)
+    ruleset = str(geodrop.compile(policy, places, lite, hidden))
+    said = geodrop.good("explain", "--ruleset", ruleset, "2.0.0.1", "2.1.0.1", "2002:202:1::", "2.9.0.1").out
+    assert "2.0.0.1 (AS64496 in lite.mmdb): api denies list:cloud (test.yaml:8); to let it in: list:" in said
+    assert "2.1.0.1 (list:hidden: vpn 50 in hidden.mmdb): api denies group:bad (test.yaml:8)" in said
+    assert "2.2.0.1 inside 2002:202:1:: (list:hidden: hosting in hidden.mmdb): api denies group:bad" in said
+    (answer,) = geodrop.good("explain", "--ruleset", ruleset, "--json", "2600::1").json_lines
+    assert (answer["rung"], answer["counted_as"]) == ("list", "list:cloud")
+    assert answer["drawn"] == [{"list": "cloud", "what": "AS64496", "database": "lite.mmdb"}]

@@ -11,7 +11,8 @@ from geodrop import config as module
 from geodrop.cli.glass import config_or_assumed
 from geodrop.config import Config, load_config_or_assume
 from geodrop.errors import ConfigError, UnavailableError
-from geodrop.state.store import Intent, Store
+from geodrop.state.intent import Intent
+from geodrop.state.store import Store
 
 
 def test_a_good_one_is_taken_as_it_is(

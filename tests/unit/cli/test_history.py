@@ -5,7 +5,7 @@ import pytest
 from geodrop.cli.history import describe
 from geodrop.report.history import as_object
 from geodrop.state.entry import DONE, FAILED, Entry
-from geodrop.state.store import FOREVER
+from geodrop.state.intent import FOREVER
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,7 @@ from geodrop.state.store import FOREVER
         (Entry(0.0, "rollback", DONE, 0, 9, "a", target=7), ["back to generation 7"]),
         (Entry(0.0, "pause", DONE, 0, 9, "a", why="incident", paused=FOREVER), ["until resume; incident"]),
         (Entry(0.0, "pause", DONE, 0, 9, "a", paused=60), ["until 1970-01-01T00:01:00Z"]),
+        (Entry(0.0, "load", DONE, 0, 9, "a", signed_by="alice", signed_key="SHA256:x"), ["signed by alice (SHA256:x)"]),
         (Entry(0.0, "unload", DONE, 0), ["unload    -           -"]),
     ],
 )

@@ -1,7 +1,7 @@
 import pytest
 
 from geodrop.cli.pause import end
-from geodrop.state.store import FOREVER
+from geodrop.state.intent import FOREVER
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,15 @@ GOOD = {
     "digest": "ab" * 32,
     "since": "2026-01-01T00:00:00Z",
     "policy": {"name": "policy.yaml", "sha256": "cd" * 32},
-    "databases": [{"name": "country.mmdb", "built": 1_760_000_000}],
+    "databases": [
+        {
+            "name": "country.mmdb",
+            "type": "Country",
+            "sha256": "ef" * 32,
+            "built": 1_760_000_000,
+            "roles": [{"name": "country", "ipv4": 1 << 31, "ipv6_48s": 9}],
+        }
+    ],
     "dropped": None,
     "last_good": "ab" * 32,
     "unloaded": False,
@@ -56,10 +64,21 @@ def test_in_force() -> None:
     for part in (
         "policy      policy.yaml; digest abababababab",
         "database    country.mmdb, built 2025-10-09 (",
+        "; Country, digest efefefefefef; country of 50.0% of IPv4",
         "eth0 (xdp, native)",
         "api: monitor, starts 2030-01-01",
     ):
         assert part in text
+
+
+def test_who_signed_it() -> None:
+    """The signer is named; a ruleset from before the demand is said to be that. Without a demand there is no line."""
+    signature = {"principal": "alice\x1b", "key": "SHA256:x", "compiled": "2026-01-01T00:00:00Z"}
+    said = describe(GOOD | {"signature": signature})
+    assert "signed      by alice\\x1b, key SHA256:x, compiled 2026-01-01T00:00:00Z\n" in said
+    nobody = describe(GOOD | {"signature": dict.fromkeys(signature)})
+    assert "signed      no: it was in force before signatures were demanded\n" in nobody
+    assert "signed" not in describe(GOOD | {"signature": None})
 
 
 def test_what_is_not_counted_by_region() -> None:

@@ -12,6 +12,7 @@ from geodrop.geo.partition import longest_match
 from geodrop.geo.world import NAT64, SPECIAL, RegionMap
 from geodrop.policy.countries import UNKNOWN, Region
 from geodrop.policy.model import (
+    AddressList,
     Limits,
     Line,
     LineKind,
@@ -20,7 +21,6 @@ from geodrop.policy.model import (
     NeverDrop,
     Policy,
     Ports,
-    PrefixList,
     Service,
     Verdict,
 )
@@ -89,7 +89,7 @@ def policy(*services: Service, never_drop: Sequence[str] = (), **lists: Sequence
         text="",
         groups={},
         lists={
-            name: PrefixList(name, tuple(ip_network(prefix) for prefix in prefixes), None, PLACE)
+            name: AddressList(name, tuple(ip_network(prefix) for prefix in prefixes), None, PLACE)
             for name, prefixes in lists.items()
         },
         corrections={},

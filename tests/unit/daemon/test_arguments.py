@@ -5,8 +5,8 @@ import pytest
 from geodrop.daemon.arguments import Argument, checked
 from geodrop.daemon.verbs import VERBS
 from geodrop.errors import UsageError
+from geodrop.state.intent import FOREVER
 from geodrop.state.names import MAX_WHY
-from geodrop.state.store import FOREVER
 
 GOOD: dict[str, dict[str, Any]] = {
     "verify": {"full": True},

@@ -7,7 +7,8 @@ from geodrop.config import Config
 from geodrop.daemon.schedule import Schedule
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.entry import DONE, Entry
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 from tests.support.daemons import daemon_context
 from tests.unit.ruleset.test_model import META, pack
 

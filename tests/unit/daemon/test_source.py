@@ -13,7 +13,8 @@ from geodrop.errors import ConfigError, DataError, PolicyError, UnavailableError
 from geodrop.ruleset import container
 from geodrop.ruleset.first_boot import build_closed, is_closed
 from geodrop.ruleset.sealed import SEALS
-from geodrop.state.store import Intent, Store
+from geodrop.state.intent import Intent
+from geodrop.state.store import Store
 from tests.support.databases import country, write_database
 from tests.support.descriptors import left_open, open_descriptors
 

@@ -14,7 +14,7 @@ from geodrop.engine import underway
 from geodrop.errors import BusyError, PrivilegeError, UsageError
 from geodrop.report.pieces import Pieces
 from geodrop.report.status import Running
-from geodrop.state.store import Intent
+from geodrop.state.intent import Intent
 from tests.support.cli import TIMEOUT
 from tests.support.daemons import daemon_context, verbs
 

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 from geodrop.config import Config
 from geodrop.daemon.writeback import WriteBack
 from geodrop.errors import ApplyError
-from geodrop.state.store import FOREVER, Intent, Store
+from geodrop.state.intent import FOREVER, Intent
+from geodrop.state.store import Store
 from tests.support.daemons import daemon_context
 
 if TYPE_CHECKING:

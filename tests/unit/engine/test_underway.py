@@ -7,7 +7,8 @@ import pytest
 from geodrop.engine import underway
 from geodrop.engine.api import Difference, Observed
 from geodrop.errors import ApplyError, BusyError, GeodropError, NotEnforcingError, UnavailableError
-from geodrop.state.store import Intent, Store
+from geodrop.state.intent import Intent
+from geodrop.state.store import Store
 from tests.support.cli import TIMEOUT
 
 BESIDE = Difference("chain g2", "nothing", "a chain", surplus=True)

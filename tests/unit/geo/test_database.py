@@ -40,6 +40,13 @@ RECORDS = {
 }
 
 
+ATTRIBUTES = {
+    "20.0.0.0/8": {"asn": "AS64496", "is_vpn": True, "is_anonymous": True, "anonymizer_confidence": 30},
+    "21.0.0.0/8": {"traits": {"autonomous_system_number": 64497, "is_anycast": True}},
+    "22.0.0.0/8": {**city("FR"), "vpn": "true", "hosting": ""},
+}
+
+
 def opened(
     folder: Path,
     records: Mapping[str, Any] = RECORDS,
@@ -56,7 +63,7 @@ def opened(
 def small_file() -> bytes:
     """Return a City database with aliases, as MaxMind writes them."""
     with TemporaryDirectory() as folder:
-        return write_database(Path(folder) / "x.mmdb", RECORDS, aliases=True).read_bytes()
+        return write_database(Path(folder) / "x.mmdb", RECORDS | ATTRIBUTES, aliases=True).read_bytes()
 
 
 def test_says_who_it_is(tmp_path: Path) -> None:
@@ -247,6 +254,9 @@ def test_flipped_bits_are_refused_or_read(flips: list[int]) -> None:
         assert partition.starts[0] == (0 if partition.family == 4 else b"")
         assert (partition.starts[1:] > partition.starts[:-1]).all()
         assert 0 <= partition.values.min() <= partition.values.max() < len(database.regions)
+    for layer in (database.networks, database.traits):
+        for partition in (layer.ipv4, layer.ipv6):
+            assert 0 <= partition.values.min() <= partition.values.max() < len(layer.values)
 
 
 def test_a_flipped_pointer_to_a_node_is_always_found(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from geodrop.errors import DataError
-from geodrop.geo.records import RegionReader, plain, strange_codes
+from geodrop.geo.records import WANTED, RegionReader, plain, read_records, strange_codes
 from geodrop.geo.section import DataSection
 from geodrop.policy.countries import CONTINENTS, COUNTRIES, UNKNOWN, UNKNOWN_CODES, Region
 from tests.unit.geo.mmdb_files import encoded
@@ -21,8 +21,11 @@ def read(*records: object) -> tuple[list[Region], set[str]]:
     for record in records:
         offsets.append(len(data))
         data += encoded(record)
-    reader = RegionReader(DataSection(data, 0, "x.mmdb"), "x.mmdb")
-    return reader.regions(offsets), reader.strange
+    section = DataSection(data, 0, "x.mmdb")
+    reader = RegionReader(section, "x.mmdb")
+    for offset in offsets:
+        reader.read(section.fields(offset, WANTED) or ())
+    return read_records(section, offsets, "x.mmdb").regions, reader.strange
 
 
 def maxmind(**fields: object) -> dict[str, Any]:

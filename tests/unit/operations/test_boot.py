@@ -13,7 +13,8 @@ from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.first_boot import is_closed
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.entry import DONE, FAILED, ChangeRequest
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel
 
 NOW = 1_000_000.0

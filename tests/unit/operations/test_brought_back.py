@@ -8,7 +8,7 @@ import pytest
 
 from geodrop.engine.api import Observed
 from geodrop.operations.brought_back import brought_back, is_ahead
-from geodrop.state.store import Intent
+from geodrop.state.intent import Intent
 from geodrop.state.unconfirmed import Unconfirmed
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -21,7 +21,8 @@ from geodrop.operations.rollback import roll_back
 from geodrop.ruleset.model import Ruleset
 from geodrop.state import files
 from geodrop.state.entry import Attempt
-from geodrop.state.store import FOREVER, Intent, Store
+from geodrop.state.intent import FOREVER, Intent
+from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel
 
 CALLS = ("open", "write", "fsync", "replace", "ftruncate", "mkdir", "unlink", "posix_fallocate", "utime")

@@ -10,7 +10,8 @@ from geodrop.errors import ApplyError, ConfigError, DataError, PrivilegeError
 from geodrop.operations import load as module
 from geodrop.ruleset.model import Ruleset
 from geodrop.state.entry import DONE, FAILED
-from geodrop.state.store import Intent, Store
+from geodrop.state.intent import Intent
+from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel
 
 INTENT = Intent(1, interfaces=("eth0",), engine="auto")

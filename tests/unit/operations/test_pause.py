@@ -7,7 +7,8 @@ from geodrop.errors import NotEnforcingError
 from geodrop.operations.load import load
 from geodrop.operations.pause import pause, resume
 from geodrop.state.entry import ChangeRequest
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 from tests.unit.operations.conftest import Kernel
 from tests.unit.ruleset.test_model import META
 

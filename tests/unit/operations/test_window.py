@@ -8,8 +8,8 @@ from dataclasses import replace
 from geodrop.engine.api import Observed, Window
 from geodrop.linux.clock import monotonic
 from geodrop.operations.window import ended, is_over, left, moment_of, with_window
+from geodrop.state.intent import Intent
 from geodrop.state.places import boot_id
-from geodrop.state.store import Intent
 from geodrop.state.unconfirmed import SECOND, Unconfirmed, Undone
 
 OLD, NEW = "a" * 64, "b" * 64

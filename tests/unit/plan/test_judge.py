@@ -7,6 +7,7 @@ import pytest
 
 from geodrop.plan.judge import Judge
 from geodrop.ruleset.explain import explain
+from tests.support.databases import country
 from tests.unit.plan.conftest import POLICY
 
 if TYPE_CHECKING:
@@ -72,3 +73,13 @@ def test_a_region_where_no_service_asks_for_it(ruleset: Compile) -> None:
     judge = Judge(ruleset(POLICY.replace("[CN]", "[CN, 5.0.0.0/9]")), ["api"])
     [judged] = judge.rows(ip_address("5.0.0.1"))
     assert judged.region == "5.0.0.0/9"
+
+
+def test_a_list_drawn_from_databases_is_named(ruleset: Compile) -> None:
+    """Where such a list decides, it is named also if another service asks for the region."""
+    world = {"1.0.0.0/8": country("CN"), "2.0.0.0/8": {**country("US"), "asn": "AS64496"}}
+    policy = TWO.replace("services:", "lists: {cloud: {asn: [64496]}}\nservices:", 1).replace(
+        "[CN]", "[CN, 'list:cloud']", 1
+    )
+    judge = Judge(ruleset(policy, world), ["api", "rest"])
+    assert [one.region for one in judge.rows(ip_address("2.0.0.1"))] == ["list:cloud", "US"]

@@ -44,7 +44,7 @@ limits:
   blast_radius: 5%                              # per service
   database_age: 45d                             # alarm; holds back only a change of database
 """
-"""A policy with comments and every key, except for keys that are not supported yet."""
+"""A policy with comments and most keys."""
 
 DEPLOYED = sorted((Path(__file__).parents[3] / "deploy" / "policies").glob("*.yaml"))
 
@@ -156,8 +156,12 @@ def test_policies_without_content(data: bytes, message: str) -> None:
         ("lists: {l: {}}", '2:9: error: list "l" is empty; write exactly one of prefixes, file, asn, traits'),
         ("lists: {l: {prefixes: [], file: x}}", '2:9: error: list "l" has prefixes and file; write exactly one of'),
         ("lists: {l: {prefix: []}}", '2:13: error: "prefix" is not a key of list "l"; did you mean "prefixes"?'),
-        ("lists: {l: {asn: [64496]}}", '2:18: error: list "l": asn is not supported yet; write prefixes'),
-        ("lists: {l: {traits: [vpn]}}", '2:21: error: list "l": traits is not supported yet; write prefixes'),
+        ("lists: {l: {asn: [x]}}", '2:19: error: entry of asn of list "l": "x" is not the number of a network'),
+        (
+            "lists: {l: {traits: [tor]}}",
+            '2:22: error: entry of traits of list "l": "tor" is not a trait; write',
+        ),
+        ("lists: {l: {asn: [1], guard: {entries: 1-}}}", '2:30: error: list "l": a guard is for prefixes and files'),
         ("lists: {l: {file: /etc/x}}", '2:19: error: file of list "l": "/etc/x" is absolute'),
         ("lists: {l: {prefixes: [9.9.9.9/8]}}", '2:24: error: entry of prefixes of list "l": 9.9.9.9/8 has bits set'),
         ("corrections: {9.9.9.9/8: US}", "2:15: error: correction: 9.9.9.9/8 has bits set"),

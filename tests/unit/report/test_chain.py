@@ -13,7 +13,8 @@ from geodrop.report import chain as module
 from geodrop.report.chain import read_chain
 from geodrop.report.pieces import whole
 from geodrop.state.entry import DONE, Entry
-from geodrop.state.store import Intent, Store
+from geodrop.state.intent import Intent
+from geodrop.state.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from geodrop.engine.api import KernelVerdict, Observed
 from geodrop.report import explain as module
 from geodrop.report.explain import explain_by
 from geodrop.ruleset.model import Ruleset
-from geodrop.state.store import FOREVER
+from geodrop.state.intent import FOREVER
 from tests.unit.ruleset.test_model import META, pack
 
 FIRST = str(IPv4Address(0))

@@ -7,7 +7,8 @@ from geodrop.report.history import by_a_daemon, last_failure, read_history
 from geodrop.report.pieces import whole
 from geodrop.state.chain import digest_of
 from geodrop.state.entry import DONE, FAILED, Entry
-from geodrop.state.store import FOREVER, Store
+from geodrop.state.intent import FOREVER
+from geodrop.state.store import Store
 
 ENTRIES = [
     Entry(100.0, "load", DONE, 0, 1, "a", seconds=0.25, inputs=({"kind": "policy", "sha256": "ab"},)),
@@ -65,6 +66,9 @@ def test_each_object_has_every_key(tmp_path: Path) -> None:
             "accept": None,
             "since": None,
             "drops": [],
+            "signed_by": None,
+            "signed_key": None,
+            "compiled": None,
             "number": 5,
             "previous": digest_of(lines[-2]),
         }

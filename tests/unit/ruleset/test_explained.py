@@ -21,6 +21,7 @@ ANSWER: dict[str, Any] = {
     **dict.fromkeys(("bucket", "share", "dropped_from")),
     "exempted": None,
     "correction": None,
+    "drawn": [],
     "about": "address",
     "zone": 7,
 }
@@ -40,6 +41,41 @@ def one(**changed: object) -> str:
     [line, *rest] = told([{**ANSWER, **changed}], several=False)
     assert [other.partition(" ")[0] for other in rest] in ([], ["region"])
     return line
+
+
+DRAWN = {"list": "dc", "what": "AS64496", "database": "asn.mmdb"}
+BY_LIST: dict[str, Any] = {"rung": "list", "line": "list:dc", "counted_as": "list:dc", "drawn": [DRAWN]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "who", "change"),
+    [
+        (
+            {},
+            "CN (AS64496 in asn.mmdb): api denies list:dc (policy.yaml:38)",
+            "to let it in: list:dc without AS64496, or allow: [1.2.3.4]",
+        ),
+        (
+            {"line": "group:bad", "region": None},
+            "1.2.3.4 (list:dc: AS64496 in asn.mmdb): api denies group:bad (policy.yaml:38)",
+            "to let it in: list:dc without AS64496, or allow: [1.2.3.4]",
+        ),
+        (
+            {"drawn": [{**DRAWN, "what": "vpn 50"}], "would_drop": False, "verdict": "accept"},
+            "CN (vpn 50 in asn.mmdb): api allows list:dc (policy.yaml:38)",
+            "to drop it: allow without list:dc, or deny: [1.2.3.4]",
+        ),
+        # The addresses of a prefix may be in a list for different reasons.
+        (
+            {"asked": "1.2.3.0/24", "about": "prefix"},
+            "CN: api denies list:dc (policy.yaml:38)",
+            "to let it in: deny without list:dc, or allow: [1.2.3.0/24]",
+        ),
+    ],
+)
+def test_what_a_list_was_drawn_from(changed: dict[str, Any], who: str, change: str) -> None:
+    """The network or trait and the database are named, and the list, if the line of the policy does not name it."""
+    assert one(**{**BY_LIST, **changed}).partition("  ")[2].strip() == f"{who}; {change}"
 
 
 @pytest.mark.parametrize(

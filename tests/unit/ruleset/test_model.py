@@ -11,7 +11,10 @@ from geodrop.ruleset.model import (
     CompiledGroup,
     CompiledTest,
     Embedding,
+    Input,
     Meta,
+    Reason,
+    Role,
     Row,
     Ruleset,
     ServiceSpec,
@@ -24,7 +27,7 @@ NAMED, CATCH_ALL = False, True
 META = Meta(
     compiler="0",
     policy="",
-    inputs=(),
+    inputs=(Input("database", "asn.mmdb", "ab" * 32, "ASN", 9, None, ("CN",), (Role("asn", 1 << 24, 5),)),),
     services=(
         ServiceSpec("api", "enforce", None, "cut", NAMED, ((443, 443),), (), (), (), (Target("drop", 0),)),
         ServiceSpec("web", "monitor", 5, "keep", CATCH_ALL, (), (), (), ("192.0.2.1/32",)),
@@ -40,6 +43,7 @@ META = Meta(
     ),
     groups=(CompiledGroup("eea", ("DE", "continent:OC", "list:partners", "1.2.3.0/24", "group:eea")),),
     corrections=(CompiledCorrection("203.0.112.0/24", "DE", ("US", "unknown"), 7),),
+    drawn=((), (Reason("cloud", "AS64496", "asn.mmdb"), Reason("hidden", "vpn 50", "anonymous.mmdb"))),
 )
 
 
@@ -55,6 +59,10 @@ def sections(**changed: bytes) -> dict[str, bytes]:
         "ipv4/zones": u16(0, 1, 0),
         "ipv6/starts": bytes(16) + b"\x20" + bytes(15),
         "ipv6/zones": u16(0, 1),
+        "drawn/ipv4/starts": b"".join(start.to_bytes(4, "little") for start in (0, 2 << 24)),
+        "drawn/ipv4/marks": u16(1, 0),
+        "drawn/ipv6/starts": bytes(16) + b"\x20" + bytes(15),
+        "drawn/ipv6/marks": u16(0, 1),
         "rows": u16(0, 0, 1, 0, 0, 0),
         "rows_embedded": u16(0, 0, 1, 0, 0, 0),
     }
@@ -95,6 +103,15 @@ def test_meta_survives_the_round_trip() -> None:
 def test_zone_at_boundaries(address: str, zone: int) -> None:
     """An interval starts with its first address and ends before the next one's, in both families."""
     assert Ruleset.unpack(pack(), "file").zone_at(ip_address(address)) == zone
+
+
+@pytest.mark.parametrize(("address", "mark"), [("1.255.255.255", 1), ("2.0.0.0", 0), ("::", 0), ("2000::", 1)])
+def test_why_an_address_is_in_lists(address: str, mark: int) -> None:
+    """The reasons are those of the interval's mark; a ruleset without such lists has none for any address."""
+    assert Ruleset.unpack(pack(), "file").drawn_at(ip_address(address)) == META.drawn[mark]
+    bare = {name: data for name, data in sections().items() if not name.startswith("drawn")}
+    ruleset = Ruleset.unpack(container.pack(meta_json(replace(META, drawn=())), bare), "file")
+    assert ruleset.drawn_at(ip_address(address)) == ()
 
 
 def test_rows_are_by_zone_and_service() -> None:

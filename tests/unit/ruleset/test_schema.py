@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from geodrop.compile import xdp
-from geodrop.ruleset import schema
+from geodrop.ruleset import ordering, schema
 from geodrop.ruleset.fields import Invalid
 from geodrop.ruleset.meta import meta_json
 from geodrop.xdp import layout
@@ -83,6 +83,10 @@ def changed(*path: str | int, value: object) -> dict[str, Any]:
         (("groups",), [{"name": "eea", "members": ["a b"]}], r"^groups\[0\]\.members\[0\]"),
         (("groups",), [{"name": "eea", "members": []}] * 2, r"^groups\[1\]: .eea. is there twice"),
         (("groups",), [{"name": "\x1b[2J", "members": []}], r"^groups\[0\]\.name"),
+        (("drawn", 1, 0, "what"), "AS64496\x1b", r"^drawn\[1\]\[0\]\.what"),
+        (("drawn", 1, 0, "what"), "vpn 100", r"^drawn\[1\]\[0\]\.what"),
+        (("drawn", 1, 0, "list"), "Cloud", r"^drawn\[1\]\[0\]\.list"),
+        (("inputs", 0, "roles", 0, "name"), "city", r"^inputs\[0\]\.roles\[0\]\.name"),
         (("corrections",), [CORRECTION | {"prefix": "1.0.0.1/8"}], r"^corrections\[0\]\.prefix: .* is no prefix"),
         (("corrections",), [CORRECTION | {"country": "cn"}], r"^corrections\[0\]\.country"),
         (("corrections",), [CORRECTION | {"was": ["\x1b"]}], r"^corrections\[0\]\.was\[0\]"),
@@ -204,6 +208,8 @@ def test_sections_as_they_should_be(others: dict[str, bytes]) -> None:
         (TABLES | {"xdp__children": u32(1, 0)}, "^xdp/children: an entry leads nowhere"),
         (TABLES | {"xdp__children": bytes(8 * (7 << 16) + 8)}, "^xdp/children: .* too many"),
         (TABLES | {"xdp__digest": b"x"}, "^xdp/digest: 1 bytes"),
+        ({"drawn__ipv4__marks": u16(1, 2)}, "^drawn/ipv4/marks: a number is not below 2"),
+        ({"drawn__ipv6__starts": bytes(32)}, "^drawn/ipv6/starts: addresses are not ascending from 0"),
         ({"more": b""}, '^"more": is a section that nothing reads'),
         ({"xdp__ipv4": b""}, '^"xdp/ipv4": is a section that nothing reads'),
     ],
@@ -222,29 +228,6 @@ def test_no_section_may_be_missing(name: str) -> None:
         schema.check_sections(META, views, dict.fromkeys(SECTIONS, "") | {name: "", "x": name})
 
 
-@pytest.mark.parametrize(("width", "order"), [(4, "little"), (4, "big"), (16, "big")])
-@pytest.mark.parametrize("count", [1, 2, 5, 4_096, 4_097, 8_200])
-def test_below_is_what_a_loop_finds(width: int, order: Any, count: int) -> None:  # noqa: ANN401
-    """`below` agrees with a loop at each place of a chunk and on its edges, for the least and the greatest numbers."""
-
-    def packed(numbers: list[int]) -> memoryview:
-        return memoryview(b"".join(one.to_bytes(width, order) for one in numbers))
-
-    most = (1 << 8 * width) - 1
-    low = [most // (count + 1) * at for at in range(count)]
-    high = [one + 1 for one in low]
-    assert schema.below(packed(low), packed(high), width, order)
-    assert not schema.below(packed(low), packed(low), width, order)
-    assert schema.below(packed(low), packed(low), width, order, strictly=False)
-    for at in {0, 1, count // 2, count - 1} & set(range(count)):
-        for one, other in ((5, 5), (6, 5), (most, 0), (most, most), (0, 0)):
-            before, after = [*low[:at], one, *low[at + 1 :]], [*high[:at], other, *high[at + 1 :]]
-            assert not schema.below(packed(before), packed(after), width, order)
-            assert schema.below(packed(before), packed(after), width, order, strictly=False) == (one == other)
-        before, after = [*low[:at], 0, *low[at + 1 :]], [*high[:at], most, *high[at + 1 :]]
-        assert schema.below(packed(before), packed(after), width, order)
-
-
 def test_limits_are_those_of_the_tables() -> None:
     """The limits checked here are those of the compiler and of the XDP program."""
     assert (schema.MAX_CHILDREN, schema.MAX_LINES) == (xdp.MAX_CHILDREN, xdp.MAX_LINES)
@@ -256,7 +239,7 @@ def test_limits_are_those_of_the_tables() -> None:
 def test_what_was_right_is_not_gone_through_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A section is not checked again under the same SHA-256 and the same bounds."""
     calls: list[object] = []
-    below: Callable[..., bool] = schema.below
+    below: Callable[..., bool] = ordering.below
 
     def counted(*given: object, **how: object) -> bool:
         calls.append(given)

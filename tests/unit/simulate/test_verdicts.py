@@ -18,6 +18,14 @@ from tests.support.databases import country, write_database
 if TYPE_CHECKING:
     from pathlib import Path
 
+DRAWN = """
+version: 1
+lists: {cloud: {asn: [64496]}}
+groups: {bad: ["list:cloud", IR]}
+services:
+  api: {match: {ports: {tcp: [443]}}, default: allow, unknown: allow, deny: ["group:bad"]}
+  web: {match: {ports: {tcp: [80]}}, default: allow, unknown: allow, deny: [IR]}
+"""
 POLICY = """
 version: 1
 lists: {bad: {prefixes: [8.8.0.0/16, "2400:cb00::/32"]}}
@@ -59,3 +67,14 @@ def test_as_explain(tmp_path: Path, services: set[str]) -> None:
         assert label < len(verdicts.labels)
     if "api" in services:
         assert verdicts.labels[int(verdicts.of_ipv4(np.array([int(IPv4Address("1.0.0.129"))], np.uint32))[0])] == "IR"
+
+
+def test_what_a_drawn_list_drops_is_counted_under_its_name(tmp_path: Path) -> None:
+    """The list is named although the region is known, and although the line of the policy is a group."""
+    records = {"1.0.0.0/24": country("IR"), "8.0.0.0/8": {**country("US"), "asn": "AS64496"}}
+    ruleset = Ruleset.open(Geodrop(tmp_path).compile(DRAWN, write_database(tmp_path / "d.mmdb", records)))
+    verdicts = Verdicts(ruleset, frozenset({"api", "web"}))
+    found = verdicts.of_ipv4(
+        np.array([int(IPv4Address(text)) for text in ("8.1.1.1", "1.0.0.1", "9.9.9.9")], np.uint32)
+    )
+    assert [verdicts.labels[number] if number >= 0 else None for number in found.tolist()] == ["list:cloud", "IR", None]

@@ -23,7 +23,10 @@ WHOLE = Entry(
     paused=60,
     confirm=90,
     sudo_user="alice",
-    inputs=({"kind": "policy", "name": "policy.yaml", "sha256": "ab"},),
+    inputs=(
+        {"kind": "policy", "name": "policy.yaml", "sha256": "ab"},
+        {"kind": "database", "name": "d.mmdb", "sha256": "ab", "roles": ({"name": "asn", "ipv4": 1, "ipv6_48s": 2},)},
+    ),
     previous_generation=41,
     previous_digest="d41",
     accept="9a41c07be212",
@@ -40,7 +43,7 @@ def test_a_line_is_the_whole_entry() -> None:
     """Each field comes back from the line; what is empty takes no room in it."""
     assert parse(line_of(WHOLE)) == WHOLE
     empty = Entry(1.5, "unload", DONE, 0)
-    assert json.loads(line_of(empty)) == {"time": 1.5, "origin": "unload", "outcome": "done"}
+    assert json.loads(line_of(empty)) == {"format": 2, "time": 1.5, "origin": "unload", "outcome": "done"}
     assert parse(line_of(empty)) == empty
 
 

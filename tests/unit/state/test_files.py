@@ -207,3 +207,15 @@ def test_sweep_removes_what_a_crash_left(folder: Path) -> None:
     (folder / f"{files.BESIDE}x").write_bytes(b"half")
     files.sweep(folder)
     assert [path.name for path in folder.iterdir()] == ["file"]
+
+
+def test_remove(folder: Path) -> None:
+    """What is there is removed; what is not there, in whatever folder, is no failure."""
+    (folder / "file").touch()
+    files.remove(folder / "file")
+    files.remove(folder / "file")
+    files.remove(folder / "none" / "file")
+    assert list(folder.iterdir()) == []
+    (folder / "folder").mkdir()
+    with pytest.raises(ApplyError, match="folder: Is a directory"):
+        files.remove(folder / "folder")

@@ -12,8 +12,9 @@ from geodrop.ruleset import container
 from geodrop.ruleset.first_boot import build_closed
 from geodrop.state import store as module
 from geodrop.state.entry import DONE, FAILED, Entry
+from geodrop.state.intent import FOREVER, INTENT, Intent
 from geodrop.state.keep import Keep
-from geodrop.state.store import FOREVER, INTENT, Intent, Store
+from geodrop.state.store import Store
 
 PAST_GOOD = Entry(1.0, "load", DONE, 0, 4, "d4")
 
@@ -55,13 +56,6 @@ def test_intent_of_an_older_version(store: Store) -> None:
     (store.folder / "intent.json").write_text('{"generation": 3, "digest": "ab", "unloaded": true}')
     assert store.intent() == Intent(3, "ab", unloaded=True, last_good="ab")
     assert store.intent().paused_at(time.time()) is False
-
-
-def test_a_pause_ends_by_the_clock() -> None:
-    """A pause ends at its second: that moment is no longer paused."""
-    intent = Intent(paused=100)
-    assert intent.paused_at(99.9)
-    assert not intent.paused_at(100)
 
 
 GOOD = '{"generation": 3, "digest": "ab", "unloaded": false, "paused": 0, "why": "", "last_good": "ab"}'

@@ -8,7 +8,7 @@ import pytest
 
 from geodrop.ruleset.fields import Invalid
 from geodrop.state.entry import Entry
-from geodrop.state.store import INTENT, Intent, recovered
+from geodrop.state.intent import INTENT, Intent, recovered
 from geodrop.state.unconfirmed import SECOND, UNCONFIRMED, Unconfirmed, Undone, undone
 
 OLD, NEW = "a" * 64, "b" * 64

@@ -1,0 +1,1 @@
+"""Many hosts side by side: what each said of itself, and which of them differ."""

@@ -1,0 +1,1 @@
+"""Signatures of rulesets, made and checked by ssh-keygen."""

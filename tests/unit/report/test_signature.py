@@ -1,0 +1,22 @@
+from pathlib import Path
+
+from geodrop.config import Config
+from geodrop.engine.api import Observed
+from geodrop.report.signature import signature_of
+from geodrop.state.accepted import Acceptance, AcceptedRulesets
+from geodrop.state.store import Store
+
+DIGEST = "a" * 64
+
+
+def test_who_signed_what_is_in_force(tmp_path: Path) -> None:
+    """The signer is that of the digest in the kernel. What is not signed has nulls; without a demand it is null."""
+    config, store, observed = Config(state=tmp_path, keys="KEYS"), Store(tmp_path), Observed(1, DIGEST)
+    nobody = {"principal": None, "key": None, "compiled": None}
+    assert signature_of(config, store, observed) == nobody
+    assert not list(tmp_path.iterdir()), "looking writes nothing"
+    store.accepted.write(AcceptedRulesets(5, {DIGEST: Acceptance(1, "alice", "SHA256:x", 5), "b": Acceptance(1)}))
+    alice = {"principal": "alice", "key": "SHA256:x", "compiled": "1970-01-01T00:00:05Z"}
+    assert signature_of(config, store, observed) == alice
+    assert signature_of(config, store, Observed(1, "b")) == nobody
+    assert signature_of(Config(state=tmp_path), store, observed) is None
