@@ -120,7 +120,7 @@ def test_the_fleet_is_well_again(two: Fleet) -> None:
 
 
 def test_status_of_each_host(two: Fleet) -> None:
-    """playbooks/status.yml writes a file for each host, for one that does not answer too."""
+    """The playbook writes a file for each host, for one that does not answer too, and `geodrop fleet` shows them."""
     two.bridge.run("ip", "link", "set", two[SECOND].port, "down")
     done = two.ansible("geodrop.edge.status", "-e", "geodrop_folder=status")
     assert done.returncode == 0
@@ -129,6 +129,8 @@ def test_status_of_each_host(two: Fleet) -> None:
     assert found[f"{FIRST}.json"]["state"] == "enforcing"
     assert found[f"{SECOND}.json"]["unreachable"] is True
     assert found[f"{SECOND}.json"]["message"]
+    table = two.shell("geodrop fleet status || [ $? = 1 ]")
+    assert re.search(rf"^{SECOND} .*unreachable", table, re.MULTILINE), table
 
 
 def changed(said: str) -> dict[str, int]:
