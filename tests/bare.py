@@ -45,7 +45,9 @@ def bare(release: str) -> Path:
     tree = root / "root/geodrop"
     checkout(tree)
     (root / "root").chmod(0o700)
-    shutil.copytree(locked(release, "run", "dev", "build", "fleet"), root / WHEELS[1:])
+    # Ansible has an environment of its own, with other versions of what both need.
+    for names in (("run", "dev", "build"), ("fleet",)):
+        shutil.copytree(locked(release, *names), root / WHEELS[1:], dirs_exist_ok=True)
     inside = tree / "build/machines"
     inside.mkdir(parents=True)
     # A fleet has machines of each release, and packages are built for two processors.
