@@ -53,29 +53,19 @@ NOT_CODE = {
     "xdp.frags": "a section of an ELF file",
     "api.CN.ipv4.dropped": "a counter of nftables",
     "api.ipv4.accepted": "a counter of nftables",
+    "ansible.builtin": "a collection of Ansible",
+    "ansible.builtin.command": "a module of Ansible",
+    "geodrop.edge": "a collection of Ansible",
+    "geodrop.edge.looked": "a filter",
+    "geodrop.edge.rollout": "a playbook",
+    "geodrop.edge.status": "a playbook",
+    "geodrop.edge.geodrop": "a role",
 }
 """Text that looks like one of our names and is not: what it is instead."""
 
 EXTENSIONS = {
-    *(
-        "c",
-        "fish",
-        "h",
-        "in",
-        "json",
-        "jsonl",
-        "lock",
-        "md",
-        "o",
-        "prom",
-        "py",
-        "service",
-        "sock",
-        "socket",
-        "toml",
-        "txt",
-    ),
-    *("xz", "yaml", "yml"),
+    *("c", "fish", "h", "in", "ini", "json", "jsonl", "lock", "md", "o", "prom", "py", "service", "sock", "socket"),
+    *("toml", "txt", "xz", "yaml", "yml"),
 }
 """File name endings: `policy.yaml` is no attribute of a module."""
 
